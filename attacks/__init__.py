@@ -1,0 +1,1 @@
+"""Attacks as functions of tensors: they know estimators and budgets, never defences, files or reports."""

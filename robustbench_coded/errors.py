@@ -1,0 +1,13 @@
+"""The one exception that means 'the user's input is wrong'."""
+
+
+class InputError(Exception):
+    """Wrong input from the user: one line that says what, where and how to mend it.
+
+    The command line prints the message on standard error and exits with code 2; any other exception is
+    a fault of the program or of the machine and exits with code 1.
+    """
+
+    def __init__(self, message: str):
+        # A hostile file name or key may hold newlines or escape codes; the message must stay one line.
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
