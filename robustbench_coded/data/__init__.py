@@ -1,0 +1,1 @@
+"""Labelled images: named sets, .npz files and folders."""

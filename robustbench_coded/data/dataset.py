@@ -1,0 +1,138 @@
+"""Labelled images as they were stored, turned into floats one batch at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_coded.errors import InputError
+
+_HASH_CHUNK = 1024  # images read at a time where all of them pass by once
+
+
+class Images(Protocol):
+    """``[n, H, W, C]`` pixels read by row number: an array in memory, or files decoded when asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """n labelled images.
+
+    Attributes:
+        name: as asked for: ``digits``, ``cifar10``, ``npz:FILE``, ``folder:DIR``.
+        images: ``[n, H, W, C]``, C 1 or 3, uint8 or float32.
+        scale: the pixel value that means 1.0 (255; 16 for digits; 1 for floats).
+        labels: ``[n]`` int64, from 0 to ``classes`` - 1.
+        classes: number of classes, at least 2.
+        class_names: one name a class, or empty where nobody gave names.
+        source: where the images came from, in words, for reports.
+    """
+
+    name: str
+    images: Images
+    scale: float
+    labels: np.ndarray
+    classes: int
+    class_names: tuple[str, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W), the order of a batch."""
+        height, width, channels = self.images.shape[1:]
+        return channels, height, width
+
+    def batch(self, indices: Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels of the given rows: x float32 ``[k, C, H, W]`` in [0, 1], y int64 ``[k]``."""
+        rows = np.asarray(indices, dtype=np.int64)
+        pixels = torch.from_numpy(np.ascontiguousarray(self.images[rows].transpose(0, 3, 1, 2)))
+        return pixels.to(torch.float32).div_(self.scale), torch.from_numpy(self.labels[rows])
+
+    def first(self, limit: int) -> Dataset:
+        """The first ``limit`` images.
+
+        Raises:
+            InputError: ``limit`` is below 1 or above the number of images.
+        """
+        if not 1 <= limit <= len(self):
+            raise InputError(
+                f"--limit {limit}: {self.name} has {len(self)} images, give a count from 1 to that"
+            )
+        return self.subset(np.arange(limit))
+
+    def subset(self, rows: np.ndarray) -> Dataset:
+        """The images of these rows, in this order."""
+        return replace(self, images=_Rows.of(self.images, rows), labels=self.labels[rows])
+
+    def require(self, classes: int, channels: int, image_size: int | None = None) -> None:
+        """Checks that a network with these properties can be scored on these images.
+
+        Args:
+            classes: number of the network's outputs.
+            channels: number of the network's input channels.
+            image_size: side of the only square images the network takes; None if it takes any.
+        Raises:
+            InputError: a label without an output, other channels, another size.
+        """
+        highest = int(self.labels.max())
+        if highest >= classes:
+            raise InputError(
+                f"{self.name}: label {highest} is out of range for a model of {classes} classes "
+                f"(0 to {classes - 1}); give the data the model was made for with --data"
+            )
+        found, height, width = self.image_shape
+        if found != channels:
+            raise InputError(
+                f"{self.name}: images have {found} channels, the model takes {channels}; give other --data"
+            )
+        if image_size is not None and (height, width) != (image_size, image_size):
+            raise InputError(
+                f"{self.name}: images are {height} x {width}, the model takes {image_size} x {image_size}; "
+                f"resize them or give other --data"
+            )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of shape, scale, pixels and labels: equal for equal data wherever they came from."""
+        digest = hashlib.sha256(f"{len(self)} {self.image_shape} {self.scale:g}".encode())
+        for start in range(0, len(self), _HASH_CHUNK):
+            rows = np.arange(start, min(start + _HASH_CHUNK, len(self)))
+            digest.update(np.ascontiguousarray(self.images[rows]).tobytes())
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Some rows of other images, without copying them."""
+
+    images: Images
+    rows: np.ndarray
+
+    @staticmethod
+    def of(images: Images, rows: np.ndarray) -> Images:
+        if isinstance(images, _Rows):
+            return _Rows(images.images, images.rows[rows])
+        return _Rows(images, rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.rows), *self.images.shape[1:])
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        return self.images[self.rows[rows]]

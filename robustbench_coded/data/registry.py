@@ -1,0 +1,84 @@
+"""The names that ``--data`` takes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustbench_coded.errors import InputError
+
+if TYPE_CHECKING:
+    from robustbench_coded.data.dataset import Dataset
+
+# Torch is imported when data are loaded, so that a listing of names is instant.
+DATA = {
+    "auto": "what the checkpoint was made for, by its metadata, else by its input and classes",
+    "digits": "scikit-learn's digits, 8 x 8 grey, 10 classes, 1,157 train, 640 test; no download",
+    "cifar10": "CIFAR-10, 32 x 32 colour, 10 classes, 50,000 train, 10,000 test",
+    "cifar100": "CIFAR-100, 32 x 32 colour, 100 classes, 50,000 train, 10,000 test",
+    "npz:FILE": "x uint8 [n, H, W, C] or [n, H, W] (or floats in [0, 1]), y integers [n]",
+    "folder:DIR": "a folder of images per class, or DIR/train and DIR/test that hold such folders",
+}
+
+
+def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "test") -> Dataset:
+    """Opens the images that ``--data`` names.
+
+    Args:
+        spec: ``digits``, ``cifar10``, ``cifar100``, ``npz:FILE`` or ``folder:DIR``; ``auto`` is resolved by
+            :func:`data_for` before.
+        data_dir: where named sets are looked for first.
+        split: ``test`` or ``train``. A single file is the same set for both.
+    Raises:
+        InputError: unknown name, missing or wrong files; the message says what to do.
+        ValueError: another split.
+    """
+    if split not in ("test", "train"):
+        raise ValueError(f"expected split 'test' or 'train', got {split!r}")
+    kind, _, place = spec.partition(":")
+    if kind == "npz" and place:
+        from robustbench_coded.data.npz import load_npz
+
+        return load_npz(Path(place))
+    if kind == "folder" and place:
+        from robustbench_coded.data.folder import load_folder
+
+        return load_folder(Path(place), split)
+    if spec == "digits":
+        from robustbench_coded.data.digits import load_digits
+
+        return load_digits(split)
+    if spec in ("cifar10", "cifar100"):
+        from robustbench_coded.data.cifar import load_cifar
+
+        return load_cifar(spec, split=split, data_dir=Path(data_dir) if data_dir else None)
+    near = difflib.get_close_matches(spec, DATA, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise InputError(f"unknown data {spec!r}; {hint}known: {', '.join(DATA)}")
+
+
+def data_for(metadata: Mapping[str, Any], classes: int, channels: int, image_size: int | None) -> str:
+    """What ``auto`` means for a checkpoint: a name for :func:`load_data`.
+
+    Args:
+        metadata: the checkpoint's; its ``data`` is believed.
+        classes: number of the network's outputs.
+        channels: number of its input channels.
+        image_size: side of the square images it takes; None where any size will do.
+    Raises:
+        InputError: nothing known fits.
+    """
+    stored = metadata.get("data")
+    if stored:
+        return str(stored)
+    known = {(1, 10): ("digits", 8), (3, 10): ("cifar10", 32), (3, 100): ("cifar100", 32)}
+    name, size = known.get((channels, classes), (None, None))
+    if name is None or image_size not in (None, size):
+        size_of_images = f" at {image_size} x {image_size}" if image_size else ""
+        raise InputError(
+            f"no data known for {channels} channels and {classes} classes{size_of_images}; "
+            f"say which with --data (npz:FILE, folder:DIR or a name)"
+        )
+    return name
