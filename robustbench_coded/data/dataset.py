@@ -71,7 +71,7 @@ class Dataset:
         """
         if not 1 <= limit <= len(self):
             raise InputError(
-                f"--limit {limit}: {self.name} has {len(self)} images, give a count from 1 to that"
+                f"--limit {limit}: give a count from 1 to {len(self)}, the images {self.name} has"
             )
         return self.subset(np.arange(limit))
 

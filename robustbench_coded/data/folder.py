@@ -63,9 +63,7 @@ def _list(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     """Every image with its class number, and the classes' names."""
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(folders) < 2:
-        raise InputError(
-            f"{root}: has {len(folders)} folders; expected a folder of images per class and at least 2 classes"
-        )
+        raise InputError(f"{root}: has {len(folders)} folders; expected one of images per class, 2 or more")
     files: list[tuple[Path, int]] = []
     for number, folder in enumerate(folders):
         found = _image_files(folder)

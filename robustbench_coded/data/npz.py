@@ -72,7 +72,7 @@ def _check_size(path: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipI
             size = int(np.prod([int(side) for side in shape], dtype=object)) * dtype.itemsize
             if stream.tell() + size != info.file_size:
                 raise InputError(
-                    f"{path}: {info.filename} is shorter or longer than its header says; make it again"
+                    f"{path}: {info.filename} has another size than its header says; make the file again"
                 )
             total += size
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.errors import InputError
+
+
+def toy(count=6, channels=3, dtype=np.uint8):
+    pixels = np.arange(count * 4 * 5 * channels, dtype=dtype).reshape(count, 4, 5, channels)
+    return Dataset("toy", pixels, 255.0, np.arange(count, dtype=np.int64) % 3, 3, (), "made here")
+
+
+def test_batch_is_channels_first_in_the_unit_range():
+    data = toy()
+    x, y = data.batch([4, 0])
+    assert x.shape == (2, 3, 4, 5) and x.dtype == torch.float32 and y.tolist() == [1, 0]
+    assert x[0, 2, 3, 1] == pytest.approx(int(data.images[4, 3, 1, 2]) / 255)
+    assert data.image_shape == (3, 4, 5)
+
+
+def test_batch_does_not_change_the_stored_pixels():
+    data = Dataset("f", np.ones((2, 2, 2, 1), np.float32), 1.0, np.zeros(2, np.int64), 2, (), "made here")
+    before = data.images.copy()
+    x, _ = data.batch([0, 1])
+    x.zero_()
+    assert np.array_equal(data.images, before)
+
+
+def test_first_and_subset_name_rows_of_the_whole_set():
+    data = toy()
+    assert torch.equal(data.first(4).batch([3])[0], data.batch([3])[0])
+    nested = data.subset(np.array([5, 1, 3])).subset(np.array([2, 0]))
+    assert torch.equal(nested.batch([0, 1])[0], data.batch([3, 5])[0])
+    assert len(nested) == 2 and nested.labels.tolist() == [0, 2] and nested.images.shape == (2, 4, 5, 3)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 7])
+def test_a_limit_outside_the_data_is_refused(limit):
+    with pytest.raises(InputError, match="count from 1 to 6"):
+        toy().first(limit)
+
+
+def test_digest_depends_on_pixels_and_labels_and_nothing_else():
+    data = toy()
+    same = Dataset(
+        "other name", data.images[np.arange(6)], 255.0, data.labels, 3, ("a", "b", "c"), "elsewhere"
+    )
+    assert data.sha256 == same.sha256 == data.first(6).sha256
+    pixels, labels = data.images.copy(), data.labels.copy()
+    pixels[5, 0, 0, 0] ^= 1
+    labels[5] = 0
+    assert Dataset("toy", pixels, 255.0, data.labels, 3, (), "").sha256 != data.sha256
+    assert Dataset("toy", data.images, 255.0, labels, 3, (), "").sha256 != data.sha256
+
+
+@pytest.mark.parametrize(
+    ("classes", "channels", "size", "message"),
+    [(2, 3, None, "label 2 is out of range"), (3, 1, None, "3 channels"), (3, 3, 4, "4 x 5")],
+)
+def test_data_that_a_model_cannot_take_are_refused(classes, channels, size, message):
+    toy().require(3, 3)
+    with pytest.raises(InputError, match=message):
+        toy().require(classes, channels, size)

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.errors import InputError
+
+
+def write(path, level, size=(6, 4), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, level if mode == "L" else (level, 0, 0)).save(path)
+
+
+def make(root, names, mode="RGB"):
+    for number, name in enumerate(names):
+        write(root / name, number + 1, mode=mode)
+
+
+NAMES = ["cat/b.png", "cat/a.PNG", "dog/a.png", "dog/c.bmp", "ant/z.png"]
+
+
+def test_classes_are_in_order_of_name_and_pixels_are_exact(tmp_path):
+    make(tmp_path, NAMES)
+    data = load_data(f"folder:{tmp_path}")
+    assert data.class_names == ("ant", "cat", "dog") and data.images.shape == (5, 4, 6, 3)
+    level_to_class = {1: 1, 2: 1, 3: 2, 4: 2, 5: 0}
+    x, y = data.batch(range(5))
+    levels = (x[:, 0, 0, 0] * 255).round().int().tolist()
+    assert sorted(levels) == [1, 2, 3, 4, 5] and [level_to_class[v] for v in levels] == y.tolist()
+
+
+def test_order_does_not_depend_on_the_file_system_or_place(tmp_path, monkeypatch):
+    names = [f"{c}/{i}.png" for c in "xy" for i in range(12)]
+    make(tmp_path / "one", names)
+    one = load_data(f"folder:{tmp_path}/one")
+    listing = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter(sorted(listing(self), reverse=True)))
+    make(tmp_path / "two", names)
+    two = load_data(f"folder:{tmp_path}/two")
+    assert one.sha256 == two.sha256
+    assert one.labels.tolist() != sorted(one.labels.tolist())
+
+
+def test_grey_images_have_one_channel_and_grey_ones_among_coloured_three(tmp_path):
+    make(tmp_path / "grey", NAMES, mode="L")
+    assert load_data(f"folder:{tmp_path}/grey").batch([0])[0].shape == (1, 1, 4, 6)
+    make(tmp_path / "mixed", NAMES)
+    write(tmp_path / "mixed/dog/grey.png", 9, mode="L")
+    assert load_data(f"folder:{tmp_path}/mixed").batch(range(6))[0].shape == (6, 3, 4, 6)
+
+
+def test_split_folders_are_followed(tmp_path):
+    make(tmp_path / "train", ["a/1.png", "b/1.png", "b/2.png"])
+    make(tmp_path / "val", ["a/1.png", "b/1.png"])
+    assert len(load_data(f"folder:{tmp_path}", split="train")) == 3
+    assert len(load_data(f"folder:{tmp_path}")) == 2
+
+
+def test_folders_that_hold_no_classes_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        load_data(f"folder:{tmp_path}/absent")
+    with pytest.raises(InputError, match="has 0 folders"):
+        load_data(f"folder:{tmp_path}")
+    make(tmp_path, ["cat/a.png"])
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match="dog: no images"):
+        load_data(f"folder:{tmp_path}")
+
+
+def test_images_of_another_size_or_damaged_ones_are_refused(tmp_path):
+    make(tmp_path, NAMES)
+    data = load_data(f"folder:{tmp_path}")
+    write(tmp_path / "dog/a.png", 1, size=(5, 5))
+    with pytest.raises(InputError, match="is 5 x 5, the first image is 4 x 6; resize"):
+        data.batch(range(5))
+    noise = np.random.default_rng(0).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "dog/a.png")
+    content = (tmp_path / "dog/a.png").read_bytes()
+    for damaged, message in ((content[:60], "damaged image"), (b"no image", "not a readable image")):
+        (tmp_path / "dog/a.png").write_bytes(damaged)
+        with pytest.raises(InputError, match=message):
+            data.batch(range(5))

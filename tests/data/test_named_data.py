@@ -1,0 +1,118 @@
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits as bundled
+
+from robustbench_coded.data import cifar
+from robustbench_coded.data.cifar import VARIANTS, search_path
+from robustbench_coded.data.registry import data_for, load_data
+from robustbench_coded.errors import InputError
+
+
+def rows(images):
+    return {image.tobytes() for image in np.asarray(images, dtype=np.uint8)}
+
+
+def test_digits_are_split_without_overlap_and_keep_their_labels():
+    train, test = load_data("digits", split="train"), load_data("digits", split="test")
+    assert (len(train), len(test), test.image_shape, test.classes) == (1157, 640, (1, 8, 8), 10)
+    stored = bundled()
+    label_of = {image.astype(np.uint8).tobytes(): label for image, label in zip(stored.images, stored.target)}
+    assert rows(train.images) | rows(test.images) == set(label_of)
+    for data in (train, test):
+        assert [label_of[image.tobytes()] for image in data.images] == data.labels.tolist()
+    x, _ = test.batch(np.arange(640))
+    assert x.min() == 0 and x.max() == 1
+
+
+@pytest.fixture
+def no_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CSROBUST_DATA", raising=False)
+
+
+def save_cifar(folder, name="cifar10", split="test", fill=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    x = np.full((4, 32, 32, 3), fill, np.uint8)
+    np.savez(folder / f"{name}_{split}.npz", x=x, y=np.array([0, 1, 2, 9]))
+
+
+def test_cifar_is_looked_for_in_order(tmp_path, monkeypatch, no_cache):
+    for number, place in enumerate(("given", "configured", "cache/csrobust")):
+        save_cifar(tmp_path / place, fill=number)
+    monkeypatch.setenv("CSROBUST_DATA", str(tmp_path / "configured"))
+    found = []
+    for data_dir in (tmp_path / "given", tmp_path / "absent"):
+        found.append(int(load_data("cifar10", data_dir=data_dir).images[0, 0, 0, 0]))
+    monkeypatch.delenv("CSROBUST_DATA")
+    found.append(int(load_data("cifar10").images[0, 0, 0, 0]))
+    assert found == [0, 1, 2]
+
+
+def test_cifar_has_its_classes_even_where_the_file_has_few(tmp_path, no_cache):
+    for name, classes in (("cifar10", 10), ("cifar100", 100)):
+        save_cifar(tmp_path, name, "train")
+        data = load_data(name, data_dir=tmp_path, split="train")
+        assert data.classes == len(set(data.class_names)) == classes
+        assert list(data.class_names) == sorted(data.class_names)
+
+
+def test_a_label_beyond_the_named_classes_is_refused(tmp_path, no_cache):
+    np.savez(tmp_path / "cifar10_test.npz", x=np.zeros((1, 32, 32, 3), np.uint8), y=np.array([10]))
+    with pytest.raises(InputError, match="label 10 of image 0 is out of range; labels are 0 to 9"):
+        load_data("cifar10", data_dir=tmp_path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("the pickle was executed",))
+
+
+def test_altered_torchvision_files_are_refused_before_they_are_unpickled(tmp_path, no_cache):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in ("batches.meta", "test_batch", *(f"data_batch_{i}" for i in range(1, 6))):
+        (folder / name).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(InputError, match="incomplete or altered CIFAR-10 files"):
+        load_data("cifar10", data_dir=tmp_path)
+
+
+def test_a_failed_download_says_which_file_to_put_where_and_leaves_nothing(tmp_path, monkeypatch, no_cache):
+    import torchvision.datasets
+
+    def offline(root, download):
+        (root_file := cifar.Path(root) / "half").write_text("half")
+        assert root_file.exists()
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR100", offline)
+    with pytest.raises(
+        InputError, match=r"no route to host.*put cifar100_test\.npz .* or torchvision's cifar-100-python"
+    ):
+        load_data("cifar100", data_dir=tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_downloads_go_to_the_given_folder_else_to_the_cache(tmp_path, no_cache):
+    assert search_path(tmp_path)[0] == tmp_path
+    assert search_path(None) == [tmp_path / "cache" / "csrobust"]
+    assert VARIANTS["cifar10"].folder == "cifar-10-batches-py"
+
+
+def test_an_unknown_name_gets_the_nearest_known_one():
+    with pytest.raises(InputError, match="did you mean cifar100"):
+        load_data("cifar-100")
+    with pytest.raises(InputError, match="npz:FILE"):
+        load_data("npz:")
+    with pytest.raises(ValueError, match="expected split"):
+        load_data("digits", split="validation")
+
+
+def test_auto_believes_metadata_then_input_and_classes():
+    assert data_for({"data": "npz:mine.npz"}, 10, 3, 32) == "npz:mine.npz"
+    assert data_for({}, 10, 1, 8) == data_for({"data": ""}, 10, 1, None) == "digits"
+    assert (data_for({}, 10, 3, None), data_for({}, 100, 3, 32)) == ("cifar10", "cifar100")
+    for classes, channels, size in ((7, 3, 32), (10, 1, 28), (10, 3, 64)):
+        with pytest.raises(InputError, match=rf"{channels} channels and {classes} classes.*--data"):
+            data_for({}, classes, channels, size)
