@@ -1,0 +1,46 @@
+"""The command ``csrobust``: parses, calls one documented function, prints. Torch is imported when needed."""
+
+import sys
+import traceback
+
+import typer
+from click.exceptions import Abort, ClickException, Exit
+
+from robustbench_coded.cli import app
+from robustbench_coded.errors import InputError
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command line and returns its exit code; the console script ends with it."""
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        sys.exit(code)
+    return code
+
+
+def run(arguments: list[str]) -> int:
+    """0 done, 2 the user's input is wrong, 130 interrupted, 1 anything else."""
+    command = typer.main.get_command(app.app)
+    try:
+        code = command.main(arguments, prog_name="csrobust", standalone_mode=False)
+        return code if isinstance(code, int) else DONE
+    except InputError as error:
+        return _complain(str(error), WRONG_INPUT)
+    except ClickException as error:
+        return _complain(" ".join(error.format_message().split()), WRONG_INPUT)
+    except Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, Abort):
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return FAILED
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"csrobust: {message}", file=sys.stderr)
+    return code

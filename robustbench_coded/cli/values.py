@@ -1,0 +1,54 @@
+"""Reading the values of options: fractions, comma lists, NAME=PATH."""
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+from robustbench_coded.errors import InputError
+
+
+def fraction(text: str, option: str) -> float:
+    """``8/255`` or ``0.03`` as a number."""
+    try:
+        value = float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{option} {text!r} is not a number; write 8/255 or 0.03") from error
+    if not math.isfinite(value):
+        raise InputError(f"{option} {text!r} is not finite; write 8/255 or 0.03")
+    return value
+
+
+def fractions(texts: list[str], option: str) -> tuple[float, ...]:
+    """Comma-separated and repeated numbers, in order, without repeats."""
+    values = [fraction(part, option) for text in texts for part in text.split(",")]
+    return tuple(dict.fromkeys(values))
+
+
+def counts(text: str, option: str, least: int) -> tuple[int, ...]:
+    """Comma-separated whole numbers of at least ``least``."""
+    values = []
+    for part in text.split(","):
+        try:
+            value = int(part)
+        except ValueError as error:
+            raise InputError(f"{option} {part.strip()!r} is not a whole number; write for example 8,16,32") from error
+        if value < least:
+            raise InputError(f"{option} {value} is too small; give {least} or more")
+        values.append(value)
+    return tuple(dict.fromkeys(values))
+
+
+def named_paths(texts: list[str], option: str) -> tuple[tuple[str, str], ...]:
+    """``NAME=PATH`` or ``PATH`` (named after the file) as (name, path) pairs with different names."""
+    pairs: list[tuple[str, str]] = []
+    for text in texts:
+        name, separator, path = text.partition("=")
+        # A path may hold an equals sign itself: then what stands before it is a path, not a name.
+        if not separator or "/" in name or Path(text).exists():
+            name, path = Path(text).stem, text
+        if not name or not path:
+            raise InputError(f"{option} {text!r} is not PATH or NAME=PATH")
+        if name in dict(pairs):
+            raise InputError(f"{option}: two checkpoints are named {name!r}; give them names, {option} NAME=PATH")
+        pairs.append((name, path))
+    return tuple(pairs)

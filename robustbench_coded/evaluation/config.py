@@ -1,0 +1,80 @@
+"""Everything that decides an evaluation, as plain data."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
+VICTIMS = 64
+IMAGES_PER_UNIT = 100_000  # image gradients in one unit of work: seconds on a GPU, a minute or two on a laptop
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """The options of one evaluation.
+
+    Attributes:
+        checkpoints: (name, path) of each checkpoint.
+        arch: architecture, or ``package.module:function``; None finds it from the weights.
+        normalize: normalisation as text; None takes the stored one or guesses.
+        data: data set as text (``digits``, ``cifar10``, ``npz:FILE`` ...), or ``auto``.
+        data_dir: where data sets are looked for.
+        limit: the first ``limit`` examples; None takes all.
+        batch_sizes: K, one or several.
+        standard: whether standard inference is evaluated, too.
+        defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
+        attacks: names of attacks, presets expanded.
+        victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
+        norm, eps, eps_space: the budget; several eps are a security curve. eps None is the data set's default.
+        inputs: which inputs of a batch are the attacker's.
+        draws, selection_draws, aware_attacks: scoring draws, selection draws, separate attacks under known draws.
+        victims: size of the sample of victims.
+        replicates: partitions of the data and attack seeds.
+        queries: tries M of the repeated-query accuracy; None leaves it out.
+        last_batch: ``pad``, ``shrink`` or ``drop``.
+        drop: stop on examples already misclassified where that changes nothing but the time.
+        device: ``cpu``, ``cuda`` ...; None takes CUDA where there is one.
+        threads: CPU threads of each worker.
+        checks: run the attacks of the checks, too.
+    """
+
+    checkpoints: tuple[tuple[str, str], ...]
+    arch: str | None = None
+    normalize: str | None = None
+    data: str = "auto"
+    data_dir: str | None = None
+    limit: int | None = None
+    batch_sizes: tuple[int, ...] = (128,)
+    standard: bool = True
+    defences: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()
+    victim_attacks: tuple[str, ...] = ()
+    norm: str = "linf"
+    eps: tuple[float, ...] | None = None
+    eps_space: str = "pixel"
+    inputs: tuple[str, ...] = ("batch",)
+    draws: int = 10
+    selection_draws: int = 10
+    aware_attacks: int = AWARE_ATTACKS
+    victims: int = VICTIMS
+    seed: int = 0
+    replicates: int = 1
+    queries: int | None = None
+    last_batch: str = "pad"
+    drop: bool = True
+    device: str | None = None
+    threads: int | None = None
+    workers: int = 1
+    checks: bool = False
+    save_adversarials: bool = False
+    claim: float | None = None
+    claim_attack: str | None = None
+    out: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    command: tuple[str, ...] = field(default=(), compare=False)
+
+    def as_data(self) -> dict:
+        """Plain JSON data, for run.json."""
+        data = asdict(self)
+        data["out"] = None if self.out is None else str(self.out)
+        return data

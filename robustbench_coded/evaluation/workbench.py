@@ -1,0 +1,109 @@
+"""What a worker needs to run units: data, models and defences, each loaded once from a plain description."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.defences.build import build_defence
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.evaluation.batches import Batch
+from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.plan import Subject, batches_for
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.pixel_model import PixelModel
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """One checkpoint with everything that had to be found out about it, as plain data.
+
+    Attributes:
+        mean, deviation: its normalisation per channel, given, stored or guessed.
+        facts: what the report says about it (architecture, classes, hashes, how the normalisation was chosen).
+    """
+
+    name: str
+    path: str
+    sha256: str
+    arch: str | None
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A worker's orders, small enough to send: the options, and what was resolved from them.
+
+    Attributes:
+        data: data set as text, ``auto`` resolved.
+        examples: number of examples evaluated.
+        device: torch device as text.
+        group_images: images that may go through the network in one forward; part of the plan.
+        threads: CPU threads of the worker.
+    """
+
+    config: EvalConfig
+    data: str
+    examples: int
+    device: str
+    group_images: int
+    threads: int
+    checkpoints: tuple[LoadedCheckpoint, ...]
+
+
+class Workbench:
+    """Loads what units ask for and keeps it."""
+
+    def __init__(self, setup: Setup):
+        self.setup = setup
+        self.device = torch.device(setup.device)
+        self._models: dict[str, PixelModel] = {}
+        self._defences: dict[tuple[str, str, int], Defence] = {}
+        self._batches: dict[tuple[Subject, int], list[Batch]] = {}
+
+    @cached_property
+    def data(self) -> Dataset:
+        data = load_data(self.setup.data, data_dir=self.setup.config.data_dir)
+        return data.first(self.setup.examples) if self.setup.examples < len(data) else data
+
+    def model(self, checkpoint: str) -> PixelModel:
+        """The checkpoint's model in float32 on the worker's device, parameters frozen."""
+        if checkpoint not in self._models:
+            info = self.checkpoint(checkpoint)
+            loaded = load_checkpoint(info.path, arch=info.arch, name=info.name)
+            if loaded.sha256 != info.sha256:
+                raise RuntimeError(f"{info.path} has changed since the run began")
+            model = PixelModel(loaded.network, info.mean, info.deviation)
+            self._models[checkpoint] = model.to(self.device).eval().requires_grad_(False)
+        return self._models[checkpoint]
+
+    def checkpoint(self, name: str) -> LoadedCheckpoint:
+        """What is known about a checkpoint."""
+        return next(c for c in self.setup.checkpoints if c.name == name)
+
+    def defence(self, subject: Subject) -> Defence:
+        """The defence of a subject, around its checkpoint's model."""
+        key = (subject.checkpoint, subject.spec, subject.k)
+        if key not in self._defences:
+            self._defences[key] = build_defence(subject.spec, self.model(subject.checkpoint), subject.k)
+        return self._defences[key]
+
+    def batches(self, subject: Subject, replicate: int) -> list[Batch]:
+        """The batches that a subject is evaluated on."""
+        key = (subject, replicate)
+        if key not in self._batches:
+            self._batches[key] = batches_for(self.setup.config, subject, self.setup.examples, replicate)
+        return self._batches[key]
+
+    def group(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:
+        """Images x [G, K, C, H, W] in [0, 1] and labels y [G, K] of equally large batches, on the device."""
+        x, y = self.data.batch([member for batch in batches for member in batch.members])
+        shape = (len(batches), batches[0].k)
+        return x.view(*shape, *x.shape[1:]).to(self.device), y.view(shape).to(self.device)
+

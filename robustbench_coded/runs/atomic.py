@@ -1,0 +1,39 @@
+"""Files that appear whole or not at all."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes ``content`` aside, forces it to the disk and renames it to ``path``.
+
+    The folder is forced too, so that a committed file is still there after a power cut.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_text(path: Path, content: str) -> None:
+    """``write_bytes`` of UTF-8 text."""
+    write_bytes(path, content.encode())
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed writers left aside; nothing else may be writing into the folder."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)

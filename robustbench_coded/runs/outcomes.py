@@ -1,0 +1,107 @@
+"""Outcome files: one Parquet file for each unit of work, checked against its own content hash when read."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustbench_coded.runs.atomic import write_bytes
+
+SCHEMA = pa.schema(
+    [
+        ("checkpoint", pa.dictionary(pa.int32(), pa.string())),
+        ("defence", pa.dictionary(pa.int32(), pa.string())),
+        ("k", pa.int32()),
+        ("n", pa.int32()),
+        ("threat", pa.dictionary(pa.int32(), pa.string())),
+        ("attack", pa.dictionary(pa.int32(), pa.string())),
+        ("norm", pa.dictionary(pa.int32(), pa.string())),
+        ("eps", pa.float64()),
+        ("eps_space", pa.dictionary(pa.int32(), pa.string())),
+        ("step_size", pa.float64()),
+        ("replicate", pa.int32()),
+        ("purpose", pa.dictionary(pa.int32(), pa.string())),
+        ("example", pa.int32()),
+        ("label", pa.int32()),
+        ("batch", pa.int32()),
+        ("slot", pa.int32()),
+        ("draw", pa.int32()),
+        ("prediction", pa.int32()),
+        ("margin", pa.float32()),
+    ]
+)
+METADATA_KEY = b"csrobust"
+# A file of a unit holds at most a few million rows; a header that promises more is hostile or broken.
+MAX_ROWS = 200_000_000
+MAX_FILE_BYTES = 2 << 30
+
+
+class DamagedFile(Exception):
+    """An outcome file that can't be read, or whose content is not what its hash says."""
+
+
+def write_outcomes(path: Path, rows: pd.DataFrame, metadata: dict) -> None:
+    """Commits one unit's outcome rows with its metadata (plain JSON data) and their common hash."""
+    table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
+    content = {**metadata, "content": _content_hash(table, metadata)}
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(content, sort_keys=True).encode()})
+    buffer = io.BytesIO()
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        compression_level=9,
+        use_dictionary=[field.name for field in SCHEMA if field.name != "margin"],
+        column_encoding={"margin": "BYTE_STREAM_SPLIT"},
+        store_schema=False,
+        write_statistics=False,
+    )
+    write_bytes(path, buffer.getvalue())
+
+
+def read_outcomes(path: Path) -> tuple[pd.DataFrame, dict]:
+    """One unit's outcome rows (in ``SCHEMA``'s columns) and its metadata.
+
+    Raises:
+        DamagedFile: the file is truncated, altered or not an outcome file.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise DamagedFile(f"{path.name} is larger than an outcome file can be")
+        file = pq.ParquetFile(path)
+        if file.metadata.num_rows > MAX_ROWS:
+            raise DamagedFile(f"{path.name} promises {file.metadata.num_rows} rows")
+        raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+        table = file.read(columns=SCHEMA.names)
+        metadata = json.loads(raw) if raw else {}
+        expected = metadata.pop("content", None)
+        table = table.select(SCHEMA.names).cast(SCHEMA)
+        actual = _content_hash(table, metadata)
+    except DamagedFile:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, MemoryError) as error:
+        raise DamagedFile(f"{path.name} can't be read as an outcome file ({type(error).__name__})") from error
+    if expected != actual:
+        raise DamagedFile(f"{path.name} does not hold what its hash says")
+    return table.to_pandas(), metadata
+
+
+def _content_hash(table: pa.Table, metadata: dict) -> str:
+    """Hash of the values (not of their encoding, which other versions of the writer may choose differently)."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps(metadata, sort_keys=True).encode())
+    for name in SCHEMA.names:
+        column = table.column(name).combine_chunks()
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(pa.string())
+            values = column.dictionary_encode()
+            digest.update(json.dumps(values.dictionary.to_pylist()).encode())
+            column = values.indices
+        digest.update(name.encode())
+        digest.update(column.is_valid().to_numpy(zero_copy_only=False).tobytes())
+        digest.update(column.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+    return digest.hexdigest()
