@@ -1,0 +1,224 @@
+"""The codec of coded smoothing (arXiv:2510.00253, section 3): K inputs -> N mixtures -> f -> K estimates.
+
+Each slot of the batch has a point alpha_i, each coded input a point beta_j (``nodes``). The encoder is the
+spline through (alpha_i, x_i) read at beta, the decoder the one through (beta_j, f(coded_j)) read at alpha.
+Both are linear in the batch, so each is one small matrix: E ``[N, K]`` and D ``[K, N]``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from numbers import Integral
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.coding.nodes import NODES
+from robustbench_coded.coding.sizes import FEWEST
+from robustbench_coded.coding.spline import Matrix, spline_matrix
+
+Indices = Sequence[int] | Tensor
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Encoder and decoder for batches of ``k`` inputs answered through ``n`` coded ones.
+
+    ``perm`` shuffles a batch as randomised coded inference does (section 5): slot s holds input ``perm[s]``,
+    and decoding returns each estimate to the place of its input. The matrices are shuffled, never the inputs:
+    E_p = E[:, argsort(perm)] and D_p = D[argsort(perm)]. Permutations are int64, best on the CPU.
+
+    ``surviving`` are distinct indices, from 0, of the coded outputs that arrived (appendix A); the decoder is
+    fitted to them alone, and ``values`` holds them in that order.
+
+    Tensors may have any floating-point dtype and any trailing shape; results have the same dtype and device,
+    under autocast too. Everything is differentiable.
+
+    Attributes:
+        k: inputs in a batch, at least 4.
+        n: coded inputs, at least 4. More of them approximate f better.
+        nodes: a key of ``nodes.NODES``.
+        order: degree of the splines, 1, 3 or 5.
+        smoothing_encoder, smoothing_decoder: lambda_e and lambda_d of appendix A; 0 interpolates.
+    Raises:
+        ValueError: one of them is not as above.
+    """
+
+    k: int
+    n: int
+    nodes: str = "chebyshev"
+    order: int = 3
+    smoothing_encoder: float = 0.0
+    smoothing_decoder: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, size in (("k", self.k), ("n", self.n)):
+            if not isinstance(size, Integral):
+                raise ValueError(f"expected an integer {name}, got {size!r}")
+            if size < FEWEST:
+                raise ValueError(f"expected {name} >= {FEWEST}, got {size}")
+        if self.nodes not in NODES:
+            raise ValueError(f"expected nodes to be one of {', '.join(NODES)}, got {self.nodes!r}")
+        # Built here so that a wrong order or smoothing is refused here, not at the first batch.
+        self.encoder()
+        self.decoder()
+
+    def encoder(
+        self,
+        perm: Tensor | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """E ``[n, k]`` (cached: never write to it), or E_p ``[G, n, k]`` for permutations ``[G, k]``."""
+        matrix = _encoder(self, dtype, torch.device(device))
+        return matrix if perm is None else matrix.T[self._slots(perm).to(device)].transpose(1, 2)
+
+    def decoder(
+        self,
+        perm: Tensor | None = None,
+        *,
+        surviving: Indices | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """D ``[k, n]`` (cached: never write to it), or D_p ``[G, k, n]`` for permutations ``[G, k]``.
+
+        With ``surviving`` there are as many columns as survivors.
+        """
+        survivors = None if surviving is None else tuple(int(j) for j in surviving)
+        matrix = _decoder(self, survivors, dtype, torch.device(device))
+        return matrix if perm is None else matrix[self._slots(perm).to(device)]
+
+    def encode(self, x: Tensor, perm: Tensor | None = None) -> Tensor:
+        """Inputs ``[k, *shape]`` -> coded inputs ``[n, *shape]``; ``perm`` is ``[k]``."""
+        return self.encode_grouped(x[None], _alone(perm))[0]
+
+    def encode_grouped(self, x: Tensor, perm: Tensor | None = None) -> Tensor:
+        """G batches ``[G, k, *shape]`` -> ``[G, n, *shape]``; ``perm`` is ``[G, k]``."""
+        return _combine(self.encoder(perm, dtype=x.dtype, device=x.device), x)
+
+    def decode(
+        self, values: Tensor, perm: Tensor | None = None, *, surviving: Indices | None = None
+    ) -> Tensor:
+        """Coded outputs ``[n, *shape]`` -> estimates ``[k, *shape]``; ``perm`` is ``[k]``."""
+        return self.decode_grouped(values[None], _alone(perm), surviving=surviving)[0]
+
+    def decode_grouped(
+        self, values: Tensor, perm: Tensor | None = None, *, surviving: Indices | None = None
+    ) -> Tensor:
+        """G batches ``[G, n, *shape]`` -> ``[G, k, *shape]``; ``perm`` is ``[G, k]``.
+
+        All batches have the same ``surviving`` outputs.
+        """
+        decoder = self.decoder(perm, surviving=surviving, dtype=values.dtype, device=values.device)
+        return _combine(decoder, values)
+
+    def _slots(self, perm: Tensor) -> Tensor:
+        """The slot each input is in, ``[G, k]``: the inverse permutations."""
+        if perm.dtype != torch.int64 or perm.ndim != 2 or perm.shape[1] != self.k:
+            raise ValueError(f"expected int64 perm (G, {self.k}), got {perm.dtype} {tuple(perm.shape)}")
+        inputs, slots = perm.sort(dim=1)
+        if not (inputs == torch.arange(self.k, device=perm.device)).all():
+            raise ValueError(f"expected every perm to hold 0..{self.k - 1} once each, got {perm.tolist()}")
+        return slots
+
+
+class CodedSmoothing(nn.Module):
+    """Algorithm 1 of arXiv:2510.00253: evaluates f on mixtures of the batch and decodes what it gave.
+
+    It has neither parameters nor buffers. f may be a whole network or a block inside one: the shapes behind
+    the batch axis are free, and f's output may have another than its input.
+
+    Args:
+        k, n, nodes, order, smoothing_encoder, smoothing_decoder: as in ``Codec``.
+    """
+
+    def __init__(
+        self,
+        k: int,
+        n: int,
+        nodes: str = "chebyshev",
+        order: int = 3,
+        smoothing_encoder: float = 0.0,
+        smoothing_decoder: float = 0.0,
+    ):
+        super().__init__()
+        self.codec = Codec(k, n, nodes, order, smoothing_encoder, smoothing_decoder)
+
+    def forward(self, x: Tensor, f: Callable[[Tensor], Tensor], perm: Tensor | None = None) -> Tensor:
+        """Estimates f at the inputs ``x`` ``[k, *in]`` -> ``[k, *out]``.
+
+        Args:
+            x: the batch, floating point.
+            f: takes coded inputs ``[n, *in]`` to ``[n, *out]``, each row by itself.
+            perm: ``[k]`` int64, the shuffle of randomised coded inference; None leaves the order as it is.
+        """
+        return self.forward_grouped(x[None], f, _alone(perm))[0]
+
+    def forward_grouped(self, x: Tensor, f: Callable[[Tensor], Tensor], perm: Tensor | None = None) -> Tensor:
+        """Like ``forward`` for G batches: ``x`` ``[G, k, *in]`` -> ``[G, k, *out]``, ``perm`` ``[G, k]``.
+
+        f is called once, with the coded inputs of all batches: ``[G n, *in]`` -> ``[G n, *out]``.
+        """
+        coded = self.codec.encode_grouped(x, perm)
+        values = f(coded.flatten(0, 1))
+        if values.shape[:1] != (len(x) * self.codec.n,):
+            raise ValueError(f"expected f to return {len(x) * self.codec.n} rows, got {tuple(values.shape)}")
+        return self.codec.decode_grouped(values.unflatten(0, coded.shape[:2]), perm)
+
+    def extra_repr(self) -> str:
+        return str(self.codec)
+
+
+def _alone(perm: Tensor | None) -> Tensor | None:
+    """The permutation of one batch as that of a group of one."""
+    return None if perm is None else perm[None]
+
+
+def _combine(matrix: Tensor, rows: Tensor) -> Tensor:
+    """``[p, q]`` or ``[G, p, q]`` times ``[G, q, *shape]`` -> ``[G, p, *shape]``."""
+    groups, q, shape = len(rows), matrix.shape[-1], rows.shape[2:]
+    if rows.shape[1:2] != (q,):
+        raise ValueError(f"expected batches of shape ({q}, ...), got {tuple(rows.shape[1:])}")
+    if matrix.ndim == 3 and len(matrix) != groups:
+        raise ValueError(f"expected a perm for each of {groups} batches, got {len(matrix)}")
+    with torch.autocast(rows.device.type, enabled=False):
+        mixed = matrix @ rows.reshape(groups, q, prod(shape))
+    return mixed.reshape(groups, matrix.shape[-2], *shape)
+
+
+# The matrices depend on nothing but these arguments. They are rebuilt in about a millisecond, so the bound on
+# the caches is there for the memory of many sets of survivors, not for speed.
+@lru_cache(maxsize=128)
+def _encoder(codec: Codec, dtype: torch.dtype, device: torch.device) -> Tensor:
+    alpha, beta = _points(codec)
+    exact = spline_matrix(alpha, beta, order=codec.order, smoothing=codec.smoothing_encoder)
+    return _shared_tensor(exact, dtype, device)
+
+
+@lru_cache(maxsize=128)
+def _decoder(
+    codec: Codec, survivors: tuple[int, ...] | None, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    alpha, beta = _points(codec)
+    if survivors is not None:
+        if len(set(survivors)) < len(survivors) or not set(survivors) <= set(range(codec.n)):
+            raise ValueError(f"expected distinct surviving indices below {codec.n}, got {list(survivors)}")
+        beta = beta[list(survivors)]
+    exact = spline_matrix(beta, alpha, order=codec.order, smoothing=codec.smoothing_decoder)
+    return _shared_tensor(exact, dtype, device)
+
+
+def _points(codec: Codec) -> tuple[Matrix, Matrix]:
+    alpha, beta = NODES[codec.nodes]
+    return alpha(codec.k), beta(codec.n)
+
+
+def _shared_tensor(exact: Matrix, dtype: torch.dtype, device: torch.device) -> Tensor:
+    if not dtype.is_floating_point:
+        raise ValueError(f"expected floating-point tensors, got {dtype}")
+    # A tensor made under inference_mode could not serve a later backward pass.
+    with torch.inference_mode(False):
+        return torch.from_numpy(exact).to(device=device, dtype=dtype)
