@@ -1,1 +1,244 @@
-"""The names of attacks: ``[estimator-]algorithm[-steps][@step_size]``, for example ``eot10-pgd-20@1/255``."""
+"""The names of attacks: ``[estimator-]algorithm[-steps][@step_size]``, for example ``eot10-pgd-20@1/255``.
+
+Options follow as ``+option=value``. Attacks of other packages are ``torchattacks:NAME`` and
+``autoattack:VERSION``. Nothing here needs torch, so that a name is refused before anything is loaded.
+"""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import isfinite
+from typing import Literal
+
+EstimatorName = Literal["fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto"]
+
+# Largest attack first where one name begins with another.
+ALGORITHMS = ("apgd-ce", "apgd-dlr", "apgd-t", "fgsm", "pgd", "square", "spsa")
+BLACK_BOX = ("square", "spsa")
+
+# A random search keeps what looked best, so one draw a query would keep the luckiest draw.
+SQUARE_DRAWS = 20
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "apgd-ce": ("init", "own", "restarts"),
+    "apgd-dlr": ("init", "own", "restarts"),
+    "apgd-t": ("init", "own", "targets"),
+    "fgsm": ("init", "own"),
+    "pgd": ("init", "own"),
+    "square": ("init",),
+    "spsa": ("init",),
+}
+
+# Those that keep to an eps given to their constructor.
+TORCHATTACKS_LINF = (
+    "APGD", "APGDT", "BIM", "DIFGSM", "EOTPGD", "FAB", "FFGSM", "FGSM", "Jitter", "MIFGSM", "NIFGSM", "PGD",
+    "PIFGSM", "PIFGSMPP", "RFGSM", "SINIFGSM", "SPSA", "Square", "TIFGSM", "TPGD", "UPGD", "VMIFGSM",
+    "VNIFGSM",
+)  # fmt: skip
+TORCHATTACKS_L2 = ("APGD", "APGDT", "FAB", "PGDL2", "Square", "UPGD")
+AUTOATTACK = ("standard", "plus", "rand", "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+
+PRESETS: dict[str, tuple[str, ...]] = {
+    "paper": ("fgsm", "pgd-10", "pgd-100"),
+    "adaptive": ("eot10-pgd-20", "fixed-pgd-10", "aware-pgd-10", "transfer-pgd-20"),
+    "aa": ("apgd-ce-100", "apgd-t-100", "square-5000"),
+}
+PRESETS["full"] = (
+    *PRESETS["paper"],
+    *PRESETS["adaptive"],
+    "transfer-apgd-ce-100",
+    "transfer-apgd-t-100",
+    "eot20-apgd-ce-100",
+    "aware-apgd-ce-50",
+    "aware-pgd-20+init=transfer-pgd-20",
+    "gmsa3avg-pgd-20",
+    "gmsa3min-pgd-20",
+    "bpda-pgd-20",
+    "eotauto-pgd-20",
+    *PRESETS["aa"],
+    "apgd-dlr-100",
+    "spsa-2000",
+)
+
+# What `csrobust list attacks` prints, in this order: a name to copy, and what it does.
+KNOWN: dict[str, str] = {
+    "fgsm": "one step of eps from the clean input (arXiv 1412.6572)",
+    "pgd-10": "10 steps of eps/4 from a random start, last iterate (arXiv 1706.06083)",
+    "pgd-100": "100 steps of eps/8",
+    "pgd-100@1/255": "100 steps of a stated size",
+    "eot10-pgd-20": "gradients averaged over 10 fresh draws each step (arXiv 1707.07397)",
+    "eotauto-pgd-20": "as many draws as still make the gradients agree better",
+    "fixed-pgd-10": "one surrogate draw for the whole attack",
+    "aware-pgd-10": "knows the draw it is scored on; a separate attack for each",
+    "transfer-pgd-20": "gradients of the base model",
+    "bpda-pgd-20": "the defence forwards, the base model's gradient backwards (arXiv 1802.00420)",
+    "gmsa3avg-pgd-20": "greedy model-space attack, 3 rounds, mean loss of the draws met (arXiv 2110.14735)",
+    "gmsa3min-pgd-20": "the same, smallest loss of the draws met",
+    "apgd-ce-100": "Auto-PGD on cross-entropy, 100 steps (arXiv 2003.01690)",
+    "apgd-dlr-100": "Auto-PGD on the difference of logits ratio",
+    "apgd-t-100": "Auto-PGD on the targeted ratio, 100 steps for each of up to 9 targets",
+    "eot20-apgd-ce-100": "Auto-PGD whose step control and best point use the mean loss of 20 draws",
+    "transfer-apgd-ce-100": "Auto-PGD on the base model",
+    "aware-apgd-ce-50": "Auto-PGD that knows the scored draw",
+    "aware-pgd-20+init=transfer-pgd-20": "goes on from another attack's result",
+    "square-1000": "random squares, 1000 queries, no gradients (arXiv 1912.00049)",
+    "spsa-1000": "gradients from differences of 1000 queries (arXiv 1802.05666)",
+    "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
+    "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
+}
+
+_NAME = re.compile(
+    r"(?:(?P<estimator>eot[1-9][0-9]*|eotauto|fixed|aware|transfer|bpda|gmsa[1-9][0-9]*(?:avg|min))-)?"
+    rf"(?P<algorithm>{'|'.join(ALGORITHMS)})"
+    r"(?:-(?P<steps>[1-9][0-9]*))?"
+    r"(?:@(?P<step_size>[^+]+))?"
+    r"(?P<options>(?:\+[a-z_]+=[^+]+)*)"
+)
+_PEER = re.compile(r"(?P<peer>torchattacks|autoattack):(?P<name>[^+]+)(?P<options>(?:\+[A-Za-z_]+=[^+]+)*)")
+
+
+@dataclass(frozen=True)
+class AttackName:
+    """Attributes:
+    text: the name as given; rows of results carry it.
+    estimator: what the attacker knows.
+    draws: fresh draws averaged in each question (M); 1 where the estimator has no choice.
+    rounds: of a greedy model-space attack, else 1.
+    algorithm: one of ``ALGORITHMS``, or the peer's own name for it.
+    steps: moves, or queries of a black-box attack; None where there is nothing to count.
+    step_size: in units of eps's space; None for the algorithm's default.
+    peer: "torchattacks", "autoattack" or None for an attack of this package.
+    options: ``(option, value)`` in the order given, as text.
+    """
+
+    text: str
+    estimator: EstimatorName
+    draws: int
+    rounds: int
+    algorithm: str
+    steps: int | None
+    step_size: float | None
+    peer: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def uses_base(self) -> bool:
+        """Whether it cannot run without the base model."""
+        init = self.init
+        return self.estimator in ("transfer", "bpda") or (init is not None and init.uses_base)
+
+    @property
+    def init(self) -> "AttackName | None":
+        """The attack whose result this one goes on from."""
+        text = dict(self.options).get("init")
+        return None if text is None else parse(text)
+
+
+def parse(text: str) -> AttackName:
+    """Reads one attack's name.
+
+    Raises:
+        ValueError: one line: what is wrong, and known names that come close.
+    """
+    text = text.strip()
+    if match := _PEER.fullmatch(text):
+        return _parse_peer(text, match)
+    match = _NAME.fullmatch(text)
+    if not match:
+        raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text, KNOWN)}")
+    algorithm, estimator = match["algorithm"], match["estimator"] or ""
+    if (algorithm == "fgsm") != (match["steps"] is None):
+        rule = "no number of steps" if algorithm == "fgsm" else "a number of steps"
+        raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, KNOWN)}")
+    if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "eotauto")):
+        raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
+    if match["step_size"] and algorithm.startswith(("apgd", "square")):
+        raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
+    draws, rounds = 1, 1
+    kind: EstimatorName = "fresh"
+    if estimator in ("fixed", "aware", "transfer", "bpda", "eotauto"):
+        kind = estimator  # type: ignore[assignment]
+    elif estimator.startswith("eot"):
+        draws = int(estimator[3:])
+    elif estimator.startswith("gmsa"):
+        kind, rounds = ("gmsaavg" if estimator.endswith("avg") else "gmsamin"), int(estimator[4:-3])
+    elif algorithm == "square":
+        draws = SQUARE_DRAWS
+    return AttackName(
+        text,
+        kind,
+        draws,
+        rounds,
+        algorithm,
+        int(match["steps"]) if match["steps"] else None,
+        _step_size(match["step_size"], text) if match["step_size"] else None,
+        options=_options(match["options"], algorithm, text),
+    )
+
+
+def expand(text: str) -> tuple[AttackName, ...]:
+    """Reads a list of names and presets divided by commas; each name once, where it comes first.
+
+    Raises:
+        ValueError: a name that is unknown, or none at all.
+    """
+    names: dict[str, AttackName] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        for name in PRESETS.get(part, (part,)):
+            try:
+                names.setdefault(name, parse(name))
+            except ValueError as error:
+                if part.isalpha():
+                    raise ValueError(f"{error}; presets: {', '.join(PRESETS)}") from None
+                raise
+    if not names:
+        raise ValueError(f"expected names of attacks divided by commas, got {text!r}")
+    return tuple(names.values())
+
+
+def _parse_peer(text: str, match: re.Match[str]) -> AttackName:
+    peer, name = match["peer"], match["name"]
+    known = AUTOATTACK if peer == "autoattack" else (*TORCHATTACKS_LINF, *TORCHATTACKS_L2)
+    if name not in known:
+        raise ValueError(f"expected an attack of {peer}, got {name!r}; {_closest(name, known)}")
+    options = _split(match["options"], text)
+    given = dict(options).get("steps", "")
+    steps = int(given) if given.isdecimal() else None
+    return AttackName(text, "fresh", 1, 1, name, steps, None, peer, options)
+
+
+def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ...]:
+    options = _split(given, text)
+    for option, value in options:
+        if option not in OPTIONS[algorithm]:
+            raise ValueError(f"expected {' or '.join(OPTIONS[algorithm])} as an option, got {text!r}")
+        if option in ("restarts", "targets") and not re.fullmatch("[1-9][0-9]*", value):
+            raise ValueError(f"expected a whole number for {option}, got {text!r}")
+        if option == "own" and value not in ("signs", "exact"):
+            raise ValueError(f"expected own=signs or own=exact, got {text!r}")
+        if option == "init" and parse(value).peer is not None:
+            raise ValueError(f"expected an attack of this package to start from, got {text!r}")
+    return options
+
+
+def _split(given: str, text: str) -> tuple[tuple[str, str], ...]:
+    options = tuple((part.split("=", 1)[0], part.split("=", 1)[1]) for part in given.split("+") if part)
+    if len(dict(options)) < len(options):
+        raise ValueError(f"expected each option once, got {text!r}")
+    return options
+
+
+def _step_size(given: str, text: str) -> float:
+    over, _, under = given.partition("/")
+    try:
+        size = float(over) / float(under or 1)
+    except (ValueError, ZeroDivisionError):
+        size = 0.0
+    if not isfinite(size) or size <= 0:
+        raise ValueError(f"expected a step size above 0 such as 1/255 after @, got {text!r}")
+    return size
+
+
+def _closest(text: str, known) -> str:
+    close = get_close_matches(text, known, n=3, cutoff=0.5) or list(known)[:6]
+    return f"known: {', '.join(close)}"

@@ -1,0 +1,37 @@
+"""What every attack offers."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from attacks.budget import Budget
+from attacks.estimators import Estimator
+
+
+class Attack(Protocol):
+    """A search for the perturbation that raises a loss most."""
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: Budget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """Perturbs G batches of K inputs.
+
+        Args:
+            x: clean inputs ``[G, K, C, H, W]``, floating point, in [0, 1]; left as it is.
+            y: true classes ``[G, K]``, int64.
+            estimator: answers what the attack asks, and counts it.
+            budget: where the result must lie.
+            generators: a CPU generator a batch, for random starts and directions.
+            start: another attack's result to go on from, like x, projected first; None for its own start.
+
+        Returns:
+            Perturbed inputs like x, inside the budget and the box.
+        """

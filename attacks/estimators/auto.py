@@ -1,0 +1,145 @@
+"""EOT that finds out by itself how many draws a gradient needs."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attacks.estimators.averaging import AveragingEstimator, DrawSet
+from attacks.estimators.estimate import Estimate
+from attacks.losses import Loss
+from attacks.oracle import Oracle
+
+
+class EotAuto(AveragingEstimator):
+    """Fresh draws, as many as still make two independent gradients agree better.
+
+    Agreement is the cosine between the gradients of two disjoint sets of M draws, averaged over a batch.
+    M doubles while that rises by more than a twentieth of itself and is below 0.9; two doublings in a row
+    without a rise end it, for one may be chance. Checked in the first question and in every tenth after it,
+    because noise weighs more as gradients shrink; M never falls. Each batch has its own M, so no batch
+    depends on the group it is computed in.
+
+    Args:
+        oracle: the target; where it is not randomised, one answer does.
+        max_draws: M grows no further.
+        max_images: images that one forward may hold.
+
+    Attributes:
+        draws: the M in use for each batch; empty before the first question.
+        history: the mean M of every question so far, for the report.
+    """
+
+    RISE = 1.05
+    ENOUGH = 0.9
+    CHECK_EVERY = 10
+
+    def __init__(self, oracle: Oracle, *, max_draws: int = 64, max_images: int = 512):
+        super().__init__(oracle, max_images=max_images)
+        if max_draws < 1:
+            raise ValueError(f"expected max_draws >= 1, got {max_draws}")
+        self.max_draws = max_draws
+        self.draws: list[int] = []
+        self.history: list[float] = []
+        self._used: list[int] = []  # draws that each batch has taken from its stream
+        self._questions = 0
+
+    def draw_sets(self) -> Sequence[DrawSet]:
+        return [self.oracle.draws(0)]
+
+    def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        if not self.oracle.randomised:
+            return super().gradient(x, y, loss)
+        self._begin(len(x))
+        if self._questions % self.CHECK_EVERY == 0 and self.max_draws > 1:
+            estimates = self._grow(x, y, loss)
+        else:
+            estimates = self._each(x, y, loss, differentiate=True)
+        self._questions += 1
+        self.history.append(sum(self.draws) / len(self.draws))
+        grads = [grad for _, grad, _ in estimates if grad is not None]
+        return Estimate(
+            torch.stack([e.loss for e in estimates]),
+            torch.stack(grads),
+            torch.stack([e.logits for e in estimates]),
+        )
+
+    def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        if not self.oracle.randomised:
+            return super().value(x, y, loss)
+        self._begin(len(x))
+        estimates = self._each(x, y, loss, differentiate=False)
+        return Estimate(
+            torch.stack([e.loss for e in estimates]), None, torch.stack([e.logits for e in estimates])
+        )
+
+    def _begin(self, batches: int) -> None:
+        if not self.draws:
+            self.draws, self._used = [1] * batches, [0] * batches
+        if len(self.draws) != batches:
+            raise ValueError(f"expected the same {len(self.draws)} batches in every question, got {batches}")
+
+    def _ask(
+        self, x: Tensor, y: Tensor, loss: Loss, batches: Sequence[int], draws: int, *, differentiate: bool
+    ) -> list[Estimate]:
+        """The mean over the next ``draws`` draws of each of ``batches``."""
+        sets = []
+        for i in range(draws):
+            sets.append([self.oracle.draws(self._used[g] + i)[g] for g in batches])
+        for g in batches:
+            self._used[g] += draws
+        chosen = torch.tensor(batches, device=x.device)
+        whole = len(batches) == len(x)
+        found = self._average(
+            x if whole else x[chosen], y if whole else y[chosen], loss, sets, differentiate=differentiate
+        )
+        return [
+            Estimate(found.loss[i], None if found.grad is None else found.grad[i], found.logits[i])
+            for i in range(len(batches))
+        ]
+
+    def _each(self, x: Tensor, y: Tensor, loss: Loss, *, differentiate: bool) -> list[Estimate]:
+        estimates: dict[int, Estimate] = {}
+        for draws in sorted(set(self.draws)):
+            batches = [g for g, m in enumerate(self.draws) if m == draws]
+            found = self._ask(x, y, loss, batches, draws, differentiate=differentiate)
+            estimates.update(zip(batches, found))
+        return [estimates[g] for g in range(len(x))]
+
+    def _grow(self, x: Tensor, y: Tensor, loss: Loss) -> list[Estimate]:
+        """Estimates from every draw spent on finding M; sets ``self.draws``."""
+        estimates = self._each(x, y, loss, differentiate=True)
+        size = list(self.draws)  # draws behind each estimate
+        best = [0.0] * len(x)
+        flat = [0] * len(x)
+        growing = set(range(len(x)))
+        while growing:
+            # One size at a time, so that batches of one size share their forwards.
+            draws = min(size[g] for g in growing)
+            batches = sorted(g for g in growing if size[g] == draws)
+            for g, other in zip(batches, self._ask(x, y, loss, batches, draws, differentiate=True)):
+                agreement = _agreement(estimates[g].grad, other.grad)
+                if agreement > best[g] * self.RISE:
+                    self.draws[g], best[g], flat[g] = draws, agreement, 0
+                else:
+                    flat[g] += 1
+                estimates[g] = _mean(estimates[g], other)
+                size[g] = 2 * draws
+                if agreement >= self.ENOUGH or flat[g] == 2 or size[g] > self.max_draws:
+                    growing.discard(g)
+        return estimates
+
+
+def _mean(one: Estimate, other: Estimate) -> Estimate:
+    assert one.grad is not None and other.grad is not None
+    return Estimate((one.loss + other.loss) / 2, (one.grad + other.grad) / 2, (one.logits + other.logits) / 2)
+
+
+def _agreement(one: Tensor | None, other: Tensor | None) -> float:
+    """Mean cosine of the examples that have a gradient at all; 1 where none has one."""
+    assert one is not None and other is not None
+    one, other = one.flatten(1), other.flatten(1)
+    some = (one != 0).any(1) & (other != 0).any(1)
+    if not bool(some.any()):
+        return 1.0
+    return float(torch.cosine_similarity(one[some], other[some], dim=1, eps=1e-30).mean())

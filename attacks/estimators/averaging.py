@@ -1,0 +1,117 @@
+"""Many draws of one target as few forwards: the part that all estimators share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attacks.estimators.estimate import Estimate
+from attacks.losses import Loss
+from attacks.oracle import Oracle
+
+DrawSet = Sequence[Any]  # one draw for each of the G batches
+
+
+class _Answer(NamedTuple):
+    """Answers to n draws at once."""
+
+    losses: Tensor  # [n, G, K]
+    logits: Tensor  # [n, G, K, classes]
+    grad: Tensor | None  # [n, G, K, C, H, W], or [G, ...] for n = 1
+
+
+class AveragingEstimator:
+    """Averages loss, gradient and logits over draws that a subclass chooses in ``draw_sets``.
+
+    Args:
+        oracle: the target.
+        max_images: how many images one forward may hold; more draws than fit are taken one part after
+            another, and their gradients added up.
+    """
+
+    def __init__(self, oracle: Oracle, *, max_images: int = 512):
+        if max_images < 1:
+            raise ValueError(f"expected max_images >= 1, got {max_images}")
+        self.oracle = oracle
+        self.max_images = max_images
+        self.forwards = 0
+        self.backwards = 0
+
+    def draw_sets(self) -> Sequence[DrawSet]:
+        """The draws of the next question; a target that is not randomised needs no more than one."""
+        raise NotImplementedError
+
+    def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        return self._average(x, y, loss, self.draw_sets(), differentiate=True)
+
+    def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        return self._average(x, y, loss, self.draw_sets(), differentiate=False)
+
+    def _average(
+        self, x: Tensor, y: Tensor, loss: Loss, draw_sets: Sequence[DrawSet], *, differentiate: bool
+    ) -> Estimate:
+        losses = logits = grad = None
+        for part in self._parts(x, draw_sets):
+            answer = self._answer(x, y, loss, part, _all if differentiate else None)
+            losses = _add(losses, answer.losses.sum(0))
+            logits = _add(logits, answer.logits.sum(0))
+            if answer.grad is not None:
+                grad = _add(grad, answer.grad if answer.grad.ndim == x.ndim else answer.grad.sum(0))
+        assert losses is not None and logits is not None
+        if (n := len(draw_sets)) > 1:
+            losses, logits = losses / n, logits / n
+            grad = None if grad is None else grad.div_(n)
+        return Estimate(losses, grad, logits)
+
+    def _parts(self, x: Tensor, draw_sets: Sequence[DrawSet]) -> Iterator[Sequence[DrawSet]]:
+        size = max(1, self.max_images // max(1, self.oracle.images(x)))
+        for first in range(0, len(draw_sets), size):
+            yield draw_sets[first : first + size]
+
+    def _answer(
+        self,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss,
+        draw_sets: Sequence[DrawSet],
+        objective: Callable[[Tensor], Tensor] | None,
+    ) -> _Answer:
+        """One forward for n draws of every batch; differentiates the sum of ``objective(losses)``."""
+        n = len(draw_sets)
+        # A leaf of its own for every draw: adding up afterwards is cheaper than through autograd, and has
+        # a fixed order on every device.
+        leaf = x.detach() if n == 1 else x.detach().expand(n, *x.shape).flatten(0, 1)
+        with torch.set_grad_enabled(objective is not None):
+            leaf.requires_grad_(objective is not None)
+            logits = self.oracle.logits(leaf, list(chain.from_iterable(draw_sets)))
+            if logits.shape[:-1] != leaf.shape[:2]:
+                raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
+            logits = logits.unflatten(0, (n, x.shape[0]))
+            losses = loss(logits, y.expand(n, *y.shape))
+        if losses.shape != logits.shape[:-1]:
+            raise ValueError(f"expected losses {tuple(logits.shape[:-1])}, got {tuple(losses.shape)}")
+        if bool(losses.isnan().any()):
+            raise ValueError(f"expected losses without NaN, got {int(losses.isnan().sum())} NaN")
+        forwards, backwards = self._cost(leaf, differentiate=objective is not None)
+        self.forwards += forwards
+        self.backwards += backwards
+        grad = None
+        if objective is not None:
+            (grad,) = torch.autograd.grad(objective(losses).sum(), leaf)
+            grad = grad if n == 1 else grad.unflatten(0, (n, x.shape[0]))
+        return _Answer(losses.detach(), logits.detach(), grad)
+
+    def _cost(self, x: Tensor, *, differentiate: bool) -> tuple[int, int]:
+        """Images forwarded and differentiated by one answer to ``x``."""
+        images = self.oracle.images(x)
+        return images, images if differentiate else 0
+
+
+def _all(losses: Tensor) -> Tensor:
+    return losses
+
+
+def _add(total: Tensor | None, more: Tensor) -> Tensor:
+    return more if total is None else total.add_(more)

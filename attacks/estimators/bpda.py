@@ -1,0 +1,50 @@
+"""Backward pass differentiable approximation: the defence forwards, the base model's gradient backwards."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attacks.estimators.transfer import PlainModel
+from attacks.estimators.unknown import Fresh
+from attacks.oracle import Oracle
+
+
+class Bpda(Fresh):
+    """EOT-M with the defence's losses and the base model's Jacobian (arXiv 1802.00420, sec. 4.1).
+
+    The defence need not be differentiable. A gradient forwards both and differentiates the base model alone.
+
+    Args:
+        oracle: the defence.
+        base: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
+        draws: fresh draws a question averages over.
+        max_images: images that one forward may hold.
+    """
+
+    def __init__(
+        self, oracle: Oracle, base: Callable[[Tensor], Tensor], *, draws: int = 1, max_images: int = 512
+    ):
+        super().__init__(_StraightThrough(oracle, base), draws=draws, max_images=max_images)
+
+    def _cost(self, x: Tensor, *, differentiate: bool) -> tuple[int, int]:
+        base = x.shape[0] * x.shape[1] if differentiate else 0
+        return self.oracle.images(x) + base, base
+
+
+class _StraightThrough:
+    """The defence's logits with the base model's graph behind them."""
+
+    def __init__(self, oracle: Oracle, base: Callable[[Tensor], Tensor]):
+        self.oracle, self.base = oracle, PlainModel(base)
+        self.randomised = oracle.randomised
+        self.draws, self.images = oracle.draws, oracle.images
+
+    def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+        with torch.no_grad():
+            answer = self.oracle.logits(x, draws)
+        if not torch.is_grad_enabled():
+            return answer
+        base = self.base.logits(x, ())
+        return answer + (base - base.detach())

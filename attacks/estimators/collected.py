@@ -1,0 +1,76 @@
+"""The models that a greedy model-space attack has met so far (arXiv 2110.14735)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from attacks.estimators.averaging import AveragingEstimator, DrawSet
+from attacks.estimators.estimate import Estimate
+from attacks.losses import Loss
+from attacks.oracle import Oracle
+
+Combine = Literal["avg", "min"]
+
+
+class Collected(AveragingEstimator):
+    """A growing set of draws, all of them attacked at once; ``attacks.gmsa`` says when it grows.
+
+    Args:
+        oracle: the target.
+        combine: "avg" raises the mean of an example's losses over the set, "min" the smallest of them.
+        max_images: images that one forward may hold. Where the set does not fit, "min" asks twice: first for
+            the values, to know which draw counts for whom.
+    """
+
+    def __init__(self, oracle: Oracle, *, combine: Combine, max_images: int = 512):
+        super().__init__(oracle, max_images=max_images)
+        if combine not in ("avg", "min"):
+            raise ValueError(f"expected combine avg or min, got {combine}")
+        self.combine = combine
+        self._sets: list[DrawSet] = []
+
+    def collect(self) -> None:
+        """Adds the answerer's next draw to the set."""
+        if self.oracle.randomised or not self._sets:
+            self._sets.append(self.oracle.draws(len(self._sets)))
+
+    def draw_sets(self) -> Sequence[DrawSet]:
+        if not self._sets:
+            raise ValueError("expected at least one collected draw, got none")
+        return self._sets
+
+    def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        if self.combine == "avg" or len(self.draw_sets()) == 1:
+            return super().gradient(x, y, loss)
+        return self._smallest(x, y, loss, differentiate=True)
+
+    def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        if self.combine == "avg" or len(self.draw_sets()) == 1:
+            return super().value(x, y, loss)
+        return self._smallest(x, y, loss, differentiate=False)
+
+    def _smallest(self, x: Tensor, y: Tensor, loss: Loss, *, differentiate: bool) -> Estimate:
+        parts = list(self._parts(x, self.draw_sets()))
+        if len(parts) == 1:
+            answer = self._answer(x, y, loss, parts[0], _smallest_of if differentiate else None)
+            grad = None if answer.grad is None else answer.grad.sum(0)
+            return Estimate(answer.losses.amin(0), grad, answer.logits.mean(0))
+        answers = [self._answer(x, y, loss, part, None) for part in parts]
+        losses = torch.cat([answer.losses for answer in answers])
+        logits = torch.cat([answer.logits for answer in answers]).mean(0)
+        if not differentiate:
+            return Estimate(losses.amin(0), None, logits)
+        counts = torch.zeros_like(losses).scatter_(0, losses.argmin(0, keepdim=True), 1)
+        grad = torch.zeros_like(x)
+        for part, share in zip(parts, counts.split([len(part) for part in parts])):
+            if bool(share.any()):
+                found = self._answer(x, y, loss, part, share.mul).grad
+                assert found is not None
+                grad += found if found.ndim == x.ndim else found.sum(0)
+        return Estimate(losses.amin(0), grad, logits)
+
+
+def _smallest_of(losses: Tensor) -> Tensor:
+    return losses.amin(0)

@@ -1,0 +1,41 @@
+"""What every attack sees of its target: the loss of each example, its gradient, and what both cost."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from attacks.losses import Loss
+
+
+class Estimate(NamedTuple):
+    """Attributes:
+    loss: ``[G, K]``, detached; what each slot's moves are to raise.
+    grad: like x; the gradient of the loss summed over each batch. None where only a value was asked.
+    logits: ``[G, K, classes]``, averaged over the draws, detached.
+    """
+
+    loss: Tensor
+    grad: Tensor | None
+    logits: Tensor
+
+
+class Estimator(Protocol):
+    """A target seen through what the attacker knows; x is ``[G, K, C, H, W]``, y ``[G, K]`` int64.
+
+    Attributes:
+        forwards: images sent through a network so far.
+        backwards: images differentiated so far.
+    """
+
+    forwards: int
+    backwards: int
+
+    def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        """Loss and gradient from the same forwards.
+
+        Raises:
+            ValueError: a loss of another shape than ``[G, K]``, or NaN.
+        """
+
+    def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        """The loss alone: forward only, ``grad`` is None."""

@@ -1,0 +1,17 @@
+"""An attacker who knows the draw that will be scored."""
+
+from collections.abc import Sequence
+
+from attacks.estimators.averaging import AveragingEstimator, DrawSet
+from attacks.oracle import Oracle
+
+
+class Known(AveragingEstimator):
+    """The given draws, one for each of the G batches, in every question."""
+
+    def __init__(self, oracle: Oracle, draws: DrawSet, *, max_images: int = 512):
+        super().__init__(oracle, max_images=max_images)
+        self._draws = draws
+
+    def draw_sets(self) -> Sequence[DrawSet]:
+        return [self._draws]

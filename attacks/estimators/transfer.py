@@ -1,0 +1,39 @@
+"""An attacker who asks the base model instead of the defence around it."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from attacks.estimators.averaging import AveragingEstimator, DrawSet
+
+
+class Transfer(AveragingEstimator):
+    """Gradients of a plain model, which sees the G batches of K inputs as one batch of G K.
+
+    Args:
+        model: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
+    """
+
+    def __init__(self, model: Callable[[Tensor], Tensor], *, max_images: int = 512):
+        super().__init__(PlainModel(model), max_images=max_images)
+
+    def draw_sets(self) -> Sequence[DrawSet]:
+        return [()]
+
+
+class PlainModel:
+    """A model as an oracle without randomness, for which batches mean nothing."""
+
+    randomised = False
+
+    def __init__(self, model: Callable[[Tensor], Tensor]):
+        self.model = model
+
+    def draws(self, index: int) -> DrawSet:
+        return ()
+
+    def logits(self, x: Tensor, draws: DrawSet) -> Tensor:
+        return self.model(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def images(self, x: Tensor) -> int:
+        return x.shape[0] * x.shape[1]

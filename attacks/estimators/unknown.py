@@ -1,0 +1,36 @@
+"""Attackers who do not know the draw they will be scored on: fresh draws, or one surrogate."""
+
+from collections.abc import Sequence
+
+from attacks.estimators.averaging import AveragingEstimator, DrawSet
+from attacks.oracle import Oracle
+
+
+class Fresh(AveragingEstimator):
+    """Draws that were never used before, in every question anew (EOT, arXiv 1707.07397).
+
+    Args:
+        oracle: the target; where it is not randomised, one answer takes the place of ``draws``.
+        draws: how many a question averages over: 1 is what PGD on a randomised model does, M is EOT-M.
+        max_images: images that one forward may hold.
+    """
+
+    def __init__(self, oracle: Oracle, *, draws: int = 1, max_images: int = 512):
+        super().__init__(oracle, max_images=max_images)
+        if draws < 1:
+            raise ValueError(f"expected draws >= 1, got {draws}")
+        self.draws = draws if oracle.randomised else 1
+        self._used = 0
+
+    def draw_sets(self) -> Sequence[DrawSet]:
+        if not self.oracle.randomised:
+            return [self.oracle.draws(0)]
+        first, self._used = self._used, self._used + self.draws
+        return [self.oracle.draws(index) for index in range(first, self._used)]
+
+
+class Fixed(AveragingEstimator):
+    """Draw 0 of the attacker's stream for the whole attack: a surrogate that is not random any more."""
+
+    def draw_sets(self) -> Sequence[DrawSet]:
+        return [self.oracle.draws(0)]

@@ -1,0 +1,55 @@
+"""Greedy model-space attack (arXiv 2110.14735, sec. 4.2), its models being draws of a randomised target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.attack import Attack
+from attacks.budget import Budget
+from attacks.estimators import Estimator
+from attacks.estimators.collected import Collected
+
+
+@dataclass(frozen=True)
+class Gmsa:
+    """Rounds of: let the target answer once more, add that draw to the set, attack the whole set.
+
+    Every round goes on from the last one's result, with the inner attack's full number of steps, so that R
+    rounds cost R (R + 1) / 2 times the inner attack.
+
+    Attributes:
+        inner: the attack of each round.
+        rounds: R.
+    """
+
+    inner: Attack
+    rounds: int
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"expected rounds >= 1, got {self.rounds}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: Budget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; the estimator is a ``Collected`` one.
+
+        Raises:
+            ValueError: the estimator does not collect draws.
+        """
+        if not isinstance(estimator, Collected):
+            raise ValueError(f"expected a Collected estimator, got {type(estimator).__name__}")
+        adv = start
+        for _ in range(self.rounds):
+            estimator.collect()
+            adv = self.inner.perturb(x, y, estimator, budget, generators, start=adv)
+        assert adv is not None
+        return adv

@@ -1,0 +1,56 @@
+"""What an attack raises: one number per example, larger where the answer is more wrong."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # logits [..., classes], y [...] -> [...]
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Minus the log-probability of class ``y`` (int64, ``[...]``) under ``logits`` ``[..., classes]``."""
+    return functional.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none").view(y.shape)
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """The largest other logit less the true one: positive where the answer is wrong."""
+    true = logits.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    return logits.scatter(-1, y.unsqueeze(-1), -torch.inf).amax(-1) - true
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """Difference of logits ratio (arXiv 2003.01690, eq. 6): the margin over (largest - third largest).
+
+    Unlike cross-entropy it does not change when the logits are scaled or shifted. Fewer than four classes
+    leave too little to divide by: then it is the margin.
+    """
+    if logits.shape[-1] < 4:
+        return margin(logits, y)
+    top = logits.topk(3, dim=-1).values
+    return margin(logits, y) / (top[..., 0] - top[..., 2] + 1e-12)
+
+
+def targeted_dlr(logits: Tensor, pairs: Tensor) -> Tensor:
+    """Targeted DLR (arXiv 2003.01690, eq. 7); ``pairs`` ``[..., 2]`` holds the true class and the target.
+
+    Target logit less true logit, over (largest - mean of third and fourth). Fewer than four classes: not
+    divided.
+    """
+    both = logits.gather(-1, pairs)
+    gain = both[..., 1] - both[..., 0]
+    if logits.shape[-1] < 4:
+        return gain
+    top = logits.topk(4, dim=-1).values
+    return gain / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + 1e-12)
+
+
+BY_NAME: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+
+
+def fallback(name: str, classes: int) -> str | None:
+    """One sentence where loss ``name`` ("dlr" or "t") means something else for so few classes, else None."""
+    if name in ("dlr", "t") and classes < 4:
+        return f"{classes} classes are too few for the DLR loss: the margin took its place."
+    return None

@@ -1,0 +1,85 @@
+"""PGD (arXiv 1706.06083): steepest ascent from a random start, the last iterate counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.budget import Budget
+from attacks.estimators import Estimator
+from attacks.losses import Loss, cross_entropy
+
+
+def default_step_size(eps: float, steps: int) -> float:
+    """A quarter of eps for up to 20 steps, an eighth for more: 2/255 and 1/255 at eps = 8/255."""
+    return eps / 4 if steps <= 20 else eps / 8
+
+
+@dataclass(frozen=True)
+class Pgd:
+    """The last iterate, not the best: under a randomised estimator the largest loss seen is partly luck.
+
+    Attributes:
+        steps: number of moves; as many gradients.
+        step_size: in units of eps's space; None for ``default_step_size``.
+        loss: what the moves raise.
+        drop: stop on an example at its first iterate that is answered wrongly, and go on with the rest as a
+            smaller batch. Only for targets that answer inputs one by one and without randomness, G = 1.
+    """
+
+    steps: int
+    step_size: float | None = None
+    loss: Loss = cross_entropy
+    drop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: Budget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``.
+
+        Raises:
+            ValueError: also for ``drop`` with G > 1 or with a budget that differs between slots.
+        """
+        ball = budget.around(x)
+        adv = ball.uniform(generators) if start is None else ball.project_(start.clone())
+        size = default_step_size(budget.eps, self.steps) if self.step_size is None else self.step_size
+        if self.drop:
+            return self._drop(x, y, adv, estimator, budget, size)
+        for _ in range(self.steps):
+            grad = estimator.gradient(adv, y, self.loss).grad
+            assert grad is not None
+            adv = ball.step_(adv, grad, size)
+        return adv
+
+    def _drop(
+        self, x: Tensor, y: Tensor, adv: Tensor, estimator: Estimator, budget: Budget, size: float
+    ) -> Tensor:
+        if x.shape[0] != 1 or budget.reach is not None:
+            raise ValueError(f"expected one batch and one eps to drop from, got {x.shape[0]} batches")
+        ball, done = budget.around(x), torch.empty_like(adv)
+        left = torch.arange(x.shape[1], device=x.device)  # where the rows of x, y and adv lie in done
+        for _ in range(self.steps):
+            found = estimator.gradient(adv, y, self.loss)
+            grad, wrong = found.grad, found.logits[0].argmax(-1) != y[0]
+            assert grad is not None
+            if bool(wrong.any()):
+                done[:, left[wrong]] = adv[:, wrong]
+                keep = (~wrong).nonzero().squeeze(1)
+                if not len(keep):
+                    return done
+                left, x, y, adv, grad = left[keep], x[:, keep], y[:, keep], adv[:, keep], grad[:, keep]
+                ball = budget.around(x)
+            adv = ball.step_(adv, grad, size)
+        done[:, left] = adv
+        return done

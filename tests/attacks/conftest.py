@@ -1,0 +1,90 @@
+"""A target small enough to know all answers: linear logits, whose weights a draw shifts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@dataclass
+class LinearOracle:
+    """logits = (weights + noise * shift of the draw) x, and ``mixing`` of the batch mean's logits.
+
+    ``asked`` keeps the draws of every forward; a draw is (batch, index) and its shift follows from both.
+    """
+
+    weights: Tensor  # [classes, values]
+    batches: int
+    noise: float = 0.0
+    mixing: float = 0.0
+    expansion: float = 1.0  # coded images per image
+    asked: list[list[tuple[int, int]]] = field(default_factory=list)
+
+    @property
+    def randomised(self) -> bool:
+        return self.noise > 0
+
+    def draws(self, index: int) -> Sequence[tuple[int, int]]:
+        return [(g, index) for g in range(self.batches)]
+
+    def shift(self, draw: tuple[int, int]) -> Tensor:
+        generator = torch.Generator().manual_seed(1000 * draw[0] + draw[1] + 7)
+        return torch.randn(self.weights.shape, generator=generator).to(self.weights)
+
+    def logits(self, x: Tensor, draws: Sequence[tuple[int, int]]) -> Tensor:
+        assert len(draws) in (len(x), 1)
+        self.asked.append(list(draws))
+        rows = x.flatten(2)
+        rows = rows + self.mixing * rows.mean(1, keepdim=True)
+        if not self.randomised:
+            return rows @ self.weights.T
+        weights = torch.stack([self.weights + self.noise * self.shift(draw) for draw in draws])
+        return rows @ weights.transpose(1, 2)
+
+    def images(self, x: Tensor) -> int:
+        return int(x.shape[0] * x.shape[1] * self.expansion)
+
+
+@dataclass
+class Problem:
+    oracle: LinearOracle
+    x: Tensor
+    y: Tensor
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(g) for g in range(len(self.x))]
+
+
+@pytest.fixture
+def linear() -> Callable[..., Problem]:
+    """Builds a linear oracle with inputs in [0, 1], some of them near the edge of the box, and labels."""
+
+    def build(
+        batches: int = 1,
+        k: int = 4,
+        shape: tuple[int, int, int] = (3, 4, 5),
+        classes: int = 2,
+        dtype: torch.dtype = torch.float64,
+        seed: int = 0,
+        **options: float,
+    ) -> Problem:
+        generator = torch.Generator().manual_seed(seed)
+        values = shape[0] * shape[1] * shape[2]
+        weights = torch.randn(classes, values, generator=generator, dtype=dtype)
+        # Each batch has its own numbers, whatever the number of batches.
+        x = torch.stack(
+            [
+                torch.rand(k, *shape, generator=torch.Generator().manual_seed(seed + g), dtype=dtype)
+                for g in range(batches)
+            ]
+        )
+        x = (1.2 * x - 0.1).clamp(0, 1)
+        oracle = LinearOracle(weights, batches, **options)  # type: ignore[arg-type]
+        y = oracle.logits(x, oracle.draws(0)).argmax(-1)
+        oracle.asked.clear()
+        return Problem(oracle, x, y)
+
+    return build

@@ -1,0 +1,210 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attacks.budget import Budget
+
+SHAPE = (2, 3, 3, 4, 5)  # G, K, C, H, W
+DEVIATION = (0.25, 0.5, 0.1)
+
+
+def rand(seed: int, shape=SHAPE, dtype=torch.float64) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def generators(n: int = 2, seed: int = 0) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed + g) for g in range(n)]
+
+
+def budgets(eps: float) -> list[Budget]:
+    return [
+        Budget("linf", eps),
+        Budget("l2", 8 * eps),
+        Budget("linf", eps, "normalized", DEVIATION),
+        Budget("l2", 8 * eps, "normalized", DEVIATION),
+    ]
+
+
+def nearest_by_bisection(v, low, high, eps):
+    """argmin |d - v| with low <= d <= high, |d| <= eps: d = clamp(v / (1 + mu)), mu by bisection."""
+    if v.clamp(low, high).norm() <= eps:
+        return v.clamp(low, high)
+    small, large = 0.0, 1.0
+    for _ in range(200):
+        t = (small + large) / 2
+        small, large = (t, large) if (t * v).clamp(low, high).norm() < eps else (small, t)
+    return (large * v).clamp(low, high)
+
+
+@pytest.mark.parametrize("eps", [0.01, 0.1, 0.6])
+@pytest.mark.parametrize("deviation", [None, DEVIATION])
+def test_l2_projection_is_the_nearest_point_of_ball_and_box(eps, deviation):
+    x0, x = rand(0).round(decimals=1), 3 * rand(1) - 1
+    budget = Budget("l2", eps * 5, "normalized" if deviation else "pixel", deviation)
+    unit = torch.tensor(deviation or (1.0, 1.0, 1.0), dtype=torch.float64).view(3, 1, 1)
+    projected = budget.project(x, x0)
+    for g in range(2):
+        for k in range(3):
+            want = nearest_by_bisection(
+                (x[g, k] - x0[g, k]) / unit, -x0[g, k] / unit, (1 - x0[g, k]) / unit, 5 * eps
+            )
+            torch.testing.assert_close((projected[g, k] - x0[g, k]) / unit, want, atol=1e-6, rtol=1e-6)
+
+
+def test_linf_projection_clamps_value_by_value():
+    x0, x = rand(0), 3 * rand(1) - 1
+    want = torch.minimum(torch.maximum(x, x0 - 0.1), x0 + 0.1).clamp(0, 1)
+    torch.testing.assert_close(Budget("linf", 0.1).project(x, x0), want, atol=0, rtol=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(eps=st.sampled_from([0.0, 1e-6, 8 / 255, 0.5, 1.0]), which=st.integers(0, 3), seed=st.integers(0, 99))
+def test_every_move_ends_in_ball_and_box(eps, which, seed):
+    budget = budgets(eps)[which]
+    x0 = rand(seed, dtype=torch.float32)
+    x0[0, 0] = x0[0, 0].round()  # on the box's corners
+    unit = torch.tensor(budget.deviation or (1.0, 1.0, 1.0)).view(3, 1, 1)
+    far = 5 * rand(seed + 1, dtype=torch.float32) - 2
+    grad = rand(seed + 2, dtype=torch.float32) - 0.5
+    for x in (
+        budget.project(far, x0),
+        budget.step(budget.uniform(x0, generators()), grad, budget.eps, x0),
+        budget.uniform(x0, generators()),
+        budget.random_sign(x0, generators()),
+    ):
+        assert x.min() >= 0 and x.max() <= 1
+        moved = ((x - x0) / unit).flatten(2)
+        size = moved.abs().amax(2) if budget.norm == "linf" else moved.norm(dim=2)
+        # Half an ulp of a pixel near 1, measured in the smallest deviation.
+        assert (size <= budget.eps * (1 + 1e-5) + 1e-6 * (1 if budget.norm == "linf" else 8)).all()
+        if eps == 0:
+            assert torch.equal(x, x0)
+
+
+def test_projection_leaves_feasible_points_and_its_argument_alone():
+    x0 = rand(0)
+    for budget in budgets(0.1):
+        x = budget.project(rand(1), x0)
+        before = x.clone()
+        torch.testing.assert_close(budget.project(x, x0), x, atol=1e-9, rtol=0)
+        budget.step(x, rand(2) - 0.5, 0.05, x0)
+        assert torch.equal(x, before)
+
+
+def test_l2_step_has_the_stated_length_and_direction():
+    x0 = 0.4 + 0.2 * rand(0)
+    grad = rand(1) - 0.5
+    moved = Budget("l2", 0.3).step(x0, grad, 0.1, x0) - x0
+    torch.testing.assert_close(moved.flatten(2).norm(dim=2), torch.full((2, 3), 0.1, dtype=torch.float64))
+    torch.testing.assert_close(
+        torch.cosine_similarity(moved.flatten(2), grad.flatten(2), dim=2),
+        torch.ones(2, 3, dtype=torch.float64),
+    )
+
+
+def test_normalized_l2_step_gains_most_among_steps_of_its_length():
+    x0, grad = torch.full(SHAPE, 0.5, dtype=torch.float64), rand(1) - 0.5
+    unit = torch.tensor(DEVIATION, dtype=torch.float64).view(3, 1, 1)
+    moved = Budget("l2", 0.2, "normalized", DEVIATION).step(x0, grad, 0.1, x0) - x0
+    torch.testing.assert_close((moved / unit).flatten(2).norm(dim=2), torch.full((2, 3), 0.1).double())
+    gain = (moved * grad).flatten(2).sum(2)
+    for seed in range(20):
+        other = rand(seed + 5) - 0.5
+        other = unit * 0.1 * other / other.flatten(2).norm(dim=2)[..., None, None, None]
+        assert (gain >= (other * grad).flatten(2).sum(2)).all()
+
+
+def test_a_zero_gradient_moves_nothing():
+    x0 = rand(0)
+    for budget in budgets(0.1):
+        torch.testing.assert_close(budget.step(x0, torch.zeros_like(x0), 0.1, x0), x0, atol=1e-12, rtol=0)
+
+
+def test_linf_start_fills_the_feasible_box_evenly():
+    x0 = torch.full((1, 50, 3, 16, 16), 0.95)
+    x = Budget("linf", 0.1).uniform(x0, generators(1))
+    # Feasible are [0.85, 1.0]: an even spread has mean 0.925 and deviation 0.15 / sqrt(12).
+    assert abs(x.mean().item() - 0.925) < 1e-3
+    assert abs(x.std().item() - 0.15 / math.sqrt(12)) < 1e-3
+
+
+def test_l2_start_fills_the_ball_evenly():
+    x0 = torch.full((1, 20_000, 1, 1, 2), 0.5)
+    budget = Budget("l2", 0.1)
+    radius = budget.distance(budget.uniform(x0, generators(1)), x0)
+    # In two dimensions a share r^2 of an even spread lies within r.
+    for r in (0.3, 0.6, 0.9):
+        assert abs((radius <= r).double().mean().item() - r**2) < 0.01
+
+
+def test_random_sign_has_the_attacks_size_and_fair_signs():
+    x0 = torch.full((1, 10, 3, 16, 16), 0.5)
+    moved = Budget("linf", 8 / 255).random_sign(x0, generators(1)) - x0
+    torch.testing.assert_close(moved.abs(), torch.full_like(moved, 8 / 255))
+    assert abs((moved > 0).double().mean().item() - 0.5) < 0.02
+    moved = Budget("l2", 0.5).random_sign(x0, generators(1)) - x0
+    torch.testing.assert_close(moved.flatten(2).norm(dim=2), torch.full((1, 10), 0.5))
+    assert moved.abs().unique().numel() <= 4  # one size, up to rounding
+
+
+def test_random_numbers_of_a_batch_do_not_depend_on_its_group():
+    x0 = rand(0, (3, *SHAPE[1:]))
+    for budget in budgets(0.1):
+        for draw in (budget.uniform, budget.random_sign):
+            together = draw(x0, generators(3))
+            alone = draw(x0[1:2], generators(1, seed=1))
+            assert torch.equal(together[1:2], alone)
+
+
+def test_reach_holds_slots_and_frees_others():
+    x0 = rand(0)
+    reach = torch.tensor([[0.0, 1.0, math.inf], [0.5, 0.0, 1.0]], dtype=torch.float64)
+    far = 5 * rand(1) - 2
+    for norm, eps in (("linf", 0.1), ("l2", 0.5)):
+        budget = Budget(norm, eps, reach=reach)
+        x = budget.project(far, x0)
+        assert torch.equal(x[0, 0], x0[0, 0]) and torch.equal(x[1, 1], x0[1, 1])
+        torch.testing.assert_close(x[0, 2], far[0, 2].clamp(0, 1))
+        distance = Budget(norm, eps).distance(x, x0)
+        torch.testing.assert_close(distance[0, 1].item(), 1.0)
+        torch.testing.assert_close(distance[1, 0].item(), 0.5)
+        assert (budget.distance(x, x0) <= 1 + 1e-9).all()
+        step = budget.step(x0, rand(2) - 0.5, eps, x0)
+        assert torch.equal(step[0, 0], x0[0, 0]) and not torch.equal(step[0, 2], x0[0, 2])
+        for x in (budget.uniform(x0, generators()), budget.random_sign(x0, generators())):
+            assert x.isfinite().all() and torch.equal(x[0, 0], x0[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("l3", 0.1), "expected norm linf or l2, got l3"),
+        (("linf", 8.0), r"expected eps on the scale of \[0, 1\] \(8/255, not 8\), got 8"),
+        (("linf", -0.1), "expected a finite eps >= 0, got -0.1"),
+        (("l2", math.nan), "expected a finite eps >= 0, got nan"),
+        (("linf", 0.1, "lab"), "expected eps_space pixel or normalized, got lab"),
+        (("linf", 0.1, "normalized"), "expected a deviation for normalized eps alone, got None"),
+        (("linf", 0.1, "pixel", (1.0,)), "expected a deviation for normalized eps alone"),
+        (("linf", 0.1, "normalized", (0.0,)), "expected positive deviations"),
+    ],
+)
+def test_wrong_budgets_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Budget(*arguments)
+
+
+def test_wrong_inputs_are_refused():
+    budget = Budget("linf", 0.1)
+    with pytest.raises(ValueError, match=r"x0 in \[0, 1\], got \[255, 255\]"):
+        budget.around(torch.full((1, 1, 3, 2, 2), 255.0))
+    with pytest.raises(ValueError, match=r"x0 in \[0, 1\]"):
+        budget.around(torch.full((1, 1, 3, 2, 2), math.nan))
+    with pytest.raises(ValueError, match=r"x0 \[G, K, C, H, W\], got \(3, 2, 2\)"):
+        budget.around(torch.zeros(3, 2, 2))
+    with pytest.raises(ValueError, match="expected 1 deviations, got 3"):
+        Budget("linf", 0.1, "normalized", DEVIATION).around(torch.zeros(1, 1, 1, 2, 2))
+    with pytest.raises(ValueError, match="expected 2 generators, one a batch, got 1"):
+        budget.uniform(rand(0), generators(1))

@@ -1,0 +1,209 @@
+import math
+
+import pytest
+import torch
+
+from attacks.budget import Budget
+from attacks.estimators import Bpda, Collected, EotAuto, Fixed, Fresh, Known, Transfer
+from attacks.losses import cross_entropy, margin
+from attacks.pgd import Pgd
+
+
+def one_by_one(problem, draws_of_batch, loss):
+    """Loss and gradient averaged over the named draws, one plain backward at a time."""
+    losses, grads, logits = [], [], []
+    for index in draws_of_batch:
+        x = problem.x.clone().requires_grad_()
+        answer = problem.oracle.logits(x, problem.oracle.draws(index))
+        values = loss(answer, problem.y)
+        grads.append(torch.autograd.grad(values.sum(), x)[0])
+        losses.append(values.detach())
+        logits.append(answer.detach())
+    return [torch.stack(found).mean(0) for found in (losses, grads, logits)]
+
+
+@pytest.mark.parametrize("max_images", [1, 13, 1000])
+@pytest.mark.parametrize("draws", [1, 3, 7])
+def test_eot_averages_that_many_distinct_fresh_draws(linear, draws, max_images):
+    problem = linear(batches=2, classes=5, noise=0.5, mixing=0.3)
+    estimator = Fresh(problem.oracle, draws=draws, max_images=max_images)
+    for step in range(3):
+        problem.oracle.asked.clear()
+        found = estimator.gradient(problem.x, problem.y, cross_entropy)
+        asked = [draw for forward in problem.oracle.asked for draw in forward]
+        expected = range(step * draws, (step + 1) * draws)
+        assert sorted(asked) == sorted((g, index) for g in range(2) for index in expected)
+        for got, want in zip(found, one_by_one(problem, expected, cross_entropy)[:1], strict=False):
+            torch.testing.assert_close(got, want)
+        loss, grad, logits = one_by_one(problem, expected, cross_entropy)
+        torch.testing.assert_close(found.loss, loss)
+        torch.testing.assert_close(found.grad, grad)
+        torch.testing.assert_close(found.logits, logits)
+
+
+def test_draws_share_a_forward_as_long_as_they_fit(linear):
+    problem = linear(batches=2, k=4, noise=0.5)
+    estimator = Fresh(problem.oracle, draws=5, max_images=2 * 8)
+    estimator.gradient(problem.x, problem.y, margin)
+    assert [len(forward) for forward in problem.oracle.asked] == [4, 4, 2]
+
+
+def test_values_are_the_losses_of_the_gradients_and_cost_no_backward(linear):
+    problem = linear(batches=2, noise=0.5, classes=4)
+    one, other = Fresh(problem.oracle, draws=3), Fresh(problem.oracle, draws=3)
+    value, gradient = (
+        one.value(problem.x, problem.y, margin),
+        other.gradient(problem.x, problem.y, margin),
+    )
+    assert value.grad is None
+    torch.testing.assert_close(value.loss, gradient.loss)
+    assert (one.forwards, one.backwards, other.backwards) == (24, 0, 24)
+
+
+@pytest.mark.parametrize("build", [lambda o: Fresh(o, draws=10), lambda o: EotAuto(o), lambda o: Fixed(o)])
+def test_a_target_without_randomness_is_asked_once(linear, build):
+    problem = linear(batches=2)
+    estimator = build(problem.oracle)
+    found = estimator.gradient(problem.x, problem.y, margin)
+    assert len(problem.oracle.asked) == 1 and (estimator.forwards, estimator.backwards) == (8, 8)
+    torch.testing.assert_close(found.grad, one_by_one(problem, [0], margin)[1])
+
+
+def test_fixed_asks_one_draw_for_ever_and_known_the_given_ones(linear):
+    problem = linear(batches=2, noise=0.5)
+    for estimator, draw in (
+        (Fixed(problem.oracle), [(0, 0), (1, 0)]),
+        (Known(problem.oracle, [(0, 8), (1, 3)]), [(0, 8), (1, 3)]),
+    ):
+        problem.oracle.asked.clear()
+        for _ in range(3):
+            estimator.gradient(problem.x, problem.y, margin)
+        assert problem.oracle.asked == [draw] * 3
+
+
+def test_images_are_counted_as_the_oracle_says(linear):
+    problem = linear(batches=2, k=4, noise=0.5, expansion=1.5)
+    estimator = Fresh(problem.oracle, draws=3)
+    estimator.gradient(problem.x, problem.y, margin)
+    estimator.value(problem.x, problem.y, margin)
+    assert (estimator.forwards, estimator.backwards) == (2 * 3 * 12, 3 * 12)
+
+
+def test_transfer_sees_the_model_alone(linear):
+    problem = linear(batches=3, classes=4)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(60, 4, bias=False).double())
+    model[1].weight.data.copy_(problem.oracle.weights)
+    estimator = Transfer(model)
+    found = estimator.gradient(problem.x, problem.y, cross_entropy)
+    want = one_by_one(problem, [0], cross_entropy)
+    for got, expected in zip((found.loss, found.grad, found.logits), want):
+        torch.testing.assert_close(got, expected)
+    assert (estimator.forwards, estimator.backwards) == (12, 12)
+
+
+def test_bpda_has_the_defences_losses_and_the_base_models_jacobian(linear):
+    problem = linear(classes=4, noise=0.5, expansion=2)
+    base = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(60, 4, bias=False).double())
+    estimator = Bpda(problem.oracle, base, draws=2)
+    found = estimator.gradient(problem.x, problem.y, cross_entropy)
+    loss, _, logits = one_by_one(problem, [0, 1], cross_entropy)
+    torch.testing.assert_close(found.loss, loss)
+    torch.testing.assert_close(found.logits, logits)
+    residuals = []
+    for index in (0, 1):
+        answer = problem.oracle.logits(problem.x, problem.oracle.draws(index))
+        residuals.append(answer.softmax(-1) - torch.nn.functional.one_hot(problem.y, 4))
+    want = torch.stack(residuals).mean(0) @ base[1].weight.detach()
+    torch.testing.assert_close(found.grad, want.view_as(problem.x))
+    assert (estimator.forwards, estimator.backwards) == (2 * (8 + 4), 2 * 4)
+    estimator.value(problem.x, problem.y, cross_entropy)
+    assert (estimator.forwards, estimator.backwards) == (2 * (8 + 4) + 2 * 8, 2 * 4)
+
+
+@pytest.mark.parametrize("max_images", [1, 9, 1000])
+def test_the_smallest_loss_of_the_collected_draws_counts(linear, max_images):
+    problem = linear(batches=2, noise=1.0, classes=4)
+    estimator = Collected(problem.oracle, combine="min", max_images=max_images)
+    for _ in range(3):
+        estimator.collect()
+    found = estimator.gradient(problem.x, problem.y, margin)
+    losses = torch.stack([one_by_one(problem, [i], margin)[0] for i in range(3)])
+    grads = torch.stack([one_by_one(problem, [i], margin)[1] for i in range(3)])
+    assert losses.argmin(0).unique().numel() > 1  # else any draw would do
+    torch.testing.assert_close(found.loss, losses.amin(0))
+    index = losses.argmin(0)[None, ..., None, None, None].expand_as(grads[:1])
+    torch.testing.assert_close(found.grad, grads.gather(0, index)[0])
+    torch.testing.assert_close(estimator.value(problem.x, problem.y, margin).loss, losses.amin(0))
+
+
+def test_the_mean_loss_of_the_collected_draws_counts(linear):
+    problem = linear(batches=2, noise=1.0, classes=4)
+    estimator = Collected(problem.oracle, combine="avg")
+    with pytest.raises(ValueError, match="at least one collected draw, got none"):
+        estimator.gradient(problem.x, problem.y, margin)
+    estimator.collect()
+    estimator.collect()
+    found = estimator.gradient(problem.x, problem.y, margin)
+    torch.testing.assert_close(found.grad, one_by_one(problem, [0, 1], margin)[1])
+
+
+def test_auto_takes_more_draws_where_there_is_more_noise(linear):
+    used = []
+    for noise in (0.01, 1.0, 3.0):
+        problem = linear(batches=2, k=16, noise=noise, classes=2)
+        estimator = EotAuto(problem.oracle)
+        estimator.gradient(problem.x, problem.y, margin)
+        used.append(estimator.draws)
+    assert used[0] == [1, 1]
+    assert all(1 < some < many <= 64 for some, many in zip(used[1], used[2]))
+
+
+def test_auto_averages_draws_it_never_used_before_and_keeps_to_its_number(linear):
+    problem = linear(batches=2, k=8, noise=1.0)
+    estimator = EotAuto(problem.oracle)
+    first = estimator.gradient(problem.x, problem.y, margin)
+    spent = len([draw for forward in problem.oracle.asked for draw in forward if draw[0] == 0])
+    found = estimator.gradient(problem.x, problem.y, margin)
+    per_batch = [
+        sorted(index for forward in problem.oracle.asked for g, index in forward if g == batch)
+        for batch in range(2)
+    ]
+    for indexes in per_batch:
+        assert indexes == list(range(len(indexes)))
+    assert len(per_batch[0]) == spent + estimator.draws[0]
+    torch.testing.assert_close(first.grad[:1], one_by_one(problem, range(spent), margin)[1][:1])
+    later = one_by_one(problem, range(spent, spent + estimator.draws[0]), margin)
+    torch.testing.assert_close(found.grad[:1], later[1][:1])
+    assert len(estimator.history) == 2
+
+
+def test_auto_decides_for_each_batch_alone(linear):
+    together, alone = linear(batches=3, k=8, noise=1.0), linear(batches=1, k=8, noise=1.0)
+    grads = []
+    for problem in (together, alone):
+        estimator = EotAuto(problem.oracle)
+        grads.append([estimator.gradient(problem.x, problem.y, margin).grad[0] for _ in range(3)])
+    torch.testing.assert_close(grads[0], grads[1])
+
+
+def test_wrong_answers_are_refused(linear):
+    problem = linear(batches=2)
+    estimator = Fresh(problem.oracle)
+    with pytest.raises(ValueError, match=r"expected losses \(1, 2, 4\), got \(\)"):
+        estimator.gradient(problem.x, problem.y, lambda logits, y: margin(logits, y).sum())
+    with pytest.raises(ValueError, match="expected losses without NaN, got 8 NaN"):
+        estimator.gradient(problem.x, problem.y, lambda logits, y: margin(logits, y) * math.nan)
+    with pytest.raises(ValueError, match=r"expected logits \(2, 4, 'classes'\), got \(8, 2\)"):
+        problem.oracle.logits = lambda x, draws: x.flatten(0, 1).flatten(1) @ problem.oracle.weights.T
+        estimator.gradient(problem.x, problem.y, margin)
+    with pytest.raises(ValueError, match="expected draws >= 1, got 0"):
+        Fresh(problem.oracle, draws=0)
+
+
+def test_gradients_touch_neither_inputs_nor_parameters(linear):
+    problem = linear()
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(60, 2).double())
+    before = problem.x.clone()
+    Pgd(3).perturb(problem.x, problem.y, Transfer(model), Budget("linf", 0.1), problem.generators)
+    assert torch.equal(problem.x, before) and not problem.x.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,0 +1,115 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attacks import naming
+from attacks.naming import expand, parse
+
+NAMES = {
+    "fgsm": ("fresh", 1, 1, "fgsm", None, None),
+    "pgd-10": ("fresh", 1, 1, "pgd", 10, None),
+    "pgd-100@1/255": ("fresh", 1, 1, "pgd", 100, 1 / 255),
+    "pgd-7@0.01": ("fresh", 1, 1, "pgd", 7, 0.01),
+    "eot10-pgd-20": ("fresh", 10, 1, "pgd", 20, None),
+    "fixed-pgd-10": ("fixed", 1, 1, "pgd", 10, None),
+    "aware-pgd-10": ("aware", 1, 1, "pgd", 10, None),
+    "transfer-pgd-20": ("transfer", 1, 1, "pgd", 20, None),
+    "gmsa3avg-pgd-20": ("gmsaavg", 1, 3, "pgd", 20, None),
+    "gmsa5min-pgd-20": ("gmsamin", 1, 5, "pgd", 20, None),
+    "bpda-pgd-20": ("bpda", 1, 1, "pgd", 20, None),
+    "eotauto-pgd-20": ("eotauto", 1, 1, "pgd", 20, None),
+    "apgd-ce-100": ("fresh", 1, 1, "apgd-ce", 100, None),
+    "apgd-dlr-100": ("fresh", 1, 1, "apgd-dlr", 100, None),
+    "apgd-t-100": ("fresh", 1, 1, "apgd-t", 100, None),
+    "eot20-apgd-ce-100": ("fresh", 20, 1, "apgd-ce", 100, None),
+    "transfer-apgd-ce-100": ("transfer", 1, 1, "apgd-ce", 100, None),
+    "aware-apgd-ce-50": ("aware", 1, 1, "apgd-ce", 50, None),
+    "transfer-fgsm@1/255": ("transfer", 1, 1, "fgsm", None, 1 / 255),
+    "square-1000": ("fresh", naming.SQUARE_DRAWS, 1, "square", 1000, None),
+    "eot5-square-1000": ("fresh", 5, 1, "square", 1000, None),
+    "spsa-500": ("fresh", 1, 1, "spsa", 500, None),
+}
+
+
+@pytest.mark.parametrize("text", NAMES)
+def test_names_mean_what_they_say(text):
+    name = parse(text)
+    assert (name.estimator, name.draws, name.rounds, name.algorithm, name.steps, name.step_size) == NAMES[
+        text
+    ]
+    assert name.text == text and name.peer is None and name.options == ()
+
+
+def test_options_and_peers():
+    name = parse("aware-apgd-ce-50+init=transfer-pgd-20+restarts=3")
+    assert dict(name.options) == {"init": "transfer-pgd-20", "restarts": "3"}
+    assert name.init == parse("transfer-pgd-20") and name.uses_base
+    assert not parse("aware-apgd-ce-50").uses_base and parse("bpda-fgsm").uses_base
+    name = parse("torchattacks:PGD+steps=10+alpha=0.01")
+    assert (name.peer, name.algorithm, name.steps) == ("torchattacks", "PGD", 10)
+    assert dict(name.options) == {"steps": "10", "alpha": "0.01"}
+    assert (parse("autoattack:rand").peer, parse("autoattack:rand").algorithm) == ("autoattack", "rand")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pdg-10", "expected an attack's name, got 'pdg-10'; known: pgd-10"),
+        ("pgd", "expected a number of steps after pgd, got 'pgd'; known: pgd-1"),
+        ("fgsm-3", "expected no number of steps after fgsm"),
+        ("pgd-0", "expected an attack's name, got 'pgd-0'"),
+        ("pgd-010", "expected an attack's name"),
+        ("eot0-pgd-10", "expected an attack's name"),
+        ("pgd-10@0", "expected a step size above 0"),
+        ("pgd-10@1/0", "expected a step size above 0"),
+        ("pgd-10@nan", "expected a step size above 0"),
+        ("apgd-ce-100@1/255", "expected no step size, which apgd-ce sets by itself"),
+        ("bpda-square-100", "expected an attack with gradients after bpda-"),
+        ("gmsa3-pgd-20", "expected an attack's name"),
+        ("torchattacks:PDG", "expected an attack of torchattacks, got 'PDG'; known: PGD"),
+        ("autoattack:standart", "expected an attack of autoattack, got 'standart'; known: standard"),
+        ("pgd-10+restarts=2", "expected init or own as an option"),
+        ("apgd-ce-10+restarts=x", "expected a whole number for restarts"),
+        ("apgd-ce-10+restarts=2+restarts=3", "expected each option once"),
+        ("pgd-10+init=nothing", "expected an attack's name, got 'nothing'"),
+        ("pgd-10+own=maybe", "expected own=signs or own=exact"),
+    ],
+)
+def test_wrong_names_are_refused_in_one_line(text, message):
+    with pytest.raises(ValueError) as error:
+        parse(text)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_parsed_or_refused(text):
+    try:
+        assert parse(text).text == text.strip()
+    except ValueError:
+        pass
+
+
+def test_presets_expand_in_order_without_duplicates():
+    assert [n.text for n in expand("paper,pgd-7,pgd-10, fgsm")] == ["fgsm", "pgd-10", "pgd-100", "pgd-7"]
+    adaptive = {n.text for n in expand("adaptive")}
+    assert adaptive >= {"eot10-pgd-20", "fixed-pgd-10", "aware-pgd-10", "transfer-pgd-20"}
+    for preset in naming.PRESETS:
+        texts = [n.text for n in expand(preset)]
+        assert len(texts) == len(set(texts))
+    with pytest.raises(ValueError, match="presets: paper, adaptive"):
+        expand("papers")
+    with pytest.raises(ValueError, match="expected names of attacks"):
+        expand(" , ")
+
+
+def test_every_listed_name_is_a_name():
+    for text in naming.KNOWN:
+        assert parse(text).text == text
+
+
+def test_names_are_checked_without_torch():
+    code = "import sys, attacks.naming; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

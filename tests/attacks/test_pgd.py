@@ -1,0 +1,205 @@
+import pytest
+import torch
+
+from attacks.budget import Budget
+from attacks.estimators import Collected, Fixed, Fresh, Known, Transfer
+from attacks.fgsm import Fgsm
+from attacks.gmsa import Gmsa
+from attacks.losses import margin
+from attacks.pgd import Pgd, default_step_size
+
+SHAPES = [(3, 4, 4), (1, 6, 3), (2, 1, 7)]
+
+
+def best_linear(x0, w, budget):
+    """The point of ball and box that raises the linear function w most, by bisection on its multiplier."""
+    low, high = -x0, 1 - x0
+    if budget.norm == "linf":
+        return x0 + (budget.eps * w.sign()).clamp(low, high)
+    best = torch.empty_like(x0)
+    for g, k in torch.cartesian_prod(torch.arange(x0.shape[0]), torch.arange(x0.shape[1])):
+        small, large = 0.0, 1e6
+        for _ in range(200):
+            t = (small + large) / 2
+            inside = (t * w[g, k]).clamp(low[g, k], high[g, k]).norm() < budget.eps
+            small, large = (t, large) if inside else (small, t)
+        best[g, k] = x0[g, k] + (small * w[g, k]).clamp(low[g, k], high[g, k])
+    return best
+
+
+def slope(problem):
+    """The constant gradient of the margin with two classes."""
+    w = problem.oracle.weights
+    return torch.where((problem.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(problem.x)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("k", [4, 33])
+@pytest.mark.parametrize("budget", [Budget("linf", 0.2), Budget("l2", 1.2), Budget("l2", 0.3)], ids=str)
+def test_linear_model_reaches_the_closed_form_optimum(linear, shape, k, budget):
+    problem = linear(batches=2, k=k, shape=shape)
+    best = best_linear(problem.x, slope(problem), budget)
+    # The box must matter, else the plain ball would do.
+    assert ((best == 0) | (best == 1)).any()
+    attack = Pgd(300 if budget.norm == "l2" else 10, loss=margin)
+    x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    torch.testing.assert_close(x, best, atol=1e-3 if budget.norm == "l2" else 1e-12, rtol=0)
+    if budget.norm == "linf":
+        x = Fgsm(loss=margin).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+        torch.testing.assert_close(x, best)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("k", [4, 512])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, classes, k, norm):
+    problem = linear(k=k, classes=classes, dtype=torch.float32)
+    for eps in (0.0, 0.1):
+        for attack in (Fgsm(), Pgd(5)):
+            budget = Budget(norm, eps)
+            x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+            assert x.min() >= 0 and x.max() <= 1
+            if eps:
+                assert budget.distance(x, problem.x).max() <= 1 + 1e-5
+                assert (x != problem.x).flatten(2).any(2).all()
+            else:
+                assert torch.equal(x, problem.x)
+
+
+def test_a_seed_decides_everything_and_another_seed_does_not_agree(linear):
+    problem = linear(batches=2, classes=5, noise=0.5)
+    budget = Budget("linf", 0.1)
+
+    def run(seed):
+        generators = [torch.Generator().manual_seed(seed + g) for g in range(2)]
+        return Pgd(3).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, generators)
+
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = run(0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert torch.equal(first, run(0)) and not torch.equal(first, run(10))
+
+
+def test_a_batch_does_not_depend_on_its_group(linear):
+    together, alone = linear(batches=3, noise=0.5), linear(batches=1, noise=0.5)
+    for draws in (1, 4):
+        results = [
+            Pgd(5).perturb(p.x, p.y, Fresh(p.oracle, draws=draws), Budget("l2", 0.5), p.generators)[0]
+            for p in (together, alone)
+        ]
+        torch.testing.assert_close(results[0], results[1], atol=1e-12, rtol=0)
+
+
+def test_default_step_sizes():
+    assert default_step_size(8 / 255, 10) == default_step_size(8 / 255, 20) == 2 / 255
+    assert default_step_size(8 / 255, 21) == default_step_size(8 / 255, 100) == 1 / 255
+
+
+def test_the_last_of_the_stated_number_of_moves_is_returned(linear):
+    problem = linear()
+    x0 = (0.4 + 0.2 * problem.x).clamp(0, 1)
+    estimator = Fresh(problem.oracle)
+    x = Pgd(3, 0.01, margin).perturb(x0, problem.y, estimator, Budget("linf", 0.2), [], start=x0)
+    torch.testing.assert_close(x, x0 + 0.03 * slope(problem).sign())
+    assert estimator.backwards == 3 * 4
+
+
+def test_start_is_projected_and_left_alone(linear):
+    problem = linear()
+    start = torch.ones_like(problem.x)
+    for attack in (Fgsm(1e-9), Pgd(1, 1e-9)):
+        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), Budget("linf", 0.1), [], start=start)
+        torch.testing.assert_close(x, (problem.x + 0.1).clamp(max=1), atol=1e-8, rtol=0)
+    assert torch.equal(start, torch.ones_like(start))
+
+
+@pytest.fixture
+def network():
+    """A small network, with labels it gets right, that PGD breaks at different steps."""
+    generator = torch.Generator().manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)
+    )
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
+    x = torch.rand(1, 40, 3, 6, 6, generator=generator)
+    return model, x, model(x[0]).argmax(-1)[None]
+
+
+def test_dropping_stops_at_the_first_wrong_answer_and_changes_nothing_else(network):
+    model, x, y = network
+    budget, steps = Budget("linf", 0.08), 8
+    start = budget.uniform(x, [torch.Generator().manual_seed(0)])
+    estimator = Transfer(model)
+    dropped = Pgd(steps, 0.01, drop=True).perturb(x, y, estimator, budget, [], start=start)
+    iterates = [start]
+    for n in range(1, steps + 1):
+        iterates.append(Pgd(n, 0.01).perturb(x, y, Transfer(model), budget, [], start=start))
+    wrong = torch.stack([model(i[0]).argmax(-1) != y[0] for i in iterates[:-1]])
+    stopped = torch.where(wrong.any(0), wrong.int().argmax(0), steps)
+    assert len(stopped.unique()) > 4  # examples of every kind
+    for example, step in enumerate(stopped):
+        torch.testing.assert_close(dropped[0, example], iterates[step][0, example], atol=1e-6, rtol=0)
+    assert estimator.backwards == sum(min(int(s) + 1, steps) for s in stopped)
+
+
+def test_dropping_everything_ends_the_attack(network):
+    model, x, y = network
+    estimator = Transfer(model)
+    x_adv = Pgd(10, drop=True).perturb(x, (y + 1) % 5, estimator, Budget("linf", 0.0), [], start=x)
+    assert torch.equal(x_adv, x) and estimator.forwards == 40
+
+
+def test_dropping_refuses_what_it_cannot_do(linear):
+    problem = linear(batches=2)
+    with pytest.raises(ValueError, match="expected one batch and one eps to drop from, got 2 batches"):
+        Pgd(2, drop=True).perturb(
+            problem.x, problem.y, Fresh(problem.oracle), Budget("linf", 0.1), problem.generators
+        )
+    with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
+        Pgd(0)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_parity_with_torchattacks_from_the_same_start(network, norm):
+    torchattacks = pytest.importorskip("torchattacks")
+    model, x, y = network
+    x = x.double() * 0.6 + 0.2  # away from the box's sides, where torchattacks' l2 projection is not exact
+    model.double()
+    eps, size, steps = (0.03, 0.01, 10) if norm == "linf" else (0.5, 0.1, 10)
+    peer = torchattacks.PGD if norm == "linf" else torchattacks.PGDL2
+    want = peer(model, eps=eps, alpha=size, steps=steps, random_start=False)(x[0], y[0])
+    got = Pgd(steps, size).perturb(x, y, Transfer(model), Budget(norm, eps), [], start=x)
+    torch.testing.assert_close(got[0], want, atol=1e-5, rtol=0)
+    assert (got - x).abs().max() > 0.9 * (eps if norm == "linf" else eps / 10)
+
+
+def test_knowing_the_draw_beats_not_knowing_it(linear):
+    problem = linear(batches=2, k=32, noise=1.0)
+    budget = Budget("linf", 0.05)
+    scored = problem.oracle.draws(99)
+
+    def loss_on_scored(estimator):
+        x = Pgd(10, loss=margin).perturb(problem.x, problem.y, estimator, budget, problem.generators)
+        return margin(problem.oracle.logits(x, scored), problem.y).mean()
+
+    aware = loss_on_scored(Known(problem.oracle, scored))
+    many = loss_on_scored(Fresh(problem.oracle, draws=20))
+    surrogate = loss_on_scored(Fixed(problem.oracle))
+    assert aware > many > surrogate
+
+
+def test_gmsa_attacks_one_more_draw_each_round(linear):
+    problem = linear(batches=2, k=16, noise=1.0)
+    budget = Budget("linf", 0.05)
+    for combine in ("avg", "min"):
+        problem.oracle.asked.clear()
+        estimator = Collected(problem.oracle, combine=combine)
+        x = Gmsa(Pgd(4, loss=margin), 3).perturb(problem.x, problem.y, estimator, budget, problem.generators)
+        collected = [sorted({index for _, index in forward}) for forward in problem.oracle.asked]
+        assert collected == [[0]] * 4 + [[0, 1]] * 4 + [[0, 1, 2]] * 4
+        assert budget.distance(x, problem.x).max() <= 1 + 1e-9
+    with pytest.raises(ValueError, match="expected a Collected estimator, got Fresh"):
+        Gmsa(Pgd(4), 3).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
