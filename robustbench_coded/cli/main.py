@@ -4,11 +4,12 @@ import sys
 import traceback
 
 import typer
-from click.exceptions import Abort, ClickException, Exit
 
 from robustbench_coded.cli import app
 from robustbench_coded.errors import InputError
 
+# Some versions of typer bring their own copy of click: its base error is found through typer's.
+ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -28,15 +29,15 @@ def run(arguments: list[str]) -> int:
         return code if isinstance(code, int) else DONE
     except InputError as error:
         return _complain(str(error), WRONG_INPUT)
-    except ClickException as error:
-        return _complain(" ".join(error.format_message().split()), WRONG_INPUT)
-    except Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except (KeyboardInterrupt, Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return FAILED
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ClickException):
+            return _complain(" ".join(error.format_message().split()), WRONG_INPUT)
         traceback.print_exc()
         return FAILED
 

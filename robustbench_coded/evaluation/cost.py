@@ -1,6 +1,38 @@
-"""What attacks cost, before they run: queries per input and the step sizes they will take."""
+"""What attacks will cost, from their names alone."""
 
-from attacks.naming import AttackName
+from attacks.naming import AttackName, parse
+from attacks.pgd import default_step_size as pgd_step_size
 
-# AutoAttack's budget for the paper's eps: PGD of up to 20 steps moves by 2/255 at eps 8/255, longer ones by 1/255.
-SHORT_PGD_STEPS = 20
+TARGETS = 9  # targets of a targeted attack on ten or more classes
+EOT_AUTO_DRAWS = 8  # a typical number; the estimator itself decides when it runs
+PEER_STEPS = 100  # of a peer's attack whose number of steps its name does not say
+
+
+def step_size_of(name: AttackName, eps: float) -> float | None:
+    """The step size an attack takes, in units of eps's space; None where it has none, or sets it by itself."""
+    if name.peer is not None or name.algorithm not in ("fgsm", "pgd"):
+        return None
+    if name.step_size is not None:
+        return name.step_size
+    return eps if name.algorithm == "fgsm" else pgd_step_size(eps, name.steps or 1)
+
+
+def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
+    """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
+    steps = name.steps or 1
+    draws = name.draws if randomised else 1
+    if randomised and name.estimator == "eotauto":
+        draws = EOT_AUTO_DRAWS
+    if randomised and name.estimator in ("gmsaavg", "gmsamin"):
+        draws = name.rounds * (name.rounds + 1) // 2
+    if name.peer is not None:
+        forwards = backwards = name.steps or PEER_STEPS
+    elif name.algorithm in ("square", "spsa"):
+        forwards, backwards = steps, 0
+    elif name.algorithm == "apgd-t":
+        forwards = backwards = steps * TARGETS
+    else:
+        forwards = backwards = steps
+    start = dict(name.options).get("init")
+    more = queries_of(parse(start), randomised=randomised) if start else (0, 0)
+    return forwards * draws + more[0], backwards * draws + more[1]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from attacks.naming import AttackName, parse
 from robustbench_coded.evaluation.batches import Batch, Victim, choose_victims, partition
 from robustbench_coded.evaluation.config import IMAGES_PER_UNIT, EvalConfig
-from robustbench_coded.evaluation.cost import attack_images, default_step_size
+from robustbench_coded.evaluation.cost import queries_of, step_size_of
 from robustbench_coded.evaluation.threats import ThreatModel
 
 FORMAT_VERSION = 1
@@ -113,7 +113,7 @@ def rows_for(config: EvalConfig, subjects: Sequence[Subject], eps: Sequence[floa
             name = parse(text)
             for threat in _threats(config, subject, name, notes):
                 for size in eps:
-                    step_size = default_step_size(name, size)
+                    step_size = step_size_of(name, size)
                     rows[Row(subject, threat, text, config.norm, size, config.eps_space, step_size)] = None
     return list(rows), list(notes)
 
@@ -127,7 +127,7 @@ def _null_rows(config: EvalConfig, subject: Subject, eps: Sequence[float]) -> It
 
 def _threats(config: EvalConfig, subject: Subject, name: AttackName, notes: dict[str, None]) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
-    if name.estimator in ("transfer", "bpda") and not subject.has_base:
+    if name.uses_base and not subject.has_base:
         if subject.spec != "standard":
             notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
         return []
@@ -203,7 +203,7 @@ class UnitMaker:
         if row.attack not in NULLS:
             name = parse(row.attack)
             base = 1 if row.threat.inputs == "victim" else subject.k
-            forwards, backwards = attack_images(name, randomised=subject.randomised)
+            forwards, backwards = queries_of(name, randomised=subject.randomised)
             per_query = base if name.estimator == "transfer" else subject.images
             images += separate * per_query * (forwards + 2 * backwards) // 3
         return max(images, 1)

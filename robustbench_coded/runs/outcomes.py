@@ -57,7 +57,6 @@ def write_outcomes(path: Path, rows: pd.DataFrame, metadata: dict) -> None:
         compression_level=9,
         use_dictionary=[field.name for field in SCHEMA if field.name != "margin"],
         column_encoding={"margin": "BYTE_STREAM_SPLIT"},
-        store_schema=False,
         write_statistics=False,
     )
     write_bytes(path, buffer.getvalue())

@@ -1,0 +1,31 @@
+"""The commands of ``csrobust``; each imports what it needs when it runs, so that ``--help`` answers at once."""
+
+import typer
+
+from robustbench_coded.cli.commands import compare, eval_, inspect, listing, report, sweep
+
+app = typer.Typer(
+    name="csrobust",
+    help="How robust is a defence that is random, or answers queries in batches? Says what was tried and how far it got.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("eval")(eval_.evaluate_command)
+app.command("sweep")(sweep.sweep_command)
+app.command("compare")(compare.compare_command)
+app.command("report")(report.report_command)
+app.command("inspect")(inspect.inspect_command)
+app.command("list")(listing.list_command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+) -> None:
+    if version:
+        from robustbench_coded import __version__
+
+        print(f"csrobust {__version__}")
+        raise typer.Exit

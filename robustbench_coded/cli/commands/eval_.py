@@ -1,0 +1,17 @@
+"""``csrobust eval``: checkpoints behind defences, attacked and reported."""
+
+from typing import Annotated, Any
+
+import typer
+
+from robustbench_coded.cli.eval_options import claim_value, config_from, takes
+from robustbench_coded.cli.run import run_evaluation
+
+Claim = Annotated[str | None, typer.Option("--claim", help="An accuracy that somebody claims, 0.72 or 72%.")]
+ClaimAttack = Annotated[str | None, typer.Option("--claim-attack", help="The attack that the claim is about.")]
+
+
+@takes(claim=(Claim, None), claim_attack=(ClaimAttack, None))
+def evaluate_command(*, quiet: bool, as_json: bool, claim: str | None, **options: Any) -> int:
+    """Attack checkpoints behind standard inference and other defences, and write a report."""
+    return run_evaluation(config_from(claim=claim_value(claim), **options), quiet=quiet, as_json=as_json)

@@ -1,0 +1,84 @@
+"""Live progress: what runs, how fast, how long it still takes, and the accuracy so far."""
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from robustbench_coded.evaluation.listener import Forecast, Listener
+from robustbench_coded.evaluation.plan import Plan, Row, Unit
+
+
+class ProgressListener(Listener):
+    """Prints to standard error, so that standard output holds the result alone."""
+
+    def __init__(self, console: Console, *, quiet: bool = False):
+        self._console = console
+        self._quiet = quiet
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._left: dict[Row, int] = {}
+        self._tally: dict[Row, list[int]] = {}
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            self._console.print(text, markup=False, highlight=False)
+
+    def planned(self, plan: Plan, forecast: Forecast) -> None:
+        for unit in plan.units:
+            self._left[unit.row] = self._left.get(unit.row, 0) + 1
+        done = f"; {forecast.done} units are done already" if forecast.done else ""
+        self.note(
+            f"{len(plan.rows)} rows in {forecast.units} units: {forecast.images:,} images forward and backward, "
+            f"about {duration(forecast.seconds)} here{done}"
+        )
+        for text in plan.notes:
+            self.note(text)
+        if forecast.units:
+            self._progress.start()
+            self._task = self._progress.add_task("starting", total=forecast.images, rate="")
+
+    def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
+        tally = self._tally.setdefault(unit.row, [0, 0])
+        tally[0] += correct
+        tally[1] += scored
+        name = row_name(unit.row)
+        accuracy = f"{100 * tally[0] / max(tally[1], 1):.1f}%"
+        if self._task is not None:
+            self._progress.update(self._task, advance=unit.images, description=f"{name}  {accuracy}")
+            speed = self._progress.tasks[self._task].speed
+            self._progress.update(self._task, rate=f"{speed:,.0f} images/s" if speed else "")
+        self._left[unit.row] -= 1
+        if not self._left[unit.row]:
+            self.note(f"  {accuracy:>6}  {name}")
+
+    def unit_failed(self, unit: Unit, error: str) -> None:
+        self._console.print(f"  failed  {row_name(unit.row)}: {error}", markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Takes the live display away."""
+        self._progress.stop()
+
+
+def row_name(row: Row) -> str:
+    """A row in one line: checkpoint, defence with its sizes, threat model and attack."""
+    s = row.subject
+    sizes = ", ".join(f"{name}={value}" for name, value in (("K", s.shown_k), ("N", s.n)) if value is not None)
+    defence = f"{s.label} {sizes}".strip()
+    return f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,257 @@
+"""From options to things that can run: checkpoints and data loaded and checked, normalisations settled."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.registry import data_for, load_data
+from robustbench_coded.defences.build import build_defence
+from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.batches import LAST_BATCH_RULES
+from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.listener import Listener
+from robustbench_coded.evaluation.plan import Row, Subject, batches_for
+from robustbench_coded.evaluation.target import images_of
+from robustbench_coded.evaluation.threats import ThreatModel
+from robustbench_coded.evaluation.workbench import LoadedCheckpoint, Setup, Workbench
+from robustbench_coded.models.loading import Checkpoint, load_checkpoint, with_normalisation
+
+DIGITS_EPS = 0.3
+DEFAULT_EPS = 8 / 255
+# Images in one forward. On a CPU larger batches leave the cache and gain nothing; on a GPU the share of its memory
+# that a CIFAR network's activations and gradients take stays far below the total.
+CPU_GROUP_IMAGES = 256
+CUDA_IMAGES_PER_GIB = 128
+GUESS_IMAGES = 512
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An evaluation that is ready to be planned.
+
+    Attributes:
+        setup: what workers need.
+        bench: the workbench of this process, with checkpoints and data already loaded.
+        subjects: checkpoints x defences x batch sizes.
+        eps: radii.
+        identity: what may not change within a run folder.
+        data_facts: what the report says about the data.
+        context: what decides outcomes beside the rows themselves.
+        resolved: options after defaults were filled in.
+        folder_name: the run folder's name where none was given.
+    """
+
+    setup: Setup
+    bench: Workbench
+    subjects: tuple[Subject, ...]
+    eps: tuple[float, ...]
+    identity: dict[str, Any]
+    data_facts: dict[str, Any]
+    context: dict[str, Any]
+    resolved: dict[str, Any]
+    folder_name: str
+
+    def examples_planned(self, config: EvalConfig, row: Row) -> int:
+        """How many examples a row will score."""
+        scored = sum(b.scored for b in batches_for(config, row.subject, self.setup.examples, 0))
+        return scored if row.threat.inputs == "batch" else min(config.victims, scored)
+
+
+def prepare(config: EvalConfig, listener: Listener) -> Prepared:
+    """Loads and checks everything that an evaluation names.
+
+    Raises:
+        InputError: the first thing that is wrong, before anything is computed or written.
+    """
+    _check_options(config)
+    device = _device(config.device)
+    checkpoints = [load_checkpoint(path, arch=config.arch, name=name) for name, path in config.checkpoints]
+    data_name = _data_name(config, checkpoints)
+    whole = load_data(data_name, data_dir=config.data_dir)
+    data = whole if config.limit is None else whole.first(config.limit)
+    loaded = []
+    for checkpoint in checkpoints:
+        whole.require(checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        loaded.append(_settled(checkpoint, config, whole, listener))
+    eps = config.eps or (DIGITS_EPS if data_name == "digits" else DEFAULT_EPS,)
+    threads = config.threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or _cores() // config.workers or 1
+    setup = Setup(
+        config=config,
+        data=data_name,
+        examples=len(data),
+        device=str(device),
+        group_images=_group_images(device),
+        threads=threads,
+        checkpoints=tuple(loaded),
+    )
+    bench = Workbench(setup)
+    subjects = tuple(_subjects(config, bench))
+    identity = {
+        "data": data_name,
+        "data_sha256": data.sha256,
+        "limit": config.limit,
+        "seed": config.seed,
+        "last_batch": config.last_batch,
+    }
+    return Prepared(
+        setup=setup,
+        bench=bench,
+        subjects=subjects,
+        eps=eps,
+        identity=identity,
+        data_facts={
+            "name": data.name,
+            "source": data.source,
+            "sha256": data.sha256,
+            "examples": len(data),
+            "available": len(whole),
+            "classes": data.classes,
+            "image_shape": list(data.image_shape),
+        },
+        context=_context(config, setup, identity),
+        resolved={"eps": list(eps), "device": str(device), "threads": threads, "group_images": setup.group_images},
+        folder_name=_folder_name(loaded, identity),
+    )
+
+
+def _check_options(config: EvalConfig) -> None:
+    if config.last_batch not in LAST_BATCH_RULES:
+        raise InputError(f"--last-batch {config.last_batch!r} is not known; choose from {', '.join(LAST_BATCH_RULES)}")
+    if config.norm not in ("linf", "l2"):
+        raise InputError(f"--norm {config.norm!r} is not known; choose linf or l2")
+    if config.eps_space not in ("pixel", "normalized"):
+        raise InputError(f"--eps-space {config.eps_space!r} is not known; choose pixel or normalized")
+    for inputs in config.inputs:
+        ThreatModel(inputs, "unknown")
+    for size in config.eps or ():
+        if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
+            raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
+    for spec in config.defences:
+        parse_defence(spec)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name!r} is not known; write cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {name!r} is not supported; write cpu, cuda or cuda:1")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu")
+    return device
+
+
+def _data_name(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
+    """``--data``, where ``auto`` is what all the checkpoints were made for."""
+    if config.data != "auto":
+        return config.data
+    names = {c.name: data_for(c.metadata, c.classes, c.channels, c.image_size) for c in checkpoints}
+    if len(set(names.values())) > 1:
+        made = ", ".join(f"{name} for {data}" for name, data in names.items())
+        raise InputError(f"the checkpoints were made for different data ({made}); say which with --data")
+    return next(iter(names.values()))
+
+
+def _settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, listener: Listener) -> LoadedCheckpoint:
+    """A checkpoint with its normalisation given, stored or guessed from the first labelled images."""
+    x, y = data.batch(range(min(GUESS_IMAGES, len(data))))
+    model, choice = with_normalisation(checkpoint, x, y, normalize=config.normalize)
+    if choice.source == "guessed":
+        listener.note(f"{checkpoint.name}: {choice.sentence}")
+    facts = {
+        "name": checkpoint.name,
+        "path": checkpoint.path_as_given,
+        "sha256": checkpoint.sha256,
+        "arch": checkpoint.arch,
+        "classes": checkpoint.classes,
+        "channels": checkpoint.channels,
+        "metadata": checkpoint.metadata,
+        "normalisation": choice.as_data(),
+    }
+    return LoadedCheckpoint(
+        name=checkpoint.name,
+        path=str(checkpoint.path),
+        sha256=checkpoint.sha256,
+        arch=config.arch,
+        mean=tuple(choice.mean),
+        deviation=tuple(choice.std),
+        facts=facts,
+    )
+
+
+def _subjects(config: EvalConfig, bench: Workbench) -> list[Subject]:
+    specs = (["standard"] if config.standard else []) + list(config.defences)
+    if not specs:
+        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
+    subjects = []
+    for checkpoint in bench.setup.checkpoints:
+        for spec in specs:
+            for k in config.batch_sizes:
+                defence = build_defence(parse_defence(spec), bench.model(checkpoint.name), k)
+                subject = _subject(checkpoint.name, spec, k, defence)
+                subjects.append(subject)
+                if not subject.batch_dependent:
+                    break  # its answers do not know a batch size
+    return subjects
+
+
+def _subject(checkpoint: str, spec: str, k: int, defence: Defence) -> Subject:
+    parsed = parse_defence(spec)
+    return Subject(
+        checkpoint=checkpoint,
+        spec=spec,
+        label=defence.name if parsed.kind == "plugin" else parsed.label,
+        k=k,
+        n=parsed.resolve_n(k),
+        randomised=defence.randomised,
+        batch_dependent=defence.batch_dependent,
+        has_base=defence.base is not None,
+        images=images_of(defence, k),
+    )
+
+
+def _group_images(device: torch.device) -> int:
+    if device.type != "cuda":
+        return CPU_GROUP_IMAGES
+    total = torch.cuda.get_device_properties(device).total_memory
+    return max(CPU_GROUP_IMAGES, int(total / 2**30) * CUDA_IMAGES_PER_GIB)
+
+
+def _context(config: EvalConfig, setup: Setup, identity: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **identity,
+        "checkpoints": {c.name: [c.sha256, c.arch, c.mean, c.deviation] for c in setup.checkpoints},
+        "device": setup.device.split(":")[0],
+        "threads": setup.threads,
+        "group_images": setup.group_images,
+        "draws": config.draws,
+        "selection_draws": config.selection_draws,
+        "aware_attacks": config.aware_attacks,
+        "victims": config.victims,
+        "drop": config.drop,
+    }
+
+
+def _folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: dict[str, Any]) -> str:
+    """The checkpoint's name and a hash of what may not change within a run."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoints[0].name).strip(".-")[:60] or "run"
+    if len(checkpoints) > 1:
+        name += f"-and-{len(checkpoints) - 1}-more"
+    content = json.dumps(identity, sort_keys=True)
+    return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
