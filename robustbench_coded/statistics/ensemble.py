@@ -1,0 +1,124 @@
+"""One attacker out of several attacks: the strongest attack, the ensemble, and the biased minimum.
+
+    strongest(candidates)      -> index: the one attack lowest over the entire run
+    ensemble(candidates, best) -> Cell: per example the attack chosen on selection draws, scored on others
+    naive_min(candidates)      -> Cell: per example the attack lowest on the scoring draws themselves
+    worst_case(candidates)     -> Cell: per example and draw an attack that wins, where nothing is random
+
+A randomised defence misses now and then whatever the attack does. Whoever takes, per example, the best of
+many attacks on the same draws that he then reports, counts those misses as the attack's doing: under pure
+noise of 10% the minimum over a dozen attacks falls far below 90%. So attacks are chosen on selection draws
+and scored on scoring draws that the choice has not seen; `naive_min` is there for contrast. An attacker who
+knows the draw may choose by it: that is no bias but the knowledge he is granted.
+
+Choosing has the opposite fault, too: between attacks that differ by nothing but noise, a choice per example
+passes over the best attack now and then, and would make the ensemble look weaker than one of its members. So
+the choice is first tried within the selection draws, made on one half and scored on the other; where it does
+not beat the strongest attack there, every example gets the strongest.
+
+An outcome is taken whole from the batch that one attack perturbed; its co-batched inputs are that attack's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_coded.statistics.outcomes import Cell, RowKey
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An attack that one attacker has: its answers on the draws to choose by and on the draws to score on."""
+
+    key: RowKey
+    selection: Cell  # the scoring cell where nothing is random to the attacker
+    scoring: Cell
+
+
+def aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The same candidates on the examples and draws that all of them have."""
+    if not candidates:
+        return []
+    cells = [cell for candidate in candidates for cell in (candidate.selection, candidate.scoring)]
+    example = common([cell.example for cell in cells])
+    selected = common([candidate.selection.draw for candidate in candidates])
+    scored = common([candidate.scoring.draw for candidate in candidates])
+    return [
+        replace(
+            candidate,
+            selection=candidate.selection.at_examples(example).at_draws(selected),
+            scoring=candidate.scoring.at_examples(example).at_draws(scored),
+        )
+        for candidate in candidates
+    ]
+
+
+def strongest(candidates: Sequence[Candidate]) -> int:
+    """Index of the aligned candidate with the lowest accuracy on selection draws; the first one of a tie."""
+    return int(np.argmin([candidate.selection.correct.mean() for candidate in candidates]))
+
+
+def ensemble(candidates: Sequence[Candidate], best: int) -> Cell:
+    """Scoring outcomes of the attack that is lowest on each example's selection draws; ties go to ``best``.
+
+    All of them are those of ``best``, the strongest attack, where choosing per example does not pay.
+    """
+    right = np.stack([candidate.selection.correct for candidate in candidates])
+    if _choice_pays(right, best):
+        return _of_chosen(candidates, _lowest(right, best))
+    return candidates[best].scoring
+
+
+def naive_min(candidates: Sequence[Candidate]) -> Cell:
+    """As `ensemble`, but chosen on the scoring draws themselves: biased downwards."""
+    right = np.stack([candidate.scoring.correct for candidate in candidates])
+    return _of_chosen(candidates, _lowest(right, 0))
+
+
+def worst_case(candidates: Sequence[Candidate]) -> Cell:
+    """Scoring outcomes of the first attack that wins on each example and draw, else of the first attack.
+
+    The ensemble of an attacker to whom nothing is random: the defence is deterministic or he knows its draw.
+    """
+    correct = np.stack([candidate.scoring.correct for candidate in candidates])
+    prediction = np.stack([candidate.scoring.prediction for candidate in candidates])
+    winner = correct.argmin(axis=0)
+    chosen = np.take_along_axis(prediction, winner[None], axis=0)[0]
+    return replace(candidates[0].scoring, prediction=chosen)
+
+
+def common(sets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Increasing values found in all of the increasing arrays."""
+    shared = sets[0]
+    for values in sets[1:]:
+        if len(values) != len(shared) or (values != shared).any():
+            shared = np.intersect1d(shared, values, assume_unique=True)
+    return shared
+
+
+def _choice_pays(right: NDArray[np.bool_], best: int) -> bool:
+    """Whether choosing on one half of the selection draws, scored on the other, beats the attack ``best``."""
+    examples, draws = right.shape[1:]
+    halves = (slice(0, draws // 2), slice(draws // 2, draws))
+    if draws < 2:
+        return False
+    rows = np.arange(examples)
+    chosen = [
+        right[:, :, scored][_lowest(right[:, :, seen], best), rows].mean()
+        for seen, scored in (halves, halves[::-1])
+    ]
+    return float(np.mean(chosen)) < float(right[best].mean())
+
+
+def _lowest(right: NDArray[np.bool_], best: int) -> NDArray[np.int64]:
+    """[attacks, examples, draws] -> [examples], the attack with fewest right answers; ties go to ``best``."""
+    counts = right.sum(axis=2)
+    return np.where(counts[best] == counts.min(axis=0), best, counts.argmin(axis=0))
+
+
+def _of_chosen(candidates: Sequence[Candidate], chosen: NDArray[np.int64]) -> Cell:
+    prediction = np.stack([candidate.scoring.prediction for candidate in candidates])
+    rows = np.arange(len(chosen))
+    return replace(candidates[0].scoring, prediction=prediction[chosen, rows])

@@ -1,0 +1,148 @@
+"""Outcome frames as arrays: one cell [examples, draws] for each row key and purpose.
+
+    read_outcomes(run) -> DataFrame     the parquet files of a run, names as categories, numbers in few bytes
+    cells(outcomes)    -> {(RowKey, purpose): Cell}
+
+Columns of an outcome frame: docs/architecture.md, 'Outcomes'.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+KEYS = ("checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space", "step_size")
+NAMES = ("checkpoint", "defence", "threat", "attack", "norm", "eps_space")
+SMALL = {
+    **dict.fromkeys(("example", "batch", "label", "prediction"), pa.int32()),
+    **dict.fromkeys(("slot", "draw"), pa.int16()),
+    "margin": pa.float32(),
+}
+
+
+class RowKey(NamedTuple):
+    """What a row of summary.csv is about. None where a number means nothing, '' where a name does."""
+
+    checkpoint: str
+    defence: str
+    k: int | None
+    n: int | None
+    threat: str
+    attack: str
+    norm: str
+    eps: float
+    eps_space: str
+    step_size: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Answers of one defence to one attack's inputs: the examples for which every draw was answered."""
+
+    example: NDArray[np.int64]  # [examples], increasing
+    batch: NDArray[np.int64]  # [examples]
+    label: NDArray[np.int64]  # [examples]
+    draw: NDArray[np.int64]  # [draws], increasing
+    prediction: NDArray[np.int32]  # [examples, draws]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """[examples, draws]"""
+        return self.prediction == self.label[:, None]
+
+    def at_examples(self, example: NDArray[np.int64]) -> "Cell":
+        """The part for ``example``, increasing ids that this cell holds."""
+        if len(example) == len(self.example):
+            return self
+        rows = np.searchsorted(self.example, example)
+        return Cell(self.example[rows], self.batch[rows], self.label[rows], self.draw, self.prediction[rows])
+
+    def at_draws(self, draw: NDArray[np.int64]) -> "Cell":
+        """The part for ``draw``, increasing draws that this cell holds."""
+        columns = np.searchsorted(self.draw, draw)
+        return Cell(self.example, self.batch, self.label, draw, self.prediction[:, columns])
+
+
+def read_outcomes(run: Path) -> pd.DataFrame:
+    """All outcomes of a run folder in one frame, at about 50 bytes a row."""
+    tables = [
+        _small(pq.read_table(path, read_dictionary=[*NAMES, "purpose"]))
+        for path in sorted((run / "outcomes").glob("*.parquet"))
+    ]
+    if not tables:
+        return pd.DataFrame(columns=[*KEYS, "purpose", *SMALL, "replicate"])
+    table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    return table.to_pandas(split_blocks=True, self_destruct=True)
+
+
+def _small(table: pa.Table) -> pa.Table:
+    for position, field in enumerate(table.schema):
+        kind = SMALL.get(field.name)
+        if kind is not None and field.type != kind:
+            table = table.set_column(position, field.name, table.column(position).cast(kind))
+    return table
+
+
+def row_keys(frame: pd.DataFrame) -> list[RowKey]:
+    """The key of every row of a small frame (`planned`, `costs`, summary)."""
+    columns: list[Iterable[object]] = []
+    for name in KEYS:
+        values = frame[name]
+        if name in NAMES:
+            columns.append(values.astype(object).where(values.notna(), "").map(str))
+        elif name == "eps":
+            columns.append(values.map(float))
+        else:
+            kind = float if name == "step_size" else int
+            columns.append([None if pd.isna(value) else kind(value) for value in values])
+    return [RowKey(*values) for values in zip(*columns)]
+
+
+def cells(outcomes: pd.DataFrame, replicate: int = 0) -> dict[tuple[RowKey, str], Cell]:
+    """Sorts an outcome frame into cells, by row key and purpose (``selection`` or ``scoring``).
+
+    Args:
+        outcomes: columns as in docs/architecture.md; without a ``replicate`` column all rows are replicate 0.
+        replicate: the repetition of the evaluation to take.
+    """
+    if "replicate" in outcomes and not (outcomes["replicate"] == replicate).all():
+        outcomes = outcomes[outcomes["replicate"] == replicate]
+    if outcomes.empty:
+        return {}
+    code = np.zeros(len(outcomes), dtype=np.int64)
+    for name in (*KEYS, "purpose"):
+        values, levels = pd.factorize(outcomes[name])
+        # -1 stands for null and becomes a level of its own.
+        code = code * (len(levels) + 1) + values + 1
+    order = np.argsort(code, kind="stable")
+    starts = np.flatnonzero(np.diff(code[order], prepend=-1))
+    firsts = outcomes.iloc[order[starts]]
+    keys = zip(row_keys(firsts), firsts["purpose"].map(str))
+    column = {name: outcomes[name].to_numpy() for name in ("example", "batch", "label", "draw", "prediction")}
+    return {
+        key: _cell({name: values[rows] for name, values in column.items()})
+        for key, rows in zip(keys, np.split(order, starts[1:]))
+    }
+
+
+def _cell(column: dict[str, NDArray[np.integer]]) -> Cell:
+    example, first, row = np.unique(column["example"], return_index=True, return_inverse=True)
+    draw, place = np.unique(column["draw"], return_inverse=True)
+    answers = np.bincount(row, minlength=len(example))
+    prediction = np.full((len(example), len(draw)), -1, dtype=np.int32)
+    prediction[row, place] = column["prediction"]
+    whole = answers == len(draw)
+    first = first[whole]
+    return Cell(
+        example[whole].astype(np.int64),
+        column["batch"][first].astype(np.int64),
+        column["label"][first].astype(np.int64),
+        draw.astype(np.int64),
+        prediction[whole],
+    )
