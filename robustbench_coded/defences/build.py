@@ -1,0 +1,53 @@
+"""From a defence's specification to the defence itself, around a model."""
+
+from torch import Tensor, nn
+
+from robustbench_coded.defences.coded import Coded
+from robustbench_coded.defences.mixup_inference import MixupInference
+from robustbench_coded.defences.noise import GaussianNoise
+from robustbench_coded.defences.options import DefenceSpec, parse_defence
+from robustbench_coded.defences.plugin import load_plugin
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.defences.resize_pad import ResizePad
+from robustbench_coded.defences.standard import Standard
+from robustbench_coded.errors import InputError
+from robustbench_coded.zoo.registry import ZOO
+
+
+def build_defence(
+    spec: DefenceSpec | str, model: nn.Module, k: int, *, pool: Tensor | None = None
+) -> Defence:
+    """The defence that ``spec`` describes, around ``model``; it has ``spec.resolve_n(k)`` coded inputs.
+
+    Args:
+        spec: as parsed, or as text for ``options.parse_defence``.
+        model: pixels in [0, 1] -> logits.
+        k: size of a full batch.
+        pool: images [P, C, H, W] that are not evaluated, for the defences that mix them in; on the model's
+            device.
+    Raises:
+        InputError: a defence that cannot be built around this model, or at this k.
+    """
+    if isinstance(spec, str):
+        spec = parse_defence(spec)
+    options = dict(spec.options)
+    match spec.kind:
+        case "standard":
+            return Standard(model)
+        case "coded":
+            return Coded(model, k, spec.n or "", name=spec.label, **options)
+        case "rci":
+            return RCI(model, k, spec.n or "", name=spec.label, **options)
+        case "noise":
+            return GaussianNoise(model, name=spec.label, **options)
+        case "resize-pad":
+            return ResizePad(model, name=spec.label, **options)
+        case "mixup-inference":
+            if pool is None:
+                raise InputError("mixup-inference cannot be built without a pool of images to mix in")
+            return MixupInference(model, pool, name=spec.label, **options)
+        case "plugin":
+            return load_plugin(spec.target or "", model)
+        case _:
+            return ZOO[spec.kind].build(model)

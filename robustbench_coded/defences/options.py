@@ -1,0 +1,223 @@
+"""Defences as the command line names them, ``rci:N=1.5K,average=4``, ``noise:sigma=0.1``. Needs no torch."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from robustbench_coded.coding.sizes import FEWEST, coded_size
+from robustbench_coded.errors import InputError
+from robustbench_coded.zoo.registry import ZOO
+
+CODED = ("coded", "rci")  # the defences that take N
+_COUNT = re.compile(r"\d{1,9}")
+_LARGE_K = 10**9
+_PLUGIN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class DefenceSpec:
+    """One defence and its options, as plain data.
+
+    Attributes:
+        kind: ``standard``, ``coded``, ``rci``, a baseline, a defence of the zoo, or ``plugin``.
+        n: coded inputs as given, ``190`` or ``1.5K``; None where that means nothing.
+        options: (name, value) in a fixed order; of coded defences those that are not at their defaults.
+        target: ``package.module:function`` of a plug-in, else None.
+    """
+
+    kind: str
+    n: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    target: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The defence as tables name it, ``rci[average=4]``; a plug-in is named by the object it builds."""
+        shown = ",".join(f"{name}={_shown(value)}" for name, value in self.options)
+        name = self.target or self.kind
+        return f"{name}[{shown}]" if shown else name
+
+    def resolve_n(self, k: int) -> int | None:
+        """Coded inputs for batches of ``k``; None for a defence that has none."""
+        return None if self.n is None else resolve_n(self.n, k)
+
+
+def parse_defence(text: str) -> DefenceSpec:
+    """Reads ``standard``, ``rci:N=190``, ``noise:sigma=0.1``, a name of the zoo, ``package.module:function``.
+
+    Raises:
+        InputError: an unknown defence or option, a value out of range, N missing or below 4.
+    """
+    kind, _, rest = text.strip().partition(":")
+    if kind in _OPTIONS:
+        return _known(kind, rest)
+    if kind in ZOO and not rest:
+        return DefenceSpec(kind)
+    if _PLUGIN.fullmatch(text.strip()):
+        return DefenceSpec("plugin", target=text.strip())
+    near = _closest(kind, [*_OPTIONS, *ZOO])
+    raise InputError(
+        f"defence {text!r} is not known{near}; write a name of "
+        "`csrobust list defences` or package.module:function"
+    )
+
+
+def resolve_n(n: str | int, k: int) -> int:
+    """Coded inputs for a batch of ``k``: ``190`` is itself, ``1.5K`` is 1.5 k rounded half up.
+
+    Raises:
+        InputError: not a count or a multiple of K, or below 4.
+    """
+    try:
+        return coded_size(n, k)
+    except ValueError as error:
+        raise InputError(f"N={n}: {error}; write for example N=190 or N=1.5K") from error
+
+
+@dataclass(frozen=True)
+class _Option:
+    """How the text of one option is read, and the value that it has unless given."""
+
+    read: Callable[[str, str], Any]
+    default: Any
+
+
+def _known(kind: str, rest: str) -> DefenceSpec:
+    """A spec of a defence of ours from its comma-separated ``name=value`` pairs."""
+    table = _OPTIONS[kind]
+    given: dict[str, str] = {}
+    for part in (p.strip() for p in rest.split(",") if p.strip()):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        names = [*(["N"] if kind in CODED else []), *table]
+        if not equals:
+            raise InputError(f"{kind}: {part!r} is not name=value; write {_example(kind)}")
+        if name not in names:
+            takes = f"it takes {', '.join(names)}" if names else "it takes none"
+            raise InputError(f"{kind} has no option {name!r}{_closest(name, names)}; {takes}")
+        if name in given:
+            raise InputError(f"{kind}: {name} is given twice; give it once")
+        if not value:
+            raise InputError(f"{kind}: {name}= has no value; write {_example(kind)}")
+        given[name] = value
+    n = given.pop("N", None)
+    if kind in CODED:
+        if n is None:
+            raise InputError(f"{kind} needs the number of coded inputs; write {_example(kind)}")
+        n = _checked_n(kind, n)
+    options = []
+    for name, option in table.items():
+        value = option.read(given[name], f"{kind}: {name}") if name in given else option.default
+        if value is _REQUIRED:
+            raise InputError(f"{kind} needs {name}; write {_example(kind)}")
+        if kind not in CODED or value != option.default:
+            options.append((name, value))
+    return DefenceSpec(kind, n, tuple(options))
+
+
+def _checked_n(kind: str, n: str) -> str:
+    """``n`` if some batch can have so many coded inputs; the run's own K is not known here."""
+    try:
+        coded_size(n, _LARGE_K)
+    except ValueError as error:
+        raise InputError(
+            f"{kind}: N={n} is not a number of coded inputs from {FEWEST} on; write N=190 or N=1.5K"
+        ) from error
+    return n.upper()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "+".join(str(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _closest(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    return f", did you mean {next(n for n in names if n.lower() == near[0])}?" if near else ""
+
+
+def _example(kind: str) -> str:
+    return f"--{kind} N=190" if kind in CODED else _EXAMPLES.get(kind, kind)
+
+
+def _count(least: int, most: int) -> Callable[[str, str], int]:
+    def read(text: str, option: str) -> int:
+        if not _COUNT.fullmatch(text) or not least <= int(text) <= most:
+            raise InputError(f"{option}={text} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _number(least: float, most: float = math.inf, *, open_below: bool) -> Callable[[str, str], float]:
+    """A finite number from ``least`` (above it where ``open_below``) to ``most``."""
+    lower = f"above {least:g}" if open_below else f"of at least {least:g}"
+    upper = "" if most == math.inf else f" and at most {most:g}"
+
+    def read(text: str, option: str) -> float:
+        try:
+            value = float(Fraction(text)) if "/" in text else float(text)
+        except (ValueError, ZeroDivisionError) as error:
+            raise InputError(f"{option}={text} is not a number; give one {lower}{upper}") from error
+        if not math.isfinite(value) or not least <= value <= most or (open_below and value == least):
+            raise InputError(f"{option}={text} is out of range; give a number {lower}{upper}")
+        return value
+
+    return read
+
+
+def _one_of(*choices: str) -> Callable[[str, str], str]:
+    def read(text: str, option: str) -> str:
+        if text not in choices:
+            raise InputError(f"{option}={text} is not known; choose from {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _odd_order(text: str, option: str) -> int:
+    if text not in ("1", "3", "5"):
+        raise InputError(f"{option}={text} is not a spline order; choose 1, 3 or 5")
+    return int(text)
+
+
+def _block_set(text: str, option: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split("+")]
+    if not all(re.fullmatch(r"\d{1,4}", part) for part in parts):
+        raise InputError(
+            f"{option}={text} is not a set of blocks; write their numbers from 0 on, blocks=0+1+2"
+        )
+    return tuple(sorted({int(part) for part in parts}))
+
+
+_REQUIRED = object()
+_CODEC = {
+    "blocks": _Option(_block_set, None),
+    "nodes": _Option(_one_of("chebyshev", "uniform"), "chebyshev"),
+    "order": _Option(_odd_order, 3),
+    "smoothing_encoder": _Option(_number(0, open_below=False), 0.0),
+    "smoothing_decoder": _Option(_number(0, open_below=False), 0.0),
+}
+_OPTIONS: dict[str, dict[str, _Option]] = {
+    "standard": {},
+    "coded": _CODEC,
+    "rci": {"average": _Option(_count(1, 10_000), 1), **_CODEC},
+    "noise": {"sigma": _Option(_number(0, open_below=True), _REQUIRED)},
+    "resize-pad": {"scale": _Option(_number(0, 1, open_below=True), 0.8)},
+    "mixup-inference": {
+        "share": _Option(_number(0, 1, open_below=True), 0.5),
+        "samples": _Option(_count(1, 1000), 15),
+    },
+}
+_EXAMPLES = {
+    "noise": "noise:sigma=0.1",
+    "resize-pad": "resize-pad:scale=0.8",
+    "mixup-inference": "mixup-inference:share=0.5,samples=15",
+}
+BUILTIN = tuple(_OPTIONS)

@@ -1,0 +1,52 @@
+"""A plain module that draws its own random numbers, made answerable to explicit draws."""
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.defences.global_generators import seeded_globally
+
+
+class SamplingModule:
+    """Wraps a module that samples from the global generators inside ``forward``.
+
+    A draw is the integer that those generators are seeded with for one answer; they are put back afterwards,
+    so the same draw gives the same answer and an attacker may know it.
+
+    What the module declares as attributes (``name``, ``randomised``, ``batch_dependent``, ``base``) is
+    believed. Of the rest the worst is assumed, that it is randomised and batch-dependent, until ``settle`` is
+    told better. The base is ``model`` where the module holds it as a part, else None.
+
+    Attributes:
+        undeclared: those of ``randomised`` and ``batch_dependent`` that the module leaves open.
+
+    Args:
+        module: [k, C, H, W] in [0, 1] -> [k, classes].
+        model: the model that the module was built around.
+        name: the defence's name unless the module has one.
+    """
+
+    def __init__(self, module: nn.Module, model: nn.Module | None = None, *, name: str):
+        self.module = module
+        said = {key: getattr(module, key, None) for key in ("randomised", "batch_dependent")}
+        self.undeclared = tuple(key for key, value in said.items() if not isinstance(value, bool))
+        self.randomised: bool = said["randomised"] is not False
+        self.batch_dependent: bool = said["batch_dependent"] is not False
+        own_name = getattr(module, "name", None)
+        self.name: str = own_name if isinstance(own_name, str) and own_name else name
+        holds_model = any(part is model for part in module.modules())
+        base = getattr(module, "base", model if holds_model else None)
+        self.base: nn.Module | None = base if isinstance(base, nn.Module) else None
+
+    def settle(self, *, randomised: bool, batch_dependent: bool) -> None:
+        """Takes what a probe found for what the module does not declare."""
+        found = {"randomised": randomised, "batch_dependent": batch_dependent}
+        for key in self.undeclared:
+            setattr(self, key, found[key])
+
+    def sample(self, generator: torch.Generator, k: int) -> int:
+        return int(torch.randint(2**32, (), generator=generator))
+
+    def logits(self, x: Tensor, draw: int | None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
+        with seeded_globally(draw or 0):
+            return self.module(x)
