@@ -1,0 +1,170 @@
+import random
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded.defences.build import build_defence
+from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.errors import InputError
+
+SOURCE = """
+import random
+import numpy as np
+import torch
+from torch import nn
+
+class Noisy(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        shift = random.random() + np.random.rand()
+        return self.model(x + torch.rand_like(x)) + shift
+
+class Whole:
+    name, randomised, batch_dependent = "whole", False, False
+    def __init__(self, model):
+        self.base = model
+    def sample(self, generator, k):
+        return None
+    def logits(self, x, draw):
+        return self.base(x)
+
+class NoBase(Whole):
+    def __init__(self, model):
+        pass
+
+class WrongTypes(Whole):
+    randomised, name = "no", 3
+
+class WrongMethods(Whole):
+    sample = None
+    def logits(self, x):
+        return x
+
+class ModuleThatSpeaks(Whole, nn.Module):
+    def __init__(self, model):
+        nn.Module.__init__(self)
+        self.base = model
+
+class Declared(Noisy):
+    name, randomised, batch_dependent, base = "declared", True, False, None
+
+def own_network(model):
+    return nn.Flatten()
+
+def number(model):
+    return 3
+
+def fails(model):
+    raise ValueError("no luck")
+
+not_a_function = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "own_defences.py").write_text(SOURCE)
+    (tmp_path / "half_written.py").write_text("import robustbench_no_such_module")
+    (tmp_path / "syntax_broken.py").write_text("def build(model:")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in ("own_defences", "half_written", "syntax_broken"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def model():
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+
+
+def build(name, model):
+    return build_defence(f"own_defences:{name}", model, 4)
+
+
+def test_protocol_objects_are_taken_as_they_are(folder, model):
+    for name in ("Whole", "ModuleThatSpeaks"):
+        defence = build(name, model)
+        assert type(defence).__name__ == name
+        assert (defence.name, defence.base) == ("whole", model)
+
+
+def test_a_module_that_samples_answers_by_draw(folder, model):
+    defence = build("Noisy", model)
+    assert isinstance(defence, SamplingModule)
+    x = torch.rand(4, 1, 2, 2)
+    one, other = (defence.sample(torch.Generator().manual_seed(seed), 4) for seed in (1, 2))
+    assert torch.equal(defence.logits(x, one), defence.logits(x, one))
+    assert not torch.equal(defence.logits(x, one), defence.logits(x, other))
+
+
+def test_the_global_generators_are_put_back_even_after_an_error(folder, model):
+    defence = build("Noisy", model)
+
+    def states():
+        return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+
+    before = states()
+    defence.logits(torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(0)), 5)
+    with pytest.raises(RuntimeError):
+        defence.logits(torch.zeros(4, 1, 3, 3), 5)
+    assert states() == before
+
+
+def test_all_three_generators_follow_the_draw(folder, model):
+    defence, x = build("Noisy", nn.Flatten()), torch.zeros(1, 1, 1, 2)
+    one, other = defence.logits(x, 3)[0], defence.logits(x, 4)[0]
+    random.seed(1), np.random.seed(1)
+    assert torch.equal(one, defence.logits(x, 3)[0])
+    assert not torch.equal(one, other)
+
+
+def test_undeclared_is_the_worst_until_settled(folder, model):
+    defence = build("Noisy", model)
+    assert (defence.randomised, defence.batch_dependent) == (True, True)
+    assert defence.base is model
+    assert defence.name == "own_defences.Noisy"
+    defence.settle(randomised=True, batch_dependent=False)
+    assert (defence.randomised, defence.batch_dependent) == (True, False)
+    assert build("own_network", model).base is None
+
+
+def test_declarations_of_a_module_are_believed_and_not_settled_over(folder, model):
+    defence = build("Declared", model)
+    defence.settle(randomised=False, batch_dependent=True)
+    assert (defence.name, defence.randomised, defence.batch_dependent) == ("declared", True, False)
+    assert defence.base is None
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("robustbench_no_such:build", "module robustbench_no_such is not found from"),
+        (
+            "half_written:build",
+            "half_written was found, but it imports robustbench_no_such_module, which is not found",
+        ),
+        ("syntax_broken:build", "importing syntax_broken failed with SyntaxError"),
+        ("own_defences:Wole", "no Wole, did you mean Whole?"),
+        ("own_defences:not_a_function", "is a int, not a function"),
+        ("own_defences:fails", "failed with ValueError: no luck"),
+        ("own_defences:number", "returned int, which has no attribute 'name'"),
+        ("own_defences:NoBase", "which has no attribute 'base'"),
+        ("own_defences:WrongTypes", "whose 'name' is int, not str; whose 'randomised' is str, not bool"),
+        (
+            "own_defences:WrongMethods",
+            "which has no method sample(generator, k); whose logits does not take (x, draw)",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_plugin_is_said_in_one_line(folder, model, target, message):
+    with pytest.raises(InputError) as refusal:
+        build_defence(target, model, 4)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
