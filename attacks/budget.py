@@ -21,8 +21,8 @@ class Ball(Protocol):
     def project_(self, x: Tensor) -> Tensor:
         """The point of the feasible set nearest to ``x`` in the Euclidean sense."""
 
-    def step_(self, x: Tensor, grad: Tensor, size: float) -> Tensor:
-        """Steepest ascent by ``size`` (units of eps) along ``grad``, projected."""
+    def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
+        """Steepest ascent by ``size`` (units of eps; one number, or ``[G, K]``) along ``grad``, projected."""
 
     def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
         """A random start, batch g from ``generators[g]``."""
@@ -132,10 +132,8 @@ class LinfBall:
     def project_(self, x: Tensor) -> Tensor:
         return x.clamp_(self.lower, self.upper)
 
-    def step_(self, x: Tensor, grad: Tensor, size: float) -> Tensor:
-        if self.unit is None:
-            return self.project_(x.add_(grad.sign(), alpha=size))
-        return self.project_(x.addcmul_(grad.sign(), self.unit, value=size))
+    def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
+        return self.project_(_add_(x, grad.sign(), self.unit, size))
 
     def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
         u = _random(torch.rand, self.x0, generators)
@@ -186,13 +184,11 @@ class L2Ball:
         inside = (v * t).clamp_(self.low, self.high).mul_(self.unit).add_(self.x0)
         return x.copy_(inside.clamp_(0, 1))
 
-    def step_(self, x: Tensor, grad: Tensor, size: float) -> Tensor:
+    def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
         # Steepest ascent in the scaled values u = x / unit, where the gradient is grad * unit.
         scaled = grad * self.unit
         direction = scaled / _norm(scaled).clamp(min=torch.finfo(grad.dtype).tiny) * self.unit
-        if self.size is not None:
-            direction = direction * self.size
-        return self.project_(x.add_(direction, alpha=size))
+        return self.project_(_add_(x, direction, self.size, size))
 
     def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
         direction = _random(torch.randn, self.x0, generators)
@@ -225,6 +221,14 @@ def _step_unit(unit: Tensor, reach: Tensor, free: float) -> Tensor | None:
     """What a step of size 1 moves a slot by; None where that is 1 for all."""
     step = unit * torch.where(reach == inf, free, reach)
     return None if bool((step == 1).all()) else step
+
+
+def _add_(x: Tensor, direction: Tensor, unit: Tensor | None, size: float | Tensor) -> Tensor:
+    """x += direction * unit * size, without a product by ones."""
+    if isinstance(size, Tensor):
+        scale = size[:, :, None, None, None]
+        return x.addcmul_(direction, scale if unit is None else scale * unit)
+    return x.add_(direction, alpha=size) if unit is None else x.addcmul_(direction, unit, value=size)
 
 
 def _random(draw: Callable[..., Tensor], x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

@@ -5,10 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
+from attacks.apgd import Apgd, ApgdTargeted
 from attacks.attack import Attack
 from attacks.estimators import Bpda, Collected, EotAuto, Estimator, Fixed, Fresh, Known, Transfer
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
+from attacks.losses import BY_NAME
 from attacks.naming import AttackName
 from attacks.oracle import Oracle
 from attacks.pgd import Pgd
@@ -20,14 +22,14 @@ def attack_for(name: AttackName, *, drop: bool = False) -> Attack:
     Args:
         name: as parsed; its ``init`` is the caller's to run, and to hand over as ``start``.
         drop: stop on examples already answered wrongly; only for a deterministic target that answers inputs
-            one by one.
+            one by one. A transfer attack never stops, for it does not see the target's answers.
 
     Raises:
         ValueError: a peer's attack, which an adapter runs.
     """
     if name.peer is not None:
         raise ValueError(f"expected an attack of this package, got {name.text}")
-    attack = _algorithm(name, drop=drop)
+    attack = _algorithm(name, drop=drop and name.estimator != "transfer")
     return Gmsa(attack, name.rounds) if name.estimator in ("gmsaavg", "gmsamin") else attack
 
 
@@ -37,6 +39,12 @@ def _algorithm(name: AttackName, *, drop: bool) -> Attack:
     assert name.steps is not None
     if name.algorithm == "pgd":
         return Pgd(name.steps, name.step_size, drop=drop)
+    options = dict(name.options)
+    if name.algorithm == "apgd-t":
+        return ApgdTargeted(name.steps, int(options.get("targets", 9)), drop=drop)
+    if name.algorithm in ("apgd-ce", "apgd-dlr"):
+        loss = BY_NAME[name.algorithm.removeprefix("apgd-")]
+        return Apgd(name.steps, loss, int(options.get("restarts", 1)), drop=drop)
     raise ValueError(f"expected a known algorithm, got {name.algorithm}")
 
 

@@ -39,6 +39,10 @@ class AveragingEstimator:
         self.forwards = 0
         self.backwards = 0
 
+    @property
+    def steady(self) -> bool:
+        return True
+
     def draw_sets(self) -> Sequence[DrawSet]:
         """The draws of the next question; a target that is not randomised needs no more than one."""
         raise NotImplementedError

@@ -25,10 +25,15 @@ class Estimator(Protocol):
     Attributes:
         forwards: images sent through a network so far.
         backwards: images differentiated so far.
+        steady: whether the same question always gets the same answer. Where it does not, the largest loss
+            an attack has seen is partly luck.
     """
 
     forwards: int
     backwards: int
+
+    @property
+    def steady(self) -> bool: ...
 
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """Loss and gradient from the same forwards.

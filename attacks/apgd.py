@@ -1,0 +1,234 @@
+"""Auto-PGD (arXiv 2003.01690, algorithm 1): momentum, and a step size that each example halves by itself."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from attacks.budget import Budget
+from attacks.estimators import Estimator
+from attacks.losses import Loss, cross_entropy, margin, targeted_dlr
+
+# The paper's constants: the weight of the newest move; a step is kept while more than RHO of its moves
+# raised the loss; checks after these shares of the steps.
+MOMENTUM = 0.75
+RHO = 0.75
+FIRST_INTERVAL, SHORTER_BY, SHORTEST_INTERVAL = 0.22, 0.03, 0.06
+
+
+@dataclass(frozen=True)
+class Apgd:
+    """Raises one loss, from the start given or a random one, and from random ones in further restarts.
+
+    The result is the point of the largest loss met. Of a randomised estimator that is the largest
+    draw-averaged loss: with few draws a question, the luckiest point as much as the best one; average over
+    many (eot20), or take PGD's last iterate.
+
+    Attributes:
+        steps: moves of every restart; one gradient more than moves, the last one a value alone.
+        loss: what is raised.
+        restarts: number of runs.
+        drop: leave an example alone after its first wrong answer. Only for targets that answer inputs one
+            by one and without randomness, G = 1.
+    """
+
+    steps: int
+    loss: Loss = cross_entropy
+    restarts: int = 1
+    drop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.restarts < 1:
+            raise ValueError(f"expected steps and restarts >= 1, got {self.steps} and {self.restarts}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: Budget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; ``start`` is the first run's."""
+        ball = budget.around(x)
+        runs = (
+            (ball.uniform(generators) if run or start is None else ball.project_(start.clone()), y)
+            for run in range(self.restarts)
+        )
+        search = _Search(estimator, budget, self.steps, self.loss, self.drop)
+        return search.best_of(runs, self.restarts, x, y)
+
+
+@dataclass(frozen=True)
+class ApgdTargeted:
+    """One run of ``Apgd`` on the targeted DLR loss for each of the likeliest wrong classes.
+
+    Attributes:
+        steps: moves of every run.
+        targets: how many classes, at most all but one; ranked by the (draw-averaged) logits of clean x.
+        drop: as in ``Apgd``.
+    """
+
+    steps: int
+    targets: int = 9
+    drop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.targets < 1:
+            raise ValueError(f"expected steps and targets >= 1, got {self.steps} and {self.targets}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: Budget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; every target's run begins at ``start`` where there is one."""
+        ball = budget.around(x)
+        logits = estimator.value(x, y, margin).logits
+        wrong = logits.scatter(-1, y.unsqueeze(-1), -torch.inf)
+        ranked = wrong.topk(min(self.targets, logits.shape[-1] - 1), dim=-1).indices
+        runs = (
+            (
+                ball.uniform(generators) if start is None else ball.project_(start.clone()),
+                torch.stack([y, target], -1),
+            )
+            for target in ranked.unbind(-1)
+        )
+        search = _Search(estimator, budget, self.steps, targeted_dlr, self.drop)
+        return search.best_of(runs, ranked.shape[-1], x, y)
+
+
+@dataclass
+class _Examples:
+    """What each example carries along: ``[G, K, ...]`` tensors, cut down together when examples leave."""
+
+    slot: Tensor  # where the example lies in its batch
+    x0: Tensor
+    y: Tensor
+    goal: Tensor  # what the loss takes in place of y
+    x: Tensor
+    last_x: Tensor
+    grad: Tensor
+    loss: Tensor
+    wrong: Tensor  # whether x is answered wrongly
+    size: Tensor  # of the step, in units of eps
+    rises: Tensor  # moves since the last check that raised the loss
+    halved: Tensor  # at the last check
+    best_x: Tensor
+    best_grad: Tensor
+    best_loss: Tensor
+    checked_loss: Tensor  # best_loss at the last check
+
+    def select(self, chosen: Tensor) -> "_Examples":
+        return _Examples(*(getattr(self, field.name)[:, chosen] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class _Search:
+    estimator: Estimator
+    budget: Budget
+    steps: int
+    loss: Loss
+    drop: bool
+
+    def best_of(self, runs: Iterable[tuple[Tensor, Tensor]], count: int, x: Tensor, y: Tensor) -> Tensor:
+        """The best result of ``count`` runs, each from its own start and towards its own goal."""
+        if self.drop and (x.shape[0] != 1 or self.budget.reach is not None):
+            raise ValueError(f"expected one batch and one eps to drop from, got {x.shape[0]} batches")
+        best_x = x.clone()
+        best = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
+        left = torch.arange(y.shape[1], device=y.device)
+        for start, goal in runs:
+            found = x.clone()
+            wrong = torch.zeros_like(y, dtype=torch.bool)
+            for done in self._run(x[:, left], y[:, left], goal[:, left], start[:, left], left):
+                found[:, done.slot[0]] = done.x
+                wrong[:, done.slot[0]] = done.wrong
+            if count == 1:
+                return found
+            # Runs may have raised different losses, and a randomised one's are partly luck: one more value
+            # makes them comparable.
+            score = self.estimator.value(found[:, left], y[:, left], margin).loss
+            better = score > best[:, left]
+            best[:, left] = torch.maximum(score, best[:, left])
+            best_x[:, left] = torch.where(_wide(better), found[:, left], best_x[:, left])
+            if self.drop:
+                left = left[~wrong[0, left]]
+                if not len(left):
+                    break
+        return best_x
+
+    def _run(self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor) -> Iterator[_Examples]:
+        """Yields the examples as they finish, ``x`` being the result: dropped ones early, the others last."""
+        e = self._begin(x0, y, goal, start, slots)
+        ball = self.budget.around(x0)
+        interval, since_check = max(int(FIRST_INTERVAL * self.steps), 1), 0
+        for step in range(self.steps):
+            if self.drop and bool(e.wrong.any()):
+                yield e.select(e.wrong[0].nonzero().squeeze(1))
+                e = e.select((~e.wrong[0]).nonzero().squeeze(1))
+                if not e.slot.numel():
+                    return
+                ball = self.budget.around(e.x0)
+            if since_check == interval:
+                _check(e, interval)
+                shorter = interval - max(int(SHORTER_BY * self.steps), 1)
+                interval, since_check = max(shorter, int(SHORTEST_INTERVAL * self.steps), 1), 0
+            weight = MOMENTUM if step else 1.0
+            moved = ball.step_(e.x.clone(), e.grad, e.size)
+            x = ball.project_(e.x + weight * (moved - e.x) + (1 - weight) * (e.x - e.last_x))
+            last = step == self.steps - 1
+            found = (self.estimator.value if last else self.estimator.gradient)(x, e.goal, self.loss)
+            e.rises += found.loss > e.loss
+            e.last_x, e.x, e.loss = e.x, x, found.loss
+            e.grad = e.grad if found.grad is None else found.grad
+            e.wrong = found.logits.argmax(-1) != e.y
+            better = e.loss > e.best_loss
+            e.best_x = torch.where(_wide(better), e.x, e.best_x)
+            e.best_grad = torch.where(_wide(better), e.grad, e.best_grad)
+            e.best_loss = torch.where(better, e.loss, e.best_loss)
+            since_check += 1
+        e.x = torch.where(_wide(e.wrong), e.x, e.best_x) if self.drop else e.best_x
+        yield e
+
+    def _begin(self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor) -> _Examples:
+        found = self.estimator.gradient(start, goal, self.loss)
+        assert found.grad is not None
+        return _Examples(
+            slot=slots.expand(y.shape),
+            x0=x0,
+            y=y,
+            goal=goal,
+            x=start,
+            last_x=start,
+            grad=found.grad,
+            loss=found.loss,
+            wrong=found.logits.argmax(-1) != y,
+            size=torch.full_like(found.loss, 2 * self.budget.eps),
+            rises=torch.zeros_like(found.loss),
+            halved=torch.ones_like(y, dtype=torch.bool),
+            best_x=start,
+            best_grad=found.grad,
+            best_loss=found.loss,
+            checked_loss=found.loss,
+        )
+
+
+def _check(e: _Examples, interval: int) -> None:
+    """Halves the step of an example that swings or is stuck, and sends it back to its best point."""
+    stuck = ~e.halved & (e.best_loss <= e.checked_loss)
+    e.halved = (e.rises <= RHO * interval) | stuck
+    e.size = torch.where(e.halved, e.size / 2, e.size)
+    e.x = torch.where(_wide(e.halved), e.best_x, e.x)
+    e.grad = torch.where(_wide(e.halved), e.best_grad, e.grad)
+    e.checked_loss, e.rises = e.best_loss, torch.zeros_like(e.rises)
+
+
+def _wide(per_example: Tensor) -> Tensor:
+    return per_example[:, :, None, None, None]

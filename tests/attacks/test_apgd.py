@@ -1,0 +1,217 @@
+import itertools
+import logging
+
+import pytest
+import torch
+
+from attacks.apgd import Apgd, ApgdTargeted
+from attacks.budget import Budget
+from attacks.estimators import Estimate, Fresh, Transfer
+from attacks.losses import cross_entropy, dlr, margin
+
+BUDGETS = [Budget("linf", 0.2), Budget("l2", 1.0)]
+
+
+def slope(problem):
+    w = problem.oracle.weights
+    return torch.where((problem.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(problem.x)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (1, 6, 3)], ids=str)
+@pytest.mark.parametrize("attack", [Apgd(20, margin), Apgd(20, cross_entropy, restarts=2), ApgdTargeted(20)])
+def test_linear_model_reaches_the_closed_form_optimum(linear, shape, attack):
+    problem = linear(batches=2, k=5, shape=shape)
+    best = problem.x + (0.2 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
+    x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), BUDGETS[0], problem.generators)
+    torch.testing.assert_close(x, best)
+
+
+def test_linear_model_reaches_the_l2_optimum_where_the_box_is_far(linear):
+    problem = linear(k=5)
+    x0 = 0.45 + 0.1 * problem.x
+    w = slope(problem)
+    x = Apgd(30, margin).perturb(x0, problem.y, Fresh(problem.oracle), Budget("l2", 0.3), problem.generators)
+    best = x0 + 0.3 * w / w.flatten(2).norm(dim=2)[..., None, None, None]
+    torch.testing.assert_close(x, best, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+@pytest.mark.parametrize(("k", "classes"), [(4, 2), (512, 5)])
+@pytest.mark.parametrize("drop", [False, True])
+def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, budget, k, classes, drop):
+    problem = linear(k=k, classes=classes, dtype=torch.float32)
+    for attack in (Apgd(6, dlr, restarts=2, drop=drop), ApgdTargeted(6, drop=drop)):
+        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+        assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-5
+        assert (x != problem.x).flatten(2).any(2).all()
+        nothing = Budget(budget.norm, 0.0)
+        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), nothing, problem.generators)
+        assert torch.equal(x, problem.x)
+
+
+def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(linear):
+    together, alone = linear(batches=3, noise=0.5, classes=5), linear(batches=1, noise=0.5, classes=5)
+    for attack in (Apgd(8, restarts=2), ApgdTargeted(8, targets=2)):
+        results = [
+            attack.perturb(p.x, p.y, Fresh(p.oracle, draws=3), BUDGETS[0], p.generators)
+            for p in (together, alone, together)
+        ]
+        assert torch.equal(results[0], results[2])
+        torch.testing.assert_close(results[0][:1], results[1], atol=1e-12, rtol=0)
+
+
+class Scripted:
+    """Answers with given losses, whatever is asked, and keeps every point it is asked about."""
+
+    forwards = backwards = 0
+    steady = True
+
+    def __init__(self, losses):
+        self.losses = losses
+        self.points = []
+
+    def gradient(self, x, y, loss):
+        self.points.append(x.clone())
+        values = torch.full(y.shape, float(self.losses[len(self.points) - 1]), dtype=x.dtype)
+        return Estimate(values, torch.ones_like(x), torch.zeros(*y.shape, 2, dtype=x.dtype))
+
+    value = gradient
+
+
+def test_steps_are_halved_when_the_loss_no_longer_rises():
+    x = torch.zeros(1, 1, 1, 1, 1, dtype=torch.float64)
+    start = x.clone()
+    y = torch.zeros(1, 1, dtype=torch.int64)
+    # 10 steps: checks after 2, and after every further one (intervals 2, 1, 1, ...).
+    rising = Scripted(range(11))
+    Apgd(10).perturb(x, y, rising, Budget("linf", 1.0), [], start=start)
+    assert all((b >= a).all() for a, b in zip(rising.points, rising.points[1:]))
+    falling = Scripted(range(11, 0, -1))
+    result = Apgd(10).perturb(x, y, falling, Budget("linf", 1.0), [], start=start)
+    assert torch.equal(result, start)  # the best point is the first one
+    # By hand: two moves of 2 end at the edge; then back to 0 with half the step, of which momentum keeps
+    # three quarters, less a quarter of the last move undone (1, once); and so on after every move.
+    want = [0, 1, 1, 3 / 4 - 1 / 4] + [3 / 4 / 2**n for n in range(1, 8)]
+    assert [point.item() for point in falling.points] == want
+
+
+def test_more_knowledge_to_start_from_never_does_worse(linear):
+    problem = linear(batches=2, k=16, classes=6)
+    budget = Budget("linf", 0.05)
+    first = Apgd(5, dlr).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    later = Apgd(3, dlr).perturb(
+        problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators, start=first
+    )
+
+    def loss(x):
+        return dlr(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
+
+    assert (loss(later) >= loss(first) - 1e-12).all()
+
+
+def test_restarts_and_targets_never_do_worse(linear):
+    problem = linear(k=32, classes=8)
+    budget = Budget("linf", 0.03)
+
+    def loss(attack):
+        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+        return margin(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
+
+    one, three = loss(ApgdTargeted(4, targets=1)), loss(ApgdTargeted(4, targets=7))
+    assert (three >= one - 1e-12).all() and (three > one + 1e-9).any()
+    one, three = loss(Apgd(2, margin)), loss(Apgd(2, margin, restarts=3))
+    assert (three >= one - 1e-12).all() and (three > one + 1e-9).any()
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small network and inputs it gets right; about half of them have an adversary at eps 0.04."""
+    generator = torch.Generator().manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 6)
+    ).double()
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3
+    x = torch.rand(1, 200, 3, 6, 6, generator=generator, dtype=torch.float64)
+    return model, x, model(x[0]).argmax(-1)[None].detach()
+
+
+def robust(model, x, y):
+    return model(x[0]).argmax(-1) == y[0]
+
+
+@pytest.mark.parametrize("attack", [Apgd, ApgdTargeted])
+def test_dropping_finds_the_same_examples_for_less(network, attack):
+    model, x, y = network
+    budget = Budget("linf", 0.04)
+    found, costs = [], []
+    for drop in (False, True):
+        estimator = Transfer(model)
+        x_adv = attack(10, drop=drop).perturb(x, y, estimator, budget, [torch.Generator().manual_seed(0)])
+        assert budget.distance(x_adv, x).max() <= 1 + 1e-9
+        found.append(robust(model, x_adv, y))
+        costs.append(estimator.backwards)
+    assert 0.1 < found[0].double().mean() < 0.9
+    assert (found[0] != found[1]).double().mean() <= 0.01  # without dropping the largest loss counts
+    assert costs[1] < 0.8 * costs[0]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+def test_every_step_is_pyautoattacks(network, norm, loss):
+    base = pytest.importorskip("pyautoattack.autopgd_base")
+    model, x, y = network
+    # Away from the box's sides, where the peer's l2 projection is not exact.
+    x = 0.4 + 0.2 * x.float()
+    model.float()
+    y = model(x[0]).argmax(-1)[None]
+    eps = 0.04 if norm == "linf" else 0.3
+    peer = base.APGDAttack(
+        model, n_iter=25, norm="Linf" if norm == "linf" else "L2", eps=eps, loss=loss, device="cpu",
+        logger=logging.getLogger(),
+    )  # fmt: skip
+    peer.init_hyperparam(x[0])
+    budget = Budget(norm, eps)
+    start = budget.uniform(x, [torch.Generator().manual_seed(0)])
+    want, _, want_loss, _ = peer.attack_single_run(x[0], y[0], x_init=start[0])
+    got = Apgd(25, {"ce": cross_entropy, "dlr": dlr}[loss]).perturb(
+        x, y, Transfer(model), budget, [], start=start
+    )
+    got_loss = {"ce": cross_entropy, "dlr": dlr}[loss](model(got[0]), y[0]).detach()
+    model.double()
+    # A sign of a gradient near zero may differ between two ways of adding up; a few examples may part there.
+    same = ((got[0] - want).abs() < 1e-4).flatten(1).all(1)
+    assert same.double().mean() > 0.9
+    assert (got_loss - want_loss).abs().mean() < 1e-3
+
+
+def test_robust_accuracy_is_pyautoattacks(network):
+    base = pytest.importorskip("pyautoattack.autopgd_base")
+    model, x, y = network
+    rounded = x.float()
+    model.float()
+    y = model(rounded[0]).argmax(-1)[None]
+    settings = {"n_iter": 20, "eps": 0.04, "device": "cpu", "logger": logging.getLogger()}
+    budget = Budget("linf", 0.04)
+    state = torch.get_rng_state()
+    for peer, ours in (
+        (base.APGDAttack(model, loss="ce", **settings), Apgd(20, drop=True)),
+        (base.APGDAttack_targeted(model, n_target_classes=5, **settings), ApgdTargeted(20, 5, drop=True)),
+    ):
+        theirs = robust(model, peer.perturb(rounded[0], y[0])[None], y)
+        x_adv = ours.perturb(rounded, y, Transfer(model), budget, [torch.Generator().manual_seed(0)])
+        assert abs(robust(model, x_adv, y).double().mean() - theirs.double().mean()) <= 0.01
+    torch.set_rng_state(state)
+    model.double()
+
+
+def test_wrong_settings_are_refused(linear):
+    problem = linear(batches=2)
+    with pytest.raises(ValueError, match="expected steps and restarts >= 1, got 0 and 1"):
+        Apgd(0)
+    with pytest.raises(ValueError, match="expected steps and targets >= 1, got 5 and 0"):
+        ApgdTargeted(5, 0)
+    with pytest.raises(ValueError, match="expected one batch and one eps to drop from, got 2 batches"):
+        Apgd(5, drop=True).perturb(
+            problem.x, problem.y, Fresh(problem.oracle), Budget("linf", 0.1), problem.generators
+        )
