@@ -16,6 +16,9 @@ STRENGTH: dict[str, tuple[str, float, float]] = {
 }
 
 
+Batches = Sequence[tuple[Tensor, Tensor]]  # x [K, C, H, W] in [0, 1] and labels y [K]
+
+
 class Match(NamedTuple):
     """A setting and the clean accuracy that it leaves, as a fraction."""
 
@@ -24,10 +27,8 @@ class Match(NamedTuple):
 
 
 @torch.no_grad()
-def clean_accuracy(
-    defence: Defence, batches: Sequence[tuple[Tensor, Tensor]], *, seed: int, draws: int
-) -> float:
-    """Mean accuracy on unperturbed batches x [K, C, H, W], y [K], over ``draws`` draws that ``seed`` fixes."""
+def clean_accuracy(defence: Defence, batches: Batches, *, seed: int, draws: int) -> float:
+    """Mean accuracy on unperturbed batches over ``draws`` draws of each, which ``seed`` fixes."""
     generator = torch.Generator().manual_seed(seed)
     right = total = 0
     for x, y in batches:
@@ -41,7 +42,7 @@ def clean_accuracy(
 def match_clean(
     build: Callable[[float], Defence],
     target: float,
-    batches: Sequence[tuple[Tensor, Tensor]],
+    batches: Batches,
     *,
     weakest: float,
     strongest: float,
@@ -51,8 +52,8 @@ def match_clean(
 ) -> Match:
     """Bisects for the setting whose clean accuracy is ``target``.
 
-    Every setting is tried on the same draws, so accuracy falls with strength but for single examples, and settings
-    differ by what they do and not by luck. Choose ``batches`` that are not evaluated.
+    Every setting is tried on the same draws, so accuracy falls with strength but for single examples, and
+    settings differ by what they do and not by luck. Choose ``batches`` that are not evaluated.
 
     Args:
         build: the defence at a setting.
@@ -61,7 +62,8 @@ def match_clean(
         draws: draws per batch.
         halvings: how often the range is halved.
     Returns:
-        Of all settings tried, the one nearest to ``target``; an end of the range where ``target`` lies outside.
+        Of all settings tried, the one nearest to ``target``; an end of the range where ``target`` lies
+        outside.
     """
 
     def tried(setting: float) -> Match:
