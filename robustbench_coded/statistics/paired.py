@@ -1,0 +1,127 @@
+"""Differences between two rows, paired over the same examples, batches and draws.
+
+    paired_difference(first, second) -> Difference      first less second, with a 95% interval
+
+Two rows that answer the same examples in the same draws share most of their luck, and the difference of their
+accuracies is known better than either of them. The interval joins those of the two accuracies (Zou and
+Donner, Statistics in Medicine 27, 2008), with their correlation measured between units; away from 0 and 1
+that is the paired Student interval, and where both accuracies are 0 it has the width that 0 of n leaves.
+
+The unit is the batch as soon as one of the two rows has outcomes that come in batches: an example-wise row is
+then averaged over the examples of each batch of the other. Of batches of two sizes the unit is the larger one
+they fit into. A deterministic row has the same outcome in any draw.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from robustbench_coded.statistics.ensemble import common
+from robustbench_coded.statistics.intervals import accuracy_interval, clopper_pearson
+from robustbench_coded.statistics.outcomes import Cell
+from robustbench_coded.statistics.rows import Row
+from robustbench_coded.statistics.variance import spread
+
+
+class NotPaired(ValueError):
+    """Two rows have no examples, batches or draws in common; the message says which."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of the first row less that of the second, as fractions: -1 <= low <= estimate <= high <= 1."""
+
+    estimate: float
+    low: float
+    high: float
+    first: float  # accuracies on what the two rows share
+    second: float
+    examples: int
+    units: int
+
+    @property
+    def settled(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+def paired_difference(first: Row, second: Row) -> Difference:
+    """Accuracy of ``first`` less that of ``second``.
+
+    Raises:
+        NotPaired: no outcomes, or no examples, batches or draws in common.
+    """
+    if first.cell is None or second.cell is None:
+        raise NotPaired("a row without outcomes cannot be compared")
+    one, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
+    by_batch = first.unit_is_batch or second.unit_is_batch
+    if by_batch:
+        unit = _units([row.batch for row, of in ((one, first), (other, second)) if of.unit_is_batch])
+    else:
+        unit = one.batch
+    left, right = one.correct, other.correct
+    estimate = float(left.mean() - right.mean())
+    a = accuracy_interval(left, unit, batch_dependent=by_batch)
+    b = accuracy_interval(right, unit, batch_dependent=by_batch)
+    r = _correlation(left, right, unit, by_batch)
+    # However alike the two rows are, they may still differ where 0 of n examples showed it.
+    unseen = clopper_pearson(0, len(one.example))[1]
+    below = max(_joined(a.estimate - a.low, b.high - b.estimate, r), unseen)
+    above = max(_joined(a.high - a.estimate, b.estimate - b.low, r), unseen)
+    return Difference(
+        estimate,
+        max(estimate - below, -1.0),
+        min(estimate + above, 1.0),
+        a.estimate,
+        b.estimate,
+        len(one.example),
+        len(np.unique(unit)) if by_batch else len(one.example),
+    )
+
+
+def _joined(one: float, other: float, correlation: float) -> float:
+    """How far a difference may reach when its two terms reach ``one`` and ``other``."""
+    return float(np.sqrt(max(one**2 + other**2 - 2 * correlation * one * other, 0.0)))
+
+
+def _shared(one: Cell, other: Cell, one_random: bool, other_random: bool) -> tuple[Cell, Cell]:
+    example = common([one.example, other.example])
+    if not len(example):
+        raise NotPaired("they have no examples in common")
+    one, other = one.at_examples(example), other.at_examples(example)
+    if one_random and other_random:
+        draw = common([one.draw, other.draw])
+        if not len(draw):
+            raise NotPaired("they have no draws in common")
+        one, other = one.at_draws(draw), other.at_draws(draw)
+    return one, other
+
+
+def _units(batches: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """[examples], the smallest groups of examples that no batch of either row straddles."""
+    if len(batches) == 1 or (batches[0] == batches[1]).all():
+        return batches[0]
+    left, right = (np.unique(batch, return_inverse=True)[1] for batch in batches)
+    count = left.max() + right.max() + 2
+    edges = coo_array((np.ones(len(left)), (left, right + left.max() + 1)), shape=(count, count))
+    number, component = connected_components(edges, directed=False)
+    if number == 1 and min(left.max(), right.max()) > 0:
+        raise NotPaired("they cut the examples into other batches, so that no batches are in common")
+    return component[left].astype(np.int64)
+
+
+def _correlation(
+    left: NDArray[np.bool_], right: NDArray[np.bool_], unit: NDArray[np.int64], by_batch: bool
+) -> float:
+    """Of the two estimated accuracies, from the variances of both and of their difference."""
+    apart = left.astype(np.int8) - right.astype(np.int8)
+    first, second, both = (spread(values, unit, by_batch=by_batch) for values in (left, right, apart))
+    product = first.variance * second.variance
+    # Two units are always in a line, up or down.
+    if first.degrees < 1.5 or not 0 < product < np.inf:
+        return 0.0
+    covariance = (first.variance + second.variance - both.variance) / 2
+    return float(np.clip(covariance / np.sqrt(product), -1, 1))
