@@ -30,7 +30,7 @@ class Apgd:
         loss: what is raised.
         restarts: number of runs.
         drop: leave an example alone after its first wrong answer. Only for targets that answer inputs one
-            by one and without randomness, G = 1.
+            by one and without randomness.
     """
 
     steps: int
@@ -139,8 +139,16 @@ class _Search:
 
     def best_of(self, runs: Iterable[tuple[Tensor, Tensor]], count: int, x: Tensor, y: Tensor) -> Tensor:
         """The best result of ``count`` runs, each from its own start and towards its own goal."""
-        if self.drop and (x.shape[0] != 1 or self.budget.reach is not None):
-            raise ValueError(f"expected one batch and one eps to drop from, got {x.shape[0]} batches")
+        if self.drop:
+            if self.budget.reach is not None:
+                raise ValueError("expected one eps for all slots to drop from, got reach")
+            # Nothing ties the batches together, so those that are left go on as one.
+            runs = ((start.flatten(0, 1)[None], goal.flatten(0, 1)[None]) for start, goal in runs)
+            flat = x.flatten(0, 1)[None], y.flatten()[None]
+            return self._best_of(runs, count, *flat).view_as(x)
+        return self._best_of(runs, count, x, y)
+
+    def _best_of(self, runs: Iterable[tuple[Tensor, Tensor]], count: int, x: Tensor, y: Tensor) -> Tensor:
         best_x = x.clone()
         best = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
         left = torch.arange(y.shape[1], device=y.device)

@@ -24,8 +24,8 @@ class Pgd:
         steps: number of moves; as many gradients.
         step_size: in units of eps's space; None for ``default_step_size``.
         loss: what the moves raise.
-        drop: stop on an example at its first iterate that is answered wrongly, and go on with the rest as a
-            smaller batch. Only for targets that answer inputs one by one and without randomness, G = 1.
+        drop: stop on an example at its first iterate that is answered wrongly, and go on with the rest as one
+            smaller batch. Only for targets that answer inputs one by one and without randomness.
     """
 
     steps: int
@@ -49,13 +49,14 @@ class Pgd:
         """See ``attacks.attack.Attack``.
 
         Raises:
-            ValueError: also for ``drop`` with G > 1 or with a budget that differs between slots.
+            ValueError: also for ``drop`` with a budget that differs between slots.
         """
         ball = budget.around(x)
         adv = ball.uniform(generators) if start is None else ball.project_(start.clone())
         size = default_step_size(budget.eps, self.steps) if self.step_size is None else self.step_size
         if self.drop:
-            return self._drop(x, y, adv, estimator, budget, size)
+            x_all, y_all, adv_all = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
+            return self._drop(x_all, y_all, adv_all, estimator, budget, size).view_as(x)
         for _ in range(self.steps):
             grad = estimator.gradient(adv, y, self.loss).grad
             assert grad is not None
@@ -65,8 +66,9 @@ class Pgd:
     def _drop(
         self, x: Tensor, y: Tensor, adv: Tensor, estimator: Estimator, budget: Budget, size: float
     ) -> Tensor:
-        if x.shape[0] != 1 or budget.reach is not None:
-            raise ValueError(f"expected one batch and one eps to drop from, got {x.shape[0]} batches")
+        """Works on ``[1, G K, ...]``, for nothing ties the batches together."""
+        if budget.reach is not None:
+            raise ValueError("expected one eps for all slots to drop from, got reach")
         ball, done = budget.around(x), torch.empty_like(adv)
         left = torch.arange(x.shape[1], device=x.device)  # where the rows of x, y and adv lie in done
         for _ in range(self.steps):

@@ -89,7 +89,7 @@ class AveragingEstimator:
         leaf = x.detach() if n == 1 else x.detach().expand(n, *x.shape).flatten(0, 1)
         with torch.set_grad_enabled(objective is not None):
             leaf.requires_grad_(objective is not None)
-            logits = self.oracle.logits(leaf, list(chain.from_iterable(draw_sets)))
+            logits = self.oracle.logits(leaf, self._draws_for(leaf, draw_sets))
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
             logits = logits.unflatten(0, (n, x.shape[0]))
@@ -106,6 +106,11 @@ class AveragingEstimator:
             (grad,) = torch.autograd.grad(objective(losses).sum(), leaf)
             grad = grad if n == 1 else grad.unflatten(0, (n, x.shape[0]))
         return _Answer(losses.detach(), logits.detach(), grad)
+
+    def _draws_for(self, x: Tensor, draw_sets: Sequence[DrawSet]) -> DrawSet:
+        draws = list(chain.from_iterable(draw_sets))
+        # Attacks on a target that ties nothing together may have merged its batches.
+        return draws if self.oracle.randomised else draws[: len(x)]
 
     def _cost(self, x: Tensor, *, differentiate: bool) -> tuple[int, int]:
         """Images forwarded and differentiated by one answer to ``x``."""

@@ -1,4 +1,3 @@
-import itertools
 import logging
 
 import pytest
@@ -211,7 +210,6 @@ def test_wrong_settings_are_refused(linear):
         Apgd(0)
     with pytest.raises(ValueError, match="expected steps and targets >= 1, got 5 and 0"):
         ApgdTargeted(5, 0)
-    with pytest.raises(ValueError, match="expected one batch and one eps to drop from, got 2 batches"):
-        Apgd(5, drop=True).perturb(
-            problem.x, problem.y, Fresh(problem.oracle), Budget("linf", 0.1), problem.generators
-        )
+    budget = Budget("linf", 0.1, reach=torch.ones(2, 4))
+    with pytest.raises(ValueError, match="expected one eps for all slots to drop from, got reach"):
+        Apgd(5, drop=True).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)

@@ -152,12 +152,24 @@ def test_dropping_everything_ends_the_attack(network):
     assert torch.equal(x_adv, x) and estimator.forwards == 40
 
 
+def test_dropping_from_many_batches_is_dropping_from_each(linear):
+    problem = linear(batches=3, k=16, classes=4)
+    budget = Budget("linf", 0.03)
+    attack = Pgd(6, drop=True)
+    together = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    for g in range(3):
+        one = slice(g, g + 1)
+        alone = attack.perturb(
+            problem.x[one], problem.y[one], Fresh(problem.oracle), budget, problem.generators[one]
+        )
+        torch.testing.assert_close(together[one], alone, atol=1e-12, rtol=0)
+
+
 def test_dropping_refuses_what_it_cannot_do(linear):
     problem = linear(batches=2)
-    with pytest.raises(ValueError, match="expected one batch and one eps to drop from, got 2 batches"):
-        Pgd(2, drop=True).perturb(
-            problem.x, problem.y, Fresh(problem.oracle), Budget("linf", 0.1), problem.generators
-        )
+    budget = Budget("linf", 0.1, reach=torch.ones(2, 4))
+    with pytest.raises(ValueError, match="expected one eps for all slots to drop from, got reach"):
+        Pgd(2, drop=True).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
     with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
         Pgd(0)
 
