@@ -120,8 +120,9 @@ class Codec:
         if perm.dtype != torch.int64 or perm.ndim != 2 or perm.shape[1] != self.k:
             raise ValueError(f"expected int64 perm (G, {self.k}), got {perm.dtype} {tuple(perm.shape)}")
         inputs, slots = perm.sort(dim=1)
-        if not (inputs == torch.arange(self.k, device=perm.device)).all():
-            raise ValueError(f"expected every perm to hold 0..{self.k - 1} once each, got {perm.tolist()}")
+        wrong = (inputs != torch.arange(self.k, device=perm.device)).any(dim=1)
+        if wrong.any():
+            raise ValueError(f"expected a perm of 0..{self.k - 1}, got {perm[wrong][0].tolist()}")
         return slots
 
 

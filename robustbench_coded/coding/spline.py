@@ -84,8 +84,7 @@ def _smoother(knots: Matrix, m: int, smoothing: float) -> Matrix:
     """
     n = len(knots)
     stacked = np.vstack([np.sqrt(n * smoothing) * _divided_differences(knots, m), _bspline_root(knots, m)])
-    # Where knots cluster, columns differ by orders of magnitude; their scale does not change the factor.
-    orthogonal = np.linalg.qr(stacked / np.linalg.norm(stacked, axis=0))[0][:n]
+    orthogonal = np.linalg.qr(stacked)[0][:n]
     return np.eye(n) - orthogonal @ orthogonal.T
 
 

@@ -119,15 +119,8 @@ def _perturb(
         start = _perturb(bench, unit, name.init, target, x, y, budget, generators, known, tally)
     base = getattr(bench.defence(unit.row.subject), "base", None)
     estimator = estimator_for(name, target, base=base, known=known, max_images=bench.setup.group_images)
-    drop = target.independent and bench.setup.config.drop and name.algorithm == "pgd"
-    attack = attack_for(name, drop=drop)
-    if drop:
-        # The random starts belong to the batches; the examples that are left go on as one batch.
-        start = budget.uniform(x, generators) if start is None else start
-        flat = attack.perturb(x.flatten(0, 1)[None], y.flatten()[None], estimator, budget, [], start.flatten(0, 1)[None])
-        adversarial = flat.view_as(x)
-    else:
-        adversarial = attack.perturb(x, y, estimator, budget, generators, start)
+    attack = attack_for(name, drop=target.independent and bench.setup.config.drop)
+    adversarial = attack.perturb(x, y, estimator, budget, generators, start)
     tally.costs["forwards"] += estimator.forwards
     tally.costs["backwards"] += estimator.backwards
     return adversarial

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from robustbench_coded import __version__
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.defences.build import build_defence
@@ -199,7 +200,7 @@ def _subjects(config: EvalConfig, bench: Workbench) -> list[Subject]:
     for checkpoint in bench.setup.checkpoints:
         for spec in specs:
             for k in config.batch_sizes:
-                defence = build_defence(parse_defence(spec), bench.model(checkpoint.name), k)
+                defence = build_defence(spec, bench.model(checkpoint.name), k)
                 subject = _subject(checkpoint.name, spec, k, defence)
                 subjects.append(subject)
                 if not subject.batch_dependent:
@@ -232,6 +233,8 @@ def _group_images(device: torch.device) -> int:
 def _context(config: EvalConfig, setup: Setup, identity: dict[str, Any]) -> dict[str, Any]:
     return {
         **identity,
+        # Another version may attack or score differently: what it computed is not taken over.
+        "csrobust": __version__,
         "checkpoints": {c.name: [c.sha256, c.arch, c.mean, c.deviation] for c in setup.checkpoints},
         "device": setup.device.split(":")[0],
         "threads": setup.threads,

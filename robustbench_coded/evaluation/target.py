@@ -43,6 +43,8 @@ class Target:
 
     def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         """Answers x [G, K, C, H, W] with [G, K, classes]; differentiable."""
+        if self.independent:  # any inputs in any company; some of a group's may have been dropped
+            return self._defence.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
         return logits_grouped(self._defence, x, draws)
 
     def images(self, x: Tensor) -> int:

@@ -1,0 +1,36 @@
+"""The command line, called in process: starting Python with torch costs seconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from robustbench_coded.cli.main import main
+
+
+@dataclass
+class Answer:
+    """What a command line printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def csrobust(capsys, monkeypatch, tmp_path):
+    """Runs ``csrobust ...`` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Answer:
+        code = main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits_erm() -> Path:
+    """The embedded digits checkpoint."""
+    return Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"

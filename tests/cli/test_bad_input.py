@@ -1,0 +1,224 @@
+"""Wrong input: one line on standard error that says what, where and how to mend it, and exit code 2."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--attacks", "fgsm", "--threads", "1")
+
+
+def refused(answer, *words):
+    assert answer.code == 2, answer.err
+    assert len(answer.err.strip().splitlines()) == 1, answer.err
+    assert "Traceback" not in answer.err
+    for word in words:
+        assert word in answer.err, answer.err
+
+
+@pytest.fixture
+def broken(tmp_path, digits_erm):
+    """Makes checkpoints that are wrong in one way each."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    weights = load_file(digits_erm)
+
+    def make(kind):
+        path = folder / f"{kind}.safetensors"
+        if kind == "missing":
+            return path
+        if kind == "empty":
+            path.write_bytes(b"")
+        elif kind == "truncated":
+            path.write_bytes(digits_erm.read_bytes()[:2000])
+        elif kind == "text":
+            path.write_text("hello, I am not a checkpoint\n" * 10)
+        elif kind == "nan":
+            name = next(n for n, t in weights.items() if t.is_floating_point())
+            save_file({**weights, name: torch.full_like(weights[name], float("nan"))}, path)
+        elif kind == "infinite":
+            name = next(n for n, t in weights.items() if t.is_floating_point())
+            save_file({**weights, name: torch.full_like(weights[name], float("inf"))}, path)
+        elif kind == "unknown-architecture":
+            save_file({"first.weight": torch.zeros(3, 3), "second.bias": torch.zeros(3)}, path)
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            raise AssertionError(kind)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", ["missing.safetensors"]),
+        ("empty", ["empty.safetensors", "empty"]),
+        ("truncated", ["truncated.safetensors"]),
+        ("text", ["text.safetensors"]),
+        ("nan", ["nan.safetensors", "NaN"]),
+        ("infinite", ["infinite.safetensors", "infinite"]),
+        ("unknown-architecture", ["unknown-architecture.safetensors"]),
+        ("folder", ["folder.safetensors"]),
+    ],
+)
+def test_a_checkpoint_that_is_none(csrobust, broken, tmp_path, kind, words):
+    path = broken(kind)
+    refused(csrobust("eval", "--ckpt", path, *SMALL, "--out", tmp_path / "run"), *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pickle_with_code_is_never_run(csrobust, tmp_path):
+    class Planted:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "planted"), "w"))
+
+    path = tmp_path / "code.pt"
+    with path.open("wb") as file:
+        pickle.dump({"state_dict": Planted()}, file)
+    refused(csrobust("eval", "--ckpt", path, *SMALL), "code.pt")
+    torch.save({"state_dict": Planted()}, path)
+    refused(csrobust("eval", "--ckpt", path, *SMALL), "code.pt")
+    assert not (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--limit", "0"], ["--limit 0"]),
+        (["--limit", "641"], ["641", "640"]),
+        (["--limit", "x"], ["x"]),
+        (["--rci", "N="], ["N="]),
+        (["--rci", "N=0K"], ["N=0K"]),
+        (["--rci", "N=3"], ["N=3"]),
+        (["--rci", "M=3"], ["M"]),
+        (["--rci", "N=16", "--batch-size", "3"], ["3"]),
+        (["--coded", "N=two"], ["N=two"]),
+        (["--batch-size", "0"], ["--batch-size 0"]),
+        (["--batch-size", "eight"], ["eight"]),
+        (["--attacks", "pgb-10"], ["pgb-10", "pgd-10"]),
+        (["--attacks", "pgd"], ["pgd"]),
+        (["--attacks", "pgd-10@-1"], ["pgd-10@-1"]),
+        (["--data", "mnist"], ["mnist", "digits"]),
+        (["--data", "npz:nowhere.npz"], ["nowhere.npz"]),
+        (["--data", "folder:nowhere"], ["nowhere"]),
+        (["--device", "abacus"], ["abacus"]),
+        (["--device", "cuda:99"], ["cuda:99"]),
+        (["--eps", "-0.1"], ["-0.1"]),
+        (["--eps", "8"], ["8/255"]),
+        (["--eps", "a"], ["--eps"]),
+        (["--eps", "1/0"], ["1/0"]),
+        (["--eps-space", "feet"], ["feet", "pixel"]),
+        (["--norm", "l7"], ["l7", "linf"]),
+        (["--inputs", "everything"], ["everything", "victim"]),
+        (["--last-batch", "eat"], ["eat", "pad"]),
+        (["--draws", "0"], ["--draws 0"]),
+        (["--selection-draws", "0"], ["--selection-draws 0"]),
+        (["--normalize", "mean"], ["mean"]),
+        (["--arch", "resnet21"], ["resnet21", "resnet20"]),
+        (["--arch", "no.such.module:f"], ["no.such.module"]),
+        (["--defence", "no.such.module:build"], ["no.such.module"]),
+        (["--defence", "rcj"], ["rcj"]),
+        (["--no-standard"], ["--no-standard"]),
+        (["--claim", "abc"], ["abc"]),
+        (["--nonsense"], ["--nonsense"]),
+    ],
+)
+def test_options(csrobust, digits_erm, tmp_path, options, words):
+    answer = csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run", *options)
+    refused(answer, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_checkpoint(csrobust):
+    refused(csrobust("eval"), "--ckpt")
+
+
+def test_two_checkpoints_of_one_name(csrobust, digits_erm):
+    refused(csrobust("eval", "--ckpt", f"a={digits_erm}", "--ckpt", f"a={digits_erm}"), "'a'", "NAME=PATH")
+
+
+@pytest.fixture
+def npz(tmp_path):
+    """Makes data sets that are wrong in one way each."""
+    rng = np.random.default_rng(0)
+
+    def make(**change):
+        arrays = {"x": rng.integers(0, 255, (32, 8, 8, 1), dtype=np.uint8), "y": rng.integers(0, 10, 32)} | change
+        path = tmp_path / "data.npz"
+        np.savez(path, **arrays)
+        return f"npz:{path}"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"y": np.full(32, 10)}, ["10"]),
+        ({"y": np.full(32, -1)}, ["-1"]),
+        ({"y": np.zeros(31, dtype=int)}, ["31", "32"]),
+        ({"x": np.full((32, 8, 8, 1), 1.5)}, ["[0, 1]"]),
+        ({"x": np.full((32, 8, 8, 1), np.nan)}, ["NaN"]),
+        ({"x": np.zeros((32, 8, 8, 3), dtype=np.uint8)}, ["channels"]),
+        ({"x": np.zeros((32, 9, 9, 1), dtype=np.uint8)}, ["9"]),
+    ],
+)
+def test_data(csrobust, digits_erm, npz, change, words):
+    spec = npz(**change)
+    refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--data", spec, "--limit", "31"), *words)
+
+
+class TestFolder:
+    def test_made_with_other_options(self, csrobust, digits_erm, tmp_path):
+        run = tmp_path / "run"
+        assert csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", run).code == 0
+        before = (run / "run.json").read_bytes()
+        for options, words in [
+            (["--limit", "16"], ["--limit 32", "16", "--overwrite"]),
+            (["--seed", "1"], ["--seed 0", "1"]),
+            (["--last-batch", "drop"], ["--last-batch pad", "drop"]),
+        ]:
+            refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", run, *options), *words)
+        assert (run / "run.json").read_bytes() == before
+
+    def test_other_weights_under_a_known_name(self, csrobust, digits_erm, tmp_path):
+        run = tmp_path / "run"
+        other = digits_erm.parent / "digits-mixup.safetensors"
+        assert csrobust("eval", "--ckpt", f"a={digits_erm}", *SMALL, "--out", run).code == 0
+        refused(csrobust("eval", "--ckpt", f"a={other}", *SMALL, "--out", run), "'a'", "--overwrite")
+
+    def test_other_files_are_not_touched(self, csrobust, digits_erm, tmp_path):
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home" / "letter.txt").write_text("dear")
+        refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "home", "--overwrite"), "home")
+        assert (tmp_path / "home" / "letter.txt").read_text() == "dear"
+
+    def test_a_file_where_the_folder_should_be(self, csrobust, digits_erm, tmp_path):
+        (tmp_path / "file").write_text("")
+        refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "file"), "file")
+
+    def test_nothing_to_resume(self, csrobust, digits_erm, tmp_path):
+        refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run", "--resume"), "--resume")
+
+    def test_a_manifest_of_a_newer_format(self, csrobust, digits_erm, tmp_path):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "run.json").write_text(json.dumps({"format_version": 99}))
+        refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run"), "99")
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+def test_reading_a_folder_that_is_no_run(csrobust, tmp_path, command):
+    refused(csrobust(command, tmp_path), "run.json")
+
+
+def test_inspect_of_nothing(csrobust):
+    refused(csrobust("inspect", "nothing.pt"), "nothing.pt")
+
+
+def test_a_list_of_something_else(csrobust):
+    refused(csrobust("list", "birds"), "birds", "attacks")
