@@ -1,0 +1,1 @@
+"""Training of checkpoints to compare: ERM, mixup, manifold mixup, coded-smoothing, PGD adversarial."""

@@ -1,0 +1,120 @@
+"""Everything that decides a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.training.recipes.erm import Erm
+from robustbench_coded.training.recipes.recipe import Recipe
+from robustbench_coded.training.recipes.registry import recipe_name, recipe_options
+from robustbench_coded.training.schedule import PAPER_EPOCHS, PAPER_MILESTONES
+
+Schedule = Literal["one-cycle", "paper", "milestones"]
+Augmentation = Literal["auto", "none", "shift", "shift-flip"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run: SGD with momentum on one data set.
+
+    Attributes:
+        arch: name of an architecture, as ``csrobust list models`` prints it.
+        data: training images, a name for ``load_data``.
+        recipe: the loss with its options.
+        epochs: passes over the training images; by default 350 under ``paper``, else 30.
+        batch_size: images a step, over all processes.
+        learning_rate: peak (one-cycle) or initial (milestones).
+        schedule: ``one-cycle``; ``paper``: divided by 10 at epochs 100 and 250; or ``milestones``.
+        milestones: epochs at which the rate is divided by 10, under ``milestones``.
+        momentum, weight_decay: of SGD; the decay applies to all parameters.
+        dropout: rate behind the second batch-norm of every residual block (arXiv 2302.06112).
+        augmentation: ``auto`` shifts and flips colour images and leaves grey ones alone.
+        validation: share of the training images held out to choose the best epoch; 0 trains on all of them.
+        seed: decides initialisation, split, order, augmentation and the recipe's randomness.
+        precision: of convolutions and products; ``auto`` is bfloat16 on a GPU that has it, else float32.
+        test_data: images that the result is scored on; the test split of ``data`` unless given.
+        data_dir: where named data are looked for first.
+        device: ``auto`` is CUDA where there is one.
+        compile: whether the network is compiled; None compiles on CUDA.
+    """
+
+    arch: str
+    data: str
+    recipe: Recipe = field(default_factory=Erm)
+    epochs: int | None = None
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    schedule: Schedule = "one-cycle"
+    milestones: tuple[int, ...] = ()
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    dropout: float = 0.0
+    augmentation: Augmentation = "auto"
+    validation: float = 0.1
+    seed: int = 0
+    precision: Precision = "auto"
+    test_data: str | None = None
+    data_dir: Path | None = None
+    device: str = "auto"
+    compile: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.schedule == "paper" and not self.milestones:
+            object.__setattr__(self, "milestones", PAPER_MILESTONES)
+        if self.epochs is None:
+            object.__setattr__(self, "epochs", PAPER_EPOCHS if self.schedule == "paper" else 30)
+        self._check()
+
+    @property
+    def total_epochs(self) -> int:
+        """``epochs`` with its default filled in."""
+        assert self.epochs is not None
+        return self.epochs
+
+    def _check(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 4), ("seed", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise InputError(f"{name} = {value!r}: give a whole number of at least {least}")
+        for name, high in (
+            ("learning_rate", 1e6),
+            ("momentum", 1.0),
+            ("weight_decay", 1e6),
+            ("dropout", 0.99),
+            ("validation", 0.9),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+                raise InputError(f"{name} = {value!r}: give a number from 0 to {high:g}")
+        for name, choices in (
+            ("schedule", Schedule),
+            ("augmentation", Augmentation),
+            ("precision", Precision),
+        ):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(f"{name} = {getattr(self, name)!r}: give {', '.join(get_args(choices))}")
+        if self.schedule == "milestones" and not self.milestones:
+            raise InputError("schedule milestones: say at which epochs, for example milestones = [100, 250]")
+        if self.schedule == "one-cycle" and self.milestones:
+            raise InputError("schedule one-cycle has no milestones; use schedule milestones")
+
+    def described(self) -> dict[str, Any]:
+        """The run as plain values: what is stored with a checkpoint. Places on this machine are left out."""
+        values = {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in ("recipe", "data_dir", "device", "compile")
+        }
+        return {**values, "recipe": recipe_name(self.recipe), "options": recipe_options(self.recipe)}
+
+    def fingerprint(self) -> str:
+        """Digest of :meth:`described`: a run goes on only from a state of the same fingerprint."""
+        text = json.dumps(self.described(), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()

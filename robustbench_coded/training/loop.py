@@ -1,0 +1,252 @@
+"""Trains one network as a configuration says."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.dropout import seed_dropout
+from robustbench_coded.models.registry import build
+from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.distributed import Processes, device_of, joined_processes
+from robustbench_coded.training.listener import EpochRow, Listener
+from robustbench_coded.training.loader import epoch_batches, steps_per_epoch
+from robustbench_coded.training.measure import Score, measure
+from robustbench_coded.training.normalisation import channel_statistics
+from robustbench_coded.training.recipes.recipe import Moment, Recipe
+from robustbench_coded.training.save import save_trained
+from robustbench_coded.training.schedule import milestones, one_cycle
+from robustbench_coded.training.split import train_validation
+from robustbench_coded.training.stages import Stages, check_blocks
+from robustbench_coded.training.state import RunState, Weights, load_state, save_state, state_path
+from robustbench_coded.training.streams import stream
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        checkpoint: the file with the best weights by validation accuracy; without validation, the last ones.
+        last: the file with the weights of the last epoch; ``checkpoint`` itself without validation.
+        test: accuracy and loss of ``checkpoint`` on the test images.
+        history: one row for each epoch.
+    """
+
+    checkpoint: Path
+    last: Path
+    test: Score
+    history: tuple[EpochRow, ...]
+
+
+def train(config: TrainConfig, out: Path, *, listeners: Sequence[Listener] = ()) -> TrainResult:
+    """Trains a network and writes it to ``out``, with what it is and how it was made.
+
+    After every epoch the state of the run is written beside ``out``. The same call goes on from there after a
+    kill and ends in the same weights (to the byte on one CPU machine with the same number of threads). Under
+    torchrun every process calls this function and the first one writes.
+
+    Args:
+        config: everything that decides the result.
+        out: a ``.safetensors`` file. With validation images it holds the best epoch, and
+            ``NAME-last.safetensors`` beside it the last one.
+        listeners: progress bar, logs.
+    Raises:
+        InputError: unknown names, data that do not fit, the state of another run, a loss that is not finite.
+    """
+    if out.suffix != ".safetensors":
+        raise InputError(f"{out}: give a file name that ends in .safetensors")
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    with joined_processes(device) as processes:
+        run = _Run(config, out, device_of(device, processes), processes)
+        return run.finish(listeners if processes.is_first else ())
+
+
+class _Objective(nn.Module):
+    """The training loss as one forward pass: all that DDP sees, whatever the recipe does inside."""
+
+    def __init__(self, stages: Stages, recipe: Recipe):
+        super().__init__()
+        self.stages = stages
+        self._recipe = recipe
+
+    def forward(self, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+        return self._recipe(self.stages, x, y, moment)
+
+
+class _Run:
+    """What the epochs of one run share."""
+
+    def __init__(self, config: TrainConfig, out: Path, device: torch.device, processes: Processes):
+        self.config, self.out, self.device, self.processes = config, out, device, processes
+        data = load_data(config.data, data_dir=config.data_dir, split="train")
+        self.test = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
+        self.test.require(data.classes, data.image_shape[0])
+        self.data, self.validation = train_validation(data, config.validation, config.seed)
+        if len(self.data) < 4 * processes.world:
+            raise InputError(
+                f"{config.data}: {len(self.data)} training images; at least 4 are needed a process"
+            )
+        self.steps = steps_per_epoch(len(self.data), config.batch_size)
+
+        self.stages = self._fresh_stages()
+        check_blocks(self.stages, getattr(config.recipe, "blocks", ()), "blocks")
+        self.objective: nn.Module = _Objective(self.stages, config.recipe)
+        if processes.world > 1:
+            self.objective = DistributedDataParallel(
+                self.objective, device_ids=[device] if device.type == "cuda" else None
+            )
+        self.optimizer = torch.optim.SGD(
+            self.stages.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+
+    def _fresh_stages(self) -> Stages:
+        config, (channels, height, _) = self.config, self.data.image_shape
+        network = build(
+            config.arch,
+            self.data.classes,
+            channels,
+            height,
+            dropout=config.dropout,
+            generator=stream(config.seed, "initialisation"),
+        )
+        mean, deviation = channel_statistics(self.data)
+        stages = Stages(network, mean, deviation, _autocast(config.precision, self.device))
+        stages.to(self.device)
+        stages.to(memory_format=torch.channels_last)
+        if config.compile or (config.compile is None and self.device.type == "cuda"):
+            network.compile()
+        return stages
+
+    def finish(self, listeners: Sequence[Listener]) -> TrainResult:
+        """Does the epochs that are still to do, and writes the checkpoints."""
+        path = state_path(self.out)
+        state = load_state(path, self.config.fingerprint())
+        if state is None:
+            state = RunState(self.config.fingerprint(), 0, {}, {})
+        else:
+            self.stages.network.load_state_dict(state.weights)
+            self.optimizer.load_state_dict(state.optimizer)
+        epochs = self.config.total_epochs
+        for listener in listeners:
+            listener.on_start(epochs, self.steps, state.epoch)
+        try:
+            for epoch in range(state.epoch, epochs):
+                row = self._epoch(epoch, listeners)
+                self._record(state, row)
+                if self.processes.is_first:
+                    save_state(path, state)
+                for listener in listeners:
+                    listener.on_epoch(row)
+        finally:
+            for listener in listeners:
+                listener.on_end()
+        result = self._write(state)
+        if self.processes.is_first:
+            path.unlink(missing_ok=True)
+        return result
+
+    def _epoch(self, epoch: int, listeners: Sequence[Listener]) -> EpochRow:
+        config, begin = self.config, time.monotonic()
+        rank = self.processes.rank
+        moment = Moment(epoch, config.total_epochs, stream(config.seed, "recipe", epoch, rank))
+        seed_dropout(self.stages, stream(config.seed, "dropout", epoch, rank))
+        batches = epoch_batches(
+            self.data,
+            batch_size=config.batch_size,
+            augmentation=self._augmentation(),
+            seed=config.seed,
+            epoch=epoch,
+            processes=self.processes,
+        )
+        total = torch.zeros((), device=self.device)
+        self.stages.train()
+        for step, (x, y) in enumerate(batches):
+            rate = self._set_learning_rate(epoch, step)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.objective(x.to(self.device), y.to(self.device), moment)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+            for listener in listeners:
+                listener.on_step(epoch, step)
+        mean = float(total) / self.steps
+        if not math.isfinite(mean):
+            raise InputError(f"epoch {epoch + 1}: the loss is {mean}; lower the learning rate")
+        score = measure(self.stages, self.validation, self.device) if self.validation else None
+        return EpochRow(
+            epoch=epoch + 1,
+            learning_rate=rate,
+            loss=mean,
+            validation_accuracy=score.accuracy if score else None,
+            validation_loss=score.loss if score else None,
+            seconds=time.monotonic() - begin,
+        )
+
+    def _set_learning_rate(self, epoch: int, step: int) -> float:
+        config = self.config
+        if config.schedule == "one-cycle":
+            # The middle of the step, so that neither the first nor the last one is wasted on a rate of 0.
+            progress = (epoch * self.steps + step + 0.5) / (config.total_epochs * self.steps)
+            rate = one_cycle(progress, config.learning_rate)
+        else:
+            rate = milestones(epoch, config.milestones, config.learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _augmentation(self) -> str:
+        if self.config.augmentation != "auto":
+            return self.config.augmentation
+        return "shift-flip" if self.data.image_shape[0] == 3 else "none"
+
+    def _record(self, state: RunState, row: EpochRow) -> None:
+        """Brings the state up to date with the epoch just done."""
+        state.epoch = row.epoch
+        state.weights = _copied(self.stages.network)
+        state.optimizer = self.optimizer.state_dict()
+        state.history.append(row)
+        if state.best_epoch == row.epoch:
+            state.best = state.weights
+
+    def _write(self, state: RunState) -> TrainResult:
+        """Scores and writes the last weights and, where images were held out, the best ones."""
+        history = tuple(state.history)
+        if state.best is None or state.best_epoch is None:
+            return TrainResult(self.out, self.out, self._save(self.out, state.weights, state.epoch), history)
+        last = self.out.with_name(f"{self.out.stem}-last.safetensors")
+        self._save(last, state.weights, state.epoch)
+        return TrainResult(self.out, last, self._save(self.out, state.best, state.best_epoch), history)
+
+    def _save(self, path: Path, weights: Weights, epoch: int) -> Score:
+        self.stages.network.load_state_dict(weights)
+        self.stages.autocast = torch.float32  # scored as it will be loaded
+        test = measure(self.stages, self.test, self.device)
+        if self.processes.is_first:
+            save_trained(path, self.stages, self.config, self.data, epoch=epoch, test=test)
+        return test
+
+
+def _copied(network: nn.Module) -> Weights:
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+
+def _autocast(precision: str, device: torch.device) -> torch.dtype:
+    if precision == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32

@@ -1,0 +1,44 @@
+"""Adversarial training with PGD (arXiv 1706.06083): the loss at the worst input that PGD finds."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from robustbench_coded.training.recipes.recipe import Moment
+from robustbench_coded.training.stages import Stages
+
+
+@dataclass(frozen=True)
+class PgdAt:
+    """L-infinity PGD from a uniform start inside the ball.
+
+    Attributes:
+        eps: radius in pixel units [0, 1].
+        steps: gradient steps for every batch.
+        step_size: in pixel units.
+    """
+
+    eps: float = 8 / 255
+    steps: int = 7
+    step_size: float = 2 / 255
+
+    def __call__(self, stages: Stages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+        # Batch-norm's running statistics describe the inputs trained on, so the search leaves them be.
+        stages.eval()
+        x_adv = self.worst_inputs(stages, x, y, moment.generator)
+        stages.train()
+        return cross_entropy(stages(x_adv), y)
+
+    def worst_inputs(self, stages: Stages, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """The last iterate ``[k, C, H, W]``: within eps of ``x`` and in [0, 1]."""
+        lower, upper = (x - self.eps).clamp(min=0), (x + self.eps).clamp(max=1)
+        noise = torch.rand(x.shape, generator=generator).to(x.device)
+        x_adv = lower + noise * (upper - lower)
+        for _ in range(self.steps):
+            x_adv.requires_grad_()
+            loss = cross_entropy(stages(x_adv), y, reduction="sum")
+            (grad,) = torch.autograd.grad(loss, x_adv)
+            x_adv = (x_adv.detach() + self.step_size * grad.sign()).clamp(lower, upper)
+        return x_adv
