@@ -1,0 +1,234 @@
+import numpy as np
+import pytest
+import torch
+
+from robustbench_coded.coding.codec import Codec, CodedSmoothing
+from robustbench_coded.coding.nodes import chebyshev_first, chebyshev_second
+from robustbench_coded.coding.spline import spline_matrix
+
+EXACT = {"rtol": 0, "atol": 1e-12}
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def shuffles(groups, k):
+    generator = torch.Generator().manual_seed(7)
+    return torch.stack([torch.randperm(k, generator=generator) for _ in range(groups)])
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "norm"), [(8, 12, 0.149), (16, 24, 0.129), (128, 190, 0.113), (128, 128, 1.087)]
+)
+def test_distance_of_the_codec_from_the_identity(k, n, norm):
+    codec = Codec(k, n)
+    distance = codec.decoder(dtype=torch.float64) @ codec.encoder(dtype=torch.float64) - torch.eye(k)
+    assert torch.linalg.matrix_norm(distance, 2).item() == pytest.approx(norm, abs=5e-4)
+
+
+def test_encoding_reads_the_spline_through_the_batch_at_the_coded_points():
+    x = normal(8, 3)
+    coded = spline_matrix(chebyshev_first(8), chebyshev_second(12)) @ x.numpy()
+    torch.testing.assert_close(Codec(8, 12).encode(x), torch.from_numpy(coded), **EXACT)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (3, 6, 4), (2, 1, 3, 2)], ids=str)
+def test_any_trailing_shape_and_groups(shape):
+    codec, perm = Codec(8, 12), shuffles(3, 8)
+    x, values = normal(3, 8, *shape), normal(3, 12, *shape)
+    coded, decoded = codec.encode_grouped(x, perm), codec.decode_grouped(values, perm)
+    assert coded.shape == (3, 12, *shape) and decoded.shape == (3, 8, *shape)
+    for g in range(3):
+        torch.testing.assert_close(coded[g], codec.encode(x[g], perm[g]), **EXACT)
+        torch.testing.assert_close(decoded[g], codec.decode(values[g], perm[g]), **EXACT)
+        torch.testing.assert_close(codec.encode_grouped(x)[g], codec.encode(x[g]), **EXACT)
+        torch.testing.assert_close(codec.decode_grouped(values)[g], codec.decode(values[g]), **EXACT)
+
+
+def test_folded_permutations_shuffle_the_batch_and_put_it_back():
+    codec, x, values, perm = Codec(8, 12), normal(8, 3), normal(12, 3), shuffles(1, 8)[0]
+    torch.testing.assert_close(codec.encode(x, perm), codec.encode(x[perm]), **EXACT)
+    back = torch.empty(8, 3, dtype=torch.float64)
+    back[perm] = codec.decode(values)
+    torch.testing.assert_close(codec.decode(values, perm), back, **EXACT)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"order": 1}, {"order": 5}, {"nodes": "uniform"}, {"smoothing_decoder": 0.1}]
+)
+@pytest.mark.parametrize(("k", "n"), [(4, 4), (8, 12), (128, 190)])
+def test_identical_inputs_are_answered_as_alone(k, n, options):
+    x = normal(1, 5).expand(k, 5)
+    estimate = CodedSmoothing(k, n, **options)(x, lambda coded: coded.sin() * coded.exp(), shuffles(1, k)[0])
+    torch.testing.assert_close(estimate, x.sin() * x.exp(), rtol=0, atol=1e-9)
+
+
+def test_linear_function_sees_the_product_of_the_matrices():
+    codec, perm, x, weight = Codec(8, 12), shuffles(1, 8), normal(8, 6), normal(6, 3, seed=1)
+    p = torch.eye(8, dtype=torch.float64)[perm[0]]
+    d, e = codec.decoder(dtype=torch.float64), codec.encoder(dtype=torch.float64)
+    estimate = CodedSmoothing(8, 12)(x, lambda coded: coded @ weight, perm[0])
+    torch.testing.assert_close(estimate, p.T @ d @ e @ p @ x @ weight, **EXACT)
+
+
+def test_uniform_points_with_as_many_coded_inputs_change_nothing():
+    x = normal(9, 4)
+    torch.testing.assert_close(Codec(9, 9, nodes="uniform").encode(x), x, **EXACT)
+    assert not torch.allclose(Codec(9, 9).encode(x), x)
+
+
+def test_order_reaches_both_sides_and_smoothing_its_own():
+    alpha, beta, x = chebyshev_first(8), chebyshev_second(12), normal(12, 2)
+    codec = Codec(8, 12, order=5, smoothing_encoder=0.3, smoothing_decoder=0.01)
+    encoder = spline_matrix(alpha, beta, order=5, smoothing=0.3)
+    decoder = spline_matrix(beta, alpha, order=5, smoothing=0.01)
+    torch.testing.assert_close(codec.encode(x[:8]), torch.from_numpy(encoder) @ x[:8], **EXACT)
+    torch.testing.assert_close(codec.decode(x), torch.from_numpy(decoder) @ x, **EXACT)
+
+
+def test_function_is_called_once_for_all_groups_and_may_change_the_shape():
+    kernel, seen = normal(5, 3, 3, 3, seed=1), []
+
+    def block(coded):
+        seen.append(coded.shape)
+        return torch.nn.functional.conv2d(coded, kernel, stride=2).relu()
+
+    module, x, perm = CodedSmoothing(8, 12), normal(4, 8, 3, 9, 7), shuffles(4, 8)
+    estimate = module.forward_grouped(x, block, perm)
+    assert seen == [(48, 3, 9, 7)] and estimate.shape == (4, 8, 5, 4, 3)
+    torch.testing.assert_close(estimate[2], module(x[2], block, perm[2]), **EXACT)
+    assert list(module.parameters()) == [] and module.state_dict() == {}
+
+
+def test_decoding_from_survivors_is_the_spline_through_them():
+    codec, values, perm = Codec(8, 12), normal(12, 3), shuffles(1, 8)[0]
+    survivors = [0, 7, 3, 11, 4, 9]
+    refitted = spline_matrix(chebyshev_second(12)[survivors], chebyshev_first(8)) @ values[survivors].numpy()
+    decoded = codec.decode(values[survivors], surviving=survivors)
+    torch.testing.assert_close(decoded, torch.from_numpy(refitted), **EXACT)
+
+    ascending = torch.tensor(sorted(survivors))
+    torch.testing.assert_close(codec.decode(values[ascending], surviving=ascending), decoded, **EXACT)
+    torch.testing.assert_close(codec.decode(values, surviving=range(12)), codec.decode(values), **EXACT)
+    back = torch.empty_like(decoded)
+    back[perm] = decoded
+    shuffled = codec.decode_grouped(values[survivors][None], perm[None], surviving=survivors)
+    torch.testing.assert_close(shuffled[0], back, **EXACT)
+
+
+@pytest.mark.parametrize("order", [1, 3, 5])
+def test_gradient_equals_finite_differences(order):
+    module, perm, weight = CodedSmoothing(5, 8, order=order), shuffles(2, 5), normal(3, 2, seed=1)
+    x = normal(2, 5, 3).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: module.forward_grouped(x, lambda z: (z @ weight).tanh(), perm), x
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)]
+)
+def test_tensors_keep_their_dtype(dtype, tolerance):
+    module, x, perm = CodedSmoothing(16, 24), normal(16, 40), shuffles(1, 16)[0]
+    estimate = module(x.to(dtype), lambda coded: coded.square(), perm)
+    assert estimate.dtype == dtype
+    exact = module(x, lambda coded: coded.square(), perm)
+    torch.testing.assert_close(estimate.double(), exact, rtol=0, atol=tolerance * exact.abs().max().item())
+
+
+def test_autocast_does_not_reach_the_codec():
+    codec, x = Codec(16, 24), normal(16, 40).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        coded = codec.encode(x)
+    assert coded.dtype == torch.float32 and coded.equal(codec.encode(x))
+
+
+def test_matrices_first_made_under_inference_mode_serve_a_backward_pass():
+    with torch.inference_mode():
+        codec = Codec(11, 13)
+        codec.encode(normal(11, 2))
+    x = normal(11, 2).requires_grad_()
+    codec.decode(codec.encode(x)).square().sum().backward()
+    assert x.grad is not None
+
+
+def test_equal_codecs_share_their_matrices():
+    assert Codec(8, 12).encoder() is Codec(8, 12).encoder()
+    assert Codec(8, 12).decoder() is not Codec(8, 12, order=5).decoder()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": 3}, "expected k >= 4, got 3"),
+        ({"n": 3}, "expected n >= 4, got 3"),
+        ({"n": 12.0}, "expected an integer n, got 12.0"),
+        ({"nodes": "random"}, "expected nodes to be one of chebyshev, uniform, got 'random'"),
+        ({"order": 4}, "expected order 1, 3 or 5, got 4"),
+        ({"smoothing_encoder": -1}, "expected finite smoothing >= 0, got -1"),
+        ({"smoothing_decoder": np.nan}, "expected finite smoothing >= 0, got nan"),
+    ],
+)
+def test_wrong_settings_are_refused_at_once(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CodedSmoothing(**{"k": 8, "n": 12, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((7, 3), r"expected batches of shape \(8, ...\), got \(7, 3\)"),
+        ((12, 8), r"expected batches of shape \(8, ...\), got \(12, 8\)"),
+        ((), r"expected batches of shape \(8, ...\), got \(\)"),
+    ],
+)
+def test_batches_of_another_size_are_refused(shape, message):
+    with pytest.raises(ValueError, match=message):
+        Codec(8, 12).encode(normal(*shape))
+    with pytest.raises(ValueError, match=r"expected batches of shape \(12, ...\), got \(8, 3\)"):
+        Codec(8, 12).decode(normal(8, 3))
+
+
+def test_integers_are_refused():
+    with pytest.raises(ValueError, match=r"expected floating-point tensors, got torch.uint8"):
+        Codec(8, 12).encode(torch.zeros(8, 3, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("perm", "message"),
+    [
+        (torch.arange(8), r"expected int64 perm \(G, 8\), got torch.int64 \(8,\)"),
+        (shuffles(2, 7), r"expected int64 perm \(G, 8\), got torch.int64 \(2, 7\)"),
+        (shuffles(2, 8).double(), r"expected int64 perm \(G, 8\), got torch.float64 \(2, 8\)"),
+        (shuffles(1, 8), "expected a perm for each of 2 batches, got 1"),
+        (shuffles(2, 8) % 7, r"expected a perm of 0..7, got \[\d, "),
+        (shuffles(2, 8) + 1, r"expected a perm of 0..7, got \[\d, "),
+    ],
+)
+def test_wrong_permutations_are_refused(perm, message):
+    for refuses, rows in ((Codec(8, 12).encode_grouped, 8), (Codec(8, 12).decode_grouped, 12)):
+        with pytest.raises(ValueError, match=message):
+            refuses(normal(2, rows, 3), perm)
+
+
+@pytest.mark.parametrize(
+    ("surviving", "message"),
+    [
+        ([], r"expected 2 or more distinct knots, got 0"),
+        ([5], r"expected 2 or more distinct knots, got 1"),
+        ([5, 1, 5], r"expected distinct surviving indices below 12, got \[5, 1, 5\]"),
+        ([5, 1, 12], r"expected distinct surviving indices below 12, got \[5, 1, 12\]"),
+        ([5, 1, -1], r"expected distinct surviving indices below 12, got \[5, 1, -1\]"),
+    ],
+)
+def test_impossible_survivors_are_refused(surviving, message):
+    with pytest.raises(ValueError, match=message):
+        Codec(8, 12).decode(normal(len(surviving), 3), surviving=surviving)
+    with pytest.raises(ValueError, match=r"expected batches of shape \(3, ...\), got \(12,\)"):
+        Codec(8, 12).decode(normal(12), surviving=[5, 1, 2])
+
+
+def test_function_that_loses_rows_is_refused():
+    with pytest.raises(ValueError, match=r"expected f to return 12 rows, got \(11, 3\)"):
+        CodedSmoothing(8, 12)(normal(8, 3), lambda coded: coded[1:])
