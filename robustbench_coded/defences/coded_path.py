@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -18,6 +19,18 @@ class Run(NamedTuple):
 
     coded: bool
     f: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks one after the other."""
+
+    blocks: tuple[Callable[[Tensor], Tensor], ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
 
 
 class CodedPath:
@@ -93,13 +106,4 @@ def _runs(model: nn.Module, chosen: set[int]) -> list[Run]:
     if len(chosen) == len(blocks):
         return [Run(True, model)]
     cut = groupby(enumerate(blocks), key=lambda numbered: numbered[0] in chosen)
-    return [Run(coded, _composed([block for _, block in run])) for coded, run in cut]
-
-
-def _composed(blocks: list[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
-    def f(x: Tensor) -> Tensor:
-        for block in blocks:
-            x = block(x)
-        return x
-
-    return f
+    return [Run(coded, Blocks(tuple(block for _, block in run))) for coded, run in cut]

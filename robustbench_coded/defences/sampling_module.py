@@ -18,6 +18,7 @@ class SamplingModule:
 
     Attributes:
         undeclared: those of ``randomised`` and ``batch_dependent`` that the module leaves open.
+        has_sampled: whether it has drawn any random number so far.
 
     Args:
         module: [k, C, H, W] in [0, 1] -> [k, classes].
@@ -31,6 +32,7 @@ class SamplingModule:
         self.undeclared = tuple(key for key, value in said.items() if not isinstance(value, bool))
         self.randomised: bool = said["randomised"] is not False
         self.batch_dependent: bool = said["batch_dependent"] is not False
+        self.has_sampled = False
         own_name = getattr(module, "name", None)
         self.name: str = own_name if isinstance(own_name, str) and own_name else name
         holds_model = any(part is model for part in module.modules())
@@ -38,8 +40,12 @@ class SamplingModule:
         self.base: nn.Module | None = base if isinstance(base, nn.Module) else None
 
     def settle(self, *, randomised: bool, batch_dependent: bool) -> None:
-        """Takes what a probe found for what the module does not declare."""
-        found = {"randomised": randomised, "batch_dependent": batch_dependent}
+        """Takes what a probe found for what the module does not declare.
+
+        A module that has drawn a number counts as randomised even where no answer showed it: a coin may
+        rarely fall on its other side.
+        """
+        found = {"randomised": randomised or self.has_sampled, "batch_dependent": batch_dependent}
         for key in self.undeclared:
             setattr(self, key, found[key])
 
@@ -48,5 +54,7 @@ class SamplingModule:
 
     def logits(self, x: Tensor, draw: int | None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
-        with seeded_globally(draw or 0):
-            return self.module(x)
+        with seeded_globally(draw or 0) as has_sampled:
+            answers = self.module(x)
+            self.has_sampled = self.has_sampled or has_sampled()
+        return answers

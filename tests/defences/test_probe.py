@@ -1,0 +1,207 @@
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded.defences.coded import Coded
+from robustbench_coded.defences.noise import GaussianNoise
+from robustbench_coded.defences.probe import contradictions, probe, warnings
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.defences.resize_pad import ResizePad
+from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.standard import Standard
+from robustbench_coded.errors import InputError
+
+K = 8
+
+
+@pytest.fixture
+def model():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 5)]
+        return nn.Sequential(*parts).eval()
+
+
+def probed(defence):
+    x = torch.rand(K, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    return probe(defence, x, torch.Generator().manual_seed(2))
+
+
+def planted(model, logits, **declared):
+    """A defence that declares what it is told to and answers by ``logits(x, draw)``."""
+
+    class Planted(Standard):
+        def sample(self, generator, k):
+            return torch.rand(k, 1, generator=generator)
+
+    defence = Planted(model)
+    defence.logits = logits
+    defence.logits_grouped = None
+    for name, value in {"name": "planted", **declared}.items():
+        setattr(defence, name, value)
+    return defence
+
+
+@pytest.mark.parametrize(
+    ("build", "randomised", "batch_dependent"),
+    [
+        (Standard, False, False),
+        (lambda m: Coded(m, K, 12), False, True),
+        (lambda m: RCI(m, K, 12), True, True),
+        (lambda m: RCI(m, K, "1.5K", average=2), True, True),
+        (lambda m: GaussianNoise(m, 0.1), True, False),
+        (lambda m: ResizePad(m, 0.7), True, False),
+    ],
+)
+def test_our_own_defences_are_what_they_say(model, build, randomised, batch_dependent):
+    defence = build(model)
+    result = probed(defence)
+    assert contradictions(defence, result) == []
+    assert (result.randomised, result.batch_dependent) == (randomised, batch_dependent)
+    assert warnings(defence, result) == []
+    assert result.double is not None
+    assert 0 < result.double < 1e-4
+
+
+def test_a_change_of_one_co_batched_input_is_measured(model):
+    # Every answer moves by 0.3 times the mean brightness of the first input, which is made black.
+    defence = planted(model, lambda x, draw: model(x) + 0.3 * x[0].mean())
+    result = probed(defence)
+    brightness = torch.rand(K, 1, 6, 6, generator=torch.Generator().manual_seed(1))[0].mean().item()
+    assert result.co_batched == pytest.approx(0.3 * brightness, rel=1e-4)
+    (message,) = contradictions(defence, result)
+    assert message.startswith("says batch-independent, but changing one co-batched input moved logits by 0.1")
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        lambda x: x.flatten(1).mean(1, keepdim=True).roll(1, 0),
+        lambda x: x.flatten(1).mean(1, keepdim=True).mean(0),
+        lambda x: (torch.cdist(x.flatten(1), x.flatten(1)) == 0).sum(1, keepdim=True).float(),
+        lambda x: x[-1, 0, 0, 0],
+        lambda x: (x > 0.5).float().mean(),
+    ],
+    ids=["neighbour", "mean", "copies", "last", "without gradient"],
+)
+def test_each_kind_of_leak_between_inputs_is_found(model, leak):
+    defence = planted(model, lambda x, draw: model(x) + leak(x))
+    assert probed(defence).batch_dependent
+    assert "says batch-independent" in " ".join(contradictions(defence, probed(defence)))
+
+
+def test_normalising_by_the_batch_is_found(model):
+    defence = planted(model, lambda x, draw: nn.functional.batch_norm(model(x), None, None, training=True))
+    assert probed(defence).batch_dependent
+
+
+@pytest.mark.parametrize(
+    ("logits", "declared", "message"),
+    [
+        (lambda m: lambda x, d: m(x) + d, {}, "says not randomised, but another draw moved logits by"),
+        (
+            lambda m: lambda x, d: m(x) + torch.rand(1),
+            {"randomised": True},
+            "differently under the same draw",
+        ),
+        (lambda m: lambda x, d: m(x)[:, None], {}, "logits of shape (8, 1, 5), not (8, classes)"),
+        (lambda m: lambda x, d: m(x)[:4], {}, "answers 8 inputs with logits of shape (4, 5)"),
+        (lambda m: lambda x, d: m(x).log(), {}, "NaN or infinite logits"),
+        (lambda m: lambda x, d: m(x.detach()).detach(), {}, "cannot be differentiated"),
+        (lambda m: lambda x, d: m(x) * (1 + (len(x) < K)), {}, "halving the batch moved logits"),
+    ],
+)
+def test_what_contradicts_a_declaration_is_named(model, logits, declared, message):
+    defence = planted(model, logits(model), **declared)
+    with torch.random.fork_rng():
+        found = contradictions(defence, probed(defence))
+    assert any(message in line for line in found), found
+
+
+def test_a_draw_from_the_global_generator_is_found(model):
+    class Sloppy(GaussianNoise):
+        def sample(self, generator, k):
+            return int(torch.randint(1000, ()))
+
+    defence = Sloppy(model, 0.1)
+    before = torch.get_rng_state()
+    with torch.random.fork_rng():
+        found = contradictions(defence, probed(defence))
+    assert "depends on the global random generators" in found[0]
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_wrong_answer_to_groups_is_found(model):
+    defence = RCI(model, K, 12)
+    right = defence.logits_grouped
+    defence.logits = lambda x, draw: right(x[None], [draw])[0]
+    defence.logits_grouped = lambda x, draws: right(x, draws[::-1])
+    assert "logits_grouped differs" in contradictions(defence, probed(defence))[0]
+
+
+def test_vanishing_gradients_are_counted_and_told_apart(model):
+    rounded = planted(model, lambda x, draw: model((x * 4).round() / 4))
+    saturated = planted(model, lambda x, draw: 1e6 * model(x))
+    assert (probed(rounded).zero_gradients, probed(rounded).zero_margin_gradients) == (1, 1)
+    assert (probed(saturated).zero_gradients, probed(saturated).zero_margin_gradients) == (1, 0)
+    assert "saturated logits" in warnings(saturated, probed(saturated))[0]
+    assert probed(Standard(model)).zero_gradients == 0
+
+
+def test_nan_gradients_are_counted(model):
+    def logits(x, draw):
+        return model(x) + (x.flatten(1)[:, :1] * 0).sqrt()
+
+    assert probed(planted(model, logits)).nan_gradients == 1
+
+
+def test_answers_that_hang_on_rounding_are_warned_of(model):
+    class Cancelling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            return (self.model(x) + 1e6) - 1e6  # float32 has steps of 1/16 there
+
+    defence = Standard(Cancelling())
+    assert "float64 moves logits" in " ".join(warnings(defence, probed(defence)))
+
+
+def test_layers_in_training_mode_are_named(model):
+    model[2].train()
+    defence = Standard(model)
+    result = probed(defence)
+    assert result.training_layers == ("2",)
+    assert "layers in training mode: 2" in warnings(defence, result)
+    assert result.batch_dependent
+
+
+def test_too_few_inputs_are_a_warning(model):
+    def logits(x, draw):
+        if len(x) < K:
+            raise ValueError("too few")
+        return model(x)
+
+    defence = planted(model, logits)
+    assert "cannot answer 4 inputs: ValueError: too few" in warnings(defence, probed(defence))
+
+
+def test_a_defence_that_fails_is_the_users_error(model):
+    with pytest.raises(InputError, match=r"planted fails on a batch of shape \(8, 1, 6, 6\): KeyError"):
+        probed(planted(model, lambda x, draw: {}["no"]))
+
+
+def test_a_rare_coin_still_counts_as_randomness(model):
+    class Coin(nn.Module):
+        def forward(self, x):
+            return model(x) * (1 + (torch.rand(len(x), 1) < 1e-6))
+
+    defence = SamplingModule(Coin(), name="coin")
+    result = probed(defence)
+    assert not result.randomised
+    defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
+    assert (defence.randomised, defence.batch_dependent) == (True, False)
+    plain = SamplingModule(model, name="plain")
+    plain.settle(randomised=probed(plain).randomised, batch_dependent=False)
+    assert not plain.randomised
