@@ -1,0 +1,1 @@
+"""Trained networks: architectures, reading checkpoints, and the normalisation that belongs to them."""

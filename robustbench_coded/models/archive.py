@@ -1,0 +1,92 @@
+"""From a path to what a checkpoint file holds, whatever its format; nothing in it is executed."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models import safetensors_file, torch_file
+from robustbench_coded.models.pickle_scan import HOW_TO_MEND
+from robustbench_coded.models.refusal import MAX_FILE_BYTES, Refused
+
+# How other kinds of files begin, and what they are.
+STRANGERS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; fetch it with git lfs pull"),
+    (b"<", "a web page or XML; download the checkpoint itself"),
+    (b"\x89HDF\r\n", "a Keras or HDF5 file; only PyTorch's weights are read"),
+    (b"\x93NUMPY", "a NumPy array, which belongs to --data npz:FILE if it holds images"),
+    (b"\x1f\x8b", "compressed with gzip; unpack it first"),
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: where it was read.
+        sha256: of the bytes that were read, in hexadecimal.
+        nbytes: size of the file.
+        format: ``safetensors``, ``torch`` or ``torch (before 1.6)``.
+        contents: the object inside; for safetensors a dict of tensors.
+        metadata: text entries of a safetensors header; empty for the others.
+    """
+
+    path: Path
+    sha256: str
+    nbytes: int
+    format: str
+    contents: Any
+    metadata: dict[str, str]
+
+
+def read_archive(path: str | Path) -> Archive:
+    """Reads a ``.pt``, ``.pth``, ``.th`` or ``.safetensors`` file; the content decides, not the name.
+
+    Raises:
+        InputError: the file is missing, empty, too large, truncated, no checkpoint, or holds code.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    try:
+        kind, contents, metadata = _parse(data)
+    except Refused as refused:
+        raise InputError(f"{path}: {refused}") from None
+    return Archive(path, hashlib.sha256(data).hexdigest(), len(data), kind, contents, metadata)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            raise InputError(f"{path}: no such file; --ckpt takes a .pt, .pth, .th or .safetensors file")
+        if not path.is_file():
+            raise InputError(f"{path}: not a file; --ckpt takes a .pt, .pth, .th or .safetensors file")
+        nbytes = path.stat().st_size
+        if nbytes > MAX_FILE_BYTES:
+            raise InputError(
+                f"{path}: {nbytes / 2**30:.1f} GiB, at most {MAX_FILE_BYTES / 2**30:.0f} are read; "
+                "save the state dict without the optimiser"
+            )
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not data:
+        raise InputError(f"{path}: the file is empty; copy or download it again")
+    return data
+
+
+def _parse(data: bytes) -> tuple[str, Any, dict[str, str]]:
+    if data.startswith(b"PK"):
+        return "torch", torch_file.read_zip(data), {}
+    if data.startswith(torch_file.LEGACY_MAGIC):
+        return "torch (before 1.6)", torch_file.read_legacy(data), {}
+    if safetensors_file.looks_like(data):
+        tensors, metadata = safetensors_file.read(data)
+        return "safetensors", tensors, metadata
+    for beginning, what in STRANGERS:
+        if data.startswith(beginning):
+            raise Refused(what)
+    if data.startswith(b"\x80"):
+        raise Refused(f"a plain pickle, which can hold code: not loaded; {HOW_TO_MEND}")
+    raise Refused("not a checkpoint; .pt, .pth, .th and .safetensors files are read")

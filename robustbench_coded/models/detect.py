@@ -1,0 +1,159 @@
+"""Which architecture a state dict belongs to, from the names and shapes of its weights alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models import registry, vit, wide_resnet
+from robustbench_coded.models.refusal import Refused
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# Where the architectures here keep the layers that tell channels and classes.
+STEMS = ("conv1.weight", "patch_embed.proj.weight")
+HEADS = ("linear.weight", "fc.weight", "head.weight")
+
+# Counts batches in training; old files lack it and no answer depends on it.
+COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """An architecture with its parameters.
+
+    Attributes:
+        arch: a name that ``registry.find`` knows.
+        classes: number of classes.
+        channels: channels of the image.
+        image_size: height and width in pixels; None where the network takes any.
+        notes: what was recognised and why, a sentence each.
+    """
+
+    arch: str
+    classes: int
+    channels: int
+    image_size: int | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How the weights of a file differ from those that an architecture has; names in order."""
+
+    arch: str
+    expected: int
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.missing) + len(self.unexpected) + len(self.mismatched)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{len(names)} {what} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
+            for what, names in (
+                ("missing", self.missing),
+                ("unexpected", self.unexpected),
+                ("of another shape", self.mismatched),
+            )
+            if names
+        ]
+        return f"{self.arch}: of {self.expected} weights {', '.join(parts)}"
+
+
+def compare(arch: str, shapes: Shapes, expected: Shapes) -> Difference:
+    """Compares a file's names and shapes with an architecture's; counters of batches do not count."""
+    shapes, expected = (
+        {n: s for n, s in names.items() if not n.endswith(COUNTER)} for names in (shapes, expected)
+    )
+    return Difference(
+        arch,
+        len(expected),
+        tuple(name for name in expected if name not in shapes),
+        tuple(name[:80] for name in shapes if name not in expected),
+        tuple(
+            f"{name} {list(shapes[name])} instead of {list(shape)}"
+            for name, shape in expected.items()
+            if name in shapes and shapes[name] != shape
+        ),
+    )
+
+
+@lru_cache(maxsize=64)
+def shapes_of(arch: str, classes: int, channels: int, image_size: int | None) -> Shapes:
+    """Names and shapes of an architecture's weights."""
+    network = registry.construct(arch, classes, channels, image_size)
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def classes_of(shapes: Shapes) -> int | None:
+    """Number of classes, from the shape of the last linear layer."""
+    return next((shapes[name][0] for name in HEADS if len(shapes.get(name, ())) == 2), None)
+
+
+def channels_of(shapes: Shapes) -> int | None:
+    """Channels of the image, from the shape of the first convolution."""
+    return next((shapes[name][1] for name in STEMS if len(shapes.get(name, ())) == 4), None)
+
+
+def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
+    """Finds the architecture whose weights have exactly these names and shapes.
+
+    Args:
+        shapes: names and shapes of the weights, without wrappers' prefixes.
+        arch: only this one is tried; None for all that are known.
+    Raises:
+        Refused: none fits; the closest are named with what differs.
+        InputError: ``arch`` is not known.
+    """
+    classes, channels = classes_of(shapes), channels_of(shapes)
+    candidates = [arch] if arch is not None else _candidates(shapes)
+    differences = []
+    for candidate in candidates:
+        image_size = vit.image_size_for(shapes) if registry.find(candidate)[0].takes_image_size else None
+        try:
+            expected = shapes_of(candidate, max(classes or 10, 2), channels or 3, image_size)
+        except InputError:  # sizes that the architecture does not take: another one fits, or none
+            continue
+        difference = compare(candidate, shapes, expected)
+        if difference.count == 0 and classes is not None and channels is not None:
+            _check_sizes(candidate, classes, channels)
+            return Recognised(
+                candidate, classes, channels, image_size, tuple(_notes(candidate, arch, difference))
+            )
+        differences.append(difference)
+    closest = sorted(differences, key=lambda difference: difference.count)[: 1 if arch else 3]
+    what = f"its weights are not those of {arch}" if arch else "no known architecture has these weights"
+    raise Refused(
+        f"{what}; {'; '.join(map(str, closest)) or 'its sizes are not possible'}; "
+        "pass --arch NAME or --arch package.module:function"
+    )
+
+
+def _candidates(shapes: Shapes) -> list[str]:
+    derived = [name for name in (wide_resnet.name_for(shapes), vit.name_for(shapes)) if name is not None]
+    fixed = [architecture.name for architecture in registry.ARCHITECTURES if architecture.pattern is None]
+    return [*derived, *fixed]
+
+
+def _check_sizes(arch: str, classes: int, channels: int) -> None:
+    if classes < 2:
+        raise Refused(f"its {arch} answers {classes} class; expected at least 2")
+    if channels not in (1, 3):
+        raise Refused(f"its {arch} takes {channels} channels; images of 1 or 3 are evaluated")
+
+
+def _notes(found: str, arch: str | None, difference: Difference) -> list[str]:
+    if arch is not None:
+        return [f"{found} was given, and all {difference.expected} weights fit it"]
+    notes = [f"{found}: all {difference.expected} weights have its names and shapes"]
+    if registry.find(found)[0].takes_image_size:
+        heads = found.rpartition("-")[2]
+        notes.append(
+            f"{heads} attention heads are a guess of 64 channels each, shapes do not tell; "
+            "pass --arch vit-PATCH-DIM-DEPTH-HEADS if another number is right"
+        )
+    return notes

@@ -1,0 +1,30 @@
+"""Fresh weights from one generator, so that training starts equally everywhere."""
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Fills every parameter and buffer of ``network`` in place, in the order of its modules.
+
+    Convolutions are normal with variance 2 / fan-out (He et al. 2015, arXiv 1502.01852), linear layers
+    uniform within 1 / sqrt(fan-in), normalisation layers the identity, class tokens and positions normal of
+    deviation 0.02.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels // module.groups * module.weight[0, 0].numel()
+            module.weight.normal_(0, (2 / fan_out) ** 0.5, generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.Linear):
+            bound = module.in_features**-0.5
+            module.weight.uniform_(-bound, bound, generator=generator)
+            if module.bias is not None:
+                module.bias.uniform_(-bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+            module.reset_parameters()
+        else:
+            for parameter in module.parameters(recurse=False):
+                parameter.normal_(0, 0.02, generator=generator)

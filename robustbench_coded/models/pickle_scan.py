@@ -1,0 +1,293 @@
+"""Reads what a checkpoint's pickle asks for without doing it: what must be known before torch allocates.
+
+torch's weights-only mode executes nothing from a file, but it believes the sizes that the file states: a
+tensor's shape resizes its storage, and a storage may claim more bytes than the archive holds. This walks the
+same operations on inert stand-ins and refuses whatever a state dict does not need.
+"""
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from robustbench_coded.models.refusal import MAX_HEADER_BYTES, MAX_TENSORS, Refused, check_shape
+
+ITEM_BYTES = {
+    "torch DoubleStorage": 8,
+    "torch FloatStorage": 4,
+    "torch HalfStorage": 2,
+    "torch BFloat16Storage": 2,
+    "torch LongStorage": 8,
+    "torch IntStorage": 4,
+    "torch ShortStorage": 2,
+    "torch CharStorage": 1,
+    "torch ByteStorage": 1,
+    "torch BoolStorage": 1,
+}
+
+HOW_TO_MEND = "where you trust it, load it in its own program and torch.save(model.state_dict(), FILE)"
+
+
+@dataclass(frozen=True)
+class Global:
+    """A name that the pickle imports: ``"module name"``."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A run of ``numel`` items of one type, ``nbytes`` in all."""
+
+    numel: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A view of a storage, checked to lie inside it."""
+
+
+class Ordered(dict):
+    """Stands for a collections.OrderedDict."""
+
+
+@dataclass
+class Scan:
+    """What a pickle holds.
+
+    Attributes:
+        value: dicts, lists, tuples and plain values, with stand-ins for everything else.
+        storages: the storages it reads, by their key.
+        length: bytes of the pickle.
+    """
+
+    value: Any = None
+    storages: dict[str, Storage] = field(default_factory=dict)
+    length: int = 0
+
+
+def scan(data: bytes, start: int = 0, *, id_length: int = 5) -> Scan:
+    """Scans the pickle that starts at ``start``.
+
+    Args:
+        data: a file, or a part of it.
+        start: where the pickle begins.
+        id_length: items in a storage's persistent id: 5 in a zip archive, 6 in the format before it.
+    Raises:
+        Refused: damaged, too large, or asking for anything that a state dict does not need.
+    """
+    machine = _Machine(id_length)
+    stream = BytesIO(data[start : start + MAX_HEADER_BYTES])
+    try:
+        for opcode, argument, _ in pickletools.genops(stream):
+            machine.step(opcode.name, argument)
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(f"damaged or not a torch checkpoint ({_first_line(error)})") from None
+    machine.result.length = stream.tell()
+    return machine.result
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:120]
+
+
+class _Machine:
+    """The operations that torch's weights-only unpickler knows, on stand-ins."""
+
+    def __init__(self, id_length: int):
+        self.id_length = id_length
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []  # the stacks under each open mark
+        self.memo: dict[int, Any] = {}
+        self.result = Scan()
+
+    def step(self, operation: str, argument: Any) -> None:
+        if operation in _CONSTANTS:
+            self.stack.append(_CONSTANTS[operation])
+        elif operation in _LITERALS:
+            self.stack.append(argument)
+        elif operation in _OPERATIONS:
+            _OPERATIONS[operation](self, argument)
+        else:
+            raise Refused(
+                f"its pickle does what no state dict needs ({operation}): not loaded; {HOW_TO_MEND}"
+            )
+
+    def proto(self, version: int) -> None:
+        if version != 2:
+            raise Refused(f"pickle protocol {version}; save it with torch.save's own, which is 2")
+
+    def stop(self, _: None) -> None:
+        self.result.value = self.stack.pop()
+
+    def mark(self, _: None) -> None:
+        self.below.append(self.stack)
+        self.stack = []
+
+    def pop_mark(self) -> list[Any]:
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def put(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+
+    def get(self, index: int) -> None:
+        self.stack.append(self.memo[index])
+
+    def tuple_since_mark(self, _: None) -> None:
+        items = tuple(self.pop_mark())  # before self.stack is looked up: this puts back the one below the mark
+        self.stack.append(items)
+
+    def tuple_of(self, count: int) -> None:
+        if len(self.stack) < count:
+            raise IndexError("stack underflow")
+        items = tuple(self.stack[-count:])
+        del self.stack[-count:]
+        self.stack.append(items)
+
+    def append(self, _: None) -> None:
+        item = self.stack.pop()
+        _expect(self.stack[-1], list).append(item)
+
+    def appends(self, _: None) -> None:
+        items = self.pop_mark()
+        _expect(self.stack[-1], list).extend(items)
+
+    def set_item(self, _: None) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _store(self.stack[-1], [(key, value)])
+
+    def set_items(self, _: None) -> None:
+        items = self.pop_mark()
+        _store(self.stack[-1], list(zip(items[::2], items[1::2], strict=True)))
+
+    def import_name(self, path: str) -> None:
+        if path not in ITEM_BYTES and path not in _REBUILD:
+            name = path.replace(" ", ".")[:100]
+            raise Refused(f"its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}")
+        self.stack.append(Global(path))
+
+    def reduce(self, _: None) -> None:
+        arguments = _expect(self.stack.pop(), tuple)
+        function = _expect(self.stack.pop(), Global)
+        if function.path not in _REBUILD:
+            raise TypeError("a storage type is called")
+        self.stack.append(_REBUILD[function.path](*arguments))
+
+    def build(self, _: None) -> None:
+        state = _expect(self.stack.pop(), dict)
+        _expect(self.stack[-1], Ordered)
+        # An attribute of any other name could hide a method that is called later.
+        if not state.keys() <= {"_metadata"}:
+            raise TypeError("attributes set on a dict")
+
+    def persistent_id(self, _: None) -> None:
+        identity = _expect(self.stack.pop(), tuple)
+        if len(identity) != self.id_length or identity[0] != "storage" or identity[5:] not in ((), (None,)):
+            raise TypeError("not a storage")
+        kind, key, location, numel = identity[1:5]
+        if type(key) is not str or type(location) is not str or type(numel) is not int or numel < 0:
+            raise TypeError("not a storage")
+        storage = Storage(numel, numel * ITEM_BYTES[_expect(kind, Global).path])
+        if self.result.storages.setdefault(key, storage) != storage:
+            raise TypeError(f"two sizes of storage {key[:20]}")
+        if len(self.result.storages) > MAX_TENSORS:
+            raise Refused(f"more than {MAX_TENSORS} tensors")
+        self.stack.append(storage)
+
+
+def _expect(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{type(value).__name__} in place of {kind.__name__}")
+    return value
+
+
+def _store(target: Any, items: list[tuple[Any, Any]]) -> None:
+    _expect(target, dict)
+    for key, value in items:
+        # Hashing nested tuples can take for ever.
+        if type(key) not in (str, int, float, bool, type(None)):
+            raise TypeError(f"a dict's key is a {type(key).__name__}")
+        target[key] = value
+
+
+def _ordered_dict(items: list[Any] | tuple[Any, ...] = ()) -> Ordered:
+    result = Ordered()
+    _store(result, [(key, value) for key, value in items])
+    return result
+
+
+def _counter(counts: dict[Any, Any]) -> dict[Any, Any]:
+    if not all(type(count) is int for count in _expect(counts, dict).values()):
+        raise TypeError("a counter of something else than integers")
+    return dict(counts)
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> Tensor:
+    _expect(storage, Storage)
+    elements = check_shape("a tensor", size, storage.numel)
+    if type(stride) is not tuple or len(stride) != len(size):
+        raise TypeError("strides that do not fit the shape")
+    if (
+        type(offset) is not int
+        or not all(type(step) is int for step in stride)
+        or min(offset, *stride, 0) < 0
+    ):
+        raise TypeError("negative offset or stride")
+    last = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
+    if elements and last >= storage.numel:
+        raise Refused("a tensor reaches past the end of its storage")
+    return Tensor()
+
+
+def _tensor_v2(
+    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, metadata: Any = None
+) -> Tensor:
+    if type(requires_grad) is not bool or _expect(hooks, dict) or metadata:
+        raise TypeError("a tensor with hooks or flags")
+    return _tensor(storage, offset, size, stride)
+
+
+def _parameter(tensor: Any, requires_grad: Any, hooks: Any) -> Tensor:
+    if type(requires_grad) is not bool or _expect(hooks, dict):
+        raise TypeError("a parameter with hooks")
+    return _expect(tensor, Tensor)
+
+
+_REBUILD: dict[str, Callable[..., Any]] = {
+    "collections OrderedDict": _ordered_dict,
+    "collections Counter": _counter,
+    "torch._utils _rebuild_tensor": _tensor,
+    "torch._utils _rebuild_tensor_v2": _tensor_v2,
+    "torch._utils _rebuild_parameter": _parameter,
+}
+
+_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+
+_LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"}
+
+_OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": _Machine.proto,
+    "STOP": _Machine.stop,
+    "MARK": _Machine.mark,
+    "BINPUT": _Machine.put,
+    "LONG_BINPUT": _Machine.put,
+    "BINGET": _Machine.get,
+    "LONG_BINGET": _Machine.get,
+    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
+    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
+    "TUPLE": _Machine.tuple_since_mark,
+    "TUPLE1": lambda machine, _: machine.tuple_of(1),
+    "TUPLE2": lambda machine, _: machine.tuple_of(2),
+    "TUPLE3": lambda machine, _: machine.tuple_of(3),
+    "APPEND": _Machine.append,
+    "APPENDS": _Machine.appends,
+    "SETITEM": _Machine.set_item,
+    "SETITEMS": _Machine.set_items,
+    "GLOBAL": _Machine.import_name,
+    "REDUCE": _Machine.reduce,
+    "BUILD": _Machine.build,
+    "BINPERSID": _Machine.persistent_id,
+}

@@ -1,0 +1,56 @@
+"""Model, as the rest of the project knows it: pixels in, logits out, the normalisation inside."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.models.block_network import BlockNetwork
+
+
+class PixelModel(nn.Module):
+    """Pixels (batch, channels, height, width) in [0, 1] -> logits (batch, classes), float32, in eval mode.
+
+    Args:
+        network: takes normalised images; its parameters are frozen.
+        mean: one number a channel.
+        std: one positive number a channel.
+        classes: number of classes.
+        arch: name of the architecture.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, network: nn.Module, mean: Sequence[float], std: Sequence[float], *, classes: int, arch: str
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = classes
+        self.channels = len(mean)
+        self.arch = arch
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def _first(self, x: Tensor) -> Tensor:
+        x = (x - self.mean) / self.std
+        return self._network_blocks()[0](x)
+
+    def _network_blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        if isinstance(self.network, BlockNetwork):
+            return self.network.blocks()
+        return [self.network]
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """The functions whose composition is the Model; block 0 begins with the normalisation.
+
+        A network from outside is one block.
+        """
+        return [self._first, *self._network_blocks()[1:]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks():
+            x = block(x)
+        return x

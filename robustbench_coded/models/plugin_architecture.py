@@ -1,0 +1,102 @@
+"""Architectures from the user's own code: ``--arch package.module:function``."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.detect import Difference, classes_of, compare
+from robustbench_coded.models.plugin import current_folder_first, import_function
+from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.state_dict import StateDict
+
+
+def load_plugin(spec: str, weights: StateDict) -> tuple[nn.Module, bool]:
+    """Builds the user's network and puts the weights into it.
+
+    The function is called with the number of classes where it takes one (as ``classes``, ``num_classes`` or
+    its first required argument), else without arguments. Torch's global random state is put back afterwards.
+
+    Args:
+        spec: ``package.module:function``.
+        weights: of the checkpoint.
+    Returns:
+        The network in float32, and whether it holds the normalisation that the file stores.
+    Raises:
+        InputError: the function cannot be imported, fails, or returns no network.
+        Refused: the weights are not those of its network.
+    """
+    function = import_function(spec, "--arch")
+    with torch.random.fork_rng(devices=[]), current_folder_first():
+        try:
+            network = _call(function, weights.tensors)
+        except Exception as error:  # the user's function can fail in any way
+            raise InputError(f"--arch {spec}: it raised {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"--arch {spec}: expected a torch.nn.Module, it returned a {type(network).__name__}")
+    network = network.float().cpu()
+    differences = []
+    for tensors, holds_normalisation in _variants(weights):
+        difference = _load(spec, network, tensors)
+        if difference is None:
+            return network, holds_normalisation
+        differences.append(difference)
+    raise Refused(f"its weights are not those of --arch {min(differences, key=lambda one: one.count)}")
+
+
+def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
+    """Number of classes of a network of unknown names: rows of the head, or length of the last bias."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    matrices = [name for name, shape in shapes.items() if len(shape) == 2 and name.endswith(".weight")]
+    biases = [
+        shapes[bias][0] for name in matrices if (bias := name.removesuffix("weight") + "bias") in shapes
+    ]
+    return classes_of(shapes) or (biases[-1] if biases else None)
+
+
+def channels_in(tensors: Mapping[str, Tensor]) -> int:
+    """Channels of a network of unknown names: 1 where a convolution takes 1 and none takes 3, else 3."""
+    inputs = {tensor.shape[1] for tensor in tensors.values() if tensor.ndim == 4}
+    return 1 if 1 in inputs and 3 not in inputs else 3
+
+
+def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
+    classes = classes_in(tensors)
+    parameters = inspect.signature(function).parameters
+    keyword = next((name for name in ("classes", "num_classes") if name in parameters), None)
+    if classes is not None and keyword is not None:
+        return function(**{keyword: classes})
+    required = [
+        parameter
+        for parameter in parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return function(classes) if required else function()
+
+
+def _variants(weights: StateDict) -> list[tuple[dict[str, Tensor], bool]]:
+    """The names in the file, then with ever more prefixes taken off, then without the normalisation."""
+    variants = []
+    for count in range(len(weights.prefixes) + 1):
+        prefix = "".join(weights.prefixes[:count])
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.original.items()}
+        variants.append((tensors, weights.normalisation is not None))
+        kept = "".join(weights.prefixes[count:])
+        without = {kept + name: tensor for name, tensor in weights.tensors.items()}
+        variants.append((without, False))
+    return variants
+
+
+def _load(spec: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> Difference | None:
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    difference = compare(spec, shapes, expected)
+    if difference.count:
+        return difference
+    # Counters of batches that one side lacks are left as they are.
+    network.load_state_dict({name: tensors[name] for name in expected if name in tensors}, strict=False)
+    return None

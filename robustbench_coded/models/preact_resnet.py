@@ -1,0 +1,73 @@
+"""PreActResNet-18 (He et al. 2016, arXiv 1603.05027), the network of the paper's CIFAR-10 tables.
+
+Names of the weights are kuangliu's; the two forms in use differ in a batch-norm before the pooling.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from robustbench_coded.models.block_network import BlockNetwork
+from robustbench_coded.models.dropout import Dropout
+
+
+class PreActBlock(nn.Module):
+    """Batch-norm and ReLU before each 3x3 convolution; a 1x1 one as shortcut where the shape changes."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_planes)
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.dropout = Dropout(dropout)
+        self.shortcut: nn.Sequential | None = None
+        if stride != 1 or in_planes != planes:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.bn1(x).relu()
+        # The identity passes x itself, a convolution sees it after batch-norm and ReLU.
+        shortcut = x if self.shortcut is None else self.shortcut(active)
+        out = self.conv1(active)
+        out = self.conv2(self.dropout(self.bn2(out)).relu())
+        return out + shortcut
+
+
+class PreActResNet18(BlockNetwork):
+    """A 3x3 stem and four stages of two blocks with 64, 128, 256 and 512 channels.
+
+    Args:
+        classes: number of classes.
+        in_channels: channels of the image.
+        final_bn: batch-norm and ReLU before the pooling (weights ``bn.*``).
+        dropout: probability after the second batch-norm of each block.
+    """
+
+    def __init__(
+        self, classes: int = 10, in_channels: int = 3, final_bn: bool = False, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+        self.layer1 = self._stage(64, 64, stride=1, dropout=dropout)
+        self.layer2 = self._stage(64, 128, stride=2, dropout=dropout)
+        self.layer3 = self._stage(128, 256, stride=2, dropout=dropout)
+        self.layer4 = self._stage(256, 512, stride=2, dropout=dropout)
+        self.bn = nn.BatchNorm2d(512) if final_bn else None
+        self.linear = nn.Linear(512, classes)
+
+    @staticmethod
+    def _stage(in_planes: int, planes: int, stride: int, dropout: float) -> nn.Sequential:
+        return nn.Sequential(
+            PreActBlock(in_planes, planes, stride, dropout), PreActBlock(planes, planes, 1, dropout)
+        )
+
+    def _last(self, x: Tensor) -> Tensor:
+        x = self.layer4(x)
+        if self.bn is not None:
+            x = self.bn(x).relu()
+        return self.linear(x.mean((2, 3)))
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """The five blocks of the paper's Table 8: stem, three stages, the last stage with the head."""
+        return [self.conv1, self.layer1, self.layer2, self.layer3, self._last]

@@ -1,0 +1,185 @@
+"""Names of the architectures, what they are, and how to build them. Importing this does not import torch."""
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from robustbench_coded.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One line of ``csrobust list models``.
+
+    Attributes:
+        name: as given to ``--arch``.
+        description: what it is, and where it comes from.
+        constructor: ``module:class`` inside this package.
+        parameters: keyword arguments that make the class this architecture.
+        pattern: regular expression of further names; its groups are integer keyword arguments.
+        takes_dropout: whether its residual blocks can have dropout.
+        takes_image_size: whether it is made for one image size.
+    """
+
+    name: str
+    description: str
+    constructor: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    pattern: str | None = None
+    takes_dropout: bool = False
+    takes_image_size: bool = False
+
+
+def _cifar(depth: int) -> Architecture:
+    return Architecture(
+        f"resnet{depth}",
+        f"CIFAR ResNet-{depth} of He et al. 2015, shortcuts of option A (arXiv 1512.03385)",
+        "resnet_cifar:ResNetCifar",
+        {"depth": depth},
+        takes_dropout=True,
+    )
+
+
+def _common(depth: int) -> Architecture:
+    return Architecture(
+        f"resnet{depth}",
+        f"ResNet-{depth} with a 3x3 stem for small images (names of weights: shortcut, linear)",
+        "resnet:ResNet",
+        {"depth": depth},
+        takes_dropout=True,
+    )
+
+
+def _torchvision(depth: int) -> Architecture:
+    return Architecture(
+        f"torchvision-resnet{depth}",
+        f"torchvision's ResNet-{depth} with ImageNet's 7x7 stem (names of weights: downsample, fc)",
+        "torchvision_resnet:TorchvisionResNet",
+        {"depth": depth},
+    )
+
+
+ARCHITECTURES: tuple[Architecture, ...] = (
+    Architecture("digits-cnn", "three small convolutions for 8x8 digits", "digits_cnn:DigitsCNN"),
+    *(_cifar(depth) for depth in (20, 32, 44, 56)),
+    Architecture(
+        "preact-resnet18",
+        "PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks",
+        "preact_resnet:PreActResNet18",
+        takes_dropout=True,
+    ),
+    Architecture(
+        "preact-resnet18-bn",
+        "PreActResNet-18 with a batch-norm before the pooling, as most robust checkpoints have it",
+        "preact_resnet:PreActResNet18",
+        {"final_bn": True},
+        takes_dropout=True,
+    ),
+    *(_common(depth) for depth in (18, 34, 50)),
+    Architecture(
+        "wrn-28-10",
+        "wide ResNet of Zagoruyko & Komodakis 2016 (arXiv 1605.07146); any wrn-DEPTH-WIDTH",
+        "wide_resnet:WideResNet",
+        pattern=r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
+        takes_dropout=True,
+    ),
+    *(_torchvision(depth) for depth in (18, 34, 50, 101)),
+    Architecture(
+        "vit-4-192-6-3",
+        "vision transformer (arXiv 2010.11929, timm's names of weights); any vit-PATCH-DIM-DEPTH-HEADS",
+        "vit:VisionTransformer",
+        pattern=r"vit-(?P<patch>\d{1,3})-(?P<dim>\d{1,4})-(?P<depth>\d{1,3})-(?P<heads>\d{1,3})",
+        takes_image_size=True,
+    ),
+)
+
+
+def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture that ``arch`` names, and the keyword arguments that the name stands for.
+
+    Raises:
+        InputError: nothing has that name.
+    """
+    for architecture in ARCHITECTURES:
+        if architecture.pattern is None:
+            if arch == architecture.name:
+                return architecture, dict(architecture.parameters)
+        elif match := re.fullmatch(architecture.pattern, arch, re.ASCII):
+            return architecture, {name: int(value) for name, value in match.groupdict().items()}
+    names = [architecture.name for architecture in ARCHITECTURES]
+    near = get_close_matches(arch, names, n=3, cutoff=0.4) or names
+    raise InputError(
+        f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them all, "
+        "and --arch package.module:function takes one from your own code"
+    )
+
+
+def construct(
+    arch: str,
+    classes: int,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    *,
+    dropout: float = 0.0,
+) -> "nn.Module":
+    """The network without weights, on torch's meta device: for its names and shapes, or to load weights into.
+
+    Args:
+        arch: a name as in :data:`ARCHITECTURES`.
+        classes: number of classes, at least 2.
+        in_channels: channels of the image.
+        image_size: height and width in pixels, for architectures made for one size; others take any.
+        dropout: probability after the second batch-norm of each residual block.
+    Raises:
+        InputError: unknown name, or sizes that the architecture does not take.
+    """
+    import torch
+
+    architecture, parameters = find(arch)
+    if classes < 2:
+        raise InputError(f"{arch}: expected at least 2 classes, got {classes}")
+    if architecture.takes_image_size:
+        if image_size is None:
+            raise InputError(f"{arch} is made for one image size; none was given")
+        parameters["image_size"] = image_size
+    if dropout and not architecture.takes_dropout:
+        raise InputError(f"{arch}: dropout is for residual networks of this package; leave it at 0")
+    if dropout:
+        parameters["dropout"] = dropout
+    module, _, name = architecture.constructor.partition(":")
+    constructor = getattr(importlib.import_module(f"robustbench_coded.models.{module}"), name)
+    with torch.device("meta"):  # also keeps torch's own initialisation off the global generator
+        try:
+            return constructor(classes=classes, in_channels=in_channels, **parameters)
+        except ValueError as error:
+            raise InputError(f"{arch}: {error}") from None
+
+
+def build(
+    arch: str,
+    classes: int,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    *,
+    dropout: float = 0.0,
+    generator: "torch.Generator | None" = None,
+) -> "nn.Module":
+    """A network with fresh weights, in train mode, float32 on the CPU; arguments as in :func:`construct`.
+
+    Args:
+        generator: CPU generator of the weights; None for one seeded with 0. Torch's global one is not read.
+    """
+    import torch
+
+    from robustbench_coded.models.initialisation import initialise
+
+    network = construct(arch, classes, in_channels, image_size, dropout=dropout).to_empty(device="cpu")
+    initialise(network, generator if generator is not None else torch.Generator().manual_seed(0))
+    return network.train()

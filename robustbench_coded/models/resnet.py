@@ -1,0 +1,109 @@
+"""The common ResNet-18/34/50 for small images: ImageNet's stages on a 3x3 stem without pooling.
+
+Names of the weights are kuangliu's (``shortcut``, ``linear``).
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from robustbench_coded.models.block_network import BlockNetwork
+from robustbench_coded.models.dropout import Dropout
+
+
+def _shortcut(in_planes: int, planes: int, stride: int) -> nn.Sequential:
+    if stride == 1 and in_planes == planes:
+        return nn.Sequential()
+    return nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions."""
+
+    expansion = 1
+
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.dropout = Dropout(dropout)
+        self.shortcut = _shortcut(in_planes, planes, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn1(self.conv1(x)).relu()
+        out = self.dropout(self.bn2(self.conv2(out)))
+        return (out + self.shortcut(x)).relu()
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions; the stride is in the middle one."""
+
+    expansion = 4
+
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_planes, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.dropout = Dropout(dropout)
+        self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * planes)
+        self.shortcut = _shortcut(in_planes, 4 * planes, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn1(self.conv1(x)).relu()
+        out = self.dropout(self.bn2(self.conv2(out))).relu()
+        out = self.bn3(self.conv3(out))
+        return (out + self.shortcut(x)).relu()
+
+
+STAGES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+}
+
+
+class ResNet(BlockNetwork):
+    """A 3x3 stem and four stages with 64, 128, 256 and 512 channels.
+
+    Args:
+        classes: number of classes.
+        in_channels: channels of the image.
+        depth: 18, 34 or 50.
+        dropout: probability after the second batch-norm of each block.
+    """
+
+    def __init__(self, classes: int = 10, in_channels: int = 3, depth: int = 18, dropout: float = 0.0):
+        super().__init__()
+        if depth not in STAGES:
+            raise ValueError(f"expected depth 18, 34 or 50, got {depth}")
+        block, counts = STAGES[depth]
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        stages = []
+        in_planes = 64
+        for planes, count, stride in zip((64, 128, 256, 512), counts, (1, 2, 2, 2), strict=True):
+            out_planes = block.expansion * planes
+            stages.append(
+                nn.Sequential(
+                    block(in_planes, planes, stride, dropout),
+                    *(block(out_planes, planes, 1, dropout) for _ in range(count - 1)),
+                )
+            )
+            in_planes = out_planes
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.linear = nn.Linear(in_planes, classes)
+
+    def _stem(self, x: Tensor) -> Tensor:
+        return self.bn1(self.conv1(x)).relu()
+
+    def _last(self, x: Tensor) -> Tensor:
+        return self.linear(self.layer4(x).mean((2, 3)))
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """Five functions whose composition is the network: stem, three stages, last stage with the head."""
+        return [self._stem, self.layer1, self.layer2, self.layer3, self._last]

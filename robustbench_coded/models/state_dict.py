@@ -1,0 +1,138 @@
+"""From the object in a checkpoint file to weights under the names that architectures use."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.models.normalisation import Normalisation, named
+from robustbench_coded.models.refusal import Refused
+
+# Where files of training programs keep the weights; the first of these that is there is taken, at each level.
+NESTS = ("state_dict", "model_state_dict", "model", "net", "ema")
+
+# What wrappers put before every name: DataParallel, torch.compile, and networks behind a normalisation.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "1.")
+
+# The names of a normalisation's buffers, as the last part of a weight's name.
+NORMALISATION_BUFFERS = (("mean", "std"), ("mu", "sigma"))
+
+# Weights that a file may have without the network using them: a counter of averaged models, and the block
+# that the TRADES authors' wide ResNet makes and never calls.
+UNUSED = ("n_averaged", "sub_block1.")
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """The weights of a checkpoint; floating ones in float32, on the CPU.
+
+    Attributes:
+        tensors: the weights under the names of the architectures, without the normalisation's buffers.
+        original: all of them, under the names in the file.
+        nesting: the entries that they lay under, from the outside.
+        prefixes: what was taken off every name, from the outside.
+        dropped: weights of the file that no network uses.
+        dtypes: number of tensors by type, as stored.
+        normalisation: that of the buffers in the file; None where it has none.
+    """
+
+    tensors: dict[str, Tensor]
+    original: dict[str, Tensor]
+    nesting: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    dropped: tuple[str, ...]
+    dtypes: dict[str, int]
+    normalisation: Normalisation | None
+
+
+def read_state_dict(contents: Any, available: int) -> StateDict:
+    """Finds the weights in what a file holds.
+
+    Args:
+        contents: the object in the file.
+        available: bytes of the file.
+    Raises:
+        Refused: no weights in it, or weights that are no numbers.
+    """
+    stored, nesting = _unwrap(contents)
+    # Many views of one storage would be many copies.
+    if sum(tensor.nbytes for tensor in stored.values()) > 2 * available:
+        raise Refused("its weights are larger than the file")
+    dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in stored.values())
+    original = {name: _float32(name, tensor) for name, tensor in stored.items()}
+    tensors, prefixes, normalisation = _strip(original)
+    dropped = tuple(name for name in tensors if name.startswith(UNUSED))
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
+    return StateDict(tensors, original, nesting, prefixes, dropped, dict(dtypes), normalisation)
+
+
+def _unwrap(contents: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    nesting: list[str] = []
+    while isinstance(contents, Mapping) and len(nesting) < 4:
+        nest = next((name for name in NESTS if isinstance(contents.get(name), Mapping)), None)
+        if nest is None:
+            break
+        nesting.append(nest)
+        contents = contents[nest]
+    tensors = {
+        name: value
+        for name, value in (contents.items() if isinstance(contents, Mapping) else ())
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise Refused(f"no weights in it; expected a state dict, alone or under {', '.join(NESTS)}")
+    return tensors, tuple(nesting)
+
+
+def _float32(name: str, tensor: Tensor) -> Tensor:
+    if tensor.is_complex():
+        raise Refused(f"weight {name[:60]} is complex; float weights are read")
+    if not tensor.is_floating_point():
+        return tensor.detach().contiguous()
+    converted = tensor.detach().to(torch.float32).contiguous()
+    bad = int((~converted.isfinite()).sum())
+    if bad:
+        raise Refused(f"weight {name[:60]} has {bad} NaN or infinite values of {converted.numel()}")
+    if name.endswith("running_var") and (converted < 0).any():
+        raise Refused(f"weight {name[:60]} is a variance below 0: damaged")
+    return converted
+
+
+def _strip(original: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...], Normalisation | None]:
+    """Takes off shared prefixes and the normalisation's buffers, in whatever order they lie."""
+    tensors, prefixes, normalisation = dict(original), [], None
+    while True:
+        shared = next(
+            (prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), None
+        )
+        if shared is not None and tensors:
+            tensors = {name.removeprefix(shared): tensor for name, tensor in tensors.items()}
+            prefixes.append(shared)
+            continue
+        pair = _normalisation_buffers(tensors) if normalisation is None else None
+        if pair is None:
+            return tensors, tuple(prefixes), normalisation
+        mean, std = (tensors.pop(name).double().flatten() for name in pair)
+        if mean.max() > 1:  # for pixels up to 255: the same map on [0, 1]
+            mean, std = mean / 255, std / 255
+        try:
+            normalisation = named(tuple(mean.tolist()), tuple(std.tolist()))
+        except ValueError as error:
+            raise Refused(f"its normalisation {pair[0]}, {pair[1]}: {error}") from None
+
+
+def _normalisation_buffers(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """The names of the one mean and deviation per channel among the weights."""
+    pairs = []
+    for mean_name, std_name in NORMALISATION_BUFFERS:
+        for name, tensor in tensors.items():
+            scope, _, last = name.rpartition(".")
+            other = f"{scope}.{std_name}" if scope else std_name
+            if last != mean_name or other not in tensors:
+                continue
+            if tensor.numel() == tensors[other].numel() and tensor.numel() in (1, 3):
+                pairs.append((name, other))
+    return pairs[0] if len(pairs) == 1 else None

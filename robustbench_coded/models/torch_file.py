@@ -1,0 +1,114 @@
+"""Files of torch.save, of today's zip format and of the one before it, read in weights-only mode alone."""
+
+import io
+import zipfile
+from typing import Any
+
+import torch
+
+from robustbench_coded.models.pickle_scan import HOW_TO_MEND, Storage, scan
+from robustbench_coded.models.refusal import MAX_TENSORS, Refused
+
+# A zip archive's list of contents has one such mark for each file in it.
+ZIP_ENTRY = b"PK\x01\x02"
+# How a file of the format before zip begins: its magic number, pickled.
+LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+TORCHSCRIPT = (
+    "a TorchScript archive, which holds code: not loaded; where you trust it, "
+    "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)"
+)
+
+
+def read_zip(data: bytes) -> Any:
+    """The object in a zip archive of torch.save, its tensors on the CPU.
+
+    Raises:
+        Refused: TorchScript, compressed, damaged, or holding anything but tensors and plain values.
+    """
+    if data.count(ZIP_ENTRY) > MAX_TENSORS:
+        raise Refused(f"a zip archive of more than {MAX_TENSORS} files")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            records = _records(archive, len(data))
+    except Refused:
+        raise
+    except Exception as error:  # zipfile raises a dozen types on damaged archives
+        raise Refused(f"truncated or damaged zip archive ({error})") from None
+    pickled = records.get("data.pkl")
+    if pickled is None:
+        raise Refused("a zip archive that torch.save did not write")
+    found = scan(pickled)
+    for key, storage in found.storages.items():
+        _check_storage(key, storage, records)
+    return _load(_repack(records, list(found.storages)))
+
+
+def _records(archive: zipfile.ZipFile, available: int) -> dict[str, bytes]:
+    """The contents under the archive's one root folder, their checksums verified."""
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        raise Refused(TORCHSCRIPT)
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+        raise Refused("a compressed or encrypted zip archive; torch.save writes neither")
+    if sum(entry.file_size for entry in entries) > available:
+        raise Refused("a zip archive whose contents claim to be larger than the file")
+    roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
+    if len(set(names)) != len(names) or len(roots) != 1:
+        raise Refused("a zip archive that torch.save did not write")
+    root = roots[0]
+    return {name.removeprefix(root): archive.read(name) for name in names if name.startswith(root)}
+
+
+def _check_storage(key: str, storage: Storage, records: dict[str, bytes]) -> None:
+    record = records.get(f"data/{key}")
+    if record is None or len(record) != storage.nbytes:
+        holds = "nothing" if record is None else f"{len(record)} bytes"
+        raise Refused(f"storage {key[:20]} claims {storage.nbytes} bytes, the archive holds {holds}")
+
+
+def _repack(records: dict[str, bytes], storages: list[str]) -> io.BytesIO:
+    """The archive again, of what was checked alone: two zip readers can see different files in one."""
+    wanted = ["data.pkl", *(name for name in ("byteorder",) if name in records)]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("archive/version", "3\n")
+        for name in [*wanted, *(f"data/{key}" for key in storages)]:
+            archive.writestr(f"archive/{name}", records[name])
+    packed.seek(0)
+    return packed
+
+
+def read_legacy(data: bytes) -> Any:
+    """The object in a file of torch.save before version 1.6: four pickles, then the bytes of each storage.
+
+    Raises:
+        Refused: as for :func:`read_zip`.
+    """
+    position = 0
+    for _ in range(3):  # magic number, protocol, the writer's machine
+        position += scan(data, position).length
+    found = scan(data, position, id_length=6)
+    position += found.length
+    keys = scan(data, position)
+    position += keys.length
+    if not isinstance(keys.value, list) or sorted(map(str, keys.value)) != sorted(found.storages):
+        raise Refused("damaged or not a torch checkpoint (its list of storages is another than its pickle's)")
+    for key in keys.value:
+        storage = found.storages[key]
+        # The number of items stands before their bytes.
+        numel = int.from_bytes(data[position : position + 8], "little")
+        position += 8 + storage.nbytes
+        if numel != storage.numel or position > len(data):
+            raise Refused(
+                f"truncated or damaged: storage {key[:20]} is not of the {storage.nbytes} bytes it claims"
+            )
+    return _load(io.BytesIO(data))
+
+
+def _load(stream: io.BytesIO) -> Any:
+    try:
+        return torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever it is, the file is what is wrong
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise Refused(f"torch's weights-only mode does not read it ({reason}); {HOW_TO_MEND}") from None
