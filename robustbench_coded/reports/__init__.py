@@ -1,0 +1,1 @@
+"""What people read of a run: tables, sentences, figures, from its folder alone. No torch in here."""

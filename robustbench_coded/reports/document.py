@@ -1,0 +1,94 @@
+"""All that a report says, before anybody chooses a format."""
+
+from dataclasses import dataclass
+
+from robustbench_coded.reports.escape import shell
+from robustbench_coded.reports.facts import Fact, facts_of, limits_of
+from robustbench_coded.reports.findings import undercuts
+from robustbench_coded.reports.lines import Line, lines_of, subject_of
+from robustbench_coded.reports.load import Run
+from robustbench_coded.reports.manifest import part
+from robustbench_coded.reports.tables import Table, tables_of
+from robustbench_coded.reports.words import subject_words
+
+LEGEND = (
+    "Accuracy in percent on fresh draws of the defence, with its 95% interval. Bold: the strongest single "
+    "attack of its threat model; where none is bold, it is one that another attacker with less knowledge "
+    "has, too. ensemble: for each example the attack that is lowest on selection draws, scored on other "
+    "draws; it has the attacks of attackers who know less, too."
+)
+PAPER_LEGEND = (
+    "paper: the number of arXiv 2510.00253 in the same setting, measured there on another network; see "
+    "'How this was measured'."
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """The parts of a report, as texts that still have to be escaped."""
+
+    title: str
+    opening: tuple[str, ...]
+    warnings: tuple[str, ...]
+    tables: tuple[Table, ...]
+    findings: tuple[str, ...]
+    facts: tuple[Fact, ...]
+    limits: tuple[str, ...]
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+    lines: tuple[Line, ...]
+    commands: tuple[str, ...]
+    legend: str = LEGEND
+    paper_legend: str = PAPER_LEGEND
+
+
+def document_of(run: Run) -> Document:
+    """The report of a run."""
+    tables = tables_of(run)
+    return Document(
+        title=f"csrobust report: {run.name}",
+        opening=(),
+        warnings=tuple(_warnings(run)),
+        tables=tuple(tables),
+        findings=tuple(undercuts(run)),
+        facts=tuple(facts_of(run, paper=any(table.has_paper for table in tables))),
+        limits=tuple(limits_of(run)),
+        failures=tuple(_failures(run)),
+        notes=tuple(run.manifest["notes"]),
+        lines=tuple(lines_of(run.summary)),
+        commands=tuple(_commands(run)),
+    )
+
+
+def _warnings(run: Run) -> list[str]:
+    said = []
+    if not run.manifest.get("finished"):
+        said.append("The run was stopped before its end; the same command goes on with it.")
+    if run.failures:
+        said.append(
+            f"{len(run.failures)} units of the run have no outcomes. Their rows are incomplete: a unit "
+            "that failed says nothing about accuracy."
+        )
+    return said
+
+
+def _failures(run: Run) -> list[str]:
+    """One sentence per row and reason."""
+    counted: dict[tuple, int] = {}
+    for failure in run.failures:
+        key = failure.key
+        counted[key, failure.error] = counted.get((key, failure.error), 0) + 1
+    sentences = []
+    for (key, error), units in counted.items():
+        subject = subject_words(subject_of(key), with_k=True)
+        sentences.append(f"{key.attack} under {key.threat} on {subject}: {units} units, {error}")
+    return sentences
+
+
+def _commands(run: Run) -> list[str]:
+    found: dict[str, None] = {}
+    for invocation in run.manifest["invocations"]:
+        command = part(invocation, "command")
+        if isinstance(command, list) and command:
+            found[shell([str(argument) for argument in command])] = None
+    return list(found)

@@ -1,0 +1,70 @@
+"""Sentences that a run's own figures choose: where a stronger attack undercuts those of the paper, and by
+how much."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from robustbench_coded.reports.lines import NULLS, Budget, Subject, subject_of
+from robustbench_coded.reports.load import Run
+from robustbench_coded.reports.paper import papers_attack
+from robustbench_coded.reports.words import budget_words, interval, percent, points, subject_words
+from robustbench_coded.statistics.paired import NotPaired, paired_difference
+from robustbench_coded.statistics.rows import Row
+
+
+def undercuts(run: Run) -> list[str]:
+    """One sentence per subject and budget whose paper's attacks are undercut by a stronger one.
+
+    The stronger attack is the strongest single one of a threat model as chosen on selection draws; where
+    several threat models have one, the one that knows least is named, and of two of those the one with
+    more to show.
+    """
+    groups: dict[tuple[Subject, Budget], list[Row]] = defaultdict(list)
+    for row in run.rows:
+        if row.cell is not None and row.key.attack not in NULLS:
+            groups[subject_of(row.key), Budget(row.key.norm, row.key.eps, row.key.eps_space)].append(row)
+    several_k = len({subject.k for subject, _ in groups if subject.k is not None}) > 1
+    sentences = []
+    for (subject, budget), rows in groups.items():
+        sentence = _undercut(subject, budget, rows, several_k)
+        if sentence:
+            sentences.append(sentence)
+    return sentences
+
+
+def _undercut(subject: Subject, budget: Budget, rows: Sequence[Row], with_k: bool) -> str | None:
+    papers = [row for row in rows if papers_attack(row.key.attack) and row.key.threat == "batch/unknown"]
+    if not papers:
+        return None
+    best = min(papers, key=_accuracy)
+    found = []
+    for row in rows:
+        if row.key.attack == "strongest" and not papers_attack(row.strongest_attack):
+            try:
+                difference = paired_difference(best, row)
+            except NotPaired:
+                continue
+            if difference.low > 0:
+                found.append((row.key.threat.endswith("/known"), -difference.estimate, row, difference))
+    if not found:
+        return None
+    row, difference = min(found, key=lambda entry: entry[:2])[2:]
+    measured = row.interval()
+    assert measured is not None and row.cell is not None  # it has a difference, so it has outcomes
+    shared = (
+        ""
+        if difference.examples == len(row.cell.example)
+        else f", on the {difference.examples} examples that both have"
+    )
+    return (
+        f"{subject_words(subject, with_k=with_k)}: under {row.key.threat} ({budget_words(budget)}) "
+        f"{row.strongest_attack} leaves {percent(measured.estimate)}% "
+        f"{interval(measured.low, measured.high)}, which is {points(difference.estimate)} points "
+        f"{interval(difference.low, difference.high)} less than {best.key.attack}, the strongest of the "
+        f"paper's attacks here, which leaves {percent(difference.first)}%{shared}."
+    )
+
+
+def _accuracy(row: Row) -> float:
+    assert row.cell is not None
+    return float(row.cell.correct.mean())

@@ -1,0 +1,156 @@
+"""The tables of a report, before anybody chooses a format: Table 3 and Table 10 of arXiv 2510.00253.
+
+Table 3 has a row per inference method and checkpoint, Table 10 a row per batch size; both have a column
+per attack: unperturbed inputs and random signs, the paper's attacks, then the others, by threat model,
+and per threat model the ensemble of its attacks.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from robustbench_coded.reports.lines import COMBINED, NULLS, Budget, Line, Subject, lines_of
+from robustbench_coded.reports.load import Run
+from robustbench_coded.reports.paper import papers_accuracy, papers_attack, papers_data, trainings
+from robustbench_coded.reports.words import THREATS, budget_words, inference_words
+
+
+class Column(NamedTuple):
+    """One attack under one threat model."""
+
+    attack: str
+    threat: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One accuracy of a table.
+
+    Attributes:
+        line: its line of the summary.
+        strongest: whether it is the strongest single attack of its threat model.
+        paper: the paper's accuracy in this setting, a fraction, if it has one.
+    """
+
+    line: Line
+    strongest: bool
+    paper: float | None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A subject and its cells, one per column; None where an attack was not run on it."""
+
+    subject: Subject
+    inference: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Accuracies under one budget."""
+
+    title: str
+    budget: Budget
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+
+    @property
+    def one_inference(self) -> bool:
+        """Whether the rows differ in batch size alone."""
+        return len({(row.subject.checkpoint, row.subject.defence) for row in self.rows}) == 1
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether the paper has a number for any cell."""
+        return any(cell is not None and cell.paper is not None for row in self.rows for cell in row.cells)
+
+
+def tables_of(run: Run) -> list[Table]:
+    """Table 3 for every budget, then Table 10 for every defence that was run at several batch sizes."""
+    lines = lines_of(run.summary)
+    budgets = list(dict.fromkeys(line.budget for line in lines if line.attack != "clean"))
+    budgets = budgets or list(dict.fromkeys(line.budget for line in lines))
+    subjects = list(dict.fromkeys(line.subject for line in lines))
+    swept = {
+        pair: [s for s in subjects if (s.checkpoint, s.defence) == pair]
+        for pair in dict.fromkeys((s.checkpoint, s.defence) for s in subjects)
+    }
+    swept = {pair: group for pair, group in swept.items() if len({s.k for s in group}) > 1}
+    build = _Builder(run, lines)
+    main = _at_one_batch_size(subjects, {s for group in swept.values() for s in group})
+    tables = [build.table(f"Accuracy under attack: {budget_words(b)}", b, main) for b in budgets]
+    for (checkpoint, _), group in swept.items():
+        group = sorted(group, key=lambda s: (s.k or 0, s.n or 0))
+        kind = inference_words(group[0]._replace(k=None, n=None))
+        for budget in budgets:
+            title = f"Accuracy against batch size: {kind} on {checkpoint}, {budget_words(budget)}"
+            tables.append(build.table(title, budget, group))
+    return [table for table in tables if table.rows]
+
+
+def _at_one_batch_size(subjects: Sequence[Subject], swept: set[Subject]) -> list[Subject]:
+    """Subjects not swept, and those swept at the batch size that most subjects share."""
+    sizes = [s.k for s in subjects if s.k is not None]
+    main = max(set(sizes), key=lambda k: (sizes.count(k), k), default=None)
+    return [s for s in subjects if s not in swept or s.k == main]
+
+
+class _Builder:
+    """Picks lines for cells."""
+
+    def __init__(self, run: Run, lines: Sequence[Line]):
+        self._lines = {(line.subject, line.budget, line.threat, line.attack): line for line in lines}
+        self._clean = {line.subject: line for line in reversed(lines) if line.attack == "clean"}
+        self._trainings = trainings(run.manifest) if papers_data(run.manifest) else {}
+
+    def table(self, title: str, budget: Budget, subjects: Sequence[Subject]) -> Table:
+        """One table; subjects without outcomes under this budget are left out."""
+        under = [line for key, line in self._lines.items() if key[0] in set(subjects) and key[1] == budget]
+        present = {line.subject for line in under if line.attack != "clean"} or {
+            line.subject for line in under
+        }
+        columns = _columns(under)
+        with_k = len({s.k for s in subjects if s.k is not None}) > 1
+        rows = [
+            TableRow(s, inference_words(s, with_k=with_k), tuple(self._cell(s, budget, c) for c in columns))
+            for s in _by_inference(subjects)
+            if s in present
+        ]
+        return Table(title, budget, columns, tuple(rows))
+
+    def _cell(self, subject: Subject, budget: Budget, column: Column) -> Cell | None:
+        if column.attack == "clean":
+            line = self._clean.get(subject)
+        else:
+            line = self._lines.get((subject, budget, column.threat, column.attack))
+        if line is None:
+            return None
+        best = self._lines.get((subject, budget, column.threat, "strongest"))
+        strongest = best is not None and best.strongest_attack == line.attack and line.attack not in NULLS
+        training = self._trainings.get(subject.checkpoint)
+        paper = papers_accuracy(training, subject, budget, column.threat, line.attack)
+        return Cell(line, strongest, paper)
+
+
+def _columns(lines: Iterable[Line]) -> tuple[Column, ...]:
+    """Nulls, the paper's attacks, then by threat model the other attacks and the ensemble."""
+    attacks = [Column(line.attack, line.threat) for line in lines if line.attack not in (*NULLS, *COMBINED)]
+    attacks = list(dict.fromkeys(attacks))
+    nulls = [Column("clean", "batch/unknown")]
+    if any(line.attack == "random-sign" for line in lines):
+        nulls.append(Column("random-sign", "batch/unknown"))
+    threats = [t for t in THREATS if any(c.threat == t for c in attacks)]
+    threats += dict.fromkeys(c.threat for c in attacks if c.threat not in THREATS)
+    found = nulls
+    for threat in threats:
+        of_threat = [c for c in attacks if c.threat == threat]
+        found += sorted(of_threat, key=lambda c: papers_attack(c.attack) is None)
+        found.append(Column("ensemble", threat))
+    return tuple(found)
+
+
+def _by_inference(subjects: Sequence[Subject]) -> list[Subject]:
+    """Inference methods in the order of the run, the checkpoints of each together."""
+    methods = list(dict.fromkeys((s.defence, s.k, s.n) for s in subjects))
+    return sorted(subjects, key=lambda s: methods.index((s.defence, s.k, s.n)))

@@ -1,0 +1,213 @@
+"""Run folders with invented outcomes: what `csrobust eval` writes, without a model."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustbench_coded.runs.folder import RunFolder
+
+PIXEL_EPS = 8 / 255
+# attack, threat -> accuracy of standard inference and of RCI; None where it is not run
+ACCURACIES = {
+    ("clean", "batch/unknown"): (0.91, 0.88),
+    ("random-sign", "batch/unknown"): (0.79, 0.72),
+    ("fgsm", "batch/unknown"): (0.15, 0.45),
+    ("pgd-10", "batch/unknown"): (0.0, 0.29),
+    ("eot10-pgd-20", "batch/unknown"): (0.0, 0.10),
+    ("transfer-pgd-20", "batch/unknown"): (None, 0.0),
+    ("aware-pgd-10", "batch/known"): (None, 0.22),
+    ("transfer-pgd-20", "victim/unknown"): (None, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is attacked in an invented run."""
+
+    checkpoint: str
+    defence: str = "standard"
+    k: int | None = None
+    n: int | None = None
+
+    @property
+    def randomised(self) -> bool:
+        return self.defence != "standard"
+
+
+@dataclass(frozen=True)
+class Invented:
+    """An invented run: subjects x attacks, and what goes wrong with it."""
+
+    subjects: Sequence[Subject] = (Subject("erm"), Subject("erm", "rci", 32, 48))
+    accuracies: dict[tuple[str, str], tuple[float | None, float | None]] = field(
+        default_factory=lambda: dict(ACCURACIES)
+    )
+    examples: int = 128
+    draws: int = 4
+    selection_draws: int = 3
+    known_draws: int = 2
+    victims: int = 16
+    batch_size: int = 32
+    classes: int = 10
+    eps: float = PIXEL_EPS
+    eps_space: str = "pixel"
+    data: str = "cifar10"
+    data_sha256: str = "d" * 64
+    seed: int = 0
+    failed: Sequence[tuple[str, str]] = ()  # (attack, defence) whose units fail
+    missing: Sequence[tuple[str, str]] = ()  # (attack, defence) whose units never ran
+    notes: Sequence[str] = ()
+    finished: bool = True
+    changes: dict[str, Any] = field(default_factory=dict)  # of run.json, last
+
+
+@pytest.fixture
+def make_run(tmp_path) -> Callable[..., Path]:
+    """``make_run("name", examples=64)`` writes an invented run folder and returns its path."""
+
+    def make(name: str = "run", run: Invented | None = None, **changes: Any) -> Path:
+        run = replace(run or Invented(), **changes)
+        path = tmp_path / name
+        write_invented(path, run)
+        return path
+
+    return make
+
+
+def write_invented(path: Path, run: Invented) -> None:
+    """Writes run.json, outcomes, timings and failures of an invented run."""
+    with RunFolder(path) as folder:
+        rows = [row for subject in run.subjects for row in _rows(run, subject)]
+        for index, row in enumerate(rows):
+            unit = row["units"][0]["id"]
+            where = (row["attack"], row["defence"])
+            if where in run.failed:
+                folder.record_failure(unit, {"error": "RuntimeError: out of <b>memory</b>", "attempts": 2})
+            elif where not in run.missing:
+                cost = 0 if row["attack"] in ("clean", "random-sign") else 1280
+                metadata = {"unit": unit, "forwards": cost, "backwards": cost}
+                timing = {"seconds": 2.0, "peak_memory_bytes": 10**9}
+                folder.commit(unit, _outcomes(run, row, index), metadata, timing)
+        folder.write_manifest({**_manifest(run, rows), **run.changes})
+
+
+def _rows(run: Invented, subject: Subject) -> list[dict[str, Any]]:
+    rows = []
+    for (attack, threat), (standard, random) in run.accuracies.items():
+        if (random if subject.randomised else standard) is None:
+            continue
+        known = threat.endswith("/known")
+        step = run.eps / 4 if "pgd" in attack else run.eps if attack == "fgsm" else None
+        name = repr((subject, attack, threat, run.seed, run.examples, run.eps))
+        rows.append(
+            {
+                "checkpoint": subject.checkpoint,
+                "defence": subject.defence,
+                "spec": subject.defence,
+                "k": subject.k,
+                "n": subject.n,
+                "batch_size": subject.k or run.batch_size,
+                "threat": threat,
+                "attack": attack,
+                "norm": "linf",
+                "eps": 0.0 if attack == "clean" else run.eps,
+                "eps_space": run.eps_space,
+                "step_size": step,
+                "randomised": subject.randomised,
+                "batch_dependent": subject.randomised,
+                "has_base": True,
+                "examples_planned": run.victims if threat.startswith("victim") else run.examples,
+                "draws": 1 if not subject.randomised else run.known_draws if known else run.draws,
+                "units": [{"id": hashlib.sha256(name.encode()).hexdigest()[:20], "replicate": 0}],
+            }
+        )
+    return rows
+
+
+def _outcomes(run: Invented, row: dict[str, Any], index: int) -> pd.DataFrame:
+    random = np.random.default_rng([run.seed, index])
+    example = np.arange(row["examples_planned"])
+    label = (example * 7) % run.classes
+    blocks = []
+    purposes = [("scoring", row["draws"])]
+    if row["randomised"] and not row["threat"].endswith("/known"):
+        purposes.insert(0, ("selection", run.selection_draws))
+    accuracy = run.accuracies[row["attack"], row["threat"]][row["randomised"]]
+    for purpose, draws in purposes:
+        for draw in range(draws):
+            right = random.random(len(example)) < accuracy
+            blocks.append(
+                pd.DataFrame(
+                    {
+                        "purpose": purpose,
+                        "example": example,
+                        "label": label,
+                        "batch": example // row["batch_size"],
+                        "slot": example % row["batch_size"],
+                        "draw": draw,
+                        "prediction": np.where(right, label, (label + 1) % run.classes),
+                        "margin": np.where(right, 1.0, -1.0).astype("float32"),
+                    }
+                )
+            )
+    frame = pd.concat(blocks, ignore_index=True)
+    for name in ("checkpoint", "defence", "threat", "attack", "norm", "eps", "eps_space", "step_size"):
+        frame[name] = row[name]
+    for name in ("k", "n"):
+        frame[name] = pd.Series([row[name]] * len(frame), dtype="Int32")
+    frame["replicate"] = 0
+    return frame
+
+
+def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "identity": {
+            "data": run.data,
+            "data_sha256": run.data_sha256,
+            "limit": run.examples,
+            "seed": run.seed,
+            "last_batch": "pad",
+        },
+        "data": {
+            "name": run.data,
+            "source": "invented",
+            "sha256": run.data_sha256,
+            "examples": run.examples,
+            "available": 10_000,
+            "classes": run.classes,
+            "image_shape": [3, 32, 32],
+        },
+        "checkpoints": [
+            {
+                "name": name,
+                "path": f"{name}.safetensors",
+                "sha256": hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest(),
+                "arch": "resnet20",
+                "classes": run.classes,
+                "channels": 3,
+                "metadata": {},
+                "normalisation": {"source": "stored", "name": "imagenet", "mean": [0.485], "std": [0.229]},
+            }
+            for name in dict.fromkeys(subject.checkpoint for subject in run.subjects)
+        ],
+        "rows": rows,
+        "notes": list(run.notes),
+        "invocations": [
+            {
+                "time": "2026-01-01T00:00:00+00:00",
+                "command": ["csrobust", "eval", "--ckpt", "erm=erm.pt", "--rci", "N=48"],
+                "options": {"selection_draws": run.selection_draws, "drop": True, "queries": None},
+                "resolved": {"threads": 1},
+                "versions": {"csrobust": "0.1.0", "torch": "2.9"},
+                "git": {"commit": "0123456789abcdef", "dirty": False},
+                "machine": {"system": "Linux", "processor": "x86_64", "device": "cpu"},
+            }
+        ],
+        "finished": run.finished,
+    }
