@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from robustbench_coded.evaluation.plan import Row, Subject, batches_for
 from robustbench_coded.evaluation.target import images_of
 from robustbench_coded.evaluation.threats import ThreatModel
 from robustbench_coded.evaluation.workbench import LoadedCheckpoint, Setup, Workbench
-from robustbench_coded.models.loading import Checkpoint, load_checkpoint, with_normalisation
+from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint, with_normalisation
 
 DIGITS_EPS = 0.3
 DEFAULT_EPS = 8 / 255
@@ -75,13 +75,16 @@ def prepare(config: EvalConfig, listener: Listener) -> Prepared:
     """
     _check_options(config)
     device = _device(config.device)
-    checkpoints = [load_checkpoint(path, arch=config.arch, name=name) for name, path in config.checkpoints]
+    checkpoints = [
+        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
+        for name, path in config.checkpoints
+    ]
     data_name = _data_name(config, checkpoints)
     whole = load_data(data_name, data_dir=config.data_dir)
     data = whole if config.limit is None else whole.first(config.limit)
     loaded = []
     for checkpoint in checkpoints:
-        whole.require(checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        check_data(checkpoint, whole.image_shape, whole.classes, whole.name)
         loaded.append(_settled(checkpoint, config, whole, listener))
     eps = config.eps or (DIGITS_EPS if data_name == "digits" else DEFAULT_EPS,)
     threads = config.threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or _cores() // config.workers or 1
@@ -168,24 +171,25 @@ def _data_name(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
 def _settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, listener: Listener) -> LoadedCheckpoint:
     """A checkpoint with its normalisation given, stored or guessed from the first labelled images."""
     x, y = data.batch(range(min(GUESS_IMAGES, len(data))))
-    model, choice = with_normalisation(checkpoint, x, y, normalize=config.normalize)
-    if choice.source == "guessed":
-        listener.note(f"{checkpoint.name}: {choice.sentence}")
+    _, choice = with_normalisation(checkpoint, x, y)
+    listener.note(f"{checkpoint.name}: {choice}")
     facts = {
         "name": checkpoint.name,
-        "path": checkpoint.path_as_given,
+        "path": str(checkpoint.path),
         "sha256": checkpoint.sha256,
         "arch": checkpoint.arch,
         "classes": checkpoint.classes,
         "channels": checkpoint.channels,
         "metadata": checkpoint.metadata,
-        "normalisation": choice.as_data(),
+        "normalisation": asdict(choice),
     }
     return LoadedCheckpoint(
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
         arch=config.arch,
+        network=checkpoint.arch,
+        classes=checkpoint.classes,
         mean=tuple(choice.mean),
         deviation=tuple(choice.std),
         facts=facts,

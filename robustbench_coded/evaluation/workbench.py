@@ -23,6 +23,8 @@ class LoadedCheckpoint:
     """One checkpoint with everything that had to be found out about it, as plain data.
 
     Attributes:
+        arch: as given on the command line, to load it the same way again.
+        network, classes: the architecture that was found, and its number of classes.
         mean, deviation: its normalisation per channel, given, stored or guessed.
         facts: what the report says about it (architecture, classes, hashes, how the normalisation was chosen).
     """
@@ -31,6 +33,8 @@ class LoadedCheckpoint:
     path: str
     sha256: str
     arch: str | None
+    network: str
+    classes: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     facts: dict[str, Any]
@@ -79,8 +83,10 @@ class Workbench:
             loaded = load_checkpoint(info.path, arch=info.arch, name=info.name)
             if loaded.sha256 != info.sha256:
                 raise RuntimeError(f"{info.path} has changed since the run began")
-            model = PixelModel(loaded.network, info.mean, info.deviation)
-            self._models[checkpoint] = model.to(self.device).eval().requires_grad_(False)
+            model = PixelModel(
+                loaded.network, info.mean, info.deviation, classes=info.classes, arch=info.network
+            )
+            self._models[checkpoint] = model.to(self.device)
         return self._models[checkpoint]
 
     def checkpoint(self, name: str) -> LoadedCheckpoint:
