@@ -42,10 +42,9 @@ class Difference:
     examples: int
     units: int
 
-    @property
-    def settled(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
+    def __str__(self) -> str:
+        low, estimate, high = (f"{100 * value:+.1f}" for value in (self.low, self.estimate, self.high))
+        return f"{estimate} points ({low} to {high})"
 
 
 def paired_difference(first: Row, second: Row) -> Difference:

@@ -9,8 +9,8 @@ the rows; further replicates serve `components.py`.
 Who may use what:
 
 * `clean` and `random-sign` are candidates, too: an attacker can always leave the input alone or add noise.
-  Clean outcomes serve every budget, random signs their own; under `victim` and `co-batch` threats only
-  outcomes measured under the same threat serve, since others come from other batches.
+  Clean outcomes serve every budget and, since a victim keeps its batch and slot, every threat; random signs
+  serve their own budget where whole batches are attacked.
 * `*/known` also gets the perturbations of `*/unknown`, scored on the draws that its own attacks were made
   for.
 * `strongest` is chosen on selection draws like the ensemble, so its own accuracy is unbiased; ties go to the
@@ -101,7 +101,7 @@ def _combined(rows: Sequence[Row], everything: Sequence[Row], found: Cells) -> l
         return []
     model = attacks[0]
     known = model.key.threat.endswith("/known")
-    usable = [*attacks, *_inherited(model.key, everything), *_nulls(model.key, everything)]
+    usable = [*attacks, *inherited(model.key, everything), *_nulls(model.key, everything)]
     candidates = aligned([made for row in usable if (made := _candidate(row, found, known)) is not None])
     if not candidates or not len(candidates[0].scoring.example) or not len(candidates[0].scoring.draw):
         return []
@@ -141,7 +141,7 @@ def _candidate(row: Row, found: Cells, known: bool) -> Candidate | None:
     return None if selection is None else Candidate(row.key, selection, row.cell)
 
 
-def _inherited(key: RowKey, everything: Sequence[Row]) -> list[Row]:
+def inherited(key: RowKey, everything: Sequence[Row]) -> list[Row]:
     """Attacks of the attacker who differs only in not knowing the draw."""
     inputs, _, randomness = key.threat.partition("/")
     if randomness != "known":
@@ -151,17 +151,21 @@ def _inherited(key: RowKey, everything: Sequence[Row]) -> list[Row]:
 
 
 def _nulls(key: RowKey, everything: Sequence[Row]) -> list[Row]:
-    """Random signs and the clean inputs, as measured under this threat, else in any whole batch."""
+    """Random signs and the clean inputs, as measured under this threat, else where they mean the same."""
     signs = threat_model(key)._replace(threat="")
     served = []
-    for attack, matches in (
-        ("random-sign", lambda other: threat_model(other)._replace(threat="") == signs),
-        ("clean", lambda other: _setting(other) == _setting(key)),
+    for attack, serves in (
+        ("random-sign", lambda row: threat_model(row.key)._replace(threat="") == signs),
+        ("clean", lambda row: _setting(row.key) == _setting(key)),
     ):
-        rows = [row for row in everything if row.key.attack == attack and matches(row.key)]
+        rows = [row for row in everything if row.key.attack == attack and serves(row)]
         own = [row for row in rows if row.key.threat == key.threat]
-        whole = [row for row in rows if not one_victim(row.key.threat) and not one_victim(key.threat)]
-        served += (own or whole)[:1]
+        # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched
+        # inputs.
+        same = [row for row in rows if not one_victim(row.key.threat)]
+        if attack == "random-sign" and one_victim(key.threat):
+            same = []
+        served += (own or same)[:1]
     return served
 
 

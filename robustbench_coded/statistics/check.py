@@ -1,0 +1,64 @@
+"""What a check reports, and when a comparison of two attacks fails one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from robustbench_coded.statistics.paired import Difference
+from robustbench_coded.statistics.rows import Row
+
+WORTH = 0.005  # half a point of accuracy: with many examples, smaller differences leave out 0, too
+
+Outcome = Literal["passed", "failed", "not run"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check.
+
+    Attributes:
+        finding: one sentence.
+        figures: accuracies and differences as fractions, shares and cosines, by name.
+        attacks: the attacks compared.
+        next_step: what to do next; empty where the check is passed.
+        run_next: names of the attacks that the next step asks for.
+    """
+
+    name: str
+    outcome: Outcome
+    finding: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    attacks: tuple[str, ...] = ()
+    next_step: str = ""
+    run_next: tuple[str, ...] = ()
+
+
+def not_run(name: str, finding: str, *run_next: str) -> Check:
+    """A check that lacks outcomes of the attacks ``run_next``."""
+    return Check(name, "not run", finding, next_step=f"run {' and '.join(run_next)}", run_next=run_next)
+
+
+def compared(
+    name: str, larger: Row, smaller: Row, difference: Difference, fault: str, *run_next: str
+) -> Check:
+    """Fails where ``larger``, expected to leave no more than ``smaller``, certainly does.
+
+    Args:
+        difference: accuracy of ``larger`` less that of ``smaller``.
+        fault: what it means if so, as a clause.
+    """
+    figures = {
+        "first": difference.first,
+        "second": difference.second,
+        "difference": difference.estimate,
+        "low": difference.low,
+        "high": difference.high,
+    }
+    attacks = (larger.key.attack, smaller.key.attack)
+    finding = (
+        f"{attacks[0]} leaves {difference.first:.1%} and {attacks[1]} {difference.second:.1%}: {difference}"
+    )
+    if difference.low > 0 and difference.estimate >= WORTH:
+        next_step = f"run {' and '.join(run_next)}"
+        return Check(name, "failed", f"{finding}: {fault}.", figures, attacks, next_step, run_next)
+    return Check(name, "passed", f"{finding}.", figures, attacks)

@@ -1,0 +1,271 @@
+"""Checks on the attacks: signs that a low success rate is the attack's failure and not the defence's
+strength.
+
+    run_checks(rows, ensemble, gradients=None, unbounded_eps=1.0) -> list[Check]
+
+Each check of one threat model is passed, failed or not run, with its figures, the attacks compared, and what
+to run next. Comparisons are paired (`paired.py`); one fails when its 95% interval leaves out equality and the
+difference is at least half a point. Where an attack leaves less than that, a stronger one has nothing to
+find, and the check is passed.
+
+After Athalye et al. (arXiv 1802.00420, section 3) and Carlini et al. (arXiv 1902.06705), with draws.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from attacks.naming import AttackName
+from robustbench_coded.statistics.check import WORTH, Check, compared, not_run
+from robustbench_coded.statistics.comparisons import (
+    accuracy_of,
+    attacks_under,
+    difference_of,
+    differs_only_in,
+    is_adaptive,
+    is_black_box,
+    lowest,
+    name_of,
+    usable_by,
+)
+from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
+from robustbench_coded.statistics.outcomes import Cell
+from robustbench_coded.statistics.rows import Row, threat_model
+
+
+def run_checks(
+    rows: Sequence[Row],
+    ensemble: Row,
+    gradients: Mapping[str, float] | None = None,
+    unbounded_eps: float = 1.0,
+) -> list[Check]:
+    """Every check of one threat model, in a fixed order.
+
+    Args:
+        rows: all rows of the run, from `measured_rows`. ensemble: the `ensemble` row of the threat model.
+        gradients: of the loss at clean inputs: ``zero_share`` of examples whose gradient is 0 everywhere, and
+        mean
+            ``cosine`` and share of equal ``sign`` between the gradients in two draws. Missing ones are not
+            run.
+        unbounded_eps: the eps from which on any image can be reached; 1 for linf in pixel units.
+    """
+    measured = gradients or {}
+    draws = max((name_of(row).draws for row in usable_by(rows, ensemble)), default=1)
+    return [
+        randomness_known(rows, ensemble),
+        transfer_or_black_box(rows, ensemble),
+        random_search(rows, ensemble),
+        falls_with_eps(rows, ensemble, unbounded_eps),
+        twice_the_steps(rows, ensemble),
+        twice_the_draws(rows, ensemble),
+        zero_gradients(measured.get("zero_share")),
+        gradients_agree(ensemble.randomised, draws, measured.get("cosine"), measured.get("sign")),
+    ]
+
+
+def randomness_known(rows: Sequence[Row], ensemble: Row) -> Check:
+    """The same algorithm and steps with the draw known leaves no more than with it unknown."""
+    name = "randomness known"
+    if not ensemble.randomised:
+        return Check(name, "passed", "The defence is deterministic: there is no draw to know.")
+    inputs, model = ensemble.key.threat.partition("/")[0], threat_model(ensemble.key)
+    unknown = attacks_under(rows, model._replace(threat=f"{inputs}/unknown"))
+    known = attacks_under(rows, model._replace(threat=f"{inputs}/known"))
+    pairs = [
+        (difference, aware, blind)
+        for aware in known
+        for blind in unknown
+        if name_of(blind).estimator in ("fresh", "fixed", "eotauto")
+        and differs_only_in(name_of(aware), name_of(blind), "estimator", "draws")
+        and (difference := difference_of(aware, blind)) is not None
+    ]
+    if not pairs:
+        return not_run(name, "No attack ran both with its draw known and unknown.", "pgd-10", "aware-pgd-10")
+    difference, aware, blind = max(pairs, key=lambda pair: pair[0].low)
+    fault = "the optimiser fails where it knows most"
+    return compared(name, aware, blind, difference, fault, _goes_on_from_transfer("aware"))
+
+
+def transfer_or_black_box(rows: Sequence[Row], ensemble: Row) -> Check:
+    """Transfer and black-box attacks are not stronger than the strongest adaptive attack."""
+    name = "transfer or black-box"
+    usable = usable_by(rows, ensemble)
+    adaptive = [row for row in usable if is_adaptive(name_of(row))]
+    others = [row for row in usable if not is_adaptive(name_of(row))]
+    fault = "the defence's gradients hide what an attack without them finds"
+    estimator = "aware" if ensemble.key.threat.endswith("/known") else "eot10"
+    return _not_weaker(name, adaptive, others, ("square-1000",), fault, _goes_on_from_transfer(estimator))
+
+
+def random_search(rows: Sequence[Row], ensemble: Row) -> Check:
+    """Random search, or random signs alone, is weaker than the strongest attack with gradients."""
+    name, fault = "random search", "the gradients mislead"
+    usable = usable_by(rows, ensemble)
+    gradient = [row for row in usable if not is_black_box(name_of(row))]
+    search = [row for row in usable if name_of(row).algorithm.lower() == "square"]
+    check = _not_weaker(name, gradient, search, ("square-1000",), fault, "bpda-pgd-20", "spsa-2000")
+    signs = [row for row in rows if row.key == threat_model(ensemble.key)._replace(attack="random-sign")]
+    if check.outcome != "not run" or not gradient or not signs:
+        return check
+    noise = _not_weaker(name, gradient, signs, ("square-1000",), fault, "bpda-pgd-20", "spsa-2000")
+    return noise if noise.outcome == "failed" else check
+
+
+def falls_with_eps(rows: Sequence[Row], ensemble: Row, unbounded_eps: float) -> Check:
+    """Accuracy falls with eps and reaches, where any image can be reached, what uninformative inputs would
+    leave.
+
+    That floor is the accuracy after the clean inputs have been exchanged at random among the examples: a
+    constant prediction keeps its accuracy, whatever looks at its input falls to chance.
+    """
+    name = "falls with eps"
+    if ensemble.clean is None:
+        return not_run(name, "The floor is counted from clean outcomes, of which there are none.", "clean")
+    floor, left = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
+    figures = {"floor": floor, "accuracy": left}
+    if left <= max(floor, WORTH):
+        finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
+        return Check(name, "passed", finding, figures, (ensemble.strongest_attack,))
+    curves = [_curve(rows, attack) for attack in usable_by(rows, ensemble)]
+    for curve in curves:
+        for smaller, larger in pairwise(curve):
+            difference = difference_of(larger, smaller)
+            if difference is None:
+                continue
+            fault = f"more at eps {larger.key.eps:.4g} than at {smaller.key.eps:.4g}"
+            check = compared(name, larger, smaller, difference, fault, _doubled_steps(larger))
+            if check.outcome == "failed":
+                return check
+    ends = [curve[-1] for curve in curves if curve[-1].key.eps >= unbounded_eps]
+    if not ends:
+        return not_run(
+            name,
+            f"No attack ran at eps {unbounded_eps:g}, which reaches any image.",
+            ensemble.strongest_attack,
+        )
+    end = lowest(ends)
+    interval = end.interval()
+    assert interval is not None  # attacks without outcomes are not usable
+    figures |= {"unbounded": interval.estimate, "unbounded_low": interval.low}
+    attack = end.key.attack
+    finding = f"{attack} leaves {interval.estimate:.1%} at eps {end.key.eps:g}; the floor is {floor:.1%}"
+    if interval.low > floor:
+        more = ("transfer-pgd-20", "square-1000")
+        return Check(
+            name,
+            "failed",
+            f"{finding}: it stops where it need not.",
+            figures,
+            (attack,),
+            f"run {' and '.join(more)} at that eps",
+            more,
+        )
+    return Check(name, "passed", f"{finding}.", figures, (attack,))
+
+
+def twice_the_steps(rows: Sequence[Row], ensemble: Row) -> Check:
+    """The strongest attack with twice the steps finds no more."""
+    attacks = [row for row in usable_by(rows, ensemble) if name_of(row).steps is not None]
+    return _converged("twice the steps", attacks, "steps", _doubled_steps)
+
+
+def twice_the_draws(rows: Sequence[Row], ensemble: Row) -> Check:
+    """The strongest attack that averages fresh draws finds no more with twice as many."""
+    name = "twice the draws"
+    if not ensemble.randomised:
+        return Check(name, "passed", "The defence is deterministic: there are no draws to average.")
+    attacks = [row for row in usable_by(rows, ensemble) if _averages(name_of(row))]
+    return _converged(name, attacks, "draws", _doubled_draws)
+
+
+def exchanged_accuracy(clean: Cell) -> float:
+    """Mean over all pairs of two examples of how often the answer to the one is the label of the other."""
+    examples, draws = clean.prediction.shape
+    classes = int(max(clean.prediction.max(), clean.label.max())) + 1
+    answers = np.bincount(clean.prediction.ravel(), minlength=classes)
+    labels = np.bincount(clean.label, minlength=classes)
+    own = int(clean.correct.sum())
+    return float(int(answers @ labels) - own) / (draws * examples * max(examples - 1, 1))
+
+
+def _not_weaker(
+    name: str,
+    attacks: Sequence[Row],
+    others: Sequence[Row],
+    missing: tuple[str, ...],
+    fault: str,
+    *run_next: str,
+) -> Check:
+    """Whether the strongest of ``attacks`` is as strong as the strongest of ``others``."""
+    if not attacks:
+        return not_run(name, "No attack with the defence's gradients ran.", "eot10-pgd-20")
+    best = lowest(attacks)
+    if accuracy_of(best) <= WORTH:
+        return _nothing_left(name, best)
+    difference = difference_of(best, lowest(others)) if others else None
+    if difference is None:
+        return not_run(name, f"There is nothing to compare {best.key.attack} with.", *missing)
+    return compared(name, best, lowest(others), difference, fault, *run_next)
+
+
+def _converged(name: str, attacks: Sequence[Row], of: str, doubled: Callable[[Row], str]) -> Check:
+    """Compares the strongest of ``attacks`` with its like of twice, else of half, its steps or draws."""
+    if not attacks:
+        return not_run(name, f"No attack has {of} to double.", "pgd-20" if of == "steps" else "eot10-pgd-20")
+    best = lowest(attacks)
+    if accuracy_of(best) <= WORTH:
+        return _nothing_left(name, best)
+    count = getattr(name_of(best), of)
+    for factor in (2, 0.5):
+        for other in attacks:
+            if getattr(name_of(other), of) != factor * count or not differs_only_in(
+                name_of(other), name_of(best), of
+            ):
+                continue
+            fewer, more = (best, other) if factor == 2 else (other, best)
+            difference = difference_of(fewer, more)
+            if difference is not None:
+                return compared(name, fewer, more, difference, f"more {of} find more", doubled(more))
+    return not_run(name, f"{best.key.attack} did not run with other {of}.", doubled(best))
+
+
+def _nothing_left(name: str, best: Row) -> Check:
+    left, attack = accuracy_of(best), best.key.attack
+    return Check(
+        name, "passed", f"{attack} leaves {left:.1%}: nothing to find.", {"accuracy": left}, (attack,)
+    )
+
+
+def _curve(rows: Sequence[Row], attack: Row) -> list[Row]:
+    """The same attack at every eps it ran at, from the clean inputs on."""
+    same = attack.key._replace(eps=0.0, step_size=None)
+    curve = [
+        row for row in rows if row.cell is not None and row.key._replace(eps=0.0, step_size=None) == same
+    ]
+    clean = replace(attack, cell=attack.clean, key=attack.key._replace(attack="clean", eps=0.0))
+    return ([clean] if attack.clean is not None else []) + sorted(curve, key=lambda row: row.key.eps)
+
+
+def _averages(name: AttackName) -> bool:
+    return name.estimator == "fresh" and name.peer is None and not is_black_box(name)
+
+
+def _goes_on_from_transfer(estimator: str) -> str:
+    return f"{estimator}-pgd-40+init=transfer-pgd-20"
+
+
+def _doubled_steps(row: Row) -> str:
+    name = name_of(row)
+    if name.steps is None:
+        return "pgd-20"
+    if name.peer is not None:
+        return name.text.replace(f"steps={name.steps}", f"steps={2 * name.steps}")
+    return re.sub(rf"-{name.steps}(?=$|[@+])", f"-{2 * name.steps}", name.text, count=1)
+
+
+def _doubled_draws(row: Row) -> str:
+    name = name_of(row)
+    return f"eot{2 * name.draws}-{name.text.removeprefix(f'eot{name.draws}-')}"

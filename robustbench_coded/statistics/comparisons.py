@@ -1,0 +1,67 @@
+"""Which attacks of a run may be set against one another, by what their names say."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from attacks.naming import BLACK_BOX, AttackName, parse
+from robustbench_coded.statistics.outcomes import RowKey
+from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
+from robustbench_coded.statistics.rows import COMBINED, NULLS, Row, inherited, threat_model
+
+
+def attacks_under(rows: Sequence[Row], model: RowKey) -> list[Row]:
+    """The attacks with outcomes under one threat model, without nulls and combined rows."""
+    return [
+        row
+        for row in rows
+        if row.key.attack not in (*NULLS, *COMBINED)
+        and row.cell is not None
+        and threat_model(row.key) == model
+    ]
+
+
+def usable_by(rows: Sequence[Row], ensemble: Row) -> list[Row]:
+    """The attacks that this attacker has: his own and those of the attacker who does not know the draw."""
+    weaker = [row for row in inherited(ensemble.key, rows) if row.key.attack not in COMBINED]
+    return attacks_under(rows, threat_model(ensemble.key)) + [row for row in weaker if row.cell is not None]
+
+
+def name_of(row: Row) -> AttackName:
+    """The attack's name, read."""
+    return parse(row.key.attack)
+
+
+def is_black_box(name: AttackName) -> bool:
+    """Whether it asks for answers alone; peers write the same algorithms with a capital."""
+    return name.algorithm.lower() in BLACK_BOX
+
+
+def is_adaptive(name: AttackName) -> bool:
+    """Whether its gradients come through the defence itself."""
+    return name.estimator != "transfer" and not is_black_box(name)
+
+
+def differs_only_in(one: AttackName, other: AttackName, *fields: str) -> bool:
+    """Whether two attacks are the same but for the named fields."""
+    same = {field: getattr(other, field) for field in (*fields, "text")}
+    return replace(one, **same) == other
+
+
+def lowest(rows: Sequence[Row]) -> Row:
+    """The row with the lowest accuracy; the first one of a tie."""
+    return min(rows, key=accuracy_of)
+
+
+def accuracy_of(row: Row) -> float:
+    """Its headline accuracy; 1 where there are no outcomes."""
+    return 1.0 if row.cell is None else float(np.mean(row.cell.correct))
+
+
+def difference_of(first: Row, second: Row) -> Difference | None:
+    """`paired_difference`, None where the two rows cannot be paired."""
+    try:
+        return paired_difference(first, second)
+    except NotPaired:
+        return None
