@@ -16,7 +16,15 @@ class Ball(Protocol):
     """The points an attack may visit: the eps-ball around x0, intersected with the box [0, 1].
 
     Methods whose name ends in an underscore write into their first argument and return it.
+
+    Attributes:
+        radius: how far each slot may move, ``[G or 1, K or 1, 1, 1, 1]``, in the space of eps; for a free
+            slot the size of the whole box.
+        unit: a channel's pixel units in one unit of that space, ``[1, 1, C or 1, 1, 1]``.
     """
+
+    radius: Tensor
+    unit: Tensor
 
     def project_(self, x: Tensor) -> Tensor:
         """The point of the feasible set nearest to ``x`` in the Euclidean sense."""
@@ -123,17 +131,18 @@ class LinfBall:
     """A box: the l-infinity ball cut with [0, 1], so a projection is one clamp in place."""
 
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, reach: Tensor):
-        self.x0 = x0
-        self.radius = eps * unit * reach  # eps is positive where reach is inf
-        self.lower = (x0 - self.radius).clamp_(min=0)
-        self.upper = (x0 + self.radius).clamp_(max=1)
-        self.unit = _step_unit(unit, reach, 0.5 / eps if eps else 0.0)
+        self.x0, self.unit = x0, unit
+        whole = 1 / float(unit.min())
+        self.radius = torch.where(reach == inf, whole, eps * reach)
+        self.lower = (x0 - self.radius * unit).clamp_(min=0)
+        self.upper = (x0 + self.radius * unit).clamp_(max=1)
+        self._stride = _stride(unit, reach, 0.5 * whole / eps if eps else 0.0)
 
     def project_(self, x: Tensor) -> Tensor:
         return x.clamp_(self.lower, self.upper)
 
     def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
-        return self.project_(_add_(x, grad.sign(), self.unit, size))
+        return self.project_(_add_(x, grad.sign(), self._stride, size))
 
     def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
         u = _random(torch.rand, self.x0, generators)
@@ -142,11 +151,11 @@ class LinfBall:
     def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
         sign = _random(torch.rand, self.x0, generators).sub_(0.5).sign_()
         # A zero would be no sign; it has chance 2^-24.
-        return self.project_(self.x0 + torch.where(sign == 0, 1, sign) * self.radius)
+        return self.project_(self.x0 + torch.where(sign == 0, 1, sign) * (self.radius * self.unit))
 
     def distance(self, x: Tensor) -> Tensor:
-        moved = (x - self.x0).abs()
-        return _fraction(moved, self.radius.expand_as(moved)).flatten(2).amax(2)
+        moved = (x - self.x0).abs() / self.unit
+        return _fraction(moved, self.radius).flatten(2).amax(2)
 
 
 class L2Ball:
@@ -156,12 +165,11 @@ class L2Ball:
     PROJECTION_ROUNDS = 16
 
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, reach: Tensor):
-        self.x0 = x0
-        self.unit = unit
-        self.radius = eps * reach
+        self.x0, self.unit = x0, unit
+        whole = sqrt(prod(x0.shape[2:])) / float(unit.min())
+        self.radius = torch.where(reach == inf, whole, eps * reach)
         self.low, self.high = -x0 / unit, (1 - x0) / unit
-        values = prod(x0.shape[2:])
-        self.size = _step_unit(torch.ones_like(reach), reach, 0.5 * sqrt(values) / eps if eps else 0.0)
+        self._stride = _stride(torch.ones_like(unit), reach, 0.5 * whole / eps if eps else 0.0)
 
     def project_(self, x: Tensor) -> Tensor:
         """Exact: the nearest point is clamp(t v) for the one t in [0, 1] that gives it norm eps.
@@ -188,15 +196,13 @@ class L2Ball:
         # Steepest ascent in the scaled values u = x / unit, where the gradient is grad * unit.
         scaled = grad * self.unit
         direction = scaled / _norm(scaled).clamp(min=torch.finfo(grad.dtype).tiny) * self.unit
-        return self.project_(_add_(x, direction, self.size, size))
+        return self.project_(_add_(x, direction, self._stride, size))
 
     def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
         direction = _random(torch.randn, self.x0, generators)
         length = torch.stack([torch.rand(self.x0.shape[1], generator=g) for g in generators])
         length = length.to(self.x0)[:, :, None, None, None] ** (1 / prod(self.x0.shape[2:]))
-        # A free slot has no ball; half the box's diagonal stands in for one.
-        radius = self.radius.clamp(max=0.5 * sqrt(prod(self.x0.shape[2:])))
-        return self.project_(self.x0 + direction / _norm(direction) * length * radius * self.unit)
+        return self.project_(self.x0 + direction / _norm(direction) * length * self.radius * self.unit)
 
     def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
         sign = _random(torch.rand, self.x0, generators).sub_(0.5).sign_()
@@ -205,7 +211,7 @@ class L2Ball:
 
     def distance(self, x: Tensor) -> Tensor:
         moved = _norm((x - self.x0) / self.unit)
-        return _fraction(moved, self.radius.expand_as(moved)).flatten(1)
+        return _fraction(moved, self.radius).flatten(1)
 
 
 def _norm(v: Tensor) -> Tensor:
@@ -217,18 +223,18 @@ def _fraction(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where((part == 0) & (whole == 0), 0, part / whole)
 
 
-def _step_unit(unit: Tensor, reach: Tensor, free: float) -> Tensor | None:
+def _stride(unit: Tensor, reach: Tensor, free: float) -> Tensor | None:
     """What a step of size 1 moves a slot by; None where that is 1 for all."""
-    step = unit * torch.where(reach == inf, free, reach)
-    return None if bool((step == 1).all()) else step
+    stride = unit * torch.where(reach == inf, free, reach)
+    return None if bool((stride == 1).all()) else stride
 
 
-def _add_(x: Tensor, direction: Tensor, unit: Tensor | None, size: float | Tensor) -> Tensor:
-    """x += direction * unit * size, without a product by ones."""
+def _add_(x: Tensor, direction: Tensor, stride: Tensor | None, size: float | Tensor) -> Tensor:
+    """x += direction * stride * size, without a product by ones."""
     if isinstance(size, Tensor):
         scale = size[:, :, None, None, None]
-        return x.addcmul_(direction, scale if unit is None else scale * unit)
-    return x.add_(direction, alpha=size) if unit is None else x.addcmul_(direction, unit, value=size)
+        return x.addcmul_(direction, scale if stride is None else scale * stride)
+    return x.add_(direction, alpha=size) if stride is None else x.addcmul_(direction, stride, value=size)
 
 
 def _random(draw: Callable[..., Tensor], x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

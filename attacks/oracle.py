@@ -12,9 +12,12 @@ class Oracle(Protocol):
     Attributes:
         randomised: whether two draws may give different answers. Where False, the estimators ask once where
             they would otherwise average.
+        independent: whether each input is answered by itself and always alike: neither randomised nor
+            dependent on co-batched inputs.
     """
 
     randomised: bool
+    independent: bool
 
     def draws(self, index: int) -> Sequence[Any]:
         """The attacker's ``index``-th draw, one for each of the G batches; the same for the same index."""

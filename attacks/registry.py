@@ -14,6 +14,8 @@ from attacks.losses import BY_NAME
 from attacks.naming import AttackName
 from attacks.oracle import Oracle
 from attacks.pgd import Pgd
+from attacks.spsa import Spsa
+from attacks.square import Square
 
 
 def attack_for(name: AttackName, *, drop: bool = False) -> Attack:
@@ -45,6 +47,10 @@ def _algorithm(name: AttackName, *, drop: bool) -> Attack:
     if name.algorithm in ("apgd-ce", "apgd-dlr"):
         loss = BY_NAME[name.algorithm.removeprefix("apgd-")]
         return Apgd(name.steps, loss, int(options.get("restarts", 1)), drop=drop)
+    if name.algorithm == "square":
+        return Square(name.steps, drop=drop)
+    if name.algorithm == "spsa":
+        return Spsa(name.steps, name.step_size)
     raise ValueError(f"expected a known algorithm, got {name.algorithm}")
 
 

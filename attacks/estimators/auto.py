@@ -44,10 +44,6 @@ class EotAuto(AveragingEstimator):
         self._used: list[int] = []  # draws that each batch has taken from its stream
         self._questions = 0
 
-    @property
-    def steady(self) -> bool:
-        return not self.oracle.randomised
-
     def draw_sets(self) -> Sequence[DrawSet]:
         return [self.oracle.draws(0)]
 

@@ -41,7 +41,7 @@ class AveragingEstimator:
 
     @property
     def steady(self) -> bool:
-        return True
+        return self.oracle.independent
 
     def draw_sets(self) -> Sequence[DrawSet]:
         """The draws of the next question; a target that is not randomised needs no more than one."""

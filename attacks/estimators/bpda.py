@@ -38,7 +38,7 @@ class _StraightThrough:
 
     def __init__(self, oracle: Oracle, base: Callable[[Tensor], Tensor]):
         self.oracle, self.base = oracle, PlainModel(base)
-        self.randomised = oracle.randomised
+        self.randomised, self.independent = oracle.randomised, oracle.independent
         self.draws, self.images = oracle.draws, oracle.images
 
     def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:

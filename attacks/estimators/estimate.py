@@ -25,8 +25,8 @@ class Estimator(Protocol):
     Attributes:
         forwards: images sent through a network so far.
         backwards: images differentiated so far.
-        steady: whether the same question always gets the same answer. Where it does not, the largest loss
-            an attack has seen is partly luck.
+        steady: whether an example's loss follows from that example alone. Where it does not, the largest
+            loss that an attack has seen is partly the luck of a draw, or owed to co-batched inputs.
     """
 
     forwards: int

@@ -25,6 +25,7 @@ class PlainModel:
     """A model as an oracle without randomness, for which batches mean nothing."""
 
     randomised = False
+    independent = True
 
     def __init__(self, model: Callable[[Tensor], Tensor]):
         self.model = model

@@ -22,10 +22,6 @@ class Fresh(AveragingEstimator):
         self.draws = draws if oracle.randomised else 1
         self._used = 0
 
-    @property
-    def steady(self) -> bool:
-        return not self.oracle.randomised
-
     def draw_sets(self) -> Sequence[DrawSet]:
         if not self.oracle.randomised:
             return [self.oracle.draws(0)]

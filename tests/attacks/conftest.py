@@ -26,6 +26,10 @@ class LinearOracle:
     def randomised(self) -> bool:
         return self.noise > 0
 
+    @property
+    def independent(self) -> bool:
+        return self.noise == 0 and self.mixing == 0
+
     def draws(self, index: int) -> Sequence[tuple[int, int]]:
         return [(g, index) for g in range(self.batches)]
 

@@ -1,0 +1,74 @@
+"""SPSA (arXiv 1802.05666): gradients from differences of losses in random directions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.budget import Budget
+from attacks.estimators import Estimator
+from attacks.losses import Loss, margin
+from attacks.pgd import default_step_size
+
+
+@dataclass(frozen=True)
+class Spsa:
+    """PGD on estimated gradients: no gradient of the target is asked for.
+
+    A query is a whole batch, in which every slot moves in a direction of its own, independent of all others:
+    what co-batched inputs do to an example's loss is noise of mean zero. Each estimate is added to what is
+    left of the ones before it; the paper uses Adam for this. The last iterate counts.
+
+    Attributes:
+        steps: queries in all; ``2 * pairs`` of them make one move, and what is left over is not used.
+        step_size: in units of eps's space; None for PGD's rule.
+        loss: what is raised.
+        pairs: directions a move, each tried forwards and backwards.
+        delta: length of a trial, in pixel units; trials leave the ball but not the box.
+        memory: the share of the estimates so far that each move keeps.
+    """
+
+    steps: int
+    step_size: float | None = None
+    loss: Loss = margin
+    pairs: int = 16
+    delta: float = 0.01
+    memory: float = 0.75
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1 or self.steps < 2 * self.pairs:
+            raise ValueError(f"expected at least {2 * self.pairs} queries for a move, got {self.steps}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: Budget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``."""
+        ball = budget.around(x)
+        adv = x.clone() if start is None else ball.project_(start.clone())
+        moves = self.steps // (2 * self.pairs)
+        size = default_step_size(budget.eps, moves) if self.step_size is None else self.step_size
+        grad = torch.zeros_like(x)
+        for _ in range(moves):
+            grad = self.memory * grad + self._estimate(adv, y, estimator, generators)
+            adv = ball.step_(adv, grad, size)
+        return adv
+
+    def _estimate(
+        self, x: Tensor, y: Tensor, estimator: Estimator, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        grad = torch.zeros_like(x)
+        for _ in range(self.pairs):
+            signs = torch.stack([torch.randint(0, 2, x.shape[1:], generator=g) for g in generators])
+            trial = self.delta * (2 * signs - 1).to(x)
+            forwards = estimator.value((x + trial).clamp_(0, 1), y, self.loss).loss
+            backwards = estimator.value((x - trial).clamp_(0, 1), y, self.loss).loss
+            # The signs are their own inverses.
+            grad += (forwards - backwards)[:, :, None, None, None] * trial
+        return grad / (2 * self.pairs * self.delta**2)

@@ -1,0 +1,203 @@
+"""Square (arXiv 1912.00049): random search over squares; asks for values, never for gradients."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod, sqrt
+
+import torch
+from torch import Tensor
+
+from attacks.budget import Ball, Budget
+from attacks.estimators import Estimator
+from attacks.losses import margin
+
+# The share of an image that a square covers, halved after these of 10,000 queries (as in the authors' code).
+FIRST_SHARE = 0.8
+HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+# Where an example's loss depends on chance or on its batch, a value that was too good once would turn all
+# better candidates away, so it is asked for again.
+ASK_AGAIN_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Square:
+    """Keeps a candidate that raises the margin; the best one is the result.
+
+    A query is a whole batch, in which every slot carries one candidate of its own: no two candidates of an
+    example share a batch. One lucky answer ends nothing: where the estimator is not steady, the kept value is
+    asked for again every tenth query, and the averaging over draws is the estimator's.
+
+    Attributes:
+        steps: queries, the first and the repeated ones included; each costs what the estimator takes.
+        drop: leave an example alone after its first wrong answer. Only for targets that answer inputs one
+            by one and without randomness.
+    """
+
+    steps: int
+    drop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: Budget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; ``start`` takes the place of the stripes or tiles."""
+        ball = budget.around(x)
+        search = _linf_candidate if budget.norm == "linf" else _l2_candidate
+        first = _stripes if budget.norm == "linf" else _tiles
+        best = first(x, ball, generators) if start is None else ball.project_(start.clone())
+        found = estimator.value(best, y, margin)
+        best_loss, wrong = found.loss, found.logits.argmax(-1) != y
+        for query in range(1, self.steps):
+            if self.drop and bool(wrong.all()):
+                break
+            if not estimator.steady and query % ASK_AGAIN_EVERY == 0:
+                best_loss = estimator.value(best, y, margin).loss
+                continue
+            side = _side(query, self.steps, x)
+            candidate = search(best, x, ball, side, generators)
+            # Random numbers are drawn for all slots, so that an example's do not depend on who is left.
+            left = ~wrong if self.drop else torch.ones_like(wrong)
+            loss, wrong_now = _value(estimator, candidate, y, left)
+            better = left & (loss > best_loss)
+            best = torch.where(better[:, :, None, None, None], candidate, best)
+            best_loss = torch.where(better, loss, best_loss)
+            wrong = wrong | (left & wrong_now)
+        return best
+
+
+def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and wrongness of the examples left, asked as one batch where some have gone."""
+    if bool(left.all()):
+        found = estimator.value(x, y, margin)
+        return found.loss, found.logits.argmax(-1) != y
+    found = estimator.value(x[left][None], y[left][None], margin)
+    loss = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
+    wrong = torch.zeros_like(y, dtype=torch.bool)
+    loss[left], wrong[left] = found.loss[0], found.logits[0].argmax(-1) != y[left]
+    return loss, wrong
+
+
+def _side(query: int, steps: int, x: Tensor) -> int:
+    """The side of the query's square, in pixels."""
+    height, width = x.shape[-2:]
+    passed = query * 10_000 // steps
+    share = FIRST_SHARE / 2 ** sum(passed > after for after in HALVED_AFTER)
+    return min(max(round(sqrt(share * height * width)), 1), height, width)
+
+
+# --- l-infinity: corners of the ball, one sign a channel -------------------------------------------
+
+
+def _stripes(x: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> Tensor:
+    _, k, channels, _, width = x.shape
+    return ball.project_(x + 2 * ball.radius * ball.unit * _signs((k, channels, 1, width), x, generators))
+
+
+def _linf_candidate(
+    best: Tensor, x: Tensor, ball: Ball, side: int, generators: Sequence[torch.Generator]
+) -> Tensor:
+    inside = _window(x, side, generators)
+    moved = 2 * ball.radius * ball.unit * _signs((*x.shape[1:3], 1, 1), x, generators)
+    return ball.project_(torch.where(inside, best + moved, best))
+
+
+# --- l2: bumps of two signs, to which another window gives what it has -----------------------------
+
+
+def _tiles(x: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> Tensor:
+    _, k, channels, height, width = x.shape
+    side = max(min(height, width) // 5, 1)
+    down, across = height // side, width // side
+    signs = _signs((k, channels, down, across), x, generators)
+    spread = signs.repeat_interleave(side, -2).repeat_interleave(side, -1)
+    u = torch.zeros_like(x)
+    u[..., : down * side, : across * side] = spread * _bumps(side, x).repeat(down, across)
+    return ball.project_(x + u / _length(u, (2, 3, 4)) * ball.radius * ball.unit)
+
+
+def _l2_candidate(
+    best: Tensor, x: Tensor, ball: Ball, side: int, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Algorithm 3 of the paper, in units of the ball."""
+    height, width = x.shape[-2:]
+    # An odd side of at least 3 has room for two bumps.
+    side = min(max(side + (side + 1) % 2, 3), height, width)
+    u = (best - x) / ball.unit
+    taker, giver = (_window(x, side, generators) for _ in range(2))
+    turned = _signs((x.shape[1], 1, 1, 1), x, generators) > 0
+    bumps = _bumps(side, x)
+    pattern = torch.where(turned, _place(bumps, taker, side), _place(bumps.T, taker, side))
+    pattern = pattern * _signs((*x.shape[1:3], 1, 1), x, generators)
+    each = (3, 4)  # a channel at a time
+    old = torch.where(taker, u, 0)
+    free = (ball.radius**2 - u.square().sum((2, 3, 4), keepdim=True)).clamp_(min=0) / x.shape[2]
+    available = (torch.where(taker | giver, u, 0).square().sum(each, keepdim=True) + free).sqrt()
+    new = pattern + old / _length(old, each)
+    u = torch.where(taker, new / _length(new, each) * available, torch.where(giver, 0, u))
+    return ball.project_(x + u * ball.unit)
+
+
+def _place(pattern: Tensor, inside: Tensor, side: int) -> Tensor:
+    """The side x side pattern in each example's window, zero outside."""
+    placed = torch.zeros(inside.shape, dtype=pattern.dtype, device=pattern.device)
+    # Row-major order of the True values inside each window is that of the pattern.
+    placed[inside] = pattern.flatten().repeat(prod(inside.shape[:3]))
+    return placed
+
+
+def _bumps(side: int, like: Tensor) -> Tensor:
+    """Two halves of opposite sign, each highest in its middle; ``[side, side]`` of norm 1."""
+    upper = side // 2
+    halves = [_bump(upper, side, like), -_bump(side - upper, side, like)]
+    pattern = torch.cat(halves)
+    return pattern / pattern.norm()
+
+
+def _bump(height: int, width: int, like: Tensor) -> Tensor:
+    if height == 0:
+        return like.new_zeros(0, width)
+    rows = (torch.arange(height, device=like.device) - height // 2).abs()
+    columns = (torch.arange(width, device=like.device) - width // 2).abs()
+    rings = max(height // 2, width // 2) + 1
+    weights = 1 / torch.arange(1, rings + 1, dtype=like.dtype, device=like.device) ** 2
+    # The value in ring r from the middle is the sum of 1 / j^2 over the rings around it.
+    falling = weights.flip(0).cumsum(0).flip(0)
+    return falling[torch.maximum(rows[:, None], columns[None, :])]
+
+
+def _length(u: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return u.square().sum(dims, keepdim=True).sqrt().clamp_(min=1e-12)
+
+
+# --- random numbers, each batch from its own generator ---------------------------------------------
+
+
+def _each(generators: Sequence[torch.Generator], draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+    return torch.stack([draw(generator) for generator in generators])
+
+
+def _signs(shape: tuple[int, ...], x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    drawn = _each(generators, lambda g: torch.randint(0, 2, shape, generator=g))
+    return (2 * drawn - 1).to(x)
+
+
+def _window(x: Tensor, side: int, generators: Sequence[torch.Generator]) -> Tensor:
+    """``[G, K, 1, H, W]``, true in one square of each example."""
+    k, (height, width) = x.shape[1], x.shape[-2:]
+    top = _each(generators, lambda g: torch.randint(0, height - side + 1, (k, 1), generator=g))
+    left = _each(generators, lambda g: torch.randint(0, width - side + 1, (k, 1), generator=g))
+    rows = torch.arange(height) - top
+    columns = torch.arange(width) - left
+    inside_rows = ((rows >= 0) & (rows < side))[:, :, None, :, None]
+    inside_columns = ((columns >= 0) & (columns < side))[:, :, None, None, :]
+    return (inside_rows & inside_columns).to(x.device)

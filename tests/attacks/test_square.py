@@ -1,0 +1,179 @@
+import math
+
+import pytest
+import torch
+
+from attacks import square
+from attacks.budget import Budget
+from attacks.estimators import Fresh, Transfer
+from attacks.losses import margin
+from attacks.square import Square
+
+BUDGETS = [Budget("linf", 0.1), Budget("l2", 0.6), Budget("linf", 0.2, "normalized", (0.5, 0.3, 0.6))]
+
+
+def loss_of(problem, x):
+    return margin(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
+
+
+def slope(problem):
+    w = problem.oracle.weights
+    return torch.where((problem.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(problem.x)
+
+
+def test_linear_model_comes_close_to_the_closed_form_optimum(linear):
+    problem = linear(batches=2, shape=(2, 3, 4))
+    best = problem.x + (0.1 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
+    x = Square(800).perturb(problem.x, problem.y, Fresh(problem.oracle), BUDGETS[0], problem.generators)
+    gain = loss_of(problem, x) - loss_of(problem, problem.x)
+    most = loss_of(problem, best) - loss_of(problem, problem.x)
+    assert (gain > 0.98 * most).all() and (gain <= most + 1e-9).all()
+
+
+def test_l2_search_raises_a_linear_loss_towards_its_optimum(linear):
+    problem = linear(batches=2, shape=(2, 4, 4))
+    x0 = 0.4 + 0.2 * problem.x  # the box is far
+    budget = Budget("l2", 0.3)
+    most = 0.3 * slope(problem).flatten(2).norm(dim=2)
+    gains = [
+        loss_of(
+            problem, Square(steps).perturb(x0, problem.y, Fresh(problem.oracle), budget, problem.generators)
+        )
+        - loss_of(problem, x0)
+        for steps in (1, 600)
+    ]
+    # Bumps of at least 3 x 3 cannot follow a random slope to its optimum.
+    assert (gains[1] > 0.5 * most).all() and (gains[1] <= most * (1 + 1e-9)).all()
+    assert gains[1].mean() > 2 * gains[0].mean()
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (3, 6, 3), (3, 1, 7)], ids=str)
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+@pytest.mark.parametrize("drop", [False, True])
+def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, shape, budget, drop):
+    problem = linear(batches=2, shape=shape, classes=4, dtype=torch.float32)
+    attack = Square(30, drop=drop)
+    x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-5
+    assert (x != problem.x).flatten(2).any(2).all()
+    nothing = Budget(budget.norm, 0.0, budget.eps_space, budget.deviation)
+    x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), nothing, problem.generators)
+    assert torch.equal(x, problem.x)
+
+
+@pytest.mark.parametrize(("k", "shape"), [(4, (1, 5, 5)), (512, (3, 4, 4))])
+def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(linear, k, shape):
+    together = linear(batches=3, k=k, noise=0.5, shape=shape)
+    alone = linear(batches=1, k=k, noise=0.5, shape=shape)
+    for budget in BUDGETS[:2]:
+        results = [
+            Square(25).perturb(p.x, p.y, Fresh(p.oracle, draws=2), budget, p.generators)
+            for p in (together, alone, together)
+        ]
+        assert torch.equal(results[0], results[2])
+        torch.testing.assert_close(results[0][:1], results[1], atol=1e-12, rtol=0)
+
+
+def test_every_query_is_one_batch_and_no_gradient_is_asked(linear):
+    problem = linear(batches=2)
+    estimator = Fresh(problem.oracle)
+    Square(50).perturb(problem.x, problem.y, estimator, BUDGETS[0], problem.generators)
+    assert (estimator.forwards, estimator.backwards) == (50 * 8, 0)
+
+
+def test_dropping_finds_the_same_examples_for_less(linear):
+    problem = linear(batches=2, k=32, classes=6)
+    budget = Budget("linf", 0.05)
+    wrong, costs = [], []
+    for drop in (False, True):
+        estimator = Fresh(problem.oracle)
+        x = Square(60, drop=drop).perturb(problem.x, problem.y, estimator, budget, problem.generators)
+        wrong.append(loss_of(problem, x) > 0)
+        costs.append(estimator.forwards)
+    assert torch.equal(*wrong) and 0 < wrong[0].sum() < 64
+    assert costs[1] < costs[0]
+
+
+class Lucky:
+    """Claims a large loss in its first answer, which the point does not have, and the truth later."""
+
+    forwards = backwards = 0
+
+    def __init__(self, inner, steady):
+        self.inner, self.steady, self.asked = inner, steady, 0
+
+    def value(self, x, y, loss):
+        self.asked += 1
+        found = self.inner.value(x, y, loss)
+        return found._replace(loss=found.loss + 100) if self.asked == 1 else found
+
+
+def test_one_lucky_value_is_forgotten(linear):
+    problem = linear(k=16, classes=3)
+    gains = []
+    for steady in (True, False):
+        estimator = Lucky(Fresh(problem.oracle), steady)
+        x = Square(120).perturb(problem.x, problem.y, estimator, BUDGETS[0], problem.generators)
+        gains.append(loss_of(problem, x).mean().item())
+    assert gains[1] > gains[0] + 0.5  # believing the first value for ever, nothing is ever better
+
+
+def test_squares_shrink_as_in_the_paper():
+    x = torch.zeros(1, 1, 3, 32, 32)
+    sides = {query: square._side(query, 10_000, x) for query in (0, 10, 11, 51, 201, 9999)}
+    want = {
+        query: round(math.sqrt(share) * 32)
+        for query, share in zip(sides, (0.8, 0.8, 0.4, 0.2, 0.1, 0.8 / 512))
+    }
+    assert sides == want
+    assert square._side(101, 1000, x) == square._side(1010, 10_000, x)  # the schedule stretches
+
+
+def test_windows_are_squares_inside_the_image_and_differ_between_examples():
+    x = torch.zeros(1, 200, 3, 6, 9)
+    inside = square._window(x, 4, [torch.Generator().manual_seed(0)])
+    assert inside.shape == (1, 200, 1, 6, 9)
+    assert (inside.flatten(2).sum(2) == 16).all()
+    corners = {tuple(window.nonzero()[0].tolist()) for window in inside[0, :, 0]}
+    assert corners == {(row, column) for row in range(3) for column in range(6)}
+
+
+def test_bumps_are_pyauto_attacks():
+    peer = pytest.importorskip("pyautoattack.square").SquareAttack(
+        lambda x: x, eps=1.0, norm="L2", device="cpu"
+    )
+    for side in (3, 5, 7, 13):
+        want = torch.zeros(side, side)
+        want[: side // 2] = peer.eta_rectangles(side // 2, side)
+        want[side // 2 :] = -peer.eta_rectangles(side - side // 2, side)
+        got = square._bumps(side, torch.zeros(1))
+        # Theirs gives each half norm 1 before they meet.
+        halves = [got[: side // 2], got[side // 2 :]]
+        got = torch.cat([half / half.norm() for half in halves])
+        torch.testing.assert_close(got, want)
+
+
+def test_robust_accuracy_is_pyautoattacks():
+    """Over a network whose few broken examples decide: both searches get about as far on the same budget."""
+    peer_module = pytest.importorskip("pyautoattack.square")
+    generator = torch.Generator().manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 64, 6)
+    )
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+    x = torch.rand(1, 200, 3, 8, 8, generator=generator)
+    y = model(x[0]).argmax(-1)[None].detach()
+    for norm, eps in (("linf", 0.08), ("l2", 1.0)):
+        state = torch.get_rng_state()
+        name = {"linf": "Linf", "l2": "L2"}[norm]
+        peer = peer_module.SquareAttack(
+            model, eps=eps, norm=name, n_queries=200, seed=0, device="cpu", resc_schedule=True
+        )
+        theirs = model(peer.perturb(x[0], y[0])).argmax(-1) == y[0]
+        torch.set_rng_state(state)
+        generators = [torch.Generator().manual_seed(1)]
+        x_adv = Square(200, drop=True).perturb(x, y, Transfer(model), Budget(norm, eps), generators)
+        ours = model(x_adv[0]).argmax(-1) == y[0]
+        assert 0.1 < theirs.double().mean() < 0.9
+        assert ours.double().mean() <= theirs.double().mean() + 0.05
