@@ -129,8 +129,8 @@ class Codec:
 class CodedSmoothing(nn.Module):
     """Algorithm 1 of arXiv:2510.00253: evaluates f on mixtures of the batch and decodes what it gave.
 
-    It has neither parameters nor buffers. f may be a whole network or a block inside one: the shapes behind
-    the batch axis are free, and f's output may have another than its input.
+    It has neither parameters nor buffers. f may be a whole network or a block inside one: any shapes behind
+    the batch axis will do, and f may change them.
 
     Args:
         k, n, nodes, order, smoothing_encoder, smoothing_decoder: as in ``Codec``.
