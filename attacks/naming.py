@@ -35,7 +35,7 @@ TORCHATTACKS_LINF = (
     "PIFGSM", "PIFGSMPP", "RFGSM", "SINIFGSM", "SPSA", "Square", "TIFGSM", "TPGD", "UPGD", "VMIFGSM",
     "VNIFGSM",
 )  # fmt: skip
-TORCHATTACKS_L2 = ("APGD", "APGDT", "FAB", "PGDL2", "Square", "UPGD")
+TORCHATTACKS_L2 = ("APGD", "APGDT", "FAB", "PGDL2", "Square")
 AUTOATTACK = ("standard", "plus", "rand", "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 
 PRESETS: dict[str, tuple[str, ...]] = {

@@ -1,8 +1,9 @@
 """From an attack's name to the attack, and to the estimator it asks."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
+import torch
 from torch import Tensor
 
 from attacks.apgd import Apgd, ApgdTargeted
@@ -12,6 +13,7 @@ from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
 from attacks.losses import BY_NAME
 from attacks.naming import AttackName
+from attacks.objective import Objective, Own
 from attacks.oracle import Oracle
 from attacks.pgd import Pgd
 from attacks.spsa import Spsa
@@ -60,6 +62,8 @@ def estimator_for(
     *,
     base: Callable[[Tensor], Tensor] | None = None,
     known: Sequence[Any] | None = None,
+    weights: Tensor | None = None,
+    generators: Sequence[torch.Generator] | None = None,
     max_images: int = 512,
 ) -> Estimator:
     """What the attacker of that name sees of the target.
@@ -69,32 +73,41 @@ def estimator_for(
         oracle: the target.
         base: ``[B, C, H, W]`` -> ``[B, classes]``, for ``transfer`` and ``bpda``.
         known: the scored draw of each batch, for ``aware``.
+        weights: ``[G, K]``, whose losses the attack raises (``attacks.roles``); None for each slot's own.
+        generators: a CPU generator a batch, for the option ``own=signs``.
         max_images: images that one forward may hold.
 
     Raises:
-        ValueError: the name needs a base or known draws and there are none.
+        ValueError: the name needs what there is none of.
     """
     if name.uses_base and base is None:
         raise ValueError(f"expected a base model for {name.text}, got None")
     if name.estimator == "aware" and known is None:
         raise ValueError(f"expected the scored draws for {name.text}, got None")
+    own: Own = dict(name.options).get("own", "summed")  # type: ignore[assignment]
+    shared: _Shared = {"max_images": max_images, "objective": Objective(weights, own, generators)}
     match name.estimator:
         case "transfer":
             assert base is not None
-            return Transfer(base, max_images=max_images)
+            return Transfer(base, **shared)
         case "bpda":
             assert base is not None
-            return Bpda(oracle, base, draws=name.draws, max_images=max_images)
+            return Bpda(oracle, base, draws=name.draws, **shared)
         case "aware":
             assert known is not None
-            return Known(oracle, known, max_images=max_images)
+            return Known(oracle, known, **shared)
         case "fixed":
-            return Fixed(oracle, max_images=max_images)
+            return Fixed(oracle, **shared)
         case "gmsaavg":
-            return Collected(oracle, combine="avg", max_images=max_images)
+            return Collected(oracle, combine="avg", **shared)
         case "gmsamin":
-            return Collected(oracle, combine="min", max_images=max_images)
+            return Collected(oracle, combine="min", **shared)
         case "eotauto":
-            return EotAuto(oracle, max_images=max_images)
+            return EotAuto(oracle, **shared)
         case "fresh":
-            return Fresh(oracle, draws=name.draws, max_images=max_images)
+            return Fresh(oracle, draws=name.draws, **shared)
+
+
+class _Shared(TypedDict):
+    max_images: int
+    objective: Objective

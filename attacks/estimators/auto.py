@@ -8,6 +8,7 @@ from torch import Tensor
 from attacks.estimators.averaging import AveragingEstimator, DrawSet
 from attacks.estimators.estimate import Estimate
 from attacks.losses import Loss
+from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 
@@ -23,7 +24,7 @@ class EotAuto(AveragingEstimator):
     Args:
         oracle: the target; where it is not randomised, one answer does.
         max_draws: M grows no further.
-        max_images: images that one forward may hold.
+        max_images, objective: as everywhere.
 
     Attributes:
         draws: the M in use for each batch; empty before the first question.
@@ -34,8 +35,15 @@ class EotAuto(AveragingEstimator):
     ENOUGH = 0.9
     CHECK_EVERY = 10
 
-    def __init__(self, oracle: Oracle, *, max_draws: int = 64, max_images: int = 512):
-        super().__init__(oracle, max_images=max_images)
+    def __init__(
+        self,
+        oracle: Oracle,
+        *,
+        max_draws: int = 64,
+        max_images: int = 512,
+        objective: Objective | None = None,
+    ):
+        super().__init__(oracle, max_images=max_images, objective=objective)
         if max_draws < 1:
             raise ValueError(f"expected max_draws >= 1, got {max_draws}")
         self.max_draws = max_draws
@@ -91,7 +99,12 @@ class EotAuto(AveragingEstimator):
         chosen = torch.tensor(batches, device=x.device)
         whole = len(batches) == len(x)
         found = self._average(
-            x if whole else x[chosen], y if whole else y[chosen], loss, sets, differentiate=differentiate
+            x if whole else x[chosen],
+            y if whole else y[chosen],
+            loss,
+            sets,
+            differentiate=differentiate,
+            objective=self.objective.select(batches),
         )
         return [
             Estimate(found.loss[i], None if found.grad is None else found.grad[i], found.logits[i])

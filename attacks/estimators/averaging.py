@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attacks.estimators.estimate import Estimate
 from attacks.losses import Loss
+from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
@@ -17,7 +18,7 @@ DrawSet = Sequence[Any]  # one draw for each of the G batches
 class _Answer(NamedTuple):
     """Answers to n draws at once."""
 
-    losses: Tensor  # [n, G, K]
+    losses: Tensor  # [n, G, K], as the objective judges them
     logits: Tensor  # [n, G, K, classes]
     grad: Tensor | None  # [n, G, K, C, H, W], or [G, ...] for n = 1
 
@@ -29,13 +30,15 @@ class AveragingEstimator:
         oracle: the target.
         max_images: how many images one forward may hold; more draws than fit are taken one part after
             another, and their gradients added up.
+        objective: whose losses count; by default each slot's own, all differentiated at once.
     """
 
-    def __init__(self, oracle: Oracle, *, max_images: int = 512):
+    def __init__(self, oracle: Oracle, *, max_images: int = 512, objective: Objective | None = None):
         if max_images < 1:
             raise ValueError(f"expected max_images >= 1, got {max_images}")
         self.oracle = oracle
         self.max_images = max_images
+        self.objective = Objective() if objective is None else objective
         self.forwards = 0
         self.backwards = 0
 
@@ -54,11 +57,18 @@ class AveragingEstimator:
         return self._average(x, y, loss, self.draw_sets(), differentiate=False)
 
     def _average(
-        self, x: Tensor, y: Tensor, loss: Loss, draw_sets: Sequence[DrawSet], *, differentiate: bool
+        self,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss,
+        draw_sets: Sequence[DrawSet],
+        *,
+        differentiate: bool,
+        objective: Objective | None = None,
     ) -> Estimate:
         losses = logits = grad = None
         for part in self._parts(x, draw_sets):
-            answer = self._answer(x, y, loss, part, _all if differentiate else None)
+            answer = self._answer(x, y, loss, part, _all if differentiate else None, objective)
             losses = _add(losses, answer.losses.sum(0))
             logits = _add(logits, answer.logits.sum(0))
             if answer.grad is not None:
@@ -80,31 +90,34 @@ class AveragingEstimator:
         y: Tensor,
         loss: Loss,
         draw_sets: Sequence[DrawSet],
-        objective: Callable[[Tensor], Tensor] | None,
+        choose: Callable[[Tensor], Tensor] | None,
+        objective: Objective | None = None,
     ) -> _Answer:
-        """One forward for n draws of every batch; differentiates the sum of ``objective(losses)``."""
+        """One forward for n draws of every batch; differentiates ``choose(losses [n, G, K])`` if given."""
+        objective = self.objective if objective is None else objective
         n = len(draw_sets)
         # A leaf of its own for every draw: adding up afterwards is cheaper than through autograd, and has
         # a fixed order on every device.
         leaf = x.detach() if n == 1 else x.detach().expand(n, *x.shape).flatten(0, 1)
-        with torch.set_grad_enabled(objective is not None):
-            leaf.requires_grad_(objective is not None)
+        with torch.set_grad_enabled(choose is not None):
+            leaf.requires_grad_(choose is not None)
             logits = self.oracle.logits(leaf, self._draws_for(leaf, draw_sets))
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
             logits = logits.unflatten(0, (n, x.shape[0]))
             losses = loss(logits, y.expand(n, *y.shape))
-        if losses.shape != logits.shape[:-1]:
-            raise ValueError(f"expected losses {tuple(logits.shape[:-1])}, got {tuple(losses.shape)}")
-        if bool(losses.isnan().any()):
-            raise ValueError(f"expected losses without NaN, got {int(losses.isnan().sum())} NaN")
-        forwards, backwards = self._cost(leaf, differentiate=objective is not None)
+            if losses.shape != logits.shape[:-1]:
+                raise ValueError(f"expected losses {tuple(logits.shape[:-1])}, got {tuple(losses.shape)}")
+            if bool(losses.isnan().any()):
+                raise ValueError(f"expected losses without NaN, got {int(losses.isnan().sum())} NaN")
+            losses = objective.judge(losses)
+        grad, passes = None, 0
+        if choose is not None:
+            grad, passes = objective.differentiate(choose(losses), leaf)
+            grad = grad if n == 1 else grad.unflatten(0, (n, x.shape[0]))
+        forwards, backwards = self._cost(leaf, passes)
         self.forwards += forwards
         self.backwards += backwards
-        grad = None
-        if objective is not None:
-            (grad,) = torch.autograd.grad(objective(losses).sum(), leaf)
-            grad = grad if n == 1 else grad.unflatten(0, (n, x.shape[0]))
         return _Answer(losses.detach(), logits.detach(), grad)
 
     def _draws_for(self, x: Tensor, draw_sets: Sequence[DrawSet]) -> DrawSet:
@@ -112,10 +125,10 @@ class AveragingEstimator:
         # Attacks on a target that ties nothing together may have merged its batches.
         return draws if self.oracle.randomised else draws[: len(x)]
 
-    def _cost(self, x: Tensor, *, differentiate: bool) -> tuple[int, int]:
-        """Images forwarded and differentiated by one answer to ``x``."""
+    def _cost(self, x: Tensor, passes: int) -> tuple[int, int]:
+        """Images forwarded and differentiated by one answer to ``x`` with that many backward passes."""
         images = self.oracle.images(x)
-        return images, images if differentiate else 0
+        return images, passes * images
 
 
 def _all(losses: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from attacks.estimators.transfer import PlainModel
 from attacks.estimators.unknown import Fresh
+from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 
@@ -20,17 +21,24 @@ class Bpda(Fresh):
         oracle: the defence.
         base: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
         draws: fresh draws a question averages over.
-        max_images: images that one forward may hold.
+        max_images, objective: as everywhere.
     """
 
     def __init__(
-        self, oracle: Oracle, base: Callable[[Tensor], Tensor], *, draws: int = 1, max_images: int = 512
+        self,
+        oracle: Oracle,
+        base: Callable[[Tensor], Tensor],
+        *,
+        draws: int = 1,
+        max_images: int = 512,
+        objective: Objective | None = None,
     ):
-        super().__init__(_StraightThrough(oracle, base), draws=draws, max_images=max_images)
+        target = _StraightThrough(oracle, base)
+        super().__init__(target, draws=draws, max_images=max_images, objective=objective)
 
-    def _cost(self, x: Tensor, *, differentiate: bool) -> tuple[int, int]:
-        base = x.shape[0] * x.shape[1] if differentiate else 0
-        return self.oracle.images(x) + base, base
+    def _cost(self, x: Tensor, passes: int) -> tuple[int, int]:
+        base = x.shape[0] * x.shape[1]
+        return self.oracle.images(x) + (base if passes else 0), passes * base
 
 
 class _StraightThrough:

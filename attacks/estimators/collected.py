@@ -9,6 +9,7 @@ from torch import Tensor
 from attacks.estimators.averaging import AveragingEstimator, DrawSet
 from attacks.estimators.estimate import Estimate
 from attacks.losses import Loss
+from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 Combine = Literal["avg", "min"]
@@ -22,10 +23,20 @@ class Collected(AveragingEstimator):
         combine: "avg" raises the mean of an example's losses over the set, "min" the smallest of them.
         max_images: images that one forward may hold. Where the set does not fit, "min" asks twice: first for
             the values, to know which draw counts for whom.
+        objective: as everywhere; "min" takes summed losses only.
     """
 
-    def __init__(self, oracle: Oracle, *, combine: Combine, max_images: int = 512):
-        super().__init__(oracle, max_images=max_images)
+    def __init__(
+        self,
+        oracle: Oracle,
+        *,
+        combine: Combine,
+        max_images: int = 512,
+        objective: Objective | None = None,
+    ):
+        super().__init__(oracle, max_images=max_images, objective=objective)
+        if combine == "min" and self.objective.own != "summed":
+            raise ValueError(f"expected summed losses for combine min, got own={self.objective.own}")
         if combine not in ("avg", "min"):
             raise ValueError(f"expected combine avg or min, got {combine}")
         self.combine = combine

@@ -9,8 +9,8 @@ from attacks.losses import Loss
 
 class Estimate(NamedTuple):
     """Attributes:
-    loss: ``[G, K]``, detached; what each slot's moves are to raise.
-    grad: like x; the gradient of the loss summed over each batch. None where only a value was asked.
+    loss: ``[G, K]``, detached; what each slot's moves are to raise (``attacks.objective``).
+    grad: like x; by default of the loss summed over each batch. None where only a value was asked.
     logits: ``[G, K, classes]``, averaged over the draws, detached.
     """
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from attacks.estimators.averaging import AveragingEstimator, DrawSet
+from attacks.objective import Objective
 
 
 class Transfer(AveragingEstimator):
@@ -14,8 +15,14 @@ class Transfer(AveragingEstimator):
         model: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
     """
 
-    def __init__(self, model: Callable[[Tensor], Tensor], *, max_images: int = 512):
-        super().__init__(PlainModel(model), max_images=max_images)
+    def __init__(
+        self,
+        model: Callable[[Tensor], Tensor],
+        *,
+        max_images: int = 512,
+        objective: Objective | None = None,
+    ):
+        super().__init__(PlainModel(model), max_images=max_images, objective=objective)
 
     def draw_sets(self) -> Sequence[DrawSet]:
         return [()]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from attacks.estimators.averaging import AveragingEstimator, DrawSet
+from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 
@@ -12,11 +13,13 @@ class Fresh(AveragingEstimator):
     Args:
         oracle: the target; where it is not randomised, one answer takes the place of ``draws``.
         draws: how many a question averages over: 1 is what PGD on a randomised model does, M is EOT-M.
-        max_images: images that one forward may hold.
+        max_images, objective: as everywhere.
     """
 
-    def __init__(self, oracle: Oracle, *, draws: int = 1, max_images: int = 512):
-        super().__init__(oracle, max_images=max_images)
+    def __init__(
+        self, oracle: Oracle, *, draws: int = 1, max_images: int = 512, objective: Objective | None = None
+    ):
+        super().__init__(oracle, max_images=max_images, objective=objective)
         if draws < 1:
             raise ValueError(f"expected draws >= 1, got {draws}")
         self.draws = draws if oracle.randomised else 1

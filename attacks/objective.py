@@ -1,0 +1,84 @@
+"""Whose losses an attack raises in a batch whose answers depend on each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Own = Literal["summed", "signs", "exact"]
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Attributes:
+    weights: ``[G, K]`` of numbers >= 0: every slot's moves raise the weighted mean of the batch's losses,
+        and each slot is judged by it: one victim's loss, or that of all who were not touched. None: each
+        slot is judged by its own loss.
+    own: what a slot's gradient is taken of, without weights. "summed": all losses of the batch, in one
+        backward pass. "exact": its own loss alone, at K passes. "signs": its own loss alone, in one pass
+        and in expectation: the gradient of sum_i s_i l_i times s_i, with fair random signs s.
+    generators: one a batch, for the signs.
+
+    Raises:
+        ValueError: weights together with own losses, signs without generators, weights below 0.
+    """
+
+    weights: Tensor | None = None
+    own: Own = "summed"
+    generators: Sequence[torch.Generator] | None = None
+
+    def __post_init__(self) -> None:
+        if self.own not in ("summed", "signs", "exact"):
+            raise ValueError(f"expected own summed, signs or exact, got {self.own}")
+        if self.own == "signs" and self.generators is None:
+            raise ValueError("expected generators for own=signs, got None")
+        if self.weights is not None:
+            if self.own != "summed":
+                raise ValueError(f"expected weights or own losses, got both (own={self.own})")
+            if self.weights.ndim != 2 or not bool(
+                (self.weights >= 0).all() & (self.weights.sum(1) > 0).all()
+            ):
+                raise ValueError("expected weights [G, K] >= 0 with one above 0 in each batch")
+
+    def select(self, batches: Sequence[int]) -> "Objective":
+        """The objective of some of the batches, in that order."""
+        weights = None if self.weights is None else self.weights[list(batches)]
+        generators = None if self.generators is None else [self.generators[g] for g in batches]
+        return Objective(weights, self.own, generators)
+
+    def judge(self, losses: Tensor) -> Tensor:
+        """``[n, G, K]`` of each example's losses -> of what each slot's moves are to raise."""
+        if self.weights is None:
+            return losses
+        if self.weights.shape != losses.shape[1:]:
+            raise ValueError(f"expected weights {tuple(losses.shape[1:])}, got {tuple(self.weights.shape)}")
+        weights = self.weights.to(losses)
+        mean = (losses * weights).sum(-1, keepdim=True) / weights.sum(-1, keepdim=True)
+        return mean.expand_as(losses)
+
+    def differentiate(self, raised: Tensor, x: Tensor) -> tuple[Tensor, int]:
+        """The gradient that moves each slot, like ``x``, and the backward passes that it took.
+
+        Args:
+            raised: judged losses ``[n, G, K]``; with summed losses, anything made of them that ends in K.
+            x: the leaf they were computed from, ``[n * G, K, C, H, W]``.
+        """
+        if self.weights is not None:
+            # All slots hold the same number.
+            return torch.autograd.grad(raised.mean(-1).sum(), x)[0], 1
+        if self.own == "summed":
+            return torch.autograd.grad(raised.sum(), x)[0], 1
+        if self.own == "signs":
+            assert self.generators is not None
+            drawn = [torch.randint(0, 2, raised.shape[::2], generator=g) for g in self.generators]
+            signs = (2 * torch.stack(drawn, 1) - 1).to(raised)
+            grad = torch.autograd.grad((signs * raised).sum(), x)[0]
+            return grad.mul_(signs.flatten(0, 1)[:, :, None, None, None]), 1
+        k = raised.shape[-1]
+        grad = torch.empty_like(x)
+        for slot in range(k):
+            (of_slot,) = torch.autograd.grad(raised[..., slot].sum(), x, retain_graph=slot < k - 1)
+            grad[:, slot] = of_slot[:, slot]
+        return grad, k

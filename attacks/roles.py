@@ -1,0 +1,51 @@
+"""Who may move in a batch, and whose loss counts: the threat models of a batch as tensors."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Roles(NamedTuple):
+    """Attributes:
+    reach: ``[G, K]``, for ``Budget``: 0 holds a slot, 1 gives it eps, inf the whole box.
+    weights: ``[G, K]``, for ``Objective``: whose losses the attack raises.
+    """
+
+    reach: Tensor
+    weights: Tensor
+
+
+def one_victim(slots: Tensor, k: int) -> Roles:
+    """One input moves within eps, among co-batched inputs that are held; its own loss counts.
+
+    Args:
+        slots: ``[G]``, the victim's place in each batch.
+        k: inputs a batch.
+    """
+    victims = torch.nn.functional.one_hot(slots, k).to(torch.float32)
+    return Roles(victims, victims)
+
+
+def free_company(slots: Tensor, k: int) -> Roles:
+    """The victim moves within eps and its co-batched inputs anywhere in the box (arXiv 2301.12576)."""
+    victims = torch.nn.functional.one_hot(slots, k).to(torch.float32)
+    return Roles(torch.where(victims > 0, 1.0, torch.inf), victims)
+
+
+def collateral(malicious: Tensor, *, free: bool) -> Roles:
+    """Some inputs move, within eps or anywhere, to raise the loss of those that do not.
+
+    Args:
+        malicious: ``[G, K]``, bool; at least one of each batch is not.
+        free: whether the malicious ones may go anywhere in the box.
+    """
+    return Roles(torch.where(malicious, torch.inf if free else 1.0, 0.0), (~malicious).to(torch.float32))
+
+
+def copies(victims: Tensor, k: int) -> Tensor:
+    """Batches of ``k`` copies of one input each, ``[G, C, H, W]`` -> ``[G, k, C, H, W]``.
+
+    All coded inputs of such a batch are equal, so randomised coded inference answers as its base model does.
+    """
+    return victims[:, None].repeat(1, k, 1, 1, 1)
