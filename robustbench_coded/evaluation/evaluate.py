@@ -9,7 +9,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.forecast import forecast
 from robustbench_coded.evaluation.listener import Listener
-from robustbench_coded.evaluation.manifest import checked_against, extended, new_manifest, planned_units
+from robustbench_coded.evaluation.manifest import checked_against, extended, new_manifest
 from robustbench_coded.evaluation.plan import Plan, Unit, UnitMaker, rows_for
 from robustbench_coded.evaluation.prepare import Prepared, prepare
 from robustbench_coded.reports.write import write_reports
@@ -31,7 +31,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None) -> Path:
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
     listener = listener or Listener()
-    prepared = prepare(config, listener)
+    prepared = prepare(config)
     plan = make_plan(config, prepared)
     path = config.out or Path("reports") / prepared.folder_name
     if config.resume and not (path / "run.json").exists():
@@ -44,6 +44,8 @@ def evaluate(config: EvalConfig, listener: Listener | None = None) -> Path:
         fresh = new_manifest(config, prepared, plan)
         if old is not None:
             checked_against(old, fresh, path)
+        for text in prepared.notes:
+            listener.note(text)
         manifest = extended(old, fresh)
         folder.write_manifest(manifest)
         failures = _run(folder, prepared, plan, listener)
@@ -108,12 +110,3 @@ def _commit(folder: RunFolder, result: UnitResult) -> None:
 def _announce(listener: Listener, result: UnitResult) -> None:
     scoring = result.rows[result.rows.purpose == "scoring"]
     listener.unit_done(result.unit, int((scoring.prediction == scoring.label).sum()), len(scoring))
-
-
-def pending_units(folder: RunFolder, plan: Plan) -> list[Unit]:
-    """Units that are not committed yet."""
-    committed = folder.committed([unit.id for unit in plan.units])
-    return [unit for unit in plan.units if unit.id not in committed]
-
-
-__all__ = ["IncompleteRun", "evaluate", "make_plan", "planned_units"]

@@ -15,7 +15,7 @@ from robustbench_coded.evaluation.prepare import Prepared
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
 # What may not change within a run folder, and the option that says it.
-IDENTITY = {"data": "--data", "data_sha256": "--data", "limit": "--limit", "seed": "--seed", "last_batch": "--last-batch"}
+IDENTITY = {"data": "--data", "limit": "--limit", "seed": "--seed", "last_batch": "--last-batch", "data_sha256": "--data"}
 
 
 def new_manifest(config: EvalConfig, prepared: Prepared, plan: Plan) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.batches import LAST_BATCH_RULES
 from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.listener import Listener
 from robustbench_coded.evaluation.plan import Row, Subject, batches_for
 from robustbench_coded.evaluation.target import images_of
 from robustbench_coded.evaluation.threats import ThreatModel
@@ -49,6 +48,7 @@ class Prepared:
         context: what decides outcomes beside the rows themselves.
         resolved: options after defaults were filled in.
         folder_name: the run folder's name where none was given.
+        notes: what the user should know before anything runs.
     """
 
     setup: Setup
@@ -60,6 +60,7 @@ class Prepared:
     context: dict[str, Any]
     resolved: dict[str, Any]
     folder_name: str
+    notes: tuple[str, ...]
 
     def examples_planned(self, config: EvalConfig, row: Row) -> int:
         """How many examples a row will score."""
@@ -67,7 +68,7 @@ class Prepared:
         return scored if row.threat.inputs == "batch" else min(config.victims, scored)
 
 
-def prepare(config: EvalConfig, listener: Listener) -> Prepared:
+def prepare(config: EvalConfig) -> Prepared:
     """Loads and checks everything that an evaluation names.
 
     Raises:
@@ -82,10 +83,12 @@ def prepare(config: EvalConfig, listener: Listener) -> Prepared:
     data_name = _data_name(config, checkpoints)
     whole = load_data(data_name, data_dir=config.data_dir)
     data = whole if config.limit is None else whole.first(config.limit)
-    loaded = []
+    loaded, notes = [], []
     for checkpoint in checkpoints:
         check_data(checkpoint, whole.image_shape, whole.classes, whole.name)
-        loaded.append(_settled(checkpoint, config, whole, listener))
+        settled, note = _settled(checkpoint, config, whole)
+        loaded.append(settled)
+        notes.append(note)
     eps = config.eps or (DIGITS_EPS if data_name == "digits" else DEFAULT_EPS,)
     threads = config.threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or _cores() // config.workers or 1
     setup = Setup(
@@ -124,6 +127,7 @@ def prepare(config: EvalConfig, listener: Listener) -> Prepared:
         context=_context(config, setup, identity),
         resolved={"eps": list(eps), "device": str(device), "threads": threads, "group_images": setup.group_images},
         folder_name=_folder_name(loaded, identity),
+        notes=tuple(notes),
     )
 
 
@@ -168,11 +172,10 @@ def _data_name(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
     return next(iter(names.values()))
 
 
-def _settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, listener: Listener) -> LoadedCheckpoint:
+def _settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset) -> tuple[LoadedCheckpoint, str]:
     """A checkpoint with its normalisation given, stored or guessed from the first labelled images."""
     x, y = data.batch(range(min(GUESS_IMAGES, len(data))))
     _, choice = with_normalisation(checkpoint, x, y)
-    listener.note(f"{checkpoint.name}: {choice}")
     facts = {
         "name": checkpoint.name,
         "path": str(checkpoint.path),
@@ -183,7 +186,7 @@ def _settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, listener
         "metadata": checkpoint.metadata,
         "normalisation": asdict(choice),
     }
-    return LoadedCheckpoint(
+    loaded = LoadedCheckpoint(
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
@@ -194,6 +197,7 @@ def _settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, listener
         deviation=tuple(choice.std),
         facts=facts,
     )
+    return loaded, f"{checkpoint.name}: {choice}"
 
 
 def _subjects(config: EvalConfig, bench: Workbench) -> list[Subject]:

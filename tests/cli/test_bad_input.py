@@ -91,7 +91,7 @@ def test_a_pickle_with_code_is_never_run(csrobust, tmp_path):
     [
         (["--limit", "0"], ["--limit 0"]),
         (["--limit", "641"], ["641", "640"]),
-        (["--limit", "x"], ["x"]),
+        (["--limit", "x"], ["--limit"]),
         (["--rci", "N="], ["N="]),
         (["--rci", "N=0K"], ["N=0K"]),
         (["--rci", "N=3"], ["N=3"]),
@@ -164,7 +164,7 @@ def npz(tmp_path):
         ({"y": np.zeros(31, dtype=int)}, ["31", "32"]),
         ({"x": np.full((32, 8, 8, 1), 1.5)}, ["[0, 1]"]),
         ({"x": np.full((32, 8, 8, 1), np.nan)}, ["NaN"]),
-        ({"x": np.zeros((32, 8, 8, 3), dtype=np.uint8)}, ["channels"]),
+        ({"x": np.zeros((32, 8, 8, 3), dtype=np.uint8)}, ["channel"]),
         ({"x": np.zeros((32, 9, 9, 1), dtype=np.uint8)}, ["9"]),
     ],
 )
