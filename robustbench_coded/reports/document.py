@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from robustbench_coded.reports.escape import shell
 from robustbench_coded.reports.facts import Fact, facts_of, limits_of
-from robustbench_coded.reports.findings import undercuts
+from robustbench_coded.reports.findings import decompositions, undercuts
+from robustbench_coded.reports.headline import headline
+from robustbench_coded.reports.judge import Judgement
 from robustbench_coded.reports.lines import Line, lines_of, subject_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import part
@@ -31,6 +33,7 @@ class Document:
     opening: tuple[str, ...]
     warnings: tuple[str, ...]
     tables: tuple[Table, ...]
+    judgements: tuple[Judgement, ...]
     findings: tuple[str, ...]
     facts: tuple[Fact, ...]
     limits: tuple[str, ...]
@@ -45,12 +48,14 @@ class Document:
 def document_of(run: Run) -> Document:
     """The report of a run."""
     tables = tables_of(run)
+    findings = undercuts(run)
     return Document(
         title=f"csrobust report: {run.name}",
-        opening=(),
+        opening=tuple(headline(run.judgements, findings)),
         warnings=tuple(_warnings(run)),
         tables=tuple(tables),
-        findings=tuple(undercuts(run)),
+        judgements=run.judgements,
+        findings=(*findings, *decompositions(run)),
         facts=tuple(facts_of(run, paper=any(table.has_paper for table in tables))),
         limits=tuple(limits_of(run)),
         failures=tuple(_failures(run)),

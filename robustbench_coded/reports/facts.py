@@ -122,7 +122,24 @@ def _checkpoint(checkpoint: dict[str, Any]) -> str:
         return said + "unknown."
     figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
     said += f"{choice.get('source')}: {choice.get('name', 'custom')} ({figures})"
-    return f"{said}. {choice['sentence']}" if choice.get("sentence") else f"{said}."
+    return f"{said}.{_candidates(choice)}"
+
+
+def _candidates(choice: dict[str, Any]) -> str:
+    """The figures that a guess was made by."""
+    tried = choice.get("candidates")
+    if choice.get("source") != "guessed" or not isinstance(tried, list):
+        return ""
+    shown = [
+        f"{name} {loss:.3f} ({100 * accuracy:.1f}% right)"
+        for name, loss, accuracy in (c for c in tried if isinstance(c, list) and len(c) == 3)
+        if isinstance(loss, float) and isinstance(accuracy, float)
+    ]
+    said = f" Mean cross-entropy on the first {choice.get('examples')} labelled images: {', '.join(shown)}."
+    alike = choice.get("not_separable")
+    if isinstance(alike, list) and alike:
+        said += f" Within 0.02 of it and not to be told apart: {series([str(name) for name in alike])}."
+    return said
 
 
 def _numbers(values: Any) -> str:

@@ -4,10 +4,11 @@ how much."""
 from collections import defaultdict
 from collections.abc import Sequence
 
-from robustbench_coded.reports.lines import NULLS, Budget, Subject, subject_of
+from robustbench_coded.reports.lines import NULLS, Budget, Subject, budget_of, subject_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.words import budget_words, interval, percent, points, subject_words
+from robustbench_coded.statistics.decomposition import sentence
 from robustbench_coded.statistics.paired import NotPaired, paired_difference
 from robustbench_coded.statistics.rows import Row
 
@@ -22,13 +23,23 @@ def undercuts(run: Run) -> list[str]:
     groups: dict[tuple[Subject, Budget], list[Row]] = defaultdict(list)
     for row in run.rows:
         if row.cell is not None and row.key.attack not in NULLS:
-            groups[subject_of(row.key), Budget(row.key.norm, row.key.eps, row.key.eps_space)].append(row)
+            groups[subject_of(row.key), budget_of(row.key)].append(row)
     several_k = len({subject.k for subject, _ in groups if subject.k is not None}) > 1
     sentences = []
     for (subject, budget), rows in groups.items():
-        sentence = _undercut(subject, budget, rows, several_k)
-        if sentence:
-            sentences.append(sentence)
+        said = _undercut(subject, budget, rows, several_k)
+        if said:
+            sentences.append(said)
+    return sentences
+
+
+def decompositions(run: Run) -> list[str]:
+    """Where each subject's accuracy above its base model comes from, by the attacks of the run."""
+    sentences = []
+    for judgement in run.judgements:
+        told = sentence(judgement.parts)
+        if told:
+            sentences.append(f"{subject_words(judgement.subject, with_k=True)} ({judgement.threat}): {told}")
     return sentences
 
 

@@ -33,6 +33,11 @@ class Budget(NamedTuple):
     eps_space: str
 
 
+def budget_of(key: RowKey) -> Budget:
+    """The budget of a row."""
+    return Budget(key.norm, key.eps, key.eps_space)
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of summary.csv. Accuracies are fractions, None where there are no outcomes."""

@@ -4,7 +4,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.reports.judge import Judgement, judgements_of
 from robustbench_coded.reports.manifest import checked_manifest, part, planned_rows, unit_ids
 from robustbench_coded.runs.folder import read_failures, read_run
 from robustbench_coded.statistics.outcomes import KEYS, RowKey, row_keys
@@ -78,9 +79,9 @@ class Run:
         units = defaultdict(list)
         for key, unit, _ in self._units():
             units[key].append(unit)
-        return pd.DataFrame(
-            [self._timing(row, [u for key in row.sources for u in units[key]]) for row in self.rows]
-        )
+        lines = [self._timing(row, [u for key in row.sources for u in units[key]]) for row in self.rows]
+        table = pd.DataFrame(lines)
+        return table.astype({name: "Int64" for name in ("k", "n", "peak_memory_bytes") if name in table})
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
@@ -100,6 +101,11 @@ class Run:
             found.append(Failure(key, unit, str(part(recorded, unit, "error") or reason)))
         return tuple(found)
 
+    @cached_property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Verdict, checks and decomposition per subject, threat model and budget."""
+        return tuple(judgements_of(self.rows, self.manifest))
+
     def as_data(self) -> dict[str, Any]:
         """The run as JSON data: what ``--json`` prints."""
         return {
@@ -107,6 +113,7 @@ class Run:
             "finished": bool(self.manifest.get("finished")),
             "identity": self.manifest["identity"],
             "summary": json.loads(self.summary.to_json(orient="records", double_precision=15)),
+            "verdicts": [_judgement_data(judgement) for judgement in self.judgements],
             "failures": [{**f.key._asdict(), "unit": f.unit, "error": f.error} for f in self.failures],
             "notes": self.manifest["notes"],
         }
@@ -164,6 +171,22 @@ class Run:
     @cached_property
     def _planned_keys(self) -> list[RowKey]:
         return row_keys(planned_rows(self.manifest))
+
+
+def _judgement_data(judgement: Judgement) -> dict[str, Any]:
+    key = judgement.key._asdict()
+    return {
+        **{name: key[name] for name in KEYS if name not in ("attack", "step_size")},
+        "verdict": judgement.verdict.word,
+        "reason": judgement.verdict.reason,
+        "claim": judgement.verdict.claim,
+        "above_base": None if judgement.verdict.above_base is None else asdict(judgement.verdict.above_base),
+        "checks": [{**asdict(check), "figures": dict(check.figures)} for check in judgement.checks],
+        "decomposition": [
+            {"source": p.source, **asdict(p.difference), "without": p.without.attack, "with": p.with_.attack}
+            for p in judgement.parts
+        ],
+    }
 
 
 def _amount(value: Any) -> float:

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.reports.lines import NULLS
+from robustbench_coded.reports.words import parsed_attack
 from robustbench_coded.runs.folder import read_manifest
 from robustbench_coded.statistics.outcomes import KEYS
 
@@ -80,6 +82,10 @@ def _number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e9
 
 
+def _attack(value: Any) -> bool:
+    return isinstance(value, str) and (value in NULLS or parsed_attack(value) is not None)
+
+
 def _list_of(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(isinstance(part, kind) for part in value)
 
@@ -112,7 +118,7 @@ ROW = {
     "k": ("a count or null", _optional(_count)),
     "n": ("a count or null", _optional(_count)),
     "threat": _TEXT,
-    "attack": _TEXT,
+    "attack": ("the name of an attack that this version knows", _attack),
     "norm": _TEXT,
     "eps": ("a number", _number),
     "eps_space": _TEXT,

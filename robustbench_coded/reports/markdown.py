@@ -4,9 +4,17 @@ from collections.abc import Sequence
 
 from robustbench_coded.reports.document import Document
 from robustbench_coded.reports.escape import markdown, markdown_block
+from robustbench_coded.reports.judge import Judgement
 from robustbench_coded.reports.lines import Line
 from robustbench_coded.reports.tables import Cell, Column, Table
-from robustbench_coded.reports.words import budget_words, inference_words, interval, percent
+from robustbench_coded.reports.words import (
+    budget_words,
+    difference_words,
+    inference_words,
+    interval,
+    percent,
+    subject_words,
+)
 
 
 def markdown_report(document: Document) -> str:
@@ -14,6 +22,8 @@ def markdown_report(document: Document) -> str:
     parts = [f"# {markdown(document.title)}", *[markdown(line) for line in document.opening]]
     if document.warnings:
         parts.append(_bullets(document.warnings))
+    if document.judgements:
+        parts += ["## Verdicts", _verdicts(document.judgements)]
     for table in document.tables:
         parts += [f"## {markdown(table.title)}", markdown_table(table), markdown(document.legend)]
         if table.has_paper:
@@ -30,6 +40,8 @@ def markdown_report(document: Document) -> str:
         parts += ["## What did not run", _bullets(document.failures)]
     if document.notes:
         parts += ["## Notes", _bullets(document.notes)]
+    if document.judgements:
+        parts += ["## Checks", _checks(document.judgements)]
     parts += ["## Every row", _every_row(document.lines)]
     if document.commands:
         parts += ["## Run it again", "\n\n".join(markdown_block(command) for command in document.commands)]
@@ -38,14 +50,10 @@ def markdown_report(document: Document) -> str:
 
 def markdown_table(table: Table) -> str:
     """A table with the strongest attack of each threat model in bold."""
-    head = ["K", "N"] if table.one_inference else ["Inference", "Checkpoint"]
-    lines = [[*head, *(_head(column) for column in table.columns)]]
-    lines.append([":--", ":--", *["--:"] * len(table.columns)])
+    lines = [[*table.heads, *(_head(column) for column in table.columns)]]
+    lines.append([*[":--"] * len(table.heads), *["--:"] * len(table.columns)])
     for row in table.rows:
-        names = (
-            (row.subject.k, row.subject.n) if table.one_inference else (row.inference, row.subject.checkpoint)
-        )
-        lines.append([*(markdown(name) for name in names), *(_cell(cell) for cell in row.cells)])
+        lines.append([*(markdown(label) for label in row.labels), *(_cell(cell) for cell in row.cells)])
     return _rows(lines)
 
 
@@ -67,9 +75,36 @@ def _cell(cell: Cell | None) -> str:
     shown = [text + (f" <sub>{small}</sub>" if small else "")]
     if not line.done:
         shown.append(f"<sub>incomplete: {line.examples} of {line.examples_planned}</sub>")
+    if cell.difference is not None:
+        shown.append(f"<sub>{difference_words(cell.difference)}</sub>")
     if cell.paper is not None:
         shown.append(f"<sub>paper {percent(cell.paper)}</sub>")
     return "<br>".join(shown)
+
+
+def _verdicts(judgements: Sequence[Judgement]) -> str:
+    table = [["Inference", "Checkpoint", "Threat", "Budget", "Verdict", "Why"], [":--"] * 6]
+    for judged in judgements:
+        names = (inference_words(judged.subject, with_k=True), judged.subject.checkpoint, judged.threat)
+        why = (budget_words(judged.budget), judged.verdict.word, judged.verdict.reason)
+        table.append([markdown(text) for text in (*names, *why)])
+    return _rows(table)
+
+
+def _checks(judgements: Sequence[Judgement]) -> str:
+    """Checks that did not pass in full, those that passed by name."""
+    parts = []
+    for judged in judgements:
+        subject = subject_words(judged.subject, with_k=True)
+        lines = [f"**{markdown(f'{subject}, {judged.threat}, {budget_words(judged.budget)}')}**", ""]
+        for check in judged.checks:
+            if check.outcome != "passed":
+                step = f" Next: {check.next_step}." if check.next_step else ""
+                lines.append(f"- {check.outcome}: {check.name}. {markdown(check.finding + step)}")
+        passed = [check.name for check in judged.checks if check.outcome == "passed"]
+        lines.append(f"- passed: {', '.join(passed) or 'none'}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 def _every_row(lines: Sequence[Line]) -> str:

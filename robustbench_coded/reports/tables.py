@@ -13,6 +13,7 @@ from robustbench_coded.reports.lines import COMBINED, NULLS, Budget, Line, Subje
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.paper import papers_accuracy, papers_attack, papers_data, trainings
 from robustbench_coded.reports.words import THREATS, budget_words, inference_words
+from robustbench_coded.statistics.paired import Difference
 
 
 class Column(NamedTuple):
@@ -30,11 +31,13 @@ class Cell:
         line: its line of the summary.
         strongest: whether it is the strongest single attack of its threat model.
         paper: the paper's accuracy in this setting, a fraction, if it has one.
+        difference: to the same attack on the subject that this one is compared with.
     """
 
     line: Line
     strongest: bool
-    paper: float | None
+    paper: float | None = None
+    difference: Difference | None = None
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,19 @@ class TableRow:
     """A subject and its cells, one per column; None where an attack was not run on it."""
 
     subject: Subject
-    inference: str
+    labels: tuple[str, ...]
     cells: tuple[Cell | None, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Accuracies under one budget."""
+    """Accuracies under one budget; ``heads`` are the titles of the rows' labels."""
 
     title: str
     budget: Budget
+    heads: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
-
-    @property
-    def one_inference(self) -> bool:
-        """Whether the rows differ in batch size alone."""
-        return len({(row.subject.checkpoint, row.subject.defence) for row in self.rows}) == 1
 
     @property
     def has_paper(self) -> bool:
@@ -77,7 +76,7 @@ def tables_of(run: Run) -> list[Table]:
         for pair in dict.fromkeys((s.checkpoint, s.defence) for s in subjects)
     }
     swept = {pair: group for pair, group in swept.items() if len({s.k for s in group}) > 1}
-    build = _Builder(run, lines)
+    build = TableBuilder(run, lines)
     main = _at_one_batch_size(subjects, {s for group in swept.values() for s in group})
     tables = [build.table(f"Accuracy under attack: {budget_words(b)}", b, main) for b in budgets]
     for (checkpoint, _), group in swept.items():
@@ -85,7 +84,7 @@ def tables_of(run: Run) -> list[Table]:
         kind = inference_words(group[0]._replace(k=None, n=None))
         for budget in budgets:
             title = f"Accuracy against batch size: {kind} on {checkpoint}, {budget_words(budget)}"
-            tables.append(build.table(title, budget, group))
+            tables.append(build.table(title, budget, group, by_size=True))
     return [table for table in tables if table.rows]
 
 
@@ -96,30 +95,34 @@ def _at_one_batch_size(subjects: Sequence[Subject], swept: set[Subject]) -> list
     return [s for s in subjects if s not in swept or s.k == main]
 
 
-class _Builder:
-    """Picks lines for cells."""
+class TableBuilder:
+    """Picks the lines of one run for cells."""
 
     def __init__(self, run: Run, lines: Sequence[Line]):
         self._lines = {(line.subject, line.budget, line.threat, line.attack): line for line in lines}
         self._clean = {line.subject: line for line in reversed(lines) if line.attack == "clean"}
         self._trainings = trainings(run.manifest) if papers_data(run.manifest) else {}
 
-    def table(self, title: str, budget: Budget, subjects: Sequence[Subject]) -> Table:
-        """One table; subjects without outcomes under this budget are left out."""
+    def table(
+        self, title: str, budget: Budget, subjects: Sequence[Subject], *, by_size: bool = False
+    ) -> Table:
+        """One table; subjects without a row under this budget are left out."""
         under = [line for key, line in self._lines.items() if key[0] in set(subjects) and key[1] == budget]
         present = {line.subject for line in under if line.attack != "clean"} or {
             line.subject for line in under
         }
-        columns = _columns(under)
+        columns = columns_of(under)
         with_k = len({s.k for s in subjects if s.k is not None}) > 1
-        rows = [
-            TableRow(s, inference_words(s, with_k=with_k), tuple(self._cell(s, budget, c) for c in columns))
-            for s in _by_inference(subjects)
-            if s in present
-        ]
-        return Table(title, budget, columns, tuple(rows))
+        rows = []
+        for s in by_inference(subjects):
+            labels = (str(s.k), str(s.n)) if by_size else (inference_words(s, with_k=with_k), s.checkpoint)
+            if s in present:
+                rows.append(TableRow(s, labels, tuple(self.cell(s, budget, c) for c in columns)))
+        heads = ("K", "N") if by_size else ("Inference", "Checkpoint")
+        return Table(title, budget, heads, columns, tuple(rows))
 
-    def _cell(self, subject: Subject, budget: Budget, column: Column) -> Cell | None:
+    def cell(self, subject: Subject, budget: Budget, column: Column) -> Cell | None:
+        """The accuracy of one subject under one attack; None where that was not run."""
         if column.attack == "clean":
             line = self._clean.get(subject)
         else:
@@ -133,7 +136,7 @@ class _Builder:
         return Cell(line, strongest, paper)
 
 
-def _columns(lines: Iterable[Line]) -> tuple[Column, ...]:
+def columns_of(lines: Iterable[Line]) -> tuple[Column, ...]:
     """Nulls, the paper's attacks, then by threat model the other attacks and the ensemble."""
     attacks = [Column(line.attack, line.threat) for line in lines if line.attack not in (*NULLS, *COMBINED)]
     attacks = list(dict.fromkeys(attacks))
@@ -150,7 +153,7 @@ def _columns(lines: Iterable[Line]) -> tuple[Column, ...]:
     return tuple(found)
 
 
-def _by_inference(subjects: Sequence[Subject]) -> list[Subject]:
+def by_inference(subjects: Sequence[Subject]) -> list[Subject]:
     """Inference methods in the order of the run, the checkpoints of each together."""
     methods = list(dict.fromkeys((s.defence, s.k, s.n) for s in subjects))
     return sorted(subjects, key=lambda s: methods.index((s.defence, s.k, s.n)))

@@ -1,20 +1,37 @@
 """The tables of a run at a terminal: wide where there is room, one attack a line where there is not."""
 
+from collections.abc import Iterator
+
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table as Grid
 from rich.text import Text
 
 from robustbench_coded.reports.escape import one_line, shortened
+from robustbench_coded.reports.judge import Judgement
+from robustbench_coded.reports.lines import Budget, Subject
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.tables import Cell, Column, Table, TableRow, tables_of
-from robustbench_coded.reports.words import interval, percent
+from robustbench_coded.reports.words import budget_words, interval, percent, subject_words
 
 NAME_WIDTH = 60
 
 
 def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
-    return Group(*(_Fitting(table) for table in tables_of(run)))
+    verdicts = [Text(line) for line in _verdicts(run)]
+    return Group(*(_Fitting(table) for table in tables_of(run)), *verdicts)
+
+
+def _verdicts(run: Run) -> Iterator[str]:
+    """A line per judged subject, its verdicts by threat model; then what is missing."""
+    by_subject: dict[tuple[Subject, Budget], list[Judgement]] = {}
+    for judgement in run.judgements:
+        by_subject.setdefault((judgement.subject, judgement.budget), []).append(judgement)
+    for (subject, budget), judged in by_subject.items():
+        said = ", ".join(f"{j.verdict.word} ({j.threat})" for j in judged)
+        yield one_line(f"{subject_words(subject, with_k=True)}, {budget_words(budget)}: {said}")
+    if run.failures:
+        yield f"{len(run.failures)} units have no outcomes; their rows are incomplete"
 
 
 class _Fitting:
@@ -36,8 +53,8 @@ class _Fitting:
 def _wide(table: Table, with_interval: bool) -> Grid:
     """A column per attack."""
     grid = Grid(title=Text(one_line(table.title)), title_justify="left")
-    for name in _names(table):
-        grid.add_column(name, overflow="fold")
+    for head in table.heads:
+        grid.add_column(head.lower() if len(head) > 1 else head, overflow="fold")
     for column in table.columns:
         grid.add_column(_head(column, "\n"), justify="right", no_wrap=True)
     for row in table.rows:
@@ -76,14 +93,12 @@ def _narrow(table: Table) -> Group:
     return Group(*parts)
 
 
-def _names(table: Table) -> tuple[str, str]:
-    return ("K", "N") if table.one_inference else ("inference", "checkpoint")
-
-
 def _labels(table: Table, row: TableRow) -> list[Text]:
-    if table.one_inference:
-        return [Text(f"K={row.subject.k}"), Text(f"N={row.subject.n}")]
-    return [Text(shortened(row.inference, NAME_WIDTH)), Text(shortened(row.subject.checkpoint, NAME_WIDTH))]
+    named = zip(table.heads, row.labels, strict=True)
+    return [
+        Text(shortened(f"{head} = {label}" if label.isdecimal() else label, NAME_WIDTH))
+        for head, label in named
+    ]
 
 
 def _head(column: Column, between: str) -> Text:

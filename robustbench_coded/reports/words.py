@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from attacks.naming import AttackName, parse
 from robustbench_coded.reports.lines import Budget, Subject
+from robustbench_coded.statistics.paired import Difference
 
 INFERENCE = {"standard": "Standard inference", "rci": "RCI", "coded": "Coded inference"}
 
@@ -60,6 +61,11 @@ def interval(low: float | None, high: float | None) -> str:
 def points(difference: float) -> str:
     """A difference of two accuracies: ``4.2`` percentage points."""
     return f"{100 * difference:.1f}"
+
+
+def difference_words(difference: Difference) -> str:
+    """``+4.2 [1.0, 7.4]`` in percentage points."""
+    return f"{100 * difference.estimate:+.1f} {interval(difference.low, difference.high)}"
 
 
 def pixels(size: float) -> str:
