@@ -1,0 +1,122 @@
+"""What most of the zoo is built on: two classes told apart by a linear score, at margins set in advance."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from scipy.linalg import hadamard
+from torch import Tensor, nn
+
+SIDE = 8
+PIXELS = SIDE * SIDE
+GAIN = 30.0  # logits per unit of margin; large enough for cross-entropy to tell margins of 0.1 apart
+
+
+class LinearModel(nn.Module):
+    """Logits (-s/2, s/2) with s = gain * (w . x + bias): class 1 where w . x + bias > 0.
+
+    Args:
+        w: one weight a pixel, [C, H, W].
+        bias: added to w . x.
+        gain: scale of the logits; it changes no answer.
+    """
+
+    w: Tensor
+
+    def __init__(self, w: Tensor, bias: float, gain: float = GAIN):
+        super().__init__()
+        self.register_buffer("w", w)
+        self.bias = bias
+        self.gain = gain
+
+    def score(self, x: Tensor) -> Tensor:
+        """w . x + bias, [k]."""
+        return (x * self.w.to(x)).flatten(1).sum(1) + self.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return two_logits(self.gain * self.score(x))
+
+
+def two_logits(score: Tensor) -> Tensor:
+    """A score [k], positive for class 1, as logits [k, 2]."""
+    return torch.stack([-score / 2, score / 2], dim=-1)
+
+
+def pattern(row: int) -> Tensor:
+    """The ``row``-th of 64 orthogonal patterns of -1 and 1, float32 [1, 8, 8]; number 0 is all ones."""
+    return torch.from_numpy(hadamard(PIXELS)[row]).float().view(1, SIDE, SIDE)
+
+
+def along(direction: Tensor) -> LinearModel:
+    """The model whose score is the mean of ``direction`` * (x - 0.5) over the pixels.
+
+    For a ``direction`` of -1 and 1 the score is the l-infinity distance to the decision boundary.
+    """
+    w = direction / PIXELS
+    return LinearModel(w, bias=-0.5 * float(w.sum()))
+
+
+class Planted(NamedTuple):
+    """Images float32 [n, 1, 8, 8], labels int64 [n]."""
+
+    x: Tensor
+    y: Tensor
+
+
+def planted_margins(
+    margins: Tensor,
+    direction: Tensor,
+    *,
+    flat_along: Sequence[Tensor] = (),
+    texture: float = 0.1,
+    seed: int = 0,
+) -> Planted:
+    """Images at given margins from the boundary of ``along(direction)``, alternately of class 0 and 1.
+
+    Each image is grey plus the margin along ``direction`` plus a random texture that has no part along
+    ``direction`` and ``flat_along``. Rounding to multiples of 1/255 moves margins by less than 0.001; what
+    follows computes with the images as they are.
+
+    Args:
+        margins: [n]; the largest plus the texture plus eps must stay below 0.5 where the box is not to
+            matter.
+        direction, flat_along: orthogonal patterns of -1 and 1.
+        texture: standard deviation of the texture, in pixel units; it is cut off at twice that.
+    """
+    n = len(margins)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(n, 1, SIDE, SIDE, generator=generator)
+    for fixed in (direction, *flat_along):
+        noise = noise - (noise * fixed).mean(dim=(1, 2, 3), keepdim=True) * fixed
+    largest = noise.abs().amax(dim=(1, 2, 3), keepdim=True)
+    noise = texture * noise * (2 / largest).clamp(max=1)
+    y = torch.arange(n) % 2
+    signed = (2 * y - 1) * margins
+    x = 0.5 + signed.view(-1, 1, 1, 1) * direction + noise
+    if x.min() < 0 or x.max() > 1:
+        raise ValueError(f"expected images in [0, 1], got [{x.min():g}, {x.max():g}]")
+    return Planted((x * 255).round() / 255, y)
+
+
+def spread(low: float, high: float, n: int, seed: int = 1) -> Tensor:
+    """n margins evenly from ``low`` to ``high``, shuffled."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return torch.linspace(low, high, n)[order]
+
+
+def margins(model: LinearModel, x: Tensor, y: Tensor) -> Tensor:
+    """The score towards the right class, float64 [n]: positive where the answer is right."""
+    score = (x.double() * model.w.double()).flatten(1).sum(1) + model.bias
+    return score * (2 * y - 1)
+
+
+def worst_margins(model: LinearModel, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """The smallest margin in the l-infinity ball of radius ``eps`` within the box [0, 1], float64 [n].
+
+    A linear score is a sum over pixels, so each pixel goes to the end of its own interval that is worse:
+    exact.
+    """
+    towards = model.w.double() * (2 * y - 1).view(-1, 1, 1, 1)
+    x = x.double()
+    worst = torch.where(towards > 0, (x - eps).clamp(min=0), (x + eps).clamp(max=1))
+    return margins(model, worst, y)

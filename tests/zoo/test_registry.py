@@ -1,0 +1,162 @@
+"""Every entry of the zoo against its own truth: the best perturbation reaches it, and no attack beats it."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from robustbench_coded.defences.build import build_defence
+from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.defences.probe import contradictions, probe
+from robustbench_coded.zoo.known import THREATS, Truth
+from robustbench_coded.zoo.linear import PIXELS, pattern
+from robustbench_coded.zoo.registry import ZOO
+
+N = 128
+DRAWS = 60
+FOUR_SIGMA = (
+    4 * 0.5 / (N * DRAWS) ** 0.5
+)  # outcomes of a batch and of an example's draws are independent here
+
+
+def sign(known):
+    return (2 * known.y - 1).view(-1, 1, 1, 1)
+
+
+def straight(row):
+    """The perturbation against the margin of a model along one pattern, of the budget's full size."""
+
+    def perturb(known, entry):
+        size = entry.eps if entry.norm == "linf" else entry.eps / PIXELS**0.5
+        return (known.x - size * sign(known) * pattern(row)).clamp(0, 1)
+
+    return perturb
+
+
+def against_one_member(known, entry):
+    # Opposed members: the perturbation that fools the first raises the second.
+    return known.x - entry.eps * sign(known) * (pattern(11) + 3 * pattern(22)).sign()
+
+
+def hidden(known, entry):
+    return known.x + entry.eps * pattern(28)
+
+
+# The best perturbation under batch/unknown, as each entry's derivation gives it.
+OPTIMAL = {
+    "coin-flip": straight(9),
+    "noise-wide": straight(18),
+    "noise-narrow": straight(18),
+    "median-of-noise": straight(27),
+    "rci-linear": straight(45),
+    "rci-linear-wide": straight(45),
+    "label-leak": straight(54),
+    "rounding": straight(63),
+    "saturated": straight(63),
+    "misleading-gradient": straight(63),
+    "hidden-direction": hidden,
+    "ensemble-opposed": against_one_member,
+    "ensemble-decoys": straight(13),
+    "constant": lambda known, entry: (known.x + entry.eps).clamp(0, 1),
+    "sampling-module": straight(34),
+}
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return {name: entry.load(N) for name, entry in ZOO.items()}
+
+
+def accuracy(known, x):
+    generator = torch.Generator().manual_seed(0)
+    draws = DRAWS if known.defence.randomised else 1
+    with torch.no_grad():
+        answers = [
+            known.defence.logits(x, known.defence.sample(generator, N)).argmax(1) for _ in range(draws)
+        ]
+    return (torch.stack(answers) == known.y).double().mean().item()
+
+
+def test_at_least_twelve_and_half_of_them_robust():
+    robust = [entry for entry in ZOO.values() if not entry.broken]
+    assert len(ZOO) >= 12
+    assert len(robust) >= len(ZOO) / 2
+
+
+def test_names_need_no_torch():
+    code = "import sys; from robustbench_coded.zoo.registry import ZOO; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_an_entry_is_what_the_tables_say(name, loaded):
+    entry, known = ZOO[name], loaded[name]
+    assert known.defence.name == name == parse_defence(name).label
+    assert build_defence(name, torch.nn.Identity(), 8).name == name
+    assert known.x.shape == (N, 1, 8, 8)
+    assert known.x.dtype == torch.float32
+    levels = 16 if name in ("trained-linear", "digits-pgd-at") else 255
+    torch.testing.assert_close(known.x * levels, (known.x * levels).round(), atol=1e-4, rtol=0)
+    assert ((known.x >= 0) & (known.x <= 1)).all()
+    result = probe(known.defence, known.x[:16], torch.Generator().manual_seed(0))
+    assert contradictions(known.defence, result) == []
+    robust = {threat: known.truth(threat) for threat in THREATS}
+    assert robust["batch/known"].low <= robust["batch/unknown"].high
+    assert robust["batch/unknown"].low <= robust["victim/unknown"].high
+    assert robust["batch/unknown"].high <= known.clean.high
+    if entry.broken and known.defence.base is None:
+        assert robust["batch/unknown"].high <= 0.05
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_clean_accuracy_is_the_one_derived(name, loaded):
+    known = loaded[name]
+    assert known.clean.low - FOUR_SIGMA <= accuracy(known, known.x) <= known.clean.high + FOUR_SIGMA
+
+
+@pytest.mark.parametrize("name", OPTIMAL)
+def test_the_best_perturbation_reaches_the_truth(name, loaded):
+    entry, known = ZOO[name], loaded[name]
+    x = OPTIMAL[name](known, entry)
+    assert (x - known.x).abs().max() <= entry.eps + 1e-6
+    assert ((x >= 0) & (x <= 1)).all()
+    truth = known.truth("batch/unknown")
+    assert truth.low - FOUR_SIGMA <= accuracy(known, x) <= truth.high + FOUR_SIGMA
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_no_attack_beats_the_truth(name, loaded):
+    """Steps along the gradient averaged over draws, from the defence and from its base."""
+    entry, known = ZOO[name], loaded[name]
+    defence, generator = known.defence, torch.Generator().manual_seed(1)
+
+    def by_defence(x):
+        draws = [defence.sample(generator, N) for _ in range(4 if defence.randomised else 1)]
+        return torch.stack([defence.logits(x, draw) for draw in draws])
+
+    targets = [by_defence]
+    if defence.base is not None:
+        targets.append(lambda x: defence.base(x)[None])
+    for target in targets:
+        x = known.x
+        for _ in range(12):
+            x = x.detach().requires_grad_()
+            logits = target(x)
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), known.y.repeat(len(logits)))
+            x = step(entry, x.detach(), torch.autograd.grad(loss, x)[0], known.x)
+        assert accuracy(known, x) >= known.truth("batch/unknown").low - FOUR_SIGMA
+
+
+def step(entry, x, grad, x0):
+    if entry.norm == "linf":
+        return (x + entry.eps / 4 * grad.sign()).clamp(x0 - entry.eps, x0 + entry.eps).clamp(0, 1)
+    unit = grad / grad.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+    moved = x + entry.eps / 4 * unit - x0
+    size = moved.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    return (x0 + moved * (entry.eps / size.clamp(min=entry.eps))).clamp(0, 1)
+
+
+def test_truths_out_of_order_are_refused():
+    with pytest.raises(ValueError, match="low <= high"):
+        Truth(0.6, 0.5)

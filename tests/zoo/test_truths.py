@@ -1,0 +1,179 @@
+"""Derivations that the zoo rests on, each against a search or a calculation done another way."""
+
+from itertools import permutations, product
+
+import pytest
+import torch
+from scipy.optimize import linprog
+from scipy.stats import norm
+
+from robustbench_coded.coding.codec import Codec
+from robustbench_coded.zoo import ensembles, hidden_direction, label_leak, lipschitz, rci_linear, smoothing
+from robustbench_coded.zoo.linear import along, pattern, planted_margins
+
+K = 4
+
+
+def rci_scores(codec, scores, perm):
+    d, e = codec.decoder(dtype=torch.float64), codec.encoder(dtype=torch.float64)
+    p = torch.eye(codec.k, dtype=torch.float64)[list(perm)]
+    return p.T @ d @ e @ p @ scores
+
+
+@pytest.mark.parametrize(("n", "seed"), [(6, 0), (9, 1), (24, 2), (64, 3)])
+def test_rci_bounds_hold_for_every_permutation_and_corner(n, seed):
+    """Exhaustive: all orders of K inputs, all of their scores moved by -eps, 0 or eps."""
+    eps, codec, model = 0.1, Codec(K, n), along(pattern(45))
+    distances = 0.22 * torch.rand(K, generator=torch.Generator().manual_seed(seed))
+    x, y = planted_margins(distances, pattern(45), texture=0.05)
+    scores, signs = model.score(x.double()), 2 * y - 1
+    bound = rci_linear.bounds(codec, model, x, y, eps, co_batched_eps=eps)
+    victim = rci_linear.bounds(codec, model, x, y, eps, co_batched_eps=0.0)
+    for perm in permutations(range(K)):
+        for moves in product((-1, 0, 1), repeat=K):
+            answers = rci_scores(codec, scores + eps * torch.tensor(moves), perm) * signs
+            assert (answers > 0).double().mean() >= bound.low
+        attacked = rci_scores(codec, scores - eps * signs, perm) * signs
+        assert (attacked > 0).double().mean() <= bound.high
+        alone = torch.stack(
+            [rci_scores(codec, scores - eps * signs * row, perm)[i] for i, row in enumerate(torch.eye(K))]
+        )
+        assert victim.low <= (alone * signs > 0).double().mean() <= victim.high
+
+
+def test_rci_bounds_meet_on_the_entrys_own_data_and_not_on_any():
+    known = rci_linear.known(n=40)
+    assert known.truth("batch/known").low == known.truth("batch/known").high == pytest.approx(0.7)
+    loose = rci_linear.known(n=40, n_coded=128)
+    assert loose.truth("batch/known").low < loose.truth("batch/known").high
+
+
+def test_no_perturbation_fools_both_opposed_members():
+    """Each set of members is a linear programme: is there a perturbation that fools all of it?"""
+    eps = 0.05
+    known = ensembles.known_opposed(n=8, eps=eps)
+    members = known.defence.members
+    for x, y in zip(known.x.double(), known.y):
+        sign = 2 * int(y) - 1
+        lower, upper = (x - eps).clamp(min=0).flatten().tolist(), (x + eps).clamp(max=1).flatten().tolist()
+
+        def feasible(chosen, sign=sign, lower=lower, upper=upper):
+            a = [(sign * m.w.double()).flatten().tolist() for m in chosen]
+            b = [-sign * m.bias for m in chosen]
+            return linprog([0] * 64, A_ub=a, b_ub=b, bounds=list(zip(lower, upper)), method="highs").success
+
+        assert feasible(members[:1])
+        assert feasible(members[1:])
+        assert not feasible(members)
+
+
+def test_decoys_mislead_an_attack_on_one_member_but_not_on_the_mean():
+    eps = 0.1
+    known = ensembles.known_decoys(n=16, eps=eps)
+    members, base = known.defence.members, known.defence.base
+    sign = (2 * known.y - 1).view(-1, 1, 1, 1)
+
+    def standing(model_attacked):
+        x = known.x - eps * sign * model_attacked.w.sign()
+        return [(m(x).argmax(1) == known.y).double().mean().item() for m in members]
+
+    assert standing(members[0]) == [0] + [1] * 7
+    assert standing(base) == [1] * 8
+
+
+def test_the_vote_probability_is_the_normal_mass_of_the_stripes():
+    known = smoothing.known(n=16)
+    defence = known.defence
+    t = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    found = smoothing.share_of_votes(defence, t, torch.ones(9, dtype=torch.int64))
+    width, sigma = defence.model.width, defence.sigma
+    for position, share in zip(t.tolist(), found.tolist()):
+        ones = sum(
+            norm.cdf((2 * i + 1) * width, position, sigma) - norm.cdf(2 * i * width, position, sigma)
+            for i in range(-5, 5)
+        )
+        assert share == pytest.approx(ones, abs=1e-12)
+
+
+def test_votes_of_the_defence_follow_that_probability():
+    known = smoothing.known(n=8)
+    defence = known.defence
+    x = known.x[:1].expand(400, -1, -1, -1)
+    votes = defence.logits(x, 3)[:, 1].mean().item() / 10
+    position = defence.model.position(x[:1].double())
+    share = smoothing.share_of_votes(defence, position, torch.ones(1, dtype=torch.int64)).item()
+    assert votes == pytest.approx(share, abs=4 * 0.5 / (400 * defence.votes) ** 0.5)
+
+
+def test_the_certificate_lies_below_the_truth():
+    eps = 0.25
+    known = smoothing.known(eps=eps)
+    certified = smoothing.certified(known.defence, known.x, known.y, eps)
+    truth = known.truth("batch/unknown")
+    assert 0.5 < certified <= truth.low
+    assert truth.high - truth.low < 0.002
+    assert truth.low < known.clean.low
+
+
+def test_the_worst_point_of_a_stripe_is_found_by_the_defence_too():
+    # The nearer edge is the worse way to go: moving there leaves the accuracy that the truth says.
+    eps = 0.25
+    known = smoothing.known(n=400, eps=eps)
+    defence, u = known.defence, known.defence.model.u
+    middle = (2 * known.y - 1) * defence.model.width / 2
+    way = torch.sign(defence.model.position(known.x) - middle)
+    x = known.x + (eps * way).view(-1, 1, 1, 1) * u
+    right = torch.stack([defence.logits(x, draw).argmax(1) == known.y for draw in range(20)])
+    assert right.double().mean().item() == pytest.approx(known.truth("batch/unknown").high, abs=0.012)
+
+
+def test_the_network_moves_no_more_than_its_input():
+    known = lipschitz.known(n=64)
+    model = known.defence.model.double()
+    generator = torch.Generator().manual_seed(0)
+    for size in (1e-3, 0.1, 1.0):
+        x = known.x.double()
+        moved = x + size * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        change = (model.score(moved) - model.score(x)).abs()
+        assert (change <= (moved - x).flatten(1).norm(dim=1) * (1 + 1e-6)).all()
+    truth = known.truth("batch/unknown")
+    assert 0.4 < truth.low <= truth.high < truth.low + 0.05
+
+
+def test_a_network_that_stretches_would_break_the_certificate():
+    # The planted fault: one layer that is not orthogonal.
+    known = lipschitz.known(n=64)
+    model = known.defence.model.double()
+    model.q2 *= 1.5
+    x = known.x.double().requires_grad_()
+    (slope,) = torch.autograd.grad(model.score(x).sum(), x)
+    moved = x.detach() + 1e-6 * slope
+    change = (model.score(moved) - model.score(x)).abs()
+    assert (change > (moved - x).flatten(1).norm(dim=1) * 1.4).all()
+
+
+def test_a_leaking_neighbour_protects_an_input_attacked_alone():
+    eps = 0.1
+    known = label_leak.known(n=16, eps=eps)
+    sign = (2 * known.y - 1).view(-1, 1, 1, 1)
+    attacked = known.x - eps * sign * pattern(54)
+    assert (known.defence.logits(attacked, None).argmax(1) != known.y).all()
+    for victim in range(16):
+        x = known.x.clone()
+        x[victim] = attacked[victim]
+        assert known.defence.logits(x, None).argmax(1)[victim] == known.y[victim]
+
+
+def test_random_signs_find_what_gradients_do_not():
+    eps = 0.1
+    known = hidden_direction.known(n=640, eps=eps)
+    generator = torch.Generator().manual_seed(0)
+    fooled = []
+    for _ in range(20):
+        signs = torch.randint(2, known.x.shape, generator=generator) * 2 - 1
+        fooled.append(known.defence.logits(known.x + eps * signs, None).argmax(1) != known.y)
+    share = torch.stack(fooled).double().mean().item()
+    assert share == pytest.approx(2 * norm.cdf(-1.5), abs=0.015)
+    x = known.x.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(known.defence.logits(x, None)[:, 1].sum(), x)
+    assert (grad * pattern(28)).mean().abs() < 1e-6
