@@ -19,9 +19,8 @@ EPS = 0.3  # larger than the distance of many pixels to the box
 
 def corners(x, eps):
     """All vertices of the ball around x [pixels] within the box: a linear function is smallest at one of them."""
-    return torch.stack(
-        [(x + eps * torch.tensor(signs)).clamp(0, 1) for signs in product((-1.0, 1.0), repeat=len(x))]
-    )
+    signs = torch.tensor(list(product((-1.0, 1.0), repeat=len(x))))
+    return (x + eps * signs).clamp(0, 1)
 
 
 def test_patterns_are_orthogonal():

@@ -67,6 +67,18 @@ def test_no_perturbation_fools_both_opposed_members():
         assert not feasible(members)
 
 
+def test_the_member_drawn_falls_once_it_is_known():
+    eps = 0.05
+    known = ensembles.known_opposed(n=40, eps=eps)
+    sign = (2 * known.y - 1).view(-1, 1, 1, 1)
+    for drawn, member in enumerate(known.defence.members):
+        x = known.x - eps * sign * member.w.sign()
+        everywhere = torch.full((40,), drawn)
+        assert (known.defence.logits(x, everywhere).argmax(1) != known.y).all()
+        assert (known.defence.logits(x, 1 - everywhere).argmax(1) == known.y).all()
+    assert known.truth("batch/known").high == 0
+
+
 def test_decoys_mislead_an_attack_on_one_member_but_not_on_the_mean():
     eps = 0.1
     known = ensembles.known_decoys(n=16, eps=eps)
