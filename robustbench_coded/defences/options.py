@@ -220,4 +220,13 @@ _EXAMPLES = {
     "resize-pad": "resize-pad:scale=0.8",
     "mixup-inference": "mixup-inference:share=0.5,samples=15",
 }
-BUILTIN = tuple(_OPTIONS)
+# Every defence of ours but the zoo, with one line on it.
+DEFENCES = {
+    "standard": "the network answers each input by itself",
+    "coded": "coded inference without randomness (N=190; blocks=, nodes=, order=, smoothing_encoder=, ...)",
+    "rci": "randomised coded inference (N=190 or N=1.5K; average=D and the options of coded)",
+    "noise": "Gaussian input noise (sigma=0.1)",
+    "resize-pad": "random resize and pad (scale=0.8, the smallest factor)",
+    "mixup-inference": "mixup inference with other labels (share=0.5, samples=15)",
+    "package.module:function": "your own: called with the model, returns a defence or a module that samples",
+}

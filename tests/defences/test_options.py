@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.errors import InputError
 
 
@@ -70,6 +70,12 @@ def test_wrong_specifications_are_refused_in_one_line(text, message):
         parse_defence(text)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_every_defence_listed_can_be_parsed():
+    needed = {"coded": ":N=8", "rci": ":N=8", "noise": ":sigma=0.1"}
+    for name in DEFENCES:
+        assert parse_defence(name + needed.get(name, "")).kind == ("plugin" if ":" in name else name)
 
 
 def test_parsing_needs_no_torch():

@@ -18,7 +18,7 @@ EPS = 0.3  # larger than the distance of many pixels to the box
 
 
 def corners(x, eps):
-    """All vertices of the ball around x [pixels] within the box: a linear function is smallest at one of them."""
+    """All vertices of ball and box around x [pixels]: a linear function is smallest at one of them."""
     signs = torch.tensor(list(product((-1.0, 1.0), repeat=len(x))))
     return (x + eps * signs).clamp(0, 1)
 
