@@ -1,4 +1,4 @@
-"""The commands of ``csrobust``; each imports what it needs when it runs, so that ``--help`` answers at once."""
+"""The commands of ``csrobust``; each imports what it needs when it runs: ``--help`` answers at once."""
 
 import typer
 
@@ -6,7 +6,7 @@ from robustbench_coded.cli.commands import eval_, inspect, listing, sweep
 
 app = typer.Typer(
     name="csrobust",
-    help="How robust is a defence that is random, or answers queries in batches? Says what was tried and how far it got.",
+    help="Attacks defences that are random, or answer queries in batches; says what was tried and how far it got.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -16,28 +16,40 @@ from robustbench_coded.evaluation.config import EvalConfig
 DEFAULT_PRESETS = "paper,adaptive"
 
 
-def _option(kind: Any, *names: str, help: str) -> Any:  # noqa: A002
+def _option(kind: Any, *names: str, help: str) -> Any:
     return Annotated[kind, typer.Option(*names, help=help)]
 
 
 # name -> (type with its help, default), in the order of `--help`
 SHARED: dict[str, tuple[Any, Any]] = {
     "ckpt": (_option(list[str], "--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated."), []),
-    "rci": (_option(list[str], "--rci", help="Randomised coded inference: N=190, N=1.5K, N=190,average=4 ..."), []),
+    "rci": (
+        _option(list[str], "--rci", help="Randomised coded inference: N=190, N=1.5K, N=190,average=4 ..."),
+        [],
+    ),
     "coded": (_option(list[str], "--coded", help="Coded inference without the permutation: N=190 ..."), []),
     "defence": (
-        _option(list[str], "--defence", help="Another: a name of `csrobust list defences`, or package.module:build."),
+        _option(
+            list[str],
+            "--defence",
+            help="Another: a name of `csrobust list defences`, or package.module:build.",
+        ),
         [],
     ),
     "standard": (_option(bool, "--standard/--no-standard", help="Evaluate standard inference, too."), True),
     "attacks": (
-        _option(list[str], "--attacks", help="Presets (paper, adaptive, aa, full) and attacks, comma-separated."),
+        _option(
+            list[str], "--attacks", help="Presets (paper, adaptive, aa, full) and attacks, comma-separated."
+        ),
         [],
     ),
     "data": (_option(str, "--data", help="auto, digits, cifar10, cifar100, npz:FILE or folder:DIR."), "auto"),
     "data_dir": (_option(str | None, "--data-dir", help="Where data sets are looked for."), None),
     "limit": (_option(int | None, "--limit", help="Take the first LIMIT examples."), None),
-    "batch_size": (_option(str, "--batch-size", help="K: inputs answered together; several: 8,16,32."), "128"),
+    "batch_size": (
+        _option(str, "--batch-size", help="K: inputs answered together; several: 8,16,32."),
+        "128",
+    ),
     "norm": (_option(str, "--norm", help="linf or l2."), "linf"),
     "eps": (_option(list[str], "--eps", help="Radius, default 8/255 (digits: 0.3); several: a curve."), []),
     "eps_space": (
@@ -47,12 +59,27 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "inputs": (_option(list[str], "--inputs", help="Whose inputs: batch (default), victim or co-batch."), []),
     "draws": (_option(int, "--draws", help="Fresh scoring draws of a randomised defence."), 10),
     "selection_draws": (_option(int, "--selection-draws", help="Draws that choose between attacks."), 10),
-    "queries": (_option(int | None, "--queries", help="Also: accuracy when any of M repeated queries may fail."), None),
-    "replicates": (_option(int, "--replicates", help="Partitions into batches, each with its attack seed."), 1),
-    "victims": (_option(int, "--victims", help="Victims sampled for the victim and co-batch threat models."), 64),
+    "queries": (
+        _option(int | None, "--queries", help="Also: accuracy when any of M repeated queries may fail."),
+        None,
+    ),
+    "replicates": (
+        _option(int, "--replicates", help="Partitions into batches, each with its attack seed."),
+        1,
+    ),
+    "victims": (
+        _option(int, "--victims", help="Victims sampled for the victim and co-batch threat models."),
+        64,
+    ),
     "seed": (_option(int, "--seed", help="Names every random stream of the run."), 0),
-    "last_batch": (_option(str, "--last-batch", help="pad, shrink or drop a last batch that is not full."), "pad"),
-    "drop": (_option(bool, "--drop/--no-drop", help="Stop early on broken examples where nothing is random."), True),
+    "last_batch": (
+        _option(str, "--last-batch", help="pad, shrink or drop a last batch that is not full."),
+        "pad",
+    ),
+    "drop": (
+        _option(bool, "--drop/--no-drop", help="Stop early on broken examples where nothing is random."),
+        True,
+    ),
     "arch": (_option(str | None, "--arch", help="Architecture, or package.module:function."), None),
     "normalize": (
         _option(str | None, "--normalize", help="none, cifar10, cifar10-2023, imagenet or m,m,m/s,s,s."),
@@ -60,7 +87,10 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
     "device": (_option(str | None, "--device", help="cpu, cuda, cuda:1 ...; CUDA where there is one."), None),
     "threads": (_option(int | None, "--threads", help="CPU threads per worker."), None),
-    "out": (_option(Path | None, "--out", help="Run folder; named after checkpoint and data unless given."), None),
+    "out": (
+        _option(Path | None, "--out", help="Run folder; named after checkpoint and data unless given."),
+        None,
+    ),
     "resume": (_option(bool, "--resume", help="Insist that the folder holds a run to go on with."), False),
     "overwrite": (_option(bool, "--overwrite", help="Start the run in this folder anew."), False),
     "quiet": (_option(bool, "--quiet", help="Print the result alone."), False),
@@ -75,7 +105,9 @@ def takes(**more: tuple[Any, Any]) -> Callable[[Callable[..., int]], Callable[..
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+                )
                 for name, (annotation, default) in options.items()
             ]
         )
@@ -108,11 +140,15 @@ def config_from(
     if not ckpt:
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
     if limit is not None and limit < 1:
-        raise InputError(f"--limit {limit} takes no example; give a count of at least 1, or leave it out for all")
+        raise InputError(
+            f"--limit {limit} takes no example; give a count of at least 1, or leave it out for all"
+        )
     for option, value in (("--draws", draws), ("--selection-draws", selection_draws)):
         if value < 1:
             raise InputError(f"{option} {value} is too small; give 1 or more")
-    texts = [part.strip() for text in attacks or [DEFAULT_PRESETS] for part in text.split(",") if part.strip()]
+    texts = [
+        part.strip() for text in attacks or [DEFAULT_PRESETS] for part in text.split(",") if part.strip()
+    ]
     try:
         names = tuple(name.text for name in expand(",".join(texts)))
     except ValueError as error:

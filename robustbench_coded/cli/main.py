@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from typing import Any
 
 import typer
 
@@ -9,7 +10,7 @@ from robustbench_coded.cli import app
 from robustbench_coded.errors import InputError
 
 # Some versions of typer bring their own copy of click: its base error is found through typer's.
-ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -35,9 +36,9 @@ def run(arguments: list[str]) -> int:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return FAILED
-    except Exception as error:
-        if isinstance(error, ClickException):
-            return _complain(" ".join(error.format_message().split()), WRONG_INPUT)
+    except ClickException as error:
+        return _complain(" ".join(error.format_message().split()), WRONG_INPUT)
+    except Exception:
         traceback.print_exc()
         return FAILED
 

@@ -36,8 +36,8 @@ class ProgressListener(Listener):
             self._left[unit.row] = self._left.get(unit.row, 0) + 1
         done = f"; {forecast.done} units are done already" if forecast.done else ""
         self.note(
-            f"{len(plan.rows)} rows in {forecast.units} units: {forecast.images:,} images forward and backward, "
-            f"about {duration(forecast.seconds)} here{done}"
+            f"{len(plan.rows)} rows in {forecast.units} units: {forecast.images:,} images forward and backward,"
+            f" about {duration(forecast.seconds)} here{done}"
         )
         for text in plan.notes:
             self.note(text)
@@ -70,7 +70,9 @@ class ProgressListener(Listener):
 def row_name(row: Row) -> str:
     """A row in one line: checkpoint, defence with its sizes, threat model and attack."""
     s = row.subject
-    sizes = ", ".join(f"{name}={value}" for name, value in (("K", s.shown_k), ("N", s.n)) if value is not None)
+    sizes = ", ".join(
+        f"{name}={value}" for name, value in (("K", s.shown_k), ("N", s.n)) if value is not None
+    )
     defence = f"{s.label} {sizes}".strip()
     return f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}"
 

@@ -31,7 +31,9 @@ def counts(text: str, option: str, least: int) -> tuple[int, ...]:
         try:
             value = int(part)
         except ValueError as error:
-            raise InputError(f"{option} {part.strip()!r} is not a whole number; write for example 8,16,32") from error
+            raise InputError(
+                f"{option} {part.strip()!r} is not a whole number; write for example 8,16,32"
+            ) from error
         if value < least:
             raise InputError(f"{option} {value} is too small; give {least} or more")
         values.append(value)
@@ -49,6 +51,8 @@ def named_paths(texts: list[str], option: str) -> tuple[tuple[str, str], ...]:
         if not name or not path:
             raise InputError(f"{option} {text!r} is not PATH or NAME=PATH")
         if name in dict(pairs):
-            raise InputError(f"{option}: two checkpoints are named {name!r}; give them names, {option} NAME=PATH")
+            raise InputError(
+                f"{option}: two checkpoints are named {name!r}; give them names, {option} NAME=PATH"
+            )
         pairs.append((name, path))
     return tuple(pairs)

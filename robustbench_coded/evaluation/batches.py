@@ -28,12 +28,14 @@ class Batch:
         return len(self.members)
 
 
-def partition(examples: int, k: int, last_batch: str = "pad", *, seed: int = 0, replicate: int = 0) -> list[Batch]:
+def partition(
+    examples: int, k: int, last_batch: str = "pad", *, seed: int = 0, replicate: int = 0
+) -> list[Batch]:
     """Cuts examples 0 ... examples - 1 into batches of ``k``.
 
     Args:
         last_batch: what becomes of a last batch with fewer than k examples: ``pad`` fills it with examples
-            from the beginning that are not scored there, ``shrink`` leaves it smaller, ``drop`` leaves it out.
+            from the beginning that are not scored there, ``shrink`` leaves it smaller, ``drop`` out.
         replicate: 0 keeps the order of the data; r > 0 is the r-th random partition.
 
     Raises:
@@ -55,7 +57,9 @@ def partition(examples: int, k: int, last_batch: str = "pad", *, seed: int = 0, 
             members += [order[i % examples] for i in range(k - scored)]
         batches.append(Batch(index, tuple(members), scored))
     if not batches:
-        raise ValueError(f"expected at least one full batch, got {examples} examples for k={k} with last_batch='drop'")
+        raise ValueError(
+            f"expected at least one full batch, got {examples} examples for k={k} with last_batch='drop'"
+        )
     return batches
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
-IMAGES_PER_UNIT = 100_000  # image gradients in one unit of work: seconds on a GPU, a minute or two on a laptop
+IMAGES_PER_UNIT = (
+    100_000  # image gradients in one unit of work: seconds on a GPU, a minute or two on a laptop
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,10 @@ class EvalConfig:
         defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
         attacks: names of attacks, presets expanded.
         victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
-        norm, eps, eps_space: the budget; several eps are a security curve. eps None is the data set's default.
+        norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
         inputs: which inputs of a batch are the attacker's.
-        draws, selection_draws, aware_attacks: scoring draws, selection draws, separate attacks under known draws.
+        draws, selection_draws: for scoring, and for choosing between attacks.
+        aware_attacks: separate attacks under known randomness, each for one scoring draw.
         victims: size of the sample of victims.
         replicates: partitions of the data and attack seeds.
         queries: tries M of the repeated-query accuracy; None leaves it out.

@@ -9,7 +9,7 @@ PEER_STEPS = 100  # of a peer's attack whose number of steps its name does not s
 
 
 def step_size_of(name: AttackName, eps: float) -> float | None:
-    """The step size an attack takes, in units of eps's space; None where it has none, or sets it by itself."""
+    """The step size an attack takes, in units of eps's space; None where it has none of its own."""
     if name.peer is not None or name.algorithm not in ("fgsm", "pgd"):
         return None
     if name.step_size is not None:

@@ -10,7 +10,7 @@ from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.forecast import forecast
 from robustbench_coded.evaluation.listener import Listener
 from robustbench_coded.evaluation.manifest import checked_against, extended, new_manifest
-from robustbench_coded.evaluation.plan import Plan, Unit, UnitMaker, rows_for
+from robustbench_coded.evaluation.plan import Plan, UnitMaker, rows_for
 from robustbench_coded.evaluation.prepare import Prepared, prepare
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.folder import RunFolder

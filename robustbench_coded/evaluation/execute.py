@@ -16,6 +16,7 @@ from torch import Tensor
 from attacks.budget import Budget
 from attacks.naming import AttackName, parse
 from attacks.registry import attack_for, estimator_for
+from attacks.roles import copies, free_company, one_victim
 from robustbench_coded.engine.results import UnitResult
 from robustbench_coded.evaluation.batches import Batch, Victim
 from robustbench_coded.evaluation.plan import Row, Unit
@@ -58,7 +59,7 @@ def budget_of(bench: Workbench, row: Row, reach: Tensor | None = None) -> Budget
     return Budget(row.norm, row.eps, row.eps_space, deviation, reach)  # type: ignore[arg-type]
 
 
-# --- all inputs of a batch are the attacker's ----------------------------------------------------------------
+# --- all inputs of a batch are the attacker's ---
 
 
 def _run_batches(bench: Workbench, unit: Unit, tally: _Tally) -> None:
@@ -98,7 +99,7 @@ def _attack(
     if row.attack == "random-sign":
         return budget.random_sign(x, generators)
     draws = None if known is None else target.known_draws(known)
-    return _perturb(bench, unit, parse(row.attack), target, x, y, budget, generators, draws, tally)
+    return _perturb(bench, unit, parse(row.attack), target, x, y, budget, generators, draws, None, tally)
 
 
 def _perturb(
@@ -111,14 +112,23 @@ def _perturb(
     budget: Budget,
     generators: list[torch.Generator],
     known: Sequence[Any] | None,
+    weights: Tensor | None,
     tally: _Tally,
 ) -> Tensor:
     """Runs an attack of ours, after the one that it starts from."""
     start = None
     if name.init is not None:
-        start = _perturb(bench, unit, name.init, target, x, y, budget, generators, known, tally)
+        start = _perturb(bench, unit, name.init, target, x, y, budget, generators, known, weights, tally)
     base = getattr(bench.defence(unit.row.subject), "base", None)
-    estimator = estimator_for(name, target, base=base, known=known, max_images=bench.setup.group_images)
+    estimator = estimator_for(
+        name,
+        target,
+        base=base,
+        known=known,
+        weights=weights,
+        generators=generators,
+        max_images=bench.setup.group_images,
+    )
     attack = attack_for(name, drop=target.independent and bench.setup.config.drop)
     adversarial = attack.perturb(x, y, estimator, budget, generators, start)
     tally.costs["forwards"] += estimator.forwards
@@ -127,7 +137,14 @@ def _perturb(
 
 
 def _score(
-    bench: Workbench, unit: Unit, group: list[Batch], x: Tensor, y: Tensor, purpose: str, draws: list[int], tally: _Tally
+    bench: Workbench,
+    unit: Unit,
+    group: list[Batch],
+    x: Tensor,
+    y: Tensor,
+    purpose: str,
+    draws: list[int],
+    tally: _Tally,
 ) -> None:
     labels, margins = predictions(
         bench.defence(unit.row.subject),
@@ -153,28 +170,71 @@ def _score(
         )
 
 
-# --- one victim among clean co-batched inputs ----------------------------------------------------------------
+# --- one victim in each batch ---
 
 
 def _run_victims(bench: Workbench, unit: Unit, tally: _Tally) -> None:
-    row, seed = unit.row, _seed(bench, unit)
-    defence = bench.defence(row.subject)
+    row = unit.row
     batches = bench.batches(row.subject, unit.replicate)
     for victims in _victim_groups(bench, unit):
         group = [batches[v.batch] for v in victims]
         x, y = bench.group(group)
-        places = torch.arange(len(victims)), torch.tensor([v.slot for v in victims])
-        adversarial = x.clone()
-        generators = [stream(seed, v.batch, "start", v.slot) for v in victims]
-        target = Target(defence, group[0].k, seed, [v.batch for v in victims])
-        # The base model answers input by input, so a transferred perturbation needs no company.
+        if row.threat.randomness == "known":
+            for draw in range(_separate_attacks(bench)):
+                adversarial = _attack_victims(bench, unit, victims, x, y, draw, tally)
+                _score_victims(bench, unit, victims, group, adversarial, y, "scoring", [draw], tally)
+        else:
+            adversarial = _attack_victims(bench, unit, victims, x, y, None, tally)
+            for purpose, draws in _draws(bench, row):
+                _score_victims(bench, unit, victims, group, adversarial, y, purpose, draws, tally)
+
+
+def _attack_victims(
+    bench: Workbench,
+    unit: Unit,
+    victims: list[Victim],
+    x: Tensor,
+    y: Tensor,
+    known: int | None,
+    tally: _Tally,
+) -> Tensor:
+    """Each victim's whole batch after the attack, [victims, K, C, H, W]."""
+    row, seed, k = unit.row, _seed(bench, unit), x.shape[1]
+    name = parse(row.attack)
+    slots = torch.tensor([v.slot for v in victims])
+    batches = [v.batch for v in victims]
+    # Victims of one batch must not start alike: the stream's index tells them apart.
+    generators = [stream(seed, v.batch, "start", v.slot + k * (known or 0)) for v in victims]
+    target = Target(bench.defence(row.subject), k, seed, batches)
+    free = row.threat.inputs == "co-batch"
+    if name.estimator == "transfer":
+        # The base model answers input by input: the victim is attacked without its company, and the best
+        # that free co-batched inputs can do with the result is to be copies of it.
+        place = torch.arange(len(victims)), slots
         alone = _perturb(
-            bench, unit, parse(row.attack), target, x[places][:, None], y[places][:, None],
-            budget_of(bench, row), generators, None, tally,
-        )  # fmt: skip
-        adversarial[places] = alone[:, 0]
-        for purpose, draws in _draws(bench, row):
-            _score_victims(bench, unit, victims, group, adversarial, y, purpose, draws, tally)
+            bench,
+            unit,
+            name,
+            target,
+            x[place][:, None],
+            y[place][:, None],
+            budget_of(bench, row),
+            generators,
+            None,
+            None,
+            tally,
+        )
+        if free:
+            return copies(alone[:, 0], k)
+        adversarial = x.clone()
+        adversarial[place] = alone[:, 0]
+        return adversarial
+    roles = (free_company if free else one_victim)(slots, k)
+    draws = None if known is None else target.known_draws(known)
+    budget = budget_of(bench, row, roles.reach.to(x.device))
+    return _perturb(
+        bench, unit, name, target, x, y, budget, generators, draws, roles.weights.to(x.device), tally
+    )
 
 
 def _victim_groups(bench: Workbench, unit: Unit) -> Iterator[list[Victim]]:
@@ -219,7 +279,7 @@ def _score_victims(
     )
 
 
-# --- rows -----------------------------------------------------------------------------------------------------
+# --- rows ---
 
 
 def _draws(bench: Workbench, row: Row) -> list[tuple[str, list[int]]]:
@@ -282,5 +342,3 @@ def _peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-

@@ -15,7 +15,13 @@ from robustbench_coded.evaluation.prepare import Prepared
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
 # What may not change within a run folder, and the option that says it.
-IDENTITY = {"data": "--data", "limit": "--limit", "seed": "--seed", "last_batch": "--last-batch", "data_sha256": "--data"}
+IDENTITY = {
+    "data": "--data",
+    "limit": "--limit",
+    "seed": "--seed",
+    "last_batch": "--last-batch",
+    "data_sha256": "--data",
+}
 
 
 def new_manifest(config: EvalConfig, prepared: Prepared, plan: Plan) -> dict[str, Any]:
@@ -28,6 +34,7 @@ def new_manifest(config: EvalConfig, prepared: Prepared, plan: Plan) -> dict[str
         "data": prepared.data_facts,
         "checkpoints": [c.facts for c in prepared.setup.checkpoints],
         "rows": [_row_data(config, prepared, row, units[row]) for row in plan.rows],
+        "probes": prepared.probes,
         "notes": list(plan.notes),
         "invocations": [
             {
@@ -48,7 +55,7 @@ def checked_against(old: dict[str, Any], new: dict[str, Any], path: Path) -> Non
     """Refuses to go on in a folder that was made with something else.
 
     Raises:
-        InputError: other data, limit, seed or last-batch rule, or other weights under a known checkpoint name.
+        InputError: other data, limit, seed or last-batch rule, or other weights under a known name.
     """
     for key, option in IDENTITY.items():
         before, now = old["identity"].get(key), new["identity"].get(key)
@@ -56,20 +63,21 @@ def checked_against(old: dict[str, Any], new: dict[str, Any], path: Path) -> Non
             what = f"{option} {before}" if key != "data_sha256" else "other images behind --data"
             given = f"{now}" if key != "data_sha256" else "these"
             raise InputError(
-                f"{path} was made with {what}, not {given}; give another --out, or start anew with --overwrite"
+                f"{path} was made with {what}, not {given}; "
+                "give another --out, or start anew with --overwrite"
             )
     known = {c["name"]: c["sha256"] for c in old["checkpoints"]}
     for checkpoint in new["checkpoints"]:
         name = checkpoint["name"]
         if known.get(name, checkpoint["sha256"]) != checkpoint["sha256"]:
             raise InputError(
-                f"{path} knows other weights under the name {name!r}; name these otherwise (--ckpt NAME=PATH), "
-                "or start anew with --overwrite"
+                f"{path} knows other weights under the name {name!r}; "
+                "name these otherwise (--ckpt NAME=PATH), or start anew with --overwrite"
             )
 
 
 def extended(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a folder after another evaluation in it: rows and checkpoints of both, the newer ones winning."""
+    """The manifest of a folder after another evaluation in it: rows and checkpoints of both, newer ones first."""
     if old is None:
         return new
     rows = {_row_key(row): row for row in old["rows"]}
@@ -80,9 +88,16 @@ def extended(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
         **new,
         "rows": list(rows.values()),
         "checkpoints": list(checkpoints.values()),
+        "probes": _newest([*old.get("probes", []), *new["probes"]]),
         "notes": list(dict.fromkeys([*old["notes"], *new["notes"]])),
         "invocations": [*old["invocations"], *new["invocations"]],
     }
+
+
+def _newest(probes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last probe of each defence."""
+    names = ["checkpoint", "defence", "k", "n"]
+    return list({tuple(p[name] for name in names): p for p in probes}.values())
 
 
 def planned_units(manifest: dict[str, Any]) -> list[str]:
@@ -90,7 +105,9 @@ def planned_units(manifest: dict[str, Any]) -> list[str]:
     return [unit["id"] for row in manifest["rows"] for unit in row["units"]]
 
 
-def _row_data(config: EvalConfig, prepared: Prepared, row: Row, units: list[dict[str, Any]]) -> dict[str, Any]:
+def _row_data(
+    config: EvalConfig, prepared: Prepared, row: Row, units: list[dict[str, Any]]
+) -> dict[str, Any]:
     subject = row.subject
     return {
         "checkpoint": subject.checkpoint,
@@ -121,7 +138,7 @@ def _draws(config: EvalConfig, row: Row) -> int:
 
 
 def _row_key(row: dict[str, Any]) -> tuple:
-    names = "checkpoint defence k n threat attack norm eps eps_space step_size".split()
+    names = ["checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space", "step_size"]
     return tuple(row[name] for name in names)
 
 
@@ -140,7 +157,11 @@ def _git() -> dict[str, Any]:
     folder = Path(__file__).parent
     try:
         commit = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         ).stdout.strip()
         dirty = subprocess.run(
             ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"],
@@ -158,5 +179,3 @@ def _machine(device: str) -> dict[str, Any]:
 
         facts["gpu"] = torch.cuda.get_device_name(torch.device(device))
     return facts
-
-

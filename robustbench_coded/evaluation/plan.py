@@ -63,7 +63,17 @@ class Row:
     def key(self) -> tuple:
         """What makes two rows the same row of a summary."""
         s = self.subject
-        return (s.checkpoint, s.label, s.shown_k, s.n, str(self.threat), self.attack, self.norm, self.eps, self.eps_space)
+        return (
+            s.checkpoint,
+            s.label,
+            s.shown_k,
+            s.n,
+            str(self.threat),
+            self.attack,
+            self.norm,
+            self.eps,
+            self.eps_space,
+        )
 
 
 @dataclass(frozen=True)
@@ -95,15 +105,17 @@ class Plan:
 
 
 def batches_for(config: EvalConfig, subject: Subject, examples: int, replicate: int) -> list[Batch]:
-    """The partition that a subject is evaluated on. Input-by-input defences need no company, so no filling."""
+    """The partition a subject is evaluated on. Input-by-input defences need no company, so no filling."""
     rule = config.last_batch
     if not subject.batch_dependent and rule == "pad":
         rule = "shrink"
     return partition(examples, subject.k, rule, seed=config.seed, replicate=replicate)
 
 
-def rows_for(config: EvalConfig, subjects: Sequence[Subject], eps: Sequence[float]) -> tuple[list[Row], list[str]]:
-    """The rows of a summary that these subjects, attacks and budgets give, and sentences on what is left out."""
+def rows_for(
+    config: EvalConfig, subjects: Sequence[Subject], eps: Sequence[float]
+) -> tuple[list[Row], list[str]]:
+    """The rows that these subjects, attacks and budgets give, and sentences on what is left out."""
     rows: dict[Row, None] = {}
     notes: dict[str, None] = {}
     for subject in subjects:
@@ -125,7 +137,9 @@ def _null_rows(config: EvalConfig, subject: Subject, eps: Sequence[float]) -> It
         yield Row(subject, threat, "random-sign", config.norm, size, config.eps_space, None)
 
 
-def _threats(config: EvalConfig, subject: Subject, name: AttackName, notes: dict[str, None]) -> list[ThreatModel]:
+def _threats(
+    config: EvalConfig, subject: Subject, name: AttackName, notes: dict[str, None]
+) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     if name.uses_base and not subject.has_base:
         if subject.spec != "standard":
@@ -148,7 +162,7 @@ class UnitMaker:
         Args:
             examples: examples evaluated.
             group_images: images that may go through the network in one forward.
-            context: the rest of what decides outcomes (hashes of checkpoints and data, precision ...), JSON data.
+            context: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
         """
         self._config = config
         self._examples = examples
@@ -168,14 +182,16 @@ class UnitMaker:
 
     def _batch_units(self, row: Row, replicate: int, batches: list[Batch]) -> list[Unit]:
         per_group = max(1, self._group_images // row.subject.images)
-        groups = []
+        groups: list[list[int]] = []
         for batch in batches:
             if groups and len(groups[-1]) < per_group and batches[groups[-1][0]].k == batch.k:
                 groups[-1].append(batch.index)
             else:
                 groups.append([batch.index])
         cost = self._images_per_batch(row)
-        made, piece, images = [], [], 0
+        made: list[Unit] = []
+        piece: list[list[int]] = []
+        images = 0
         for group in groups:
             if piece and images + cost * len(group) > IMAGES_PER_UNIT:
                 made.append(self._unit(row, replicate, piece, [], images))

@@ -20,6 +20,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.batches import LAST_BATCH_RULES
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.plan import Row, Subject, batches_for
+from robustbench_coded.evaluation.probing import probe_batch, probed
 from robustbench_coded.evaluation.target import images_of
 from robustbench_coded.evaluation.threats import ThreatModel
 from robustbench_coded.evaluation.workbench import LoadedCheckpoint, Setup, Workbench
@@ -27,8 +28,8 @@ from robustbench_coded.models.loading import Checkpoint, check_data, load_checkp
 
 DIGITS_EPS = 0.3
 DEFAULT_EPS = 8 / 255
-# Images in one forward. On a CPU larger batches leave the cache and gain nothing; on a GPU the share of its memory
-# that a CIFAR network's activations and gradients take stays far below the total.
+# Images in one forward. On a CPU larger batches leave the cache and gain nothing; on a GPU a CIFAR network's
+# activations and gradients for that many stay far below its memory.
 CPU_GROUP_IMAGES = 256
 CUDA_IMAGES_PER_GIB = 128
 GUESS_IMAGES = 512
@@ -42,6 +43,7 @@ class Prepared:
         setup: what workers need.
         bench: the workbench of this process, with checkpoints and data already loaded.
         subjects: checkpoints x defences x batch sizes.
+        probes: what the probe of each subject found, as plain data.
         eps: radii.
         identity: what may not change within a run folder.
         data_facts: what the report says about the data.
@@ -54,6 +56,7 @@ class Prepared:
     setup: Setup
     bench: Workbench
     subjects: tuple[Subject, ...]
+    probes: list[dict[str, Any]]
     eps: tuple[float, ...]
     identity: dict[str, Any]
     data_facts: dict[str, Any]
@@ -101,7 +104,8 @@ def prepare(config: EvalConfig) -> Prepared:
         checkpoints=tuple(loaded),
     )
     bench = Workbench(setup)
-    subjects = tuple(_subjects(config, bench))
+    subjects, probes = _subjects(config, bench)
+    notes += [f"{p['defence']} on {p['checkpoint']}: {text}" for p in probes for text in p["warnings"]]
     identity = {
         "data": data_name,
         "data_sha256": data.sha256,
@@ -112,7 +116,8 @@ def prepare(config: EvalConfig) -> Prepared:
     return Prepared(
         setup=setup,
         bench=bench,
-        subjects=subjects,
+        subjects=tuple(subjects),
+        probes=probes,
         eps=eps,
         identity=identity,
         data_facts={
@@ -125,7 +130,12 @@ def prepare(config: EvalConfig) -> Prepared:
             "image_shape": list(data.image_shape),
         },
         context=_context(config, setup, identity),
-        resolved={"eps": list(eps), "device": str(device), "threads": threads, "group_images": setup.group_images},
+        resolved={
+            "eps": list(eps),
+            "device": str(device),
+            "threads": threads,
+            "group_images": setup.group_images,
+        },
         folder_name=_folder_name(loaded, identity),
         notes=tuple(notes),
     )
@@ -133,7 +143,9 @@ def prepare(config: EvalConfig) -> Prepared:
 
 def _check_options(config: EvalConfig) -> None:
     if config.last_batch not in LAST_BATCH_RULES:
-        raise InputError(f"--last-batch {config.last_batch!r} is not known; choose from {', '.join(LAST_BATCH_RULES)}")
+        raise InputError(
+            f"--last-batch {config.last_batch!r} is not known; choose from {', '.join(LAST_BATCH_RULES)}"
+        )
     if config.norm not in ("linf", "l2"):
         raise InputError(f"--norm {config.norm!r} is not known; choose linf or l2")
     if config.eps_space not in ("pixel", "normalized"):
@@ -157,7 +169,9 @@ def _device(name: str | None) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"--device {name!r} is not supported; write cpu, cuda or cuda:1")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu")
+        raise InputError(
+            f"--device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu"
+        )
     return device
 
 
@@ -200,20 +214,32 @@ def _settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset) -> tuple
     return loaded, f"{checkpoint.name}: {choice}"
 
 
-def _subjects(config: EvalConfig, bench: Workbench) -> list[Subject]:
+def _subjects(config: EvalConfig, bench: Workbench) -> tuple[list[Subject], list[dict[str, Any]]]:
+    """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
     specs = (["standard"] if config.standard else []) + list(config.defences)
     if not specs:
         raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
-    subjects = []
+    subjects, probes = [], []
     for checkpoint in bench.setup.checkpoints:
         for spec in specs:
             for k in config.batch_sizes:
                 defence = build_defence(spec, bench.model(checkpoint.name), k)
+                found = probed(defence, probe_batch(bench.data, k).to(bench.device), config.seed)
                 subject = _subject(checkpoint.name, spec, k, defence)
                 subjects.append(subject)
+                probes.append(
+                    {
+                        "checkpoint": subject.checkpoint,
+                        "defence": subject.label,
+                        "k": subject.shown_k,
+                        "n": subject.n,
+                        "figures": found.figures,
+                        "warnings": list(found.warnings),
+                    }
+                )
                 if not subject.batch_dependent:
                     break  # its answers do not know a batch size
-    return subjects
+    return subjects, probes
 
 
 def _subject(checkpoint: str, spec: str, k: int, defence: Defence) -> Subject:

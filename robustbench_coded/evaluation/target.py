@@ -9,7 +9,9 @@ from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.streams import Purpose, stream
 
 
-def draws_of(defence: Defence, k: int, seed: int, batches: Sequence[int], purpose: Purpose, index: int) -> list[Any]:
+def draws_of(
+    defence: Defence, k: int, seed: int, batches: Sequence[int], purpose: Purpose, index: int
+) -> list[Any]:
     """The ``index``-th draw of ``purpose`` for each batch; None each for a deterministic defence."""
     if not defence.randomised:
         return [None] * len(batches)

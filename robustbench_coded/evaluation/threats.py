@@ -13,8 +13,8 @@ class ThreatModel:
     """Which inputs of a batch are the attacker's, and whether the defence's draw is known to it.
 
     Attributes:
-        inputs: ``batch`` (all K inputs, each within eps), ``victim`` (one input within eps among clean ones) or
-            ``co-batch`` (one victim within eps, the others anywhere in the box).
+        inputs: ``batch`` (all K inputs, each within eps), ``victim`` (one input within eps among clean
+            ones) or ``co-batch`` (one victim within eps, the others anywhere in the box).
         randomness: ``unknown`` (the draw is made after the attack) or ``known`` (a new attack for each draw).
     """
 

@@ -11,6 +11,7 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.evaluation.batches import Batch
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.plan import Subject, batches_for
@@ -26,7 +27,7 @@ class LoadedCheckpoint:
         arch: as given on the command line, to load it the same way again.
         network, classes: the architecture that was found, and its number of classes.
         mean, deviation: its normalisation per channel, given, stored or guessed.
-        facts: what the report says about it (architecture, classes, hashes, how the normalisation was chosen).
+        facts: what the report says about it (architecture, hashes, how its normalisation was chosen).
     """
 
     name: str
@@ -97,7 +98,10 @@ class Workbench:
         """The defence of a subject, around its checkpoint's model."""
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._defences:
-            self._defences[key] = build_defence(subject.spec, self.model(subject.checkpoint), subject.k)
+            defence = build_defence(subject.spec, self.model(subject.checkpoint), subject.k)
+            if isinstance(defence, SamplingModule):  # what the probe found out in the process that planned
+                defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
+            self._defences[key] = defence
         return self._defences[key]
 
     def batches(self, subject: Subject, replicate: int) -> list[Batch]:
@@ -112,4 +116,3 @@ class Workbench:
         x, y = self.data.batch([member for batch in batches for member in batch.members])
         shape = (len(batches), batches[0].k)
         return x.view(*shape, *x.shape[1:]).to(self.device), y.view(shape).to(self.device)
-

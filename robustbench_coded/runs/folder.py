@@ -34,7 +34,9 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; give --out a folder")
         if path.is_dir() and not (path / MANIFEST).exists() and any(p.name != LOCK for p in path.iterdir()):
-            raise InputError(f"{path} holds other files and no {MANIFEST}; give --out a new or an empty folder")
+            raise InputError(
+                f"{path} holds other files and no {MANIFEST}; give --out a new or an empty folder"
+            )
         self._made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,9 @@ class RunFolder:
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replaces run.json."""
-        write_text(self.path / MANIFEST, json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n")
+        write_text(
+            self.path / MANIFEST, json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n"
+        )
 
     def clear(self) -> None:
         """Removes everything that a run writes, for ``--overwrite``; the reports' own folders included."""
@@ -89,7 +93,7 @@ class RunFolder:
         write_text(self.path / "failures" / f"{unit}.json", json.dumps(failure, sort_keys=True) + "\n")
 
     def damaged(self, units: list[str]) -> dict[str, str]:
-        """Which of the committed files of these units can't be trusted, and why; they are set aside for good."""
+        """Which of the committed files of these units can't be trusted, and why; they are removed."""
         found = {}
         for unit in units:
             path = self.path / "outcomes" / f"{unit}.parquet"
@@ -124,9 +128,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text())
         version = int(manifest["format_version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} can't be read; restore it, or start the run anew with --overwrite") from error
+        raise InputError(
+            f"{file} can't be read; restore it, or start the run anew with --overwrite"
+        ) from error
     if version > FORMAT_VERSION:
-        raise InputError(f"{file} has format {version}, this csrobust reads up to {FORMAT_VERSION}; update csrobust")
+        raise InputError(
+            f"{file} has format {version}, this csrobust reads up to {FORMAT_VERSION}; update csrobust"
+        )
     return manifest
 
 
@@ -174,7 +182,7 @@ def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
         values = sorted({v for f in frames for v in f[column].cat.categories})
         for frame in frames:
             frame[column] = frame[column].cat.set_categories(values)
-    return pd.concat(frames, ignore_index=True, copy=False)
+    return pd.concat(frames, ignore_index=True)
 
 
 def _lock(path: Path) -> IO:
@@ -183,5 +191,7 @@ def _lock(path: Path) -> IO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise InputError(f"another csrobust is writing to {path.parent}; wait for it or give another --out") from error
+        raise InputError(
+            f"another csrobust is writing to {path.parent}; wait for it or give another --out"
+        ) from error
     return file

@@ -90,7 +90,7 @@ def read_outcomes(path: Path) -> tuple[pd.DataFrame, dict]:
 
 
 def _content_hash(table: pa.Table, metadata: dict) -> str:
-    """Hash of the values (not of their encoding, which other versions of the writer may choose differently)."""
+    """Hash of the values (not of their encoding, which another writer may choose differently)."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(metadata, sort_keys=True).encode())
     for name in SCHEMA.names:

@@ -148,7 +148,10 @@ def npz(tmp_path):
     rng = np.random.default_rng(0)
 
     def make(**change):
-        arrays = {"x": rng.integers(0, 255, (32, 8, 8, 1), dtype=np.uint8), "y": rng.integers(0, 10, 32)} | change
+        arrays = {
+            "x": rng.integers(0, 255, (32, 8, 8, 1), dtype=np.uint8),
+            "y": rng.integers(0, 10, 32),
+        } | change
         path = tmp_path / "data.npz"
         np.savez(path, **arrays)
         return f"npz:{path}"
@@ -195,7 +198,9 @@ class TestFolder:
     def test_other_files_are_not_touched(self, csrobust, digits_erm, tmp_path):
         (tmp_path / "home").mkdir()
         (tmp_path / "home" / "letter.txt").write_text("dear")
-        refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "home", "--overwrite"), "home")
+        refused(
+            csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "home", "--overwrite"), "home"
+        )
         assert (tmp_path / "home" / "letter.txt").read_text() == "dear"
 
     def test_a_file_where_the_folder_should_be(self, csrobust, digits_erm, tmp_path):
@@ -203,7 +208,9 @@ class TestFolder:
         refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "file"), "file")
 
     def test_nothing_to_resume(self, csrobust, digits_erm, tmp_path):
-        refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run", "--resume"), "--resume")
+        refused(
+            csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run", "--resume"), "--resume"
+        )
 
     def test_a_manifest_of_a_newer_format(self, csrobust, digits_erm, tmp_path):
         (tmp_path / "run").mkdir()

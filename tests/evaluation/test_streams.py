@@ -14,7 +14,13 @@ def test_a_stream_is_named_by_seed_batch_purpose_and_index_alone():
     first = numbers(stream(*name))
     torch.rand(100)
     assert numbers(stream(*name)) == first
-    others = [(4, 5, "scoring", 2), (3, 6, "scoring", 2), (3, 5, "selection", 2), (3, 5, "attack", 2), (3, 5, "scoring", 3)]
+    others = [
+        (4, 5, "scoring", 2),
+        (3, 6, "scoring", 2),
+        (3, 5, "selection", 2),
+        (3, 5, "attack", 2),
+        (3, 5, "scoring", 3),
+    ]
     assert all(numbers(stream(*other)) != first for other in others)
 
 

@@ -10,9 +10,11 @@ def rows(count=500, **constant):
     frame = pd.DataFrame(
         {
             "checkpoint": "a", "defence": "rci", "k": pd.Series([128] * count, dtype="Int32"),
-            "n": pd.Series([190] * count, dtype="Int32"), "threat": "batch/unknown", "attack": "pgd-10", "norm": "linf",
+            "n": pd.Series([190] * count, dtype="Int32"), "threat": "batch/unknown", "attack": "pgd-10",
+            "norm": "linf",
             "eps": 8 / 255, "eps_space": "pixel", "step_size": 2 / 255, "replicate": 0, "purpose": "scoring",
-            "example": np.arange(count), "label": rng.integers(0, 10, count), "batch": np.arange(count) // 128,
+            "example": np.arange(count), "label": rng.integers(0, 10, count),
+            "batch": np.arange(count) // 128,
             "slot": np.arange(count) % 128, "draw": 0, "prediction": rng.integers(0, 10, count),
             "margin": rng.normal(size=count).astype(np.float32),
         }
@@ -84,5 +86,5 @@ def test_altered_values_with_an_intact_container_are_found(tmp_path):
 def test_foreign_files_are_named(tmp_path, content):
     path = tmp_path / "unit.parquet"
     path.write_bytes(content)
-    with pytest.raises(DamagedFile, match="unit.parquet"):
+    with pytest.raises(DamagedFile, match=r"unit\.parquet"):
         read_outcomes(path)

@@ -8,7 +8,9 @@ from robustbench_coded.cli.eval_options import claim_value, config_from, takes
 from robustbench_coded.cli.run import run_evaluation
 
 Claim = Annotated[str | None, typer.Option("--claim", help="An accuracy that somebody claims, 0.72 or 72%.")]
-ClaimAttack = Annotated[str | None, typer.Option("--claim-attack", help="The attack that the claim is about.")]
+ClaimAttack = Annotated[
+    str | None, typer.Option("--claim-attack", help="The attack that the claim is about.")
+]
 
 
 @takes(claim=(Claim, None), claim_attack=(ClaimAttack, None))

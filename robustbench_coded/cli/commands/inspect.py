@@ -9,7 +9,9 @@ import typer
 
 def inspect_command(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint file.")],
-    arch: Annotated[str | None, typer.Option("--arch", help="Architecture, or package.module:function.")] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="Architecture, or package.module:function.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
     """Say what a checkpoint is: architecture, classes, normalisation, what was guessed and why."""

@@ -14,5 +14,7 @@ SWEEP_ATTACKS = ["fgsm,pgd-10,transfer-pgd-20"]
 def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
     """Evaluate a batch-dependent defence at several batch sizes."""
     if not options["rci"] and not options["coded"] and not options["defence"]:
-        raise InputError("nothing to sweep; name a defence whose answers depend on the batch, for example --rci N=1.5K")
+        raise InputError(
+            "nothing to sweep; name a defence whose answers depend on the batch, for example --rci N=1.5K"
+        )
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)

@@ -1,0 +1,28 @@
+"""``csrobust report``: writes the report of a run again, from its files alone."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report_command(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="Write, and print nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+) -> int:
+    """Write the report of a run again, from its files alone."""
+    from rich.console import Console
+
+    from robustbench_coded.reports.load import load_run
+    from robustbench_coded.reports.terminal import summary_table
+    from robustbench_coded.reports.write import write_reports
+
+    write_reports(run)
+    if as_json:
+        print(json.dumps(load_run(run).as_data()))
+    elif not quiet:
+        Console().print(summary_table(load_run(run)))
+        print(f"report: {run / 'report.md'}")
+    return 0
