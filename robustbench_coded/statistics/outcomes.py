@@ -1,29 +1,21 @@
 """Outcome frames as arrays: one cell [examples, draws] for each row key and purpose.
 
-    read_outcomes(run) -> DataFrame     the parquet files of a run, names as categories, numbers in few bytes
-    cells(outcomes)    -> {(RowKey, purpose): Cell}
+    cells(outcomes)  -> {(RowKey, purpose): Cell}
+    row_keys(frame)  -> [RowKey]
 
 Columns of an outcome frame: docs/architecture.md, 'Outcomes'.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 KEYS = ("checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space", "step_size")
 NAMES = ("checkpoint", "defence", "threat", "attack", "norm", "eps_space")
-SMALL = {
-    **dict.fromkeys(("example", "batch", "label", "prediction"), pa.int32()),
-    **dict.fromkeys(("slot", "draw"), pa.int16()),
-    "margin": pa.float32(),
-}
 
 
 class RowKey(NamedTuple):
@@ -67,26 +59,6 @@ class Cell:
         """The part for ``draw``, increasing draws that this cell holds."""
         columns = np.searchsorted(self.draw, draw)
         return Cell(self.example, self.batch, self.label, draw, self.prediction[:, columns])
-
-
-def read_outcomes(run: Path) -> pd.DataFrame:
-    """All outcomes of a run folder in one frame, at about 50 bytes a row."""
-    tables = [
-        _small(pq.read_table(path, read_dictionary=[*NAMES, "purpose"]))
-        for path in sorted((run / "outcomes").glob("*.parquet"))
-    ]
-    if not tables:
-        return pd.DataFrame(columns=[*KEYS, "purpose", *SMALL, "replicate"])
-    table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-    return table.to_pandas(split_blocks=True, self_destruct=True)
-
-
-def _small(table: pa.Table) -> pa.Table:
-    for position, field in enumerate(table.schema):
-        kind = SMALL.get(field.name)
-        if kind is not None and field.type != kind:
-            table = table.set_column(position, field.name, table.column(position).cast(kind))
-    return table
 
 
 def row_keys(frame: pd.DataFrame) -> list[RowKey]:

@@ -3,8 +3,8 @@
     measured_rows(outcomes, planned) -> list[Row]
 
 `planned` has one row per attack of the plan: the key columns (`outcomes.KEYS`), examples_planned (the victims
-under `victim` and `co-batch` threats), draws, batch_dependent, randomised. Outcomes of replicate 0 alone make
-the rows; further replicates serve `components.py`.
+under `victim` and `co-batch` threats), draws, batch_dependent, randomised, and, where a defence names no base
+model, has_base. Outcomes of replicate 0 alone make the rows; further replicates serve `components.py`.
 
 Who may use what:
 
@@ -52,6 +52,7 @@ class Row:
     randomised: bool
     complete: bool
     sources: tuple[RowKey, ...]  # the attacks it was made from, whose costs it bears
+    has_base: bool = True  # whether the defence names a base model
     # Of combined rows: which attack `strongest` is, and on how many draws was chosen (0: nothing random).
     strongest_attack: str = ""
     selection_draws: int = 0
@@ -83,6 +84,7 @@ def measured_rows(outcomes: pd.DataFrame, planned: pd.DataFrame) -> list[Row]:
             randomised=bool(facts["randomised"]),
             complete=cell is not None and len(cell.example) >= int(facts["examples_planned"]),
             sources=(key,),
+            has_base=bool(facts.get("has_base", True)),
         )
         groups.setdefault(threat_model(key), []).append(row)
     everything = [row for rows in groups.values() for row in rows]
@@ -125,6 +127,7 @@ def _combined(rows: Sequence[Row], everything: Sequence[Row], found: Cells) -> l
             randomised=model.randomised,
             complete=all(row.complete for row in attacks) and len(cell.example) >= planned,
             sources=(candidates[best].key,) if name == "strongest" else everybody,
+            has_base=model.has_base,
             strongest_attack=candidates[best].key.attack,
             selection_draws=selection_draws,
         )

@@ -98,14 +98,14 @@ def verdict(ensemble: Row, base: Row | None, checks: Sequence[Check], claim: flo
 
 
 def base_ensemble(rows: Sequence[Row], ensemble: Row) -> Row | None:
-    """The ensemble of standard inference on the same checkpoint and budget, None where it was not run.
+    """The ensemble of standard inference on the same checkpoint and budget, which serves every threat model.
 
-    It treats its inputs one by one and has no draws, so its `batch/unknown` serves every threat model.
+    None for standard inference itself, for a defence that names no base model, and where it was not run.
     """
     wanted = threat_model(ensemble.key)._replace(
         defence="standard", k=None, n=None, threat="batch/unknown", attack="ensemble"
     )
-    if ensemble.key.defence == "standard":
+    if ensemble.key.defence == "standard" or not ensemble.has_base:
         return None
     return next((row for row in rows if row.key == wanted), None)
 

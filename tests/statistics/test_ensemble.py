@@ -1,0 +1,131 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from robustbench_coded.statistics.ensemble import (
+    Candidate,
+    aligned,
+    ensemble,
+    naive_min,
+    strongest,
+    worst_case,
+)
+from robustbench_coded.statistics.intervals import accuracy_interval
+from robustbench_coded.statistics.outcomes import Cell, RowKey
+
+KEY = RowKey("erm", "rci", 16, 24, "batch/unknown", "", "linf", 0.1, "pixel", None)
+
+
+def cell(correct, ids=None):
+    correct = np.asarray(correct)
+    ids = np.arange(len(correct)) if ids is None else ids
+    return Cell(
+        ids, ids // 16, np.zeros(len(correct), int), np.arange(correct.shape[1]), (~correct).astype(np.int32)
+    )
+
+
+def attacks(chances, draws=10, seed=0):
+    """Candidates with independent draws; ``chances`` [attacks, examples] of a right answer."""
+    rng = np.random.default_rng(seed)
+    chances = np.asarray(chances)[:, :, None]
+    seen, scored = (rng.random((*chances.shape[:2], draws)) < chances for _ in range(2))
+    return [
+        Candidate(KEY._replace(attack=f"a{i}"), cell(s), cell(f))
+        for i, (s, f) in enumerate(zip(seen, scored))
+    ]
+
+
+def accuracy(made):
+    return made.correct.mean()
+
+
+def interval(made):
+    return accuracy_interval(made.correct, made.example, batch_dependent=False)
+
+
+def test_noise_is_no_attack():
+    # Twelve attacks that do nothing to a classifier that is wrong in one draw of ten.
+    trials = [attacks(np.full((12, 640), 0.9), seed=seed) for seed in range(20)]
+    unbiased = [accuracy(ensemble(noise, strongest(noise))) for noise in trials]
+    assert np.mean(unbiased) == pytest.approx(0.9, abs=0.0025)  # three standard errors
+    held = [interval(ensemble(noise, strongest(noise))) for noise in trials]
+    assert sum(made.low <= 0.9 <= made.high for made in held) >= 17
+    assert max(accuracy(naive_min(noise)) for noise in trials) < 0.75
+
+
+def half_broken():
+    """The first two attacks break a quarter of the examples each; the rest is noise: the truth is 0.45."""
+    chances = np.full((12, 640), 0.9)
+    chances[0, :160] = chances[1, 160:320] = 0.0
+    return attacks(chances)
+
+
+def test_choosing_per_example_does_not_count_noise_as_success():
+    broken = half_broken()
+    made = interval(ensemble(broken, strongest(broken)))
+    assert made.low <= 0.45 <= made.high
+
+
+def test_choosing_on_the_draws_that_are_scored_would_be_seen():
+    # The fault that the test above is for, planted.
+    faulty = [replace(candidate, selection=candidate.scoring) for candidate in half_broken()]
+    assert interval(ensemble(faulty, strongest(faulty))).high < 0.42
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_ensemble_is_not_weaker_than_its_strongest_attack(seed):
+    # Between attacks that differ in strength but not by example, choosing per example only loses.
+    ladder = attacks(np.repeat(np.linspace(0.5, 0.7, 12)[:, None], 640, axis=1), seed=seed)
+    best = strongest(ladder)
+    assert best == 0
+    made = interval(ensemble(ladder, best))
+    assert made.low <= accuracy(ladder[best].scoring)
+
+
+def test_attacks_that_break_different_examples_add_up():
+    chances = np.full((4, 640), 0.95)
+    for attack in range(4):
+        chances[attack, attack::4] = 0.05
+    split = attacks(chances)
+    best = strongest(split)
+    assert accuracy(split[best].scoring) > 0.6
+    assert accuracy(ensemble(split, best)) == pytest.approx(0.05, abs=0.02)
+
+
+def test_ensemble_by_hand():
+    selection = [[[1, 1], [0, 0], [0, 1]], [[0, 0], [1, 1], [1, 0]], [[1, 1], [1, 1], [0, 0]]]
+    scoring = [[[1, 0], [1, 1], [0, 0]], [[0, 1], [0, 0], [1, 1]], [[0, 0], [0, 0], [1, 0]]]
+    by_hand = [
+        Candidate(KEY, cell(np.array(s, bool)), cell(np.array(f, bool))) for s, f in zip(selection, scoring)
+    ]
+    assert strongest(by_hand) == 0
+    made = ensemble(by_hand, 0)
+    # Example 0 goes to the second attack, 1 to the first, 2 to the third.
+    assert made.correct.tolist() == [[False, True], [True, True], [True, False]]
+
+
+def test_ties_go_to_the_strongest():
+    same = np.zeros((3, 8, 4), bool)
+    same[0, 0] = True
+    tied = [Candidate(KEY, cell(s), cell(np.full((8, 4), i == 2))) for i, s in enumerate(same)]
+    # Attacks 1 and 2 tie everywhere; whichever is called the strongest is taken, and no other.
+    assert not ensemble(tied, 1).correct.any()
+    assert ensemble(tied, 2).correct.all()
+
+
+def test_worst_case_is_the_minimum_over_attacks_in_every_draw():
+    made = attacks(np.random.default_rng(1).random((5, 60)))
+    expected = np.min([candidate.scoring.correct for candidate in made], axis=0)
+    assert (worst_case(made).correct == expected).all()
+
+
+def test_alignment_keeps_what_every_candidate_has():
+    few, many = np.arange(4, 12), np.arange(16)
+    correct = np.random.default_rng(0).random((16, 6)) < 0.5
+    whole = Candidate(KEY, cell(correct, many), cell(correct, many))
+    part = Candidate(KEY, cell(correct[4:12, :3], few), cell(correct[4:12, :2], few))
+    one, other = aligned([whole, part])
+    assert one.selection.example.tolist() == other.scoring.example.tolist() == few.tolist()
+    assert (one.selection.correct == correct[4:12, :3]).all()
+    assert (one.scoring.correct == other.scoring.correct).all()
