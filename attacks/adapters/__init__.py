@@ -1,0 +1,1 @@
+"""Attacks of other packages under our protocol: one package a file, imported only when it is run."""

@@ -1,0 +1,88 @@
+"""AutoAttack (arXiv 2003.01690) as packaged by pyautoattack."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pyautoattack import AutoAttack
+from torch import Tensor
+
+from attacks.adapters.seeding import seeded_from
+from attacks.budget import Budget
+from attacks.naming import AttackName
+
+VERSIONS = ("standard", "plus", "rand")
+
+# Constructor options of the attacks inside, by what they are called there.
+OPTIONS = ("eot_iter", "n_iter", "n_queries", "n_restarts", "n_target_classes")
+
+
+def run(
+    name: AttackName, view: torch.nn.Module, x: Tensor, y: Tensor, budget: Budget, generator: torch.Generator
+) -> tuple[Tensor, float]:
+    """The suite's result for one batch and the share of examples that stand in its own account.
+
+    In that account the first wrong answer is final, to a clean input, during an attack or after it. The
+    examples that stand keep their clean pixels. Targeted attacks are cut down to the classes there are.
+
+    Raises:
+        ValueError: an option that no attack of the version has.
+    """
+    norm = {"linf": "Linf", "l2": "L2"}[budget.norm]
+    with seeded_from(generator) as seed, _contained(), torch.no_grad():
+        classes = view(x).shape[1]
+        settings: dict[str, Any] = (
+            {"version": name.algorithm}
+            if name.algorithm in VERSIONS
+            else {"version": "custom", "attacks": [name.algorithm]}
+        )
+        suite = AutoAttack(view, eps=budget.eps, norm=norm, seed=seed, device=str(x.device), **settings)
+        suite.apgd_targeted.n_target_classes = min(suite.apgd_targeted.n_target_classes, classes - 1)
+        suite.fab.n_target_classes = min(suite.fab.n_target_classes, classes - 1)
+        for option, value in name.options:
+            _set(suite, option, value, name.text)
+        x_adv, y_adv = suite.run_standard_evaluation(x.clone(), y, batch_size=len(x))
+    return x_adv, float((y_adv == y).float().mean())
+
+
+def _set(suite: AutoAttack, option: str, value: str, text: str) -> None:
+    if option not in OPTIONS or not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"expected whole numbers for {', '.join(OPTIONS)}, got {option}={value} in {text}")
+    inside = {
+        "apgd-ce": suite.apgd,
+        "apgd-dlr": suite.apgd,
+        "apgd-t": suite.apgd_targeted,
+        "fab": suite.fab,
+        "fab-t": suite.fab,
+        "square": suite.square,
+    }
+    having = [inside[attack] for attack in suite.attacks_to_run if hasattr(inside[attack], option)]
+    if not having:
+        raise ValueError(f"expected an option of {', '.join(suite.attacks_to_run)}, got {option} in {text}")
+    for attack in having:
+        setattr(attack, option, int(value))
+        if option == "n_iter" and hasattr(attack, "n_iter_2"):
+            # The package computes these from n_iter once, when it builds the attack.
+            attack.n_iter_orig = int(value)
+            attack.n_iter_2 = max(int(0.22 * int(value)), 1)
+            attack.n_iter_min = max(int(0.06 * int(value)), 1)
+            attack.size_decr = max(int(0.03 * int(value)), 1)
+
+
+@contextmanager
+def _contained() -> Iterator[None]:
+    """Without the package's warnings, which our report words by itself, and with our trace function after it.
+
+    One of its checks sets the interpreter's trace function and then clears it.
+    """
+    logger, trace = logging.getLogger("auto-attack"), sys.gettrace()
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+        sys.settrace(trace)

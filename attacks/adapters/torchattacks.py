@@ -1,0 +1,76 @@
+"""Attacks of the torchattacks package (arXiv 2010.01950)."""
+
+import inspect
+import io
+from contextlib import redirect_stdout
+from typing import Any
+
+import torch
+import torchattacks
+from torch import Tensor
+
+from attacks.adapters.seeding import seeded_from
+from attacks.budget import Budget
+from attacks.naming import TORCHATTACKS_L2, TORCHATTACKS_LINF, AttackName
+
+
+def run(
+    name: AttackName, view: torch.nn.Module, x: Tensor, y: Tensor, budget: Budget, generator: torch.Generator
+) -> tuple[Tensor, float | None]:
+    """The package's result for one batch; it gives no verdict of its own beyond answers to that result.
+
+    Options are the constructor's. Lengths of steps that the package states for its own default eps are
+    scaled to the budget's, unless the name gives them.
+
+    Raises:
+        ValueError: the attack has no such norm or option.
+    """
+    known = TORCHATTACKS_LINF if budget.norm == "linf" else TORCHATTACKS_L2
+    if name.algorithm not in known:
+        raise ValueError(f"expected one of {', '.join(known)} for {budget.norm}, got {name.text}")
+    attack_class = getattr(torchattacks, name.algorithm)
+    parameters = dict(inspect.signature(attack_class.__init__).parameters)
+    for fixed in ("self", "model"):
+        parameters.pop(fixed)
+    settings = _settings(name, parameters, budget)
+    with seeded_from(generator) as seed, redirect_stdout(io.StringIO()):
+        if "seed" in parameters:
+            settings["seed"] = seed
+        if "n_classes" in parameters:
+            with torch.no_grad():
+                settings["n_classes"] = view(x).shape[1]
+        attack = attack_class(view, **settings)
+        attack.set_device(x.device)
+        return attack(x.clone(), y), None
+
+
+def _settings(name: AttackName, parameters: dict[str, inspect.Parameter], budget: Budget) -> dict[str, Any]:
+    eps_name = "eps" if "eps" in parameters else "max_epsilon"
+    settings: dict[str, Any] = {eps_name: budget.eps}
+    if "norm" in parameters:
+        settings["norm"] = {"linf": "Linf", "l2": "L2"}[budget.norm]
+    if "alpha" in parameters:
+        settings["alpha"] = parameters["alpha"].default * budget.eps / parameters[eps_name].default
+    free = [
+        option for option in parameters if option not in (eps_name, "norm", "seed", "n_classes", "verbose")
+    ]
+    for option, value in name.options:
+        if option not in free:
+            raise ValueError(f"expected an option out of {', '.join(free)}, got {option} in {name.text}")
+        settings[option] = _typed(value, parameters[option].default, name.text)
+    return settings
+
+
+def _typed(value: str, default: Any, text: str) -> Any:
+    """``value`` as whatever the constructor's default is."""
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[value.lower()]
+        if isinstance(default, int):
+            return int(value)
+        if isinstance(default, float):
+            over, _, under = value.partition("/")
+            return float(over) / float(under or 1)
+    except (ValueError, KeyError, ZeroDivisionError):
+        raise ValueError(f"expected a {type(default).__name__}, got {value!r} in {text}") from None
+    return value

@@ -1,0 +1,105 @@
+"""One batch behind an oracle, as the ``torch.nn.Module`` that other packages attack."""
+
+import torch
+from torch import Tensor
+
+from attacks.budget import Budget
+from attacks.oracle import Oracle
+
+
+class PeerView(torch.nn.Module):
+    """Answers ``[B, C, H, W]`` with ``[B, classes]``, under a fresh draw of the attacker's for every call.
+
+    Peers' attacks compact a batch: they go on with the examples that still stand, or show one example many
+    times. Where answers depend on co-batched inputs that would be another batch than the one attacked, so
+    this view keeps the composition: it finds the slot of each row it is shown, puts the row there, and fills
+    the other slots with what the peer showed for them last (at first, the clean inputs). Rows of one slot
+    go into batches of their own. A whole batch in its order is taken as it is. Otherwise a row's slot is the
+    one whose clean input is nearest; where that one is further away than the budget allows, the nearest in
+    the budget's norm. Rows of slots with equal clean inputs are dealt out in order.
+
+    Args:
+        oracle: the target, for one batch (G = 1).
+        x: the clean batch ``[K, C, H, W]``.
+        budget: what the peer may do, pixel units.
+
+    Attributes:
+        forwards: images sent through the network so far, filled-in ones included.
+        backwards: images differentiated so far.
+        filled: whether a call did not show every slot exactly once, so that the composition had to be kept.
+    """
+
+    def __init__(self, oracle: Oracle, x: Tensor, budget: Budget):
+        super().__init__()
+        # Peers look for the device among the parameters.
+        self.anchor = torch.nn.Parameter(x.new_empty(0), requires_grad=False)
+        self.forwards = self.backwards = 0
+        self.filled = False
+        self._oracle, self._budget = oracle, budget
+        self._clean, self._shown = x, x.clone()
+        self._calls = 0
+        self._first_equal = _first_equal(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._oracle.independent:
+            return self._ask(x[None])[0]
+        with torch.no_grad():
+            rounds, slots = self._places(x.detach())
+        if len(x) != len(self._clean) or bool((rounds > 0).any()):
+            self.filled = True
+        batches = self._shown.repeat(int(rounds.max()) + 1, 1, 1, 1, 1)
+        answers = self._ask(batches.index_put((rounds, slots), x))[rounds, slots]
+        self._shown[slots] = x.detach()
+        return answers
+
+    def _ask(self, batches: Tensor) -> Tensor:
+        draws = []
+        for _ in batches:
+            # A target without randomness has one draw, whatever the call.
+            draws.append(self._oracle.draws(self._calls if self._oracle.randomised else 0)[0])
+            self._calls += 1
+        logits = self._oracle.logits(batches, draws)
+        images = self._oracle.images(batches)
+        self.forwards += images
+        if logits.requires_grad:
+            logits.register_hook(lambda grad: self._count_backward(images))
+        return logits
+
+    def _count_backward(self, images: int) -> None:
+        self.backwards += images
+
+    def _places(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """For each row the batch, out of as many as are needed, and the slot to put it in; ``[B]`` each."""
+        rows, clean = x.flatten(1), self._clean.flatten(1)
+        p = torch.inf if self._budget.norm == "linf" else 2.0
+        # Peers project with rounding errors of their own.
+        eps = self._budget.eps * 1.001 + 1e-6
+
+        def far_from(slots: Tensor) -> Tensor:
+            return torch.linalg.vector_norm(rows - clean[slots], ord=p, dim=1) > eps
+
+        in_order = torch.arange(len(clean), device=x.device)
+        if len(rows) == len(clean) and not bool(far_from(in_order).any()):
+            return torch.zeros_like(in_order), in_order
+        nearest = torch.cdist(rows, clean).argmin(1)
+        far = far_from(nearest)
+        if bool(far.any()):
+            nearest[far] = torch.cdist(rows[far], clean, p=p).argmin(1)
+        equal = self._first_equal[nearest].tolist()
+        members: dict[int, list[int]] = {}
+        for slot, first in enumerate(self._first_equal.tolist()):
+            members.setdefault(first, []).append(slot)
+        shown: dict[int, int] = dict.fromkeys(members, 0)
+        rounds, slots = [], []
+        for first in equal:
+            turn, place = divmod(shown[first], len(members[first]))
+            rounds.append(turn)
+            slots.append(members[first][place])
+            shown[first] += 1
+        return torch.tensor(rounds, device=x.device), torch.tensor(slots, device=x.device)
+
+
+def _first_equal(x: Tensor) -> Tensor:
+    """For each input the first one that equals it, ``[K]``: padding repeats inputs."""
+    _, group = torch.unique(x.flatten(1), dim=0, return_inverse=True)
+    return (group[:, None] == group[None, :]).int().argmax(1)

@@ -1,0 +1,296 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from attacks.adapters.peer import PeerResult, installed, run_peer
+from attacks.adapters.seeding import seeded_from
+from attacks.adapters.view import PeerView
+from attacks.budget import Budget
+from attacks.estimators import Transfer
+from attacks.naming import parse
+from attacks.pgd import Pgd
+
+needs_torchattacks = pytest.mark.skipif(not installed("torchattacks"), reason="torchattacks is not installed")
+needs_autoattack = pytest.mark.skipif(not installed("autoattack"), reason="pyautoattack is not installed")
+LINF = Budget("linf", 0.05)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# --- the view --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def coupled(linear):
+    problem = linear(k=6, classes=4, mixing=3.0, dtype=torch.float32, expansion=1.5)
+    return problem, PeerView(problem.oracle, problem.x[0], LINF)
+
+
+def noisy(x, seed):
+    return (x + 0.04 * torch.randn(x.shape, generator=generator(seed)).clamp(-1, 1)).clamp(0, 1)
+
+
+def test_a_part_of_the_batch_is_answered_among_the_others(coupled):
+    problem, view = coupled
+    whole = problem.x[0]
+    left = torch.tensor([1, 4, 5])
+    shown = noisy(whole[left], 0)
+    batch = whole.clone()
+    batch[left] = shown
+    torch.testing.assert_close(view(shown), problem.oracle.logits(batch[None], [None])[0][left])
+    assert view.filled
+    # Those that have left stay as they were shown last.
+    later = noisy(whole[[4]], 1)
+    batch[4] = later[0]
+    torch.testing.assert_close(view(later)[0], problem.oracle.logits(batch[None], [None])[0][4])
+    # A batch compacted as it comes would be answered otherwise.
+    raw = problem.oracle.logits(shown[None], [None])[0]
+    assert not torch.allclose(view(shown), raw, atol=1e-2)
+
+
+def test_rows_find_their_slots_in_any_order_and_repeats_go_into_batches_of_their_own(coupled):
+    problem, view = coupled
+    whole = problem.x[0]
+    order = torch.tensor([3, 0, 3, 5, 3])
+    shown = noisy(whole[order], 2)
+    answers = view(shown)
+    for row, (slot, place) in enumerate(zip(order.tolist(), [0, 0, 1, 0, 2])):
+        batch = whole.clone()
+        for other, (its_slot, its_place) in enumerate(zip(order.tolist(), [0, 0, 1, 0, 2])):
+            if its_place == place:
+                batch[its_slot] = shown[other]
+        want = problem.oracle.logits(batch[None], [None])[0][slot]
+        torch.testing.assert_close(answers[row], want)
+
+
+def test_equal_inputs_are_dealt_out_to_their_slots(linear):
+    problem = linear(k=5, classes=4, mixing=1.0, dtype=torch.float32)
+    x = problem.x[0].clone()
+    x[3] = x[1]  # padding
+    view = PeerView(problem.oracle, x, LINF)
+    shown = noisy(x, 3)
+    torch.testing.assert_close(view(shown), problem.oracle.logits(shown[None], [None])[0])
+    assert not view.filled
+
+
+def test_a_whole_batch_in_its_order_needs_no_search(linear):
+    problem = linear(k=4, classes=4, mixing=1.0, dtype=torch.float32)
+    x = problem.x[0].clone()
+    x[1:] = x[0] + 0.01 * torch.arange(1, 4)[:, None, None, None]  # nearer to each other than eps
+    x.clamp_(0, 1)
+    view = PeerView(problem.oracle, x, LINF)
+    shown = x.flip(0) * 0.5 + x * 0.5
+    torch.testing.assert_close(view(shown), problem.oracle.logits(shown[None], [None])[0])
+
+
+def test_a_large_perturbation_is_matched_in_the_budgets_norm():
+    # The third image is nearer to the first one's perturbation in the Euclidean sense, but not within eps.
+    x = torch.zeros(2, 1, 4, 4)
+    x[1, 0, 0, 0] = 0.9
+    x[1, 0, 1:] = 0.15
+
+    class Oracle:
+        randomised = independent = False
+
+        def draws(self, index):
+            return [None]
+
+        def logits(self, x, draws):
+            return x.flatten(2)[..., :2] + torch.arange(2)[:, None]
+
+        def images(self, x):
+            return 2
+
+    view = PeerView(Oracle(), x, Budget("linf", 0.3))
+    shown = torch.full((1, 1, 4, 4), 0.25)
+    assert (shown - x[1]).norm() < (shown - x[0]).norm()
+    torch.testing.assert_close(view(shown), torch.full((1, 2), 0.25))
+
+
+def test_images_are_counted_with_those_filled_in(coupled):
+    problem, view = coupled
+    shown = problem.x[0][:2].clone().requires_grad_()
+    torch.autograd.grad(view(shown).sum(), shown)
+    with torch.no_grad():
+        view(shown)
+    assert (view.forwards, view.backwards) == (2 * 9, 9)
+
+
+def test_gradients_reach_the_rows_shown(coupled):
+    problem, view = coupled
+    shown = problem.x[0][[2, 4]].clone().requires_grad_()
+    (grad,) = torch.autograd.grad(view(shown)[:, 0].sum(), shown)
+    batch = problem.x.clone().requires_grad_()
+    logits = problem.oracle.logits(batch, [None])
+    (want,) = torch.autograd.grad(logits[0, [2, 4], 0].sum(), batch)
+    torch.testing.assert_close(grad, want[0, [2, 4]])
+
+
+def test_every_call_asks_a_fresh_draw(linear):
+    problem = linear(k=4, noise=0.5, dtype=torch.float32)
+    view = PeerView(problem.oracle, problem.x[0], LINF)
+    for _ in range(3):
+        view(problem.x[0])
+    view(torch.cat([problem.x[0], problem.x[0]]))  # two batches, two draws
+    assert problem.oracle.asked == [[(0, 0)], [(0, 1)], [(0, 2)], [(0, 3), (0, 4)]]
+
+
+# --- peers -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small network and images of which some have an adversary at eps 0.05."""
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 6)
+    )
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator(len(parameter))) * 0.3
+    x = torch.rand(60, 3, 6, 6, generator=generator())
+    return model, x, model(x).argmax(-1).detach()
+
+
+def stands(model, x, y):
+    return (model(x).argmax(-1) == y).float().mean().item()
+
+
+def states():
+    return torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+
+
+def test_global_generators_are_seeded_from_ours_and_put_back():
+    before = states()
+    drawn = []
+    for seed in (1, 1, 2):
+        with seeded_from(generator(seed)):
+            drawn.append((torch.rand(1).item(), np.random.rand(), random.random()))
+    with pytest.raises(RuntimeError), seeded_from(generator()):
+        torch.rand(1)
+        raise RuntimeError
+    after = states()
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
+
+
+PEERS = [
+    pytest.param("torchattacks:PGD+steps=5", marks=needs_torchattacks),
+    pytest.param("torchattacks:APGDT+steps=5", marks=needs_torchattacks),
+    pytest.param("torchattacks:Square+n_queries=20", marks=needs_torchattacks),
+    pytest.param("torchattacks:PIFGSM", marks=needs_torchattacks),
+    pytest.param("torchattacks:SPSA+nb_iter=2+nb_sample=8", marks=needs_torchattacks),
+    pytest.param("autoattack:apgd-ce+n_iter=5", marks=needs_autoattack),
+    pytest.param("autoattack:rand+n_iter=3+eot_iter=2", marks=needs_autoattack),
+    pytest.param("autoattack:standard+n_iter=3+n_queries=10", marks=needs_autoattack),
+    pytest.param("autoattack:fab+n_iter=3", marks=needs_autoattack),
+]
+
+
+@pytest.mark.parametrize("text", PEERS)
+def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(network, text):
+    model, x, y = network
+    before = states()
+    results = [run_peer(parse(text), model, x, y, LINF, generator(seed)) for seed in (0, 0)]
+    after = states()
+    assert torch.equal(results[0].x, results[1].x)
+    assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
+    x_adv = results[0].x
+    assert x_adv.min() >= 0 and x_adv.max() <= 1 and LINF.distance(x_adv[None], x[None]).max() <= 1 + 1e-5
+    assert results[0].verdict == pytest.approx(stands(model, x_adv, y))
+    assert results[0].verdict < 1
+    nothing = run_peer(parse(text), model, x, y, Budget("linf", 0.0), generator())
+    assert torch.equal(nothing.x, x) and nothing.verdict == 1
+
+
+@pytest.mark.parametrize(
+    "text", [p for p in PEERS if "PIFGSM" not in p.values[0] and "SPSA" not in p.values[0]]
+)
+def test_l2_peers_stay_in_the_ball(network, text):
+    model, x, y = network
+    text = text.replace("PGD+", "PGDL2+")
+    result = run_peer(parse(text), model, x, y, Budget("l2", 0.4), generator())
+    assert (result.x - x).flatten(1).norm(dim=1).max() <= 0.4 * (1 + 1e-5) and result.verdict < 1
+
+
+@needs_torchattacks
+def test_steps_stated_for_the_default_eps_are_scaled(network):
+    model, x, y = network
+    scaled = run_peer(parse("torchattacks:PGD+steps=1+random_start=false"), model, x, y, LINF, generator()).x
+    given = run_peer(
+        parse("torchattacks:PGD+steps=1+random_start=false+alpha=1/100"), model, x, y, LINF, generator()
+    ).x
+    ours = [
+        Pgd(1, size).perturb(x[None], y[None], Transfer(model), LINF, [], start=x[None])[0]
+        for size in (0.0125, 0.01)
+    ]
+    torch.testing.assert_close(scaled, ours[0])
+    torch.testing.assert_close(given, ours[1])
+
+
+class CoinFlips:
+    """A classifier that is right, except that each answer is wrong with a chance of 5%; x changes nothing."""
+
+    randomised, independent = True, False
+
+    def __init__(self, y):
+        self.y = y
+
+    def draws(self, index):
+        return [index]
+
+    def logits(self, x, draws):
+        right = torch.nn.functional.one_hot(self.y, 10).float()
+        answers = []
+        for draw in draws:
+            flipped = torch.rand(len(self.y), generator=generator(draw)) < 0.05
+            answers.append(torch.where(flipped[:, None], right.roll(1, 1), right))
+        return torch.stack(answers) * 10 + 0 * x.flatten(2).sum(2, keepdim=True)
+
+    def images(self, x):
+        return x.shape[0] * x.shape[1]
+
+
+@needs_autoattack
+def test_any_single_miss_is_final_in_the_peers_own_account():
+    """On a 5% coin flip autoattack:rand looks three times, and reports 0.95^3 = 86% where 95% stand."""
+    k = 2000
+    x, y = torch.rand(k, 1, 5, 5, generator=generator()), torch.arange(k) % 10
+    view = PeerView(CoinFlips(y), x, LINF)
+    result = run_peer(parse("autoattack:rand+n_iter=2+eot_iter=1"), view, x, y, LINF, generator())
+    assert abs(result.verdict - 0.95**3) < 0.02
+    scored = [
+        stands(lambda x, d=draw: CoinFlips(y).logits(x[None], [d])[0], result.x, y)
+        for draw in range(900, 910)
+    ]
+    assert abs(np.mean(scored) - 0.95) < 0.01
+
+
+def test_results_name_their_parts():
+    assert PeerResult._fields == ("x", "verdict")
+
+
+@needs_torchattacks
+@needs_autoattack
+@pytest.mark.parametrize(
+    ("text", "budget", "message"),
+    [
+        ("torchattacks:PGD+stepz=3", LINF, "expected an option out of alpha, steps, random_start, got stepz"),
+        ("torchattacks:PGD+steps=many", LINF, "expected a int, got 'many'"),
+        ("torchattacks:PGD", Budget("l2", 1.0), "expected one of APGD, APGDT, FAB, PGDL2, Square for l2"),
+        ("autoattack:square+n_iter=3", LINF, "expected an option of square, got n_iter"),
+        ("autoattack:rand+eps=3", LINF, "expected whole numbers for eot_iter"),
+        ("pgd-10", LINF, "expected an attack of another package, got pgd-10"),
+        (
+            "autoattack:rand",
+            Budget("linf", 0.1, "normalized", (1.0, 1.0, 1.0)),
+            "expected eps in pixel units",
+        ),
+    ],
+)
+def test_what_a_peer_does_not_know_is_refused(network, text, budget, message):
+    model, x, y = network
+    with pytest.raises(ValueError, match=message):
+        run_peer(parse(text), model, x, y, budget, generator())
