@@ -61,7 +61,7 @@ class TrainConfig:
     seed: int = 0
     precision: Precision = "auto"
     test_data: str | None = None
-    data_dir: Path | None = None
+    data_dir: Path | str | None = None
     device: str = "auto"
     compile: bool | None = None
 

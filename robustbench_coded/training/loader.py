@@ -22,7 +22,7 @@ def epoch_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's part of each batch, on the CPU: augmented x ``[k, C, H, W]`` and y ``[k]``.
 
-    The order is a new permutation in every epoch. What a whole batch lacks at the end is left out, because the
+    The order is a new permutation in every epoch. A last batch that is not whole is left out, because the
     codec's size and batch-norm depend on the size of the batch.
     """
     order = torch.randperm(len(data), generator=stream(seed, "order", epoch))

@@ -43,6 +43,7 @@ def read_recipe(path: Path, **overrides: Any) -> TrainConfig:
     for name in ("arch", "data"):
         if name not in values and name not in overrides:
             raise InputError(f"{path}: {name} is missing")
-    values["milestones"] = tuple(values.get("milestones", ()))
+    if isinstance(values.get("milestones"), list):
+        values["milestones"] = tuple(values["milestones"])
     values["recipe"] = build_recipe(recipe["name"], options)
     return TrainConfig(**{**values, **overrides})

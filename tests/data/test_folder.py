@@ -83,3 +83,11 @@ def test_images_of_another_size_or_damaged_ones_are_refused(tmp_path):
         (tmp_path / "dog/a.png").write_bytes(damaged)
         with pytest.raises(InputError, match=message):
             data.batch(range(5))
+
+
+def test_a_coloured_image_among_grey_ones_is_refused(tmp_path):
+    make(tmp_path, NAMES, mode="L")
+    data = load_data(f"folder:{tmp_path}")
+    write(tmp_path / "dog/c.bmp", 200)
+    with pytest.raises(InputError, match=r"c\.bmp: is coloured \(RGB\), the first images are grey"):
+        data.batch(range(5))
