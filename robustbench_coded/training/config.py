@@ -19,6 +19,14 @@ Schedule = Literal["one-cycle", "paper", "milestones"]
 Augmentation = Literal["auto", "none", "shift", "shift-flip"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
+_COUNTS = {"epochs": 1, "batch_size": 4, "seed": 0}  # lowest values
+_NUMBERS = {"learning_rate": 1e6, "momentum": 1.0, "weight_decay": 1e6, "dropout": 0.99, "validation": 0.9}
+_CHOICES = {
+    "schedule": get_args(Schedule),
+    "augmentation": get_args(Augmentation),
+    "precision": get_args(Precision),
+}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -79,27 +87,27 @@ class TrainConfig:
         return self.epochs
 
     def _check(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 4), ("seed", 0)):
+        for name, least in _COUNTS.items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise InputError(f"{name} = {value!r}: give a whole number of at least {least}")
-        for name, high in (
-            ("learning_rate", 1e6),
-            ("momentum", 1.0),
-            ("weight_decay", 1e6),
-            ("dropout", 0.99),
-            ("validation", 0.9),
-        ):
+        for name, highest in _NUMBERS.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
-                raise InputError(f"{name} = {value!r}: give a number from 0 to {high:g}")
-        for name, choices in (
-            ("schedule", Schedule),
-            ("augmentation", Augmentation),
-            ("precision", Precision),
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
+                raise InputError(f"{name} = {value!r}: give a number from 0 to {highest:g}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} = {getattr(self, name)!r}: give {', '.join(choices)}")
+        for name in ("arch", "data", "device"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} = {getattr(self, name)!r}: give a name")
+        self._check_milestones()
+
+    def _check_milestones(self) -> None:
+        if not isinstance(self.milestones, tuple) or not all(
+            type(m) is int and m > 0 for m in self.milestones
         ):
-            if getattr(self, name) not in get_args(choices):
-                raise InputError(f"{name} = {getattr(self, name)!r}: give {', '.join(get_args(choices))}")
+            raise InputError(f"milestones = {self.milestones!r}: give epochs, for example [100, 250]")
         if self.schedule == "milestones" and not self.milestones:
             raise InputError("schedule milestones: say at which epochs, for example milestones = [100, 250]")
         if self.schedule == "one-cycle" and self.milestones:
