@@ -87,6 +87,16 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
     "device": (_option(str | None, "--device", help="cpu, cuda, cuda:1 ...; CUDA where there is one."), None),
     "threads": (_option(int | None, "--threads", help="CPU threads per worker."), None),
+    "engine": (_option(str, "--engine", help="local or ray."), "local"),
+    "workers": (
+        _option(int | None, "--workers", help="Processes that share the work; one per GPU where there are several."),
+        None,
+    ),
+    "address": (_option(str | None, "--address", help="Ray cluster, auto or HOST:PORT; else Ray starts here."), None),
+    "unit_timeout": (
+        _option(float | None, "--unit-timeout", help="Seconds after which a unit of work counts as hanging."),
+        None,
+    ),
     "out": (
         _option(Path | None, "--out", help="Run folder; named after checkpoint and data unless given."),
         None,

@@ -36,7 +36,12 @@ class EvalConfig:
         last_batch: ``pad``, ``shrink`` or ``drop``.
         drop: stop on examples already misclassified where that changes nothing but the time.
         device: ``cpu``, ``cuda`` ...; None takes CUDA where there is one.
-        threads: CPU threads of each worker.
+        threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS, else
+            cores / workers.
+        engine: ``local`` or ``ray``.
+        workers: processes that compute units; None computes in this process, or in one for each of several GPUs.
+        address: of a running Ray cluster; None starts Ray on this machine.
+        unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its forecast.
         checks: run the attacks of the checks, too.
     """
 
@@ -66,7 +71,10 @@ class EvalConfig:
     drop: bool = True
     device: str | None = None
     threads: int | None = None
-    workers: int = 1
+    engine: str = "local"
+    workers: int | None = None
+    address: str | None = None
+    unit_timeout: float | None = None
     checks: bool = False
     save_adversarials: bool = False
     claim: float | None = None

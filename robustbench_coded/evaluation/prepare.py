@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.engine.workers import check_engine_options, thread_count, worker_count
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.batches import LAST_BATCH_RULES
 from robustbench_coded.evaluation.config import EvalConfig
@@ -93,7 +93,7 @@ def prepare(config: EvalConfig) -> Prepared:
         loaded.append(settled)
         notes.append(note)
     eps = config.eps or (DIGITS_EPS if data_name == "digits" else DEFAULT_EPS,)
-    threads = config.threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or _cores() // config.workers or 1
+    threads = thread_count(config, worker_count(config, device))
     setup = Setup(
         config=config,
         data=data_name,
@@ -150,6 +150,7 @@ def _check_options(config: EvalConfig) -> None:
         raise InputError(f"--norm {config.norm!r} is not known; choose linf or l2")
     if config.eps_space not in ("pixel", "normalized"):
         raise InputError(f"--eps-space {config.eps_space!r} is not known; choose pixel or normalized")
+    check_engine_options(config)
     for inputs in config.inputs:
         ThreatModel(inputs, "unknown")
     for size in config.eps or ():
@@ -288,7 +289,3 @@ def _folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: dict[str, An
         name += f"-and-{len(checkpoints) - 1}-more"
     content = json.dumps(identity, sort_keys=True)
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
