@@ -1,17 +1,21 @@
 """The tables of a run at a terminal: wide where there is room, one attack a line where there is not."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table as Grid
 from rich.text import Text
 
+from robustbench_coded.reports.against_paper import paper_sheet, reasons
+from robustbench_coded.reports.comparison import Comparison
 from robustbench_coded.reports.escape import one_line, shortened
 from robustbench_coded.reports.judge import Judgement
 from robustbench_coded.reports.lines import Budget, Subject
 from robustbench_coded.reports.load import Run
+from robustbench_coded.reports.sheet import Sheet
 from robustbench_coded.reports.tables import Cell, Column, Table, TableRow, tables_of
-from robustbench_coded.reports.words import budget_words, interval, percent, subject_words
+from robustbench_coded.reports.words import budget_words, interval, percent, settled, subject_words
 
 NAME_WIDTH = 60
 
@@ -20,6 +24,27 @@ def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
     verdicts = [Text(line) for line in _verdicts(run)]
     return Group(*(_Fitting(table) for table in tables_of(run)), *verdicts)
+
+
+def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
+    """The tables of a comparison, differences to the baseline in them, and what the runs do not share."""
+    parts: list[Any] = [Text(one_line(f"baseline: {comparison.baseline}"))]
+    parts += [_Fitting(table) for table in comparison.tables]
+    parts += [Text(one_line(text)) for text in (*comparison.apart, *comparison.unpaired)]
+    if paper:
+        for name, run in comparison.runs.items():
+            parts.append(_plain(f"{name} beside arXiv 2510.00253", paper_sheet(run)))
+            parts += [Text(one_line(text)) for text in reasons(run)]
+    return Group(*parts)
+
+
+def _plain(title: str, sheet: Sheet) -> Grid:
+    grid = Grid(title=Text(one_line(title)), title_justify="left")
+    for head in sheet.heads:
+        grid.add_column(head.lower(), overflow="fold", justify="right" if head in sheet.numbers else "left")
+    for row in sheet.rows:
+        grid.add_row(*(Text(shortened(text, NAME_WIDTH)) for text in row))
+    return grid
 
 
 def _verdicts(run: Run) -> Iterator[str]:
@@ -116,6 +141,9 @@ def _cell(cell: Cell | None, between: str | None) -> Text:
     text = Text(percent(line.accuracy), style="bold" if cell.strongest else "")
     if between is not None and line.low is not None:
         text.append(f"{between}{interval(line.low, line.high)}", style="not bold dim")
+    if cell.difference is not None:
+        style = "bold" if settled(cell.difference) else "not bold"
+        text.append(f"{between or ' '}{100 * cell.difference.estimate:+.1f}", style=style)
     if not line.done:
         text.append(f"{between or ' '}{line.examples}/{line.examples_planned}", style="not bold yellow")
     return text

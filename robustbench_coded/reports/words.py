@@ -68,6 +68,11 @@ def difference_words(difference: Difference) -> str:
     return f"{100 * difference.estimate:+.1f} {interval(difference.low, difference.high)}"
 
 
+def settled(difference: Difference) -> bool:
+    """Whether its interval leaves out 0."""
+    return difference.low > 0 or difference.high < 0
+
+
 def pixels(size: float) -> str:
     """``8/255`` where that is what a size is, else a decimal number."""
     ratio = Fraction(size * 255).limit_denominator(16)

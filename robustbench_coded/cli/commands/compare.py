@@ -1,0 +1,86 @@
+"""``csrobust compare``: runs side by side, with paired differences."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robustbench_coded.errors import InputError
+
+ENDINGS = {"md": "md", "html": "html", "csv": "csv", "latex": "tex"}
+
+
+def compare_command(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            help="Run, checkpoint or defence that the others are compared with; the first run unless given.",
+        ),
+    ] = None,
+    formats: Annotated[
+        str | None, typer.Option("--format", help=f"{', '.join(ENDINGS)}; several with --out.")
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="Set runs beside arXiv 2510.00253, too.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write comparison.md ... to.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+) -> int:
+    """Set runs side by side, with differences paired where they share batches and draws."""
+    from robustbench_coded.reports.comparison import compare
+
+    chosen = _formats(formats, out)
+    comparison = compare(runs, baseline)
+    if out is not None:
+        from robustbench_coded.runs.atomic import write_text
+
+        for name in chosen or ["md", "html"]:
+            write_text(out / f"comparison.{ENDINGS[name]}", _document(comparison, name, paper))
+    if as_json:
+        print(json.dumps(comparison.as_data()))
+    elif out is not None:
+        print(f"comparison: {out}")
+    elif chosen:
+        print(_document(comparison, chosen[0], paper), end="")
+    else:
+        _show(comparison, paper)
+    return 0
+
+
+def _formats(text: str | None, out: Path | None) -> list[str]:
+    chosen = list(dict.fromkeys(part.strip() for part in text.split(","))) if text is not None else []
+    for name in chosen:
+        if name not in ENDINGS:
+            raise InputError(f"--format {name!r} is not known; choose from {', '.join(ENDINGS)}")
+    if len(chosen) > 1 and out is None:
+        raise InputError(f"--format {text} is several files; say where to with --out")
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; give a folder")
+    return chosen
+
+
+def _document(comparison: Any, name: str, paper: bool) -> str:
+    if name == "md":
+        from robustbench_coded.reports.comparison_markdown import comparison_markdown
+
+        return comparison_markdown(comparison, paper=paper)
+    if name == "csv":
+        from robustbench_coded.reports.comparison_csv import comparison_csv
+
+        return comparison_csv(comparison)
+    if name == "latex":
+        from robustbench_coded.reports.latex import comparison_latex
+
+        return comparison_latex(comparison)
+    from robustbench_coded.reports.html import comparison_html
+
+    return comparison_html(comparison, paper=paper)
+
+
+def _show(comparison: Any, paper: bool) -> None:
+    from rich.console import Console
+
+    from robustbench_coded.reports.terminal import comparison_table
+
+    Console().print(comparison_table(comparison, paper=paper))

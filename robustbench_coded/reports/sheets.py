@@ -1,0 +1,59 @@
+"""The plain tables of a report: verdicts, checks, what everything cost, and every row of the summary."""
+
+from collections.abc import Sequence
+
+from robustbench_coded.reports.judge import Judgement
+from robustbench_coded.reports.lines import Line, Subject
+from robustbench_coded.reports.sheet import Sheet
+from robustbench_coded.reports.words import budget_words, inference_words, interval, percent
+
+SUBJECT = ("Checkpoint", "Inference")
+
+
+def verdict_sheet(judgements: Sequence[Judgement]) -> Sheet:
+    """A row per subject, threat model and budget."""
+    rows = [
+        (*_subject(j.subject), j.threat, budget_words(j.budget), j.verdict.word, j.verdict.reason)
+        for j in judgements
+    ]
+    return Sheet((*SUBJECT, "Threat", "Budget", "Verdict", "Why"), tuple(rows))
+
+
+def check_sheet(judgements: Sequence[Judgement], *, passed: bool) -> Sheet:
+    """A row per check that passed, or one per check that did not."""
+    rows = [
+        (*_subject(j.subject), j.threat, budget_words(j.budget), c.name, c.outcome, c.finding, c.next_step)
+        for j in judgements
+        for c in j.checks
+        if (c.outcome == "passed") == passed
+    ]
+    heads = (*SUBJECT, "Threat", "Budget", "Check", "Outcome", "Finding", "Next")
+    return Sheet(heads, tuple(rows))
+
+
+def row_sheet(lines: Sequence[Line]) -> Sheet:
+    """The lines of summary.csv, accuracies in percent."""
+    numbers = (
+        "Examples", "Draws", "Accuracy", "Majority", "Every draw", "Clean", "Forwards", "Backwards",
+    )  # fmt: skip
+    heads = (*SUBJECT, "Threat", "Attack", "Budget", *numbers, "Status")
+    return Sheet(heads, tuple(_row(line) for line in lines), frozenset(numbers))
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    return (
+        *_subject(line.subject),
+        line.threat,
+        line.attack,
+        "" if line.attack == "clean" else budget_words(line.budget),
+        str(line.examples) if line.done else f"{line.examples} of {line.examples_planned}",
+        str(line.draws),
+        f"{percent(line.accuracy)} {interval(line.low, line.high)}".strip(),
+        *(percent(value) for value in (line.majority, line.every_draw, line.clean_accuracy)),
+        *("–" if value is None else f"{value:.4g}" for value in (line.forwards, line.backwards)),
+        "done" if line.done else "incomplete",
+    )
+
+
+def _subject(subject: Subject) -> tuple[str, str]:
+    return subject.checkpoint, inference_words(subject, with_k=True)
