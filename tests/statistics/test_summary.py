@@ -169,6 +169,13 @@ def test_what_is_missing_is_not_counted_as_right(evaluation):
     assert line(table, "fgsm").status == "done"
 
 
+def test_an_ensemble_waits_for_every_planned_attack(evaluation):
+    run = evaluation().add("pgd-10", np.ones((32, 2)), np.ones((32, 2)))
+    outcomes, planned = run.frames()
+    table = summarise(outcomes, pd.concat([planned, planned.assign(attack="pgd-100")]), no_costs())
+    assert (line(table, "ensemble").examples, line(table, "ensemble").status) == (32, "incomplete")
+
+
 def test_an_example_counts_once_all_its_draws_are_there(evaluation):
     run = evaluation().add("clean", np.ones((32, 4)), np.ones((32, 4)))
     outcomes, planned = run.frames()

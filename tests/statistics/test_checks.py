@@ -1,0 +1,197 @@
+import numpy as np
+import pytest
+
+from robustbench_coded.statistics.checks import exchanged_accuracy, run_checks
+from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
+from robustbench_coded.statistics.outcomes import Cell
+from robustbench_coded.statistics.rows import measured_rows
+
+EXAMPLES = 800
+BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
+
+
+def share(part, draws=4):
+    """A ``part`` of the examples right in every draw, evenly over the batches; nested for nested parts."""
+    right = (np.arange(EXAMPLES) * 89 % EXAMPLES) < round(part * EXAMPLES)
+    return np.repeat(right[:, None], draws, axis=1)
+
+
+@pytest.fixture
+def checked(evaluation):
+    """Runs the checks on RCI with clean accuracy 0.9 and attacks given as name=(share left, options)."""
+
+    def checks(attacks, *, threat="batch/unknown", unbounded_eps=1.0, gradients=None, signs=0.85, **defence):
+        run = evaluation()
+        for name, part in (("clean", 0.9), ("random-sign", signs)):
+            run.add(name, share(part), share(part), **defence)
+        for name, part, *options in attacks:
+            run.add(name, share(part), share(part), **{**defence, **(options[0] if options else {})})
+        rows = measured_rows(*run.frames())
+        eps = next(row for row in rows if row.key.attack == "random-sign").key.eps
+        made = [r for r in rows if r.key.attack == "ensemble" and r.key.threat == threat and r.key.eps == eps]
+        return {check.name: check for check in run_checks(rows, made[0], gradients, unbounded_eps)}
+
+    return checks
+
+
+KNOWN = {"threat": "batch/known"}
+
+
+@pytest.mark.parametrize(
+    ("attacks", "outcome"),
+    [
+        ([("pgd-10", 0.3), ("aware-pgd-10", 0.2, KNOWN)], "passed"),
+        ([("pgd-10", 0.3), ("aware-pgd-10", 0.302, KNOWN)], "passed"),
+        ([("pgd-10", 0.3), ("aware-pgd-10", 0.4, KNOWN)], "failed"),
+        ([("fixed-pgd-10", 0.3), ("aware-pgd-10", 0.4, KNOWN)], "failed"),
+        ([("pgd-10", 0.3), ("aware-pgd-20", 0.4, KNOWN)], "not run"),
+        ([("transfer-pgd-10", 0.3), ("aware-pgd-10", 0.4, KNOWN)], "not run"),
+    ],
+)
+def test_knowing_the_draw_never_leaves_more(checked, attacks, outcome):
+    check = checked(attacks)["randomness known"]
+    assert check.outcome == outcome
+    assert bool(check.next_step) == (outcome != "passed")
+
+
+@pytest.mark.parametrize(
+    ("attacks", "outcome"),
+    [
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.3)], "passed"),
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.1)], "failed"),
+        ([("eot10-pgd-20", 0.2), ("square-1000", 0.1)], "failed"),
+        ([("eot10-pgd-20", 0.2), ("torchattacks:Square", 0.1)], "failed"),
+        # A stronger attack through the defence makes it pass; where nothing is left, nothing is stronger.
+        (
+            [("eot10-pgd-20", 0.2), ("eot10-pgd-40+init=transfer-pgd-20", 0.1), ("transfer-pgd-20", 0.1)],
+            "passed",
+        ),
+        ([("eot10-pgd-20", 0.0)], "passed"),
+        ([("eot10-pgd-20", 0.2)], "not run"),
+        ([("transfer-pgd-20", 0.2)], "not run"),
+    ],
+)
+def test_transfer_and_black_box_are_not_stronger(checked, attacks, outcome):
+    check = checked(attacks)["transfer or black-box"]
+    assert check.outcome == outcome
+    if outcome == "failed":
+        assert check.attacks[1] == attacks[1][0]
+        assert check.figures["difference"] == pytest.approx(0.1)
+        assert check.run_next == ("eot10-pgd-40+init=transfer-pgd-20",)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "signs", "outcome"),
+    [
+        ([("pgd-10", 0.2), ("square-1000", 0.4)], 0.85, "passed"),
+        ([("pgd-10", 0.4), ("square-1000", 0.2)], 0.85, "failed"),
+        ([("pgd-10", 0.4)], 0.85, "not run"),
+        ([("pgd-10", 0.4)], 0.3, "failed"),
+    ],
+)
+def test_random_search_is_weaker_than_gradients(checked, attacks, signs, outcome):
+    assert checked(attacks, signs=signs)["random search"].outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("attacks", "outcome"),
+    [
+        ([("pgd-10", 0.5), ("pgd-10", 0.05, {"eps": 1.0})], "passed"),
+        ([("pgd-10", 0.5), ("pgd-10", 0.3, {"eps": 1.0})], "failed"),
+        ([("pgd-10", 0.5), ("pgd-10", 0.6, {"eps": 0.5}), ("pgd-10", 0.0, {"eps": 1.0})], "failed"),
+        ([("pgd-10", 0.5), ("pgd-10", 0.3, {"eps": 0.5})], "not run"),
+        ([("pgd-10", 0.5), ("fgsm", 0.0, {"eps": 1.0})], "not run"),
+        ([("pgd-10", 0.05)], "passed"),
+    ],
+)
+def test_accuracy_falls_with_eps_to_the_floor(checked, attacks, outcome):
+    assert checked(attacks)["falls with eps"].outcome == outcome
+
+
+def test_more_right_under_attack_than_clean_is_a_rise(checked):
+    check = checked([("pgd-10", 0.97), ("pgd-10", 0.0, {"eps": 1.0})])["falls with eps"]
+    # The ensemble leaves the input alone, but the attack itself is at fault.
+    assert (check.outcome, check.attacks) == ("failed", ("pgd-10", "clean"))
+
+
+def test_a_constant_prediction_is_at_its_floor():
+    label = np.arange(1000) % 10
+    constant, perfect = np.zeros((1000, 3), np.int32), np.repeat(label[:, None], 3, 1).astype(np.int32)
+    ids, draws = np.arange(1000), np.arange(3)
+    floors = [exchanged_accuracy(Cell(ids, ids, label, draws, answers)) for answers in (constant, perfect)]
+    # Of the 999 other examples, 99 have the label of a given one.
+    assert floors == pytest.approx([0.1, 99 / 999])
+
+
+@pytest.mark.parametrize(
+    ("attacks", "outcome", "run_next"),
+    [
+        ([("pgd-20", 0.3), ("pgd-40", 0.3)], "passed", ()),
+        ([("pgd-20", 0.3), ("pgd-40", 0.2)], "failed", ("pgd-80",)),
+        ([("pgd-20@1/255", 0.3), ("pgd-40", 0.3)], "not run", ("pgd-40@1/255",)),
+        ([("pgd-20", 0.3)], "not run", ("pgd-40",)),
+        ([("aware-pgd-20+init=transfer-pgd-20", 0.3)], "not run", ("aware-pgd-40+init=transfer-pgd-20",)),
+        ([("pgd-20", 0.0)], "passed", ()),
+    ],
+)
+def test_twice_the_steps_find_no_more(checked, attacks, outcome, run_next):
+    check = checked(attacks)["twice the steps"]
+    assert (check.outcome, check.run_next) == (outcome, run_next)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "outcome", "run_next"),
+    [
+        ([("eot10-pgd-20", 0.3), ("eot20-pgd-20", 0.3)], "passed", ()),
+        ([("pgd-20", 0.4), ("eot2-pgd-20", 0.3)], "failed", ("eot4-pgd-20",)),
+        ([("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.1)], "not run", ("eot20-pgd-20",)),
+        ([("pgd-20", 0.3)], "not run", ("eot2-pgd-20",)),
+    ],
+)
+def test_twice_the_draws_find_no_more(checked, attacks, outcome, run_next):
+    check = checked(attacks)["twice the draws"]
+    assert (check.outcome, check.run_next) == (outcome, run_next)
+
+
+def test_nothing_about_draws_is_asked_of_a_deterministic_defence(checked):
+    checks = checked([("pgd-10", 0.0)], randomised=False, batch_dependent=False)
+    assert {
+        name: check.outcome for name, check in checks.items() if name != "zero gradients"
+    } == dict.fromkeys(checks.keys() - {"zero gradients"}, "passed")
+
+
+def test_a_difference_below_half_a_point_is_no_failure(checked):
+    # Three of 800 examples, the same in each draw: certain, and of no concern.
+    check = checked([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.2 - 3 / 800)])["transfer or black-box"]
+    assert check.outcome == "passed"
+
+
+def test_absent_gradients_fail():
+    assert [zero_gradients(share).outcome for share in (None, 0.01, 0.9)] == ["not run", "passed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("draws", "cosine", "outcome"),
+    [(1, 0.3, "passed"), (1, 0.02, "failed"), (20, 0.02, "passed"), (20, -0.1, "failed")],
+)
+def test_enough_draws_are_averaged_for_a_common_direction(draws, cosine, outcome):
+    check = gradients_agree(True, draws, cosine, 0.5)
+    assert check.outcome == outcome
+    if outcome == "failed" and cosine > 0:
+        more = int(check.run_next[0].removeprefix("eot").removesuffix("-pgd-20"))
+        assert gradients_agree(True, more, cosine, 0.5).outcome == "passed"
+        assert gradients_agree(True, more - 1, cosine, 0.5).outcome == "failed"
+
+
+def test_the_cosine_of_an_average_is_that_of_simulated_gradients():
+    rng = np.random.default_rng(0)
+    common, noise = rng.standard_normal(4000), rng.standard_normal((60, 8, 4000)).astype(np.float32)
+    gradients = 0.5 * common.astype(np.float32) + noise
+    averages = gradients.mean(axis=1)
+    reached = averages @ common / np.linalg.norm(averages, axis=1) / np.linalg.norm(common)
+    pairs = (gradients[:, 0] * gradients[:, 1]).sum(1)
+    cosine = (
+        pairs / np.linalg.norm(gradients[:, 0], axis=1) / np.linalg.norm(gradients[:, 1], axis=1)
+    ).mean()
+    expected = gradients_agree(True, 8, float(cosine), None).figures["cosine_of_mean"]
+    assert expected == pytest.approx(reached.mean(), abs=0.015)
