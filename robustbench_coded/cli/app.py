@@ -2,11 +2,11 @@
 
 import typer
 
-from robustbench_coded.cli.commands import eval_, inspect, listing, sweep
+from robustbench_coded.cli.commands import compare, eval_, inspect, listing, report, sweep
 
 app = typer.Typer(
     name="csrobust",
-    help="Attacks defences that are random, or answer queries in batches; says what was tried and how far it got.",
+    help="Attacks defences that are random or answer in batches; says what was tried and how far it got.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -14,6 +14,8 @@ app = typer.Typer(
 )
 app.command("eval")(eval_.evaluate_command)
 app.command("sweep")(sweep.sweep_command)
+app.command("compare")(compare.compare_command)
+app.command("report")(report.report_command)
 app.command("inspect")(inspect.inspect_command)
 app.command("list")(listing.list_command)
 

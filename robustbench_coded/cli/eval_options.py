@@ -80,6 +80,10 @@ SHARED: dict[str, tuple[Any, Any]] = {
         _option(bool, "--drop/--no-drop", help="Stop early on broken examples where nothing is random."),
         True,
     ),
+    "peer_raw": (
+        _option(bool, "--peer-raw", help="Let peers' attacks show the defence batches of their own making."),
+        False,
+    ),
     "arch": (_option(str | None, "--arch", help="Architecture, or package.module:function."), None),
     "normalize": (
         _option(str | None, "--normalize", help="none, cifar10, cifar10-2023, imagenet or m,m,m/s,s,s."),
@@ -89,10 +93,17 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "threads": (_option(int | None, "--threads", help="CPU threads per worker."), None),
     "engine": (_option(str, "--engine", help="local or ray."), "local"),
     "workers": (
-        _option(int | None, "--workers", help="Processes that share the work; one per GPU where there are several."),
+        _option(
+            int | None,
+            "--workers",
+            help="Processes that share the work; one per GPU where there are several.",
+        ),
         None,
     ),
-    "address": (_option(str | None, "--address", help="Ray cluster, auto or HOST:PORT; else Ray starts here."), None),
+    "address": (
+        _option(str | None, "--address", help="Ray cluster, auto or HOST:PORT; else Ray starts here."),
+        None,
+    ),
     "unit_timeout": (
         _option(float | None, "--unit-timeout", help="Seconds after which a unit of work counts as hanging."),
         None,

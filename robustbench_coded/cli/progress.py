@@ -36,8 +36,8 @@ class ProgressListener(Listener):
             self._left[unit.row] = self._left.get(unit.row, 0) + 1
         done = f"; {forecast.done} units are done already" if forecast.done else ""
         self.note(
-            f"{len(plan.rows)} rows in {forecast.units} units: {forecast.images:,} images forward and backward,"
-            f" about {duration(forecast.seconds)} here{done}"
+            f"{len(plan.rows)} rows in {forecast.units} units: {forecast.images:,} images forward and "
+            f"backward, about {duration(forecast.seconds)} here{done}"
         )
         for text in plan.notes:
             self.note(text)

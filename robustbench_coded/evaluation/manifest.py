@@ -77,7 +77,7 @@ def checked_against(old: dict[str, Any], new: dict[str, Any], path: Path) -> Non
 
 
 def extended(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a folder after another evaluation in it: rows and checkpoints of both, newer ones first."""
+    """The manifest of a folder after another evaluation in it: rows and checkpoints of both."""
     if old is None:
         return new
     rows = {_row_key(row): row for row in old["rows"]}

@@ -146,11 +146,15 @@ def _threats(
             notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
         return []
     randomness = "known" if name.estimator == "aware" else "unknown"
+    if name.peer is not None and config.inputs[0] != "batch" and subject.batch_dependent:
+        notes[f"{name.text} knows no threat model but batch, so it was run under that alone."] = None
     if randomness == "known" and not subject.randomised:
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
     inputs = list(config.inputs) if subject.batch_dependent else ["batch"]
     if subject.batch_dependent and name.text in config.victim_attacks and "victim" not in inputs:
         inputs.append("victim")
+    if name.peer is not None:
+        inputs = ["batch"]
     return [ThreatModel(i, randomness) for i in inputs]
 
 

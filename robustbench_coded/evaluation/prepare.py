@@ -4,11 +4,13 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
+from attacks.adapters.peer import installed
+from attacks.naming import parse
 from robustbench_coded import __version__
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
@@ -64,6 +66,27 @@ class Prepared:
     resolved: dict[str, Any]
     folder_name: str
     notes: tuple[str, ...]
+
+    def going_on_with(self, manifest: dict[str, Any]) -> "Prepared":
+        """The same with the threads and group size of the last evaluation in a run folder, on the same device.
+
+        They decide the last bits of outcomes, so units computed with others could not be taken over. Threads
+        given on the command line stay.
+        """
+        before = manifest["invocations"][-1].get("resolved", {}) if manifest["invocations"] else {}
+        if before.get("device") != self.resolved["device"]:
+            return self
+        kept = {name: before.get(name) for name in ("threads", "group_images")}
+        if self.setup.config.threads is not None:
+            del kept["threads"]
+        kept = {name: value for name, value in kept.items() if type(value) is int and value > 0}
+        self.bench.setup = replace(self.setup, **kept)
+        return replace(
+            self,
+            setup=self.bench.setup,
+            context={**self.context, **kept},
+            resolved={**self.resolved, **kept},
+        )
 
     def examples_planned(self, config: EvalConfig, row: Row) -> int:
         """How many examples a row will score."""
@@ -156,6 +179,17 @@ def _check_options(config: EvalConfig) -> None:
     for size in config.eps or ():
         if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
+    if "co-batch" in config.inputs and 0.0 in (config.eps or ()):
+        raise InputError("--eps 0 leaves a co-batch attacker's victim where it is; give an eps above 0")
+    for name in map(parse, config.attacks):
+        if name.peer is None:
+            continue
+        if not installed(name.peer):
+            raise InputError(f"{name.text} needs its package; install it with pip install 'csrobust[peers]'")
+        if config.eps_space != "pixel":
+            raise InputError(
+                f"{name.text} knows eps in pixel units alone; leave --eps-space out or the attack"
+            )
     for spec in config.defences:
         parse_defence(spec)
 
@@ -279,6 +313,7 @@ def _context(config: EvalConfig, setup: Setup, identity: dict[str, Any]) -> dict
         "aware_attacks": config.aware_attacks,
         "victims": config.victims,
         "drop": config.drop,
+        "peer_raw": config.peer_raw,
     }
 
 

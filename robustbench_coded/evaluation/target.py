@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from robustbench_coded.defences.protocol import Defence, logits_grouped
@@ -39,6 +40,15 @@ class Target:
         """The attacker's ``index``-th draw for each of the G batches."""
         return draws_of(self._defence, self._k, self._seed, self._batches, "attack", index)
 
+    def only(self, position: int) -> "Target":
+        """The same for one of the batches."""
+        return Target(self._defence, self._k, self._seed, [self._batches[position]])
+
+    def answer(self, x: Tensor, index: int) -> Tensor:
+        """Answers inputs [B, C, H, W] as a batch of B, under the ``index``-th draw for that size."""
+        draw = draws_of(self._defence, len(x), self._seed, self._batches, "attack", index)[0]
+        return self._defence.logits(x, draw)
+
     def known_draws(self, index: int) -> list[Any]:
         """The ``index``-th scoring draw, for an attacker who knows it."""
         return draws_of(self._defence, self._k, self._seed, self._batches, "scoring", index)
@@ -52,3 +62,36 @@ class Target:
     def images(self, x: Tensor) -> int:
         """Images through the network for one forward of x [G, K, ...]."""
         return x.shape[0] * images_of(self._defence, x.shape[1])
+
+
+class RawView(torch.nn.Module):
+    """One batch's defence as it comes: whatever inputs a peer shows together are answered together.
+
+    A peer that goes on with the survivors alone then attacks other batches than the one that is scored.
+
+    Attributes:
+        forwards, backwards: images sent through the network and differentiated so far.
+        filled: never; kept for the likeness with ``attacks.adapters.view.PeerView``.
+    """
+
+    filled = False
+
+    def __init__(self, target: Target, x: Tensor):
+        super().__init__()
+        # Peers look for the device among the parameters.
+        self.anchor = torch.nn.Parameter(x.new_empty(0), requires_grad=False)
+        self.forwards = self.backwards = 0
+        self._target = target
+        self._calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        images = self._target.images(x[None])
+        logits = self._target.answer(x, self._calls)
+        self._calls += 1
+        self.forwards += images
+        if logits.requires_grad:
+            logits.register_hook(lambda grad: self._count_backward(images))
+        return logits
+
+    def _count_backward(self, images: int) -> None:
+        self.backwards += images

@@ -77,6 +77,11 @@ class Workbench:
         data = load_data(self.setup.data, data_dir=self.setup.config.data_dir)
         return data.first(self.setup.examples) if self.setup.examples < len(data) else data
 
+    def preload(self, data: Dataset, models: dict[str, PixelModel]) -> None:
+        """Takes the data evaluated and the models by checkpoint, instead of loading them from files."""
+        self.data = data
+        self._models = {name: model.to(self.device) for name, model in models.items()}
+
     def model(self, checkpoint: str) -> PixelModel:
         """The checkpoint's model in float32 on the worker's device, parameters frozen."""
         if checkpoint not in self._models:
@@ -103,6 +108,10 @@ class Workbench:
                 defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
             self._defences[key] = defence
         return self._defences[key]
+
+    def attack_defence(self, subject: Subject) -> Defence:
+        """The defence of a subject as attacks query it."""
+        return self.defence(subject)
 
     def batches(self, subject: Subject, replicate: int) -> list[Batch]:
         """The batches that a subject is evaluated on."""

@@ -1,0 +1,97 @@
+"""Runs a named attack against a target: ours through an estimator, a peer's through a view."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attacks.adapters.peer import run_peer
+from attacks.adapters.view import PeerView
+from attacks.budget import Budget
+from attacks.naming import AttackName
+from attacks.registry import attack_for, estimator_for
+from robustbench_coded.evaluation.target import RawView, Target
+from robustbench_coded.evaluation.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What an attacker faces in one group of batches.
+
+    Attributes:
+        target: the defence, as it may be queried.
+        base: the model underneath, None where there is none.
+        x, y: clean inputs [G, K, C, H, W] in [0, 1] and labels [G, K].
+        budget: where perturbed inputs must lie.
+        generators: a CPU generator a batch.
+        known: the draw of each batch that the attacker knows, if any.
+        weights: [G, K], whose losses count; None for all.
+    """
+
+    target: Target
+    base: torch.nn.Module | None
+    x: Tensor
+    y: Tensor
+    budget: Budget
+    generators: list[torch.Generator]
+    known: Sequence[Any] | None = None
+    weights: Tensor | None = None
+
+
+def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Counter[str]) -> Tensor:
+    """The perturbed inputs like ``situation.x``; adds what it cost to ``counts``."""
+    if name.peer is not None:
+        return _perturb_by_peer(bench, name, situation, counts)
+    start = None
+    if name.init is not None:
+        start = perturb(bench, name.init, situation, counts)
+    s = situation
+    estimator = estimator_for(
+        name,
+        s.target,
+        base=s.base,
+        known=s.known,
+        weights=s.weights,
+        generators=s.generators,
+        max_images=bench.setup.group_images,
+    )
+    attack = attack_for(name, drop=s.target.independent and bench.setup.config.drop)
+    adversarial = attack.perturb(s.x, s.y, estimator, s.budget, s.generators, start)
+    counts["forwards"] += estimator.forwards
+    counts["backwards"] += estimator.backwards
+    return adversarial
+
+
+def _perturb_by_peer(bench: Workbench, name: AttackName, s: Situation, counts: Counter[str]) -> Tensor:
+    """A peer knows nothing of groups: it attacks one batch after the other."""
+    found = []
+    for position, generator in enumerate(s.generators):
+        target = s.target.only(position)
+        x, y = s.x[position], s.y[position]
+        if bench.setup.config.peer_raw:
+            view: Any = RawView(target, x)
+        else:
+            view = PeerView(target, x, s.budget)
+        result = run_peer(name, view, x, y, s.budget, generator)
+        found.append(result.x)
+        counts["forwards"] += view.forwards
+        counts["backwards"] += view.backwards
+        counts["peer_standing"] += round(result.verdict * len(x))
+        counts["peer_inputs"] += len(x)
+        counts["peer_filled"] += int(view.filled)
+    return torch.stack(found)
+
+
+def alone(situation: Situation, slots: Tensor) -> Situation:
+    """The victims without their company, as batches of one: for attackers who ask the base model alone."""
+    place = torch.arange(len(slots)), slots
+    return replace(
+        situation,
+        x=situation.x[place][:, None],
+        y=situation.y[place][:, None],
+        budget=replace(situation.budget, reach=None),
+        weights=None,
+    )

@@ -1,0 +1,32 @@
+"""What the options and the row of a unit say about how it runs."""
+
+from torch import Tensor
+
+from attacks.budget import Budget
+from robustbench_coded.evaluation.plan import Row, Unit
+from robustbench_coded.evaluation.workbench import Workbench
+
+
+def seed_of(bench: Workbench, unit: Unit) -> int:
+    """The seed of the unit's streams: each replicate has its own."""
+    return bench.setup.config.seed + unit.replicate
+
+
+def draws_to_score(bench: Workbench, row: Row) -> list[tuple[str, list[int]]]:
+    """Which draws a row is scored on, by purpose; a deterministic defence has only one answer."""
+    if not row.subject.randomised:
+        return [("scoring", [0])]
+    config = bench.setup.config
+    return [("selection", list(range(config.selection_draws))), ("scoring", list(range(config.draws)))]
+
+
+def separate_attacks(bench: Workbench) -> int:
+    """How many scoring draws are attacked one by one under known randomness."""
+    return min(bench.setup.config.aware_attacks, bench.setup.config.draws)
+
+
+def budget_of(bench: Workbench, row: Row, reach: Tensor | None = None) -> Budget:
+    """The budget of a row, in the space that its eps is measured in."""
+    normalized = row.eps_space == "normalized"
+    deviation = bench.checkpoint(row.subject.checkpoint).deviation if normalized else None
+    return Budget(row.norm, row.eps, row.eps_space, deviation, reach)  # type: ignore[arg-type]
