@@ -109,18 +109,23 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
         Refused: none fits; the closest are named with what differs.
         InputError: ``arch`` is not known.
     """
+    if arch is not None:
+        registry.find(arch)
     classes, channels = classes_of(shapes), channels_of(shapes)
+    if classes is not None and classes < 2:
+        raise Refused(f"its last layer answers {classes} class; networks of at least 2 classes are evaluated")
     candidates = [arch] if arch is not None else _candidates(shapes)
     differences = []
     for candidate in candidates:
-        image_size = vit.image_size_for(shapes) if registry.find(candidate)[0].takes_image_size else None
         try:
-            expected = shapes_of(candidate, max(classes or 10, 2), channels or 3, image_size)
-        except InputError:  # sizes that the architecture does not take: another one fits, or none
+            image_size = vit.image_size_for(shapes) if registry.find(candidate)[0].takes_image_size else None
+            expected = shapes_of(candidate, classes or 10, channels or 3, image_size)
+        except InputError:  # sizes that no such architecture has: another one fits, or none
             continue
         difference = compare(candidate, shapes, expected)
         if difference.count == 0 and classes is not None and channels is not None:
-            _check_sizes(candidate, classes, channels)
+            if channels not in (1, 3):
+                raise Refused(f"its {candidate} takes {channels} channels; images of 1 or 3 are evaluated")
             return Recognised(
                 candidate, classes, channels, image_size, tuple(_notes(candidate, arch, difference))
             )
@@ -135,15 +140,8 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
 
 def _candidates(shapes: Shapes) -> list[str]:
     derived = [name for name in (wide_resnet.name_for(shapes), vit.name_for(shapes)) if name is not None]
-    fixed = [architecture.name for architecture in registry.ARCHITECTURES if architecture.pattern is None]
+    fixed = [name for name, architecture in registry.MODELS.items() if architecture.pattern is None]
     return [*derived, *fixed]
-
-
-def _check_sizes(arch: str, classes: int, channels: int) -> None:
-    if classes < 2:
-        raise Refused(f"its {arch} answers {classes} class; expected at least 2")
-    if channels not in (1, 3):
-        raise Refused(f"its {arch} takes {channels} channels; images of 1 or 3 are evaluated")
 
 
 def _notes(found: str, arch: str | None, difference: Difference) -> list[str]:

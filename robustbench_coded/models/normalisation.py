@@ -55,6 +55,19 @@ class NormalisationChoice:
     candidates: tuple[tuple[str, float, float], ...] = ()
     not_separable: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        numbers = Normalisation(self.name, self.mean, self.std)
+        sentence = f"normalisation {self.name} ({numbers}), {self.source}"
+        if self.source != "guessed":
+            return sentence
+        tried = ", ".join(f"{name} {loss:.3f} ({accuracy:.2%})" for name, loss, accuracy in self.candidates)
+        sentence += f": mean cross-entropy (accuracy) on {self.examples} labelled images is {tried}"
+        if self.not_separable:
+            sentence += (
+                f"; not separable from {', '.join(self.not_separable)}, --normalize says which is right"
+            )
+        return sentence
+
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 
@@ -80,7 +93,7 @@ def known_names() -> list[str]:
 
 
 def named(mean: tuple[float, ...], std: tuple[float, ...]) -> Normalisation:
-    """The normalisation of these numbers, under its known name where it has one (to 5e-4).
+    """The normalisation of these numbers: a known one where they agree to 1e-6, as float32 rounds them.
 
     Raises:
         ValueError: counts that differ, no finite means or no positive deviations.
@@ -88,8 +101,8 @@ def named(mean: tuple[float, ...], std: tuple[float, ...]) -> Normalisation:
     custom = Normalisation("custom", mean, std)
     for known in KNOWN.get(len(mean), {}).values():
         pairs = zip(custom.mean + custom.std, known.mean + known.std, strict=True)
-        if all(abs(ours - theirs) <= 5e-4 for ours, theirs in pairs):
-            return Normalisation(known.name, custom.mean, custom.std)
+        if all(abs(ours - theirs) <= 1e-6 for ours, theirs in pairs):
+            return known
     return custom
 
 

@@ -6,6 +6,7 @@ same operations on inert stand-ins and refuses whatever a state dict does not ne
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -81,8 +82,10 @@ def scan(data: bytes, start: int = 0, *, id_length: int = 5) -> Scan:
     machine = _Machine(id_length)
     stream = BytesIO(data[start : start + MAX_HEADER_BYTES])
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd texts in operations that are then refused
+            for opcode, argument, _ in pickletools.genops(stream):
+                machine.step(opcode.name, argument)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise Refused(f"damaged or not a torch checkpoint ({_first_line(error)})") from None
     machine.result.length = stream.tell()
@@ -137,7 +140,9 @@ class _Machine:
         self.stack.append(self.memo[index])
 
     def tuple_since_mark(self, _: None) -> None:
-        items = tuple(self.pop_mark())  # before self.stack is looked up: this puts back the one below the mark
+        items = tuple(
+            self.pop_mark()
+        )  # before self.stack is looked up: this puts back the one below the mark
         self.stack.append(items)
 
     def tuple_of(self, count: int) -> None:

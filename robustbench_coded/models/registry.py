@@ -66,7 +66,7 @@ def _torchvision(depth: int) -> Architecture:
     )
 
 
-ARCHITECTURES: tuple[Architecture, ...] = (
+_ARCHITECTURES = (
     Architecture("digits-cnn", "three small convolutions for 8x8 digits", "digits_cnn:DigitsCNN"),
     *(_cifar(depth) for depth in (20, 32, 44, 56)),
     Architecture(
@@ -101,20 +101,22 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 )
 
 
+MODELS: dict[str, Architecture] = {architecture.name: architecture for architecture in _ARCHITECTURES}
+
+
 def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
     """The architecture that ``arch`` names, and the keyword arguments that the name stands for.
 
     Raises:
         InputError: nothing has that name.
     """
-    for architecture in ARCHITECTURES:
+    for architecture in MODELS.values():
         if architecture.pattern is None:
             if arch == architecture.name:
                 return architecture, dict(architecture.parameters)
         elif match := re.fullmatch(architecture.pattern, arch, re.ASCII):
             return architecture, {name: int(value) for name, value in match.groupdict().items()}
-    names = [architecture.name for architecture in ARCHITECTURES]
-    near = get_close_matches(arch, names, n=3, cutoff=0.4) or names
+    near = get_close_matches(arch, MODELS, n=3, cutoff=0.4) or list(MODELS)
     raise InputError(
         f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them all, "
         "and --arch package.module:function takes one from your own code"
@@ -132,7 +134,7 @@ def construct(
     """The network without weights, on torch's meta device: for its names and shapes, or to load weights into.
 
     Args:
-        arch: a name as in :data:`ARCHITECTURES`.
+        arch: a name as in :data:`MODELS`.
         classes: number of classes, at least 2.
         in_channels: channels of the image.
         image_size: height and width in pixels, for architectures made for one size; others take any.

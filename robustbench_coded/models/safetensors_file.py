@@ -37,9 +37,10 @@ def read(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     for name, entry in header.items():
         _check_entry(name, entry, available)
     try:
-        return safetensors.torch.load(data), metadata
+        tensors = safetensors.torch.load(data)
     except (SafetensorError, ValueError, RuntimeError, OverflowError) as error:
         raise Refused(f"damaged safetensors file ({str(error).splitlines()[0][:120]})") from None
+    return {name: tensors[name] for name in header}, metadata
 
 
 def _header(data: bytes) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """Writes checkpoints: safetensors with metadata, whole or not at all, the same bytes each time."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.models.metadata import KEY
+from robustbench_coded.runs.atomic import write_bytes
 
 
 def save_checkpoint(path: str | Path, network: nn.Module, metadata: dict[str, Any]) -> None:
@@ -23,7 +23,6 @@ def save_checkpoint(path: str | Path, network: nn.Module, metadata: dict[str, An
     Raises:
         ValueError: weights that are NaN or infinite, or metadata that are not JSON.
     """
-    path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -32,23 +31,4 @@ def save_checkpoint(path: str | Path, network: nn.Module, metadata: dict[str, An
         text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     except TypeError as error:
         raise ValueError(f"expected metadata fit for JSON, got {error}") from None
-    _write_whole(path, safetensors.torch.save(tensors, {KEY: text}))
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Written aside, flushed to the disk, renamed: a reader finds the old file or the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_bytes(Path(path), safetensors.torch.save(tensors, {KEY: text}))

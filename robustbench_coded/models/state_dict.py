@@ -63,10 +63,7 @@ def read_state_dict(contents: Any, available: int) -> StateDict:
         raise Refused("its weights are larger than the file")
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in stored.values())
     original = {name: _float32(name, tensor) for name, tensor in stored.items()}
-    tensors, prefixes, normalisation = _strip(original)
-    dropped = tuple(name for name in tensors if name.startswith(UNUSED))
-    tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
-    return StateDict(tensors, original, nesting, prefixes, dropped, dict(dtypes), normalisation)
+    return _stripped(original, nesting, dict(sorted(dtypes.items())))
 
 
 def _unwrap(contents: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -101,27 +98,36 @@ def _float32(name: str, tensor: Tensor) -> Tensor:
     return converted
 
 
-def _strip(original: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...], Normalisation | None]:
-    """Takes off shared prefixes and the normalisation's buffers, in whatever order they lie."""
-    tensors, prefixes, normalisation = dict(original), [], None
+def _stripped(original: dict[str, Tensor], nesting: tuple[str, ...], dtypes: dict[str, int]) -> StateDict:
+    """Takes off shared prefixes, unused weights and the normalisation's buffers, however they are stacked."""
+    tensors, prefixes, dropped, normalisation = dict(original), [], [], None
     while True:
+        dropped += [name for name in tensors if name.startswith(UNUSED)]
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(UNUSED)}
         shared = next(
             (prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), None
         )
-        if shared is not None and tensors:
+        pair = _normalisation_buffers(tensors) if normalisation is None else None
+        if tensors and shared is not None:
             tensors = {name.removeprefix(shared): tensor for name, tensor in tensors.items()}
             prefixes.append(shared)
-            continue
-        pair = _normalisation_buffers(tensors) if normalisation is None else None
-        if pair is None:
-            return tensors, tuple(prefixes), normalisation
-        mean, std = (tensors.pop(name).double().flatten() for name in pair)
-        if mean.max() > 1:  # for pixels up to 255: the same map on [0, 1]
-            mean, std = mean / 255, std / 255
-        try:
-            normalisation = named(tuple(mean.tolist()), tuple(std.tolist()))
-        except ValueError as error:
-            raise Refused(f"its normalisation {pair[0]}, {pair[1]}: {error}") from None
+        elif pair is not None:
+            normalisation = _normalisation(*pair, tensors)
+            tensors = {name: tensor for name, tensor in tensors.items() if name not in pair}
+        else:
+            return StateDict(
+                tensors, original, nesting, tuple(prefixes), tuple(dropped), dtypes, normalisation
+            )
+
+
+def _normalisation(mean_name: str, std_name: str, tensors: Mapping[str, Tensor]) -> Normalisation:
+    mean, std = (tensors[name].double().flatten() for name in (mean_name, std_name))
+    if mean.max() > 1:  # for pixels up to 255: the same map on [0, 1]
+        mean, std = mean / 255, std / 255
+    try:
+        return named(tuple(mean.tolist()), tuple(std.tolist()))
+    except ValueError as error:
+        raise Refused(f"its normalisation {mean_name}, {std_name}: {error}") from None
 
 
 def _normalisation_buffers(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:

@@ -83,7 +83,7 @@ class WideResNet(BlockNetwork):
 def name_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """``wrn-DEPTH-WIDTH`` as the shapes of the weights have it; None where they are of another family."""
     first = shapes.get("block1.layer.0.conv1.weight")
-    if first is None or first[0] < 16:
+    if first is None or len(first) != 4 or first[0] < 16:
         return None
     count = sum(name.startswith("block1.layer.") and name.endswith(".conv1.weight") for name in shapes)
     return f"wrn-{6 * count + 4}-{first[0] // 16}"

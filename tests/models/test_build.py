@@ -1,0 +1,70 @@
+"""Building networks: named without torch, initialised from one generator."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.registry import MODELS, build, construct
+
+
+def test_names_and_normalisations_are_readable_without_torch():
+    code = (
+        "import sys; from robustbench_coded.models import normalisation, registry; "
+        "assert len(registry.MODELS) > 10 and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("arch", MODELS)
+def test_every_listed_name_can_be_constructed(arch):
+    network = construct(arch, 10, 3, 32)
+    assert all(tensor.is_meta for tensor in network.state_dict().values())
+    assert MODELS[arch].description
+
+
+@pytest.mark.parametrize("arch", ["digits-cnn", "resnet20", "vit-4-16-2-2"])
+def test_weights_follow_the_generator_and_leave_the_global_one_alone(arch):
+    before = torch.get_rng_state()
+    first, again, other = (
+        build(arch, 10, 3, 8, generator=torch.Generator().manual_seed(seed)).state_dict()
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    learned = [name for name in first if first[name].ndim > 1]
+    assert learned
+    assert not any(torch.equal(first[name], other[name]) for name in learned)
+    assert all(tensor.isfinite().all() for tensor in first.values())
+
+
+def test_convolutions_start_with_the_variance_of_he_et_al():
+    network = build("resnet18", 10, 3)
+    weight = network.layer4[1].conv2.weight
+    assert weight.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
+    assert torch.equal(network.bn1.weight, torch.ones(64))
+
+
+@pytest.mark.parametrize("arch", ["digits-cnn", "torchvision-resnet18"])
+def test_dropout_is_refused_where_it_has_no_place(arch):
+    with pytest.raises(InputError, match="dropout is for residual networks"):
+        build(arch, 10, 3, dropout=0.1)
+
+
+def test_digits_network_learns_two_classes():
+    """Left and right halves bright: a few steps of SGD are enough."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(64, 1, 8, 8, generator=generator) * 0.5
+    y = torch.arange(64) % 2
+    x[y == 0, :, :, :4] += 0.5
+    x[y == 1, :, :, 4:] += 0.5
+    network = build("digits-cnn", 2, 1)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(30):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(network(x), y).backward()
+        optimiser.step()
+    assert (network.eval()(x).argmax(1) == y).all()

@@ -1,0 +1,86 @@
+"""Recognition from names and shapes alone."""
+
+import pytest
+
+from robustbench_coded.models.detect import recognise, shapes_of
+from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.registry import MODELS
+
+ARCHS = [*(name for name in MODELS if not name.startswith("vit")), "wrn-34-20", "wrn-16-4"]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(("classes", "channels"), [(2, 1), (10, 3), (200, 3)])
+def test_every_architecture_is_recognised_with_its_classes_and_channels(arch, classes, channels):
+    found = recognise(shapes_of(arch, classes, channels, None))
+    assert (found.arch, found.classes, found.channels, found.image_size) == (arch, classes, channels, None)
+
+
+@pytest.mark.parametrize(
+    ("arch", "size"), [("vit-4-192-6-3", 32), ("vit-2-64-4-1", 8), ("vit-16-384-12-6", 224)]
+)
+def test_vit_is_recognised_with_its_image_size(arch, size):
+    found = recognise(shapes_of(arch, 10, 3, size))
+    assert (found.arch, found.image_size) == (arch, size)
+    assert "attention heads are a guess" in found.notes[1]
+
+
+def test_the_heads_of_a_vit_can_be_said():
+    shapes = shapes_of("vit-4-192-6-12", 10, 3, 32)
+    assert recognise(shapes).arch == "vit-4-192-6-3"
+    assert recognise(shapes, "vit-4-192-6-12").arch == "vit-4-192-6-12"
+
+
+def test_counters_of_batches_make_no_difference():
+    shapes = shapes_of("resnet20", 10, 3, None)
+    without = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+    assert len(without) < len(shapes)
+    assert recognise(without).arch == "resnet20"
+
+
+def changed(**changes):
+    shapes = {
+        **shapes_of("resnet20", 10, 3, None),
+        **{name.replace("__", "."): s for name, s in changes.items()},
+    }
+    return {name: shape for name, shape in shapes.items() if shape is not None}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (changed(bn1__weight=None), r"resnet20: of 97 weights 1 missing \(bn1.weight\); resnet32"),
+        (changed(extra__weight=(3,)), r"resnet20: of 97 weights 1 unexpected \(extra.weight\)"),
+        (
+            changed(layer1__0__conv1__weight=(16, 16, 5, 5)),
+            r"1 of another shape \(layer1.0.conv1.weight \[16, 16, 5, 5\] instead of \[16, 16, 3, 3\]\)",
+        ),
+        (changed(conv1__weight=(16, 4, 3, 3)), "takes 4 channels; images of 1 or 3"),
+        (changed(linear__weight=(1, 64), linear__bias=(1,)), "answers 1 class; networks of at least 2"),
+        ({"w": (3, 3)}, "no known architecture has these weights; "),
+    ],
+    ids=["missing", "unexpected", "shape", "channels", "one class", "stranger"],
+)
+def test_what_differs_is_named(shapes, message):
+    with pytest.raises(Refused, match=message):
+        recognise(shapes)
+
+
+def test_an_architecture_that_was_given_is_the_only_one_tried():
+    with pytest.raises(
+        Refused, match="not those of resnet32; resnet32: of 157 weights 60 missing"
+    ) as refused:
+        recognise(shapes_of("resnet20", 10, 3, None), "resnet32")
+    assert "resnet44" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["pos_embed", "patch_embed.proj.weight", "cls_token", "block1.layer.0.conv1.weight"]
+)
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (0, 0, 0, 0), (1, 10**9, 192), (10**9, 3, 10**9, 10**9)], ids=str
+)
+def test_absurd_shapes_are_refused_without_building_anything(name, shape):
+    shapes = {**shapes_of("vit-4-192-6-3", 10, 3, 32), name: shape}
+    with pytest.raises(Refused, match=r"no known architecture"):
+        recognise(shapes)

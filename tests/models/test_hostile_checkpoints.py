@@ -1,0 +1,487 @@
+"""Files from strangers: refused in one line that names the file; nothing executed, nothing allocated."""
+
+import collections
+import io
+import json
+import os
+import pickle
+import random
+import resource
+import struct
+import zipfile
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models import archive, torch_file
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.registry import build
+
+# More in the soak run.
+MUTATIONS = int(os.environ.get("CSROBUST_MUTATIONS", "300"))
+
+HOOKS = collections.OrderedDict()
+WEIGHTS = build("digits-cnn", 10, 1).state_dict()
+
+
+class Call:
+    """Pickles as a call of ``function``."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+class StoredIn:
+    """Pickles as a storage of an archive."""
+
+    def __init__(self, numel, key="0", kind=torch.FloatStorage):
+        self.identity = ("storage", kind, key, "cpu", numel)
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, value):
+        return value.identity if isinstance(value, StoredIn) else None
+
+
+def tensor(size, stride, *, numel=4, offset=0, hooks=HOOKS, key="0"):
+    rebuild = torch._utils._rebuild_tensor_v2
+    return Call(rebuild, StoredIn(numel, key), offset, size, stride, False, hooks)
+
+
+def torch_zip(
+    value, records=(("data/0", bytes(16)),), *, pickled=None, method=zipfile.ZIP_STORED, protocol=2
+):
+    """An archive as torch.save writes it, of anything."""
+    if pickled is None:
+        stream = io.BytesIO()
+        Pickler(stream, protocol).dump(value)
+        pickled = stream.getvalue()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as file:
+        for name, data in (("data.pkl", pickled), ("version", b"3\n"), *records):
+            file.writestr(f"archive/{name}", data)
+    return packed.getvalue()
+
+
+def saved(value, **options):
+    stream = io.BytesIO()
+    torch.save(value, stream, **options)
+    return stream.getvalue()
+
+
+def with_weight(name, value):
+    return saved({**WEIGHTS, name: value})
+
+
+def safe(header, data=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(shape=(2, 2), dtype="F32", place=(0, 16)):
+    return {"w": {"dtype": dtype, "shape": list(shape), "data_offsets": list(place)}}
+
+
+def with_metadata(**metadata):
+    return saved({"state_dict": WEIGHTS, "csrobust": metadata})
+
+
+def npz():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("x.npy", b"\x93NUMPY")
+    return packed.getvalue()
+
+
+def many_files():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for index in range(20_001):
+            file.writestr(str(index), b"")
+    return packed.getvalue()
+
+
+def torchscript():
+    return torch_zip({}, [("constants.pkl", b"\x80\x02)."), ("code/__torch__.py", b"class Module: ...")])
+
+
+def two_roots():
+    packed = io.BytesIO(saved(WEIGHTS))
+    with zipfile.ZipFile(packed, "a") as file:
+        file.writestr("other/data.pkl", b"\x80\x02}.")
+    return packed.getvalue()
+
+
+def big_tuple_key():
+    """Hashing this key would visit 2 ** 60 tuples."""
+    return torch_zip(None, pickled=b"\x80\x02}" + b")" + b"q\x00h\x00\x86" * 60 + b"K\x01s.")
+
+
+def cycle():
+    value = []
+    value.append(value)
+    return with_metadata(recipe=value)
+
+
+def shared_lists():
+    value = []
+    for _ in range(40):
+        value = [value, value]
+    return with_metadata(recipe=value)
+
+
+def many_views():
+    view = torch.zeros(2000).half()
+    return saved({f"w{index}": view for index in range(20)})
+
+
+class PickledModule(nn.Linear):
+    pass
+
+
+def bottom(data, count):
+    return data[: len(data) - count]
+
+
+def legacy(weights):
+    """As torch.save wrote it before 1.6, with numbers for the storages' addresses: always the same bytes."""
+    stream = io.BytesIO()
+    for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
+        pickle.dump(value, stream, 2)
+    tensors = collections.OrderedDict()
+    for key, (name, weight) in enumerate(weights.items()):
+        kind = torch.FloatStorage if weight.is_floating_point() else torch.LongStorage
+        stored = StoredIn(weight.numel(), str(key), kind)
+        stored.identity += (None,)
+        rebuild = torch._utils._rebuild_tensor_v2
+        tensors[name] = Call(rebuild, stored, 0, tuple(weight.shape), weight.stride(), False, HOOKS)
+    Pickler(stream, 2).dump(tensors)
+    pickle.dump([str(key) for key in range(len(weights))], stream, 2)
+    for weight in weights.values():
+        stream.write(struct.pack("<q", weight.numel()) + weight.numpy().tobytes())
+    return stream.getvalue()
+
+
+ZIP, LEGACY = saved(WEIGHTS), legacy(WEIGHTS)
+SAFE = safetensors.torch.save(WEIGHTS)
+
+HOSTILE = {
+    # not a checkpoint
+    "empty": (b"", "the file is empty"),
+    "text": (b"hello there, this is text", "not a checkpoint; .pt, .pth, .th and .safetensors"),
+    "zeros": (bytes(1000), "not a checkpoint"),
+    "one byte": (b"P", "not a checkpoint"),
+    "web page": (b"<!DOCTYPE html><html>", "a web page or XML"),
+    "LFS pointer": (b"version https://git-lfs\noid sha256:00", "a Git LFS pointer"),
+    "gzip": (b"\x1f\x8b\x08\x00", "compressed with gzip"),
+    "NumPy array": (b"\x93NUMPY\x01\x00", "a NumPy array"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n", "a Keras or HDF5 file"),
+    "npz": (npz(), "a zip archive that torch.save did not write"),
+    "plain pickle": (
+        pickle.dumps({"a": 1}),
+        "a plain pickle, which can hold code: not loaded; where you trust it",
+    ),
+    # code
+    "TorchScript": (torchscript(), "a TorchScript archive, which holds code.*torch.jit.load"),
+    "module": (
+        saved(PickledModule(2, 2)),
+        r"holds code or objects \(.*PickledModule\).*state_dict\(\), FILE",
+    ),
+    "module, before 1.6": (
+        saved(PickledModule(2, 2), _use_new_zipfile_serialization=False),
+        "holds code or objects",
+    ),
+    "bytearray": (torch_zip(Call(bytearray, 10**12)), r"holds code or objects \(__builtin__.bytearray\)"),
+    "set": (torch_zip({1, 2}), "holds code or objects"),
+    "EXT opcode": (torch_zip(None, pickled=b"\x80\x02\x82\x01."), r"what no state dict needs \(EXT1\)"),
+    "INST opcode": (torch_zip(None, pickled=b"\x80\x02(ios\nsystem\n."), r"no state dict needs \(INST\)"),
+    "NEWOBJ": (torch_zip(None, pickled=b"\x80\x02ccollections\nOrderedDict\n)\x81."), r"\(NEWOBJ\)"),
+    "storage type called": (
+        torch_zip(None, pickled=b"\x80\x02ctorch\nFloatStorage\nK\x09\x85R."),
+        "storage type is",
+    ),
+    "protocol 4": (torch_zip({}, protocol=4), "pickle protocol 4; save it with torch.save's own"),
+    # sizes
+    "shape beyond its storage": (
+        torch_zip({"w": tensor((10**12,), (1,))}),
+        "claims the shape .* more than the file",
+    ),
+    "shape of zero and absurd sides": (torch_zip({"w": tensor((0, 10**15), (1, 1))}), "claims the shape"),
+    "negative side": (torch_zip({"w": tensor((-4,), (1,))}), "impossible shape"),
+    "hundred sides": (torch_zip({"w": tensor((1,) * 100, (1,) * 100)}), "impossible shape"),
+    "stride past the end": (torch_zip({"w": tensor((2,), (4,))}), "reaches past the end"),
+    "offset past the end": (torch_zip({"w": tensor((2,), (1,), offset=3)}), "reaches past the end"),
+    "negative stride": (torch_zip({"w": tensor((2,), (-1,))}), "negative offset or stride"),
+    "one value repeated": (torch_zip({"w": tensor((10**9,), (0,))}), "claims the shape"),
+    "storage beyond its record": (
+        torch_zip({"w": tensor((4,), (1,), numel=10**11)}),
+        "storage 0 claims 400000000000 bytes, the archive holds 16 bytes",
+    ),
+    "storage without a record": (
+        torch_zip({"w": tensor((4,), (1,), key="7")}),
+        "storage 7 claims .* holds nothing",
+    ),
+    "storage of two sizes": (
+        torch_zip([tensor((4,), (1,)), tensor((4,), (1,), numel=5)]),
+        "two sizes of storage 0",
+    ),
+    "storage outside any archive": (
+        torch_zip([tensor((4,), (1,), key="../../x")]),
+        "the archive holds nothing",
+    ),
+    "hooks": (torch_zip({"w": tensor((4,), (1,), hooks=collections.OrderedDict(a=1))}), "with hooks"),
+    "many views of one storage": (many_views(), "its weights are larger than the file"),
+    "compressed": (
+        torch_zip({}, [("data/0", bytes(10**6))], method=zipfile.ZIP_DEFLATED),
+        "a compressed or encrypted",
+    ),
+    "two archives in one": (two_roots(), "torch.save did not write"),
+    "many files": (many_files(), "more than 20000 files"),
+    "tuple of tuples as key": (big_tuple_key(), "a dict's key is a tuple"),
+    "pickle of many megabytes": (torch_zip(["x" * 3 * 2**20]), "damaged or not a torch checkpoint"),
+    "attribute that hides a method": (
+        torch_zip(None, pickled=b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb."),
+        "attributes set on a dict",
+    ),
+    "safetensors header of exabytes": (
+        safe({}, length=2**62),
+        "header of 4611686018427387904 bytes; 2097152 is",
+    ),
+    "safetensors header beyond the file": (
+        safe({}, length=100),
+        "truncated: its safetensors header is longer",
+    ),
+    "safetensors header of lists": (safe(b"{" + b"[" * 10**5), "header is not JSON"),
+    "safetensors header of nested lists": (
+        safe(b'{"a":' + b"[" * 10**6 + b"]" * 10**6 + b"}"),
+        "is not JSON",
+    ),
+    "safetensors weight of no table": (safe({"w": 3}), "weight w has no type, shape and place"),
+    "safetensors shape too large": (
+        safe(entry((2**40,)), bytes(16)),
+        "weight w claims the shape .* more than the file",
+    ),
+    "safetensors shape negative": (safe(entry((-2, -2)), bytes(16)), "impossible shape"),
+    "safetensors place outside": (safe(entry(place=(16, 32)), bytes(16)), "does not fill its place"),
+    "safetensors place too small": (safe(entry(place=(0, 8)), bytes(16)), "does not fill its place"),
+    "safetensors places that overlap": (
+        safe({**entry(), "v": entry()["w"]}, bytes(16)),
+        "damaged safetensors file",
+    ),
+    "safetensors type unknown": (safe(entry(dtype="F4"), bytes(16)), "has the type F4"),
+    "safetensors metadata nested": (safe({"__metadata__": {"a": {}}}), "metadata are not text"),
+    # damage
+    "zip cut": (bottom(ZIP, 100), "truncated or damaged zip archive"),
+    "zip cut to its first bytes": (ZIP[:50], "truncated or damaged zip archive"),
+    "zip with a flipped bit": (
+        ZIP.replace(*(lambda w: (w, bytes([w[0] ^ 1]) + w[1:]))(WEIGHTS["conv3.weight"].numpy().tobytes())),
+        "truncated or damaged zip archive .*CRC",
+    ),
+    "legacy cut": (bottom(LEGACY, 5), "truncated or damaged: storage"),
+    "legacy cut in its pickle": (LEGACY[:600], "damaged or not a torch checkpoint"),
+    "safetensors cut": (bottom(SAFE, 5), "does not fill its place"),
+    # weights
+    "no weights": (saved({"epoch": 3}), "no weights in it; expected a state dict, alone or under state_dict"),
+    "a list": (saved([torch.zeros(3)]), "no weights in it"),
+    "one tensor": (saved(torch.zeros(3)), "no weights in it"),
+    "NaN": (
+        with_weight("bn1.bias", torch.full((16,), torch.nan)),
+        "bn1.bias has 16 NaN or infinite values of 16",
+    ),
+    "infinity": (
+        with_weight("linear.bias", torch.tensor([torch.inf] + [0.0] * 9)),
+        "linear.bias has 1 NaN or inf",
+    ),
+    "infinite in float32": (
+        with_weight("linear.bias", torch.full((10,), 1e300, dtype=torch.float64)),
+        "10 NaN or infinite",
+    ),
+    "negative variance": (with_weight("bn1.running_var", -torch.ones(16)), "a variance below 0"),
+    "complex": (
+        with_weight("linear.bias", torch.zeros(10) * 1j),
+        r"holds code or objects \(torch.ComplexFloat",
+    ),
+    "integers": (with_weight("linear.bias", torch.zeros(10).to(torch.int8)), "linear.bias is an integer"),
+    "one missing": (saved({n: t for n, t in WEIGHTS.items() if n != "bn1.bias"}), r"1 missing \(bn1.bias\)"),
+    "another shape": (with_weight("linear.bias", torch.zeros(9)), r"linear.bias \[9\] instead of \[10\]"),
+    "names with newlines": (saved({"a\nb\x1b[31m": torch.zeros(3)}), "no known architecture"),
+    "deviation of zero": (
+        saved({**WEIGHTS, "mean": torch.zeros(1), "std": torch.zeros(1)}),
+        "positive deviations",
+    ),
+    "three channels of mean for one": (
+        saved({**WEIGHTS, "mean": torch.zeros(3), "std": torch.ones(3)}),
+        "has 3 channels",
+    ),
+    # metadata
+    "metadata no table": (saved({"state_dict": WEIGHTS, "csrobust": [1]}), "csrobust is not a table"),
+    "metadata not JSON": (safetensors.torch.save(WEIGHTS, {"csrobust": "{"}), "csrobust is not JSON"),
+    "metadata of nested lists": (
+        safetensors.torch.save(WEIGHTS, {"csrobust": "[" * 10**5}),
+        "csrobust is not JSON",
+    ),
+    "metadata with a cycle": (cycle(), "csrobust is too large"),
+    "metadata of shared lists": (shared_lists(), "csrobust is too large"),
+    "metadata with a tensor": (with_metadata(seed=torch.zeros(1)), "csrobust holds a Tensor"),
+    "metadata with an impossible class count": (with_metadata(classes=1), "classes is no count"),
+    "metadata with an impossible image": (with_metadata(image_shape=[1, 8]), "image_shape is not"),
+    "metadata with an impossible arch": (with_metadata(arch=7), "arch is no name"),
+    "metadata with NaN deviations": (
+        with_metadata(normalisation={"mean": [0.0], "std": [float("nan")]}),
+        "normalisation",
+    ),
+    "metadata with another normalisation": (with_metadata(normalisation="imagenet"), "is not for 1 channels"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_files_are_refused_in_one_line(tmp_path, case):
+    data, message = HOSTILE[case]
+    path = tmp_path / "model.pt"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=message) as error:
+        load_checkpoint(path)
+    text = str(error.value)
+    assert text.startswith(f"{path}: ")
+    assert text.isprintable()
+    assert len(text) < 1000
+
+
+SIZES = [
+    case
+    for case in HOSTILE
+    if "torch_zip" not in case and ("beyond" in case or "shape" in case or "cut" in case)
+]
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_sizes_are_checked_before_torch_reads(tmp_path, monkeypatch, case):
+    def read(*arguments, **options):
+        raise AssertionError("torch was asked to read it")
+
+    monkeypatch.setattr(torch, "load", read)
+    monkeypatch.setattr(safetensors.torch, "load", read)
+    (tmp_path / "model.pt").write_bytes(HOSTILE[case][0])
+    with pytest.raises(InputError):
+        load_checkpoint(tmp_path / "model.pt")
+
+
+class Plant:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda value: pickle.dumps(value, 2),
+        lambda value: pickle.dumps(value, 4),
+        lambda value: torch_zip(value),
+        lambda value: torch_zip({"state_dict": WEIGHTS["bn1.bias"].tolist(), "optimizer": value}),
+        lambda value: saved(value, _use_new_zipfile_serialization=False),
+        lambda value: torch_file.LEGACY_MAGIC + pickle.dumps(value, 2),
+    ],
+    ids=["pickle", "pickle 4", "zip", "beside weights", "before 1.6", "in place of the protocol"],
+)
+def test_planted_code_is_not_executed(tmp_path, write):
+    planted = tmp_path / "planted"
+    pickle.loads(pickle.dumps(Plant(planted)))
+    assert planted.exists(), "the plant works where pickles are executed"
+    planted.rmdir()
+    (tmp_path / "model.pth").write_bytes(write(Plant(planted)))
+    with pytest.raises(InputError, match=r"not loaded|never loaded"):
+        load_checkpoint(tmp_path / "model.pth")
+    assert not planted.exists()
+
+
+def test_places_that_hold_no_file_are_refused(tmp_path):
+    for path, message in (
+        (tmp_path / "missing.pt", "no such file"),
+        (tmp_path, "not a file"),
+        ("/dev/zero", "not a file"),
+        (tmp_path / ("x" * 300), "cannot be read"),
+        ("a\0b", "cannot be read|no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_checkpoint(path)
+
+
+def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "model.pt").write_bytes(ZIP)
+    monkeypatch.setattr(archive, "MAX_FILE_BYTES", len(ZIP) - 1)
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: pytest.fail("read"))
+    with pytest.raises(InputError, match="save the state dict without the optimiser"):
+        load_checkpoint(tmp_path / "model.pt")
+
+
+def test_training_state_beside_the_weights_is_no_harm(tmp_path):
+    network = build("digits-cnn", 10, 1)
+    optimiser = torch.optim.Adam(network.parameters())
+    network(torch.zeros(2, 1, 8, 8)).sum().backward()
+    optimiser.step()
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 5])
+    state = {
+        "net": network.state_dict(),
+        "optimizer": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    for legacy in (False, True):
+        torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
+        assert load_checkpoint(tmp_path / "model.pt").arch == "digits-cnn"
+
+
+def mutated(data, rng):
+    """A few bytes changed, inserted, removed or copied; half of the time where the structure is."""
+    data = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        if not data:
+            break
+        end = rng.choice((len(data), min(len(data), 2048)))
+        at = rng.randrange(end) if rng.random() < 0.7 else len(data) - 1 - rng.randrange(min(len(data), 2048))
+        kind = rng.randrange(6)
+        if kind == 0:
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            data[at] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
+        elif kind == 2:
+            data[at:at] = rng.randbytes(rng.randrange(1, 9))
+        elif kind == 3:
+            del data[at : at + rng.randrange(1, 64)]
+        elif kind == 4:
+            source = rng.randrange(len(data))
+            data[at : at + 16] = data[source : source + 16]
+        elif rng.random() < 0.2:
+            del data[at:]
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("name", "data"), [("zip", ZIP), ("legacy", LEGACY), ("safetensors", SAFE)])
+def test_random_mutations_load_or_are_refused(tmp_path, name, data):
+    """Whatever the bytes: a checkpoint or an InputError, and no more memory than some copies of the file."""
+    rng = random.Random(name)
+    path = tmp_path / "model.pt"
+    path.write_bytes(saved({"unknown": torch.zeros(1)}))
+    with pytest.raises(InputError):  # compares with every architecture, which imports torchvision's
+        load_checkpoint(path)
+    path.write_bytes(data)
+    load_checkpoint(path)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused = 0
+    for _ in range(MUTATIONS):
+        path.write_bytes(mutated(data, rng))
+        try:
+            load_checkpoint(path)
+        except InputError as error:
+            refused += 1
+            assert str(error).isprintable()
+    assert 0 < refused <= MUTATIONS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 64 * 1024  # KiB on Linux

@@ -1,0 +1,394 @@
+"""Checkpoints as people save them: formats, nesting, prefixes, types, stored normalisations, own code."""
+
+import collections
+import json
+import sys
+import zipfile
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.inspect import describe
+from robustbench_coded.models.loading import check_data, load_checkpoint, with_normalisation
+from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.models.registry import build
+from robustbench_coded.models.saving import save_checkpoint
+
+IMAGENET = KNOWN[3]["imagenet"]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build("digits-cnn", 10, 3).eval()
+
+
+@pytest.fixture(scope="module")
+def weights(network):
+    return network.state_dict()
+
+
+def pixels(channels=3, size=8):
+    return torch.rand(4, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def logits(checkpoint, x=None):
+    model, _ = with_normalisation(checkpoint, pixels(), torch.zeros(4, dtype=torch.long))
+    return model(pixels() if x is None else x)
+
+
+def normalised(network, normalisation=IMAGENET):
+    shape = (1, -1, 1, 1)
+    mean, std = (torch.tensor(values).view(shape) for values in (normalisation.mean, normalisation.std))
+    return network((pixels() - mean) / std)
+
+
+def prefixed(prefix, weights):
+    return {prefix + name: tensor for name, tensor in weights.items()}
+
+
+def buffers(mean="mean", std="std", shape=(1, 3, 1, 1)):
+    return {mean: torch.tensor(IMAGENET.mean).view(shape), std: torch.tensor(IMAGENET.std).view(shape)}
+
+
+@pytest.mark.parametrize("ending", ["pt", "pth", "th", "safetensors", "bin"])
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before 1.6"])
+def test_formats(tmp_path, weights, network, ending, legacy):
+    path = tmp_path / f"some.model.{ending}"
+    if ending == "safetensors":
+        safetensors.torch.save_file(weights, path)
+    else:
+        torch.save(weights, path, _use_new_zipfile_serialization=not legacy)
+    checkpoint = load_checkpoint(path, normalize="none")
+    assert (checkpoint.name, checkpoint.arch, checkpoint.classes, checkpoint.channels) == (
+        "some.model",
+        "digits-cnn",
+        10,
+        3,
+    )
+    assert torch.equal(logits(checkpoint), network(pixels()))
+    assert not checkpoint.network.training
+    assert not any(parameter.requires_grad for parameter in checkpoint.network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("wrap", "nesting", "prefixes"),
+    [
+        (lambda w: w, (), ()),
+        (lambda w: {"state_dict": w, "epoch": 3}, ("state_dict",), ()),
+        (lambda w: {"model": w}, ("model",), ()),
+        (lambda w: {"net": w, "acc": 0.9}, ("net",), ()),
+        (lambda w: {"ema": w}, ("ema",), ()),
+        (lambda w: {"model_state_dict": w}, ("model_state_dict",), ()),
+        (lambda w: {"model": {"state_dict": w}}, ("model", "state_dict"), ()),
+        (lambda w: prefixed("module.", w), (), ("module.",)),
+        (lambda w: prefixed("_orig_mod.module.", w), (), ("_orig_mod.", "module.")),
+        (lambda w: prefixed("module._orig_mod.", w), (), ("module.", "_orig_mod.")),
+        (
+            lambda w: {"ema": {**prefixed("module.", w), "n_averaged": torch.tensor(7)}},
+            ("ema",),
+            ("module.",),
+        ),
+        (lambda w: collections.OrderedDict(prefixed("module.model.", w)), (), ("module.", "model.")),
+    ],
+)
+def test_nesting_and_prefixes(tmp_path, weights, network, wrap, nesting, prefixes):
+    torch.save(wrap(weights), tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
+    assert torch.equal(logits(checkpoint), network(pixels()))
+    assert checkpoint.storing.nesting == nesting
+    assert checkpoint.storing.prefixes == prefixes
+
+
+def test_of_several_sets_of_weights_the_documented_one_is_taken(tmp_path, weights, network):
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    torch.save({"ema": zeros, "net": zeros, "state_dict": weights, "model": zeros}, tmp_path / "a.pt")
+    assert torch.equal(logits(load_checkpoint(tmp_path / "a.pt", normalize="none")), network(pixels()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+def test_other_float_types_are_evaluated_in_float32(tmp_path, weights, network, dtype, ending):
+    stored = {name: t.to(dtype) if t.is_floating_point() else t for name, t in weights.items()}
+    path = tmp_path / f"a.{ending}"
+    torch.save(stored, path) if ending == "pt" else safetensors.torch.save_file(stored, path)
+    checkpoint = load_checkpoint(path, normalize="none")
+    assert {parameter.dtype for parameter in checkpoint.network.parameters()} == {torch.float32}
+    assert checkpoint.storing.dtypes == {str(dtype)[6:]: 17, "int64": 3}
+    expected = build("digits-cnn", 10, 3).eval()
+    expected.load_state_dict({name: t.float() for name, t in stored.items()})
+    assert torch.equal(logits(checkpoint), expected(pixels()))
+
+
+def test_weights_saved_on_cuda_are_read_without_one(tmp_path, weights, network):
+    torch.save(weights, tmp_path / "cpu.pt")
+    with zipfile.ZipFile(tmp_path / "cpu.pt") as cpu, zipfile.ZipFile(tmp_path / "cuda.pt", "w") as cuda:
+        for name in cpu.namelist():
+            data = cpu.read(name)
+            if name.endswith("data.pkl"):
+                assert b"X\x03\x00\x00\x00cpu" in data
+                data = data.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:1")
+            cuda.writestr(name, data)
+    assert torch.equal(logits(load_checkpoint(tmp_path / "cuda.pt", normalize="none")), network(pixels()))
+
+
+def test_weights_without_counters_of_batches_are_complete(tmp_path, weights, network):
+    torch.save({n: t for n, t in weights.items() if not n.endswith("num_batches_tracked")}, tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
+    assert torch.equal(logits(checkpoint), network(pixels()))
+    assert not any(tensor.is_meta for tensor in checkpoint.network.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda w: {**buffers(), **w},
+        lambda w: {**buffers(shape=(3,)), **w},
+        lambda w: {**buffers("normalize.mean", "normalize.std", (3, 1, 1)), **prefixed("model.", w)},
+        lambda w: prefixed("module.", {**buffers("0.mean", "0.std"), **prefixed("1.", w)}),
+        lambda w: {**buffers("mu", "sigma"), **w},
+        lambda w: {**{name: 255 * tensor for name, tensor in buffers().items()}, **w},
+        lambda w: {"state_dict": w, "csrobust": {"normalisation": "imagenet"}},
+        lambda w: {
+            "state_dict": {**buffers(), **w},
+            "csrobust": {"normalisation": {"mean": IMAGENET.mean, "std": list(IMAGENET.std)}},
+        },
+    ],
+)
+def test_a_stored_normalisation_is_found_and_used(tmp_path, weights, network, wrap):
+    torch.save(wrap(weights), tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt")
+    assert (checkpoint.normalisation_source, checkpoint.normalisation) == ("stored", IMAGENET)
+    assert torch.equal(logits(checkpoint), normalised(network))
+
+
+def test_a_given_normalisation_comes_before_a_stored_one(tmp_path, weights, network):
+    torch.save({**buffers(), **weights}, tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="cifar10-2023")
+    model, choice = with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
+    assert (choice.source, choice.name) == ("given", "cifar10-2023")
+    assert torch.equal(model(pixels()), normalised(network, KNOWN[3]["cifar10-2023"]))
+
+
+def test_one_number_for_all_channels(tmp_path, weights):
+    torch.save({"mean": torch.tensor([0.5]), "std": torch.tensor([0.25]), **weights}, tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt").normalisation.mean == (0.5, 0.5, 0.5)
+
+
+def test_without_any_the_labels_decide(tmp_path, weights):
+    torch.save(weights, tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt")
+    assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "guessed")
+    model, choice = with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
+    assert choice.source == "guessed"
+    assert model.mean.flatten().tolist() == pytest.approx(choice.mean)
+    with pytest.raises(InputError, match="answers 10 classes, the labels go from 0 to 10"):
+        with_normalisation(checkpoint, pixels(), torch.tensor([0, 1, 2, 10]))
+    with pytest.raises(InputError, match="takes images of 3 channels"):
+        with_normalisation(checkpoint, pixels(1), torch.zeros(4).long())
+
+
+def test_saved_checkpoints_come_back_with_their_metadata(tmp_path, network):
+    metadata = {
+        "arch": "digits-cnn",
+        "classes": 10,
+        "image_shape": [3, 8, 8],
+        "normalisation": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]},
+        "recipe": {"name": "erm", "epochs": 3},
+    }
+    save_checkpoint(tmp_path / "a.safetensors", network, metadata)
+    save_checkpoint(tmp_path / "b.safetensors", network, dict(reversed(metadata.items())))
+    checkpoint = load_checkpoint(tmp_path / "a.safetensors", name="mine")
+    assert checkpoint.metadata == metadata
+    assert checkpoint.name == "mine"
+    assert checkpoint.normalisation.std == (0.4, 0.5, 0.6)
+    assert torch.equal(logits(checkpoint), normalised(network, checkpoint.normalisation))
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_metadata_settle_what_shapes_cannot(tmp_path):
+    network = build("vit-4-32-1-4", 10, 3, 8).eval()
+    save_checkpoint(tmp_path / "a.safetensors", network, {"arch": "vit-4-32-1-4", "normalisation": "none"})
+    checkpoint = load_checkpoint(tmp_path / "a.safetensors")
+    assert (checkpoint.arch, checkpoint.image_size) == ("vit-4-32-1-4", 8)
+    assert torch.equal(logits(checkpoint), network(pixels()))
+
+
+@pytest.mark.parametrize("claim", ["resnet20", "no-such-network", "os:system", "wrn-28-10"])
+def test_metadata_that_name_another_architecture_are_not_believed(tmp_path, network, claim):
+    save_checkpoint(tmp_path / "a.safetensors", network, {"arch": claim})
+    assert load_checkpoint(tmp_path / "a.safetensors").arch == "digits-cnn"
+
+
+def test_saving_refuses_what_could_not_be_read_again(tmp_path, network):
+    broken = build("digits-cnn", 10, 3)
+    with torch.no_grad():
+        broken.conv1.weight[0, 0, 0, 0] = torch.nan
+    for bad, metadata in ((broken, {}), (network, {"accuracy": float("nan")}), (network, {"seed": object()})):
+        with pytest.raises(ValueError):
+            save_checkpoint(tmp_path / "a.safetensors", bad, metadata)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, network, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(path, network, {})
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_inspect_says_everything_in_plain_data(tmp_path, weights):
+    stored = {
+        "state_dict": {**prefixed("module.", weights), "module.sub_block1.w": torch.zeros(2)},
+        "best_acc": 91.5,
+    }
+    torch.save(stored, tmp_path / "a.pt")
+    facts = describe(load_checkpoint(tmp_path / "a.pt"))
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["architecture"] == "digits-cnn"
+    assert facts["parameters"] == sum(tensor.numel() for name, tensor in weights.items() if name in LEARNED)
+    assert facts["nesting"] == ["state_dict"]
+    assert facts["prefixes_stripped"] == ["module."]
+    assert facts["unused_weights"] == ["sub_block1.w"]
+    assert facts["other_entries"] == {"best_acc": 91.5}
+    assert facts["bytes"] == (tmp_path / "a.pt").stat().st_size
+    assert (facts["normalisation"], facts["normalisation_source"]) == (None, "guessed")
+    assert any("mean cross-entropy" in note for note in facts["notes"])
+
+
+LEARNED = [f"{layer}.{kind}" for layer in ("bn1", "bn2", "bn3", "linear") for kind in ("weight", "bias")]
+LEARNED += [f"conv{index}.weight" for index in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "message"),
+    [
+        ((3, 8, 8), 100, r"a.safetensors: it answers 10 classes, cifar100 has 100"),
+        ((1, 8, 8), 10, "takes 3-channel images, cifar100 has 1"),
+        ((3, 32, 32), 10, "was made for 8x8 images, cifar100 has 32x32"),
+    ],
+)
+def test_data_of_other_sizes_are_refused(tmp_path, network, shape, classes, message):
+    save_checkpoint(tmp_path / "a.safetensors", network, {"image_shape": [3, 8, 8]})
+    checkpoint = load_checkpoint(tmp_path / "a.safetensors")
+    check_data(checkpoint, (3, 8, 8), 10, "cifar100")
+    with pytest.raises(InputError, match=message):
+        check_data(checkpoint, shape, classes, "cifar100")
+
+
+def test_a_vit_refuses_data_of_another_size(tmp_path):
+    torch.save(build("vit-4-64-1-1", 10, 3, 8).state_dict(), tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt")
+    with pytest.raises(InputError, match="made for 8x8 images, cifar10 has 32x32"):
+        check_data(checkpoint, (3, 32, 32), 10, "cifar10")
+
+
+def test_convolutions_take_any_size(tmp_path, weights):
+    torch.save(weights, tmp_path / "a.pt")
+    check_data(load_checkpoint(tmp_path / "a.pt"), (3, 48, 64), 10, "npz")
+
+
+PLUGIN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes=4, inside=False):
+        super().__init__()
+        torch.rand(1)  # as constructors do
+        self.features = nn.Conv2d(3, 5, 3)
+        self.top = nn.Linear(5, classes)
+        if inside:
+            self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
+            self.register_buffer("std", torch.ones(1, 3, 1, 1))
+        self.inside = inside
+
+    def forward(self, x):
+        if self.inside:
+            x = (x - self.mean) / self.std
+        return self.top(self.features(x).relu().mean((2, 3)))
+
+def plain(): return Net()
+def sized(classes): return Net(classes)
+def keyword(pretrained=False, num_classes=2): return Net(num_classes)
+def inside(classes): return Net(classes, inside=True)
+def number(): return 3
+def failing(): raise KeyError("nothing\\nhere")
+constant = 5
+"""
+
+
+@pytest.fixture
+def own_code(tmp_path, monkeypatch):
+    (tmp_path / "owncode.py").write_text(PLUGIN)
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("owncode", None)
+
+
+def own_weights(classes):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "features.weight": (5, 3, 3, 3),
+        "features.bias": (5,),
+        "top.weight": (classes, 5),
+        "top.bias": (classes,),
+    }
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(("function", "classes"), [("plain", 4), ("sized", 7), ("keyword", 6)])
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+def test_an_architecture_from_own_code(tmp_path, own_code, function, classes, prefix):
+    weights = own_weights(classes)
+    torch.save(prefixed(prefix, weights), tmp_path / "a.pt")
+    state = torch.get_rng_state()
+    checkpoint = load_checkpoint("a.pt", arch=f"owncode:{function}", normalize="none")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (checkpoint.arch, checkpoint.classes, checkpoint.channels) == (f"owncode:{function}", classes, 3)
+    features = nn.functional.conv2d(pixels(), weights["features.weight"], weights["features.bias"])
+    expected = features.relu().mean((2, 3)) @ weights["top.weight"].T + weights["top.bias"]
+    torch.testing.assert_close(logits(checkpoint), expected)
+    assert str(tmp_path) not in sys.path
+
+
+def test_own_code_that_normalises_by_itself_keeps_its_buffers(tmp_path, own_code):
+    weights = own_weights(4)
+    torch.save({**weights, **buffers()}, tmp_path / "a.pt")
+    inside = load_checkpoint("a.pt", arch="owncode:inside")
+    outside = load_checkpoint("a.pt", arch="owncode:plain")
+    assert (inside.normalisation.name, outside.normalisation.name) == ("none", "imagenet")
+    torch.testing.assert_close(logits(inside), logits(outside))
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ("owncode:missing", "owncode has no function missing"),
+        ("owncode:constant", "owncode has no function constant"),
+        ("owncode:number", "expected a torch.nn.Module, it returned a int"),
+        ("owncode:failing", r"it raised KeyError: 'nothing\\nhere'"),
+        ("nosuchmodule:f", r"importing nosuchmodule failed \(ModuleNotFoundError"),
+        ("owncode:", "expected package.module:function"),
+        ("../owncode:plain", "expected package.module:function"),
+        ("owncode:keyword", r"not those of --arch owncode:keyword: of 4 weights"),
+    ],
+)
+def test_own_code_that_does_not_do(tmp_path, own_code, arch, message):
+    weights = own_weights(4)
+    if arch == "owncode:keyword":
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("features")}
+    torch.save(weights, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=message) as error:
+        load_checkpoint("a.pt", arch=arch)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,66 @@
+"""The Model: pixels to logits, the normalisation inside, blocks that compose to all of it."""
+
+import torch
+from torch import nn
+
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.registry import build
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def pixels(count=4):
+    return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_normalises_before_the_network_channel_by_channel():
+    network = build("resnet20", 10, 3)
+    model = PixelModel(network, MEAN, STD, classes=10, arch="resnet20")
+    x = pixels()
+    by_hand = torch.stack([(x[:, c] - MEAN[c]) / STD[c] for c in range(3)], dim=1)
+    torch.testing.assert_close(model(x), network(by_hand), rtol=1e-5, atol=1e-5)
+    assert (model.classes, model.channels, model.arch) == (10, 3, "resnet20")
+
+
+def test_blocks_compose_to_the_model_and_begin_with_the_normalisation():
+    model = PixelModel(build("preact-resnet18", 10, 3), MEAN, STD, classes=10, arch="preact-resnet18")
+    out = pixels()
+    for block in model.blocks():
+        out = block(out)
+    assert len(model.blocks()) == 5
+    assert torch.equal(out, model(pixels()))
+
+
+def test_a_network_without_blocks_is_one_block():
+    """timm calls a list of layers `blocks`: that is not a composition."""
+
+    class Outside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.Sequential(nn.Linear(3, 3))
+
+        def forward(self, x):
+            return x.mean((2, 3))
+
+    model = PixelModel(Outside(), MEAN, STD, classes=3, arch="")
+    (block,) = model.blocks()
+    assert torch.equal(block(pixels()), model(pixels()))
+
+
+def test_is_frozen_and_in_eval_mode_but_differentiable_in_the_pixels():
+    network = build("digits-cnn", 10, 3)
+    assert network.training
+    model = PixelModel(network, MEAN, STD, classes=10, arch="digits-cnn")
+    x = pixels().requires_grad_()
+    model(x).sum().backward()
+    assert x.grad is not None
+    assert not any(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model(pixels()).dtype == torch.float32
+
+
+def test_no_normalisation_is_the_network_itself():
+    network = build("digits-cnn", 10, 1)
+    model = PixelModel(network, (0.0,), (1.0,), classes=10, arch="digits-cnn")
+    x = pixels()[:, :1]
+    assert torch.equal(model(x), network(x))
