@@ -103,7 +103,5 @@ def _runs(model: nn.Module, chosen: set[int]) -> list[Run]:
             f"blocks={'+'.join(map(str, sorted(chosen)))} names blocks that the network does not have; "
             f"choose from 0 to {len(blocks) - 1}"
         )
-    if len(chosen) == len(blocks):
-        return [Run(True, model)]
     cut = groupby(enumerate(blocks), key=lambda numbered: numbered[0] in chosen)
     return [Run(coded, Blocks(tuple(block for _, block in run))) for coded, run in cut]

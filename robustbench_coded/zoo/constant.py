@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from robustbench_coded.zoo.known import Known, exactly
 from robustbench_coded.zoo.linear import pattern, planted_margins, spread
 
-OTHERS = 4  # three in ten examples are of class 0, the others of classes 1 to 3
-CYCLE = torch.tensor([0, 1, 2, 0, 3, 1, 2, 0, 3, 1])
+CLASSES = 5
+LABELS = torch.tensor([0, 1, 2, 0, 3, 1, 2, 0, 3, 4])  # over and over: three in ten are of class 0
 
 
 class Constant:
-    """Logits (1, 0, 0, 0) for every input."""
+    """Logits (1, 0, 0, 0, 0) for every input."""
 
     name = "constant"
     randomised = False
@@ -28,11 +28,11 @@ class Constant:
     def logits(self, x: Tensor, draw: None) -> Tensor:
         # Times zero, so that the gradient is there, and is zero.
         nothing = 0 * x.flatten(1).sum(1, keepdim=True)
-        return nothing + torch.eye(OTHERS, dtype=x.dtype, device=x.device)[0]
+        return nothing + torch.eye(CLASSES, dtype=x.dtype, device=x.device)[0]
 
 
 def known(n: int = 640, eps: float = 0.1) -> Known:
     x, _ = planted_margins(spread(0.0, 2 * eps, n), pattern(5))
-    y = CYCLE[torch.arange(n) % len(CYCLE)]
+    y = LABELS[torch.arange(n) % len(LABELS)]
     share = exactly((y == 0).double().mean().item())
     return Known(Constant(), x, y, 128, share, lambda threat: share)

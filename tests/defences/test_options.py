@@ -30,6 +30,10 @@ def test_label_and_coded_inputs(text, label, n):
     assert spec.resolve_n(128) == n
 
 
+def test_one_defence_has_one_spelling():
+    assert parse_defence("rci:average=1,N=1.5k") == parse_defence("rci:N=1.5K")
+
+
 def test_half_a_coded_input_is_rounded_up():
     assert parse_defence("rci:N=1.5K").resolve_n(127) == 191
     assert parse_defence("rci:N=1.15K").resolve_n(10) == 12

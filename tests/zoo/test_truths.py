@@ -8,37 +8,41 @@ from scipy.optimize import linprog
 from scipy.stats import norm
 
 from robustbench_coded.coding.codec import Codec
-from robustbench_coded.zoo import ensembles, hidden_direction, label_leak, lipschitz, rci_linear, smoothing
+from robustbench_coded.zoo import (
+    ensembles,
+    hidden_direction,
+    label_leak,
+    lipschitz,
+    masked_gradients,
+    rci_linear,
+    smoothing,
+)
 from robustbench_coded.zoo.linear import along, pattern, planted_margins
 
-K = 4
 
-
-def rci_scores(codec, scores, perm):
-    d, e = codec.decoder(dtype=torch.float64), codec.encoder(dtype=torch.float64)
-    p = torch.eye(codec.k, dtype=torch.float64)[list(perm)]
-    return p.T @ d @ e @ p @ scores
-
-
-@pytest.mark.parametrize(("n", "seed"), [(6, 0), (9, 1), (24, 2), (64, 3)])
-def test_rci_bounds_hold_for_every_permutation_and_corner(n, seed):
-    """Exhaustive: all orders of K inputs, all of their scores moved by -eps, 0 or eps."""
-    eps, codec, model = 0.1, Codec(K, n), along(pattern(45))
-    distances = 0.22 * torch.rand(K, generator=torch.Generator().manual_seed(seed))
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("k", "n"), [(4, 4), (5, 5), (5, 8)])
+def test_rci_bounds_hold_for_every_permutation_and_corner(k, n, seed):
+    """Exhaustive: all orders of k inputs, all of their scores moved by -eps, 0 or eps."""
+    eps, codec, model = 0.1, Codec(k, n), along(pattern(45))
+    generator = torch.Generator().manual_seed(seed)
+    distances = eps * torch.tensor([0.8, 0.95, 1.05, 1.2, 2.0])[torch.randint(5, (k,), generator=generator)]
     x, y = planted_margins(distances, pattern(45), texture=0.05)
     scores, signs = model.score(x.double()), 2 * y - 1
-    bound = rci_linear.bounds(codec, model, x, y, eps, co_batched_eps=eps)
+    batch = rci_linear.bounds(codec, model, x, y, eps, co_batched_eps=eps)
     victim = rci_linear.bounds(codec, model, x, y, eps, co_batched_eps=0.0)
-    for perm in permutations(range(K)):
-        for moves in product((-1, 0, 1), repeat=K):
-            answers = rci_scores(codec, scores + eps * torch.tensor(moves), perm) * signs
-            assert (answers > 0).double().mean() >= bound.low
-        attacked = rci_scores(codec, scores - eps * signs, perm) * signs
-        assert (attacked > 0).double().mean() <= bound.high
-        alone = torch.stack(
-            [rci_scores(codec, scores - eps * signs * row, perm)[i] for i, row in enumerate(torch.eye(K))]
-        )
-        assert victim.low <= (alone * signs > 0).double().mean() <= victim.high
+    d, e = codec.decoder(dtype=torch.float64), codec.encoder(dtype=torch.float64)
+    moves = torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=k)), dtype=torch.float64)
+    alone = torch.eye(k, dtype=torch.float64)
+    for perm in permutations(range(k)):
+        p = torch.eye(k, dtype=torch.float64)[list(perm)]
+        m = p.T @ d @ e @ p
+        right = (scores + eps * moves) @ m.T * signs > 0
+        assert right.double().mean(1).min() >= batch.low
+        assert (m @ (scores - eps * signs) * signs > 0).double().mean() <= batch.high
+        # Row i has input i attacked and answered, the others clean.
+        each = ((scores - eps * signs * alone) @ m.T).diagonal() * signs > 0
+        assert victim.low <= each.double().mean() <= victim.high
 
 
 def test_rci_bounds_meet_on_the_entrys_own_data_and_not_on_any():
@@ -174,6 +178,26 @@ def test_a_leaking_neighbour_protects_an_input_attacked_alone():
         x = known.x.clone()
         x[victim] = attacked[victim]
         assert known.defence.logits(x, None).argmax(1)[victim] == known.y[victim]
+
+
+def test_each_mask_hides_the_gradient_in_its_own_way():
+    def slope(known, logits_to_loss):
+        x = known.x.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(logits_to_loss(known.defence.logits(x, None)), x)
+        return grad
+
+    def cross_entropy(logits):
+        return torch.nn.functional.cross_entropy(logits, known.y)
+
+    for known in (masked_gradients.known_rounding(n=8), masked_gradients.known_saturated(n=8)):
+        assert (slope(known, cross_entropy) == 0).all()
+    assert (slope(masked_gradients.known_rounding(n=8), lambda logits: logits[:, 1].sum()) == 0).all()
+    assert (slope(masked_gradients.known_saturated(n=8), lambda logits: logits[:, 1].sum()) != 0).all()
+    known = masked_gradients.known_misleading(n=8)
+    misled = slope(known, cross_entropy)
+    x = known.x.clone().requires_grad_()
+    (honest,) = torch.autograd.grad(cross_entropy(known.defence.base(x)), x)
+    torch.testing.assert_close(misled, -honest)
 
 
 def test_random_signs_find_what_gradients_do_not():
