@@ -138,7 +138,7 @@ def probe(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeResul
 
 
 def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
-    """What a defence did that it must not do by its own declaration or by the protocol; one line each."""
+    """What it did that its declaration or the protocol rules out: one line each, to follow "it"."""
     found = []
     if len(result.shape) != 2 or result.shape[0] != result.k:
         found.append(
@@ -168,9 +168,11 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
     ):
         found.append(f"says batch-independent, but halving the batch moved logits by {result.other_size:.2g}")
     if result.grouped is not None and result._moved(result.grouped, ROUNDING_ACROSS_SIZES):
-        found.append(f"its logits_grouped differs from its logits by {result.grouped:.2g}")
+        found.append(
+            f"answers batches in a group (logits_grouped) otherwise than alone, by {result.grouped:.2g}"
+        )
     if result.no_gradient:
-        found.append("its logits cannot be differentiated in the input")
+        found.append("cannot be differentiated in the input")
     return found
 
 

@@ -136,7 +136,7 @@ def test_a_wrong_answer_to_groups_is_found(model):
     right = defence.logits_grouped
     defence.logits = lambda x, draw: right(x[None], [draw])[0]
     defence.logits_grouped = lambda x, draws: right(x, draws[::-1])
-    assert "logits_grouped differs" in contradictions(defence, probed(defence))[0]
+    assert "answers batches in a group" in contradictions(defence, probed(defence))[0]
 
 
 def test_vanishing_gradients_are_counted_and_told_apart(model):
