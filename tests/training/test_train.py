@@ -3,19 +3,24 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.models.registry import build
 from robustbench_coded.training import loop
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.loop import train
 from robustbench_coded.training.recipes.coded import Coded
+from robustbench_coded.training.recipes.erm import Erm
 from robustbench_coded.training.recipes.manifold_mixup import ManifoldMixup
 from robustbench_coded.training.recipes.mixup import Mixup
 from robustbench_coded.training.recipes.pgd_at import PgdAt
+from robustbench_coded.training.schedule import one_cycle
 from robustbench_coded.training.split import train_validation
 from robustbench_coded.training.state import state_path
+from robustbench_coded.training.streams import stream
 
 
 @pytest.fixture(autouse=True)
@@ -98,12 +103,39 @@ def test_a_run_neither_reads_nor_moves_the_global_generator(npz, tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_the_seed_decides_the_weights(npz, tmp_path):
-    paths = [tmp_path / f"{seed}.safetensors" for seed in (0, 1)]
-    for seed, path in enumerate(paths):
-        train(config(npz, epochs=1, seed=seed), path)
-    first, second = (load_checkpoint(path).network.state_dict() for path in paths)
-    assert not torch.equal(first["conv1.weight"], second["conv1.weight"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_seed_decides_the_initial_weights(npz, tmp_path, seed):
+    train(config(npz, epochs=1, seed=seed, learning_rate=0.0), tmp_path / "a.safetensors")
+    expected = build("digits-cnn", 10, 1, 8, generator=stream(seed, "initialisation")).state_dict()
+    weights = load_checkpoint(tmp_path / "a.safetensors").network.state_dict()
+    assert all(
+        torch.equal(weights[key], expected[key]) for key in ("conv1.weight", "conv3.weight", "linear.bias")
+    )
+
+
+def test_order_and_randomness_are_new_in_every_epoch_and_the_rate_follows_the_schedule(
+    npz, tmp_path, monkeypatch
+):
+    batches, draws, rates = [], [], []
+    loss, step = Erm.__call__, torch.optim.SGD.step
+
+    def recorded_loss(self, stages, x, y, moment):
+        batches.append(x.sum().item())
+        draws.append(torch.rand((), generator=moment.generator).item())
+        return loss(self, stages, x, y, moment)
+
+    def recorded_step(self, *args):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args)
+
+    monkeypatch.setattr(Erm, "__call__", recorded_loss)
+    monkeypatch.setattr(torch.optim.SGD, "step", recorded_step)
+    train(config(npz, schedule="milestones", milestones=(1,), learning_rate=0.02), tmp_path / "a.safetensors")
+    assert len(set(batches)) == len(set(draws)) == 18
+    assert rates == pytest.approx([0.02] * 6 + [0.002] * 12)
+    rates.clear()
+    train(config(npz, learning_rate=0.02), tmp_path / "b.safetensors")
+    assert rates == pytest.approx([one_cycle((i + 0.5) / 18, 0.02) for i in range(18)])
 
 
 def test_a_checkpoint_says_what_it_is_and_loads_without_options(npz, tmp_path):
@@ -192,6 +224,11 @@ def test_bfloat16_changes_the_arithmetic_and_keeps_float32_weights(npz, tmp_path
         weights.append(load_checkpoint(result.checkpoint).network.state_dict())
     difference = (weights[0]["linear.weight"] - weights[1]["linear.weight"]).abs().max()
     assert weights[1]["linear.weight"].dtype == torch.float32 and 1e-5 < difference < 0.5
+    # What is stated of the file is what the file gives in float32.
+    checkpoint = load_checkpoint(result.checkpoint)
+    x, y = load_data(npz).batch(range(200))
+    logits = with_normalisation(checkpoint, x, y)[0](x)
+    assert checkpoint.metadata["loss"] == pytest.approx(float(cross_entropy(logits, y)), abs=2e-6)
 
 
 def test_the_state_of_another_run_is_not_taken_up(npz, tmp_path):
