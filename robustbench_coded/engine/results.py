@@ -29,8 +29,17 @@ class UnitResult:
 
 @dataclass(frozen=True)
 class UnitFailure:
-    """A unit without outcomes, and why: a failure in the report, never a robust example."""
+    """A unit without outcomes, and why: a failure in the report, never a robust example.
+
+    Attributes:
+        error: one line.
+        attempts: how often it was tried.
+        details: the end of the traceback, where there was one.
+        spoilt: whether the process that tried it can't be used any further, as after a fault of the device.
+    """
 
     unit: Unit
     error: str
     attempts: int
+    details: str = ""
+    spoilt: bool = False

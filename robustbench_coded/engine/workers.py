@@ -23,7 +23,7 @@ def check_engine_options(config: EvalConfig) -> None:
         if value is not None and value < 1:
             raise InputError(f"{option} {value} is too small; give 1 or more")
     if config.unit_timeout is not None and not config.unit_timeout > 0:
-        raise InputError(f"--unit-timeout {config.unit_timeout:g} leaves no time; give seconds above 0, or inf")
+        raise InputError(f"--unit-timeout {config.unit_timeout:g} is no time; give seconds above 0, or inf")
 
 
 def worker_count(config: EvalConfig, device: torch.device) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from robustbench_coded.engine.workers import worker_count
 from robustbench_coded.evaluation.listener import Forecast
 from robustbench_coded.evaluation.plan import Plan, Unit
 from robustbench_coded.evaluation.prepare import Prepared
@@ -21,11 +22,13 @@ def forecast(prepared: Prepared, plan: Plan, pending: Sequence[Unit]) -> Forecas
     for name, count in images.items():
         if count:
             per_image[name] = _seconds_per_image(prepared, name)
+    workers = min(worker_count(prepared.setup.config, prepared.bench.device), max(1, len(pending)))
     return Forecast(
         units=len(pending),
         images=sum(images.values()),
         done=len(plan.units) - len(pending),
-        seconds=sum(per_image[name] * images[name] for name in images),
+        seconds=sum(per_image[name] * images[name] for name in images) / workers,
+        seconds_per_image=per_image,
     )
 
 

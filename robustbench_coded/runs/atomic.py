@@ -33,6 +33,11 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is what a killed writer left aside."""
+    return path.name.startswith(".") and path.suffix == ".part"
+
+
 def remove_unfinished(folder: Path) -> None:
     """Removes what killed writers left aside; nothing else may be writing into the folder."""
     for path in folder.rglob(".*.part"):

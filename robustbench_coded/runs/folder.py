@@ -2,25 +2,35 @@
 
 import fcntl
 import json
+import os
 import re
 import shutil
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.runs.atomic import remove_unfinished, write_text
+from robustbench_coded.runs.atomic import is_unfinished, remove_unfinished, write_text
 from robustbench_coded.runs.outcomes import DamagedFile, read_outcomes, write_outcomes
 
 FORMAT_VERSION = 1
 MANIFEST = "run.json"
 LOCK = ".lock"
+# Everything else that a run or its reports put into the folder.
+WRITTEN = (
+    "outcomes", "timings", "failures", "adversarials", "figures",
+    "summary.csv", "timings.csv", "report.md", "report.html", "report.tex",
+)  # fmt: skip
+MAX_OBJECT_BYTES = 1 << 20
 _UNIT = re.compile(r"[0-9a-f]{20}")
 
 
 class RunFolder:
     """A run folder opened for writing by one process.
+
+    Writing methods raise OSError where the disk or the permissions fail; what was committed before stays.
 
     Args:
         path: the folder; made if it is missing.
@@ -33,17 +43,17 @@ class RunFolder:
         self.path = path
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; give --out a folder")
-        if path.is_dir() and not (path / MANIFEST).exists() and any(p.name != LOCK for p in path.iterdir()):
-            raise InputError(
-                f"{path} holds other files and no {MANIFEST}; give --out a new or an empty folder"
-            )
         self._made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
+            if not (path / MANIFEST).exists() and not _is_empty(path):
+                raise InputError(
+                    f"{path} holds other files and no {MANIFEST}; give --out a new or an empty folder"
+                )
             self._lock = _lock(path / LOCK)
+            remove_unfinished(path)
         except OSError as error:
             raise InputError(f"{path} can't be written ({error.strerror}); give another --out") from error
-        remove_unfinished(path)
 
     def close(self) -> None:
         """Gives the folder free for other processes; a new folder that got nothing is not left behind.
@@ -60,59 +70,74 @@ class RunFolder:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def manifest(self) -> dict[str, Any] | None:
-        """The content of run.json, or None in a new folder."""
-        if not (self.path / MANIFEST).exists():
-            return None
-        return read_manifest(self.path)
-
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replaces run.json."""
-        write_text(
-            self.path / MANIFEST, json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n"
-        )
+        text = json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n"
+        write_text(self.path / MANIFEST, text)
 
     def clear(self) -> None:
-        """Removes everything that a run writes, for ``--overwrite``; the reports' own folders included."""
-        for entry in self.path.iterdir():
-            if entry.name == LOCK:
-                continue
+        """Removes what runs write, for ``--overwrite``, and nothing else.
+
+        run.json goes last: killed halfway, this still is a run folder, some of whose units are missing.
+        """
+        for name in (*WRITTEN, MANIFEST):
+            entry = self.path / name
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
-                entry.unlink()
+                entry.unlink(missing_ok=True)
 
     def commit(self, unit: str, rows: pd.DataFrame, metadata: dict[str, Any], timing: dict[str, Any]) -> None:
         """Stores a finished unit: its timing first, since the outcome file's appearance is the commit."""
         write_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
-        write_outcomes(self.path / "outcomes" / f"{unit}.parquet", rows, metadata)
+        write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
 
     def record_failure(self, unit: str, failure: dict[str, Any]) -> None:
         """Stores why a unit has no outcomes."""
         write_text(self.path / "failures" / f"{unit}.json", json.dumps(failure, sort_keys=True) + "\n")
 
-    def damaged(self, units: list[str]) -> dict[str, str]:
-        """Which of the committed files of these units can't be trusted, and why; they are removed."""
-        found = {}
+    def committed(self, units: Iterable[str]) -> tuple[dict[str, dict], dict[str, str]]:
+        """Reads the outcome files of these units.
+
+        Returns:
+            the metadata of each unit whose file holds what its hash says, and for each other file that is
+            there the reason why it can't be trusted.
+        """
+        trusted, damaged = {}, {}
         for unit in units:
-            path = self.path / "outcomes" / f"{unit}.parquet"
-            if not path.exists():
+            path = self._outcomes(unit)
+            if not os.path.lexists(path):
                 continue
             try:
-                _, metadata = read_outcomes(path)
-                if metadata.get("unit") != unit:
-                    raise DamagedFile(f"{path.name} belongs to another unit")
+                trusted[unit] = _read_unit(path, unit)[1]
             except DamagedFile as error:
-                found[unit] = str(error)
-                path.unlink()
-        return found
+                damaged[unit] = str(error)
+        return trusted, damaged
 
-    def committed(self, units: list[str]) -> set[str]:
-        """Which of these units have an outcome file."""
+    def set_aside(self, unit: str) -> Path:
+        """Takes a damaged outcome file out of the run, to be computed again; returns its new place."""
+        path = self._outcomes(unit)
+        aside = path.with_name(path.name + ".damaged")
+        return path.replace(aside)
+
+    def foreign(self, units: Collection[str]) -> list[str]:
+        """Names in outcomes/ that belong to none of these units. They are never counted."""
         folder = self.path / "outcomes"
-        present = {p.stem for p in folder.glob("*.parquet")} if folder.is_dir() else set()
-        return present & set(units)
+        names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        ours = {f"{unit}.parquet{ending}" for unit in units for ending in ("", ".damaged")}
+        return [name for name in names if name not in ours and not name.startswith(".")]
+
+    def remove(self, units: Iterable[str]) -> None:
+        """Removes units that the run no longer has, such as those of another number of draws."""
+        for unit in units:
+            if _UNIT.fullmatch(unit):
+                self._outcomes(unit).unlink(missing_ok=True)
+                for kind in ("timings", "failures"):
+                    (self.path / kind / f"{unit}.json").unlink(missing_ok=True)
+
+    def _outcomes(self, unit: str) -> Path:
+        return self.path / "outcomes" / f"{unit}.parquet"
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -138,7 +163,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_run(path: Path, units: list[str]) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
+def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
     """Outcomes and costs of a run's units, in the order of ``units``.
 
     Returns:
@@ -151,26 +176,40 @@ def read_run(path: Path, units: list[str]) -> tuple[pd.DataFrame, dict[str, dict
         if not _UNIT.fullmatch(unit) or not file.exists():
             continue
         try:
-            rows, data = read_outcomes(file)
-        except DamagedFile:
-            continue
-        if data.get("unit") != unit:
+            rows, metadata[unit] = _read_unit(file, unit)
+        except (DamagedFile, OSError):
             continue
         frames.append(rows)
-        metadata[unit] = data
-        timing = path / "timings" / f"{unit}.json"
-        timings[unit] = json.loads(timing.read_text()) if timing.exists() else {}
+        timings[unit] = _read_object(path / "timings" / f"{unit}.json") or {}
     return _concatenated(frames), metadata, timings
 
 
-def read_failures(path: Path, units: list[str]) -> dict[str, dict]:
+def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
     """Why units have no outcomes, for those that failed."""
     found = {}
     for unit in units:
         file = path / "failures" / f"{unit}.json"
         if _UNIT.fullmatch(unit) and file.exists():
-            found[unit] = json.loads(file.read_text())
+            found[unit] = _read_object(file) or {"error": "it failed, and the record of why is damaged"}
     return found
+
+
+def _read_unit(file: Path, unit: str) -> tuple[pd.DataFrame, dict]:
+    rows, metadata = read_outcomes(file)
+    if metadata.get("unit") != unit:
+        raise DamagedFile(f"{file.name} belongs to another unit")
+    return rows, metadata
+
+
+def _read_object(file: Path) -> dict[str, Any] | None:
+    """A small JSON object, None where the file holds anything else."""
+    try:
+        if not file.is_file() or file.stat().st_size > MAX_OBJECT_BYTES:
+            return None
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
@@ -185,11 +224,16 @@ def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def _is_empty(path: Path) -> bool:
+    """Whether a folder holds nothing but what a run leaves that is killed before it writes run.json."""
+    return all(p.name == LOCK or is_unfinished(p) for p in path.iterdir())
+
+
 def _lock(path: Path) -> IO:
     file = path.open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         file.close()
         raise InputError(
             f"another csrobust is writing to {path.parent}; wait for it or give another --out"

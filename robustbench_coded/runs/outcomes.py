@@ -35,9 +35,9 @@ SCHEMA = pa.schema(
     ]
 )
 METADATA_KEY = b"csrobust"
-# A file of a unit holds at most a few million rows; a header that promises more is hostile or broken.
-MAX_ROWS = 200_000_000
-MAX_FILE_BYTES = 2 << 30
+# A unit has some 100,000 rows; a file that promises far more is hostile or broken.
+MAX_ROWS = 10_000_000
+MAX_FILE_BYTES = 1 << 30
 
 
 class DamagedFile(Exception):
@@ -67,11 +67,15 @@ def read_outcomes(path: Path) -> tuple[pd.DataFrame, dict]:
 
     Raises:
         DamagedFile: the file is truncated, altered or not an outcome file.
+        OSError: the file system does not hand it out; its content may be fine.
     """
+    if not path.is_file():
+        raise DamagedFile(f"{path.name} is not a file")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise DamagedFile(f"{path.name} is larger than an outcome file can be")
+    content = path.read_bytes()
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise DamagedFile(f"{path.name} is larger than an outcome file can be")
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(pa.BufferReader(content))
         if file.metadata.num_rows > MAX_ROWS:
             raise DamagedFile(f"{path.name} promises {file.metadata.num_rows} rows")
         raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
@@ -82,7 +86,16 @@ def read_outcomes(path: Path) -> tuple[pd.DataFrame, dict]:
         actual = _content_hash(table, metadata)
     except DamagedFile:
         raise
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, MemoryError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+        pa.ArrowException,
+    ) as error:
         raise DamagedFile(f"{path.name} can't be read as an outcome file ({type(error).__name__})") from error
     if expected != actual:
         raise DamagedFile(f"{path.name} does not hold what its hash says")

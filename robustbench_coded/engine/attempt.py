@@ -1,0 +1,113 @@
+"""One unit in this process, tried again where another try can help."""
+
+import gc
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.evaluation.execute import execute
+from robustbench_coded.evaluation.plan import Unit
+from robustbench_coded.evaluation.workbench import Workbench
+
+MESSAGE_LENGTH = 500
+DETAILS_LENGTH = 8000
+# torch's CPU allocator and CUDA's libraries have no exception of their own.
+_NO_MEMORY = ("DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
+
+
+def attempt(bench: Workbench, unit: Unit) -> UnitResult | UnitFailure:
+    """Runs a unit; whatever goes wrong in it becomes a failure.
+
+    Units are deterministic, so an error comes back unless it came from outside: a file system that stalled
+    (tried once more) or memory (tried once more, then with half the images in a forward, and so on until a
+    forward holds one batch). Answers from smaller forwards can differ in rounding, so the result's metadata
+    then say how many images they held, as ``group_images``.
+    """
+    images = bench.setup.group_images
+    tries = 0
+    while True:
+        tries += 1
+        outcome, error = _try(bench, unit, images, tries)
+        if error is None:
+            return outcome
+        again = _images_of_next_try(error, tries, images, unit.row.subject.images)
+        if again is None:
+            return outcome
+        images = again
+        del error  # its traceback holds on to the tensors that filled the memory
+        _release_memory()
+
+
+def _try(
+    bench: Workbench, unit: Unit, images: int, tries: int
+) -> tuple[UnitResult | UnitFailure, BaseException | None]:
+    planned = bench.setup.group_images
+    try:
+        if images == planned:
+            return execute(bench, unit), None
+        with _group_images(bench, images):
+            result = execute(bench, _cut(unit, images))
+        return replace(result, unit=unit, metadata={**result.metadata, "group_images": images}), None
+    except (Exception, SystemExit) as error:
+        details = "".join(traceback.format_exception(error))[-DETAILS_LENGTH:]
+        return UnitFailure(unit, one_line(error), tries, details, _spoils_the_process(error)), error
+
+
+def _images_of_next_try(error: BaseException, tries: int, images: int, least: int) -> int | None:
+    """How many images a forward of the next try may hold; None where there is no use in trying."""
+    if is_out_of_memory(error):
+        if tries == 1:
+            return images  # somebody else's memory, or fragments of ours, may be free by now
+        return images // 2 if images > least else None
+    if isinstance(error, OSError):
+        return images if tries == 1 else None
+    return None
+
+
+def _cut(unit: Unit, images: int) -> Unit:
+    """The same unit with groups that fit into ``images`` images."""
+    size = max(1, images // unit.row.subject.images)
+    pieces = (group[i : i + size] for group in unit.groups for i in range(0, len(group), size))
+    return replace(unit, groups=tuple(pieces))
+
+
+@contextmanager
+def _group_images(bench: Workbench, images: int) -> Iterator[None]:
+    before = bench.setup
+    bench.setup = replace(before, group_images=images)
+    try:
+        yield
+    finally:
+        bench.setup = before
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the device or on the machine."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _NO_MEMORY)
+
+
+def _spoils_the_process(error: BaseException) -> bool:
+    """After a CUDA fault every later call in the process fails, too."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and "CUDA error" in text and not is_out_of_memory(error)
+
+
+def _release_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line of printable text."""
+    text = " ".join(str(error).split())
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return line if len(line) <= MESSAGE_LENGTH else line[: MESSAGE_LENGTH - 4] + " ..."

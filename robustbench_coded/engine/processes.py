@@ -1,0 +1,119 @@
+"""A crew of processes on this machine."""
+
+import itertools
+import multiprocessing
+import pickle
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+from robustbench_coded.engine.crew import Died, Event, Finished, Ready
+from robustbench_coded.engine.worker import READY, work
+from robustbench_coded.evaluation.plan import Unit
+from robustbench_coded.evaluation.workbench import Setup
+
+EXIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: ForkServerProcess
+    pipe: Connection
+    device: str
+
+
+class Processes:
+    """Worker processes, forked from a server that has imported everything and computed nothing.
+
+    So a worker starts in milliseconds, as often as need be, and shares the memory of what was imported. (A
+    fork of this process itself would share its CUDA context and thread pools, which do not survive that.)
+
+    Args:
+        setup: the workers' orders.
+        devices: devices of the machine; each new worker gets the one with the fewest.
+    """
+
+    def __init__(self, setup: Setup, devices: Sequence[str]):
+        self._setup = setup
+        self._devices = tuple(devices)
+        self._numbers = itertools.count()
+        self._workers: dict[int, _Worker] = {}
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([work.__module__])
+
+    def hire(self) -> int:
+        number = next(self._numbers)
+        held = Counter(worker.device for worker in self._workers.values())
+        device = min(self._devices, key=held.__getitem__)
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=work, args=(theirs, replace(self._setup, device=device)), name=f"csrobust-worker-{number}"
+        )
+        with _interrupts_held_back():
+            process.start()
+        theirs.close()  # so that the worker's death closes the pipe
+        self._workers[number] = _Worker(process, ours, device)
+        return number
+
+    def give(self, worker: int, unit: Unit) -> None:
+        with suppress(OSError):  # it has just died; wait() will find out
+            self._workers[worker].pipe.send_bytes(pickle.dumps(unit))
+
+    def wait(self, seconds: float | None) -> list[Event]:
+        numbers: dict[Any, int] = {worker.pipe: number for number, worker in self._workers.items()}
+        numbers |= {worker.process.sentinel: number for number, worker in self._workers.items()}
+        happened = connection.wait(list(numbers), seconds)
+        return [self._event(number) for number in sorted({numbers[source] for source in happened})]
+
+    def dismiss(self, worker: int) -> None:
+        self._end([self._workers.pop(worker)])
+
+    def close(self) -> None:
+        workers, self._workers = list(self._workers.values()), {}
+        self._end(workers)
+
+    def _event(self, number: int) -> Event:
+        worker = self._workers[number]
+        try:
+            # What a worker sent before it died counts.
+            message = pickle.loads(worker.pipe.recv_bytes()) if worker.pipe.poll() else None
+        except (EOFError, OSError):
+            message = None
+        if message is None:
+            worker.process.join(EXIT_SECONDS)  # its pipe closes before its exit code is there
+            reason = _last_words(worker.process.exitcode)
+            self.dismiss(number)
+            return Died(number, reason)
+        return Ready(number) if message == READY else Finished(number, message)
+
+    @staticmethod
+    def _end(workers: Sequence[_Worker]) -> None:
+        for worker in workers:
+            worker.process.kill()  # nothing of a worker outlives its unit, so there is nothing to tidy up
+            worker.pipe.close()
+        for worker in workers:
+            worker.process.join()
+
+
+def _last_words(exitcode: int | None) -> str:
+    if exitcode == -signal.SIGKILL:
+        return "killed (signal 9), as the system does when memory runs out"
+    if exitcode is not None and exitcode < 0:
+        return f"signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    return f"exit code {exitcode}"
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits: a process started meanwhile inherits that, and prints no traceback of its own."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
