@@ -105,7 +105,7 @@ def reasons(run: Run) -> list[str]:
 
 
 def time_sheet(run: Run) -> Sheet:
-    """Table 4 beside this run: milliseconds to answer one batch, by the quicker of its two unattacked rows."""
+    """Table 4 beside this run: milliseconds to answer one batch, by its quicker row without gradients."""
     table = paper_tables()["table4"]
     rows = []
     for subject, milliseconds in _answer_times(run).items():

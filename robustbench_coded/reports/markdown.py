@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from robustbench_coded.reports.document import Document
 from robustbench_coded.reports.escape import markdown, markdown_block
 from robustbench_coded.reports.sheet import Sheet
-from robustbench_coded.reports.sheets import check_sheet, row_sheet, verdict_sheet
+from robustbench_coded.reports.sheets import (
+    VERDICT_LEGEND,
+    check_sheet,
+    reason_sheet,
+    row_sheet,
+    verdict_sheet,
+)
 from robustbench_coded.reports.tables import Cell, Column, Table
 from robustbench_coded.reports.words import difference_words, interval, percent, settled
 
@@ -15,7 +21,7 @@ def markdown_report(document: Document) -> str:
     parts = [f"# {markdown(document.title)}", *[markdown(line) for line in document.opening]]
     if document.warnings:
         parts.append(bullets(document.warnings))
-    parts += ["## Verdicts", markdown_sheet(verdict_sheet(document.judgements))]
+    parts += ["## Verdicts", markdown_sheet(verdict_sheet(document.judgements)), markdown(VERDICT_LEGEND)]
     for table in document.tables:
         parts += [f"## {markdown(table.title)}", markdown_table(table), markdown(document.legend)]
         if table.has_paper:
@@ -30,6 +36,7 @@ def markdown_report(document: Document) -> str:
         parts += ["## Notes", bullets(document.notes)]
     parts += ["## Checks that did not pass", markdown_sheet(check_sheet(document.judgements, passed=False))]
     parts += ["## Details"]
+    parts += [_folded("Why each verdict", reason_sheet(document.judgements))]
     parts += [_folded("Checks that passed", check_sheet(document.judgements, passed=True))]
     parts += [_folded("Every row of summary.csv", row_sheet(document.lines))]
     if document.commands:

@@ -3,15 +3,35 @@
 from collections.abc import Sequence
 
 from robustbench_coded.reports.judge import Judgement
-from robustbench_coded.reports.lines import Line, Subject
+from robustbench_coded.reports.lines import Budget, Line, Subject
 from robustbench_coded.reports.sheet import Sheet
 from robustbench_coded.reports.words import budget_words, inference_words, interval, percent
+from robustbench_coded.statistics.verdict import Verdict
 
 SUBJECT = ("Checkpoint", "Inference")
+VERDICT_LEGEND = (
+    "no gain: at most 3 points above the base model, upper end at most 6. broken, where there is no base "
+    "model: the upper end is at most 5 percent. no failure found: more than that, and every check passed; "
+    "an upper bound, never a proof. not settled: the interval is too wide, outcomes are missing, or a "
+    "check did not pass. claim refuted: the upper end is below the claim."
+)
 
 
 def verdict_sheet(judgements: Sequence[Judgement]) -> Sheet:
-    """A row per subject, threat model and budget."""
+    """A row per subject and budget, a column per threat model."""
+    threats = tuple(dict.fromkeys(j.threat for j in judgements))
+    found: dict[tuple[Subject, Budget], dict[str, str]] = {}
+    for j in judgements:
+        found.setdefault((j.subject, j.budget), {})[j.threat] = _verdict(j.verdict)
+    rows = [
+        (*_subject(subject), budget_words(budget), *(words.get(threat, "") for threat in threats))
+        for (subject, budget), words in found.items()
+    ]
+    return Sheet((*SUBJECT, "Budget", *threats), tuple(rows))
+
+
+def reason_sheet(judgements: Sequence[Judgement]) -> Sheet:
+    """Why each verdict is what it is."""
     rows = [
         (*_subject(j.subject), j.threat, budget_words(j.budget), j.verdict.word, j.verdict.reason)
         for j in judgements
@@ -53,6 +73,15 @@ def _row(line: Line) -> tuple[str, ...]:
         *("–" if value is None else f"{value:.4g}" for value in (line.forwards, line.backwards)),
         "done" if line.done else "incomplete",
     )
+
+
+def _verdict(verdict: Verdict) -> str:
+    """The word and its figures: ``no gain: 0.0 [0.0, 0.6], base 0.0``."""
+    accuracy, above = verdict.accuracy, verdict.above_base
+    if accuracy is None:
+        return verdict.word
+    said = f"{verdict.word}: {percent(accuracy.estimate)} {interval(accuracy.low, accuracy.high)}"
+    return said if above is None else f"{said}, base {percent(above.second)}"
 
 
 def _subject(subject: Subject) -> tuple[str, str]:

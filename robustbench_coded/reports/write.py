@@ -9,9 +9,11 @@ import pandas as pd
 
 from robustbench_coded.reports.document import document_of
 from robustbench_coded.reports.escape import csv_text
+from robustbench_coded.reports.figures.draw import figures_of
+from robustbench_coded.reports.html import html_report
 from robustbench_coded.reports.load import load_run
 from robustbench_coded.reports.markdown import markdown_report
-from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.runs.atomic import write_bytes, write_text
 
 
 def write_reports(path: str | Path) -> None:
@@ -26,7 +28,20 @@ def write_reports(path: str | Path) -> None:
     write_text(run.path / "summary.csv", csv_table(run.summary))
     write_text(run.path / "timings.csv", csv_table(run.timings))
     document = document_of(run)
+    figures = figures_of(run)
     write_text(run.path / "report.md", markdown_report(document))
+    write_text(run.path / "report.html", html_report(document, figures))
+    for figure in figures:
+        write_bytes(run.path / "figures" / f"{figure.name}.svg", figure.svg)
+        write_bytes(run.path / "figures" / f"{figure.name}.png", figure.png)
+    _remove_others(run.path / "figures", {figure.name for figure in figures})
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Figures that the run once had data for and has no more."""
+    for path in folder.glob("*") if folder.is_dir() else ():
+        if path.suffix in (".svg", ".png") and path.stem not in names:
+            path.unlink()
 
 
 def csv_table(table: pd.DataFrame) -> str:

@@ -90,7 +90,7 @@ def write_invented(path: Path, run: Invented) -> None:
             if where in run.failed:
                 folder.record_failure(unit, {"error": "RuntimeError: out of <b>memory</b>", "attempts": 2})
             elif where not in run.missing:
-                cost = 0 if row["attack"] in ("clean", "random-sign") else 1280
+                cost = 0 if row["attack"] in ("clean", "random-sign") else 40 * len(row["attack"]) ** 2
                 metadata = {"unit": unit, "forwards": cost, "backwards": cost}
                 timing = {"seconds": 2.0, "peak_memory_bytes": 10**9}
                 folder.commit(unit, _outcomes(run, row, index), metadata, timing)

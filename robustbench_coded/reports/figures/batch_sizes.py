@@ -1,0 +1,56 @@
+"""Accuracy against batch size: Table 10 of arXiv 2510.00253 as a plot."""
+
+from collections.abc import Sequence
+
+from robustbench_coded.reports.figures.lookup import main_budget
+from robustbench_coded.reports.figures.style import (
+    MOST_PANELS,
+    Drawing,
+    drawing,
+    label,
+    legend,
+    panels,
+    percent_axis,
+    plot,
+)
+from robustbench_coded.reports.lines import Line
+from robustbench_coded.reports.words import budget_words, inference_words
+
+THREAT = "batch/unknown"
+
+
+def draw(lines: Sequence[Line]) -> Drawing | None:
+    """A panel per swept defence, a line per attack; None where each defence had one batch size."""
+    budget = main_budget(lines)
+    swept: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        usable = line.accuracy is not None and line.subject.k is not None
+        if usable and line.threat == THREAT and line.attack not in ("strongest", "naive-min"):
+            swept.setdefault((line.subject.checkpoint, line.subject.defence), []).append(line)
+    swept = {pair: found for pair, found in swept.items() if len({line.subject.k for line in found}) > 1}
+    if budget is None or not swept:
+        return None
+    shown = list(swept.items())[:MOST_PANELS]
+    figure, axes = panels(len(shown), 3.0)
+    names = list(dict.fromkeys(line.attack for _, found in shown for line in found))
+    for panel, (_, found) in zip(axes, shown, strict=True):
+        for name in names:
+            curve = {
+                line.subject.k: line
+                for line in found
+                if line.attack == name and (line.attack == "clean" or line.budget == budget)
+            }
+            sizes = sorted(k for k in curve if k is not None)
+            dashes = "--" if name.startswith("ensemble") else "-"
+            plot(panel, sizes, [curve[k] for k in sizes], names.index(name), name, linestyle=dashes)
+        first = found[0].subject
+        panel.set_xscale("log", base=2)
+        sizes = sorted({line.subject.k for line in found if line.subject.k is not None})
+        panel.set_xticks(sizes, [str(k) for k in sizes])
+        panel.minorticks_off()
+        panel.set_xlabel("batch size K")
+        panel.set_title(label(f"{inference_words(first._replace(k=None, n=None))} on {first.checkpoint}"))
+        percent_axis(panel)
+    legend(figure, axes)
+    caption = f"Accuracy under each attack ({THREAT}, {budget_words(budget)}) with 95% intervals."
+    return drawing(figure, "batch-sizes", "Accuracy against batch size", caption)

@@ -1,0 +1,74 @@
+"""In how many of its draws a randomised defence answers each example rightly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from robustbench_coded.reports.figures.style import (
+    COLOURS,
+    MARKERS,
+    Drawing,
+    drawing,
+    label,
+    legend,
+    panels,
+)
+from robustbench_coded.reports.lines import NULLS, subject_of
+from robustbench_coded.reports.paper import papers_attack
+from robustbench_coded.reports.words import inference_words
+from robustbench_coded.statistics.rows import Row
+
+MOST_PANELS = 6
+DASHES = ("-", "--", ":")
+
+
+def draw(rows: Sequence[Row]) -> Drawing | None:
+    """A panel per randomised subject, a line for clean inputs, the paper's attacks and the strongest one."""
+    subjects: dict[tuple, list[Row]] = {}
+    for row in rows:
+        if row.randomised and row.cell is not None and row.key.threat == "batch/unknown":
+            subjects.setdefault(subject_of(row.key), []).append(row)
+    several = [found for found in subjects.values() if any(r.cell and len(r.cell.draw) > 1 for r in found)]
+    shown = several[:MOST_PANELS]
+    if not shown:
+        return None
+    figure, axes = panels(len(shown))
+    for panel, found in zip(axes, shown, strict=True):
+        for i, (name, row) in enumerate(_three(found)):
+            assert row.cell is not None  # rows without outcomes are left out above
+            draws = len(row.cell.draw)
+            share = np.bincount(row.cell.correct.sum(axis=1), minlength=draws + 1) / len(row.cell.example)
+            panel.plot(
+                range(draws + 1),
+                100 * share,
+                color=COLOURS[i],
+                marker=MARKERS[i],
+                linestyle=DASHES[i],
+                label=name,
+            )
+        named = subject_of(found[0].key)
+        panel.set_title(label(f"{inference_words(named, with_k=True)} on {named.checkpoint}"))
+        panel.set_xlabel("right draws")
+        panel.set_ylabel("examples, %")
+    legend(figure, axes)
+    caption = (
+        "How many examples are answered rightly in none, one, ... all of the scoring draws. Noise spreads "
+        "the middle; an attack that works fills the left."
+    )
+    return drawing(figure, "correct-draws", "Right draws per example", caption)
+
+
+def _three(rows: Sequence[Row]) -> list[tuple[str, Row]]:
+    """Clean inputs, the lowest of the paper's attacks and the strongest attack, as far as they ran."""
+    chosen = [("clean", row) for row in rows if row.key.attack == "clean"][:1]
+    papers = [row for row in rows if row.key.attack not in NULLS and papers_attack(row.key.attack)]
+    if papers:
+        chosen.append(("lowest of FGSM and PGD", min(papers, key=_accuracy)))
+    strongest = [row for row in rows if row.key.attack == "strongest"]
+    if strongest:
+        chosen.append(("strongest attack", min(strongest, key=_accuracy)))
+    return chosen
+
+
+def _accuracy(row: Row) -> float:
+    return 1.0 if row.cell is None else float(row.cell.correct.mean())

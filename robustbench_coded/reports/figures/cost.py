@@ -1,0 +1,52 @@
+"""What an attack costs against what it leaves."""
+
+from collections.abc import Sequence
+
+from robustbench_coded.reports.figures.lookup import attacked, main_budget, subjects_of
+from robustbench_coded.reports.figures.style import (
+    MOST_PANELS,
+    Drawing,
+    drawing,
+    label,
+    legend,
+    panels,
+    percent_axis,
+    plot,
+)
+from robustbench_coded.reports.lines import Line
+from robustbench_coded.reports.words import budget_words, inference_words
+
+
+def draw(lines: Sequence[Line]) -> Drawing | None:
+    """A panel per subject, a point per attack; None where no attack has a cost."""
+    budget = main_budget(lines)
+    costly = [
+        line
+        for line in attacked(lines)
+        if line.budget == budget and line.forwards and line.threat.startswith("batch")
+    ]
+    subjects = [s for s in subjects_of(costly) if s.defence != "standard"][:MOST_PANELS]
+    if budget is None or not subjects:
+        return None
+    figure, axes = panels(len(subjects), 2.9)
+    spent = [_images(line) for line in costly]
+    names = list(dict.fromkeys((line.attack, line.threat) for line in costly))
+    for panel, subject in zip(axes, subjects, strict=True):
+        for line in (line for line in costly if line.subject == subject):
+            style = names.index((line.attack, line.threat))
+            plot(panel, [_images(line)], [line], style, line.attack, linestyle="none")
+        panel.set_xscale("log")
+        panel.set_xlim(min(spent) / 1.6, max(spent) * 1.6)
+        panel.set_xlabel("images per example")
+        panel.set_title(label(f"{inference_words(subject, with_k=True)} on {subject.checkpoint}"))
+        percent_axis(panel)
+    legend(figure, axes)
+    caption = (
+        "Images forward and backward per scored example against the accuracy that the attack leaves, with "
+        f"95% intervals ({budget_words(budget)})."
+    )
+    return drawing(figure, "cost", "Cost against accuracy", caption)
+
+
+def _images(line: Line) -> float:
+    return (line.forwards or 0.0) + (line.backwards or 0.0)

@@ -1,0 +1,30 @@
+"""All figures that a run has data for."""
+
+from robustbench_coded.reports.figures import (
+    batch_sizes,
+    correct_draws,
+    cost,
+    decomposition,
+    eps_curve,
+    ladder,
+    pareto,
+)
+from robustbench_coded.reports.figures.style import Drawing, styled
+from robustbench_coded.reports.lines import lines_of
+from robustbench_coded.reports.load import Run
+
+
+def figures_of(run: Run) -> list[Drawing]:
+    """The figures of a run, drawn anew; the same run gives the same bytes."""
+    lines = lines_of(run.summary)
+    with styled():
+        drawn = [
+            ladder.draw(lines),
+            decomposition.draw(run.judgements),
+            pareto.draw(lines),
+            batch_sizes.draw(lines),
+            eps_curve.draw(lines),
+            correct_draws.draw(run.rows),
+            cost.draw(lines),
+        ]
+    return [figure for figure in drawn if figure is not None]

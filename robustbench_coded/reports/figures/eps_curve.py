@@ -1,0 +1,55 @@
+"""The security curve: accuracy over eps."""
+
+from collections.abc import Sequence
+
+from robustbench_coded.reports.figures.lookup import checkpoints_of, find, subjects_of
+from robustbench_coded.reports.figures.style import (
+    MOST_PANELS,
+    Drawing,
+    drawing,
+    label,
+    legend,
+    panels,
+    percent_axis,
+    plot,
+)
+from robustbench_coded.reports.lines import Line
+from robustbench_coded.reports.words import inference_words
+
+THREAT = "batch/unknown"
+
+
+def draw(lines: Sequence[Line]) -> Drawing | None:
+    """A panel per checkpoint, a line per defence; None where every attack had the same eps."""
+    ensembles = [
+        line
+        for line in lines
+        if line.attack == "ensemble" and line.threat == THREAT and line.accuracy is not None
+    ]
+    spaces = [(line.budget.norm, line.budget.eps_space) for line in ensembles]
+    space = max(spaces, key=spaces.count, default=None)
+    ensembles = [line for line in ensembles if (line.budget.norm, line.budget.eps_space) == space]
+    if space is None or len({line.budget.eps for line in ensembles}) < 2:
+        return None
+    checkpoints = checkpoints_of(ensembles)[:MOST_PANELS]
+    figure, axes = panels(len(checkpoints))
+    methods = list(dict.fromkeys(s[1:] for s in subjects_of(ensembles)))
+    for panel, checkpoint in zip(axes, checkpoints, strict=True):
+        for subject in subjects_of(ensembles):
+            if subject.checkpoint != checkpoint:
+                continue
+            curve = sorted((e for e in ensembles if e.subject == subject), key=lambda line: line.budget.eps)
+            clean = find(lines, subject, "clean", THREAT, None)
+            points = [(0.0, clean)] if clean is not None else []
+            points += [(line.budget.eps, line) for line in curve]
+            name = inference_words(subject, with_k=True)
+            x = [eps for eps, _ in points]
+            plot(panel, x, [line for _, line in points], methods.index(subject[1:]), name)
+        panel.set_title(label(checkpoint))
+        panel.set_xlabel(f"eps ({space[0]}, {space[1]})")
+        percent_axis(panel)
+    legend(figure, axes)
+    caption = (
+        f"Accuracy of the ensemble of all attacks under {THREAT}, with 95% intervals; at eps 0 clean inputs."
+    )
+    return drawing(figure, "eps-curve", "Accuracy over eps", caption)

@@ -1,0 +1,130 @@
+"""How figures look, and how they become bytes that are the same whenever they are drawn again."""
+
+import io
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from robustbench_coded.reports.escape import shortened
+from robustbench_coded.reports.lines import Line
+
+# Okabe and Ito's colours, told apart by the colour-blind; markers and dashes repeat what colour says.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WIDTH = 7.2  # inches: a page's text
+LABEL_WIDTH = 34
+PANELS_ACROSS = 3
+MOST_PANELS = 9
+
+_RC = {
+    "svg.hashsalt": "csrobust",
+    "svg.fonttype": "path",  # the same glyphs in every viewer
+    "text.parse_math": False,  # a name may hold dollar signs
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "errorbar.capsize": 2,
+    "lines.markersize": 4.5,
+    "lines.linewidth": 1.4,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure.
+
+    Attributes:
+        name: its file's name without ending.
+        title: what it shows.
+        caption: how to read it, in words.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: bytes
+    png: bytes
+
+
+def styled() -> AbstractContextManager[None]:
+    """Within it, figures look like ours, whatever the user's own settings."""
+    defaults: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_RC}
+    defaults.pop("backend", None)
+    return matplotlib.rc_context(defaults)
+
+
+def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
+    """The figure as bytes without dates or versions in them."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")  # the layout is settled and takes long
+    figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+    return Drawing(name, title, caption, svg.getvalue(), png.getvalue())
+
+
+def panels(count: int, height: float = 2.6, *, across: int = PANELS_ACROSS) -> tuple[Figure, list[Axes]]:
+    """A figure with ``count`` panels that share their axes."""
+    columns = min(count, across)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, height * rows + 0.4), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    axes = list(grid.flat)
+    for unused in axes[count:]:
+        unused.set_visible(False)
+    return figure, axes[:count]
+
+
+def plot(axes: Axes, x: Sequence[float], lines: Sequence[Line], style: int, name: str, **more: Any) -> None:
+    """Accuracies of ``lines`` at ``x`` with their intervals, in the ``style``-th colour and marker."""
+    shown = [
+        (at, 100 * line.accuracy, 100 * line.low, 100 * line.high)
+        for at, line in zip(x, lines, strict=True)
+        if line.accuracy is not None and line.low is not None and line.high is not None
+    ]
+    below = [max(accuracy - low, 0.0) for _, accuracy, low, _ in shown]
+    above = [max(high - accuracy, 0.0) for _, accuracy, _, high in shown]
+    axes.errorbar(
+        [at for at, *_ in shown],
+        [accuracy for _, accuracy, *_ in shown],
+        yerr=[below, above],
+        **{"color": COLOURS[style % len(COLOURS)], "marker": _marker(style), "label": label(name), **more},
+    )
+
+
+def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
+    """One legend above all panels, names on the outer axes alone; what several panels show is named once."""
+    for panel in axes:
+        panel.label_outer()
+    entries: dict[str, Any] = {}
+    for panel in axes:
+        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
+
+
+def _marker(style: int) -> str:
+    return MARKERS[(style + style // len(COLOURS)) % len(MARKERS)]
+
+
+def percent_axis(axes: Axes, label: str = "accuracy, %") -> None:
+    """The y axis as percentages from 0 to 100."""
+    axes.set_ylim(-3, 103)
+    axes.set_ylabel(label)
+
+
+def label(text: str, width: int = LABEL_WIDTH) -> str:
+    """A name that fits; letters that the font lacks are named by their number."""
+    short = shortened(text, width)
+    return "".join(c if ord(c) < 0x250 or c == "…" else f"U+{ord(c):04X}" for c in short)
