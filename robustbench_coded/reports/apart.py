@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from robustbench_coded.reports.lines import NULLS, lines_of
 from robustbench_coded.reports.load import Run
-from robustbench_coded.reports.manifest import part
+from robustbench_coded.reports.manifest import asked_budgets, part
 from robustbench_coded.reports.words import budget_words, series
 
 SHARED = {
@@ -51,7 +51,13 @@ def _batch_sizes(run: Run) -> str:
 
 def _other_budgets(runs: dict[str, Run]) -> Iterator[str]:
     found = {
-        name: list(dict.fromkeys(line.budget for line in lines_of(run.summary) if line.attack not in NULLS))
+        name: [
+            budget
+            for budget in dict.fromkeys(
+                line.budget for line in lines_of(run.summary) if line.attack not in NULLS
+            )
+            if budget in asked_budgets(run.manifest)
+        ]
         for name, run in runs.items()
     }
     for budget in dict.fromkeys(b for budgets in found.values() for b in budgets):

@@ -14,6 +14,7 @@ from robustbench_coded.reports.apart import apart
 from robustbench_coded.reports.baseline import Contender, Counterpart, baseline_of
 from robustbench_coded.reports.lines import Budget, Subject, lines_of
 from robustbench_coded.reports.load import Run, load_run
+from robustbench_coded.reports.manifest import asked_budgets
 from robustbench_coded.reports.pairing import Pairing
 from robustbench_coded.reports.sheet import Sheet
 from robustbench_coded.reports.tables import Cell, Table, TableBuilder, TableRow, by_inference, columns_of
@@ -80,8 +81,9 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Compari
         {name: str(run.path) for name, run in runs.items()}, contenders, baseline
     )
     pairing = Pairing(runs)
+    asked = {budget for run in runs.values() for budget in asked_budgets(run.manifest)}
     budgets = dict.fromkeys(
-        line.budget for run in runs.values() for line in lines_of(run.summary) if line.attack != "clean"
+        line.budget for run in runs.values() for line in lines_of(run.summary) if line.budget in asked
     )
     tables = [_table(runs, contenders, budget, counterpart, words, pairing) for budget in budgets]
     return Comparison(runs, words, tuple(tables), tuple(apart(runs)), tuple(pairing.reasons))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from robustbench_coded.reports.lines import NULLS, Budget, Subject, budget_of, subject_of
 from robustbench_coded.reports.load import Run
+from robustbench_coded.reports.manifest import asked_budgets
 from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.words import budget_words, interval, percent, points, subject_words
 from robustbench_coded.statistics.decomposition import sentence
@@ -21,8 +22,9 @@ def undercuts(run: Run) -> list[str]:
     more to show.
     """
     groups: dict[tuple[Subject, Budget], list[Row]] = defaultdict(list)
+    asked = asked_budgets(run.manifest)
     for row in run.rows:
-        if row.cell is not None and row.key.attack not in NULLS:
+        if row.cell is not None and row.key.attack not in NULLS and budget_of(row.key) in asked:
             groups[subject_of(row.key), budget_of(row.key)].append(row)
     several_k = len({subject.k for subject, _ in groups if subject.k is not None}) > 1
     sentences = []

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustbench_coded.reports.lines import Budget, Subject, budget_of, subject_of
-from robustbench_coded.reports.manifest import part
+from robustbench_coded.reports.manifest import asked_budgets, part
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.checks import run_checks
 from robustbench_coded.statistics.decomposition import Part, decomposition
 from robustbench_coded.statistics.outcomes import RowKey
-from robustbench_coded.statistics.rows import NULLS, Row
+from robustbench_coded.statistics.rows import Row
 from robustbench_coded.statistics.verdict import Verdict, base_ensemble, verdict
 
 
@@ -44,9 +44,10 @@ class Judgement:
 
 def judgements_of(rows: list[Row], manifest: dict[str, Any]) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order."""
+    asked = asked_budgets(manifest)
     defended = any(row.key.defence != "standard" for row in rows)
     for row in rows:
-        if row.key.attack != "ensemble" or not _asked_for(manifest, row.key):
+        if row.key.attack != "ensemble" or budget_of(row.key) not in asked:
             continue
         unbounded = _unbounded(budget_of(row.key), row.key.checkpoint, manifest)
         checks = tuple(run_checks(rows, row, _gradients(manifest, row.key), unbounded))
@@ -55,18 +56,6 @@ def judgements_of(rows: list[Row], manifest: dict[str, Any]) -> Iterator[Judgeme
         claim = _claim(manifest) if row.key.defence != "standard" or not defended else None
         told = () if row.key.threat.endswith("/known") else tuple(decomposition(rows, row))
         yield Judgement(row.key, verdict(row, base, checks, claim), checks, told)
-
-
-def _asked_for(manifest: dict[str, Any], key: RowKey) -> bool:
-    """Whether somebody asked for this budget; a check may measure at another, which is not judged."""
-    budget = budget_of(key)
-    asked = [
-        row
-        for row in manifest["rows"]
-        if (row["norm"], row["eps"], row["eps_space"]) == (budget.norm, budget.eps, budget.eps_space)
-        and row["attack"] not in NULLS
-    ]
-    return any(part(row, "for_check") is not True for row in asked)
 
 
 def _claim(manifest: dict[str, Any]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.lines import NULLS
+from robustbench_coded.reports.lines import NULLS, Budget
 from robustbench_coded.reports.words import parsed_attack
 from robustbench_coded.runs.folder import read_manifest
 from robustbench_coded.statistics.outcomes import KEYS
@@ -49,6 +49,15 @@ def planned_rows(manifest: dict[str, Any]) -> pd.DataFrame:
 def unit_ids(manifest: dict[str, Any]) -> list[str]:
     """The ids of all planned units, in the order of the rows, each once."""
     return list(dict.fromkeys(unit["id"] for row in manifest["rows"] for unit in row["units"]))
+
+
+def asked_budgets(manifest: dict[str, Any]) -> frozenset[Budget]:
+    """Budgets that somebody asked for; a check may measure at another, which is not judged."""
+    return frozenset(
+        Budget(row["norm"], float(row["eps"]), row["eps_space"])
+        for row in manifest["rows"]
+        if row.get("for_check") is not True and row["attack"] != "clean"
+    )
 
 
 def part(data: Any, *names: Any) -> Any:

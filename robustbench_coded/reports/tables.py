@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from robustbench_coded.reports.lines import COMBINED, NULLS, Budget, Line, Subject, lines_of
 from robustbench_coded.reports.load import Run
+from robustbench_coded.reports.manifest import asked_budgets
 from robustbench_coded.reports.paper import papers_accuracy, papers_attack, papers_data, trainings
 from robustbench_coded.reports.words import THREATS, budget_words, inference_words
 from robustbench_coded.statistics.paired import Difference
@@ -68,7 +69,8 @@ class Table:
 def tables_of(run: Run) -> list[Table]:
     """Table 3 for every budget, then Table 10 for every defence that was run at several batch sizes."""
     lines = lines_of(run.summary)
-    budgets = list(dict.fromkeys(line.budget for line in lines if line.attack != "clean"))
+    asked = asked_budgets(run.manifest)
+    budgets = list(dict.fromkeys(line.budget for line in lines if line.budget in asked))
     budgets = budgets or list(dict.fromkeys(line.budget for line in lines))
     subjects = list(dict.fromkeys(line.subject for line in lines))
     swept = {

@@ -12,11 +12,13 @@ from robustbench_coded.reports.figures import (
 from robustbench_coded.reports.figures.style import Drawing, styled
 from robustbench_coded.reports.lines import lines_of
 from robustbench_coded.reports.load import Run
+from robustbench_coded.reports.manifest import asked_budgets
 
 
 def figures_of(run: Run) -> list[Drawing]:
     """The figures of a run, drawn anew; the same run gives the same bytes."""
-    lines = lines_of(run.summary)
+    asked = asked_budgets(run.manifest)
+    lines = [line for line in lines_of(run.summary) if line.attack == "clean" or line.budget in asked]
     with styled():
         drawn = [
             ladder.draw(lines),
