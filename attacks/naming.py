@@ -40,7 +40,13 @@ AUTOATTACK = ("standard", "plus", "rand", "apgd-ce", "apgd-dlr", "apgd-t", "fab"
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "paper": ("fgsm", "pgd-10", "pgd-100"),
-    "adaptive": ("eot10-pgd-20", "fixed-pgd-10", "aware-pgd-10", "transfer-pgd-20"),
+    "adaptive": (
+        "eot10-pgd-20",
+        "fixed-pgd-10",
+        "aware-pgd-10",
+        "transfer-pgd-20",
+        "aware-pgd-20+init=transfer-pgd-20",
+    ),
     "aa": ("apgd-ce-100", "apgd-t-100", "square-5000"),
 }
 PRESETS["full"] = (
@@ -50,7 +56,6 @@ PRESETS["full"] = (
     "transfer-apgd-t-100",
     "eot20-apgd-ce-100",
     "aware-apgd-ce-50",
-    "aware-pgd-20+init=transfer-pgd-20",
     "gmsa3avg-pgd-20",
     "gmsa3min-pgd-20",
     "bpda-pgd-20",

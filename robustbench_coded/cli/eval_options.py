@@ -14,6 +14,9 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.config import EvalConfig
 
 DEFAULT_PRESETS = "paper,adaptive"
+# What the adaptive presets also run against one victim among clean co-batched inputs: what needs no gradient
+# of the defence, and what the summed loss of a batch hides.
+VICTIM_ATTACKS = ("transfer-pgd-20", "pgd-10")
 
 
 def _option(kind: Any, *names: str, help: str) -> Any:
@@ -79,6 +82,12 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "drop": (
         _option(bool, "--drop/--no-drop", help="Stop early on broken examples where nothing is random."),
         True,
+    ),
+    "checks": (
+        _option(
+            bool, "--checks", help="Run the attacks that the checks need; adaptive presets do so anyway."
+        ),
+        False,
     ),
     "peer_raw": (
         _option(bool, "--peer-raw", help="Let peers' attacks show the defence batches of their own making."),
@@ -151,6 +160,7 @@ def config_from(
     limit: int | None,
     draws: int,
     selection_draws: int,
+    checks: bool = False,
     **rest: object,
 ) -> EvalConfig:
     """Options as typed, checked and made into a configuration.
@@ -179,7 +189,8 @@ def config_from(
         checkpoints=named_paths(ckpt, "--ckpt"),
         defences=tuple([f"rci:{t}" for t in rci] + [f"coded:{t}" for t in coded] + defence),
         attacks=names,
-        victim_attacks=("transfer-pgd-20",) if adaptive else (),
+        victim_attacks=VICTIM_ATTACKS if adaptive else (),
+        checks=checks or adaptive,
         batch_sizes=counts(batch_size, "--batch-size", 1),
         eps=_radii(eps),
         inputs=tuple(dict.fromkeys(part.strip() for text in inputs or ["batch"] for part in text.split(","))),

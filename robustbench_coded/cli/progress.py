@@ -1,5 +1,8 @@
 """Live progress: what runs, how fast, how long it still takes, and the accuracy so far."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -8,7 +11,12 @@ from robustbench_coded.evaluation.plan import Plan, Row, Unit
 
 
 class ProgressListener(Listener):
-    """Prints to standard error, so that standard output holds the result alone."""
+    """Prints to standard error, so that standard output holds the result alone.
+
+    Attributes:
+        path: the run folder, once it is open.
+        when_stopping: called when an interrupt has reached the run.
+    """
 
     def __init__(self, console: Console, *, quiet: bool = False):
         self._console = console
@@ -23,6 +31,8 @@ class ProgressListener(Listener):
             transient=True,
             disable=quiet or not console.is_terminal,
         )
+        self.path: Path | None = None
+        self.when_stopping: Callable[[], None] = lambda: None
         self._task: TaskID | None = None
         self._left: dict[Row, int] = {}
         self._tally: dict[Row, list[int]] = {}
@@ -30,6 +40,14 @@ class ProgressListener(Listener):
     def note(self, text: str) -> None:
         if not self._quiet:
             self._console.print(text, markup=False, highlight=False)
+
+    def opened(self, path: Path) -> None:
+        self.path = path
+
+    def stopping(self) -> None:
+        self.when_stopping()
+        self.close()
+        self.note("stopped; writing the reports of what is finished")
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:
         for unit in plan.units:

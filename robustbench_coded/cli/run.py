@@ -1,36 +1,49 @@
 """Running an evaluation for somebody at a terminal: progress while it runs, the table at its end."""
 
 import json
-import signal
+import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
+from robustbench_coded.cli.stopping import INTERRUPTED, stoppable
 from robustbench_coded.evaluation.config import EvalConfig
 
 FAILED = 1
-INTERRUPTED = 130
 
 
 def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
     """Evaluates and prints; the exit code says whether every unit has outcomes."""
     from robustbench_coded.cli.progress import ProgressListener
-    from robustbench_coded.evaluation.evaluate import IncompleteRun, evaluate
+    from robustbench_coded.evaluation.evaluate import IncompleteRun, RunStopped, evaluate
     from robustbench_coded.reports.load import load_run
     from robustbench_coded.reports.terminal import summary_table
+    from robustbench_coded.reports.write import write_reports
 
-    signal.signal(signal.SIGTERM, _interrupt)
     listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
+
+    def farewell() -> None:
+        listener.close()
+        with suppress(Exception):  # whatever happens, the process ends now
+            if listener.path is not None:
+                write_reports(listener.path)
+        _say_how_to_go_on(config, listener.path)
+
     code = 0
     try:
-        path = evaluate(config, listener)
+        with stoppable(farewell) as stop:
+            listener.when_stopping = stop.heard
+            path = evaluate(config, listener)
     except IncompleteRun as incomplete:
         path, code = incomplete.path, FAILED
         print(f"csrobust: {incomplete}; the same command tries them again", file=sys.stderr)
+    except RunStopped as stopped:
+        print(f"csrobust: {stopped}; finished units are kept, the same command goes on", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
-        print("csrobust: stopped; finished units are kept, the same command goes on", file=sys.stderr)
+        _say_how_to_go_on(config, listener.path)
         return INTERRUPTED
     finally:
         listener.close()
@@ -43,5 +56,7 @@ def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
     return code
 
 
-def _interrupt(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _say_how_to_go_on(config: EvalConfig, path: Path | None) -> None:
+    command = shlex.join(part for part in config.command if part != "--overwrite")
+    done = "before anything was computed" if path is None else f"{path} holds what is finished"
+    print(f"csrobust: stopped, {done}; go on with: {command}", file=sys.stderr)

@@ -36,12 +36,14 @@ class EvalConfig:
         last_batch: ``pad``, ``shrink`` or ``drop``.
         drop: stop on examples already misclassified where that changes nothing but the time.
         device: ``cpu``, ``cuda`` ...; None takes CUDA where there is one.
-        threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS, else
-            cores / workers.
+        threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
+            else cores / workers.
         engine: ``local`` or ``ray``.
-        workers: processes that compute units; None computes in this process, or in one for each of several GPUs.
+        workers: processes that compute units; None computes in this one, or in one for each of several GPUs.
         address: of a running Ray cluster; None starts Ray on this machine.
-        unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its forecast.
+        unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
+            forecast where that is more.
+        peer_raw: let peers' attacks show the defence batches of their own making.
         checks: run the attacks of the checks, too.
     """
 
@@ -76,6 +78,7 @@ class EvalConfig:
     address: str | None = None
     unit_timeout: float | None = None
     checks: bool = False
+    peer_raw: bool = False
     save_adversarials: bool = False
     claim: float | None = None
     claim_attack: str | None = None

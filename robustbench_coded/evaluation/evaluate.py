@@ -1,19 +1,26 @@
 """One evaluation from options to a finished run folder."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from robustbench_coded.engine.local import run_in_process
+from robustbench_coded.engine.dispatch import EngineError
+from robustbench_coded.engine.patience import limit_for
 from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.engine.run import run_units
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.forecast import forecast
 from robustbench_coded.evaluation.listener import Listener
-from robustbench_coded.evaluation.manifest import checked_against, extended, new_manifest
-from robustbench_coded.evaluation.plan import Plan, UnitMaker, rows_for
+from robustbench_coded.evaluation.manifest import checked_against, extended, new_manifest, planned_units
+from robustbench_coded.evaluation.plan import Plan, Row, UnitMaker, rows_for
 from robustbench_coded.evaluation.prepare import Prepared, prepare
+from robustbench_coded.evaluation.remarks import remarks_on
+from robustbench_coded.reports.manifest import checked_manifest
 from robustbench_coded.reports.write import write_reports
-from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.runs.folder import MANIFEST, RunFolder
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None) -> Path:
@@ -28,32 +35,82 @@ def evaluate(config: EvalConfig, listener: Listener | None = None) -> Path:
     Raises:
         InputError: the options, a checkpoint, the data or the folder are not usable.
         IncompleteRun: some units failed; everything else is finished and reported.
+        RunStopped: the disk or the workers fail; finished units are kept.
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
     listener = listener or Listener()
     prepared = prepare(config)
-    plan = make_plan(config, prepared)
     path = config.out or Path("reports") / prepared.folder_name
-    if config.resume and not (path / "run.json").exists():
+    if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with RunFolder(path) as folder:
-        old = folder.manifest()
-        if old is not None and config.overwrite:
-            folder.clear()
-            old = None
-        fresh = new_manifest(config, prepared, plan)
-        if old is not None:
-            checked_against(old, fresh, path)
-        for text in prepared.notes:
-            listener.note(text)
-        manifest = extended(old, fresh)
-        folder.write_manifest(manifest)
-        failures = _run(folder, prepared, plan, listener)
-        folder.write_manifest({**manifest, "finished": True})
-    write_reports(path)
+        listener.opened(path)
+        try:
+            failures = _evaluate_into(folder, config, prepared, listener)
+        except KeyboardInterrupt:
+            listener.stopping()
+            if (path / MANIFEST).exists():
+                write_reports(path)
+            raise
+        except (OSError, EngineError) as error:
+            raise RunStopped(path, error) from error
     if failures:
         raise IncompleteRun(path, failures)
     return path
+
+
+def _evaluate_into(
+    folder: RunFolder, config: EvalConfig, prepared: Prepared, listener: Listener
+) -> list[UnitFailure]:
+    """Brings a run folder up to date with its options; returns the units that failed."""
+    if config.overwrite:
+        folder.clear()
+    old = checked_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
+    if old is not None:
+        prepared = prepared.going_on_with(old)
+    plan = make_plan(config, prepared)
+    if old is not None:
+        checked_against(old, new_manifest(config, prepared, plan), folder.path)
+    for text in prepared.notes:
+        listener.note(text)
+    manifest = _planned(folder, config, prepared, plan, old)
+    failures, remarks = _run(folder, prepared, plan, manifest, listener)
+    for _ in range(ROUNDS if config.checks else 0):
+        rows, left_out = follow_up(folder.path, plan.rows, unit_maker(config, prepared))
+        remarks += [text for text in left_out if text not in remarks]
+        if not rows:
+            break
+        plan = plan_of([*plan.rows, *rows], unit_maker(config, prepared), plan.notes)
+        manifest = _planned(folder, config, prepared, plan, old)
+        more, further = _run(folder, prepared, plan, manifest, listener)
+        failures = more
+        remarks += [text for text in further if text not in remarks]
+    if not failures:
+        folder.remove(manifest["superseded"])
+        manifest["superseded"] = []
+    notes = list(dict.fromkeys([*manifest["notes"], *remarks]))
+    folder.write_manifest({**manifest, "notes": notes, "finished": True})
+    write_reports(folder.path)
+    return failures
+
+
+def _planned(
+    folder: RunFolder, config: EvalConfig, prepared: Prepared, plan: Plan, old: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The manifest with this plan in it, written to the folder."""
+    fresh = new_manifest(config, prepared, plan)
+    manifest = {**extended(old, fresh), "superseded": _superseded(old, fresh)}
+    folder.write_manifest(manifest)
+    return manifest
+
+
+def _superseded(old: dict[str, Any] | None, fresh: dict[str, Any]) -> list[str]:
+    """Units of earlier evaluations whose rows now have other units; their files go once these are there."""
+    if old is None:
+        return []
+    before = [*old.get("superseded", []), *planned_units(old)]
+    now = set(planned_units(extended(old, fresh)))
+    return [unit for unit in dict.fromkeys(before) if unit not in now]
 
 
 class IncompleteRun(Exception):
@@ -70,41 +127,65 @@ class IncompleteRun(Exception):
         )
 
 
+class RunStopped(Exception):
+    """A run could not go on, for a reason that has nothing to do with any one unit."""
+
+    def __init__(self, path: Path, error: Exception):
+        self.path = path
+        reason = str(error) if not isinstance(error, OSError) else error.strerror or str(error)
+        super().__init__(f"{path}: {reason}")
+
+
 def make_plan(config: EvalConfig, prepared: Prepared) -> Plan:
     """Rows and units of an evaluation; the same options, checkpoints and data give the same plan."""
     rows, notes = rows_for(config, prepared.subjects, prepared.eps)
-    maker = UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.context)
-    units = [unit for row in rows for unit in maker.units(row)]
-    return Plan(tuple(rows), tuple(units), tuple(notes))
+    return plan_of(rows, unit_maker(config, prepared), notes)
 
 
-def _run(folder: RunFolder, prepared: Prepared, plan: Plan, listener: Listener) -> list[UnitFailure]:
-    """Computes and commits what the folder does not hold yet."""
-    ids = [unit.id for unit in plan.units]
-    for unit, reason in folder.damaged(ids).items():
-        listener.note(f"{reason}; unit {unit} is computed again")
-    committed = folder.committed(ids)
-    pending = [unit for unit in plan.units if unit.id not in committed]
-    listener.planned(plan, forecast(prepared, plan, pending))
+def plan_of(rows: Sequence[Row], maker: UnitMaker, notes: Sequence[str]) -> Plan:
+    """These rows with their units."""
+    return Plan(tuple(rows), tuple(unit for row in rows for unit in maker.units(row)), tuple(notes))
+
+
+def unit_maker(config: EvalConfig, prepared: Prepared) -> UnitMaker:
+    """What cuts the rows of this evaluation into units."""
+    return UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.context)
+
+
+def _run(
+    folder: RunFolder, prepared: Prepared, plan: Plan, manifest: dict[str, Any], listener: Listener
+) -> tuple[list[UnitFailure], list[str]]:
+    """Computes and commits what the folder does not hold yet; returns failures and remarks for the report."""
+    metadata = _usable(folder, manifest, listener)
+    pending = [unit for unit in plan.units if unit.id not in metadata]
+    expected = forecast(prepared, plan, pending)
+    listener.planned(plan, expected)
+    limit = limit_for(prepared.setup.config.unit_timeout, expected.of)
     failures: list[UnitFailure] = []
-    try:
-        for result in run_in_process(prepared.setup, pending, prepared.bench):
-            if isinstance(result, UnitFailure):
-                folder.record_failure(result.unit.id, {"error": result.error, "attempts": result.attempts})
-                failures.append(result)
-                listener.unit_failed(result.unit, result.error)
+    with closing(run_units(prepared.bench, pending, limit)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, UnitFailure):
+                record = {"error": outcome.error, "attempts": outcome.attempts, "details": outcome.details}
+                folder.record_failure(outcome.unit.id, record)
+                failures.append(outcome)
+                listener.unit_failed(outcome.unit, outcome.error)
             else:
-                _commit(folder, result)
-                _announce(listener, result)
-    except KeyboardInterrupt:
-        folder.write_manifest({**(folder.manifest() or {}), "finished": False})
-        write_reports(folder.path)
-        raise
-    return failures
+                folder.commit(outcome.unit.id, outcome.rows, outcome.metadata, outcome.timing)
+                metadata[outcome.unit.id] = outcome.metadata
+                _announce(listener, outcome)
+    return failures, remarks_on(plan, metadata)
 
 
-def _commit(folder: RunFolder, result: UnitResult) -> None:
-    folder.commit(result.unit.id, result.rows, {"unit": result.unit.id, **result.metadata}, result.timing)
+def _usable(folder: RunFolder, manifest: dict[str, Any], listener: Listener) -> dict[str, dict]:
+    """Metadata of the units that are committed; files that can't be trusted are named and set aside."""
+    ours = planned_units(manifest)
+    metadata, damaged = folder.committed(ours)
+    for unit, reason in damaged.items():
+        aside = folder.set_aside(unit)
+        listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
+    for name in folder.foreign([*ours, *manifest["superseded"]]):
+        listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")
+    return metadata
 
 
 def _announce(listener: Listener, result: UnitResult) -> None:

@@ -125,6 +125,7 @@ def _row_data(
         "randomised": subject.randomised,
         "batch_dependent": subject.batch_dependent,
         "has_base": subject.has_base,
+        "for_check": row.for_check,
         "examples_planned": prepared.examples_planned(config, row),
         "draws": _draws(config, row),
         "units": units,

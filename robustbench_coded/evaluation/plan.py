@@ -49,7 +49,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Row:
-    """One measured row of summary.csv: a subject, a threat model, a budget and an attack."""
+    """One measured row of summary.csv: a subject, a threat model, a budget and an attack.
+
+    Attributes:
+        for_check: measured at another eps than was asked for, because a check needs it; not judged.
+    """
 
     subject: Subject
     threat: ThreatModel
@@ -58,6 +62,7 @@ class Row:
     eps: float
     eps_space: str
     step_size: float | None
+    for_check: bool = False
 
     @property
     def key(self) -> tuple:
@@ -230,7 +235,13 @@ class UnitMaker:
 
     def _unit(self, row: Row, replicate: int, groups: list, victims: Sequence[Victim], images: int) -> Unit:
         unit = Unit(row, replicate, tuple(map(tuple, groups)), tuple(victims), images, "")
-        data = {**asdict(unit), "images": None, "context": self._context, "format": FORMAT_VERSION}
+        data = {
+            **asdict(unit),
+            "images": None,
+            "row": {**asdict(row), "for_check": None},
+            "context": self._context,
+            "format": FORMAT_VERSION,
+        }
         data["checkpoint_sha256"] = self._context["checkpoints"][row.subject.checkpoint]
         data["context"] = {key: value for key, value in self._context.items() if key != "checkpoints"}
         digest = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10)

@@ -22,7 +22,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.batches import LAST_BATCH_RULES
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.plan import Row, Subject, batches_for
-from robustbench_coded.evaluation.probing import probe_batch, probed
+from robustbench_coded.evaluation.probing import gradient_figures, probe_batch, probed
 from robustbench_coded.evaluation.target import images_of
 from robustbench_coded.evaluation.threats import ThreatModel
 from robustbench_coded.evaluation.workbench import LoadedCheckpoint, Setup, Workbench
@@ -68,7 +68,7 @@ class Prepared:
     notes: tuple[str, ...]
 
     def going_on_with(self, manifest: dict[str, Any]) -> "Prepared":
-        """The same with the threads and group size of the last evaluation in a run folder, on the same device.
+        """The same with the threads and group size of a run folder's last evaluation on the same device.
 
         They decide the last bits of outcomes, so units computed with others could not be taken over. Threads
         given on the command line stay.
@@ -76,11 +76,12 @@ class Prepared:
         before = manifest["invocations"][-1].get("resolved", {}) if manifest["invocations"] else {}
         if before.get("device") != self.resolved["device"]:
             return self
-        kept = {name: before.get(name) for name in ("threads", "group_images")}
-        if self.setup.config.threads is not None:
-            del kept["threads"]
-        kept = {name: value for name, value in kept.items() if type(value) is int and value > 0}
-        self.bench.setup = replace(self.setup, **kept)
+        threads, group_images = self.setup.threads, self.setup.group_images
+        if self.setup.config.threads is None:
+            threads = _count(before.get("threads"), threads)
+        group_images = _count(before.get("group_images"), group_images)
+        kept = {"threads": threads, "group_images": group_images}
+        self.bench.setup = replace(self.setup, threads=threads, group_images=group_images)
         return replace(
             self,
             setup=self.bench.setup,
@@ -260,6 +261,8 @@ def _subjects(config: EvalConfig, bench: Workbench) -> tuple[list[Subject], list
             for k in config.batch_sizes:
                 defence = build_defence(spec, bench.model(checkpoint.name), k)
                 found = probed(defence, probe_batch(bench.data, k).to(bench.device), config.seed)
+                x, y = bench.data.batch([i % len(bench.data) for i in range(k)])
+                x, y = x.to(bench.device), y.to(bench.device)
                 subject = _subject(checkpoint.name, spec, k, defence)
                 subjects.append(subject)
                 probes.append(
@@ -269,6 +272,7 @@ def _subjects(config: EvalConfig, bench: Workbench) -> tuple[list[Subject], list
                         "k": subject.shown_k,
                         "n": subject.n,
                         "figures": found.figures,
+                        "gradients": gradient_figures(defence, x, y, config.seed),
                         "warnings": list(found.warnings),
                     }
                 )
@@ -290,6 +294,11 @@ def _subject(checkpoint: str, spec: str, k: int, defence: Defence) -> Subject:
         has_base=defence.base is not None,
         images=images_of(defence, k),
     )
+
+
+def _count(stored: object, otherwise: int) -> int:
+    """A count out of a file, if it is one."""
+    return stored if type(stored) is int and stored > 0 else otherwise
 
 
 def _group_images(device: torch.device) -> int:

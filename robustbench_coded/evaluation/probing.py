@@ -3,7 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.probe import contradictions, probe, warnings
@@ -27,6 +29,26 @@ def probe_batch(data: Dataset, k: int) -> Tensor:
     """The first examples, in a batch of about the size that will be evaluated, [size, C, H, W]."""
     size = min(max(k, FEWEST), MOST)
     return data.batch([i % len(data) for i in range(size)])[0]
+
+
+def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
+    """How usable the gradients of the cross-entropy are, on one batch x [k, C, H, W] with labels y [k].
+
+    Returns:
+        zero_share: inputs whose gradient is 0 in every pixel; and, for a randomised defence, between two
+        draws: cosine (mean over inputs) and sign (share of pixels whose gradients have the same sign).
+    """
+    draws = [defence.sample(stream(seed, -1, "probe", i), len(x)) for i in (1, 2)]
+    grads = []
+    for draw in draws if defence.randomised else draws[:1]:
+        leaf = x.clone().requires_grad_()
+        loss = functional.cross_entropy(defence.logits(leaf, draw), y, reduction="sum")
+        grads.append(torch.autograd.grad(loss, leaf)[0].flatten(1))
+    figures = {"zero_share": float((grads[0] == 0).all(1).float().mean())}
+    if len(grads) == 2:
+        figures["cosine"] = float(functional.cosine_similarity(*grads).mean())
+        figures["sign"] = float((grads[0].sign() == grads[1].sign()).float().mean())
+    return figures
 
 
 def probed(defence: Defence, x: Tensor, seed: int) -> Probed:

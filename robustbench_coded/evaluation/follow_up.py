@@ -1,0 +1,134 @@
+"""Attacks that the checks ask for: run by themselves where a check has nothing to compare, or has failed.
+
+A check that fails is a reason to attack harder, not yet a finding about the defence. So the attacks that the
+checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from attacks.naming import parse
+from robustbench_coded.evaluation.cost import queries_of, step_size_of
+from robustbench_coded.evaluation.plan import NULLS, Row, Subject, UnitMaker
+from robustbench_coded.evaluation.threats import ThreatModel
+from robustbench_coded.reports.judge import Judgement
+from robustbench_coded.reports.load import load_run
+from robustbench_coded.statistics.check import Check
+
+ROUNDS = 2
+# A follow-up that costs more than this many times the costliest attack of its defence is left to the user.
+DEAREST = 3
+# A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
+SEARCH_DRAWS = 4
+FEWEST_SEARCH_STEPS = 100
+
+
+def follow_up(path: Path, rows: Sequence[Row], maker: UnitMaker) -> tuple[list[Row], list[str]]:
+    """The rows to run next in a run folder, and sentences on those that are too dear.
+
+    Args:
+        path: the run folder, with the outcomes of ``rows``.
+        rows: what has been planned so far.
+        maker: cuts rows into units; here it tells what they cost.
+    """
+    known = {row.key: row for row in rows}
+    dearest = _dearest(rows, maker)
+    wanted: dict[tuple, Row] = {}
+    left_out: dict[str, None] = {}
+    for judgement in load_run(path).judgements:
+        like = _row_like(judgement, rows)
+        if like is None:
+            continue
+        for check in judgement.checks:
+            if check.outcome == "passed":
+                continue
+            for row in _asked_for(check, judgement, like, rows):
+                if row.key in known or row.key in wanted:
+                    continue
+                if sum(unit.images for unit in maker.units(row)) > DEAREST * dearest[row.subject]:
+                    left_out[
+                        f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) costs more than "
+                        f"{DEAREST} times the costliest attack that ran there; run it by its name."
+                    ] = None
+                    continue
+                wanted[row.key] = row
+    return list(wanted.values()), list(left_out)
+
+
+def _dearest(rows: Sequence[Row], maker: UnitMaker) -> dict[Subject, int]:
+    """Image gradients of the costliest row of each subject."""
+    costs: dict[Subject, int] = {}
+    for row in rows:
+        images = sum(unit.images for unit in maker.units(row))
+        costs[row.subject] = max(costs.get(row.subject, 0), images)
+    return costs
+
+
+def _row_like(judgement: Judgement, rows: Sequence[Row]) -> Row | None:
+    """A planned attack under the judged threat model, if there is one."""
+    key = judgement.key
+    names = (key.checkpoint, key.defence, key.k, key.n, key.threat, key.norm, key.eps, key.eps_space)
+    for row in rows:
+        s = row.subject
+        mine = (s.checkpoint, s.label, s.shown_k, s.n, str(row.threat), row.norm, row.eps, row.eps_space)
+        if mine == names and row.attack not in NULLS:
+            return row
+    return None
+
+
+def _asked_for(check: Check, judgement: Judgement, like: Row, rows: Sequence[Row]) -> list[Row]:
+    """The check's next attacks as rows, for attackers who know what the judged one knows, or less."""
+    found = []
+    for text in check.run_next:
+        if text in NULLS:
+            continue
+        name = parse(_search(text, like, rows))
+        if name.uses_base and not like.subject.has_base:
+            continue
+        if like.threat.inputs != "batch" and name.algorithm == "square":
+            continue  # every query would be a batch of its own for each victim
+        randomness = "known" if name.estimator == "aware" else "unknown"
+        if randomness == "known" and not like.subject.randomised:
+            continue
+        eps = _unbounded(like) if check.name == "falls with eps" else like.eps
+        if eps is None:
+            continue
+        threat = ThreatModel(like.threat.inputs, randomness)
+        found.append(
+            replace(
+                like,
+                threat=threat,
+                attack=name.text,
+                eps=eps,
+                step_size=step_size_of(name, eps),
+                for_check=eps != like.eps,
+            )
+        )
+    return found
+
+
+def _search(text: str, like: Row, rows: Sequence[Row]) -> str:
+    """A random search with as many forwards as the costliest attack with gradients had passes."""
+    if not re.fullmatch(r"square-\d+", text):
+        return text
+    randomised = like.subject.randomised
+    most = max(
+        (
+            sum(queries_of(parse(row.attack), randomised=randomised))
+            for row in rows
+            if row.subject == like.subject
+            and row.attack not in NULLS
+            and parse(row.attack).algorithm == "pgd"
+        ),
+        default=FEWEST_SEARCH_STEPS,
+    )
+    draws = SEARCH_DRAWS if randomised else 1
+    steps = max(FEWEST_SEARCH_STEPS, most // draws)
+    return f"eot{draws}-square-{steps}" if randomised else f"square-{steps}"
+
+
+def _unbounded(like: Row) -> float | None:
+    """The eps that reaches any image, where one number says it; a run by name is needed elsewhere."""
+    return 1.0 if like.norm == "linf" and like.eps_space == "pixel" else None
