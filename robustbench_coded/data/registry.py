@@ -19,7 +19,8 @@ DATA = {
     "cifar10": "CIFAR-10, 32 x 32 colour, 10 classes, 50,000 train, 10,000 test",
     "cifar100": "CIFAR-100, 32 x 32 colour, 100 classes, 50,000 train, 10,000 test",
     "npz:FILE": "x uint8 [n, H, W, C] or [n, H, W] (or floats in [0, 1]), y integers [n]",
-    "folder:DIR": "a folder of images per class, or DIR/train and DIR/test that hold such folders",
+    "folder:DIR": "a folder of images per class, or DIR/train and DIR/test that hold such folders; "
+    "folder:DIR@SIZE scales the images and crops SIZE x SIZE",
 }
 
 
@@ -27,8 +28,8 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
     """Opens the images that ``--data`` names.
 
     Args:
-        spec: ``digits``, ``cifar10``, ``cifar100``, ``npz:FILE`` or ``folder:DIR``; ``auto`` is resolved by
-            :func:`data_for` before.
+        spec: ``digits``, ``cifar10``, ``cifar100``, ``npz:FILE``, ``folder:DIR`` or
+            ``folder:DIR@SIZE``; ``auto`` is resolved by :func:`data_for` before.
         data_dir: where named sets are looked for first.
         split: ``test`` or ``train``. A single file is the same set for both.
     Raises:
@@ -45,7 +46,8 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
     if kind == "folder" and place:
         from robustbench_coded.data.folder import load_folder
 
-        return load_folder(Path(place), split)
+        folder, size = _sized(place)
+        return load_folder(Path(folder), split, size)
     if spec == "digits":
         from robustbench_coded.data.digits import load_digits
 
@@ -57,6 +59,16 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
     near = difflib.get_close_matches(spec, DATA, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"unknown data {spec!r}; {hint}known: {', '.join(DATA)}")
+
+
+def _sized(place: str) -> tuple[str, int | None]:
+    """``DIR@SIZE`` as a folder and a size; a folder whose name ends so is taken as it is."""
+    folder, at, size = place.rpartition("@")
+    if not at or not size.isdecimal() or Path(place).is_dir():
+        return place, None
+    if not 4 <= int(size) <= 4096:
+        raise InputError(f"folder:{place}: give a size from 4 to 4096 pixels")
+    return folder, int(size)
 
 
 def data_for(metadata: Mapping[str, Any], classes: int, channels: int, image_size: int | None) -> str:

@@ -42,6 +42,7 @@ def metadata_of(
         "image_shape": list(data.image_shape),
         "normalisation": normalisation.name if known else {"mean": list(mean), "std": list(deviation)},
         "epoch": epoch,
+        "fingerprint": config.fingerprint(),
         "accuracy": round(test.accuracy, 6),
         "loss": round(test.loss, 6),
         "versions": {

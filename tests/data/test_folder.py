@@ -74,7 +74,7 @@ def test_images_of_another_size_or_damaged_ones_are_refused(tmp_path):
     make(tmp_path, NAMES)
     data = load_data(f"folder:{tmp_path}")
     write(tmp_path / "dog/a.png", 1, size=(5, 5))
-    with pytest.raises(InputError, match="is 5 x 5, the first image is 4 x 6; resize"):
+    with pytest.raises(InputError, match="is 5 x 5, the first image is 4 x 6; give folder:DIR@SIZE"):
         data.batch(range(5))
     noise = np.random.default_rng(0).integers(0, 255, (4, 6, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "dog/a.png")
@@ -91,3 +91,31 @@ def test_a_coloured_image_among_grey_ones_is_refused(tmp_path):
     write(tmp_path / "dog/c.bmp", 200)
     with pytest.raises(InputError, match=r"c\.bmp: is coloured \(RGB\), the first images are grey"):
         data.batch(range(5))
+
+
+def test_images_of_any_size_are_scaled_and_cropped_from_the_middle(tmp_path):
+    """A white square in the middle of a black wide image, another in a tall one: both fill the crop."""
+    for name, (width, height) in (
+        ("a/wide.png", (160, 80)),
+        ("b/tall.png", (40, 90)),
+        ("b/same.png", (16, 16)),
+    ):
+        image = Image.new("L", (width, height))
+        side = min(width, height)
+        image.paste(
+            255, ((width - side) // 2, (height - side) // 2, (width + side) // 2, (height + side) // 2)
+        )
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        image.save(tmp_path / name)
+    data = load_data(f"folder:{tmp_path}@14")
+    x, _ = data.batch(range(3))
+    assert x.shape == (3, 1, 14, 14) and x.min() == 1
+    with pytest.raises(InputError, match="from 4 to 4096"):
+        load_data(f"folder:{tmp_path}@3")
+    make(tmp_path / "place@14", NAMES)
+    assert load_data(f"folder:{tmp_path}/place@14").image_shape == (3, 4, 6)
+
+
+def test_images_in_folders_below_the_class_are_found(tmp_path):
+    make(tmp_path / "train", ["n01/images/1.png", "n02/images/1.png", "n02/2.png"])
+    assert load_data(f"folder:{tmp_path}", split="train").labels.tolist().count(1) == 2

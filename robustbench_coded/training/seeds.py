@@ -1,0 +1,84 @@
+"""The same run with several seeds, for a mean and a deviation."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.listener import Listener
+from robustbench_coded.training.loop import train
+from robustbench_coded.training.measure import Score
+
+
+class SeededRun(NamedTuple):
+    """One checkpoint and its score on the test images."""
+
+    checkpoint: Path
+    seed: int
+    test: Score
+
+
+class Repetitions(NamedTuple):
+    """Runs that differ in their seed alone, and so in initialisation, train-validation split and order."""
+
+    runs: tuple[SeededRun, ...]
+
+    @property
+    def mean(self) -> float:
+        """Of the test accuracy, in [0, 1]."""
+        return statistics.fmean(run.test.accuracy for run in self.runs)
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation of the test accuracy; None for a single run."""
+        return statistics.stdev(run.test.accuracy for run in self.runs) if len(self.runs) > 1 else None
+
+
+def seed_path(out: Path, seed: int) -> Path:
+    """``FILE-seed0.safetensors`` and so on."""
+    return out.with_name(f"{out.stem}-seed{seed}{out.suffix}")
+
+
+def train_seeds(
+    config: TrainConfig,
+    out: Path,
+    seeds: int,
+    *,
+    listeners: Callable[[Path], Sequence[Listener]] = lambda path: (),
+) -> Repetitions:
+    """Trains with the seeds ``config.seed``, ``config.seed`` + 1, ..., ``seeds`` of them.
+
+    A checkpoint that is there and was made with these settings is not made again, so a killed series goes on.
+
+    Args:
+        config: the run with the first seed.
+        out: the file that :func:`seed_path` names the checkpoints after.
+        seeds: how many, at least 1.
+        listeners: makes the listeners of one run from its checkpoint's path.
+    Raises:
+        InputError: as :func:`robustbench_coded.training.loop.train`.
+        ValueError: no seeds.
+    """
+    if seeds < 1:
+        raise ValueError(f"expected seeds >= 1, got {seeds}")
+    runs = []
+    for seed in range(config.seed, config.seed + seeds):
+        repeated, path = dataclasses.replace(config, seed=seed), seed_path(out, seed)
+        score = _finished(path, repeated) or train(repeated, path, listeners=listeners(path)).test
+        runs.append(SeededRun(path, seed, score))
+    return Repetitions(tuple(runs))
+
+
+def _finished(path: Path, config: TrainConfig) -> Score | None:
+    """The score that a checkpoint made with exactly this configuration states; None where there is none."""
+    if not path.is_file():
+        return None
+    metadata = load_checkpoint(path).metadata
+    if metadata.get("fingerprint") != config.fingerprint():
+        return None
+    return Score(metadata["accuracy"], metadata["loss"])

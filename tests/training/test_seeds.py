@@ -1,0 +1,51 @@
+import dataclasses
+import statistics
+
+import numpy as np
+import pytest
+
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.measure import Score
+from robustbench_coded.training.seeds import Repetitions, SeededRun, train_seeds
+
+
+@pytest.fixture
+def config(tmp_path):
+    data = load_data("digits", split="train").first(100)
+    np.savez(tmp_path / "few.npz", x=np.asarray(data.images[np.arange(100)]) * 15, y=data.labels)
+    return TrainConfig("digits-cnn", f"npz:{tmp_path}/few.npz", epochs=1, batch_size=30, seed=2, device="cpu")
+
+
+def test_seeds_make_a_checkpoint_each_and_finished_ones_are_kept(config, tmp_path):
+    out = tmp_path / "a.safetensors"
+    series = train_seeds(config, out, 2)
+    assert [run.checkpoint.name for run in series.runs] == ["a-seed2.safetensors", "a-seed3.safetensors"]
+    assert [load_checkpoint(run.checkpoint).metadata["seed"] for run in series.runs] == [2, 3]
+    trained = []
+    longer = train_seeds(config, out, 3, listeners=lambda path: trained.append(path.name) or ())
+    assert trained == ["a-seed4.safetensors"]
+    for first, again in zip(series.runs, longer.runs):
+        assert again.test == pytest.approx(first.test, abs=1e-6)
+
+
+def test_a_checkpoint_of_other_settings_is_made_again(config, tmp_path):
+    out = tmp_path / "a.safetensors"
+    train_seeds(config, out, 1)
+    trained = []
+    train_seeds(
+        dataclasses.replace(config, learning_rate=0.01),
+        out,
+        1,
+        listeners=lambda path: trained.append(path.name) or (),
+    )
+    assert trained == ["a-seed2.safetensors"]
+
+
+def test_mean_and_deviation_are_over_the_runs(tmp_path):
+    runs = tuple(SeededRun(tmp_path, seed, Score(value, 0.0)) for seed, value in enumerate((0.9, 0.92, 0.97)))
+    series = Repetitions(runs)
+    assert series.mean == pytest.approx(0.93)
+    assert series.deviation == pytest.approx(statistics.stdev([0.9, 0.92, 0.97]))
+    assert Repetitions(runs[:1]).deviation is None

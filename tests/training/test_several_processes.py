@@ -1,0 +1,61 @@
+"""Training on two processes, as torchrun starts them."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import torch
+
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.loop import train
+
+# No batch-norm: then two halves of a batch, averaged, are the whole batch.
+SETTINGS = {
+    "arch": "vit-4-12-1-2",
+    "epochs": 2,
+    "batch_size": 40,
+    "validation": 0.1,
+    "device": "cpu",
+    "learning_rate": 0.05,
+}
+SCRIPT = """
+import sys
+from pathlib import Path
+from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.loop import train
+train(TrainConfig(data=sys.argv[1], **{settings}), Path(sys.argv[2]))
+"""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_two_processes_train_as_one_does(tmp_path):
+    data = load_data("digits", split="train").first(160)
+    np.savez(tmp_path / "few.npz", x=np.asarray(data.images[np.arange(160)]) * 15, y=data.labels)
+    spec, script = f"npz:{tmp_path}/few.npz", tmp_path / "run.py"
+    script.write_text(SCRIPT.format(settings=SETTINGS))
+    group = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, str(script), spec, str(tmp_path / "two.safetensors")]
+    processes = [
+        subprocess.Popen(command, env={**group, "RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")
+    ]
+    train(TrainConfig(data=spec, **SETTINGS), tmp_path / "one.safetensors")
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    one, two = (load_checkpoint(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
+    for name, weight in one.network.state_dict().items():
+        torch.testing.assert_close(two.network.state_dict()[name], weight, rtol=1e-3, atol=1e-5)
+    assert one.metadata["accuracy"] == two.metadata["accuracy"]
