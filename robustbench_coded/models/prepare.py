@@ -1,0 +1,270 @@
+"""A copy of a Model that is faster to differentiate, taken only after a comparison with the original.
+
+Attacks ask the copy for gradients; what a defence predicts is always asked of the original, in float32.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_coded.models.fold import fold_batch_norms
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.tf32 import tf32
+
+Precision = Literal["float32", "bfloat16", "auto"]
+
+# Gradient signs that "auto" wants to be alike before it takes bfloat16.
+AUTO_AGREEMENT = 0.99
+
+
+@dataclass(frozen=True)
+class PreparedInfo:
+    """What the attacks differentiate, and how it compares with the original on real images.
+
+    Attributes:
+        prepared: False where the original is used, because nothing else passed the comparison.
+        precision: ``float32`` or ``bfloat16``.
+        folded: batch-norms folded into convolutions.
+        compiled: whether torch.compile made its kernels.
+        images: images that it was compared on.
+        logit_difference: largest absolute difference between the logits of the two.
+        largest_logit: largest absolute logit of the original.
+        same_predictions: fraction of the images.
+        same_signs: fraction of the components of the cross-entropy's input gradients whose sign is the same.
+        declined: what was tried before and why it was not taken, a clause each.
+    """
+
+    prepared: bool
+    precision: Literal["float32", "bfloat16"]
+    folded: int
+    compiled: bool
+    images: int
+    logit_difference: float
+    largest_logit: float
+    same_predictions: float
+    same_signs: float
+    declined: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        declined = "".join(f"; not {clause}" for clause in self.declined)
+        if not self.prepared:
+            return f"gradients of the original model{declined}"
+        how = f"{self.folded} batch-norms folded, {self.precision}" + ", compiled" * self.compiled
+        return f"gradients of a prepared model ({how}): {self.comparison}{declined}"
+
+    @property
+    def comparison(self) -> str:
+        return (
+            f"on {self.images} images its logits differ by at most {self.logit_difference:.2g} of "
+            f"{self.largest_logit:.3g}, {self.same_predictions:.1%} of the predictions and "
+            f"{self.same_signs:.2%} of the gradients' signs are the same"
+        )
+
+
+class Prepared(NamedTuple):
+    """The Model that attacks differentiate: a ``PreparedModel``, or the original."""
+
+    model: PixelModel
+    info: PreparedInfo
+
+
+class PreparedModel(PixelModel):
+    """A Model whose network computes in ``dtype``; pixels, logits and what is between blocks are float32.
+
+    Args:
+        model: the original, whose normalisation it has.
+        network: its network, prepared; in ``dtype``.
+        dtype: of the network's weights.
+        compiled: make kernels for it with torch.compile, when it is first called; not for single blocks.
+    """
+
+    def __init__(
+        self, model: PixelModel, network: nn.Module, dtype: torch.dtype, *, compiled: bool = False
+    ) -> None:
+        flat = (model.mean.flatten().tolist(), model.std.flatten().tolist())
+        super().__init__(network, *flat, classes=model.classes, arch=model.arch)
+        self.to(model.mean.device)
+        self.dtype = dtype
+        self._compiled = _compile(network, model.mean.device) if compiled else None
+
+    def _first(self, x: Tensor) -> Tensor:
+        return self._network_blocks()[0](self._normalised(x))
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return ((x - self.mean) / self.std).to(self.dtype)
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """As of the original; each block takes and returns float32."""
+        if self.dtype == torch.float32:
+            return super().blocks()
+        return [_Between(block, self.dtype if i else None) for i, block in enumerate(super().blocks())]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._normalised(x)
+        if self._compiled is None:
+            return self.network(x).float()
+        # A CUDA graph writes its next answer over this one.
+        return self._compiled(x).float().clone()
+
+
+class _Between:
+    """A block between float32 ends; it casts its input unless it does so by itself (``dtype`` None)."""
+
+    def __init__(self, block: Callable[[Tensor], Tensor], dtype: torch.dtype | None):
+        self.block, self.dtype = block, dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.block(x if self.dtype is None else x.to(self.dtype)).float()
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A way to prepare a model, and how alike the result must be.
+
+    Attributes:
+        logits: largest difference of a logit that passes, as a share of the largest logit.
+        predictions: fraction that must be the same.
+        signs: fraction of the gradients' signs that must be the same.
+    """
+
+    dtype: torch.dtype
+    compiled: bool
+    logits: float
+    predictions: float
+    signs: float
+
+    @property
+    def precision(self) -> Literal["float32", "bfloat16"]:
+        return "bfloat16" if self.dtype == torch.bfloat16 else "float32"
+
+    def __str__(self) -> str:
+        return f"{self.precision}{' compiled' * self.compiled}"
+
+
+def prepare_model(
+    model: PixelModel, images: Tensor, *, precision: Precision = "float32", compiled: bool = False
+) -> Prepared:
+    """Folds batch-norms, lays the weights out channels-last, lowers the precision where that is asked for.
+
+    The result is compared with the original on ``images``: in float32 on a CPU the logits may differ by a
+    thousandth of the largest one, in TF32 (which is what float32 means on CUDA) by a fiftieth, in bfloat16
+    by a tenth. What differs by more, or fails, is not used; its reason is in the info.
+
+    Args:
+        model: the original; not changed.
+        images: [n, channels, height, width] in [0, 1], real ones, on the model's device; a few dozen.
+        precision: of the gradients. ``auto`` is bfloat16 where the hardware multiplies it and 99% of the
+            signs of this model's gradients agree with float32's, else float32.
+        compiled: also compile (a minute or so; pays after some hundred thousand images). On CUDA the kernels
+            become CUDA graphs.
+    """
+    reference = _ask(model, images, allow_tf32=False)
+    declined = []
+    for candidate in _candidates(precision, images.device, compiled):
+        try:
+            network, folded = _rebuilt(model.network, candidate.dtype)
+            prepared = PreparedModel(model, network, candidate.dtype, compiled=candidate.compiled)
+            answer = _ask(prepared, images, allow_tf32=True, raised=reference.predicted)
+        except Exception as error:  # a network from outside can refuse any of this, in any way
+            declined.append(f"{candidate}: it failed ({' '.join(str(error).split())[:200]})")
+            continue
+        info = _compared(reference, answer, candidate, folded, tuple(declined))
+        if _passes(info, candidate):
+            return Prepared(prepared, info)
+        declined.append(f"{candidate}: {info.comparison}")
+    return Prepared(model, _compared(reference, reference, None, 0, tuple(declined)))
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 products: else they are slower than float32's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Older versions of torch cannot tell.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _candidates(precision: Precision, device: torch.device, compiled: bool) -> Iterator[_Candidate]:
+    """The best first."""
+    for with_compiler in (True, False) if compiled else (False,):
+        if precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16(device)):
+            least = AUTO_AGREEMENT if precision == "auto" else 0.0
+            yield _Candidate(torch.bfloat16, with_compiler, 0.1, 0.9, least)
+    for with_compiler in (True, False) if compiled else (False,):
+        if device.type == "cuda":
+            yield _Candidate(torch.float32, with_compiler, 0.02, 0.9, 0.0)
+        else:
+            yield _Candidate(torch.float32, with_compiler, 1e-3, 1.0, 0.99)
+
+
+def _rebuilt(network: nn.Module, dtype: torch.dtype) -> tuple[nn.Module, int]:
+    network = copy.deepcopy(network)
+    folded = fold_batch_norms(network)
+    # Folded in float32 before it is rounded. Convolutions on a CPU and on tensor cores run in this layout,
+    # and would rearrange every image otherwise.
+    return network.to(dtype).to(memory_format=torch.channels_last), folded
+
+
+def _compile(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    if device.type == "cuda":
+        return torch.compile(network, mode="reduce-overhead")
+    compiled = torch.compile(network)
+
+    def any_batch(x: Tensor) -> Tensor:
+        # One set of kernels for all sizes of batches: which came first must not matter.
+        torch._dynamo.maybe_mark_dynamic(x, 0)
+        return compiled(x)
+
+    return any_batch
+
+
+class _Answer(NamedTuple):
+    logits: Tensor  # [n, classes]
+    predicted: Tensor  # [n]
+    grad: Tensor  # like the images
+
+
+def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor | None = None) -> _Answer:
+    """Logits, and the gradient of the cross-entropy towards the classes ``raised``, by default its own."""
+    with tf32(allow_tf32), torch.enable_grad():
+        x = images.detach().clone().requires_grad_()
+        logits = model(x)
+        predicted = logits.argmax(1)
+        loss = F.cross_entropy(logits, predicted if raised is None else raised, reduction="sum")
+        (grad,) = torch.autograd.grad(loss, x)
+    return _Answer(logits.detach(), predicted, grad)
+
+
+def _compared(
+    reference: _Answer, answer: _Answer, candidate: _Candidate | None, folded: int, declined: tuple[str, ...]
+) -> PreparedInfo:
+    return PreparedInfo(
+        prepared=candidate is not None,
+        precision="float32" if candidate is None else candidate.precision,
+        folded=folded,
+        compiled=candidate is not None and candidate.compiled,
+        images=len(reference.logits),
+        logit_difference=float((answer.logits - reference.logits).abs().max()),
+        largest_logit=float(reference.logits.abs().max()),
+        same_predictions=_share(answer.predicted == reference.predicted),
+        same_signs=_share(answer.grad.sign() == reference.grad.sign()),
+        declined=declined,
+    )
+
+
+def _passes(info: PreparedInfo, candidate: _Candidate) -> bool:
+    # Written so that NaN does not pass.
+    return (
+        info.logit_difference <= candidate.logits * info.largest_logit
+        and info.same_predictions >= candidate.predictions
+        and info.same_signs >= candidate.signs
+    )
+
+
+def _share(same: Tensor) -> float:
+    return float(same.double().mean())

@@ -1,0 +1,207 @@
+"""Prepared models: equal to the original or not used, and what the report says about it."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.models import prepare
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.prepare import PreparedModel, prepare_model
+from robustbench_coded.models.registry import build
+from robustbench_coded.models.tf32 import tf32
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def images(count=6):
+    return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def resnet():
+    network = build("resnet20", 10, 3, generator=torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(4)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    return model_of(network)
+
+
+def model_of(network):
+    return PixelModel(network, MEAN, STD, classes=10, arch="")
+
+
+def gradient(model, x, labels):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(F.cross_entropy(model(x), labels, reduction="sum"), x)[0]
+
+
+@pytest.fixture
+def bfloat16_hardware(monkeypatch):
+    monkeypatch.setattr(prepare, "multiplies_bfloat16", lambda device: True)
+
+
+class Mean(nn.Module):
+    """Logits that are fixed mixtures of the mean colours: gradients whose signs no rounding changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 10, bias=False)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.arange(30).view(10, 3) % 7 - 3)
+
+    def forward(self, x):
+        return self.linear(x.mean((2, 3)))
+
+
+class NamesItsBatchNorm(nn.Module):
+    """Answers otherwise once its batch-norm has become something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 10, 3), nn.BatchNorm2d(10)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.arange(270).view(10, 3, 3, 3) % 5 - 2)
+
+    def forward(self, x):
+        x = self.bn(self.conv(x)).mean((2, 3))
+        return x if isinstance(self.bn, nn.BatchNorm2d) else 2 * x
+
+
+class Float32Only(Mean):
+    def forward(self, x):
+        return F.linear(x.mean((2, 3)), torch.ones(10, 3))
+
+
+class CannotBeCopied(Mean):
+    def __deepcopy__(self, memo):
+        raise TypeError("holds a socket")
+
+
+def test_logits_and_gradients_are_those_of_the_original():
+    model, x = resnet(), images()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    prepared, info = prepare_model(model, x)
+    assert isinstance(prepared, PreparedModel)
+    assert (info.prepared, info.folded, info.precision, info.images) == (True, 19, "float32", 6)
+    torch.testing.assert_close(prepared(x), model(x), rtol=1e-4, atol=1e-4)
+    labels = torch.arange(6)
+    expected = gradient(model, x, labels)
+    torch.testing.assert_close(gradient(prepared, x, labels), expected, rtol=1e-3, atol=1e-5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def test_the_figures_are_what_a_comparison_by_hand_gives():
+    model, x = resnet(), images()
+    prepared, info = prepare_model(model, x, precision="bfloat16")
+    ours, theirs = model(x), prepared(x)
+    assert info.logit_difference == pytest.approx((ours - theirs).abs().max().item())
+    assert info.largest_logit == pytest.approx(ours.abs().max().item())
+    assert info.same_predictions == (ours.argmax(1) == theirs.argmax(1)).double().mean().item()
+    labels = ours.argmax(1)
+    signs = gradient(model, x, labels).sign() == gradient(prepared, x, labels).sign()
+    assert info.same_signs == signs.double().mean().item()
+    assert 0.5 < info.same_signs < 1
+    assert f"{info.same_signs:.2%} of the gradients' signs" in str(info)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_blocks_compose_to_the_model_and_speak_float32(precision):
+    prepared, _ = prepare_model(resnet(), images(), precision=precision)
+    out = images()
+    for block in prepared.blocks():
+        out = block(out)
+        assert out.dtype == torch.float32
+    torch.testing.assert_close(out, prepared(images()), rtol=0.02, atol=0.02)
+    assert len(prepared.blocks()) == 4
+
+
+def test_a_defence_around_some_blocks_answers_alike():
+    model, x = resnet(), images(8)
+    prepared, _ = prepare_model(model, x)
+    draw = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    answers = [RCI(m, 8, 12, blocks=[1, 2]).logits(x, draw) for m in (model, prepared)]
+    torch.testing.assert_close(answers[1], answers[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_copy_that_answers_otherwise_is_not_used():
+    model = model_of(NamesItsBatchNorm())
+    used, info = prepare_model(model, images())
+    assert used is model
+    assert not info.prepared
+    assert "float32: on 6 images its logits differ by at most" in str(info)
+
+
+def test_a_network_that_cannot_be_copied_is_used_as_it_is():
+    model = model_of(CannotBeCopied())
+    used, info = prepare_model(model, images())
+    assert used is model
+    assert str(info) == "gradients of the original model; not float32: it failed (holds a socket)"
+
+
+def test_a_network_that_refuses_bfloat16_is_prepared_in_float32():
+    prepared, info = prepare_model(model_of(Float32Only()), images(), precision="bfloat16")
+    assert (prepared.dtype, info.precision) == (torch.float32, "float32")
+    assert info.declined[0].startswith("bfloat16: it failed (")
+
+
+def test_auto_takes_bfloat16_where_the_signs_agree(bfloat16_hardware):
+    prepared, info = prepare_model(model_of(Mean()), images(), precision="auto")
+    assert (info.precision, info.same_signs) == ("bfloat16", 1.0)
+    assert prepared(images()).dtype == torch.float32
+
+
+def test_auto_keeps_float32_where_the_signs_do_not_agree_and_says_how_far(bfloat16_hardware):
+    model = resnet()
+    prepared, info = prepare_model(model, images(), precision="auto")
+    asked, of_bfloat16 = prepare_model(model, images(), precision="bfloat16")
+    assert isinstance(prepared, PreparedModel)
+    assert (info.precision, prepared.dtype) == ("float32", torch.float32)
+    assert of_bfloat16.same_signs < 0.99
+    assert info.declined == (f"bfloat16: {of_bfloat16.comparison}",)
+    assert isinstance(asked, PreparedModel)
+    assert asked.dtype == torch.bfloat16
+
+
+def test_auto_keeps_float32_on_hardware_without_bfloat16(monkeypatch):
+    monkeypatch.setattr(prepare, "multiplies_bfloat16", lambda device: False)
+    _, info = prepare_model(model_of(Mean()), images(), precision="auto")
+    assert (info.precision, info.declined) == ("float32", ())
+
+
+def test_a_compiled_network_answers_in_place_of_the_plain_one(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda network: lambda x: asked.append(len(x)) or network(x))
+    prepared, info = prepare_model(resnet(), images(), compiled=True)
+    assert info.compiled
+    assert asked == [6]
+    assert torch.equal(prepared(images()), prepare_model(resnet(), images()).model(images()))
+
+
+def test_without_a_compiler_the_network_is_prepared_all_the_same(monkeypatch):
+    def no_compiler(network):
+        raise RuntimeError("no C++ compiler\nfound")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    _, info = prepare_model(resnet(), images(), compiled=True)
+    assert (info.prepared, info.compiled, info.folded) == (True, False, 19)
+    assert info.declined == ("float32 compiled: it failed (no C++ compiler found)",)
+
+
+def test_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    prepare_model(resnet(), images(), precision="bfloat16")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_tf32_is_switched_for_a_block_and_put_back():
+    flags = [lambda: torch.backends.cudnn.allow_tf32, lambda: torch.backends.cuda.matmul.allow_tf32]
+    before = [flag() for flag in flags]
+    for allowed in (True, False):
+        with pytest.raises(KeyError), tf32(allowed):
+            assert [flag() for flag in flags] == [allowed, allowed]
+            raise KeyError
+        assert [flag() for flag in flags] == before
