@@ -16,8 +16,8 @@ EstimatorName = Literal["fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg"
 ALGORITHMS = ("apgd-ce", "apgd-dlr", "apgd-t", "fgsm", "pgd", "square", "spsa")
 BLACK_BOX = ("square", "spsa")
 
-# A random search keeps what looked best, so one draw a query would keep the luckiest draw.
-SQUARE_DRAWS = 20
+# Square compares two points under the same draws; under one draw alone it would fool that draw's luck.
+SQUARE_DRAWS = 5
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "apgd-ce": ("init", "own", "restarts"),

@@ -17,8 +17,9 @@ class Spsa:
     """PGD on estimated gradients: no gradient of the target is asked for.
 
     A query is a whole batch, in which every slot moves in a direction of its own, independent of all others:
-    what co-batched inputs do to an example's loss is noise of mean zero. Each estimate is added to what is
-    left of the ones before it; the paper uses Adam for this. The last iterate counts.
+    what co-batched inputs do to an example's loss is noise of mean zero. The two ends of a direction are
+    asked under the same draws. Each estimate is added to what is left of the ones before it; the paper uses
+    Adam for this. The last iterate counts.
 
     Attributes:
         steps: queries in all; ``2 * pairs`` of them make one move, and what is left over is not used.
@@ -67,8 +68,9 @@ class Spsa:
         for _ in range(self.pairs):
             signs = torch.stack([torch.randint(0, 2, x.shape[1:], generator=g) for g in generators])
             trial = self.delta * (2 * signs - 1).to(x)
-            forwards = estimator.value((x + trial).clamp_(0, 1), y, self.loss).loss
-            backwards = estimator.value((x - trial).clamp_(0, 1), y, self.loss).loss
+            ahead, behind = estimator.compare(
+                [(x + trial).clamp_(0, 1), (x - trial).clamp_(0, 1)], y, self.loss
+            )
             # The signs are their own inverses.
-            grad += (forwards - backwards)[:, :, None, None, None] * trial
+            grad += (ahead.loss - behind.loss)[:, :, None, None, None] * trial
         return grad / (2 * self.pairs * self.delta**2)

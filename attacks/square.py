@@ -15,21 +15,18 @@ from attacks.losses import margin
 FIRST_SHARE = 0.8
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
-# Where an example's loss depends on chance or on its batch, a value that was too good once would turn all
-# better candidates away, so it is asked for again.
-ASK_AGAIN_EVERY = 10
-
 
 @dataclass(frozen=True)
 class Square:
     """Keeps a candidate that raises the margin; the best one is the result.
 
     A query is a whole batch, in which every slot carries one candidate of its own: no two candidates of an
-    example share a batch. One lucky answer ends nothing: where the estimator is not steady, the kept value is
-    asked for again every tenth query, and the averaging over draws is the estimator's.
+    example share a batch. Where an example's loss depends on chance or on its batch, a value that was lucky
+    once would turn all better candidates away, so each candidate is compared with the kept point under the
+    same draws, two queries at a time; and no answer, lucky or not, ends the search.
 
     Attributes:
-        steps: queries, the first and the repeated ones included; each costs what the estimator takes.
+        steps: queries, the first and those of kept points included; each costs what the estimator takes.
         drop: leave an example alone after its first wrong answer. Only for targets that answer inputs one
             by one and without randomness.
     """
@@ -55,21 +52,23 @@ class Square:
         search = _linf_candidate if budget.norm == "linf" else _l2_candidate
         first = _stripes if budget.norm == "linf" else _tiles
         best = first(x, ball, generators) if start is None else ball.project_(start.clone())
+        if not estimator.steady:
+            for query in range(1, self.steps, 2):
+                candidate = search(best, x, ball, _side(query, self.steps, x), generators)
+                kept, found = estimator.compare([best, candidate], y, margin)
+                best = torch.where(_wide(found.loss > kept.loss), candidate, best)
+            return best
         found = estimator.value(best, y, margin)
         best_loss, wrong = found.loss, found.logits.argmax(-1) != y
         for query in range(1, self.steps):
             if self.drop and bool(wrong.all()):
                 break
-            if not estimator.steady and query % ASK_AGAIN_EVERY == 0:
-                best_loss = estimator.value(best, y, margin).loss
-                continue
-            side = _side(query, self.steps, x)
-            candidate = search(best, x, ball, side, generators)
+            candidate = search(best, x, ball, _side(query, self.steps, x), generators)
             # Random numbers are drawn for all slots, so that an example's do not depend on who is left.
             left = ~wrong if self.drop else torch.ones_like(wrong)
             loss, wrong_now = _value(estimator, candidate, y, left)
             better = left & (loss > best_loss)
-            best = torch.where(better[:, :, None, None, None], candidate, best)
+            best = torch.where(_wide(better), candidate, best)
             best_loss = torch.where(better, loss, best_loss)
             wrong = wrong | (left & wrong_now)
         return best
@@ -85,6 +84,10 @@ def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Te
     wrong = torch.zeros_like(y, dtype=torch.bool)
     loss[left], wrong[left] = found.loss[0], found.logits[0].argmax(-1) != y[left]
     return loss, wrong
+
+
+def _wide(per_example: Tensor) -> Tensor:
+    return per_example[:, :, None, None, None]
 
 
 def _side(query: int, steps: int, x: Tensor) -> int:

@@ -57,6 +57,7 @@ def run_peer(
         )
     if budget.eps_space != "pixel" or budget.reach is not None:
         raise ValueError(f"expected eps in pixel units for all inputs, which is what {name.peer} knows")
+    x = x.contiguous()  # peers take views that images stored channels-last do not allow
     adapter: Any = import_module(f"attacks.adapters.{name.peer}")
     if budget.eps == 0:
         return PeerResult(x.clone(), _standing(view, x, y))

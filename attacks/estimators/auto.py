@@ -72,14 +72,17 @@ class EotAuto(AveragingEstimator):
             torch.stack([e.logits for e in estimates]),
         )
 
-    def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+    def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
         if not self.oracle.randomised:
-            return super().value(x, y, loss)
-        self._begin(len(x))
-        estimates = self._each(x, y, loss, differentiate=False)
-        return Estimate(
-            torch.stack([e.loss for e in estimates]), None, torch.stack([e.logits for e in estimates])
-        )
+            return super().compare(xs, y, loss)
+        self._begin(len(y))
+        before, answers = list(self._used), []
+        for x in xs:
+            self._used = list(before)
+            each = self._each(x, y, loss, differentiate=False)
+            losses, logits = torch.stack([e.loss for e in each]), torch.stack([e.logits for e in each])
+            answers.append(Estimate(losses, None, logits))
+        return answers
 
     def _begin(self, batches: int) -> None:
         if not self.draws:

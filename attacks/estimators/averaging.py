@@ -54,7 +54,11 @@ class AveragingEstimator:
         return self._average(x, y, loss, self.draw_sets(), differentiate=True)
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
-        return self._average(x, y, loss, self.draw_sets(), differentiate=False)
+        return self.compare([x], y, loss)[0]
+
+    def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
+        draw_sets = self.draw_sets()
+        return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
 
     def _average(
         self,

@@ -57,10 +57,10 @@ class Collected(AveragingEstimator):
             return super().gradient(x, y, loss)
         return self._smallest(x, y, loss, differentiate=True)
 
-    def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+    def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
         if self.combine == "avg" or len(self.draw_sets()) == 1:
-            return super().value(x, y, loss)
-        return self._smallest(x, y, loss, differentiate=False)
+            return super().compare(xs, y, loss)
+        return [self._smallest(x, y, loss, differentiate=False) for x in xs]
 
     def _smallest(self, x: Tensor, y: Tensor, loss: Loss, *, differentiate: bool) -> Estimate:
         parts = list(self._parts(x, self.draw_sets()))

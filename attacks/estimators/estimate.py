@@ -1,5 +1,6 @@
 """What every attack sees of its target: the loss of each example, its gradient, and what both cost."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -44,3 +45,6 @@ class Estimator(Protocol):
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """The loss alone: forward only, ``grad`` is None."""
+
+    def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
+        """A value for each of ``xs`` under the same draws, so that chance cancels in their differences."""

@@ -193,7 +193,8 @@ PEERS = [
 def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(network, text):
     model, x, y = network
     before = states()
-    results = [run_peer(parse(text), model, x, y, LINF, generator(seed)) for seed in (0, 0)]
+    stored_otherwise = x.contiguous(memory_format=torch.channels_last)
+    results = [run_peer(parse(text), model, images, y, LINF, generator()) for images in (x, stored_otherwise)]
     after = states()
     assert torch.equal(results[0].x, results[1].x)
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]

@@ -69,6 +69,26 @@ def test_a_target_without_randomness_is_asked_once(linear, build):
     torch.testing.assert_close(found.grad, one_by_one(problem, [0], margin)[1])
 
 
+@pytest.mark.parametrize(
+    "build",
+    [lambda o: Fresh(o, draws=3), EotAuto, Fixed, lambda o: Known(o, o.draws(5))],
+)
+def test_points_are_compared_under_the_same_draws(linear, build):
+    problem = linear(batches=2, noise=0.5, classes=4)
+    estimator, alone = build(problem.oracle), build(problem.oracle)
+    other = 1 - problem.x
+    for estimate in (estimator, alone):
+        estimate.gradient(problem.x, problem.y, margin)
+    problem.oracle.asked.clear()
+    found = estimator.compare([problem.x, other, problem.x], problem.y, margin)
+    third = len(problem.oracle.asked) // 3
+    forwards = problem.oracle.asked
+    assert forwards[:third] == forwards[third : 2 * third] == forwards[2 * third :]
+    torch.testing.assert_close(found[0].loss, found[2].loss)
+    torch.testing.assert_close(found[0].loss, alone.value(problem.x, problem.y, margin).loss)
+    assert not torch.allclose(found[0].loss, found[1].loss) and found[0].grad is None
+
+
 def test_fixed_asks_one_draw_for_ever_and_known_the_given_ones(linear):
     problem = linear(batches=2, noise=0.5)
     for estimator, draw in (

@@ -1,0 +1,120 @@
+import pytest
+import torch
+
+from attacks.apgd import Apgd, ApgdTargeted
+from attacks.budget import Budget
+from attacks.estimators import Bpda, Collected, EotAuto, Fixed, Fresh, Known, Transfer
+from attacks.fgsm import Fgsm
+from attacks.gmsa import Gmsa
+from attacks.losses import cross_entropy, dlr
+from attacks.naming import KNOWN, SQUARE_DRAWS, expand, parse
+from attacks.pgd import Pgd
+from attacks.registry import attack_for, estimator_for
+from attacks.spsa import Spsa
+from attacks.square import Square
+
+ATTACKS = {
+    "fgsm": Fgsm(),
+    "fgsm@1/255": Fgsm(1 / 255),
+    "pgd-7": Pgd(7),
+    "fixed-pgd-7@0.01": Pgd(7, 0.01),
+    "gmsa4avg-pgd-20": Gmsa(Pgd(20), 4),
+    "gmsa2min-apgd-ce-9": Gmsa(Apgd(9, cross_entropy), 2),
+    "apgd-ce-30+restarts=3": Apgd(30, cross_entropy, 3),
+    "eot20-apgd-dlr-30": Apgd(30, dlr),
+    "apgd-t-20+targets=4": ApgdTargeted(20, 4),
+    "square-100": Square(100),
+    "spsa-100@0.01": Spsa(100, 0.01),
+}
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_a_name_gives_its_attack(text):
+    assert attack_for(parse(text)) == ATTACKS[text]
+
+
+def test_dropping_reaches_every_attack_that_can_but_not_a_transfer():
+    assert attack_for(parse("pgd-5"), drop=True) == Pgd(5, drop=True)
+    assert attack_for(parse("apgd-ce-5"), drop=True) == Apgd(5, drop=True)
+    assert attack_for(parse("apgd-t-5"), drop=True) == ApgdTargeted(5, drop=True)
+    assert attack_for(parse("square-5"), drop=True) == Square(5, drop=True)
+    # Right or wrong in the base model's eyes is not right or wrong in the target's.
+    assert attack_for(parse("transfer-pgd-5"), drop=True) == Pgd(5)
+    assert attack_for(parse("fgsm"), drop=True) == Fgsm()
+
+
+@pytest.fixture
+def model():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(60, 4, bias=False).double())
+    network[1].weight.data = torch.randn(4, 60, generator=torch.Generator().manual_seed(0)).double()
+    return network
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("pgd-5", Fresh),
+        ("fixed-pgd-5", Fixed),
+        ("aware-pgd-5", Known),
+        ("transfer-pgd-5", Transfer),
+        ("bpda-pgd-5", Bpda),
+        ("gmsa2avg-pgd-5", Collected),
+        ("gmsa2min-pgd-5", Collected),
+        ("eotauto-pgd-5", EotAuto),
+    ],
+)
+def test_a_name_gives_its_estimator(linear, model, text, kind):
+    problem = linear(batches=2, noise=0.5, classes=4)
+    known = [(0, 9), (1, 9)]
+    weights = torch.eye(4)[:2]
+    estimator = estimator_for(
+        parse(text), problem.oracle, base=model, known=known, weights=weights, max_images=77
+    )
+    assert type(estimator) is kind and estimator.max_images == 77
+    assert estimator.objective.weights is weights
+    if kind is Collected:
+        assert estimator.combine == text[5:8]
+
+
+def test_draws_and_own_losses_come_from_the_name(linear):
+    problem = linear(noise=0.5)
+    assert estimator_for(parse("eot7-pgd-5"), problem.oracle).draws == 7
+    assert estimator_for(parse("square-50"), problem.oracle).draws == SQUARE_DRAWS
+    own = estimator_for(
+        parse("pgd-5+own=signs"), problem.oracle, generators=[torch.Generator().manual_seed(0)]
+    ).objective
+    assert own.own == "signs" and own.generators is not None
+    assert estimator_for(parse("pgd-5+own=exact"), problem.oracle).objective.own == "exact"
+
+
+@pytest.mark.parametrize("text", [name for name in KNOWN if parse(name).peer is None])
+def test_every_listed_attack_runs_and_stays_in_its_budget(linear, model, text):
+    problem = linear(batches=2, noise=0.3, classes=4)
+    budget = Budget("linf", 0.05)
+    name = parse(text)
+    quick = parse(text.replace("1000", "40").replace("-100", "-6"))
+    start = None
+    if name.init is not None:
+        base = estimator_for(name.init, problem.oracle, base=model)
+        start = attack_for(name.init).perturb(problem.x, problem.y, base, budget, problem.generators)
+    estimator = estimator_for(quick, problem.oracle, base=model, known=problem.oracle.draws(9))
+    x = attack_for(quick).perturb(problem.x, problem.y, estimator, budget, problem.generators, start)
+    assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-9
+    assert estimator.forwards > 0
+
+
+def test_missing_knowledge_is_refused(linear):
+    oracle = linear().oracle
+    for text in ("transfer-pgd-5", "bpda-pgd-5", "aware-pgd-5+init=transfer-pgd-5"):
+        with pytest.raises(ValueError, match=r"expected a base model for .*, got None"):
+            estimator_for(parse(text), oracle, known=[None])
+    with pytest.raises(ValueError, match="expected the scored draws for aware-pgd-5, got None"):
+        estimator_for(parse("aware-pgd-5"), oracle)
+    with pytest.raises(ValueError, match="expected an attack of this package, got autoattack:rand"):
+        attack_for(parse("autoattack:rand"))
+
+
+def test_presets_hold_attacks_that_can_be_built():
+    for preset in ("paper", "adaptive", "aa", "full"):
+        for name in expand(preset):
+            attack_for(name)
