@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 from robustbench_coded.coding.nodes import chebyshev_first, chebyshev_second
 from robustbench_coded.coding.spline import spline_matrix
 from robustbench_coded.statistics.intervals import accuracy_interval
+from robustbench_coded.statistics.outcomes import Cell as Outcomes
+from robustbench_coded.statistics.outcomes import RowKey
+from robustbench_coded.statistics.paired import paired_difference
+from robustbench_coded.statistics.rows import Row
 
 K, DRAWS, SIMULATIONS, SEED = 128, 10, 2000, 0
 NUMBERS = Path(__file__).parent.parent / "docs" / "numbers.md"
@@ -179,12 +183,83 @@ def measure(cell: Cell, simulations: int = SIMULATIONS, seed: int = SEED) -> Cov
     return Coverage(covered / simulations, width / simulations, ignoring / simulations)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two rows over the same batches and draws, and the true difference of their accuracies.
+
+    Attributes:
+        simulate: from the batch of each example [n] to the outcomes [n, draws] of both.
+        base: whether the second row is a deterministic base model that takes its inputs one by one.
+    """
+
+    name: str
+    simulate: Callable[[np.random.Generator, NDArray[np.int64]], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+    truth: float
+    base: bool = False
+
+
+def alike(mean: float, other: float) -> Pair:
+    """Two attacks: what is hard in a batch is hard for both of them."""
+
+    def simulate(rng: np.random.Generator, batch: NDArray[np.int64]):
+        deviation = rng.normal(0, 0.1, batch[-1] + 1)[batch][:, None]
+        first, second = (rng.random((len(batch), DRAWS)) < centre + deviation for centre in (mean, other))
+        return first, second
+
+    return Pair(f"two attacks, {mean:.0%} and {other:.0%}, batches alike", simulate, mean - other)
+
+
+def above_base(mean: float, rho: float, base: float) -> Pair:
+    """A batch-dependent defence and its base model."""
+    defended, undefended = correlated(mean, rho), deterministic(base)
+    name = f"{mean:.0%} with correlation {rho:g}, above a base of {base:.0%}"
+    return Pair(
+        name, lambda rng, batch: (defended(rng, batch), undefended(rng, batch)), mean - base, base=True
+    )
+
+
+def measure_pair(pair: Pair, batches: int, simulations: int, seed: int = SEED) -> tuple[float, float]:
+    """Share of paired intervals that hold the true difference, and their mean width."""
+    rng, batch = np.random.default_rng(seed), np.repeat(np.arange(batches), K)
+    covered, width = 0, 0.0
+    for _ in range(simulations):
+        first, second = pair.simulate(rng, batch)
+        found = paired_difference(_row(first, batch), _row(second, batch, base=pair.base))
+        covered += found.low <= pair.truth <= found.high
+        width += found.high - found.low
+    return covered / simulations, width / simulations
+
+
+def _row(correct: NDArray[np.bool_], batch: NDArray[np.int64], *, base: bool = False) -> Row:
+    key = RowKey("", "", None, None, "batch/unknown", "", "linf", 0.0, "pixel", None)
+    examples, draws = correct.shape
+    answers = np.where(correct, 0, 1).astype(np.int32)
+    outcomes = Outcomes(np.arange(examples), batch, np.zeros(examples, int), np.arange(draws), answers)
+    return Row(key, outcomes, None, examples, not base, not base, True, (key,))
+
+
+def difference_table(simulations: int) -> str:
+    """Markdown, one line per pair and number of batches."""
+    lines = [
+        "| difference of | batches | truth | interval holds it | mean width |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    print("\n".join(lines))
+    for pair in (alike(0.5, 0.4), above_base(0.2, 0.1, 0.05), above_base(0.02, 0.01, 0.0)):
+        for batches in (5, 10, 40):
+            covered, width = measure_pair(pair, batches, simulations)
+            lines.append(f"| {pair.name} | {batches} | {pair.truth:.2f} | {covered:.1%} | {width:.4f} |")
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
 def table(cells: list[Cell], simulations: int) -> str:
     """Markdown, one line per cell."""
     lines = [
         "| population | unit | batches | truth | interval holds it | mean width | batches ignored |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
+    print("\n".join(lines))
     for cell in cells:
         found = measure(cell, simulations)
         unit = "batch" if cell.batch_dependent else "example"
@@ -206,11 +281,14 @@ def main() -> None:
     print(f"{options.simulations} simulated evaluations a cell")
     promised = table(guaranteed_cells(), options.simulations)
     beyond = table(further_cells(), options.simulations)
+    differences = difference_table(options.simulations)
     if options.write:
         text = NUMBERS.read_text(encoding="utf-8")
         head, _, rest = text.partition(BEGIN)
         tail = rest.partition(END)[2]
-        tables = f"{promised}\n\nElsewhere, where nothing is promised:\n\n{beyond}"
+        tables = "\n\n".join(
+            [promised, "Elsewhere, where nothing is promised:", beyond, "Paired differences:", differences]
+        )
         NUMBERS.write_text(f"{head}{BEGIN}\n\n{tables}\n\n{END}{tail}", encoding="utf-8")
 
 

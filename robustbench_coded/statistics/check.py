@@ -8,6 +8,7 @@ from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.rows import Row
 
 WORTH = 0.005  # half a point of accuracy: with many examples, smaller differences leave out 0, too
+TELLS = 0.06  # a comparison that leaves a larger difference open says nothing
 
 Outcome = Literal["passed", "failed", "not run"]
 
@@ -43,6 +44,8 @@ def compared(
 ) -> Check:
     """Fails where ``larger``, expected to leave no more than ``smaller``, certainly does.
 
+    It counts as not run where the interval is so wide that it could not have failed.
+
     Args:
         difference: accuracy of ``larger`` less that of ``smaller``.
         fault: what it means if so, as a clause.
@@ -61,4 +64,7 @@ def compared(
     if difference.low > 0 and difference.estimate >= WORTH:
         next_step = f"run {' and '.join(run_next)}"
         return Check(name, "failed", f"{finding}: {fault}.", figures, attacks, next_step, run_next)
+    if difference.high > TELLS:
+        finding = f"{finding}: too few batches or examples to tell."
+        return Check(name, "not run", finding, figures, attacks, "evaluate more examples (--limit)")
     return Check(name, "passed", f"{finding}.", figures, attacks)

@@ -21,19 +21,20 @@ def zero_gradients(share: float | None) -> Check:
     return Check(name, "failed", finding, figures, (), f"run {' and '.join(more)}", more)
 
 
-def gradients_agree(randomised: bool, draws: int, cosine: float | None, sign: float | None) -> Check:
+def gradients_agree(guesses: bool, draws: int, cosine: float | None, sign: float | None) -> Check:
     """Some attack averages enough draws for a direction that helps in most of them.
 
     Where the gradients in two draws have mean cosine c, the mean over M draws has cosine
     sqrt(M c / (1 + (M - 1) c)) with that over all draws.
 
     Args:
+        guesses: whether the attacker does not know which draw will answer.
         draws: M, the most that an attack of the run averaged.
         cosine, sign: mean cosine and share of equal signs of the gradients in two draws.
     """
     name = "gradients agree"
-    if not randomised:
-        return Check(name, "passed", "The defence is deterministic: its gradient is the same in any draw.")
+    if not guesses:
+        return Check(name, "passed", "Nothing is random to the attacker: there is one gradient.")
     if cosine is None or math.isnan(cosine):
         return _unseen(name)
     reached = math.sqrt(draws * cosine / (1 + (draws - 1) * cosine)) if cosine > 0 else 0.0

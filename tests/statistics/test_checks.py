@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from robustbench_coded.statistics.check import compared
 from robustbench_coded.statistics.checks import exchanged_accuracy, run_checks
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
 from robustbench_coded.statistics.outcomes import Cell
+from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.rows import measured_rows
 
 EXAMPLES = 800
@@ -160,10 +162,33 @@ def test_nothing_about_draws_is_asked_of_a_deterministic_defence(checked):
     } == dict.fromkeys(checks.keys() - {"zero gradients"}, "passed")
 
 
-def test_a_difference_below_half_a_point_is_no_failure(checked):
-    # Three of 800 examples, the same in each draw: certain, and of no concern.
-    check = checked([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.2 - 3 / 800)])["transfer or black-box"]
-    assert check.outcome == "passed"
+@pytest.mark.parametrize(
+    ("low", "estimate", "high", "outcome"),
+    [
+        (0.001, 0.02, 0.04, "failed"),
+        (-0.001, 0.02, 0.04, "passed"),
+        (0.001, 0.004, 0.007, "passed"),  # certain, and of no concern
+        (-0.05, -0.01, 0.03, "passed"),
+        (-0.05, 0.02, 0.09, "not run"),  # could not have failed
+    ],
+)
+def test_a_comparison_fails_on_a_certain_difference_of_some_size(evaluation, low, estimate, high, outcome):
+    row = measured_rows(*evaluation().add("pgd-10", share(0.5)).frames())[0]
+    difference = Difference(estimate, low, high, 0.5, 0.5 - estimate, 800, 50)
+    assert compared("check", row, row, difference, "fault", "pgd-20").outcome == outcome
+
+
+def test_two_batches_are_too_few_to_tell(checked):
+    attacks = [("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.2)]
+    for batches, outcome in ((50, "failed"), (2, "not run")):
+        check = checked(attacks, batch=np.arange(EXAMPLES) * batches // EXAMPLES)["transfer or black-box"]
+        assert check.outcome == outcome
+
+
+def test_who_knows_the_draw_has_none_to_average(checked):
+    checks = checked([("aware-pgd-20", 0.3, KNOWN)], threat="batch/known", gradients={"cosine": 0.01})
+    assert checks["twice the draws"].outcome == checks["gradients agree"].outcome == "passed"
+    assert checks["twice the steps"].outcome == "not run"
 
 
 def test_absent_gradients_fail():
