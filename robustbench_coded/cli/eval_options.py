@@ -89,6 +89,10 @@ SHARED: dict[str, tuple[Any, Any]] = {
         ),
         False,
     ),
+    "save_adversarials": (
+        _option(bool, "--save-adversarials", help="Store every perturbed input, for `csrobust verify`."),
+        False,
+    ),
     "peer_raw": (
         _option(bool, "--peer-raw", help="Let peers' attacks show the defence batches of their own making."),
         False,
@@ -97,6 +101,10 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "normalize": (
         _option(str | None, "--normalize", help="none, cifar10, cifar10-2023, imagenet or m,m,m/s,s,s."),
         None,
+    ),
+    "attack_precision": (
+        _option(str, "--attack-precision", help="Of the attacks' gradients: float32, bfloat16 or auto."),
+        "float32",
     ),
     "device": (_option(str | None, "--device", help="cpu, cuda, cuda:1 ...; CUDA where there is one."), None),
     "threads": (_option(int | None, "--threads", help="CPU threads per worker."), None),

@@ -35,6 +35,7 @@ class EvalConfig:
         queries: tries M of the repeated-query accuracy; None leaves it out.
         last_batch: ``pad``, ``shrink`` or ``drop``.
         drop: stop on examples already misclassified where that changes nothing but the time.
+        attack_precision: of the attacks' gradients: ``float32``, ``bfloat16`` or ``auto``.
         device: ``cpu``, ``cuda`` ...; None takes CUDA where there is one.
         threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
             else cores / workers.
@@ -71,6 +72,7 @@ class EvalConfig:
     queries: int | None = None
     last_batch: str = "pad"
     drop: bool = True
+    attack_precision: str = "float32"
     device: str | None = None
     threads: int | None = None
     engine: str = "local"
@@ -86,6 +88,11 @@ class EvalConfig:
     resume: bool = False
     overwrite: bool = False
     command: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def keeps_adversarials(self) -> bool:
+        """Whether perturbed inputs are stored; a claim that is refuted needs them as evidence."""
+        return self.save_adversarials or self.claim is not None
 
     def as_data(self) -> dict:
         """Plain JSON data, for run.json."""

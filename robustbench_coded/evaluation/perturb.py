@@ -15,6 +15,7 @@ from attacks.naming import AttackName
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.evaluation.target import RawView, Target
 from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.models.tf32 import tf32
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Situation:
     weights: Tensor | None = None
 
 
+@tf32(True)
 def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Counter[str]) -> Tensor:
     """The perturbed inputs like ``situation.x``; adds what it cost to ``counts``."""
     if name.peer is not None:

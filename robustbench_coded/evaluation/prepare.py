@@ -128,6 +128,11 @@ def prepare(config: EvalConfig) -> Prepared:
         checkpoints=tuple(loaded),
     )
     bench = Workbench(setup)
+    loaded = [_with_gradients(checkpoint, bench) for checkpoint in loaded]
+    bench.setup = setup = replace(setup, checkpoints=tuple(loaded))
+    for name, info in ((c.name, bench.gradients(c.name).info) for c in loaded):
+        if config.attack_precision != "float32" or not info.prepared:
+            notes.append(f"{name}: {info}")
     subjects, probes = _subjects(config, bench)
     notes += [f"{p['defence']} on {p['checkpoint']}: {text}" for p in probes for text in p["warnings"]]
     identity = {
@@ -174,6 +179,10 @@ def _check_options(config: EvalConfig) -> None:
         raise InputError(f"--norm {config.norm!r} is not known; choose linf or l2")
     if config.eps_space not in ("pixel", "normalized"):
         raise InputError(f"--eps-space {config.eps_space!r} is not known; choose pixel or normalized")
+    if config.attack_precision not in ("float32", "bfloat16", "auto"):
+        raise InputError(
+            f"--attack-precision {config.attack_precision!r} is not known; choose float32, bfloat16 or auto"
+        )
     check_engine_options(config)
     for inputs in config.inputs:
         ThreatModel(inputs, "unknown")
@@ -245,9 +254,17 @@ def _settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset) -> tuple
         classes=checkpoint.classes,
         mean=tuple(choice.mean),
         deviation=tuple(choice.std),
+        attack_precision=config.attack_precision,
         facts=facts,
     )
     return loaded, f"{checkpoint.name}: {choice}"
+
+
+def _with_gradients(checkpoint: LoadedCheckpoint, bench: Workbench) -> LoadedCheckpoint:
+    """A checkpoint with the precision of its gradients settled, and what the report says about them."""
+    info = bench.gradients(checkpoint.name).info
+    facts = {**checkpoint.facts, "gradients": {**asdict(info), "sentence": str(info)}}
+    return replace(checkpoint, attack_precision=info.precision, facts=facts)
 
 
 def _subjects(config: EvalConfig, bench: Workbench) -> tuple[list[Subject], list[dict[str, Any]]]:
@@ -313,7 +330,7 @@ def _context(config: EvalConfig, setup: Setup, identity: dict[str, Any]) -> dict
         **identity,
         # Another version may attack or score differently: what it computed is not taken over.
         "csrobust": __version__,
-        "checkpoints": {c.name: [c.sha256, c.arch, c.mean, c.deviation] for c in setup.checkpoints},
+        "checkpoints": {c.name: _what_it_computes(c) for c in setup.checkpoints},
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
@@ -323,7 +340,14 @@ def _context(config: EvalConfig, setup: Setup, identity: dict[str, Any]) -> dict
         "victims": config.victims,
         "drop": config.drop,
         "peer_raw": config.peer_raw,
+        "adversarials": config.keeps_adversarials,
     }
+
+
+def _what_it_computes(checkpoint: LoadedCheckpoint) -> list[Any]:
+    """What decides a checkpoint's answers, and the gradients that attacks take of it."""
+    c = checkpoint
+    return [c.sha256, c.arch, c.mean, c.deviation, c.attack_precision, c.facts["gradients"]["prepared"]]
 
 
 def _folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.streams import Purpose
 from robustbench_coded.evaluation.target import draws_of, images_of
+from robustbench_coded.models.tf32 import tf32
 
 
 class InvalidAnswer(Exception):
@@ -16,6 +17,7 @@ class InvalidAnswer(Exception):
 
 
 @torch.no_grad()
+@tf32(False)
 def predictions(
     defence: Defence,
     x: Tensor,

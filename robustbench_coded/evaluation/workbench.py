@@ -10,6 +10,7 @@ from torch import Tensor
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.build import build_defence
+from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.evaluation.batches import Batch
@@ -17,6 +18,9 @@ from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.plan import Subject, batches_for
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.prepare import Prepared, prepare_model
+
+COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class LoadedCheckpoint:
     classes: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    attack_precision: str
     facts: dict[str, Any]
 
 
@@ -69,7 +74,9 @@ class Workbench:
         self.setup = setup
         self.device = torch.device(setup.device)
         self._models: dict[str, PixelModel] = {}
+        self._gradients: dict[str, Prepared] = {}
         self._defences: dict[tuple[str, str, int], Defence] = {}
+        self._attack_defences: dict[tuple[str, str, int], Defence] = {}
         self._batches: dict[tuple[Subject, int], list[Batch]] = {}
 
     @cached_property
@@ -109,9 +116,26 @@ class Workbench:
             self._defences[key] = defence
         return self._defences[key]
 
+    def gradients(self, checkpoint: str) -> Prepared:
+        """The model that attacks differentiate in place of the checkpoint's, and how it compares with it."""
+        if checkpoint not in self._gradients:
+            model, precision = self.model(checkpoint), self.checkpoint(checkpoint).attack_precision
+            x = self.data.batch(range(min(COMPARED_IMAGES, len(self.data))))[0].to(self.device)
+            self._gradients[checkpoint] = prepare_model(model, x, precision=precision)  # type: ignore[arg-type]
+        return self._gradients[checkpoint]
+
     def attack_defence(self, subject: Subject) -> Defence:
-        """The defence of a subject as attacks query it."""
-        return self.defence(subject)
+        """The defence of a subject as attacks query it: around the prepared model, where it is one of ours.
+
+        Another's may be built differently a second time, so attacks query the very one that is scored.
+        """
+        if parse_defence(subject.spec).kind not in DEFENCES:
+            return self.defence(subject)
+        key = (subject.checkpoint, subject.spec, subject.k)
+        if key not in self._attack_defences:
+            model = self.gradients(subject.checkpoint).model
+            self._attack_defences[key] = build_defence(subject.spec, model, subject.k)
+        return self._attack_defences[key]
 
     def batches(self, subject: Subject, replicate: int) -> list[Batch]:
         """The batches that a subject is evaluated on."""
