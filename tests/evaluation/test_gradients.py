@@ -1,0 +1,91 @@
+"""Attacks differentiate a prepared model; what a defence predicts is asked of the original alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation import workbench
+from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.evaluate import make_plan
+from robustbench_coded.evaluation.execute import execute
+from robustbench_coded.evaluation.prepare import prepare
+from robustbench_coded.models.prepare import Prepared
+
+DIGITS = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
+
+
+def options(**changes):
+    fixed = EvalConfig(
+        checkpoints=(("erm", str(DIGITS)),),
+        data="digits",
+        limit=64,
+        batch_sizes=(16,),
+        defences=("rci:N=24",),
+        attacks=("pgd-10",),
+        draws=2,
+        selection_draws=1,
+        threads=1,
+    )
+    return replace(fixed, **changes)
+
+
+def outcomes(config):
+    """Margins by (defence, attack), in one order for all evaluations."""
+    prepared = prepare(config)
+    found = {}
+    for unit in make_plan(config, prepared).units:
+        frame = execute(prepared.bench, unit).rows
+        row = unit.row
+        found[row.subject.label, row.attack] = frame.sort_values(
+            ["purpose", "draw", "example"]
+        ).margin.to_numpy()
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return outcomes(options())
+
+
+def test_bfloat16_moves_attacks_and_nothing_else(plain):
+    rough = outcomes(options(attack_precision="bfloat16"))
+    for label in ("standard", "rci"):
+        for null in ("clean", "random-sign"):
+            assert np.array_equal(rough[label, null], plain[label, null])
+        assert not np.array_equal(rough[label, "pgd-10"], plain[label, "pgd-10"])
+        assert (rough[label, "pgd-10"] > 0).mean() == pytest.approx(
+            (plain[label, "pgd-10"] > 0).mean(), abs=0.1
+        )
+
+
+def test_a_useless_prepared_model_spoils_attacks_and_no_prediction(plain, monkeypatch):
+    def useless(model, images, *, precision):
+        used, info = workbench_prepare(model, images, precision=precision)
+        used.network.linear.weight.zero_()
+        return Prepared(used, info)
+
+    workbench_prepare = workbench.prepare_model
+    monkeypatch.setattr(workbench, "prepare_model", useless)
+    spoiled = outcomes(options())
+    for label in ("standard", "rci"):
+        assert np.array_equal(spoiled[label, "clean"], plain[label, "clean"])
+        assert (spoiled[label, "pgd-10"] > 0).mean() > (plain[label, "pgd-10"] > 0).mean() + 0.2
+
+
+def test_the_precision_is_part_of_a_unit_and_of_the_checkpoint_s_facts():
+    plans = {}
+    for precision in ("float32", "bfloat16"):
+        config = options(attack_precision=precision)
+        prepared = prepare(config)
+        plans[precision] = {unit.id for unit in make_plan(config, prepared).units}
+        facts = prepared.setup.checkpoints[0].facts["gradients"]
+        assert (facts["precision"], facts["prepared"], facts["folded"]) == (precision, True, 3)
+    assert not plans["float32"] & plans["bfloat16"]
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(InputError, match="'float16' is not known; choose float32, bfloat16 or auto"):
+        prepare(options(attack_precision="float16"))
