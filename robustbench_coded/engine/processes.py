@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 from robustbench_coded.engine.crew import Died, Event, Finished, Ready
-from robustbench_coded.engine.worker import READY, work
+from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.engine.worker import NotReady, work
 from robustbench_coded.evaluation.plan import Unit
 from robustbench_coded.evaluation.workbench import Setup
 
@@ -52,9 +54,8 @@ class Processes:
         held = Counter(worker.device for worker in self._workers.values())
         device = min(self._devices, key=held.__getitem__)
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=work, args=(theirs, replace(self._setup, device=device)), name=f"csrobust-worker-{number}"
-        )
+        orders = replace(self._setup, device=device)
+        process = self._context.Process(target=work, args=(theirs, orders, str(Path.cwd())))
         with _interrupts_held_back():
             process.start()
         theirs.close()  # so that the worker's death closes the pipe
@@ -85,12 +86,18 @@ class Processes:
             message = pickle.loads(worker.pipe.recv_bytes()) if worker.pipe.poll() else None
         except (EOFError, OSError):
             message = None
-        if message is None:
-            worker.process.join(EXIT_SECONDS)  # its pipe closes before its exit code is there
-            reason = _last_words(worker.process.exitcode)
-            self.dismiss(number)
-            return Died(number, reason)
-        return Ready(number) if message == READY else Finished(number, message)
+        match message:
+            case UnitResult() | UnitFailure():
+                return Finished(number, message)
+            case NotReady(reason):
+                self.dismiss(number)
+                return Died(number, reason)
+            case None:
+                worker.process.join(EXIT_SECONDS)  # its pipe closes before its exit code is there
+                reason = _last_words(worker.process.exitcode)
+                self.dismiss(number)
+                return Died(number, reason)
+        return Ready(number)
 
     @staticmethod
     def _end(workers: Sequence[_Worker]) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class RayActors:
 
     def hire(self) -> int:
         number = next(self._numbers)
-        actor = self._actor.remote(self._orders, self._shared)
+        actor = self._actor.remote(self._orders, self._shared, str(Path.cwd()))
         self._actors[number] = actor
         self._await(number, actor.ready.remote())
         return number
@@ -128,7 +129,9 @@ class RayActors:
 class _Actor:
     """One worker: loads nothing from files, keeps defences between units."""
 
-    def __init__(self, setup: Setup, shared: tuple[Dataset, dict[str, PixelModel]]):
+    def __init__(self, setup: Setup, shared: tuple[Dataset, dict[str, PixelModel]], folder: str):
+        if Path(folder).is_dir():  # modules of the user's own are looked for there
+            os.chdir(folder)
         torch.set_num_threads(setup.threads)
         self._bench = Workbench(setup)
         self._bench.preload(*shared)

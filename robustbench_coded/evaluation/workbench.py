@@ -89,6 +89,12 @@ class Workbench:
         self.data = data
         self._models = {name: model.to(self.device) for name, model in models.items()}
 
+    def load(self) -> None:
+        """Loads the data and all models now, not when a unit first asks for them."""
+        _ = self.data
+        for checkpoint in self.setup.checkpoints:
+            self.model(checkpoint.name)
+
     def model(self, checkpoint: str) -> PixelModel:
         """The checkpoint's model in float32 on the worker's device, parameters frozen."""
         if checkpoint not in self._models:

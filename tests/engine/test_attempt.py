@@ -1,0 +1,101 @@
+"""Which errors of a unit are tried again, and how."""
+
+import numpy as np
+import pytest
+import torch
+
+from robustbench_coded.engine import attempt as module
+from robustbench_coded.engine.attempt import attempt, is_out_of_memory, one_line
+from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.evaluation.evaluate import make_plan
+from robustbench_coded.evaluation.prepare import prepare
+
+
+@pytest.fixture
+def prepared(config):
+    return prepare(config(defences=(), attacks=()))
+
+
+@pytest.fixture
+def unit(prepared, config):
+    return make_plan(config(defences=(), attacks=()), prepared).units[0]
+
+
+@pytest.fixture
+def tries(monkeypatch):
+    """Lets ``execute`` raise these errors, one a try, then succeed; returns the group size of each try."""
+
+    def plan(*errors):
+        sizes = []
+
+        def execute(bench, unit):
+            sizes.append(bench.setup.group_images)
+            if len(sizes) <= len(errors):
+                raise errors[len(sizes) - 1]
+            return UnitResult(unit, None, {"forwards": 3}, {})
+
+        monkeypatch.setattr(module, "execute", execute)
+        return sizes
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), RuntimeError("CUDA error: device-side assert"), SystemExit(2)]
+)
+def test_what_would_come_back_is_not_tried_again(prepared, unit, tries, error):
+    sizes = tries(error)
+    outcome = attempt(prepared.bench, unit)
+    assert isinstance(outcome, UnitFailure) and outcome.attempts == 1 and len(sizes) == 1
+    assert outcome.spoilt == ("CUDA" in str(error))
+    assert "raise errors" in outcome.details
+
+
+def test_a_passing_error_is_tried_once_more(prepared, unit, tries):
+    assert len(tries(OSError("stale"))) == 0
+    assert isinstance(attempt(prepared.bench, unit), UnitResult)
+    tries(OSError("stale"), OSError("stale"))
+    failure = attempt(prepared.bench, unit)
+    assert isinstance(failure, UnitFailure) and failure.attempts == 2
+
+
+def test_memory_that_is_back_leaves_no_trace(prepared, unit, tries):
+    sizes = tries(torch.OutOfMemoryError("full"))
+    outcome = attempt(prepared.bench, unit)
+    assert sizes == [256, 256]
+    assert outcome.metadata == {"forwards": 3}
+
+
+def test_without_memory_forwards_halve_down_to_one_batch(prepared, unit, tries):
+    sizes = tries(*[MemoryError()] * 20)
+    outcome = attempt(prepared.bench, unit)
+    assert sizes == [256, 256, 128, 64, 32, 16, 8]  # K = 8
+    assert isinstance(outcome, UnitFailure) and not outcome.spoilt
+    assert prepared.bench.setup.group_images == 256
+
+
+def test_smaller_forwards_are_recorded_and_say_the_same(config, faulty, tmp_path):
+    chosen = config(defences=(faulty,), standard=False, attacks=("pgd-3",), limit=64)
+    prepared = prepare(chosen)
+    unit = make_plan(chosen, prepared).units[-1]
+    whole = attempt(prepared.bench, unit)
+    (tmp_path / "fault").write_text("memory")
+    pieces = attempt(prepared.bench, unit)
+    assert pieces.metadata == {**whole.metadata, "group_images": 16}
+    assert pieces.unit == unit
+    for column in ("example", "batch", "slot", "prediction"):
+        np.testing.assert_array_equal(pieces.rows[column], whole.rows[column])
+    np.testing.assert_allclose(pieces.rows.margin, whole.rows.margin, rtol=1e-4, atol=1e-4)
+
+
+def test_an_error_becomes_one_printable_line():
+    assert one_line(ValueError("two\nlines \x1b[31m")) == "ValueError: two lines ?[31m"
+    assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert len(one_line(ValueError("x" * 9999))) == module.MESSAGE_LENGTH
+
+
+def test_a_real_allocation_that_fails_is_recognised():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("expected scalar type Float"))

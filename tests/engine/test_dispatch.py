@@ -1,0 +1,180 @@
+"""The dispatch of units, on a crew whose clock is a number."""
+
+import heapq
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robustbench_coded.engine.crew import Died, Finished, Ready
+from robustbench_coded.engine.dispatch import EngineError, dispatch
+from robustbench_coded.engine.patience import MOST_HANGS, Patience
+from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.evaluation.plan import Row, Subject, Unit
+from robustbench_coded.evaluation.threats import ThreatModel
+
+LIMIT = 100.0
+
+
+def unit(name, subject="a"):
+    subject = Subject(subject, "standard", "standard", 4, None, False, False, True, 4)
+    row = Row(subject, ThreatModel("batch", "unknown"), "fgsm", "linf", 0.1, "pixel", 0.1)
+    return Unit(row, 0, ((0,),), (), 100, name)
+
+
+class Clockwork:
+    """Workers that do what a script says: ``script(unit, attempt)`` -> (deed, seconds)."""
+
+    def __init__(self, script, starts=None):
+        self.now = 0.0
+        self.alive = set()
+        self.most_alive = 0
+        self.given = []
+        self.closed = False
+        self._script = script
+        self._starts = starts or (lambda number: True)
+        self._events = []
+        self._numbers = itertools.count()
+
+    def hire(self):
+        number = next(self._numbers)
+        self.alive.add(number)
+        self.most_alive = max(self.most_alive, len(self.alive))
+        self._later(2.0, Ready(number) if self._starts(number) else Died(number, "no luck"))
+        return number
+
+    def give(self, worker, unit):
+        assert worker in self.alive
+        self.given.append(unit.id)
+        deed, seconds = self._script(unit, self.given.count(unit.id))
+        if deed == "ok":
+            self._later(seconds, Finished(worker, UnitResult(unit, None, {}, {})))
+        elif deed == "fail":
+            self._later(seconds, Finished(worker, UnitFailure(unit, "ValueError: no", 1)))
+        elif deed == "spoil":
+            self._later(seconds, Finished(worker, UnitFailure(unit, "CUDA error", 1, spoilt=True)))
+        elif deed == "die":
+            self._later(seconds, Died(worker, "killed"))
+        else:
+            assert deed == "hang"
+
+    def wait(self, seconds):
+        assert seconds is None or seconds >= 0
+        if not self._events or (seconds is not None and self._events[0][0] > self.now + seconds):
+            assert seconds is not None, "waits for ever"
+            self.now += seconds
+            return []
+        self.now = max(self.now, self._events[0][0])
+        happened = []
+        while self._events and self._events[0][0] <= self.now:
+            event = heapq.heappop(self._events)[2]
+            if isinstance(event, Died):
+                self.alive.remove(event.worker)
+            happened.append(event)
+        return happened
+
+    def dismiss(self, worker):
+        self.alive.remove(worker)
+        self._events = [entry for entry in self._events if entry[2].worker != worker]
+        heapq.heapify(self._events)
+
+    def close(self):
+        self.closed = True
+        self.alive.clear()
+
+    def _later(self, seconds, event):
+        heapq.heappush(self._events, (self.now + seconds, next(self._numbers), event))
+
+
+def run(crew, units, workers=2):
+    return list(dispatch(crew, units, workers, Patience(lambda unit: LIMIT), lambda: crew.now))
+
+
+DEEDS = st.sampled_from(["ok", "ok", "ok", "fail", "die", "hang", "spoil"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    deeds=st.lists(st.tuples(DEEDS, DEEDS), max_size=12),
+    seconds=st.lists(st.integers(0, 20), min_size=24, max_size=24),
+    workers=st.integers(1, 5),
+    bad_starts=st.sets(st.integers(0, 8), max_size=3),
+)
+def test_each_unit_is_reported_once_whatever_happens_to_its_workers(deeds, seconds, workers, bad_starts):
+    # A subject of its own for each unit, so that none is given up for the hanging of another.
+    units = [unit(str(i), subject=str(i)) for i in range(len(deeds))]
+
+    def script(unit, attempt):
+        number = int(unit.id)
+        return deeds[number][attempt - 1], float(seconds[2 * number + attempt - 1])
+
+    crew = Clockwork(script, starts=lambda number: number not in bad_starts)
+    outcomes = run(crew, units, workers)
+    assert sorted(o.unit.id for o in outcomes) == sorted(u.id for u in units)
+    for outcome in outcomes:
+        first, second = deeds[int(outcome.unit.id)]
+        tries = 1 if first in ("ok", "fail") else 2
+        assert crew.given.count(outcome.unit.id) == tries
+        assert isinstance(outcome, UnitResult) == ((first if tries == 1 else second) == "ok")
+        if isinstance(outcome, UnitFailure):
+            assert outcome.attempts == tries
+    assert crew.most_alive <= workers
+    assert crew.closed
+
+
+def test_the_units_of_a_dead_worker_go_to_another_with_its_reason_kept():
+    crew = Clockwork(lambda unit, attempt: ("die", 1.0) if unit.id == "bad" else ("ok", 1.0))
+    outcomes = {o.unit.id: o for o in run(crew, [unit("a"), unit("bad"), unit("b")])}
+    assert isinstance(outcomes["a"], UnitResult) and isinstance(outcomes["b"], UnitResult)
+    assert outcomes["bad"].error == "its worker died: killed"
+
+
+def test_a_hanging_unit_costs_its_time_limit_and_no_more():
+    crew = Clockwork(lambda unit, attempt: ("hang", 0) if attempt == 1 else ("ok", 5.0))
+    (outcome,) = run(crew, [unit("a")])
+    assert isinstance(outcome, UnitResult)
+    assert crew.now == pytest.approx(2 + LIMIT + 2 + 5)
+
+
+def test_a_subject_that_keeps_hanging_is_given_up():
+    crew = Clockwork(lambda unit, attempt: ("hang", 0))
+    outcomes = run(crew, [unit(str(i)) for i in range(20)], workers=1)
+    assert len(crew.given) == MOST_HANGS
+    assert all(isinstance(o, UnitFailure) for o in outcomes) and len(outcomes) == 20
+    assert outcomes[0].error.startswith("took longer than 100 s")
+    assert outcomes[-1].error.startswith("not tried") and outcomes[-1].attempts == 0
+
+
+def test_no_worker_waits_while_another_one_starts_or_hangs():
+    crew = Clockwork(lambda unit, attempt: ("hang", 0) if unit.id == "0" else ("ok", 10.0))
+    run(crew, [unit(str(i), subject=str(i)) for i in range(10)], workers=2)
+    # Nine units of 10 s fit beside one hanging for 100 s; its second try is the end.
+    assert crew.now == pytest.approx(2 + LIMIT + 2 + LIMIT)
+
+
+def test_workers_that_never_start_end_the_run():
+    crew = Clockwork(lambda unit, attempt: ("ok", 1.0), starts=lambda number: False)
+    with pytest.raises(EngineError, match="no luck"):
+        run(crew, [unit("a")])
+    assert crew.closed
+
+
+def test_leaving_early_ends_all_workers():
+    crew = Clockwork(lambda unit, attempt: ("ok", 1.0))
+    outcomes = dispatch(
+        crew, [unit(str(i)) for i in range(9)], 3, Patience(lambda unit: LIMIT), lambda: crew.now
+    )
+    next(outcomes)
+    outcomes.close()
+    assert crew.closed and not crew.alive
+
+
+def test_idle_workers_are_refilled_before_an_outcome_is_handed_out():
+    crew = Clockwork(lambda unit, attempt: ("ok", 1.0))
+    outcomes = dispatch(
+        crew, [unit(str(i)) for i in range(9)], 3, Patience(lambda unit: LIMIT), lambda: crew.now
+    )
+    next(outcomes)
+    assert len(crew.given) == 6  # three are through, three more are under way
+    outcomes.close()

@@ -1,0 +1,94 @@
+"""The same units by every engine: same outcomes, and the same failures."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from robustbench_coded.engine.results import UnitFailure
+from robustbench_coded.engine.run import run_units
+from robustbench_coded.evaluation.evaluate import make_plan
+from robustbench_coded.evaluation.prepare import prepare
+
+ENGINES = [{}, {"workers": 1}, {"workers": 2}, {"workers": 4}]
+
+
+def outcomes_of(config, seconds=math.inf, before=lambda: None):
+    """Outcomes by unit id; ``before`` is called once the defences have been probed."""
+    prepared = prepare(config)
+    units = make_plan(config, prepared).units
+    before()
+    return {o.unit.id: o for o in run_units(prepared.bench, units, lambda unit: seconds)}, units
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return {}
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=str)
+def test_outcomes_do_not_depend_on_the_workers(config, reference, engine):
+    outcomes, units = outcomes_of(config(**engine))
+    assert set(outcomes) == {unit.id for unit in units}
+    for name, outcome in outcomes.items():
+        first = reference.setdefault(name, outcome)
+        pd.testing.assert_frame_equal(outcome.rows, first.rows, check_exact=True)
+        assert outcome.metadata == first.metadata
+    assert len(reference) == len(units)
+
+
+@pytest.mark.parametrize("engine", [{}, {"workers": 2}], ids=str)
+@pytest.mark.parametrize(
+    ("fault", "error", "tries"),
+    [
+        ("nan", "InvalidAnswer: expected finite logits", 1),
+        ("shape", "InvalidAnswer: expected logits of shape", 1),
+        ("raise", "ValueError: I would rather not really", 1),
+        ("exit", "SystemExit: 3", 1),
+    ],
+)
+def test_what_a_defence_does_wrong_is_a_failure(config, faulty, tmp_path, engine, fault, error, tries):
+    chosen = config(defences=(faulty,), attacks=(), **engine)
+    outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text(fault))
+    for unit in units:
+        outcome = outcomes[unit.id]
+        if unit.row.subject.spec == "standard":
+            assert not isinstance(outcome, UnitFailure)
+        else:
+            assert outcome.error.startswith(error) and outcome.attempts == tries
+
+
+@pytest.mark.parametrize("engine", [{}, {"workers": 1}], ids=str)
+def test_a_defence_that_hangs_is_a_failure(config, faulty, tmp_path, engine):
+    chosen = config(defences=(faulty,), attacks=("fgsm", "pgd-2"), **engine)
+    hang = lambda: (tmp_path / "fault").write_text("hang")  # noqa: E731
+    outcomes, units = outcomes_of(chosen, seconds=0.4, before=hang)
+    errors = [outcomes[u.id].error for u in units if u.row.subject.spec != "standard"]
+    assert len(errors) == 4
+    assert errors[0].startswith("took longer than 0.4 s") and errors[-1].startswith("not tried")
+    assert not any(isinstance(outcomes[u.id], UnitFailure) for u in units if u.row.subject.spec == "standard")
+
+
+def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):
+    chosen = config(defences=(faulty,), attacks=(), workers=2)
+    outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text("die"))
+    for unit in units:
+        outcome = outcomes[unit.id]
+        assert isinstance(outcome, UnitFailure) == (unit.row.subject.spec != "standard")
+        if isinstance(outcome, UnitFailure):
+            assert outcome.error.startswith("its worker died: killed (signal 9)") and outcome.attempts == 2
+
+
+@pytest.mark.parametrize(("fault", "engine"), [("die once", {"workers": 1}), ("stall once", {})])
+def test_what_passes_leaves_no_trace(config, faulty, tmp_path, fault, engine):
+    chosen = config(defences=(faulty,), attacks=("pgd-2",), standard=False, **engine)
+    expected, _ = outcomes_of(chosen)
+    outcomes, _ = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text(fault))
+    assert not (tmp_path / "fault").exists()
+    for name, outcome in outcomes.items():
+        pd.testing.assert_frame_equal(outcome.rows, expected[name].rows, check_exact=True)
+
+
+def test_a_hanging_unit_can_have_more_time(config):
+    outcomes, units = outcomes_of(config(workers=2, attacks=("fgsm",)), seconds=60.0)
+    assert len(outcomes) == len(units) and not any(isinstance(o, UnitFailure) for o in outcomes.values())
