@@ -2,7 +2,7 @@
 
 import typer
 
-from robustbench_coded.cli.commands import compare, eval_, inspect, listing, report, sweep
+from robustbench_coded.cli.commands import compare, eval_, inspect, listing, report, sweep, verify
 
 app = typer.Typer(
     name="csrobust",
@@ -16,6 +16,7 @@ app.command("eval")(eval_.evaluate_command)
 app.command("sweep")(sweep.sweep_command)
 app.command("compare")(compare.compare_command)
 app.command("report")(report.report_command)
+app.command("verify")(verify.verify_command)
 app.command("inspect")(inspect.inspect_command)
 app.command("list")(listing.list_command)
 

@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.tally import Tally
 from robustbench_coded.evaluation.target import Target
 from robustbench_coded.evaluation.unit_facts import budget_of, draws_to_score, seed_of, separate_attacks
 from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.runs.adversarials import EVERY
 
 
 def run_batches(bench: Workbench, unit: Unit, tally: Tally) -> None:
@@ -25,11 +26,18 @@ def run_batches(bench: Workbench, unit: Unit, tally: Tally) -> None:
         if row.threat.randomness == "known":
             for draw in range(separate_attacks(bench)):
                 adversarial = _attack(bench, unit, group, x, y, draw, tally)
+                _keep(tally, group, draw, x, adversarial)
                 _score(bench, unit, group, adversarial, y, "scoring", [draw], tally)
         else:
             adversarial = _attack(bench, unit, group, x, y, None, tally)
+            _keep(tally, group, None, x, adversarial)
             for purpose, draws in draws_to_score(bench, row):
                 _score(bench, unit, group, adversarial, y, purpose, draws, tally)
+
+
+def _keep(tally: Tally, group: list[Batch], known: int | None, x: Tensor, adversarial: Tensor) -> None:
+    if tally.adversarials is not None:
+        tally.adversarials.add([b.index for b in group], [EVERY] * len(group), known, x, adversarial)
 
 
 def _attack(

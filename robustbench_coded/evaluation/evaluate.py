@@ -20,6 +20,7 @@ from robustbench_coded.evaluation.prepare import Prepared, prepare
 from robustbench_coded.evaluation.remarks import remarks_on
 from robustbench_coded.reports.manifest import checked_manifest
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.runs.adversarials import encoded
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
 
 
@@ -74,7 +75,8 @@ def _evaluate_into(
     for text in prepared.notes:
         listener.note(text)
     manifest = _planned(folder, config, prepared, plan, old)
-    failures, remarks = _run(folder, prepared, plan, manifest, listener)
+    metadata = _usable(folder, manifest, listener)
+    failures, remarks = _run(folder, prepared, plan, metadata, listener)
     for _ in range(ROUNDS if config.checks else 0):
         rows, left_out = follow_up(folder.path, plan.rows, unit_maker(config, prepared))
         remarks += [text for text in left_out if text not in remarks]
@@ -82,7 +84,7 @@ def _evaluate_into(
             break
         plan = plan_of([*plan.rows, *rows], unit_maker(config, prepared), plan.notes)
         manifest = _planned(folder, config, prepared, plan, old)
-        more, further = _run(folder, prepared, plan, manifest, listener)
+        more, further = _run(folder, prepared, plan, metadata, listener)
         failures = more
         remarks += [text for text in further if text not in remarks]
     if not failures:
@@ -153,10 +155,13 @@ def unit_maker(config: EvalConfig, prepared: Prepared) -> UnitMaker:
 
 
 def _run(
-    folder: RunFolder, prepared: Prepared, plan: Plan, manifest: dict[str, Any], listener: Listener
+    folder: RunFolder, prepared: Prepared, plan: Plan, metadata: dict[str, dict], listener: Listener
 ) -> tuple[list[UnitFailure], list[str]]:
-    """Computes and commits what the folder does not hold yet; returns failures and remarks for the report."""
-    metadata = _usable(folder, manifest, listener)
+    """Computes and commits the units of a plan that ``metadata`` does not know, and adds theirs to it.
+
+    Returns:
+        the units that failed, and remarks for the report.
+    """
     pending = [unit for unit in plan.units if unit.id not in metadata]
     expected = forecast(prepared, plan, pending)
     listener.planned(plan, expected)
@@ -170,7 +175,13 @@ def _run(
                 failures.append(outcome)
                 listener.unit_failed(outcome.unit, outcome.error)
             else:
-                folder.commit(outcome.unit.id, outcome.rows, outcome.metadata, outcome.timing)
+                folder.commit(
+                    outcome.unit.id,
+                    outcome.rows,
+                    outcome.metadata,
+                    outcome.timing,
+                    encoded(outcome.adversarials),
+                )
                 metadata[outcome.unit.id] = outcome.metadata
                 _announce(listener, outcome)
     return failures, remarks_on(plan, metadata)

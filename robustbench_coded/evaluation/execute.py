@@ -8,10 +8,11 @@ import torch
 
 from robustbench_coded.engine.results import UnitResult
 from robustbench_coded.evaluation.batch_unit import run_batches
-from robustbench_coded.evaluation.plan import Unit
+from robustbench_coded.evaluation.plan import NULLS, Unit
 from robustbench_coded.evaluation.tally import Tally
 from robustbench_coded.evaluation.victim_unit import run_victims
 from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.runs.adversarials import Adversarials
 
 
 def execute(bench: Workbench, unit: Unit) -> UnitResult:
@@ -24,13 +25,15 @@ def execute(bench: Workbench, unit: Unit) -> UnitResult:
     started = time.perf_counter()
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
-    tally = Tally()
+    keeps = bench.setup.config.keeps_adversarials and unit.row.attack not in NULLS
+    tally = Tally(adversarials=Adversarials() if keeps else None)
     if unit.row.threat.inputs == "batch":
         run_batches(bench, unit, tally)
     else:
         run_victims(bench, unit, tally)
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(bench.device)}
-    return UnitResult(unit, tally.rows(unit), dict(sorted(tally.counts.items())), timing, tally.adversarials)
+    found = tally.adversarials.tensors() if tally.adversarials else {}
+    return UnitResult(unit, tally.rows(unit), dict(sorted(tally.counts.items())), timing, found)
 
 
 def _peak_memory(device: torch.device) -> int:

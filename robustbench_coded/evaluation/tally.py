@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from robustbench_coded.evaluation.plan import Unit
+from robustbench_coded.runs.adversarials import Adversarials
 
 
 @dataclass
@@ -17,12 +17,12 @@ class Tally:
     Attributes:
         columns: the blocks.
         counts: images forwarded and differentiated, and what peers said of their own success.
-        adversarials: perturbed inputs by name, when they are kept.
+        adversarials: the perturbed inputs, when they are kept.
     """
 
     columns: list[dict[str, np.ndarray]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    adversarials: dict[str, Tensor] = field(default_factory=dict)
+    adversarials: Adversarials | None = None
 
     def add(
         self,

@@ -29,11 +29,19 @@ def run_victims(bench: Workbench, unit: Unit, tally: Tally) -> None:
         if row.threat.randomness == "known":
             for draw in range(separate_attacks(bench)):
                 adversarial = _attack(bench, unit, victims, x, y, draw, tally)
+                _keep(tally, victims, draw, x, adversarial)
                 _score(bench, unit, victims, group, adversarial, y, "scoring", [draw], tally)
         else:
             adversarial = _attack(bench, unit, victims, x, y, None, tally)
+            _keep(tally, victims, None, x, adversarial)
             for purpose, draws in draws_to_score(bench, row):
                 _score(bench, unit, victims, group, adversarial, y, purpose, draws, tally)
+
+
+def _keep(tally: Tally, victims: list[Victim], known: int | None, x: Tensor, adversarial: Tensor) -> None:
+    if tally.adversarials is not None:
+        slots = [v.slot for v in victims]
+        tally.adversarials.add([v.batch for v in victims], slots, known, x, adversarial)
 
 
 def _groups(bench: Workbench, unit: Unit) -> Iterator[list[Victim]]:

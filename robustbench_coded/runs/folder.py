@@ -12,7 +12,7 @@ from typing import IO, Any
 import pandas as pd
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.runs.atomic import is_unfinished, remove_unfinished, write_text
+from robustbench_coded.runs.atomic import is_unfinished, remove_unfinished, write_bytes, write_text
 from robustbench_coded.runs.outcomes import DamagedFile, read_outcomes, write_outcomes
 
 FORMAT_VERSION = 1
@@ -87,8 +87,17 @@ class RunFolder:
             else:
                 entry.unlink(missing_ok=True)
 
-    def commit(self, unit: str, rows: pd.DataFrame, metadata: dict[str, Any], timing: dict[str, Any]) -> None:
-        """Stores a finished unit: its timing first, since the outcome file's appearance is the commit."""
+    def commit(
+        self,
+        unit: str,
+        rows: pd.DataFrame,
+        metadata: dict[str, Any],
+        timing: dict[str, Any],
+        adversarials: bytes | None = None,
+    ) -> None:
+        """Stores a finished unit; its outcome file comes last, since its appearance is the commit."""
+        if adversarials:
+            write_bytes(self.path / "adversarials" / f"{unit}.safetensors", adversarials)
         write_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
         write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
@@ -133,6 +142,7 @@ class RunFolder:
         for unit in units:
             if _UNIT.fullmatch(unit):
                 self._outcomes(unit).unlink(missing_ok=True)
+                (self.path / "adversarials" / f"{unit}.safetensors").unlink(missing_ok=True)
                 for kind in ("timings", "failures"):
                     (self.path / kind / f"{unit}.json").unlink(missing_ok=True)
 

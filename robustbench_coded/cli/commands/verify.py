@@ -1,0 +1,75 @@
+"""``csrobust verify``: perturbed inputs scored again in a new process, from the files alone."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustbench_coded.cli.values import named_paths
+from robustbench_coded.errors import InputError
+
+Ckpt = Annotated[list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH.")]
+Defences = Annotated[
+    list[str], typer.Option("--defence", help="Defence code that may be loaded, or is scored.")
+]
+
+
+def verify_command(
+    run: Annotated[Path | None, typer.Argument(help="Run folder made with --save-adversarials.")] = None,
+    adversarials: Annotated[
+        Path | None, typer.Option("--adversarials", help="Perturbed inputs that another tool made, .npz.")
+    ] = None,
+    ckpt: Ckpt = None,
+    rci: Annotated[list[str] | None, typer.Option("--rci", help="With --adversarials: N=190 ...")] = None,
+    coded: Annotated[list[str] | None, typer.Option("--coded", help="With --adversarials: N=190 ...")] = None,
+    defence: Defences = None,
+    data: Annotated[str, typer.Option("--data", help="With --adversarials: the clean images.")] = "auto",
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", help="Where data sets are looked for.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="With --adversarials: K.")] = 128,
+    eps: Annotated[
+        str | None, typer.Option("--eps", help="With --adversarials: the radius to check.")
+    ] = None,
+    norm: Annotated[str, typer.Option("--norm", help="With --adversarials: linf or l2.")] = "linf",
+    draws: Annotated[int, typer.Option("--draws", help="With --adversarials: scoring draws.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", help="With --adversarials: names the draws.")] = 0,
+    arch: Annotated[str | None, typer.Option("--arch", help="Architecture code that may be loaded.")] = None,
+    normalize: Annotated[str | None, typer.Option("--normalize", help="With --adversarials.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+) -> int:
+    """Score perturbed inputs again and check eps and box: a run's, or those of any other tool."""
+    if (run is None) == (adversarials is None):
+        raise InputError("nothing to verify; name a run folder, or --adversarials FILE.npz with --ckpt")
+    if run is not None:
+        from robustbench_coded.verification.verify_run import verify_run
+
+        rows = verify_run(
+            run,
+            checkpoints=dict(named_paths(ckpt or [], "--ckpt")),
+            defences=defence or (),
+            arch=arch,
+            data_dir=data_dir,
+        )
+    else:
+        from robustbench_coded.cli.eval_options import config_from
+        from robustbench_coded.verification.verify_file import verify_file
+
+        assert adversarials is not None
+        config = config_from(
+            ckpt=ckpt or [], rci=rci or [], coded=coded or [], defence=defence or [], attacks=[],
+            batch_size=str(batch_size),
+            eps=[eps] if eps else [], inputs=[], limit=None, draws=draws, selection_draws=1, data=data,
+            data_dir=data_dir, norm=norm, seed=seed, arch=arch, normalize=normalize,
+        )  # fmt: skip
+        rows = verify_file(adversarials, config)
+    if as_json:
+        print(json.dumps([row.as_data() for row in rows]))
+    else:
+        from rich.console import Console
+
+        from robustbench_coded.verification.table import verification_table
+
+        Console().print(verification_table(rows))
+    return 0 if all(row.holds for row in rows) else 1

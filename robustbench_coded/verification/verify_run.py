@@ -1,0 +1,221 @@
+"""Scores a run's stored perturbed inputs again, and measures whether they keep to the budget."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from attacks.roles import free_company
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.plan import NULLS, Row
+from robustbench_coded.evaluation.score import predictions
+from robustbench_coded.evaluation.unit_facts import budget_of
+from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.reports.manifest import checked_manifest
+from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, Evaluation, read_adversarials
+from robustbench_coded.runs.folder import read_run
+from robustbench_coded.verification.rebuild import rebuilt_bench, rebuilt_row
+
+ROUNDING = 1e-5  # distances as a fraction of eps
+# A prediction may differ from the recorded one where the margin is this close to a tie.
+TIE = 1e-3
+
+
+@dataclass(frozen=True)
+class VerifiedRow:
+    """One row of a run, scored again.
+
+    Attributes:
+        checkpoint, defence, k, n, threat, attack, eps: which row.
+        inputs: perturbed inputs that were measured.
+        furthest: the largest distance from a clean input, as a fraction of what was allowed.
+        outside: inputs further away than allowed, or outside [0, 1].
+        outcomes: answers that were compared with the recorded ones.
+        differing: answers that differ although the recorded margin was no tie.
+        recorded, accuracy: accuracy as recorded and as measured now.
+        accuracy_8bit: the same after rounding every pixel to a multiple of 1/255.
+        problem: why it could not be verified, else empty.
+    """
+
+    checkpoint: str
+    defence: str
+    k: int | None
+    n: int | None
+    threat: str
+    attack: str
+    eps: float
+    inputs: int = 0
+    furthest: float = 0.0
+    outside: int = 0
+    outcomes: int = 0
+    differing: int = 0
+    recorded: float | None = None
+    accuracy: float | None = None
+    accuracy_8bit: float | None = None
+    problem: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the row is what the run says."""
+        return not self.problem and not self.outside and not self.differing
+
+    def as_data(self) -> dict[str, Any]:
+        return {**asdict(self), "holds": self.holds}
+
+
+def verify_run(
+    path: Path,
+    *,
+    checkpoints: Mapping[str, str] | None = None,
+    defences: Sequence[str] = (),
+    arch: str | None = None,
+    data_dir: str | None = None,
+    device: str = "cpu",
+) -> list[VerifiedRow]:
+    """Verifies every row of a run whose perturbed inputs are stored (``--save-adversarials``).
+
+    Nothing in the folder is executed; of code, only what ``defences`` and ``arch`` name is loaded.
+
+    Args:
+        path: the run folder.
+        checkpoints: files to take instead of those that the run names, by checkpoint name.
+        defences: plug-in defences, ``package.module:build``, that may be loaded.
+        arch: architecture code that may be loaded.
+        data_dir: where data sets are looked for.
+        device: where to compute.
+
+    Raises:
+        InputError: not a run folder, nothing to verify, or data or weights are not those of the run.
+    """
+    manifest = checked_manifest(path)
+    if not (path / "adversarials").is_dir():
+        raise InputError(f"{path} stores no perturbed inputs; run it again with --save-adversarials")
+    bench = rebuilt_bench(
+        manifest, checkpoints=checkpoints or {}, arch=arch, data_dir=data_dir, device=device
+    )
+    return [
+        _verified(bench, path, facts, defences) for facts in manifest["rows"] if facts["attack"] not in NULLS
+    ]
+
+
+def _verified(bench: Workbench, path: Path, facts: dict[str, Any], defences: Sequence[str]) -> VerifiedRow:
+    name = {key: facts[key] for key in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")}
+    row = rebuilt_row(bench, facts, defences)
+    if row is None:
+        return VerifiedRow(**name, problem=f"needs the code {facts['spec']}; allow it with --defence")
+    tally = _Tally()
+    for unit in facts["units"]:
+        outcomes, _, _ = read_run(path, [unit["id"]])
+        try:
+            evaluations = read_adversarials(path / "adversarials" / f"{unit['id']}.safetensors")
+        except DamagedAdversarials as error:
+            return VerifiedRow(**name, problem=str(error))
+        if outcomes.empty:
+            return VerifiedRow(**name, problem=f"the outcomes of unit {unit['id']} are missing or damaged")
+        _verify_unit(bench, row, unit["replicate"], evaluations, outcomes, facts["draws"], tally)
+    return VerifiedRow(**name, **tally.figures())
+
+
+class _Tally:
+    """Sums over the units of a row."""
+
+    def __init__(self) -> None:
+        self.inputs = self.outside = self.outcomes = self.differing = 0
+        self.furthest = 0.0
+        self.right = self.right_8bit = self.recorded = 0
+
+    def figures(self) -> dict[str, Any]:
+        count = max(self.outcomes, 1)
+        return {
+            "inputs": self.inputs,
+            "furthest": self.furthest,
+            "outside": self.outside,
+            "outcomes": self.outcomes,
+            "differing": self.differing,
+            "recorded": self.recorded / count,
+            "accuracy": self.right / count,
+            "accuracy_8bit": self.right_8bit / count,
+        }
+
+
+def _verify_unit(
+    bench: Workbench,
+    row: Row,
+    replicate: int,
+    evaluations: list[Evaluation],
+    outcomes: pd.DataFrame,
+    draws: int,
+    tally: _Tally,
+) -> None:
+    scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
+    batches = bench.batches(row.subject, replicate)
+    for group in _groups(evaluations, max(1, bench.setup.group_images // row.subject.images)):
+        members = [batches[e.batch] for e in group]
+        clean, y = bench.group(members)
+        x = clean.clone()
+        for g, evaluation in enumerate(group):
+            x[g, evaluation.slots.to(x.device)] = evaluation.x.to(x.device)
+        _measure(bench, row, group, clean, x, tally)
+        known = group[0].known
+        indices = list(range(draws)) if known == EVERY else [known]
+        answers = [
+            predictions(
+                bench.defence(row.subject),
+                images,
+                y,
+                seed=bench.setup.config.seed + replicate,
+                batches=[e.batch for e in group],
+                purpose="scoring",
+                draws=indices,
+                group_images=bench.setup.group_images,
+            )[0]
+            for images in (x, (x * 255).round() / 255)
+        ]
+        for g, (evaluation, batch) in enumerate(zip(group, members, strict=True)):
+            slots = range(batch.scored) if evaluation.victim == EVERY else [evaluation.victim]
+            for d, draw in enumerate(indices):
+                wanted = pd.MultiIndex.from_tuples([(evaluation.batch, slot, draw) for slot in slots])
+                recorded = scoring.reindex(wanted)
+                found, rounded = (a[d, g, list(slots)] for a in answers)
+                labels = recorded.label.to_numpy()
+                differs = (found != recorded.prediction.to_numpy()) & ~(
+                    recorded.margin.abs() < TIE
+                ).to_numpy()
+                tally.outcomes += len(found)
+                tally.differing += int(differs.sum())
+                tally.recorded += int((recorded.prediction.to_numpy() == labels).sum())
+                tally.right += int((found == labels).sum())
+                tally.right_8bit += int((rounded == labels).sum())
+
+
+def _measure(
+    bench: Workbench, row: Row, group: list[Evaluation], clean: Tensor, x: Tensor, tally: _Tally
+) -> None:
+    """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
+    reach = None
+    if row.threat.inputs != "batch":
+        slots = torch.tensor([e.victim for e in group])
+        reach = free_company(slots, clean.shape[1]).reach.to(x.device)
+        if row.threat.inputs == "victim":
+            reach = torch.where(torch.isinf(reach), 0.0, reach)
+    distance = budget_of(bench, row, reach).distance(x, clean)
+    box = ((x < 0) | (x > 1)).flatten(2).any(-1)
+    tally.inputs += sum(len(e.slots) for e in group)
+    tally.furthest = max(tally.furthest, float(distance.max()))
+    tally.outside += int(((distance > 1 + ROUNDING) | box).sum())
+
+
+def _groups(evaluations: list[Evaluation], size: int) -> Iterator[list[Evaluation]]:
+    """Evaluations that can be answered together: of one draw, and in the order in which they were made."""
+    group: list[Evaluation] = []
+    for evaluation in evaluations:
+        if group and (len(group) == size or group[0].known != evaluation.known):
+            yield group
+            group = []
+        group.append(evaluation)
+    if group:
+        yield group

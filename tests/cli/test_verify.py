@@ -1,0 +1,144 @@
+"""Stored perturbed inputs, scored again from the files alone; and those that another tool made."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from robustbench_coded.data.registry import load_data
+
+OPTIONS = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--victims", "4", "--draws", "3")
+
+
+@pytest.fixture
+def run(csrobust, digits_erm, tmp_path):
+    out = tmp_path / "run"
+    attacks = "pgd-3,aware-pgd-3,transfer-pgd-3"
+    answer = csrobust(
+        "eval", "--ckpt", digits_erm, *OPTIONS, "--rci", "N=1.5K", "--inputs", "batch,victim,co-batch",
+        "--attacks", attacks, "--eps", "0.2", "--save-adversarials", "--out", out, "--quiet",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    return out
+
+
+def verified(csrobust, *arguments):
+    answer = csrobust("verify", *arguments, "--json")
+    return answer.code, json.loads(answer.out)
+
+
+def test_every_row_of_an_untouched_run_holds(csrobust, run):
+    code, rows = verified(csrobust, run)
+    assert code == 0
+    assert {row["threat"] for row in rows} == {
+        f"{i}/{r}" for i in ("batch", "victim", "co-batch") for r in ("known", "unknown")
+    }
+    for row in rows:
+        assert row["holds"] and row["differing"] == 0 and row["outside"] == 0, row
+        assert row["recorded"] == pytest.approx(row["accuracy"])
+        assert 0.5 < row["furthest"] <= 1 + 1e-5
+
+
+def stored(run, threat):
+    manifest = json.loads((run / "run.json").read_text())
+    row = next(r for r in manifest["rows"] if r["threat"] == threat and r["attack"].startswith("pgd"))
+    return run / "adversarials" / f"{row['units'][0]['id']}.safetensors"
+
+
+@pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])
+def test_an_input_moved_beyond_eps_is_found(csrobust, run, threat):
+    path = stored(run, threat)
+    tensors = load_file(path)
+    tensors["x"][0] = (tensors["x"][0] + 0.3).clamp(max=1)
+    save_file(tensors, path)
+    code, rows = verified(csrobust, run)
+    assert code == 1
+    assert sum(row["outside"] for row in rows) == 1
+
+
+def test_a_second_moved_input_beside_a_victim_is_found(csrobust, run):
+    path = stored(run, "victim/unknown")
+    tensors = load_file(path)
+    other = (tensors["slot"][:1] + 1) % 16
+    tensors["evaluation"] = torch.cat([tensors["evaluation"], tensors["evaluation"][:1]])
+    tensors["slot"] = torch.cat([tensors["slot"], other])
+    tensors["x"] = torch.cat([tensors["x"], torch.full_like(tensors["x"][:1], 0.5)])
+    save_file(tensors, path)
+    code, rows = verified(csrobust, run)
+    assert code == 1
+    assert sum(row["outside"] for row in rows) == 1
+
+
+def test_inputs_that_do_not_do_what_was_recorded_are_found(csrobust, run):
+    path = stored(run, "batch/unknown")
+    tensors = load_file(path)
+    data = load_data("digits")
+    clean, _ = data.batch(tensors["batch"][tensors["evaluation"]] * 16 + tensors["slot"])
+    save_file({**tensors, "x": clean}, path)
+    code, rows = verified(csrobust, run)
+    assert code == 1
+    assert any(row["differing"] for row in rows)
+
+
+def test_a_truncated_file_is_named(csrobust, run):
+    path = stored(run, "batch/unknown")
+    path.write_bytes(path.read_bytes()[:100])
+    code, rows = verified(csrobust, run)
+    assert code == 1
+    assert any(path.name in row["problem"] for row in rows)
+
+
+def test_a_run_without_stored_inputs(csrobust, digits_erm, tmp_path):
+    run = tmp_path / "run"
+    assert csrobust("eval", "--ckpt", digits_erm, *OPTIONS, "--attacks", "fgsm", "--out", run).code == 0
+    answer = csrobust("verify", run)
+    assert answer.code == 2 and "--save-adversarials" in answer.err
+
+
+class TestFile:
+    @pytest.fixture
+    def clean(self):
+        return load_data("digits").batch(range(32))[0].permute(0, 2, 3, 1).numpy()
+
+    def score(self, csrobust, digits_erm, path, *options):
+        return verified(
+            csrobust, "--adversarials", path, "--ckpt", digits_erm, "--data", "digits", "--batch-size", "16",
+            "--eps", "0.1", *options,
+        )  # fmt: skip
+
+    def test_clean_images_score_their_clean_accuracy(self, csrobust, digits_erm, tmp_path, clean):
+        np.savez(tmp_path / "a.npz", x=clean)
+        code, rows = self.score(csrobust, digits_erm, tmp_path / "a.npz", "--rci", "N=1.5K")
+        assert code == 0
+        assert [row["defence"] for row in rows] == ["standard", "rci"]
+        assert all(row["accuracy"] > 0.9 and row["furthest"] == 0 for row in rows)
+
+    def test_examples_may_be_named(self, csrobust, digits_erm, tmp_path, clean):
+        np.savez(tmp_path / "a.npz", x=clean[[7, 3]], example=[7, 3])
+        _, rows = self.score(csrobust, digits_erm, tmp_path / "a.npz")
+        assert rows[0]["inputs"] == 2 and rows[0]["furthest"] == 0
+
+    def test_an_image_outside_eps_is_counted(self, csrobust, digits_erm, tmp_path, clean):
+        clean[5] = 1 - clean[5]
+        np.savez(tmp_path / "a.npz", x=clean)
+        code, rows = self.score(csrobust, digits_erm, tmp_path / "a.npz")
+        assert code == 1 and rows[0]["outside"] == 1
+
+    @pytest.mark.parametrize(
+        ("arrays", "words"),
+        [
+            ({"z": np.zeros(3)}, "no array x"),
+            ({"x": np.zeros((2, 9, 9, 1))}, "(9, 9, 1)"),
+            ({"x": np.full((2, 8, 8, 1), np.nan)}, "NaN"),
+            ({"x": np.zeros((2, 8, 8, 1)), "example": [1, 1]}, "another example"),
+            ({"x": np.zeros((2, 8, 8, 1)), "example": [1, 640]}, "outside 0 to 639"),
+        ],
+    )
+    def test_bad_files(self, csrobust, digits_erm, tmp_path, arrays, words):
+        np.savez(tmp_path / "a.npz", **arrays)
+        answer = csrobust(
+            "verify", "--adversarials", tmp_path / "a.npz", "--ckpt", digits_erm, "--data", "digits"
+        )
+        assert answer.code == 2 and words in answer.err
