@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,25 +76,32 @@ def _evaluate_into(
     for text in prepared.notes:
         listener.note(text)
     manifest = _planned(folder, config, prepared, plan, old)
-    metadata = _usable(folder, manifest, listener)
-    failures, remarks = _run(folder, prepared, plan, metadata, listener)
+    done = _Done(_usable(folder, manifest, listener))
+    _run(folder, prepared, plan, done, listener)
+    remarks: dict[str, None] = {}
     for _ in range(ROUNDS if config.checks else 0):
         rows, left_out = follow_up(folder.path, plan.rows, unit_maker(config, prepared))
-        remarks += [text for text in left_out if text not in remarks]
+        remarks |= dict.fromkeys(left_out)
         if not rows:
             break
         plan = plan_of([*plan.rows, *rows], unit_maker(config, prepared), plan.notes)
         manifest = _planned(folder, config, prepared, plan, old)
-        more, further = _run(folder, prepared, plan, metadata, listener)
-        failures = more
-        remarks += [text for text in further if text not in remarks]
-    if not failures:
+        _run(folder, prepared, plan, done, listener)
+    if not done.failures:
         folder.remove(manifest["superseded"])
         manifest["superseded"] = []
-    notes = list(dict.fromkeys([*manifest["notes"], *remarks]))
+    notes = list(dict.fromkeys([*manifest["notes"], *remarks, *remarks_on(plan, done.metadata)]))
     folder.write_manifest({**manifest, "notes": notes, "finished": True})
     write_reports(folder.path)
-    return failures
+    return list(done.failures.values())
+
+
+@dataclass
+class _Done:
+    """What became of units so far, by id: the metadata of those that are committed, and the failures."""
+
+    metadata: dict[str, dict]
+    failures: dict[str, UnitFailure] = field(default_factory=dict)
 
 
 def _planned(
@@ -110,7 +118,7 @@ def _superseded(old: dict[str, Any] | None, fresh: dict[str, Any]) -> list[str]:
     """Units of earlier evaluations whose rows now have other units; their files go once these are there."""
     if old is None:
         return []
-    before = [*old.get("superseded", []), *planned_units(old)]
+    before = [*map(str, old.get("superseded", [])), *planned_units(old)]
     now = set(planned_units(extended(old, fresh)))
     return [unit for unit in dict.fromkeys(before) if unit not in now]
 
@@ -154,25 +162,18 @@ def unit_maker(config: EvalConfig, prepared: Prepared) -> UnitMaker:
     return UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.context)
 
 
-def _run(
-    folder: RunFolder, prepared: Prepared, plan: Plan, metadata: dict[str, dict], listener: Listener
-) -> tuple[list[UnitFailure], list[str]]:
-    """Computes and commits the units of a plan that ``metadata`` does not know, and adds theirs to it.
-
-    Returns:
-        the units that failed, and remarks for the report.
-    """
-    pending = [unit for unit in plan.units if unit.id not in metadata]
+def _run(folder: RunFolder, prepared: Prepared, plan: Plan, done: _Done, listener: Listener) -> None:
+    """Computes and commits the units of a plan that have neither outcomes nor failed in this evaluation."""
+    pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
     expected = forecast(prepared, plan, pending)
     listener.planned(plan, expected)
     limit = limit_for(prepared.setup.config.unit_timeout, expected.of)
-    failures: list[UnitFailure] = []
     with closing(run_units(prepared.bench, pending, limit)) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, UnitFailure):
                 record = {"error": outcome.error, "attempts": outcome.attempts, "details": outcome.details}
                 folder.record_failure(outcome.unit.id, record)
-                failures.append(outcome)
+                done.failures[outcome.unit.id] = outcome
                 listener.unit_failed(outcome.unit, outcome.error)
             else:
                 folder.commit(
@@ -182,9 +183,8 @@ def _run(
                     outcome.timing,
                     encoded(outcome.adversarials),
                 )
-                metadata[outcome.unit.id] = outcome.metadata
+                done.metadata[outcome.unit.id] = outcome.metadata
                 _announce(listener, outcome)
-    return failures, remarks_on(plan, metadata)
 
 
 def _usable(folder: RunFolder, manifest: dict[str, Any], listener: Listener) -> dict[str, dict]:
