@@ -37,7 +37,7 @@ def import_function(spec: str, option: str) -> Callable[..., Any]:
     try:
         with current_folder_first():
             module = importlib.import_module(module_name)
-    except Exception as error:  # the user's module can fail in any way
+    except (Exception, SystemExit) as error:  # the user's module can fail in any way
         raise InputError(
             f"{option} {spec}: importing {module_name} failed ({type(error).__name__}: {error}); "
             "it must be installed or lie in the current folder"

@@ -31,6 +31,7 @@ def load_plugin(spec: str, weights: StateDict) -> tuple[nn.Module, bool]:
     """
     function = import_function(spec, "--arch")
     with torch.random.fork_rng(devices=[]), current_folder_first():
+        torch.manual_seed(0)  # what the weights do not overwrite is the same in every worker
         try:
             network = _call(function, weights.tensors)
         except Exception as error:  # the user's function can fail in any way

@@ -85,8 +85,6 @@ def _unwrap(contents: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 
 
 def _float32(name: str, tensor: Tensor) -> Tensor:
-    if tensor.is_complex():
-        raise Refused(f"weight {name[:60]} is complex; float weights are read")
     if not tensor.is_floating_point():
         return tensor.detach().contiguous()
     converted = tensor.detach().to(torch.float32).contiguous()

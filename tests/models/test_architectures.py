@@ -100,8 +100,9 @@ def norm(state, name, x):
     return (x - mean[:, None, None]) * scale[:, None, None] + state[f"{name}.bias"][:, None, None]
 
 
-def test_preact_resnet18_is_the_published_recursion():
-    network = network_of("preact-resnet18")
+@pytest.mark.parametrize("arch", ["preact-resnet18", "preact-resnet18-bn"])
+def test_preact_resnet18_is_the_published_recursion(arch):
+    network = network_of(arch)
     state = network.state_dict()
     x = F.conv2d(images(), state["conv1.weight"], padding=1)
     for stage in range(1, 5):
@@ -114,6 +115,8 @@ def test_preact_resnet18_is_the_published_recursion():
             out = F.conv2d(active, state[f"{prefix}.conv1.weight"], stride=stride, padding=1)
             out = norm(state, f"{prefix}.bn2", out).relu()
             x = x + F.conv2d(out, state[f"{prefix}.conv2.weight"], padding=1)
+    if arch.endswith("-bn"):
+        x = norm(state, "bn", x).relu()
     expected = F.adaptive_avg_pool2d(x, 1).flatten(1) @ state["linear.weight"].T + state["linear.bias"]
     torch.testing.assert_close(network(images()), expected, rtol=1e-4, atol=1e-4)
 
@@ -160,9 +163,12 @@ def test_torchvision_resnet_is_torchvisions_own():
     assert torch.equal(network(images(size=64)), reference.eval()(images(size=64)))
 
 
-def test_vit_layers_are_pre_norm_encoder_layers():
+def test_vit_is_patches_then_pre_norm_encoder_layers_then_a_head_on_the_class_token():
     network = network_of("vit-4-16-2-2")
-    x = network.blocks()[0](images())
+    state = network.state_dict()
+    patches = F.unfold(images(), 4, stride=4).transpose(1, 2)
+    tokens = patches @ state["patch_embed.proj.weight"].flatten(1).T + state["patch_embed.proj.bias"]
+    x = torch.cat([state["cls_token"].expand(3, 1, 16), tokens], dim=1) + state["pos_embed"]
     for layer in network.blocks:
         with torch.random.fork_rng():
             reference = nn.TransformerEncoderLayer(
@@ -176,10 +182,10 @@ def test_vit_layers_are_pre_norm_encoder_layers():
             "norm1.": "norm1.",
             "norm2.": "norm2.",
         }
-        state = layer.state_dict()
+        inner = layer.state_dict()
         reference.load_state_dict(
             {
-                theirs + kind: state[ours + kind]
+                theirs + kind: inner[ours + kind]
                 for theirs, ours in names.items()
                 for kind in ("weight", "bias")
             }
@@ -187,6 +193,9 @@ def test_vit_layers_are_pre_norm_encoder_layers():
         expected = reference(x)
         torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
         x = expected
+    x = F.layer_norm(x[:, 0], (16,), state["norm.weight"], state["norm.bias"], eps=1e-6)
+    expected = x @ state["head.weight"].T + state["head.bias"]
+    torch.testing.assert_close(network(images()), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_cifar_shortcut_drops_pixels_and_pads_channels_on_both_sides():

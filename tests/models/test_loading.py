@@ -298,6 +298,28 @@ def test_convolutions_take_any_size(tmp_path, weights):
     check_data(load_checkpoint(tmp_path / "a.pt"), (3, 48, 64), 10, "npz")
 
 
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ("resnet20", r"a.pt: its weights are not those of resnet20; resnet20: of 97 weights"),
+        ("digit-cnn", r"unknown architecture 'digit-cnn'; closest: digits-cnn"),
+    ],
+)
+def test_a_wrong_architecture_is_refused_with_what_differs(tmp_path, weights, arch, message):
+    torch.save(weights, tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt", arch="digits-cnn").arch == "digits-cnn"
+    with pytest.raises(InputError, match=message):
+        load_checkpoint(tmp_path / "a.pt", arch=arch)
+
+
+def test_two_stored_normalisations_that_differ_need_the_users_word(tmp_path, weights):
+    stored = {"state_dict": {**buffers(), **weights}, "csrobust": {"normalisation": "cifar10"}}
+    torch.save(stored, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="it stores two normalisations, .* pass --normalize"):
+        load_checkpoint(tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt", normalize="imagenet").normalisation == IMAGENET
+
+
 PLUGIN = """
 import torch
 from torch import nn

@@ -1,0 +1,63 @@
+"""Checkpoints by others and their stated accuracies; skipped where they are not beside the checkout."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+
+SHARED = Path(__file__).parents[3] / "shared"
+CHECKPOINTS = SHARED / "checkpoints"
+pytestmark = pytest.mark.skipif(not CHECKPOINTS.is_dir(), reason="needs ../shared/checkpoints")
+
+
+@pytest.fixture(scope="module")
+def cifar10():
+    """All test images, (10000, 3, 32, 32) in [0, 1], and their labels."""
+    spec = importlib.util.spec_from_file_location("unpack", SHARED / "data" / "unpack.py")
+    unpack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(unpack)
+    images = unpack.tiles(SHARED / "data" / "cifar10" / "test-0.webp")
+    labels = np.load(SHARED / "data" / "cifar10" / "labels.npz")["test"].astype(np.int64)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(labels)
+
+
+@torch.no_grad()
+def accuracy(model, images, labels):
+    right = [model(x).argmax(1) == y for x, y in zip(images.split(50), labels.split(50))]
+    return torch.cat(right).double().mean().item()
+
+
+@pytest.mark.parametrize(
+    ("file", "arch", "stated"),
+    [("resnet20-12fca82f.th", "resnet20", 0.9173), ("resnet32-d509ac18.th", "resnet32", 0.9263)],
+)
+def test_files_trained_on_cuda_by_others_give_their_stated_accuracy(cifar10, file, arch, stated):
+    checkpoint = load_checkpoint(CHECKPOINTS / file)
+    assert (checkpoint.arch, checkpoint.classes, checkpoint.channels) == (arch, 10, 3)
+    assert checkpoint.storing.prefixes == ("module.",)
+    assert checkpoint.storing.nesting == ("state_dict",)
+    assert "best_prec1" in checkpoint.storing.entries
+    model, choice = with_normalisation(checkpoint, *cifar10)
+    assert (choice.name, choice.source) == ("imagenet", "guessed")
+    assert accuracy(model, *cifar10) == pytest.approx(stated, abs=0.0005)
+
+
+def test_accuracy_would_have_chosen_a_wrong_normalisation(cifar10):
+    checkpoint = load_checkpoint(CHECKPOINTS / "resnet20-12fca82f.th")
+    _, choice = with_normalisation(checkpoint, *cifar10)
+    assert choice.candidates[0][2] == pytest.approx(0.9043, abs=5e-5)
+    assert max(accuracy for _, _, accuracy in choice.candidates) == pytest.approx(0.9102, abs=5e-5)
+
+
+@pytest.mark.parametrize(("training", "stated"), [("erm", 0.8868), ("mixup", 0.8613), ("coded", 0.8929)])
+def test_files_with_their_normalisation_inside_need_no_guess(cifar10, training, stated):
+    checkpoint = load_checkpoint(CHECKPOINTS / f"resnet20-{training}.safetensors")
+    assert (checkpoint.arch, checkpoint.normalisation.name) == ("resnet20", "imagenet")
+    model, choice = with_normalisation(checkpoint, *cifar10)
+    assert choice.source == "stored"
+    # 2,000 images stand for 10,000: three standard errors. Without the normalisation it is below 60%.
+    assert accuracy(model, *(part[:2000] for part in cifar10)) == pytest.approx(stated, abs=0.023)
