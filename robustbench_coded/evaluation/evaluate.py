@@ -19,6 +19,7 @@ from robustbench_coded.evaluation.manifest import checked_against, extended, new
 from robustbench_coded.evaluation.plan import Plan, Row, UnitMaker, rows_for
 from robustbench_coded.evaluation.prepare import Prepared, prepare
 from robustbench_coded.evaluation.remarks import remarks_on
+from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.reports.manifest import checked_manifest
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.adversarials import encoded
@@ -92,6 +93,9 @@ def _evaluate_into(
         manifest["superseded"] = []
     notes = list(dict.fromkeys([*manifest["notes"], *remarks, *remarks_on(plan, done.metadata)]))
     folder.write_manifest({**manifest, "notes": notes, "finished": True})
+    if config.claim is not None:
+        for text in write_evidence(folder.path, config, plan, prepared.bench):
+            listener.note(text)
     write_reports(folder.path)
     return list(done.failures.values())
 

@@ -20,7 +20,7 @@ MANIFEST = "run.json"
 LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
-    "outcomes", "timings", "failures", "adversarials", "figures",
+    "outcomes", "timings", "failures", "adversarials", "figures", "evidence",
     "summary.csv", "timings.csv", "report.md", "report.html", "report.tex",
 )  # fmt: skip
 MAX_OBJECT_BYTES = 1 << 20
