@@ -2,7 +2,7 @@
 
 import typer
 
-from robustbench_coded.cli.commands import compare, eval_, inspect, listing, report, sweep, verify
+from robustbench_coded.cli.commands import compare, eval_, inspect, listing, probe, report, sweep, verify
 
 app = typer.Typer(
     name="csrobust",
@@ -17,6 +17,7 @@ app.command("sweep")(sweep.sweep_command)
 app.command("compare")(compare.compare_command)
 app.command("report")(report.report_command)
 app.command("verify")(verify.verify_command)
+app.command("probe")(probe.probe_command)
 app.command("inspect")(inspect.inspect_command)
 app.command("list")(listing.list_command)
 

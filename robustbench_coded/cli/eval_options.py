@@ -136,10 +136,17 @@ SHARED: dict[str, tuple[Any, Any]] = {
 }
 
 
+def takes_only(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Gives a command these of the shared options."""
+    return _with({name: SHARED[name] for name in names})
+
+
 def takes(**more: tuple[Any, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Gives a command the shared options, and ``more`` of its own or with other defaults."""
-    options = {**SHARED, **more}
+    return _with({**SHARED, **more})
 
+
+def _with(options: dict[str, tuple[Any, Any]]) -> Callable[[Callable[..., int]], Callable[..., int]]:
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [

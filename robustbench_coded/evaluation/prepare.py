@@ -14,7 +14,6 @@ from attacks.naming import parse
 from robustbench_coded import __version__
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
-from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.engine.workers import check_engine_options, thread_count, worker_count
@@ -95,8 +94,12 @@ class Prepared:
         return scored if row.threat.inputs == "batch" else min(config.victims, scored)
 
 
-def prepare(config: EvalConfig) -> Prepared:
+def prepare(config: EvalConfig, *, refuse: bool = True) -> Prepared:
     """Loads and checks everything that an evaluation names.
+
+    Args:
+        config: the options.
+        refuse: whether a defence that contradicts its own declaration ends it.
 
     Raises:
         InputError: the first thing that is wrong, before anything is computed or written.
@@ -133,7 +136,7 @@ def prepare(config: EvalConfig) -> Prepared:
     for name, info in ((c.name, bench.gradients(c.name).info) for c in loaded):
         if config.attack_precision != "float32" or not info.prepared:
             notes.append(f"{name}: {info}")
-    subjects, probes = _subjects(config, bench)
+    subjects, probes = _subjects(config, bench, refuse=refuse)
     notes += [f"{p['defence']} on {p['checkpoint']}: {text}" for p in probes for text in p["warnings"]]
     identity = {
         "data": data_name,
@@ -267,7 +270,9 @@ def _with_gradients(checkpoint: LoadedCheckpoint, bench: Workbench) -> LoadedChe
     return replace(checkpoint, attack_precision=info.precision, facts=facts)
 
 
-def _subjects(config: EvalConfig, bench: Workbench) -> tuple[list[Subject], list[dict[str, Any]]]:
+def _subjects(
+    config: EvalConfig, bench: Workbench, *, refuse: bool
+) -> tuple[list[Subject], list[dict[str, Any]]]:
     """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
     specs = (["standard"] if config.standard else []) + list(config.defences)
     if not specs:
@@ -276,11 +281,16 @@ def _subjects(config: EvalConfig, bench: Workbench) -> tuple[list[Subject], list
     for checkpoint in bench.setup.checkpoints:
         for spec in specs:
             for k in config.batch_sizes:
-                defence = build_defence(spec, bench.model(checkpoint.name), k)
+                defence = bench.build(spec, bench.model(checkpoint.name), k)
                 found = probed(defence, probe_batch(bench.data, k).to(bench.device), config.seed)
                 x, y = bench.data.batch([i % len(bench.data) for i in range(k)])
                 x, y = x.to(bench.device), y.to(bench.device)
+                if found.contradictions and refuse:
+                    raise InputError(
+                        f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
+                    )
                 subject = _subject(checkpoint.name, spec, k, defence)
+                _refuse_clash(subject, subjects)
                 subjects.append(subject)
                 probes.append(
                     {
@@ -291,11 +301,29 @@ def _subjects(config: EvalConfig, bench: Workbench) -> tuple[list[Subject], list
                         "figures": found.figures,
                         "gradients": gradient_figures(defence, x, y, config.seed),
                         "warnings": list(found.warnings),
+                        "contradictions": list(found.contradictions),
                     }
                 )
                 if not subject.batch_dependent:
                     break  # its answers do not know a batch size
     return subjects, probes
+
+
+def _refuse_clash(subject: Subject, others: list[Subject]) -> None:
+    """Two defences of one name would end up in one row."""
+    for other in others:
+        same = (other.checkpoint, other.label, other.shown_k, other.n) == (
+            subject.checkpoint,
+            subject.label,
+            subject.shown_k,
+            subject.n,
+        )
+        if same and other.spec == subject.spec:
+            raise InputError(f"{subject.spec} is given twice")
+        if same:
+            raise InputError(
+                f"{other.spec} and {subject.spec} are both named {subject.label}; give one another name"
+            )
 
 
 def _subject(checkpoint: str, spec: str, k: int, defence: Defence) -> Subject:

@@ -13,6 +13,7 @@ from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.batches import Batch
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.plan import Subject, batches_for
@@ -21,6 +22,9 @@ from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import Prepared, prepare_model
 
 COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
+
+# Images that mixup inference may mix in.
+POOL_IMAGES = 256
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,29 @@ class Workbench:
         """What is known about a checkpoint."""
         return next(c for c in self.setup.checkpoints if c.name == name)
 
+    def build(self, spec: str, model: PixelModel, k: int) -> Defence:
+        """The defence that ``spec`` describes, around ``model``."""
+        mixes = parse_defence(spec).kind == "mixup-inference"
+        return build_defence(spec, model, k, pool=self._pool if mixes else None)
+
+    @cached_property
+    def _pool(self) -> Tensor:
+        """Images not evaluated, for defences that mix them in: the next ones, else training images."""
+        name, folder = self.setup.data, self.setup.config.data_dir
+        data, first = load_data(name, data_dir=folder), self.setup.examples
+        if len(data) - first < POOL_IMAGES and ":" not in name:
+            data, first = load_data(name, data_dir=folder, split="train"), 0
+        if len(data) == first:
+            raise InputError(
+                "mixup-inference mixes in images that are not evaluated; leave some with a lower --limit"
+            )
+        return data.batch(range(first, min(first + POOL_IMAGES, len(data))))[0].to(self.device)
+
     def defence(self, subject: Subject) -> Defence:
         """The defence of a subject, around its checkpoint's model."""
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._defences:
-            defence = build_defence(subject.spec, self.model(subject.checkpoint), subject.k)
+            defence = self.build(subject.spec, self.model(subject.checkpoint), subject.k)
             if isinstance(defence, SamplingModule):  # what the probe found out in the process that planned
                 defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
             self._defences[key] = defence
@@ -140,7 +162,7 @@ class Workbench:
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._attack_defences:
             model = self.gradients(subject.checkpoint).model
-            self._attack_defences[key] = build_defence(subject.spec, model, subject.k)
+            self._attack_defences[key] = self.build(subject.spec, model, subject.k)
         return self._attack_defences[key]
 
     def batches(self, subject: Subject, replicate: int) -> list[Batch]:

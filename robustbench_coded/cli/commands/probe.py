@@ -1,0 +1,65 @@
+"""``csrobust probe``: what a defence does, whatever it says of itself."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
+
+OPTIONS = (
+    "ckpt", "rci", "coded", "defence", "standard", "data", "data_dir", "limit", "batch_size", "seed", "arch",
+    "normalize", "device", "threads", "as_json",
+)  # fmt: skip
+
+
+@takes_only(*OPTIONS)
+def probe_command(*, as_json: bool, **options: Any) -> int:
+    """Probe defences: random? batch-dependent? usable gradients? Exit code 1 where one contradicts itself."""
+    from robustbench_coded.evaluation.prepare import prepare
+
+    rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
+    for name in ("quiet", "as_json"):
+        rest.pop(name, None)
+    probes = prepare(config_from(**{**rest, **options, "attacks": ["fgsm"]}), refuse=False).probes
+    if as_json:
+        print(json.dumps(probes))
+    else:
+        for probe in probes:
+            _show(probe)
+    return 1 if any(probe["contradictions"] for probe in probes) else 0
+
+
+def _show(probe: dict[str, Any]) -> None:
+    sizes = "".join(f" {name.upper()}={probe[name]}" for name in ("k", "n") if probe[name] is not None)
+    print(f"{probe['defence']}{sizes} on {probe['checkpoint']}")
+    for name, finding in _findings(probe["figures"], probe["gradients"]):
+        print(f"  {name:<16} {finding}")
+    for kind in ("contradictions", "warnings"):
+        for text in probe[kind]:
+            print(
+                f"  {kind.removesuffix('s')}: it {text}" if kind == "contradictions" else f"  warning: {text}"
+            )
+
+
+def _findings(figures: dict[str, Any], gradients: dict[str, float]) -> Iterator[tuple[str, str]]:
+    """The figures that decide, in words; --json has them all."""
+    if figures["not_finite"]:
+        yield "logits", f"{figures['not_finite']:.0%} of them NaN or infinite; nothing else was measured"
+        return
+    yield "same draw", _moved(figures["same_draw"], "the same input again")
+    yield "other draws", _moved(figures["other_draws"], "another draw")
+    by = figures["co_batched_by"]
+    yield (
+        "co-batched",
+        _moved(figures["co_batched"], f"one co-batched input {by}" if by else "co-batched inputs"),
+    )
+    if figures["double"] is not None:
+        yield "float64", _moved(figures["double"], "computing in float64")
+    agreement = ""
+    if "cosine" in gradients:
+        agreement = f"; of two draws: cosine {gradients['cosine']:.2f}, equal signs {gradients['sign']:.0%}"
+    yield "gradients", f"zero at {gradients['zero_share']:.0%} of inputs{agreement}"
+
+
+def _moved(change: float, what: str) -> str:
+    return f"{what} moved no logit" if change == 0 else f"{what} moved logits by up to {change:.2g}"
