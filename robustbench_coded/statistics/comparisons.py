@@ -13,19 +13,24 @@ from robustbench_coded.statistics.rows import COMBINED, NULLS, Row, inherited, t
 
 def attacks_under(rows: Sequence[Row], model: RowKey) -> list[Row]:
     """The attacks with outcomes under one threat model, without nulls and combined rows."""
-    return [
-        row
-        for row in rows
-        if row.key.attack not in (*NULLS, *COMBINED)
-        and row.cell is not None
-        and threat_model(row.key) == model
-    ]
+    return [row for row in rows if _is_attack(row) and threat_model(row.key) == model]
 
 
 def usable_by(rows: Sequence[Row], ensemble: Row) -> list[Row]:
     """The attacks that this attacker has: his own and those of the attacker who does not know the draw."""
-    weaker = [row for row in inherited(ensemble.key, rows) if row.key.attack not in COMBINED]
-    return attacks_under(rows, threat_model(ensemble.key)) + [row for row in weaker if row.cell is not None]
+    weaker = [row for row in inherited(ensemble.key, rows) if _is_attack(row)]
+    return attacks_under(rows, threat_model(ensemble.key)) + weaker
+
+
+def _is_attack(row: Row) -> bool:
+    """Whether it is one attack, with outcomes, whose name can be read: those of later versions may not be."""
+    if row.cell is None or row.key.attack in (*NULLS, *COMBINED):
+        return False
+    try:
+        parse(row.key.attack)
+    except ValueError:
+        return False
+    return True
 
 
 def name_of(row: Row) -> AttackName:

@@ -60,7 +60,6 @@ def decomposition(rows: Sequence[Row], ensemble: Row) -> list[Part]:
         for blind in unknown
         for aware in known
         if name_of(blind).estimator == "fresh"
-        and name_of(blind).draws == 1
         and differs_only_in(name_of(aware), name_of(blind), "estimator")
     ]
     pair = max(same, key=lambda pair: name_of(pair[0]).steps or 1, default=None)

@@ -185,6 +185,11 @@ def test_two_batches_are_too_few_to_tell(checked):
         assert check.outcome == outcome
 
 
+def test_an_attack_whose_name_cannot_be_read_is_compared_with_nothing(checked):
+    checks = checked([("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.3), ("pgd-of-tomorrow", 0.1)])
+    assert checks["transfer or black-box"].outcome == "passed"
+
+
 def test_who_knows_the_draw_has_none_to_average(checked):
     checks = checked([("aware-pgd-20", 0.3, KNOWN)], threat="batch/known", gradients={"cosine": 0.01})
     assert checks["twice the draws"].outcome == checks["gradients agree"].outcome == "passed"
