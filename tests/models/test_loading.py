@@ -315,7 +315,7 @@ def test_a_wrong_architecture_is_refused_with_what_differs(tmp_path, weights, ar
 def test_two_stored_normalisations_that_differ_need_the_users_word(tmp_path, weights):
     stored = {"state_dict": {**buffers(), **weights}, "csrobust": {"normalisation": "cifar10"}}
     torch.save(stored, tmp_path / "a.pt")
-    with pytest.raises(InputError, match="it stores two normalisations, .* pass --normalize"):
+    with pytest.raises(InputError, match=r"it stores two normalisations, .* pass --normalize"):
         load_checkpoint(tmp_path / "a.pt")
     assert load_checkpoint(tmp_path / "a.pt", normalize="imagenet").normalisation == IMAGENET
 
