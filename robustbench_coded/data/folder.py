@@ -48,7 +48,7 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
         labels=labels,
         classes=len(class_names),
         class_names=class_names,
-        source=f"folder {root.name}, {len(paths)} images of {len(class_names)} classes, fixed shuffle{scaled}",
+        source=f"folder {root.name}, {len(paths)} images of {len(class_names)} classes, fixed order{scaled}",
     )
 
 
