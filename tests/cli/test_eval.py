@@ -1,0 +1,268 @@
+"""``csrobust eval`` from options to files: contents, repeatability, extension."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+SMALL = (
+    "--data",
+    "digits",
+    "--limit",
+    "40",
+    "--batch-size",
+    "16",
+    "--threads",
+    "1",
+    "--draws",
+    "4",
+    "--quiet",
+)
+ATTACKS = ("--attacks", "fgsm,pgd-3,eot2-pgd-2,fixed-pgd-2,aware-pgd-2,transfer-pgd-3")
+
+
+def outcomes(run):
+    return pd.concat([pd.read_parquet(p) for p in sorted((run / "outcomes").glob("*.parquet"))])
+
+
+def files(run):
+    """Everything that must be the same every time: not times, and not when and how the run was started."""
+    kept = {}
+    for path in sorted(run.rglob("*")):
+        name = str(path.relative_to(run))
+        if path.is_file() and not name.startswith("timings") and name not in ("run.json", ".lock"):
+            kept[name] = path.read_bytes()
+    return kept
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, digits_erm):
+    from robustbench_coded.cli.main import main
+
+    out = tmp_path_factory.mktemp("eval") / "run"
+    code = main(
+        ["eval", "--ckpt", f"erm={digits_erm}", *SMALL, *ATTACKS, "--rci", "N=1.5K", "--out", str(out)]
+    )
+    assert code == 0
+    return out
+
+
+def test_the_summary_has_a_row_for_every_attack(run):
+    table = pd.read_csv(run / "summary.csv")
+    assert (table.status == "done").all()
+    rci = table[table.defence == "rci"]
+    assert set(rci[rci.threat == "batch/unknown"].attack) == {
+        "clean", "random-sign", "fgsm", "pgd-3", "eot2-pgd-2", "fixed-pgd-2", "transfer-pgd-3", "strongest",
+        "ensemble", "naive-min",
+    }  # fmt: skip
+    assert "aware-pgd-2" in set(rci[rci.threat == "batch/known"].attack)
+    standard = table[table.defence == "standard"]
+    # Standard inference has no base model to transfer from, and no draw to know.
+    assert not standard.attack.str.contains("transfer|aware").any()
+    assert standard.k.isna().all() and standard.n.isna().all()
+    assert set(rci.k) == {16} and set(rci.n) == {24}
+
+
+def test_images_are_counted_with_draws_coded_and_filling_inputs(run):
+    table = pd.read_csv(run / "summary.csv").set_index(["defence", "attack"])
+    batches, n, k, examples = 3, 24, 16, 40  # the last batch of 8 is filled up to 16
+    per_forward = batches * n / examples
+    assert table.forwards_per_example["rci", "pgd-3"] == pytest.approx(3 * per_forward)
+    assert table.backwards_per_example["rci", "eot2-pgd-2"] == pytest.approx(2 * 2 * per_forward)
+    assert table.forwards_per_example["rci", "aware-pgd-2"] == pytest.approx(2 * 2 * per_forward)
+    assert table.forwards_per_example["rci", "transfer-pgd-3"] == pytest.approx(3 * batches * k / examples)
+    assert table.forwards_per_example["standard", "fgsm"] == 1
+    assert table.forwards_per_example["rci", "clean"] == 0
+
+
+def test_outcomes_are_complete_and_belong_to_their_batches(run):
+    frame = outcomes(run)
+    rci = frame[(frame.defence == "rci") & (frame.attack == "pgd-3")]
+    assert len(rci) == 40 * (4 + 10)
+    assert set(rci.purpose) == {"scoring", "selection"}
+    assert (rci.example == rci.batch * 16 + rci.slot).all()
+    aware = frame[frame.attack == "aware-pgd-2"]
+    assert set(aware.draw) == {0, 1} and set(aware.purpose) == {"scoring"}
+    keys = ["defence", "threat", "attack", "eps", "purpose", "example", "draw"]
+    assert not frame.duplicated(keys).any()
+    right = (frame.prediction == frame.label) == (frame.margin > 0)
+    assert right[frame.margin.abs() > 1e-5].all()
+
+
+def test_the_same_command_gives_the_same_bytes_whatever_ran_before(run, csrobust, digits_erm, tmp_path):
+    torch.manual_seed(123)
+    np.random.seed(5)
+    torch.rand(1000)
+    before = torch.get_rng_state()
+    out = tmp_path / "run"
+    answer = csrobust(
+        "eval", "--ckpt", f"erm={digits_erm}", *SMALL, *ATTACKS, "--rci", "N=1.5K", "--out", out
+    )
+    assert answer.code == 0
+    assert torch.equal(torch.get_rng_state(), before)
+    mine, theirs = files(run), files(out)
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if mine[name] != theirs[name]] == []
+
+
+def test_an_attack_gives_the_same_outcomes_in_any_company(run, csrobust, digits_erm, tmp_path):
+    out = tmp_path / "run"
+    options = ("--attacks", "pgd-3", "--no-standard", "--rci", "N=1.5K", "--out", out)
+    assert csrobust("eval", "--ckpt", f"erm={digits_erm}", *SMALL, *options).code == 0
+    alone, among = outcomes(out), outcomes(run)
+    among = among[(among.defence == "rci") & (among.attack == "pgd-3")]
+    alone = alone[alone.attack == "pgd-3"]
+    order = ["purpose", "draw", "example"]
+    for name in ("prediction", "margin"):
+        np.testing.assert_array_equal(
+            alone.sort_values(order)[name].to_numpy(), among.sort_values(order)[name].to_numpy()
+        )
+
+
+def test_more_attacks_and_defences_extend_a_run(run, csrobust, digits_erm, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    before = {p.name: p.stat().st_mtime_ns for p in (out / "outcomes").iterdir()}
+    more = ("--attacks", "pgd-2", "--rci", "N=16", "--coded", "N=24", "--out", out)
+    assert csrobust("eval", "--ckpt", f"erm={digits_erm}", *SMALL, *more).code == 0
+    after = {p.name: p.stat().st_mtime_ns for p in (out / "outcomes").iterdir()}
+    assert {name: after.get(name) for name in before} == before
+    table = pd.read_csv(out / "summary.csv")
+    assert {"coded", "rci", "standard"} == set(table.defence)
+    assert set(table[table.defence == "rci"].n) == {16, 24}
+    assert {"pgd-2", "pgd-3"} <= set(table[table.defence == "standard"].attack)
+
+
+def test_eps_zero_changes_nothing(csrobust, digits_erm, tmp_path):
+    out = tmp_path / "run"
+    options = (
+        "--attacks",
+        "fgsm,pgd-2,aware-pgd-2,transfer-pgd-2",
+        "--eps",
+        "0",
+        "--rci",
+        "N=1.5K",
+        "--out",
+        out,
+    )
+    assert csrobust("eval", "--ckpt", digits_erm, *SMALL, *options).code == 0
+    frame = outcomes(out)
+    frame = frame[frame.purpose == "scoring"].set_index(["defence", "example", "draw"])
+    clean = frame[frame.attack == "clean"]
+    for attack in set(frame.attack) - {"clean"}:
+        mine = frame[frame.attack == attack]
+        assert (mine.prediction == clean.prediction.reindex(mine.index)).all(), attack
+
+
+def test_ten_draws_are_a_prefix_of_twenty(run, csrobust, digits_erm, tmp_path):
+    out = tmp_path / "run"
+    options = ("--attacks", "pgd-3", "--rci", "N=1.5K", "--draws", "8", "--no-standard", "--out", out)
+    assert csrobust("eval", "--ckpt", f"erm={digits_erm}", *SMALL, *options).code == 0
+    few, many = outcomes(run), outcomes(out)
+    few = few[(few.defence == "rci") & (few.attack == "pgd-3") & (few.purpose == "scoring")]
+    many = many[(many.attack == "pgd-3") & (many.purpose == "scoring") & (many.draw < 4)]
+    order = ["draw", "example"]
+    np.testing.assert_array_equal(
+        few.sort_values(order).prediction.to_numpy(), many.sort_values(order).prediction.to_numpy()
+    )
+
+
+def test_json_is_one_object(csrobust, digits_erm, tmp_path):
+    answer = csrobust(
+        "eval", "--ckpt", digits_erm, *SMALL, "--attacks", "fgsm", "--out", tmp_path / "run", "--json"
+    )
+    data = json.loads(answer.out)
+    assert answer.code == 0 and answer.err == ""
+    assert {row["attack"] for row in data["summary"]} >= {"clean", "random-sign", "fgsm", "ensemble"}
+
+
+def test_without_out_the_folder_is_named_and_found_again(csrobust, digits_erm, tmp_path):
+    for _ in range(2):
+        assert csrobust("eval", "--ckpt", digits_erm, *SMALL, "--attacks", "fgsm").code == 0
+    folders = list((tmp_path / "reports").iterdir())
+    assert len(folders) == 1 and folders[0].name.startswith("digits-erm-")
+
+
+@pytest.mark.parametrize("rule", ["pad", "shrink", "drop"])
+def test_last_batch_rules(csrobust, digits_erm, tmp_path, rule):
+    out = tmp_path / "run"
+    options = ("--attacks", "fgsm", "--rci", "N=1.5K", "--last-batch", rule, "--no-standard", "--out", out)
+    assert csrobust("eval", "--ckpt", digits_erm, *SMALL, *options).code == 0
+    table = pd.read_csv(out / "summary.csv")
+    assert (table.status == "done").all()
+    assert set(table.examples) == {32 if rule == "drop" else 40}
+
+
+class TestPlugIns:
+    @pytest.fixture
+    def module(self, tmp_path, monkeypatch):
+        def write(code):
+            (tmp_path / "mine.py").write_text(code)
+            monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
+
+        return write
+
+    def evaluate(self, csrobust, digits_erm, tmp_path):
+        return csrobust(
+            "eval", "--ckpt", digits_erm, *SMALL, "--attacks", "pgd-2,aware-pgd-2,transfer-pgd-2",
+            "--defence", "mine:build", "--out", tmp_path / "run",
+        )  # fmt: skip
+
+    def test_a_plain_module_that_samples_inside(self, csrobust, digits_erm, tmp_path, module):
+        module(
+            "import torch\n"
+            "class Noisy(torch.nn.Module):\n"
+            "    def __init__(self, model):\n"
+            "        super().__init__()\n"
+            "        self.model = model\n"
+            "    def forward(self, x):\n"
+            "        return self.model(x + 0.1 * torch.randn_like(x))\n"
+            "build = Noisy\n"
+        )
+        answer = self.evaluate(csrobust, digits_erm, tmp_path)
+        assert answer.code == 0, answer.err
+        table = pd.read_csv(tmp_path / "run" / "summary.csv")
+        mine = table[table.defence != "standard"]
+        assert {"batch/known", "batch/unknown"} == set(mine.threat)
+        assert mine.k.isna().all(), "the probe found that it answers input by input"
+        assert set(mine[mine.threat == "batch/unknown"].draws) == {4}
+
+    def test_a_declaration_that_is_contradicted_is_refused(self, csrobust, digits_erm, tmp_path, module):
+        module(
+            "class Coupled:\n"
+            "    name, randomised, batch_dependent = 'coupled', False, False\n"
+            "    def __init__(self, model):\n"
+            "        self.base = model\n"
+            "    def sample(self, generator, k):\n"
+            "        return None\n"
+            "    def logits(self, x, draw):\n"
+            "        answers = self.base(x)\n"
+            "        return answers + answers.mean(0)\n"
+            "build = Coupled\n"
+        )
+        answer = self.evaluate(csrobust, digits_erm, tmp_path)
+        assert answer.code == 2
+        assert "says batch-independent, but changing one co-batched input moved logits by" in answer.err
+        assert not (tmp_path / "run").exists()
+
+    def test_without_a_base_transfer_is_not_run_and_the_report_says_so(
+        self, csrobust, digits_erm, tmp_path, module
+    ):
+        module(
+            "class Own:\n"
+            "    name, randomised, batch_dependent, base = 'own', False, False, None\n"
+            "    def __init__(self, model):\n"
+            "        self.model = model\n"
+            "    def sample(self, generator, k):\n"
+            "        return None\n"
+            "    def logits(self, x, draw):\n"
+            "        return self.model(x)\n"
+            "build = Own\n"
+        )
+        assert self.evaluate(csrobust, digits_erm, tmp_path).code == 0
+        table = pd.read_csv(tmp_path / "run" / "summary.csv")
+        assert not table.attack.str.startswith("transfer").any()
+        assert "own names no base model" in (tmp_path / "run" / "report.md").read_text()

@@ -1,0 +1,88 @@
+"""A linear model under RCI with a known permutation has a closed-form worst case; PGD reaches it.
+
+With encoder E, decoder D and the permutation as a matrix P, the decoded inputs are xhat = M x, M = P^T D E P.
+For the sum of the margins w_i . xhat_i and inputs away from the box, no perturbation within eps (linf) lowers
+it by more than eps * sum_j || sum_i M_ij w_i ||_1.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+from attacks.budget import Budget
+from attacks.losses import margin
+from attacks.naming import parse
+from attacks.pgd import Pgd
+from attacks.registry import estimator_for
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.evaluation.streams import stream
+from robustbench_coded.evaluation.target import Target
+
+EPS = 0.05
+
+
+class Linear(nn.Module):
+    """Two classes; the margin of class 1 is w . x."""
+
+    def __init__(self, pixels: int):
+        super().__init__()
+        w = torch.randn(pixels, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        self.weight = nn.Parameter(torch.stack([-w / 2, w / 2]), requires_grad=False)
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weight.T
+
+
+@pytest.mark.parametrize(("k", "n"), [(8, 12), (16, 16), (12, 30)])
+def test_whole_batch_pgd_reaches_the_closed_form_optimum(k, n):
+    model = Linear(2 * 3 * 4)
+    defence = RCI(model, k, n)
+    x = 0.5 + 0.2 * torch.rand(1, k, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.randint(0, 2, (1, k), generator=torch.Generator().manual_seed(1))
+    target = Target(defence, k, seed=5, batches=[0])
+    draws = target.known_draws(0)
+
+    estimator = estimator_for(parse("aware-pgd-30"), target, known=draws)
+    attack = Pgd(30, EPS / 10, loss=margin)
+    adversarial = attack.perturb(x, y, estimator, Budget("linf", EPS), [stream(5, 0, "start")])
+
+    perm = draws[0]
+    slots = torch.eye(k, dtype=torch.float64)[perm]  # P: slot s holds input perm[s]
+    codec = defence.path.codec_for(k)
+    encoder, decoder = codec.encoder(dtype=torch.float64), codec.decoder(dtype=torch.float64)
+    mixing = slots.T @ decoder @ encoder @ slots
+    w = (model.weight[1] - model.weight[0])[None] * (2 * y[0, :, None] - 1)  # each input's margin
+    worst = EPS * (mixing.T @ w).abs().sum()
+
+    def margins(inputs):
+        return -margin(defence.logits(inputs[0], perm), y[0]).sum()
+
+    assert margins(x) - margins(adversarial) == pytest.approx(float(worst), rel=1e-6)
+
+
+def test_a_wrong_permutation_does_not_reach_it():
+    """The test above can fail: knowing another permutation leaves the attacker short of the optimum."""
+    k, n = 12, 12
+    model = Linear(24)
+    y = torch.randint(0, 2, (1, k), generator=torch.Generator().manual_seed(1))
+    defence = RCI(model, k, n)
+    x = torch.full((1, k, 2, 3, 4), 0.5, dtype=torch.float64)
+    target = Target(defence, k, seed=5, batches=[0])
+    found = []
+    for draw in (0, 1):
+        estimator = estimator_for(parse("aware-pgd-30"), target, known=target.known_draws(draw))
+        attack = Pgd(30, EPS / 10, loss=margin)
+        found.append(attack.perturb(x, y, estimator, Budget("linf", EPS), [stream(5, 0, "start")]))
+    scored = target.known_draws(0)[0]
+    right, wrong = (-margin(defence.logits(a[0], scored), y[0]).sum() for a in found)
+    assert right < wrong - 1e-3
+
+
+@pytest.mark.parametrize("k", [4, 7, 32])
+def test_copies_of_one_input_are_answered_as_the_base_model_answers(k):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24, 16), nn.Tanh(), nn.Linear(16, 5)).double()
+    defence = RCI(model, k, 2 * k + 1)
+    x = torch.rand(1, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draw = defence.sample(stream(0, 0, "scoring"), k)
+    answers = defence.logits(x.expand(k, -1, -1, -1), draw)
+    torch.testing.assert_close(answers, model(x).expand(k, -1), rtol=0, atol=1e-9)
