@@ -89,6 +89,6 @@ def _frame(key: Mapping, purpose: str, right: np.ndarray, ids: np.ndarray, batch
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def evaluation() -> Callable[[], Evaluation]:
     return Evaluation

@@ -20,7 +20,7 @@ def effects():
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def repeated(evaluation, effects):
     """An evaluation whose draws, batches, partitions and attack runs vary by known amounts."""
     rng, run = np.random.default_rng(0), evaluation()
