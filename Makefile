@@ -32,3 +32,25 @@ format: $(INSTALLED)
 
 clean:
 	rm -rf .venv
+
+# The committed reports on CIFAR-10; they need checkpoints and data that are not part of this repository.
+SHARED ?= ../shared
+CIFAR := --data npz:data/cifar10_test.npz --limit 640 --threads 2 --attack-precision bfloat16 --out reports/cifar10-resnet20
+
+data/cifar10_test.npz: $(INSTALLED)
+	$(BIN)/python $(SHARED)/data/unpack.py data
+
+.PHONY: reports report-cifar10
+reports: eval report-cifar10
+
+report-cifar10: data/cifar10_test.npz
+	rm -rf reports/cifar10-resnet20
+	$(BIN)/csrobust eval --ckpt resnet20=$(SHARED)/checkpoints/resnet20-12fca82f.th $(CIFAR) \
+		--rci N=128 --rci N=190 --attacks paper,adaptive
+	$(BIN)/csrobust eval --ckpt resnet20=$(SHARED)/checkpoints/resnet20-12fca82f.th $(CIFAR) \
+		--rci N=128 --rci N=190 --attacks pgd-10@1/255
+	$(BIN)/csrobust eval --ckpt resnet20=$(SHARED)/checkpoints/resnet20-12fca82f.th $(CIFAR) \
+		--rci N=190 --attacks pgd-100@2/255
+	$(BIN)/csrobust eval $(foreach r,erm mixup coded,--ckpt $(r)=$(SHARED)/checkpoints/resnet20-$(r).safetensors) $(CIFAR) \
+		--rci N=128 --rci N=190 --attacks paper,transfer-pgd-20,aware-pgd-10
+	$(BIN)/csrobust sweep --ckpt coded=$(SHARED)/checkpoints/resnet20-coded.safetensors $(CIFAR) --rci N=1.5K

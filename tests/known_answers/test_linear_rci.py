@@ -63,8 +63,10 @@ def test_whole_batch_pgd_reaches_the_closed_form_optimum(k, n):
 def test_a_wrong_permutation_does_not_reach_it():
     """The test above can fail: knowing another permutation leaves the attacker short of the optimum."""
     k, n = 12, 12
-    model = Linear(24)
-    y = torch.randint(0, 2, (1, k), generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24, 6, bias=False)).double().requires_grad_(False)
+    model[1].weight.copy_(torch.randn(6, 24, generator=generator))
+    y = torch.randint(0, 6, (1, k), generator=generator)
     defence = RCI(model, k, n)
     x = torch.full((1, k, 2, 3, 4), 0.5, dtype=torch.float64)
     target = Target(defence, k, seed=5, batches=[0])
