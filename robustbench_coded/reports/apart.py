@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from robustbench_coded.reports.lines import NULLS, lines_of
+from robustbench_coded.reports.lines import NULLS, Budget, lines_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import asked_budgets, part
 from robustbench_coded.reports.words import budget_words, series
@@ -50,18 +50,15 @@ def _batch_sizes(run: Run) -> str:
 
 
 def _other_budgets(runs: dict[str, Run]) -> Iterator[str]:
-    found = {
-        name: [
-            budget
-            for budget in dict.fromkeys(
-                line.budget for line in lines_of(run.summary) if line.attack not in NULLS
-            )
-            if budget in asked_budgets(run.manifest)
-        ]
-        for name, run in runs.items()
-    }
+    found = {name: _budgets(run) for name, run in runs.items()}
     for budget in dict.fromkeys(b for budgets in found.values() for b in budgets):
         without = [name for name, budgets in found.items() if budget not in budgets]
         if without and len(without) < len(found):
             words = budget_words(budget)
             yield f"No attack under {words} in {series(without)}; eps and its space are never mixed."
+
+
+def _budgets(run: Run) -> list[Budget]:
+    """The budgets that attacks ran under because somebody asked for them."""
+    attacked = dict.fromkeys(line.budget for line in lines_of(run.summary) if line.attack not in NULLS)
+    return [budget for budget in attacked if budget in asked_budgets(run.manifest)]

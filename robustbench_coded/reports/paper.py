@@ -75,7 +75,7 @@ def papers_accuracy(
     if name != "clean" and not same_budget:
         return None
     figures = _table3(subject, training) or _table10(subject, training)
-    return figures[name] / 100 if figures and name in figures else None
+    return round(figures[name] / 100, 6) if figures and name in figures else None
 
 
 def _table3(subject: Subject, training: str) -> dict[str, float] | None:

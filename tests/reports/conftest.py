@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.folder import RunFolder
 
 PIXEL_EPS = 8 / 255
@@ -64,7 +65,52 @@ class Invented:
     missing: Sequence[tuple[str, str]] = ()  # (attack, defence) whose units never ran
     notes: Sequence[str] = ()
     finished: bool = True
+    command: Sequence[str] = ("csrobust", "eval", "--ckpt", "erm=erm.pt", "--rci", "N=48")
     changes: dict[str, Any] = field(default_factory=dict)  # of run.json, last
+
+
+# What somebody may call a checkpoint or a plug-in, to see what a report makes of it.
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "=cmd|' /C calc'!A0",
+    "a|b\nc\r\nd",
+    "\x1b[31mred\x1b[0m\x07",
+    "[link](https://example.com) www.example.com `code` **bold** _x_",
+    "\\input{/etc/passwd} $x^2$ 50% & # ~",
+    "{{ 7 * 7 }} {% raw %}",
+    "\u202egnp.exe \u65e5\u672c \U0001f600",
+    "x" * 300,
+)
+
+
+@pytest.fixture(scope="session")
+def hostile_run(tmp_path_factory) -> Path:
+    """A run whose checkpoints, defences, data, notes and errors have hostile names, with its reports."""
+    half = len(HOSTILE) // 2
+    subjects = [Subject(HOSTILE[0])]
+    subjects += [Subject(a, f"plug-in {b}", 32, 48) for a, b in zip(HOSTILE, HOSTILE[half:], strict=False)]
+    path = tmp_path_factory.mktemp("hostile") / "run"
+    run = Invented(
+        subjects=subjects,
+        examples=64,
+        data="npz:" + HOSTILE[0],
+        notes=HOSTILE,
+        failed=[("pgd-10", f"plug-in {HOSTILE[half]}")],
+        accuracies={
+            key: value for key, value in ACCURACIES.items() if key[0] not in ("fgsm", "eot10-pgd-20")
+        },
+        command=["csrobust", "eval", *HOSTILE],
+    )
+    write_invented(path, run)
+    write_reports(path)
+    return path
+
+
+@pytest.fixture
+def subject() -> type[Subject]:
+    """``subject("erm", "rci", 128, 190)``: what an invented run attacks."""
+    return Subject
 
 
 @pytest.fixture
@@ -88,7 +134,7 @@ def write_invented(path: Path, run: Invented) -> None:
             unit = row["units"][0]["id"]
             where = (row["attack"], row["defence"])
             if where in run.failed:
-                folder.record_failure(unit, {"error": "RuntimeError: out of <b>memory</b>", "attempts": 2})
+                folder.record_failure(unit, {"error": "RuntimeError: <b>out of</b> memory", "attempts": 2})
             elif where not in run.missing:
                 cost = 0 if row["attack"] in ("clean", "random-sign") else 40 * len(row["attack"]) ** 2
                 metadata = {"unit": unit, "forwards": cost, "backwards": cost}
@@ -141,7 +187,7 @@ def _outcomes(run: Invented, row: dict[str, Any], index: int) -> pd.DataFrame:
     accuracy = run.accuracies[row["attack"], row["threat"]][row["randomised"]]
     for purpose, draws in purposes:
         for draw in range(draws):
-            right = random.random(len(example)) < accuracy
+            right = random.permutation(len(example)) < round(accuracy * len(example))
             blocks.append(
                 pd.DataFrame(
                     {
@@ -201,7 +247,7 @@ def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "invocations": [
             {
                 "time": "2026-01-01T00:00:00+00:00",
-                "command": ["csrobust", "eval", "--ckpt", "erm=erm.pt", "--rci", "N=48"],
+                "command": list(run.command),
                 "options": {"selection_draws": run.selection_draws, "drop": True, "queries": None},
                 "resolved": {"threads": 1},
                 "versions": {"csrobust": "0.1.0", "torch": "2.9"},

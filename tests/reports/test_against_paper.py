@@ -1,0 +1,71 @@
+"""A run beside the paper's tables."""
+
+from robustbench_coded.reports.against_paper import paper_lines, paper_sheet, reasons, time_sheet
+from robustbench_coded.reports.load import load_run
+from robustbench_coded.reports.paper import paper_tables
+
+ACCURACIES = {
+    ("clean", "batch/unknown"): (0.937, 0.6),
+    ("random-sign", "batch/unknown"): (0.8, 0.7),
+    ("fgsm", "batch/unknown"): (0.365, 0.758),
+    ("pgd-10", "batch/unknown"): (0.055, 0.29),
+    ("eot10-pgd-20", "batch/unknown"): (0.0, 0.1),
+}
+
+
+def test_measured_stands_beside_printed_and_differences_are_marked(make_run, subject):
+    subjects = [subject("erm"), subject("erm", "rci", 128, 190)]
+    run = load_run(make_run(subjects=subjects, accuracies=ACCURACIES, examples=640, batch_size=128))
+    marks = {(found.line.subject.defence, found.line.attack): found.outside for found in paper_lines(run)}
+    assert marks == {
+        ("standard", "clean"): False,
+        ("standard", "fgsm"): False,
+        ("standard", "pgd-10"): False,
+        ("rci", "clean"): True,
+        ("rci", "fgsm"): False,
+        ("rci", "pgd-10"): True,
+    }
+    sheet = paper_sheet(run)
+    rows = {(row[3], row[4]): row for row in sheet.rows}
+    row = dict(zip(sheet.heads, rows["RCI (K = 128, N = 190)", "pgd-10"], strict=True))
+    assert row["Paper"] == "65.7"
+    assert row["Interval"] == "differs"
+    assert float(row["Measured"].split()[0]) - 65.7 == __import__("pytest").approx(
+        float(row["Difference"]), abs=0.051
+    )
+
+
+def test_known_reasons_come_from_the_run(make_run, subject):
+    subjects = [subject("erm"), subject("erm", "rci", 128, 190)]
+    run = load_run(make_run(subjects=subjects, accuracies=ACCURACIES))
+    told = " ".join(reasons(run))
+    assert "resnet20 here, PreActResNet-18 in the paper" in told
+    assert "pixel here" in told
+    assert "pgd-10 2/255 here" in told
+    assert "128 here, 10,000 in the paper" in told
+
+
+def test_a_run_without_the_papers_settings_says_so(make_run):
+    run = load_run(make_run(data="digits", accuracies=ACCURACIES))
+    assert paper_lines(run) == []
+    assert "No row of this run has a setting of the paper" in reasons(run)[0]
+
+
+def test_times_are_per_answered_batch(make_run, subject):
+    subjects = [subject("erm"), subject("erm", "rci", 128, 190)]
+    run = load_run(make_run(subjects=subjects, accuracies=ACCURACIES, examples=256, batch_size=128))
+    times = {row[1]: row[2:] for row in time_sheet(run).rows}
+    # Two seconds for two batches: once each, or in 4 scoring and 3 selection draws.
+    assert times == {"Standard inference": ("1.5", "1e+03"), "RCI (K = 128, N = 190)": ("2", "143")}
+
+
+def test_the_papers_tables_are_those_that_were_printed():
+    tables = paper_tables()
+    assert tables["table3"]["rci"]["190"]["coded"] == [94.8, 80.5, 72.0, 5.8]
+    assert [row[:2] for row in tables["table10"]["rows"]] == [
+        [8, 12],
+        [16, 24],
+        [32, 48],
+        [64, 96],
+        [128, 190],
+    ]

@@ -1,0 +1,190 @@
+"""Runs side by side: who is compared with whom, how, and where not."""
+
+import csv
+import io
+import re
+
+import pytest
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.reports.comparison import compare
+from robustbench_coded.reports.comparison_csv import comparison_csv
+from robustbench_coded.reports.comparison_markdown import comparison_markdown
+from robustbench_coded.reports.html import comparison_html
+from robustbench_coded.reports.latex import comparison_latex
+
+SMALL = {
+    ("clean", "batch/unknown"): (0.9, 0.8),
+    ("random-sign", "batch/unknown"): (0.8, 0.7),
+    ("pgd-10", "batch/unknown"): (0.1, 0.5),
+}
+
+
+def differences(comparison):
+    """(labels, attack) -> difference, where there is one."""
+    return {
+        (row.labels, column.attack): cell.difference
+        for table in comparison.tables
+        for row in table.rows
+        for column, cell in zip(table.columns, row.cells, strict=True)
+        if cell is not None and cell.difference is not None
+    }
+
+
+def test_one_run_is_compared_with_its_standard_inference(make_run):
+    comparison = compare([make_run(accuracies=SMALL)])
+    assert comparison.baseline == "defence standard"
+    found = differences(comparison)
+    assert {labels for labels, _ in found} == {("RCI (N = 48)", "erm")}
+    run = next(iter(comparison.runs.values()))
+    accuracy = run.summary.set_index(["defence", "attack"]).accuracy
+    for (_, attack), difference in found.items():
+        assert difference.estimate == pytest.approx(
+            accuracy["rci", attack] - accuracy["standard", attack], abs=1e-5
+        )
+        assert difference.low < difference.estimate < difference.high
+
+
+def test_the_ensemble_who_knows_the_draw_is_compared_with_the_one_answer_of_standard_inference(make_run):
+    accuracies = SMALL | {("aware-pgd-10", "batch/known"): (None, 0.3)}
+    found = differences(compare([make_run(accuracies=accuracies)]))
+    table = compare([make_run("again", accuracies=accuracies)]).tables[0]
+    known = [c for c in table.columns if c.threat == "batch/known"]
+    assert [column.attack for column in known] == ["aware-pgd-10", "ensemble"]
+    assert (("RCI (N = 48)", "erm"), "ensemble") in found
+
+
+def test_several_runs_are_compared_with_the_first(make_run):
+    a, b = (
+        make_run("a", accuracies=SMALL),
+        make_run("b", accuracies=SMALL | {("pgd-10", "batch/unknown"): (0.1, 0.2)}),
+    )
+    comparison = compare([a, b])
+    assert comparison.baseline == "run a"
+    found = differences(comparison)
+    assert {labels[0] for labels, _ in found} == {"b"}
+    assert found[("b", "RCI (N = 48)", "erm"), "pgd-10"].high < 0
+    assert found[("b", "RCI (N = 48)", "erm"), "clean"].estimate == 0
+    assert comparison.apart == ()
+
+
+def test_a_baseline_may_be_a_checkpoint(make_run, subject):
+    subjects = [subject("erm", "rci", 32, 48), subject("mixup", "rci", 32, 48)]
+    comparison = compare([make_run(subjects=subjects, accuracies=SMALL)], "erm")
+    assert {labels for labels, _ in differences(comparison)} == {("RCI (N = 48)", "mixup")}
+
+
+def test_a_name_that_names_nothing_is_refused_with_those_that_do(make_run):
+    with pytest.raises(InputError, match="choose from run, erm, standard, rci"):
+        compare([make_run(accuracies=SMALL)], "rcl")
+
+
+def test_other_data_are_never_paired(make_run):
+    a = make_run("a", accuracies=SMALL)
+    b = make_run("b", accuracies=SMALL, data="cifar100", data_sha256="e" * 64)
+    comparison = compare([a, b])
+    assert differences(comparison) == {}
+    assert any(
+        "other data (cifar10 and cifar100)" in text or "other data (cifar100 and cifar10)" in text
+        for text in comparison.unpaired
+    )
+    assert any(text.startswith("Runs differ in the data") for text in comparison.apart)
+
+
+def test_the_same_name_with_other_labels_is_other_data(make_run):
+    a = make_run("a", accuracies=SMALL)
+    b = make_run("b", accuracies=SMALL, data_sha256="e" * 64, classes=9)
+    comparison = compare([a, b])
+    assert differences(comparison) == {}
+    assert any("other images or labels" in text for text in comparison.unpaired)
+
+
+def test_fewer_examples_of_the_same_data_are_paired_on_what_is_shared(make_run):
+    a = make_run("a", accuracies=SMALL)
+    b = make_run("b", accuracies=SMALL, data_sha256="e" * 64, examples=64)
+    found = differences(compare([a, b]))
+    assert {difference.examples for difference in found.values()} == {64}
+    assert any("number of examples" in text for text in compare([a, b]).apart)
+
+
+def test_other_seeds_batches_and_weights_are_told(make_run, subject):
+    import json
+
+    a = make_run("a", accuracies=SMALL)
+    b = make_run("b", accuracies=SMALL, seed=3, subjects=[subject("erm", "rci", 64, 96)])
+    manifest = json.loads((b / "run.json").read_text())
+    manifest["checkpoints"][0]["sha256"] = "f" * 64
+    (b / "run.json").write_text(json.dumps(manifest))
+    told = " ".join(compare([a, b]).apart)
+    assert "the draws: seeds: 0 in a, 3 in b" in told
+    assert "K = 32 in a, 64 in b" in told
+    assert "erm is not the same file in a and b" in told
+
+
+def test_budgets_are_never_mixed(make_run):
+    a = make_run("a", accuracies=SMALL)
+    b = make_run("b", accuracies=SMALL, eps_space="normalized")
+    comparison = compare([a, b])
+    assert [table.budget.eps_space for table in comparison.tables] == ["pixel", "normalized"]
+    attacked = [key for key in differences(comparison) if key[1] != "clean"]
+    assert attacked == []
+    assert sum("eps and its space are never mixed" in text for text in comparison.apart) == 2
+
+
+def test_a_subject_without_counterpart_is_named(make_run, subject):
+    a = make_run("a", accuracies=SMALL, subjects=[subject("erm")])
+    b = make_run("b", accuracies=SMALL, subjects=[subject("erm"), subject("erm", "noise", None, None)])
+    assert "noise on erm in b has no counterpart in the baseline, run a." in compare([a, b]).unpaired
+
+
+def test_the_same_run_twice_is_refused(make_run):
+    path = make_run(accuracies=SMALL)
+    with pytest.raises(InputError, match="given twice"):
+        compare([path, path.parent / "." / path.name])
+
+
+def test_runs_of_the_same_name_go_by_their_paths(make_run, tmp_path):
+    (tmp_path / "one").mkdir()
+    paths = [make_run("run", accuracies=SMALL), make_run("one/run", accuracies=SMALL)]
+    assert list(compare(paths).runs) == [str(path) for path in paths]
+
+
+def test_csv_holds_what_the_tables_show(make_run):
+    comparison = compare([make_run("a", accuracies=SMALL), make_run("b", accuracies=SMALL, seed=1)])
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
+    assert len(rows) == sum(cell is not None for t in comparison.tables for r in t.rows for cell in r.cells)
+    compared = [row for row in rows if row["difference"]]
+    assert {row["run"] for row in compared} == {"b"}
+    for row in compared:
+        assert float(row["difference_low"]) <= float(row["difference"]) <= float(row["difference_high"])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        comparison_latex,
+        comparison_csv,
+        lambda c: comparison_markdown(c, paper=True),
+        lambda c: comparison_html(c, paper=True),
+    ],
+)
+def test_hostile_names_stay_names(hostile_run, write):
+    text = write(compare([hostile_run]))
+    assert all(c.isprintable() or c in "\n\r" for c in text)
+    assert "<script>alert" not in text or write is comparison_csv
+    if write is comparison_latex:
+        assert r"\input{" not in text
+        assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\begin{table}")
+        body = [line for line in text.splitlines() if line.endswith(r"\\")]
+        plain = [line.replace(r"\&", "") for line in body]
+        assert len({line.count("&") for line in plain}) == 1
+
+
+def test_latex_balances_its_braces(hostile_run):
+    text = comparison_latex(compare([hostile_run]))
+    text = re.sub(r"\\.", "", text, flags=re.DOTALL)  # control symbols, among them \\ and escaped braces
+    depth = 0
+    for character in text:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0

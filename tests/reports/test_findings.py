@@ -1,0 +1,116 @@
+"""Sentences come from the figures of the run at hand."""
+
+import re
+
+import pytest
+
+from robustbench_coded.reports.document import document_of
+from robustbench_coded.reports.findings import undercuts
+from robustbench_coded.reports.load import load_run
+
+BASE = {
+    ("clean", "batch/unknown"): (0.95, 0.9),
+    ("random-sign", "batch/unknown"): (0.9, 0.8),
+    ("pgd-10", "batch/unknown"): (0.0, 0.5),
+}
+
+
+def with_attack(attack, threat, accuracy):
+    return BASE | {(attack, threat): (None, accuracy)}
+
+
+def test_a_stronger_attack_is_told_with_its_threat_model_and_how_much_it_takes(make_run):
+    run = load_run(make_run(accuracies=with_attack("transfer-pgd-20", "batch/unknown", 0.1)))
+    (sentence,) = undercuts(run)
+    rci = run.summary[(run.summary.defence == "rci") & (run.summary.threat == "batch/unknown")]
+    left = 100 * rci[rci.attack == "transfer-pgd-20"].accuracy.iloc[0]
+    papers = 100 * rci[rci.attack == "pgd-10"].accuracy.iloc[0]
+    assert "under batch/unknown (linf, eps 8/255 (pixel)) transfer-pgd-20" in sentence
+    assert f"leaves {left:.1f}% [" in sentence
+    assert f"which leaves {papers:.1f}%" in sentence
+    assert f"is {papers - left:.1f} points [" in sentence
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9])
+def test_nothing_is_told_where_the_papers_attack_is_the_strongest(make_run, accuracy):
+    accuracies = with_attack("transfer-pgd-20", "batch/unknown", accuracy)
+    assert undercuts(load_run(make_run(accuracies=accuracies))) == []
+
+
+def test_the_attacker_who_knows_less_is_named_first(make_run):
+    both = with_attack("eot10-pgd-20", "batch/unknown", 0.2) | {("aware-pgd-10", "batch/known"): (None, 0.0)}
+    (sentence,) = undercuts(load_run(make_run(accuracies=both)))
+    assert "eot10-pgd-20" in sentence
+    only = with_attack("aware-pgd-10", "batch/known", 0.0)
+    (sentence,) = undercuts(load_run(make_run("other", accuracies=only)))
+    assert "under batch/known" in sentence
+
+
+def test_the_document_has_two_sentences_at_its_top_and_the_word_of_each_verdict(make_run):
+    run = load_run(make_run())
+    document = document_of(run)
+    assert len(document.opening) == 2
+    words = {judgement.verdict.word for judgement in run.judgements if judgement.subject.defence == "rci"}
+    for word in words:
+        assert word in document.opening[0]
+
+
+def test_no_report_calls_anything_robust(make_run):
+    from robustbench_coded.reports.markdown import markdown_report
+
+    safe = {
+        **BASE,
+        ("pgd-10", "batch/unknown"): (0.0, 0.88),
+        ("transfer-pgd-20", "batch/unknown"): (None, 0.88),
+    }
+    for name, accuracies in (("broken", None), ("safe", safe)):
+        changes = {} if accuracies is None else {"accuracies": accuracies}
+        text = markdown_report(document_of(load_run(make_run(name, **changes))))
+        assert not re.search(r"(?<!cs)robust", text.lower())
+
+
+def test_what_was_not_tried_is_said(make_run):
+    limits = " ".join(document_of(load_run(make_run(accuracies=BASE))).limits)
+    for threat in ("known", "victim", "co-batch"):
+        assert f"no row under a {threat} threat model" in limits
+    everything = " ".join(document_of(load_run(make_run("all"))).limits)
+    assert "no row under a known threat model" not in everything
+    assert "no row under a victim threat model" not in everything
+    assert "no row under a co-batch threat model" in everything
+
+
+def test_facts_name_everything_that_decides_the_numbers(make_run):
+    facts = document_of(load_run(make_run(seed=7))).facts
+    text = "\n".join(f"{fact.about}: {fact.text}" for fact in facts)
+    for said in (
+        "the first 128 of 10000 examples",
+        "sha256 dddddddddddddddd",
+        "normalisation stored: imagenet (mean 0.485, deviation 0.229)",
+        "linf, eps 8/255 (pixel)",
+        "pgd-10: PGD, 10 steps, step size 2/255, random start; one fresh draw at each step",
+        "eot10-pgd-20: PGD, 20 steps, step size 2/255, random start; 10 fresh draws averaged",
+        "means over 4 draws made after the attack; attacks are chosen on 3 other draws",
+        "2 separate attacks are each scored on the draw they know",
+        "Seed: 7",
+        "K = 32; pad:",
+        "torch 2.9; commit 0123456789ab; device cpu",
+        "128 under batch/known and batch/unknown; 16 under victim/unknown",
+    ):
+        assert said in text, said
+
+
+def test_a_guessed_normalisation_comes_with_the_figures_it_was_guessed_by(make_run):
+    import json
+
+    path = make_run()
+    manifest = json.loads((path / "run.json").read_text())
+    manifest["checkpoints"][0]["normalisation"] |= {
+        "source": "guessed",
+        "examples": 512,
+        "candidates": [["imagenet", 0.416, 0.904], ["cifar10", 0.42, 0.902]],
+        "not_separable": ["cifar10"],
+    }
+    (path / "run.json").write_text(json.dumps(manifest))
+    facts = [fact.text for fact in document_of(load_run(path)).facts if fact.about == "Checkpoint"]
+    assert "imagenet 0.416 (90.4% right), cifar10 0.420 (90.2% right)" in facts[0]
+    assert "not to be told apart: cifar10" in facts[0]

@@ -1,0 +1,189 @@
+"""Run folders as anybody may hand them over."""
+
+import json
+import os
+
+import pandas as pd
+import pytest
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.reports.load import load_run
+from robustbench_coded.reports.write import csv_table
+
+SECTION_7 = [
+    "checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space", "step_size",
+    "examples", "examples_planned", "draws", "accuracy", "ci_low", "ci_high", "accuracy_majority",
+    "accuracy_every_draw", "forwards_per_example", "backwards_per_example", "status",
+]  # fmt: skip
+
+
+def edit(path, change):
+    """Changes run.json as a stranger would."""
+    file = path / "run.json"
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    file.write_text(json.dumps(manifest))
+
+
+def test_accuracies_are_counted_from_the_outcomes(make_run):
+    run = load_run(make_run())
+    o = run.outcomes
+    scoring = o[(o.purpose == "scoring") & (o.attack == "pgd-10") & (o.defence == "rci")]
+    line = run.summary[(run.summary.attack == "pgd-10") & (run.summary.defence == "rci")].iloc[0]
+    assert line.accuracy == pytest.approx((scoring.prediction == scoring.label).mean(), abs=1e-6)
+    assert (line.examples, line.draws, line.status) == (128, 4, "done")
+    assert line.forwards_per_example == pytest.approx(40 * 36 / 128)
+
+
+def test_columns_of_the_summary_begin_with_the_contract(make_run):
+    summary = load_run(make_run()).summary
+    assert list(summary.columns[: len(SECTION_7)]) == SECTION_7
+
+
+def test_a_failed_and_a_missing_unit_make_their_rows_incomplete(make_run):
+    run = load_run(make_run(failed=[("pgd-10", "rci")], missing=[("fgsm", "rci")]))
+    rci = run.summary[run.summary.defence == "rci"].set_index(["threat", "attack"])
+    for attack in ("pgd-10", "fgsm", "ensemble"):
+        assert rci.loc[("batch/unknown", attack), "status"] == "incomplete"
+    assert pd.isna(rci.loc[("batch/unknown", "pgd-10"), "accuracy"])
+    assert rci.loc[("batch/unknown", "transfer-pgd-20"), "status"] == "done"
+    errors = {failure.key.attack: failure.error for failure in run.failures}
+    assert errors == {"pgd-10": "RuntimeError: <b>out of</b> memory", "fgsm": "it has not run yet"}
+    judged = [j for j in run.judgements if j.subject.defence == "rci" and j.threat == "batch/unknown"]
+    assert [j.verdict.word for j in judged] == ["not settled"]
+
+
+def test_a_damaged_outcome_file_counts_as_nothing(make_run):
+    path = make_run()
+    manifest = json.loads((path / "run.json").read_text())
+    row = next(r for r in manifest["rows"] if r["attack"] == "fgsm" and r["defence"] == "rci")
+    file = path / "outcomes" / f"{row['units'][0]['id']}.parquet"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(bytes(content))
+    run = load_run(path)
+    assert [f.error for f in run.failures] == ["its outcome file is damaged"]
+    line = run.summary[(run.summary.attack == "fgsm") & (run.summary.defence == "rci")].iloc[0]
+    assert line.status == "incomplete"
+    assert pd.isna(line.accuracy)
+
+
+def test_a_run_without_any_outcome_still_has_a_summary(make_run):
+    run = load_run(
+        make_run(
+            missing=[(a, d) for a in ("clean", "fgsm") for d in ("standard", "rci")],
+            accuracies={("clean", "batch/unknown"): (0.9, 0.8), ("fgsm", "batch/unknown"): (0.1, 0.2)},
+        )
+    )
+    assert list(run.summary.status.unique()) == ["incomplete"]
+    assert run.summary.accuracy.isna().all()
+    assert run.judgements == ()
+
+
+def test_names_never_become_paths(make_run, tmp_path):
+    path = make_run()
+    (tmp_path / "secret.parquet").write_text("not yours")
+
+    def point_outside(manifest):
+        manifest["rows"][0]["units"][0]["id"] = "../../secret"
+
+    edit(path, point_outside)
+    run = load_run(path)
+    assert [f.unit for f in run.failures] == ["../../secret"]
+    assert (tmp_path / "secret.parquet").read_text() == "not yours"
+
+
+def _set(*where, value):
+    def change(manifest):
+        part = manifest
+        for name in where[:-1]:
+            part = part[name]
+        part[where[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_set("rows", value="many"), "rows is not a list of objects"),
+        (_set("rows", 2, "k", value="x"), "rows[2].k is not a count or null"),
+        (_set("rows", 2, "eps", value=float("nan")), "rows[2].eps is not a number"),
+        (_set("rows", 2, "examples_planned", value=-1), "rows[2].examples_planned is not a count"),
+        (_set("rows", 2, "examples_planned", value=10**30), "rows[2].examples_planned is not a count"),
+        (_set("rows", 2, "randomised", value=1), "rows[2].randomised is not true or false"),
+        (_set("rows", 2, "attack", value="pgd-10; rm"), "rows[2].attack is not the name of an attack"),
+        (_set("rows", 0, "units", 0, value=["a"]), "rows[0].units is not a list of objects"),
+        (_set("rows", 0, "units", 0, "id", value=None), "rows[0].units[0].id is not a text"),
+        (_set("checkpoints", 0, "sha256", value=7), "checkpoints[0].sha256 is not a text"),
+        (_set("identity", value=[]), "identity is not an object"),
+        (_set("notes", value=[1]), "notes is not a list of texts"),
+        (_set("invocations", value={}), "invocations is not a list of objects"),
+    ],
+)
+def test_a_manifest_of_another_shape_is_refused_in_one_line(make_run, change, said):
+    path = make_run()
+    edit(path, change)
+    with pytest.raises(InputError) as error:
+        load_run(path)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("data",), ("probes",), ("finished",), ("identity", "data"), ("identity", "seed"),
+        ("checkpoints", 0, "normalisation"), ("checkpoints", 0, "metadata"),
+        ("invocations", 0, "versions"), ("invocations", 0, "machine"), ("invocations", 0, "options"),
+        ("invocations", 0, "command"), ("invocations", 0, "git"),
+    ],
+    ids=lambda where: ".".join(map(str, where)),
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "value", [[1, [2]], "text", {"a": {"b": 1}}, -1e300], ids=["list", "text", "object", "number"]
+)
+def test_parts_that_only_inform_may_hold_anything(make_run, where, value):
+    from robustbench_coded.reports.document import document_of
+    from robustbench_coded.reports.markdown import markdown_report
+
+    path = make_run(
+        accuracies={("clean", "batch/unknown"): (0.9, 0.8), ("fgsm", "batch/unknown"): (0.1, 0.2)}
+    )
+    if where == ("data",) and not isinstance(value, dict):
+        value = {"name": value}
+    edit(path, _set(*where, value=value))
+    run = load_run(path)
+    assert len(run.summary)
+    assert "Verdicts" in markdown_report(document_of(run))
+    json.dumps(run.as_data())
+
+
+def test_json_data_holds_the_summary_and_the_verdicts(make_run):
+    data = json.loads(json.dumps(load_run(make_run()).as_data()))
+    assert {line["attack"] for line in data["summary"]} >= {"clean", "pgd-10", "ensemble", "strongest"}
+    rci = [v for v in data["verdicts"] if v["defence"] == "rci" and v["threat"] == "batch/unknown"]
+    assert [v["verdict"] for v in rci] == ["no gain"]
+    assert {check["outcome"] for check in rci[0]["checks"]} <= {"passed", "failed", "not run"}
+
+
+def test_csv_numbers_read_back_unchanged(make_run):
+    import io
+
+    summary = load_run(make_run()).summary
+    read = pd.read_csv(io.StringIO(csv_table(summary)))
+    for column in ("eps", "accuracy", "ci_low", "ci_high", "step_size"):
+        pd.testing.assert_series_equal(read[column], summary[column].astype(float))
+    assert read.k.dropna().unique().tolist() == [32]
+
+
+def test_reports_need_no_torch():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from robustbench_coded.reports import write, comparison, terminal, latex, "
+        "comparison_csv; from robustbench_coded.reports.figures import draw; assert 'torch' not in "
+        "sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "MPLBACKEND": "agg"})

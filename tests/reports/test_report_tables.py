@@ -1,0 +1,118 @@
+"""Which rows and columns tables have, and which cell is the strongest."""
+
+from robustbench_coded.reports.load import load_run
+from robustbench_coded.reports.tables import tables_of
+
+
+def names(table):
+    return [(column.attack, column.threat) for column in table.columns]
+
+
+def test_columns_are_nulls_then_the_papers_attacks_then_the_others_by_threat(make_run, subject):
+    accuracies = {
+        ("clean", "batch/unknown"): (0.9, 0.9),
+        ("random-sign", "batch/unknown"): (0.8, 0.8),
+        ("transfer-pgd-20", "batch/unknown"): (None, 0.1),
+        ("pgd-10", "batch/unknown"): (0.0, 0.3),
+        ("aware-pgd-10", "batch/known"): (None, 0.2),
+        ("transfer-pgd-20", "victim/unknown"): (None, 0.1),
+    }
+    table = tables_of(load_run(make_run(accuracies=accuracies)))[0]
+    assert names(table) == [
+        ("clean", "batch/unknown"),
+        ("random-sign", "batch/unknown"),
+        ("pgd-10", "batch/unknown"),
+        ("transfer-pgd-20", "batch/unknown"),
+        ("ensemble", "batch/unknown"),
+        ("aware-pgd-10", "batch/known"),
+        ("ensemble", "batch/known"),
+        ("transfer-pgd-20", "victim/unknown"),
+        ("ensemble", "victim/unknown"),
+    ]
+
+
+def test_the_strongest_attack_of_each_threat_model_is_marked(make_run):
+    table = tables_of(load_run(make_run()))[0]
+    marked = {
+        row.subject.defence: [
+            column for column, cell in zip(names(table), row.cells, strict=True) if cell and cell.strongest
+        ]
+        for row in table.rows
+    }
+    assert marked["standard"] == [("pgd-10", "batch/unknown")]
+    # Under a known draw it is the transfer attack again, in the column of the attacker who knows less.
+    assert marked["rci"] == [("transfer-pgd-20", "batch/unknown"), ("transfer-pgd-20", "victim/unknown")]
+
+
+def test_inference_methods_keep_their_checkpoints_together(make_run, subject):
+    subjects = [subject("a"), subject("a", "rci", 32, 48), subject("b"), subject("b", "rci", 32, 48)]
+    table = tables_of(load_run(make_run(subjects=subjects)))[0]
+    assert [row.labels for row in table.rows] == [
+        ("Standard inference", "a"),
+        ("Standard inference", "b"),
+        ("RCI (N = 48)", "a"),
+        ("RCI (N = 48)", "b"),
+    ]
+
+
+def test_several_batch_sizes_make_a_table_by_batch_size(make_run, subject):
+    subjects = [
+        subject("a"),
+        *(subject("a", "rci", k, 3 * k // 2) for k in (16, 8, 32)),
+        subject("a", "coded", 32, 32),
+    ]
+    main, sweep = tables_of(load_run(make_run(subjects=subjects)))
+    # Two defences were run at K = 32, so that is where they are compared.
+    assert [row.subject.k for row in main.rows] == [None, 32, 32]
+    assert sweep.heads == ("K", "N")
+    assert [row.labels for row in sweep.rows] == [("8", "12"), ("16", "24"), ("32", "48")]
+
+
+def test_what_a_check_alone_measured_is_in_no_table(make_run):
+    import json
+
+    path = make_run()
+    file = path / "run.json"
+    manifest = json.loads(file.read_text())
+    extra = [
+        {**row, "eps": 1.0, "for_check": True, "units": [{"id": "f" * 20, "replicate": 0}]}
+        for row in manifest["rows"]
+        if row["attack"] == "pgd-10"
+    ]
+    manifest["rows"] += extra
+    file.write_text(json.dumps(manifest))
+    run = load_run(path)
+    assert 1.0 in set(run.summary.eps)
+    assert [table.budget.eps for table in tables_of(run)] == [8 / 255]
+
+
+def test_the_papers_number_stands_only_beside_its_setting(make_run, subject):
+    def papers(**changes):
+        table = tables_of(load_run(make_run(**changes)))[0]
+        return {
+            (row.subject.defence, column.attack): cell.paper
+            for row in table.rows
+            for column, cell in zip(table.columns, row.cells, strict=True)
+            if cell is not None and cell.paper is not None
+        }
+
+    subjects = [subject("my-erm"), subject("my-erm", "rci", 128, 190)]
+    assert papers(name="a", subjects=subjects) == {
+        ("standard", "clean"): 0.937,
+        ("standard", "fgsm"): 0.365,
+        ("standard", "pgd-10"): 0.055,
+        ("rci", "clean"): 0.902,
+        ("rci", "fgsm"): 0.758,
+        ("rci", "pgd-10"): 0.657,
+    }
+    assert set(papers(name="b", subjects=subjects, eps=4 / 255)) == {("standard", "clean"), ("rci", "clean")}
+    assert papers(name="c", subjects=subjects, data="digits") == {}
+    assert papers(name="d", subjects=[subject("net"), subject("net", "rci", 128, 190)]) == {}
+    other_n = [subject("erm"), subject("erm", "rci", 128, 160)]
+    assert {defence for defence, _ in papers(name="e", subjects=other_n)} == {"standard"}
+    table10 = [subject("coded", "rci", 8, 12)]
+    assert papers(name="f", subjects=table10) == {
+        ("rci", "clean"): 0.949,
+        ("rci", "fgsm"): 0.781,
+        ("rci", "pgd-10"): 0.698,
+    }
