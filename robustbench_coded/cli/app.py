@@ -2,7 +2,18 @@
 
 import typer
 
-from robustbench_coded.cli.commands import compare, eval_, inspect, listing, probe, report, sweep, verify
+from robustbench_coded.cli.commands import (
+    compare,
+    curve,
+    eval_,
+    inspect,
+    listing,
+    probe,
+    report,
+    screen,
+    sweep,
+    verify,
+)
 
 app = typer.Typer(
     name="csrobust",
@@ -14,6 +25,8 @@ app = typer.Typer(
 )
 app.command("eval")(eval_.evaluate_command)
 app.command("sweep")(sweep.sweep_command)
+app.command("curve")(curve.curve_command)
+app.command("screen")(screen.screen_command)
 app.command("compare")(compare.compare_command)
 app.command("report")(report.report_command)
 app.command("verify")(verify.verify_command)

@@ -1,0 +1,43 @@
+"""``csrobust screen``: two minutes, the most damning attack first."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from robustbench_coded.cli.eval_options import SHARED, config_from, takes
+from robustbench_coded.errors import InputError
+
+# Four batches of 128: enough for an interval that knows about batches, few enough for two minutes.
+EXAMPLES = 512
+VICTIMS = 16
+Seconds = Annotated[float, typer.Option("--seconds", help="No further attack begins after this.")]
+
+
+@takes(
+    seconds=(Seconds, 120.0),
+    limit=(SHARED["limit"][0], EXAMPLES),
+    victims=(SHARED["victims"][0], VICTIMS),
+)
+def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any) -> int:
+    """Attack for two minutes, the most damning attack first; print one paragraph that ends in a verdict."""
+    if not options["rci"] and not options["coded"] and not options["defence"]:
+        raise InputError("nothing to screen; name a defence, for example --rci N=1.5K")
+    if options["attacks"]:
+        raise InputError("--attacks: screen chooses its attacks; use csrobust eval to choose them")
+    config = config_from(**{**options, "attacks": ["fgsm"]})
+    from robustbench_coded.cli.progress import ProgressListener
+    from robustbench_coded.evaluation.screen import screen
+
+    listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
+    try:
+        screening = screen(config, listener, seconds=seconds)
+    finally:
+        listener.close()
+    if as_json:
+        verdicts = [{**j.key._asdict(), "verdict": j.verdict.word} for j in screening.judgements]
+        print(json.dumps({"run": str(screening.path), "tried": screening.tried, "verdicts": verdicts}))
+    else:
+        print(screening.paragraph())
+    return 0
