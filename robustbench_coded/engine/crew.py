@@ -7,6 +7,10 @@ from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.plan import Unit
 
 
+class EngineError(Exception):
+    """Workers can't be started: nothing to do with any one unit. The message is one line."""
+
+
 @dataclass(frozen=True)
 class Ready:
     """A hired worker has started and can take its first unit."""

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
-from robustbench_coded.engine.crew import Crew, Died, Event, Finished, Ready
+from robustbench_coded.engine.crew import Crew, Died, EngineError, Event, Finished, Ready
 from robustbench_coded.engine.patience import Patience
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.plan import Unit
@@ -15,10 +15,6 @@ from robustbench_coded.evaluation.plan import Unit
 # A fresh process can help where the last one was killed, hung or lost its device. Once.
 ATTEMPTS = 2
 SPARE_STARTS = 3
-
-
-class EngineError(Exception):
-    """Workers can't be started: nothing to do with any one unit. The message is one line."""
 
 
 def dispatch(

@@ -14,13 +14,15 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.engine.crew import Died, Event, Finished, Ready
+from robustbench_coded.engine.attempt import one_line
+from robustbench_coded.engine.crew import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.worker import NotReady, work
 from robustbench_coded.evaluation.plan import Unit
 from robustbench_coded.evaluation.workbench import Setup
 
 EXIT_SECONDS = 2.0
+SERVER_STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,7 @@ class Processes:
         number = next(self._numbers)
         held = Counter(worker.device for worker in self._workers.values())
         device = min(self._devices, key=held.__getitem__)
-        ours, theirs = self._context.Pipe()
-        orders = replace(self._setup, device=device)
-        process = self._context.Process(target=work, args=(theirs, orders, str(Path.cwd())))
-        with _interrupts_held_back():
-            process.start()
-        theirs.close()  # so that the worker's death closes the pipe
-        self._workers[number] = _Worker(process, ours, device)
+        self._workers[number] = self._start(device)
         return number
 
     def give(self, worker: int, unit: Unit) -> None:
@@ -78,6 +74,23 @@ class Processes:
     def close(self) -> None:
         workers, self._workers = list(self._workers.values()), {}
         self._end(workers)
+
+    def _start(self, device: str) -> _Worker:
+        orders = replace(self._setup, device=device)
+        for tries_left in reversed(range(SERVER_STARTS)):
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=work, args=(theirs, orders, str(Path.cwd())))
+            try:
+                with _interrupts_held_back():
+                    process.start()
+                return _Worker(process, ours, device)
+            except (EOFError, OSError) as error:  # the server was killed; the next try starts another
+                ours.close()
+                if not tries_left:
+                    raise EngineError(f"worker processes can't be started ({one_line(error)})") from error
+            finally:
+                theirs.close()  # so that the worker's death closes the pipe
+        raise AssertionError("unreachable")
 
     def _event(self, number: int) -> Event:
         worker = self._workers[number]

@@ -18,8 +18,7 @@ import torch
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.engine.attempt import attempt, one_line
-from robustbench_coded.engine.crew import Died, Event, Finished, Ready
-from robustbench_coded.engine.dispatch import EngineError
+from robustbench_coded.engine.crew import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.plan import Unit

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.engine.dispatch import EngineError
+from robustbench_coded.engine.crew import EngineError
 from robustbench_coded.engine.patience import limit_for
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.run import run_units

@@ -84,7 +84,7 @@ def digits_file(tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config(digits_file):
     """Makes configurations of a small evaluation on digits."""
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.engine.crew import Died, Finished, Ready
-from robustbench_coded.engine.dispatch import EngineError, dispatch
+from robustbench_coded.engine.crew import Died, EngineError, Finished, Ready
+from robustbench_coded.engine.dispatch import dispatch
 from robustbench_coded.engine.patience import MOST_HANGS, Patience
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.plan import Row, Subject, Unit

@@ -1,0 +1,124 @@
+"""Command lines that can be killed: started quickly, in folders of their own, with their workers in sight."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustbench_coded.data.digits import load_digits
+
+CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="Run the long form of the tests in tests/faults.")
+
+
+@pytest.fixture(scope="session")
+def soak(request):
+    """Whether there is time for the long form."""
+    return request.config.getoption("--soak", default=False)
+
+
+@dataclass
+class Running:
+    """A command line at work."""
+
+    pid: int
+    output: Path
+    zygote: subprocess.Popen
+
+    def wait(self) -> int:
+        """The exit code, negative for a signal."""
+        return int(self.zygote.stdout.readline())
+
+    def alive(self) -> bool:
+        """Whether it still runs; a process that ended and was not waited for counts as gone."""
+        try:
+            return "Z" not in Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+
+    def descendants(self) -> list[int]:
+        """Its processes, children before grandchildren."""
+        found, new = [], [self.pid]
+        while new:
+            new = [child for pid in new for child in children_of(pid)]
+            found += new
+        return found
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in task.read_text().split()]
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+@pytest.fixture(scope="session")
+def zygote():
+    """One process for the session that forks command lines."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    yield process
+    process.stdin.close()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def start_in(zygote):
+    """Starts ``csrobust ...`` in a folder; one at a time."""
+
+    def start(folder: Path, *arguments: object) -> Running:
+        output = folder / "output.txt"
+        order = {"arguments": [str(a) for a in arguments], "folder": str(folder), "output": str(output)}
+        zygote.stdin.write(json.dumps(order) + "\n")
+        zygote.stdin.flush()
+        return Running(int(zygote.stdout.readline()), output, zygote)
+
+    return start
+
+
+@pytest.fixture
+def start(start_in, tmp_path):
+    """Starts ``csrobust ...`` in ``tmp_path``."""
+    return lambda *arguments: start_in(tmp_path, *arguments)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Some digits in a file: a worker reads it faster than it imports scikit-learn."""
+    digits = load_digits("test")
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    pixels = np.rint(digits.images[np.arange(64)] / digits.scale * 255).astype(np.uint8)
+    np.savez(path, x=pixels, y=digits.labels[:64])
+    return path
+
+
+@pytest.fixture(scope="session")
+def evaluation(data):
+    """Arguments of a small evaluation into a folder: some thirty units of some ten milliseconds."""
+
+    def arguments(out, *more: object, attacks: int = 8) -> list[object]:
+        names = ",".join(f"pgd-6@{0.01 * (i + 1):.2f}" for i in range(attacks))
+        return [
+            "eval", "--ckpt", f"erm={CHECKPOINT}", "--data", f"npz:{data}", "--batch-size", "8",
+            "--eps", "0.3", "--rci", "N=1.5K", "--coded", "N=K", "--attacks", names, "--threads", "1",
+            "--out", out, *more,
+        ]  # fmt: skip
+
+    return arguments

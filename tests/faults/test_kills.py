@@ -1,0 +1,104 @@
+"""kill -9 at random moments: whatever was committed stays, and the run ends as if nothing had happened."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+
+def committed(out: Path) -> dict[str, tuple[int, int]]:
+    """Identity of each outcome file; computing a unit again would replace it."""
+    files = (out / "outcomes").glob("*.parquet") if (out / "outcomes").is_dir() else ()
+    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+
+def workers_of(running) -> list[int]:
+    """Processes that compute units, not those that manage them."""
+    return [pid for pid in running.descendants() if is_worker(pid)]
+
+
+def is_worker(pid: int) -> bool:
+    try:
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        words, parents = (Path(f"/proc/{p}/cmdline").read_bytes() for p in (pid, parent))
+    except OSError:  # it has just ended
+        return False
+    return b"ray::_Actor" in words or b"forkserver" in parents
+
+
+def kill_somebody(running, out: Path, dice: random.Random, whom: str) -> bool:
+    """Waits for a random moment of a run and kills the main process or a worker; False if it was too late."""
+    more = dice.randrange(0, 12)
+    before = len(committed(out))
+    deadline = time.monotonic() + dice.uniform(0.0, 20.0)
+    while (
+        len(committed(out)) < before + more
+        and time.monotonic() < deadline
+        and Path(f"/proc/{running.pid}").exists()
+    ):
+        time.sleep(0.002)
+    time.sleep(dice.uniform(0.0, 0.05))
+    victims = [running.pid] if whom == "main" else workers_of(running)
+    if not victims or not Path(f"/proc/{running.pid}").exists():
+        return False
+    os.kill(dice.choice(victims), signal.SIGKILL)
+    return True
+
+
+@pytest.fixture(scope="module")
+def expected(start_in, evaluation, tmp_path_factory):
+    """summary.csv of the run that nothing happens to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    running = start_in(folder, *evaluation(folder / "run"))
+    assert running.wait() == 0, running.output.read_text()
+    return (folder / "run" / "summary.csv").read_bytes()
+
+
+def check_kills(evaluate, folder: Path, expected: bytes, dice: random.Random, whom: str, kills: int) -> None:
+    """Kills and resumes until there were enough kills, in a new run folder whenever one is complete."""
+    runs = killed = 0
+    while True:
+        out = folder / f"run{runs}"
+        before = committed(out)
+        running = evaluate(out)
+        if killed < kills:
+            killed += kill_somebody(running, out, dice, whom)
+        code = running.wait()
+        after = committed(out)
+        assert {name: after.get(name) for name in before} == before
+        if code == 0:
+            assert (out / "summary.csv").read_bytes() == expected
+            assert not list(out.rglob("*.part"))
+            runs += 1
+            if killed >= kills:
+                return
+            assert runs <= 5 * kills, "the runs end before anybody is killed"
+        else:
+            assert (whom, code) == ("main", -signal.SIGKILL), running.output.read_text()
+
+
+# whom, options, kills in the short and in the long form
+CASES = {
+    "main": ("main", [], 3, 22),
+    "main-of-workers": ("main", ["--workers", 2], 0, 6),
+    "workers": ("worker", ["--workers", 2], 1, 10),
+    "main-of-ray": ("main", ["--engine", "ray", "--workers", 2], 0, 6),
+    "ray": ("worker", ["--engine", "ray", "--workers", 2], 0, 6),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_killed_and_resumed_a_run_ends_the_same(request, start, evaluation, tmp_path, soak, case):
+    whom, options, short, long = CASES[case]
+    kills = long if soak else short
+    if not kills:
+        pytest.skip("only with --soak")
+    expected = request.getfixturevalue("expected")
+
+    def evaluate(out):
+        return start(*evaluation(out, *options))
+
+    check_kills(evaluate, tmp_path, expected, random.Random(case), whom, kills)

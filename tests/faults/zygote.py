@@ -1,0 +1,39 @@
+"""Starts command lines at once: a process that has imported everything forks one for each.
+
+Reads JSON lines {"arguments", "folder", "output"} and answers with the child's process id, then, when the
+child ends, with its exit code (negative: the signal that killed it).
+"""
+
+import json
+import os
+import signal
+import sys
+
+from robustbench_coded.cli.main import run
+from robustbench_coded.evaluation import evaluate
+from robustbench_coded.reports import terminal
+
+IMPORTED = (evaluate, terminal)
+
+
+def child(order: dict) -> None:
+    os.setsid()
+    os.chdir(order["folder"])
+    out = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(out, stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["csrobust", *order["arguments"]]
+    code = run(order["arguments"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+for line in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        child(json.loads(line))
+    print(pid, flush=True)
+    _, status = os.waitpid(pid, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
