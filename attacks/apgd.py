@@ -153,6 +153,8 @@ class _Search:
         best = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
         left = torch.arange(y.shape[1], device=y.device)
         for start, goal in runs:
+            if self.estimator.spent:
+                break
             found = x.clone()
             wrong = torch.zeros_like(y, dtype=torch.bool)
             for done in self._run(x[:, left], y[:, left], goal[:, left], start[:, left], left):
@@ -178,6 +180,8 @@ class _Search:
         ball = self.budget.around(x0)
         interval, since_check = max(int(FIRST_INTERVAL * self.steps), 1), 0
         for step in range(self.steps):
+            if self.estimator.spent:
+                break
             if self.drop and bool(e.wrong.any()):
                 yield e.select(e.wrong[0].nonzero().squeeze(1))
                 e = e.select((~e.wrong[0]).nonzero().squeeze(1))

@@ -49,6 +49,8 @@ class Gmsa:
             raise ValueError(f"expected a Collected estimator, got {type(estimator).__name__}")
         adv = start
         for _ in range(self.rounds):
+            if estimator.spent and adv is not None:
+                break
             estimator.collect()
             adv = self.inner.perturb(x, y, estimator, budget, generators, start=adv)
         assert adv is not None

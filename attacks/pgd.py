@@ -58,6 +58,8 @@ class Pgd:
             x_all, y_all, adv_all = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
             return self._drop(x_all, y_all, adv_all, estimator, budget, size).view_as(x)
         for _ in range(self.steps):
+            if estimator.spent:
+                break
             grad = estimator.gradient(adv, y, self.loss).grad
             assert grad is not None
             adv = ball.step_(adv, grad, size)
@@ -72,6 +74,8 @@ class Pgd:
         ball, done = budget.around(x), torch.empty_like(adv)
         left = torch.arange(x.shape[1], device=x.device)  # where the rows of x, y and adv lie in done
         for _ in range(self.steps):
+            if estimator.spent:
+                break
             found = estimator.gradient(adv, y, self.loss)
             grad, wrong = found.grad, found.logits[0].argmax(-1) != y[0]
             assert grad is not None

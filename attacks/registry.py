@@ -9,6 +9,7 @@ from torch import Tensor
 from attacks.apgd import Apgd, ApgdTargeted
 from attacks.attack import Attack
 from attacks.estimators import Bpda, Collected, EotAuto, Estimator, Fixed, Fresh, Known, Transfer
+from attacks.estimators.averaging import AveragingEstimator
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
 from attacks.losses import BY_NAME
@@ -18,6 +19,11 @@ from attacks.oracle import Oracle
 from attacks.pgd import Pgd
 from attacks.spsa import Spsa
 from attacks.square import Square
+
+
+class _Shared(TypedDict):
+    max_images: int
+    objective: Objective
 
 
 def attack_for(name: AttackName, *, drop: bool = False) -> Attack:
@@ -65,6 +71,7 @@ def estimator_for(
     weights: Tensor | None = None,
     generators: Sequence[torch.Generator] | None = None,
     max_images: int = 512,
+    limit: int | None = None,
 ) -> Estimator:
     """What the attacker of that name sees of the target.
 
@@ -76,6 +83,7 @@ def estimator_for(
         weights: ``[G, K]``, whose losses the attack raises (``attacks.roles``); None for each slot's own.
         generators: a CPU generator a batch, for the option ``own=signs``.
         max_images: images that one forward may hold.
+        limit: images forwarded and differentiated, in total, after which the attack ends with what it has.
 
     Raises:
         ValueError: the name needs what there is none of.
@@ -86,6 +94,18 @@ def estimator_for(
         raise ValueError(f"expected the scored draws for {name.text}, got None")
     own: Own = dict(name.options).get("own", "summed")  # type: ignore[assignment]
     shared: _Shared = {"max_images": max_images, "objective": Objective(weights, own, generators)}
+    estimator = _estimator(name, oracle, base, known, shared)
+    estimator.limit = limit
+    return estimator
+
+
+def _estimator(
+    name: AttackName,
+    oracle: Oracle,
+    base: Callable[[Tensor], Tensor] | None,
+    known: Sequence[Any] | None,
+    shared: _Shared,
+) -> AveragingEstimator:
     match name.estimator:
         case "transfer":
             assert base is not None
@@ -106,8 +126,3 @@ def estimator_for(
             return EotAuto(oracle, **shared)
         case "fresh":
             return Fresh(oracle, draws=name.draws, **shared)
-
-
-class _Shared(TypedDict):
-    max_images: int
-    objective: Objective

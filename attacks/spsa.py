@@ -57,6 +57,8 @@ class Spsa:
         size = default_step_size(budget.eps, moves) if self.step_size is None else self.step_size
         grad = torch.zeros_like(x)
         for _ in range(moves):
+            if estimator.spent:
+                break
             grad = self.memory * grad + self._estimate(adv, y, estimator, generators)
             adv = ball.step_(adv, grad, size)
         return adv

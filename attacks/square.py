@@ -54,6 +54,8 @@ class Square:
         best = first(x, ball, generators) if start is None else ball.project_(start.clone())
         if not estimator.steady:
             for query in range(1, self.steps, 2):
+                if estimator.spent:
+                    break
                 candidate = search(best, x, ball, _side(query, self.steps, x), generators)
                 kept, found = estimator.compare([best, candidate], y, margin)
                 best = torch.where(_wide(found.loss > kept.loss), candidate, best)
@@ -61,7 +63,7 @@ class Square:
         found = estimator.value(best, y, margin)
         best_loss, wrong = found.loss, found.logits.argmax(-1) != y
         for query in range(1, self.steps):
-            if self.drop and bool(wrong.all()):
+            if estimator.spent or (self.drop and bool(wrong.all())):
                 break
             candidate = search(best, x, ball, _side(query, self.steps, x), generators)
             # Random numbers are drawn for all slots, so that an example's do not depend on who is left.

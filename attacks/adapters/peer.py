@@ -1,5 +1,7 @@
 """What running another package's attack needs and gives, whichever package it is."""
 
+import math
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -7,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from attacks.adapters.view import PeerView, Spent
 from attacks.budget import Budget
 from attacks.naming import AttackName
 
@@ -17,7 +20,8 @@ _DISTRIBUTION = {"autoattack": "pyautoattack"}
 class PeerResult(NamedTuple):
     """Attributes:
     x: perturbed inputs ``[K, C, H, W]``, moved into the budget where the peer left it.
-    verdict: the share of examples that stand, by the peer's own account.
+    verdict: the share of examples that stand, by the peer's own account; NaN where its images were spent
+        before it came to one.
     """
 
     x: Tensor
@@ -39,7 +43,8 @@ def run_peer(
     Args:
         name: with ``peer`` set.
         view: ``[B, C, H, W]`` -> ``[B, classes]`` with a parameter on x's device: an
-            ``attacks.adapters.view.PeerView``, or any other module to run the attack as it comes.
+            ``attacks.adapters.view.PeerView``, or any other module to run the attack as it comes. Where a
+            PeerView's images are spent, the result is what the peer showed it last.
         x: clean inputs ``[K, C, H, W]`` in [0, 1].
         y: true classes ``[K]``.
         budget: in pixel units, the same for every slot; linf, or l2 where the peer's attack knows it.
@@ -61,11 +66,17 @@ def run_peer(
     adapter: Any = import_module(f"attacks.adapters.{name.peer}")
     if budget.eps == 0:
         return PeerResult(x.clone(), _standing(view, x, y))
-    x_adv, verdict = adapter.run(name, view, x, y, budget, generator)
+    verdict: float | None
+    try:
+        x_adv, verdict = adapter.run(name, view, x, y, budget, generator)
+    except Spent:
+        assert isinstance(view, PeerView)
+        x_adv, verdict = view.shown, math.nan
     x_adv = budget.project(x_adv.detach()[None].to(x), x[None])[0]
     return PeerResult(x_adv, _standing(view, x_adv, y) if verdict is None else verdict)
 
 
 @torch.no_grad()
 def _standing(view: torch.nn.Module, x: Tensor, y: Tensor) -> float:
-    return float((view(x).argmax(1) == y).float().mean())
+    with view.uncounted() if isinstance(view, PeerView) else nullcontext():
+        return float((view(x).argmax(1) == y).float().mean())

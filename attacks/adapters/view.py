@@ -1,10 +1,17 @@
 """One batch behind an oracle, as the ``torch.nn.Module`` that other packages attack."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
 from attacks.budget import Budget
 from attacks.oracle import Oracle
+
+
+class Spent(Exception):
+    """The images that a peer's attack may cost are used up."""
 
 
 class PeerView(torch.nn.Module):
@@ -22,6 +29,7 @@ class PeerView(torch.nn.Module):
         oracle: the target, for one batch (G = 1).
         x: the clean batch ``[K, C, H, W]``.
         budget: what the peer may do, pixel units.
+        limit: images forwarded and differentiated, in total, after which a further call raises ``Spent``.
 
     Attributes:
         forwards: images sent through the network so far, filled-in ones included.
@@ -29,28 +37,48 @@ class PeerView(torch.nn.Module):
         filled: whether a call did not show every slot exactly once, so that the composition had to be kept.
     """
 
-    def __init__(self, oracle: Oracle, x: Tensor, budget: Budget):
+    def __init__(self, oracle: Oracle, x: Tensor, budget: Budget, limit: int | None = None):
         super().__init__()
         # Peers look for the device among the parameters.
         self.anchor = torch.nn.Parameter(x.new_empty(0), requires_grad=False)
         self.forwards = self.backwards = 0
         self.filled = False
-        self._oracle, self._budget = oracle, budget
+        self._oracle, self._budget, self._limit = oracle, budget, limit
         self._clean, self._shown = x, x.clone()
         self._calls = 0
         self._first_equal = _first_equal(x)
 
+    @property
+    def shown(self) -> Tensor:
+        """What the peer showed last in each slot, ``[K, C, H, W]``; the clean input where it showed none."""
+        return self._shown
+
     def forward(self, x: Tensor) -> Tensor:
-        if self._oracle.independent:
+        if self._limit is not None and self.forwards + self.backwards >= self._limit:
+            raise Spent
+        if self._oracle.independent and self._limit is None:
             return self._ask(x[None])[0]
         with torch.no_grad():
             rounds, slots = self._places(x.detach())
-        if len(x) != len(self._clean) or bool((rounds > 0).any()):
-            self.filled = True
-        batches = self._shown.repeat(int(rounds.max()) + 1, 1, 1, 1, 1)
-        answers = self._ask(batches.index_put((rounds, slots), x))[rounds, slots]
+        if self._oracle.independent:
+            answers = self._ask(x[None])[0]
+        else:
+            if len(x) != len(self._clean) or bool((rounds > 0).any()):
+                self.filled = True
+            batches = self._shown.repeat(int(rounds.max()) + 1, 1, 1, 1, 1)
+            answers = self._ask(batches.index_put((rounds, slots), x))[rounds, slots]
         self._shown[slots] = x.detach()
         return answers
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Calls that are no part of the attack: they cost nothing and are never refused."""
+        counts, limit = (self.forwards, self.backwards), self._limit
+        self._limit = None
+        try:
+            yield
+        finally:
+            (self.forwards, self.backwards), self._limit = counts, limit
 
     def _ask(self, batches: Tensor) -> Tensor:
         draws = []

@@ -31,6 +31,10 @@ class AveragingEstimator:
         max_images: how many images one forward may hold; more draws than fit are taken one part after
             another, and their gradients added up.
         objective: whose losses count; by default each slot's own, all differentiated at once.
+
+    Attributes:
+        limit: images forwarded and differentiated, in total, after which the estimator is spent; the question
+            that passes it is still answered. None for no limit.
     """
 
     def __init__(self, oracle: Oracle, *, max_images: int = 512, objective: Objective | None = None):
@@ -41,10 +45,15 @@ class AveragingEstimator:
         self.objective = Objective() if objective is None else objective
         self.forwards = 0
         self.backwards = 0
+        self.limit: int | None = None
 
     @property
     def steady(self) -> bool:
         return self.oracle.independent
+
+    @property
+    def spent(self) -> bool:
+        return self.limit is not None and self.forwards + self.backwards >= self.limit
 
     def draw_sets(self) -> Sequence[DrawSet]:
         """The draws of the next question; a target that is not randomised needs no more than one."""

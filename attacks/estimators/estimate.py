@@ -28,6 +28,7 @@ class Estimator(Protocol):
         backwards: images differentiated so far.
         steady: whether an example's loss follows from that example alone. Where it does not, the largest
             loss that an attack has seen is partly the luck of a draw, or owed to co-batched inputs.
+        spent: whether the images that the attack may cost are used up: it ends with what it has.
     """
 
     forwards: int
@@ -35,6 +36,9 @@ class Estimator(Protocol):
 
     @property
     def steady(self) -> bool: ...
+
+    @property
+    def spent(self) -> bool: ...
 
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """Loss and gradient from the same forwards.
