@@ -21,9 +21,10 @@ FIRST_INTERVAL, SHORTER_BY, SHORTEST_INTERVAL = 0.22, 0.03, 0.06
 class Apgd:
     """Raises one loss, from the start given or a random one, and from random ones in further restarts.
 
-    The result is the point of the largest loss met. Of a randomised estimator that is the largest
-    draw-averaged loss: with few draws a question, the luckiest point as much as the best one; average over
-    many (eot20), or take PGD's last iterate.
+    The result is each example's point of the largest (draw-averaged) loss. Where the estimator is not steady,
+    that may be the luckiest point as much as the best one, and the points of a coupled batch were never
+    answered together: then they are compared once more with the last iterate, under the same fresh draws, and
+    the better of the two batches is taken. Average over many draws all the same (eot20).
 
     Attributes:
         steps: moves of every restart; one gradient more than moves, the last one a value alone.
@@ -206,7 +207,14 @@ class _Search:
             e.best_grad = torch.where(_wide(better), e.grad, e.best_grad)
             e.best_loss = torch.where(better, e.loss, e.best_loss)
             since_check += 1
-        e.x = torch.where(_wide(e.wrong), e.x, e.best_x) if self.drop else e.best_x
+        if self.drop:
+            e.x = torch.where(_wide(e.wrong), e.x, e.best_x)
+        elif self.estimator.steady or self.estimator.spent:
+            e.x = e.best_x
+        else:
+            best, latest = self.estimator.compare([e.best_x, e.x], e.goal, self.loss)
+            lucky = latest.loss.mean(1, keepdim=True) > best.loss.mean(1, keepdim=True)
+            e.x = torch.where(_wide(lucky), e.x, e.best_x)
         yield e
 
     def _begin(self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor) -> _Examples:

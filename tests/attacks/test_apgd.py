@@ -63,7 +63,7 @@ class Scripted:
     """Answers with given losses, whatever is asked, and keeps every point it is asked about."""
 
     forwards = backwards = 0
-    steady = True
+    steady, spent = True, False
 
     def __init__(self, losses):
         self.losses = losses
@@ -92,6 +92,22 @@ def test_steps_are_halved_when_the_loss_no_longer_rises():
     # three quarters, less a quarter of the last move undone (1, once); and so on after every move.
     want = [0, 1, 1, 3 / 4 - 1 / 4] + [3 / 4 / 2**n for n in range(1, 8)]
     assert [point.item() for point in falling.points] == want
+
+
+class Lucky(Scripted):
+    """Unsteady: the first point's loss was luck, as a comparison shows."""
+
+    steady = spent = False
+
+    def compare(self, xs, y, loss):
+        return [Estimate(x.mean((2, 3, 4)), None, torch.zeros(*y.shape, 2)) for x in xs]
+
+
+def test_a_lucky_point_does_not_stand_a_comparison():
+    x, y = torch.zeros(2, 3, 1, 1, 1), torch.zeros(2, 3, dtype=torch.int64)
+    lucky = Lucky([100.0, *range(5)])
+    result = Apgd(5).perturb(x, y, lucky, Budget("linf", 0.5), [], start=x)
+    assert torch.equal(result, lucky.points[-1]) and (result > 0).all()
 
 
 def test_more_knowledge_to_start_from_never_does_worse(linear):

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacks import naming
@@ -85,6 +85,7 @@ def test_wrong_names_are_refused_in_one_line(text, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_parsed_or_refused(text):
     with contextlib.suppress(ValueError):
