@@ -54,7 +54,8 @@ def _attack(
     defence = bench.attack_defence(row.subject)
     target = Target(defence, group[0].k, seed, [batch.index for batch in group])
     draws = None if known is None else target.known_draws(known)
-    situation = Situation(target, defence.base, x, y, budget, generators, known=draws)
+    scored = bench.defence(row.subject)
+    situation = Situation(target, defence.base, x, y, budget, generators, known=draws, scored=scored)
     return perturb(bench, parse(row.attack), situation, tally.counts)
 
 

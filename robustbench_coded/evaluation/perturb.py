@@ -11,11 +11,16 @@ from torch import Tensor
 from attacks.adapters.peer import run_peer
 from attacks.adapters.view import PeerView
 from attacks.budget import Budget
+from attacks.estimators import Estimator
 from attacks.naming import AttackName
 from attacks.registry import attack_for, estimator_for
+from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.target import RawView, Target
 from robustbench_coded.evaluation.workbench import Workbench
 from robustbench_coded.models.tf32 import tf32
+
+# Algorithms that leave an example alone once it is answered wrongly.
+DROPPING = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t")
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Situation:
         generators: a CPU generator a batch.
         known: the draw of each batch that the attacker knows, if any.
         weights: [G, K], whose losses count; None for all.
+        scored: the defence that will be scored, where it is another copy than the target's; for examples on
+            which an attack stops early.
     """
 
     target: Target
@@ -40,6 +47,7 @@ class Situation:
     generators: list[torch.Generator]
     known: Sequence[Any] | None = None
     weights: Tensor | None = None
+    scored: Defence | None = None
 
 
 @tf32(True)
@@ -60,10 +68,39 @@ def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Co
         generators=s.generators,
         max_images=bench.setup.group_images,
     )
-    attack = attack_for(name, drop=s.target.independent and bench.setup.config.drop)
-    adversarial = attack.perturb(s.x, s.y, estimator, s.budget, s.generators, start)
+    drop = s.target.independent and bench.setup.config.drop
+    before = [generator.get_state() for generator in s.generators]
+    adversarial = attack_for(name, drop=drop).perturb(s.x, s.y, estimator, s.budget, s.generators, start)
+    if drop and s.scored is not None:
+        for generator, state in zip(s.generators, before, strict=True):
+            generator.set_state(state)
+        adversarial = _confirmed(name, s, estimator, adversarial, start)
     counts["forwards"] += estimator.forwards
     counts["backwards"] += estimator.backwards
+    return adversarial
+
+
+def _confirmed(
+    name: AttackName, s: Situation, estimator: Estimator, adversarial: Tensor, start: Tensor | None
+) -> Tensor:
+    """Goes on with the examples that were dropped too early, to the end.
+
+    The copy of the model that attacks differentiate may see an example as broken that the original, which is
+    scored, still answers rightly.
+    """
+    assert s.scored is not None
+    with torch.no_grad():
+        answers = s.scored.logits(adversarial.flatten(0, 1), None).argmax(-1).view_as(s.y)
+    right = answers == s.y
+    if name.algorithm not in DROPPING or not bool(right.any()):
+        return adversarial
+    if start is None:
+        start = s.budget.uniform(s.x, s.generators)
+    again = attack_for(name, drop=False).perturb(
+        s.x[right][None], s.y[right][None], estimator, s.budget, s.generators[:1], start[right][None]
+    )
+    adversarial = adversarial.clone()
+    adversarial[right] = again[0]
     return adversarial
 
 
