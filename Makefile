@@ -16,7 +16,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 # Table 3 on the embedded checkpoints: four trainings, standard inference and RCI at N = K and N = 1.5 K.
 eval: $(INSTALLED)
-	$(BIN)/csrobust eval $(DIGITS) --data digits --rci N=128 --rci N=1.5K --out reports/digits --overwrite
+	$(BIN)/csrobust eval $(DIGITS) --data digits --rci N=128 --rci N=1.5K \
+		--workers 2 --threads 1 --out reports/digits --overwrite
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -35,7 +36,7 @@ clean:
 
 # The committed reports on CIFAR-10; they need checkpoints and data that are not part of this repository.
 SHARED ?= ../shared
-CIFAR := --data npz:data/cifar10_test.npz --limit 640 --threads 2 --attack-precision bfloat16 --out reports/cifar10-resnet20
+CIFAR := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2 --attack-precision bfloat16 --out reports/cifar10-resnet20
 
 data/cifar10_test.npz: $(INSTALLED)
 	$(BIN)/python $(SHARED)/data/unpack.py data
