@@ -35,7 +35,8 @@ def test_the_strongest_is_bold(make_run):
         accuracies={("clean", "batch/unknown"): (0.9, 0.9), ("pgd-10", "batch/unknown"): (0.25, None)}
     )
     text = printed(path, 250, color=True, TERM="xterm-256color")
-    summary = load_run(path).summary.set_index("attack")
+    summary = load_run(path).summary
+    summary = summary[summary.defence == "standard"].set_index("attack")
     strong, clean = (f"{100 * summary.accuracy[attack]:.1f}" for attack in ("pgd-10", "clean"))
     assert re.search(rf"\x1b\[1m *{strong}\x1b\[0m", text)
     assert not re.search(rf"\x1b\[1m *{clean}", text)

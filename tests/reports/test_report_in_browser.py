@@ -1,0 +1,169 @@
+"""report.html in a real browser: nothing is asked of the network, tables sort, filter and equal summary.csv.
+
+Speaks the WebDriver protocol to chromedriver (Debian: chromium, chromium-driver); skipped where it is missing.
+"""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pandas as pd
+import pytest
+
+from robustbench_coded.reports.escape import one_line
+
+CHROMEDRIVER = shutil.which("chromedriver")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(
+    not (CHROMEDRIVER and CHROMIUM), reason="needs chromium and chromedriver (make browser installs them)"
+)
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--window-size=1400,1000",
+]  # fmt: skip
+LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Browser:
+    """One page in a headless browser."""
+
+    def __init__(self, port, profile):
+        self._root = f"http://127.0.0.1:{port}"
+        options = {"binary": CHROMIUM, "args": [*ARGUMENTS, f"--user-data-dir={profile}"]}
+        wanted = {
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }
+        answer = self._ask("/session", {"capabilities": {"alwaysMatch": wanted}})
+        self._root += f"/session/{answer['sessionId']}"
+
+    def _ask(self, path, data=None, method=None):
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(
+            self._root + path, body, {"Content-Type": "application/json"}, method=method
+        )
+        with LOCAL.open(request, timeout=120) as answer:
+            return json.load(answer)["value"]
+
+    def open(self, path):
+        self._ask("/url", {"url": path.as_uri()})
+
+    def run(self, script, *arguments):
+        return self._ask("/execute/sync", {"script": script, "args": list(arguments)})
+
+    def log(self, kind):
+        return self._ask("/se/log", {"type": kind})
+
+    def close(self):
+        self._ask("", method="DELETE")
+
+
+@pytest.fixture(scope="module")
+def browser(hostile_run, tmp_path_factory):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    driver = subprocess.Popen(
+        [CHROMEDRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(200):
+            try:
+                LOCAL.open(f"http://127.0.0.1:{port}/status", timeout=5).close()
+                break
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.1)
+        opened = Browser(port, tmp_path_factory.mktemp("profile"))
+        opened.open(hostile_run / "report.html")
+        yield opened
+        opened.close()
+    finally:
+        driver.terminate()
+        driver.wait(timeout=30)
+
+
+TEXTS = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent.trim())"
+
+
+def test_there_is_no_error_and_no_request_beyond_the_file(browser, hostile_run):
+    assert browser.log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.log("performance")]
+    asked = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    page = (hostile_run / "report.html").as_uri()
+    urls = {request["request"]["url"] for request in asked if request["documentURL"] == page}
+    assert page in urls
+    assert all(url == page or url.startswith("data:") for url in urls)
+
+
+def test_every_image_is_loaded(browser):
+    sizes = browser.run("return [...document.images].map((image) => [image.complete, image.naturalWidth])")
+    assert len(sizes) >= 5
+    assert all(complete and width > 0 for complete, width in sizes)
+
+
+def test_the_rows_are_those_of_the_summary(browser, hostile_run):
+    summary = pd.read_csv(hostile_run / "summary.csv")
+    heads = browser.run(TEXTS, "#rows thead th")
+    cells = browser.run(TEXTS, "#rows tbody td")
+    rows = [
+        dict(zip(heads, cells[i : i + len(heads)], strict=True)) for i in range(0, len(cells), len(heads))
+    ]
+    assert len(rows) == len(summary)
+    for row, line in zip(rows, summary.itertuples(), strict=True):
+        assert row["Attack"] == line.attack
+        assert row["Threat"] == line.threat
+        shown = "–" if pd.isna(line.accuracy) else f"{100 * line.accuracy:.1f}"
+        assert row["Accuracy"].split()[0] == shown
+
+
+def test_a_click_on_a_title_sorts_and_another_one_turns_it_round(browser):
+    click = "document.querySelectorAll('.pivot thead button')[arguments[0]].click()"
+    column = (
+        "return [...document.querySelector('.pivot').tBodies[0].rows]"
+        ".map((row) => row.cells[arguments[0]].dataset.value)"
+    )
+    heads = browser.run(TEXTS, ".pivot thead th")
+    index = next(i for i, head in enumerate(heads) if head.startswith("random-sign"))
+    browser.run(click, index)
+    rising = [float(value) for value in browser.run(column, index) if value]
+    assert rising == sorted(rising)
+    browser.run(click, index)
+    falling = [float(value) for value in browser.run(column, index) if value]
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_filters_leave_what_was_chosen_and_can_be_taken_back(browser, hostile_run):
+    choose = (
+        "const s = document.querySelector(`select[data-filter=${arguments[0]}]`); s.value = arguments[1];"
+        "s.dispatchEvent(new Event('change', {bubbles: true}))"
+    )
+    visible = (
+        "return [...document.querySelectorAll('#rows tbody tr')].filter((row) => row.offsetParent).length"
+    )
+    summary = pd.read_csv(hostile_run / "summary.csv")
+    assert browser.run(visible) == len(summary)
+    name = one_line(next(name for name in summary.checkpoint if "script" in name))
+    browser.run(choose, "checkpoint", name)
+    chosen = summary[summary.checkpoint == name]
+    assert browser.run(visible) == len(chosen) > 0
+    browser.run(choose, "attack", "pgd-10")
+    assert browser.run(visible) == (chosen.attack == "pgd-10").sum()
+    shown = browser.run(
+        "return [...document.querySelectorAll('.pivot thead th')].filter((h) => h.offsetParent).length"
+    )
+    assert shown == 5  # two labels, clean, random-sign and the chosen attack
+    browser.run("document.querySelector('.filters').reset()")
+    for _ in range(50):
+        if browser.run(visible) == len(summary):
+            break
+        time.sleep(0.05)
+    assert browser.run(visible) == len(summary)
+
+
+def test_names_ran_nothing(browser, hostile_run):
+    assert browser.run("return document.querySelectorAll('script').length") == 1
+    assert browser.run("return document.querySelectorAll('img[onerror]').length") == 0
