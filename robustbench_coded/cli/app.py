@@ -3,6 +3,7 @@
 import typer
 
 from robustbench_coded.cli.commands import (
+    bench,
     compare,
     curve,
     eval_,
@@ -31,6 +32,7 @@ app.command("compare")(compare.compare_command)
 app.command("report")(report.report_command)
 app.command("verify")(verify.verify_command)
 app.command("probe")(probe.probe_command)
+app.command("bench")(bench.bench_command)
 app.command("inspect")(inspect.inspect_command)
 app.command("list")(listing.list_command)
 

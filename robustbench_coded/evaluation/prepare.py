@@ -277,7 +277,8 @@ def _subjects(
     specs = (["standard"] if config.standard else []) + list(config.defences)
     if not specs:
         raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
-    subjects, probes = [], []
+    subjects: list[Subject] = []
+    probes = []
     for checkpoint in bench.setup.checkpoints:
         for spec in specs:
             for k in config.batch_sizes:

@@ -52,7 +52,7 @@ def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[
         grads.append(torch.autograd.grad(loss, leaf)[0].flatten(1))
     figures = {"zero_share": float((grads[0] == 0).all(1).float().mean())}
     if len(grads) == 2:
-        figures["cosine"] = float(functional.cosine_similarity(*grads).mean())
+        figures["cosine"] = float(functional.cosine_similarity(grads[0], grads[1]).mean())
         figures["sign"] = float((grads[0].sign() == grads[1].sign()).float().mean())
     return figures
 

@@ -103,7 +103,8 @@ def _inputs(path: Path, config: EvalConfig, bench: Workbench, row: Row, units: l
     """The first evaluations of the row: clean and perturbed batches, labels, draws and the codec."""
     batches = bench.batches(row.subject, 0)
     defence = bench.defence(row.subject)
-    clean, perturbed, label, scored, draw = [], [], [], [], []
+    clean: list[Tensor] = []
+    perturbed, label, scored, draw = [], [], [], []
     for unit in units:
         for evaluation in read_adversarials(path / "adversarials" / f"{unit.id}.safetensors"):
             batch = batches[evaluation.batch]
@@ -139,7 +140,7 @@ def _inputs(path: Path, config: EvalConfig, bench: Workbench, row: Row, units: l
         "decoder": decoder,
     }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: tensor.numpy() for name, tensor in arrays.items()})
+    np.savez_compressed(buffer, **{name: tensor.numpy() for name, tensor in arrays.items()})  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -29,7 +29,7 @@ def answer(network, x, permutations, encoder, decoder):
         return network(x)
     if permutations.shape[1] == 0:
         permutations = torch.arange(len(x))[None]
-    total = 0
+    total = torch.zeros(())
     for p in permutations:
         mixed = (encoder @ x[p].flatten(1)).unflatten(1, x.shape[1:])
         decoded = decoder @ network(mixed)

@@ -1,13 +1,17 @@
 """``csrobust verify``: perturbed inputs scored again in a new process, from the files alone."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustbench_coded.cli.values import named_paths
 from robustbench_coded.errors import InputError
+
+if TYPE_CHECKING:
+    from robustbench_coded.verification.verify_run import VerifiedRow
 
 Ckpt = Annotated[list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH.")]
 Defences = Annotated[
@@ -45,7 +49,7 @@ def verify_command(
     if run is not None:
         from robustbench_coded.verification.verify_run import verify_run
 
-        rows = verify_run(
+        rows: Sequence[VerifiedRow] = verify_run(
             run,
             checkpoints=dict(named_paths(ckpt or [], "--ckpt")),
             defences=defence or (),
