@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Ckpt = Annotated[list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH.")]
 Defences = Annotated[
-    list[str], typer.Option("--defence", help="Defence code that may be loaded, or is scored.")
+    list[str] | None, typer.Option("--defence", help="Defence code that may be loaded, or is scored.")
 ]
 
 
