@@ -1,0 +1,1 @@
+"""``csrobust bench``: what an attack costs here, beside the bare network and beside other packages."""

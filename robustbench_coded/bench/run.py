@@ -1,0 +1,200 @@
+"""One benchmark from its options to its figures."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustbench_coded.bench.machine import machine
+from robustbench_coded.bench.memory import peak_memory
+from robustbench_coded.bench.ours import coded_contenders, gradient_contenders, inference_contenders
+from robustbench_coded.bench.peers import peer_contenders
+from robustbench_coded.bench.scene import SMALL_K, Scene
+from robustbench_coded.bench.startup import startup
+from robustbench_coded.bench.timing import Contender, Timing, interleaved
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.prepare import prepare_model
+from robustbench_coded.models.registry import build
+
+CLASSES = 10
+SHAPES = {"digits-cnn": (1, 8, 8)}  # what a network is timed on, where that is not a CIFAR image
+CIFAR = (3, 32, 32)
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What is timed, and how often.
+
+    Attributes:
+        checkpoint: its network is timed; None for ``arch`` with random weights.
+        arch: name of an architecture.
+        images: K, a multiple of 8; the data are random, for time does not depend on them.
+        steps: of every PGD.
+        rounds: calls of each contender that count.
+        compiled: whether attacks are also timed on a network that torch.compile has compiled.
+        device: torch device as text; None takes CUDA where there is one.
+        threads: CPU threads; None takes torch's own choice.
+    """
+
+    checkpoint: Path | None = None
+    arch: str = "resnet20"
+    images: int = 128
+    steps: int = 10
+    rounds: int = 7
+    compiled: bool = False
+    device: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Contenders that were measured in turns with each other.
+
+    Attributes:
+        timings: in order.
+        memory: peak bytes of one call by contender; None where the system does not tell.
+    """
+
+    title: str
+    timings: list[Timing]
+    memory: dict[str, int | None]
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Attributes:
+    options: as given.
+    machine: processor, load, versions.
+    sections: the measurements.
+    preparation: for each way of differentiating the model, the seconds it took to prepare (to compile, too)
+        and the comparison with the original.
+    notes: what could not be measured.
+    """
+
+    options: BenchOptions
+    machine: dict[str, Any]
+    sections: list[Section]
+    preparation: dict[str, tuple[float, str]]
+    notes: list[str]
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain JSON data; times in seconds, memory in bytes."""
+        chosen = {**self.options.__dict__, "checkpoint": str(self.options.checkpoint or "") or None}
+        return {
+            "options": chosen,
+            "machine": self.machine,
+            "preparation": {
+                name: {"seconds": seconds, "comparison": text}
+                for name, (seconds, text) in self.preparation.items()
+            },
+            "sections": [
+                {"title": s.title, "rows": [_row(timing, s.memory.get(timing.name)) for timing in s.timings]}
+                for s in self.sections
+            ],
+            "notes": self.notes,
+        }
+
+
+def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None) -> BenchReport:
+    """Measures everything, section by section.
+
+    Args:
+        tell: hears what is measured next.
+    Raises:
+        InputError: an unknown architecture, a checkpoint or a number that cannot be used.
+    """
+    if options.images < SMALL_K or options.images % SMALL_K:
+        raise InputError(f"--images {options.images} is not a multiple of {SMALL_K}; write for example 128")
+    for name in ("steps", "rounds"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} {getattr(options, name)} is too small; give 1 or more")
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with _threads(options.threads):
+        tell("preparing the model")
+        scene, preparation, notes = _scene(options, device)
+        peers, missing = peer_contenders(scene, reference := f"torchattacks PGD, {scene.steps} steps")
+        notes += [f"{package} is not installed" for package in missing]
+        if not any(peer.name == reference for peer in peers):
+            reference = "forward+backward, model as loaded"
+        gradients = [
+            c if c.name != reference else Contender(c.name, c.images, c.run)
+            for c in (*peers, *gradient_contenders(scene, reference))
+        ]
+        sections = []
+        for title, contenders in (
+            (f"gradients: {scene.steps} steps on {scene.k} images, standard inference", gradients),
+            ("gradients through RCI, against as many images without", coded_contenders(scene)),
+            ("inference, Table 4 of arXiv 2510.00253", inference_contenders(scene)),
+        ):
+            tell(title)
+            timings = interleaved(contenders, options.rounds, device)
+            memory = {contender.name: peak_memory(contender.run, device) for contender in contenders}
+            sections.append(Section(title, timings, memory))
+        tell("start-up")
+        sections.append(Section("start-up of the command line", startup(min(options.rounds, 5)), {}))
+        return BenchReport(options, machine(device), sections, preparation, notes)
+
+
+def _scene(
+    options: BenchOptions, device: torch.device
+) -> tuple[Scene, dict[str, tuple[float, str]], list[str]]:
+    model, shape = _model(options)
+    model = model.to(device)
+    x = torch.rand(options.images, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    gradients: dict[str, PixelModel] = {}
+    preparation, notes = {}, []
+    for compiled in (False, True) if options.compiled else (False,):
+        for precision in ("float32", "bfloat16"):
+            name = precision + " compiled" * compiled
+            started = time.perf_counter()
+            prepared, info = prepare_model(model, x[:32], precision=precision, compiled=compiled)
+            preparation[name] = (time.perf_counter() - started, str(info))
+            if (info.precision, info.compiled) == (precision, compiled):
+                gradients[name] = prepared
+            else:
+                notes.append(f"{name} was not measured: {info}")
+    return Scene(model, gradients, x, options.steps), preparation, notes
+
+
+def _model(options: BenchOptions) -> tuple[PixelModel, tuple[int, ...]]:
+    """The model as loaded or built, and the shape of its images."""
+    if options.checkpoint is None:
+        shape = SHAPES.get(options.arch, CIFAR)
+        network = build(options.arch, CLASSES, shape[0], shape[1])
+        plain = KNOWN[shape[0]]["none"]
+        return PixelModel(network, plain.mean, plain.std, classes=CLASSES, arch=options.arch), shape
+    loaded = load_checkpoint(options.checkpoint)
+    plain = loaded.normalisation or KNOWN[loaded.channels]["none"]
+    size = SHAPES.get(loaded.arch, CIFAR)[1:] if loaded.image_size is None else (loaded.image_size,) * 2
+    model = PixelModel(loaded.network, plain.mean, plain.std, classes=loaded.classes, arch=loaded.arch)
+    return model, (loaded.channels, *size)
+
+
+def _row(timing: Timing, memory: int | None) -> dict[str, Any]:
+    return {
+        "name": timing.name,
+        "images": timing.images,
+        "seconds": list(timing.seconds),
+        "seconds_per_image": timing.per_image.__dict__,
+        "against": timing.against,
+        "cost": None if timing.cost is None else timing.cost.__dict__,
+        "peak_memory_bytes": memory,
+    }
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

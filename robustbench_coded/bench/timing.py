@@ -1,0 +1,102 @@
+"""Wall time of several things that share a machine: measured in turns, compared within a turn."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something to be timed.
+
+    Attributes:
+        name: as printed.
+        images: images through the network in one call, each forward (and backward, where it differentiates)
+            counted.
+        run: one call.
+        against: name of the contender that its cost is compared with; None for a first one.
+    """
+
+    name: str
+    images: int
+    run: Callable[[], Any]
+    against: str | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        if len(values) < 2:
+            return cls(values[0], values[0], values[0])
+        low, _, high = quantiles(values, n=4, method="inclusive")
+        return cls(median(values), low, high)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured of one contender.
+
+    Attributes:
+        name, images, against: as of the contender.
+        seconds: wall time of each call, in the order of the rounds.
+        cost: time per image over that of ``against``, round by round; None without it.
+    """
+
+    name: str
+    images: int
+    against: str | None
+    seconds: tuple[float, ...]
+    cost: Spread | None
+
+    @property
+    def per_image(self) -> Spread:
+        """Seconds."""
+        return Spread.of([seconds / self.images for seconds in self.seconds])
+
+
+def interleaved(contenders: Sequence[Contender], rounds: int, device: torch.device) -> list[Timing]:
+    """Calls each contender once a round, forwards and backwards in turn, after a round that is not counted.
+
+    Whatever else the machine does then falls on all alike, and a ratio of two calls of the same round does
+    not know it.
+    """
+    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for turn in range(-1, rounds):
+        for contender in contenders if turn % 2 else reversed(contenders):
+            taken = _timed(contender.run, device)
+            if turn >= 0:
+                seconds[contender.name].append(taken)
+    images = {contender.name: contender.images for contender in contenders}
+
+    def cost(contender: Contender) -> Spread | None:
+        if contender.against is None:
+            return None
+        own, other = seconds[contender.name], seconds[contender.against]
+        scale = images[contender.against] / contender.images
+        return Spread.of([scale * a / b for a, b in zip(own, other, strict=True)])
+
+    return [Timing(c.name, c.images, c.against, tuple(seconds[c.name]), cost(c)) for c in contenders]
+
+
+def _timed(run: Callable[[], Any], device: torch.device) -> float:
+    _finish(device)
+    started = time.perf_counter()
+    run()
+    _finish(device)
+    return time.perf_counter() - started
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
