@@ -41,10 +41,10 @@ def test_random_signs_give_own_gradients_in_expectation_and_one_pass(linear):
     want = own_gradients(problem)
     objective = Objective(own="signs", generators=generators(2))
     estimator = Fresh(problem.oracle, objective=objective)
-    found = [estimator.gradient(problem.x, problem.y, cross_entropy).grad for _ in range(2000)]
-    assert estimator.backwards == 2000 * 10
+    found = [estimator.gradient(problem.x, problem.y, cross_entropy).grad for _ in range(500)]
+    assert estimator.backwards == 500 * 10
     assert not torch.equal(found[0], found[1])
-    mean, error = torch.stack(found).mean(0), torch.stack(found).std(0) / 2000**0.5
+    mean, error = torch.stack(found).mean(0), torch.stack(found).std(0) / 500**0.5
     assert ((mean - want).abs() < 5 * error + 1e-9).all()
 
 
@@ -69,16 +69,25 @@ def test_weights_choose_whose_loss_counts(linear):
     assert (found.grad[0, 1] != 0).any()  # co-batched inputs move the victim's loss
 
 
-def test_the_number_of_draws_is_found_for_a_victim_too(linear):
-    together, alone = (linear(batches=n, k=4, classes=4, mixing=2.0, noise=0.5) for n in (2, 1))
-    grads = []
-    for problem, slots in ((together, [1, 2]), (alone, [1])):
-        objective = Objective(one_victim(torch.tensor(slots), 4).weights)
-        estimator = EotAuto(problem.oracle, objective=objective)
-        found = [estimator.gradient(problem.x, problem.y, cross_entropy) for _ in range(2)]
-        assert (found[1].loss == found[1].loss[:, :1]).all()
-        grads.append(found[1].grad[0])
-    torch.testing.assert_close(grads[0], grads[1])
+def test_batches_with_draws_of_their_own_keep_their_victims(linear):
+    problem = linear(batches=2, k=4, classes=4, mixing=2.0, noise=0.5)
+    slots = torch.tensor([1, 2])
+    estimator = EotAuto(problem.oracle, objective=Objective(one_victim(slots, 4).weights))
+    estimator.gradient(problem.x, problem.y, cross_entropy)
+    estimator.draws = [1, 3]  # the next question is no check: each batch is asked by itself
+    first = list(estimator._used)
+    found = estimator.gradient(problem.x, problem.y, cross_entropy)
+    for g, draws in enumerate(estimator.draws):
+        x = problem.x.clone().requires_grad_()
+        losses = [
+            cross_entropy(problem.oracle.logits(x, problem.oracle.draws(first[g] + i)), problem.y)[
+                g, slots[g]
+            ]
+            for i in range(draws)
+        ]
+        mean = torch.stack(losses).mean()
+        torch.testing.assert_close(found.loss[g], mean.detach().expand(4))
+        torch.testing.assert_close(found.grad[g], torch.autograd.grad(mean, x)[0][g])
 
 
 def test_the_smallest_victims_loss_of_many_draws_counts(linear):

@@ -40,7 +40,7 @@ def test_l2_search_raises_a_linear_loss_towards_its_optimum(linear):
             problem, Square(steps).perturb(x0, problem.y, Fresh(problem.oracle), budget, problem.generators)
         )
         - loss_of(problem, x0)
-        for steps in (1, 600)
+        for steps in (1, 300)
     ]
     # Bumps of at least 3 x 3 cannot follow a random slope to its optimum.
     assert (gains[1] > 0.5 * most).all() and (gains[1] <= most * (1 + 1e-9)).all()
