@@ -14,9 +14,8 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.config import EvalConfig
 
 DEFAULT_PRESETS = "paper,adaptive"
-# What the adaptive presets also run against one victim among clean co-batched inputs: what needs no gradient
-# of the defence, and what the summed loss of a batch hides.
-VICTIM_ATTACKS = ("transfer-pgd-20", "pgd-10")
+# What the adaptive presets also run against one victim among clean co-batched inputs.
+VICTIM_ATTACKS = ("transfer-pgd-20",)
 
 
 def _option(kind: Any, *names: str, help: str) -> Any:
