@@ -42,7 +42,11 @@ def checked_manifest(path: Path) -> dict[str, Any]:
 def planned_rows(manifest: dict[str, Any]) -> pd.DataFrame:
     """One line per planned row, as `statistics.rows` wants it."""
     columns = [*KEYS, "examples_planned", "draws", "batch_dependent", "randomised"]
-    frame = pd.DataFrame([{name: row[name] for name in columns} for row in manifest["rows"]], columns=columns)
+    lines = [
+        {**{name: row[name] for name in columns}, "has_base": row.get("has_base") is not False}
+        for row in manifest["rows"]
+    ]
+    frame = pd.DataFrame(lines, columns=[*columns, "has_base"])
     return frame.astype({"k": "Int64", "n": "Int64", "eps": "float64", "step_size": "float64"})
 
 

@@ -84,7 +84,7 @@ def pairwise_margins(model: LinearClassifier, x: Tensor, y: Tensor, eps: float) 
 def known_pgd_at(n: int = 640, eps: float = 0.1) -> Known:
     if not CHECKPOINT.exists():
         raise InputError(
-            f"{CHECKPOINT} is missing; python -m robustbench_coded.training.make_digits makes it"
+            f"{CHECKPOINT} is missing; python -m robustbench_coded.training.make_checkpoints makes it"
         )
     x, y = load_digits("test").batch(range(n))
     model, _ = with_normalisation(load_checkpoint(CHECKPOINT), x, y)
