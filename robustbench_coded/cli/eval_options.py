@@ -8,14 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from attacks.naming import PRESETS, expand
 from robustbench_coded.cli.values import counts, fraction, fractions, named_paths
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.attack_choice import attack_options
 from robustbench_coded.evaluation.config import EvalConfig
-
-DEFAULT_PRESETS = "paper,adaptive"
-# What the adaptive presets also run against one victim among clean co-batched inputs.
-VICTIM_ATTACKS = ("transfer-pgd-20",)
+from robustbench_coded.zoo.registry import ZOO
 
 
 def _option(kind: Any, *names: str, help: str) -> Any:
@@ -182,7 +179,7 @@ def config_from(
     Raises:
         InputError: with one line, for the first value that is wrong.
     """
-    if not ckpt:
+    if not ckpt and not any(text in ZOO for text in defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
     if limit is not None and limit < 1:
         raise InputError(
@@ -191,20 +188,10 @@ def config_from(
     for option, value in (("--draws", draws), ("--selection-draws", selection_draws)):
         if value < 1:
             raise InputError(f"{option} {value} is too small; give 1 or more")
-    texts = [
-        part.strip() for text in attacks or [DEFAULT_PRESETS] for part in text.split(",") if part.strip()
-    ]
-    try:
-        names = tuple(name.text for name in expand(",".join(texts)))
-    except ValueError as error:
-        raise InputError(f"--attacks: {error}") from error
-    adaptive = any(text in PRESETS and text != "paper" for text in texts)
     return EvalConfig(
         checkpoints=named_paths(ckpt, "--ckpt"),
         defences=tuple([f"rci:{t}" for t in rci] + [f"coded:{t}" for t in coded] + defence),
-        attacks=names,
-        victim_attacks=VICTIM_ATTACKS if adaptive else (),
-        checks=checks or adaptive,
+        **attack_options(attacks, checks=checks),
         batch_sizes=counts(batch_size, "--batch-size", 1),
         eps=_radii(eps),
         inputs=tuple(dict.fromkeys(part.strip() for text in inputs or ["batch"] for part in text.split(","))),

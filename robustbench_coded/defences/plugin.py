@@ -40,11 +40,29 @@ def load_plugin(target: str, model: nn.Module) -> Defence:
         raise
     except Exception as error:  # the user's function can fail in any way
         raise InputError(f"--defence {target}: it raised {type(error).__name__}: {error}") from error
+    return as_defence(
+        built,
+        model,
+        name=target.rpartition(".")[2].replace(":", "."),
+        said=f"--defence {target}: it returned",
+    )
+
+
+def as_defence(built: Any, model: nn.Module | None, *, name: str, said: str) -> Defence:
+    """What a user built around ``model``, as a defence.
+
+    Args:
+        built: an object with the parts of ``protocol.Defence``, or an ``nn.Module`` that samples inside.
+        name: of a module that has none.
+        said: how a refusal begins.
+    Raises:
+        InputError: it lacks a part of the protocol.
+    """
     speaks_protocol = all(callable(getattr(built, method, None)) for method in _METHODS)
     if isinstance(built, nn.Module) and not speaks_protocol:
-        return SamplingModule(built, model, name=target.rpartition(".")[2].replace(":", "."))
+        return SamplingModule(built, model, name=name)
     if wrong := _faults(built):
-        raise InputError(f"--defence {target}: it returned {type(built).__name__}, {'; '.join(wrong)}")
+        raise InputError(f"{said} {type(built).__name__}, {'; '.join(wrong)}")
     return built
 
 

@@ -14,6 +14,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.forecast import forecast
+from robustbench_coded.evaluation.given import Given
 from robustbench_coded.evaluation.listener import Listener
 from robustbench_coded.evaluation.manifest import checked_against, extended, new_manifest, planned_units
 from robustbench_coded.evaluation.plan import Plan, Row, UnitMaker, rows_for
@@ -24,13 +25,18 @@ from robustbench_coded.reports.manifest import checked_manifest
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.adversarials import encoded
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
+from robustbench_coded.zoo.bring import with_zoo
 
 
-def evaluate(config: EvalConfig, listener: Listener | None = None) -> Path:
+def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given | None = None) -> Path:
     """Runs an evaluation, or goes on with it, and writes its reports.
 
     Units that the folder already holds are not computed again; options that change what a unit means give it
     another identity, so that a folder never mixes the two.
+
+    Args:
+        given: data, models and defences that are in memory already; None for none, but for what a defence
+            of the zoo brings.
 
     Returns:
         the run folder.
@@ -42,7 +48,9 @@ def evaluate(config: EvalConfig, listener: Listener | None = None) -> Path:
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
     listener = listener or Listener()
-    prepared = prepare(config)
+    if given is None:
+        config, given = with_zoo(config)
+    prepared = prepare(config, given)
     path = config.out or Path("reports") / prepared.folder_name
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")

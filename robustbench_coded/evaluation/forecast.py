@@ -9,6 +9,7 @@ from robustbench_coded.engine.workers import worker_count
 from robustbench_coded.evaluation.listener import Forecast
 from robustbench_coded.evaluation.plan import Plan, Unit
 from robustbench_coded.evaluation.prepare import Prepared
+from robustbench_coded.evaluation.target import images_of
 
 TIMED_IMAGES = 64
 
@@ -50,4 +51,4 @@ def _seconds_per_image(prepared: Prepared, checkpoint: str) -> float:
             best = min(best, time.perf_counter() - start)
     finally:
         torch.set_num_threads(before)
-    return best / count
+    return best / images_of(model.network, count)

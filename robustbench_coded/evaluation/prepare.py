@@ -20,12 +20,15 @@ from robustbench_coded.engine.workers import check_engine_options, thread_count,
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.batches import LAST_BATCH_RULES
 from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.given import PREFIX, Given, answers_digest, weights_digest
 from robustbench_coded.evaluation.plan import Row, Subject, batches_for
 from robustbench_coded.evaluation.probing import gradient_figures, probe_batch, probed
 from robustbench_coded.evaluation.target import images_of
 from robustbench_coded.evaluation.threats import ThreatModel
 from robustbench_coded.evaluation.workbench import LoadedCheckpoint, Setup, Workbench
 from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint, with_normalisation
+from robustbench_coded.models.normalisation import NormalisationChoice
+from robustbench_coded.models.pixel_model import PixelModel
 
 DIGITS_EPS = 0.3
 DEFAULT_EPS = 8 / 255
@@ -94,11 +97,12 @@ class Prepared:
         return scored if row.threat.inputs == "batch" else min(config.victims, scored)
 
 
-def prepare(config: EvalConfig, *, refuse: bool = True) -> Prepared:
+def prepare(config: EvalConfig, given: Given | None = None, *, refuse: bool = True) -> Prepared:
     """Loads and checks everything that an evaluation names.
 
     Args:
         config: the options.
+        given: what is in memory already.
         refuse: whether a defence that contradicts its own declaration ends it.
 
     Raises:
@@ -110,8 +114,11 @@ def prepare(config: EvalConfig, *, refuse: bool = True) -> Prepared:
         load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
         for name, path in config.checkpoints
     ]
-    data_name = _data_name(config, checkpoints)
-    whole = load_data(data_name, data_dir=config.data_dir)
+    given = given or Given()
+    if config.workers is not None or config.engine == "ray" or worker_count(config, device) > 1:
+        given.check_sendable()
+    data_name = given.data.name if given.data is not None else _data_name(config, checkpoints)
+    whole = given.data or load_data(data_name, data_dir=config.data_dir)
     data = whole if config.limit is None else whole.first(config.limit)
     loaded, notes = [], []
     for checkpoint in checkpoints:
@@ -119,6 +126,7 @@ def prepare(config: EvalConfig, *, refuse: bool = True) -> Prepared:
         settled, note = _settled(checkpoint, config, whole)
         loaded.append(settled)
         notes.append(note)
+    loaded += [_given(name, given, whole, config) for name in given.models]
     eps = config.eps or (DIGITS_EPS if data_name == "digits" else DEFAULT_EPS,)
     threads = thread_count(config, worker_count(config, device))
     setup = Setup(
@@ -129,6 +137,7 @@ def prepare(config: EvalConfig, *, refuse: bool = True) -> Prepared:
         group_images=_group_images(device),
         threads=threads,
         checkpoints=tuple(loaded),
+        given=given,
     )
     bench = Workbench(setup)
     loaded = [_with_gradients(checkpoint, bench) for checkpoint in loaded]
@@ -263,6 +272,41 @@ def _settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset) -> tuple
     return loaded, f"{checkpoint.name}: {choice}"
 
 
+def _given(name: str, given: Given, data: Dataset, config: EvalConfig) -> LoadedCheckpoint:
+    """A model in memory as a checkpoint; whatever normalisation it has is inside it."""
+    if config.eps_space == "normalized" and not isinstance(given.models[name], PixelModel):
+        raise InputError(
+            f"{name}: eps in normalized units needs the model's deviations, and a model in memory has its "
+            "normalisation inside; give eps in pixel units"
+        )
+    model = given.model(name, data)
+    mean, deviation = tuple(model.mean.flatten().tolist()), tuple(model.std.flatten().tolist())
+    choice = NormalisationChoice("inside the model", mean, deviation, "given")
+    sha256 = weights_digest(model)
+    facts = {
+        "name": name,
+        "path": None,
+        "sha256": sha256,
+        "arch": model.arch,
+        "classes": model.classes,
+        "channels": model.channels,
+        "metadata": {},
+        "normalisation": asdict(choice),
+    }
+    return LoadedCheckpoint(
+        name=name,
+        path="",
+        sha256=sha256,
+        arch=None,
+        network=model.arch,
+        classes=model.classes,
+        mean=mean,
+        deviation=deviation,
+        attack_precision=config.attack_precision,
+        facts=facts,
+    )
+
+
 def _with_gradients(checkpoint: LoadedCheckpoint, bench: Workbench) -> LoadedCheckpoint:
     """A checkpoint with the precision of its gradients settled, and what the report says about them."""
     info = bench.gradients(checkpoint.name).info
@@ -274,7 +318,8 @@ def _subjects(
     config: EvalConfig, bench: Workbench, *, refuse: bool
 ) -> tuple[list[Subject], list[dict[str, Any]]]:
     """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
-    specs = (["standard"] if config.standard else []) + list(config.defences)
+    given = [PREFIX + name for name in bench.setup.given.defences]
+    specs = (["standard"] if config.standard else []) + list(config.defences) + given
     if not specs:
         raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
     subjects: list[Subject] = []
@@ -284,13 +329,16 @@ def _subjects(
             for k in config.batch_sizes:
                 defence = bench.build(spec, bench.model(checkpoint.name), k)
                 found = probed(defence, probe_batch(bench.data, k).to(bench.device), config.seed)
+                shown = spec
+                if spec.startswith(PREFIX):
+                    shown += "@" + answers_digest(defence, probe_batch(bench.data, k).to(bench.device))
                 x, y = bench.data.batch([i % len(bench.data) for i in range(k)])
                 x, y = x.to(bench.device), y.to(bench.device)
                 if found.contradictions and refuse:
                     raise InputError(
                         f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
                     )
-                subject = _subject(checkpoint.name, spec, k, defence)
+                subject = _subject(checkpoint.name, shown, k, defence)
                 _refuse_clash(subject, subjects)
                 subjects.append(subject)
                 probes.append(
@@ -328,13 +376,17 @@ def _refuse_clash(subject: Subject, others: list[Subject]) -> None:
 
 
 def _subject(checkpoint: str, spec: str, k: int, defence: Defence) -> Subject:
-    parsed = parse_defence(spec)
+    if spec.startswith(PREFIX):
+        label, n = spec.removeprefix(PREFIX).rpartition("@")[0], None
+    else:
+        parsed = parse_defence(spec)
+        label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
     return Subject(
         checkpoint=checkpoint,
         spec=spec,
-        label=defence.name if parsed.kind == "plugin" else parsed.label,
+        label=label,
         k=k,
-        n=parsed.resolve_n(k),
+        n=n,
         randomised=defence.randomised,
         batch_dependent=defence.batch_dependent,
         has_base=defence.base is not None,

@@ -19,8 +19,8 @@ def draws_of(
     return [defence.sample(stream(seed, batch, purpose, index), k) for batch in batches]
 
 
-def images_of(defence: Defence, k: int) -> int:
-    """Images through the network for one answered batch of ``k``."""
+def images_of(defence: Defence | torch.nn.Module, k: int) -> int:
+    """Images through the network for one answered batch of ``k``; a module without a say takes ``k``."""
     images = getattr(defence, "images", None)
     return int(images(k)) if callable(images) else k
 

@@ -1,6 +1,6 @@
 """What a worker needs to run units: data, models and defences, each loaded once from a plain description."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.batches import Batch
 from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.given import PREFIX, Given
 from robustbench_coded.evaluation.plan import Subject, batches_for
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
@@ -60,6 +61,7 @@ class Setup:
         device: torch device as text.
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
+        given: what is in memory already, and loaded from nowhere.
     """
 
     config: EvalConfig
@@ -69,6 +71,7 @@ class Setup:
     group_images: int
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
+    given: Given = field(default_factory=Given)
 
 
 class Workbench:
@@ -85,7 +88,7 @@ class Workbench:
 
     @cached_property
     def data(self) -> Dataset:
-        data = load_data(self.setup.data, data_dir=self.setup.config.data_dir)
+        data = self.setup.given.data or load_data(self.setup.data, data_dir=self.setup.config.data_dir)
         return data.first(self.setup.examples) if self.setup.examples < len(data) else data
 
     def preload(self, data: Dataset, models: dict[str, PixelModel]) -> None:
@@ -101,6 +104,9 @@ class Workbench:
 
     def model(self, checkpoint: str) -> PixelModel:
         """The checkpoint's model in float32 on the worker's device, parameters frozen."""
+        if checkpoint in self.setup.given.models and checkpoint not in self._models:
+            model = self.setup.given.model(checkpoint, self.data)
+            self._models[checkpoint] = model.to(self.device)
         if checkpoint not in self._models:
             info = self.checkpoint(checkpoint)
             loaded = load_checkpoint(info.path, arch=info.arch, name=info.name)
@@ -118,6 +124,8 @@ class Workbench:
 
     def build(self, spec: str, model: PixelModel, k: int) -> Defence:
         """The defence that ``spec`` describes, around ``model``."""
+        if spec.startswith(PREFIX):
+            return self.setup.given.defence(spec, model)
         mixes = parse_defence(spec).kind == "mixup-inference"
         return build_defence(spec, model, k, pool=self._pool if mixes else None)
 
@@ -125,8 +133,8 @@ class Workbench:
     def _pool(self) -> Tensor:
         """Images not evaluated, for defences that mix them in: the next ones, else training images."""
         name, folder = self.setup.data, self.setup.config.data_dir
-        data, first = load_data(name, data_dir=folder), self.setup.examples
-        if len(data) - first < POOL_IMAGES and ":" not in name:
+        data, first = self.setup.given.data or load_data(name, data_dir=folder), self.setup.examples
+        if len(data) - first < POOL_IMAGES and ":" not in name and self.setup.given.data is None:
             data, first = load_data(name, data_dir=folder, split="train"), 0
         if len(data) == first:
             raise InputError(
@@ -157,7 +165,7 @@ class Workbench:
 
         Another's may be built differently a second time, so attacks query the very one that is scored.
         """
-        if parse_defence(subject.spec).kind not in DEFENCES:
+        if subject.spec.startswith(PREFIX) or parse_defence(subject.spec).kind not in DEFENCES:
             return self.defence(subject)
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._attack_defences:

@@ -1,0 +1,33 @@
+"""What the names of attacks and presets that somebody asks for mean for an evaluation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from attacks.naming import PRESETS, expand
+from robustbench_coded.errors import InputError
+
+DEFAULT = ("paper", "adaptive")
+# What the adaptive presets also run against one victim among clean co-batched inputs.
+VICTIM_ATTACKS = ("transfer-pgd-20",)
+
+
+def attack_options(texts: Sequence[str] = DEFAULT, *, checks: bool = False) -> dict[str, Any]:
+    """The fields ``attacks``, ``victim_attacks`` and ``checks`` of a configuration.
+
+    Args:
+        texts: names and presets, each one or several divided by commas; none for the default.
+        checks: run the attacks of the checks even where no adaptive preset was asked for.
+    Raises:
+        InputError: an unknown name.
+    """
+    parts = [part.strip() for text in texts or DEFAULT for part in text.split(",") if part.strip()]
+    try:
+        names = tuple(name.text for name in expand(",".join(parts)))
+    except ValueError as error:
+        raise InputError(f"--attacks: {error}") from error
+    adaptive = any(part in PRESETS and part != "paper" for part in parts)
+    return {
+        "attacks": names,
+        "victim_attacks": VICTIM_ATTACKS if adaptive else (),
+        "checks": checks or adaptive,
+    }

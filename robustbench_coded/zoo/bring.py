@@ -1,0 +1,51 @@
+"""A defence of the zoo in the options of an evaluation: it brings its own data, model and budget."""
+
+from dataclasses import replace
+
+from robustbench_coded.data.in_memory import in_memory
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.given import Alone, Given
+from robustbench_coded.zoo.known import Known
+from robustbench_coded.zoo.registry import ZOO, ZooEntry
+
+
+def with_zoo(config: EvalConfig) -> tuple[EvalConfig, Given]:
+    """The options of an evaluation of a zoo entry, complete, and what it brings; others as they are.
+
+    Raises:
+        InputError: another checkpoint, data set or defence is named beside it.
+    """
+    names = [text for text in config.defences if text in ZOO]
+    if not names:
+        return config, Given()
+    name = names[0]
+    for option, there in (
+        ("--ckpt", bool(config.checkpoints)),
+        ("--data", config.data != "auto"),
+        (f"--defence {names[-1]}", len(names) > 1),
+        ("--rci, --coded or --defence", len(config.defences) > 1),
+    ):
+        if there:
+            raise InputError(
+                f"--defence {name} is of the zoo, with its own model and data; evaluate it alone, without "
+                f"{option}"
+            )
+    known = ZOO[name].load()
+    return completed(config, ZOO[name], known), brought_by(name, known)
+
+
+def completed(config: EvalConfig, entry: ZooEntry, known: Known) -> EvalConfig:
+    """Options for an entry: its defence; the base model beside it, if any; its budget unless eps is given."""
+    eps, norm = (config.eps, config.norm) if config.eps else ((entry.eps,), entry.norm)
+    standard = config.standard and known.defence.base is not None
+    return replace(config, defences=(entry.name,), standard=standard, eps=eps, norm=norm)
+
+
+def brought_by(name: str, known: Known) -> Given:
+    """The data of an entry and the model underneath it; the defence itself is built by its name."""
+    base = known.defence.base
+    model = Alone(known.defence, known.k) if base is None else base
+    source = f"the zoo's {name}, {len(known.x)} examples"
+    data = in_memory((known.x, known.y), name=f"zoo:{name}", source=source)
+    return Given(data=data, models={name: model})
