@@ -11,7 +11,8 @@ from robustbench_coded.reports.lines import Line, lines_of, subject_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import part
 from robustbench_coded.reports.tables import Table, tables_of
-from robustbench_coded.reports.words import subject_words
+from robustbench_coded.reports.words import counted, subject_words
+from robustbench_coded.reports.worst import WorstExample, worst_examples
 
 LEGEND = (
     "Accuracy in percent on fresh draws of the defence, with its 95% interval. Bold: the strongest single "
@@ -39,6 +40,7 @@ class Document:
     limits: tuple[str, ...]
     failures: tuple[str, ...]
     notes: tuple[str, ...]
+    worst: tuple[WorstExample, ...]
     lines: tuple[Line, ...]
     commands: tuple[str, ...]
     legend: str = LEGEND
@@ -60,6 +62,7 @@ def document_of(run: Run) -> Document:
         limits=tuple(limits_of(run)),
         failures=tuple(_failures(run)),
         notes=tuple(run.manifest["notes"]),
+        worst=tuple(worst_examples(run)),
         lines=tuple(lines_of(run.summary)),
         commands=tuple(_commands(run)),
     )
@@ -71,22 +74,22 @@ def _warnings(run: Run) -> list[str]:
         said.append("The run was stopped before its end; the same command goes on with it.")
     if run.failures:
         said.append(
-            f"{len(run.failures)} units of the run have no outcomes. Their rows are incomplete: a unit "
-            "that failed says nothing about accuracy."
+            f"{counted(len(run.failures), 'unit')} of the run without outcomes: the rows are incomplete. A "
+            "unit that failed says nothing about accuracy."
         )
     return said
 
 
 def _failures(run: Run) -> list[str]:
     """One sentence per row and reason."""
-    counted: dict[tuple, int] = {}
+    units: dict[tuple, int] = {}
     for failure in run.failures:
         key = failure.key
-        counted[key, failure.error] = counted.get((key, failure.error), 0) + 1
+        units[key, failure.error] = units.get((key, failure.error), 0) + 1
     sentences = []
-    for (key, error), units in counted.items():
+    for (key, error), count in units.items():
         subject = subject_words(subject_of(key), with_k=True)
-        sentences.append(f"{key.attack} under {key.threat} on {subject}: {units} units, {error}")
+        sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
     return sentences
 
 

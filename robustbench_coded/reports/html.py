@@ -21,16 +21,29 @@ from robustbench_coded.reports.sheets import (
     reason_sheet,
     row_sheet,
     verdict_sheet,
+    worst_sheet,
 )
 from robustbench_coded.reports.tables import Column, Table, TableRow
-from robustbench_coded.reports.words import difference_words, inference_words, interval, percent, settled
+from robustbench_coded.reports.words import (
+    difference_words,
+    incomplete_words,
+    inference_words,
+    interval,
+    percent,
+    settled,
+)
+from robustbench_coded.reports.worst import answer_words
 
 # Heads of plain tables whose values the filters know.
 FILTERED = ("Checkpoint", "Inference", "Threat", "Attack")
 
 
-def html_report(document: Document, figures: Sequence[Drawing]) -> str:
-    """A whole report in one file."""
+def html_report(document: Document, figures: Sequence[Drawing], pictures: Sequence[bytes | None]) -> str:
+    """A whole report in one file.
+
+    Args:
+        pictures: a PNG for each of the examples that fell furthest, None where its images were not kept.
+    """
     return _page(
         "report.html.j2",
         title=document.title,
@@ -42,6 +55,12 @@ def html_report(document: Document, figures: Sequence[Drawing]) -> str:
         checks_open=check_sheet(document.judgements, passed=False),
         checks_passed=check_sheet(document.judgements, passed=True),
         rows=row_sheet(document.lines),
+        worst=worst_sheet(document.worst),
+        pictures=[
+            {"example": worst, "image": _uri(picture, "image/png")}
+            for worst, picture in zip(document.worst, pictures, strict=True)
+            if picture is not None
+        ],
         choices=_choices(document.lines),
     )
 
@@ -85,8 +104,10 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": percent,
+        "answers": answer_words,
         "interval": lambda line: interval(line.low, line.high),
         "difference": difference_words,
+        "incomplete": lambda line: incomplete_words(line.examples, line.examples_planned),
         "settled": settled,
         "data_uri": _data_uri,
         "of_column": _of_column,
@@ -114,7 +135,11 @@ def _hash(content: str) -> str:
 
 
 def _data_uri(figure: Drawing) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(figure.svg).decode()
+    return _uri(figure.svg, "image/svg+xml")
+
+
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _choices(lines: Sequence[Line]) -> dict[str, list[str]]:

@@ -106,6 +106,10 @@ class Run:
         """Verdict, checks and decomposition per subject, threat model and budget."""
         return tuple(judgements_of(self.rows, self.manifest))
 
+    def units_of(self, key: RowKey) -> list[str]:
+        """The ids of the units of one row, replicate 0."""
+        return [unit for of, unit, replicate in self._units() if of == key and replicate == 0]
+
     def as_data(self) -> dict[str, Any]:
         """The run as JSON data: what ``--json`` prints."""
         return {

@@ -11,9 +11,10 @@ from robustbench_coded.reports.sheets import (
     reason_sheet,
     row_sheet,
     verdict_sheet,
+    worst_sheet,
 )
 from robustbench_coded.reports.tables import Cell, Column, Table
-from robustbench_coded.reports.words import difference_words, interval, percent, settled
+from robustbench_coded.reports.words import difference_words, incomplete_words, interval, percent, settled
 
 
 def markdown_report(document: Document) -> str:
@@ -35,6 +36,8 @@ def markdown_report(document: Document) -> str:
     if document.notes:
         parts += ["## Notes", bullets(document.notes)]
     parts += ["## Checks that did not pass", markdown_sheet(check_sheet(document.judgements, passed=False))]
+    if document.worst:
+        parts += ["## Examples that fell furthest", markdown_sheet(worst_sheet(document.worst))]
     parts += ["## Details"]
     parts += [_folded("Why each verdict", reason_sheet(document.judgements))]
     parts += [_folded("Checks that passed", check_sheet(document.judgements, passed=True))]
@@ -81,7 +84,7 @@ def _cell(cell: Cell | None) -> str:
     small = interval(line.low, line.high)
     shown = [text + (f" <sub>{small}</sub>" if small else "")]
     if not line.done:
-        shown.append(f"<sub>incomplete: {line.examples} of {line.examples_planned}</sub>")
+        shown.append(f"<sub>{incomplete_words(line.examples, line.examples_planned)}</sub>")
     if cell.difference is not None:
         mark = "**" if settled(cell.difference) else ""
         shown.append(f"<sub>{mark}{difference_words(cell.difference)}{mark}</sub>")

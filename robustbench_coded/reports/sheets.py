@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from robustbench_coded.reports.judge import Judgement
-from robustbench_coded.reports.lines import Budget, Line, Subject
+from robustbench_coded.reports.lines import Budget, Line, Subject, subject_of
 from robustbench_coded.reports.sheet import Sheet
 from robustbench_coded.reports.words import budget_words, inference_words, interval, percent
+from robustbench_coded.reports.worst import WorstExample, answer_words
 from robustbench_coded.statistics.verdict import Verdict
 
 SUBJECT = ("Checkpoint", "Inference")
@@ -49,6 +50,26 @@ def check_sheet(judgements: Sequence[Judgement], *, passed: bool) -> Sheet:
     ]
     heads = (*SUBJECT, "Threat", "Budget", "Check", "Outcome", "Finding", "Next")
     return Sheet(heads, tuple(rows))
+
+
+def worst_sheet(examples: Sequence[WorstExample]) -> Sheet:
+    """A row per example that fell."""
+    rows = [
+        (
+            *_subject(subject_of(worst.key)),
+            worst.key.attack,
+            str(worst.example),
+            str(worst.label),
+            f"{worst.right_clean} of {worst.draws}",
+            f"{worst.right} of {worst.draws}",
+            answer_words(worst.answers),
+            f"{worst.margin:.2f}",
+        )
+        for worst in examples
+    ]
+    numbers = ("Example", "Label", "Right, clean", "Right, attacked", "Margin")
+    heads = (*SUBJECT, "Attack", *numbers[:4], "Answers", "Margin")
+    return Sheet(heads, tuple(rows), frozenset(numbers))
 
 
 def row_sheet(lines: Sequence[Line]) -> Sheet:

@@ -9,13 +9,15 @@ from rich.text import Text
 
 from robustbench_coded.reports.against_paper import paper_sheet, reasons
 from robustbench_coded.reports.comparison import Comparison
+from robustbench_coded.reports.document import document_of
 from robustbench_coded.reports.escape import one_line, shortened
 from robustbench_coded.reports.judge import Judgement
 from robustbench_coded.reports.lines import Budget, Subject
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.sheet import Sheet
+from robustbench_coded.reports.sheets import worst_sheet
 from robustbench_coded.reports.tables import Cell, Column, Table, TableRow, tables_of
-from robustbench_coded.reports.words import budget_words, interval, percent, settled, subject_words
+from robustbench_coded.reports.words import budget_words, counted, interval, percent, settled, subject_words
 
 NAME_WIDTH = 60
 
@@ -26,6 +28,16 @@ def summary_table(run: Run) -> Group:
     return Group(*(_Fitting(table) for table in tables_of(run)), *verdicts)
 
 
+def run_table(run: Run) -> Group:
+    """What a run is, its tables and verdicts, what it found, and the examples that fell furthest."""
+    document = document_of(run)
+    parts: list[Any] = [Text(one_line(text)) for text in (*document.opening, *document.warnings)]
+    parts += [summary_table(run), *(Text(one_line(f"- {text}")) for text in document.findings)]
+    if document.worst:
+        parts.append(plain_table("examples that fell furthest", worst_sheet(document.worst)))
+    return Group(*parts)
+
+
 def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
     """The tables of a comparison, differences to the baseline in them, and what the runs do not share."""
     parts: list[Any] = [Text(one_line(f"baseline: {comparison.baseline}"))]
@@ -33,12 +45,13 @@ def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
     parts += [Text(one_line(text)) for text in (*comparison.apart, *comparison.unpaired)]
     if paper:
         for name, run in comparison.runs.items():
-            parts.append(_plain(f"{name} beside arXiv 2510.00253", paper_sheet(run)))
+            parts.append(plain_table(f"{name} beside arXiv 2510.00253", paper_sheet(run)))
             parts += [Text(one_line(text)) for text in reasons(run)]
     return Group(*parts)
 
 
-def _plain(title: str, sheet: Sheet) -> Grid:
+def plain_table(title: str, sheet: Sheet) -> Grid:
+    """A plain table; names are never read as markup."""
     grid = Grid(title=Text(one_line(title)), title_justify="left")
     for head in sheet.heads:
         grid.add_column(head.lower(), overflow="fold", justify="right" if head in sheet.numbers else "left")
@@ -56,7 +69,7 @@ def _verdicts(run: Run) -> Iterator[str]:
         said = ", ".join(f"{j.verdict.word} ({j.threat})" for j in judged)
         yield one_line(f"{subject_words(subject, with_k=True)}, {budget_words(budget)}: {said}")
     if run.failures:
-        yield f"{len(run.failures)} units have no outcomes; their rows are incomplete"
+        yield f"{counted(len(run.failures), 'unit')} without outcomes: the rows are incomplete"
 
 
 class _Fitting:

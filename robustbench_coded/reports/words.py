@@ -146,6 +146,16 @@ def _options(name: AttackName) -> str:
     return "".join(f"; {option} {value}" for option, value in name.options)
 
 
+def counted(count: int, one: str) -> str:
+    """``1 unit``, ``2 units``."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
+
+
+def incomplete_words(examples: int, planned: int) -> str:
+    """What an incomplete row lacks."""
+    return f"incomplete: {examples} of {planned}" if examples < planned else "incomplete: attacks missing"
+
+
 def series(texts: Sequence[str]) -> str:
     """``a, b and c``."""
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else "none"

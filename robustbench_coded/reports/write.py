@@ -13,6 +13,7 @@ from robustbench_coded.reports.figures.draw import figures_of
 from robustbench_coded.reports.html import html_report
 from robustbench_coded.reports.load import load_run
 from robustbench_coded.reports.markdown import markdown_report
+from robustbench_coded.reports.worst import pictures_of
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
 
@@ -28,9 +29,9 @@ def write_reports(path: str | Path) -> None:
     write_text(run.path / "summary.csv", csv_table(run.summary))
     write_text(run.path / "timings.csv", csv_table(run.timings))
     document = document_of(run)
-    figures = figures_of(run)
+    figures, pictures = figures_of(run), pictures_of(run, document.worst)
     write_text(run.path / "report.md", markdown_report(document))
-    write_text(run.path / "report.html", html_report(document, figures))
+    write_text(run.path / "report.html", html_report(document, figures, pictures))
     for figure in figures:
         write_bytes(run.path / "figures" / f"{figure.name}.svg", figure.svg)
         write_bytes(run.path / "figures" / f"{figure.name}.png", figure.png)

@@ -1,6 +1,6 @@
 """report.html in a real browser: nothing is asked of the network, tables sort, filter and equal summary.csv.
 
-Speaks the WebDriver protocol to chromedriver (Debian: chromium, chromium-driver); skipped where it is missing.
+Speaks the WebDriver protocol to chromedriver (Debian: chromium, chromium-driver); skipped without them.
 """
 
 import json

@@ -1,0 +1,35 @@
+"""``csrobust show``: a run at the terminal, or one of its examples."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def show_command(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    example: Annotated[int | None, typer.Option("--example", help="One example, by its number.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+) -> int:
+    """Show a run, or what every defence answered to one example under every attack."""
+    from rich.console import Console
+
+    from robustbench_coded.reports.example import example_sheet
+    from robustbench_coded.reports.load import load_run
+    from robustbench_coded.reports.terminal import plain_table, run_table
+
+    loaded = load_run(run)
+    if example is None:
+        if as_json:
+            print(json.dumps(loaded.as_data()))
+        else:
+            Console().print(run_table(loaded))
+        return 0
+    sheet = example_sheet(loaded, example)
+    if as_json:
+        rows = [dict(zip(map(str.lower, sheet.heads), row, strict=True)) for row in sheet.rows]
+        print(json.dumps({"run": str(run), "example": example, "rows": rows}))
+    else:
+        Console().print(plain_table(f"example {example} of {loaded.name}", sheet))
+    return 0
