@@ -13,6 +13,7 @@ from robustbench_coded.cli.commands import (
     report,
     screen,
     sweep,
+    train,
     verify,
 )
 
@@ -30,6 +31,7 @@ app.command("curve")(curve.curve_command)
 app.command("screen")(screen.screen_command)
 app.command("compare")(compare.compare_command)
 app.command("report")(report.report_command)
+app.command("train")(train.train_command)
 app.command("verify")(verify.verify_command)
 app.command("probe")(probe.probe_command)
 app.command("bench")(bench.bench_command)

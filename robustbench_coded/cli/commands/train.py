@@ -1,0 +1,106 @@
+"""``csrobust train``: the paper's training recipes, to checkpoints that load without options."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robustbench_coded.errors import InputError
+
+Text = str | None
+Number = float | None
+Count = int | None
+
+
+def train_command(
+    recipe: Annotated[str, typer.Option(help="erm, mixup, manifold-mixup, coded, pgd-at, or a .toml file.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write, FILE.safetensors.")],
+    arch: Annotated[Text, typer.Option(help="Architecture, a name of `csrobust list models`.")] = None,
+    data: Annotated[Text, typer.Option(help="Training images, as for eval.")] = None,
+    test_data: Annotated[Text, typer.Option(help="Images to score on; the test split of --data.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are looked for.")] = None,
+    epochs: Annotated[Count, typer.Option(help="Passes over the training images.")] = None,
+    schedule: Annotated[Text, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = None,
+    batch_size: Annotated[Count, typer.Option(help="Images a step.")] = None,
+    learning_rate: Annotated[Number, typer.Option(help="Peak or initial learning rate.")] = None,
+    weight_decay: Annotated[Number, typer.Option(help="Of SGD.")] = None,
+    dropout: Annotated[Number, typer.Option(help="After the second batch-norm of each block.")] = None,
+    validation: Annotated[Number, typer.Option(help="Share of the training images held out.")] = None,
+    precision: Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")] = None,
+    device: Annotated[Text, typer.Option(help="cpu, cuda ...; auto takes CUDA where there is one.")] = None,
+    seed: Annotated[Count, typer.Option(help="First seed.")] = None,
+    seeds: Annotated[int, typer.Option(help="Runs; several write FILE-seed0.safetensors ...")] = 1,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="Of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ..."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+) -> int:
+    """Train a checkpoint; the same command goes on with a run that was stopped."""
+    given = {
+        "arch": arch, "data": data, "test_data": test_data, "data_dir": data_dir, "epochs": epochs,
+        "schedule": schedule, "batch_size": batch_size, "learning_rate": learning_rate,
+        "weight_decay": weight_decay, "dropout": dropout, "validation": validation, "precision": precision,
+        "device": device, "seed": seed,
+    }  # fmt: skip
+    from robustbench_coded.training.loop import train
+    from robustbench_coded.training.progress import ProgressBar
+    from robustbench_coded.training.seeds import Repetitions, SeededRun, train_seeds
+
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds} is too small; give 1 or more")
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out {out}: a checkpoint is written as .safetensors; end the name so")
+    config = _config(recipe, {k: v for k, v in given.items() if v is not None}, options or [])
+    if seeds == 1:
+        only = train(config, out, listeners=[ProgressBar(out.stem)])
+        done = Repetitions((SeededRun(only.checkpoint, config.seed, only.test),))
+    else:
+        done = train_seeds(config, out, seeds, listeners=lambda path: [ProgressBar(path.stem)])
+    runs = [
+        {"checkpoint": str(run.checkpoint), "seed": run.seed, "accuracy": run.test.accuracy}
+        for run in done.runs
+    ]
+    if as_json:
+        print(json.dumps({"runs": runs, "mean": done.mean, "deviation": done.deviation}))
+        return 0
+    for run in runs:
+        print(f"{run['checkpoint']}: {100 * run['accuracy']:.2f}% of the test images")
+    if done.deviation is not None:
+        print(f"mean {100 * done.mean:.2f}%, deviation {100 * done.deviation:.2f} over {seeds} seeds")
+    return 0
+
+
+def _config(recipe: str, given: dict[str, Any], options: list[str]) -> Any:
+    """The run of a recipe file, or of a recipe's name and options."""
+    from robustbench_coded.training.config import TrainConfig
+    from robustbench_coded.training.recipe_file import read_recipe
+    from robustbench_coded.training.recipes.registry import build_recipe
+
+    if recipe.endswith(".toml"):
+        if options:
+            raise InputError(f"--option: {recipe} has its options in itself; edit the file")
+        return read_recipe(Path(recipe), **given)
+    built = build_recipe(recipe, dict(map(_option, options)))
+    for name in ("arch", "data"):
+        if name not in given:
+            raise InputError(f"--{name} is missing; `csrobust list {name if name == 'data' else 'models'}`")
+    return TrainConfig(recipe=built, **given)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """``mu=0.5`` as a name and a value."""
+    name, separator, value = text.partition("=")
+    if not separator or not value:
+        raise InputError(f"--option {text!r} is not NAME=VALUE; write mu=0.5")
+    if name == "blocks":
+        if not all(part.isdecimal() for part in value.split("+")):
+            raise InputError(f"--option {text!r}: write block numbers as blocks=0+1+2")
+        return name, tuple(int(part) for part in value.split("+"))
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
