@@ -18,6 +18,7 @@ from torch import nn
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import archive, torch_file
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.registry import build
 
 # More in the soak run.
@@ -401,6 +402,22 @@ def test_planted_code_is_not_executed(tmp_path, write):
     with pytest.raises(InputError, match=r"not loaded|never loaded"):
         load_checkpoint(tmp_path / "model.pth")
     assert not planted.exists()
+
+
+def test_weights_only_mode_stands_behind_the_scan(tmp_path):
+    """What reads the pickle after the scan would not execute code either."""
+    for stream in (
+        io.BytesIO(torch_zip(Plant(tmp_path / "planted"))),
+        io.BytesIO(saved(Plant(tmp_path / "planted"))),
+    ):
+        with pytest.raises(Refused, match="weights-only mode does not read it"):
+            torch_file._load(stream)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_bytes_in_the_other_order_are_read_as_their_archive_says():
+    records = [("data/0", struct.pack(">4f", 1, 2, 3, 4)), ("byteorder", b"big")]
+    assert torch_file.read_zip(torch_zip(tensor((4,), (1,)), records)).tolist() == [1, 2, 3, 4]
 
 
 def test_places_that_hold_no_file_are_refused(tmp_path):

@@ -345,6 +345,14 @@ def sized(classes): return Net(classes)
 def keyword(pretrained=False, num_classes=2): return Net(num_classes)
 def inside(classes): return Net(classes, inside=True)
 def number(): return 3
+
+class Wrapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = Net()
+
+    def forward(self, x):
+        return self.model(x)
 def failing(): raise KeyError("nothing\\nhere")
 constant = 5
 """
@@ -391,6 +399,13 @@ def test_own_code_that_normalises_by_itself_keeps_its_buffers(tmp_path, own_code
     outside = load_checkpoint("a.pt", arch="owncode:plain")
     assert (inside.normalisation.name, outside.normalisation.name) == ("none", "imagenet")
     torch.testing.assert_close(logits(inside), logits(outside))
+
+
+def test_own_code_may_use_a_prefix_that_others_wrap_with(tmp_path, own_code):
+    torch.save({**prefixed("module.model.", own_weights(4)), **buffers("module.mean", "module.std")}, "a.pt")
+    wrapped, bare = (load_checkpoint("a.pt", arch=f"owncode:{name}") for name in ("Wrapped", "plain"))
+    assert (wrapped.normalisation, bare.normalisation) == (IMAGENET, IMAGENET)
+    assert torch.equal(logits(wrapped), logits(bare))
 
 
 @pytest.mark.parametrize(
