@@ -1,7 +1,8 @@
 """Attacks that the checks ask for: run by themselves where a check has nothing to compare, or has failed.
 
 A check that fails is a reason to attack harder, not yet a finding about the defence. So the attacks that the
-checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report.
+checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report. Where the
+attacks so far already leave no more than the base model keeps, stronger ones have no question to answer.
 """
 
 import re
@@ -16,6 +17,7 @@ from robustbench_coded.evaluation.threats import ThreatModel
 from robustbench_coded.reports.judge import Judgement
 from robustbench_coded.reports.load import load_run
 from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.verdict import BROKEN, GAIN
 
 ROUNDS = 2
 # A follow-up that costs more than this many times the costliest attack of its defence is left to the user.
@@ -39,7 +41,7 @@ def follow_up(path: Path, rows: Sequence[Row], maker: UnitMaker) -> tuple[list[R
     left_out: dict[str, None] = {}
     for judgement in load_run(path).judgements:
         like = _row_like(judgement, rows)
-        if like is None:
+        if like is None or not _is_open(judgement):
             continue
         for check in judgement.checks:
             if check.outcome == "passed":
@@ -55,6 +57,16 @@ def follow_up(path: Path, rows: Sequence[Row], maker: UnitMaker) -> tuple[list[R
                     continue
                 wanted[row.key] = row
     return list(wanted.values()), list(left_out)
+
+
+def _is_open(judgement: Judgement) -> bool:
+    """Whether a stronger attack could change the verdict's word."""
+    verdict = judgement.verdict
+    if verdict.word in ("no gain", "broken", "claim refuted") or verdict.accuracy is None:
+        return False
+    if verdict.above_base is not None:
+        return verdict.above_base.estimate > GAIN
+    return verdict.accuracy.estimate > BROKEN
 
 
 def _dearest(rows: Sequence[Row], maker: UnitMaker) -> dict[Subject, int]:
