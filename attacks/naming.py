@@ -13,11 +13,12 @@ from typing import Literal
 EstimatorName = Literal["fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto"]
 
 # Largest attack first where one name begins with another.
-ALGORITHMS = ("apgd-ce", "apgd-dlr", "apgd-t", "fgsm", "pgd", "square", "spsa")
-BLACK_BOX = ("square", "spsa")
+ALGORITHMS = ("apgd-ce", "apgd-dlr", "apgd-t", "fgsm", "pgd", "square", "random", "spsa")
+SEARCHES = ("square", "random")
+BLACK_BOX = (*SEARCHES, "spsa")
 
-# Square compares two points under the same draws; under one draw alone it would fool that draw's luck.
-SQUARE_DRAWS = 5
+# A search compares two points under the same draws; under one draw alone it would fool that draw's luck.
+SEARCH_DRAWS = 5
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "apgd-ce": ("init", "own", "restarts"),
@@ -26,6 +27,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "fgsm": ("init", "own"),
     "pgd": ("init", "own"),
     "square": ("init",),
+    "random": ("init",),
     "spsa": ("init",),
 }
 
@@ -89,6 +91,7 @@ KNOWN: dict[str, str] = {
     "aware-apgd-ce-50": "Auto-PGD that knows the scored draw",
     "aware-pgd-20+init=transfer-pgd-20": "goes on from another attack's result",
     "square-1000": "random squares, 1000 queries, no gradients (arXiv 1912.00049)",
+    "random-1000": "1000 random points of the ball, the best one kept",
     "spsa-1000": "gradients from differences of 1000 queries (arXiv 1802.05666)",
     "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
@@ -159,7 +162,7 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, KNOWN)}")
     if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "eotauto")):
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
-    if match["step_size"] and algorithm.startswith(("apgd", "square")):
+    if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES)):
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
     draws, rounds = 1, 1
     kind: EstimatorName = "fresh"
@@ -169,8 +172,8 @@ def parse(text: str) -> AttackName:
         draws = int(estimator[3:])
     elif estimator.startswith("gmsa"):
         kind, rounds = ("gmsaavg" if estimator.endswith("avg") else "gmsamin"), int(estimator[4:-3])
-    elif algorithm == "square":
-        draws = SQUARE_DRAWS
+    elif algorithm in SEARCHES:
+        draws = SEARCH_DRAWS
     return AttackName(
         text,
         kind,

@@ -17,6 +17,7 @@ from attacks.naming import AttackName
 from attacks.objective import Objective, Own
 from attacks.oracle import Oracle
 from attacks.pgd import Pgd
+from attacks.random_search import RandomSearch
 from attacks.spsa import Spsa
 from attacks.square import Square
 
@@ -57,6 +58,8 @@ def _algorithm(name: AttackName, *, drop: bool) -> Attack:
         return Apgd(name.steps, loss, int(options.get("restarts", 1)), drop=drop)
     if name.algorithm == "square":
         return Square(name.steps, drop=drop)
+    if name.algorithm == "random":
+        return RandomSearch(name.steps, drop=drop)
     if name.algorithm == "spsa":
         return Spsa(name.steps, name.step_size)
     raise ValueError(f"expected a known algorithm, got {name.algorithm}")

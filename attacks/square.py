@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attacks.budget import Ball, Budget
 from attacks.estimators import Estimator
-from attacks.losses import margin
+from attacks.search import search
 
 # The share of an image that a square covers, halved after these of 10,000 queries (as in the authors' code).
 FIRST_SHARE = 0.8
@@ -18,12 +18,7 @@ HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 @dataclass(frozen=True)
 class Square:
-    """Keeps a candidate that raises the margin; the best one is the result.
-
-    A query is a whole batch, in which every slot carries one candidate of its own: no two candidates of an
-    example share a batch. Where an example's loss depends on chance or on its batch, a value that was lucky
-    once would turn all better candidates away, so each candidate is compared with the kept point under the
-    same draws, two queries at a time; and no answer, lucky or not, ends the search.
+    """Keeps a square that raises the margin, as ``attacks.search`` does; the best point is the result.
 
     Attributes:
         steps: queries, the first and those of kept points included; each costs what the estimator takes.
@@ -49,47 +44,14 @@ class Square:
     ) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` takes the place of the stripes or tiles."""
         ball = budget.around(x)
-        search = _linf_candidate if budget.norm == "linf" else _l2_candidate
+        candidate = _linf_candidate if budget.norm == "linf" else _l2_candidate
         first = _stripes if budget.norm == "linf" else _tiles
-        best = first(x, ball, generators) if start is None else ball.project_(start.clone())
-        if not estimator.steady:
-            for query in range(1, self.steps, 2):
-                if estimator.spent:
-                    break
-                candidate = search(best, x, ball, _side(query, self.steps, x), generators)
-                kept, found = estimator.compare([best, candidate], y, margin)
-                best = torch.where(_wide(found.loss > kept.loss), candidate, best)
-            return best
-        found = estimator.value(best, y, margin)
-        best_loss, wrong = found.loss, found.logits.argmax(-1) != y
-        for query in range(1, self.steps):
-            if estimator.spent or (self.drop and bool(wrong.all())):
-                break
-            candidate = search(best, x, ball, _side(query, self.steps, x), generators)
-            # Random numbers are drawn for all slots, so that an example's do not depend on who is left.
-            left = ~wrong if self.drop else torch.ones_like(wrong)
-            loss, wrong_now = _value(estimator, candidate, y, left)
-            better = left & (loss > best_loss)
-            best = torch.where(_wide(better), candidate, best)
-            best_loss = torch.where(better, loss, best_loss)
-            wrong = wrong | (left & wrong_now)
-        return best
 
+        def square(query: int, best: Tensor) -> Tensor:
+            return candidate(best, x, ball, _side(query, self.steps, x), generators)
 
-def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss and wrongness of the examples left, asked as one batch where some have gone."""
-    if bool(left.all()):
-        found = estimator.value(x, y, margin)
-        return found.loss, found.logits.argmax(-1) != y
-    found = estimator.value(x[left][None], y[left][None], margin)
-    loss = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
-    wrong = torch.zeros_like(y, dtype=torch.bool)
-    loss[left], wrong[left] = found.loss[0], found.logits[0].argmax(-1) != y[left]
-    return loss, wrong
-
-
-def _wide(per_example: Tensor) -> Tensor:
-    return per_example[:, :, None, None, None]
+        begun = first(x, ball, generators) if start is None else ball.project_(start.clone())
+        return search(begun, square, self.steps, y, estimator, drop=self.drop)
 
 
 def _side(query: int, steps: int, x: Tensor) -> int:

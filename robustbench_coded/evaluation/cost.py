@@ -1,6 +1,6 @@
 """What attacks will cost, from their names alone."""
 
-from attacks.naming import AttackName, parse
+from attacks.naming import BLACK_BOX, AttackName, parse
 from attacks.pgd import default_step_size as pgd_step_size
 
 TARGETS = 9  # targets of a targeted attack on ten or more classes
@@ -27,7 +27,7 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         draws = name.rounds * (name.rounds + 1) // 2
     if name.peer is not None:
         forwards = backwards = name.steps or PEER_STEPS
-    elif name.algorithm in ("square", "spsa"):
+    elif name.algorithm in BLACK_BOX:
         forwards, backwards = steps, 0
     elif name.algorithm == "apgd-t":
         forwards = backwards = steps * TARGETS

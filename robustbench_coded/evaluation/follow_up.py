@@ -5,12 +5,11 @@ checks name next are run, at most ``ROUNDS`` times over; what they leave then st
 attacks so far already leave no more than the base model keeps, stronger ones have no question to answer.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attacks.naming import parse
+from attacks.naming import SEARCHES, AttackName, parse
 from robustbench_coded.evaluation.cost import queries_of, step_size_of
 from robustbench_coded.evaluation.plan import NULLS, Row, Subject, UnitMaker
 from robustbench_coded.evaluation.threats import ThreatModel
@@ -23,7 +22,6 @@ ROUNDS = 2
 # A follow-up that costs more than this many times the costliest attack of its defence is left to the user.
 DEAREST = 3
 # A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
-SEARCH_DRAWS = 4
 FEWEST_SEARCH_STEPS = 100
 
 
@@ -96,17 +94,17 @@ def _asked_for(check: Check, judgement: Judgement, like: Row, rows: Sequence[Row
     for text in check.run_next:
         if text in NULLS:
             continue
-        name = parse(_search(text, like, rows))
+        name = parse(text)
+        if name.algorithm in SEARCHES and not check.name.startswith("twice"):
+            name = _as_long_as_gradients(name, like, rows)
         if name.uses_base and not like.subject.has_base:
             continue
-        if like.threat.inputs != "batch" and name.algorithm == "square":
+        if like.threat.inputs != "batch" and name.algorithm in SEARCHES:
             continue  # every query would be a batch of its own for each victim
         randomness = "known" if name.estimator == "aware" else "unknown"
         if randomness == "known" and not like.subject.randomised:
             continue
-        eps = _unbounded(like) if check.name == "falls with eps" else like.eps
-        if eps is None:
-            continue
+        eps = judgement.unbounded_eps if check.name == "falls with eps" else like.eps
         threat = ThreatModel(like.threat.inputs, randomness)
         found.append(
             replace(
@@ -121,10 +119,8 @@ def _asked_for(check: Check, judgement: Judgement, like: Row, rows: Sequence[Row
     return found
 
 
-def _search(text: str, like: Row, rows: Sequence[Row]) -> str:
+def _as_long_as_gradients(name: AttackName, like: Row, rows: Sequence[Row]) -> AttackName:
     """A random search with as many forwards as the costliest attack with gradients had passes."""
-    if not re.fullmatch(r"square-\d+", text):
-        return text
     randomised = like.subject.randomised
     most = max(
         (
@@ -136,11 +132,5 @@ def _search(text: str, like: Row, rows: Sequence[Row]) -> str:
         ),
         default=FEWEST_SEARCH_STEPS,
     )
-    draws = SEARCH_DRAWS if randomised else 1
-    steps = max(FEWEST_SEARCH_STEPS, most // draws)
-    return f"eot{draws}-square-{steps}" if randomised else f"square-{steps}"
-
-
-def _unbounded(like: Row) -> float | None:
-    """The eps that reaches any image, where one number says it; a run by name is needed elsewhere."""
-    return 1.0 if like.norm == "linf" and like.eps_space == "pixel" else None
+    steps = max(FEWEST_SEARCH_STEPS, most // (name.draws if randomised else 1))
+    return parse(f"{name.algorithm}-{steps}")

@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from attacks.naming import BLACK_BOX
 from robustbench_coded.reports.lines import COMBINED, NULLS, Line, lines_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import part
 from robustbench_coded.reports.paper import paper_tables
-from robustbench_coded.reports.words import THREATS, attack_words, budget_words, series
+from robustbench_coded.reports.words import THREATS, attack_words, budget_words, parsed_attack, series
 
 LAST_BATCH = {
     "pad": "a last batch that is not full is filled with examples that are not scored there",
@@ -57,7 +58,8 @@ def limits_of(run: Run) -> list[str]:
                 said.append(
                     f"No attacker with {words} was tried: there is no row under a {inputs} threat model."
                 )
-    if not any("transfer" in attack or "square" in attack or "spsa" in attack for attack in attacks):
+    parsed = [name for attack in attacks if (name := parsed_attack(attack)) is not None]
+    if not any(name.estimator == "transfer" or name.algorithm.lower() in BLACK_BOX for name in parsed):
         said.append("No attack without gradients of the defence was tried (transfer, Square, SPSA).")
     return said
 

@@ -22,12 +22,14 @@ class Judgement:
     Attributes:
         key: the row key of its ensemble.
         parts: where its accuracy above the base model comes from; given once, where the draw is unknown.
+        unbounded_eps: the eps from which on any image reaches any other.
     """
 
     key: RowKey
     verdict: Verdict
     checks: tuple[Check, ...]
     parts: tuple[Part, ...]
+    unbounded_eps: float
 
     @property
     def subject(self) -> Subject:
@@ -55,7 +57,7 @@ def judgements_of(rows: list[Row], manifest: dict[str, Any]) -> Iterator[Judgeme
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = _claim(manifest) if row.key.defence != "standard" or not defended else None
         told = () if row.key.threat.endswith("/known") else tuple(decomposition(rows, row))
-        yield Judgement(row.key, verdict(row, base, checks, claim), checks, told)
+        yield Judgement(row.key, verdict(row, base, checks, claim), checks, told, unbounded)
 
 
 def _claim(manifest: dict[str, Any]) -> float | None:

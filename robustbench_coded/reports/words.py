@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from attacks.naming import AttackName, parse
+from attacks.naming import BLACK_BOX, AttackName, parse
 from robustbench_coded.reports.lines import Budget, Subject
 from robustbench_coded.statistics.paired import Difference
 
@@ -44,6 +44,7 @@ _ALGORITHMS = {
     "apgd-dlr": "Auto-PGD on the difference of logits ratio",
     "apgd-t": "targeted Auto-PGD",
     "square": "Square attack",
+    "random": "random search",
     "spsa": "SPSA",
 }
 
@@ -117,7 +118,7 @@ def attack_words(name: str, step_sizes: Sequence[float] = ()) -> str:
         return f"{parsed.algorithm} of the package {parsed.peer}" + _options(parsed)
     said = [_ALGORITHMS[parsed.algorithm]]
     if parsed.steps:
-        said.append(f"{parsed.steps} {'queries' if parsed.algorithm in ('square', 'spsa') else 'steps'}")
+        said.append(f"{parsed.steps} {'queries' if parsed.algorithm in BLACK_BOX else 'steps'}")
     if step_sizes:
         said.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
     if parsed.algorithm == "pgd" and "init" not in dict(parsed.options):

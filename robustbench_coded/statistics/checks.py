@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from attacks.naming import AttackName
+from attacks.naming import SEARCHES, AttackName
 from robustbench_coded.statistics.check import WORTH, Check, compared, not_run
 from robustbench_coded.statistics.comparisons import (
     accuracy_of,
@@ -33,6 +33,8 @@ from robustbench_coded.statistics.comparisons import (
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
 from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.rows import Row, threat_model
+
+_SEARCHES = ("square-1000", "random-1000")
 
 
 def run_checks(
@@ -96,20 +98,20 @@ def transfer_or_black_box(rows: Sequence[Row], ensemble: Row) -> Check:
     others = [row for row in usable if not is_adaptive(name_of(row))]
     fault = "the defence's gradients hide what an attack without them finds"
     estimator = "aware" if ensemble.key.threat.endswith("/known") else "eot10"
-    return _not_weaker(name, adaptive, others, ("square-1000",), fault, _goes_on_from_transfer(estimator))
+    return _not_weaker(name, adaptive, others, _SEARCHES, fault, _goes_on_from_transfer(estimator))
 
 
 def random_search(rows: Sequence[Row], ensemble: Row) -> Check:
     """Random search, or random signs alone, is weaker than the strongest attack with gradients."""
-    name, fault = "random search", "the gradients mislead"
+    name, fault, more = "random search", "the gradients mislead", ("bpda-pgd-20", "spsa-2000")
     usable = usable_by(rows, ensemble)
     gradient = [row for row in usable if not is_black_box(name_of(row))]
-    search = [row for row in usable if name_of(row).algorithm.lower() == "square"]
-    check = _not_weaker(name, gradient, search, ("square-1000",), fault, "bpda-pgd-20", "spsa-2000")
+    search = [row for row in usable if name_of(row).algorithm.lower() in SEARCHES]
+    check = _not_weaker(name, gradient, search, _SEARCHES, fault, *more)
     signs = [row for row in rows if row.key == threat_model(ensemble.key)._replace(attack="random-sign")]
     if check.outcome != "not run" or not gradient or not signs:
         return check
-    noise = _not_weaker(name, gradient, signs, ("square-1000",), fault, "bpda-pgd-20", "spsa-2000")
+    noise = _not_weaker(name, gradient, signs, _SEARCHES, fault, *_SEARCHES, *more)
     return noise if noise.outcome == "failed" else check
 
 
@@ -150,7 +152,7 @@ def falls_with_eps(rows: Sequence[Row], ensemble: Row, unbounded_eps: float) -> 
     attack = end.key.attack
     finding = f"{attack} leaves {interval.estimate:.1%} at eps {end.key.eps:g}; the floor is {floor:.1%}"
     if interval.low > floor:
-        more = ("transfer-pgd-20", "square-1000")
+        more = ("transfer-pgd-20", *_SEARCHES)
         return Check(
             name,
             "failed",

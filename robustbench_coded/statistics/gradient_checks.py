@@ -17,7 +17,7 @@ def zero_gradients(share: float | None) -> Check:
     finding = f"The gradient is 0 everywhere for {share:.1%} of the examples."
     if share <= ZERO_SHARE:
         return Check(name, "passed", finding, figures)
-    more = ("transfer-pgd-20", "square-1000", "apgd-dlr-100")
+    more = ("transfer-pgd-20", "square-1000", "random-1000", "apgd-dlr-100")
     return Check(name, "failed", finding, figures, (), f"run {' and '.join(more)}", more)
 
 

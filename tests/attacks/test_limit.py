@@ -25,14 +25,25 @@ def perturb(problem, attack, text, limit):
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize(
     "text",
-    ["pgd-50", "eot4-pgd-50", "gmsa3avg-pgd-20", "apgd-ce-50", "apgd-t-50", "square-90", "spsa-320"],
+    [
+        "pgd-50",
+        "eot4-pgd-50",
+        "gmsa3avg-pgd-20",
+        "apgd-ce-50",
+        "apgd-t-50",
+        "square-90",
+        "random-90",
+        "spsa-320",
+    ],
 )
 def test_cost_stays_within_one_question_of_the_limit(linear, text, noise):
     problem = linear(batches=2, classes=5, noise=noise)
     attack = attack_for(parse(text))
     _, whole = perturb(problem, attack, text, None)
     x, cost = perturb(problem, attack, text, whole // 3)
-    most_of_one_move = 32 * 8 if text.startswith("spsa") else 2 * 2 * 8 * (5 if "square" in text else 4)
+    most_of_one_move = (
+        32 * 8 if text.startswith("spsa") else 2 * 2 * 8 * (5 if text.startswith(("square", "random")) else 4)
+    )
     assert whole // 3 <= cost < whole // 3 + most_of_one_move
     assert BUDGET.distance(x, problem.x).max() <= 1 + 1e-9
 

@@ -7,8 +7,9 @@ from attacks.estimators import Bpda, Collected, EotAuto, Fixed, Fresh, Known, Tr
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
 from attacks.losses import cross_entropy, dlr
-from attacks.naming import KNOWN, SQUARE_DRAWS, expand, parse
+from attacks.naming import KNOWN, SEARCH_DRAWS, expand, parse
 from attacks.pgd import Pgd
+from attacks.random_search import RandomSearch
 from attacks.registry import attack_for, estimator_for
 from attacks.spsa import Spsa
 from attacks.square import Square
@@ -24,6 +25,7 @@ ATTACKS = {
     "eot20-apgd-dlr-30": Apgd(30, dlr),
     "apgd-t-20+targets=4": ApgdTargeted(20, 4),
     "square-100": Square(100),
+    "random-100": RandomSearch(100),
     "spsa-100@0.01": Spsa(100, 0.01),
 }
 
@@ -38,6 +40,7 @@ def test_dropping_reaches_every_attack_that_can_but_not_a_transfer():
     assert attack_for(parse("apgd-ce-5"), drop=True) == Apgd(5, drop=True)
     assert attack_for(parse("apgd-t-5"), drop=True) == ApgdTargeted(5, drop=True)
     assert attack_for(parse("square-5"), drop=True) == Square(5, drop=True)
+    assert attack_for(parse("random-5"), drop=True) == RandomSearch(5, drop=True)
     # Right or wrong in the base model's eyes is not right or wrong in the target's.
     assert attack_for(parse("transfer-pgd-5"), drop=True) == Pgd(5)
     assert attack_for(parse("fgsm"), drop=True) == Fgsm()
@@ -79,7 +82,7 @@ def test_a_name_gives_its_estimator(linear, model, text, kind):
 def test_draws_and_own_losses_come_from_the_name(linear):
     problem = linear(noise=0.5)
     assert estimator_for(parse("eot7-pgd-5"), problem.oracle).draws == 7
-    assert estimator_for(parse("square-50"), problem.oracle).draws == SQUARE_DRAWS
+    assert estimator_for(parse("square-50"), problem.oracle).draws == SEARCH_DRAWS
     own = estimator_for(
         parse("pgd-5+own=signs"), problem.oracle, generators=[torch.Generator().manual_seed(0)]
     ).objective

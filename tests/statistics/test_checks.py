@@ -87,12 +87,16 @@ def test_transfer_and_black_box_are_not_stronger(checked, attacks, outcome):
     [
         ([("pgd-10", 0.2), ("square-1000", 0.4)], 0.85, "passed"),
         ([("pgd-10", 0.4), ("square-1000", 0.2)], 0.85, "failed"),
+        ([("pgd-10", 0.4), ("square-1000", 0.6), ("random-1000", 0.2)], 0.85, "failed"),
         ([("pgd-10", 0.4)], 0.85, "not run"),
         ([("pgd-10", 0.4)], 0.3, "failed"),
     ],
 )
 def test_random_search_is_weaker_than_gradients(checked, attacks, signs, outcome):
-    assert checked(attacks, signs=signs)["random search"].outcome == outcome
+    check = checked(attacks, signs=signs)["random search"]
+    assert check.outcome == outcome
+    # Where signs alone show it, the search has not been made yet.
+    assert ("random-1000" in check.run_next) == (len(attacks) == 1)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from attacks.naming import BLACK_BOX
 from robustbench_coded.reports.figures.lookup import (
     attacked,
     checkpoints_of,
@@ -83,7 +84,7 @@ def _rung(line: Line) -> str | None:
     inputs = line.threat.partition("/")[0]
     if inputs != "batch":
         return "transfer, victim" if name.estimator == "transfer" and inputs == "victim" else None
-    if name.algorithm in ("square", "spsa"):
+    if name.algorithm in BLACK_BOX:
         return "queries"
     if name.estimator in ("gmsaavg", "gmsamin"):
         return "gmsa"

@@ -1,0 +1,52 @@
+"""Points of the ball at random, none depending on another (arXiv 1902.06705): the plainest search.
+
+What it finds and an attack with gradients does not is a sign that the gradients hide it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.budget import Budget
+from attacks.estimators import Estimator
+from attacks.search import search
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """Corners of the ball (random signs) and points inside it (uniform) in turn; the best one is the result.
+
+    Attributes:
+        steps: queries; each costs what the estimator takes.
+        drop: as in ``attacks.search.search``.
+    """
+
+    steps: int
+    drop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: Budget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; ``start`` takes the place of the first point."""
+        ball = budget.around(x)
+        corner = True
+
+        def point(query: int, best: Tensor) -> Tensor:
+            nonlocal corner
+            corner = not corner
+            return ball.random_sign(generators) if corner else ball.uniform(generators)
+
+        first = ball.random_sign(generators) if start is None else ball.project_(start.clone())
+        return search(first, point, self.steps, y, estimator, drop=self.drop)

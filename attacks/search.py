@@ -1,0 +1,69 @@
+"""What every random search does: propose a point, compare it with the kept one, keep the better."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from attacks.estimators import Estimator
+from attacks.losses import margin
+
+Propose = Callable[[int, Tensor], Tensor]  # number of the query, kept points -> candidates like them
+
+
+def search(
+    first: Tensor, propose: Propose, steps: int, y: Tensor, estimator: Estimator, *, drop: bool
+) -> Tensor:
+    """The points of the largest margin found, ``[G, K, C, H, W]``.
+
+    A query is a whole batch, in which every slot carries one candidate of its own: no two candidates of an
+    example share a batch. Where an example's loss depends on chance or on its batch, a value that was lucky
+    once would turn all better candidates away, so each candidate is compared with the kept point under the
+    same draws, two queries at a time; and no answer, lucky or not, ends the search.
+
+    Args:
+        first: the first candidates; the first query where one point is asked at a time.
+        steps: queries, those of kept points included.
+        y: true classes ``[G, K]``.
+        drop: leave an example alone after its first wrong answer. Only for targets that answer inputs one
+            by one and without randomness.
+    """
+    best = first
+    if not estimator.steady:
+        for query in range(1, steps, 2):
+            if estimator.spent:
+                break
+            candidate = propose(query, best)
+            kept, found = estimator.compare([best, candidate], y, margin)
+            best = torch.where(_wide(found.loss > kept.loss), candidate, best)
+        return best
+    found = estimator.value(best, y, margin)
+    best_loss, wrong = found.loss, found.logits.argmax(-1) != y
+    for query in range(1, steps):
+        if estimator.spent or (drop and bool(wrong.all())):
+            break
+        candidate = propose(query, best)
+        # Random numbers are drawn for all slots, so that an example's do not depend on who is left.
+        left = ~wrong if drop else torch.ones_like(wrong)
+        loss, wrong_now = _value(estimator, candidate, y, left)
+        better = left & (loss > best_loss)
+        best = torch.where(_wide(better), candidate, best)
+        best_loss = torch.where(better, loss, best_loss)
+        wrong = wrong | (left & wrong_now)
+    return best
+
+
+def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and wrongness of the examples left, asked as one batch where some have gone."""
+    if bool(left.all()):
+        found = estimator.value(x, y, margin)
+        return found.loss, found.logits.argmax(-1) != y
+    found = estimator.value(x[left][None], y[left][None], margin)
+    loss = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
+    wrong = torch.zeros_like(y, dtype=torch.bool)
+    loss[left], wrong[left] = found.loss[0], found.logits[0].argmax(-1) != y[left]
+    return loss, wrong
+
+
+def _wide(per_example: Tensor) -> Tensor:
+    return per_example[:, :, None, None, None]

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from attacks.budget import Budget
+from attacks.estimators import Fresh
+from attacks.losses import margin
+from attacks.random_search import RandomSearch
+
+BUDGETS = [Budget("linf", 0.1), Budget("l2", 0.6), Budget("linf", 0.2, "normalized", (0.5, 0.3, 0.6))]
+
+
+def found(problem, budget, steps, **options):
+    attack = RandomSearch(steps, **options)
+    return attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+
+
+def loss_of(problem, x):
+    return margin(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+@pytest.mark.parametrize("options", [{}, {"drop": True}, {"noise": 0.2}], ids=str)
+def test_stays_in_ball_and_box(linear, budget, options):
+    problem = linear(batches=2, noise=options.pop("noise", 0.0), dtype=torch.float32)
+    x = found(problem, budget, 20, **options)
+    assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-5
+
+
+def test_it_keeps_the_best_of_its_own_points(linear):
+    """Corners and points inside in turn: the same as drawing them all from the same generators first."""
+    problem = linear(batches=2)
+    ball = BUDGETS[0].around(problem.x)
+    generators = problem.generators
+    points = [(ball.uniform if i % 2 else ball.random_sign)(generators) for i in range(9)]
+    losses = torch.stack([loss_of(problem, point) for point in points])
+    best = torch.stack(points).gather(
+        0, losses.argmax(0)[None, :, :, None, None, None].expand(1, *problem.x.shape)
+    )
+    torch.testing.assert_close(found(problem, BUDGETS[0], 9), best[0])
+    assert (losses.argmax(0) % 2 == 1).any() and (losses.argmax(0) > 0).any()
+
+
+def test_a_noisy_target_is_compared_under_the_same_draws(linear):
+    problem = linear(batches=2, noise=0.5)
+    found(problem, BUDGETS[0], 20)
+    asked = problem.oracle.asked
+    assert len(asked) == 20
+    assert asked[0::2] == asked[1::2]
+    assert asked[0] != asked[2]
+
+
+def test_no_query_is_refused():
+    with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
+        RandomSearch(0)
