@@ -124,7 +124,13 @@ def _checkpoint(checkpoint: dict[str, Any]) -> str:
         return said + "unknown."
     figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
     said += f"{choice.get('source')}: {choice.get('name', 'custom')} ({figures})"
-    return f"{said}.{_candidates(choice)}"
+    return f"{said}.{_candidates(choice)}{_gradients(checkpoint)}"
+
+
+def _gradients(checkpoint: dict[str, Any]) -> str:
+    """What drove the attacks; what was scored is always the original model."""
+    sentence = part(checkpoint, "gradients", "sentence")
+    return f" Scored in float32 by the original model; attacked with {sentence}." if sentence else ""
 
 
 def _candidates(choice: dict[str, Any]) -> str:
