@@ -2,7 +2,8 @@
 
 A check that fails is a reason to attack harder, not yet a finding about the defence. So the attacks that the
 checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report. Where the
-attacks so far already leave no more than the base model keeps, stronger ones have no question to answer.
+attacks so far already leave no more than the base model keeps, stronger ones have no question to answer;
+unless an attack without gradients was the stronger one, which puts the accuracy itself in question.
 """
 
 from collections.abc import Sequence
@@ -39,10 +40,10 @@ def follow_up(path: Path, rows: Sequence[Row], maker: UnitMaker) -> tuple[list[R
     left_out: dict[str, None] = {}
     for judgement in load_run(path).judgements:
         like = _row_like(judgement, rows)
-        if like is None or not _is_open(judgement):
+        if like is None:
             continue
         for check in judgement.checks:
-            if check.outcome == "passed":
+            if check.outcome == "passed" or not (_is_open(judgement) or _misled(check, judgement)):
                 continue
             for row in _asked_for(check, judgement, like, rows):
                 if row.key in known or row.key in wanted:
@@ -65,6 +66,13 @@ def _is_open(judgement: Judgement) -> bool:
     if verdict.above_base is not None:
         return verdict.above_base.estimate > GAIN
     return verdict.accuracy.estimate > BROKEN
+
+
+def _misled(check: Check, judgement: Judgement) -> bool:
+    """Whether an attack without gradients found what those with gradients did not: there may be much more."""
+    accuracy = judgement.verdict.accuracy
+    without_gradients = check.name in ("random search", "transfer or black-box")
+    return without_gradients and check.outcome == "failed" and accuracy is not None and accuracy.low > BROKEN
 
 
 def _dearest(rows: Sequence[Row], maker: UnitMaker) -> dict[Subject, int]:
