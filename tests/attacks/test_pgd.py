@@ -213,5 +213,10 @@ def test_gmsa_attacks_one_more_draw_each_round(linear):
         collected = [sorted({index for _, index in forward}) for forward in problem.oracle.asked]
         assert collected == [[0]] * 4 + [[0, 1]] * 4 + [[0, 1, 2]] * 4
         assert budget.distance(x, problem.x).max() <= 1 + 1e-9
+    # Each round goes on from the last one's result.
+    x0 = 0.4 + 0.2 * problem.x
+    estimator = Collected(problem.oracle, combine="avg")
+    x = Gmsa(Pgd(1, 0.001, margin), 3).perturb(x0, problem.y, estimator, budget, [], start=x0)
+    assert (x - x0).abs().max() > 0.0029
     with pytest.raises(ValueError, match="expected a Collected estimator, got Fresh"):
         Gmsa(Pgd(4), 3).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
