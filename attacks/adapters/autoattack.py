@@ -14,6 +14,7 @@ from attacks.adapters.seeding import seeded_from
 from attacks.budget import Budget
 from attacks.naming import AttackName
 
+DLR_CLASSES = 4
 VERSIONS = ("standard", "plus", "rand")
 
 # Constructor options of the attacks inside, by what they are called there.
@@ -26,7 +27,8 @@ def run(
     """The suite's result for one batch and the share of examples that stand in its own account.
 
     In that account the first wrong answer is final, to a clean input, during an attack or after it. The
-    examples that stand keep their clean pixels. Targeted attacks are cut down to the classes there are.
+    examples that stand keep their clean pixels. Targeted attacks are cut down to the classes there are, and
+    answers of fewer than four classes are filled up (`FilledUp`).
 
     Raises:
         ValueError: an option that no attack of the version has.
@@ -39,6 +41,8 @@ def run(
             if name.algorithm in VERSIONS
             else {"version": "custom", "attacks": [name.algorithm]}
         )
+        if classes < DLR_CLASSES:
+            view = FilledUp(view)
         suite = AutoAttack(view, eps=budget.eps, norm=norm, seed=seed, device=str(x.device), **settings)
         suite.apgd_targeted.n_target_classes = min(suite.apgd_targeted.n_target_classes, classes - 1)
         suite.fab.n_target_classes = min(suite.fab.n_target_classes, classes - 1)
@@ -46,6 +50,22 @@ def run(
             _set(suite, option, value, name.text)
         x_adv, y_adv = suite.run_standard_evaluation(x.clone(), y, batch_size=len(x))
     return x_adv, float((y_adv == y).float().mean())
+
+
+class FilledUp(torch.nn.Module):
+    """A view whose answers have four classes at least: the DLR losses divide by the third and fourth logit.
+
+    A class that is filled in lies below all the others by one, so no input is ever given it.
+    """
+
+    def __init__(self, view: torch.nn.Module):
+        super().__init__()
+        self.view = view
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.view(x)
+        below = logits.detach().amin(1, keepdim=True) - 1
+        return torch.cat([logits, below.expand(-1, DLR_CLASSES - logits.shape[1])], dim=1)
 
 
 def _set(suite: AutoAttack, option: str, value: str, text: str) -> None:

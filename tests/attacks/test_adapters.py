@@ -269,6 +269,22 @@ def test_any_single_miss_is_final_in_the_peers_own_account():
     assert abs(np.mean(scored) - 0.95) < 0.01
 
 
+@needs_autoattack
+@pytest.mark.parametrize("text", ["autoattack:standard+n_iter=5+n_queries=5", "autoattack:rand+n_iter=5"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_suite_runs_on_few_classes_and_fools_a_linear_model(text, classes):
+    """Margins below what a move of eps against the weights is worth fall; those far above it stand."""
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(25, classes, bias=False))
+    model[1].weight.data = torch.nn.functional.one_hot(torch.arange(25) % classes).T.float()
+    x, y = torch.full((6, 1, 5, 5), 0.5), torch.zeros(6, dtype=torch.int64)
+    # The first class's pixels are lighter: by little in three inputs, by much in the others.
+    lighter = torch.tensor([0.01, 0.02, 0.03, 0.3, 0.3, 0.3]).view(-1, 1, 1)
+    x[:, 0] += lighter * (torch.arange(25).view(5, 5) % classes == 0)
+    result = run_peer(parse(text), model, x, y, LINF, generator())
+    assert model(result.x).argmax(1).bool().tolist() == [True] * 3 + [False] * 3
+    assert result.verdict == 0.5
+
+
 def test_results_name_their_parts():
     assert PeerResult._fields == ("x", "verdict")
 
