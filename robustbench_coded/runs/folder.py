@@ -116,7 +116,7 @@ class RunFolder:
         trusted, damaged = {}, {}
         for unit in units:
             path = self._outcomes(unit)
-            if not os.path.lexists(path):
+            if not _UNIT.fullmatch(unit) or not os.path.lexists(path):
                 continue
             try:
                 trusted[unit] = _read_unit(path, unit)[1]
@@ -162,7 +162,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text())
         version = int(manifest["format_version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{file} can't be read; restore it, or start the run anew with --overwrite"
         ) from error

@@ -11,12 +11,21 @@ import numpy as np
 import pytest
 
 from robustbench_coded.data.digits import load_digits
+from robustbench_coded.reports import write
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="Run the long form of the tests in tests/faults.")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_figures():
+    """They take longer than all else in these runs, and are tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "figures_of", lambda run: [])
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +84,7 @@ def zygote():
         env=environment,
     )
     yield process
-    process.stdin.close()
+    process.kill()
     process.wait()
 
 

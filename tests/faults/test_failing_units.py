@@ -1,0 +1,91 @@
+"""A defence that fails leaves incomplete rows, never robust examples; once it is mended the run goes on."""
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from robustbench_coded.cli.main import run
+
+MOODY = '''
+import time
+from pathlib import Path
+
+
+class Moody:
+    """Standard inference, unless the file `mood` says otherwise while a run is computing."""
+
+    name = "moody"
+    randomised = batch_dependent = False
+
+    def __init__(self, model):
+        self.base = model
+
+    def sample(self, generator, k):
+        return None
+
+    def logits(self, x, draw):
+        # Probes, which come before run.json, are answered well.
+        mood = Path("mood").read_text() if Path("run/run.json").exists() else ""
+        logits = self.base(x)
+        if mood == "nan":
+            logits[0, 0] = float("nan")
+        if mood == "shape":
+            logits = logits[:-1]
+        if mood == "raise":
+            raise KeyError("no\\nreason")
+        if mood == "hang":
+            time.sleep(1000)
+        return logits
+
+
+def build(model):
+    return Moody(model)
+'''
+
+
+@pytest.fixture
+def moody(tmp_path, monkeypatch):
+    (tmp_path / "moody.py").write_text(MOODY)
+    (tmp_path / "mood").write_text("")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path / "mood"
+    sys.modules.pop("moody", None)
+
+
+@pytest.mark.parametrize(
+    ("mood", "message"),
+    [
+        ("nan", "InvalidAnswer: expected finite logits"),
+        ("shape", "InvalidAnswer: expected logits of shape"),
+        ("raise", "KeyError: 'no\\nreason'"),
+        ("hang", "took longer than 0.5 s; --unit-timeout SECONDS gives more"),
+    ],
+)
+def test_failures_are_recorded_and_tried_again_by_the_same_command(
+    evaluation, moody, tmp_path, capsys, mood, message
+):
+    arguments = [str(a) for a in evaluation("run", "--defence", "moody:build", attacks=1)]
+    moody.write_text(mood)
+    assert run([*arguments, "--unit-timeout", "0.5"] if mood == "hang" else arguments) == 1
+    said = capsys.readouterr().err
+    assert "units failed" in said and "the same command tries them again" in said and "Traceback" not in said
+
+    summary = pd.read_csv("run/summary.csv")
+    failed = summary[summary.defence == "moody"]
+    assert (failed.status == "incomplete").all() and (failed.examples == 0).all()
+    assert failed.accuracy.isna().all()
+    assert (summary[summary.defence != "moody"].status == "done").all()
+    records = [json.loads(p.read_text()) for p in (tmp_path / "run" / "failures").iterdir()]
+    assert len(records) == 3 and any(r["error"].startswith(message) for r in records)
+
+    moody.write_text("")
+    assert run(arguments) == 0
+    summary = pd.read_csv("run/summary.csv")
+    assert (summary.status == "done").all()
+    assert not list((tmp_path / "run" / "failures").iterdir())
+    moody_rows, standard = (summary[summary.defence == name] for name in ("moody", "standard"))
+    pd.testing.assert_series_equal(
+        moody_rows.set_index("attack").accuracy, standard.set_index("attack").accuracy, check_index=True
+    )

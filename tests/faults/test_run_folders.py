@@ -1,0 +1,203 @@
+"""Folders that somebody has tampered with, shares, or comes back to with other options."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from robustbench_coded.cli.main import run
+from robustbench_coded.runs.folder import RunFolder
+
+
+@pytest.fixture
+def csrobust(capsys, monkeypatch, tmp_path):
+    """Runs a command line in this process: (exit code, what it said on standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def command(*arguments):
+        code = run([str(a) for a in arguments])
+        return code, capsys.readouterr().err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def finished(evaluation, tmp_path_factory):
+    """A finished run; take copies of it."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert run([str(a) for a in evaluation(out, attacks=1)]) == 0
+    return out
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of a finished run, summary.csv removed so that it must be written anew."""
+    path = shutil.copytree(finished, tmp_path / "run")
+    (path / "summary.csv").unlink()
+    return path
+
+
+def shards(out: Path) -> list[Path]:
+    return sorted((out / "outcomes").glob("*.parquet"))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    # In the data, not in the footer, which holds names that no outcome depends on.
+    content[40] ^= 0x10
+    path.write_bytes(content)
+
+
+def swap(path):
+    shutil.copy(shards(path.parent.parent)[-1], path)
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def nowhere(path):
+    path.unlink()
+    path.symlink_to("/nonexistent/file")
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, swap, pipe, folder, nowhere], ids=lambda d: d.__name__)
+def test_a_damaged_file_is_named_and_computed_again(csrobust, evaluation, finished, out, damage):
+    victim = shards(out)[0]
+    damage(victim)
+    others = {p.name: p.stat().st_mtime_ns for p in shards(out)[1:]}
+    code, said = csrobust(*evaluation(out, attacks=1))
+    assert code == 0
+    assert victim.name in said and "computed again" in said
+    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
+    assert victim.read_bytes() == (finished / "outcomes" / victim.name).read_bytes()
+    assert {p.name: p.stat().st_mtime_ns for p in shards(out)[1:]} == others
+
+
+def test_a_foreign_file_is_named_and_not_counted(csrobust, evaluation, finished, out):
+    shutil.copy(shards(out)[0], out / "outcomes" / f"{'0' * 20}.parquet")
+    (out / "outcomes" / "notes.txt").write_text("mine")
+    code, said = csrobust(*evaluation(out, attacks=1))
+    assert code == 0
+    assert "notes.txt belongs to no unit" in said and f"{'0' * 20}.parquet belongs to no unit" in said
+    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
+    assert (out / "outcomes" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", [b"\xff[1, 2", b'"text"', b"[" * 100_000], ids=["cut", "text", "deep"])
+def test_damaged_timings_and_failures_lose_no_outcome(csrobust, evaluation, finished, out, content):
+    unit = shards(out)[0].stem
+    (out / "timings" / f"{unit}.json").write_bytes(content)
+    (out / "failures").mkdir()
+    (out / "failures" / f"{shards(out)[1].stem}.json").write_bytes(content)
+    code, _ = csrobust(*evaluation(out, attacks=1))
+    assert code == 0
+    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"format_version": 1}', b"[" * 100_000], ids=["empty", "list", "bare", "deep"]
+)
+def test_a_damaged_manifest_is_refused_and_nothing_lost(csrobust, evaluation, finished, out, content):
+    (out / "run.json").write_bytes(content)
+    code, said = csrobust(*evaluation(out, attacks=1))
+    assert code == 2 and "run.json" in said and "--overwrite" in said and len(said.splitlines()) == 1
+    assert [p.read_bytes() for p in shards(out)] == [p.read_bytes() for p in shards(finished)]
+
+
+def test_a_damaged_manifest_can_be_overwritten(csrobust, evaluation, finished, out):
+    (out / "run.json").write_bytes(b"")
+    assert csrobust(*evaluation(out, "--overwrite", attacks=1))[0] == 0
+    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
+
+
+def test_unit_names_in_a_manifest_are_no_paths(csrobust, evaluation, finished, out):
+    outside = out.parent / "precious.parquet"
+    outside.write_text("precious")
+    manifest = json.loads((out / "run.json").read_text())
+    row = dict(manifest["rows"][0], attack="pgd-7", units=[{"id": "../../precious", "replicate": 0}])
+    manifest["rows"].append(row)
+    manifest["superseded"] = ["../../precious"]
+    (out / "run.json").write_text(json.dumps(manifest))
+    code, said = csrobust(*evaluation(out, attacks=1))
+    assert code == 0, said
+    assert outside.read_text() == "precious"
+
+
+def test_a_second_process_is_told(csrobust, evaluation, out):
+    with RunFolder(out):
+        code, said = csrobust(*evaluation(out, attacks=1))
+    assert code == 2 and "another csrobust is writing" in said and len(said.splitlines()) == 1
+
+
+def test_a_run_killed_before_its_first_file_was_there_begins_again(csrobust, evaluation, finished, tmp_path):
+    out = tmp_path / "young"
+    out.mkdir()
+    (out / ".lock").touch()
+    (out / ".run.json.123-abcdef.part").write_text("{")
+    assert csrobust(*evaluation(out, attacks=1))[0] == 0
+    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
+
+
+def test_overwriting_leaves_other_files_and_can_be_interrupted(
+    csrobust, evaluation, finished, out, monkeypatch
+):
+    (out / "my-notes.txt").write_text("mine")
+    rmtree = shutil.rmtree
+
+    def killed(path, *args, **kwargs):
+        rmtree(path, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        assert csrobust(*evaluation(out, "--overwrite", attacks=1))[0] == 130
+    assert not shards(out) and (out / "run.json").exists()
+    assert csrobust(*evaluation(out, attacks=1))[0] == 0
+    assert (out / "my-notes.txt").read_text() == "mine"
+    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
+
+
+def test_other_workers_or_threads_of_the_environment_compute_nothing_again(
+    csrobust, evaluation, out, monkeypatch
+):
+    options = [a for a in evaluation(out, attacks=1) if a not in ("--threads", "1")]
+    before = {p.name: p.stat().st_mtime_ns for p in shards(out)}
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert csrobust(*options)[0] == 0
+    assert csrobust(*options, "--workers", "2")[0] == 0
+    assert {p.name: p.stat().st_mtime_ns for p in shards(out)} == before
+    assert csrobust(*options, "--threads", "2")[0] == 0
+    assert not set(before) & {p.name for p in shards(out)}
+
+
+def test_units_that_another_number_of_draws_replaces_go_when_the_new_ones_are_there(
+    csrobust, evaluation, finished, out
+):
+    before = {p.name for p in shards(out)}
+    assert csrobust(*evaluation(out, "--draws", "3", attacks=1))[0] == 0
+    now = {p.name for p in shards(out)}
+    assert len(now) == len(before) and not now & before
+    assert {p.stem for p in (out / "timings").iterdir()} == {Path(name).stem for name in now}
+    assert csrobust(*evaluation(out, attacks=1))[0] == 0
+    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
+
+
+def test_more_attacks_extend_a_run(csrobust, evaluation, start, out, tmp_path):
+    before = {p.name: p.stat().st_mtime_ns for p in shards(out)}
+    assert csrobust(*evaluation(out, attacks=2))[0] == 0
+    after = {p.name: p.stat().st_mtime_ns for p in shards(out)}
+    assert {name: after[name] for name in before} == before and len(after) > len(before)

@@ -1,0 +1,73 @@
+"""Ctrl-C and SIGTERM: what is finished is kept and reported, and the run says how to go on."""
+
+import os
+import signal
+import time
+
+import pandas as pd
+import pytest
+
+STUCK = '''
+import ctypes
+from pathlib import Path
+
+
+class Stuck:
+    """Standard inference, which waits for itself in native code while there is a file `stuck`."""
+
+    name = "stuck"
+    randomised = batch_dependent = False
+
+    def __init__(self, model):
+        self.base = model
+
+    def sample(self, generator, k):
+        return None
+
+    def logits(self, x, draw):
+        if Path("stuck").exists() and Path("run/run.json").exists():  # probes come before run.json
+            Path("is-stuck").touch()
+            mutex = ctypes.create_string_buffer(256)
+            for _ in range(2):
+                ctypes.CDLL(None).pthread_mutex_lock(mutex)
+        return self.base(x)
+
+
+def build(model):
+    return Stuck(model)
+'''
+
+
+def wait_for(running, path):
+    while not path.exists() and running.alive():
+        time.sleep(0.01)
+    assert path.exists(), running.output.read_text()
+
+
+@pytest.mark.parametrize(
+    ("stop", "options"),
+    [(signal.SIGTERM, []), (signal.SIGINT, ["--workers", "2"])],
+    ids=["SIGTERM-in-process", "SIGINT-workers"],
+)
+def test_a_stopped_run_reports_what_is_finished_and_goes_on(start, evaluation, tmp_path, stop, options):
+    (tmp_path / "stuck.py").write_text(STUCK)
+    (tmp_path / "stuck").touch()
+    out = tmp_path / "run"
+    arguments = evaluation(out, "--defence", "stuck:build", *options, attacks=1)
+    running = start(*arguments)
+    wait_for(running, tmp_path / "is-stuck")
+    os.killpg(running.pid, stop)  # as a terminal does: everybody in the group gets it
+    assert running.wait() == 130
+    said = running.output.read_text()
+    assert "go on with: csrobust eval --ckpt" in said
+    assert "Traceback" not in said
+    summary = pd.read_csv(out / "summary.csv")
+    assert (summary[summary.defence == "stuck"].status == "incomplete").all()
+    before = {p.name: p.stat().st_mtime_ns for p in (out / "outcomes").glob("*.parquet")}
+    (tmp_path / "stuck").unlink()
+    running = start(*arguments)
+    assert running.wait() == 0, running.output.read_text()
+    assert {
+        p.name: p.stat().st_mtime_ns for p in (out / "outcomes").glob("*.parquet") if p.name in before
+    } == before
+    assert (pd.read_csv(out / "summary.csv").status == "done").all()
