@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from robustbench_coded.reports.escape import shell
 from robustbench_coded.reports.facts import Fact, facts_of, limits_of
-from robustbench_coded.reports.findings import decompositions, undercuts
+from robustbench_coded.reports.findings import decompositions, peers_own_figures, undercuts
 from robustbench_coded.reports.headline import headline
 from robustbench_coded.reports.judge import Judgement
 from robustbench_coded.reports.lines import Line, lines_of, subject_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import part
+from robustbench_coded.reports.sheet import Sheet
+from robustbench_coded.reports.sheets import component_sheet
 from robustbench_coded.reports.tables import Table, tables_of
 from robustbench_coded.reports.words import counted, subject_words
 from robustbench_coded.reports.worst import WorstExample, worst_examples
@@ -40,6 +42,7 @@ class Document:
     limits: tuple[str, ...]
     failures: tuple[str, ...]
     notes: tuple[str, ...]
+    components: Sheet
     worst: tuple[WorstExample, ...]
     lines: tuple[Line, ...]
     commands: tuple[str, ...]
@@ -57,11 +60,12 @@ def document_of(run: Run) -> Document:
         warnings=tuple(_warnings(run)),
         tables=tuple(tables),
         judgements=run.judgements,
-        findings=(*findings, *decompositions(run)),
+        findings=(*findings, *decompositions(run), *peers_own_figures(run)),
         facts=tuple(facts_of(run, paper=any(table.has_paper for table in tables))),
         limits=tuple(limits_of(run)),
         failures=tuple(_failures(run)),
         notes=tuple(run.manifest["notes"]),
+        components=component_sheet(run),
         worst=tuple(worst_examples(run)),
         lines=tuple(lines_of(run.summary)),
         commands=tuple(_commands(run)),

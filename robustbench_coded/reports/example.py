@@ -14,7 +14,8 @@ def example_sheet(run: Run, example: int) -> Sheet:
     Raises:
         InputError: the run has no outcomes for the example.
     """
-    outcomes = run.outcomes[run.outcomes["example"] == example]
+    outcomes = run.outcomes
+    outcomes = outcomes[(outcomes["example"] == example) & (outcomes["replicate"] == 0)]
     rows = []
     for row in run.rows:
         if row.cell is None or row.key.attack in ("strongest", "ensemble", "naive-min"):

@@ -8,7 +8,7 @@ from robustbench_coded.reports.lines import NULLS, Budget, Subject, budget_of, s
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import asked_budgets
 from robustbench_coded.reports.paper import papers_attack
-from robustbench_coded.reports.words import budget_words, interval, percent, points, subject_words
+from robustbench_coded.reports.words import budget_words, interval, is_peers, percent, points, subject_words
 from robustbench_coded.statistics.decomposition import sentence
 from robustbench_coded.statistics.paired import NotPaired, paired_difference
 from robustbench_coded.statistics.rows import Row
@@ -42,6 +42,23 @@ def decompositions(run: Run) -> list[str]:
         told = sentence(judgement.parts)
         if told:
             sentences.append(f"{subject_words(judgement.subject, with_k=True)} ({judgement.threat}): {told}")
+    return sentences
+
+
+def peers_own_figures(run: Run) -> list[str]:
+    """What attacks of other packages say of themselves, beside what they leave on fresh draws."""
+    sentences = []
+    for row in run.rows:
+        counts = run.counts_of(row.key) if row.cell is not None and is_peers(row.key.attack) else {}
+        measured = row.interval() if counts.get("peer_inputs") else None
+        if measured is None:
+            continue
+        own = counts.get("peer_standing", 0.0) / counts["peer_inputs"]
+        sentences.append(
+            f"{subject_words(subject_of(row.key), with_k=True)}: {row.key.attack} itself reports "
+            f"{percent(own)}% ({row.key.threat}, {budget_words(budget_of(row.key))}); on fresh draws its "
+            f"inputs leave {percent(measured.estimate)}% {interval(measured.low, measured.high)}."
+        )
     return sentences
 
 

@@ -16,6 +16,8 @@ from robustbench_coded.reports.escape import one_line
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.lines import NULLS, Line
 from robustbench_coded.reports.sheets import (
+    COMPONENTS,
+    COMPONENTS_LEGEND,
     VERDICT_LEGEND,
     check_sheet,
     reason_sheet,
@@ -55,6 +57,8 @@ def html_report(document: Document, figures: Sequence[Drawing], pictures: Sequen
         checks_open=check_sheet(document.judgements, passed=False),
         checks_passed=check_sheet(document.judgements, passed=True),
         rows=row_sheet(document.lines),
+        components_title=COMPONENTS,
+        components_legend=COMPONENTS_LEGEND,
         worst=worst_sheet(document.worst),
         pictures=[
             {"example": worst, "image": _uri(picture, "image/png")}

@@ -60,7 +60,8 @@ class Line:
     done: bool
     clean_accuracy: float | None
     strongest_attack: str
-    high_batches: float | None
+    high_batches: float | None  # where nothing is right: the upper bound if a batch counted as one
+    queries: float | None  # accuracy when any of several queries may fail
 
     @property
     def measured(self) -> bool:
@@ -96,6 +97,7 @@ def _line(line: dict[Any, Any]) -> Line:
         clean_accuracy=line["clean_accuracy"],
         strongest_attack=line["strongest_attack"] or "",
         high_batches=line["ci_high_batches"],
+        queries=line.get("accuracy_queries"),
     )
 
 

@@ -106,6 +106,15 @@ class Run:
         """Verdict, checks and decomposition per subject, threat model and budget."""
         return tuple(judgements_of(self.rows, self.manifest))
 
+    def counts_of(self, key: RowKey) -> dict[str, float]:
+        """What the units of one row counted, summed over replicate 0."""
+        found: dict[str, float] = {}
+        for unit in self.units_of(key):
+            for name, count in self._read[1].get(unit, {}).items():
+                if type(count) in (int, float):
+                    found[name] = found.get(name, 0.0) + _amount(count)
+        return found
+
     def units_of(self, key: RowKey) -> list[str]:
         """The ids of the units of one row, replicate 0."""
         return [unit for of, unit, replicate in self._units() if of == key and replicate == 0]

@@ -6,6 +6,8 @@ from robustbench_coded.reports.document import Document
 from robustbench_coded.reports.escape import markdown, markdown_block
 from robustbench_coded.reports.sheet import Sheet
 from robustbench_coded.reports.sheets import (
+    COMPONENTS,
+    COMPONENTS_LEGEND,
     VERDICT_LEGEND,
     check_sheet,
     reason_sheet,
@@ -36,6 +38,8 @@ def markdown_report(document: Document) -> str:
     if document.notes:
         parts += ["## Notes", bullets(document.notes)]
     parts += ["## Checks that did not pass", markdown_sheet(check_sheet(document.judgements, passed=False))]
+    if document.components.rows:
+        parts += [f"## {COMPONENTS}", markdown_sheet(document.components), markdown(COMPONENTS_LEGEND)]
     if document.worst:
         parts += ["## Examples that fell furthest", markdown_sheet(worst_sheet(document.worst))]
     parts += ["## Details"]

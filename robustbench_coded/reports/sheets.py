@@ -1,15 +1,26 @@
 """The plain tables of a report: verdicts, checks, what everything cost, and every row of the summary."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+
+import pandas as pd
 
 from robustbench_coded.reports.judge import Judgement
-from robustbench_coded.reports.lines import Budget, Line, Subject, subject_of
+from robustbench_coded.reports.lines import COMBINED, Budget, Line, Subject, budget_of, subject_of
+from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.sheet import Sheet
 from robustbench_coded.reports.words import budget_words, inference_words, interval, percent
-from robustbench_coded.reports.worst import WorstExample, answer_words
+from robustbench_coded.reports.worst import WorstExample, answer_words, outcomes_of
+from robustbench_coded.statistics.components import components
 from robustbench_coded.statistics.verdict import Verdict
 
 SUBJECT = ("Checkpoint", "Inference")
+COMPONENTS = "Where the uncertainty comes from"
+COMPONENTS_LEGEND = (
+    "Standard deviation in points that one source alone would give the accuracy of a single evaluation: "
+    "other scoring draws, other batches of other examples, the same examples cut into other batches, "
+    "another run of the attack. A dash: too few to tell."
+)
 VERDICT_LEGEND = (
     "no gain: at most 3 points above the base model, upper end at most 6. broken, where there is no base "
     "model: the upper end is at most 5 percent. no failure found: more than that, and every check passed; "
@@ -73,27 +84,68 @@ def worst_sheet(examples: Sequence[WorstExample]) -> Sheet:
 
 
 def row_sheet(lines: Sequence[Line]) -> Sheet:
-    """The lines of summary.csv, accuracies in percent."""
-    numbers = (
-        "Examples", "Draws", "Accuracy", "Majority", "Every draw", "Clean", "Forwards", "Backwards",
-    )  # fmt: skip
-    heads = (*SUBJECT, "Threat", "Attack", "Budget", *numbers, "Status")
-    return Sheet(heads, tuple(_row(line) for line in lines), frozenset(numbers))
-
-
-def _row(line: Line) -> tuple[str, ...]:
-    return (
-        *_subject(line.subject),
-        line.threat,
-        line.attack,
-        "" if line.attack == "clean" else budget_words(line.budget),
-        str(line.examples) if line.done else f"{line.examples} of {line.examples_planned}",
-        str(line.draws),
-        f"{percent(line.accuracy)} {interval(line.low, line.high)}".strip(),
-        *(percent(value) for value in (line.majority, line.every_draw, line.clean_accuracy)),
-        *("–" if value is None else f"{value:.4g}" for value in (line.forwards, line.backwards)),
-        "done" if line.done else "incomplete",
+    """The lines of summary.csv, accuracies in percent; figures that no line has are left out."""
+    columns = {name: figure for name, figure in _FIGURES.items() if any(figure(line) for line in lines)}
+    rows = [
+        (
+            *_subject(line.subject),
+            line.threat,
+            line.attack,
+            "" if line.attack == "clean" else budget_words(line.budget),
+            *(figure(line) for figure in columns.values()),
+            "done" if line.done else "incomplete",
+        )
+        for line in lines
+    ]
+    return Sheet(
+        (*SUBJECT, "Threat", "Attack", "Budget", *columns, "Status"), tuple(rows), frozenset(columns)
     )
+
+
+_FIGURES: dict[str, Callable[[Line], str]] = {
+    "Examples": lambda line: (
+        str(line.examples) if line.done else f"{line.examples} of {line.examples_planned}"
+    ),
+    "Draws": lambda line: str(line.draws),
+    "Accuracy": lambda line: f"{percent(line.accuracy)} {interval(line.low, line.high)}".strip(),
+    "Upper, by batches": lambda line: _figure(line.high_batches),
+    "Majority": lambda line: percent(line.majority),
+    "Every draw": lambda line: percent(line.every_draw),
+    "All queries": lambda line: _figure(line.queries),
+    "Clean": lambda line: percent(line.clean_accuracy),
+    "Forwards": lambda line: "–" if line.forwards is None else f"{line.forwards:.4g}",
+    "Backwards": lambda line: "–" if line.backwards is None else f"{line.backwards:.4g}",
+}
+
+
+def component_sheet(run: Run) -> Sheet:
+    """Standard deviations in points that each source alone gives an accuracy; no rows without replicates."""
+    heads = (*SUBJECT, "Threat", "Attack", "Budget", "Draw", "Batch", "Partition", "Attack run")
+    numbers = frozenset(heads[5:])
+    outcomes = run.outcomes
+    if not len(outcomes) or int(outcomes["replicate"].max()) == 0:
+        return Sheet(heads, (), numbers)
+    rows = []
+    for row in run.rows:
+        if row.cell is None or row.key.attack in COMBINED:
+            continue
+        clean = next(r.key for r in run.rows if r.key.attack == "clean" and r.key[:4] == row.key[:4])
+        found = components(pd.concat([outcomes_of(outcomes, key) for key in {row.key, clean}]), row.key)
+        figures = (found.draw, found.batch, found.partition, found.attack_run)
+        rows.append(
+            (
+                *_subject(subject_of(row.key)),
+                row.key.threat,
+                row.key.attack,
+                "" if row.key.attack == "clean" else budget_words(budget_of(row.key)),
+                *("–" if math.isnan(figure) else f"{100 * figure:.2f}" for figure in figures),
+            )
+        )
+    return Sheet(heads, tuple(rows), numbers)
+
+
+def _figure(accuracy: float | None) -> str:
+    return "" if accuracy is None else percent(accuracy)
 
 
 def _verdict(verdict: Verdict) -> str:

@@ -156,6 +156,17 @@ def columns_of(lines: Iterable[Line]) -> tuple[Column, ...]:
 
 
 def by_inference(subjects: Sequence[Subject]) -> list[Subject]:
-    """Inference methods in the order of the run, the checkpoints of each together."""
-    methods = list(dict.fromkeys((s.defence, s.k, s.n) for s in subjects))
-    return sorted(subjects, key=lambda s: methods.index((s.defence, s.k, s.n)))
+    """Standard inference first, then defences as in the run, by K and N; checkpoints of each together."""
+    kinds = list(dict.fromkeys(s.defence for s in subjects))
+    checkpoints = list(dict.fromkeys(s.checkpoint for s in subjects))
+
+    def place(s: Subject) -> tuple[bool, int, int, int, int]:
+        return (
+            s.defence != "standard",
+            kinds.index(s.defence),
+            s.k or 0,
+            s.n or 0,
+            checkpoints.index(s.checkpoint),
+        )
+
+    return sorted(subjects, key=place)

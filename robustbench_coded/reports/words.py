@@ -134,6 +134,12 @@ def parsed_attack(name: str) -> AttackName | None:
         return None
 
 
+def is_peers(attack: str) -> bool:
+    """Whether the attack is one of another package."""
+    name = parsed_attack(attack)
+    return name is not None and name.peer is not None
+
+
 def _estimator_words(name: AttackName) -> str:
     if name.draws > 1:
         return f"{name.draws} fresh draws averaged at each step"

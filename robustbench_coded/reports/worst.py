@@ -59,8 +59,8 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
 
 
 def outcomes_of(outcomes: pd.DataFrame, key: RowKey) -> pd.DataFrame:
-    """The scoring outcomes of one row, replicate 0."""
-    mask = ((outcomes["purpose"] == "scoring") & (outcomes["replicate"] == 0)).to_numpy(dtype=bool)
+    """The scoring outcomes of one row, all replicates."""
+    mask = (outcomes["purpose"] == "scoring").to_numpy(dtype=bool)
     for name, value in zip(KEYS, key, strict=True):
         column = outcomes[name]
         same = column.isna() if value is None else (column == value).fillna(False)
@@ -79,7 +79,7 @@ def _of_row(run: Run, row: Row, count: int) -> list[WorstExample]:
     attacked, clean = row.cell, row.clean
     assert attacked is not None and clean is not None  # as `worst_examples` takes them
     source = row.sources[0]
-    outcomes = outcomes_of(run.outcomes, source)
+    outcomes = outcomes_of(run.outcomes[run.outcomes["replicate"] == 0], source)
     place = outcomes.drop_duplicates("example").set_index("example")[["batch", "slot"]]
     margin = outcomes.groupby("example")["margin"].mean().reindex(attacked.example).to_numpy()
     fell = clean.correct.sum(axis=1) - attacked.correct.sum(axis=1)

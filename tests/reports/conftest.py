@@ -56,6 +56,8 @@ class Invented:
     victims: int = 16
     batch_size: int = 32
     classes: int = 10
+    replicates: int = 1
+    peer_standing: float | None = None  # what attacks of other packages say of themselves
     eps: float = PIXEL_EPS
     eps_space: str = "pixel"
     data: str = "cifar10"
@@ -131,15 +133,21 @@ def write_invented(path: Path, run: Invented) -> None:
     with RunFolder(path) as folder:
         rows = [row for subject in run.subjects for row in _rows(run, subject)]
         for index, row in enumerate(rows):
-            unit = row["units"][0]["id"]
             where = (row["attack"], row["defence"])
-            if where in run.failed:
-                folder.record_failure(unit, {"error": "RuntimeError: <b>out of</b> memory", "attempts": 2})
-            elif where not in run.missing:
+            for replicate, unit in enumerate(u["id"] for u in row["units"]):
+                if where in run.failed:
+                    folder.record_failure(
+                        unit, {"error": "RuntimeError: <b>out of</b> memory", "attempts": 2}
+                    )
+                    continue
+                if where in run.missing:
+                    continue
                 cost = 0 if row["attack"] in ("clean", "random-sign") else 40 * len(row["attack"]) ** 2
                 metadata = {"unit": unit, "forwards": cost, "backwards": cost}
                 timing = {"seconds": 2.0, "peak_memory_bytes": 10**9}
-                folder.commit(unit, _outcomes(run, row, index), metadata, timing)
+                if ":" in row["attack"] and run.peer_standing is not None:
+                    metadata |= {"peer_inputs": 1000, "peer_standing": 1000 * run.peer_standing}
+                folder.commit(unit, _outcomes(run, row, index, replicate), metadata, timing)
         folder.write_manifest({**_manifest(run, rows), **run.changes})
 
 
@@ -170,14 +178,17 @@ def _rows(run: Invented, subject: Subject) -> list[dict[str, Any]]:
                 "has_base": True,
                 "examples_planned": run.victims if threat.startswith("victim") else run.examples,
                 "draws": 1 if not subject.randomised else run.known_draws if known else run.draws,
-                "units": [{"id": hashlib.sha256(name.encode()).hexdigest()[:20], "replicate": 0}],
+                "units": [
+                    {"id": hashlib.sha256(f"{name} {r}".encode()).hexdigest()[:20], "replicate": r}
+                    for r in range(run.replicates)
+                ],
             }
         )
     return rows
 
 
-def _outcomes(run: Invented, row: dict[str, Any], index: int) -> pd.DataFrame:
-    random = np.random.default_rng([run.seed, index])
+def _outcomes(run: Invented, row: dict[str, Any], index: int, replicate: int) -> pd.DataFrame:
+    random = np.random.default_rng([run.seed, index, replicate])
     example = np.arange(row["examples_planned"])
     label = (example * 7) % run.classes
     blocks = []
@@ -207,7 +218,7 @@ def _outcomes(run: Invented, row: dict[str, Any], index: int) -> pd.DataFrame:
         frame[name] = row[name]
     for name in ("k", "n"):
         frame[name] = pd.Series([row[name]] * len(frame), dtype="Int32")
-    frame["replicate"] = 0
+    frame["replicate"] = replicate
     return frame
 
 

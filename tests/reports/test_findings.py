@@ -114,3 +114,34 @@ def test_a_guessed_normalisation_comes_with_the_figures_it_was_guessed_by(make_r
     facts = [fact.text for fact in document_of(load_run(path)).facts if fact.about == "Checkpoint"]
     assert "imagenet 0.416 (90.4% right), cifar10 0.420 (90.2% right)" in facts[0]
     assert "not to be told apart: cifar10" in facts[0]
+
+
+def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):
+    accuracies = BASE | {("autoattack:rand", "batch/unknown"): (None, 0.75)}
+    findings = document_of(load_run(make_run(accuracies=accuracies, peer_standing=0.869))).findings
+    told = [text for text in findings if "autoattack" in text]
+    assert len(told) == 1
+    assert "autoattack:rand itself reports 86.9%" in told[0]
+    assert "on fresh draws its inputs leave 75.0% [" in told[0]
+
+
+def test_replicates_tell_where_the_uncertainty_comes_from(make_run):
+    one = document_of(load_run(make_run("one", accuracies=BASE)))
+    assert one.components.rows == ()
+    document = document_of(load_run(make_run("three", accuracies=BASE, replicates=3)))
+    rows = {(row[1], row[3]): row[5:] for row in document.components.rows}
+    draw, batch, partition, attack = rows["RCI (K = 32, N = 48)", "pgd-10"]
+    assert float(draw) > 0
+    assert float(batch) >= 0
+    # Every replicate has the same number of right answers.
+    assert float(partition) == float(attack) == 0
+    assert rows["Standard inference", "pgd-10"][0] == "–"
+
+
+def test_the_bound_by_batches_stands_beside_that_by_examples(make_run):
+    from robustbench_coded.reports.markdown import markdown_report
+
+    zero = BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)}
+    text = markdown_report(document_of(load_run(make_run(accuracies=zero))))
+    assert "Upper, by batches" in text
+    assert "| 60.2 |" in text  # 0 of 4 batches
