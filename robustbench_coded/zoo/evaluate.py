@@ -1,6 +1,6 @@
 """An entry of the zoo through the ordinary evaluation, and its verdicts beside the truth.
 
-    evaluate_entry(name, out, n=640, **options) -> [Finding]
+    evaluate_entry(name, out, n=640, **options) -> EvaluatedEntry, with .findings
 
 Same plan, units, statistics, checks and verdict as for anybody's defence: only data and model come from
 memory, and the truth is known.
@@ -62,6 +62,26 @@ class Finding:
         return word in BROKEN_WORDS or self.threat.startswith("victim")
 
 
+@dataclass(frozen=True)
+class EvaluatedEntry:
+    """An entry after its evaluation."""
+
+    entry: ZooEntry
+    known: Known
+    run: Run
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found under each threat model, ``batch/unknown`` first."""
+        found = []
+        for judgement in self.run.judgements:
+            accuracy = judgement.verdict.accuracy
+            if judgement.key.defence == self.entry.name and accuracy is not None:
+                figures = accuracy.low, accuracy.estimate, accuracy.high
+                found.append(Finding(self.entry, judgement, *figures, self.known.truth(judgement.threat)))
+        return sorted(found, key=lambda f: f.threat != "batch/unknown")
+
+
 def evaluate_entry(
     name: str,
     out: Path,
@@ -70,28 +90,16 @@ def evaluate_entry(
     attacks: Sequence[str] = DEFAULT,
     listener: Listener | None = None,
     **options: Any,
-) -> list[Finding]:
+) -> EvaluatedEntry:
     """Evaluates an entry with default settings, into the run folder ``out``.
 
     Args:
         n: examples.
+        attacks: names and presets.
         options: of `EvalConfig`, in place of its defaults.
-    Returns:
-        what was found under each threat model, ``batch/unknown`` first.
     """
     entry = ZOO[name]
     known = entry.load(n)
     config = EvalConfig(checkpoints=(), out=out, **{**attack_options(attacks), **options})
-    evaluate(completed(config, entry, known), listener, brought_by(name, known))
-    return findings(entry, known, load_run(out))
-
-
-def findings(entry: ZooEntry, known: Known, run: Run) -> list[Finding]:
-    """The judgements of a run of this entry on this data, with the truth."""
-    found = []
-    for judgement in run.judgements:
-        accuracy = judgement.verdict.accuracy
-        if judgement.key.defence == entry.name and accuracy is not None:
-            truth = known.truth(judgement.threat)
-            found.append(Finding(entry, judgement, accuracy.low, accuracy.estimate, accuracy.high, truth))
-    return sorted(found, key=lambda f: f.threat != "batch/unknown")
+    path = evaluate(completed(config, entry, known), listener, brought_by(name, known))
+    return EvaluatedEntry(entry, known, load_run(path))

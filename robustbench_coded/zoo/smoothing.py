@@ -82,7 +82,7 @@ class Smoothed:
         return 10 * (soft + (share - soft).detach())
 
 
-def known(n: int = 640, eps: float = 0.25, votes: int = 33) -> Known:
+def known(n: int = 640, eps: float = 0.25, votes: int = 11) -> Known:
     """Inputs in stripes 6 eps wide, eps or more from their edges, under noise of deviation 2.5 eps."""
     u = pattern(36) / PIXELS**0.5
     model = Stripes(u, width=6 * eps)
