@@ -12,6 +12,7 @@ from attacks.adapters.peer import run_peer
 from attacks.adapters.view import PeerView
 from attacks.budget import Budget
 from attacks.estimators import Estimator
+from attacks.losses import margin
 from attacks.naming import AttackName
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
@@ -68,7 +69,7 @@ def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Co
         generators=s.generators,
         max_images=bench.setup.group_images,
     )
-    drop = s.target.independent and bench.setup.config.drop
+    drop = s.target.independent and bench.setup.config.drop and name.algorithm in DROPPING
     before = [generator.get_state() for generator in s.generators]
     adversarial = attack_for(name, drop=drop).perturb(s.x, s.y, estimator, s.budget, s.generators, start)
     if drop and s.scored is not None:
@@ -91,17 +92,26 @@ def _confirmed(
     assert s.scored is not None
     with torch.no_grad():
         answers = s.scored.logits(adversarial.flatten(0, 1), None).argmax(-1).view_as(s.y)
-    right = answers == s.y
-    if name.algorithm not in DROPPING or not bool(right.any()):
+    early = answers == s.y
+    # Of the examples that stand, those that stood for the copy, too, have had all their steps.
+    early[early.clone()] = _wrong(estimator, adversarial[early], s.y[early])
+    if not bool(early.any()):
         return adversarial
     if start is None:
         start = s.budget.uniform(s.x, s.generators)
     again = attack_for(name, drop=False).perturb(
-        s.x[right][None], s.y[right][None], estimator, s.budget, s.generators[:1], start[right][None]
+        s.x[early][None], s.y[early][None], estimator, s.budget, s.generators[:1], start[early][None]
     )
     adversarial = adversarial.clone()
-    adversarial[right] = again[0]
+    adversarial[early] = again[0]
     return adversarial
+
+
+def _wrong(estimator: Estimator, x: Tensor, y: Tensor) -> Tensor:
+    """Which of the inputs [n, C, H, W] the estimator's target misclassifies."""
+    if not len(x):
+        return torch.zeros_like(y, dtype=torch.bool)
+    return estimator.value(x[None], y[None], margin).logits[0].argmax(-1) != y
 
 
 def _perturb_by_peer(bench: Workbench, name: AttackName, s: Situation, counts: Counter[str]) -> Tensor:

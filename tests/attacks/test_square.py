@@ -81,17 +81,37 @@ def test_every_query_is_one_batch_and_no_gradient_is_asked(linear):
     assert (estimator.forwards, estimator.backwards) == (50 * 8, 0)
 
 
-def test_dropping_finds_the_same_examples_for_less(linear):
+def test_an_example_is_dropped_after_its_first_wrong_answer(linear):
     problem = linear(batches=2, k=32, classes=6)
-    budget = Budget("linf", 0.05)
-    wrong, costs = [], []
-    for drop in (False, True):
+    budget, steps = Budget("linf", 0.05), 20
+
+    def perturb(queries, drop):
         estimator = Fresh(problem.oracle)
-        x = Square(60, drop=drop).perturb(problem.x, problem.y, estimator, budget, problem.generators)
-        wrong.append(loss_of(problem, x) > 0)
-        costs.append(estimator.forwards)
-    assert torch.equal(*wrong) and 0 < wrong[0].sum() < 64
-    assert costs[1] < costs[0]
+        attack = Square(queries, drop=drop)
+        return attack.perturb(problem.x, problem.y, estimator, budget, problem.generators), estimator.forwards
+
+    # The margin of the kept point never falls, so one wrong answer is followed by others.
+    wrong = torch.stack([loss_of(problem, perturb(n, False)[0]) > 0 for n in range(1, steps + 1)])
+    queries = torch.where(wrong.any(0), wrong.int().argmax(0) + 1, steps)
+    x, cost = perturb(steps, True)
+    assert cost == queries.sum() and len(queries.unique()) > 3
+    assert torch.equal(loss_of(problem, x) > 0, wrong[-1])
+
+
+def test_an_l2_candidate_moves_what_one_window_had_to_another(monkeypatch):
+    x0 = torch.full((1, 1, 2, 7, 7), 0.5, dtype=torch.float64)
+    ball = Budget("l2", 0.3).around(x0)
+    best = ball.uniform([torch.Generator().manual_seed(0)])
+    taker, giver = (torch.zeros(1, 1, 1, 7, 7, dtype=torch.bool) for _ in range(2))
+    taker[..., :3, :3] = giver[..., 2:5, 2:5] = True
+    windows = iter([taker, giver])
+    monkeypatch.setattr(square, "_window", lambda *_: next(windows))
+    moved = square._l2_candidate(best, x0, ball, 3, [torch.Generator().manual_seed(1)]) - x0
+    outside = ~(taker | giver).expand_as(moved)
+    torch.testing.assert_close(moved[outside], (best - x0)[outside])
+    assert (moved[(giver & ~taker).expand_as(moved)] == 0).all()
+    assert (moved[taker.expand_as(moved)] != 0).all()
+    torch.testing.assert_close(moved.norm().item(), 0.3)  # nothing is lost, and what was unused is used
 
 
 @pytest.mark.parametrize("steps", [60, 61])

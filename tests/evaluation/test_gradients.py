@@ -12,6 +12,7 @@ from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.evaluate import make_plan
 from robustbench_coded.evaluation.execute import execute
 from robustbench_coded.evaluation.prepare import prepare
+from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import Prepared
 
 DIGITS = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
@@ -73,6 +74,27 @@ def test_a_useless_prepared_model_spoils_attacks_and_no_prediction(plain, monkey
     for label in ("standard", "rci"):
         assert np.array_equal(spoiled[label, "clean"], plain[label, "clean"])
         assert (spoiled[label, "pgd-10"] > 0).mean() > (plain[label, "pgd-10"] > 0).mean() + 0.2
+
+
+def test_an_example_that_only_the_prepared_model_sees_broken_gets_all_its_steps(monkeypatch):
+    """With every prediction of the copy wrong, attacks drop all examples at once."""
+
+    class Wrong(PixelModel):
+        def forward(self, x):
+            logits = super().forward(x)
+            return logits + (logits.roll(1, dims=1) - logits).detach()
+
+    def always_wrong(model, images, *, precision):
+        used, info = workbench_prepare(model, images, precision=precision)
+        flat = (model.mean.flatten().tolist(), model.std.flatten().tolist())
+        return Prepared(Wrong(used.network, *flat, classes=10, arch=""), info)
+
+    workbench_prepare = workbench.prepare_model
+    monkeypatch.setattr(workbench, "prepare_model", always_wrong)
+    dropped, kept = (outcomes(options(defences=(), drop=drop)) for drop in (True, False))
+    stood = [found["standard", "pgd-10"] > 0 for found in (dropped, kept)]
+    assert np.array_equal(*stood)
+    assert stood[1].mean() < (kept["standard", "random-sign"] > 0).mean()
 
 
 def test_the_precision_is_part_of_a_unit_and_of_the_checkpoint_s_facts():
