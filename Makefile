@@ -25,7 +25,7 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 test: $(INSTALLED) check
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -58,15 +58,15 @@ def train_command(
         done = Repetitions((SeededRun(only.checkpoint, config.seed, only.test),))
     else:
         done = train_seeds(config, out, seeds, listeners=lambda path: [ProgressBar(path.stem)])
-    runs = [
-        {"checkpoint": str(run.checkpoint), "seed": run.seed, "accuracy": run.test.accuracy}
-        for run in done.runs
-    ]
     if as_json:
+        runs = [
+            {"checkpoint": str(run.checkpoint), "seed": run.seed, "accuracy": run.test.accuracy}
+            for run in done.runs
+        ]
         print(json.dumps({"runs": runs, "mean": done.mean, "deviation": done.deviation}))
         return 0
-    for run in runs:
-        print(f"{run['checkpoint']}: {100 * run['accuracy']:.2f}% of the test images")
+    for run in done.runs:
+        print(f"{run.checkpoint}: {100 * run.test.accuracy:.2f}% of the test images")
     if done.deviation is not None:
         print(f"mean {100 * done.mean:.2f}%, deviation {100 * done.deviation:.2f} over {seeds} seeds")
     return 0
