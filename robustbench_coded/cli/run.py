@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from robustbench_coded.cli.stopping import INTERRUPTED, stoppable
+from robustbench_coded.engine.server import start_server
 from robustbench_coded.evaluation.config import EvalConfig
 
 FAILED = 1
@@ -16,6 +17,8 @@ FAILED = 1
 
 def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
     """Evaluates and prints; the exit code says whether every unit has outcomes."""
+    if config.workers and config.engine == "local":
+        start_server()  # torch is imported there and here at the same time
     from robustbench_coded.cli.progress import ProgressListener
     from robustbench_coded.evaluation.evaluate import IncompleteRun, RunStopped, evaluate
     from robustbench_coded.reports.load import load_run

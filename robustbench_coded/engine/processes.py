@@ -17,6 +17,7 @@ from typing import Any
 from robustbench_coded.engine.attempt import one_line
 from robustbench_coded.engine.crew import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.engine.server import WORK
 from robustbench_coded.engine.worker import NotReady, work
 from robustbench_coded.evaluation.plan import Unit
 from robustbench_coded.evaluation.workbench import Setup
@@ -49,7 +50,7 @@ class Processes:
         self._numbers = itertools.count()
         self._workers: dict[int, _Worker] = {}
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([work.__module__])
+        self._context.set_forkserver_preload([WORK])
 
     def hire(self) -> int:
         number = next(self._numbers)

@@ -32,6 +32,8 @@ def run_units(
     workers = worker_count(config, bench.device)
     if not units:
         return
+    if workers > 1:  # the longest first: at the end no worker waits for another that has just begun one
+        units = sorted(units, key=lambda unit: -unit.images)
     if config.engine == "ray":
         from robustbench_coded.engine.ray_actors import RayActors
 

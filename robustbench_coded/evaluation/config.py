@@ -5,9 +5,7 @@ from pathlib import Path
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
-IMAGES_PER_UNIT = (
-    100_000  # image gradients in one unit of work: seconds on a GPU, a minute or two on a laptop
-)
+IMAGES_PER_UNIT = 50_000  # image gradients in one unit of work: seconds on a GPU, a minute on a laptop
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,9 @@ def _evaluate_into(
     done = _Done(_usable(folder, manifest, listener))
     _run(folder, prepared, plan, done, listener)
     remarks: dict[str, None] = {}
+    planned = plan.rows
     for _ in range(ROUNDS if config.checks else 0):
-        rows, left_out = follow_up(folder.path, plan.rows, unit_maker(config, prepared))
+        rows, left_out = follow_up(folder.path, plan.rows, unit_maker(config, prepared), planned)
         remarks |= dict.fromkeys(left_out)
         if not rows:
             break

@@ -2,8 +2,8 @@
 
 A check that fails is a reason to attack harder, not yet a finding about the defence. So the attacks that the
 checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report. Where the
-attacks so far already leave no more than the base model keeps, stronger ones have no question to answer;
-unless an attack without gradients was the stronger one, which puts the accuracy itself in question.
+attacks so far already leave no more than the base model keeps, or next to nothing, stronger ones have no
+question to answer; unless an attack without gradients was the stronger one, which puts the accuracy itself in question.
 """
 
 from collections.abc import Sequence
@@ -20,22 +20,30 @@ from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.verdict import BROKEN, GAIN
 
 ROUNDS = 2
-# A follow-up that costs more than this many times the costliest attack of its defence is left to the user.
-DEAREST = 3
+# A follow-up that costs more than this many times the costliest attack that was planned on its defence is
+# left to the user. Twice the steps or the draws of that attack are within it.
+DEAREST = 2
 # A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
 FEWEST_SEARCH_STEPS = 100
 
 
-def follow_up(path: Path, rows: Sequence[Row], maker: UnitMaker) -> tuple[list[Row], list[str]]:
+# With a batch for each victim, attacks cost many times more: what is asked for batches is not asked again.
+_FOR_VICTIMS = ("transfer or black-box", "falls with eps")
+
+
+def follow_up(
+    path: Path, rows: Sequence[Row], maker: UnitMaker, planned: Sequence[Row]
+) -> tuple[list[Row], list[str]]:
     """The rows to run next in a run folder, and sentences on those that are too dear.
 
     Args:
         path: the run folder, with the outcomes of ``rows``.
-        rows: what has been planned so far.
+        rows: what ran so far.
         maker: cuts rows into units; here it tells what they cost.
+        planned: those of them that were planned before anything ran: what a follow-up may cost.
     """
     known = {row.key: row for row in rows}
-    dearest = _dearest(rows, maker)
+    dearest = _dearest(planned, maker)
     wanted: dict[tuple, Row] = {}
     left_out: dict[str, None] = {}
     for judgement in load_run(path).judgements:
@@ -45,13 +53,15 @@ def follow_up(path: Path, rows: Sequence[Row], maker: UnitMaker) -> tuple[list[R
         for check in judgement.checks:
             if check.outcome == "passed" or not (_is_open(judgement) or _misled(check, judgement)):
                 continue
+            if like.threat.inputs != "batch" and check.name not in _FOR_VICTIMS:
+                continue
             for row in _asked_for(check, judgement, like, rows):
                 if row.key in known or row.key in wanted:
                     continue
                 if sum(unit.images for unit in maker.units(row)) > DEAREST * dearest[row.subject]:
                     left_out[
                         f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) costs more than "
-                        f"{DEAREST} times the costliest attack that ran there; run it by its name."
+                        f"{DEAREST} times the costliest attack planned there; run it by its name."
                     ] = None
                     continue
                 wanted[row.key] = row
@@ -63,8 +73,8 @@ def _is_open(judgement: Judgement) -> bool:
     verdict = judgement.verdict
     if verdict.word in ("no gain", "broken", "claim refuted") or verdict.accuracy is None:
         return False
-    if verdict.above_base is not None:
-        return verdict.above_base.estimate > GAIN
+    if verdict.above_base is not None and verdict.above_base.estimate <= GAIN:
+        return False
     return verdict.accuracy.estimate > BROKEN
 
 

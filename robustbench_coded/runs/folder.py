@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
+import pyarrow as pa
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.atomic import is_unfinished, remove_unfinished, write_bytes, write_text
-from robustbench_coded.runs.outcomes import DamagedFile, read_outcomes, write_outcomes
+from robustbench_coded.runs.outcomes import DamagedFile, read_table, write_outcomes
 
 FORMAT_VERSION = 1
 MANIFEST = "run.json"
@@ -180,7 +181,7 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
         the rows of all units, each unit's metadata and each unit's timing (units that are missing or damaged
         are left out of all three; it is for the caller to notice).
     """
-    frames, metadata, timings = [], {}, {}
+    tables, metadata, timings = [], {}, {}
     for unit in units:
         file = path / "outcomes" / f"{unit}.parquet"
         if not _UNIT.fullmatch(unit) or not file.exists():
@@ -189,9 +190,9 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
             rows, metadata[unit] = _read_unit(file, unit)
         except (DamagedFile, OSError):
             continue
-        frames.append(rows)
+        tables.append(rows)
         timings[unit] = _read_object(path / "timings" / f"{unit}.json") or {}
-    return _concatenated(frames), metadata, timings
+    return _concatenated(tables), metadata, timings
 
 
 def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
@@ -204,8 +205,8 @@ def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
     return found
 
 
-def _read_unit(file: Path, unit: str) -> tuple[pd.DataFrame, dict]:
-    rows, metadata = read_outcomes(file)
+def _read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
+    rows, metadata = read_table(file)
     if metadata.get("unit") != unit:
         raise DamagedFile(f"{file.name} belongs to another unit")
     return rows, metadata
@@ -222,16 +223,15 @@ def _read_object(file: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
+def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
     """One frame with common categories, so that millions of rows keep their text columns small."""
-    if not frames:
+    if not tables:
         return pd.DataFrame()
-    categorical = [c for c in frames[0] if isinstance(frames[0][c].dtype, pd.CategoricalDtype)]
-    for column in categorical:
-        values = sorted({v for f in frames for v in f[column].cat.categories})
-        for frame in frames:
-            frame[column] = frame[column].cat.set_categories(values)
-    return pd.concat(frames, ignore_index=True)
+    frame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
+    for column in frame:
+        if isinstance(frame[column].dtype, pd.CategoricalDtype):
+            frame[column] = frame[column].cat.set_categories(sorted(frame[column].cat.categories))
+    return frame
 
 
 def _is_empty(path: Path) -> bool:

@@ -63,7 +63,13 @@ def write_outcomes(path: Path, rows: pd.DataFrame, metadata: dict) -> None:
 
 
 def read_outcomes(path: Path) -> tuple[pd.DataFrame, dict]:
-    """One unit's outcome rows (in ``SCHEMA``'s columns) and its metadata.
+    """One unit's outcome rows (in ``SCHEMA``'s columns) and its metadata; raises as ``read_table`` does."""
+    table, metadata = read_table(path)
+    return table.to_pandas(), metadata
+
+
+def read_table(path: Path) -> tuple[pa.Table, dict]:
+    """The same, with the rows as Arrow's table: many are put together faster than frames.
 
     Raises:
         DamagedFile: the file is truncated, altered or not an outcome file.
@@ -99,7 +105,7 @@ def read_outcomes(path: Path) -> tuple[pd.DataFrame, dict]:
         raise DamagedFile(f"{path.name} can't be read as an outcome file ({type(error).__name__})") from error
     if expected != actual:
         raise DamagedFile(f"{path.name} does not hold what its hash says")
-    return table.to_pandas(), metadata
+    return table.replace_schema_metadata(), metadata
 
 
 def _content_hash(table: pa.Table, metadata: dict) -> str:

@@ -1,0 +1,12 @@
+"""The process that worker processes of this machine are forked from."""
+
+import multiprocessing
+from multiprocessing import forkserver
+
+WORK = "robustbench_coded.engine.worker"
+
+
+def start_server() -> None:
+    """Starts it, if it does not run, and returns: it imports what workers need while the caller goes on."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([WORK])
+    forkserver.ensure_running()
