@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DIGITS := $(foreach r,erm mixup coded pgd-at,--ckpt $(r)=checkpoints/digits-$(r).safetensors)
 
-.PHONY: install eval test check format clean
+.PHONY: install eval test check browser format clean
 
 install: $(INSTALLED)
 
@@ -26,6 +26,21 @@ check: $(INSTALLED)
 
 test: $(INSTALLED) check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The headless browser that opens report.html in the tests; without one they are skipped and say so.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+browser:
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then \
+		echo "browser: chromium and chromedriver are here"; \
+	elif ! command -v apt-get >/dev/null; then \
+		echo "browser: there is no apt-get here; install chromium and chromedriver by hand, both on the PATH" >&2; exit 1; \
+	elif [ -n "$(SUDO)" ] && ! command -v sudo >/dev/null; then \
+		echo "browser: neither root nor sudo here; have chromium and chromium-driver installed for you" >&2; exit 1; \
+	else \
+		$(SUDO) apt-get -qq update && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+			chromium chromium-driver >/dev/null; \
+	fi
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
