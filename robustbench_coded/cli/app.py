@@ -9,9 +9,11 @@ from robustbench_coded.cli.commands import (
     eval_,
     inspect,
     listing,
+    plan,
     probe,
     report,
     screen,
+    show,
     sweep,
     train,
     verify,
@@ -26,11 +28,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("eval")(eval_.evaluate_command)
+app.command("plan")(plan.plan_command)
 app.command("sweep")(sweep.sweep_command)
 app.command("curve")(curve.curve_command)
 app.command("screen")(screen.screen_command)
 app.command("compare")(compare.compare_command)
 app.command("report")(report.report_command)
+app.command("show")(show.show_command)
 app.command("train")(train.train_command)
 app.command("verify")(verify.verify_command)
 app.command("probe")(probe.probe_command)

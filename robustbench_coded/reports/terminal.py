@@ -60,6 +60,22 @@ def plain_table(title: str, sheet: Sheet) -> Grid:
     return grid
 
 
+def example_table(title: str, sheet: Sheet) -> Group:
+    """What was answered to one example: a block per subject, so that its lines fit a narrow terminal."""
+    place = {head: i for i, head in enumerate(sheet.heads)}
+    budgets = dict.fromkeys(row[place["Budget"]] for row in sheet.rows if row[place["Budget"]])
+    heads = ["Attack", "Threat", *(["Budget"] if len(budgets) > 1 else []), "Right", "Margin", "Answers"]
+    blocks: dict[str, list[tuple[str, ...]]] = {}
+    for row in sheet.rows:
+        subject = f"{row[place['Inference']]} on {row[place['Checkpoint']]}"
+        blocks.setdefault(subject, []).append(tuple(row[place[head]] for head in heads))
+    about = [title, f"label {sheet.rows[0][place['Label']]}", *(budgets if len(budgets) == 1 else [])]
+    parts: list[Any] = [Text(one_line("; ".join(about)))]
+    for subject, rows in blocks.items():
+        parts.append(plain_table(subject, Sheet(tuple(heads), tuple(rows), sheet.numbers)))
+    return Group(*parts)
+
+
 def _verdicts(run: Run) -> Iterator[str]:
     """A line per judged subject, its verdicts by threat model; then what is missing."""
     by_subject: dict[tuple[Subject, Budget], list[Judgement]] = {}

@@ -17,7 +17,7 @@ def show_command(
 
     from robustbench_coded.reports.example import example_sheet
     from robustbench_coded.reports.load import load_run
-    from robustbench_coded.reports.terminal import plain_table, run_table
+    from robustbench_coded.reports.terminal import example_table, run_table
 
     loaded = load_run(run)
     if example is None:
@@ -31,5 +31,5 @@ def show_command(
         rows = [dict(zip(map(str.lower, sheet.heads), row, strict=True)) for row in sheet.rows]
         print(json.dumps({"run": str(run), "example": example, "rows": rows}))
     else:
-        Console().print(plain_table(f"example {example} of {loaded.name}", sheet))
+        Console().print(example_table(f"example {example} of {loaded.name}", sheet))
     return 0
