@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from robustbench_coded.models.block_network import BlockNetwork
+from robustbench_coded.models.dropout import Dropout
 
 
 class DigitsCNN(BlockNetwork):
@@ -14,14 +15,16 @@ class DigitsCNN(BlockNetwork):
         classes: number of classes.
         in_channels: channels of the image.
         width: channels after the first convolution; doubled by each further one.
+        dropout: probability after the second batch-norm.
     """
 
-    def __init__(self, classes: int = 10, in_channels: int = 1, width: int = 16):
+    def __init__(self, classes: int = 10, in_channels: int = 1, width: int = 16, dropout: float = 0.0):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(2 * width)
+        self.dropout = Dropout(dropout)
         self.conv3 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
         self.linear = nn.Linear(4 * width, classes)
@@ -30,7 +33,7 @@ class DigitsCNN(BlockNetwork):
         return self.bn1(self.conv1(x)).relu()
 
     def _second(self, x: Tensor) -> Tensor:
-        return self.bn2(self.conv2(x)).relu()
+        return self.dropout(self.bn2(self.conv2(x))).relu()
 
     def _last(self, x: Tensor) -> Tensor:
         return self.linear(self.bn3(self.conv3(x)).relu().mean((2, 3)))

@@ -24,7 +24,7 @@ class Architecture:
         constructor: ``module:class`` inside this package.
         parameters: keyword arguments that make the class this architecture.
         pattern: regular expression of further names; its groups are integer keyword arguments.
-        takes_dropout: whether its residual blocks can have dropout.
+        takes_dropout: whether its blocks can have dropout.
         takes_image_size: whether it is made for one image size.
     """
 
@@ -67,7 +67,12 @@ def _torchvision(depth: int) -> Architecture:
 
 
 _ARCHITECTURES = (
-    Architecture("digits-cnn", "three small convolutions for 8x8 digits", "digits_cnn:DigitsCNN"),
+    Architecture(
+        "digits-cnn",
+        "three small convolutions for 8x8 digits",
+        "digits_cnn:DigitsCNN",
+        takes_dropout=True,
+    ),
     *(_cifar(depth) for depth in (20, 32, 44, 56)),
     Architecture(
         "preact-resnet18",
@@ -138,7 +143,7 @@ def construct(
         classes: number of classes, at least 2.
         in_channels: channels of the image.
         image_size: height and width in pixels, for architectures made for one size; others take any.
-        dropout: probability after the second batch-norm of each residual block.
+        dropout: probability after the second batch-norm of each block.
     Raises:
         InputError: unknown name, or sizes that the architecture does not take.
     """
@@ -152,7 +157,7 @@ def construct(
             raise InputError(f"{arch} is made for one image size; none was given")
         parameters["image_size"] = image_size
     if dropout and not architecture.takes_dropout:
-        raise InputError(f"{arch}: dropout is for residual networks of this package; leave it at 0")
+        raise InputError(f"{arch}: dropout has no place in this architecture; leave it at 0")
     if dropout:
         parameters["dropout"] = dropout
     module, _, name = architecture.constructor.partition(":")

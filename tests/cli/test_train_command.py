@@ -18,6 +18,25 @@ def test_a_trained_checkpoint_is_evaluated_without_options(csrobust, tmp_path):
     assert csrobust("eval", "--ckpt", out, *run).code == 0
 
 
+def test_blocks_dropout_schedule_and_logs_are_options(csrobust, tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    out = tmp_path / "mine.safetensors"
+    options = ("--blocks", "0,2", "--dropout", "0.2", "--schedule", "milestones", "--milestones", "1,3")
+    logs = ("--tensorboard", tmp_path / "logs")
+    answer = csrobust("train", "--recipe", "coded", *FAST, *options, *logs, "--out", out)
+    assert answer.code == 0, answer.err
+    metadata = json.loads(csrobust("inspect", out, "--json").out)["metadata"]
+    assert metadata["options"]["blocks"] == [0, 2] and metadata["dropout"] == 0.2
+    assert (metadata["schedule"], metadata["milestones"]) == ("milestones", [1, 3])
+    assert list((tmp_path / "logs" / "mine").glob("events.*"))
+
+
+def test_a_recipe_file_keeps_its_options(csrobust, tmp_path):
+    (tmp_path / "r.toml").write_text("arch = 'digits-cnn'\ndata = 'digits'\n[recipe]\nname = 'coded'\n")
+    answer = csrobust("train", "--recipe", tmp_path / "r.toml", "--blocks", "0", "--out", "x.safetensors")
+    assert answer.code == 2 and "r.toml has its own blocks; edit the file" in answer.err
+
+
 def test_seeds_give_a_mean_and_a_deviation(csrobust, tmp_path):
     out = tmp_path / "mine.safetensors"
     answer = csrobust("train", "--recipe", "erm", *FAST, "--seeds", "2", "--out", out, "--json")
@@ -39,6 +58,10 @@ def test_seeds_give_a_mean_and_a_deviation(csrobust, tmp_path):
         (["--recipe", "erm", "--data", "digits"], ["--arch"]),
         (["--recipe", "erm", *FAST, "--seeds", "0"], ["--seeds 0"]),
         (["--recipe", "nowhere.toml"], ["nowhere.toml"]),
+        (["--recipe", "coded", "--blocks", "0,x", *FAST], ["--blocks 0,1,2"]),
+        (["--recipe", "coded", "--blocks", "0,3", *FAST], ["blocks 3", "3 blocks, 0 to 2"]),
+        (["--recipe", "erm", "--blocks", "0", *FAST], ["erm", "blocks"]),
+        (["--recipe", "erm", "--milestones", "3", *FAST], ["one-cycle has no milestones"]),
     ],
 )
 def test_wrong_input(csrobust, tmp_path, options, words):

@@ -48,10 +48,10 @@ def test_convolutions_start_with_the_variance_of_he_et_al():
     assert torch.equal(network.bn1.weight, torch.ones(64))
 
 
-@pytest.mark.parametrize("arch", ["digits-cnn", "torchvision-resnet18"])
+@pytest.mark.parametrize("arch", ["vit-4-16-2-2", "torchvision-resnet18"])
 def test_dropout_is_refused_where_it_has_no_place(arch):
-    with pytest.raises(InputError, match="dropout is for residual networks"):
-        build(arch, 10, 3, dropout=0.1)
+    with pytest.raises(InputError, match="dropout has no place in this architecture"):
+        build(arch, 10, 3, 8, dropout=0.1)
 
 
 def test_digits_network_learns_two_classes():

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from robustbench_coded.cli.values import counts
 from robustbench_coded.errors import InputError
 
 Text = str | None
@@ -22,9 +23,13 @@ def train_command(
     data_dir: Annotated[Path | None, typer.Option(help="Where data sets are looked for.")] = None,
     epochs: Annotated[Count, typer.Option(help="Passes over the training images.")] = None,
     schedule: Annotated[Text, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = None,
+    milestones: Annotated[Text, typer.Option(help="Epochs that divide the rate by 10: 100,250.")] = None,
     batch_size: Annotated[Count, typer.Option(help="Images a step.")] = None,
     learning_rate: Annotated[Number, typer.Option(help="Peak or initial learning rate.")] = None,
+    momentum: Annotated[Number, typer.Option(help="Of SGD.")] = None,
     weight_decay: Annotated[Number, typer.Option(help="Of SGD.")] = None,
+    augmentation: Annotated[Text, typer.Option(help="auto, none, shift or shift-flip.")] = None,
+    blocks: Annotated[Text, typer.Option(help="Blocks on the coded path: 0,1,2; all unless given.")] = None,
     dropout: Annotated[Number, typer.Option(help="After the second batch-norm of each block.")] = None,
     validation: Annotated[Number, typer.Option(help="Share of the training images held out.")] = None,
     precision: Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")] = None,
@@ -35,29 +40,40 @@ def train_command(
         list[str] | None,
         typer.Option("--option", help="Of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ..."),
     ] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's logs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
     """Train a checkpoint; the same command goes on with a run that was stopped."""
     given = {
         "arch": arch, "data": data, "test_data": test_data, "data_dir": data_dir, "epochs": epochs,
-        "schedule": schedule, "batch_size": batch_size, "learning_rate": learning_rate,
-        "weight_decay": weight_decay, "dropout": dropout, "validation": validation, "precision": precision,
-        "device": device, "seed": seed,
+        "schedule": schedule, "milestones": milestones and counts(milestones, "--milestones", 1),
+        "batch_size": batch_size, "learning_rate": learning_rate, "momentum": momentum,
+        "weight_decay": weight_decay, "augmentation": augmentation, "dropout": dropout,
+        "validation": validation, "precision": precision, "device": device, "seed": seed,
     }  # fmt: skip
+    from robustbench_coded.training.listener import Listener
     from robustbench_coded.training.loop import train
     from robustbench_coded.training.progress import ProgressBar
     from robustbench_coded.training.seeds import Repetitions, SeededRun, train_seeds
+    from robustbench_coded.training.tensorboard import TensorBoardLog
 
     if seeds < 1:
         raise InputError(f"--seeds {seeds} is too small; give 1 or more")
     if out.suffix != ".safetensors":
         raise InputError(f"--out {out}: a checkpoint is written as .safetensors; end the name so")
+    if blocks is not None:
+        options = [*(options or []), f"blocks={blocks.replace(',', '+')}"]
     config = _config(recipe, {k: v for k, v in given.items() if v is not None}, options or [])
+
+    def listeners(path: Path) -> list[Listener]:
+        logs = [] if tensorboard is None else [TensorBoardLog(tensorboard / path.stem)]
+        return [ProgressBar(path.stem), *logs]
+
     if seeds == 1:
-        only = train(config, out, listeners=[ProgressBar(out.stem)])
+        only = train(config, out, listeners=listeners(out))
         done = Repetitions((SeededRun(only.checkpoint, config.seed, only.test),))
     else:
-        done = train_seeds(config, out, seeds, listeners=lambda path: [ProgressBar(path.stem)])
+        done = train_seeds(config, out, seeds, listeners=listeners)
     if as_json:
         runs = [
             {"checkpoint": str(run.checkpoint), "seed": run.seed, "accuracy": run.test.accuracy}
@@ -80,7 +96,8 @@ def _config(recipe: str, given: dict[str, Any], options: list[str]) -> Any:
 
     if recipe.endswith(".toml"):
         if options:
-            raise InputError(f"--option: {recipe} has its options in itself; edit the file")
+            name = options[-1].partition("=")[0]
+            raise InputError(f"{recipe} has its own {name}; edit the file, or give a recipe's name")
         return read_recipe(Path(recipe), **given)
     built = build_recipe(recipe, dict(map(_option, options)))
     for name in ("arch", "data"):
@@ -96,7 +113,7 @@ def _option(text: str) -> tuple[str, Any]:
         raise InputError(f"--option {text!r} is not NAME=VALUE; write mu=0.5")
     if name == "blocks":
         if not all(part.isdecimal() for part in value.split("+")):
-            raise InputError(f"--option {text!r}: write block numbers as blocks=0+1+2")
+            raise InputError(f"{text!r}: write block numbers as --blocks 0,1,2")
         return name, tuple(int(part) for part in value.split("+"))
     for kind in (int, float):
         try:
