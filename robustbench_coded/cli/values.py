@@ -24,6 +24,18 @@ def fractions(texts: list[str], option: str) -> tuple[float, ...]:
     return tuple(dict.fromkeys(values))
 
 
+def seconds(text: str, option: str) -> float:
+    """``90s``, ``30m`` or ``2h`` in seconds; a bare number is refused, for nobody knows its unit."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    try:
+        value = float(text.strip()[:-1]) * units[text.strip()[-1:]]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{option} {text!r} is not a time; write 90s, 30m or 2h") from error
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"{option} {text!r} is no time; write 90s, 30m or 2h")
+    return value
+
+
 def counts(text: str, option: str, least: int) -> tuple[int, ...]:
     """Comma-separated whole numbers of at least ``least``."""
     values = []

@@ -44,6 +44,7 @@ class EvalConfig:
             forecast where that is more.
         peer_raw: let peers' attacks show the defence batches of their own making.
         checks: run the attacks of the checks, too.
+        time: seconds that the evaluation may take: attacks and examples are chosen to fit; None for no limit.
     """
 
     checkpoints: tuple[tuple[str, str], ...]
@@ -80,6 +81,7 @@ class EvalConfig:
     checks: bool = False
     peer_raw: bool = False
     save_adversarials: bool = False
+    time: float | None = None
     claim: float | None = None
     claim_attack: str | None = None
     out: Path | None = None

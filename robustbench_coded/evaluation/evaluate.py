@@ -1,5 +1,6 @@
 """One evaluation from options to a finished run folder."""
 
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from robustbench_coded.evaluation.manifest import checked_against, extended, new
 from robustbench_coded.evaluation.plan import Plan, Row, UnitMaker, rows_for
 from robustbench_coded.evaluation.prepare import Prepared, prepare
 from robustbench_coded.evaluation.remarks import remarks_on
+from robustbench_coded.evaluation.time_limit_plan import OPENING, time_text
+from robustbench_coded.evaluation.within_time import Deadline, fitting, within_time
 from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.reports.manifest import checked_manifest
 from robustbench_coded.reports.write import write_reports
@@ -48,16 +51,14 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given 
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
     listener = listener or Listener()
-    if given is None:
-        config, given = with_zoo(config)
-    prepared = prepare(config, given)
-    path = config.out or Path("reports") / prepared.folder_name
+    deadline = None if config.time is None else Deadline(config.time, time.monotonic())
+    config, prepared, path = made_ready(config, given, deadline)
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with RunFolder(path) as folder:
         listener.opened(path)
         try:
-            failures = _evaluate_into(folder, config, prepared, listener)
+            failures = _evaluate_into(folder, config, prepared, listener, deadline)
         except KeyboardInterrupt:
             listener.stopping()
             if (path / MANIFEST).exists():
@@ -70,8 +71,33 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given 
     return path
 
 
+def made_ready(
+    config: EvalConfig, given: Given | None = None, deadline: Deadline | None = None
+) -> tuple[EvalConfig, Prepared, Path]:
+    """Options, everything that they name, and the run folder; cut down to a time limit, if there is one.
+
+    Writes nothing.
+
+    Raises:
+        InputError: the options, a checkpoint or the data are not usable.
+    """
+    if given is None:
+        config, given = with_zoo(config)
+    prepared = prepare(config, given)
+    path = config.out or Path("reports") / prepared.folder_name
+    if deadline is None:
+        return config, prepared, path
+    if config.out is None:  # how many examples fit, and with them the name, may be another the next time
+        path = path.with_name(f"{path.name}-{time_text(deadline.seconds)}")
+    return *within_time(config, prepared, given, path, deadline), path
+
+
 def _evaluate_into(
-    folder: RunFolder, config: EvalConfig, prepared: Prepared, listener: Listener
+    folder: RunFolder,
+    config: EvalConfig,
+    prepared: Prepared,
+    listener: Listener,
+    deadline: Deadline | None,
 ) -> list[UnitFailure]:
     """Brings a run folder up to date with its options; returns the units that failed."""
     if config.overwrite:
@@ -91,6 +117,9 @@ def _evaluate_into(
     planned = plan.rows
     for _ in range(ROUNDS if config.checks else 0):
         rows, left_out = follow_up(folder.path, plan.rows, unit_maker(config, prepared), planned)
+        if deadline is not None:
+            rows, late = fitting(rows, config, prepared, deadline)
+            left_out += late
         remarks |= dict.fromkeys(left_out)
         if not rows:
             break
@@ -123,6 +152,8 @@ def _planned(
     """The manifest with this plan in it, written to the folder."""
     fresh = new_manifest(config, prepared, plan)
     manifest = {**extended(old, fresh), "superseded": _superseded(old, fresh)}
+    if config.time is not None:  # what an earlier evaluation left out may have been made up for
+        manifest["notes"] = [t for t in manifest["notes"] if not t.startswith(OPENING) or t in plan.notes]
     folder.write_manifest(manifest)
     return manifest
 
@@ -162,7 +193,8 @@ class RunStopped(Exception):
 def make_plan(config: EvalConfig, prepared: Prepared) -> Plan:
     """Rows and units of an evaluation; the same options, checkpoints and data give the same plan."""
     rows, notes = rows_for(config, prepared.subjects, prepared.eps)
-    return plan_of(rows, unit_maker(config, prepared), notes)
+    rows = [row for row in rows if row.key not in prepared.rows_left_out]
+    return plan_of(rows, unit_maker(config, prepared), [*prepared.left_out, *notes])
 
 
 def plan_of(rows: Sequence[Row], maker: UnitMaker, notes: Sequence[str]) -> Plan:

@@ -55,6 +55,8 @@ class Prepared:
         resolved: options after defaults were filled in.
         folder_name: the run folder's name where none was given.
         notes: what the user should know before anything runs.
+        rows_left_out: keys of rows that a time limit leaves no room for.
+        left_out: sentences on what a time limit left out.
     """
 
     setup: Setup
@@ -68,6 +70,8 @@ class Prepared:
     resolved: dict[str, Any]
     folder_name: str
     notes: tuple[str, ...]
+    rows_left_out: frozenset[tuple] = frozenset()
+    left_out: tuple[str, ...] = ()
 
     def going_on_with(self, manifest: dict[str, Any]) -> "Prepared":
         """The same with the threads and group size of a run folder's last evaluation on the same device.

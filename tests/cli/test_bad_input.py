@@ -125,6 +125,8 @@ def test_a_pickle_with_code_is_never_run(csrobust, tmp_path):
         (["--defence", "rcj"], ["rcj"]),
         (["--no-standard"], ["--no-standard"]),
         (["--claim", "abc"], ["abc"]),
+        (["--time", "30"], ["--time", "30m"]),
+        (["--time", "-5m"], ["--time", "-5m"]),
         (["--nonsense"], ["--nonsense"]),
     ],
 )

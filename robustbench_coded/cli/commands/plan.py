@@ -1,0 +1,56 @@
+"""``csrobust plan``: what an evaluation would run and about how long it would take, before anything runs."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from robustbench_coded.cli.commands.eval_ import Claim, ClaimAttack, Time
+from robustbench_coded.cli.eval_options import claim_value, config_from, takes
+from robustbench_coded.cli.values import seconds
+
+if TYPE_CHECKING:
+    from robustbench_coded.evaluation.preview import Preview
+
+
+@takes(claim=(Claim, None), claim_attack=(ClaimAttack, None), time=(Time, None))
+def plan_command(*, quiet: bool, as_json: bool, claim: str | None, time: str | None, **options: Any) -> int:
+    """Print what eval would run with these options and about how long that takes; nothing is written."""
+    from robustbench_coded.cli.progress import duration
+    from robustbench_coded.evaluation.preview import preview
+
+    limit = None if time is None else seconds(time, "--time")
+    found = preview(config_from(claim=claim_value(claim), time=limit, **options))
+    if as_json:
+        print(json.dumps(found.as_data()))
+        return 0
+    if not quiet:
+        _notes(found)
+        for line in _table(found):
+            print(line)
+    done = f"; {found.forecast.done} are done already" if found.forecast.done else ""
+    more = "; the checks may ask for more" if found.checks else ""
+    print(
+        f"{len(found.rows)} rows in {found.forecast.units} units: {found.forecast.images:,} images forward "
+        f"and backward, about {duration(found.forecast.seconds)} here{done}{more}"
+    )
+    print(f"run folder: {found.path}")
+    return 0
+
+
+def _notes(found: "Preview") -> None:
+    console = Console(stderr=True)
+    for text in found.notes:
+        console.print(text, markup=False, highlight=False)
+
+
+def _table(found: "Preview") -> list[str]:
+    """A line for each row, uncut, for people and for grep."""
+    from robustbench_coded.cli.progress import duration, row_name
+
+    cells = [("examples", "images", "time", "row")]
+    for p in found.rows:
+        taken = "done" if p.done == p.units else duration(p.seconds)
+        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, row_name(p.row)))
+    widths = [max(len(row[i]) for row in cells) for i in range(3)]
+    return ["  ".join([*(c.rjust(w) for c, w in zip(row, widths)), row[3]]) for row in cells]
