@@ -1,3 +1,42 @@
-"""csrobust: adversarial robustness evaluation of randomised and batch-dependent defences."""
+"""csrobust: adversarial robustness evaluation of randomised and batch-dependent defences.
+
+    from robustbench_coded import evaluate, load_run
+
+    run = evaluate(model, (x, y), defences=["rci:N=1.5K"])
+    run.summary                               # a pandas frame, a line per attack
+    load_run("reports/mine").judgements       # verdicts and their checks
+
+What is named here is imported when it is first used: ``csrobust --help`` needs neither torch nor pandas.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robustbench_coded.errors import InputError
+    from robustbench_coded.evaluation.from_python import evaluate
+    from robustbench_coded.reports.comparison import compare
+    from robustbench_coded.reports.load import Run, load_run
+    from robustbench_coded.reports.write import write_reports
 
 __version__ = "0.1.0"
+__all__ = ["InputError", "Run", "__version__", "compare", "evaluate", "load_run", "write_reports"]
+
+_HOMES = {
+    "InputError": "robustbench_coded.errors",
+    "Run": "robustbench_coded.reports.load",
+    "compare": "robustbench_coded.reports.comparison",
+    "evaluate": "robustbench_coded.evaluation.from_python",
+    "load_run": "robustbench_coded.reports.load",
+    "write_reports": "robustbench_coded.reports.write",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -28,7 +28,7 @@ class Given:
         models: by name, beside ``--ckpt``: pixels [B, C, H, W] in [0, 1] -> logits [B, classes]. They are
             copied, put into eval mode and frozen.
         defences: by name, beside ``--defence``: a defence, a module that samples inside itself, or a function
-            that builds either around a model. One that is no function is put behind every checkpoint as it
+            or class that builds either around a model. One that is no function is put behind every checkpoint as it
             is, whatever model it has inside.
     """
 
@@ -77,7 +77,8 @@ class Given:
         """
         name = spec.removeprefix(PREFIX).rpartition("@")[0] or spec.removeprefix(PREFIX)
         built = self.defences[name]
-        if not isinstance(built, nn.Module) and not hasattr(built, "logits") and callable(built):
+        builds = isinstance(built, type) or not (isinstance(built, nn.Module) or hasattr(built, "logits"))
+        if builds and callable(built):
             built = built(model)
         return as_defence(built, model, name=name, said=f"defence {name}: expected a defence, got")
 

@@ -1,0 +1,113 @@
+"""``robustbench_coded.evaluate`` with models, tensors and DataLoaders that a program has at hand."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import robustbench_coded
+from robustbench_coded import InputError, evaluate, load_run
+
+K = 8
+SMALL = {"batch_sizes": K, "attacks": "fgsm,pgd-2", "eps": 0.1, "draws": 2, "selection_draws": 2}
+
+
+class RowMean(nn.Module):
+    """Two classes by the mean of an image's first pixel row, which is right on `DATA`."""
+
+    def forward(self, x):
+        score = 8 * (x[:, 0, 0].mean(-1) - 0.5)
+        return torch.stack([-score, score], 1)
+
+
+class Jitter:
+    """Adds noise: a draw is its seed."""
+
+    name, randomised, batch_dependent = "jitter", True, False
+
+    def __init__(self, base):
+        self.base = base
+
+    def sample(self, generator, k):
+        return int(torch.randint(2**31, (), generator=generator))
+
+    def logits(self, x, draw):
+        return self.base(x + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(draw)))
+
+
+def labelled():
+    y = torch.arange(3 * K) % 2
+    x = torch.full((3 * K, 1, 8, 8), 0.5)
+    x[:, 0, 0] += (0.05 * (2 * y - 1))[:, None]
+    return x, y
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluated") / "run"
+    return evaluate({"rows": RowMean()}, labelled(), defences=["rci:N=12", Jitter], out=out, **SMALL)
+
+
+def test_the_run_is_that_of_the_folder_and_its_summary_a_frame(run):
+    assert isinstance(run.summary, pd.DataFrame)
+    pd.testing.assert_frame_equal(run.summary, load_run(run.path).summary)
+    assert set(run.summary.defence) == {"standard", "rci", "jitter"}
+    standard = run.summary[run.summary.defence == "standard"].set_index("attack")
+    assert standard.accuracy["clean"] == 1
+    assert standard.accuracy["fgsm"] == 0
+    assert (run.path / "report.html").is_file()
+
+
+def test_a_loader_gives_the_outcomes_of_its_tensors(run, tmp_path):
+    x, y = labelled()
+    loader = DataLoader(TensorDataset(x, y), batch_size=5)
+    other = evaluate(
+        {"rows": RowMean()}, loader, defences=["rci:N=12", Jitter], out=tmp_path / "run", **SMALL
+    )
+    pd.testing.assert_frame_equal(other.summary, run.summary)
+
+
+def test_a_notebook_shows_the_summary(run):
+    shown = run._repr_html_()
+    assert shown.count("<tr") == len(run.summary) + 1
+    assert "jitter" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"models": None}, "no model given"),
+        ({"models": [RowMean()]}, "expected a module, a path, or either by name, got list"),
+        ({"models": {"a": len}}, "model a: expected a torch.nn.Module or a path, got builtin_function"),
+        ({"defences": [Jitter, Jitter]}, "two are named 'jitter'"),
+        ({"epsilon": 1}, "there is no option 'epsilon'; choose from"),
+        ({"limit": 0}, "limit: expected a count of at least 1, got 0"),
+        ({"data": np.zeros((2, 2))}, "expected batches"),
+        ({"data": (torch.rand(4, 1, 8, 8), torch.zeros(3))}, "got y"),
+        ({"attacks": "pgd-ten"}, "--attacks: "),
+    ],
+)
+def test_wrong_input_is_told_before_anything_is_written(tmp_path, monkeypatch, given, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said):
+        evaluate(**{"models": RowMean(), "data": labelled(), **SMALL, **given})
+    assert not list(tmp_path.iterdir())
+
+
+def test_everything_that_is_named_can_be_imported_and_nothing_else():
+    for name in robustbench_coded.__all__:
+        assert getattr(robustbench_coded, name) is not None
+        assert name in dir(robustbench_coded)
+    with pytest.raises(AttributeError, match="no attribute 'evaluated'"):
+        _ = robustbench_coded.evaluated
+
+
+def test_the_package_alone_imports_neither_torch_nor_pandas():
+    said = "import sys, robustbench_coded; print({'torch', 'pandas', 'numpy'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", said], capture_output=True, check=True, text=True).stdout
+    assert out.strip() == "set()"
