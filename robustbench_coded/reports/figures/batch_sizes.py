@@ -7,14 +7,14 @@ from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
     drawing,
-    label,
     legend,
     panels,
     percent_axis,
     plot,
+    subject_title,
 )
 from robustbench_coded.reports.lines import Line
-from robustbench_coded.reports.words import budget_words, inference_words
+from robustbench_coded.reports.words import budget_words
 
 THREAT = "batch/unknown"
 
@@ -49,7 +49,7 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
         panel.set_xticks(sizes, [str(k) for k in sizes])
         panel.minorticks_off()
         panel.set_xlabel("batch size K")
-        panel.set_title(label(f"{inference_words(first._replace(k=None, n=None))} on {first.checkpoint}"))
+        subject_title(panel, first._replace(k=None, n=None))
         percent_axis(panel)
     legend(figure, axes)
     caption = f"Accuracy under each attack ({THREAT}, {budget_words(budget)}) with 95% intervals."

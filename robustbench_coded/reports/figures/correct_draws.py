@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from robustbench_coded.reports.figures.style import (
     COLOURS,
     MARKERS,
     Drawing,
     drawing,
-    label,
     legend,
     panels,
+    subject_title,
 )
 from robustbench_coded.reports.lines import NULLS, subject_of
 from robustbench_coded.reports.paper import papers_attack
-from robustbench_coded.reports.words import inference_words
 from robustbench_coded.statistics.rows import Row
 
 MOST_PANELS = 6
@@ -46,8 +46,8 @@ def draw(rows: Sequence[Row]) -> Drawing | None:
                 linestyle=DASHES[i],
                 label=name,
             )
-        named = subject_of(found[0].key)
-        panel.set_title(label(f"{inference_words(named, with_k=True)} on {named.checkpoint}"))
+        subject_title(panel, subject_of(found[0].key))
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.set_xlabel("right draws")
         panel.set_ylabel("examples, %")
     legend(figure, axes)

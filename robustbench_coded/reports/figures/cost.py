@@ -7,14 +7,15 @@ from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
     drawing,
-    label,
     legend,
+    logarithmic,
     panels,
     percent_axis,
     plot,
+    subject_title,
 )
 from robustbench_coded.reports.lines import Line
-from robustbench_coded.reports.words import budget_words, inference_words
+from robustbench_coded.reports.words import budget_words
 
 
 def draw(lines: Sequence[Line]) -> Drawing | None:
@@ -35,10 +36,10 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
         for line in (line for line in costly if line.subject == subject):
             style = names.index((line.attack, line.threat))
             plot(panel, [_images(line)], [line], style, line.attack, linestyle="none")
-        panel.set_xscale("log")
+        logarithmic(panel)
         panel.set_xlim(min(spent) / 1.6, max(spent) * 1.6)
         panel.set_xlabel("images per example")
-        panel.set_title(label(f"{inference_words(subject, with_k=True)} on {subject.checkpoint}"))
+        subject_title(panel, subject)
         percent_axis(panel)
     legend(figure, axes)
     caption = (

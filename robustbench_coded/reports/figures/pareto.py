@@ -10,10 +10,12 @@ from robustbench_coded.reports.figures.lookup import (
     subjects_of,
 )
 from robustbench_coded.reports.figures.style import MARKERS, Drawing, drawing, legend, panels, plot
-from robustbench_coded.reports.lines import Line
+from robustbench_coded.reports.lines import Line, Subject
 from robustbench_coded.reports.words import budget_words, inference_words
 
 THREAT = "batch/unknown"
+# A subject, its clean line, and its lines under the paper's attacks and under all of them.
+Point = tuple[Subject, Line, tuple[Line | None, Line]]
 
 
 def draw(lines: Sequence[Line]) -> Drawing | None:
@@ -21,7 +23,7 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
     budget = main_budget(lines)
     if budget is None:
         return None
-    points = []
+    points: list[Point] = []
     for subject in subjects_of(lines):
         clean = find(lines, subject, "clean", THREAT, None)
         everything = find(lines, subject, "ensemble", THREAT, budget)
@@ -33,11 +35,13 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
     figure, axes = panels(2, 3.6, across=2)
     methods = list(dict.fromkeys(subject[1:] for subject, _, _ in points))
     checkpoints = checkpoints_of(lines)
+    top = 10.0
     for i, (panel, title) in enumerate(zip(axes, titles, strict=True)):
         for subject, clean, attacked in points:
             line = attacked[i]
             if line is None or clean.accuracy is None or clean.low is None or clean.high is None:
                 continue
+            top = max(top, 100 * (line.high or 0.0))
             beside = [[100 * (clean.accuracy - clean.low)], [100 * (clean.high - clean.accuracy)]]
             plot(
                 panel,
@@ -50,13 +54,28 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
                 linestyle="none",
                 elinewidth=0.8,
             )
+        for family in _families(points):
+            x = [100 * (clean.accuracy or 0.0) for _, clean, _ in family]
+            y = [100 * (found[i].accuracy or 0.0) for _, _, found in family if found[i] is not None]
+            if len(x) == len(y):
+                panel.plot(x, y, color="0.6", linewidth=0.8, zorder=1)
         panel.set_title(title)
         panel.set_xlabel("clean accuracy, %")
-        panel.set_ylim(-3, 103)
+    axes[0].set_ylim(-0.03 * top, 1.05 * top)
     axes[0].set_ylabel("accuracy under attack, %")
     legend(figure, axes, 2)
     caption = (
         f"Each point is a checkpoint (marker) behind a defence (colour), {budget_words(budget)}, {THREAT}, "
-        "with 95% intervals. What falls from the left panel to the right was the attack's failure."
+        "with 95% intervals; a grey line joins the sizes and options of one defence. What falls from the left "
+        "panel to the right was the attack's failure."
     )
     return drawing(figure, "clean-against-attacked", "Clean accuracy against accuracy under attack", caption)
+
+
+def _families(points: Sequence[Point]) -> list[list[Point]]:
+    """Points of one checkpoint behind one kind of defence: over N, K and options such as averaged draws."""
+    found: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        kind = point[0].defence.partition("[")[0]
+        found.setdefault((point[0].checkpoint, kind), []).append(point)
+    return [sorted(family, key=lambda point: point[1].accuracy or 0.0) for family in found.values()]

@@ -9,16 +9,20 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from robustbench_coded.reports.escape import shortened
-from robustbench_coded.reports.lines import Line
+from robustbench_coded.reports.lines import Line, Subject
+from robustbench_coded.reports.words import inference_words
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers and dashes repeat what colour says.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH = 7.2  # inches: a page's text
 LABEL_WIDTH = 34
+TITLE_WIDTH = 28
 PANELS_ACROSS = 3
 MOST_PANELS = 9
 
@@ -76,7 +80,7 @@ def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
 
 def panels(count: int, height: float = 2.6, *, across: int = PANELS_ACROSS) -> tuple[Figure, list[Axes]]:
     """A figure with ``count`` panels that share their axes."""
-    columns = min(count, across)
+    columns = 2 if count == 4 else min(count, across)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(WIDTH, height * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -110,12 +114,26 @@ def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
     entries: dict[str, Any] = {}
     for panel in axes:
         for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
-            entries.setdefault(name, handle)
+            # The marker alone: the bars of an interval hide it at this size.
+            entries.setdefault(name, handle[0] if isinstance(handle, ErrorbarContainer) else handle)
     figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
 
 
 def _marker(style: int) -> str:
     return MARKERS[(style + style // len(COLOURS)) % len(MARKERS)]
+
+
+def subject_title(axes: Axes, subject: Subject) -> None:
+    """Inference and checkpoint over a panel, a line each: together they are wider than a third of a page."""
+    inference = label(inference_words(subject, with_k=True), TITLE_WIDTH)
+    axes.set_title(f"{inference}\n{label(subject.checkpoint, TITLE_WIDTH)}")
+
+
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic x axis with plain numbers; matplotlib's own labels are formulas, which stay unread."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.15g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def percent_axis(axes: Axes, label: str = "accuracy, %") -> None:
