@@ -1,4 +1,4 @@
-"""``robustbench_coded.evaluate``: an evaluation of models, tensors and defences that a program has at hand."""
+"""``robustbench_coded.evaluate``: evaluates models, tensors and defences that a program has at hand."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -37,8 +37,8 @@ def evaluate(
 
     Args:
         models: a ``torch.nn.Module`` from pixels [B, C, H, W] in [0, 1] to logits [B, classes], its
-            normalisation inside; or a checkpoint's path; or several of either by name. None where a defence of
-            the zoo brings its own.
+            normalisation inside; or a checkpoint's path; or several of either by name. None where a
+            defence of the zoo brings its own.
         data: what ``--data`` takes (``"digits"``, ``"npz:FILE"`` ...), a pair (x, y) of tensors or arrays,
             or a DataLoader of such pairs; x [n, C, H, W] in [0, 1] or uint8, y integers [n].
         defences: what ``--defence`` takes as text (``"rci:N=1.5K"``, ``"noise:sigma=0.1"``); a defence

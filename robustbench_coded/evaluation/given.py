@@ -28,8 +28,8 @@ class Given:
         models: by name, beside ``--ckpt``: pixels [B, C, H, W] in [0, 1] -> logits [B, classes]. They are
             copied, put into eval mode and frozen.
         defences: by name, beside ``--defence``: a defence, a module that samples inside itself, or a function
-            or class that builds either around a model. One that is no function is put behind every checkpoint as it
-            is, whatever model it has inside.
+            or class that builds either around a model. One that is neither is put behind every
+            checkpoint as it is, whatever model it has inside.
     """
 
     data: Dataset | None = None
