@@ -1,0 +1,114 @@
+"""Every block of code in README.md and docs/ runs, on a few digits with a few cheap attacks.
+
+Blocks of a page run in their order, in one folder. Python blocks share their names and find `model`, `x` and
+`y`; one that begins with ``# name.py`` is that file, too. Commands get tiny limits after their own options.
+"""
+
+import functools
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+
+import robustbench_coded
+from robustbench_coded.cli.app import app
+from robustbench_coded.cli.main import main
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.evaluation.from_python import evaluate
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.reports import write
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLES, K = 16, 8
+FEW = ("--limit", str(EXAMPLES), "--threads", "1")
+CHEAP = (*FEW, "--draws", "2", "--selection-draws", "2", "--victims", "2", "--quiet")
+ADDED = {
+    "eval": (*CHEAP, "--batch-size", str(K)),
+    "sweep": (*CHEAP, "--batch-size", "4,8"),
+    "probe": (*FEW, "--batch-size", str(K)),
+}
+TINY = {"limit": EXAMPLES, "batch_sizes": K, "draws": 2, "selection_draws": 2, "victims": 2, "threads": 1}
+QUICK_ATTACKS = "fgsm,transfer-pgd-2"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A model and labelled images, as the pages assume somebody has them."""
+    checkpoint = load_checkpoint(ROOT / "checkpoints" / "digits-erm.safetensors")
+    normalisation = checkpoint.normalisation
+    model = PixelModel(
+        checkpoint.network, normalisation.mean, normalisation.std, classes=10, arch=checkpoint.arch
+    )
+    x, y = load_data("digits").batch(range(EXAMPLES))
+    return {"model": model, "x": x, "y": y}
+
+
+@pytest.fixture
+def folder(digits, tmp_path, monkeypatch):
+    """A folder with the files that pages name."""
+    for name in ("model.pt", "a.pt", "b.pt"):
+        torch.save(digits["model"].network.state_dict(), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(write, "figures_of", lambda run: [])  # most of the time, and tested elsewhere
+    monkeypatch.setattr(robustbench_coded, "evaluate", tiny_evaluate, raising=False)
+    return tmp_path
+
+
+@functools.wraps(evaluate)
+def tiny_evaluate(*given, **options):
+    options.setdefault("attacks", QUICK_ATTACKS)
+    return evaluate(*given, **{**options, **TINY})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_all_blocks_of_a_page_run(page, folder, digits, capsys):
+    names = dict(digits)
+    for kind, code in BLOCK.findall(page.read_text()):
+        assert kind in ("sh", "python"), f"a block of {kind} is not run"
+        if kind == "sh":
+            for line in code.splitlines():
+                run_line(line, capsys)
+        else:
+            first = re.match(r"# (\w+\.py)\n", code)
+            if first:
+                (folder / first[1]).write_text(code)
+            exec(compile(code, f"{page.name}", "exec"), names)
+    capsys.readouterr()
+
+
+def run_line(line, capsys):
+    """A command with tiny limits; `make` says what it would do; other lines are the shell's own."""
+    words = shlex.split(line, comments=True)
+    if not words or words[0] == ".":
+        return
+    if words[0] == "make":
+        subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+        return
+    assert words[0] == "csrobust", f"{line} is neither csrobust nor make"
+    words = words[1:]
+    if words[0] == "eval" and "--attacks" not in words:
+        words += ["--attacks", QUICK_ATTACKS]
+    code = main([*words, *ADDED.get(words[0], ())])
+    assert code == 0, f"{line}: {capsys.readouterr().err}"
+
+
+def test_commands_named_in_a_sentence_exist():
+    known = set(typer.main.get_command(app).commands)
+    for page in PAGES:
+        named = set(re.findall(r"`csrobust ([a-z]+)", page.read_text()))
+        assert named <= known, page.name
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
