@@ -55,10 +55,9 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
                 elinewidth=0.8,
             )
         for family in _families(points):
-            x = [100 * (clean.accuracy or 0.0) for _, clean, _ in family]
-            y = [100 * (found[i].accuracy or 0.0) for _, _, found in family if found[i] is not None]
-            if len(x) == len(y):
-                panel.plot(x, y, color="0.6", linewidth=0.8, zorder=1)
+            joined = [(clean.accuracy, line.accuracy) for _, clean, found in family if (line := found[i])]
+            x, y = ([100 * (pair[axis] or 0.0) for pair in joined] for axis in (0, 1))
+            panel.plot(x, y, color="0.6", linewidth=0.8, zorder=1)
         panel.set_title(title)
         panel.set_xlabel("clean accuracy, %")
     axes[0].set_ylim(-0.03 * top, 1.05 * top)
