@@ -5,6 +5,7 @@ import re
 from fractions import Fraction
 
 FEWEST = 4  # the smallest K and N: arXiv:2510.00253, section 5
+MOST = 65_536  # the largest N: beyond it a slip of the pen fills the memory before anything is computed
 
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})?([Kk]?)")
 
@@ -16,7 +17,7 @@ def coded_size(size: str | float, k: int) -> int:
         size: as typed, or a number; only a multiple of K may have decimals.
         k: number of inputs in the batch, at least 4.
     Returns:
-        N, at least 4.
+        N, from 4 to 65536.
     Raises:
         ValueError: one line that says what is wrong with ``size`` or ``k``.
     """
@@ -34,4 +35,6 @@ def coded_size(size: str | float, k: int) -> int:
     rounded = math.floor(n + Fraction(1, 2))
     if rounded < FEWEST:
         raise ValueError(f"expected N >= {FEWEST}, got {text!r}, which is {rounded} at K={k}")
+    if rounded > MOST:
+        raise ValueError(f"expected N <= {MOST}, got {text!r}, which is {rounded} at K={k}")
     return rounded

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from robustbench_coded.coding.sizes import FEWEST, coded_size
+from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
 from robustbench_coded.errors import InputError
 from robustbench_coded.zoo.registry import ZOO
 
 CODED = ("coded", "rci")  # the defences that take N
 _COUNT = re.compile(r"\d{1,9}")
-_LARGE_K = 10**9
+_LARGE_K = 1024  # multiples of K may be up to 64 K
 _PLUGIN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -72,7 +72,7 @@ def resolve_n(n: str | int, k: int) -> int:
     """Coded inputs for a batch of ``k``: ``190`` is itself, ``1.5K`` is 1.5 k rounded half up.
 
     Raises:
-        InputError: not a count or a multiple of K, or below 4.
+        InputError: not a count or a multiple of K, below 4 or above 65536.
     """
     try:
         return coded_size(n, k)
@@ -126,7 +126,7 @@ def _checked_n(kind: str, n: str) -> str:
         coded_size(n, _LARGE_K)
     except ValueError as error:
         raise InputError(
-            f"{kind}: N={n} is not a number of coded inputs from {FEWEST} on; write N=190 or N=1.5K"
+            f"{kind}: N={n} is not a number of coded inputs from {FEWEST} to {MOST}; write N=190 or N=1.5K"
         ) from error
     return n.upper()
 

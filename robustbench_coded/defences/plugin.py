@@ -38,7 +38,7 @@ def load_plugin(target: str, model: nn.Module) -> Defence:
             built = build(model)
     except InputError:
         raise
-    except Exception as error:  # the user's function can fail in any way
+    except (Exception, SystemExit) as error:  # the user's function can fail in any way
         raise InputError(f"--defence {target}: it raised {type(error).__name__}: {error}") from error
     return as_defence(
         built,
@@ -74,6 +74,8 @@ def _faults(built: Any) -> list[str]:
             faults.append(f"which has no attribute {name!r}")
         elif not isinstance(getattr(built, name), kind):
             faults.append(f"whose {name!r} is {type(getattr(built, name)).__name__}, not {_named(kind)}")
+    if isinstance(label := getattr(built, "name", None), str) and not (label and label.isprintable()):
+        faults.append(f"whose 'name' is {label[:40]!r}, which no table can show")
     for name, arguments in _METHODS.items():
         method = getattr(built, name, None)
         if not callable(method):

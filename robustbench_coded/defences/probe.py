@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,19 +100,40 @@ def probe(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeResul
         x: float32 images [k, C, H, W] in [0, 1]; 8 to 16 are enough, and half of them must be enough, too.
         generator: CPU generator of the draws.
     Raises:
-        InputError: the defence raises an exception when it is asked.
+        InputError: the defence raises an exception when it is asked, or answers with something else than
+            floating-point numbers.
     """
+    with blamed_on(defence, x):
+        return _measured(defence, x, generator)
+
+
+@contextmanager
+def blamed_on(defence: Defence, x: Tensor) -> Iterator[None]:
+    """Whatever goes wrong within is the defence's doing: the user's code can fail in any way."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"{defence.name} fails on a batch of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeResult:
     draws = [defence.sample(generator, len(x)) for _ in range(DRAWS)]
     with torch.no_grad():
-        try:
-            first = defence.logits(x, draws[0])
-        except Exception as error:  # the user's code can fail in any way
+        first: Any = defence.logits(x, draws[0])
+        if not isinstance(first, Tensor):
             raise InputError(
-                f"{defence.name} fails on a batch of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
-            ) from error
+                f"{defence.name} answers with {type(first).__name__}, not with a tensor of logits"
+            )
+        if not first.is_floating_point():
+            kind = str(first.dtype).removeprefix("torch.")
+            raise InputError(f"{defence.name} answers with {kind}, not with floating-point logits")
         shape = tuple(first.shape)
         not_finite = 1 - torch.isfinite(first).double().mean().item()
-        if len(shape) != 2 or shape[0] != len(x) or not_finite:
+        if _misshapen(defence, len(x), shape) or not_finite:
             return ProbeResult(len(x), 0.0, shape, not_finite)
 
         def moved(answers: Tensor) -> float:
@@ -140,10 +162,8 @@ def probe(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeResul
 def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
     """What it did that its declaration or the protocol rules out: one line each, to follow "it"."""
     found = []
-    if len(result.shape) != 2 or result.shape[0] != result.k:
-        found.append(
-            f"answers {result.k} inputs with logits of shape {result.shape}, not ({result.k}, classes)"
-        )
+    if wrong := _misshapen(defence, result.k, result.shape):
+        found.append(wrong)
     if result.not_finite:
         found.append(f"answers with NaN or infinite logits ({result.not_finite:.0%} of them)")
     if found:
@@ -174,6 +194,16 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
     if result.no_gradient:
         found.append("cannot be differentiated in the input")
     return found
+
+
+def _misshapen(defence: Defence, k: int, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with the shape of the logits of k inputs, if anything."""
+    if len(shape) != 2 or shape[0] != k:
+        return f"answers {k} inputs with logits of shape {shape}, not ({k}, classes)"
+    classes = getattr(defence.base, "classes", None)
+    if classes is not None and shape[1] != classes:
+        return f"answers with {shape[1]} logits for each input, its base model has {classes} classes"
+    return None if shape[1] > 1 else "answers with one logit for each input: there is nothing to choose from"
 
 
 def warnings(defence: Defence, result: ProbeResult) -> list[str]:

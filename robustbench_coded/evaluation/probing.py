@@ -8,11 +8,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.defences.probe import contradictions, probe, warnings
+from robustbench_coded.defences.probe import blamed_on, contradictions, probe, warnings
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.engine.time_limit import TookTooLong, time_limit
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.streams import stream
 
+# A probe is some twenty forwards of one batch: what takes longer hangs, or is too slow to be attacked.
+PROBE_SECONDS = 1800.0
 FEWEST, MOST = 8, 16  # inputs of the probed batch: enough to see a dependence, and half of them still a batch
 
 
@@ -43,7 +47,14 @@ def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[
     Returns:
         zero_share: inputs whose gradient is 0 in every pixel; and, for a randomised defence, between two
         draws: cosine (mean over inputs) and sign (share of pixels whose gradients have the same sign).
+    Raises:
+        InputError: the defence fails on the batch.
     """
+    with blamed_on(defence, x):
+        return _gradient_figures(defence, x, y, seed)
+
+
+def _gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
     draws = [defence.sample(stream(seed, -1, "probe", i), len(x)) for i in (1, 2)]
     grads = []
     for draw in draws if defence.randomised else draws[:1]:
@@ -61,9 +72,16 @@ def probed(defence: Defence, x: Tensor, seed: int) -> Probed:
     """Probes a defence on one batch, and settles what a plain module left open about itself.
 
     Raises:
-        InputError: the defence fails on the batch.
+        InputError: the defence fails on the batch, or does not answer in PROBE_SECONDS.
     """
-    result = probe(defence, x, stream(seed, -1, "probe"))
+    try:
+        with time_limit(PROBE_SECONDS):
+            result = probe(defence, x, stream(seed, -1, "probe"))
+    except TookTooLong:
+        raise InputError(
+            f"{defence.name} hangs: its probe, some twenty forwards of a batch of shape {tuple(x.shape)}, "
+            f"took longer than {PROBE_SECONDS:g} s"
+        ) from None
     if isinstance(defence, SamplingModule):
         defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
     found = tuple(contradictions(defence, result))
