@@ -56,8 +56,12 @@ CIFAR := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2 --
 data/cifar10_test.npz: $(INSTALLED)
 	$(BIN)/python $(SHARED)/data/unpack.py data
 
-.PHONY: reports report-cifar10
-reports: eval report-cifar10
+.PHONY: reports report-cifar10 report-zoo
+reports: eval report-zoo report-cifar10
+
+# Verdicts on defences whose robustness is known, beside what other toolkits say of them.
+report-zoo: $(INSTALLED)
+	$(BIN)/python benchmarks/zoo.py
 
 report-cifar10: data/cifar10_test.npz
 	rm -rf reports/cifar10-resnet20

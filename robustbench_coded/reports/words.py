@@ -26,8 +26,8 @@ THREATS = {
 COMBINED = {
     "strongest": "the one attack that is lowest over the entire run",
     "ensemble": "for each example the attack that is lowest on selection draws, scored on other draws",
-    "naive-min": "for each example the attack that is lowest on the scored draws themselves: biased "
-    "downwards, shown for contrast",
+    "naive-min": "an example must withstand one try of every attack, and any miss is final: biased downwards "
+    "by whatever is random, shown for contrast",
 }
 _ESTIMATORS = {
     "fresh": "one fresh draw at each step",

@@ -22,6 +22,8 @@ from robustbench_coded.zoo.bring import brought_by, completed
 from robustbench_coded.zoo.known import Known, Truth
 from robustbench_coded.zoo.registry import EXAMPLES, ZOO, ZooEntry
 
+# The truth is what the best attack leaves. One answer in a thousand may be left by the attacks that ran.
+SLIP = 0.001
 ROBUST_WORDS = ("no failure found", "not settled")
 BROKEN_WORDS = ("no gain", "broken", "not settled")
 
@@ -50,7 +52,7 @@ class Finding:
     @property
     def holds(self) -> bool:
         """Whether the interval holds the truth, or reaches the bounds on it from the right side."""
-        return self.low <= self.truth.high and self.high >= self.truth.low
+        return self.low <= self.truth.high + SLIP and self.high >= self.truth.low
 
     @property
     def fair(self) -> bool:
