@@ -185,9 +185,11 @@ def config_from(
         raise InputError(
             f"--limit {limit} takes no example; give a count of at least 1, or leave it out for all"
         )
-    for option, value in (("--draws", draws), ("--selection-draws", selection_draws)):
-        if value < 1:
-            raise InputError(f"{option} {value} is too small; give 1 or more")
+    counted = {"draws": draws, "selection_draws": selection_draws} | rest
+    for name in ("draws", "selection_draws", "replicates", "victims"):
+        value = counted.get(name, 1)
+        if isinstance(value, int) and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value} is too small; give 1 or more")
     return EvalConfig(
         checkpoints=named_paths(ckpt, "--ckpt"),
         defences=tuple([f"rci:{t}" for t in rci] + [f"coded:{t}" for t in coded] + defence),
