@@ -1,5 +1,7 @@
 """What would flatter or slander a defence: each test fails when the evaluation does one of these wrongs."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -56,7 +58,7 @@ class WatchedBatch:
 class SamplesInside(nn.Module):
     """Takes its noise from torch's own generator; remembers the noise that attacks and scoring saw."""
 
-    seen: dict[bool, set[float]] = {False: set(), True: set()}
+    seen: ClassVar[dict[bool, set[float]]] = {False: set(), True: set()}
 
     def __init__(self, base):
         super().__init__()
@@ -161,9 +163,8 @@ def test_clean_accuracy_does_not_fall_as_attacks_are_added(tmp_path):
     ).run
     clean = [run.summary[run.summary.attack == "clean"].accuracy.item() for run in (few, many)]
     assert clean[0] == clean[1]
-    line = many.summary[(many.summary.attack == "ensemble") & (many.summary.threat == "batch/unknown")].iloc[
-        0
-    ]
+    rows = many.summary[many.summary.threat == "batch/unknown"].set_index("attack")
+    line = rows.loc["ensemble"]
     assert line.ci_low <= 0.95 <= line.ci_high
     naive = many.summary[many.summary.attack == "naive-min"].accuracy.item()
     assert naive == pytest.approx(0.95 ** (1 + 1 + 8), abs=0.03)  # clean, fgsm and eight lengths of PGD
