@@ -20,6 +20,9 @@ BLACK_BOX = (*SEARCHES, "spsa")
 # A search compares two points under the same draws; under one draw alone it would fool that draw's luck.
 SEARCH_DRAWS = 5
 
+# SPSA asks twice for each of 16 directions before it moves.
+FEWEST_STEPS = {"spsa": 32}
+
 OPTIONS: dict[str, tuple[str, ...]] = {
     "apgd-ce": ("init", "own", "restarts"),
     "apgd-dlr": ("init", "own", "restarts"),
@@ -164,6 +167,8 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
     if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES)):
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
+    if match["steps"] and int(match["steps"]) < FEWEST_STEPS.get(algorithm, 1):
+        raise ValueError(f"expected {FEWEST_STEPS[algorithm]} queries or more for {algorithm}, got {text!r}")
     draws, rounds = 1, 1
     kind: EstimatorName = "fresh"
     if estimator in ("fixed", "aware", "transfer", "bpda", "eotauto"):

@@ -61,6 +61,7 @@ def test_options_and_peers():
     [
         ("pdg-10", "expected an attack's name, got 'pdg-10'; known: pgd-10"),
         ("pgd", "expected a number of steps after pgd, got 'pgd'; known: pgd-1"),
+        ("spsa-20", "expected 32 queries or more for spsa, got 'spsa-20'"),
         ("fgsm-3", "expected no number of steps after fgsm"),
         ("pgd-0", "expected an attack's name, got 'pgd-0'"),
         ("pgd-010", "expected an attack's name"),
