@@ -57,17 +57,21 @@ class Spsa:
         size = default_step_size(budget.eps, moves) if self.step_size is None else self.step_size
         grad = torch.zeros_like(x)
         for _ in range(moves):
-            if estimator.spent:
+            estimate = self._estimate(adv, y, estimator, generators)
+            if estimate is None:
                 break
-            grad = self.memory * grad + self._estimate(adv, y, estimator, generators)
+            grad = self.memory * grad + estimate
             adv = ball.step_(adv, grad, size)
         return adv
 
     def _estimate(
         self, x: Tensor, y: Tensor, estimator: Estimator, generators: Sequence[torch.Generator]
-    ) -> Tensor:
-        grad = torch.zeros_like(x)
+    ) -> Tensor | None:
+        """From as many pairs as there are images left for; None where there are none."""
+        grad, tried = torch.zeros_like(x), 0
         for _ in range(self.pairs):
+            if estimator.spent:
+                break
             signs = torch.stack([torch.randint(0, 2, x.shape[1:], generator=g) for g in generators])
             trial = self.delta * (2 * signs - 1).to(x)
             ahead, behind = estimator.compare(
@@ -75,4 +79,5 @@ class Spsa:
             )
             # The signs are their own inverses.
             grad += (ahead.loss - behind.loss)[:, :, None, None, None] * trial
-        return grad / (2 * self.pairs * self.delta**2)
+            tried += 1
+        return grad / (2 * tried * self.delta**2) if tried else None

@@ -29,7 +29,9 @@ class PeerView(torch.nn.Module):
         oracle: the target, for one batch (G = 1).
         x: the clean batch ``[K, C, H, W]``.
         budget: what the peer may do, pixel units.
-        limit: images forwarded and differentiated, in total, after which a further call raises ``Spent``.
+        limit: images that may be forwarded and differentiated, in total; a call whose answer, with its
+            gradient where the call asks for one, would pass it raises ``Spent``.
+        y: true classes ``[K]``, for what is shown where a peer is stopped.
 
     Attributes:
         forwards: images sent through the network so far, filled-in ones included.
@@ -37,7 +39,9 @@ class PeerView(torch.nn.Module):
         filled: whether a call did not show every slot exactly once, so that the composition had to be kept.
     """
 
-    def __init__(self, oracle: Oracle, x: Tensor, budget: Budget, limit: int | None = None):
+    def __init__(
+        self, oracle: Oracle, x: Tensor, budget: Budget, limit: int | None = None, y: Tensor | None = None
+    ):
         super().__init__()
         # Peers look for the device among the parameters.
         self.anchor = torch.nn.Parameter(x.new_empty(0), requires_grad=False)
@@ -45,30 +49,53 @@ class PeerView(torch.nn.Module):
         self.filled = False
         self._oracle, self._budget, self._limit = oracle, budget, limit
         self._clean, self._shown = x, x.clone()
+        # A wrong answer that is wrong for good: what has earned it is not given up for what is shown later.
+        self._y = y if oracle.independent and limit is not None else None
+        self._wrong = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self._calls = 0
         self._first_equal = _first_equal(x)
 
     @property
     def shown(self) -> Tensor:
-        """What the peer showed last in each slot, ``[K, C, H, W]``; the clean input where it showed none."""
+        """What the peer showed last in each slot, ``[K, C, H, W]``; the clean input where it showed none.
+
+        Under a limit, and where a target answers input by input and always alike, the first input of a slot
+        that is answered wrongly stays.
+        """
         return self._shown
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit."""
+        return self._limit is not None
+
     def forward(self, x: Tensor) -> Tensor:
-        if self._limit is not None and self.forwards + self.backwards >= self._limit:
-            raise Spent
-        if self._oracle.independent and self._limit is None:
+        if self._oracle.independent and not self.limited:
             return self._ask(x[None])[0]
         with torch.no_grad():
             rounds, slots = self._places(x.detach())
-        if self._oracle.independent:
-            answers = self._ask(x[None])[0]
-        else:
-            if len(x) != len(self._clean) or bool((rounds > 0).any()):
-                self.filled = True
-            batches = self._shown.repeat(int(rounds.max()) + 1, 1, 1, 1, 1)
-            answers = self._ask(batches.index_put((rounds, slots), x))[rounds, slots]
-        self._shown[slots] = x.detach()
+        answers = self._answer(x, rounds, slots)
+        self._show(x.detach(), slots, answers.detach())
         return answers
+
+    def _show(self, x: Tensor, slots: Tensor, answers: Tensor) -> None:
+        if self._y is None:
+            self._shown[slots] = x
+            return
+        news = ~self._wrong[slots]
+        self._shown[slots[news]] = x[news]
+        wrong = news & (answers.argmax(1) != self._y[slots])
+        self._shown[slots[wrong]] = x[wrong]
+        self._wrong[slots[wrong]] = True
+
+    def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:
+        """Answers rows that belong into these slots of as many batches as there are rounds."""
+        if self._oracle.independent:
+            return self._ask(x[None])[0]
+        if len(x) != len(self._clean) or bool((rounds > 0).any()):
+            self.filled = True
+        batches = self._shown.repeat(int(rounds.max()) + 1, 1, 1, 1, 1)
+        return self._ask(batches.index_put((rounds, slots), x))[rounds, slots]
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
@@ -81,14 +108,23 @@ class PeerView(torch.nn.Module):
             (self.forwards, self.backwards), self._limit = counts, limit
 
     def _ask(self, batches: Tensor) -> Tensor:
+        self._pay(self._oracle.images(batches), batches)
         draws = []
         for _ in batches:
             # A target without randomness has one draw, whatever the call.
             draws.append(self._oracle.draws(self._calls if self._oracle.randomised else 0)[0])
             self._calls += 1
-        logits = self._oracle.logits(batches, draws)
-        images = self._oracle.images(batches)
+        return self._counted(self._oracle.logits(batches, draws), self._oracle.images(batches))
+
+    def _pay(self, images: int, x: Tensor) -> None:
+        """Counts the forward of ``x``, or raises ``Spent`` where it and its gradient would pass the limit."""
+        cost = 2 * images if x.requires_grad and torch.is_grad_enabled() else images
+        if self._limit is not None and self.forwards + self.backwards + cost > self._limit:
+            raise Spent
         self.forwards += images
+
+    def _counted(self, logits: Tensor, images: int) -> Tensor:
+        """The answer to so many images, whose backward pass will be counted."""
         if logits.requires_grad:
             logits.register_hook(lambda grad: self._count_backward(images))
         return logits

@@ -18,8 +18,8 @@ class EotAuto(AveragingEstimator):
     Agreement is the cosine between the gradients of two disjoint sets of M draws, averaged over a batch.
     M doubles while that rises by more than a twentieth of itself and is below 0.9; two doublings in a row
     without a rise end it, for one may be chance. Checked in the first question and in every tenth after it,
-    because noise weighs more as gradients shrink; M never falls. Each batch has its own M, so no batch
-    depends on the group it is computed in.
+    because noise weighs more as gradients shrink; M never falls, and does not grow beyond what the limit
+    pays for. Each batch has its own M, so without a limit no batch depends on the group it is computed in.
 
     Args:
         oracle: the target; where it is not randomised, one answer does.
@@ -59,11 +59,16 @@ class EotAuto(AveragingEstimator):
         if not self.oracle.randomised:
             return super().gradient(x, y, loss)
         self._begin(len(x))
+        before, drawn = self._cost_so_far, sum(self._used)
         if self._questions % self.CHECK_EVERY == 0 and self.max_draws > 1:
             estimates = self._grow(x, y, loss)
         else:
             estimates = self._each(x, y, loss, differentiate=True)
         self._questions += 1
+        # Not what it cost to find M, but what M draws cost from now on.
+        asked = sum(self._used) - drawn
+        self._inputs = y.numel()
+        self._dearest = (self._cost_so_far - before) / self._inputs * sum(self.draws) / asked
         self.history.append(sum(self.draws) / len(self.draws))
         grads = [grad for _, grad, _ in estimates if grad is not None]
         return Estimate(
@@ -77,11 +82,12 @@ class EotAuto(AveragingEstimator):
             return super().compare(xs, y, loss)
         self._begin(len(y))
         before, answers = list(self._used), []
-        for x in xs:
-            self._used = list(before)
-            each = self._each(x, y, loss, differentiate=False)
-            losses, logits = torch.stack([e.loss for e in each]), torch.stack([e.logits for e in each])
-            answers.append(Estimate(losses, None, logits))
+        with self._question(y):
+            for x in xs:
+                self._used = list(before)
+                each = self._each(x, y, loss, differentiate=False)
+                losses, logits = torch.stack([e.loss for e in each]), torch.stack([e.logits for e in each])
+                answers.append(Estimate(losses, None, logits))
         return answers
 
     def _begin(self, batches: int) -> None:
@@ -124,12 +130,14 @@ class EotAuto(AveragingEstimator):
 
     def _grow(self, x: Tensor, y: Tensor, loss: Loss) -> list[Estimate]:
         """Estimates from every draw spent on finding M; sets ``self.draws``."""
+        begun = self._cost_so_far
         estimates = self._each(x, y, loss, differentiate=True)
         size = list(self.draws)  # draws behind each estimate
         best = [0.0] * len(x)
         flat = [0] * len(x)
         growing = set(range(len(x)))
-        while growing:
+        # A doubling costs as much as all before it.
+        while growing and (self.limit is None or 2 * self._cost_so_far - begun <= self.limit):
             # One size at a time, so that batches of one size share their forwards.
             draws = min(size[g] for g in growing)
             batches = sorted(g for g in growing if size[g] == draws)

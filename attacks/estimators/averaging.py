@@ -1,6 +1,7 @@
 """Many draws of one target as few forwards: the part that all estimators share."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -33,8 +34,9 @@ class AveragingEstimator:
         objective: whose losses count; by default each slot's own, all differentiated at once.
 
     Attributes:
-        limit: images forwarded and differentiated, in total, after which the estimator is spent; the question
-            that passes it is still answered. None for no limit.
+        limit: images that may be forwarded and differentiated, in total; the estimator is spent before the
+            question that would pass it, taken to be as large as the last one and as dear for each input as
+            the dearest so far. None for no limit.
     """
 
     def __init__(self, oracle: Oracle, *, max_images: int = 512, objective: Objective | None = None):
@@ -46,6 +48,8 @@ class AveragingEstimator:
         self.forwards = 0
         self.backwards = 0
         self.limit: int | None = None
+        self._dearest = 0.0  # images for one input in one question
+        self._inputs = 0  # of the last question
 
     @property
     def steady(self) -> bool:
@@ -53,21 +57,34 @@ class AveragingEstimator:
 
     @property
     def spent(self) -> bool:
-        return self.limit is not None and self.forwards + self.backwards >= self.limit
+        return self.limit is not None and self._cost_so_far + self._dearest * self._inputs > self.limit
+
+    @property
+    def _cost_so_far(self) -> int:
+        return self.forwards + self.backwards
 
     def draw_sets(self) -> Sequence[DrawSet]:
         """The draws of the next question; a target that is not randomised needs no more than one."""
         raise NotImplementedError
 
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
-        return self._average(x, y, loss, self.draw_sets(), differentiate=True)
+        with self._question(y):
+            return self._average(x, y, loss, self.draw_sets(), differentiate=True)
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         return self.compare([x], y, loss)[0]
 
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
-        draw_sets = self.draw_sets()
-        return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
+        with self._question(y):
+            draw_sets = self.draw_sets()
+            return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
+
+    @contextmanager
+    def _question(self, y: Tensor) -> Iterator[None]:
+        """Takes note of what the question about ``y``, asked within it, costs."""
+        before, self._inputs = self._cost_so_far, y.numel()
+        yield
+        self._dearest = max(self._dearest, (self._cost_so_far - before) / self._inputs)
 
     def _average(
         self,

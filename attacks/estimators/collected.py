@@ -46,6 +46,8 @@ class Collected(AveragingEstimator):
         """Adds the answerer's next draw to the set."""
         if self.oracle.randomised or not self._sets:
             self._sets.append(self.oracle.draws(len(self._sets)))
+            # The next question is as much dearer as the set is larger.
+            self._dearest *= len(self._sets) / max(1, len(self._sets) - 1)
 
     def draw_sets(self) -> Sequence[DrawSet]:
         if not self._sets:
@@ -55,12 +57,14 @@ class Collected(AveragingEstimator):
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         if self.combine == "avg" or len(self.draw_sets()) == 1:
             return super().gradient(x, y, loss)
-        return self._smallest(x, y, loss, differentiate=True)
+        with self._question(y):
+            return self._smallest(x, y, loss, differentiate=True)
 
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
         if self.combine == "avg" or len(self.draw_sets()) == 1:
             return super().compare(xs, y, loss)
-        return [self._smallest(x, y, loss, differentiate=False) for x in xs]
+        with self._question(y):
+            return [self._smallest(x, y, loss, differentiate=False) for x in xs]
 
     def _smallest(self, x: Tensor, y: Tensor, loss: Loss, *, differentiate: bool) -> Estimate:
         parts = list(self._parts(x, self.draw_sets()))

@@ -55,7 +55,16 @@ SHARED: dict[str, tuple[Any, Any]] = {
         _option(str, "--eps-space", help="pixel ([0, 1]) or normalized (times each channel's deviation)."),
         "pixel",
     ),
-    "inputs": (_option(list[str], "--inputs", help="Whose inputs: batch (default), victim or co-batch."), []),
+    "budget": (
+        _option(
+            int | None, "--budget", help="Stop every attack at this many images forward and back per example."
+        ),
+        None,
+    ),
+    "inputs": (
+        _option(list[str], "--inputs", help="Whose inputs: batch (default), victim, co-batch or collateral."),
+        [],
+    ),
     "draws": (_option(int, "--draws", help="Fresh scoring draws of a randomised defence."), 10),
     "selection_draws": (_option(int, "--selection-draws", help="Draws that choose between attacks."), 10),
     "queries": (

@@ -1,17 +1,25 @@
-"""Units of the threat models in which all inputs of a batch are the attacker's."""
+"""Units of the threat models with several attacked inputs a batch: all, or some that harm the others."""
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from robustbench_coded.evaluation.batches import Batch
+from attacks.roles import Roles, collateral
+from robustbench_coded.evaluation.batches import Batch, malicious_slots, scored_slots
 from robustbench_coded.evaluation.perturb import Situation, perturb
-from robustbench_coded.evaluation.plan import Unit
+from robustbench_coded.evaluation.plan import Row, Unit
 from robustbench_coded.evaluation.score import predictions
 from robustbench_coded.evaluation.streams import stream
 from robustbench_coded.evaluation.tally import Tally
 from robustbench_coded.evaluation.target import Target
-from robustbench_coded.evaluation.unit_facts import budget_of, draws_to_score, seed_of, separate_attacks
+from robustbench_coded.evaluation.unit_facts import (
+    budget_of,
+    draws_to_score,
+    limit_of,
+    seed_of,
+    separate_attacks,
+)
 from robustbench_coded.evaluation.workbench import Workbench
 from robustbench_coded.runs.adversarials import EVERY
 
@@ -48,15 +56,38 @@ def _attack(
     if row.attack == "clean":
         return x
     generators = [stream(seed, batch.index, "start", known or 0) for batch in group]
-    budget = budget_of(bench, row)
+    roles = _roles(row, group, seed)
+    budget = budget_of(bench, row, None if roles is None else roles.reach.to(x.device))
     if row.attack == "random-sign":
         return budget.random_sign(x, generators)
     defence = bench.attack_defence(row.subject)
     target = Target(defence, group[0].k, seed, [batch.index for batch in group])
     draws = None if known is None else target.known_draws(known)
     scored = bench.defence(row.subject)
-    situation = Situation(target, defence.base, x, y, budget, generators, known=draws, scored=scored)
+    situation = Situation(
+        target,
+        defence.base,
+        x,
+        y,
+        budget,
+        generators,
+        known=draws,
+        weights=None if roles is None else roles.weights.to(x.device),
+        scored=scored,
+        limit=limit_of(bench, row, y.numel()),
+    )
     return perturb(bench, parse(row.attack), situation, tally.counts)
+
+
+def _roles(row: Row, group: list[Batch], seed: int) -> Roles | None:
+    """Who moves and whose losses count, where these are not all inputs."""
+    count = row.threat.malicious
+    if count is None:
+        return None
+    malicious = torch.zeros(len(group), group[0].k, dtype=torch.bool)
+    for position, batch in enumerate(group):
+        malicious[position, malicious_slots(batch, count, seed)] = True
+    return collateral(malicious, free=row.threat.free)
 
 
 def _score(
@@ -80,14 +111,14 @@ def _score(
         group_images=bench.setup.group_images,
     )
     for position, batch in enumerate(group):
-        slots = np.arange(batch.scored)
+        slots = np.asarray(scored_slots(unit.row.threat, batch, seed_of(bench, unit)), dtype=np.int64)
         tally.add(
             purpose,
             draws,
             example=np.asarray(batch.members)[slots],
-            batch=np.full(batch.scored, batch.index),
+            batch=np.full(len(slots), batch.index),
             slot=slots,
-            label=y[position, : batch.scored].cpu().numpy(),
-            prediction=labels[:, position, : batch.scored],
-            margin=margins[:, position, : batch.scored],
+            label=y[position].cpu().numpy()[slots],
+            prediction=labels[:, position, slots],
+            margin=margins[:, position, slots],
         )

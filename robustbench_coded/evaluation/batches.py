@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from robustbench_coded.evaluation.streams import stream
+from robustbench_coded.evaluation.threats import ThreatModel
 
 LAST_BATCH_RULES = ("pad", "shrink", "drop")
 
@@ -80,3 +81,22 @@ def choose_victims(batches: list[Batch], count: int, seed: int) -> list[Victim]:
     order = torch.randperm(len(places), generator=stream(seed, -1, "victims")).tolist()
     chosen = [places[i] for i in order[: min(count, len(places))]]
     return sorted(chosen, key=lambda v: (v.batch, v.slot))
+
+
+def malicious_slots(batch: Batch, count: int, seed: int) -> list[int]:
+    """The slots of ``count`` malicious inputs, every slot equally likely; those of 2 are among those of 4."""
+    order = torch.randperm(batch.k, generator=stream(seed, batch.index, "victims"))
+    return sorted(order[:count].tolist())
+
+
+def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:
+    """The slots of a batch whose answers count: under collateral damage those that nobody touches.
+
+    None where a batch is too small for so many malicious inputs and an untouched one.
+    """
+    if threat.malicious is None:
+        return list(range(batch.scored))
+    if threat.malicious >= batch.k:
+        return []
+    malicious = set(malicious_slots(batch, threat.malicious, seed))
+    return [slot for slot in range(batch.scored) if slot not in malicious]

@@ -25,6 +25,8 @@ class EvalConfig:
         attacks: names of attacks, presets expanded.
         victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
         norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
+        budget: images forwarded and differentiated for each scored example, N/K and co-batched inputs
+            included, before which every attack stops; None for as many as its name says.
         inputs: which inputs of a batch are the attacker's.
         draws, selection_draws: for scoring, and for choosing between attacks.
         aware_attacks: separate attacks under known randomness, each for one scoring draw.
@@ -42,9 +44,9 @@ class EvalConfig:
         address: of a running Ray cluster; None starts Ray on this machine.
         unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
             forecast where that is more.
+        time: seconds that the evaluation may take: attacks and examples are chosen to fit; None for no limit.
         peer_raw: let peers' attacks show the defence batches of their own making.
         checks: run the attacks of the checks, too.
-        time: seconds that the evaluation may take: attacks and examples are chosen to fit; None for no limit.
     """
 
     checkpoints: tuple[tuple[str, str], ...]
@@ -61,6 +63,7 @@ class EvalConfig:
     norm: str = "linf"
     eps: tuple[float, ...] | None = None
     eps_space: str = "pixel"
+    budget: int | None = None
     inputs: tuple[str, ...] = ("batch",)
     draws: int = 10
     selection_draws: int = 10
@@ -78,10 +81,10 @@ class EvalConfig:
     workers: int | None = None
     address: str | None = None
     unit_timeout: float | None = None
+    time: float | None = None
     checks: bool = False
     peer_raw: bool = False
     save_adversarials: bool = False
-    time: float | None = None
     claim: float | None = None
     claim_attack: str | None = None
     out: Path | None = None

@@ -36,3 +36,18 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
     start = dict(name.options).get("init")
     more = queries_of(parse(start), randomised=randomised) if start else (0, 0)
     return forwards * draws + more[0], backwards * draws + more[1]
+
+
+def question_of(name: AttackName, images: float, k: int, *, randomised: bool, independent: bool) -> float:
+    """Images forwarded and differentiated in the least that an attack of ours can ask.
+
+    Args:
+        images: through the network in one forward.
+        k: inputs of a batch.
+        independent: whether the defence is deterministic and answers inputs one by one.
+    """
+    draws = name.draws if randomised else 1
+    if name.algorithm in BLACK_BOX:
+        # Where chance or company has a say, two points are compared under the same draws.
+        return images * draws * (1 if independent and name.algorithm != "spsa" else 2)
+    return images * draws * (1 + (k if ("own", "exact") in name.options else 1))

@@ -27,10 +27,7 @@ def execute(bench: Workbench, unit: Unit) -> UnitResult:
         torch.cuda.reset_peak_memory_stats(bench.device)
     keeps = bench.setup.config.keeps_adversarials and unit.row.attack not in NULLS
     tally = Tally(adversarials=Adversarials() if keeps else None)
-    if unit.row.threat.inputs == "batch":
-        run_batches(bench, unit, tally)
-    else:
-        run_victims(bench, unit, tally)
+    (run_victims if unit.row.threat.one_victim else run_batches)(bench, unit, tally)
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(bench.device)}
     found = tally.adversarials.tensors() if tally.adversarials else {}
     return UnitResult(unit, tally.rows(unit), dict(sorted(tally.counts.items())), timing, found)

@@ -59,6 +59,12 @@ def follow_up(
             for row in _asked_for(check, judgement, like, rows):
                 if row.key in known or row.key in wanted:
                     continue
+                if check.name.startswith("twice") and maker.stops(row):
+                    left_out[
+                        f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) would be stopped "
+                        "by --budget before it is twice as long; give more images to settle that check."
+                    ] = None
+                    continue
                 if sum(unit.images for unit in maker.units(row)) > DEAREST * dearest[row.subject]:
                     left_out[
                         f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) costs more than "

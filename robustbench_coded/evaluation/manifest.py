@@ -10,7 +10,7 @@ from typing import Any
 from robustbench_coded import __version__
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.plan import Plan, Row
+from robustbench_coded.evaluation.plan import NULLS, Plan, Row
 from robustbench_coded.evaluation.prepare import Prepared
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
@@ -128,6 +128,7 @@ def _row_data(
         "for_check": row.for_check,
         "examples_planned": prepared.examples_planned(config, row),
         "draws": _draws(config, row),
+        "budget": None if row.attack in NULLS else config.budget,
         "units": units,
     }
 

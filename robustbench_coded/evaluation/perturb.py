@@ -1,5 +1,6 @@
 """Runs a named attack against a target: ours through an estimator, a peer's through a view."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from attacks.losses import margin
 from attacks.naming import AttackName
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.evaluation.cost import question_of
 from robustbench_coded.evaluation.target import RawView, Target
 from robustbench_coded.evaluation.workbench import Workbench
 from robustbench_coded.models.tf32 import tf32
@@ -38,6 +40,7 @@ class Situation:
         weights: [G, K], whose losses count; None for all.
         scored: the defence that will be scored, where it is another copy than the target's; for examples on
             which an attack stops early.
+        limit: images forwarded and differentiated that the attack may cost in all; None for no limit.
     """
 
     target: Target
@@ -49,6 +52,7 @@ class Situation:
     known: Sequence[Any] | None = None
     weights: Tensor | None = None
     scored: Defence | None = None
+    limit: int | None = None
 
 
 @tf32(True)
@@ -56,10 +60,15 @@ def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Co
     """The perturbed inputs like ``situation.x``; adds what it cost to ``counts``."""
     if name.peer is not None:
         return _perturb_by_peer(bench, name, situation, counts)
-    start = None
+    s, start = situation, None
     if name.init is not None:
-        start = perturb(bench, name.init, situation, counts)
-    s = situation
+        begun: Counter[str] = Counter()
+        start = perturb(bench, name.init, s, begun)
+        counts.update(begun)
+        if s.limit is not None:
+            s = replace(s, limit=max(0, s.limit - begun["forwards"] - begun["backwards"]))
+            if _first_question(name, s) > (s.limit or 0):
+                return start
     estimator = estimator_for(
         name,
         s.target,
@@ -68,6 +77,7 @@ def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Co
         weights=s.weights,
         generators=s.generators,
         max_images=bench.setup.group_images,
+        limit=s.limit,
     )
     drop = s.target.independent and bench.setup.config.drop and name.algorithm in DROPPING
     before = [generator.get_state() for generator in s.generators]
@@ -81,6 +91,13 @@ def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Co
     return adversarial
 
 
+def _first_question(name: AttackName, s: Situation) -> float:
+    """Images that the least that an attack can ask costs."""
+    t = s.target
+    images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
+    return question_of(name, images, s.y.shape[1], randomised=t.randomised, independent=t.independent)
+
+
 def _confirmed(
     name: AttackName, s: Situation, estimator: Estimator, adversarial: Tensor, start: Tensor | None
 ) -> Tensor:
@@ -90,6 +107,8 @@ def _confirmed(
     scored, still answers rightly.
     """
     assert s.scored is not None
+    if estimator.spent:
+        return adversarial
     with torch.no_grad():
         answers = s.scored.logits(adversarial.flatten(0, 1), None).argmax(-1).view_as(s.y)
     early = answers == s.y
@@ -117,19 +136,23 @@ def _wrong(estimator: Estimator, x: Tensor, y: Tensor) -> Tensor:
 def _perturb_by_peer(bench: Workbench, name: AttackName, s: Situation, counts: Counter[str]) -> Tensor:
     """A peer knows nothing of groups: it attacks one batch after the other."""
     found = []
+    limit = None if s.limit is None else s.limit // len(s.generators)
     for position, generator in enumerate(s.generators):
         target = s.target.only(position)
         x, y = s.x[position], s.y[position]
         if bench.setup.config.peer_raw:
-            view: Any = RawView(target, x)
+            view: PeerView = RawView(target, x, s.budget, limit, y)
         else:
-            view = PeerView(target, x, s.budget)
+            view = PeerView(target, x, s.budget, limit, y)
         result = run_peer(name, view, x, y, s.budget, generator)
         found.append(result.x)
         counts["forwards"] += view.forwards
         counts["backwards"] += view.backwards
-        counts["peer_standing"] += round(result.verdict * len(x))
-        counts["peer_inputs"] += len(x)
+        if math.isnan(result.verdict):
+            counts["peer_stopped"] += len(x)
+        else:
+            counts["peer_standing"] += round(result.verdict * len(x))
+            counts["peer_inputs"] += len(x)
         counts["peer_filled"] += int(view.filled)
     return torch.stack(found)
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from attacks.naming import AttackName, parse
 from robustbench_coded.evaluation.batches import Batch, Victim, choose_victims, partition
 from robustbench_coded.evaluation.config import IMAGES_PER_UNIT, EvalConfig
-from robustbench_coded.evaluation.cost import queries_of, step_size_of
-from robustbench_coded.evaluation.threats import ThreatModel
+from robustbench_coded.evaluation.cost import queries_of, question_of, step_size_of
+from robustbench_coded.evaluation.threats import ThreatModel, inputs_for
 
 FORMAT_VERSION = 1
 NULLS = ("clean", "random-sign")
@@ -150,17 +150,47 @@ def _threats(
         if subject.spec != "standard":
             notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
         return []
+    asked = inputs_for(config.inputs, subject.k) if subject.batch_dependent else ["batch"]
     randomness = "known" if name.estimator == "aware" else "unknown"
-    if name.peer is not None and config.inputs[0] != "batch" and subject.batch_dependent:
-        notes[f"{name.text} knows no threat model but batch, so it was run under that alone."] = None
     if randomness == "known" and not subject.randomised:
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
-    inputs = list(config.inputs) if subject.batch_dependent else ["batch"]
-    if subject.batch_dependent and name.text in config.victim_attacks and "victim" not in inputs:
-        inputs.append("victim")
-    if name.peer is not None:
-        inputs = ["batch"]
-    return [ThreatModel(i, randomness) for i in inputs]
+    if subject.batch_dependent and name.text in config.victim_attacks and "victim" not in asked:
+        asked.append("victim")
+    threats = []
+    for threat in (ThreatModel(inputs, randomness) for inputs in asked):
+        if why := _no_sense(config, subject, name, threat):
+            notes[why] = None
+        else:
+            threats.append(threat)
+    if not threats and name.peer is not None:
+        threats = [ThreatModel("batch", randomness)]
+    return threats
+
+
+def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: ThreatModel) -> str | None:
+    """Why an attack is not run under a threat model; None where it is."""
+    if threat.inputs != "batch" and name.peer is not None:
+        return f"{name.text} knows no threat model but batch, so it was run under that alone."
+    if threat.inputs != "batch" and "own" in dict(name.options):
+        return (
+            f"{name.text} was run under batch alone: elsewhere it is not each input's own loss that counts."
+        )
+    if threat.malicious is not None and name.uses_base:
+        return f"{name.text} was not run for collateral damage: the base model answers inputs one by one."
+    images = subject.images / (1 if threat.one_victim else subject.k)
+    cost = question_of(
+        name,
+        1 if name.estimator == "transfer" else images,
+        subject.k,
+        randomised=subject.randomised,
+        independent=subject.independent,
+    )
+    if config.budget is not None and name.peer is None and cost > config.budget:
+        return (
+            f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
+            f"for each example, and --budget {config.budget} is less."
+        )
+    return None
 
 
 class UnitMaker:
@@ -183,10 +213,10 @@ class UnitMaker:
         made = []
         for replicate in range(self._config.replicates):
             batches = batches_for(self._config, row.subject, self._examples, replicate)
-            if row.threat.inputs == "batch":
-                made += self._batch_units(row, replicate, batches)
-            else:
-                made += self._victim_units(row, replicate, batches)
+            # In a last batch smaller than the number of malicious inputs nobody is left to harm.
+            batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
+            cut = self._victim_units if row.threat.one_victim else self._batch_units
+            made += cut(row, replicate, batches)
         return made
 
     def _batch_units(self, row: Row, replicate: int, batches: list[Batch]) -> list[Unit]:
@@ -227,11 +257,24 @@ class UnitMaker:
         images = subject.images * draws // 3
         if row.attack not in NULLS:
             name = parse(row.attack)
-            base = 1 if row.threat.inputs == "victim" else subject.k
             forwards, backwards = queries_of(name, randomised=subject.randomised)
-            per_query = base if name.estimator == "transfer" else subject.images
-            images += separate * per_query * (forwards + 2 * backwards) // 3
+            inputs = 1 if row.threat.one_victim else subject.k
+            per_query = inputs if name.estimator == "transfer" else subject.images
+            cost = separate * per_query * (forwards + 2 * backwards) // 3
+            if self._config.budget is not None:
+                cost = min(cost, separate * self._config.budget * inputs // 2)
+            images += cost
         return max(images, 1)
+
+    def stops(self, row: Row) -> bool:
+        """Whether the images that an attack may cost end it before its name does, as far as can be told."""
+        if self._config.budget is None:
+            return False
+        name, subject = parse(row.attack), row.subject
+        per_query = subject.images / (1 if row.threat.one_victim else subject.k)
+        if name.estimator == "transfer":
+            per_query = 1
+        return per_query * sum(queries_of(name, randomised=subject.randomised)) > self._config.budget
 
     def _unit(self, row: Row, replicate: int, groups: list, victims: Sequence[Victim], images: int) -> Unit:
         unit = Unit(row, replicate, tuple(map(tuple, groups)), tuple(victims), images, "")
@@ -242,6 +285,9 @@ class UnitMaker:
             "context": self._context,
             "format": FORMAT_VERSION,
         }
+        # Only where it decides something: without it, a unit is what it always was.
+        if self._config.budget is not None and row.attack not in NULLS:
+            data["budget"] = self._config.budget
         data["checkpoint_sha256"] = self._context["checkpoints"][row.subject.checkpoint]
         data["context"] = {key: value for key, value in self._context.items() if key != "checkpoints"}
         digest = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10)

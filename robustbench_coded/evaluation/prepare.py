@@ -18,13 +18,13 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.engine.workers import check_engine_options, thread_count, worker_count
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.batches import LAST_BATCH_RULES
+from robustbench_coded.evaluation.batches import LAST_BATCH_RULES, scored_slots
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.given import PREFIX, Given, answers_digest, weights_digest
 from robustbench_coded.evaluation.plan import Row, Subject, batches_for
 from robustbench_coded.evaluation.probing import gradient_figures, probe_batch, probed
 from robustbench_coded.evaluation.target import images_of
-from robustbench_coded.evaluation.threats import ThreatModel
+from robustbench_coded.evaluation.threats import check_inputs
 from robustbench_coded.evaluation.workbench import LoadedCheckpoint, Setup, Workbench
 from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint, with_normalisation
 from robustbench_coded.models.normalisation import NormalisationChoice
@@ -97,8 +97,9 @@ class Prepared:
 
     def examples_planned(self, config: EvalConfig, row: Row) -> int:
         """How many examples a row will score."""
-        scored = sum(b.scored for b in batches_for(config, row.subject, self.setup.examples, 0))
-        return scored if row.threat.inputs == "batch" else min(config.victims, scored)
+        batches = batches_for(config, row.subject, self.setup.examples, 0)
+        scored = sum(len(scored_slots(row.threat, batch, config.seed)) for batch in batches)
+        return min(config.victims, scored) if row.threat.one_victim else scored
 
 
 def prepare(config: EvalConfig, given: Given | None = None, *, refuse: bool = True) -> Prepared:
@@ -200,13 +201,14 @@ def _check_options(config: EvalConfig) -> None:
             f"--attack-precision {config.attack_precision!r} is not known; choose float32, bfloat16 or auto"
         )
     check_engine_options(config)
-    for inputs in config.inputs:
-        ThreatModel(inputs, "unknown")
+    check_inputs(config.inputs, config.eps or ())
+    if config.budget is not None and config.budget < 1:
+        raise InputError(
+            f"--budget {config.budget} pays for no image; give a count of at least 2, or leave it out"
+        )
     for size in config.eps or ():
         if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
-    if "co-batch" in config.inputs and 0.0 in (config.eps or ()):
-        raise InputError("--eps 0 leaves a co-batch attacker's victim where it is; give an eps above 0")
     for name in map(parse, config.attacks):
         if name.peer is None:
             continue

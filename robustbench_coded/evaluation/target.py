@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attacks.adapters.view import PeerView
+from attacks.budget import Budget
 from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.streams import Purpose, stream
 
@@ -64,34 +66,31 @@ class Target:
         return x.shape[0] * images_of(self._defence, x.shape[1])
 
 
-class RawView(torch.nn.Module):
+class RawView(PeerView):
     """One batch's defence as it comes: whatever inputs a peer shows together are answered together.
 
     A peer that goes on with the survivors alone then attacks other batches than the one that is scored.
 
-    Attributes:
-        forwards, backwards: images sent through the network and differentiated so far.
-        filled: never; kept for the likeness with ``attacks.adapters.view.PeerView``.
+    Args:
+        target, x, budget, limit, y: as in ``attacks.adapters.view.PeerView``.
     """
 
-    filled = False
-
-    def __init__(self, target: Target, x: Tensor):
-        super().__init__()
-        # Peers look for the device among the parameters.
-        self.anchor = torch.nn.Parameter(x.new_empty(0), requires_grad=False)
-        self.forwards = self.backwards = 0
+    def __init__(
+        self, target: Target, x: Tensor, budget: Budget, limit: int | None = None, y: Tensor | None = None
+    ):
+        super().__init__(target, x, budget, limit, y)
         self._target = target
-        self._calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
+        # Where the peer may be stopped, what it showed last in each slot is its result.
+        return super().forward(x) if self.limited else self._as_it_comes(x)
+
+    def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:
+        return self._as_it_comes(x)
+
+    def _as_it_comes(self, x: Tensor) -> Tensor:
         images = self._target.images(x[None])
+        self._pay(images, x)
         logits = self._target.answer(x, self._calls)
         self._calls += 1
-        self.forwards += images
-        if logits.requires_grad:
-            logits.register_hook(lambda grad: self._count_backward(images))
-        return logits
-
-    def _count_backward(self, images: int) -> None:
-        self.backwards += images
+        return self._counted(logits, images)

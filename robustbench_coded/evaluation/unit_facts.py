@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from attacks.budget import Budget
+from robustbench_coded.evaluation.batches import scored_slots
 from robustbench_coded.evaluation.plan import Row, Unit
 from robustbench_coded.evaluation.workbench import Workbench
 
@@ -30,3 +31,19 @@ def budget_of(bench: Workbench, row: Row, reach: Tensor | None = None) -> Budget
     normalized = row.eps_space == "normalized"
     deviation = bench.checkpoint(row.subject.checkpoint).deviation if normalized else None
     return Budget(row.norm, row.eps, row.eps_space, deviation, reach)  # type: ignore[arg-type]
+
+
+def limit_of(bench: Workbench, row: Row, inputs: int) -> int | None:
+    """Images forwarded and differentiated that an attack on so many inputs may cost; None for no limit.
+
+    Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no row
+    costs more for each scored example than was asked for, and all of its batches are attacked alike.
+    """
+    budget = bench.setup.config.budget
+    if budget is None:
+        return None
+    if row.threat.one_victim:
+        return budget * inputs
+    batches = bench.batches(row.subject, 0)
+    scored = sum(len(scored_slots(row.threat, batch, bench.setup.config.seed)) for batch in batches)
+    return budget * inputs * scored // sum(batch.k for batch in batches)

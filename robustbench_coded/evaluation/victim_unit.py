@@ -15,7 +15,13 @@ from robustbench_coded.evaluation.score import predictions
 from robustbench_coded.evaluation.streams import stream
 from robustbench_coded.evaluation.tally import Tally
 from robustbench_coded.evaluation.target import Target
-from robustbench_coded.evaluation.unit_facts import budget_of, draws_to_score, seed_of, separate_attacks
+from robustbench_coded.evaluation.unit_facts import (
+    budget_of,
+    draws_to_score,
+    limit_of,
+    seed_of,
+    separate_attacks,
+)
 from robustbench_coded.evaluation.workbench import Workbench
 
 
@@ -77,6 +83,7 @@ def _attack(
         generators=[stream(seed, v.batch, "start", v.slot + k * (known or 0)) for v in victims],
         known=None if known is None else target.known_draws(known),
         weights=roles.weights.to(x.device),
+        limit=limit_of(bench, row, len(victims)),
     )
     if name.estimator != "transfer":
         return perturb(bench, name, situation, tally.counts)

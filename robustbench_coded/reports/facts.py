@@ -81,6 +81,7 @@ def _facts(run: Run, lines: Sequence[Line], paper: bool) -> Iterator[Fact]:
             "Budget", series([budget_words(b) for b in budgets]) + _spaces({b.eps_space for b in budgets})
         )
     yield from _attacks(lines)
+    yield from _cost_limits(manifest)
     yield Fact("Draws", _draws(manifest, lines))
     yield Fact("Intervals", _intervals())
     yield Fact(
@@ -192,6 +193,21 @@ def _attacks(lines: Sequence[Line]) -> Iterator[Fact]:
             forwards, backwards = (_range([cost[i] for cost in spent]) for i in (0, 1))
             said += f"; per scored example {forwards} images forward and {backwards} backward"
         yield Fact("Attack", said + ".")
+
+
+def _cost_limits(manifest: dict[str, Any]) -> Iterator[Fact]:
+    """How much each attack could cost, where that was limited."""
+    limits = {row["budget"] for row in manifest["rows"] if type(row.get("budget")) is int}
+    if not limits:
+        return
+    some = [row for row in manifest["rows"] if row["attack"] not in NULLS and row.get("budget") is None]
+    yield Fact(
+        "Cost",
+        f"every attack{' but some' if some else ''}, those of other packages, too, was stopped before it "
+        f"would have cost more than {series([str(limit) for limit in sorted(limits)])} images forwarded and "
+        "differentiated for each scored example, counted where the defence is asked, coded and co-batched "
+        "images included; where the draw is known, that is for each separate attack.",
+    )
 
 
 def _range(values: Sequence[float]) -> str:

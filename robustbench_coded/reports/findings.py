@@ -50,8 +50,15 @@ def peers_own_figures(run: Run) -> list[str]:
     sentences = []
     for row in run.rows:
         counts = run.counts_of(row.key) if row.cell is not None and is_peers(row.key.attack) else {}
-        measured = row.interval() if counts.get("peer_inputs") else None
-        if measured is None:
+        measured = row.interval()
+        if counts.get("peer_stopped") and measured is not None:
+            sentences.append(
+                f"{subject_words(subject_of(row.key), with_k=True)}: {row.key.attack} was stopped by its "
+                f"budget of images on {counts['peer_stopped']:g} inputs before it came to a figure of its own "
+                f"({row.key.threat}, {budget_words(budget_of(row.key))}); what it had shown the defence last "
+                f"leaves {percent(measured.estimate)}% {interval(measured.low, measured.high)}."
+            )
+        if not counts.get("peer_inputs") or measured is None:
             continue
         own = counts.get("peer_standing", 0.0) / counts["peer_inputs"]
         sentences.append(
