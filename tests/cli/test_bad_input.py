@@ -1,12 +1,18 @@
 """Wrong input: one line on standard error that says what, where and how to mend it, and exit code 2."""
 
 import json
+import os
 import pickle
+import sys
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
+
+from robustbench_coded.evaluation import probing
 
 SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--attacks", "fgsm", "--threads", "1")
 
@@ -46,6 +52,18 @@ def broken(tmp_path, digits_erm):
             save_file({"first.weight": torch.zeros(3, 3), "second.bias": torch.zeros(3)}, path)
         elif kind == "folder":
             path.mkdir()
+        elif kind == "module":
+            torch.save(nn.Linear(64, 10), path)
+        elif kind == "TorchScript":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("model/constants.pkl", b"\x80\x02).")
+                archive.writestr("model/code/__torch__.py", "class Module: ...")
+        elif kind == "page":
+            path.write_text("<!DOCTYPE html><html>")
+        elif kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "header":
+            path.write_bytes((2**62).to_bytes(8, "little") + b"{}")
         else:
             raise AssertionError(kind)
         return path
@@ -64,6 +82,11 @@ def broken(tmp_path, digits_erm):
         ("infinite", ["infinite.safetensors", "infinite"]),
         ("unknown-architecture", ["unknown-architecture.safetensors"]),
         ("folder", ["folder.safetensors"]),
+        ("module", ["module.safetensors", "never loaded", "state_dict()"]),
+        ("TorchScript", ["TorchScript.safetensors", "not loaded", "torch.jit.load"]),
+        ("page", ["page.safetensors", "a web page"]),
+        ("pipe", ["pipe.safetensors", "not a file"]),
+        ("header", ["header.safetensors", str(2**62)]),
     ],
 )
 def test_a_checkpoint_that_is_none(csrobust, broken, tmp_path, kind, words):
@@ -134,6 +157,227 @@ def test_options(csrobust, digits_erm, tmp_path, options, words):
     answer = csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run", *options)
     refused(answer, *words)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--rci", "N=99999999"], ["N=99999999", "65536"]),
+        (["--rci", "N=65K"], ["N=65K", "65536"]),
+        (["--rci", "N=nan"], ["N=nan"]),
+        (["--rci", "N=8,N=9"], ["N", "twice"]),
+        (["--rci", "N=8,average=0"], ["average=0"]),
+        (["--defence", "noise:sigma=-1"], ["sigma=-1"]),
+        (["--defence", "../noise:build"], ["../noise:build"]),
+        (["--arch", "os:getcwd"], ["os:getcwd", "str"]),
+        (["--ckpt", "=x.pt"], ["'=x.pt'", "NAME=PATH"]),
+        (["--limit", "9" * 20], ["9" * 20, "640"]),
+        (["--batch-size", "8,8,-1"], ["-1"]),
+        (["--attacks", "pgd-0"], ["pgd-0"]),
+        (["--attacks", "eot0-pgd-3"], ["eot0-pgd-3"]),
+        (["--attacks", "pgd-10@nan"], ["pgd-10@nan"]),
+        (["--attacks", "torchattacks:Nope"], ["'Nope'", "torchattacks"]),
+        (["--eps", "nan"], ["'nan'", "8/255"]),
+        (["--eps", ""], ["''", "8/255"]),
+        (["--claim", "nan"], ["nan"]),
+        (["--claim", "2"], ["--claim 2", "72%"]),
+        (["--normalize", "0.5/0"], ["0.5/0", "positive"]),
+        (["--replicates", "0"], ["--replicates 0"]),
+        (["--victims", "-3"], ["--victims -3"]),
+        (["--budget", "0"], ["--budget 0"]),
+        (["--workers", "0"], ["--workers 0"]),
+        (["--threads", "-1"], ["--threads -1"]),
+        (["--unit-timeout", "nan"], ["--unit-timeout nan"]),
+        (["--engine", "spark"], ["'spark'", "ray"]),
+        (["--address", "here:6379"], ["here:6379", "--engine ray"]),
+        (["--attack-precision", "float7"], ["'float7'", "bfloat16"]),
+        (["--data", "npz:"], ["npz:FILE"]),
+        (["--out", "/proc/run"], ["/proc/run"]),
+    ],
+)
+def test_options_out_of_range(csrobust, digits_erm, tmp_path, options, words):
+    answer = csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run", *options)
+    refused(answer, *words)
+    assert not (tmp_path / "run").exists()
+
+
+DEFENCES = """
+import sys
+import time
+
+import torch
+
+
+class Answers:
+    name = "hostile"
+    randomised = batch_dependent = False
+
+    def __init__(self, model):
+        self.base = model
+
+    def sample(self, generator, k):
+        return None
+
+    def logits(self, x, draw):
+        return self.answer(self.base(x))
+
+
+def answering(answer):
+    def build(model):
+        defence = Answers(model)
+        defence.answer = answer
+        return defence
+
+    return build
+
+
+def raise_error(logits):
+    raise ValueError("I would\\nrather not")
+
+
+extra_axis = answering(lambda logits: logits[:, None])
+fewer_rows = answering(lambda logits: logits[:-1])
+fewer_classes = answering(lambda logits: logits[:, :5])
+one_class = answering(lambda logits: logits[:, :1])
+labels = answering(lambda logits: logits.argmax(1))
+nan = answering(lambda logits: logits * float("nan"))
+infinite = answering(lambda logits: logits / 0)
+text = answering(lambda logits: "cat")
+nothing = answering(lambda logits: None)
+several = answering(lambda logits: (logits, logits))
+complex_numbers = answering(lambda logits: logits * 1j)
+detached = answering(lambda logits: logits.detach())
+secretly_random = answering(lambda logits: logits + torch.rand_like(logits))
+raising = answering(raise_error)
+leaving = answering(lambda logits: sys.exit(0))
+out_of_memory = answering(lambda logits: logits.new_empty(2**60))
+hanging = answering(lambda logits: time.sleep(1000))
+
+
+class NoDraw(Answers):
+    def sample(self, generator, k):
+        raise RuntimeError("no dice")
+
+
+class WipingItsInput(Answers):
+    def logits(self, x, draw):
+        return self.base(x.zero_())
+
+
+class OtherwiseInGroups(Answers):
+    answer = staticmethod(lambda logits: logits)
+
+    def logits_grouped(self, x, draws):
+        return torch.stack([2 * self.base(batch) for batch in x])
+
+
+class WithoutName(Answers):
+    name = None
+
+
+class NamedForTheTerminal(Answers):
+    name = "../x\\n\\x1b[31m"
+
+
+class Dictionary(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return {"logits": self.model(x)}
+
+
+def builds_nothing(model):
+    return None
+
+
+def leaves_at_once(model):
+    sys.exit(0)
+
+
+def needs_more(model, strength):
+    return Answers(model)
+"""
+
+
+@pytest.fixture
+def defences(tmp_path, monkeypatch):
+    """Defences that misbehave, in a module of the current folder."""
+    (tmp_path / "hostile.py").write_text(DEFENCES)
+    yield
+    sys.modules.pop("hostile", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("extra_axis", ["(16, 1, 10)", "(16, classes)"]),
+        ("fewer_rows", ["(15, 10)", "(16, classes)"]),
+        ("fewer_classes", ["5 logits", "10 classes"]),
+        ("one_class", ["1 logits", "10 classes"]),
+        ("labels", ["int64"]),
+        ("nan", ["NaN or infinite", "100%"]),
+        ("infinite", ["NaN or infinite"]),
+        ("text", ["str", "not with a tensor"]),
+        ("nothing", ["NoneType", "not with a tensor"]),
+        ("several", ["tuple", "not with a tensor"]),
+        ("complex_numbers", ["complex64"]),
+        ("detached", ["cannot be differentiated"]),
+        ("secretly_random", ["same draw"]),
+        ("raising", ["ValueError", "rather not"]),
+        ("leaving", ["SystemExit"]),
+        ("out_of_memory", ["RuntimeError"]),
+        ("hanging", ["hangs", "0.3 s"]),
+        ("NoDraw", ["no dice"]),
+        ("WipingItsInput", ["hostile"]),
+        ("OtherwiseInGroups", ["logits_grouped"]),
+        ("WithoutName", ["'name' is NoneType"]),
+        ("NamedForTheTerminal", ["no table can show"]),
+        ("Dictionary", ["dict", "not with a tensor"]),
+        ("builds_nothing", ["NoneType", "sample(generator, k)"]),
+        ("leaves_at_once", ["SystemExit"]),
+        ("needs_more", ["TypeError", "strength"]),
+        ("absent", ["no function absent"]),
+    ],
+)
+def test_defences(csrobust, digits_erm, tmp_path, defences, monkeypatch, name, words):
+    if name == "hanging":  # the others have all the time that a busy machine may need
+        monkeypatch.setattr(probing, "PROBE_SECONDS", 0.3)
+    chosen = ("--defence", f"hostile:{name}", "--out", tmp_path / "run")
+    refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, *chosen), *words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan"], ["--ckpt"]),
+        (["plan", "--ckpt", "CKPT", "--attacks", "pgb-10"], ["pgb-10", "pgd-10"]),
+        (["probe"], ["--ckpt"]),
+        (["probe", "--ckpt", "CKPT", "--defence", "rcj"], ["rcj", "rci"]),
+        (["sweep", "--ckpt", "CKPT", "--batch-size", "8"], ["--rci N=1.5K"]),
+        (["curve", "--ckpt", "CKPT", "--eps", "x"], ["'x'", "8/255"]),
+        (["screen"], ["--rci"]),
+        (["screen", "--ckpt", "nothing.pt", "--rci", "N=8"], ["nothing.pt"]),
+        (["train", "--recipe", "nothing.toml"], ["--out"]),
+        (["train", "--recipe", "nothing.toml", "--out", "x.safetensors"], ["nothing.toml"]),
+        (["verify"], ["--adversarials"]),
+        (["verify", "nowhere"], ["nowhere", "run.json"]),
+        (["verify", "--adversarials", "TEXT", "--ckpt", "CKPT"], ["--adversarials", ".npz"]),
+        (["report", "TEXT"], ["run.json"]),
+        (["show", "nowhere"], ["nowhere", "run.json"]),
+        (["compare"], ["runs"]),
+        (["compare", "nowhere", "nowhere"], ["nowhere", "run.json"]),
+        (["inspect", "TEXT"], ["not a checkpoint"]),
+        (["evaluate"], ["'evaluate'"]),
+    ],
+)
+def test_other_commands(csrobust, digits_erm, tmp_path, arguments, words):
+    (tmp_path / "text").write_text("hello")
+    given = {"CKPT": digits_erm, "TEXT": tmp_path / "text"}
+    refused(csrobust(*(given.get(argument, argument) for argument in arguments)), *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
 def test_no_checkpoint(csrobust):
