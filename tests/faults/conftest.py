@@ -16,22 +16,12 @@ from robustbench_coded.reports import write
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 
 
-def pytest_addoption(parser):
-    parser.addoption("--soak", action="store_true", help="Run the long form of the tests in tests/faults.")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def no_figures():
     """They take longer than all else in these runs, and are tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "figures_of", lambda run: [])
         yield
-
-
-@pytest.fixture(scope="session")
-def soak(request):
-    """Whether there is time for the long form."""
-    return request.config.getoption("--soak", default=False)
 
 
 @dataclass
