@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -56,27 +57,58 @@ def _bench(prepared, setup):
     return bench
 
 
-def pieces_of(unit, size):
-    """The unit in pieces of at most ``size`` forwards."""
-    groups = [unit.groups[i : i + size] for i in range(0, len(unit.groups), size)]
-    together = size * (GROUP_IMAGES // unit.row.subject.images)
+def forwards_of(unit):
+    """The unit in its smallest pieces: one forward each."""
+    together = GROUP_IMAGES // unit.row.subject.images
     victims = [unit.victims[i : i + together] for i in range(0, len(unit.victims), together)]
-    return [replace(unit, groups=g, victims=()) for g in groups] + [
+    return [replace(unit, groups=(group,), victims=()) for group in unit.groups] + [
         replace(unit, groups=(), victims=v) for v in victims
     ]
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_pieces_in_any_order_give_the_outcomes_of_the_whole(plan, data):
+def joined(forwards):
+    """Successive forwards of one unit as one piece."""
+    groups = tuple(group for forward in forwards for group in forward.groups)
+    return replace(forwards[0], groups=groups, victims=tuple(v for f in forwards for v in f.victims))
+
+
+@st.composite
+def cuts(draw, units):
+    """The units cut anywhere between two forwards, from whole to single forwards, in any order."""
+    pieces = []
+    for unit in units:
+        forwards = forwards_of(unit)
+        ends = draw(st.sets(st.integers(1, max(1, len(forwards) - 1)))) | {len(forwards)}
+        bounds = [0, *sorted(ends)]
+        pieces += [joined(forwards[a:b]) for a, b in pairwise(bounds)]
+    return draw(st.permutations(pieces))
+
+
+def check_cut(plan, data, most_rows):
+    """Some rows of the plan, cut somehow and shared out among workers, give what their whole units gave."""
     setup, units, whole, prepared = plan
-    sizes = [data.draw(st.integers(1, 4)) for _ in units]
-    pieces = [piece for unit, size in zip(units, sizes, strict=True) for piece in pieces_of(unit, size)]
-    order = data.draw(st.permutations(pieces))
+    rows = data.draw(
+        st.lists(st.sampled_from(sorted(whole, key=str)), min_size=1, max_size=most_rows, unique=True)
+    )
+    order = data.draw(cuts([unit for unit in units if unit.row in rows]))
     workers = [_bench(prepared, setup) for _ in range(data.draw(st.integers(1, 3)))]
     results = [execute(workers[i % len(workers)], piece) for i, piece in enumerate(order)]
     found = combined(results)
-    assert set(found) == set(whole)
+    assert set(found) == set(rows)
     for row, (frame, costs) in found.items():
         pd.testing.assert_frame_equal(frame, whole[row][0], check_exact=True)
         assert costs == whole[row][1]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_pieces_in_any_order_give_the_outcomes_of_the_whole(plan, data):
+    check_cut(plan, data, most_rows=3)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_many_cuts_of_all_rows(soak, plan, data):
+    if not soak:
+        pytest.skip("only with --soak")
+    check_cut(plan, data, most_rows=99)

@@ -44,20 +44,34 @@ def wait_for(running, path):
     assert path.exists(), running.output.read_text()
 
 
-@pytest.mark.parametrize(
-    ("stop", "options"),
-    [(signal.SIGTERM, []), (signal.SIGINT, ["--workers", "2"])],
-    ids=["SIGTERM-in-process", "SIGINT-workers"],
-)
-def test_a_stopped_run_reports_what_is_finished_and_goes_on(start, evaluation, tmp_path, stop, options):
+RAY = ["--engine", "ray", "--workers", "2"]
+CASES = {
+    "SIGTERM-in-process": (signal.SIGTERM, []),
+    "SIGINT-workers": (signal.SIGINT, ["--workers", "2"]),
+    "SIGINT-in-process": (signal.SIGINT, []),
+    "SIGTERM-workers": (signal.SIGTERM, ["--workers", "2"]),
+    "SIGTERM-ray": (signal.SIGTERM, RAY),
+    "SIGINT-ray": (signal.SIGINT, RAY),
+}
+SHORT = ("SIGTERM-in-process", "SIGINT-workers")
+MOST_SECONDS = 5.0  # counted in the long form alone, which has the machine to itself
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_stopped_run_reports_what_is_finished_and_goes_on(start, evaluation, tmp_path, soak, case):
+    if case not in SHORT and not soak:
+        pytest.skip("only with --soak")
+    stop, options = CASES[case]
     (tmp_path / "stuck.py").write_text(STUCK)
     (tmp_path / "stuck").touch()
     out = tmp_path / "run"
     arguments = evaluation(out, "--defence", "stuck:build", *options, attacks=1)
     running = start(*arguments)
     wait_for(running, tmp_path / "is-stuck")
+    asked = time.monotonic()
     os.killpg(running.pid, stop)  # as a terminal does: everybody in the group gets it
     assert running.wait() == 130
+    assert not soak or time.monotonic() - asked < MOST_SECONDS
     said = running.output.read_text()
     assert "go on with: csrobust eval --ckpt" in said
     assert "Traceback" not in said
