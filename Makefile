@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DIGITS := $(foreach r,erm mixup coded pgd-at,--ckpt $(r)=checkpoints/digits-$(r).safetensors)
 
-.PHONY: install eval test check browser format clean
+.PHONY: install eval test soak check browser format clean
 
 install: $(INSTALLED)
 
@@ -26,6 +26,11 @@ check: $(INSTALLED)
 
 test: $(INSTALLED) check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The long forms: 50 kill -9s, stops, full disks, 30,000 mutated checkpoints, every engine, many cuts of a plan.
+soak: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --soak --durations=20 tests/faults \
+		tests/engine/test_cut_plans.py tests/engine/test_summaries.py tests/models/test_hostile_checkpoints.py
 
 # The headless browser that opens report.html in the tests; without one they are skipped and say so.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
