@@ -3,6 +3,7 @@
 import typer
 
 from robustbench_coded.cli.commands import (
+    ablate,
     bench,
     compare,
     curve,
@@ -36,6 +37,7 @@ app.command("compare")(compare.compare_command)
 app.command("report")(report.report_command)
 app.command("show")(show.show_command)
 app.command("train")(train.train_command)
+app.command("ablate")(ablate.ablate_command)
 app.command("verify")(verify.verify_command)
 app.command("probe")(probe.probe_command)
 app.command("bench")(bench.bench_command)

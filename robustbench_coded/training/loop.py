@@ -61,7 +61,8 @@ def train(config: TrainConfig, out: Path, *, listeners: Sequence[Listener] = ())
             ``NAME-last.safetensors`` beside it the last one.
         listeners: progress bar, logs.
     Raises:
-        InputError: unknown names, data that do not fit, the state of another run, a loss that is not finite.
+        InputError: unknown names, data that do not fit, the state of another run.
+        Diverged: the loss is not finite.
     """
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: give a file name that ends in .safetensors")
@@ -71,6 +72,10 @@ def train(config: TrainConfig, out: Path, *, listeners: Sequence[Listener] = ())
     with joined_processes(device) as processes:
         run = _Run(config, out, device_of(device, processes), processes)
         return run.finish(listeners if processes.is_first else ())
+
+
+class Diverged(InputError):
+    """The loss is not finite any more."""
 
 
 class _Objective(nn.Module):
@@ -186,7 +191,7 @@ class _Run:
                 listener.on_step(epoch, step)
         mean = float(total) / self.steps
         if not math.isfinite(mean):
-            raise InputError(f"epoch {epoch + 1}: the loss is {mean}; lower the learning rate")
+            raise Diverged(f"epoch {epoch + 1}: the loss is {mean}; lower the learning rate")
         score = measure(self.stages, self.validation, self.device) if self.validation else None
         return EpochRow(
             epoch=epoch + 1,

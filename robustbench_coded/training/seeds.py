@@ -69,12 +69,12 @@ def train_seeds(
     runs = []
     for seed in range(config.seed, config.seed + seeds):
         repeated, path = dataclasses.replace(config, seed=seed), seed_path(out, seed)
-        score = _finished(path, repeated) or train(repeated, path, listeners=listeners(path)).test
+        score = finished_score(path, repeated) or train(repeated, path, listeners=listeners(path)).test
         runs.append(SeededRun(path, seed, score))
     return Repetitions(tuple(runs))
 
 
-def _finished(path: Path, config: TrainConfig) -> Score | None:
+def finished_score(path: Path, config: TrainConfig) -> Score | None:
     """The score that a checkpoint made with exactly this configuration states; None where there is none."""
     if not path.is_file():
         return None

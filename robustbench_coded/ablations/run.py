@@ -1,0 +1,183 @@
+"""Trains and measures the runs that studies need and that are not there yet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from robustbench_coded.ablations.measure import Bench
+from robustbench_coded.ablations.point import Inference, Point
+from robustbench_coded.ablations.records import EpochRecord, Measurement, Records
+from robustbench_coded.ablations.settings import AblationSettings
+from robustbench_coded.ablations.studies import Study
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.listener import Listener
+from robustbench_coded.training.loop import Diverged, train
+from robustbench_coded.training.measure import Score
+from robustbench_coded.training.recipes.registry import recipe_name
+from robustbench_coded.training.seeds import finished_score
+
+Listeners = Callable[[str], Sequence[Listener]]
+
+
+def run_id(config: TrainConfig) -> str:
+    """The name of one run in the records."""
+    return config.fingerprint()[:12]
+
+
+@dataclass
+class Job:
+    """One training and all that is asked of it, whichever studies ask."""
+
+    config: TrainConfig
+    inferences: dict[str, Inference] = field(default_factory=dict)
+
+
+class Laboratory:
+    """Runs and measurements in one folder, each made once.
+
+    ``measurements.csv`` and ``history.csv`` are what was found; ``checkpoints/`` holds the networks, which
+    may be removed when nothing more is to be asked of them.
+
+    Args:
+        folder: goes on with what it holds.
+        settings: of all studies.
+        listeners: makes the listeners of one training from its title.
+    Raises:
+        InputError: the folder's files are not of an ablation.
+    """
+
+    def __init__(self, folder: Path, settings: AblationSettings, listeners: Listeners = lambda title: ()):
+        self.folder, self.settings, self._listeners = folder, settings, listeners
+        self.measurements: Records[Measurement] = Records(folder / "measurements.csv", Measurement)
+        self.history: Records[EpochRecord] = Records(folder / "history.csv", EpochRecord)
+        name = settings.base.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch.device(name)
+
+    def seeded(self, point: Point) -> list[TrainConfig]:
+        """The runs of a point, one a seed."""
+        first = point.config.seed
+        return [
+            dataclasses.replace(point.config, seed=seed) for seed in range(first, first + self.settings.seeds)
+        ]
+
+    def study(self, studies: Iterable[tuple[Study, Sequence[Point]]]) -> None:
+        """Makes every measurement of these studies that is missing.
+
+        Seeds are the outermost loop, so what a stopped ablation leaves has all points with fewer seeds.
+        """
+        jobs: dict[str, Job] = {}
+        for study, points in studies:
+            for point in points:
+                for config in self.seeded(point):
+                    job = jobs.setdefault(run_id(config), Job(config))
+                    job.inferences |= {inference.name: inference for inference in study.inferences}
+        ordered = sorted(jobs.values(), key=lambda job: job.config.seed)
+        for number, job in enumerate(ordered, 1):
+            missing = [i for i in job.inferences.values() if not self._measured(job.config, i)]
+            if missing:
+                recipe = recipe_name(job.config.recipe)
+                self._measure(
+                    job.config, missing, f"{recipe}, seed {job.config.seed} ({number}/{len(ordered)})"
+                )
+
+    def train(self, config: TrainConfig, title: str) -> tuple[Path, Score | None]:
+        """The checkpoint of a run and its score on all test images; no score where the run diverged."""
+        recipe = recipe_name(config.recipe)
+        path = self.folder / "checkpoints" / f"{recipe}-{run_id(config)}.safetensors"
+        recorded = any(row.run == run_id(config) for row in self.history.rows)
+        if recorded and (score := finished_score(path, config)) is not None:
+            return path, score
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            result = train(config, path, listeners=self._listeners(title))
+        except Diverged:
+            return path, None
+        if not recorded:
+            self.history.add(
+                EpochRecord(
+                    run_id(config),
+                    recipe,
+                    config.seed,
+                    row.epoch,
+                    round(row.loss, 6),
+                    _rounded(row.validation_loss),
+                    _rounded(row.validation_accuracy),
+                )
+                for row in result.history
+            )
+        return path, result.test
+
+    def _measured(self, config: TrainConfig, inference: Inference) -> bool:
+        known = {row.key for row in self.measurements.rows}
+        return all(row.key in known for row in self._rows(config, inference))
+
+    def _measure(self, config: TrainConfig, inferences: Sequence[Inference], title: str) -> None:
+        path, score = self.train(config, title)
+        if score is None:
+            rows = [row for inference in inferences for row in self._rows(config, inference)]
+            self._add(rows)
+            return
+        data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
+        model, _ = with_normalisation(load_checkpoint(path), *data.batch(range(1)))
+        settings = self.settings
+        bench = Bench(
+            model,
+            data,
+            k=settings.k,
+            limit=settings.limit,
+            eps=settings.radius,
+            draws=settings.draws,
+            device=self._device,
+        )
+        rows = []
+        for inference in inferences:
+            for row in self._rows(config, inference):
+                if row.attack == "clean" and inference.n is None:
+                    row = row._replace(accuracy=round(score.accuracy, 6), loss=round(score.loss, 6))
+                else:
+                    row = row._replace(accuracy=round(bench.accuracy(inference, row.attack), 6))
+                rows.append(row)
+        self._add(rows)
+
+    def _add(self, rows: Iterable[Measurement]) -> None:
+        known = {row.key for row in self.measurements.rows}
+        self.measurements.add(row for row in rows if row.key not in known)
+
+    def _rows(self, config: TrainConfig, inference: Inference) -> list[Measurement]:
+        """The measurements of one run under one inference, without their figures."""
+        settings, standard = self.settings, inference.n is None
+        return [
+            Measurement(
+                run_id(config),
+                recipe_name(config.recipe),
+                config.seed,
+                inference.name,
+                attack,
+                settings.k,
+                1 if standard else settings.draws,
+                0.0 if attack == "clean" else round(settings.radius, 6),
+                0 if standard and attack == "clean" else settings.limit,  # 0: all test images
+                None,
+                None,
+            )
+            for attack in ("clean", *inference.attacks)
+        ]
+
+    def figures(self, point: Point, inference: Inference) -> list[Measurement]:
+        """The measurements of a point under one inference, over its seeds."""
+        found = {row.key: row for row in self.measurements.rows}
+        keys = [row.key for config in self.seeded(point) for row in self._rows(config, inference)]
+        return [found[key] for key in keys if key in found]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,104 @@
+"""``csrobust ablate``: what each option of coded training is worth, Tables 1 and 6 to 9 of the paper."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robustbench_coded.cli.values import fraction
+from robustbench_coded.errors import InputError
+
+if TYPE_CHECKING:
+    from robustbench_coded.ablations.results import Result
+
+Text = str | None
+Number = float | None
+Count = int | None
+
+
+def ablate_command(
+    studies: Annotated[
+        list[str], typer.Argument(help="recipe, n, mu, blocks, dropout, order, nodes; or all.")
+    ],
+    data: Annotated[str, typer.Option(help="Training images, as for eval.")],
+    arch: Annotated[str, typer.Option(help="Architecture, a name of `csrobust list models`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; reports/ablations-DATA-ARCH unless given.")
+    ] = None,
+    values: Annotated[
+        Text, typer.Option(help="Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs a setting.")] = 5,
+    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    test_data: Annotated[Text, typer.Option(help="Images to score on; the test split of --data.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are looked for.")] = None,
+    epochs: Annotated[Count, typer.Option(help="Passes over the training images.")] = None,
+    schedule: Annotated[Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
+    batch_size: Annotated[Count, typer.Option(help="K, of training and of RCI.")] = None,
+    learning_rate: Annotated[Number, typer.Option(help="Peak or initial learning rate.")] = None,
+    weight_decay: Annotated[Number, typer.Option(help="Of SGD.")] = None,
+    validation: Annotated[Number, typer.Option(help="Share of the training images held out.")] = None,
+    precision: Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")] = None,
+    device: Annotated[Text, typer.Option(help="cpu, cuda ...; auto takes CUDA where there is one.")] = None,
+    limit: Annotated[int, typer.Option(help="Test images that RCI answers and attacks perturb.")] = 640,
+    draws: Annotated[int, typer.Option(help="Scoring draws of RCI.")] = 10,
+    eps: Annotated[Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+) -> int:
+    """Train and measure a setting at a time; the same command goes on with what was stopped."""
+    from robustbench_coded.ablations.report import write_studies
+    from robustbench_coded.ablations.run import Laboratory
+    from robustbench_coded.ablations.settings import AblationSettings, base_config
+    from robustbench_coded.ablations.sheet import sheet_of
+    from robustbench_coded.ablations.studies import STUDIES, study_named
+    from robustbench_coded.training.progress import ProgressBar
+
+    chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
+    if values is not None and len(chosen) > 1:
+        raise InputError("--values belongs to one study; name that one alone")
+    given = {
+        "test_data": test_data, "data_dir": data_dir, "epochs": epochs, "schedule": schedule,
+        "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
+        "validation": validation, "precision": precision, "device": device, "seed": seed,
+    }  # fmt: skip
+    base = base_config(arch, data, **{name: value for name, value in given.items() if value is not None})
+    radius = None if eps is None else fraction(eps, "--eps")
+    settings = AblationSettings(base, seeds=seeds, limit=limit, draws=draws, eps=radius)
+    listed = [part.strip() for part in values.split(",")] if values is not None else []
+    planned = [(study, study.points(settings, listed)) for study in chosen]
+    folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
+    laboratory = Laboratory(folder, settings, lambda title: [ProgressBar(title)])
+    laboratory.study(planned)
+    results = write_studies(laboratory, planned)
+    if as_json:
+        print(json.dumps({name: [_as_data(r) for r in found] for name, found in results.items()}))
+        return 0
+    from rich.console import Console
+
+    from robustbench_coded.reports.terminal import plain_table
+
+    for study, _ in planned:
+        clean = [r for r in results[study.name] if r.attack == "clean"]
+        Console().print(plain_table(f"{study.title}, unperturbed inputs", sheet_of(study, clean)))
+    print(f"report: {folder / 'report.md'}")
+    return 0
+
+
+def _plain(data: str) -> str:
+    """The data's name as a part of a folder's: ``npz:a/cifar10.npz`` is cifar10."""
+    return Path(data.partition(":")[2] or data).stem
+
+
+def _as_data(result: "Result") -> dict[str, Any]:
+    return {
+        "point": result.point.name,
+        "inference": result.inference.name,
+        "attack": result.attack,
+        "figure": result.figure,
+        "mean": result.mean,
+        "deviation": result.deviation,
+        "seeds": result.seeds,
+        "diverged": result.diverged,
+        "paper": result.paper,
+    }
