@@ -1,0 +1,70 @@
+"""What was measured, as lines for a terminal and as Markdown for benchmarks/."""
+
+from collections.abc import Iterator, Sequence
+
+from robustbench_coded.bench.run import BenchReport, Section
+from robustbench_coded.bench.timing import Spread
+
+COLUMNS = 5
+
+
+def plain(report: BenchReport) -> Iterator[str]:
+    """Machine, preparation, sections and notes, a line each."""
+    yield _machine(report)
+    yield from _preparation(report)
+    for section in report.sections:
+        yield ""
+        rows = cells(section)
+        widths = [max(len(row[i]) for row in rows) for i in range(COLUMNS)]
+        yield from ("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
+    yield from report.notes
+
+
+def markdown(report: BenchReport) -> str:
+    """The same in Markdown, without a title."""
+    parts = [_machine(report) + ".", "\n".join(f"- {line}" for line in _preparation(report))]
+    for section in report.sections:
+        head, *rows = cells(section)
+        parts.append(f"### {section.title[0].upper()}{section.title[1:]}")
+        parts.append(pipes([("", "", *head[2:]), *rows]))
+    if report.notes:
+        parts.append("\n".join(f"- {note}" for note in report.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def pipes(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its head."""
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
+
+
+def cells(section: Section) -> list[tuple[str, ...]]:
+    """Head and rows: medians over the rounds, quartiles in brackets; costs per image of another row."""
+    unit, scale = ("us/image", 1e6) if section.memory else ("ms", 1e3)
+    numbers = {timing.name: str(i) for i, timing in enumerate(section.timings, 1)}
+    rows: list[tuple[str, ...]] = [("", section.title, unit, "cost", "peak MB")]
+    for timing in section.timings:
+        cost, memory = timing.cost, section.memory.get(timing.name)
+        against = "" if cost is None else f"{_spread(cost, 1, 3)} of {numbers[timing.against or timing.name]}"
+        megabytes = "" if memory is None else f"{memory / 2**20:.0f}"
+        time = _spread(timing.per_image, scale, 0)
+        rows.append((numbers[timing.name], timing.name, time, against, megabytes))
+    return rows
+
+
+def _machine(report: BenchReport) -> str:
+    facts = {**report.machine, **report.machine["versions"]}
+    del facts["versions"]
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def _preparation(report: BenchReport) -> list[str]:
+    return [
+        f"{name}: prepared in {seconds:.1f} s; {comparison}"
+        for name, (seconds, comparison) in report.preparation.items()
+    ]
+
+
+def _spread(spread: Spread, scale: float, digits: int) -> str:
+    median, low, high = (f"{scale * value:.{digits}f}" for value in (spread.median, spread.low, spread.high))
+    return f"{median} [{low}, {high}]"
