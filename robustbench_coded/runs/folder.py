@@ -224,10 +224,18 @@ def _read_object(file: Path) -> dict[str, Any] | None:
 
 
 def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
-    """One frame with common categories, so that millions of rows keep their text columns small."""
+    """One frame with common categories, so that millions of rows keep their text columns small.
+
+    Empties ``tables``.
+    """
     if not tables:
         return pd.DataFrame()
-    frame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
+    table = pa.concat_tables(tables).unify_dictionaries()
+    tables.clear()
+    # Arrow's columns are given up one by one as they become pandas's: millions of rows are held but once.
+    frame = table.to_pandas(split_blocks=True, self_destruct=True)
+    del table
+    pa.default_memory_pool().release_unused()
     for column in frame:
         if isinstance(frame[column].dtype, pd.CategoricalDtype):
             frame[column] = frame[column].cat.set_categories(sorted(frame[column].cat.categories))
