@@ -8,6 +8,7 @@ import typer
 
 from robustbench_coded.cli import app
 from robustbench_coded.errors import InputError
+from robustbench_coded.reports.escape import one_line
 
 # Some versions of typer bring their own copy of click: its base error is found through typer's.
 ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -44,5 +45,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"csrobust: {message}", file=sys.stderr)
+    print(one_line(f"csrobust: {message}"), file=sys.stderr)
     return code

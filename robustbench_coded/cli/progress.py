@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from robustbench_coded.evaluation.listener import Forecast, Listener
 from robustbench_coded.evaluation.plan import Plan, Row, Unit
+from robustbench_coded.reports.escape import one_line
 
 
 class ProgressListener(Listener):
@@ -39,7 +40,7 @@ class ProgressListener(Listener):
 
     def note(self, text: str) -> None:
         if not self._quiet:
-            self._console.print(text, markup=False, highlight=False)
+            self._console.print(one_line(text), markup=False, highlight=False)
 
     def opened(self, path: Path) -> None:
         self.path = path
@@ -78,7 +79,9 @@ class ProgressListener(Listener):
             self.note(f"  {accuracy:>6}  {name}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
-        self._console.print(f"  failed  {row_name(unit.row)}: {error}", markup=False, highlight=False)
+        self._console.print(
+            one_line(f"  failed  {row_name(unit.row)}: {error}"), markup=False, highlight=False
+        )
 
     def close(self) -> None:
         """Takes the live display away."""
@@ -92,7 +95,7 @@ def row_name(row: Row) -> str:
         f"{name}={value}" for name, value in (("K", s.shown_k), ("N", s.n)) if value is not None
     )
     defence = f"{s.label} {sizes}".strip()
-    return f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}"
+    return one_line(f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}")
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,6 @@
 """Running an evaluation for somebody at a terminal: progress while it runs, the table at its end."""
 
 import json
-import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.console import Console
 from robustbench_coded.cli.stopping import INTERRUPTED, stoppable
 from robustbench_coded.engine.server import start_server
 from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.reports.escape import one_line, shell
 
 FAILED = 1
 
@@ -41,9 +41,10 @@ def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
             path = evaluate(config, listener)
     except IncompleteRun as incomplete:
         path, code = incomplete.path, FAILED
-        print(f"csrobust: {incomplete}; the same command tries them again", file=sys.stderr)
+        print(one_line(f"csrobust: {incomplete}; the same command tries them again"), file=sys.stderr)
     except RunStopped as stopped:
-        print(f"csrobust: {stopped}; finished units are kept, the same command goes on", file=sys.stderr)
+        said = f"csrobust: {stopped}; finished units are kept, the same command goes on"
+        print(one_line(said), file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         _say_how_to_go_on(config, listener.path)
@@ -55,11 +56,11 @@ def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
         print(json.dumps(run.as_data()))
     else:
         Console().print(summary_table(run))
-        print(f"report: {Path(path) / 'report.md'}")
+        print(one_line(f"report: {Path(path) / 'report.md'}"))
     return code
 
 
 def _say_how_to_go_on(config: EvalConfig, path: Path | None) -> None:
-    command = shlex.join(part for part in config.command if part != "--overwrite")
+    command = shell([part for part in config.command if part != "--overwrite"])
     done = "before anything was computed" if path is None else f"{path} holds what is finished"
-    print(f"csrobust: stopped, {done}; go on with: {command}", file=sys.stderr)
+    print(one_line(f"csrobust: stopped, {done}; go on with: {command}"), file=sys.stderr)

@@ -58,7 +58,7 @@ def named_paths(texts: list[str], option: str) -> tuple[tuple[str, str], ...]:
     for text in texts:
         name, separator, path = text.partition("=")
         # A path may hold an equals sign itself: then what stands before it is a path, not a name.
-        if not separator or "/" in name or Path(text).exists():
+        if not separator or "/" in name or _exists(text):
             name, path = Path(text).stem, text
         if not name or not path:
             raise InputError(f"{option} {text!r} is not PATH or NAME=PATH")
@@ -68,3 +68,10 @@ def named_paths(texts: list[str], option: str) -> tuple[tuple[str, str], ...]:
             )
         pairs.append((name, path))
     return tuple(pairs)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # longer than any path, for example
+        return False

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from robustbench_coded.reports.escape import one_line
 from robustbench_coded.verification.verify_run import VerifiedRow
 
 
@@ -17,13 +18,13 @@ def verification_table(rows: Sequence[VerifiedRow]) -> Table:
         )
         name = f"{row.checkpoint} | {row.defence}{sizes} | {row.threat} | {row.attack} | eps {row.eps:.4g}"
         table.add_row(
-            Text(name),
+            Text(one_line(name)),
             str(row.inputs),
             f"{row.furthest:.4f}",
             _percent(row.recorded),
             _percent(row.accuracy),
             _percent(row.accuracy_8bit),
-            Text(_result(row)),
+            Text(one_line(_result(row))),
         )
     return table
 

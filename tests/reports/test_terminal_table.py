@@ -6,15 +6,21 @@ import re
 import pytest
 from rich.console import Console
 
+from robustbench_coded.reports.comparison import compare
+from robustbench_coded.reports.example import example_sheet
 from robustbench_coded.reports.load import load_run
-from robustbench_coded.reports.terminal import summary_table
+from robustbench_coded.reports.terminal import comparison_table, example_table, run_table, summary_table
 
 
 def printed(path, width, *, color=False, **environment):
+    return shown(summary_table(load_run(path)), width, color=color, **environment)
+
+
+def shown(what, width, *, color=False, **environment):
     console = Console(
         file=io.StringIO(), width=width, force_terminal=color, _environ=environment, legacy_windows=False
     )
-    console.print(summary_table(load_run(path)))
+    console.print(what)
     return console.file.getvalue()
 
 
@@ -61,3 +67,44 @@ def test_incomplete_rows_say_so(make_run):
     text = printed(make_run(failed=[("pgd-10", "rci")]), 250)
     assert "0/128" in text
     assert "1 unit without outcomes" in text
+
+
+def views(path):
+    """What `show`, `show --example` and `compare` print."""
+    run = load_run(path)
+    yield run_table(run)
+    yield example_table("example 3", example_sheet(run, 3))
+    yield comparison_table(compare([path]), paper=True)
+
+
+@pytest.mark.parametrize("width", [60, 300])
+def test_hostile_names_do_nothing_in_any_view(hostile_run, width):
+    for view in views(hostile_run):
+        text = shown(view, width)
+        assert all(c.isprintable() or c == "\n" for c in text)
+        assert max(len(line) for line in text.splitlines()) <= width
+        if width == 300:
+            assert r"\x1b[31mred\x1b[0m\x07" in text
+            assert "[link](https://" in text
+
+
+def test_an_example_has_a_block_for_each_subject(make_run):
+    path = make_run()
+    text = shown(example_table("example 3", example_sheet(load_run(path), 3)), 80)
+    blocks = re.split(r"^(?=Standard inference on|RCI)", text, flags=re.MULTILINE)
+    assert blocks[0].startswith("example 3; label 1; linf, eps 8/255 (pixel)")
+    assert len(blocks) == 3
+    assert "aware-pgd-10" not in blocks[1]
+    assert re.search(r"aware-pgd-10 +│ batch/known +│ +[012] of 2", blocks[2])
+
+
+def test_several_budgets_are_told_apart(make_run, tmp_path):
+    path = make_run()
+    sheet = example_sheet(load_run(path), 3)
+    budget = sheet.heads.index("Budget")
+    rows = [(*row[:budget], "l2, eps 1 (pixel)", *row[budget + 1 :]) for row in sheet.rows[-1:]]
+    both = type(sheet)(sheet.heads, (*sheet.rows, *rows), sheet.numbers)
+    text = shown(example_table("example 3", both), 160)
+    assert "budget" in text
+    assert "l2, eps 1 (pixel)" in text
+    assert "budget" not in shown(example_table("example 3", sheet), 160)

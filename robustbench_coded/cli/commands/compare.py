@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.reports.escape import one_line
 
 ENDINGS = {"md": "md", "html": "html", "csv": "csv", "latex": "tex"}
 
@@ -40,7 +41,7 @@ def compare_command(
     if as_json:
         print(json.dumps(comparison.as_data()))
     elif out is not None:
-        print(f"comparison: {out}")
+        print(one_line(f"comparison: {out}"))
     elif chosen:
         print(_document(comparison, chosen[0], paper), end="")
     else:

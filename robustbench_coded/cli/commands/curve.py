@@ -41,6 +41,7 @@ def _queries(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:
 
     from robustbench_coded.cli.progress import ProgressListener
     from robustbench_coded.evaluation.evaluate import evaluate
+    from robustbench_coded.reports.escape import one_line
     from robustbench_coded.reports.load import load_run
     from robustbench_coded.statistics.draws import accuracy_queries
 
@@ -61,5 +62,5 @@ def _queries(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:
     else:
         for p in points:
             name = f"{p['checkpoint']} | {p['defence']} | {p['threat']} | {p['attack']}"
-            print(f"{name} | M = {p['queries']}: {100 * p['accuracy']:.1f}%")
+            print(one_line(f"{name} | M = {p['queries']}: {100 * p['accuracy']:.1f}%"))
     return 0

@@ -17,6 +17,7 @@ def inspect_command(
     """Say what a checkpoint is: architecture, classes, normalisation, what was guessed and why."""
     from robustbench_coded.models.inspect import describe
     from robustbench_coded.models.loading import load_checkpoint
+    from robustbench_coded.reports.escape import one_line
 
     facts = describe(load_checkpoint(Path(checkpoint), arch=arch))
     if as_json:
@@ -24,7 +25,7 @@ def inspect_command(
         return 0
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:<{width}}  {_shown(value)}")
+        print(one_line(f"{name:<{width}}  {_shown(value)}"))
     return 0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
+from robustbench_coded.reports.escape import one_line
 
 OPTIONS = (
     "ckpt", "rci", "coded", "defence", "standard", "data", "data_dir", "limit", "batch_size", "seed", "arch",
@@ -31,7 +32,7 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
 
 def _show(probe: dict[str, Any]) -> None:
     sizes = "".join(f" {name.upper()}={probe[name]}" for name in ("k", "n") if probe[name] is not None)
-    print(f"{probe['defence']}{sizes} on {probe['checkpoint']}")
+    print(one_line(f"{probe['defence']}{sizes} on {probe['checkpoint']}"))
     for name, finding in _findings(probe["figures"], probe["gradients"]):
         print(f"  {name:<16} {finding}")
     for kind in ("contradictions", "warnings"):

@@ -15,6 +15,7 @@ def report_command(
     """Write the report of a run again, from its files alone."""
     from rich.console import Console
 
+    from robustbench_coded.reports.escape import one_line
     from robustbench_coded.reports.load import load_run
     from robustbench_coded.reports.terminal import summary_table
     from robustbench_coded.reports.write import write_reports
@@ -24,5 +25,5 @@ def report_command(
         print(json.dumps(load_run(run).as_data()))
     elif not quiet:
         Console().print(summary_table(load_run(run)))
-        print(f"report: {run / 'report.md'}")
+        print(one_line(f"report: {run / 'report.md'}"))
     return 0

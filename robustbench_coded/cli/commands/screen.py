@@ -8,6 +8,7 @@ from rich.console import Console
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes
 from robustbench_coded.errors import InputError
+from robustbench_coded.reports.escape import one_line
 
 # Four batches of 128: enough for an interval that knows about batches, few enough for two minutes.
 EXAMPLES = 512
@@ -39,5 +40,5 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any
         verdicts = [{**j.key._asdict(), "verdict": j.verdict.word} for j in screening.judgements]
         print(json.dumps({"run": str(screening.path), "tried": screening.tried, "verdicts": verdicts}))
     else:
-        print(screening.paragraph())
+        print(one_line(screening.paragraph()))
     return 0
