@@ -22,6 +22,7 @@ from robustbench_coded.evaluation.unit_facts import (
 )
 from robustbench_coded.evaluation.workbench import Workbench
 from robustbench_coded.runs.adversarials import EVERY
+from robustbench_coded.runs.pictures import lowest
 
 
 def run_batches(bench: Workbench, unit: Unit, tally: Tally) -> None:
@@ -40,12 +41,27 @@ def run_batches(bench: Workbench, unit: Unit, tally: Tally) -> None:
             adversarial = _attack(bench, unit, group, x, y, None, tally)
             _keep(tally, group, None, x, adversarial)
             for purpose, draws in draws_to_score(bench, row):
-                _score(bench, unit, group, adversarial, y, purpose, draws, tally)
+                margins = _score(bench, unit, group, adversarial, y, purpose, draws, tally)
+            _picture(tally, group, margins, x, adversarial)
 
 
 def _keep(tally: Tally, group: list[Batch], known: int | None, x: Tensor, adversarial: Tensor) -> None:
     if tally.adversarials is not None:
         tally.adversarials.add([b.index for b in group], [EVERY] * len(group), known, x, adversarial)
+
+
+def _picture(tally: Tally, group: list[Batch], margins: np.ndarray, x: Tensor, adversarial: Tensor) -> None:
+    """Offers pictures of the inputs with the lowest margins [draws, G, K]; filled-up slots are not scored."""
+    if tally.pictures is None:
+        return
+    margin = margins.mean(axis=0)
+    for position, batch in enumerate(group):
+        slots = lowest(margin[position, : batch.scored])
+        tally.pictures.add(
+            np.asarray(batch.members)[slots],
+            margin[position, slots],
+            *(images[position, torch.from_numpy(slots)].cpu().numpy() for images in (x, adversarial)),
+        )
 
 
 def _attack(
@@ -56,7 +72,7 @@ def _attack(
     if row.attack == "clean":
         return x
     generators = [stream(seed, batch.index, "start", known or 0) for batch in group]
-    roles = _roles(row, group, seed)
+    roles = batch_roles(row, group, seed)
     budget = budget_of(bench, row, None if roles is None else roles.reach.to(x.device))
     if row.attack == "random-sign":
         return budget.random_sign(x, generators)
@@ -79,7 +95,7 @@ def _attack(
     return perturb(bench, parse(row.attack), situation, tally.counts)
 
 
-def _roles(row: Row, group: list[Batch], seed: int) -> Roles | None:
+def batch_roles(row: Row, group: list[Batch], seed: int) -> Roles | None:
     """Who moves and whose losses count, where these are not all inputs."""
     count = row.threat.malicious
     if count is None:
@@ -99,7 +115,8 @@ def _score(
     purpose: str,
     draws: list[int],
     tally: Tally,
-) -> None:
+) -> np.ndarray:
+    """Scores one group; returns the margins [draws, G, K]."""
     labels, margins = predictions(
         bench.defence(unit.row.subject),
         x,
@@ -122,3 +139,4 @@ def _score(
             prediction=labels[:, position, slots],
             margin=margins[:, position, slots],
         )
+    return margins

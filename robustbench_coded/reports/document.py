@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from robustbench_coded.reports.collateral import collateral_findings, collateral_sheet
 from robustbench_coded.reports.escape import shell
 from robustbench_coded.reports.facts import Fact, facts_of, limits_of
 from robustbench_coded.reports.findings import decompositions, peers_own_figures, undercuts
@@ -10,6 +11,7 @@ from robustbench_coded.reports.judge import Judgement
 from robustbench_coded.reports.lines import Line, lines_of, subject_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import part
+from robustbench_coded.reports.matrix import matrix_sheet
 from robustbench_coded.reports.sheet import Sheet
 from robustbench_coded.reports.sheets import component_sheet
 from robustbench_coded.reports.tables import Table, tables_of
@@ -43,6 +45,8 @@ class Document:
     failures: tuple[str, ...]
     notes: tuple[str, ...]
     components: Sheet
+    matrix: Sheet
+    collateral: Sheet
     worst: tuple[WorstExample, ...]
     lines: tuple[Line, ...]
     commands: tuple[str, ...]
@@ -54,20 +58,23 @@ def document_of(run: Run) -> Document:
     """The report of a run."""
     tables = tables_of(run)
     findings = undercuts(run)
+    lines = lines_of(run.summary)
     return Document(
         title=f"csrobust report: {run.name}",
         opening=tuple(headline(run.judgements, findings)),
         warnings=tuple(_warnings(run)),
         tables=tuple(tables),
         judgements=run.judgements,
-        findings=(*findings, *decompositions(run), *peers_own_figures(run)),
+        findings=(*findings, *decompositions(run), *collateral_findings(lines), *peers_own_figures(run)),
         facts=tuple(facts_of(run, paper=any(table.has_paper for table in tables))),
         limits=tuple(limits_of(run)),
         failures=tuple(_failures(run)),
         notes=tuple(run.manifest["notes"]),
         components=component_sheet(run),
+        matrix=matrix_sheet(lines, [table.budget for table in tables]),
+        collateral=collateral_sheet(lines),
         worst=tuple(worst_examples(run)),
-        lines=tuple(lines_of(run.summary)),
+        lines=tuple(lines),
         commands=tuple(_commands(run)),
     )
 

@@ -9,7 +9,7 @@ from robustbench_coded.reports.lines import COMBINED, NULLS, Line, lines_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import part
 from robustbench_coded.reports.paper import paper_tables
-from robustbench_coded.reports.words import THREATS, attack_words, budget_words, parsed_attack, series
+from robustbench_coded.reports.words import attack_words, budget_words, parsed_attack, series, threat_words
 
 LAST_BATCH = {
     "pad": "a last batch that is not full is filled with examples that are not scored there",
@@ -71,10 +71,7 @@ def _facts(run: Run, lines: Sequence[Line], paper: bool) -> Iterator[Fact]:
         yield Fact("Checkpoint", _checkpoint(checkpoint))
     yield Fact("Examples", _examples(lines))
     for threat in dict.fromkeys(line.threat for line in lines):
-        yield Fact(
-            "Threat model",
-            f"{threat}: {THREATS.get(threat, 'a threat model that this version does not know')}.",
-        )
+        yield Fact("Threat model", f"{threat}: {threat_words(threat)}.")
     budgets = dict.fromkeys(line.budget for line in lines if line.attack != "clean")
     if budgets:
         yield Fact(

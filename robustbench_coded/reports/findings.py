@@ -54,7 +54,7 @@ def peers_own_figures(run: Run) -> list[str]:
         if counts.get("peer_stopped") and measured is not None:
             sentences.append(
                 f"{subject_words(subject_of(row.key), with_k=True)}: {row.key.attack} was stopped by its "
-                f"budget of images on {counts['peer_stopped']:g} inputs before it came to a figure of its own "
+                f"budget of images on {counts['peer_stopped']:g} inputs before it had a figure of its own "
                 f"({row.key.threat}, {budget_words(budget_of(row.key))}); what it had shown the defence last "
                 f"leaves {percent(measured.estimate)}% {interval(measured.low, measured.high)}."
             )

@@ -10,11 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from robustbench_coded.reports.against_paper import INCONSISTENCIES, paper_sheet, reasons, time_sheet
+from robustbench_coded.reports.collateral import COLLATERAL, COLLATERAL_LEGEND
 from robustbench_coded.reports.comparison import LEGEND, Comparison, run_sheet
 from robustbench_coded.reports.document import Document
 from robustbench_coded.reports.escape import one_line
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.lines import NULLS, Line
+from robustbench_coded.reports.matrix import MATRIX, MATRIX_LEGEND
 from robustbench_coded.reports.sheets import (
     COMPONENTS,
     COMPONENTS_LEGEND,
@@ -59,6 +61,8 @@ def html_report(document: Document, figures: Sequence[Drawing], pictures: Sequen
         rows=row_sheet(document.lines),
         components_title=COMPONENTS,
         components_legend=COMPONENTS_LEGEND,
+        matrix={"title": MATRIX, "legend": MATRIX_LEGEND},
+        collateral={"title": COLLATERAL, "legend": COLLATERAL_LEGEND},
         worst=worst_sheet(document.worst),
         pictures=[
             {"example": worst, "image": _uri(picture, "image/png")}

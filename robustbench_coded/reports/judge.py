@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from robustbench_coded.reports.collateral import malicious_of
 from robustbench_coded.reports.lines import Budget, Subject, budget_of, subject_of
 from robustbench_coded.reports.manifest import asked_budgets, part
 from robustbench_coded.statistics.check import Check
@@ -45,11 +46,16 @@ class Judgement:
 
 
 def judgements_of(rows: list[Row], manifest: dict[str, Any]) -> Iterator[Judgement]:
-    """A judgement for every ensemble of a run, in its order."""
+    """A judgement for every ensemble of a run, in its order.
+
+    Not for collateral damage: there the base model, which answers inputs one by one, has nothing to lose.
+    """
     asked = asked_budgets(manifest)
     defended = any(row.key.defence != "standard" for row in rows)
     for row in rows:
         if row.key.attack != "ensemble" or budget_of(row.key) not in asked:
+            continue
+        if malicious_of(row.key.threat) is not None:
             continue
         unbounded = _unbounded(budget_of(row.key), row.key.checkpoint, manifest)
         checks = tuple(run_checks(rows, row, _gradients(manifest, row.key), unbounded))

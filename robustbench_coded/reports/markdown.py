@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from robustbench_coded.reports.collateral import COLLATERAL, COLLATERAL_LEGEND
 from robustbench_coded.reports.document import Document
 from robustbench_coded.reports.escape import markdown, markdown_block
+from robustbench_coded.reports.matrix import MATRIX, MATRIX_LEGEND
 from robustbench_coded.reports.sheet import Sheet
 from robustbench_coded.reports.sheets import (
     COMPONENTS,
@@ -29,6 +31,9 @@ def markdown_report(document: Document) -> str:
         parts += [f"## {markdown(table.title)}", markdown_table(table), markdown(document.legend)]
         if table.has_paper:
             parts.append(markdown(document.paper_legend))
+    parts += [f"## {MATRIX}", markdown_sheet(document.matrix), markdown(MATRIX_LEGEND)]
+    if document.collateral.rows:
+        parts += [f"## {COLLATERAL}", markdown_sheet(document.collateral), markdown(COLLATERAL_LEGEND)]
     if document.findings:
         parts += ["## What the stronger attacks found", bullets(document.findings)]
     parts += ["## How this was measured", _facts(document)]

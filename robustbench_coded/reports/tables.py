@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from robustbench_coded.reports.collateral import malicious_of
 from robustbench_coded.reports.lines import COMBINED, NULLS, Budget, Line, Subject, lines_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import asked_budgets
@@ -68,7 +69,7 @@ class Table:
 
 def tables_of(run: Run) -> list[Table]:
     """Table 3 for every budget, then Table 10 for every defence that was run at several batch sizes."""
-    lines = lines_of(run.summary)
+    lines = [line for line in lines_of(run.summary) if malicious_of(line.threat) is None]
     asked = asked_budgets(run.manifest)
     budgets = list(dict.fromkeys(line.budget for line in lines if line.budget in asked))
     budgets = budgets or list(dict.fromkeys(line.budget for line in lines))

@@ -49,6 +49,20 @@ _ALGORITHMS = {
 }
 
 
+def threat_words(threat: str) -> str:
+    """What a threat model means: who moves, and what is known of the draw."""
+    inputs, _, randomness = threat.partition("/")
+    name, _, rest = inputs.partition("-")
+    count, _, where = rest.partition("-")
+    if name != "collateral" or not count.isdecimal() or randomness not in _RANDOMNESS:
+        return THREATS.get(threat, "a threat model that this version does not know")
+    moves = "anywhere in [0, 1]" if where == "box" else "within eps"
+    return (
+        f"the attacker moves {counted(int(count), 'input')} of a batch {moves} to harm the others, which "
+        f"nobody touches and which alone are scored; {_RANDOMNESS[randomness]}"
+    )
+
+
 def percent(accuracy: float | None) -> str:
     """``28.7``; a fraction that is missing is a dash."""
     return "–" if accuracy is None else f"{100 * accuracy:.1f}"

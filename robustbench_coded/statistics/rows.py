@@ -164,9 +164,9 @@ def _nulls(key: RowKey, everything: Sequence[Row]) -> list[Row]:
         rows = [row for row in everything if row.key.attack == attack and serves(row)]
         own = [row for row in rows if row.key.threat == key.threat]
         # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched
-        # inputs.
+        # inputs, and one that nobody attacks has no signs at all.
         same = [row for row in rows if not one_victim(row.key.threat)]
-        if attack == "random-sign" and one_victim(key.threat):
+        if attack == "random-sign" and not key.threat.startswith("batch"):
             same = []
         served += (own or same)[:1]
     return served

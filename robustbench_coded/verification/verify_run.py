@@ -11,6 +11,8 @@ from torch import Tensor
 
 from attacks.roles import free_company
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.batch_unit import batch_roles
+from robustbench_coded.evaluation.batches import scored_slots
 from robustbench_coded.evaluation.plan import NULLS, Row
 from robustbench_coded.evaluation.score import predictions
 from robustbench_coded.evaluation.unit_facts import budget_of
@@ -153,13 +155,14 @@ def _verify_unit(
 ) -> None:
     scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
     batches = bench.batches(row.subject, replicate)
-    for group in _groups(evaluations, max(1, bench.setup.group_images // row.subject.images)):
+    size = max(1, bench.setup.group_images // row.subject.images)
+    for group in _groups(evaluations, size, [batch.k for batch in batches]):
         members = [batches[e.batch] for e in group]
         clean, y = bench.group(members)
         x = clean.clone()
         for g, evaluation in enumerate(group):
             x[g, evaluation.slots.to(x.device)] = evaluation.x.to(x.device)
-        _measure(bench, row, group, clean, x, tally)
+        _measure(bench, row, replicate, group, clean, x, tally)
         known = group[0].known
         indices = list(range(draws)) if known == EVERY else [known]
         answers = [
@@ -176,7 +179,8 @@ def _verify_unit(
             for images in (x, (x * 255).round() / 255)
         ]
         for g, (evaluation, batch) in enumerate(zip(group, members, strict=True)):
-            slots = range(batch.scored) if evaluation.victim == EVERY else [evaluation.victim]
+            every = scored_slots(row.threat, batch, bench.setup.config.seed + replicate)
+            slots = every if evaluation.victim == EVERY else [evaluation.victim]
             for d, draw in enumerate(indices):
                 wanted = pd.MultiIndex.from_tuples([(evaluation.batch, slot, draw) for slot in slots])
                 recorded = scoring.reindex(wanted)
@@ -193,11 +197,19 @@ def _verify_unit(
 
 
 def _measure(
-    bench: Workbench, row: Row, group: list[Evaluation], clean: Tensor, x: Tensor, tally: _Tally
+    bench: Workbench,
+    row: Row,
+    replicate: int,
+    group: list[Evaluation],
+    clean: Tensor,
+    x: Tensor,
+    tally: _Tally,
 ) -> None:
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
-    reach = None
-    if row.threat.inputs != "batch":
+    batches = bench.batches(row.subject, replicate)
+    roles = batch_roles(row, [batches[e.batch] for e in group], bench.setup.config.seed + replicate)
+    reach = None if roles is None else roles.reach.to(x.device)
+    if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])
         reach = free_company(slots, clean.shape[1]).reach.to(x.device)
         if row.threat.inputs == "victim":
@@ -209,11 +221,20 @@ def _measure(
     tally.outside += int(((distance > 1 + ROUNDING) | box).sum())
 
 
-def _groups(evaluations: list[Evaluation], size: int) -> Iterator[list[Evaluation]]:
-    """Evaluations that can be answered together: of one draw, and in the order in which they were made."""
+def _groups(evaluations: list[Evaluation], size: int, k: Sequence[int]) -> Iterator[list[Evaluation]]:
+    """Evaluations that can be answered together: of one draw and batch size, in the order they were made in.
+
+    Args:
+        size: the most of them.
+        k: inputs of each batch, by its index.
+    """
     group: list[Evaluation] = []
     for evaluation in evaluations:
-        if group and (len(group) == size or group[0].known != evaluation.known):
+        if group and (
+            len(group) == size
+            or group[0].known != evaluation.known
+            or k[group[0].batch] != k[evaluation.batch]
+        ):
             yield group
             group = []
         group.append(evaluation)

@@ -14,7 +14,9 @@ from attacks.losses import margin
 from attacks.naming import parse
 from attacks.pgd import Pgd
 from attacks.registry import estimator_for
+from attacks.roles import collateral
 from robustbench_coded.defences.rci import RCI
+from robustbench_coded.evaluation.batches import Batch, malicious_slots
 from robustbench_coded.evaluation.streams import stream
 from robustbench_coded.evaluation.target import Target
 
@@ -88,3 +90,43 @@ def test_copies_of_one_input_are_answered_as_the_base_model_answers(k):
     draw = defence.sample(stream(0, 0, "scoring"), k)
     answers = defence.logits(x.expand(k, -1, -1, -1), draw)
     torch.testing.assert_close(answers, model(x).expand(k, -1), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_malicious_inputs_harm_the_others_as_much_as_can_be(count, free):
+    """Untouched margins sum to w_i . (M x)_i: input j moves them by at most eps ||sum_i M_ij w_i||_1.
+
+    Anywhere in the box, each of its pixels goes to the corner that lowers the sum.
+    """
+    k, model = 8, Linear(2 * 3 * 4)
+    defence = RCI(model, k, 12)
+    x = 0.5 + 0.2 * torch.rand(1, k, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.randint(0, 2, (1, k), generator=torch.Generator().manual_seed(1))
+    slots_moved = malicious_slots(Batch(0, tuple(range(k)), k), count, 5)
+    malicious = torch.zeros(1, k, dtype=torch.bool)
+    malicious[0, slots_moved] = True
+    roles = collateral(malicious, free=free)
+    target = Target(defence, k, seed=5, batches=[0])
+    draws = target.known_draws(0)
+
+    estimator = estimator_for(parse("aware-pgd-30"), target, known=draws, weights=roles.weights)
+    attack = Pgd(30, EPS / 10, loss=margin)
+    budget = Budget("linf", EPS, reach=roles.reach)
+    adversarial = attack.perturb(x, y, estimator, budget, [stream(5, 0, "start")])
+    assert torch.equal(adversarial[~malicious], x[~malicious])
+
+    perm = draws[0]
+    slots = torch.eye(k, dtype=torch.float64)[perm]
+    codec = defence.path.codec_for(k)
+    mixing = slots.T @ codec.decoder(dtype=torch.float64) @ codec.encoder(dtype=torch.float64) @ slots
+    w = (model.weight[1] - model.weight[0])[None] * (2 * y[0, :, None] - 1)
+    slope = (mixing[~malicious[0]].T @ w[~malicious[0]])[malicious[0]]
+    clean = x[0, malicious[0]].flatten(1)
+    worst = torch.where(slope > 0, clean, 1 - clean) if free else EPS
+
+    def untouched(inputs):
+        return -margin(defence.logits(inputs[0], perm), y[0])[~malicious[0]].sum()
+
+    lost = untouched(x) - untouched(adversarial)
+    assert lost == pytest.approx(float((slope.abs() * worst).sum()), rel=1e-6) and lost > 0
