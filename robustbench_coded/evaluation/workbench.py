@@ -13,7 +13,9 @@ from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.standard import Standard
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.batches import Batch
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.given import PREFIX, Given
@@ -26,6 +28,7 @@ COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
 
 # Images that mixup inference may mix in.
 POOL_IMAGES = 256
+FEWEST_SPARE = 32  # images that say anything about an accuracy
 
 
 @dataclass(frozen=True)
@@ -132,16 +135,42 @@ class Workbench:
 
     @cached_property
     def _pool(self) -> Tensor:
-        """Images not evaluated, for defences that mix them in: the next ones, else training images."""
-        name, folder = self.setup.data, self.setup.config.data_dir
-        data, first = self.setup.given.data or load_data(name, data_dir=folder), self.setup.examples
-        if len(data) - first < POOL_IMAGES and ":" not in name and self.setup.given.data is None:
-            data, first = load_data(name, data_dir=folder, split="train"), 0
-        if len(data) == first:
+        """Images for defences that mix them in."""
+        data, left = self._not_evaluated(POOL_IMAGES)
+        if not left:
             raise InputError(
                 "mixup-inference mixes in images that are not evaluated; leave some with a lower --limit"
             )
-        return data.batch(range(first, min(first + POOL_IMAGES, len(data))))[0].to(self.device)
+        return data.batch(left[:POOL_IMAGES])[0].to(self.device)
+
+    def spare(self, count: int) -> tuple[Tensor, Tensor]:
+        """Up to ``count`` images [n, C, H, W] and labels that are neither evaluated nor mixed in.
+
+        Raises:
+            InputError: fewer than ``FEWEST_SPARE`` are left.
+        """
+        data, left = self._not_evaluated(POOL_IMAGES + count)
+        # Where few are left, those that are mixed in have to serve a second time.
+        chosen = left[POOL_IMAGES:] if len(left) >= POOL_IMAGES + FEWEST_SPARE else left
+        if len(chosen) < FEWEST_SPARE:
+            raise InputError(
+                f"--match-clean needs at least {FEWEST_SPARE} images that are not evaluated, and {len(chosen)} "
+                "are left; leave some with a lower --limit"
+            )
+        x, y = data.batch(chosen[:count])
+        return x.to(self.device), y.to(self.device)
+
+    def _not_evaluated(self, wanted: int) -> tuple[Dataset, range]:
+        """The examples after those evaluated, by index; those of training where there are fewer than wanted."""
+        name, folder = self.setup.data, self.setup.config.data_dir
+        data, first = self.setup.given.data or load_data(name, data_dir=folder), self.setup.examples
+        if len(data) - first < wanted and ":" not in name and self.setup.given.data is None:
+            try:
+                data, first = load_data(name, data_dir=folder, split="train"), 0
+            except InputError:
+                if len(data) == first:
+                    raise
+        return data, range(first, len(data))
 
     def defence(self, subject: Subject) -> Defence:
         """The defence of a subject, around its checkpoint's model."""
@@ -150,6 +179,8 @@ class Workbench:
             defence = self.build(subject.spec, self.model(subject.checkpoint), subject.k)
             if isinstance(defence, SamplingModule):  # what the probe found out in the process that planned
                 defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
+            if type(defence) is Standard:
+                defence = AnsweredOnce(defence.model)
             self._defences[key] = defence
         return self._defences[key]
 
