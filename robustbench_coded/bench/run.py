@@ -39,6 +39,7 @@ class BenchOptions:
         steps: of every PGD.
         rounds: calls of each contender that count.
         compiled: whether attacks are also timed on a network that torch.compile has compiled.
+        gradients_only: leave out coded inference and start-up.
         device: torch device as text; None takes CUDA where there is one.
         threads: CPU threads; None takes torch's own choice.
     """
@@ -49,6 +50,7 @@ class BenchOptions:
     steps: int = 10
     rounds: int = 7
     compiled: bool = False
+    gradients_only: bool = False
     device: str | None = None
     threads: int | None = None
 
@@ -128,17 +130,20 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
             for c in (*peers, *gradient_contenders(scene, reference))
         ]
         sections = []
-        for title, contenders in (
-            (f"gradients: {scene.steps} steps on {scene.k} images, standard inference", gradients),
-            ("gradients through RCI, against as many images without", coded_contenders(scene)),
-            ("inference, Table 4 of arXiv 2510.00253", inference_contenders(scene)),
-        ):
+        planned = [(f"gradients: {scene.steps} steps on {scene.k} images, standard inference", gradients)]
+        if not options.gradients_only:
+            planned += [
+                ("gradients through RCI, against as many images without", coded_contenders(scene)),
+                ("inference, Table 4 of arXiv 2510.00253", inference_contenders(scene)),
+            ]
+        for title, contenders in planned:
             tell(title)
             timings = interleaved(contenders, options.rounds, device)
             memory = {contender.name: peak_memory(contender.run, device) for contender in contenders}
             sections.append(Section(title, timings, memory))
-        tell("start-up")
-        sections.append(Section("start-up of the command line", startup(min(options.rounds, 5)), {}))
+        if not options.gradients_only:
+            tell("start-up")
+            sections.append(Section("start-up of the command line", startup(min(options.rounds, 5)), {}))
         return BenchReport(options, machine(device), sections, preparation, notes)
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.evaluation import forecast, within_time
+from robustbench_coded.reports import write
 
 SMALL = ("--data", "digits", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--threads", "1")
 ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
@@ -13,7 +14,8 @@ ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 
 @pytest.fixture
 def a_second_an_image(monkeypatch):
-    """Forecasts of that much, whatever the machine does."""
+    """Forecasts of that much, whatever the machine does; no figures, which take longer than all the rest."""
+    monkeypatch.setattr(write, "figures_of", lambda run: [])
     for module in (forecast, within_time):
         monkeypatch.setattr(module, "seconds_per_image", lambda prepared, checkpoint: 1.0)
 

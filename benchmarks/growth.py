@@ -1,0 +1,275 @@
+"""How cost grows with examples, with the size of batches, with steps and with draws.
+
+    python benchmarks/growth.py            writes benchmarks/growth.md (about 20 minutes on two cores)
+    python benchmarks/growth.py --short    smaller, to the terminal alone
+
+A ResNet-20 with random weights behind RCI with N = 1.5 K answers random images: time depends on neither.
+Whole evaluations, each in a process of its own, are measured over the number of examples, with their memory;
+single rows are measured over the rest, in one process and in turns.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from robustbench_coded.bench.machine import machine
+from robustbench_coded.bench.table import pipes
+from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.evaluate import evaluate, make_plan
+from robustbench_coded.evaluation.execute import execute
+from robustbench_coded.evaluation.listener import Forecast, Listener
+from robustbench_coded.evaluation.plan import Plan, Unit
+from robustbench_coded.evaluation.prepare import prepare
+from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.models.registry import build
+from robustbench_coded.models.saving import save_checkpoint
+from robustbench_coded.runs.atomic import write_text
+
+OUT = Path(__file__).parent / "growth.md"
+EXAMPLES = (640, 1280, 2560, 5120, 10_000)
+REFERENCE_K = 128
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity that is raised while all else stays.
+
+    Attributes:
+        name: as the table says it.
+        values: rising.
+        reference: the value whose cost the others are compared with.
+        attack: the row that is timed.
+        options: of the configuration, for a value.
+        constant: whether the cost should not grow with the value at all.
+    """
+
+    name: str
+    values: tuple[int, ...]
+    reference: int
+    attack: str
+    options: str
+    constant: bool = False
+
+    def config(self, made: "Made", value: int, examples: int) -> EvalConfig:
+        """The evaluation whose row is timed."""
+        given: dict[str, Any] = {
+            "limit": examples,
+            "attacks": (self.attack,),
+            "draws": 1,
+            "selection_draws": 1,
+        }
+        if self.options == "attacks":
+            given["attacks"] = (f"pgd-{value}",)
+        else:
+            given[self.options] = (value,) if self.options == "batch_sizes" else value
+        return made.config(**given)
+
+    def row(self, value: int) -> str:
+        """The attack that is timed at a value."""
+        return f"pgd-{value}" if self.options == "attacks" else self.attack
+
+
+def series(short: bool) -> list[Series]:
+    """What is raised beside the number of examples."""
+    largest = 64 if short else 512
+    sizes = tuple(k for k in (4, 8, 16, 32, 64, 128, 256, 512) if k <= largest)
+    steps = (5, 10, 20) if short else (5, 10, 20, 40, 80, 160)
+    draws = (10, 20, 40) if short else (10, 20, 40, 80, 160)
+    return [
+        Series("K", sizes, min(REFERENCE_K, largest), "pgd-5", "batch_sizes", constant=True),
+        Series("steps", steps, steps[0], "", "attacks"),
+        Series("scoring draws", draws, draws[0], "clean", "draws"),
+    ]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A checkpoint and data made up for this: time depends on neither weights nor pixels."""
+
+    folder: Path
+
+    @classmethod
+    def in_folder(cls, folder: Path, examples: int) -> "Made":
+        """Writes both."""
+        torch.manual_seed(0)
+        plain = {"mean": [0.5] * 3, "std": [0.25] * 3}
+        metadata = {"arch": "resnet20", "classes": 10, "image_shape": [3, 32, 32], "normalisation": plain}
+        save_checkpoint(folder / "random.safetensors", build("resnet20", 10, 3, 32), metadata)
+        numbers = np.random.default_rng(0)
+        pixels = numbers.integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8)
+        np.savez(folder / "data.npz", x=pixels, y=numbers.integers(0, 10, examples))
+        return cls(folder)
+
+    def config(self, **options: Any) -> EvalConfig:
+        """An evaluation of RCI alone on these."""
+        return EvalConfig(
+            checkpoints=(("random", str(self.folder / "random.safetensors")),),
+            data=f"npz:{self.folder / 'data.npz'}",
+            standard=False,
+            defences=("rci:N=1.5K",),
+            eps=(8 / 255,),
+            **options,
+        )
+
+
+class Watch(Listener):
+    """Notes when the plan was made."""
+
+    def __init__(self) -> None:
+        self.planned_at = 0.0
+
+    def planned(self, plan: Plan, forecast: Forecast) -> None:
+        self.planned_at = time.perf_counter()
+
+
+def whole_evaluation(folder: Path, examples: int) -> dict[str, float]:
+    """PGD-10 with all defaults on that many examples, in this process: seconds of its parts."""
+    watch, run = Watch(), folder / f"run-{examples}-{os.getpid()}"
+    started = time.perf_counter()
+    evaluate(Made(folder).config(limit=examples, attacks=("pgd-10",), out=run), watch)
+    ended = time.perf_counter()
+    units = [json.loads(path.read_text())["seconds"] for path in (run / "timings").glob("*.json")]
+    return {
+        "total": ended - started,
+        "preparation": watch.planned_at - started,
+        "units": sum(units),
+        "rest": ended - watch.planned_at - sum(units),
+    }
+
+
+def in_its_own_process(folder: Path, examples: int) -> dict[str, float]:
+    """The same in a process of its own, and the most memory that it had, in bytes."""
+    command = [sys.executable, __file__, "--evaluation", str(examples), "--folder", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        answer = child.stdout.read()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}")
+    return {**json.loads(answer), "memory": used.ru_maxrss * 1024}
+
+
+@dataclass(frozen=True)
+class Work:
+    """The units of one row, ready to be run in this process; nothing is written."""
+
+    bench: Workbench
+    units: tuple[Unit, ...]
+
+    @classmethod
+    def of(cls, config: EvalConfig, attack: str) -> "Work":
+        """The row of an attack."""
+        prepared = prepare(config)
+        units = [unit for unit in make_plan(config, prepared).units if unit.row.attack == attack]
+        return cls(prepared.bench, tuple(units))
+
+    def seconds(self) -> float:
+        """One worker's time for them."""
+        torch.set_num_threads(self.bench.setup.threads)
+        return sum(execute(self.bench, unit).timing["seconds"] for unit in self.units)
+
+
+def measured(made: Made, one: Series, examples: int, rounds: int) -> dict[int, float]:
+    """Median seconds by value; a first round is not counted."""
+    work = {value: Work.of(one.config(made, value, examples), one.row(value)) for value in one.values}
+    taken: dict[int, list[float]] = {value: [] for value in one.values}
+    for turn in range(-1, rounds):
+        for value in one.values if turn % 2 else reversed(one.values):
+            seconds = work[value].seconds()
+            if turn >= 0:
+                taken[value].append(seconds)
+        print(f"... {one.name}, round {turn + 1} of {rounds}", file=sys.stderr)
+    return {value: median(seconds) for value, seconds in taken.items()}
+
+
+def growth_table(one: Series, seconds: dict[int, float]) -> str:
+    """Cost by value, and how it stands to linear growth from the reference."""
+    base = seconds[one.reference]
+    rows = [(one.name, "seconds", "of linear growth")]
+    for value, taken in seconds.items():
+        expected = base if one.constant else base * value / one.reference
+        mark = " (reference)" if value == one.reference else ""
+        rows.append((str(value), f"{taken:.2f}", f"{taken / expected:.3f}{mark}"))
+    return pipes(rows)
+
+
+def examples_table(found: dict[int, dict[str, float]]) -> str:
+    """Whole evaluations by number of examples."""
+    first, base = next(iter(found.items()))
+    rows = [
+        ("examples", "total s", "in units s", "of linear growth", "statistics, files, reports", "peak MB")
+    ]
+    for examples, parts in found.items():
+        linear = parts["units"] / (base["units"] * examples / first)
+        share = parts["rest"] / parts["total"]
+        megabytes = f"{parts['memory'] / 2**20:.0f}"
+        cells = (f"{parts['total']:.1f}", f"{parts['units']:.1f}", f"{linear:.3f}")
+        rows.append((f"{examples:,}", *cells, f"{parts['rest']:.2f} s, {share:.1%}", megabytes))
+    return pipes(rows)
+
+
+def report(found: dict[int, dict[str, float]], tables: Sequence[tuple[Series, str]], examples: int) -> str:
+    """Everything in Markdown."""
+    facts = machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    versions = facts.pop("versions")
+    parts = [
+        "# How cost grows",
+        "A ResNet-20 with random weights behind RCI with N = 1.5 K, on random images. The figure of linear "
+        "growth is the time over what it would be, had the first row's grown in proportion; for K, where it "
+        "should not grow at all, over the reference's.",
+        "## Examples",
+        "PGD-10, clean inputs and random signs with 10 scoring and 10 selection draws, K = 128, each in a "
+        "fresh process. Peak memory is the process's, the data included.",
+        examples_table(found),
+    ]
+    for one, table in tables:
+        what = f"row `{one.attack}`" if one.attack else "PGD with one draw"
+        parts += [f"## {one.name[0].upper()}{one.name[1:]}", f"{examples:,} examples, {what}.", table]
+    parts.append(", ".join(f"{name} {value}" for name, value in {**facts, **versions}.items()) + ".")
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--evaluation", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.evaluation:
+        print(json.dumps(whole_evaluation(given.folder, given.evaluation)))
+        return
+    sizes, examples = ((128, 256), 64) if given.short else (EXAMPLES, 512)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Made.in_folder(Path(folder), max(sizes))
+        tables = [
+            (one, growth_table(one, measured(made, one, examples, given.rounds)))
+            for one in series(given.short)
+        ]
+        found = {}
+        for size in sizes:
+            found[size] = in_its_own_process(made.folder, size)
+            print(f"... {size} examples", file=sys.stderr)
+    text = report(found, tables, examples)
+    if given.short:
+        print(text)
+    else:
+        write_text(OUT, text)
+        print(OUT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Ours beside the bare network and beside other packages: PGD-10 with everything, then PGD-100.
+
+    python benchmarks/speed.py                                          writes benchmarks/speed-cpu.md
+    python benchmarks/speed.py --arch preact-resnet18 --device cuda     writes benchmarks/speed-cuda.md
+
+About ten minutes on two cores, a third of it for PGD-100. foolbox and the Adversarial Robustness Toolbox are
+measured where they are installed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from robustbench_coded.bench.run import BenchOptions, bench
+from robustbench_coded.bench.table import markdown
+from robustbench_coded.runs.atomic import write_text
+
+HERE = Path(__file__).parent
+INTRODUCTION = """# Speed
+
+Random images, for time does not depend on them; every step on every image. The rows of a table were
+measured in turns, round after round, in one process: medians, with quartiles in brackets. `cost` is the time
+per image over that of another row of the table, compared within each round. `peak MB` is what one call needs
+beyond what was in use before it; small numbers of it are noise."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--ckpt", type=Path, help="checkpoint whose network is timed")
+    parser.add_argument("--arch", default="resnet20", help="otherwise this one, with random weights")
+    parser.add_argument("--device")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    shared = {"checkpoint": given.ckpt, "arch": given.arch, "device": given.device, "threads": given.threads}
+    reports = [
+        bench(BenchOptions(**shared, rounds=given.rounds, compiled=True), _tell),
+        bench(BenchOptions(**shared, steps=100, rounds=3, compiled=True, gradients_only=True), _tell),
+    ]
+    name = given.arch if given.ckpt is None else given.ckpt.stem
+    parts = [INTRODUCTION, f"## {name}, PGD-10", markdown(reports[0])]
+    parts += [f"## {name}, PGD-100", markdown(reports[1])]
+    device = str(reports[0].machine["device"]).partition(":")[0]
+    out = given.out or HERE / f"speed-{device}.md"
+    write_text(out, "\n\n".join(part.strip() for part in parts) + "\n")
+    print(out)
+
+
+def _tell(text: str) -> None:
+    print(f"... {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
