@@ -18,6 +18,7 @@ class UnitResult:
         metadata: what belongs to the outcomes and is equal on every run: image counts and the attack's notes.
         timing: seconds and peak memory, which are not.
         adversarials: what was found, example by example, when asked for.
+        pictures: the content of a file of `runs.pictures`, None without one.
     """
 
     unit: Unit
@@ -25,6 +26,7 @@ class UnitResult:
     metadata: dict[str, Any]
     timing: dict[str, Any]
     adversarials: dict[str, Tensor] = field(default_factory=dict)
+    pictures: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def _evaluate_into(
     if config.claim is not None:
         for text in write_evidence(folder.path, config, plan, prepared.bench):
             listener.note(text)
-    write_reports(folder.path)
+    write_reports(folder.path, final=True)
     return list(done.failures.values())
 
 
@@ -227,6 +227,7 @@ def _run(folder: RunFolder, prepared: Prepared, plan: Plan, done: _Done, listene
                     outcome.metadata,
                     outcome.timing,
                     encoded(outcome.adversarials),
+                    outcome.pictures,
                 )
                 done.metadata[outcome.unit.id] = outcome.metadata
                 _announce(listener, outcome)

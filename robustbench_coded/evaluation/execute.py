@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.tally import Tally
 from robustbench_coded.evaluation.victim_unit import run_victims
 from robustbench_coded.evaluation.workbench import Workbench
 from robustbench_coded.runs.adversarials import Adversarials
+from robustbench_coded.runs.pictures import Pictures
 
 
 def execute(bench: Workbench, unit: Unit) -> UnitResult:
@@ -25,12 +26,16 @@ def execute(bench: Workbench, unit: Unit) -> UnitResult:
     started = time.perf_counter()
     if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
-    keeps = bench.setup.config.keeps_adversarials and unit.row.attack not in NULLS
-    tally = Tally(adversarials=Adversarials() if keeps else None)
+    attacked = unit.row.attack not in NULLS
+    keeps = bench.setup.config.keeps_adversarials and attacked
+    # Reports show those of the strongest attack on whole batches.
+    shows = attacked and str(unit.row.threat) == "batch/unknown" and unit.replicate == 0
+    tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
     (run_victims if unit.row.threat.one_victim else run_batches)(bench, unit, tally)
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(bench.device)}
     found = tally.adversarials.tensors() if tally.adversarials else {}
-    return UnitResult(unit, tally.rows(unit), dict(sorted(tally.counts.items())), timing, found)
+    pictures = tally.pictures.encoded() if tally.pictures else None
+    return UnitResult(unit, tally.rows(unit), dict(sorted(tally.counts.items())), timing, found, pictures)
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from robustbench_coded.evaluation.plan import Unit
 from robustbench_coded.runs.adversarials import Adversarials
+from robustbench_coded.runs.pictures import Pictures
 
 
 @dataclass
@@ -18,11 +19,13 @@ class Tally:
         columns: the blocks.
         counts: images forwarded and differentiated, and what peers said of their own success.
         adversarials: the perturbed inputs, when they are kept.
+        pictures: of the few that fell furthest, where reports may show them.
     """
 
     columns: list[dict[str, np.ndarray]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     adversarials: Adversarials | None = None
+    pictures: Pictures | None = None
 
     def add(
         self,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from robustbench_coded.reports.images import clean_image, perturbed_image, triptych
+from robustbench_coded.reports.images import FOLDER, picture_file, triptych
 from robustbench_coded.reports.lines import Budget, budget_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import asked_budgets
@@ -103,14 +103,22 @@ def _of_row(run: Run, row: Row, count: int) -> list[WorstExample]:
 
 
 def pictures_of(run: Run, examples: Sequence[WorstExample]) -> list[bytes | None]:
-    """A PNG each: clean image, perturbation and perturbed image; None where they were not kept."""
+    """A PNG each: clean image, perturbation and perturbed image; None where none was kept."""
     return [_picture(run, worst) for worst in examples]
 
 
 def _picture(run: Run, worst: WorstExample) -> bytes | None:
-    clean = clean_image(run.path, worst.example)
-    perturbed = perturbed_image(run.path, run.units_of(worst.key), worst.batch, worst.slot)
-    return None if clean is None or perturbed is None else triptych(clean, perturbed)
+    found = picture_file(run.path, run.units_of(worst.key), worst.example)
+    return None if found is None else triptych(*found[1:])
+
+
+def remove_unshown(run: Run, examples: Sequence[WorstExample]) -> None:
+    """Removes pictures of units none of which is shown: while a run goes on, nobody knows which will be."""
+    found = [picture_file(run.path, run.units_of(worst.key), worst.example) for worst in examples]
+    shown = {picture[0] for picture in found if picture is not None}
+    for path in (run.path / FOLDER).glob("*.safetensors"):
+        if path not in shown:
+            path.unlink()
 
 
 def answer_words(answered: dict[int, int]) -> str:

@@ -13,14 +13,17 @@ from robustbench_coded.reports.figures.draw import figures_of
 from robustbench_coded.reports.html import html_report
 from robustbench_coded.reports.load import load_run
 from robustbench_coded.reports.markdown import markdown_report
-from robustbench_coded.reports.worst import pictures_of
+from robustbench_coded.reports.worst import pictures_of, remove_unshown
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
 
-def write_reports(path: str | Path) -> None:
+def write_reports(path: str | Path, *, final: bool = False) -> None:
     """summary.csv, timings.csv and the reports, made from run.json and the outcomes alone.
 
     All but timings.csv come out byte-equal when they are written again.
+
+    Args:
+        final: the run is finished; pictures that the reports do not show are removed.
 
     Raises:
         InputError: not a run folder, or run.json is not usable.
@@ -36,6 +39,8 @@ def write_reports(path: str | Path) -> None:
         write_bytes(run.path / "figures" / f"{figure.name}.svg", figure.svg)
         write_bytes(run.path / "figures" / f"{figure.name}.png", figure.png)
     _remove_others(run.path / "figures", {figure.name for figure in figures})
+    if final:
+        remove_unshown(run, document.worst)
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:

@@ -21,7 +21,7 @@ MANIFEST = "run.json"
 LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
-    "outcomes", "timings", "failures", "adversarials", "figures", "evidence",
+    "outcomes", "timings", "failures", "adversarials", "pictures", "figures", "evidence",
     "summary.csv", "timings.csv", "report.md", "report.html", "report.tex",
 )  # fmt: skip
 MAX_OBJECT_BYTES = 1 << 20
@@ -95,10 +95,12 @@ class RunFolder:
         metadata: dict[str, Any],
         timing: dict[str, Any],
         adversarials: bytes | None = None,
+        pictures: bytes | None = None,
     ) -> None:
         """Stores a finished unit; its outcome file comes last, since its appearance is the commit."""
-        if adversarials:
-            write_bytes(self.path / "adversarials" / f"{unit}.safetensors", adversarials)
+        for kind, content in (("adversarials", adversarials), ("pictures", pictures)):
+            if content:
+                write_bytes(self.path / kind / f"{unit}.safetensors", content)
         write_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
         write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
@@ -143,7 +145,8 @@ class RunFolder:
         for unit in units:
             if _UNIT.fullmatch(unit):
                 self._outcomes(unit).unlink(missing_ok=True)
-                (self.path / "adversarials" / f"{unit}.safetensors").unlink(missing_ok=True)
+                for kind in ("adversarials", "pictures"):
+                    (self.path / kind / f"{unit}.safetensors").unlink(missing_ok=True)
                 for kind in ("timings", "failures"):
                     (self.path / kind / f"{unit}.json").unlink(missing_ok=True)
 

@@ -72,6 +72,12 @@ def test_a_loader_gives_the_outcomes_of_its_tensors(run, tmp_path):
     pd.testing.assert_frame_equal(other.summary, run.summary)
 
 
+def test_the_examples_that_fell_furthest_have_pictures(run):
+    page = (run.path / "report.html").read_text()
+    assert page.count('class="pixels"') >= 4
+    assert {path.parent.name for path in run.path.rglob("*.safetensors")} == {"pictures"}
+
+
 def test_a_notebook_shows_the_summary(run):
     shown = run._repr_html_()
     assert shown.count("<tr") == len(run.summary) + 1

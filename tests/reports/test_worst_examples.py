@@ -5,16 +5,16 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from matplotlib import image
 from safetensors.numpy import save
 
 from robustbench_coded.cli.commands.show import show_command
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.images import clean_image, perturbed_image, triptych, write_clean_images
+from robustbench_coded.reports.images import picture_file, triptych
 from robustbench_coded.reports.load import load_run
 from robustbench_coded.reports.worst import pictures_of, worst_examples
-from robustbench_coded.runs.adversarials import EVERY, Adversarials, encoded
+from robustbench_coded.reports.write import write_reports
+from robustbench_coded.runs.pictures import MOST, Pictures, lowest, read_picture
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.9, 0.75),
@@ -29,18 +29,35 @@ def images(examples=128, channels=3, side=4):
 
 
 def keep_images(path, x, attack="transfer-pgd-20"):
-    """What ``--save-adversarials`` leaves: clean images, and an attack's with one corner moved."""
+    """What a unit of an attack leaves: pictures of those with the lowest margins, one corner moved."""
     run = load_run(path)
-    write_clean_images(path, np.arange(len(x)), x)
     key = next(row.key for row in run.rows if row.key.attack == attack and row.key.defence == "rci")
     (unit,) = run.units_of(key)
-    clean = torch.from_numpy(x).float().view(4, 32, *x.shape[1:])
-    perturbed = clean.clone()
+    o = run.outcomes
+    own = o[(o.purpose == "scoring") & (o.defence == "rci") & (o.attack == attack)]
+    margin = own.groupby("example").margin.mean().to_numpy()
+    perturbed = x.copy()
     perturbed[..., 0, 0] = (perturbed[..., 0, 0] + 0.125) % 1
-    kept = Adversarials()
-    kept.add(range(4), [EVERY] * 4, None, clean, perturbed)
-    (path / "adversarials" / f"{unit}.safetensors").write_bytes(encoded(kept.tensors()) or b"")
-    return perturbed.flatten(0, 1).numpy()
+    pictures = Pictures()
+    for part in np.split(np.arange(len(x)), 4):
+        chosen = part[lowest(margin[part])]
+        pictures.add(chosen, margin[chosen], x[chosen], perturbed[chosen])
+    file = path / "pictures" / f"{unit}.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(pictures.encoded())
+    return perturbed
+
+
+def test_a_unit_keeps_its_lowest_margins_whatever_the_order():
+    x = images()
+    margin = np.random.default_rng(1).normal(size=len(x)).round(1)  # some are equal
+    for order in (np.arange(len(x)), np.random.default_rng(2).permutation(len(x))):
+        pictures = Pictures()
+        for part in np.split(order, 8):
+            pictures.add(part, margin[part], x[part], x[part])
+        kept = [example for _, example, _, _ in pictures.kept]
+        assert kept == sorted(range(len(x)), key=lambda i: (margin[i], i))[:MOST]
+    assert Pictures().encoded() is None
 
 
 def test_those_that_lost_most_draws_come_first(make_run):
@@ -70,47 +87,61 @@ def test_pictures_show_the_kept_images(make_run):
     run = load_run(path)
     worst = worst_examples(run)
     found = pictures_of(run, worst)
-    assert all(picture is not None for picture in found)
-    shown = (image.imread(io.BytesIO(found[0]))[..., :3] * 255).round().astype(int).transpose(2, 0, 1)
-    clean = (x[worst[0].example] * 255).round().astype(int)
-    np.testing.assert_array_equal(shown[:, :, :4], clean)
-    np.testing.assert_array_equal(shown[:, :, 12:], (perturbed[worst[0].example] * 255).round().astype(int))
-    change = shown[:, :, 6:10]
+    shown = [(w, picture) for w, picture in zip(worst, found, strict=True) if picture is not None]
+    assert shown
+    first, picture = shown[0]
+    pixels = (image.imread(io.BytesIO(picture))[..., :3] * 255).round().astype(int).transpose(2, 0, 1)
+    np.testing.assert_array_equal(pixels[:, :, :4], (x[first.example] * 255).round().astype(int))
+    np.testing.assert_array_equal(pixels[:, :, 12:], (perturbed[first.example] * 255).round().astype(int))
+    change = pixels[:, :, 6:10]
     assert (np.abs(change[:, 1:, :] - 127.5) < 2).all()  # unmoved pixels are grey
     assert (np.abs(change[:, 0, 0] - 127.5) > 10).all()
 
 
+def test_a_finished_run_keeps_the_pictures_that_it_shows(make_run):
+    path = make_run(accuracies=ACCURACIES)
+    keep_images(path, images())
+    (shown,) = (path / "pictures").iterdir()
+    other = shown.with_name(f"{'b' * 20}.safetensors")
+    other.write_bytes(shown.read_bytes())
+    write_reports(path)
+    assert other.exists()
+    write_reports(path, final=True)
+    assert list((path / "pictures").iterdir()) == [shown]
+    assert "data:image/png" in (path / "report.html").read_text()
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_triptych_has_colour_whatever_the_channels(channels):
-    clean = np.zeros((channels, 5, 6), dtype=np.uint8)
-    picture = triptych(clean, np.full((channels, 5, 6), 0.5, dtype=np.float32))
-    assert image.imread(io.BytesIO(picture)).shape[:2] == (5, 3 * 6 + 2 * 2)
-    assert triptych(clean, np.zeros((channels, 5, 7), dtype=np.float32)) is None
+    clean, perturbed = (np.full((channels, 5, 6), value, dtype=np.uint8) for value in (0, 128))
+    assert image.imread(io.BytesIO(triptych(clean, perturbed))).shape[:2] == (5, 3 * 6 + 2 * 2)
 
 
 def hostile_files():
-    x = np.zeros((1, 3, 4, 4), dtype=np.float32)
-    ints = {name: np.zeros(1, dtype=np.int64) for name in ("batch", "victim", "evaluation", "slot")}
-    parts = {**ints, "known": np.full(1, -1), "x": x}
+    x = np.zeros((1, 3, 4, 4), dtype=np.uint8)
+    parts = {"example": np.zeros(1, dtype=np.int64), "clean": x, "perturbed": x}
     yield "text", b"not a file of tensors"
     yield "empty", b""
     yield "cut", save(parts)[:-10]
-    yield "names", save({"x": x})
-    yield "shape", save({**parts, "x": np.zeros((1, 2, 4, 4), dtype=np.float32)})
-    yield "size", save({**parts, "x": np.zeros((1, 1, 1, 4000), dtype=np.float32)})
-    yield "nan", save({**parts, "x": np.full((1, 3, 4, 4), np.nan, dtype=np.float32)})
-    yield "slots", save({**parts, "slot": np.arange(7)})
+    yield "names", save({"clean": x})
+    yield "none", save({**parts, "example": np.ones(1, dtype=np.int64)})
+    yield "shape", save({**parts, "perturbed": np.zeros((1, 3, 4, 5), dtype=np.uint8)})
+    yield "channels", save({**parts, "clean": x[:, :2], "perturbed": x[:, :2]})
+    yield (
+        "size",
+        save({**parts, **dict.fromkeys(("clean", "perturbed"), np.zeros((1, 1, 1, 4000), np.uint8))}),
+    )
+    yield "floats", save({**parts, "clean": x.astype(np.float32)})
+    yield "fewer", save({**parts, "example": np.array([7, 0]), "clean": x[:1]})
 
 
 @pytest.mark.parametrize("content", [pytest.param(c, id=name) for name, c in hostile_files()])
 def test_a_file_that_holds_something_else_gives_no_picture(tmp_path, content):
-    unit = "a" * 20
-    folder = tmp_path / "adversarials"
-    folder.mkdir()
-    (folder / f"{unit}.safetensors").write_bytes(content)
-    (folder / "clean.safetensors").write_bytes(content)
-    assert perturbed_image(tmp_path, [unit, "../../etc/passwd"], 0, 0) is None
-    assert clean_image(tmp_path, 0) is None
+    file = tmp_path / "pictures" / f"{'a' * 20}.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    assert read_picture(file, 0) is None
+    assert picture_file(tmp_path, ["a" * 20, "../../etc/passwd"], 0) is None
 
 
 def test_show_prints_a_run_and_one_of_its_examples(make_run, capsys, monkeypatch):
