@@ -21,6 +21,12 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.batches import LAST_BATCH_RULES, scored_slots
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.given import PREFIX, Given, answers_digest, weights_digest
+from robustbench_coded.evaluation.match_clean import (
+    Matched,
+    check_matching,
+    matched_baselines,
+    plain_defences,
+)
 from robustbench_coded.evaluation.plan import Row, Subject, batches_for
 from robustbench_coded.evaluation.probing import gradient_figures, probe_batch, probed
 from robustbench_coded.evaluation.target import images_of
@@ -48,6 +54,7 @@ class Prepared:
         bench: the workbench of this process, with checkpoints and data already loaded.
         subjects: checkpoints x defences x batch sizes.
         probes: what the probe of each subject found, as plain data.
+        matched: the baselines among them whose setting was chosen by clean accuracy.
         eps: radii.
         identity: what may not change within a run folder.
         data_facts: what the report says about the data.
@@ -63,6 +70,7 @@ class Prepared:
     bench: Workbench
     subjects: tuple[Subject, ...]
     probes: list[dict[str, Any]]
+    matched: tuple[Matched, ...]
     eps: tuple[float, ...]
     identity: dict[str, Any]
     data_facts: dict[str, Any]
@@ -114,7 +122,7 @@ def prepare(config: EvalConfig, given: Given | None = None, *, refuse: bool = Tr
         InputError: the first thing that is wrong, before anything is computed or written.
     """
     _check_options(config)
-    device = _device(config.device)
+    device = device_named(config.device)
     checkpoints = [
         load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
         for name, path in config.checkpoints
@@ -150,7 +158,8 @@ def prepare(config: EvalConfig, given: Given | None = None, *, refuse: bool = Tr
     for name, info in ((c.name, bench.gradients(c.name).info) for c in loaded):
         if config.attack_precision != "float32" or not info.prepared:
             notes.append(f"{name}: {info}")
-    subjects, probes = _subjects(config, bench, refuse=refuse)
+    matched = [match for c in loaded for match in matched_baselines(config, bench, c.name)]
+    subjects, probes = _subjects(config, bench, matched, refuse=refuse)
     notes += [f"{p['defence']} on {p['checkpoint']}: {text}" for p in probes for text in p["warnings"]]
     identity = {
         "data": data_name,
@@ -164,6 +173,7 @@ def prepare(config: EvalConfig, given: Given | None = None, *, refuse: bool = Tr
         bench=bench,
         subjects=tuple(subjects),
         probes=probes,
+        matched=tuple(matched),
         eps=eps,
         identity=identity,
         data_facts={
@@ -218,11 +228,17 @@ def _check_options(config: EvalConfig) -> None:
             raise InputError(
                 f"{name.text} knows eps in pixel units alone; leave --eps-space out or the attack"
             )
-    for spec in config.defences:
+    for spec in plain_defences(config):
         parse_defence(spec)
+    check_matching(config)
 
 
-def _device(name: str | None) -> torch.device:
+def device_named(name: str | None) -> torch.device:
+    """``--device``; None takes CUDA where there is one.
+
+    Raises:
+        InputError: a device that torch or this machine does not have.
+    """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -321,17 +337,17 @@ def _with_gradients(checkpoint: LoadedCheckpoint, bench: Workbench) -> LoadedChe
 
 
 def _subjects(
-    config: EvalConfig, bench: Workbench, *, refuse: bool
+    config: EvalConfig, bench: Workbench, matched: Sequence[Matched], *, refuse: bool
 ) -> tuple[list[Subject], list[dict[str, Any]]]:
     """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
     given = [PREFIX + name for name in bench.setup.given.defences]
-    specs = (["standard"] if config.standard else []) + list(config.defences) + given
+    specs = [*(["standard"] if config.standard else []), *plain_defences(config), *given]
     if not specs:
         raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
     subjects: list[Subject] = []
     probes = []
     for checkpoint in bench.setup.checkpoints:
-        for spec in specs:
+        for spec in [*specs, *(match.spec for match in matched if match.checkpoint == checkpoint.name)]:
             for k in config.batch_sizes:
                 defence = bench.build(spec, bench.model(checkpoint.name), k)
                 found = probed(defence, probe_batch(bench.data, k).to(bench.device), config.seed)
