@@ -35,6 +35,14 @@ SHARED: dict[str, tuple[Any, Any]] = {
         ),
         [],
     ),
+    "match_clean": (
+        _option(
+            str | None,
+            "--match-clean",
+            help="Also noise, resize-pad and mixup-inference, as accurate on clean inputs as this one: rci.",
+        ),
+        None,
+    ),
     "standard": (_option(bool, "--standard/--no-standard", help="Evaluate standard inference, too."), True),
     "attacks": (
         _option(

@@ -22,6 +22,7 @@ class EvalConfig:
         batch_sizes: K, one or several.
         standard: whether standard inference is evaluated, too.
         defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
+        match_clean: the defence among them whose clean accuracy the baselines are to match; None for none.
         attacks: names of attacks, presets expanded.
         victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
         norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
@@ -58,6 +59,7 @@ class EvalConfig:
     batch_sizes: tuple[int, ...] = (128,)
     standard: bool = True
     defences: tuple[str, ...] = ()
+    match_clean: str | None = None
     attacks: tuple[str, ...] = ()
     victim_attacks: tuple[str, ...] = ()
     norm: str = "linf"

@@ -3,11 +3,13 @@
 import datetime
 import platform
 import subprocess
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from robustbench_coded import __version__
+from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.plan import NULLS, Plan, Row
@@ -35,6 +37,9 @@ def new_manifest(config: EvalConfig, prepared: Prepared, plan: Plan) -> dict[str
         "checkpoints": [c.facts for c in prepared.setup.checkpoints],
         "rows": [_row_data(config, prepared, row, units[row]) for row in plan.rows],
         "probes": prepared.probes,
+        "matched": [
+            asdict(match) | {"defence": parse_defence(match.spec).label} for match in prepared.matched
+        ],
         "notes": list(plan.notes),
         "invocations": [
             {
@@ -89,6 +94,7 @@ def extended(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
         "rows": list(rows.values()),
         "checkpoints": list(checkpoints.values()),
         "probes": _newest([*old.get("probes", []), *new["probes"]]),
+        "matched": [m for m in old.get("matched", []) if m not in new["matched"]] + new["matched"],
         "notes": list(dict.fromkeys([*old["notes"], *new["notes"]])),
         "invocations": [*old["invocations"], *new["invocations"]],
     }

@@ -154,14 +154,14 @@ class Workbench:
         chosen = left[POOL_IMAGES:] if len(left) >= POOL_IMAGES + FEWEST_SPARE else left
         if len(chosen) < FEWEST_SPARE:
             raise InputError(
-                f"--match-clean needs at least {FEWEST_SPARE} images that are not evaluated, and {len(chosen)} "
-                "are left; leave some with a lower --limit"
+                f"--match-clean needs at least {FEWEST_SPARE} images that are not evaluated, and "
+                f"{len(chosen)} are left; leave some with a lower --limit"
             )
         x, y = data.batch(chosen[:count])
         return x.to(self.device), y.to(self.device)
 
     def _not_evaluated(self, wanted: int) -> tuple[Dataset, range]:
-        """The examples after those evaluated, by index; those of training where there are fewer than wanted."""
+        """The examples after those evaluated, by index; where these are too few, those of training."""
         name, folder = self.setup.data, self.setup.config.data_dir
         data, first = self.setup.given.data or load_data(name, data_dir=folder), self.setup.examples
         if len(data) - first < wanted and ":" not in name and self.setup.given.data is None:

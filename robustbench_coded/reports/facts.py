@@ -9,7 +9,14 @@ from robustbench_coded.reports.lines import COMBINED, NULLS, Line, lines_of
 from robustbench_coded.reports.load import Run
 from robustbench_coded.reports.manifest import part
 from robustbench_coded.reports.paper import paper_tables
-from robustbench_coded.reports.words import attack_words, budget_words, parsed_attack, series, threat_words
+from robustbench_coded.reports.words import (
+    attack_words,
+    budget_words,
+    parsed_attack,
+    percent,
+    series,
+    threat_words,
+)
 
 LAST_BATCH = {
     "pad": "a last batch that is not full is filled with examples that are not scored there",
@@ -79,6 +86,7 @@ def _facts(run: Run, lines: Sequence[Line], paper: bool) -> Iterator[Fact]:
         )
     yield from _attacks(lines)
     yield from _cost_limits(manifest)
+    yield from _matched(manifest, lines)
     yield Fact("Draws", _draws(manifest, lines))
     yield Fact("Intervals", _intervals())
     yield Fact(
@@ -205,6 +213,32 @@ def _cost_limits(manifest: dict[str, Any]) -> Iterator[Fact]:
         "differentiated for each scored example, counted where the defence is asked, coded and co-batched "
         "images included; where the draw is known, that is for each separate attack.",
     )
+
+
+def _matched(manifest: dict[str, Any], lines: Sequence[Line]) -> Iterator[Fact]:
+    """How each baseline got its setting, and what that came to on the evaluated inputs."""
+    matched = manifest.get("matched")
+    for match in matched if isinstance(matched, list) else []:
+        names = ("checkpoint", "defence", "option", "target")
+        checkpoint, defence, option, target = (str(part(match, name)) for name in names)
+        figures = [part(match, name) for name in ("setting", "accuracy", "target_accuracy")]
+        if not all(type(figure) in (int, float) for figure in figures):
+            continue
+        setting, accuracy, wanted = figures
+        said = (
+            f"{defence} on {checkpoint}: {option} = {setting:g} was chosen to be as accurate as {target} on "
+            f"unperturbed inputs: {percent(accuracy)}% and {percent(wanted)}% of {part(match, 'examples')} "
+            "inputs that are not evaluated"
+        )
+        clean = {
+            line.subject.defence: line.accuracy
+            for line in lines
+            if line.attack == "clean" and line.subject.checkpoint == checkpoint and line.accuracy is not None
+        }
+        of_target = [row["defence"] for row in manifest["rows"] if row.get("spec") == target]
+        if defence in clean and of_target and of_target[0] in clean:
+            said += f"; {percent(clean[defence])}% and {percent(clean[of_target[0]])}% of those that are"
+        yield Fact("Matched", said + ".")
 
 
 def _range(values: Sequence[float]) -> str:
