@@ -17,6 +17,7 @@ from robustbench_coded.bench.scene import SMALL_K, Scene
 from robustbench_coded.bench.startup import startup
 from robustbench_coded.bench.timing import Contender, Timing, interleaved
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.prepare import device_named
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
@@ -114,10 +115,11 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
     """
     if options.images < SMALL_K or options.images % SMALL_K:
         raise InputError(f"--images {options.images} is not a multiple of {SMALL_K}; write for example 128")
-    for name in ("steps", "rounds"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name} {getattr(options, name)} is too small; give 1 or more")
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    for name in ("steps", "rounds", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} {value} is too small; give 1 or more")
+    device = device_named(options.device)
     with _threads(options.threads):
         tell("preparing the model")
         scene, preparation, notes = _scene(options, device)
