@@ -8,6 +8,7 @@ from robustbench_coded.cli.commands import (
     compare,
     curve,
     eval_,
+    figure,
     inspect,
     listing,
     plan,
@@ -38,6 +39,7 @@ app.command("report")(report.report_command)
 app.command("show")(show.show_command)
 app.command("train")(train.train_command)
 app.command("ablate")(ablate.ablate_command)
+app.add_typer(figure.app, name="figure")
 app.command("verify")(verify.verify_command)
 app.command("probe")(probe.probe_command)
 app.command("bench")(bench.bench_command)

@@ -1,0 +1,165 @@
+"""``csrobust figure``: the paper's figures from measurements of our own, as SVG, PNG and CSV."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_coded.cli.values import named_paths
+from robustbench_coded.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustbench_coded.models.pixel_model import PixelModel
+    from robustbench_coded.paper_figures.written import PaperFigure
+
+app = typer.Typer(
+    help="Draw a figure of the paper from measurements of our own.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Option(help="Folder for the SVG, the PNG and the numbers.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")]
+Seed = Annotated[int, typer.Option(help="First seed.")]
+Ckpt = Annotated[list[str], typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")]
+Data = Annotated[str, typer.Option(help="Images; auto: what the checkpoints were made for.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where data sets are looked for.")]
+FOLDER = Path("reports/paper-figures")
+
+
+@app.command("spiral")
+def spiral_command(
+    out: Out = FOLDER,
+    seeds: Annotated[int, typer.Option(help="Networks a recipe.")] = 3,
+    epochs: Annotated[int, typer.Option(help="Passes over the points.")] = 300,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> int:
+    """Figure 1b: decision boundaries of ERM, mixup and coded training on two spirals."""
+    for option, value in (("--seeds", seeds), ("--epochs", epochs)):
+        if value < 1:
+            raise InputError(f"{option} {value} is too small; give 1 or more")
+    from robustbench_coded.paper_figures.spiral import spiral
+
+    return _write(spiral(seeds=seeds, epochs=epochs, seed=seed), out, as_json)
+
+
+@app.command("lemma1")
+def lemma1_command(
+    out: Out = FOLDER,
+    ckpt: Annotated[
+        list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")
+    ] = None,
+    data: Data = "auto",
+    data_dir: DataDir = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> int:
+    """Lemma 1: the error of coded smoothing over N, of two formulas and of checkpoints, beside N^-3."""
+    from robustbench_coded.paper_figures.lemma1 import BATCHES, K, lemma1
+
+    networks = {}
+    if ckpt:
+        models, batches, _ = _models(ckpt, data, data_dir, K, BATCHES)
+        networks = {name: (model, batches) for name, model in models.items()}
+    return _write(lemma1(networks, seed=seed), out, as_json)
+
+
+@app.command("loss")
+def loss_command(
+    data: Annotated[str, typer.Option(help="Training images, as for train.")],
+    arch: Annotated[str, typer.Option(help="Architecture, a name of `csrobust list models`.")],
+    out: Out = FOLDER,
+    seeds: Annotated[int, typer.Option(help="Runs a recipe.")] = 3,
+    recipes: Annotated[str, typer.Option(help="Which, comma-separated.")] = "erm,mixup,manifold-mixup,coded",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    schedule: Annotated[str, typer.Option(help="one-cycle or paper (350 epochs).")] = "one-cycle",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda ...; auto takes CUDA where there is one.")] = "auto",
+    data_dir: DataDir = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> int:
+    """Figure 5a: validation loss during training; runs that an ablation in --out has made are taken."""
+    from robustbench_coded.ablations.run import Laboratory, run_id
+    from robustbench_coded.ablations.settings import AblationSettings, base_config
+    from robustbench_coded.ablations.studies import STUDIES
+    from robustbench_coded.paper_figures.loss import loss
+    from robustbench_coded.training.progress import ProgressBar
+
+    given = {
+        "schedule": schedule,
+        "precision": precision,
+        "device": device,
+        "data_dir": data_dir,
+        "seed": seed,
+    }
+    base = base_config(arch, data, **given, **({} if epochs is None else {"epochs": epochs}))
+    settings = AblationSettings(base, seeds=seeds)
+    points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
+    laboratory = Laboratory(out, settings, lambda title: [ProgressBar(title)])
+    configs = [config for point in points for config in laboratory.seeded(point)]
+    for number, config in enumerate(configs, 1):
+        laboratory.train(config, f"run {number} of {len(configs)}")
+    runs = {run_id(config) for config in configs}
+    history = [row for row in laboratory.history.rows if row.run in runs]
+    return _write(loss(history, where=f"{arch} on {data}"), out, as_json)
+
+
+@app.command("smoothness")
+def smoothness_command(
+    ckpt: Ckpt,
+    out: Out = FOLDER,
+    data: Data = "auto",
+    data_dir: DataDir = None,
+    batch_size: Annotated[int, typer.Option(help="K, images on a path.")] = 128,
+    batches: Annotated[int, typer.Option(help="Paths, through other images each.")] = 5,
+    as_json: Json = False,
+) -> int:
+    """First and second differences of checkpoints along the encoder's curve and along straight lines."""
+    if batch_size < 4 or batches < 1:
+        raise InputError("give a --batch-size of 4 or more and 1 or more --batches")
+    from robustbench_coded.paper_figures.smoothness import smoothness
+
+    models, images, name = _models(ckpt, data, data_dir, batch_size, batches)
+    where = f"batches of {batch_size} test images of {name}"
+    return _write(smoothness(models, images, where=where), out, as_json)
+
+
+def _models(
+    ckpt: list[str], data: str, data_dir: Path | None, k: int, batches: int
+) -> tuple["dict[str, PixelModel]", "list[Tensor]", str]:
+    """The checkpoints as models, and batches of ``k`` test images that all of them take."""
+    from robustbench_coded.data.registry import data_for, load_data
+    from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+
+    loaded = [load_checkpoint(path, name=name) for name, path in named_paths(ckpt, "--ckpt")]
+    first = loaded[0]
+    if data == "auto":
+        data = data_for(first.metadata, first.classes, first.channels, first.image_size)
+    images = load_data(data, data_dir=data_dir)
+    if len(images) < k:
+        raise InputError(f"{data} has {len(images)} images; a batch takes {k}")
+    models = {}
+    for checkpoint in loaded:
+        images.require(checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        x, y = images.batch(range(min(512, len(images))))
+        models[checkpoint.name] = with_normalisation(checkpoint, x, y)[0]
+    starts = range(0, min(batches, len(images) // k) * k, k)
+    return models, [images.batch(range(start, start + k))[0] for start in starts], data
+
+
+def _write(figure: "PaperFigure", out: Path, as_json: bool) -> int:
+    from robustbench_coded.paper_figures.written import write_figure
+
+    paths = [str(path) for path in write_figure(figure, out)]
+    if as_json:
+        print(json.dumps({"figure": figure.drawing.name, "files": paths}))
+        return 0
+    print(figure.drawing.caption)
+    for path in paths:
+        print(path)
+    return 0

@@ -1,0 +1,117 @@
+"""Lemma 1: how the error of coded smoothing falls with N, against the bound's N^-3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from robustbench_coded.coding.codec import CodedSmoothing
+from robustbench_coded.evaluation.streams import stream
+from robustbench_coded.paper_figures.written import PaperFigure
+from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, styled
+
+K = 16
+DIMENSION = 8  # of the inputs of the formulas
+BATCHES = 5
+SIZES = tuple(round(K * 2 ** (step / 2)) for step in range(13))  # K to 64 K
+_FITTED = 8 * K  # from here on a slope is fitted
+
+Function = Callable[[Tensor], Tensor]
+
+
+def formulas(seed: int) -> dict[str, Function]:
+    """Random networks of one hidden layer in float64: one infinitely often differentiable, one with kinks."""
+    generator = stream(seed, -1, "probe")
+    first = torch.randn(DIMENSION, 32, generator=generator, dtype=torch.float64) / DIMENSION**0.5
+    second = torch.randn(32, 4, generator=generator, dtype=torch.float64) / 32**0.5
+    return {
+        "tanh network": lambda x: (x @ first).tanh() @ second,
+        "ReLU network": lambda x: (x @ first).relu() @ second,
+    }
+
+
+def errors(f: Function, batches: Sequence[Tensor], n: int) -> list[float]:
+    """Mean squared error of coded smoothing through N points on each batch, over the mean square of f.
+
+    Args:
+        f: ``[b, ...]`` -> ``[b, m]``.
+        batches: ``[K, ...]`` each.
+    """
+    found = []
+    for x in batches:
+        with torch.no_grad():
+            exact = f(x)
+            estimate = CodedSmoothing(len(x), n)(x, f)
+        found.append(float((estimate - exact).square().mean() / exact.square().mean()))
+    return found
+
+
+def slope(sizes: Sequence[int], means: Sequence[float]) -> float:
+    """Exponent of the power law fitted to the errors from ``8 K`` on."""
+    kept = [(n, e) for n, e in zip(sizes, means, strict=True) if n >= _FITTED and e > 0]
+    n, e = (np.log(values) for values in zip(*kept, strict=True))
+    return float(np.polyfit(n, e, 1)[0])
+
+
+def lemma1(
+    networks: Mapping[str, tuple[Function, Sequence[Tensor]]] | None = None, *, seed: int = 0
+) -> PaperFigure:
+    """Errors of two formulas and of trained networks over N.
+
+    Args:
+        networks: name -> a network from inputs to outputs, and batches of K = 16 inputs.
+        seed: of the formulas and their inputs.
+    """
+    generator = stream(seed, 0, "probe")
+    random = [torch.randn(K, DIMENSION, generator=generator, dtype=torch.float64) for _ in range(BATCHES)]
+    functions: dict[str, tuple[Function, Sequence[Tensor]]] = {
+        name: (f, random) for name, f in formulas(seed).items()
+    }
+    functions |= networks or {}
+    numbers: dict[str, list[object]] = {
+        name: [] for name in ("function", "batch", "k", "n", "relative_error")
+    }
+    with styled():
+        figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+        axes = figure.subplots()
+        highest = 0.0
+        for style, (name, (f, batches)) in enumerate(functions.items()):
+            table = np.array([errors(f, batches, n) for n in SIZES])
+            for n, row in zip(SIZES, table, strict=True):
+                for batch, error in enumerate(row):
+                    for column, value in zip(numbers, (name, batch, K, n, float(error)), strict=True):
+                        numbers[column].append(value)
+            means = table.mean(1)
+            highest = max(highest, means[0])
+            exponent = slope(SIZES, means.tolist())
+            axes.plot(
+                SIZES,
+                means,
+                color=COLOURS[style % len(COLOURS)],
+                marker=MARKERS[style % len(MARKERS)],
+                label=f"{label(name)}: N^{exponent:.1f}",
+            )
+            axes.fill_between(
+                SIZES, table.min(1), table.max(1), color=COLOURS[style % len(COLOURS)], alpha=0.15
+            )
+        line = [highest * (n / K) ** -3 for n in SIZES]
+        axes.plot(SIZES, line, "--", color="0.4", label="C / N^3, the bound's shape")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(SIZES[::2], [str(n) for n in SIZES[::2]])
+        axes.yaxis.set_major_formatter(lambda value, position: f"{value:.0e}")
+        axes.minorticks_off()
+        axes.set_xlabel(f"coded inputs N (K = {K})")
+        axes.set_ylabel("mean squared error / mean square")
+        axes.legend()
+        caption = (
+            f"Relative squared error of coded smoothing, mean and range over {BATCHES} batches, with the "
+            f"power of N fitted from {_FITTED} on. The bound needs a second derivative, which no ReLU "
+            "network has; C is chosen to meet the highest error at N = K."
+        )
+        drawn = drawing(figure, "lemma1", "Error of coded smoothing over N", caption)
+    return PaperFigure(drawn, {"lemma1": numbers})

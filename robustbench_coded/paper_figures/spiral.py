@@ -1,0 +1,153 @@
+"""Figure 1b: where networks trained by different recipes part two spirals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from contourpy import contour_generator
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from robustbench_coded.models.initialisation import initialise
+from robustbench_coded.paper_figures.written import PaperFigure
+from robustbench_coded.reports.figures.style import COLOURS, WIDTH, drawing, styled
+from robustbench_coded.training.recipes.recipe import Moment
+from robustbench_coded.training.recipes.registry import build_recipe
+from robustbench_coded.training.schedule import one_cycle
+from robustbench_coded.training.stages import Stages
+from robustbench_coded.training.streams import stream
+
+RECIPES = ("erm", "mixup", "coded")
+POINTS = 300  # of both spirals together
+NOISE = 0.05
+BATCH = 100
+GRID = 121  # points a side
+EXTENT = 1.3
+_PEAK = 0.1
+
+
+class Fit(NamedTuple):
+    """One network and what was measured of it.
+
+    Lengths are in units of the plane, in which the spirals reach out to 1.
+    """
+
+    recipe: str
+    seed: int
+    accuracy: float  # of fresh points, in [0, 1]
+    boundary_length: float
+    margin_mean: float  # distance of the training points to the boundary
+    margin_smallest: float
+    grid: np.ndarray  # [GRID, GRID], probability of class 1; rows are y
+
+
+def spirals(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Noisy points of two spirals of one and a half turns: x ``[count, 2]``, y ``[count]``, half a class."""
+    y = torch.arange(count) % 2
+    radius = 0.1 + 0.9 * torch.rand(count, generator=generator).sqrt()
+    angle = 3 * math.pi * radius + math.pi * y
+    x = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+    return x + NOISE * torch.randn(count, 2, generator=generator), y
+
+
+def fit(recipe: str, seed: int, epochs: int) -> Fit:
+    """Trains a network of two hidden layers; all recipes have the same points and first weights."""
+    x, y = spirals(POINTS, stream(seed, "split"))
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
+    )
+    initialise(network, stream(seed, "initialisation"))
+    stages = Stages(network, [0.0, 0.0], [1.0, 1.0]).train()
+    loss_of = build_recipe(recipe)
+    optimizer = torch.optim.SGD(stages.parameters(), lr=_PEAK, momentum=0.9, weight_decay=1e-4)
+    steps = POINTS // BATCH
+    for epoch in range(epochs):
+        order = torch.randperm(POINTS, generator=stream(seed, "order", epoch))
+        moment = Moment(epoch, epochs, stream(seed, "recipe", epoch))
+        for step in range(steps):
+            rows = order[step * BATCH : (step + 1) * BATCH]
+            for group in optimizer.param_groups:
+                group["lr"] = one_cycle((epoch * steps + step + 0.5) / (epochs * steps), _PEAK)
+            optimizer.zero_grad()
+            # Points of the plane as images of two channels and one pixel.
+            loss_of(stages, x[rows, :, None, None], y[rows], moment).backward()
+            optimizer.step()
+    return _measured(recipe, seed, stages.eval(), x)
+
+
+@torch.no_grad()
+def _measured(recipe: str, seed: int, stages: Stages, x: Tensor) -> Fit:
+    fresh, labels = spirals(4000, stream(seed, "split", 1))
+    answers = stages(fresh[:, :, None, None]).argmax(1)
+    axis = torch.linspace(-EXTENT, EXTENT, GRID)
+    plane = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).view(-1, 2, 1, 1)
+    grid = stages(plane).softmax(1)[:, 1].view(GRID, GRID).numpy()
+    lines = contour_generator(axis.numpy(), axis.numpy(), grid).lines(0.5)
+    length = sum(float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum()) for line in lines)
+    # A network that calls everything one class has no boundary, and its points no distance to it.
+    nearest = torch.cdist(x, torch.from_numpy(np.concatenate(lines)).float()).amin(1) if lines else None
+    return Fit(
+        recipe,
+        seed,
+        float((answers == labels).float().mean()),
+        length,
+        math.nan if nearest is None else float(nearest.mean()),
+        math.nan if nearest is None else float(nearest.min()),
+        grid,
+    )
+
+
+def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
+    """The figure with the first seed's boundaries; its numbers with all seeds.
+
+    Args:
+        seeds: networks a recipe, each with points of its own.
+        epochs: of three steps each.
+        seed: the first one.
+    """
+    fits = [fit(recipe, s, epochs) for recipe in RECIPES for s in range(seed, seed + seeds)]
+    shown = [f for f in fits if f.seed == seed]
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
+        x, y = spirals(POINTS, stream(seed, "split"))
+        for axes, one in zip(figure.subplots(1, len(shown)), shown, strict=True):
+            _panel(axes, one, x.numpy(), y.numpy(), [f for f in fits if f.recipe == one.recipe])
+        caption = (
+            "Probability of one class over the plane and the boundary between the two; lengths and "
+            "accuracies of fresh points are means over seeds."
+        )
+        drawn = drawing(figure, "spiral", "Decision boundaries on two spirals", caption)
+    names = ("recipe", "seed", "accuracy", "boundary_length", "margin_mean", "margin_smallest")
+    numbers = {name: [getattr(f, name) for f in fits] for name in names}
+    return PaperFigure(drawn, {"spiral": numbers, "spiral-grid": _grid_numbers(shown)})
+
+
+def _panel(axes: Axes, one: Fit, x: np.ndarray, y: np.ndarray, fits: Sequence[Fit]) -> None:
+    axis = np.linspace(-EXTENT, EXTENT, GRID)
+    axes.contourf(axis, axis, one.grid, levels=np.linspace(0, 1, 11), cmap="coolwarm", alpha=0.6)
+    axes.contour(axis, axis, one.grid, levels=[0.5], colors="black", linewidths=1.0)
+    for label, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
+        axes.scatter(*x[y == label].T, s=3, color=colour)
+    accuracy = 100 * np.mean([f.accuracy for f in fits])
+    length = np.mean([f.boundary_length for f in fits])
+    axes.set_title(f"{one.recipe}: {accuracy:.1f}%, length {length:.1f}")
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _grid_numbers(shown: Sequence[Fit]) -> dict[str, Sequence[object]]:
+    """Every second point of the plane, with each recipe's probability of class 1."""
+    axis = np.linspace(-EXTENT, EXTENT, GRID)[::2]
+    x, y = np.meshgrid(axis, axis)
+    columns: dict[str, Sequence[object]] = {
+        name: [round(float(v), 4) for v in values.ravel()] for name, values in (("x", x), ("y", y))
+    }
+    for one in shown:
+        columns[one.recipe] = [round(float(p), 4) for p in one.grid[::2, ::2].ravel()]
+    return columns

@@ -1,0 +1,42 @@
+"""``csrobust figure``: each figure with its numbers."""
+
+import json
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["smoothness", "--ckpt", "CKPT", "--batch-size", "16", "--batches", "1"], "smoothness"),
+        (["loss", "--data", "digits", "--arch", "digits-cnn", "--epochs", "2", "--seeds", "1",
+          "--recipes", "erm"], "loss"),
+    ],
+)  # fmt: skip
+def test_a_figure_is_written_with_its_numbers(csrobust, tmp_path, digits_erm, options, name):
+    options = [digits_erm if option == "CKPT" else option for option in options]
+    answer = csrobust("figure", *options, "--out", tmp_path / "f", "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert found["figure"] == name and {f"{name}.svg", f"{name}.png", f"{name}.csv"} == {
+        path.rsplit("/", 1)[-1] for path in found["files"]
+    }
+    assert all((tmp_path / "f" / f"{name}.{kind}").stat().st_size > 100 for kind in ("svg", "png", "csv"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["spiral", "--seeds", "0"], ["--seeds 0"]),
+        (["smoothness"], ["--ckpt"]),
+        (["smoothness", "--ckpt", "CKPT", "--batch-size", "2"], ["--batch-size of 4"]),
+        (["smoothness", "--ckpt", "CKPT", "--batch-size", "1000"], ["has 640 images"]),
+        (["smoothness", "--ckpt", "nowhere.pt"], ["nowhere.pt"]),
+        (["loss", "--data", "digits", "--arch", "digits-cnn", "--recipes", "er"], ["unknown recipe 'er'"]),
+        (["figure5"], ["figure5"]),
+    ],
+)
+def test_wrong_input(csrobust, digits_erm, options, words):
+    answer = csrobust("figure", *[digits_erm if option == "CKPT" else option for option in options])
+    assert answer.code == 2 and all(word in answer.err for word in words), answer.err
+    assert len(answer.err.strip().splitlines()) == 1
