@@ -93,7 +93,7 @@ class Laboratory:
         """The checkpoint of a run and its score on all test images; no score where the run diverged."""
         recipe = recipe_name(config.recipe)
         path = self.folder / "checkpoints" / f"{recipe}-{run_id(config)}.safetensors"
-        recorded = any(row.run == run_id(config) for row in self.history.rows)
+        recorded = self.recorded(config)
         if recorded and (score := finished_score(path, config)) is not None:
             return path, score
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +115,10 @@ class Laboratory:
                 for row in result.history
             )
         return path, result.test
+
+    def recorded(self, config: TrainConfig) -> bool:
+        """Whether a run's epochs are in the history, be its checkpoint there or not."""
+        return any(row.run == run_id(config) for row in self.history.rows)
 
     def _measured(self, config: TrainConfig, inference: Inference) -> bool:
         known = {row.key for row in self.measurements.rows}

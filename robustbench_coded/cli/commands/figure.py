@@ -103,7 +103,8 @@ def loss_command(
     laboratory = Laboratory(out, settings, lambda title: [ProgressBar(title)])
     configs = [config for point in points for config in laboratory.seeded(point)]
     for number, config in enumerate(configs, 1):
-        laboratory.train(config, f"run {number} of {len(configs)}")
+        if not laboratory.recorded(config):
+            laboratory.train(config, f"run {number} of {len(configs)}")
     runs = {run_id(config) for config in configs}
     history = [row for row in laboratory.history.rows if row.run in runs]
     return _write(loss(history, where=f"{arch} on {data}"), out, as_json)
