@@ -47,6 +47,11 @@ browser:
 			chromium chromium-driver >/dev/null; \
 	fi
 
+# Pictures of the committed report for docs/.
+.PHONY: screenshots
+screenshots: $(INSTALLED) browser
+	$(BIN)/python docs/screenshots.py reports/digits
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -67,6 +72,11 @@ reports: eval report-zoo report-cifar10
 # Verdicts on defences whose robustness is known, beside what other toolkits say of them.
 report-zoo: $(INSTALLED)
 	$(BIN)/python benchmarks/zoo.py
+
+# Writes the committed reports again from their outcomes, after a change of what reports say.
+.PHONY: rewrite
+rewrite: $(INSTALLED)
+	for run in reports/*/run.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
 
 report-cifar10: data/cifar10_test.npz
 	rm -rf reports/cifar10-resnet20

@@ -15,7 +15,7 @@ from robustbench_coded.reports.comparison import LEGEND, Comparison, run_sheet
 from robustbench_coded.reports.document import Document
 from robustbench_coded.reports.escape import one_line
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.reports.lines import NULLS, Line
+from robustbench_coded.reports.lines import NULLS, Line, subject_of
 from robustbench_coded.reports.matrix import MATRIX, MATRIX_LEGEND
 from robustbench_coded.reports.sheets import (
     COMPONENTS,
@@ -35,6 +35,7 @@ from robustbench_coded.reports.words import (
     interval,
     percent,
     settled,
+    subject_words,
 )
 from robustbench_coded.reports.worst import answer_words
 
@@ -113,6 +114,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": percent,
         "answers": answer_words,
+        "subject": lambda key: subject_words(subject_of(key), with_k=True),
         "interval": lambda line: interval(line.low, line.high),
         "difference": difference_words,
         "incomplete": lambda line: incomplete_words(line.examples, line.examples_planned),

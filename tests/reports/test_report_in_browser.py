@@ -3,6 +3,7 @@
 Speaks the WebDriver protocol to chromedriver (Debian: chromium, chromium-driver); skipped without them.
 """
 
+import base64
 import json
 import shutil
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.skipif(
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--window-size=1400,1000",
+    "--hide-scrollbars",
 ]  # fmt: skip
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -58,12 +61,23 @@ class Browser:
     def log(self, kind):
         return self._ask("/se/log", {"type": kind})
 
+    def colours(self, scheme):
+        """Shows pages as to somebody who prefers ``light`` or ``dark`` ones."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        order = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
+        self._ask("/goog/cdp/execute", order)
+
+    def screenshot(self):
+        """What the window shows, as a PNG."""
+        return base64.b64decode(self._ask("/screenshot"))
+
     def close(self):
         self._ask("", method="DELETE")
 
 
-@pytest.fixture(scope="module")
-def browser(hostile_run, tmp_path_factory):
+@contextmanager
+def browsing(profile):
+    """A browser with a folder for its profile; docs/screenshots.py uses it, too."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -77,13 +91,19 @@ def browser(hostile_run, tmp_path_factory):
                 break
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
-        opened = Browser(port, tmp_path_factory.mktemp("profile"))
-        opened.open(hostile_run / "report.html")
+        opened = Browser(port, profile)
         yield opened
         opened.close()
     finally:
         driver.terminate()
         driver.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def browser(hostile_run, tmp_path_factory):
+    with browsing(tmp_path_factory.mktemp("profile")) as opened:
+        opened.open(hostile_run / "report.html")
+        yield opened
 
 
 TEXTS = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent.trim())"
@@ -167,3 +187,21 @@ def test_filters_leave_what_was_chosen_and_can_be_taken_back(browser, hostile_ru
 def test_names_ran_nothing(browser, hostile_run):
     assert browser.run("return document.querySelectorAll('script').length") == 1
     assert browser.run("return document.querySelectorAll('img[onerror]').length") == 0
+
+
+def test_both_colour_schemes_keep_text_apart_from_its_background(browser):
+    shown = (
+        "const light = (c) => c.match(/[0-9]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0);"
+        "const style = getComputedStyle(document.body);"
+        "return [style.color, style.backgroundColor].map(light)"
+    )
+    browser.colours("dark")
+    ink, back = browser.run(shown)
+    assert ink > 600 > 100 > back
+    browser.colours("light")
+    ink, back = browser.run(shown)
+    assert ink < 100 < 700 < back
+
+
+def test_nothing_is_wider_than_the_window_but_what_scrolls_by_itself(browser):
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")

@@ -36,7 +36,7 @@ def draw(judgements: Sequence[Judgement]) -> Drawing | None:
             error_kw={"elinewidth": 0.8},
         )
     axes.set_yticks(range(len(shown)), [label(subject_words(j.subject, with_k=True), 44) for j in shown])
-    axes.invert_yaxis()
+    axes.set_ylim(len(shown) - 0.45, -0.55)  # the first on top
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set_xlabel("accuracy that the advantage takes away, points")
     figure.legend(loc="outside upper center", ncols=3)

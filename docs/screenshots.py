@@ -1,0 +1,45 @@
+"""Screenshots of a run's report.html for docs/, in the browser that the tests use (`make screenshots`).
+
+python docs/screenshots.py RUN
+"""
+
+import importlib.util
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+DOCS = Path(__file__).parent
+TESTS = DOCS.parent / "tests" / "reports" / "test_report_in_browser.py"
+# file -> colour scheme, and the section at the top of the window, None for the top of the page
+SHOTS = {
+    "report-light.png": ("light", None),
+    "report-dark.png": ("dark", "figures"),
+    "report-examples.png": ("light", "worst"),
+}
+SCROLL = "scrollTo(0, arguments[0] ? document.getElementById(arguments[0]).offsetTop - 8 : 0)"
+COLOURS = 192  # of the palette: half the size, and nothing to be seen of it
+
+
+def main(run: Path) -> None:
+    spec = importlib.util.spec_from_file_location("browser_tests", TESTS)
+    assert spec is not None and spec.loader is not None
+    tests = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tests)
+    if not (tests.CHROMEDRIVER and tests.CHROMIUM):
+        sys.exit("screenshots: there is no chromium and chromedriver; make browser installs them")
+    with tempfile.TemporaryDirectory() as profile, tests.browsing(profile) as browser:
+        browser.open((run / "report.html").resolve())
+        for name, (scheme, section) in SHOTS.items():
+            browser.colours(scheme)
+            browser.run("document.querySelector('.filters').style.position = 'static'")
+            browser.run(SCROLL, section)
+            picture = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
+            picture.quantize(COLOURS, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
+            print(f"{DOCS / name}: {(DOCS / name).stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
