@@ -1,0 +1,81 @@
+"""What must hold for every attack with a name, whatever it does.
+
+On the smallest and the largest batches, for two classes, for images that are not square and for one channel,
+under chance and coupling and without.
+"""
+
+import re
+
+import pytest
+import torch
+
+from attacks.budget import Budget
+from attacks.naming import KNOWN, PRESETS, parse
+from attacks.registry import attack_for, estimator_for
+
+OURS = dict.fromkeys(
+    [
+        *(name for name in KNOWN if parse(name).peer is None),
+        *(name for names in PRESETS.values() for name in names),
+        "pgd-10+own=signs",
+        "apgd-ce-10+own=exact",
+        "apgd-ce-10+restarts=2",
+        "gmsa2min-apgd-dlr-10",
+        "transfer-square-100",
+        "fixed-spsa-100",
+        "aware-fgsm",
+    ]
+)
+# Norm, K, classes, shape of an image, what ties the batch together.
+TARGETS = [
+    ("l2", 4, 2, (1, 6, 3), {"noise": 0.3, "mixing": 0.5}),
+    ("linf", 5, 3, (3, 4, 5), {}),
+    ("l2", 7, 10, (1, 5, 4), {"mixing": 1.0}),
+    ("linf", 512, 2, (1, 3, 2), {"noise": 0.3}),
+]
+
+
+def short(text: str) -> str:
+    """The name with so few steps that it runs in an instant."""
+    most = {"spsa": 64, "square": 12, "random": 12}
+    return re.sub(r"(pgd|ce|dlr|t|spsa|square|random)-(\d+)", lambda m: f"{m[1]}-{most.get(m[1], 4)}", text)
+
+
+def perturbed(problem, text: str, budget: Budget, seed: int = 0):
+    name = parse(text)
+    weights = problem.oracle.weights
+
+    def base(x):
+        return x.flatten(1) @ weights.T
+
+    generators = [torch.Generator().manual_seed(seed + g) for g in range(len(problem.x))]
+    start = None if name.init is None else perturbed(problem, name.init.text, budget, seed)
+    estimator = estimator_for(
+        name, problem.oracle, base=base, known=problem.oracle.draws(9), generators=generators, max_images=2048
+    )
+    return attack_for(name).perturb(problem.x, problem.y, estimator, budget, generators, start)
+
+
+@pytest.mark.parametrize("text", OURS)
+def test_stays_in_ball_and_box_repeats_by_seed_and_leaves_everything_else_alone(linear, text):
+    text = short(text)
+    for norm, k, classes, shape, options in TARGETS:
+        k = min(k, 64) if "exact" in text else k  # K backward passes a step
+        problem = linear(batches=1 if k > 100 else 2, k=k, classes=classes, shape=shape, **options)
+        clean = problem.x.clone()
+        state = torch.get_rng_state()
+        budget = Budget(norm, 0.1)
+        x = perturbed(problem, text, budget)
+        assert x.shape == clean.shape and x.dtype == clean.dtype and not x.requires_grad
+        assert x.min() >= 0 and x.max() <= 1
+        assert 0 < budget.distance(x, clean).max() <= 1 + 1e-9
+        assert torch.equal(perturbed(problem, text, budget), x)
+        assert torch.equal(perturbed(problem, text, Budget(norm, 0.0)), clean)
+        assert torch.equal(problem.x, clean) and torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("text", [name for name in OURS if "fgsm" not in name])
+def test_another_seed_is_another_attack(linear, text):
+    problem = linear(k=4, classes=5, noise=0.3)
+    one, other = (perturbed(problem, short(text), Budget("l2", 0.1), seed) for seed in (0, 1))
+    assert not torch.equal(one, other)
