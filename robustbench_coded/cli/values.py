@@ -8,10 +8,13 @@ from robustbench_coded.errors import InputError
 
 
 def fraction(text: str, option: str) -> float:
-    """``8/255`` or ``0.03`` as a number."""
+    """``8/255``, ``0.5/255`` or ``0.03`` as a number."""
+    over, slash, under = text.strip().partition("/")
     try:
-        value = float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError) as error:
+        if "/" in under:
+            raise ValueError("two fraction lines")
+        value = float(Fraction(over) / Fraction(under if slash else 1))
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise InputError(f"{option} {text!r} is not a number; write 8/255 or 0.03") from error
     if not math.isfinite(value):
         raise InputError(f"{option} {text!r} is not finite; write 8/255 or 0.03")
