@@ -15,7 +15,7 @@ from robustbench_coded.statistics.rows import Row
 
 
 def undercuts(run: Run) -> list[str]:
-    """One sentence per subject and budget whose paper's attacks are undercut by a stronger one.
+    """One sentence per subject and budget whose paper's attacks are undercut by a stronger one, largest first.
 
     The stronger attack is the strongest single one of a threat model as chosen on selection draws; where
     several threat models have one, the one that knows least is named, and of two of those the one with
@@ -27,12 +27,9 @@ def undercuts(run: Run) -> list[str]:
         if row.cell is not None and row.key.attack not in NULLS and budget_of(row.key) in asked:
             groups[subject_of(row.key), budget_of(row.key)].append(row)
     several_k = len({subject.k for subject, _ in groups if subject.k is not None}) > 1
-    sentences = []
-    for (subject, budget), rows in groups.items():
-        said = _undercut(subject, budget, rows, several_k)
-        if said:
-            sentences.append(said)
-    return sentences
+    told = [_undercut(subject, budget, rows, several_k) for (subject, budget), rows in groups.items()]
+    by_size = sorted(filter(None, told), key=lambda found: -found[0])
+    return [said for _, said in by_size]
 
 
 def decompositions(run: Run) -> list[str]:
@@ -69,7 +66,10 @@ def peers_own_figures(run: Run) -> list[str]:
     return sentences
 
 
-def _undercut(subject: Subject, budget: Budget, rows: Sequence[Row], with_k: bool) -> str | None:
+def _undercut(
+    subject: Subject, budget: Budget, rows: Sequence[Row], with_k: bool
+) -> tuple[float, str] | None:
+    """By how much, and the sentence."""
     papers = [row for row in rows if papers_attack(row.key.attack) and row.key.threat == "batch/unknown"]
     if not papers:
         return None
@@ -93,7 +93,7 @@ def _undercut(subject: Subject, budget: Budget, rows: Sequence[Row], with_k: boo
         if difference.examples == len(row.cell.example)
         else f", on the {difference.examples} examples that both have"
     )
-    return (
+    return difference.estimate, (
         f"{subject_words(subject, with_k=with_k)}: under {row.key.threat} ({budget_words(budget)}) "
         f"{row.strongest_attack} leaves {percent(measured.estimate)}% "
         f"{interval(measured.low, measured.high)}, which is {points(difference.estimate)} points "

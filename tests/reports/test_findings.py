@@ -1,6 +1,7 @@
 """Sentences come from the figures of the run at hand."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from robustbench_coded.reports.document import document_of
 from robustbench_coded.reports.findings import undercuts
 from robustbench_coded.reports.load import load_run
 
+COMMITTED = Path(__file__).parents[2] / "reports" / "cifar10-resnet20"
 BASE = {
     ("clean", "batch/unknown"): (0.95, 0.9),
     ("random-sign", "batch/unknown"): (0.9, 0.8),
@@ -29,6 +31,12 @@ def test_a_stronger_attack_is_told_with_its_threat_model_and_how_much_it_takes(m
     assert f"leaves {left:.1f}% [" in sentence
     assert f"which leaves {papers:.1f}%" in sentence
     assert f"is {papers - left:.1f} points [" in sentence
+
+
+def test_the_largest_difference_is_told_first():
+    told = undercuts(load_run(COMMITTED))
+    sizes = [float(re.search(r"is ([0-9.]+) points", sentence)[1]) for sentence in told]
+    assert len(sizes) > 5 and sizes == sorted(sizes, reverse=True)
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.9])
