@@ -47,10 +47,11 @@ def ours(ckpt: Path, data: str, limit: int, precision: str) -> tuple[Result, dic
     """One ``csrobust eval`` in a fresh folder, and the normalisation that it settled on."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        options = ["--ckpt", str(ckpt), "--data", data, "--limit", str(limit), "--attacks", ",".join(ATTACKS)]
+        options = ["--ckpt", str(ckpt), "--data", data, "--limit", str(limit), "--eps", str(EPS)]
         code = "from robustbench_coded.cli.main import main; main()"
-        command = [sys.executable, "-c", code, "eval", *options, "--out", str(run), "--quiet"]
-        seconds = _timed(lambda: subprocess.run([*command, "--attack-precision", precision], check=True))
+        attacks = ["--attacks", ",".join(ATTACKS)]
+        command = [sys.executable, "-c", code, "eval", *options, *attacks, "--out", str(run), "--quiet"]
+        seconds = _timed(lambda: _silently([*command, "--attack-precision", precision]))
         table = pd.read_csv(run / "summary.csv").set_index("attack")
         checkpoint = json.loads((run / "run.json").read_text())["checkpoints"][0]
     found = {attack: float(table.accuracy[attack]) for attack in ("clean", *ATTACKS)}
@@ -120,6 +121,10 @@ def report(results: dict[str, list[Result]], facts: dict[str, Any], limit: int) 
         ", ".join(f"{name} {value}" for name, value in {**facts, **versions}.items()) + ".",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _silently(command: list[str]) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def _timed(run: Callable[[], object]) -> float:
