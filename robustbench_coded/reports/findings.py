@@ -15,7 +15,7 @@ from robustbench_coded.statistics.rows import Row
 
 
 def undercuts(run: Run) -> list[str]:
-    """One sentence per subject and budget whose paper's attacks are undercut by a stronger one, largest first.
+    """One sentence per subject and budget where a stronger attack undercuts the paper's; the largest first.
 
     The stronger attack is the strongest single one of a threat model as chosen on selection draws; where
     several threat models have one, the one that knows least is named, and of two of those the one with
