@@ -18,14 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from robustbench_coded.statistics.variance import spread
 
 TAIL = 0.025  # on either side of a 95% interval
-NORMAL = float(norm.isf(TAIL))
+NORMAL = -float(ndtri(TAIL))
 
 # Batches whose means agree better than independent examples would are lucky, not informative: a variance of
 # less than half the independent one is not believed. Half, not all of it, because at five batches the
@@ -90,4 +88,4 @@ def accuracy_interval(
 
 def student_factor(degrees: float) -> float:
     """By how much a variance estimated with few degrees of freedom must grow to use normal quantiles."""
-    return (float(student.isf(TAIL, degrees)) / NORMAL) ** 2
+    return (float(stdtrit(degrees, TAIL)) / NORMAL) ** 2
