@@ -1,0 +1,156 @@
+"""Our Auto-PGD and preset aa beside pyautoattack's, on standard inference: accuracy left, difference, time.
+
+    python benchmarks/parity.py --ckpt resnet20.th --data-dir data --limit 1000
+
+The same steps, restarts and targets, the same prepared model, the same batches, our scoring. A suite of ours
+is its ensemble: an example stands where no attack has broken it. Times are those of the attacks with their
+scoring, one after the other on one worker; nothing else should run beside them. Runs are kept in --runs, and
+the same command goes on with what is missing.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attacks.naming import PRESETS
+from robustbench_coded import evaluate
+from robustbench_coded.cli.values import fractions
+from robustbench_coded.reports.load import Run
+from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.statistics.paired import Difference, paired_difference
+from robustbench_coded.statistics.rows import Row
+
+OUT = Path(__file__).parent / "parity.md"
+RUNS = Path(tempfile.gettempdir()) / "csrobust-parity"
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is compared: attacks of ours and the peer's attack."""
+
+    title: str
+    ours: tuple[str, ...]
+    theirs: str
+
+
+PAIRS = (
+    Pair(
+        f"APGD-CE, {STEPS} steps",
+        (f"apgd-ce-{STEPS}",),
+        f"autoattack:apgd-ce+n_iter={STEPS}+n_restarts=1",
+    ),
+    Pair(
+        f"APGD-T, {STEPS} steps, 9 targets",
+        (f"apgd-t-{STEPS}",),
+        f"autoattack:apgd-t+n_iter={STEPS}",
+    ),
+    Pair("aa against standard", PRESETS["aa"], "autoattack:standard"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One pair at one eps: ours less theirs, and seconds of each."""
+
+    title: str
+    eps: str
+    difference: Difference
+    ours: float
+    theirs: float
+
+
+def measure(pair: Pair, eps: Sequence[str], runs: Path, **options: Any) -> list[Line]:
+    """Runs both sides in folders of their own, for an ensemble is made of all attacks in a folder."""
+    found = []
+    for side, attacks in (("ours", pair.ours), ("theirs", (pair.theirs,))):
+        name = "".join(c if c.isalnum() else "-" for c in f"{pair.title} {side}")
+        radii = fractions(list(eps), "--eps")
+        found.append(evaluate(attacks=list(attacks), eps=radii, out=runs / name, **options))
+    return [_line(pair, text, *found) for text in eps]
+
+
+def _line(pair: Pair, eps: str, ours: Run, theirs: Run) -> Line:
+    (size,) = fractions([eps], "--eps")
+    mine = pair.ours[0] if len(pair.ours) == 1 else "ensemble"
+    difference = paired_difference(_row(ours, size, mine), _row(theirs, size, pair.theirs))
+    seconds = [_seconds(ours, size, pair.ours), _seconds(theirs, size, (pair.theirs,))]
+    return Line(pair.title, eps, difference, *seconds)
+
+
+def _row(run: Run, eps: float, attack: str) -> Row:
+    return next(row for row in run.rows if row.key.attack == attack and row.key.eps == eps)
+
+
+def _seconds(run: Run, eps: float, attacks: Sequence[str]) -> float:
+    table = run.timings
+    return float(table[table.attack.isin(attacks) & (table.eps == eps)].seconds.sum())
+
+
+def report(lines: Sequence[Line], about: str) -> str:
+    """The table in Markdown, a line a pair and eps."""
+    heads = ("pair", "eps", "ours", "pyautoattack", "ours less theirs, points", "seconds", "theirs", "share")
+    rows = [
+        (
+            line.title,
+            line.eps,
+            f"{100 * line.difference.first:.1f}",
+            f"{100 * line.difference.second:.1f}",
+            f"{100 * line.difference.estimate:+.1f} [{100 * line.difference.low:+.1f}, "
+            f"{100 * line.difference.high:+.1f}]",
+            f"{line.ours:.1f}",
+            f"{line.theirs:.1f}",
+            f"{100 * line.ours / line.theirs:.0f}%" if line.theirs else "–",
+        )
+        for line in lines
+    ]
+    marks = [":--", ":--", *["--:"] * 6]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
+    return (
+        "# Parity with pyautoattack\n\n"
+        f"{about} Accuracy left, in percent, by our scoring; paired 95% intervals. A negative difference: "
+        "ours is the stronger one. Seconds of the attacks with their scoring; share: our time by theirs.\n\n"
+        f"{table}\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--ckpt", required=True, help="checkpoint")
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--limit", type=int, default=1000)
+    parser.add_argument("--eps", default="0.25/255,0.5/255,0.75/255")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of the pairs, from 0")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device")
+    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args()
+    lines: list[Line] = []
+    for number, pair in enumerate(PAIRS):
+        if given.only is not None and number not in given.only:
+            continue
+        lines += measure(
+            pair,
+            given.eps.split(","),
+            given.runs,
+            models=given.ckpt,
+            data=given.data,
+            data_dir=given.data_dir,
+            limit=given.limit,
+            batch_sizes=(given.batch_size,),
+            threads=given.threads,
+            device=given.device,
+        )
+        about = f"{Path(given.ckpt).name} on the first {given.limit} images of {given.data}."
+        write_text(given.out, report(lines, about))
+        print(report(lines, about))
+
+
+if __name__ == "__main__":
+    main()
