@@ -8,7 +8,7 @@ from torch import Tensor
 
 from attacks.apgd import Apgd, ApgdTargeted
 from attacks.attack import Attack
-from attacks.estimators import Bpda, Collected, EotAuto, Estimator, Fixed, Fresh, Known, Transfer
+from attacks.estimators import Bpda, Collected, EotAuto, Fixed, Fresh, Known, Transfer
 from attacks.estimators.averaging import AveragingEstimator
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
@@ -75,7 +75,7 @@ def estimator_for(
     generators: Sequence[torch.Generator] | None = None,
     max_images: int = 512,
     limit: int | None = None,
-) -> Estimator:
+) -> AveragingEstimator:
     """What the attacker of that name sees of the target.
 
     Args:

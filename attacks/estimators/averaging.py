@@ -37,6 +37,7 @@ class AveragingEstimator:
         limit: images that may be forwarded and differentiated, in total; the estimator is spent before the
             question that would pass it, taken to be as large as the last one and as dear for each input as
             the dearest so far. None for no limit.
+        trace: mean loss of each question for a gradient so far, a number on the inputs' device each.
     """
 
     def __init__(self, oracle: Oracle, *, max_images: int = 512, objective: Objective | None = None):
@@ -48,6 +49,7 @@ class AveragingEstimator:
         self.forwards = 0
         self.backwards = 0
         self.limit: int | None = None
+        self.trace: list[Tensor] = []
         self._dearest = 0.0  # images for one input in one question
         self._inputs = 0  # of the last question
 
@@ -69,7 +71,9 @@ class AveragingEstimator:
 
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         with self._question(y):
-            return self._average(x, y, loss, self.draw_sets(), differentiate=True)
+            found = self._average(x, y, loss, self.draw_sets(), differentiate=True)
+        self.trace.append(found.loss.mean())
+        return found
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         return self.compare([x], y, loss)[0]

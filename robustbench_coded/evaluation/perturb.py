@@ -13,6 +13,7 @@ from attacks.adapters.peer import run_peer
 from attacks.adapters.view import PeerView
 from attacks.budget import Budget
 from attacks.estimators import Estimator
+from attacks.estimators.averaging import AveragingEstimator
 from attacks.losses import margin
 from attacks.naming import AttackName
 from attacks.registry import attack_for, estimator_for
@@ -22,6 +23,9 @@ from robustbench_coded.evaluation.target import RawView, Target
 from robustbench_coded.evaluation.workbench import Workbench
 from robustbench_coded.models.tf32 import tf32
 
+# Of the loss over the steps in a unit's metadata: sums over inputs, and how many inputs, by step.
+TRACE = ("loss_", "inputs_")
+TRACED_STEPS = 20
 # Algorithms that leave an example alone once it is answered wrongly.
 DROPPING = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t")
 
@@ -64,7 +68,7 @@ def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Co
     if name.init is not None:
         begun: Counter[str] = Counter()
         start = perturb(bench, name.init, s, begun)
-        counts.update(begun)
+        counts.update({name: count for name, count in begun.items() if not name.startswith(TRACE)})
         if s.limit is not None:
             s = replace(s, limit=max(0, s.limit - begun["forwards"] - begun["backwards"]))
             if _first_question(name, s) > (s.limit or 0):
@@ -88,7 +92,18 @@ def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Co
         adversarial = _confirmed(name, s, estimator, adversarial, start)
     counts["forwards"] += estimator.forwards
     counts["backwards"] += estimator.backwards
+    if name.algorithm == "pgd" and name.rounds == 1 and not drop and s.weights is None:
+        _note_losses(estimator, s.y.numel(), counts)
     return adversarial
+
+
+def _note_losses(estimator: AveragingEstimator, inputs: int, counts: Counter[str]) -> None:
+    """Adds the loss before some of the steps, summed over the inputs, as the attacker sees it."""
+    losses = torch.stack(estimator.trace).tolist() if estimator.trace else []
+    every = -(-len(losses) // TRACED_STEPS)
+    for step in range(0, len(losses), max(1, every)):
+        counts[f"{TRACE[0]}{step}"] += float(f"{losses[step]:.5g}") * inputs  # type: ignore[assignment]
+        counts[f"{TRACE[1]}{step}"] += inputs
 
 
 def _first_question(name: AttackName, s: Situation) -> float:

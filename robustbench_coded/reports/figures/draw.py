@@ -7,6 +7,7 @@ from robustbench_coded.reports.figures import (
     decomposition,
     eps_curve,
     ladder,
+    loss_steps,
     pareto,
 )
 from robustbench_coded.reports.figures.style import Drawing, styled
@@ -27,6 +28,7 @@ def figures_of(run: Run) -> list[Drawing]:
             batch_sizes.draw(lines),
             eps_curve.draw(lines),
             correct_draws.draw(run.rows),
+            loss_steps.draw(run),
             cost.draw(lines),
         ]
     return [figure for figure in drawn if figure is not None]

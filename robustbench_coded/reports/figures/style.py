@@ -103,8 +103,13 @@ def plot(axes: Axes, x: Sequence[float], lines: Sequence[Line], style: int, name
         [at for at, *_ in shown],
         [accuracy for _, accuracy, *_ in shown],
         yerr=[below, above],
-        **{"color": COLOURS[style % len(COLOURS)], "marker": _marker(style), "label": label(name), **more},
+        **{**style_of(style, name), **more},
     )
+
+
+def style_of(style: int, name: str) -> dict[str, Any]:
+    """The ``style``-th colour and marker, and the name in the legend."""
+    return {"color": COLOURS[style % len(COLOURS)], "marker": _marker(style), "label": label(name)}
 
 
 def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:

@@ -1,0 +1,59 @@
+"""The loss over an attack's steps, as its attacker sees it."""
+
+from robustbench_coded.reports.figures.style import (
+    MOST_PANELS,
+    Drawing,
+    drawing,
+    legend,
+    logarithmic,
+    panels,
+    style_of,
+    subject_title,
+)
+from robustbench_coded.reports.lines import Subject, subject_of
+from robustbench_coded.reports.load import Run
+
+# A line of an attack: name, threat model, step (from 1) -> mean loss before it.
+Curve = tuple[str, str, dict[int, float]]
+
+
+def draw(run: Run) -> Drawing | None:
+    """A panel per subject, a line per PGD attack; None where no unit tells its losses."""
+    found: dict[Subject, list[Curve]] = {}
+    for row in run.rows:
+        losses = losses_of(run.counts_of(row.key)) if row.cell is not None else {}
+        if len(losses) > 1:
+            curve = (row.key.attack, row.key.threat, losses)
+            found.setdefault(subject_of(row.key), []).append(curve)
+    shown = list(found.items())[:MOST_PANELS]
+    if not shown:
+        return None
+    figure, axes = panels(len(shown), 2.8)
+    names = list(dict.fromkeys(curve[:2] for _, curves in shown for curve in curves))
+    for panel, (subject, curves) in zip(axes, shown, strict=True):
+        for attack, threat, losses in curves:
+            style = style_of(names.index((attack, threat)), attack)
+            panel.plot(list(losses), list(losses.values()), **{**style, "markersize": 3})
+        logarithmic(panel)
+        subject_title(panel, subject)
+        panel.set_xlabel("step")
+        panel.set_ylabel("mean cross-entropy")
+        panel.set_ylim(bottom=0)
+    legend(figure, axes)
+    caption = (
+        "Mean loss before each step as the attacker sees it: on fresh draws, on the draw he knows, or on the "
+        "base model. A line that stays low belongs to an attack that finds no way; one that still rises at "
+        "its end, to one with too few steps."
+    )
+    return drawing(figure, "loss-over-steps", "Attack loss over the steps", caption)
+
+
+def losses_of(counts: dict[str, float]) -> dict[int, float]:
+    """Step (from 1) -> mean loss, from what units counted; names of a stranger's file may be anything."""
+    found = {}
+    for name, total in counts.items():
+        step = name.removeprefix("loss_")
+        inputs = counts.get(f"inputs_{step}", 0.0)
+        if name.startswith("loss_") and step.isdecimal() and len(step) < 6 and inputs > 0:
+            found[int(step) + 1] = total / inputs
+    return dict(sorted(found.items()))
