@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attacks.naming import SEARCHES, AttackName, parse
 from robustbench_coded.evaluation.cost import queries_of, step_size_of
-from robustbench_coded.evaluation.plan import NULLS, Row, Subject, UnitMaker
+from robustbench_coded.evaluation.plan import NULLS, Row, Subject, UnitMaker, stopped
 from robustbench_coded.evaluation.threats import ThreatModel
 from robustbench_coded.reports.judge import Judgement
 from robustbench_coded.reports.load import load_run
@@ -59,7 +59,7 @@ def follow_up(
             for row in _asked_for(check, judgement, like, rows):
                 if row.key in known or row.key in wanted:
                     continue
-                if check.name.startswith("twice") and maker.stops(row):
+                if check.name.startswith("twice") and stopped(maker.config, row):
                     left_out[
                         f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) would be stopped "
                         "by --budget before it is twice as long; give more images to settle that check."

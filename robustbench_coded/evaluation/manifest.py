@@ -12,7 +12,7 @@ from robustbench_coded import __version__
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.plan import NULLS, Plan, Row
+from robustbench_coded.evaluation.plan import NULLS, Plan, Row, stopped
 from robustbench_coded.evaluation.prepare import Prepared
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
@@ -135,6 +135,7 @@ def _row_data(
         "examples_planned": prepared.examples_planned(config, row),
         "draws": _draws(config, row),
         "budget": None if row.attack in NULLS else config.budget,
+        "stopped": stopped(config, row),
         "units": units,
     }
 

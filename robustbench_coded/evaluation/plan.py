@@ -193,6 +193,17 @@ def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: Th
     return None
 
 
+def stopped(config: EvalConfig, row: Row) -> bool:
+    """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
+    if config.budget is None or row.attack in NULLS:
+        return False
+    name, subject = parse(row.attack), row.subject
+    per_query = subject.images / (1 if row.threat.one_victim else subject.k)
+    if name.estimator == "transfer":
+        per_query = 1
+    return per_query * sum(queries_of(name, randomised=subject.randomised)) > config.budget
+
+
 class UnitMaker:
     """Cuts rows into units; two makers with the same arguments give the same units with the same ids."""
 
@@ -203,7 +214,7 @@ class UnitMaker:
             group_images: images that may go through the network in one forward.
             context: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
         """
-        self._config = config
+        self.config = config
         self._examples = examples
         self._group_images = group_images
         self._context = context
@@ -211,8 +222,8 @@ class UnitMaker:
     def units(self, row: Row) -> list[Unit]:
         """The units of one row, over all replicates."""
         made = []
-        for replicate in range(self._config.replicates):
-            batches = batches_for(self._config, row.subject, self._examples, replicate)
+        for replicate in range(self.config.replicates):
+            batches = batches_for(self.config, row.subject, self._examples, replicate)
             # In a last batch smaller than the number of malicious inputs nobody is left to harm.
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
             cut = self._victim_units if row.threat.one_victim else self._batch_units
@@ -241,7 +252,7 @@ class UnitMaker:
         return made
 
     def _victim_units(self, row: Row, replicate: int, batches: list[Batch]) -> list[Unit]:
-        victims = choose_victims(batches, self._config.victims, self._config.seed + replicate)
+        victims = choose_victims(batches, self.config.victims, self.config.seed + replicate)
         cost = self._images_per_batch(row)
         per_unit = max(1, IMAGES_PER_UNIT // max(cost, 1))
         return [
@@ -252,8 +263,8 @@ class UnitMaker:
     def _images_per_batch(self, row: Row) -> int:
         """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
         subject = row.subject
-        draws = self._config.draws + self._config.selection_draws if subject.randomised else 1
-        separate = self._config.aware_attacks if row.threat.randomness == "known" else 1
+        draws = self.config.draws + self.config.selection_draws if subject.randomised else 1
+        separate = self.config.aware_attacks if row.threat.randomness == "known" else 1
         images = subject.images * draws // 3
         if row.attack not in NULLS:
             name = parse(row.attack)
@@ -261,20 +272,10 @@ class UnitMaker:
             inputs = 1 if row.threat.one_victim else subject.k
             per_query = inputs if name.estimator == "transfer" else subject.images
             cost = separate * per_query * (forwards + 2 * backwards) // 3
-            if self._config.budget is not None:
-                cost = min(cost, separate * self._config.budget * inputs // 2)
+            if self.config.budget is not None:
+                cost = min(cost, separate * self.config.budget * inputs // 2)
             images += cost
         return max(images, 1)
-
-    def stops(self, row: Row) -> bool:
-        """Whether the images that an attack may cost end it before its name does, as far as can be told."""
-        if self._config.budget is None:
-            return False
-        name, subject = parse(row.attack), row.subject
-        per_query = subject.images / (1 if row.threat.one_victim else subject.k)
-        if name.estimator == "transfer":
-            per_query = 1
-        return per_query * sum(queries_of(name, randomised=subject.randomised)) > self._config.budget
 
     def _unit(self, row: Row, replicate: int, groups: list, victims: Sequence[Victim], images: int) -> Unit:
         unit = Unit(row, replicate, tuple(map(tuple, groups)), tuple(victims), images, "")
@@ -286,8 +287,8 @@ class UnitMaker:
             "format": FORMAT_VERSION,
         }
         # Only where it decides something: without it, a unit is what it always was.
-        if self._config.budget is not None and row.attack not in NULLS:
-            data["budget"] = self._config.budget
+        if self.config.budget is not None and row.attack not in NULLS:
+            data["budget"] = self.config.budget
         data["checkpoint_sha256"] = self._context["checkpoints"][row.subject.checkpoint]
         data["context"] = {key: value for key, value in self._context.items() if key != "checkpoints"}
         digest = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robustbench_coded.reports.collateral import malicious_of
@@ -59,11 +59,26 @@ def judgements_of(rows: list[Row], manifest: dict[str, Any]) -> Iterator[Judgeme
             continue
         unbounded = _unbounded(budget_of(row.key), row.key.checkpoint, manifest)
         checks = tuple(run_checks(rows, row, _gradients(manifest, row.key), unbounded))
+        checks = tuple(_if_not_stopped(check, row.key, manifest) for check in checks)
         base = base_ensemble(rows, row)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = _claim(manifest) if row.key.defence != "standard" or not defended else None
         told = () if row.key.threat.endswith("/known") else tuple(decomposition(rows, row))
         yield Judgement(row.key, verdict(row, base, checks, claim), checks, told, unbounded)
+
+
+def _if_not_stopped(check: Check, key: RowKey, manifest: dict[str, Any]) -> Check:
+    """The check; not run where it compares lengths that a budget of images made equal."""
+    if not check.name.startswith("twice") or len(check.attacks) < 2 or check.outcome != "passed":
+        return check
+    of_subject = [row for row in manifest["rows"] if row.get("stopped") is True]
+    of_subject = [
+        row for row in of_subject if all(row[name] == getattr(key, name) for name in Subject._fields)
+    ]
+    if not {row["attack"] for row in of_subject} & set(check.attacks):
+        return check
+    finding = f"{' and '.join(check.attacks)} were stopped at one cost, short of what their names say."
+    return replace(check, outcome="not run", finding=finding, next_step="give more images (--budget)")
 
 
 def _claim(manifest: dict[str, Any]) -> float | None:
