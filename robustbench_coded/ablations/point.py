@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from robustbench_coded.training.config import TrainConfig
 
@@ -37,7 +38,7 @@ class Inference:
 
     name: str
     n: str | None = None
-    codec: Mapping[str, str | int] = field(default_factory=dict)
+    codec: Mapping[str, Any] = field(default_factory=dict)
     attacks: tuple[str, ...] = ()
 
 

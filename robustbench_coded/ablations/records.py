@@ -54,7 +54,8 @@ class Records(Generic[Row]):
     """
 
     def __init__(self, path: Path, kind: type[Row]):
-        self.path, self._kind = path, kind
+        self.path = path
+        self._kind: type[Row] = kind
         self.rows: list[Row] = _read(path, kind) if path.is_file() else []
 
     def add(self, rows: Iterable[Row]) -> None:

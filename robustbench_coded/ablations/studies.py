@@ -21,7 +21,16 @@ NODES = tuple(
     for nodes in ("chebyshev", "uniform")
 )
 # The sets of the paper's Table 8.
-PAPERS_SETS = ((0,), (3,), (0, 1), (0, 2), (1, 3), (0, 1, 2), (0, 1, 2, 3), (0, 1, 2, 3, 4))
+PAPERS_SETS: tuple[tuple[int, ...], ...] = (
+    (0,),
+    (3,),
+    (0, 1),
+    (0, 2),
+    (1, 3),
+    (0, 1, 2),
+    (0, 1, 2, 3),
+    (0, 1, 2, 3, 4),
+)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
 def curve(rows: Sequence[EpochRecord]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Epochs, mean validation loss and its sample deviation over seeds (0 for one seed)."""
     epochs = sorted({row.epoch for row in rows})
-    table = [[row.validation_loss for row in rows if row.epoch == epoch] for epoch in epochs]
+    table = [[row.validation_loss or 0.0 for row in rows if row.epoch == epoch] for epoch in epochs]
     mean = np.array([np.mean(values) for values in table])
     deviation = np.array([np.std(values, ddof=1) if len(values) > 1 else 0.0 for values in table])
     return np.array(epochs), mean, deviation

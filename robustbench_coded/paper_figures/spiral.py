@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def _measured(recipe: str, seed: int, stages: Stages, x: Tensor) -> Fit:
     axis = torch.linspace(-EXTENT, EXTENT, GRID)
     plane = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).view(-1, 2, 1, 1)
     grid = stages(plane).softmax(1)[:, 1].view(GRID, GRID).numpy()
-    lines = contour_generator(axis.numpy(), axis.numpy(), grid).lines(0.5)
+    lines: Any = contour_generator(axis.numpy(), axis.numpy(), grid).lines(0.5)  # [points, 2] each
     length = sum(float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum()) for line in lines)
     # A network that calls everything one class has no boundary, and its points no distance to it.
     nearest = torch.cdist(x, torch.from_numpy(np.concatenate(lines)).float()).amin(1) if lines else None
@@ -132,7 +132,7 @@ def _panel(axes: Axes, one: Fit, x: np.ndarray, y: np.ndarray, fits: Sequence[Fi
     axes.contourf(axis, axis, one.grid, levels=np.linspace(0, 1, 11), cmap="coolwarm", alpha=0.6)
     axes.contour(axis, axis, one.grid, levels=[0.5], colors="black", linewidths=1.0)
     for label, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
-        axes.scatter(*x[y == label].T, s=3, color=colour)
+        axes.scatter(x[y == label, 0], x[y == label, 1], s=3, color=colour)
     accuracy = 100 * np.mean([f.accuracy for f in fits])
     length = np.mean([f.boundary_length for f in fits])
     axes.set_title(f"{one.recipe}: {accuracy:.1f}%, length {length:.1f}")

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import statistics
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,8 @@ def test_rci_is_scored_on_the_streams_of_an_evaluation(few_digits):
 def test_tables_and_figures_show_what_was_measured(settings, tmp_path):
     laboratory = Laboratory(tmp_path, settings)
     recipe = STUDIES["recipe"]
-    for planned in ([mu(settings, "0.5", "1")], [(recipe, recipe.points(settings, ["erm"]))]):
+    planned_mu = mu(settings, "0.5", "1")
+    for planned in ([planned_mu], [(recipe, recipe.points(settings, ["erm"]))]):
         laboratory.study(planned)
         write_studies(laboratory, planned)
     rows = list(csv.DictReader((tmp_path / "mu.csv").open()))
@@ -157,6 +159,13 @@ def test_tables_and_figures_show_what_was_measured(settings, tmp_path):
     # Two points, two seeds: the means of the points have the mean of all runs.
     means = [float(row["mean"]) for row in clean if row["figure"] == "accuracy"]
     assert sum(means) / 2 == pytest.approx(sum(measured) / 4, abs=1e-5)
+    first = [
+        row.accuracy
+        for config in laboratory.seeded(planned_mu[1][0])
+        for row in laboratory.measurements.rows
+        if (row.run, row.inference, row.attack) == (run.run_id(config), "standard", "clean")
+    ]
+    assert float(clean[0]["deviation"]) == pytest.approx(statistics.stdev(first), rel=1e-4)
     assert all(row["seeds"] == "2" and row["paper"] == "" for row in rows)
     report = (tmp_path / "report.md").read_text()
     assert report.index("Training recipes (Table 1") < report.index("Weight of the coded path (Table 7")
