@@ -1,12 +1,15 @@
-"""Every block of code in README.md and docs/ runs, on a few digits with a few cheap attacks.
+"""The blocks of code in README.md and docs/ run, on a few digits with a few cheap attacks.
 
 Blocks of a page run in their order, in one folder. Python blocks share their names and find `model`, `x` and
-`y`; one that begins with ``# name.py`` is that file, too. Commands get tiny limits after their own options.
+`y`; one that begins with ``# name.py`` is that file, too. Commands get tiny limits after their own options;
+those that train, or need hardware or data that a test has not, are parsed alone. Blocks of ``console`` or
+``text`` show what came out somewhere.
 """
 
 import functools
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from robustbench_coded.reports import write
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ERM = ROOT / "checkpoints" / "digits-erm.safetensors"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES, K = 16, 8
 FEW = ("--limit", str(EXAMPLES), "--threads", "1")
@@ -34,6 +38,9 @@ ADDED = {
     "sweep": (*CHEAP, "--batch-size", "4,8"),
     "probe": (*FEW, "--batch-size", str(K)),
 }
+RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify")
+ELSEWHERE = (".", "ray")  # programs of the shell and of others
+SHOWN = ("console", "text", "toml")
 TINY = {"limit": EXAMPLES, "batch_sizes": K, "draws": 2, "selection_draws": 2, "victims": 2, "threads": 1}
 QUICK_ATTACKS = "fgsm,transfer-pgd-2"
 
@@ -41,7 +48,7 @@ QUICK_ATTACKS = "fgsm,transfer-pgd-2"
 @pytest.fixture(scope="module")
 def digits():
     """A model and labelled images, as the pages assume somebody has them."""
-    checkpoint = load_checkpoint(ROOT / "checkpoints" / "digits-erm.safetensors")
+    checkpoint = load_checkpoint(ERM)
     normalisation = checkpoint.normalisation
     model = PixelModel(
         checkpoint.network, normalisation.mean, normalisation.std, classes=10, arch=checkpoint.arch
@@ -55,6 +62,7 @@ def folder(digits, tmp_path, monkeypatch):
     """A folder with the files that pages name."""
     for name in ("model.pt", "a.pt", "b.pt"):
         torch.save(digits["model"].network.state_dict(), tmp_path / name)
+    shutil.copy(ERM, tmp_path / "mine.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(write, "figures_of", lambda run: [])  # most of the time, and tested elsewhere
@@ -72,7 +80,9 @@ def tiny_evaluate(*given, **options):
 def test_all_blocks_of_a_page_run(page, folder, digits, capsys):
     names = dict(digits)
     for kind, code in BLOCK.findall(page.read_text()):
-        assert kind in ("sh", "python"), f"a block of {kind} is not run"
+        assert kind in ("sh", "python", *SHOWN), f"a block of {kind} is not run"
+        if kind in SHOWN:
+            continue
         if kind == "sh":
             for line in code.splitlines():
                 run_line(line, capsys)
@@ -87,13 +97,17 @@ def test_all_blocks_of_a_page_run(page, folder, digits, capsys):
 def run_line(line, capsys):
     """A command with tiny limits; `make` says what it would do; other lines are the shell's own."""
     words = shlex.split(line, comments=True)
-    if not words or words[0] == ".":
+    if not words or words[0] in ELSEWHERE:
         return
     if words[0] == "make":
         subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
         return
-    assert words[0] == "csrobust", f"{line} is neither csrobust nor make"
-    words = words[1:]
+    programs = [Path(word).name for word in words]
+    assert "csrobust" in programs, f"{line} is neither csrobust nor make"
+    words = words[programs.index("csrobust") + 1 :]
+    if words[0] not in RUN:
+        typer.main.get_command(app).commands[words[0]].make_context(words[0], words[1:])
+        return
     if words[0] == "eval" and "--attacks" not in words:
         words += ["--attacks", QUICK_ATTACKS]
     code = main([*words, *ADDED.get(words[0], ())])
