@@ -1,0 +1,83 @@
+"""How much faster two workers of Ray on this machine are than one, each with one thread.
+
+    python benchmarks/ray_speed.py                 runs of a minute or more, three of each, in turns
+    python benchmarks/ray_speed.py --seconds 90    longer ones
+
+Timed is what a user waits for: the whole command, Ray's start, the model's loading and the reports included;
+and beside it what the units took. Nothing else should run meanwhile. Leaves nothing behind.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+CHECKPOINT = Path(__file__).parent.parent / "checkpoints" / "digits-erm.safetensors"
+ROUNDS = 3
+TRIAL_STEPS = 20
+WANTED = 1.6
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One run: seconds of the whole command, seconds of its units, and its summary.csv."""
+
+    seconds: float
+    computing: float
+    summary: bytes
+
+
+def evaluate(workers: int, steps: int, folder: Path) -> Timed:
+    """Attacks RCI with so many steps, on so many workers of a Ray of its own, in a new folder."""
+    out = folder / f"run-{workers}-{time.monotonic_ns()}"
+    attacks = ",".join(f"pgd-{steps}@{size}" for size in ("0.01", "0.02", "0.03", "0.04"))
+    command = [
+        sys.executable, "-c", "from robustbench_coded.cli.main import main; main()",
+        "eval", "--ckpt", f"erm={CHECKPOINT}", "--data", "digits", "--no-standard", "--rci", "N=1.5K",
+        "--attacks", attacks, "--engine", "ray", "--workers", str(workers), "--threads", "1",
+        "--out", str(out), "--quiet",
+    ]  # fmt: skip
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    seconds = time.perf_counter() - start
+    computing = pd.read_csv(out / "timings.csv").seconds.sum()
+    return Timed(seconds, float(computing), (out / "summary.csv").read_bytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=75.0, help="what one worker should take, about")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        trial = evaluate(1, TRIAL_STEPS, folder)
+        steps = round(TRIAL_STEPS * options.seconds / trial.computing)
+        print(f"{steps} steps; a trial of {TRIAL_STEPS} took {trial.seconds:.1f} s", flush=True)
+        found: dict[int, list[Timed]] = {1: [], 2: []}
+        for _ in range(ROUNDS):
+            for workers, runs in found.items():
+                runs.append(evaluate(workers, steps, folder))
+                print(f"{workers} workers: {runs[-1].seconds:.1f} s", flush=True)
+    if len({run.summary for runs in found.values() for run in runs}) != 1:
+        sys.exit("the summaries differ")
+    one, two = (statistics.median(run.seconds for run in runs) for runs in found.values())
+    print(
+        f"summaries byte-equal; {one:.1f} s with 1 worker, {two:.1f} s with 2: {one / two:.2f} times as fast"
+    )
+    if one < 60:
+        sys.exit("that is less than a minute: give more --seconds")
+    if one / two < WANTED:
+        sys.exit(f"expected at least {WANTED} times")
+
+
+if __name__ == "__main__":
+    main()
