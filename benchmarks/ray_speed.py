@@ -3,8 +3,8 @@
     python benchmarks/ray_speed.py                 three runs of each, in turns (seven minutes)
     python benchmarks/ray_speed.py --seconds 150   longer ones
 
-Timed is what a user waits for: the whole command, Ray's start, the model's loading and the reports included;
-and beside it what the units took. Nothing else should run meanwhile. Leaves nothing behind.
+Timed is what a user waits for: the whole command, Ray's start, the model's loading and the reports included.
+Nothing else should run meanwhile. Leaves nothing behind.
 """
 
 import argparse
