@@ -27,7 +27,7 @@ def draw(study: Study, results: Sequence[Result]) -> Drawing:
     at = {name: numbers.get(name, float(i)) for i, name in enumerate(names)}
     accuracies = [r for r in results if r.figure == "accuracy" and r.mean is not None]
     with styled():
-        figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
         clean, attacked = figure.subplots(1, 2)
         for axes, chosen, title in (
             (clean, [r for r in accuracies if r.attack == "clean"], "unperturbed inputs"),
@@ -46,7 +46,7 @@ def draw(study: Study, results: Sequence[Result]) -> Drawing:
         attacked.set_ylim(-3, 103)
         for axes in (clean, attacked):  # a colour means something else in each
             if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), ncols=2, fontsize=7)
+                axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.08), fontsize=7)
         caption = "Means over seeds; bars are sample standard deviations. The two axes have different scales."
         return drawing(figure, study.name, study.title, caption)
 

@@ -63,7 +63,7 @@ def section(study: Study, results: Sequence[Result], settings: AblationSettings)
         network, epochs = papers_network(study, settings), paper_tables()["epochs"]
         lines += ["", f"The paper's numbers are of {network} after {epochs} epochs."]
     elif papers:
-        listed = ", ".join(f"{name}: {value:g}" for name, value in papers.items())
+        listed = "; ".join(f"{name.replace('_', ' with ')}: {value:g}" for name, value in papers.items())
         lines += [
             "",
             f"The paper has no such setting. Its {study.table} (test accuracy in percent, CIFAR-10, "
