@@ -64,15 +64,10 @@ class Series:
 
     def config(self, made: "Made", value: int, examples: int) -> EvalConfig:
         """The evaluation whose row is timed."""
-        given: dict[str, Any] = {
-            "limit": examples,
-            "attacks": (self.attack,),
-            "draws": 1,
-            "selection_draws": 1,
-        }
-        if self.options == "attacks":
-            given["attacks"] = (f"pgd-{value}",)
-        else:
+        given: dict[str, Any] = {"limit": examples, "draws": 1, "selection_draws": 1}
+        if self.row(value) != "clean":  # which always runs
+            given["attacks"] = (self.row(value),)
+        if self.options != "attacks":
             given[self.options] = (value,) if self.options == "batch_sizes" else value
         return made.config(**given)
 

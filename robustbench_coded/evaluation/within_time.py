@@ -55,8 +55,11 @@ def within_time(
     sizes = sizes_within(asked, max(config.batch_sizes))
     if (path / MANIFEST).exists() and not config.overwrite:
         old = checked_manifest(path)
-        config = replace(config, limit=old["identity"].get("limit"))
-        prepared = prepare(config, given).going_on_with(old)
+        before = old["identity"].get("limit")
+        if type(before) is int and 0 < before <= (config.limit or asked):
+            config = replace(config, limit=before)
+            prepared = prepare(config, given)
+        prepared = prepared.going_on_with(old)
         done = read_run(path, planned_units(old))[1]
         kept = {tuple(row[name] for name in KEY) for row in old["rows"]}
         sizes = [prepared.setup.examples]

@@ -85,6 +85,9 @@ def test_a_time_limit_is_kept_said_and_made_up_for(csrobust, digits_erm, tmp_pat
     assert csrobust("eval", *options, "--time", "9h", "--quiet").code == 0
     assert rows(measured(run)) - rows(table) == {("rci", "batch/unknown", "pgd-40")}
     assert {row["examples"] for row in measured(run)} == {examples}
+    # A smaller number of examples than the folder's is refused, as without a time limit.
+    answer = csrobust("plan", *options, "--limit", "16", "--time", "9h")
+    assert answer.code == 2 and f"--limit {examples}, not 16" in answer.err
     notes = json.loads((run / "run.json").read_text())["notes"]
     assert any(said[0].replace("40m", "9h") in note for note in notes)
     assert not any("pgd-40" in note or "40m" in note for note in notes)
