@@ -54,13 +54,14 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Line:
-    """One pair at one eps: ours less theirs, and seconds of each."""
+    """One pair at one eps: ours less theirs, seconds of each, and images forwarded and differentiated."""
 
     title: str
     eps: str
     difference: Difference
     ours: float
     theirs: float
+    images: tuple[float, float]  # for each example, ours and theirs
 
 
 def measure(pair: Pair, eps: Sequence[str], runs: Path, **options: Any) -> list[Line]:
@@ -75,10 +76,11 @@ def measure(pair: Pair, eps: Sequence[str], runs: Path, **options: Any) -> list[
 
 def _line(pair: Pair, eps: str, ours: Run, theirs: Run) -> Line:
     (size,) = fractions([eps], "--eps")
-    mine = pair.ours[0] if len(pair.ours) == 1 else "ensemble"
-    difference = paired_difference(_row(ours, size, mine), _row(theirs, size, pair.theirs))
-    seconds = [_seconds(ours, size, pair.ours), _seconds(theirs, size, (pair.theirs,))]
-    return Line(pair.title, eps, difference, *seconds)
+    name = pair.ours[0] if len(pair.ours) == 1 else "ensemble"
+    difference = paired_difference(_row(ours, size, name), _row(theirs, size, pair.theirs))
+    mine, yours = _seconds(ours, size, pair.ours), _seconds(theirs, size, (pair.theirs,))
+    images = _images(ours, size, pair.ours), _images(theirs, size, (pair.theirs,))
+    return Line(pair.title, eps, difference, mine, yours, images)
 
 
 def _row(run: Run, eps: float, attack: str) -> Row:
@@ -90,9 +92,26 @@ def _seconds(run: Run, eps: float, attacks: Sequence[str]) -> float:
     return float(table[table.attack.isin(attacks) & (table.eps == eps)].seconds.sum())
 
 
+def _images(run: Run, eps: float, attacks: Sequence[str]) -> float:
+    table = run.summary
+    rows = table[table.attack.isin(attacks) & (table.eps == eps)]
+    return float((rows.forwards_per_example + rows.backwards_per_example).sum())
+
+
 def report(lines: Sequence[Line], about: str) -> str:
     """The table in Markdown, a line a pair and eps."""
-    heads = ("pair", "eps", "ours", "pyautoattack", "ours less theirs, points", "seconds", "theirs", "share")
+    heads = (
+        "pair",
+        "eps",
+        "ours",
+        "pyautoattack",
+        "ours less theirs, points",
+        "seconds",
+        "theirs",
+        "share",
+        "images",
+        "theirs",
+    )
     rows = [
         (
             line.title,
@@ -104,15 +123,17 @@ def report(lines: Sequence[Line], about: str) -> str:
             f"{line.ours:.1f}",
             f"{line.theirs:.1f}",
             f"{100 * line.ours / line.theirs:.0f}%" if line.theirs else "–",
+            *(f"{images:.0f}" for images in line.images),
         )
         for line in lines
     ]
-    marks = [":--", ":--", *["--:"] * 6]
+    marks = [":--", ":--", *["--:"] * 8]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
     return (
         "# Parity with pyautoattack\n\n"
         f"{about} Accuracy left, in percent, by our scoring; paired 95% intervals. A negative difference: "
-        "ours is the stronger one. Seconds of the attacks with their scoring; share: our time by theirs.\n\n"
+        "ours is the stronger one. Seconds of the attacks with their scoring; share: our time by theirs. "
+        "Images forwarded and differentiated for each example.\n\n"
         f"{table}\n"
     )
 
