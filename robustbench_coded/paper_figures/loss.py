@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from robustbench_coded.ablations.records import EpochRecord
 from robustbench_coded.errors import InputError
@@ -36,8 +37,10 @@ def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
             )
             axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.15)
         axes.set_yscale("log")
-        for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            axis_formatter(lambda value, position: f"{value:g}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, position: f"{value:g}")
+        axes.minorticks_off()
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation loss, nats")
         axes.legend()
