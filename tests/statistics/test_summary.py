@@ -236,7 +236,7 @@ def test_clean_accuracy_does_not_fall_as_attacks_are_added(evaluation):
     assert figures[0][:3] == figures[1][:3] == figures[2][:3]
     assert len(set(figures[0][:3])) == 1
     naive = [figure[3] for figure in figures]
-    assert naive == pytest.approx([0.95 ** min(1 + number, 10) for number in (1, 4, 12)], abs=0.02)
+    assert naive == pytest.approx([0.95 ** min(1 + number, 10) for number in (1, 4, 12)], abs=0.03)
 
 
 def test_an_empty_run_has_a_table(run):
