@@ -16,7 +16,7 @@ from robustbench_coded.reports import write
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # not the session: other tests in this process want them
 def no_figures():
     """They take longer than all else in these runs, and are tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
