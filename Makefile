@@ -66,8 +66,17 @@ CIFAR := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2 --
 data/cifar10_test.npz: $(INSTALLED)
 	$(BIN)/python $(SHARED)/data/unpack.py data
 
-.PHONY: reports report-cifar10 report-zoo
-reports: eval report-zoo report-cifar10
+.PHONY: reports report-cifar10 report-zoo report-sweep report-trainings
+reports: eval report-sweep report-trainings report-zoo report-ablations report-figures report-cifar10
+
+# Accuracy against batch size, of the embedded checkpoint that was trained with coded-smoothing.
+report-sweep: $(INSTALLED)
+	$(BIN)/csrobust sweep --ckpt coded=checkpoints/digits-coded.safetensors --data digits --rci N=1.5K \
+		--workers 2 --threads 1 --out reports/digits-sweep --overwrite
+
+# The trainings of the embedded checkpoints side by side, each beside ERM.
+report-trainings: $(INSTALLED)
+	$(BIN)/csrobust compare reports/digits --baseline erm --format md,html,csv,latex --out reports/digits-trainings
 
 # Verdicts on defences whose robustness is known, beside what other toolkits say of them.
 report-zoo: $(INSTALLED)
