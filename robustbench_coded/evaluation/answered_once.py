@@ -20,7 +20,8 @@ class AnsweredOnce(Standard):
             with tf32(False):
                 # A copy, for x may be moved in place before the next question.
                 self._last = (x.clone(), super().logits(x, draw))
-        return self._last[1]
+        # A copy again: other packages' attacks write into the logits that they are given.
+        return self._last[1].clone()
 
     def logits_grouped(self, x: Tensor, draws: object) -> Tensor:
         """[G, K, C, H, W] -> [G, K, classes]."""

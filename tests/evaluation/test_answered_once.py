@@ -48,6 +48,15 @@ def test_inputs_that_moved_in_place_are_other_inputs():
     assert not torch.equal(before[0], after[0]) and torch.equal(before[1:], after[1:])
 
 
+def test_whoever_writes_into_an_answer_does_not_change_the_next():
+    defence, x = AnsweredOnce(Counting()), torch.rand(3, 1, 2, 2)
+    with torch.no_grad():
+        before = defence.logits(x, None).clone()
+        defence.logits(x, None).fill_(-torch.inf)
+        defence.logits_grouped(x.unsqueeze(0), [None]).fill_(-torch.inf)
+        assert torch.equal(defence.logits(x, None), before)
+
+
 def test_gradients_are_never_remembered():
     defence, x = AnsweredOnce(Counting()), torch.rand(3, 1, 2, 2)
     with torch.no_grad():
