@@ -1,0 +1,51 @@
+"""Options that are wrong whatever is loaded."""
+
+from attacks.adapters.peer import installed
+from attacks.naming import parse
+from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.engine.workers import check_engine_options
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.batches import LAST_BATCH_RULES
+from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.match_clean import check_matching, plain_defences
+from robustbench_coded.evaluation.threats import check_inputs
+
+def check_options(config: EvalConfig) -> None:
+    """Refuses options that no checkpoint or data could make good.
+
+    Raises:
+        InputError: the first of them.
+    """
+    if config.last_batch not in LAST_BATCH_RULES:
+        raise InputError(
+            f"--last-batch {config.last_batch!r} is not known; choose from {', '.join(LAST_BATCH_RULES)}"
+        )
+    if config.norm not in ("linf", "l2"):
+        raise InputError(f"--norm {config.norm!r} is not known; choose linf or l2")
+    if config.eps_space not in ("pixel", "normalized"):
+        raise InputError(f"--eps-space {config.eps_space!r} is not known; choose pixel or normalized")
+    if config.attack_precision not in ("float32", "bfloat16", "auto"):
+        raise InputError(
+            f"--attack-precision {config.attack_precision!r} is not known; choose float32, bfloat16 or auto"
+        )
+    check_engine_options(config)
+    check_inputs(config.inputs, config.eps or ())
+    if config.budget is not None and config.budget < 1:
+        raise InputError(
+            f"--budget {config.budget} pays for no image; give a count of at least 2, or leave it out"
+        )
+    for size in config.eps or ():
+        if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
+            raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
+    for name in map(parse, config.attacks):
+        if name.peer is None:
+            continue
+        if not installed(name.peer):
+            raise InputError(f"{name.text} needs its package; install it with pip install 'csrobust[peers]'")
+        if config.eps_space != "pixel":
+            raise InputError(
+                f"{name.text} knows eps in pixel units alone; leave --eps-space out or the attack"
+            )
+    for spec in plain_defences(config):
+        parse_defence(spec)
+    check_matching(config)

@@ -1,0 +1,39 @@
+"""The device that an evaluation runs on, and how much goes through it at once."""
+
+import torch
+
+from robustbench_coded.errors import InputError
+
+# Images in one forward. On a CPU larger batches leave the cache and gain nothing; on a GPU a CIFAR network's
+# activations and gradients for that many stay far below its memory.
+CPU_GROUP_IMAGES = 256
+CUDA_IMAGES_PER_GIB = 128
+
+
+def device_named(name: str | None) -> torch.device:
+    """``--device``; None takes CUDA where there is one.
+
+    Raises:
+        InputError: a device that torch or this machine does not have.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name!r} is not known; write cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {name!r} is not supported; write cpu, cuda or cuda:1")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"--device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu"
+        )
+    return device
+
+
+def images_in_one_forward(device: torch.device) -> int:
+    """Images that may go through a network together, from the device's whole memory."""
+    if device.type != "cuda":
+        return CPU_GROUP_IMAGES
+    total = torch.cuda.get_device_properties(device).total_memory
+    return max(CPU_GROUP_IMAGES, int(total / 2**30) * CUDA_IMAGES_PER_GIB)
