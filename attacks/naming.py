@@ -12,6 +12,9 @@ from typing import Literal
 
 EstimatorName = Literal["fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto"]
 
+# More steps, draws, rounds, restarts or targets than this are a slip of the keyboard.
+MOST = 1_000_000
+
 # Largest attack first where one name begins with another.
 ALGORITHMS = ("apgd-ce", "apgd-dlr", "apgd-t", "fgsm", "pgd", "square", "random", "spsa")
 SEARCHES = ("square", "random")
@@ -167,6 +170,9 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
     if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES)):
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
+    numbers = re.findall("[0-9]+", f"{estimator} {match['steps'] or ''}")
+    if any(len(number) > len(str(MOST)) or int(number) > MOST for number in numbers):
+        raise ValueError(f"expected at most {MOST:,} steps or draws, got {text!r}")
     if match["steps"] and int(match["steps"]) < FEWEST_STEPS.get(algorithm, 1):
         raise ValueError(f"expected {FEWEST_STEPS[algorithm]} queries or more for {algorithm}, got {text!r}")
     draws, rounds = 1, 1
@@ -227,8 +233,8 @@ def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ..
     for option, value in options:
         if option not in OPTIONS[algorithm]:
             raise ValueError(f"expected {' or '.join(OPTIONS[algorithm])} as an option, got {text!r}")
-        if option in ("restarts", "targets") and not re.fullmatch("[1-9][0-9]*", value):
-            raise ValueError(f"expected a whole number for {option}, got {text!r}")
+        if option in ("restarts", "targets") and not re.fullmatch("[1-9][0-9]{0,3}", value):
+            raise ValueError(f"expected a whole number below 10,000 for {option}, got {text!r}")
         if option == "own" and value not in ("signs", "exact"):
             raise ValueError(f"expected own=signs or own=exact, got {text!r}")
         if option == "init" and parse(value).peer is not None:

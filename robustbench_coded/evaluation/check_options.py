@@ -10,6 +10,11 @@ from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.match_clean import check_matching, plain_defences
 from robustbench_coded.evaluation.threats import check_inputs
 
+# More than anybody means: a slip of the keyboard that would take a machine's memory, or its next years.
+MOST = {"draws": 10_000, "selection_draws": 10_000, "replicates": 1_000}
+LARGEST_BATCH = 16_384
+
+
 def check_options(config: EvalConfig) -> None:
     """Refuses options that no checkpoint or data could make good.
 
@@ -28,6 +33,15 @@ def check_options(config: EvalConfig) -> None:
         raise InputError(
             f"--attack-precision {config.attack_precision!r} is not known; choose float32, bfloat16 or auto"
         )
+    for name, most in MOST.items():
+        if (value := getattr(config, name)) > most:
+            raise InputError(f"--{name.replace('_', '-')} {value} is too large; give {most:,} or fewer")
+    for k in config.batch_sizes:
+        if k > LARGEST_BATCH:
+            raise InputError(
+                f"--batch-size {k} is too large: a batch goes through the network as a whole; give "
+                f"{LARGEST_BATCH:,} or fewer"
+            )
     check_engine_options(config)
     check_inputs(config.inputs, config.eps or ())
     if config.budget is not None and config.budget < 1:
