@@ -7,20 +7,17 @@ AutoAttack and torchattacks run as they come: they show the defence the batches 
 is printed is their own account, not our scoring of what they found.
 """
 
-import argparse
 import csv
 import io
-import multiprocessing
-import os
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo_entries import measured_entries
+
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.zoo.known import Truth
-from robustbench_coded.zoo.registry import ZOO
 
 OUT = Path(__file__).parent.parent / "reports" / "zoo"
 # A tenth to a fifth of the package's own lengths, to keep the benchmark short: what it says here follows from
@@ -221,23 +218,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="entries of the zoo; none for all of them")
-    parser.add_argument("--workers", type=int, default=2, help="entries that are evaluated side by side")
-    options = parser.parse_args()
-    names = options.names or list(ZOO)
-    if unknown := [name for name in names if name not in ZOO]:
-        parser.error(f"no entry of the zoo is named {unknown[0]}; known: {', '.join(ZOO)}")
-    os.environ["OMP_NUM_THREADS"] = "1"  # before the workers import torch: they share the cores
-    started = time.monotonic()
-    measured = []
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        for name, found in zip(names, pool.imap(measure, names, chunksize=1), strict=True):
-            measured.append(found)
-            print(f"{time.monotonic() - started:6.0f} s  {name}: {found.lines[0].verdict}", flush=True)
-    if options.names:
+    measured, everything = measured_entries(measure, __doc__ or "")
+    if not everything:
         print(report(measured))
         return
     write_text(OUT / "report.md", report(measured))

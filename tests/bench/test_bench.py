@@ -7,6 +7,7 @@ import torch
 
 from robustbench_coded.bench import startup
 from robustbench_coded.bench.memory import peak_memory
+from robustbench_coded.bench.ours import ANSWERS
 from robustbench_coded.bench.run import BenchOptions, bench
 from robustbench_coded.bench.table import markdown, plain
 from robustbench_coded.cli.main import main
@@ -45,7 +46,7 @@ def test_every_way_counts_the_images_that_it_sends(report):
     assert images["pgd-2, RCI K=16 N=24"] == images["pgd-2, standard on 24"] == 2 * 24
     assert images["pgd-2, RCI K=8 N=12, 2 batches at once"] == 2 * 2 * 12
     # Table 4 is about answered inputs: more coded inputs must show as cost.
-    assert images["RCI K=16 N=24"] == images["standard K=16"] == 16
+    assert images["RCI K=16 N=24"] == images["standard K=16"] == ANSWERS * 16
 
 
 def test_the_report_is_plain_data_lines_and_markdown(report):

@@ -1,0 +1,121 @@
+"""Whether preset adaptive is long enough: what is left by it, and by it together with 20 times its budget.
+
+    python benchmarks/convergence.py                     every defence of the zoo: writes convergence.md
+    python benchmarks/convergence.py coin-flip rounding  prints the lines of these alone
+
+Twenty times: as many steps for the attacks that know the draw, the base model or one surrogate draw, and for
+the one that averages over draws four times the draws and five times the steps. Under each threat model both
+ensembles score the same draws, so that the difference is paired.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo_entries import measured_entries
+
+from robustbench_coded.runs.atomic import write_text
+
+OUT = Path(__file__).parent / "convergence.md"
+WITHIN = 0.5  # points
+LONG = (
+    "eot40-pgd-100",
+    "fixed-pgd-200",
+    "aware-pgd-200",
+    "transfer-pgd-400",
+    "aware-pgd-400+init=transfer-pgd-400",
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One defence under one threat model: accuracies of the ensembles (fractions) and images an example."""
+
+    defence: str
+    threat: str
+    short: float
+    long: float
+    gap: str
+    images: tuple[float, float]
+
+    @property
+    def converged(self) -> bool:
+        return 100 * (self.short - self.long) <= WITHIN
+
+
+def measure(name: str) -> list[Line]:
+    """Evaluates one entry of the zoo twice."""
+    from robustbench_coded.statistics.paired import paired_difference
+    from robustbench_coded.zoo.evaluate import evaluate_entry
+
+    with tempfile.TemporaryDirectory() as folder:
+        # The defence alone: what a base model without it keeps is no question here.
+        short, long = (
+            evaluate_entry(
+                name, Path(folder) / str(len(attacks)), attacks=attacks, standard=False, threads=1
+            ).run
+            for attacks in (("adaptive",), ("adaptive", *LONG))
+        )
+        after = {row.key: row for row in long.rows if row.key.attack == "ensemble"}
+        lines = []
+        for row in short.rows:
+            if row.key.attack != "ensemble":
+                continue
+            gap = paired_difference(row, after[row.key])
+            images = tuple(
+                float(
+                    table[table.attack.eq("ensemble") & table.threat.eq(row.key.threat)]
+                    .eval("forwards_per_example + backwards_per_example")
+                    .sum()
+                )
+                for table in (short.summary, long.summary)
+            )
+            lines.append(Line(name, row.key.threat, gap.first, gap.second, str(gap), (images[0], images[1])))
+    return lines
+
+
+def report(lines: Sequence[Line]) -> str:
+    """The table in Markdown, and how many lines are further apart."""
+    apart = [f"{line.defence} ({line.threat})" for line in lines if not line.converged]
+    heads = (
+        "defence",
+        "threat model",
+        "adaptive",
+        "and 20 times its budget",
+        "difference",
+        "images",
+        "images",
+    )
+    rows = [
+        (
+            f"`{line.defence}`",
+            f"`{line.threat}`",
+            f"{100 * line.short:.1f}",
+            f"{100 * line.long:.1f}",
+            line.gap,
+            *(f"{images:,.0f}" for images in line.images),
+        )
+        for line in lines
+    ]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))
+    return (
+        "# Convergence of preset adaptive\n\n"
+        "Accuracy that the ensemble leaves, in percent; paired 95% intervals; images forwarded and "
+        f"differentiated for each example by its attacks. Twenty times: {', '.join(LONG)}.\n\n"
+        f"More than {WITHIN:g} points apart: {', '.join(apart) or 'none'} of {len(lines)}.\n\n{table}\n"
+    )
+
+
+def main() -> None:
+    measured, everything = measured_entries(measure, __doc__ or "")
+    text = report([line for found in measured for line in found])
+    if not everything:
+        print(text)
+        return
+    write_text(OUT, text)
+    print(OUT)
+
+
+if __name__ == "__main__":
+    main()
