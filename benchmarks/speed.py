@@ -34,16 +34,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     shared = {"checkpoint": given.ckpt, "arch": given.arch, "device": given.device, "threads": given.threads}
-    reports = [
-        bench(BenchOptions(**shared, rounds=given.rounds, compiled=True), _tell),
-        bench(BenchOptions(**shared, steps=100, rounds=3, compiled=True, gradients_only=True), _tell),
-    ]
+    ten = BenchOptions(**shared, rounds=given.rounds, compiled=True)
+    hundred = BenchOptions(**shared, steps=100, rounds=3, compiled=True, gradients_only=True)
     name = given.arch if given.ckpt is None else given.ckpt.stem
-    parts = [INTRODUCTION, f"## {name}, PGD-10", markdown(reports[0])]
-    parts += [f"## {name}, PGD-100", markdown(reports[1])]
-    device = str(reports[0].machine["device"]).partition(":")[0]
-    out = given.out or HERE / f"speed-{device}.md"
-    write_text(out, "\n\n".join(part.strip() for part in parts) + "\n")
+    parts = [INTRODUCTION]
+    for options in (ten, hundred):
+        report = bench(options, _tell)
+        parts += [f"## {name}, PGD-{options.steps}", markdown(report)]
+        device = str(report.machine["device"]).partition(":")[0]
+        out = given.out or HERE / f"speed-{device}.md"
+        # Written twice, so that the first figures are there while the long part runs.
+        write_text(out, "\n\n".join(part.strip() for part in parts) + "\n")
     print(out)
 
 
