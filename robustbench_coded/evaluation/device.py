@@ -3,10 +3,9 @@
 import torch
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.pixel_model import CPU_IMAGES
 
-# Images in one forward. On a CPU larger batches leave the cache and gain nothing; on a GPU a CIFAR network's
-# activations and gradients for that many stay far below its memory.
-CPU_GROUP_IMAGES = 256
+# A CIFAR network's activations and gradients for that many images stay far below a GPU's memory.
 CUDA_IMAGES_PER_GIB = 128
 
 
@@ -34,6 +33,6 @@ def device_named(name: str | None) -> torch.device:
 def images_in_one_forward(device: torch.device) -> int:
     """Images that may go through a network together, from the device's whole memory."""
     if device.type != "cuda":
-        return CPU_GROUP_IMAGES
+        return CPU_IMAGES
     total = torch.cuda.get_device_properties(device).total_memory
-    return max(CPU_GROUP_IMAGES, int(total / 2**30) * CUDA_IMAGES_PER_GIB)
+    return max(CPU_IMAGES, int(total / 2**30) * CUDA_IMAGES_PER_GIB)

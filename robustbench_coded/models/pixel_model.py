@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from robustbench_coded.models.block_network import BlockNetwork
 
+# Images that go through a network at once on a CPU: more leave its cache, and each costs up to a fifth more.
+CPU_IMAGES = 256
+
 
 class PixelModel(nn.Module):
     """Pixels (batch, channels, height, width) in [0, 1] -> logits (batch, classes), float32, in eval mode.
@@ -51,6 +54,12 @@ class PixelModel(nn.Module):
         return [self._first, *self._network_blocks()[1:]]
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or len(x) <= CPU_IMAGES:
+            return self._at_once(x)
+        # Every image is answered by itself, so in pieces they get the same answers.
+        return torch.cat([self._at_once(piece) for piece in x.split(CPU_IMAGES)])
+
+    def _at_once(self, x: Tensor) -> Tensor:
         for block in self.blocks():
             x = block(x)
         return x

@@ -104,7 +104,7 @@ class PreparedModel(PixelModel):
             return super().blocks()
         return [_Between(block, self.dtype if i else None) for i, block in enumerate(super().blocks())]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _at_once(self, x: Tensor) -> Tensor:
         x = self._normalised(x)
         if self._compiled is None:
             return self.network(x).float()

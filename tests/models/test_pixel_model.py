@@ -1,9 +1,10 @@
 """The Model: pixels to logits, the normalisation inside, blocks that compose to all of it."""
 
+import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.pixel_model import CPU_IMAGES, PixelModel
 from robustbench_coded.models.registry import build
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -64,3 +65,26 @@ def test_no_normalisation_is_the_network_itself():
     model = PixelModel(network, (0.0,), (1.0,), classes=10, arch="digits-cnn")
     x = pixels()[:, :1]
     assert torch.equal(model(x), network(x))
+
+
+class Widest(nn.Module):
+    """Flattens; remembers how many images it was shown at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def forward(self, x):
+        self.shown.append(len(x))
+        return x.flatten(1) ** 2
+
+
+@pytest.mark.parametrize("images", [CPU_IMAGES, 2 * CPU_IMAGES + 1])
+def test_a_cpu_answers_many_images_in_pieces_with_the_same_gradients(images):
+    network = Widest()
+    model = PixelModel(network, (0.0,), (1.0,), classes=4, arch="")
+    x = torch.rand(images, 1, 2, 2).requires_grad_()
+    logits = model(x)
+    assert torch.equal(logits, x.flatten(1) ** 2) and max(network.shown) <= CPU_IMAGES
+    (grad,) = torch.autograd.grad(logits.sum(), x)
+    assert torch.equal(grad, 2 * x)
