@@ -1,6 +1,6 @@
 """How cost grows with examples, with the size of batches, with steps and with draws.
 
-    python benchmarks/growth.py            writes benchmarks/growth.md (about 20 minutes on two cores)
+    python benchmarks/growth.py            writes benchmarks/growth.md (about 15 minutes on two cores)
     python benchmarks/growth.py --short    smaller, to the terminal alone
 
 A ResNet-20 with random weights behind RCI with N = 1.5 K answers random images: time depends on neither.
@@ -82,8 +82,8 @@ def series(short: bool) -> list[Series]:
     """What is raised beside the number of examples."""
     largest = 64 if short else 512
     sizes = tuple(k for k in (4, 8, 16, 32, 64, 128, 256, 512) if k <= largest)
-    steps = (5, 10, 20) if short else (5, 10, 20, 40, 80, 160)
-    draws = (10, 20, 40) if short else (10, 20, 40, 80, 160)
+    steps = (5, 10, 20) if short else (5, 10, 20, 40, 80)
+    draws = (10, 20, 40) if short else (10, 20, 40, 80)
     return [
         Series("K", sizes, min(REFERENCE_K, largest), "pgd-5", "batch_sizes", constant=True),
         Series("steps", steps, steps[0], "", "attacks"),
