@@ -91,7 +91,7 @@ class OneOfEight:
 class Around:
     """Builds `OneOfEight` around a base model; can be sent to another process."""
 
-    __name__ = OneOfEight.name
+    name = OneOfEight.name
 
     def __init__(self, networks: Sequence[nn.Module]):
         self.networks = networks
