@@ -1,6 +1,7 @@
 """How cost grows with examples, with the size of batches, with steps and with draws.
 
     python benchmarks/growth.py            writes benchmarks/growth.md (about 15 minutes on two cores)
+    python benchmarks/growth.py K steps    measures these parts again and leaves the others as they are
     python benchmarks/growth.py --short    smaller, to the terminal alone
 
 A ResNet-20 with random weights behind RCI with N = 1.5 K answers random images: time depends on neither.
@@ -220,29 +221,46 @@ def examples_table(found: dict[int, dict[str, float]]) -> str:
     return pipes(rows)
 
 
-def report(found: dict[int, dict[str, float]], tables: Sequence[tuple[Series, str]], examples: int) -> str:
-    """Everything in Markdown."""
+def introduction() -> str:
+    """What was measured, and on what."""
     facts = machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     versions = facts.pop("versions")
-    parts = [
-        "# How cost grows",
+    return (
+        "# How cost grows\n\n"
         "A ResNet-20 with random weights behind RCI with N = 1.5 K, on random images. The figure of linear "
         "growth is the time over what it would be, had the first row's grown in proportion; for K, where it "
-        "should not grow at all, over the reference's.",
-        "## Examples",
+        "should not grow at all, over the reference's.\n\n"
+        f"{', '.join(f'{name} {value}' for name, value in {**facts, **versions}.items())}."
+    )
+
+
+def over_examples(made: Made, sizes: Sequence[int]) -> str:
+    """The part on whole evaluations."""
+    found = {}
+    for size in sizes:
+        found[size] = in_its_own_process(made.folder, size)
+        print(f"... {size} examples", file=sys.stderr)
+    return (
         "PGD-10, clean inputs and random signs with 3 scoring and 2 selection draws, K = 128, each in a "
-        "fresh process. Peak memory is the process's, the data included.",
-        examples_table(found),
-    ]
-    for one, table in tables:
-        what = f"row `{one.attack}`" if one.attack else "PGD with one draw"
-        parts += [f"## {one.name[0].upper()}{one.name[1:]}", f"{examples:,} examples, {what}.", table]
-    parts.append(", ".join(f"{name} {value}" for name, value in {**facts, **versions}.items()) + ".")
-    return "\n\n".join(parts) + "\n"
+        "fresh process. Peak memory is the process's, the data included.\n\n" + examples_table(found)
+    )
+
+
+def over(made: Made, one: Series, examples: int, rounds: int) -> str:
+    """The part on one series."""
+    what = f"row `{one.attack}`" if one.attack else "PGD with one draw"
+    table = growth_table(one, measured(made, one, examples, rounds))
+    return f"{examples:,} examples, {what}.\n\n{table}"
+
+
+def parts_of(text: str) -> dict[str, str]:
+    """The parts of a result by title, as they stand in the file."""
+    return dict(part.strip().split("\n\n", 1) for part in text.split("\n## ")[1:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("parts", nargs="*", help="examples, K, steps, draws; none for all of them")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--evaluation", type=int, help=argparse.SUPPRESS)
@@ -252,17 +270,19 @@ def main() -> None:
         print(json.dumps(whole_evaluation(given.folder, given.evaluation)))
         return
     sizes, examples = ((128, 256), 64) if given.short else (EXAMPLES, 512)
+    named = {one.name.split()[-1]: one for one in series(given.short)}
+    if wrong := set(given.parts) - {"examples", *named}:
+        parser.error(f"there is no part {wrong.pop()}; choose from examples, {', '.join(named)}")
+    parts = parts_of(OUT.read_text()) if given.parts and OUT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         made = Made.in_folder(Path(folder), max(sizes))
-        tables = [
-            (one, growth_table(one, measured(made, one, examples, given.rounds)))
-            for one in series(given.short)
-        ]
-        found = {}
-        for size in sizes:
-            found[size] = in_its_own_process(made.folder, size)
-            print(f"... {size} examples", file=sys.stderr)
-    text = report(found, tables, examples)
+        for name in given.parts or ("examples", *named):
+            if name == "examples":
+                parts["Examples"] = over_examples(made, sizes)
+            else:
+                title = named[name].name
+                parts[title[0].upper() + title[1:]] = over(made, named[name], examples, given.rounds)
+    text = "\n\n".join([introduction(), *(f"## {title}\n\n{part}" for title, part in parts.items())]) + "\n"
     if given.short:
         print(text)
     else:

@@ -3,9 +3,10 @@
 import torch
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.pixel_model import CPU_IMAGES
 
-# A CIFAR network's activations and gradients for that many images stay far below a GPU's memory.
+# Images in one group of batches. On a CPU a network takes them in pieces (`PixelModel`), and more gain
+# nothing. On a GPU a CIFAR network's activations and gradients for that many stay far below its memory.
+CPU_GROUP_IMAGES = 256
 CUDA_IMAGES_PER_GIB = 128
 
 
@@ -33,6 +34,6 @@ def device_named(name: str | None) -> torch.device:
 def images_in_one_forward(device: torch.device) -> int:
     """Images that may go through a network together, from the device's whole memory."""
     if device.type != "cuda":
-        return CPU_IMAGES
+        return CPU_GROUP_IMAGES
     total = torch.cuda.get_device_properties(device).total_memory
-    return max(CPU_IMAGES, int(total / 2**30) * CUDA_IMAGES_PER_GIB)
+    return max(CPU_GROUP_IMAGES, int(total / 2**30) * CUDA_IMAGES_PER_GIB)
