@@ -33,9 +33,9 @@ def check_options(config: EvalConfig) -> None:
         raise InputError(
             f"--attack-precision {config.attack_precision!r} is not known; choose float32, bfloat16 or auto"
         )
-    for name, most in MOST.items():
-        if (value := getattr(config, name)) > most:
-            raise InputError(f"--{name.replace('_', '-')} {value} is too large; give {most:,} or fewer")
+    for option, most in MOST.items():
+        if (value := getattr(config, option)) > most:
+            raise InputError(f"--{option.replace('_', '-')} {value} is too large; give {most:,} or fewer")
     for k in config.batch_sizes:
         if k > LARGEST_BATCH:
             raise InputError(

@@ -55,7 +55,8 @@ class PixelModel(nn.Module):
         return [self._first, *self._network_blocks()[1:]]
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or len(x) <= CPU_IMAGES:
+        # What is traced must not depend on how many images there are.
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or len(x) <= CPU_IMAGES:
             return self._at_once(x)
         # Every image is answered by itself, so in pieces they get the same answers.
         return torch.cat([self._at_once(piece) for piece in x.split(CPU_IMAGES)])
