@@ -31,7 +31,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "apgd-dlr": ("init", "own", "restarts"),
     "apgd-t": ("init", "own", "targets"),
     "fgsm": ("init", "own"),
-    "pgd": ("init", "own"),
+    "pgd": ("init", "momentum", "own"),
     "square": ("init",),
     "random": ("init",),
     "spsa": ("init",),
@@ -50,6 +50,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "paper": ("fgsm", "pgd-10", "pgd-100"),
     "adaptive": (
         "eot10-pgd-20",
+        "pgd-100+momentum=1",
         "fixed-pgd-10",
         "aware-pgd-10",
         "transfer-pgd-20",
@@ -81,6 +82,7 @@ KNOWN: dict[str, str] = {
     "pgd-10": "10 steps of eps/4 from a random start, last iterate (arXiv 1706.06083)",
     "pgd-100": "100 steps of eps/8",
     "pgd-100@1/255": "100 steps of a stated size",
+    "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
     "eot10-pgd-20": "gradients averaged over 10 fresh draws each step (arXiv 1707.07397)",
     "eotauto-pgd-20": "as many draws as still make the gradients agree better",
     "fixed-pgd-10": "one surrogate draw for the whole attack",
@@ -235,6 +237,8 @@ def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ..
             raise ValueError(f"expected {' or '.join(OPTIONS[algorithm])} as an option, got {text!r}")
         if option in ("restarts", "targets") and not re.fullmatch("[1-9][0-9]{0,3}", value):
             raise ValueError(f"expected a whole number below 10,000 for {option}, got {text!r}")
+        if option == "momentum" and not re.fullmatch(r"0?\.[0-9]{1,6}|1(\.0)?", value):
+            raise ValueError(f"expected a momentum from 0 to 1, got {text!r}")
         if option == "own" and value not in ("signs", "exact"):
             raise ValueError(f"expected own=signs or own=exact, got {text!r}")
         if option == "init" and parse(value).peer is not None:

@@ -1,4 +1,8 @@
-"""PGD (arXiv 1706.06083): steepest ascent from a random start, the last iterate counts."""
+"""PGD (arXiv 1706.06083): steepest ascent from a random start, the last iterate counts.
+
+With momentum (arXiv 1710.06081) a move follows the gradients of all steps so far, each divided by its mean
+size. Against a randomised target that averages over the draws of all steps, at the price of one draw each.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,16 +30,20 @@ class Pgd:
         loss: what the moves raise.
         drop: stop on an example at its first iterate that is answered wrongly, and go on with the rest as one
             smaller batch. Only for targets that answer inputs one by one and without randomness.
+        momentum: what is left in each step of the sum of gradients before it, in [0, 1].
     """
 
     steps: int
     step_size: float | None = None
     loss: Loss = cross_entropy
     drop: bool = False
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"expected steps >= 1, got {self.steps}")
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"expected momentum in [0, 1], got {self.momentum}")
 
     def perturb(
         self,
@@ -57,13 +65,22 @@ class Pgd:
         if self.drop:
             x_all, y_all, adv_all = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
             return self._drop(x_all, y_all, adv_all, estimator, budget, size).view_as(x)
+        way = torch.zeros_like(adv)
         for _ in range(self.steps):
             if estimator.spent:
                 break
             grad = estimator.gradient(adv, y, self.loss).grad
             assert grad is not None
-            adv = ball.step_(adv, grad, size)
+            way = self._way(way, grad)
+            adv = ball.step_(adv, way, size)
         return adv
+
+    def _way(self, before: Tensor, grad: Tensor) -> Tensor:
+        """Where the next move goes: ``before`` is where the last one went, [G, K, C, H, W]."""
+        if not self.momentum:
+            return grad
+        size = grad.abs().mean(dim=(-3, -2, -1), keepdim=True)
+        return self.momentum * before + grad / size.clamp_min(torch.finfo(grad.dtype).tiny)
 
     def _drop(
         self, x: Tensor, y: Tensor, adv: Tensor, estimator: Estimator, budget: Budget, size: float
@@ -71,7 +88,7 @@ class Pgd:
         """Works on ``[1, G K, ...]``, for nothing ties the batches together."""
         if budget.reach is not None:
             raise ValueError("expected one eps for all slots to drop from, got reach")
-        ball, done = budget.around(x), torch.empty_like(adv)
+        ball, done, way = budget.around(x), torch.empty_like(adv), torch.zeros_like(adv)
         left = torch.arange(x.shape[1], device=x.device)  # where the rows of x, y and adv lie in done
         for _ in range(self.steps):
             if estimator.spent:
@@ -84,8 +101,10 @@ class Pgd:
                 keep = (~wrong).nonzero().squeeze(1)
                 if not len(keep):
                     return done
-                left, x, y, adv, grad = left[keep], x[:, keep], y[:, keep], adv[:, keep], grad[:, keep]
+                left, x, y, adv = left[keep], x[:, keep], y[:, keep], adv[:, keep]
+                grad, way = grad[:, keep], way[:, keep]
                 ball = budget.around(x)
-            adv = ball.step_(adv, grad, size)
+            way = self._way(way, grad)
+            adv = ball.step_(adv, way, size)
         done[:, left] = adv
         return done

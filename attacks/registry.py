@@ -48,9 +48,9 @@ def _algorithm(name: AttackName, *, drop: bool) -> Attack:
     if name.algorithm == "fgsm":
         return Fgsm(name.step_size)
     assert name.steps is not None
-    if name.algorithm == "pgd":
-        return Pgd(name.steps, name.step_size, drop=drop)
     options = dict(name.options)
+    if name.algorithm == "pgd":
+        return Pgd(name.steps, name.step_size, drop=drop, momentum=float(options.get("momentum", 0)))
     if name.algorithm == "apgd-t":
         return ApgdTargeted(name.steps, int(options.get("targets", 9)), drop=drop)
     if name.algorithm in ("apgd-ce", "apgd-dlr"):

@@ -128,21 +128,49 @@ def network():
     return model, x, model(x[0]).argmax(-1)[None]
 
 
-def test_dropping_stops_at_the_first_wrong_answer_and_changes_nothing_else(network):
+@pytest.mark.parametrize("momentum", [0, 1])
+def test_dropping_stops_at_the_first_wrong_answer_and_changes_nothing_else(network, momentum):
     model, x, y = network
     budget, steps = Budget("linf", 0.08), 8
     start = budget.uniform(x, [torch.Generator().manual_seed(0)])
     estimator = Transfer(model)
-    dropped = Pgd(steps, 0.01, drop=True).perturb(x, y, estimator, budget, [], start=start)
+    dropped = Pgd(steps, 0.01, drop=True, momentum=momentum).perturb(x, y, estimator, budget, [], start=start)
     iterates = [start]
     for n in range(1, steps + 1):
-        iterates.append(Pgd(n, 0.01).perturb(x, y, Transfer(model), budget, [], start=start))
+        attack = Pgd(n, 0.01, momentum=momentum)
+        iterates.append(attack.perturb(x, y, Transfer(model), budget, [], start=start))
     wrong = torch.stack([model(i[0]).argmax(-1) != y[0] for i in iterates[:-1]])
     stopped = torch.where(wrong.any(0), wrong.int().argmax(0), steps)
     assert len(stopped.unique()) > 4  # examples of every kind
     for example, step in enumerate(stopped):
         torch.testing.assert_close(dropped[0, example], iterates[step][0, example], atol=1e-6, rtol=0)
     assert estimator.backwards == sum(min(int(s) + 1, steps) for s in stopped)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.6])
+def test_momentum_is_torchattacks_mifgsm(network, decay):
+    model, x, y = network
+    torchattacks = pytest.importorskip("torchattacks")
+    peer = torchattacks.MIFGSM(model, eps=0.08, alpha=0.02, steps=6, decay=decay)
+    attack = Pgd(6, 0.02, momentum=decay)
+    ours = attack.perturb(x, y, Transfer(model), Budget("linf", 0.08), [], start=x)
+    theirs = peer(x[0], y[0])
+    # Where a gradient is 0 but for rounding, its sign is anybody's.
+    assert (ours[0] - theirs).abs().lt(1e-5).float().mean() > 0.999
+
+
+def test_momentum_averages_over_the_draws_of_all_steps(linear):
+    """A single draw's gradient points anywhere; the sum of a hundred points where their mean does."""
+    problem = linear(batches=3, noise=3.0)
+    budget = Budget("linf", 0.1)
+    best = best_linear(problem.x, slope(problem), budget)
+
+    def reached(momentum):
+        attack = Pgd(100, 0.01, loss=margin, momentum=momentum)
+        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+        return float(((x - problem.x) * slope(problem)).sum() / ((best - problem.x) * slope(problem)).sum())
+
+    assert 1 - reached(1) < 0.7 * (1 - reached(0))
 
 
 def test_dropping_everything_ends_the_attack(network):

@@ -18,6 +18,7 @@ ATTACKS = {
     "fgsm": Fgsm(),
     "fgsm@1/255": Fgsm(1 / 255),
     "pgd-7": Pgd(7),
+    "pgd-7+momentum=.5": Pgd(7, momentum=0.5),
     "fixed-pgd-7@0.01": Pgd(7, 0.01),
     "gmsa4avg-pgd-20": Gmsa(Pgd(20), 4),
     "gmsa2min-apgd-ce-9": Gmsa(Apgd(9, cross_entropy), 2),
