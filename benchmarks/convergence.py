@@ -21,6 +21,7 @@ OUT = Path(__file__).parent / "convergence.md"
 WITHIN = 0.5  # points
 LONG = (
     "eot40-pgd-100",
+    "pgd-2000+momentum=1",
     "fixed-pgd-200",
     "aware-pgd-200",
     "transfer-pgd-400",
