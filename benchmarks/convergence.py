@@ -15,7 +15,10 @@ from pathlib import Path
 
 from zoo_entries import measured_entries
 
+from robustbench_coded.reports.load import Run
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.statistics.rows import Row
+from robustbench_coded.zoo.registry import ZOO
 
 OUT = Path(__file__).parent / "convergence.md"
 WITHIN = 0.5  # points
@@ -58,22 +61,25 @@ def measure(name: str) -> list[Line]:
             ).run
             for attacks in (("adaptive",), ("adaptive", *LONG))
         )
-        after = {row.key: row for row in long.rows if row.key.attack == "ensemble"}
+        after = {row.key: row for row in long.rows}
         lines = []
         for row in short.rows:
-            if row.key.attack != "ensemble":
+            # Rows at another eps are those of a check.
+            if row.key.attack != "ensemble" or row.key.eps != ZOO[name].eps:
                 continue
             gap = paired_difference(row, after[row.key])
-            images = tuple(
-                float(
-                    table[table.attack.eq("ensemble") & table.threat.eq(row.key.threat)]
-                    .eval("forwards_per_example + backwards_per_example")
-                    .sum()
-                )
-                for table in (short.summary, long.summary)
-            )
-            lines.append(Line(name, row.key.threat, gap.first, gap.second, str(gap), (images[0], images[1])))
+            images = _images(short, row), _images(long, row)
+            lines.append(Line(name, row.key.threat, gap.first, gap.second, str(gap), images))
     return lines
+
+
+def _images(run: Run, row: Row) -> float:
+    """Images forwarded and differentiated for each example."""
+    table = run.summary
+    line = table[
+        (table.attack == row.key.attack) & (table.threat == row.key.threat) & (table.eps == row.key.eps)
+    ]
+    return float(line.forwards_per_example.item() + line.backwards_per_example.item())
 
 
 def report(lines: Sequence[Line]) -> str:

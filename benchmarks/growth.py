@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from parts import joined, parts_of
 
 from robustbench_coded.bench.machine import machine
 from robustbench_coded.bench.table import pipes
@@ -253,11 +254,6 @@ def over(made: Made, one: Series, examples: int, rounds: int) -> str:
     return f"{examples:,} examples, {what}.\n\n{table}"
 
 
-def parts_of(text: str) -> dict[str, str]:
-    """The parts of a result by title, as they stand in the file."""
-    return dict(part.strip().split("\n\n", 1) for part in text.split("\n## ")[1:])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("parts", nargs="*", help="examples, K, steps, draws; none for all of them")
@@ -273,7 +269,7 @@ def main() -> None:
     named = {one.name.split()[-1]: one for one in series(given.short)}
     if wrong := set(given.parts) - {"examples", *named}:
         parser.error(f"there is no part {wrong.pop()}; choose from examples, {', '.join(named)}")
-    parts = parts_of(OUT.read_text()) if given.parts and OUT.exists() else {}
+    parts = parts_of(OUT) if given.parts else {}
     with tempfile.TemporaryDirectory() as folder:
         made = Made.in_folder(Path(folder), max(sizes))
         for name in given.parts or ("examples", *named):
@@ -282,7 +278,7 @@ def main() -> None:
             else:
                 title = named[name].name
                 parts[title[0].upper() + title[1:]] = over(made, named[name], examples, given.rounds)
-    text = "\n\n".join([introduction(), *(f"## {title}\n\n{part}" for title, part in parts.items())]) + "\n"
+    text = joined(introduction(), parts)
     if given.short:
         print(text)
     else:

@@ -1,6 +1,7 @@
 """Ours beside the bare network and beside other packages: PGD-10 with everything, then PGD-100.
 
     python benchmarks/speed.py                                          writes benchmarks/speed-cpu.md
+    python benchmarks/speed.py --steps 10                               leaves the part on PGD-100 as it is
     python benchmarks/speed.py --arch preact-resnet18 --device cuda     writes benchmarks/speed-cuda.md
 
 About ten minutes on two cores, a third of it for PGD-100. foolbox and the Adversarial Robustness Toolbox are
@@ -10,6 +11,8 @@ measured where they are installed.
 import argparse
 import sys
 from pathlib import Path
+
+from parts import joined, parts_of
 
 from robustbench_coded.bench.run import BenchOptions, bench
 from robustbench_coded.bench.table import markdown
@@ -30,6 +33,7 @@ def main() -> None:
     parser.add_argument("--arch", default="resnet20", help="otherwise this one, with random weights")
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--steps", type=int, choices=(10, 100), help="this part alone; both by default")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -37,14 +41,15 @@ def main() -> None:
     ten = BenchOptions(**shared, rounds=given.rounds, compiled=True)
     hundred = BenchOptions(**shared, steps=100, rounds=3, compiled=True, gradients_only=True)
     name = given.arch if given.ckpt is None else given.ckpt.stem
-    parts = [INTRODUCTION]
     for options in (ten, hundred):
+        if given.steps not in (None, options.steps):
+            continue
         report = bench(options, _tell)
-        parts += [f"## {name}, PGD-{options.steps}", markdown(report)]
         device = str(report.machine["device"]).partition(":")[0]
         out = given.out or HERE / f"speed-{device}.md"
-        # Written twice, so that the first figures are there while the long part runs.
-        write_text(out, "\n\n".join(part.strip() for part in parts) + "\n")
+        # Each part is written at once: the first figures are there while the long part runs.
+        parts = parts_of(out) | {f"{name}, PGD-{options.steps}": markdown(report)}
+        write_text(out, joined(INTRODUCTION, parts))
     print(out)
 
 
