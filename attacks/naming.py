@@ -12,7 +12,7 @@ from typing import Literal
 
 EstimatorName = Literal["fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto"]
 
-# More steps, draws, rounds, restarts or targets than this are a slip of the keyboard.
+# More steps, draws or rounds than this are a slip of the keyboard.
 MOST = 1_000_000
 
 # Largest attack first where one name begins with another.

@@ -94,17 +94,15 @@ class Pgd:
             if estimator.spent:
                 break
             found = estimator.gradient(adv, y, self.loss)
-            grad, wrong = found.grad, found.logits[0].argmax(-1) != y[0]
-            assert grad is not None
+            assert found.grad is not None
+            way, wrong = self._way(way, found.grad), found.logits[0].argmax(-1) != y[0]
             if bool(wrong.any()):
                 done[:, left[wrong]] = adv[:, wrong]
                 keep = (~wrong).nonzero().squeeze(1)
                 if not len(keep):
                     return done
-                left, x, y, adv = left[keep], x[:, keep], y[:, keep], adv[:, keep]
-                grad, way = grad[:, keep], way[:, keep]
+                left, x, y, adv, way = left[keep], x[:, keep], y[:, keep], adv[:, keep], way[:, keep]
                 ball = budget.around(x)
-            way = self._way(way, grad)
             adv = ball.step_(adv, way, size)
         done[:, left] = adv
         return done
