@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from robustbench_coded.bench.machine import machine
+from robustbench_coded.bench.machine import in_words, machine
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.bench.timing import Contender, interleaved
 from robustbench_coded.models.normalisation import KNOWN
@@ -87,9 +87,7 @@ def main() -> None:
             said = "" if cost is None else f"{cost.median:.3f} [{cost.low:.3f}, {cost.high:.3f}]"
             rows.append((timing.name, f"{ms:.1f}", said, f"{RECIPES[timing.name][1]:g}"))
         parts += [f"## {str(precision).removeprefix('torch.')}", pipes(rows)]
-    facts = machine(device)
-    versions = facts.pop("versions")
-    parts.append(", ".join(f"{name} {value}" for name, value in {**facts, **versions}.items()) + ".")
+    parts.append(in_words(machine(device)) + ".")
     write_text(given.out, "\n\n".join(parts) + "\n")
     print(given.out)
 

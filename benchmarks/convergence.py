@@ -15,6 +15,7 @@ from pathlib import Path
 
 from zoo_entries import measured_entries
 
+from robustbench_coded.bench.table import pipes
 from robustbench_coded.reports.load import Run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.statistics.rows import Row
@@ -105,12 +106,12 @@ def report(lines: Sequence[Line]) -> str:
         )
         for line in lines
     ]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))
     return (
         "# Convergence of preset adaptive\n\n"
         "Accuracy that the ensemble leaves, in percent; paired 95% intervals; images forwarded and "
         f"differentiated for each example by its attacks. Twenty times: {', '.join(LONG)}.\n\n"
-        f"More than {WITHIN:g} points apart: {', '.join(apart) or 'none'} of {len(lines)}.\n\n{table}\n"
+        f"More than {WITHIN:g} points apart: {', '.join(apart) or 'none'} of {len(lines)}.\n\n"
+        f"{pipes([heads, *rows])}\n"
     )
 
 

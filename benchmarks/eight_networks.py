@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from attacks.adapters.peer import installed
 from attacks.naming import PRESETS
 from robustbench_coded import evaluate
+from robustbench_coded.bench.table import pipes
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.models.loading import load_checkpoint, with_normalisation
@@ -173,14 +174,16 @@ def report(ours: Run, theirs: Run, peers: Sequence[str]) -> str:
         f"- Attacks of theirs that are stronger, by the paired interval: {', '.join(stronger) or 'none'} of "
         f"{len(compared)}.",
         "## Ours",
-        _table(("attack", "accuracy left"), [(f"`{row.key.attack}`", _percent(row)) for row in own]),
+        pipes([("attack", "accuracy left"), *((f"`{row.key.attack}`", _percent(row)) for row in own)]),
         "## Theirs",
-        _table(
-            ("attack", "accuracy left", "strongest of ours less this, points"),
+        pipes(
             [
-                (f"`{name}`", _percent(row_of(theirs, name, EPS)), _points(difference))
-                for name, difference in compared
-            ],
+                ("attack", "accuracy left", "strongest of ours less this, points"),
+                *(
+                    (f"`{name}`", _percent(row_of(theirs, name, EPS)), _points(difference))
+                    for name, difference in compared
+                ),
+            ]
         ),
     ]
     return "\n\n".join(lines) + "\n"
@@ -205,11 +208,6 @@ def _percent(row: Row) -> str:
 def _points(difference: Difference) -> str:
     low, high = 100 * difference.low, 100 * difference.high
     return f"{100 * difference.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    made = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in made)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from parts import joined, parts_of
 
-from robustbench_coded.bench.machine import machine
+from robustbench_coded.bench.machine import in_words, machine
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.evaluate import evaluate, make_plan
@@ -224,14 +224,13 @@ def examples_table(found: dict[int, dict[str, float]]) -> str:
 
 def introduction() -> str:
     """What was measured, and on what."""
-    facts = machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    versions = facts.pop("versions")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return (
         "# How cost grows\n\n"
         "A ResNet-20 with random weights behind RCI with N = 1.5 K, on random images. The figure of linear "
         "growth is the time over what it would be, had the first row's grown in proportion; for K, where it "
         "should not grow at all, over the reference's.\n\n"
-        f"{', '.join(f'{name} {value}' for name, value in {**facts, **versions}.items())}."
+        f"{in_words(machine(device))}."
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_coded.bench.machine import machine
+from robustbench_coded.bench.machine import in_words, machine
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
 
@@ -110,7 +110,6 @@ def report(results: dict[str, list[Result]], facts: dict[str, Any], limit: int) 
         accuracy = [f"{100 * found[-1].accuracy[attack]:.2f}" for attack in ("clean", *ATTACKS)]
         rows.append((name, f"{seconds:.1f}", f"{slowest / seconds:.1f}", *accuracy))
     rounds = len(results[PLAIN_LOOP])
-    versions = facts.pop("versions")
     parts = [
         "# The standard rows of Table 3 as a user runs them",
         f"{limit:,} images, standard inference, eps 8/255; wall time from the start of the process to the "
@@ -118,7 +117,7 @@ def report(results: dict[str, list[Result]], facts: dict[str, Any], limit: int) 
         pipes(rows),
         "csrobust stops on an example once it is broken; what it predicts is always asked of the original "
         "model in float32.",
-        ", ".join(f"{name} {value}" for name, value in {**facts, **versions}.items()) + ".",
+        in_words(facts) + ".",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -10,12 +10,13 @@ is printed is their own account, not our scoring of what they found.
 import csv
 import io
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo_entries import measured_entries
 
+from robustbench_coded.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.zoo.known import Truth
 
@@ -111,9 +112,11 @@ def report(measured: Sequence[Measured]) -> str:
         f"{len(main)} defences of the zoo (`csrobust list defences`) with default settings, "
         f"{_count(main, False)} really robust and {_count(main, True)} broken. Accuracies in percent with "
         "95% intervals, under `batch/unknown`; `csrobust eval --defence NAME` makes the whole report of one.",
-        _table(
-            ("defence", "what it is", "really", "truth", "csrobust", "verdict", *PEERS),
-            (_first_table_cells(found) for found in measured),
+        pipes(
+            [
+                ("defence", "what it is", "really", "truth", "csrobust", "verdict", *PEERS),
+                *(_first_table_cells(found) for found in measured),
+            ]
         ),
         f"AutoAttack: {AUTOATTACK[True]} on randomised defences, {AUTOATTACK[False]} on the others. PGD and "
         f"EOTPGD, of torchattacks: {PGD['linf']} ({PGD['l2']} under l2) and {EOTPGD} (linf only). Each by "
@@ -122,9 +125,11 @@ def report(measured: Sequence[Measured]) -> str:
         "there, and 'too high' is an attack that fell short.",
         _conclusions(lines, measured),
         "## Other threat models",
-        _table(
-            ("defence", "threat model", "truth", "csrobust", "verdict", "checks not passed"),
-            (_other_table_cells(line) for line in lines if line.threat != "batch/unknown"),
+        pipes(
+            [
+                ("defence", "threat model", "truth", "csrobust", "verdict", "checks not passed"),
+                *(_other_table_cells(line) for line in lines if line.threat != "batch/unknown"),
+            ]
         ),
     ]
     return "\n\n".join(told) + "\n"
@@ -210,11 +215,6 @@ def _ours(line: Line) -> str:
 
 def _count(lines: Sequence[Line], broken: bool) -> int:
     return sum(line.broken == broken for line in lines)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    made = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in made)
 
 
 def main() -> None:

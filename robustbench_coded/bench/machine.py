@@ -27,6 +27,13 @@ def machine(device: torch.device) -> dict[str, Any]:
     return {**facts, "versions": {"python": platform.python_version(), **_versions()}}
 
 
+def in_words(facts: dict[str, Any]) -> str:
+    """What :func:`machine` found, in one line."""
+    told = {**facts, **facts["versions"]}
+    del told["versions"]
+    return ", ".join(f"{name} {value}" for name, value in told.items())
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from robustbench_coded.bench.machine import in_words
 from robustbench_coded.bench.run import BenchReport, Section
 from robustbench_coded.bench.timing import Spread
 
@@ -10,7 +11,7 @@ COLUMNS = 5
 
 def plain(report: BenchReport) -> Iterator[str]:
     """Machine, preparation, sections and notes, a line each."""
-    yield _machine(report)
+    yield in_words(report.machine)
     yield from _preparation(report)
     for section in report.sections:
         yield ""
@@ -22,7 +23,7 @@ def plain(report: BenchReport) -> Iterator[str]:
 
 def markdown(report: BenchReport) -> str:
     """The same in Markdown, without a title."""
-    parts = [_machine(report) + ".", "\n".join(f"- {line}" for line in _preparation(report))]
+    parts = [in_words(report.machine) + ".", "\n".join(f"- {line}" for line in _preparation(report))]
     for section in report.sections:
         head, *rows = cells(section)
         parts.append(f"### {section.title[0].upper()}{section.title[1:]}")
@@ -50,12 +51,6 @@ def cells(section: Section) -> list[tuple[str, ...]]:
         time = _spread(timing.per_image, scale, 0)
         rows.append((numbers[timing.name], timing.name, time, against, megabytes))
     return rows
-
-
-def _machine(report: BenchReport) -> str:
-    facts = {**report.machine, **report.machine["versions"]}
-    del facts["versions"]
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
 def _preparation(report: BenchReport) -> list[str]:
