@@ -1,13 +1,19 @@
-"""A progress bar with the time left and the figures of the last epoch."""
+"""How far a training run is: a bar at a terminal, a line a minute in a log."""
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from robustbench_coded.training.listener import EpochRow
 
+QUIET = 60  # seconds of training that a log may go without a line
+
 
 class ProgressBar:
-    """A ``Listener`` that draws on standard error."""
+    """A ``Listener`` that writes to standard error.
+
+    A log gets the last epoch of every run, so a run of seconds is one line, and before it an epoch whenever
+    ``QUIET`` seconds of training have passed since the last line.
+    """
 
     def __init__(self, title: str):
         columns = (
@@ -19,9 +25,11 @@ class ProgressBar:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
         )
-        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._console = Console(stderr=True)
+        self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._title = title
         self._task: TaskID | None = None
+        self._unsaid = 0.0  # seconds of training since the last line
 
     def on_start(self, epochs: int, steps: int, first_epoch: int) -> None:
         self._epochs, self._steps = epochs, steps
@@ -40,6 +48,11 @@ class ProgressBar:
             figures += f", validation {row.validation_accuracy:.1%}"
         if self._task is not None:
             self._progress.update(self._task, figures=figures)
+        self._unsaid += row.seconds
+        if not self._console.is_terminal and (self._unsaid >= QUIET or row.epoch == self._epochs):
+            line = f"{self._title}: epoch {row.epoch}/{self._epochs}, {figures}, {row.seconds:.1f} s an epoch"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._unsaid = 0.0
 
     def on_end(self) -> None:
         self._progress.stop()

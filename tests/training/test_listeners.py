@@ -27,6 +27,32 @@ def test_the_progress_bar_counts_epochs_and_shows_the_last_figures(monkeypatch):
     assert "resnet20-coded" in shown and "epoch 2/3" in shown and "loss 0.625, validation 87.5%" in shown
 
 
+def test_a_log_gets_a_line_a_minute_and_the_last_epoch(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda **options: Console(file=log, width=20))
+    bar = ProgressBar("erm [a]")
+    bar.on_start(epochs=6, steps=1, first_epoch=0)
+    for epoch in range(1, 7):
+        bar.on_step(epoch - 1, 0)
+        bar.on_epoch(row(epoch)._replace(seconds=25.0))
+    bar.on_end()
+    assert log.getvalue().splitlines() == [
+        "erm [a]: epoch 3/6, loss 0.417, 25.0 s an epoch",
+        "erm [a]: epoch 6/6, loss 0.208, 25.0 s an epoch",
+    ]
+
+
+def test_a_run_of_seconds_is_one_line_of_a_log(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda **options: Console(file=log))
+    bar = ProgressBar("erm")
+    bar.on_start(epochs=3, steps=1, first_epoch=0)
+    for epoch in range(1, 4):
+        bar.on_epoch(row(epoch, accuracy=0.5))
+    bar.on_end()
+    assert log.getvalue() == "erm: epoch 3/3, loss 0.417, validation 50.0%, 2.0 s an epoch\n"
+
+
 def test_tensorboard_gets_every_epoch(tmp_path):
     pytest.importorskip("tensorboard", reason="needs tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
