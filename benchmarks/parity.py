@@ -5,7 +5,7 @@
 The same steps, restarts and targets, the same prepared model, the same batches, our scoring. A suite of ours
 is its ensemble: an example stands where no attack has broken it. Times are those of the attacks with their
 scoring, one after the other on one worker; nothing else should run beside them. Runs are kept in --runs, and
-the same command goes on with what is missing.
+the same command goes on with what is missing. --only measures a pair again; the others stay in the result.
 """
 
 import argparse
@@ -15,14 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parts import joined, parts_of
+
 from attacks.naming import PRESETS
 from robustbench_coded import evaluate
+from robustbench_coded.bench.table import pipes
 from robustbench_coded.cli.values import fractions
 from robustbench_coded.reports.load import Run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.statistics.paired import Difference, paired_difference
 from robustbench_coded.statistics.rows import Row
 
+INTRODUCTION = """# Parity with pyautoattack
+
+{about}
+
+Accuracy left, in percent, by our scoring; paired 95% intervals. A negative difference: ours is the
+stronger one. Seconds of the attacks with their scoring; share: our time by theirs. Images forwarded and
+differentiated for each example."""
 OUT = Path(__file__).parent / "parity.md"
 RUNS = Path(tempfile.gettempdir()) / "csrobust-parity"
 STEPS = 20
@@ -56,7 +66,6 @@ PAIRS = (
 class Line:
     """One pair at one eps: ours less theirs, seconds of each, and images forwarded and differentiated."""
 
-    title: str
     eps: str
     difference: Difference
     ours: float
@@ -80,7 +89,7 @@ def _line(pair: Pair, eps: str, ours: Run, theirs: Run) -> Line:
     difference = paired_difference(_row(ours, size, name), _row(theirs, size, pair.theirs))
     mine, yours = _seconds(ours, size, pair.ours), _seconds(theirs, size, (pair.theirs,))
     images = _images(ours, size, pair.ours), _images(theirs, size, (pair.theirs,))
-    return Line(pair.title, eps, difference, mine, yours, images)
+    return Line(eps, difference, mine, yours, images)
 
 
 def _row(run: Run, eps: float, attack: str) -> Row:
@@ -98,13 +107,12 @@ def _images(run: Run, eps: float, attacks: Sequence[str]) -> float:
     return float((rows.forwards_per_example + rows.backwards_per_example).sum())
 
 
-def report(lines: Sequence[Line], about: str) -> str:
-    """The table in Markdown, a line a pair and eps."""
-    heads = (
-        "pair",
+def cells(lines: Sequence[Line]) -> list[tuple[str, ...]]:
+    """The table of one pair, a line an eps."""
+    head = (
         "eps",
         "ours",
-        "pyautoattack",
+        "theirs",
         "ours less theirs, points",
         "seconds",
         "theirs",
@@ -114,7 +122,6 @@ def report(lines: Sequence[Line], about: str) -> str:
     )
     rows = [
         (
-            line.title,
             line.eps,
             f"{100 * line.difference.first:.1f}",
             f"{100 * line.difference.second:.1f}",
@@ -127,15 +134,7 @@ def report(lines: Sequence[Line], about: str) -> str:
         )
         for line in lines
     ]
-    marks = [":--", ":--", *["--:"] * 8]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, marks, *rows))
-    return (
-        "# Parity with pyautoattack\n\n"
-        f"{about} Accuracy left, in percent, by our scoring; paired 95% intervals. A negative difference: "
-        "ours is the stronger one. Seconds of the attacks with their scoring; share: our time by theirs. "
-        "Images forwarded and differentiated for each example.\n\n"
-        f"{table}\n"
-    )
+    return [head, *rows]
 
 
 def main() -> None:
@@ -152,11 +151,11 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    lines: list[Line] = []
+    about = f"{Path(given.ckpt).name} on the first {given.limit} images of {given.data}."
     for number, pair in enumerate(PAIRS):
         if given.only is not None and number not in given.only:
             continue
-        lines += measure(
+        lines = measure(
             pair,
             given.eps.split(","),
             given.runs,
@@ -168,9 +167,9 @@ def main() -> None:
             threads=given.threads,
             device=given.device,
         )
-        about = f"{Path(given.ckpt).name} on the first {given.limit} images of {given.data}."
-        write_text(given.out, report(lines, about))
-        print(report(lines, about))
+        parts = parts_of(given.out) | {pair.title: pipes(cells(lines))}
+        write_text(given.out, joined(INTRODUCTION.format(about=about), parts))
+        print(f"{pair.title}\n\n{pipes(cells(lines))}\n")
 
 
 if __name__ == "__main__":
