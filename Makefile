@@ -103,8 +103,8 @@ report-cifar10: data/cifar10_test.npz
 		--rci N=128 --rci N=190 --attacks paper,transfer-pgd-20,aware-pgd-10
 	$(BIN)/csrobust sweep --ckpt coded=$(SHARED)/checkpoints/resnet20-coded.safetensors $(CIFAR) --rci N=1.5K
 
-# Table 3 of the checkpoints that this project trained on CIFAR-10, as many as there are, and Table 10 of the
-# coded one. A stopped run goes on; remove the folder to start again.
+# Table 3 of the checkpoints that this project trained on CIFAR-10, as many as there are, Table 10 of the coded
+# one, and all beside ERM. A stopped run goes on; remove the folder to start again.
 OURS := $(foreach r,erm mixup manifold-mixup coded,$(patsubst %,--ckpt $(r)=%,$(wildcard checkpoints/cifar10-$(r)-resnet20.safetensors)))
 RECIPES := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2 --attack-precision bfloat16 --out reports/cifar10-recipes
 
@@ -114,6 +114,9 @@ report-recipes: data/cifar10_test.npz
 	$(BIN)/csrobust eval $(OURS) $(RECIPES) --rci N=128 --rci N=190 --attacks paper,transfer-pgd-20,aware-pgd-10
 ifneq ($(findstring coded=,$(OURS)),)
 	$(BIN)/csrobust sweep --ckpt coded=checkpoints/cifar10-coded-resnet20.safetensors $(RECIPES) --rci N=1.5K
+endif
+ifneq ($(findstring erm=,$(OURS)),)
+	$(BIN)/csrobust compare reports/cifar10-recipes --baseline erm --format md,html,csv,latex --out reports/cifar10-trainings
 endif
 
 # Tables 1 and 6 to 9 on digits. At eps = 0.1 some of the images stand; at the usual 0.3 all settings are alike.
@@ -126,7 +129,7 @@ data/cifar10_train_10000.npz: data/cifar10_test.npz
 	$(BIN)/python -c "import numpy as np; d = np.load('data/cifar10_train.npz'); np.savez('$@', **{n: d[n][:10000] for n in 'xy'})"
 
 report-ablations-cifar10: data/cifar10_train_10000.npz
-	OMP_NUM_THREADS=2 $(BIN)/csrobust ablate n mu blocks dropout --data npz:data/cifar10_train_10000.npz \
+	OMP_NUM_THREADS=1 $(BIN)/csrobust ablate n mu blocks dropout --data npz:data/cifar10_train_10000.npz \
 		--test-data npz:data/cifar10_test.npz --arch resnet20 --epochs 5 --seeds 1 --precision bfloat16 \
 		--device cpu --limit 256 --out reports/cifar10-ablations
 

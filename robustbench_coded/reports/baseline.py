@@ -1,8 +1,7 @@
 """Which subject each subject of a comparison is set against.
 
 The baseline of a subject is the one that differs in one respect alone: another run, another checkpoint or
-    another
-defence, whichever the baseline's name is a name of.
+another defence, whichever the baseline's name is a name of.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,9 +28,8 @@ def baseline_of(
 
     Args:
         runs: name -> path of each run.
-        name: of a run, a checkpoint or a defence; None takes the first run, or standard inference
-            where there is
-            one run alone.
+        name: of a run, a checkpoint or a defence; None takes the first run, or standard inference where
+            there is one run alone.
 
     Raises:
         InputError: the name is none of these.
@@ -69,8 +67,7 @@ def _if_known(contender: Contender, known: set[Contender]) -> Contender | None:
 
 
 def _in_run(name: str, contenders: Sequence[Contender]) -> Counterpart:
-    """The same subject in the baseline run; else its only one that has the same inference, or the same
-    checkpoint."""
+    """The same subject in the baseline run; else its only one of the same inference, or of the same checkpoint."""
     there = [c for c in contenders if c.run == name]
 
     def counterpart(contender: Contender) -> Contender | None:

@@ -68,8 +68,7 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Compari
 
     Args:
         paths: run folders.
-        baseline: name of a run, a checkpoint or a defence; None takes the first run, or standard
-            inference where
+        baseline: name of a run, a checkpoint or a defence; None takes the first run, or standard inference where
             there is one run alone.
 
     Raises:

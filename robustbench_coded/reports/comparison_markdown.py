@@ -2,6 +2,7 @@
 
 from robustbench_coded.reports.against_paper import INCONSISTENCIES, paper_sheet, reasons, time_sheet
 from robustbench_coded.reports.comparison import LEGEND, Comparison, run_sheet
+from robustbench_coded.reports.differences import DIFFERENCES_LEGEND, differences_told
 from robustbench_coded.reports.escape import markdown
 from robustbench_coded.reports.markdown import bullets, markdown_sheet, markdown_table
 
@@ -13,6 +14,9 @@ def comparison_markdown(comparison: Comparison, *, paper: bool) -> str:
     parts += ["## What the runs do not share", bullets(comparison.apart) or "Nothing that is compared here."]
     for table in comparison.tables:
         parts += [f"## {markdown(table.title)}", markdown_table(table), markdown(LEGEND)]
+        told = differences_told(table)
+        if told:
+            parts += ["### Beside the baseline", bullets(told), markdown(DIFFERENCES_LEGEND)]
     if comparison.unpaired:
         parts += ["## Differences that could not be formed", bullets(comparison.unpaired)]
     if paper:

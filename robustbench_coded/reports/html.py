@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from robustbench_coded.reports.against_paper import INCONSISTENCIES, paper_sheet, reasons, time_sheet
 from robustbench_coded.reports.collateral import COLLATERAL, COLLATERAL_LEGEND
 from robustbench_coded.reports.comparison import LEGEND, Comparison, run_sheet
+from robustbench_coded.reports.differences import DIFFERENCES_LEGEND, differences_told
 from robustbench_coded.reports.document import Document
 from robustbench_coded.reports.escape import one_line
 from robustbench_coded.reports.figures.style import Drawing
@@ -85,6 +86,8 @@ def comparison_html(comparison: Comparison, *, paper: bool) -> str:
         "comparison.html.j2",
         title="csrobust comparison",
         comparison=comparison,
+        told=[differences_told(table) for table in comparison.tables],
+        told_legend=DIFFERENCES_LEGEND,
         runs=run_sheet(comparison),
         legend=LEGEND,
         papers=papers,

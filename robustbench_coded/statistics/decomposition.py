@@ -86,7 +86,10 @@ def sentence(parts: Sequence[Part]) -> str:
         (part for part in parts if part.difference.low > 0), key=lambda part: -part.difference.estimate
     )
     if not settled:
-        return "Neither " + " nor ".join(part.source for part in parts) + " certainly makes a difference."
+        sources = [part.source for part in parts]
+        if len(sources) == 1:
+            return f"{sources[0].capitalize()} makes no certain difference."
+        return f"Neither {' nor '.join(sources)} certainly makes a difference."
     told = [
         f"{part.source}, {part.difference}, from {part.without.attack} under {part.without.threat} to "
         f"{part.with_.attack} under {part.with_.threat}"

@@ -78,4 +78,6 @@ def test_the_sentence_names_what_certainly_matters_and_the_largest_first(parts_o
     assert "coupling" not in told
     alike = [(name, 0.3, threat) for name, _, threat in FULL]
     assert sentence(parts_of(*alike)).startswith("Neither randomness nor optimisation nor coupling")
+    one = [("pgd-10", 0.3, "batch/unknown"), ("aware-pgd-10", 0.3, "batch/known")]
+    assert sentence(parts_of(*one)) == "Randomness makes no certain difference."
     assert sentence([]) == ""
