@@ -30,6 +30,14 @@ def test_shipped_files_are_those_of_the_manifest(name):
     assert metadata["fingerprint"] == read_recipe(ROOT / entry["made_from"]).fingerprint()
 
 
+def test_the_documents_state_the_accuracies_of_the_manifest():
+    stated = (ROOT / "docs" / "training.md").read_text()
+    cifar = [entry for entry in MANIFEST.values() if entry["data"] == "cifar10"]
+    assert {entry["recipe"] for entry in cifar} == {"erm", "mixup", "manifold-mixup", "coded"}
+    for entry in cifar:
+        assert f"| {entry['recipe']} | {100 * entry['accuracy']:.2f} | `{entry['made_from']}` |" in stated
+
+
 @pytest.mark.parametrize("name", [recipe.stem for recipe in DIGITS])
 def test_shipped_digits_checkpoints_have_the_accuracy_they_state(name):
     path = CHECKPOINTS / f"{name}.safetensors"
