@@ -1,7 +1,7 @@
 """One evaluation from options to a finished run folder."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given 
     """
     listener = listener or Listener()
     deadline = None if config.time is None else Deadline(config.time, time.monotonic())
-    config, prepared, path = made_ready(config, given, deadline)
+    config, prepared, path = made_ready(config, given, deadline, listener.note)
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with RunFolder(path) as folder:
@@ -72,18 +72,21 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given 
 
 
 def made_ready(
-    config: EvalConfig, given: Given | None = None, deadline: Deadline | None = None
+    config: EvalConfig,
+    given: Given | None = None,
+    deadline: Deadline | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[EvalConfig, Prepared, Path]:
     """Options, everything that they name, and the run folder; cut down to a time limit, if there is one.
 
-    Writes nothing.
+    Writes nothing; ``say`` is told what is probed.
 
     Raises:
         InputError: the options, a checkpoint or the data are not usable.
     """
     if given is None:
         config, given = with_zoo(config)
-    prepared = prepare(config, given)
+    prepared = prepare(config, given, say=say)
     path = config.out or Path("reports") / prepared.folder_name
     if deadline is None:
         return config, prepared, path

@@ -1,5 +1,6 @@
 """From options to things that can run: checkpoints and data loaded and checked, normalisations settled."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +11,11 @@ from robustbench_coded.evaluation.check_options import check_options
 from robustbench_coded.evaluation.checkpoints import data_named, from_file, in_memory, with_gradients
 from robustbench_coded.evaluation.config import EvalConfig
 from robustbench_coded.evaluation.device import device_named, images_in_one_forward
-from robustbench_coded.evaluation.given import Given
+from robustbench_coded.evaluation.given import PREFIX, Given
 from robustbench_coded.evaluation.identity import context_of, folder_name
 from robustbench_coded.evaluation.match_clean import Matched, matched_baselines
 from robustbench_coded.evaluation.plan import Row, Subject, batches_for
-from robustbench_coded.evaluation.subjects import probed_subjects
+from robustbench_coded.evaluation.subjects import probed_subjects, specs_of
 from robustbench_coded.evaluation.workbench import Setup, Workbench
 from robustbench_coded.models.loading import check_data, load_checkpoint
 
@@ -87,13 +88,20 @@ class Prepared:
         return min(config.victims, scored) if row.threat.one_victim else scored
 
 
-def prepare(config: EvalConfig, given: Given | None = None, *, refuse: bool = True) -> Prepared:
+def prepare(
+    config: EvalConfig,
+    given: Given | None = None,
+    *,
+    refuse: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> Prepared:
     """Loads and checks everything that an evaluation names.
 
     Args:
         config: the options.
         given: what is in memory already.
         refuse: whether a defence that contradicts its own declaration ends it.
+        say: is told what is probed, which takes a while with many checkpoints.
 
     Raises:
         InputError: the first thing that is wrong, before anything is computed or written.
@@ -135,8 +143,11 @@ def prepare(config: EvalConfig, given: Given | None = None, *, refuse: bool = Tr
     for name, info in ((c.name, bench.gradients(c.name).info) for c in loaded):
         if config.attack_precision != "float32" or not info.prepared:
             notes.append(f"{name}: {info}")
+    specs = specs_of(config, bench)
+    named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
+    say(f"probing {named} on {', '.join(c.name for c in loaded)}")
     matched = [match for c in loaded for match in matched_baselines(config, bench, c.name)]
-    subjects, probes = probed_subjects(config, bench, matched, refuse=refuse)
+    subjects, probes = probed_subjects(config, bench, specs, matched, refuse=refuse)
     notes += [f"{p['defence']} on {p['checkpoint']}: {text}" for p in probes for text in p["warnings"]]
     identity = {
         "data": data_name,

@@ -16,13 +16,9 @@ from robustbench_coded.evaluation.workbench import Workbench
 
 
 def probed_subjects(
-    config: EvalConfig, bench: Workbench, matched: Sequence[Matched], *, refuse: bool
+    config: EvalConfig, bench: Workbench, specs: Sequence[str], matched: Sequence[Matched], *, refuse: bool
 ) -> tuple[list[Subject], list[dict[str, Any]]]:
     """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
-    given = [PREFIX + name for name in bench.setup.given.defences]
-    specs = [*(["standard"] if config.standard else []), *plain_defences(config), *given]
-    if not specs:
-        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
     subjects: list[Subject] = []
     probes = []
     for checkpoint in bench.setup.checkpoints:
@@ -57,6 +53,19 @@ def probed_subjects(
                 if not subject.batch_dependent:
                     break  # its answers do not know a batch size
     return subjects, probes
+
+
+def specs_of(config: EvalConfig, bench: Workbench) -> list[str]:
+    """What every checkpoint is put behind, as it was named; matched baselines come on top.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    given = [PREFIX + name for name in bench.setup.given.defences]
+    specs = [*(["standard"] if config.standard else []), *plain_defences(config), *given]
+    if not specs:
+        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
+    return specs
 
 
 def _refuse_clash(subject: Subject, others: list[Subject]) -> None:
