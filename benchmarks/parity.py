@@ -4,8 +4,9 @@
 
 The same steps, restarts and targets, the same prepared model, the same batches, our scoring. A suite of ours
 is its ensemble: an example stands where no attack has broken it. Times are those of the attacks with their
-scoring, one after the other on one worker; nothing else should run beside them. Runs are kept in --runs, and
-the same command goes on with what is missing. --only measures a pair again; the others stay in the result.
+scoring, one after the other, or the sum over --workers; nothing else should run beside them. Runs are kept in
+--runs, and the same command goes on with what is missing. --only measures a pair again; the others stay in
+the result.
 """
 
 import argparse
@@ -147,6 +148,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the pairs, from 0")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--workers", type=int, help="processes; times are the sum of theirs")
     parser.add_argument("--device")
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--out", type=Path, default=OUT)
@@ -165,6 +167,7 @@ def main() -> None:
             limit=given.limit,
             batch_sizes=(given.batch_size,),
             threads=given.threads,
+            workers=given.workers,
             device=given.device,
         )
         parts = parts_of(given.out) | {pair.title: pipes(cells(lines))}
