@@ -67,7 +67,8 @@ data/cifar10_test.npz: $(INSTALLED)
 	$(BIN)/python $(SHARED)/data/unpack.py data
 
 .PHONY: reports report-cifar10 report-zoo report-eight-networks report-sweep report-trainings
-reports: eval report-sweep report-trainings report-zoo report-eight-networks report-ablations report-figures report-cifar10
+reports: eval report-sweep report-trainings report-zoo report-eight-networks report-ablations \
+	report-ablations-cifar10 report-figures report-cifar10 report-recipes
 
 # Accuracy against batch size, of the embedded checkpoint that was trained with coded-smoothing.
 report-sweep: $(INSTALLED)
@@ -104,14 +105,16 @@ report-cifar10: data/cifar10_test.npz
 	$(BIN)/csrobust sweep --ckpt coded=$(SHARED)/checkpoints/resnet20-coded.safetensors $(CIFAR) --rci N=1.5K
 
 # Table 3 of the checkpoints that this project trained on CIFAR-10, as many as there are, Table 10 of the coded
-# one, and all beside ERM. A stopped run goes on; remove the folder to start again.
+# one, and all beside ERM. ADAPTIVE is that preset on whole batches, without its victims and checks. A stopped run
+# goes on; remove the folder to start again.
 OURS := $(foreach r,erm mixup manifold-mixup coded,$(patsubst %,--ckpt $(r)=%,$(wildcard checkpoints/cifar10-$(r)-resnet20.safetensors)))
+ADAPTIVE := eot10-pgd-20,pgd-100+momentum=1,fixed-pgd-10,aware-pgd-10,transfer-pgd-20,aware-pgd-20+init=transfer-pgd-20
 RECIPES := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2 --attack-precision bfloat16 --out reports/cifar10-recipes
 
 .PHONY: report-recipes report-ablations report-ablations-cifar10 report-figures
 report-recipes: data/cifar10_test.npz
 	@test -n "$(strip $(OURS))" || { echo "no checkpoints/cifar10-*-resnet20.safetensors; train them by recipes/" >&2; exit 1; }
-	$(BIN)/csrobust eval $(OURS) $(RECIPES) --rci N=128 --rci N=190 --attacks paper,transfer-pgd-20,aware-pgd-10
+	$(BIN)/csrobust eval $(OURS) $(RECIPES) --rci N=128 --rci N=190 --attacks paper,$(ADAPTIVE)
 ifneq ($(findstring coded=,$(OURS)),)
 	$(BIN)/csrobust sweep --ckpt coded=checkpoints/cifar10-coded-resnet20.safetensors $(RECIPES) --rci N=1.5K
 endif
