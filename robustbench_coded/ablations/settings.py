@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.prepare import DEFAULT_EPS, DIGITS_EPS
@@ -61,9 +62,18 @@ class AblationSettings:
         return self.base.batch_size
 
     @cached_property
+    def _train_data(self) -> Dataset:
+        return load_data(self.base.data, data_dir=self.base.data_dir, split="train")
+
+    @property
+    def train_images(self) -> int:
+        """Training images, those held out among them."""
+        return len(self._train_data)
+
+    @cached_property
     def block_count(self) -> int:
         """Blocks of the architecture."""
-        data = load_data(self.base.data, data_dir=self.base.data_dir, split="train")
+        data = self._train_data
         channels, height, _ = data.image_shape
         return len(construct(self.base.arch, data.classes, channels, height).blocks())  # type: ignore[operator]
 

@@ -76,21 +76,23 @@ def preamble(settings: AblationSettings) -> str:
     """What holds for all sections."""
     base = settings.base
     assert isinstance(base.recipe, Coded)
-    seeds = f"{settings.seeds} seeds" if settings.seeds > 1 else "one seed"
-    split = (
-        f"each with its own train-validation split ({base.validation:.0%} held out to choose the epoch)"
-        if base.validation
-        else "on all training images"
+    several = settings.seeds > 1
+    seeds = f"{settings.seeds} seeds" if several else "one seed"
+    held_out = f" ({base.validation:.0%} of them held out to choose the epoch)" if base.validation else ""
+    trained = f"{settings.train_images:,} training images{held_out}"
+    runs = (
+        f"Means over {seeds}, each with its own split of {trained}, with sample standard deviations"
+        if several
+        else f"One run for each setting, on {trained}, without deviations: small differences may be chance"
     )
     images = f"the first {settings.limit} test images (all where there are fewer)"
     lines = [
         f"# Ablations: {base.arch} on {base.data}",
         "",
-        f"Means over {seeds}, {split}, with sample standard deviations; accuracies in percent, losses in "
-        f"nats. Every run: {base.total_epochs} epochs, batches of K = {settings.k}, schedule "
-        f"{base.schedule}, learning rate {base.learning_rate:g}, weight decay {base.weight_decay:g}, "
-        f"precision {base.precision}. Where nothing else is said, coded training has mu = "
-        f"{base.recipe.mu:g} and N from {base.recipe.n_start:g} K to {base.recipe.n_end:g} K.",
+        f"{runs}. Accuracies in percent, losses in nats. Every run: {base.total_epochs} epochs, batches of "
+        f"K = {settings.k}, schedule {base.schedule}, learning rate {base.learning_rate:g}, weight decay "
+        f"{base.weight_decay:g}, precision {base.precision}. Where nothing else is said, coded training has "
+        f"mu = {base.recipe.mu:g} and N from {base.recipe.n_start:g} K to {base.recipe.n_end:g} K.",
         "",
         f"`standard` and its loss are measured on all test images. RCI and attacks: {images}, scoring draws "
         f"of RCI: {settings.draws}, made after the attack. Attacks perturb the whole batch within eps = "
@@ -101,8 +103,9 @@ def preamble(settings: AblationSettings) -> str:
     if base.data != "digits" and (base.total_epochs < paper_tables()["epochs"]):
         lines += [
             "",
-            f"**Shortened**: {base.total_epochs} epochs and {seeds}, where the paper has "
-            f"{paper_tables()['epochs']} and five. Longer training may order the settings otherwise.",
+            f"**Shortened**: {base.total_epochs} epochs of {settings.train_images:,} images and {seeds}, "
+            f"where the paper has {paper_tables()['epochs']} epochs of the whole data set and five seeds. "
+            "Longer training may order the settings otherwise.",
         ]
     return "\n".join(lines) + "\n"
 

@@ -15,6 +15,7 @@ from robustbench_coded.ablations.records import EpochRecord, Measurement, Record
 from robustbench_coded.ablations.report import write_studies
 from robustbench_coded.ablations.results import results_of
 from robustbench_coded.ablations.run import Laboratory
+from robustbench_coded.ablations.sheet import preamble
 from robustbench_coded.ablations.studies import STUDIES
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
@@ -170,6 +171,10 @@ def test_tables_and_figures_show_what_was_measured(settings, tmp_path):
     report = (tmp_path / "report.md").read_text()
     assert report.index("Training recipes (Table 1") < report.index("Weight of the coded path (Table 7")
     assert "±" in report and "The paper has no such setting" in report and "**Shortened**" in report
+    assert "Means over 2 seeds, each with its own split of" in report
+    images = len(load_data(settings.base.data, split="train"))
+    assert f"{images:,} training images (10% of them held out" in report
+    assert f"1 epochs of {images:,} images and 2 seeds, where the paper has 350 epochs" in report
     for name in ("mu", "recipe"):
         assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"</svg>" in (tmp_path / "figures" / f"{name}.svg").read_bytes()
@@ -182,3 +187,8 @@ def test_a_file_of_something_else_is_refused(settings, tmp_path):
     (tmp_path / "measurements.csv").write_text(",".join(Measurement._fields) + "\nx,erm,one\n")
     with pytest.raises(InputError, match="not written by an ablation"):
         Laboratory(tmp_path, settings)
+
+
+def test_one_run_a_setting_is_not_called_a_mean(settings):
+    alone = preamble(dataclasses.replace(settings, seeds=1))
+    assert "One run for each setting" in alone and "Means over" not in alone and "without deviations" in alone
