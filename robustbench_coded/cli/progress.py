@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.status import Status
 
 from robustbench_coded.evaluation.listener import Forecast, Listener
 from robustbench_coded.evaluation.plan import Plan, Row, Unit
@@ -35,6 +37,7 @@ class ProgressListener(Listener):
         self.path: Path | None = None
         self.when_stopping: Callable[[], None] = lambda: None
         self._task: TaskID | None = None
+        self._status: Status | None = None
         self._left: dict[Row, int] = {}
         self._tally: dict[Row, list[int]] = {}
 
@@ -42,7 +45,14 @@ class ProgressListener(Listener):
         if not self._quiet:
             self._console.print(one_line(text), markup=False, highlight=False)
 
+    def preparing(self, text: str) -> None:
+        # At a terminal alone, and for as long as it lasts: what is refused is refused in one line.
+        if not self._quiet and self._console.is_terminal:
+            self._status = self._console.status(escape(one_line(text)))
+            self._status.start()
+
     def opened(self, path: Path) -> None:
+        self._end_status()
         self.path = path
 
     def stopping(self) -> None:
@@ -85,7 +95,13 @@ class ProgressListener(Listener):
 
     def close(self) -> None:
         """Takes the live display away."""
+        self._end_status()
         self._progress.stop()
+
+    def _end_status(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
 
 def row_name(row: Row) -> str:

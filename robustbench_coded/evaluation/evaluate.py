@@ -52,7 +52,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given 
     """
     listener = listener or Listener()
     deadline = None if config.time is None else Deadline(config.time, time.monotonic())
-    config, prepared, path = made_ready(config, given, deadline, listener.note)
+    config, prepared, path = made_ready(config, given, deadline, listener.preparing)
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with RunFolder(path) as folder:

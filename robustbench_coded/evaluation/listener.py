@@ -34,6 +34,9 @@ class Listener:
     def note(self, text: str) -> None:
         """A sentence for the user, for example that a normalisation was guessed."""
 
+    def preparing(self, text: str) -> None:
+        """What is being looked at before anything is planned; it may still turn out to be unusable."""
+
     def opened(self, path: Path) -> None:
         """The run folder is this one."""
 

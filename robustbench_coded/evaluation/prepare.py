@@ -101,7 +101,7 @@ def prepare(
         config: the options.
         given: what is in memory already.
         refuse: whether a defence that contradicts its own declaration ends it.
-        say: is told what is probed, which takes a while with many checkpoints.
+        say: is told what is going to be probed, which takes a while with many checkpoints.
 
     Raises:
         InputError: the first thing that is wrong, before anything is computed or written.

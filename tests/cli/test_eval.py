@@ -266,11 +266,3 @@ class TestPlugIns:
         table = pd.read_csv(tmp_path / "run" / "summary.csv")
         assert not table.attack.str.startswith("transfer").any()
         assert "own names no base model" in (tmp_path / "run" / "report.md").read_text()
-
-
-def test_what_is_probed_is_said_before_what_is_planned(csrobust, digits_erm):
-    loud = [option for option in SMALL if option != "--quiet"]
-    answer = csrobust("eval", "--ckpt", f"erm={digits_erm}", *loud, "--attacks", "fgsm", "--rci", "N=1.5K")
-    assert answer.code == 0
-    said = answer.err.index("probing standard, rci:N=1.5K on erm")
-    assert said < answer.err.index("rows in")
