@@ -108,7 +108,7 @@ report-cifar10: data/cifar10_test.npz
 # one, and all beside ERM. ADAPTIVE is that preset on whole batches, without its victims and checks. A stopped run
 # goes on; remove the folder to start again.
 OURS := $(foreach r,erm mixup manifold-mixup coded,$(patsubst %,--ckpt $(r)=%,$(wildcard checkpoints/cifar10-$(r)-resnet20.safetensors)))
-ADAPTIVE := eot10-pgd-20,pgd-100+momentum=1,fixed-pgd-10,aware-pgd-10,transfer-pgd-20,aware-pgd-20+init=transfer-pgd-20
+ADAPTIVE = $(shell $(BIN)/python -c "from attacks.naming import PRESETS; print(','.join(PRESETS['adaptive']))")
 RECIPES := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2 --attack-precision bfloat16 --out reports/cifar10-recipes
 
 .PHONY: report-recipes report-ablations report-ablations-cifar10 report-figures
