@@ -15,7 +15,7 @@ from attacks.budget import Budget
 from attacks.estimators import Estimator
 from attacks.estimators.averaging import AveragingEstimator
 from attacks.losses import margin
-from attacks.naming import AttackName
+from attacks.naming import SEARCHES, AttackName
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.cost import question_of
@@ -27,7 +27,7 @@ from robustbench_coded.models.tf32 import tf32
 TRACE = ("loss_", "inputs_")
 TRACED_STEPS = 20
 # Algorithms that leave an example alone once it is answered wrongly.
-DROPPING = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t")
+DROPPING = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t", *SEARCHES)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Co
     drop = s.target.independent and bench.setup.config.drop and name.algorithm in DROPPING
     before = [generator.get_state() for generator in s.generators]
     adversarial = attack_for(name, drop=drop).perturb(s.x, s.y, estimator, s.budget, s.generators, start)
-    if drop and s.scored is not None:
+    if drop and s.scored is not None and name.estimator != "transfer":  # which never stops early
         for generator, state in zip(s.generators, before, strict=True):
             generator.set_state(state)
         adversarial = _confirmed(name, s, estimator, adversarial, start)
@@ -131,10 +131,11 @@ def _confirmed(
     early[early.clone()] = _wrong(estimator, adversarial[early], s.y[early])
     if not bool(early.any()):
         return adversarial
-    if start is None:
+    if start is None and name.algorithm not in SEARCHES:  # the start that these examples had
         start = s.budget.uniform(s.x, s.generators)
+    begun = None if start is None else start[early][None]
     again = attack_for(name, drop=False).perturb(
-        s.x[early][None], s.y[early][None], estimator, s.budget, s.generators[:1], start[early][None]
+        s.x[early][None], s.y[early][None], estimator, s.budget, s.generators[:1], begun
     )
     adversarial = adversarial.clone()
     adversarial[early] = again[0]
