@@ -26,15 +26,22 @@ class Processes(NamedTuple):
 ALONE = Processes(rank=0, world=1, local_rank=0)
 
 
+def processes_of_torchrun() -> Processes:
+    """What torchrun's environment says of this process; ``ALONE`` without torchrun."""
+    if "WORLD_SIZE" not in os.environ:
+        return ALONE
+    return Processes(
+        int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0"))
+    )
+
+
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
     """Joins the group that torchrun's environment describes, and leaves it at the end."""
-    if "WORLD_SIZE" not in os.environ:
-        yield ALONE
+    processes = processes_of_torchrun()
+    if processes.world == 1:
+        yield processes
         return
-    processes = Processes(
-        int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0"))
-    )
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield processes

@@ -22,13 +22,7 @@ SETTINGS = {
     "device": "cpu",
     "learning_rate": 0.05,
 }
-SCRIPT = """
-import sys
-from pathlib import Path
-from robustbench_coded.training.config import TrainConfig
-from robustbench_coded.training.loop import train
-train(TrainConfig(data=sys.argv[1], **{settings}), Path(sys.argv[2]))
-"""
+OPTIONS = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def free_port():
@@ -40,8 +34,7 @@ def free_port():
 def test_two_processes_train_as_one_does(tmp_path):
     data = load_data("digits", split="train").first(160)
     np.savez(tmp_path / "few.npz", x=np.asarray(data.images[np.arange(160)]) * 15, y=data.labels)
-    spec, script = f"npz:{tmp_path}/few.npz", tmp_path / "run.py"
-    script.write_text(SCRIPT.format(settings=SETTINGS))
+    spec = f"npz:{tmp_path}/few.npz"
     group = {
         **os.environ,
         "WORLD_SIZE": "2",
@@ -49,12 +42,27 @@ def test_two_processes_train_as_one_does(tmp_path):
         "MASTER_PORT": str(free_port()),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, str(script), spec, str(tmp_path / "two.safetensors")]
+    command = [sys.executable, "-c", "from robustbench_coded.cli.main import main; raise SystemExit(main())"]
+    command += [
+        "train",
+        "--recipe",
+        "erm",
+        "--data",
+        spec,
+        "--out",
+        str(tmp_path / "two.safetensors"),
+        *OPTIONS,
+    ]
     processes = [
-        subprocess.Popen(command, env={**group, "RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")
+        subprocess.Popen(
+            command, env={**group, "RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, text=True
+        )
+        for rank in ("0", "1")
     ]
     train(TrainConfig(data=spec, **SETTINGS), tmp_path / "one.safetensors")
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    (said, echoed) = (process.communicate(timeout=120)[0] for process in processes)
+    assert [process.returncode for process in processes] == [0, 0]
+    assert said.count("two.safetensors: ") == 1 and not echoed
     one, two = (load_checkpoint(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
     for name, weight in one.network.state_dict().items():
         torch.testing.assert_close(two.network.state_dict()[name], weight, rtol=1e-3, atol=1e-5)

@@ -51,6 +51,7 @@ def train_command(
         "weight_decay": weight_decay, "augmentation": augmentation, "dropout": dropout,
         "validation": validation, "precision": precision, "device": device, "seed": seed,
     }  # fmt: skip
+    from robustbench_coded.training.distributed import processes_of_torchrun
     from robustbench_coded.training.listener import Listener
     from robustbench_coded.training.loop import train
     from robustbench_coded.training.progress import ProgressBar
@@ -74,6 +75,8 @@ def train_command(
         done = Repetitions((SeededRun(only.checkpoint, config.seed, only.test),))
     else:
         done = train_seeds(config, out, seeds, listeners=listeners)
+    if not processes_of_torchrun().is_first:
+        return 0  # the first process speaks for all
     if as_json:
         runs = [
             {"checkpoint": str(run.checkpoint), "seed": run.seed, "accuracy": run.test.accuracy}
