@@ -1,4 +1,4 @@
-"""On a defence without chance, attacks leave broken examples alone: that saves images and changes no accuracy."""
+"""Without chance, attacks leave broken examples alone: that saves images and changes no outcome."""
 
 from pathlib import Path
 
