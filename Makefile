@@ -61,7 +61,8 @@ clean:
 
 # The committed reports on CIFAR-10; they need checkpoints and data that are not part of this repository.
 SHARED ?= ../shared
-CIFAR := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2 --attack-precision bfloat16 --out reports/cifar10-resnet20
+ON_CIFAR := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2
+CIFAR := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-resnet20
 
 data/cifar10_test.npz: $(INSTALLED)
 	$(BIN)/python $(SHARED)/data/unpack.py data
@@ -109,7 +110,7 @@ report-cifar10: data/cifar10_test.npz
 # goes on; remove the folder to start again.
 OURS := $(foreach r,erm mixup manifold-mixup coded,$(patsubst %,--ckpt $(r)=%,$(wildcard checkpoints/cifar10-$(r)-resnet20.safetensors)))
 ADAPTIVE = $(shell $(BIN)/python -c "from attacks.naming import PRESETS; print(','.join(PRESETS['adaptive']))")
-RECIPES := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2 --attack-precision bfloat16 --out reports/cifar10-recipes
+RECIPES := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-recipes
 
 .PHONY: report-recipes report-ablations report-ablations-cifar10 report-figures
 report-recipes: data/cifar10_test.npz
@@ -124,8 +125,7 @@ endif
 
 # The control: an adversarially trained network, of which something should be left, alone and behind RCI. The
 # last attack brings RCI what was strongest on the base model, so that neither is spared.
-ADVERSARIAL := --ckpt pgd-at=checkpoints/cifar10-pgd-at-resnet20.safetensors --data npz:data/cifar10_test.npz \
-	--limit 640 --threads 1 --workers 2 --out reports/cifar10-adversarial
+ADVERSARIAL := --ckpt pgd-at=checkpoints/cifar10-pgd-at-resnet20.safetensors $(ON_CIFAR) --out reports/cifar10-adversarial
 
 .PHONY: report-adversarial
 report-adversarial: data/cifar10_test.npz

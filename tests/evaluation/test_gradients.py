@@ -51,6 +51,21 @@ def plain():
     return outcomes(options())
 
 
+@pytest.fixture
+def spoil(monkeypatch):
+    """Exchanges the copy that attacks ask for what ``change(original, copy)`` makes of it."""
+
+    def with_change(change):
+        def spoilt(model, images, *, precision):
+            used, info = right(model, images, precision=precision)
+            return Prepared(change(model, used), info)
+
+        right = workbench.prepare_model
+        monkeypatch.setattr(workbench, "prepare_model", spoilt)
+
+    return with_change
+
+
 def test_bfloat16_moves_attacks_and_nothing_else(plain):
     rough = outcomes(options(attack_precision="bfloat16"))
     for label in ("standard", "rci"):
@@ -62,21 +77,19 @@ def test_bfloat16_moves_attacks_and_nothing_else(plain):
         )
 
 
-def test_a_useless_prepared_model_spoils_attacks_and_no_prediction(plain, monkeypatch):
-    def useless(model, images, *, precision):
-        used, info = workbench_prepare(model, images, precision=precision)
+def test_a_useless_prepared_model_spoils_attacks_and_no_prediction(plain, spoil):
+    def useless(_, used):
         used.network.linear.weight.zero_()
-        return Prepared(used, info)
+        return used
 
-    workbench_prepare = workbench.prepare_model
-    monkeypatch.setattr(workbench, "prepare_model", useless)
+    spoil(useless)
     spoiled = outcomes(options())
     for label in ("standard", "rci"):
         assert np.array_equal(spoiled[label, "clean"], plain[label, "clean"])
         assert (spoiled[label, "pgd-10"] > 0).mean() > (plain[label, "pgd-10"] > 0).mean() + 0.2
 
 
-def test_an_example_that_only_the_prepared_model_sees_broken_gets_all_its_steps(monkeypatch):
+def test_an_example_that_only_the_prepared_model_sees_broken_gets_all_its_steps(spoil):
     """With every prediction of the copy wrong, attacks drop all examples at once."""
 
     class Wrong(PixelModel):
@@ -84,17 +97,31 @@ def test_an_example_that_only_the_prepared_model_sees_broken_gets_all_its_steps(
             logits = super().forward(x)
             return logits + (logits.roll(1, dims=1) - logits).detach()
 
-    def always_wrong(model, images, *, precision):
-        used, info = workbench_prepare(model, images, precision=precision)
+    def always_wrong(model, used):
         flat = (model.mean.flatten().tolist(), model.std.flatten().tolist())
-        return Prepared(Wrong(used.network, *flat, classes=10, arch=""), info)
+        return Wrong(used.network, *flat, classes=10, arch="")
 
-    workbench_prepare = workbench.prepare_model
-    monkeypatch.setattr(workbench, "prepare_model", always_wrong)
+    spoil(always_wrong)
     dropped, kept = (outcomes(options(defences=(), drop=drop)) for drop in (True, False))
     stood = [found["standard", "pgd-10"] > 0 for found in (dropped, kept)]
     assert np.array_equal(*stood)
     assert stood[1].mean() < (kept["standard", "random-sign"] > 0).mean()
+
+
+def test_a_search_goes_on_where_only_the_prepared_model_sees_an_example_broken(spoil):
+    """The copy says class 0 to everything, so that attacks drop all other examples at their first point."""
+
+    def biased(_, used):
+        used.network.linear.bias.data[0] += 1000
+        return used
+
+    spoil(biased)
+    first_point, dropped, kept = (
+        outcomes(options(defences=(), eps=(0.1,), attacks=(name,), drop=drop))["standard", name] > 0
+        for name, drop in (("square-1", False), ("square-200", True), ("square-200", False))
+    )
+    assert kept.mean() < first_point.mean() - 0.1
+    assert dropped.mean() < first_point.mean() - 0.1
 
 
 def test_the_precision_is_part_of_a_unit_and_of_the_checkpoint_s_facts():
