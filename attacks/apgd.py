@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
 from attacks.estimators import Estimator
-from attacks.losses import Loss, cross_entropy, margin, targeted_dlr
+from attacks.losses import Loss, cross_entropy, margin_loss, targeted_dlr
+from attacks.perturbation_budget import PerturbationBudget
 
 # The paper's constants: the weight of the newest move; a step is kept while more than RHO of its moves
 # raised the loss; checks after these shares of the steps.
@@ -21,23 +21,23 @@ FIRST_INTERVAL, SHORTER_BY, SHORTEST_INTERVAL = 0.22, 0.03, 0.06
 class Apgd:
     """Raises one loss, from the start given or a random one, and from random ones in further restarts.
 
-    The result is each example's point of the largest (draw-averaged) loss. Where the estimator is not steady,
-    that may be the luckiest point as much as the best one, and the points of a coupled batch were never
-    answered together: then they are compared once more with the last iterate, under the same fresh draws, and
-    the better of the two batches is taken. Average over many draws all the same (eot20).
+    The result is each example's point of the largest (draw-averaged) loss. Under an estimator that is not
+    per-example, that point may owe its loss to a lucky draw, and the points of a coupled batch were never
+    answered together. It is then compared once more with the last iterate, under the same fresh draws, and
+    the better of the two batches is taken. Averaging over many draws (eot20) is advised all the same.
 
     Attributes:
         steps: moves of every restart; one gradient more than moves, the last one a value alone.
         loss: what is raised.
         restarts: number of runs.
-        drop: leave an example alone after its first wrong answer. Only for targets that answer inputs one
+        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
             by one and without randomness.
     """
 
     steps: int
     loss: Loss = cross_entropy
     restarts: int = 1
-    drop: bool = False
+    early_stop: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.restarts < 1:
@@ -48,7 +48,7 @@ class Apgd:
         x: Tensor,
         y: Tensor,
         estimator: Estimator,
-        budget: Budget,
+        budget: PerturbationBudget,
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
@@ -58,7 +58,7 @@ class Apgd:
             (ball.uniform(generators) if run or start is None else ball.project_(start.clone()), y)
             for run in range(self.restarts)
         )
-        search = _Search(estimator, budget, self.steps, self.loss, self.drop)
+        search = _Search(estimator, budget, self.steps, self.loss, self.early_stop)
         return search.best_of(runs, self.restarts, x, y)
 
 
@@ -69,12 +69,12 @@ class ApgdTargeted:
     Attributes:
         steps: moves of every run.
         targets: how many classes, at most all but one; ranked by the (draw-averaged) logits of clean x.
-        drop: as in ``Apgd``.
+        early_stop: as in ``Apgd``.
     """
 
     steps: int
     targets: int = 9
-    drop: bool = False
+    early_stop: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.targets < 1:
@@ -85,13 +85,13 @@ class ApgdTargeted:
         x: Tensor,
         y: Tensor,
         estimator: Estimator,
-        budget: Budget,
+        budget: PerturbationBudget,
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
         """See ``attacks.attack.Attack``; every target's run begins at ``start`` where there is one."""
         ball = budget.around(x)
-        logits = estimator.value(x, y, margin).logits
+        logits = estimator.value(x, y, margin_loss).logits
         wrong = logits.scatter(-1, y.unsqueeze(-1), -torch.inf)
         ranked = wrong.topk(min(self.targets, logits.shape[-1] - 1), dim=-1).indices
         runs = (
@@ -101,7 +101,7 @@ class ApgdTargeted:
             )
             for target in ranked.unbind(-1)
         )
-        search = _Search(estimator, budget, self.steps, targeted_dlr, self.drop)
+        search = _Search(estimator, budget, self.steps, targeted_dlr, self.early_stop)
         return search.best_of(runs, ranked.shape[-1], x, y)
 
 
@@ -133,16 +133,16 @@ class _Examples:
 @dataclass(frozen=True)
 class _Search:
     estimator: Estimator
-    budget: Budget
+    budget: PerturbationBudget
     steps: int
     loss: Loss
-    drop: bool
+    early_stop: bool
 
     def best_of(self, runs: Iterable[tuple[Tensor, Tensor]], count: int, x: Tensor, y: Tensor) -> Tensor:
         """The best result of ``count`` runs, each from its own start and towards its own goal."""
-        if self.drop:
-            if self.budget.reach is not None:
-                raise ValueError("expected one eps for all slots to drop from, got reach")
+        if self.early_stop:
+            if self.budget.eps_scale is not None:
+                raise ValueError("expected one eps for all slots to stop early, got eps_scale")
             # Nothing ties the batches together, so those that are left go on as one.
             runs = ((start.flatten(0, 1)[None], goal.flatten(0, 1)[None]) for start, goal in runs)
             flat = x.flatten(0, 1)[None], y.flatten()[None]
@@ -154,7 +154,7 @@ class _Search:
         best = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
         left = torch.arange(y.shape[1], device=y.device)
         for start, goal in runs:
-            if self.estimator.spent:
+            if self.estimator.exhausted:
                 break
             found = x.clone()
             wrong = torch.zeros_like(y, dtype=torch.bool)
@@ -165,25 +165,25 @@ class _Search:
                 return found
             # Runs may have raised different losses, and a randomised one's are partly luck: one more value
             # makes them comparable.
-            score = self.estimator.value(found[:, left], y[:, left], margin).loss
+            score = self.estimator.value(found[:, left], y[:, left], margin_loss).loss
             better = score > best[:, left]
             best[:, left] = torch.maximum(score, best[:, left])
             best_x[:, left] = torch.where(_wide(better), found[:, left], best_x[:, left])
-            if self.drop:
+            if self.early_stop:
                 left = left[~wrong[0, left]]
                 if not len(left):
                     break
         return best_x
 
     def _run(self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor) -> Iterator[_Examples]:
-        """Yields the examples as they finish, ``x`` being the result: dropped ones early, the others last."""
+        """Yields examples as they finish, with ``x`` the result: early those that stop, the others last."""
         e = self._begin(x0, y, goal, start, slots)
         ball = self.budget.around(x0)
         interval, since_check = max(int(FIRST_INTERVAL * self.steps), 1), 0
         for step in range(self.steps):
-            if self.estimator.spent:
+            if self.estimator.exhausted:
                 break
-            if self.drop and bool(e.wrong.any()):
+            if self.early_stop and bool(e.wrong.any()):
                 yield e.select(e.wrong[0].nonzero().squeeze(1))
                 e = e.select((~e.wrong[0]).nonzero().squeeze(1))
                 if not e.slot.numel():
@@ -207,9 +207,9 @@ class _Search:
             e.best_grad = torch.where(_wide(better), e.grad, e.best_grad)
             e.best_loss = torch.where(better, e.loss, e.best_loss)
             since_check += 1
-        if self.drop:
+        if self.early_stop:
             e.x = torch.where(_wide(e.wrong), e.x, e.best_x)
-        elif self.estimator.steady or self.estimator.spent:
+        elif self.estimator.per_example or self.estimator.exhausted:
             e.x = e.best_x
         else:
             best, latest = self.estimator.compare([e.best_x, e.x], e.goal, self.loss)

@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
 from attacks.estimators import Estimator
+from attacks.perturbation_budget import PerturbationBudget
 
 
 class Attack(Protocol):
@@ -18,7 +18,7 @@ class Attack(Protocol):
         x: Tensor,
         y: Tensor,
         estimator: Estimator,
-        budget: Budget,
+        budget: PerturbationBudget,
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy
+from attacks.perturbation_budget import PerturbationBudget
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Fgsm:
         x: Tensor,
         y: Tensor,
         estimator: Estimator,
-        budget: Budget,
+        budget: PerturbationBudget,
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:

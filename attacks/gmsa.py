@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from attacks.attack import Attack
-from attacks.budget import Budget
 from attacks.estimators import Estimator
-from attacks.estimators.collected import Collected
+from attacks.estimators.collected import CollectedDraws
+from attacks.perturbation_budget import PerturbationBudget
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class Gmsa:
         x: Tensor,
         y: Tensor,
         estimator: Estimator,
-        budget: Budget,
+        budget: PerturbationBudget,
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
-        """See ``attacks.attack.Attack``; the estimator is a ``Collected`` one.
+        """See ``attacks.attack.Attack``; the estimator is a ``CollectedDraws`` one.
 
         Raises:
             ValueError: the estimator does not collect draws.
         """
-        if not isinstance(estimator, Collected):
-            raise ValueError(f"expected a Collected estimator, got {type(estimator).__name__}")
+        if not isinstance(estimator, CollectedDraws):
+            raise ValueError(f"expected a CollectedDraws estimator, got {type(estimator).__name__}")
         adv = start
         for _ in range(self.rounds):
-            if estimator.spent and adv is not None:
+            if estimator.exhausted and adv is not None:
                 break
             estimator.collect()
             adv = self.inner.perturb(x, y, estimator, budget, generators, start=adv)

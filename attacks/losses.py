@@ -15,21 +15,29 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """The largest other logit less the true one: positive where the answer is wrong."""
+    """The logit of the true class less the largest other one: positive where the answer is right.
+
+    The same number as the column ``margin`` of the stored outcomes. Attacks raise ``margin_loss``.
+    """
     true = logits.gather(-1, y.unsqueeze(-1)).squeeze(-1)
-    return logits.scatter(-1, y.unsqueeze(-1), -torch.inf).amax(-1) - true
+    return true - logits.scatter(-1, y.unsqueeze(-1), -torch.inf).amax(-1)
+
+
+def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
+    """Minus the margin: positive where the answer is wrong."""
+    return -margin(logits, y)
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """Difference of logits ratio (arXiv 2003.01690, eq. 6): the margin over (largest - third largest).
+    """Difference of logits ratio (arXiv 2003.01690, eq. 6): the margin loss over (largest - third largest).
 
     Unlike cross-entropy it does not change when the logits are scaled or shifted. Fewer than four classes
-    leave too little to divide by: then it is the margin.
+    leave too little to divide by: then it is the margin loss.
     """
     if logits.shape[-1] < 4:
-        return margin(logits, y)
+        return margin_loss(logits, y)
     top = logits.topk(3, dim=-1).values
-    return margin(logits, y) / (top[..., 0] - top[..., 2] + 1e-12)
+    return margin_loss(logits, y) / (top[..., 0] - top[..., 2] + 1e-12)
 
 
 def targeted_dlr(logits: Tensor, pairs: Tensor) -> Tensor:
@@ -46,7 +54,7 @@ def targeted_dlr(logits: Tensor, pairs: Tensor) -> Tensor:
     return gain / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + 1e-12)
 
 
-BY_NAME: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+BY_NAME: dict[str, Loss] = {"ce": cross_entropy, "margin": margin_loss, "dlr": dlr}
 
 
 def fallback(name: str, classes: int) -> str | None:

@@ -77,7 +77,7 @@ PRESETS["full"] = (
 )
 
 # What `csrobust list attacks` prints, in this order: a name to copy, and what it does.
-KNOWN: dict[str, str] = {
+LISTED: dict[str, str] = {
     "fgsm": "one step of eps from the clean input (arXiv 1412.6572)",
     "pgd-10": "10 steps of eps/4 from a random start, last iterate (arXiv 1706.06083)",
     "pgd-100": "100 steps of eps/8",
@@ -112,7 +112,9 @@ _NAME = re.compile(
     r"(?:@(?P<step_size>[^+]+))?"
     r"(?P<options>(?:\+[a-z_]+=[^+]+)*)"
 )
-_PEER = re.compile(r"(?P<peer>torchattacks|autoattack):(?P<name>[^+]+)(?P<options>(?:\+[A-Za-z_]+=[^+]+)*)")
+_THIRD_PARTY = re.compile(
+    r"(?P<package>torchattacks|autoattack):(?P<name>[^+]+)(?P<options>(?:\+[A-Za-z_]+=[^+]+)*)"
+)
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,10 @@ class AttackName:
     estimator: what the attacker knows.
     draws: fresh draws averaged in each question (M); 1 where the estimator has no choice.
     rounds: of a greedy model-space attack, else 1.
-    algorithm: one of ``ALGORITHMS``, or the peer's own name for it.
+    algorithm: one of ``ALGORITHMS``, or a third-party package's name for it.
     steps: moves, or queries of a black-box attack; None where there is nothing to count.
     step_size: in units of eps's space; None for the algorithm's default.
-    peer: "torchattacks", "autoattack" or None for an attack of this package.
+    third_party: the package an attack comes from, "torchattacks" or "autoattack"; None for one of ours.
     options: ``(option, value)`` in the order given, as text.
     """
 
@@ -136,7 +138,7 @@ class AttackName:
     algorithm: str
     steps: int | None
     step_size: float | None
-    peer: str | None = None
+    third_party: str | None = None
     options: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -159,15 +161,15 @@ def parse(text: str) -> AttackName:
         ValueError: one line: what is wrong, and known names that come close.
     """
     text = text.strip()
-    if match := _PEER.fullmatch(text):
-        return _parse_peer(text, match)
+    if match := _THIRD_PARTY.fullmatch(text):
+        return _parse_third_party(text, match)
     match = _NAME.fullmatch(text)
     if not match:
-        raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text, KNOWN)}")
+        raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text, LISTED)}")
     algorithm, estimator = match["algorithm"], match["estimator"] or ""
     if (algorithm == "fgsm") != (match["steps"] is None):
         rule = "no number of steps" if algorithm == "fgsm" else "a number of steps"
-        raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, KNOWN)}")
+        raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, LISTED)}")
     if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "eotauto")):
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
     if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES)):
@@ -219,15 +221,15 @@ def expand(text: str) -> tuple[AttackName, ...]:
     return tuple(names.values())
 
 
-def _parse_peer(text: str, match: re.Match[str]) -> AttackName:
-    peer, name = match["peer"], match["name"]
-    known = AUTOATTACK if peer == "autoattack" else (*TORCHATTACKS_LINF, *TORCHATTACKS_L2)
+def _parse_third_party(text: str, match: re.Match[str]) -> AttackName:
+    package, name = match["package"], match["name"]
+    known = AUTOATTACK if package == "autoattack" else (*TORCHATTACKS_LINF, *TORCHATTACKS_L2)
     if name not in known:
-        raise ValueError(f"expected an attack of {peer}, got {name!r}; {_closest(name, known)}")
+        raise ValueError(f"expected an attack of {package}, got {name!r}; {_closest(name, known)}")
     options = _split(match["options"], text)
     given = dict(options).get("steps", "")
     steps = int(given) if given.isdecimal() else None
-    return AttackName(text, "fresh", 1, 1, name, steps, None, peer, options)
+    return AttackName(text, "fresh", 1, 1, name, steps, None, package, options)
 
 
 def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ...]:
@@ -241,7 +243,7 @@ def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ..
             raise ValueError(f"expected a momentum from 0 to 1, got {text!r}")
         if option == "own" and value not in ("signs", "exact"):
             raise ValueError(f"expected own=signs or own=exact, got {text!r}")
-        if option == "init" and parse(value).peer is not None:
+        if option == "init" and parse(value).third_party is not None:
             raise ValueError(f"expected an attack of this package to start from, got {text!r}")
     return options
 

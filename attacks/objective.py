@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Own = Literal["summed", "signs", "exact"]
+GradientMode = Literal["summed", "signs", "exact"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,9 +16,9 @@ class Objective:
     weights: ``[G, K]`` of numbers >= 0: every slot's moves raise the weighted mean of the batch's losses,
         and each slot is judged by it: one victim's loss, or that of all who were not touched. None: each
         slot is judged by its own loss.
-    own: what a slot's gradient is taken of, without weights. "summed": all losses of the batch, in one
-        backward pass. "exact": its own loss alone, at K passes. "signs": its own loss alone, in one pass
-        and in expectation: the gradient of sum_i s_i l_i times s_i, with fair random signs s.
+    gradient_mode: what a slot's gradient is taken of, without weights. "summed": all losses of the batch, in
+        one backward pass. "exact": the slot's own loss alone, in K passes. "signs": the slot's own loss in
+        expectation, in one pass: the gradient of sum_i s_i l_i times s_i, with fair random signs s.
     generators: one a batch, for the signs.
 
     Raises:
@@ -26,17 +26,19 @@ class Objective:
     """
 
     weights: Tensor | None = None
-    own: Own = "summed"
+    gradient_mode: GradientMode = "summed"
     generators: Sequence[torch.Generator] | None = None
 
     def __post_init__(self) -> None:
-        if self.own not in ("summed", "signs", "exact"):
-            raise ValueError(f"expected own summed, signs or exact, got {self.own}")
-        if self.own == "signs" and self.generators is None:
-            raise ValueError("expected generators for own=signs, got None")
+        if self.gradient_mode not in ("summed", "signs", "exact"):
+            raise ValueError(f"expected gradient_mode summed, signs or exact, got {self.gradient_mode}")
+        if self.gradient_mode == "signs" and self.generators is None:
+            raise ValueError("expected generators for gradient_mode=signs, got None")
         if self.weights is not None:
-            if self.own != "summed":
-                raise ValueError(f"expected weights or own losses, got both (own={self.own})")
+            if self.gradient_mode != "summed":
+                raise ValueError(
+                    f"expected weights or own losses, got both (gradient_mode={self.gradient_mode})"
+                )
             if self.weights.ndim != 2 or not bool(
                 (self.weights >= 0).all() & (self.weights.sum(1) > 0).all()
             ):
@@ -46,7 +48,7 @@ class Objective:
         """The objective of some of the batches, in that order."""
         weights = None if self.weights is None else self.weights[list(batches)]
         generators = None if self.generators is None else [self.generators[g] for g in batches]
-        return Objective(weights, self.own, generators)
+        return Objective(weights, self.gradient_mode, generators)
 
     def judge(self, losses: Tensor) -> Tensor:
         """``[n, G, K]`` of each example's losses -> of what each slot's moves are to raise."""
@@ -68,9 +70,9 @@ class Objective:
         if self.weights is not None:
             # All slots hold the same number.
             return torch.autograd.grad(raised.mean(-1).sum(), x)[0], 1
-        if self.own == "summed":
+        if self.gradient_mode == "summed":
             return torch.autograd.grad(raised.sum(), x)[0], 1
-        if self.own == "signs":
+        if self.gradient_mode == "signs":
             assert self.generators is not None
             drawn = [torch.randint(0, 2, raised.shape[::2], generator=g) for g in self.generators]
             signs = (2 * torch.stack(drawn, 1) - 1).to(raised)

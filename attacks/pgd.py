@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy
+from attacks.perturbation_budget import PerturbationBudget
 
 
 def default_step_size(eps: float, steps: int) -> float:
@@ -28,15 +28,16 @@ class Pgd:
         steps: number of moves; as many gradients.
         step_size: in units of eps's space; None for ``default_step_size``.
         loss: what the moves raise.
-        drop: stop on an example at its first iterate that is answered wrongly, and go on with the rest as one
-            smaller batch. Only for targets that answer inputs one by one and without randomness.
+        early_stop: stop on an example at its first iterate that is answered wrongly, and go on with the
+            others as one smaller batch. Only for targets that answer inputs one by one and without
+            randomness.
         momentum: what is left in each step of the sum of gradients before it, in [0, 1].
     """
 
     steps: int
     step_size: float | None = None
     loss: Loss = cross_entropy
-    drop: bool = False
+    early_stop: bool = False
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
@@ -50,32 +51,32 @@ class Pgd:
         x: Tensor,
         y: Tensor,
         estimator: Estimator,
-        budget: Budget,
+        budget: PerturbationBudget,
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
         """See ``attacks.attack.Attack``.
 
         Raises:
-            ValueError: also for ``drop`` with a budget that differs between slots.
+            ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
         ball = budget.around(x)
         adv = ball.uniform(generators) if start is None else ball.project_(start.clone())
         size = default_step_size(budget.eps, self.steps) if self.step_size is None else self.step_size
-        if self.drop:
+        if self.early_stop:
             x_all, y_all, adv_all = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
             return self._drop(x_all, y_all, adv_all, estimator, budget, size).view_as(x)
-        way = torch.zeros_like(adv)
+        velocity = torch.zeros_like(adv)
         for _ in range(self.steps):
-            if estimator.spent:
+            if estimator.exhausted:
                 break
             grad = estimator.gradient(adv, y, self.loss).grad
             assert grad is not None
-            way = self._way(way, grad)
-            adv = ball.step_(adv, way, size)
+            velocity = self._velocity(velocity, grad)
+            adv = ball.step_(adv, velocity, size)
         return adv
 
-    def _way(self, before: Tensor, grad: Tensor) -> Tensor:
+    def _velocity(self, before: Tensor, grad: Tensor) -> Tensor:
         """Where the next move goes: ``before`` is where the last one went, [G, K, C, H, W]."""
         if not self.momentum:
             return grad
@@ -83,26 +84,32 @@ class Pgd:
         return self.momentum * before + grad / size.clamp_min(torch.finfo(grad.dtype).tiny)
 
     def _drop(
-        self, x: Tensor, y: Tensor, adv: Tensor, estimator: Estimator, budget: Budget, size: float
+        self, x: Tensor, y: Tensor, adv: Tensor, estimator: Estimator, budget: PerturbationBudget, size: float
     ) -> Tensor:
         """Works on ``[1, G K, ...]``, for nothing ties the batches together."""
-        if budget.reach is not None:
-            raise ValueError("expected one eps for all slots to drop from, got reach")
-        ball, done, way = budget.around(x), torch.empty_like(adv), torch.zeros_like(adv)
+        if budget.eps_scale is not None:
+            raise ValueError("expected one eps for all slots to stop early, got eps_scale")
+        ball, done, velocity = budget.around(x), torch.empty_like(adv), torch.zeros_like(adv)
         left = torch.arange(x.shape[1], device=x.device)  # where the rows of x, y and adv lie in done
         for _ in range(self.steps):
-            if estimator.spent:
+            if estimator.exhausted:
                 break
             found = estimator.gradient(adv, y, self.loss)
             assert found.grad is not None
-            way, wrong = self._way(way, found.grad), found.logits[0].argmax(-1) != y[0]
+            velocity, wrong = self._velocity(velocity, found.grad), found.logits[0].argmax(-1) != y[0]
             if bool(wrong.any()):
                 done[:, left[wrong]] = adv[:, wrong]
                 keep = (~wrong).nonzero().squeeze(1)
                 if not len(keep):
                     return done
-                left, x, y, adv, way = left[keep], x[:, keep], y[:, keep], adv[:, keep], way[:, keep]
+                left, x, y, adv, velocity = (
+                    left[keep],
+                    x[:, keep],
+                    y[:, keep],
+                    adv[:, keep],
+                    velocity[:, keep],
+                )
                 ball = budget.around(x)
-            adv = ball.step_(adv, way, size)
+            adv = ball.step_(adv, velocity, size)
         done[:, left] = adv
         return done

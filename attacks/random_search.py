@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
 from attacks.estimators import Estimator
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.search import search
 
 
@@ -20,11 +20,11 @@ class RandomSearch:
 
     Attributes:
         steps: queries; each costs what the estimator takes.
-        drop: as in ``attacks.search.search``.
+        early_stop: as in ``attacks.search.search``.
     """
 
     steps: int
-    drop: bool = False
+    early_stop: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -35,7 +35,7 @@ class RandomSearch:
         x: Tensor,
         y: Tensor,
         estimator: Estimator,
-        budget: Budget,
+        budget: PerturbationBudget,
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
@@ -49,4 +49,4 @@ class RandomSearch:
             return ball.random_sign(generators) if corner else ball.uniform(generators)
 
         first = ball.random_sign(generators) if start is None else ball.project_(start.clone())
-        return search(first, point, self.steps, y, estimator, drop=self.drop)
+        return search(first, point, self.steps, y, estimator, early_stop=self.early_stop)

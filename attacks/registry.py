@@ -8,13 +8,13 @@ from torch import Tensor
 
 from attacks.apgd import Apgd, ApgdTargeted
 from attacks.attack import Attack
-from attacks.estimators import Bpda, Collected, EotAuto, Fixed, Fresh, Known, Transfer
+from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import AveragingEstimator
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
 from attacks.losses import BY_NAME
 from attacks.naming import AttackName
-from attacks.objective import Objective, Own
+from attacks.objective import GradientMode, Objective
 from attacks.oracle import Oracle
 from attacks.pgd import Pgd
 from attacks.random_search import RandomSearch
@@ -27,39 +27,41 @@ class _Shared(TypedDict):
     objective: Objective
 
 
-def attack_for(name: AttackName, *, drop: bool = False) -> Attack:
+def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
     """The attack behind a name of this package.
 
     Args:
         name: as parsed; its ``init`` is the caller's to run, and to hand over as ``start``.
-        drop: stop on examples already answered wrongly; only for a deterministic target that answers inputs
-            one by one. A transfer attack never stops, for it does not see the target's answers.
+        early_stop: stop on examples already answered wrongly; only for a deterministic target that answers
+            inputs one by one. A transfer attack never stops early: it does not see the target's answers.
 
     Raises:
-        ValueError: a peer's attack, which an adapter runs.
+        ValueError: a third-party attack, which an adapter runs.
     """
-    if name.peer is not None:
+    if name.third_party is not None:
         raise ValueError(f"expected an attack of this package, got {name.text}")
-    attack = _algorithm(name, drop=drop and name.estimator != "transfer")
+    attack = _algorithm(name, early_stop=early_stop and name.estimator != "transfer")
     return Gmsa(attack, name.rounds) if name.estimator in ("gmsaavg", "gmsamin") else attack
 
 
-def _algorithm(name: AttackName, *, drop: bool) -> Attack:
+def _algorithm(name: AttackName, *, early_stop: bool) -> Attack:
     if name.algorithm == "fgsm":
         return Fgsm(name.step_size)
     assert name.steps is not None
     options = dict(name.options)
     if name.algorithm == "pgd":
-        return Pgd(name.steps, name.step_size, drop=drop, momentum=float(options.get("momentum", 0)))
+        return Pgd(
+            name.steps, name.step_size, early_stop=early_stop, momentum=float(options.get("momentum", 0))
+        )
     if name.algorithm == "apgd-t":
-        return ApgdTargeted(name.steps, int(options.get("targets", 9)), drop=drop)
+        return ApgdTargeted(name.steps, int(options.get("targets", 9)), early_stop=early_stop)
     if name.algorithm in ("apgd-ce", "apgd-dlr"):
         loss = BY_NAME[name.algorithm.removeprefix("apgd-")]
-        return Apgd(name.steps, loss, int(options.get("restarts", 1)), drop=drop)
+        return Apgd(name.steps, loss, int(options.get("restarts", 1)), early_stop=early_stop)
     if name.algorithm == "square":
-        return Square(name.steps, drop=drop)
+        return Square(name.steps, early_stop=early_stop)
     if name.algorithm == "random":
-        return RandomSearch(name.steps, drop=drop)
+        return RandomSearch(name.steps, early_stop=early_stop)
     if name.algorithm == "spsa":
         return Spsa(name.steps, name.step_size)
     raise ValueError(f"expected a known algorithm, got {name.algorithm}")
@@ -74,7 +76,7 @@ def estimator_for(
     weights: Tensor | None = None,
     generators: Sequence[torch.Generator] | None = None,
     max_images: int = 512,
-    limit: int | None = None,
+    query_budget: int | None = None,
 ) -> AveragingEstimator:
     """What the attacker of that name sees of the target.
 
@@ -86,7 +88,8 @@ def estimator_for(
         weights: ``[G, K]``, whose losses the attack raises (``attacks.roles``); None for each slot's own.
         generators: a CPU generator a batch, for the option ``own=signs``.
         max_images: images that one forward may hold.
-        limit: images forwarded and differentiated, in total, after which the attack ends with what it has.
+        query_budget: images that may be forwarded and differentiated, in total; then the attack ends with
+            what it has.
 
     Raises:
         ValueError: the name needs what there is none of.
@@ -95,10 +98,10 @@ def estimator_for(
         raise ValueError(f"expected a base model for {name.text}, got None")
     if name.estimator == "aware" and known is None:
         raise ValueError(f"expected the scored draws for {name.text}, got None")
-    own: Own = dict(name.options).get("own", "summed")  # type: ignore[assignment]
-    shared: _Shared = {"max_images": max_images, "objective": Objective(weights, own, generators)}
+    mode: GradientMode = dict(name.options).get("own", "summed")  # type: ignore[assignment]
+    shared: _Shared = {"max_images": max_images, "objective": Objective(weights, mode, generators)}
     estimator = _estimator(name, oracle, base, known, shared)
-    estimator.limit = limit
+    estimator.query_budget = query_budget
     return estimator
 
 
@@ -118,14 +121,14 @@ def _estimator(
             return Bpda(oracle, base, draws=name.draws, **shared)
         case "aware":
             assert known is not None
-            return Known(oracle, known, **shared)
+            return KnownDraw(oracle, known, **shared)
         case "fixed":
-            return Fixed(oracle, **shared)
+            return FixedDraw(oracle, **shared)
         case "gmsaavg":
-            return Collected(oracle, combine="avg", **shared)
+            return CollectedDraws(oracle, combine="avg", **shared)
         case "gmsamin":
-            return Collected(oracle, combine="min", **shared)
+            return CollectedDraws(oracle, combine="min", **shared)
         case "eotauto":
             return EotAuto(oracle, **shared)
         case "fresh":
-            return Fresh(oracle, draws=name.draws, **shared)
+            return FreshDraws(oracle, draws=name.draws, **shared)

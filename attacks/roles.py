@@ -8,11 +8,11 @@ from torch import Tensor
 
 class Roles(NamedTuple):
     """Attributes:
-    reach: ``[G, K]``, for ``Budget``: 0 holds a slot, 1 gives it eps, inf the whole box.
+    eps_scale: ``[G, K]``, for ``PerturbationBudget``: 0 holds a slot, 1 gives it eps, inf the whole box.
     weights: ``[G, K]``, for ``Objective``: whose losses the attack raises.
     """
 
-    reach: Tensor
+    eps_scale: Tensor
     weights: Tensor
 
 

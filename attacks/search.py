@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from attacks.estimators import Estimator
-from attacks.losses import margin
+from attacks.losses import margin_loss
 
 Propose = Callable[[int, Tensor], Tensor]  # number of the query, kept points -> candidates like them
 
 
 def search(
-    first: Tensor, propose: Propose, steps: int, y: Tensor, estimator: Estimator, *, drop: bool
+    first: Tensor, propose: Propose, steps: int, y: Tensor, estimator: Estimator, *, early_stop: bool
 ) -> Tensor:
     """The points of the largest margin found, ``[G, K, C, H, W]``.
 
@@ -25,26 +25,26 @@ def search(
         first: the first candidates; the first query where one point is asked at a time.
         steps: queries, those of kept points included.
         y: true classes ``[G, K]``.
-        drop: leave an example alone after its first wrong answer. Only for targets that answer inputs one
+        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
             by one and without randomness.
     """
     best = first
-    if not estimator.steady:
+    if not estimator.per_example:
         for query in range(1, steps, 2):
-            if estimator.spent:
+            if estimator.exhausted:
                 break
             candidate = propose(query, best)
-            kept, found = estimator.compare([best, candidate], y, margin)
+            kept, found = estimator.compare([best, candidate], y, margin_loss)
             best = torch.where(_wide(found.loss > kept.loss), candidate, best)
         return best
-    found = estimator.value(best, y, margin)
+    found = estimator.value(best, y, margin_loss)
     best_loss, wrong = found.loss, found.logits.argmax(-1) != y
     for query in range(1, steps):
-        if estimator.spent or (drop and bool(wrong.all())):
+        if estimator.exhausted or (early_stop and bool(wrong.all())):
             break
         candidate = propose(query, best)
         # Random numbers are drawn for all slots, so that an example's do not depend on who is left.
-        left = ~wrong if drop else torch.ones_like(wrong)
+        left = ~wrong if early_stop else torch.ones_like(wrong)
         loss, wrong_now = _value(estimator, candidate, y, left)
         better = left & (loss > best_loss)
         best = torch.where(_wide(better), candidate, best)
@@ -56,9 +56,9 @@ def search(
 def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
     """Loss and wrongness of the examples left, asked as one batch where some have gone."""
     if bool(left.all()):
-        found = estimator.value(x, y, margin)
+        found = estimator.value(x, y, margin_loss)
         return found.loss, found.logits.argmax(-1) != y
-    found = estimator.value(x[left][None], y[left][None], margin)
+    found = estimator.value(x[left][None], y[left][None], margin_loss)
     loss = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
     wrong = torch.zeros_like(y, dtype=torch.bool)
     loss[left], wrong[left] = found.loss[0], found.logits[0].argmax(-1) != y[left]

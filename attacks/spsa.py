@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
 from attacks.estimators import Estimator
-from attacks.losses import Loss, margin
+from attacks.losses import Loss, margin_loss
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import default_step_size
 
 
@@ -32,7 +32,7 @@ class Spsa:
 
     steps: int
     step_size: float | None = None
-    loss: Loss = margin
+    loss: Loss = margin_loss
     pairs: int = 16
     delta: float = 0.01
     memory: float = 0.75
@@ -46,7 +46,7 @@ class Spsa:
         x: Tensor,
         y: Tensor,
         estimator: Estimator,
-        budget: Budget,
+        budget: PerturbationBudget,
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
@@ -70,7 +70,7 @@ class Spsa:
         """From as many pairs as there are images left for; None where there are none."""
         grad, tried = torch.zeros_like(x), 0
         for _ in range(self.pairs):
-            if estimator.spent:
+            if estimator.exhausted:
                 break
             signs = torch.stack([torch.randint(0, 2, x.shape[1:], generator=g) for g in generators])
             trial = self.delta * (2 * signs - 1).to(x)

@@ -7,8 +7,8 @@ from math import prod, sqrt
 import torch
 from torch import Tensor
 
-from attacks.budget import Ball, Budget
 from attacks.estimators import Estimator
+from attacks.perturbation_budget import Ball, PerturbationBudget
 from attacks.search import search
 
 # The share of an image that a square covers, halved after these of 10,000 queries (as in the authors' code).
@@ -22,12 +22,12 @@ class Square:
 
     Attributes:
         steps: queries, the first and those of kept points included; each costs what the estimator takes.
-        drop: leave an example alone after its first wrong answer. Only for targets that answer inputs one
+        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
             by one and without randomness.
     """
 
     steps: int
-    drop: bool = False
+    early_stop: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -38,7 +38,7 @@ class Square:
         x: Tensor,
         y: Tensor,
         estimator: Estimator,
-        budget: Budget,
+        budget: PerturbationBudget,
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
@@ -51,7 +51,7 @@ class Square:
             return candidate(best, x, ball, _side(query, self.steps, x), generators)
 
         begun = first(x, ball, generators) if start is None else ball.project_(start.clone())
-        return search(begun, square, self.steps, y, estimator, drop=self.drop)
+        return search(begun, square, self.steps, y, estimator, early_stop=self.early_stop)
 
 
 def _side(query: int, steps: int, x: Tensor) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.adapters.peer import installed
+from attacks.adapters.third_party import installed
 from attacks.naming import PRESETS
 from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes

@@ -59,7 +59,7 @@ class Measured:
 
 def measure(name: str) -> Measured:
     """Evaluates one entry, and lets the peers evaluate it."""
-    from attacks.adapters.peer import installed
+    from attacks.adapters.third_party import installed
     from robustbench_coded.zoo.evaluate import evaluate_entry
 
     with tempfile.TemporaryDirectory() as folder:

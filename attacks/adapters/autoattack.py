@@ -11,8 +11,8 @@ from pyautoattack import AutoAttack
 from torch import Tensor
 
 from attacks.adapters.seeding import seeded_from
-from attacks.budget import Budget
 from attacks.naming import AttackName
+from attacks.perturbation_budget import PerturbationBudget
 
 DLR_CLASSES = 4
 VERSIONS = ("standard", "plus", "rand")
@@ -22,7 +22,12 @@ OPTIONS = ("eot_iter", "n_iter", "n_queries", "n_restarts", "n_target_classes")
 
 
 def run(
-    name: AttackName, view: torch.nn.Module, x: Tensor, y: Tensor, budget: Budget, generator: torch.Generator
+    name: AttackName,
+    view: torch.nn.Module,
+    x: Tensor,
+    y: Tensor,
+    budget: PerturbationBudget,
+    generator: torch.Generator,
 ) -> tuple[Tensor, float]:
     """The suite's result for one batch and the share of examples that stand in its own account.
 

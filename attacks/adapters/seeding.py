@@ -1,4 +1,4 @@
-"""The process's own random generators, set for a peer that draws from them and put back afterwards."""
+"""The process's own random generators, set for a package that draws from them and restored afterwards."""
 
 import random
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import torch
 def seeded_from(generator: torch.Generator) -> Iterator[int]:
     """Within it torch's, numpy's and Python's generators start at a seed drawn from ``generator``.
 
-    Yields the seed, for peers that ask for one. CUDA's generators are included once CUDA is in use.
+    Yields the seed, for packages that ask for one. CUDA's generators are included once CUDA is in use.
     """
     seed = int(torch.randint(2**31 - 1, (), generator=generator))
     cuda = torch.cuda.is_initialized()

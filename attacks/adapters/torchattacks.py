@@ -10,12 +10,17 @@ import torchattacks
 from torch import Tensor
 
 from attacks.adapters.seeding import seeded_from
-from attacks.budget import Budget
 from attacks.naming import TORCHATTACKS_L2, TORCHATTACKS_LINF, AttackName
+from attacks.perturbation_budget import PerturbationBudget
 
 
 def run(
-    name: AttackName, view: torch.nn.Module, x: Tensor, y: Tensor, budget: Budget, generator: torch.Generator
+    name: AttackName,
+    view: torch.nn.Module,
+    x: Tensor,
+    y: Tensor,
+    budget: PerturbationBudget,
+    generator: torch.Generator,
 ) -> tuple[Tensor, float | None]:
     """The package's result for one batch; it gives no verdict of its own beyond answers to that result.
 
@@ -44,7 +49,9 @@ def run(
         return attack(x.clone(), y), None
 
 
-def _settings(name: AttackName, parameters: dict[str, inspect.Parameter], budget: Budget) -> dict[str, Any]:
+def _settings(
+    name: AttackName, parameters: dict[str, inspect.Parameter], budget: PerturbationBudget
+) -> dict[str, Any]:
     eps_name = "eps" if "eps" in parameters else "max_epsilon"
     settings: dict[str, Any] = {eps_name: budget.eps}
     if "norm" in parameters:

@@ -6,32 +6,32 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
 from attacks.oracle import Oracle
+from attacks.perturbation_budget import PerturbationBudget
 
 
-class Spent(Exception):
-    """The images that a peer's attack may cost are used up."""
+class QueryBudgetExhausted(Exception):
+    """The query budget of a third-party attack is used up."""
 
 
-class PeerView(torch.nn.Module):
+class ThirdPartyView(torch.nn.Module):
     """Answers ``[B, C, H, W]`` with ``[B, classes]``, under a fresh draw of the attacker's for every call.
 
-    Peers' attacks compact a batch: they go on with the examples that still stand, or show one example many
-    times. Where answers depend on co-batched inputs that would be another batch than the one attacked, so
-    this view keeps the composition: it finds the slot of each row it is shown, puts the row there, and fills
-    the other slots with what the peer showed for them last (at first, the clean inputs). Rows of one slot
-    go into batches of their own. A whole batch in its order is taken as it is. Otherwise a row's slot is the
-    one whose clean input is nearest; where that one is further away than the budget allows, the nearest in
-    the budget's norm. Rows of slots with equal clean inputs are dealt out in order.
+    Third-party attacks compact a batch: they go on with the examples that still stand, or show one example
+    many times. Where answers depend on co-batched inputs that would be another batch than the one attacked,
+    so this view keeps the composition: it finds the slot of each row it is shown, puts the row there, and
+    fills the other slots with what the attack showed for them last (at first, the clean inputs). Rows of one
+    slot go into batches of their own. A whole batch in its order is taken as it is. Otherwise a row's slot is
+    the one whose clean input is nearest; where that one is further away than the budget allows, the nearest
+    in the budget's norm. Rows of slots with equal clean inputs are dealt out in order.
 
     Args:
         oracle: the target, for one batch (G = 1).
         x: the clean batch ``[K, C, H, W]``.
-        budget: what the peer may do, pixel units.
-        limit: images that may be forwarded and differentiated, in total; a call whose answer, with its
-            gradient where the call asks for one, would pass it raises ``Spent``.
-        y: true classes ``[K]``, for what is shown where a peer is stopped.
+        budget: how far the attack may move an input, pixel units.
+        query_budget: images that may be forwarded and differentiated, in total; a call whose answer, with its
+            gradient where the call asks for one, would pass it raises ``QueryBudgetExhausted``.
+        y: true classes ``[K]``, for what is shown where an attack is stopped.
 
     Attributes:
         forwards: images sent through the network so far, filled-in ones included.
@@ -40,34 +40,39 @@ class PeerView(torch.nn.Module):
     """
 
     def __init__(
-        self, oracle: Oracle, x: Tensor, budget: Budget, limit: int | None = None, y: Tensor | None = None
+        self,
+        oracle: Oracle,
+        x: Tensor,
+        budget: PerturbationBudget,
+        query_budget: int | None = None,
+        y: Tensor | None = None,
     ):
         super().__init__()
-        # Peers look for the device among the parameters.
+        # Packages look for the device among the parameters.
         self.anchor = torch.nn.Parameter(x.new_empty(0), requires_grad=False)
         self.forwards = self.backwards = 0
         self.filled = False
-        self._oracle, self._budget, self._limit = oracle, budget, limit
+        self._oracle, self._budget, self._query_budget = oracle, budget, query_budget
         self._clean, self._shown = x, x.clone()
         # A wrong answer that is wrong for good: what has earned it is not given up for what is shown later.
-        self._y = y if oracle.independent and limit is not None else None
+        self._y = y if oracle.independent and query_budget is not None else None
         self._wrong = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self._calls = 0
         self._first_equal = _first_equal(x)
 
     @property
     def shown(self) -> Tensor:
-        """What the peer showed last in each slot, ``[K, C, H, W]``; the clean input where it showed none.
+        """What the attack showed last in each slot, ``[K, C, H, W]``; the clean input where it showed none.
 
-        Under a limit, and where a target answers input by input and always alike, the first input of a slot
-        that is answered wrongly stays.
+        With a query budget, and where a target answers input by input and always alike, the first input of a
+        slot that is answered wrongly stays.
         """
         return self._shown
 
     @property
     def limited(self) -> bool:
-        """Whether there is a limit."""
-        return self._limit is not None
+        """Whether there is a query budget."""
+        return self._query_budget is not None
 
     def forward(self, x: Tensor) -> Tensor:
         if self._oracle.independent and not self.limited:
@@ -100,12 +105,12 @@ class PeerView(torch.nn.Module):
     @contextmanager
     def uncounted(self) -> Iterator[None]:
         """Calls that are no part of the attack: they cost nothing and are never refused."""
-        counts, limit = (self.forwards, self.backwards), self._limit
-        self._limit = None
+        counts, query_budget = (self.forwards, self.backwards), self._query_budget
+        self._query_budget = None
         try:
             yield
         finally:
-            (self.forwards, self.backwards), self._limit = counts, limit
+            (self.forwards, self.backwards), self._query_budget = counts, query_budget
 
     def _ask(self, batches: Tensor) -> Tensor:
         self._pay(self._oracle.images(batches), batches)
@@ -117,10 +122,10 @@ class PeerView(torch.nn.Module):
         return self._counted(self._oracle.logits(batches, draws), self._oracle.images(batches))
 
     def _pay(self, images: int, x: Tensor) -> None:
-        """Counts the forward of ``x``, or raises ``Spent`` where it and its gradient would pass the limit."""
+        """Counts the forward of ``x``; raises where it and its gradient exceed the query budget."""
         cost = 2 * images if x.requires_grad and torch.is_grad_enabled() else images
-        if self._limit is not None and self.forwards + self.backwards + cost > self._limit:
-            raise Spent
+        if self._query_budget is not None and self.forwards + self.backwards + cost > self._query_budget:
+            raise QueryBudgetExhausted
         self.forwards += images
 
     def _counted(self, logits: Tensor, images: int) -> Tensor:
@@ -136,7 +141,7 @@ class PeerView(torch.nn.Module):
         """For each row the batch, out of as many as are needed, and the slot to put it in; ``[B]`` each."""
         rows, clean = x.flatten(1), self._clean.flatten(1)
         p = torch.inf if self._budget.norm == "linf" else 2.0
-        # Peers project with rounding errors of their own.
+        # Packages project with rounding errors of their own.
         eps = self._budget.eps * 1.001 + 1e-6
 
         def far_from(slots: Tensor) -> Tensor:

@@ -2,10 +2,20 @@
 
 from attacks.estimators.auto import EotAuto
 from attacks.estimators.bpda import Bpda
-from attacks.estimators.collected import Collected
+from attacks.estimators.collected import CollectedDraws
 from attacks.estimators.estimate import Estimate, Estimator
-from attacks.estimators.known import Known
+from attacks.estimators.known_draw import KnownDraw
 from attacks.estimators.transfer import Transfer
-from attacks.estimators.unknown import Fixed, Fresh
+from attacks.estimators.unknown_draw import FixedDraw, FreshDraws
 
-__all__ = ["Bpda", "Collected", "EotAuto", "Estimate", "Estimator", "Fixed", "Fresh", "Known", "Transfer"]
+__all__ = [
+    "Bpda",
+    "CollectedDraws",
+    "EotAuto",
+    "Estimate",
+    "Estimator",
+    "FixedDraw",
+    "FreshDraws",
+    "KnownDraw",
+    "Transfer",
+]

@@ -18,8 +18,8 @@ class EotAuto(AveragingEstimator):
     Agreement is the cosine between the gradients of two disjoint sets of M draws, averaged over a batch.
     M doubles while that rises by more than a twentieth of itself and is below 0.9; two doublings in a row
     without a rise end it, for one may be chance. Checked in the first question and in every tenth after it,
-    because noise weighs more as gradients shrink; M never falls, and does not grow beyond what the limit
-    pays for. Each batch has its own M, so without a limit no batch depends on the group it is computed in.
+    because noise weighs more as gradients shrink; M never falls, and does not grow beyond what the query
+    budget pays for. Each batch has its own M: without a query budget no batch depends on its group.
 
     Args:
         oracle: the target; where it is not randomised, one answer does.
@@ -137,7 +137,7 @@ class EotAuto(AveragingEstimator):
         flat = [0] * len(x)
         growing = set(range(len(x)))
         # A doubling costs as much as all before it.
-        while growing and (self.limit is None or 2 * self._cost_so_far - begun <= self.limit):
+        while growing and (self.query_budget is None or 2 * self._cost_so_far - begun <= self.query_budget):
             # One size at a time, so that batches of one size share their forwards.
             draws = min(size[g] for g in growing)
             batches = sorted(g for g in growing if size[g] == draws)

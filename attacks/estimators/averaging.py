@@ -34,9 +34,9 @@ class AveragingEstimator:
         objective: whose losses count; by default each slot's own, all differentiated at once.
 
     Attributes:
-        limit: images that may be forwarded and differentiated, in total; the estimator is spent before the
-            question that would pass it, taken to be as large as the last one and as dear for each input as
-            the dearest so far. None for no limit.
+        query_budget: images that may be forwarded and differentiated, in total; None for any number. The
+            estimator is exhausted before the question that would exceed it. That question is taken to be as
+            large as the last one and to cost as much for each input as the most expensive one so far.
         trace: mean loss of each question for a gradient so far, a number on the inputs' device each.
     """
 
@@ -48,18 +48,21 @@ class AveragingEstimator:
         self.objective = Objective() if objective is None else objective
         self.forwards = 0
         self.backwards = 0
-        self.limit: int | None = None
+        self.query_budget: int | None = None
         self.trace: list[Tensor] = []
         self._dearest = 0.0  # images for one input in one question
         self._inputs = 0  # of the last question
 
     @property
-    def steady(self) -> bool:
+    def per_example(self) -> bool:
         return self.oracle.independent
 
     @property
-    def spent(self) -> bool:
-        return self.limit is not None and self._cost_so_far + self._dearest * self._inputs > self.limit
+    def exhausted(self) -> bool:
+        return (
+            self.query_budget is not None
+            and self._cost_so_far + self._dearest * self._inputs > self.query_budget
+        )
 
     @property
     def _cost_so_far(self) -> int:

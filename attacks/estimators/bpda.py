@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from attacks.estimators.transfer import PlainModel
-from attacks.estimators.unknown import Fresh
+from attacks.estimators.unknown_draw import FreshDraws
 from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 
-class Bpda(Fresh):
+class Bpda(FreshDraws):
     """EOT-M with the defence's losses and the base model's Jacobian (arXiv 1802.00420, sec. 4.1).
 
     The defence need not be differentiable. A gradient forwards both and differentiates the base model alone.

@@ -15,7 +15,7 @@ from attacks.oracle import Oracle
 Combine = Literal["avg", "min"]
 
 
-class Collected(AveragingEstimator):
+class CollectedDraws(AveragingEstimator):
     """A growing set of draws, all of them attacked at once; ``attacks.gmsa`` says when it grows.
 
     Args:
@@ -35,8 +35,10 @@ class Collected(AveragingEstimator):
         objective: Objective | None = None,
     ):
         super().__init__(oracle, max_images=max_images, objective=objective)
-        if combine == "min" and self.objective.own != "summed":
-            raise ValueError(f"expected summed losses for combine min, got own={self.objective.own}")
+        if combine == "min" and self.objective.gradient_mode != "summed":
+            raise ValueError(
+                f"expected summed losses for combine min, got gradient_mode={self.objective.gradient_mode}"
+            )
         if combine not in ("avg", "min"):
             raise ValueError(f"expected combine avg or min, got {combine}")
         self.combine = combine

@@ -26,19 +26,19 @@ class Estimator(Protocol):
     Attributes:
         forwards: images sent through a network so far.
         backwards: images differentiated so far.
-        steady: whether an example's loss follows from that example alone. Where it does not, the largest
+        per_example: whether an example's loss follows from that example alone. Where it does not, the largest
             loss that an attack has seen is partly the luck of a draw, or owed to co-batched inputs.
-        spent: whether the images that the attack may cost are used up: it ends with what it has.
+        exhausted: whether the images that the attack may cost are used up: it ends with what it has.
     """
 
     forwards: int
     backwards: int
 
     @property
-    def steady(self) -> bool: ...
+    def per_example(self) -> bool: ...
 
     @property
-    def spent(self) -> bool: ...
+    def exhausted(self) -> bool: ...
 
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """Loss and gradient from the same forwards.

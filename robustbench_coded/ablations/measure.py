@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
 from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.ablations.point import Inference
 from robustbench_coded.data.dataset import Dataset
@@ -49,7 +49,7 @@ class Bench:
         self.model = model.to(device)
         self._batches = partition(min(limit, len(data)), k)
         self._data, self._k, self._draws, self._device = data, k, draws, device
-        self._budget = Budget("linf", eps)
+        self._budget = PerturbationBudget("linf", eps)
         self._transferred: dict[tuple[str, int], Tensor] = {}
 
     def defence(self, inference: Inference) -> Defence:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
 from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.streams import stream
@@ -55,7 +55,7 @@ def attack(scene: Scene, defence: Defence, x: Tensor, name: str) -> Callable[[],
     """An attack as an evaluation runs it on G batches ``x`` [G, K, C, H, W], each step on every input."""
     groups, k = x.shape[:2]
     y = scene.labels(x.flatten(0, 1)).unflatten(0, (groups, k))
-    parsed, budget = parse(name), Budget("linf", EPS)
+    parsed, budget = parse(name), PerturbationBudget("linf", EPS)
 
     def run() -> Tensor:
         target = Target(defence, k, 0, range(groups))

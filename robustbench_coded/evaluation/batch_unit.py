@@ -7,7 +7,7 @@ from torch import Tensor
 from attacks.naming import parse
 from attacks.roles import Roles, collateral
 from robustbench_coded.evaluation.batches import Batch, malicious_slots, scored_slots
-from robustbench_coded.evaluation.perturb import Situation, perturb
+from robustbench_coded.evaluation.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.plan import Row, Unit
 from robustbench_coded.evaluation.score import predictions
 from robustbench_coded.evaluation.streams import stream
@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.target import Target
 from robustbench_coded.evaluation.unit_facts import (
     budget_of,
     draws_to_score,
-    limit_of,
+    query_budget_of,
     seed_of,
     separate_attacks,
 )
@@ -73,14 +73,14 @@ def _attack(
         return x
     generators = [stream(seed, batch.index, "start", known or 0) for batch in group]
     roles = batch_roles(row, group, seed)
-    budget = budget_of(bench, row, None if roles is None else roles.reach.to(x.device))
+    budget = budget_of(bench, row, None if roles is None else roles.eps_scale.to(x.device))
     if row.attack == "random-sign":
         return budget.random_sign(x, generators)
     defence = bench.attack_defence(row.subject)
     target = Target(defence, group[0].k, seed, [batch.index for batch in group])
     draws = None if known is None else target.known_draws(known)
     scored = bench.defence(row.subject)
-    situation = Situation(
+    inputs = AttackInputs(
         target,
         defence.base,
         x,
@@ -90,9 +90,9 @@ def _attack(
         known=draws,
         weights=None if roles is None else roles.weights.to(x.device),
         scored=scored,
-        limit=limit_of(bench, row, y.numel()),
+        query_budget=query_budget_of(bench, row, y.numel()),
     )
-    return perturb(bench, parse(row.attack), situation, tally.counts)
+    return perturb(bench, parse(row.attack), inputs, tally.counts)
 
 
 def batch_roles(row: Row, group: list[Batch], seed: int) -> Roles | None:

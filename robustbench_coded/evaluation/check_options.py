@@ -1,6 +1,6 @@
 """Options that are wrong whatever is loaded."""
 
-from attacks.adapters.peer import installed
+from attacks.adapters.third_party import installed
 from attacks.naming import parse
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.engine.workers import check_engine_options
@@ -52,9 +52,9 @@ def check_options(config: EvalConfig) -> None:
         if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
     for name in map(parse, config.attacks):
-        if name.peer is None:
+        if name.third_party is None:
             continue
-        if not installed(name.peer):
+        if not installed(name.third_party):
             raise InputError(f"{name.text} needs its package; install it with pip install 'csrobust[peers]'")
         if config.eps_space != "pixel":
             raise InputError(

@@ -5,12 +5,12 @@ from attacks.pgd import default_step_size as pgd_step_size
 
 TARGETS = 9  # targets of a targeted attack on ten or more classes
 EOT_AUTO_DRAWS = 8  # a typical number; the estimator itself decides when it runs
-PEER_STEPS = 100  # of a peer's attack whose number of steps its name does not say
+THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 
 
 def step_size_of(name: AttackName, eps: float) -> float | None:
     """The step size an attack takes, in units of eps's space; None where it has none of its own."""
-    if name.peer is not None or name.algorithm not in ("fgsm", "pgd"):
+    if name.third_party is not None or name.algorithm not in ("fgsm", "pgd"):
         return None
     if name.step_size is not None:
         return name.step_size
@@ -25,8 +25,8 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         draws = EOT_AUTO_DRAWS
     if randomised and name.estimator in ("gmsaavg", "gmsamin"):
         draws = name.rounds * (name.rounds + 1) // 2
-    if name.peer is not None:
-        forwards = backwards = name.steps or PEER_STEPS
+    if name.third_party is not None:
+        forwards = backwards = name.steps or THIRD_PARTY_STEPS
     elif name.algorithm in BLACK_BOX:
         forwards, backwards = steps, 0
     elif name.algorithm == "apgd-t":

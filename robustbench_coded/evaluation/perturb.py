@@ -1,4 +1,4 @@
-"""Runs a named attack against a target: ours through an estimator, a peer's through a view."""
+"""Runs a named attack against a target: ours through an estimator, a third-party one through a view."""
 
 import math
 from collections import Counter
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.adapters.peer import run_peer
-from attacks.adapters.view import PeerView
-from attacks.budget import Budget
+from attacks.adapters.third_party import run_third_party
+from attacks.adapters.view import ThirdPartyView
 from attacks.estimators import Estimator
 from attacks.estimators.averaging import AveragingEstimator
-from attacks.losses import margin
+from attacks.losses import margin_loss
 from attacks.naming import SEARCHES, AttackName
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.cost import question_of
@@ -27,11 +27,11 @@ from robustbench_coded.models.tf32 import tf32
 TRACE = ("loss_", "inputs_")
 TRACED_STEPS = 20
 # Algorithms that leave an example alone once it is answered wrongly.
-DROPPING = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t", *SEARCHES)
+STOPPING_EARLY = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t", *SEARCHES)
 
 
 @dataclass(frozen=True)
-class Situation:
+class AttackInputs:
     """What an attacker faces in one group of batches.
 
     Attributes:
@@ -44,34 +44,34 @@ class Situation:
         weights: [G, K], whose losses count; None for all.
         scored: the defence that will be scored, where it is another copy than the target's; for examples on
             which an attack stops early.
-        limit: images forwarded and differentiated that the attack may cost in all; None for no limit.
+        query_budget: images that the attack may forward and differentiate in all; None for any number.
     """
 
     target: Target
     base: torch.nn.Module | None
     x: Tensor
     y: Tensor
-    budget: Budget
+    budget: PerturbationBudget
     generators: list[torch.Generator]
     known: Sequence[Any] | None = None
     weights: Tensor | None = None
     scored: Defence | None = None
-    limit: int | None = None
+    query_budget: int | None = None
 
 
 @tf32(True)
-def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Counter[str]) -> Tensor:
-    """The perturbed inputs like ``situation.x``; adds what it cost to ``counts``."""
-    if name.peer is not None:
-        return _perturb_by_peer(bench, name, situation, counts)
-    s, start = situation, None
+def perturb(bench: Workbench, name: AttackName, inputs: AttackInputs, counts: Counter[str]) -> Tensor:
+    """The perturbed inputs like ``inputs.x``; adds what it cost to ``counts``."""
+    if name.third_party is not None:
+        return _perturb_by_third_party(bench, name, inputs, counts)
+    s, start = inputs, None
     if name.init is not None:
         begun: Counter[str] = Counter()
         start = perturb(bench, name.init, s, begun)
         counts.update({name: count for name, count in begun.items() if not name.startswith(TRACE)})
-        if s.limit is not None:
-            s = replace(s, limit=max(0, s.limit - begun["forwards"] - begun["backwards"]))
-            if _first_question(name, s) > (s.limit or 0):
+        if s.query_budget is not None:
+            s = replace(s, query_budget=max(0, s.query_budget - begun["forwards"] - begun["backwards"]))
+            if _first_question(name, s) > (s.query_budget or 0):
                 return start
     estimator = estimator_for(
         name,
@@ -81,18 +81,20 @@ def perturb(bench: Workbench, name: AttackName, situation: Situation, counts: Co
         weights=s.weights,
         generators=s.generators,
         max_images=bench.setup.group_images,
-        limit=s.limit,
+        query_budget=s.query_budget,
     )
-    drop = s.target.independent and bench.setup.config.drop and name.algorithm in DROPPING
+    early_stop = s.target.independent and bench.setup.config.drop and name.algorithm in STOPPING_EARLY
     before = [generator.get_state() for generator in s.generators]
-    adversarial = attack_for(name, drop=drop).perturb(s.x, s.y, estimator, s.budget, s.generators, start)
-    if drop and s.scored is not None and name.estimator != "transfer":  # which never stops early
+    adversarial = attack_for(name, early_stop=early_stop).perturb(
+        s.x, s.y, estimator, s.budget, s.generators, start
+    )
+    if early_stop and s.scored is not None and name.estimator != "transfer":  # which never stops early
         for generator, state in zip(s.generators, before, strict=True):
             generator.set_state(state)
         adversarial = _confirmed(name, s, estimator, adversarial, start)
     counts["forwards"] += estimator.forwards
     counts["backwards"] += estimator.backwards
-    if name.algorithm == "pgd" and name.rounds == 1 and not drop and s.weights is None:
+    if name.algorithm == "pgd" and name.rounds == 1 and not early_stop and s.weights is None:
         _note_losses(estimator, s.y.numel(), counts)
     return adversarial
 
@@ -106,7 +108,7 @@ def _note_losses(estimator: AveragingEstimator, inputs: int, counts: Counter[str
         counts[f"{TRACE[1]}{step}"] += inputs
 
 
-def _first_question(name: AttackName, s: Situation) -> float:
+def _first_question(name: AttackName, s: AttackInputs) -> float:
     """Images that the least that an attack can ask costs."""
     t = s.target
     images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
@@ -114,15 +116,15 @@ def _first_question(name: AttackName, s: Situation) -> float:
 
 
 def _confirmed(
-    name: AttackName, s: Situation, estimator: Estimator, adversarial: Tensor, start: Tensor | None
+    name: AttackName, s: AttackInputs, estimator: Estimator, adversarial: Tensor, start: Tensor | None
 ) -> Tensor:
-    """Goes on with the examples that were dropped too early, to the end.
+    """Goes on with the examples that stopped too early, to the end.
 
     The copy of the model that attacks differentiate may see an example as broken that the original, which is
     scored, still answers rightly.
     """
     assert s.scored is not None
-    if estimator.spent:
+    if estimator.exhausted:
         return adversarial
     with torch.no_grad():
         answers = s.scored.logits(adversarial.flatten(0, 1), None).argmax(-1).view_as(s.y)
@@ -134,7 +136,7 @@ def _confirmed(
     if start is None and name.algorithm not in SEARCHES:  # the start that these examples had
         start = s.budget.uniform(s.x, s.generators)
     begun = None if start is None else start[early][None]
-    again = attack_for(name, drop=False).perturb(
+    again = attack_for(name, early_stop=False).perturb(
         s.x[early][None], s.y[early][None], estimator, s.budget, s.generators[:1], begun
     )
     adversarial = adversarial.clone()
@@ -146,21 +148,23 @@ def _wrong(estimator: Estimator, x: Tensor, y: Tensor) -> Tensor:
     """Which of the inputs [n, C, H, W] the estimator's target misclassifies."""
     if not len(x):
         return torch.zeros_like(y, dtype=torch.bool)
-    return estimator.value(x[None], y[None], margin).logits[0].argmax(-1) != y
+    return estimator.value(x[None], y[None], margin_loss).logits[0].argmax(-1) != y
 
 
-def _perturb_by_peer(bench: Workbench, name: AttackName, s: Situation, counts: Counter[str]) -> Tensor:
-    """A peer knows nothing of groups: it attacks one batch after the other."""
+def _perturb_by_third_party(
+    bench: Workbench, name: AttackName, s: AttackInputs, counts: Counter[str]
+) -> Tensor:
+    """Third-party attacks know nothing of groups: they attack one batch after the other."""
     found = []
-    limit = None if s.limit is None else s.limit // len(s.generators)
+    query_budget = None if s.query_budget is None else s.query_budget // len(s.generators)
     for position, generator in enumerate(s.generators):
         target = s.target.only(position)
         x, y = s.x[position], s.y[position]
         if bench.setup.config.peer_raw:
-            view: PeerView = RawView(target, x, s.budget, limit, y)
+            view: ThirdPartyView = RawView(target, x, s.budget, query_budget, y)
         else:
-            view = PeerView(target, x, s.budget, limit, y)
-        result = run_peer(name, view, x, y, s.budget, generator)
+            view = ThirdPartyView(target, x, s.budget, query_budget, y)
+        result = run_third_party(name, view, x, y, s.budget, generator)
         found.append(result.x)
         counts["forwards"] += view.forwards
         counts["backwards"] += view.backwards
@@ -173,13 +177,13 @@ def _perturb_by_peer(bench: Workbench, name: AttackName, s: Situation, counts: C
     return torch.stack(found)
 
 
-def alone(situation: Situation, slots: Tensor) -> Situation:
+def alone(inputs: AttackInputs, slots: Tensor) -> AttackInputs:
     """The victims without their company, as batches of one: for attackers who ask the base model alone."""
     place = torch.arange(len(slots)), slots
     return replace(
-        situation,
-        x=situation.x[place][:, None],
-        y=situation.y[place][:, None],
-        budget=replace(situation.budget, reach=None),
+        inputs,
+        x=inputs.x[place][:, None],
+        y=inputs.y[place][:, None],
+        budget=replace(inputs.budget, eps_scale=None),
         weights=None,
     )

@@ -162,14 +162,14 @@ def _threats(
             notes[why] = None
         else:
             threats.append(threat)
-    if not threats and name.peer is not None:
+    if not threats and name.third_party is not None:
         threats = [ThreatModel("batch", randomness)]
     return threats
 
 
 def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: ThreatModel) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
-    if threat.inputs != "batch" and name.peer is not None:
+    if threat.inputs != "batch" and name.third_party is not None:
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
     if threat.inputs != "batch" and "own" in dict(name.options):
         return (
@@ -185,7 +185,7 @@ def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: Th
         randomised=subject.randomised,
         independent=subject.independent,
     )
-    if config.budget is not None and name.peer is None and cost > config.budget:
+    if config.budget is not None and name.third_party is None and cost > config.budget:
         return (
             f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
             f"for each example, and --budget {config.budget} is less."

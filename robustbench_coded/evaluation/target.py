@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.adapters.view import PeerView
-from attacks.budget import Budget
+from attacks.adapters.view import ThirdPartyView
+from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.streams import Purpose, stream
 
@@ -66,23 +66,28 @@ class Target:
         return x.shape[0] * images_of(self._defence, x.shape[1])
 
 
-class RawView(PeerView):
-    """One batch's defence as it comes: whatever inputs a peer shows together are answered together.
+class RawView(ThirdPartyView):
+    """One batch's defence as it comes: whatever inputs an attack shows together are answered together.
 
-    A peer that goes on with the survivors alone then attacks other batches than the one that is scored.
+    An attack that goes on with the survivors alone then attacks other batches than the one that is scored.
 
     Args:
-        target, x, budget, limit, y: as in ``attacks.adapters.view.PeerView``.
+        target, x, budget, query_budget, y: as in ``attacks.adapters.view.ThirdPartyView``.
     """
 
     def __init__(
-        self, target: Target, x: Tensor, budget: Budget, limit: int | None = None, y: Tensor | None = None
+        self,
+        target: Target,
+        x: Tensor,
+        budget: PerturbationBudget,
+        query_budget: int | None = None,
+        y: Tensor | None = None,
     ):
-        super().__init__(target, x, budget, limit, y)
+        super().__init__(target, x, budget, query_budget, y)
         self._target = target
 
     def forward(self, x: Tensor) -> Tensor:
-        # Where the peer may be stopped, what it showed last in each slot is its result.
+        # Where the attack may be stopped, what it showed last in each slot is its result.
         return super().forward(x) if self.limited else self._as_it_comes(x)
 
     def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from attacks.budget import Budget
+from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.evaluation.batches import scored_slots
 from robustbench_coded.evaluation.plan import Row, Unit
 from robustbench_coded.evaluation.workbench import Workbench
@@ -26,15 +26,15 @@ def separate_attacks(bench: Workbench) -> int:
     return min(bench.setup.config.aware_attacks, bench.setup.config.draws)
 
 
-def budget_of(bench: Workbench, row: Row, reach: Tensor | None = None) -> Budget:
+def budget_of(bench: Workbench, row: Row, eps_scale: Tensor | None = None) -> PerturbationBudget:
     """The budget of a row, in the space that its eps is measured in."""
     normalized = row.eps_space == "normalized"
     deviation = bench.checkpoint(row.subject.checkpoint).deviation if normalized else None
-    return Budget(row.norm, row.eps, row.eps_space, deviation, reach)  # type: ignore[arg-type]
+    return PerturbationBudget(row.norm, row.eps, row.eps_space, deviation, eps_scale)  # type: ignore[arg-type]
 
 
-def limit_of(bench: Workbench, row: Row, inputs: int) -> int | None:
-    """Images forwarded and differentiated that an attack on so many inputs may cost; None for no limit.
+def query_budget_of(bench: Workbench, row: Row, inputs: int) -> int | None:
+    """Images forwarded and differentiated that an attack on so many inputs may cost; None for any number.
 
     Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no row
     costs more for each scored example than was asked for, and all of its batches are attacked alike.

@@ -9,7 +9,7 @@ from torch import Tensor
 from attacks.naming import parse
 from attacks.roles import copies, free_company, one_victim
 from robustbench_coded.evaluation.batches import Batch, Victim
-from robustbench_coded.evaluation.perturb import Situation, alone, perturb
+from robustbench_coded.evaluation.perturb import AttackInputs, alone, perturb
 from robustbench_coded.evaluation.plan import Unit
 from robustbench_coded.evaluation.score import predictions
 from robustbench_coded.evaluation.streams import stream
@@ -18,7 +18,7 @@ from robustbench_coded.evaluation.target import Target
 from robustbench_coded.evaluation.unit_facts import (
     budget_of,
     draws_to_score,
-    limit_of,
+    query_budget_of,
     seed_of,
     separate_attacks,
 )
@@ -73,23 +73,23 @@ def _attack(
     roles = (free_company if free else one_victim)(slots, k)
     defence = bench.attack_defence(row.subject)
     target = Target(defence, k, seed, [v.batch for v in victims])
-    situation = Situation(
+    inputs = AttackInputs(
         target=target,
         base=defence.base,
         x=x,
         y=y,
-        budget=budget_of(bench, row, roles.reach.to(x.device)),
+        budget=budget_of(bench, row, roles.eps_scale.to(x.device)),
         # Victims of one batch must not start alike: the stream's index tells them apart.
         generators=[stream(seed, v.batch, "start", v.slot + k * (known or 0)) for v in victims],
         known=None if known is None else target.known_draws(known),
         weights=roles.weights.to(x.device),
-        limit=limit_of(bench, row, len(victims)),
+        query_budget=query_budget_of(bench, row, len(victims)),
     )
     if name.estimator != "transfer":
-        return perturb(bench, name, situation, tally.counts)
+        return perturb(bench, name, inputs, tally.counts)
     # The base model answers input by input: the victim is attacked without its company, and the best that
     # free co-batched inputs can do with the result is to be copies of it.
-    found = perturb(bench, name, alone(situation, slots), tally.counts)[:, 0]
+    found = perturb(bench, name, alone(inputs, slots), tally.counts)[:, 0]
     if free:
         return copies(found, k)
     adversarial = x.clone()

@@ -28,7 +28,7 @@ def papers_attack(attack: str) -> str | None:
     if attack == "clean":
         return attack
     name = parsed_attack(attack)
-    if name is None or name.peer or name.options or name.estimator != "fresh" or name.draws > 1:
+    if name is None or name.third_party or name.options or name.estimator != "fresh" or name.draws > 1:
         return None
     plain = name.algorithm if name.steps is None else f"{name.algorithm}-{name.steps}"
     return plain if plain in ("fgsm", "pgd-10", "pgd-100") else None

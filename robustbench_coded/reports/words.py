@@ -128,8 +128,8 @@ def attack_words(name: str, step_sizes: Sequence[float] = ()) -> str:
     parsed = parsed_attack(name)
     if parsed is None:
         return "an attack that this version does not know"
-    if parsed.peer is not None:
-        return f"{parsed.algorithm} of the package {parsed.peer}" + _options(parsed)
+    if parsed.third_party is not None:
+        return f"{parsed.algorithm} of the package {parsed.third_party}" + _options(parsed)
     said = [_ALGORITHMS[parsed.algorithm]]
     if parsed.steps:
         said.append(f"{parsed.steps} {'queries' if parsed.algorithm in BLACK_BOX else 'steps'}")
@@ -151,7 +151,7 @@ def parsed_attack(name: str) -> AttackName | None:
 def is_peers(attack: str) -> bool:
     """Whether the attack is one of another package."""
     name = parsed_attack(attack)
-    return name is not None and name.peer is not None
+    return name is not None and name.third_party is not None
 
 
 def _estimator_words(name: AttackName) -> str:

@@ -254,7 +254,7 @@ def _curve(rows: Sequence[Row], attack: Row) -> list[Row]:
 
 
 def _averages(name: AttackName) -> bool:
-    return name.estimator == "fresh" and name.peer is None and not is_black_box(name)
+    return name.estimator == "fresh" and name.third_party is None and not is_black_box(name)
 
 
 def _goes_on_from_transfer(estimator: str) -> str:
@@ -265,7 +265,7 @@ def _doubled_steps(row: Row) -> str:
     name = name_of(row)
     if name.steps is None:
         return "pgd-20"
-    if name.peer is not None:
+    if name.third_party is not None:
         return name.text.replace(f"steps={name.steps}", f"steps={2 * name.steps}")
     return re.sub(rf"-{name.steps}(?=$|[@+])", f"-{2 * name.steps}", name.text, count=1)
 

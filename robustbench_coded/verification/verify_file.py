@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
+from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.config import EvalConfig
@@ -80,7 +80,7 @@ def _scored(
     bench, eps = prepared.bench, prepared.eps[0]
     defence = bench.defence(subject)
     place = {int(example): i for i, example in enumerate(examples)}
-    budget = Budget(config.norm, eps)  # type: ignore[arg-type]
+    budget = PerturbationBudget(config.norm, eps)  # type: ignore[arg-type]
     right: list[np.ndarray] = []
     rounded: list[np.ndarray] = []
     unit: list[int] = []

@@ -208,13 +208,13 @@ def _measure(
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
     batches = bench.batches(row.subject, replicate)
     roles = batch_roles(row, [batches[e.batch] for e in group], bench.setup.config.seed + replicate)
-    reach = None if roles is None else roles.reach.to(x.device)
+    eps_scale = None if roles is None else roles.eps_scale.to(x.device)
     if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])
-        reach = free_company(slots, clean.shape[1]).reach.to(x.device)
+        eps_scale = free_company(slots, clean.shape[1]).eps_scale.to(x.device)
         if row.threat.inputs == "victim":
-            reach = torch.where(torch.isinf(reach), 0.0, reach)
-    distance = budget_of(bench, row, reach).distance(x, clean)
+            eps_scale = torch.where(torch.isinf(eps_scale), 0.0, eps_scale)
+    distance = budget_of(bench, row, eps_scale).distance(x, clean)
     box = ((x < 0) | (x > 1)).flatten(2).any(-1)
     tally.inputs += sum(len(e.slots) for e in group)
     tally.furthest = max(tally.furthest, float(distance.max()))

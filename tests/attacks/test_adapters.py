@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.adapters.peer import PeerResult, installed, run_peer
 from attacks.adapters.seeding import seeded_from
-from attacks.adapters.view import PeerView
-from attacks.budget import Budget
+from attacks.adapters.third_party import ThirdPartyResult, installed, run_third_party
+from attacks.adapters.view import ThirdPartyView
 from attacks.estimators import Transfer
 from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 
 needs_torchattacks = pytest.mark.skipif(not installed("torchattacks"), reason="torchattacks is not installed")
 needs_autoattack = pytest.mark.skipif(not installed("autoattack"), reason="pyautoattack is not installed")
-LINF = Budget("linf", 0.05)
+LINF = PerturbationBudget("linf", 0.05)
 
 
 def generator(seed=0):
@@ -27,7 +27,7 @@ def generator(seed=0):
 @pytest.fixture
 def coupled(linear):
     problem = linear(k=6, classes=4, mixing=3.0, dtype=torch.float32, expansion=1.5)
-    return problem, PeerView(problem.oracle, problem.x[0], LINF)
+    return problem, ThirdPartyView(problem.oracle, problem.x[0], LINF)
 
 
 def noisy(x, seed):
@@ -71,7 +71,7 @@ def test_equal_inputs_are_dealt_out_to_their_slots(linear):
     problem = linear(k=5, classes=4, mixing=1.0, dtype=torch.float32)
     x = problem.x[0].clone()
     x[3] = x[1]  # padding
-    view = PeerView(problem.oracle, x, LINF)
+    view = ThirdPartyView(problem.oracle, x, LINF)
     shown = noisy(x, 3)
     torch.testing.assert_close(view(shown), problem.oracle.logits(shown[None], [None])[0])
     assert not view.filled
@@ -82,7 +82,7 @@ def test_a_whole_batch_in_its_order_needs_no_search(linear):
     x = problem.x[0].clone()
     x[1:] = x[0] + 0.01 * torch.arange(1, 4)[:, None, None, None]  # nearer to each other than eps
     x.clamp_(0, 1)
-    view = PeerView(problem.oracle, x, LINF)
+    view = ThirdPartyView(problem.oracle, x, LINF)
     shown = x.flip(0) * 0.5 + x * 0.5
     torch.testing.assert_close(view(shown), problem.oracle.logits(shown[None], [None])[0])
 
@@ -105,7 +105,7 @@ def test_a_large_perturbation_is_matched_in_the_budgets_norm():
         def images(self, x):
             return 2
 
-    view = PeerView(Oracle(), x, Budget("linf", 0.3))
+    view = ThirdPartyView(Oracle(), x, PerturbationBudget("linf", 0.3))
     shown = torch.full((1, 1, 4, 4), 0.25)
     assert (shown - x[1]).norm() < (shown - x[0]).norm()
     torch.testing.assert_close(view(shown), torch.full((1, 2), 0.25))
@@ -132,7 +132,7 @@ def test_gradients_reach_the_rows_shown(coupled):
 
 def test_every_call_asks_a_fresh_draw(linear):
     problem = linear(k=4, noise=0.5, dtype=torch.float32)
-    view = PeerView(problem.oracle, problem.x[0], LINF)
+    view = ThirdPartyView(problem.oracle, problem.x[0], LINF)
     for _ in range(3):
         view(problem.x[0])
     view(torch.cat([problem.x[0], problem.x[0]]))  # two batches, two draws
@@ -194,7 +194,9 @@ def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(
     model, x, y = network
     before = states()
     stored_otherwise = x.contiguous(memory_format=torch.channels_last)
-    results = [run_peer(parse(text), model, images, y, LINF, generator()) for images in (x, stored_otherwise)]
+    results = [
+        run_third_party(parse(text), model, images, y, LINF, generator()) for images in (x, stored_otherwise)
+    ]
     after = states()
     assert torch.equal(results[0].x, results[1].x)
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
@@ -202,7 +204,7 @@ def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(
     assert x_adv.min() >= 0 and x_adv.max() <= 1 and LINF.distance(x_adv[None], x[None]).max() <= 1 + 1e-5
     assert results[0].verdict == pytest.approx(stands(model, x_adv, y))
     assert results[0].verdict < 1
-    nothing = run_peer(parse(text), model, x, y, Budget("linf", 0.0), generator())
+    nothing = run_third_party(parse(text), model, x, y, PerturbationBudget("linf", 0.0), generator())
     assert torch.equal(nothing.x, x) and nothing.verdict == 1
 
 
@@ -212,15 +214,17 @@ def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(
 def test_l2_peers_stay_in_the_ball(network, text):
     model, x, y = network
     text = text.replace("PGD+", "PGDL2+")
-    result = run_peer(parse(text), model, x, y, Budget("l2", 0.4), generator())
+    result = run_third_party(parse(text), model, x, y, PerturbationBudget("l2", 0.4), generator())
     assert (result.x - x).flatten(1).norm(dim=1).max() <= 0.4 * (1 + 1e-5) and result.verdict < 1
 
 
 @needs_torchattacks
 def test_steps_stated_for_the_default_eps_are_scaled(network):
     model, x, y = network
-    scaled = run_peer(parse("torchattacks:PGD+steps=1+random_start=false"), model, x, y, LINF, generator()).x
-    given = run_peer(
+    scaled = run_third_party(
+        parse("torchattacks:PGD+steps=1+random_start=false"), model, x, y, LINF, generator()
+    ).x
+    given = run_third_party(
         parse("torchattacks:PGD+steps=1+random_start=false+alpha=1/100"), model, x, y, LINF, generator()
     ).x
     ours = [
@@ -259,8 +263,8 @@ def test_any_single_miss_is_final_in_the_peers_own_account():
     """On a 5% coin flip autoattack:rand looks three times, and reports 0.95^3 = 86% where 95% stand."""
     k = 2000
     x, y = torch.rand(k, 1, 5, 5, generator=generator()), torch.arange(k) % 10
-    view = PeerView(CoinFlips(y), x, LINF)
-    result = run_peer(parse("autoattack:rand+n_iter=2+eot_iter=1"), view, x, y, LINF, generator())
+    view = ThirdPartyView(CoinFlips(y), x, LINF)
+    result = run_third_party(parse("autoattack:rand+n_iter=2+eot_iter=1"), view, x, y, LINF, generator())
     assert abs(result.verdict - 0.95**3) < 0.02
     scored = [
         stands(lambda x, d=draw: CoinFlips(y).logits(x[None], [d])[0], result.x, y)
@@ -280,13 +284,13 @@ def test_the_suite_runs_on_few_classes_and_fools_a_linear_model(text, classes):
     # The first class's pixels are lighter: by little in three inputs, by much in the others.
     lighter = torch.tensor([0.01, 0.02, 0.03, 0.3, 0.3, 0.3]).view(-1, 1, 1)
     x[:, 0] += lighter * (torch.arange(25).view(5, 5) % classes == 0)
-    result = run_peer(parse(text), model, x, y, LINF, generator())
+    result = run_third_party(parse(text), model, x, y, LINF, generator())
     assert model(result.x).argmax(1).bool().tolist() == [True] * 3 + [False] * 3
     assert result.verdict == 0.5
 
 
 def test_results_name_their_parts():
-    assert PeerResult._fields == ("x", "verdict")
+    assert ThirdPartyResult._fields == ("x", "verdict")
 
 
 @needs_torchattacks
@@ -296,13 +300,17 @@ def test_results_name_their_parts():
     [
         ("torchattacks:PGD+stepz=3", LINF, "expected an option out of alpha, steps, random_start, got stepz"),
         ("torchattacks:PGD+steps=many", LINF, "expected a int, got 'many'"),
-        ("torchattacks:PGD", Budget("l2", 1.0), "expected one of APGD, APGDT, FAB, PGDL2, Square for l2"),
+        (
+            "torchattacks:PGD",
+            PerturbationBudget("l2", 1.0),
+            "expected one of APGD, APGDT, FAB, PGDL2, Square for l2",
+        ),
         ("autoattack:square+n_iter=3", LINF, "expected an option of square, got n_iter"),
         ("autoattack:rand+eps=3", LINF, "expected whole numbers for eot_iter"),
         ("pgd-10", LINF, "expected an attack of another package, got pgd-10"),
         (
             "autoattack:rand",
-            Budget("linf", 0.1, "normalized", (1.0, 1.0, 1.0)),
+            PerturbationBudget("linf", 0.1, "normalized", (1.0, 1.0, 1.0)),
             "expected eps in pixel units",
         ),
     ],
@@ -310,4 +318,4 @@ def test_results_name_their_parts():
 def test_what_a_peer_does_not_know_is_refused(network, text, budget, message):
     model, x, y = network
     with pytest.raises(ValueError, match=message):
-        run_peer(parse(text), model, x, y, budget, generator())
+        run_third_party(parse(text), model, x, y, budget, generator())

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from attacks.apgd import Apgd, ApgdTargeted
-from attacks.budget import Budget
-from attacks.estimators import Estimate, Fresh, Transfer
-from attacks.losses import cross_entropy, dlr, margin
+from attacks.estimators import Estimate, FreshDraws, Transfer
+from attacks.losses import cross_entropy, dlr, margin_loss
+from attacks.perturbation_budget import PerturbationBudget
 
-BUDGETS = [Budget("linf", 0.2), Budget("l2", 1.0)]
+BUDGETS = [PerturbationBudget("linf", 0.2), PerturbationBudget("l2", 1.0)]
 
 
 def slope(problem):
@@ -17,11 +17,13 @@ def slope(problem):
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (1, 6, 3)], ids=str)
-@pytest.mark.parametrize("attack", [Apgd(20, margin), Apgd(20, cross_entropy, restarts=2), ApgdTargeted(20)])
+@pytest.mark.parametrize(
+    "attack", [Apgd(20, margin_loss), Apgd(20, cross_entropy, restarts=2), ApgdTargeted(20)]
+)
 def test_linear_model_reaches_the_closed_form_optimum(linear, shape, attack):
     problem = linear(batches=2, k=5, shape=shape)
     best = problem.x + (0.2 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
-    x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), BUDGETS[0], problem.generators)
+    x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), BUDGETS[0], problem.generators)
     torch.testing.assert_close(x, best)
 
 
@@ -29,22 +31,24 @@ def test_linear_model_reaches_the_l2_optimum_where_the_box_is_far(linear):
     problem = linear(k=5)
     x0 = 0.45 + 0.1 * problem.x
     w = slope(problem)
-    x = Apgd(30, margin).perturb(x0, problem.y, Fresh(problem.oracle), Budget("l2", 0.3), problem.generators)
+    x = Apgd(30, margin_loss).perturb(
+        x0, problem.y, FreshDraws(problem.oracle), PerturbationBudget("l2", 0.3), problem.generators
+    )
     best = x0 + 0.3 * w / w.flatten(2).norm(dim=2)[..., None, None, None]
     torch.testing.assert_close(x, best, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=str)
 @pytest.mark.parametrize(("k", "classes"), [(4, 2), (512, 5)])
-@pytest.mark.parametrize("drop", [False, True])
-def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, budget, k, classes, drop):
+@pytest.mark.parametrize("early_stop", [False, True])
+def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, budget, k, classes, early_stop):
     problem = linear(k=k, classes=classes, dtype=torch.float32)
-    for attack in (Apgd(6, dlr, restarts=2, drop=drop), ApgdTargeted(6, drop=drop)):
-        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    for attack in (Apgd(6, dlr, restarts=2, early_stop=early_stop), ApgdTargeted(6, early_stop=early_stop)):
+        x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
         assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-5
         assert (x != problem.x).flatten(2).any(2).all()
-        nothing = Budget(budget.norm, 0.0)
-        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), nothing, problem.generators)
+        nothing = PerturbationBudget(budget.norm, 0.0)
+        x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), nothing, problem.generators)
         assert torch.equal(x, problem.x)
 
 
@@ -52,7 +56,7 @@ def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(line
     together, alone = linear(batches=3, noise=0.5, classes=5), linear(batches=1, noise=0.5, classes=5)
     for attack in (Apgd(8, restarts=2), ApgdTargeted(8, targets=2)):
         results = [
-            attack.perturb(p.x, p.y, Fresh(p.oracle, draws=3), BUDGETS[0], p.generators)
+            attack.perturb(p.x, p.y, FreshDraws(p.oracle, draws=3), BUDGETS[0], p.generators)
             for p in (together, alone, together)
         ]
         assert torch.equal(results[0], results[2])
@@ -63,7 +67,7 @@ class Scripted:
     """Answers with given losses, whatever is asked, and keeps every point it is asked about."""
 
     forwards = backwards = 0
-    steady, spent = True, False
+    per_example, exhausted = True, False
 
     def __init__(self, losses):
         self.losses = losses
@@ -83,10 +87,10 @@ def test_steps_are_halved_when_the_loss_no_longer_rises():
     y = torch.zeros(1, 1, dtype=torch.int64)
     # 10 steps: checks after 2, and after every further one (intervals 2, 1, 1, ...).
     rising = Scripted(range(11))
-    Apgd(10).perturb(x, y, rising, Budget("linf", 1.0), [], start=start)
+    Apgd(10).perturb(x, y, rising, PerturbationBudget("linf", 1.0), [], start=start)
     assert all((b >= a).all() for a, b in zip(rising.points, rising.points[1:]))
     falling = Scripted(range(11, 0, -1))
-    result = Apgd(10).perturb(x, y, falling, Budget("linf", 1.0), [], start=start)
+    result = Apgd(10).perturb(x, y, falling, PerturbationBudget("linf", 1.0), [], start=start)
     assert torch.equal(result, start)  # the best point is the first one
     # By hand: two moves of 2 end at the edge; then back to 0 with half the step, of which momentum keeps
     # three quarters, less a quarter of the last move undone (1, once); and so on after every move.
@@ -97,7 +101,7 @@ def test_steps_are_halved_when_the_loss_no_longer_rises():
 class Lucky(Scripted):
     """Unsteady: the first point's loss was luck, as a comparison shows."""
 
-    steady = spent = False
+    per_example = exhausted = False
 
     def compare(self, xs, y, loss):
         return [Estimate(x.mean((2, 3, 4)), None, torch.zeros(*y.shape, 2)) for x in xs]
@@ -106,16 +110,16 @@ class Lucky(Scripted):
 def test_a_lucky_point_does_not_stand_a_comparison():
     x, y = torch.zeros(2, 3, 1, 1, 1), torch.zeros(2, 3, dtype=torch.int64)
     lucky = Lucky([100.0, *range(5)])
-    result = Apgd(5).perturb(x, y, lucky, Budget("linf", 0.5), [], start=x)
+    result = Apgd(5).perturb(x, y, lucky, PerturbationBudget("linf", 0.5), [], start=x)
     assert torch.equal(result, lucky.points[-1]) and (result > 0).all()
 
 
 def test_more_knowledge_to_start_from_never_does_worse(linear):
     problem = linear(batches=2, k=16, classes=6)
-    budget = Budget("linf", 0.05)
-    first = Apgd(5, dlr).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    budget = PerturbationBudget("linf", 0.05)
+    first = Apgd(5, dlr).perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
     later = Apgd(3, dlr).perturb(
-        problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators, start=first
+        problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators, start=first
     )
 
     def loss(x):
@@ -126,15 +130,15 @@ def test_more_knowledge_to_start_from_never_does_worse(linear):
 
 def test_restarts_and_targets_never_do_worse(linear):
     problem = linear(k=32, classes=8)
-    budget = Budget("linf", 0.03)
+    budget = PerturbationBudget("linf", 0.03)
 
     def loss(attack):
-        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
-        return margin(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
+        x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
+        return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
 
     one, three = loss(ApgdTargeted(4, targets=1)), loss(ApgdTargeted(4, targets=7))
     assert (three >= one - 1e-12).all() and (three > one + 1e-9).any()
-    one, three = loss(Apgd(2, margin)), loss(Apgd(2, margin, restarts=3))
+    one, three = loss(Apgd(2, margin_loss)), loss(Apgd(2, margin_loss, restarts=3))
     assert (three >= one - 1e-12).all() and (three > one + 1e-9).any()
 
 
@@ -158,11 +162,13 @@ def robust(model, x, y):
 @pytest.mark.parametrize("attack", [Apgd, ApgdTargeted])
 def test_dropping_finds_the_same_examples_for_less(network, attack):
     model, x, y = network
-    budget = Budget("linf", 0.04)
+    budget = PerturbationBudget("linf", 0.04)
     found, costs = [], []
-    for drop in (False, True):
+    for early_stop in (False, True):
         estimator = Transfer(model)
-        x_adv = attack(10, drop=drop).perturb(x, y, estimator, budget, [torch.Generator().manual_seed(0)])
+        x_adv = attack(10, early_stop=early_stop).perturb(
+            x, y, estimator, budget, [torch.Generator().manual_seed(0)]
+        )
         assert budget.distance(x_adv, x).max() <= 1 + 1e-9
         found.append(robust(model, x_adv, y))
         costs.append(estimator.backwards)
@@ -186,7 +192,7 @@ def test_every_step_is_pyautoattacks(network, norm, loss):
         logger=logging.getLogger(),
     )  # fmt: skip
     peer.init_hyperparam(x[0])
-    budget = Budget(norm, eps)
+    budget = PerturbationBudget(norm, eps)
     start = budget.uniform(x, [torch.Generator().manual_seed(0)])
     want, _, want_loss, _ = peer.attack_single_run(x[0], y[0], x_init=start[0])
     got = Apgd(25, {"ce": cross_entropy, "dlr": dlr}[loss]).perturb(
@@ -207,11 +213,14 @@ def test_robust_accuracy_is_pyautoattacks(network):
     model.float()
     y = model(rounded[0]).argmax(-1)[None]
     settings = {"n_iter": 20, "eps": 0.04, "device": "cpu", "logger": logging.getLogger()}
-    budget = Budget("linf", 0.04)
+    budget = PerturbationBudget("linf", 0.04)
     state = torch.get_rng_state()
     for peer, ours in (
-        (base.APGDAttack(model, loss="ce", **settings), Apgd(20, drop=True)),
-        (base.APGDAttack_targeted(model, n_target_classes=5, **settings), ApgdTargeted(20, 5, drop=True)),
+        (base.APGDAttack(model, loss="ce", **settings), Apgd(20, early_stop=True)),
+        (
+            base.APGDAttack_targeted(model, n_target_classes=5, **settings),
+            ApgdTargeted(20, 5, early_stop=True),
+        ),
     ):
         theirs = robust(model, peer.perturb(rounded[0], y[0])[None], y)
         x_adv = ours.perturb(rounded, y, Transfer(model), budget, [torch.Generator().manual_seed(0)])
@@ -226,6 +235,8 @@ def test_wrong_settings_are_refused(linear):
         Apgd(0)
     with pytest.raises(ValueError, match="expected steps and targets >= 1, got 5 and 0"):
         ApgdTargeted(5, 0)
-    budget = Budget("linf", 0.1, reach=torch.ones(2, 4))
-    with pytest.raises(ValueError, match="expected one eps for all slots to drop from, got reach"):
-        Apgd(5, drop=True).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    budget = PerturbationBudget("linf", 0.1, eps_scale=torch.ones(2, 4))
+    with pytest.raises(ValueError, match="expected one eps for all slots to stop early, got eps_scale"):
+        Apgd(5, early_stop=True).perturb(
+            problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators
+        )

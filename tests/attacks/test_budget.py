@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks.budget import Budget
+from attacks.perturbation_budget import PerturbationBudget
 
 SHAPE = (2, 3, 3, 4, 5)  # G, K, C, H, W
 DEVIATION = (0.25, 0.5, 0.1)
@@ -19,12 +19,12 @@ def generators(n: int = 2, seed: int = 0) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed + g) for g in range(n)]
 
 
-def budgets(eps: float) -> list[Budget]:
+def budgets(eps: float) -> list[PerturbationBudget]:
     return [
-        Budget("linf", eps),
-        Budget("l2", 8 * eps),
-        Budget("linf", eps, "normalized", DEVIATION),
-        Budget("l2", 8 * eps, "normalized", DEVIATION),
+        PerturbationBudget("linf", eps),
+        PerturbationBudget("l2", 8 * eps),
+        PerturbationBudget("linf", eps, "normalized", DEVIATION),
+        PerturbationBudget("l2", 8 * eps, "normalized", DEVIATION),
     ]
 
 
@@ -43,7 +43,7 @@ def nearest_by_bisection(v, low, high, eps):
 @pytest.mark.parametrize("deviation", [None, DEVIATION])
 def test_l2_projection_is_the_nearest_point_of_ball_and_box(eps, deviation):
     x0, x = rand(0).round(decimals=1), 3 * rand(1) - 1
-    budget = Budget("l2", eps * 5, "normalized" if deviation else "pixel", deviation)
+    budget = PerturbationBudget("l2", eps * 5, "normalized" if deviation else "pixel", deviation)
     unit = torch.tensor(deviation or (1.0, 1.0, 1.0), dtype=torch.float64).view(3, 1, 1)
     projected = budget.project(x, x0)
     for g in range(2):
@@ -57,7 +57,7 @@ def test_l2_projection_is_the_nearest_point_of_ball_and_box(eps, deviation):
 def test_linf_projection_clamps_value_by_value():
     x0, x = rand(0), 3 * rand(1) - 1
     want = torch.minimum(torch.maximum(x, x0 - 0.1), x0 + 0.1).clamp(0, 1)
-    torch.testing.assert_close(Budget("linf", 0.1).project(x, x0), want, atol=0, rtol=0)
+    torch.testing.assert_close(PerturbationBudget("linf", 0.1).project(x, x0), want, atol=0, rtol=0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -97,7 +97,7 @@ def test_projection_leaves_feasible_points_and_its_argument_alone():
 def test_l2_step_has_the_stated_length_and_direction():
     x0 = 0.4 + 0.2 * rand(0)
     grad = rand(1) - 0.5
-    moved = Budget("l2", 0.3).step(x0, grad, 0.1, x0) - x0
+    moved = PerturbationBudget("l2", 0.3).step(x0, grad, 0.1, x0) - x0
     torch.testing.assert_close(moved.flatten(2).norm(dim=2), torch.full((2, 3), 0.1, dtype=torch.float64))
     torch.testing.assert_close(
         torch.cosine_similarity(moved.flatten(2), grad.flatten(2), dim=2),
@@ -108,7 +108,7 @@ def test_l2_step_has_the_stated_length_and_direction():
 def test_normalized_l2_step_gains_most_among_steps_of_its_length():
     x0, grad = torch.full(SHAPE, 0.5, dtype=torch.float64), rand(1) - 0.5
     unit = torch.tensor(DEVIATION, dtype=torch.float64).view(3, 1, 1)
-    moved = Budget("l2", 0.2, "normalized", DEVIATION).step(x0, grad, 0.1, x0) - x0
+    moved = PerturbationBudget("l2", 0.2, "normalized", DEVIATION).step(x0, grad, 0.1, x0) - x0
     torch.testing.assert_close((moved / unit).flatten(2).norm(dim=2), torch.full((2, 3), 0.1).double())
     # Steps u of length 0.1 in scaled values gain u . (unit * grad), at most 0.1 times its norm.
     gain = (moved * grad).flatten(2).sum(2)
@@ -123,7 +123,7 @@ def test_a_zero_gradient_moves_nothing():
 
 def test_linf_start_fills_the_feasible_box_evenly():
     x0 = torch.full((1, 50, 3, 16, 16), 0.95)
-    x = Budget("linf", 0.1).uniform(x0, generators(1))
+    x = PerturbationBudget("linf", 0.1).uniform(x0, generators(1))
     # Feasible are [0.85, 1.0]: an even spread has mean 0.925 and deviation 0.15 / sqrt(12).
     assert abs(x.mean().item() - 0.925) < 1e-3
     assert abs(x.std().item() - 0.15 / math.sqrt(12)) < 1e-3
@@ -131,7 +131,7 @@ def test_linf_start_fills_the_feasible_box_evenly():
 
 def test_l2_start_fills_the_ball_evenly():
     x0 = torch.full((1, 20_000, 1, 1, 2), 0.5)
-    budget = Budget("l2", 0.1)
+    budget = PerturbationBudget("l2", 0.1)
     radius = budget.distance(budget.uniform(x0, generators(1)), x0)
     # In two dimensions a share r^2 of an even spread lies within r.
     for r in (0.3, 0.6, 0.9):
@@ -140,10 +140,10 @@ def test_l2_start_fills_the_ball_evenly():
 
 def test_random_sign_has_the_attacks_size_and_fair_signs():
     x0 = torch.full((1, 10, 3, 16, 16), 0.5)
-    moved = Budget("linf", 8 / 255).random_sign(x0, generators(1)) - x0
+    moved = PerturbationBudget("linf", 8 / 255).random_sign(x0, generators(1)) - x0
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, 8 / 255))
     assert abs((moved > 0).double().mean().item() - 0.5) < 0.02
-    moved = Budget("l2", 0.5).random_sign(x0, generators(1)) - x0
+    moved = PerturbationBudget("l2", 0.5).random_sign(x0, generators(1)) - x0
     torch.testing.assert_close(moved.flatten(2).norm(dim=2), torch.full((1, 10), 0.5))
     assert moved.abs().unique().numel() <= 4  # one size, up to rounding
 
@@ -159,14 +159,14 @@ def test_random_numbers_of_a_batch_do_not_depend_on_its_group():
 
 def test_reach_holds_slots_and_frees_others():
     x0 = rand(0)
-    reach = torch.tensor([[0.0, 1.0, math.inf], [0.5, 0.0, 1.0]], dtype=torch.float64)
+    eps_scale = torch.tensor([[0.0, 1.0, math.inf], [0.5, 0.0, 1.0]], dtype=torch.float64)
     far = 5 * rand(1) - 2
     for norm, eps in (("linf", 0.1), ("l2", 0.5)):
-        budget = Budget(norm, eps, reach=reach)
+        budget = PerturbationBudget(norm, eps, eps_scale=eps_scale)
         x = budget.project(far, x0)
         assert torch.equal(x[0, 0], x0[0, 0]) and torch.equal(x[1, 1], x0[1, 1])
         torch.testing.assert_close(x[0, 2], far[0, 2].clamp(0, 1))
-        distance = Budget(norm, eps).distance(x, x0)
+        distance = PerturbationBudget(norm, eps).distance(x, x0)
         torch.testing.assert_close(distance[0, 1].item(), 1.0)
         torch.testing.assert_close(distance[1, 0].item(), 0.5)
         assert (budget.distance(x, x0) <= 1 + 1e-9).all()
@@ -191,11 +191,11 @@ def test_reach_holds_slots_and_frees_others():
 )
 def test_wrong_budgets_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Budget(*arguments)
+        PerturbationBudget(*arguments)
 
 
 def test_wrong_inputs_are_refused():
-    budget = Budget("linf", 0.1)
+    budget = PerturbationBudget("linf", 0.1)
     with pytest.raises(ValueError, match=r"x0 in \[0, 1\], got \[255, 255\]"):
         budget.around(torch.full((1, 1, 3, 2, 2), 255.0))
     with pytest.raises(ValueError, match=r"x0 in \[0, 1\]"):
@@ -203,6 +203,6 @@ def test_wrong_inputs_are_refused():
     with pytest.raises(ValueError, match=r"x0 \[G, K, C, H, W\], got \(3, 2, 2\)"):
         budget.around(torch.zeros(3, 2, 2))
     with pytest.raises(ValueError, match="expected 1 deviations, got 3"):
-        Budget("linf", 0.1, "normalized", DEVIATION).around(torch.zeros(1, 1, 1, 2, 2))
+        PerturbationBudget("linf", 0.1, "normalized", DEVIATION).around(torch.zeros(1, 1, 1, 2, 2))
     with pytest.raises(ValueError, match="expected 2 generators, one a batch, got 1"):
         budget.uniform(rand(0), generators(1))

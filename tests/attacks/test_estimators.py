@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from attacks.budget import Budget
-from attacks.estimators import Bpda, Collected, EotAuto, Fixed, Fresh, Known, Transfer
-from attacks.losses import cross_entropy, margin
+from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.losses import cross_entropy, margin_loss
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 
 
@@ -26,7 +26,7 @@ def one_by_one(problem, draws_of_batch, loss):
 @pytest.mark.parametrize("draws", [1, 3, 7])
 def test_eot_averages_that_many_distinct_fresh_draws(linear, draws, max_images):
     problem = linear(batches=2, classes=5, noise=0.5, mixing=0.3)
-    estimator = Fresh(problem.oracle, draws=draws, max_images=max_images)
+    estimator = FreshDraws(problem.oracle, draws=draws, max_images=max_images)
     for step in range(3):
         problem.oracle.asked.clear()
         found = estimator.gradient(problem.x, problem.y, cross_entropy)
@@ -43,69 +43,71 @@ def test_eot_averages_that_many_distinct_fresh_draws(linear, draws, max_images):
 
 def test_draws_share_a_forward_as_long_as_they_fit(linear):
     problem = linear(batches=2, k=4, noise=0.5)
-    estimator = Fresh(problem.oracle, draws=5, max_images=2 * 8)
-    estimator.gradient(problem.x, problem.y, margin)
+    estimator = FreshDraws(problem.oracle, draws=5, max_images=2 * 8)
+    estimator.gradient(problem.x, problem.y, margin_loss)
     assert [len(forward) for forward in problem.oracle.asked] == [4, 4, 2]
 
 
 def test_values_are_the_losses_of_the_gradients_and_cost_no_backward(linear):
     problem = linear(batches=2, noise=0.5, classes=4)
-    one, other = Fresh(problem.oracle, draws=3), Fresh(problem.oracle, draws=3)
+    one, other = FreshDraws(problem.oracle, draws=3), FreshDraws(problem.oracle, draws=3)
     value, gradient = (
-        one.value(problem.x, problem.y, margin),
-        other.gradient(problem.x, problem.y, margin),
+        one.value(problem.x, problem.y, margin_loss),
+        other.gradient(problem.x, problem.y, margin_loss),
     )
     assert value.grad is None
     torch.testing.assert_close(value.loss, gradient.loss)
     assert (one.forwards, one.backwards, other.backwards) == (24, 0, 24)
 
 
-@pytest.mark.parametrize("build", [lambda o: Fresh(o, draws=10), lambda o: EotAuto(o), lambda o: Fixed(o)])
+@pytest.mark.parametrize(
+    "build", [lambda o: FreshDraws(o, draws=10), lambda o: EotAuto(o), lambda o: FixedDraw(o)]
+)
 def test_a_target_without_randomness_is_asked_once(linear, build):
     problem = linear(batches=2)
     estimator = build(problem.oracle)
-    found = estimator.gradient(problem.x, problem.y, margin)
+    found = estimator.gradient(problem.x, problem.y, margin_loss)
     assert len(problem.oracle.asked) == 1 and (estimator.forwards, estimator.backwards) == (8, 8)
-    torch.testing.assert_close(found.grad, one_by_one(problem, [0], margin)[1])
+    torch.testing.assert_close(found.grad, one_by_one(problem, [0], margin_loss)[1])
 
 
 @pytest.mark.parametrize(
     "build",
-    [lambda o: Fresh(o, draws=3), EotAuto, Fixed, lambda o: Known(o, o.draws(5))],
+    [lambda o: FreshDraws(o, draws=3), EotAuto, FixedDraw, lambda o: KnownDraw(o, o.draws(5))],
 )
 def test_points_are_compared_under_the_same_draws(linear, build):
     problem = linear(batches=2, noise=0.5, classes=4)
     estimator, alone = build(problem.oracle), build(problem.oracle)
     other = 1 - problem.x
     for estimate in (estimator, alone):
-        estimate.gradient(problem.x, problem.y, margin)
+        estimate.gradient(problem.x, problem.y, margin_loss)
     problem.oracle.asked.clear()
-    found = estimator.compare([problem.x, other, problem.x], problem.y, margin)
+    found = estimator.compare([problem.x, other, problem.x], problem.y, margin_loss)
     third = len(problem.oracle.asked) // 3
     forwards = problem.oracle.asked
     assert forwards[:third] == forwards[third : 2 * third] == forwards[2 * third :]
     torch.testing.assert_close(found[0].loss, found[2].loss)
-    torch.testing.assert_close(found[0].loss, alone.value(problem.x, problem.y, margin).loss)
+    torch.testing.assert_close(found[0].loss, alone.value(problem.x, problem.y, margin_loss).loss)
     assert not torch.allclose(found[0].loss, found[1].loss) and found[0].grad is None
 
 
 def test_fixed_asks_one_draw_for_ever_and_known_the_given_ones(linear):
     problem = linear(batches=2, noise=0.5)
     for estimator, draw in (
-        (Fixed(problem.oracle), [(0, 0), (1, 0)]),
-        (Known(problem.oracle, [(0, 8), (1, 3)]), [(0, 8), (1, 3)]),
+        (FixedDraw(problem.oracle), [(0, 0), (1, 0)]),
+        (KnownDraw(problem.oracle, [(0, 8), (1, 3)]), [(0, 8), (1, 3)]),
     ):
         problem.oracle.asked.clear()
         for _ in range(3):
-            estimator.gradient(problem.x, problem.y, margin)
+            estimator.gradient(problem.x, problem.y, margin_loss)
         assert problem.oracle.asked == [draw] * 3
 
 
 def test_images_are_counted_as_the_oracle_says(linear):
     problem = linear(batches=2, k=4, noise=0.5, expansion=1.5)
-    estimator = Fresh(problem.oracle, draws=3)
-    estimator.gradient(problem.x, problem.y, margin)
-    estimator.value(problem.x, problem.y, margin)
+    estimator = FreshDraws(problem.oracle, draws=3)
+    estimator.gradient(problem.x, problem.y, margin_loss)
+    estimator.value(problem.x, problem.y, margin_loss)
     assert (estimator.forwards, estimator.backwards) == (2 * 3 * 12, 3 * 12)
 
 
@@ -143,28 +145,28 @@ def test_bpda_has_the_defences_losses_and_the_base_models_jacobian(linear):
 @pytest.mark.parametrize("max_images", [1, 9, 1000])
 def test_the_smallest_loss_of_the_collected_draws_counts(linear, max_images):
     problem = linear(batches=2, noise=1.0, classes=4)
-    estimator = Collected(problem.oracle, combine="min", max_images=max_images)
+    estimator = CollectedDraws(problem.oracle, combine="min", max_images=max_images)
     for _ in range(3):
         estimator.collect()
-    found = estimator.gradient(problem.x, problem.y, margin)
-    losses = torch.stack([one_by_one(problem, [i], margin)[0] for i in range(3)])
-    grads = torch.stack([one_by_one(problem, [i], margin)[1] for i in range(3)])
+    found = estimator.gradient(problem.x, problem.y, margin_loss)
+    losses = torch.stack([one_by_one(problem, [i], margin_loss)[0] for i in range(3)])
+    grads = torch.stack([one_by_one(problem, [i], margin_loss)[1] for i in range(3)])
     assert losses.argmin(0).unique().numel() > 1  # else any draw would do
     torch.testing.assert_close(found.loss, losses.amin(0))
     index = losses.argmin(0)[None, ..., None, None, None].expand_as(grads[:1])
     torch.testing.assert_close(found.grad, grads.gather(0, index)[0])
-    torch.testing.assert_close(estimator.value(problem.x, problem.y, margin).loss, losses.amin(0))
+    torch.testing.assert_close(estimator.value(problem.x, problem.y, margin_loss).loss, losses.amin(0))
 
 
 def test_the_mean_loss_of_the_collected_draws_counts(linear):
     problem = linear(batches=2, noise=1.0, classes=4)
-    estimator = Collected(problem.oracle, combine="avg")
+    estimator = CollectedDraws(problem.oracle, combine="avg")
     with pytest.raises(ValueError, match="at least one collected draw, got none"):
-        estimator.gradient(problem.x, problem.y, margin)
+        estimator.gradient(problem.x, problem.y, margin_loss)
     estimator.collect()
     estimator.collect()
-    found = estimator.gradient(problem.x, problem.y, margin)
-    torch.testing.assert_close(found.grad, one_by_one(problem, [0, 1], margin)[1])
+    found = estimator.gradient(problem.x, problem.y, margin_loss)
+    torch.testing.assert_close(found.grad, one_by_one(problem, [0, 1], margin_loss)[1])
 
 
 def test_auto_takes_more_draws_where_there_is_more_noise(linear):
@@ -172,7 +174,7 @@ def test_auto_takes_more_draws_where_there_is_more_noise(linear):
     for noise in (0.01, 1.0, 3.0):
         problem = linear(batches=2, k=16, noise=noise, classes=2)
         estimator = EotAuto(problem.oracle)
-        estimator.gradient(problem.x, problem.y, margin)
+        estimator.gradient(problem.x, problem.y, margin_loss)
         used.append(estimator.draws)
     assert used[0] == [1, 1]
     assert all(1 < some < many <= 64 for some, many in zip(used[1], used[2]))
@@ -181,18 +183,18 @@ def test_auto_takes_more_draws_where_there_is_more_noise(linear):
 def test_auto_averages_draws_it_never_used_before_and_keeps_to_its_number(linear):
     problem = linear(batches=2, k=8, noise=1.0)
     estimator = EotAuto(problem.oracle)
-    first = estimator.gradient(problem.x, problem.y, margin)
-    spent = len([draw for forward in problem.oracle.asked for draw in forward if draw[0] == 0])
-    found = estimator.gradient(problem.x, problem.y, margin)
+    first = estimator.gradient(problem.x, problem.y, margin_loss)
+    used = len([draw for forward in problem.oracle.asked for draw in forward if draw[0] == 0])
+    found = estimator.gradient(problem.x, problem.y, margin_loss)
     per_batch = [
         sorted(index for forward in problem.oracle.asked for g, index in forward if g == batch)
         for batch in range(2)
     ]
     for indexes in per_batch:
         assert indexes == list(range(len(indexes)))
-    assert len(per_batch[0]) == spent + estimator.draws[0]
-    torch.testing.assert_close(first.grad[:1], one_by_one(problem, range(spent), margin)[1][:1])
-    later = one_by_one(problem, range(spent, spent + estimator.draws[0]), margin)
+    assert len(per_batch[0]) == used + estimator.draws[0]
+    torch.testing.assert_close(first.grad[:1], one_by_one(problem, range(used), margin_loss)[1][:1])
+    later = one_by_one(problem, range(used, used + estimator.draws[0]), margin_loss)
     torch.testing.assert_close(found.grad[:1], later[1][:1])
     assert len(estimator.history) == 2
 
@@ -202,28 +204,28 @@ def test_auto_decides_for_each_batch_alone(linear):
     grads = []
     for problem in (together, alone):
         estimator = EotAuto(problem.oracle)
-        grads.append([estimator.gradient(problem.x, problem.y, margin).grad[0] for _ in range(3)])
+        grads.append([estimator.gradient(problem.x, problem.y, margin_loss).grad[0] for _ in range(3)])
     torch.testing.assert_close(grads[0], grads[1])
 
 
 def test_wrong_answers_are_refused(linear):
     problem = linear(batches=2)
-    estimator = Fresh(problem.oracle)
+    estimator = FreshDraws(problem.oracle)
     with pytest.raises(ValueError, match=r"expected losses \(1, 2, 4\), got \(\)"):
-        estimator.gradient(problem.x, problem.y, lambda logits, y: margin(logits, y).sum())
+        estimator.gradient(problem.x, problem.y, lambda logits, y: margin_loss(logits, y).sum())
     with pytest.raises(ValueError, match="expected losses without NaN, got 8 NaN"):
-        estimator.gradient(problem.x, problem.y, lambda logits, y: margin(logits, y) * math.nan)
+        estimator.gradient(problem.x, problem.y, lambda logits, y: margin_loss(logits, y) * math.nan)
     with pytest.raises(ValueError, match=r"expected logits \(2, 4, 'classes'\), got \(8, 2\)"):
         problem.oracle.logits = lambda x, draws: x.flatten(0, 1).flatten(1) @ problem.oracle.weights.T
-        estimator.gradient(problem.x, problem.y, margin)
+        estimator.gradient(problem.x, problem.y, margin_loss)
     with pytest.raises(ValueError, match="expected draws >= 1, got 0"):
-        Fresh(problem.oracle, draws=0)
+        FreshDraws(problem.oracle, draws=0)
 
 
 def test_gradients_touch_neither_inputs_nor_parameters(linear):
     problem = linear()
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(60, 2).double())
     before = problem.x.clone()
-    Pgd(3).perturb(problem.x, problem.y, Transfer(model), Budget("linf", 0.1), problem.generators)
+    Pgd(3).perturb(problem.x, problem.y, Transfer(model), PerturbationBudget("linf", 0.1), problem.generators)
     assert torch.equal(problem.x, before) and not problem.x.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())

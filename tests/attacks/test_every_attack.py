@@ -9,13 +9,13 @@ import re
 import pytest
 import torch
 
-from attacks.budget import Budget
-from attacks.naming import KNOWN, PRESETS, parse
+from attacks.naming import LISTED, PRESETS, parse
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 
 OURS = dict.fromkeys(
     [
-        *(name for name in KNOWN if parse(name).peer is None),
+        *(name for name in LISTED if parse(name).third_party is None),
         *(name for names in PRESETS.values() for name in names),
         "pgd-10+own=signs",
         "apgd-ce-10+own=exact",
@@ -41,7 +41,7 @@ def short(text: str) -> str:
     return re.sub(r"(pgd|ce|dlr|t|spsa|square|random)-(\d+)", lambda m: f"{m[1]}-{most.get(m[1], 4)}", text)
 
 
-def perturbed(problem, text: str, budget: Budget, seed: int = 0):
+def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0):
     name = parse(text)
     weights = problem.oracle.weights
 
@@ -64,18 +64,18 @@ def test_stays_in_ball_and_box_repeats_by_seed_and_leaves_everything_else_alone(
         problem = linear(batches=1 if k > 100 else 2, k=k, classes=classes, shape=shape, **options)
         clean = problem.x.clone()
         state = torch.get_rng_state()
-        budget = Budget(norm, 0.1)
+        budget = PerturbationBudget(norm, 0.1)
         x = perturbed(problem, text, budget)
         assert x.shape == clean.shape and x.dtype == clean.dtype and not x.requires_grad
         assert x.min() >= 0 and x.max() <= 1
         assert 0 < budget.distance(x, clean).max() <= 1 + 1e-9
         assert torch.equal(perturbed(problem, text, budget), x)
-        assert torch.equal(perturbed(problem, text, Budget(norm, 0.0)), clean)
+        assert torch.equal(perturbed(problem, text, PerturbationBudget(norm, 0.0)), clean)
         assert torch.equal(problem.x, clean) and torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("text", [name for name in OURS if "fgsm" not in name])
 def test_another_seed_is_another_attack(linear, text):
     problem = linear(k=4, classes=5, noise=0.3)
-    one, other = (perturbed(problem, short(text), Budget("l2", 0.1), seed) for seed in (0, 1))
+    one, other = (perturbed(problem, short(text), PerturbationBudget("l2", 0.1), seed) for seed in (0, 1))
     assert not torch.equal(one, other)

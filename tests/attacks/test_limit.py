@@ -5,19 +5,19 @@ import math
 import pytest
 import torch
 
-from attacks.adapters.peer import installed, run_peer
-from attacks.adapters.view import PeerView, Spent
-from attacks.budget import Budget
-from attacks.losses import margin
+from attacks.adapters.third_party import installed, run_third_party
+from attacks.adapters.view import QueryBudgetExhausted, ThirdPartyView
+from attacks.losses import margin_loss
 from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.registry import attack_for, estimator_for
 
-BUDGET = Budget("linf", 0.1)
+BUDGET = PerturbationBudget("linf", 0.1)
 
 
-def perturb(problem, attack, text, limit):
-    estimator = estimator_for(parse(text), problem.oracle, limit=limit)
+def perturb(problem, attack, text, query_budget):
+    estimator = estimator_for(parse(text), problem.oracle, query_budget=query_budget)
     x = attack.perturb(problem.x, problem.y, estimator, BUDGET, problem.generators)
     return x, estimator.forwards + estimator.backwards
 
@@ -45,11 +45,11 @@ def test_cost_ends_below_the_limit_by_less_than_one_question(linear, text, deare
     problem = linear(batches=2, classes=5, noise=noise)
     attack = attack_for(parse(text))
     _, whole = perturb(problem, attack, text, None)
-    limit = int(share * whole)
-    x, cost = perturb(problem, attack, text, limit)
+    query_budget = int(share * whole)
+    x, cost = perturb(problem, attack, text, query_budget)
     # The forward that tells runs of Auto-PGD apart comes on top.
     more = 8 if text.startswith("apgd-t") or "restarts" in text else 0
-    assert limit - dearest * 8 < cost <= limit + more
+    assert query_budget - dearest * 8 < cost <= query_budget + more
     assert BUDGET.distance(x, problem.x).max() <= 1 + 1e-9
 
 
@@ -72,16 +72,16 @@ def test_what_it_has_is_what_fewer_steps_give(linear):
 def test_dropping_leaves_more_for_the_others(linear):
     problem = linear(batches=1, k=64, classes=5)
     gains = []
-    for drop in (False, True):
-        x, _ = perturb(problem, attack_for(parse("pgd-200"), drop=drop), "pgd-200", 20 * 2 * 64)
-        gains.append((margin(problem.oracle.logits(x, [None]), problem.y) > 0).double().mean())
+    for early_stop in (False, True):
+        x, _ = perturb(problem, attack_for(parse("pgd-200"), early_stop=early_stop), "pgd-200", 20 * 2 * 64)
+        gains.append((margin_loss(problem.oracle.logits(x, [None]), problem.y) > 0).double().mean())
     assert gains[1] >= gains[0]
 
 
 @pytest.fixture
 def view(linear):
     problem = linear(k=6, classes=4, mixing=1.0, dtype=torch.float32)
-    return problem, lambda limit: PeerView(problem.oracle, problem.x[0], BUDGET, limit)
+    return problem, lambda query_budget: ThirdPartyView(problem.oracle, problem.x[0], BUDGET, query_budget)
 
 
 def test_a_view_refuses_calls_beyond_its_limit(view):
@@ -89,7 +89,7 @@ def test_a_view_refuses_calls_beyond_its_limit(view):
     limited = build(12)
     limited(problem.x[0])
     limited(problem.x[0])
-    with pytest.raises(Spent):
+    with pytest.raises(QueryBudgetExhausted):
         limited(problem.x[0])
     with limited.uncounted():
         limited(problem.x[0])
@@ -99,7 +99,7 @@ def test_a_view_refuses_calls_beyond_its_limit(view):
 def test_a_call_that_asks_for_a_gradient_must_pay_for_it(view):
     problem, build = view
     limited = build(11)
-    with pytest.raises(Spent):
+    with pytest.raises(QueryBudgetExhausted):
         limited(problem.x[0].clone().requires_grad_())
     assert limited.forwards == 0
     limited(problem.x[0])
@@ -116,7 +116,7 @@ def test_a_stopped_peer_keeps_what_was_wrong_for_good(linear, mixing):
     far = (clean + slope.view_as(clean)).clamp(0, 1)
     broken = problem.oracle.logits(far[None], [None])[0].argmax(1) != y
     assert broken.any() and not broken.all()
-    limited = PeerView(problem.oracle, clean, Budget("linf", 1.0), 1000, y)
+    limited = ThirdPartyView(problem.oracle, clean, PerturbationBudget("linf", 1.0), 1000, y)
     limited(far)
     limited(clean)
     # Elsewhere being wrong once may be owed to chance or company: then the last counts.
@@ -129,11 +129,15 @@ def test_a_stopped_peer_gives_what_it_showed_last(view):
     problem, build = view
     name = parse("torchattacks:PGD+steps=20+random_start=false+alpha=0.01")
     limited = build(5 * 2 * 6)  # five gradients of the whole batch
-    result = run_peer(name, limited, problem.x[0], problem.y[0], BUDGET, torch.Generator().manual_seed(0))
+    result = run_third_party(
+        name, limited, problem.x[0], problem.y[0], BUDGET, torch.Generator().manual_seed(0)
+    )
     assert math.isnan(result.verdict) and limited.forwards + limited.backwards == 5 * 2 * 6
     four_moves = parse("torchattacks:PGD+steps=4+random_start=false+alpha=0.01")
     free = build(None)
-    want = run_peer(four_moves, free, problem.x[0], problem.y[0], BUDGET, torch.Generator().manual_seed(0))
+    want = run_third_party(
+        four_moves, free, problem.x[0], problem.y[0], BUDGET, torch.Generator().manual_seed(0)
+    )
     torch.testing.assert_close(result.x, want.x)
     assert want.verdict == pytest.approx(
         (problem.oracle.logits(want.x[None], [None])[0].argmax(1) == problem.y[0]).float().mean().item()
@@ -144,12 +148,14 @@ def test_a_stopped_peer_gives_what_it_showed_last(view):
 @pytest.mark.skipif(not installed("autoattack"), reason="pyautoattack is not installed")
 def test_a_stopped_suite_keeps_its_slots(linear):
     problem = linear(k=20, classes=5, dtype=torch.float32)
-    limited = PeerView(problem.oracle, problem.x[0], BUDGET, 20 * 2 * 12)
+    limited = ThirdPartyView(problem.oracle, problem.x[0], BUDGET, 20 * 2 * 12)
     name = parse("autoattack:apgd-ce+n_iter=50")
-    result = run_peer(name, limited, problem.x[0], problem.y[0], BUDGET, torch.Generator().manual_seed(0))
+    result = run_third_party(
+        name, limited, problem.x[0], problem.y[0], BUDGET, torch.Generator().manual_seed(0)
+    )
     assert math.isnan(result.verdict)
     assert BUDGET.distance(result.x[None], problem.x).max() <= 1 + 1e-5
     before, after = (
-        margin(problem.oracle.logits(x[None], [None])[0], problem.y[0]) for x in (problem.x[0], result.x)
+        margin_loss(problem.oracle.logits(x[None], [None])[0], problem.y[0]) for x in (problem.x[0], result.x)
     )
     assert (after > before).all()  # rows went back to the slots they came from

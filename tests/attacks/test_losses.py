@@ -10,7 +10,7 @@ Y = torch.tensor([0, 2])
 
 
 def test_known_values():
-    torch.testing.assert_close(losses.margin(LOGITS, Y), torch.tensor([2.0 - 4.0, 4.0 - 2.0]))
+    torch.testing.assert_close(losses.margin_loss(LOGITS, Y), torch.tensor([2.0 - 4.0, 4.0 - 2.0]))
     # Sorted: 4, 2, 1, 0; largest less third is 3.
     torch.testing.assert_close(losses.dlr(LOGITS, Y), torch.tensor([-2.0 / 3.0, 2.0 / 3.0]))
     # Towards class 1: (1 - true) / (4 - (1 + 0) / 2).
@@ -47,7 +47,7 @@ def test_shapes_and_finite_gradients_for_any_number_of_classes(classes, name):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_dlr_with_few_classes_is_the_margin_and_says_so(classes):
     logits, y = LOGITS[:, :classes], torch.tensor([0, 1])
-    torch.testing.assert_close(losses.dlr(logits, y), losses.margin(logits, y))
+    torch.testing.assert_close(losses.dlr(logits, y), losses.margin_loss(logits, y))
     pairs = torch.stack([y, 1 - y], -1)
     gain = logits.gather(-1, pairs)
     torch.testing.assert_close(losses.targeted_dlr(logits, pairs), gain[:, 1] - gain[:, 0])

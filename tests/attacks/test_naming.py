@@ -42,7 +42,7 @@ def test_names_mean_what_they_say(text):
     assert (name.estimator, name.draws, name.rounds, name.algorithm, name.steps, name.step_size) == NAMES[
         text
     ]
-    assert name.text == text and name.peer is None and name.options == ()
+    assert name.text == text and name.third_party is None and name.options == ()
 
 
 def test_options_and_peers():
@@ -51,9 +51,12 @@ def test_options_and_peers():
     assert name.init == parse("transfer-pgd-20") and name.uses_base
     assert not parse("aware-apgd-ce-50").uses_base and parse("bpda-fgsm").uses_base
     name = parse("torchattacks:PGD+steps=10+alpha=0.01")
-    assert (name.peer, name.algorithm, name.steps) == ("torchattacks", "PGD", 10)
+    assert (name.third_party, name.algorithm, name.steps) == ("torchattacks", "PGD", 10)
     assert dict(name.options) == {"steps": "10", "alpha": "0.01"}
-    assert (parse("autoattack:rand").peer, parse("autoattack:rand").algorithm) == ("autoattack", "rand")
+    assert (parse("autoattack:rand").third_party, parse("autoattack:rand").algorithm) == (
+        "autoattack",
+        "rand",
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,7 @@ def test_presets_expand_in_order_without_duplicates():
 
 
 def test_every_listed_name_is_a_name():
-    for text in naming.KNOWN:
+    for text in naming.LISTED:
         assert parse(text).text == text
 
 

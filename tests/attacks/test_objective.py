@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from attacks.budget import Budget
-from attacks.estimators import Collected, EotAuto, Fresh
-from attacks.losses import cross_entropy, margin
+from attacks.estimators import CollectedDraws, EotAuto, FreshDraws
+from attacks.losses import cross_entropy, margin_loss
 from attacks.objective import Objective
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.roles import collateral, copies, free_company, one_victim
 
@@ -27,20 +27,20 @@ def generators(n):
 @pytest.mark.parametrize("draws", [1, 3])
 def test_exact_own_gradients_take_k_backward_passes(linear, draws):
     problem = linear(batches=2, k=5, classes=4, noise=0.3, mixing=2.0)
-    estimator = Fresh(problem.oracle, draws=draws, objective=Objective(own="exact"))
+    estimator = FreshDraws(problem.oracle, draws=draws, objective=Objective(gradient_mode="exact"))
     found = estimator.gradient(problem.x, problem.y, cross_entropy)
     want = torch.stack([own_gradients(problem, index) for index in range(draws)]).mean(0)
     torch.testing.assert_close(found.grad, want)
     assert (estimator.forwards, estimator.backwards) == (draws * 10, 5 * draws * 10)
-    summed = Fresh(problem.oracle, draws=draws).gradient(problem.x, problem.y, cross_entropy).grad
+    summed = FreshDraws(problem.oracle, draws=draws).gradient(problem.x, problem.y, cross_entropy).grad
     assert not torch.allclose(summed, want, rtol=0.1)  # the batch is coupled, so it matters
 
 
 def test_random_signs_give_own_gradients_in_expectation_and_one_pass(linear):
     problem = linear(batches=2, k=5, classes=4, mixing=2.0)
     want = own_gradients(problem)
-    objective = Objective(own="signs", generators=generators(2))
-    estimator = Fresh(problem.oracle, objective=objective)
+    objective = Objective(gradient_mode="signs", generators=generators(2))
+    estimator = FreshDraws(problem.oracle, objective=objective)
     found = [estimator.gradient(problem.x, problem.y, cross_entropy).grad for _ in range(500)]
     assert estimator.backwards == 500 * 10
     assert not torch.equal(found[0], found[1])
@@ -50,9 +50,9 @@ def test_random_signs_give_own_gradients_in_expectation_and_one_pass(linear):
 
 def test_signs_change_nothing_where_inputs_are_independent(linear):
     problem = linear(batches=2, classes=4)
-    objective = Objective(own="signs", generators=generators(2))
-    signs = Fresh(problem.oracle, objective=objective).gradient(problem.x, problem.y, cross_entropy)
-    summed = Fresh(problem.oracle).gradient(problem.x, problem.y, cross_entropy)
+    objective = Objective(gradient_mode="signs", generators=generators(2))
+    signs = FreshDraws(problem.oracle, objective=objective).gradient(problem.x, problem.y, cross_entropy)
+    summed = FreshDraws(problem.oracle).gradient(problem.x, problem.y, cross_entropy)
     torch.testing.assert_close(signs.grad, summed.grad)
     torch.testing.assert_close(signs.loss, summed.loss)
 
@@ -60,7 +60,7 @@ def test_signs_change_nothing_where_inputs_are_independent(linear):
 def test_weights_choose_whose_loss_counts(linear):
     problem = linear(batches=2, k=4, classes=4, mixing=2.0)
     slots, rows = torch.tensor([2, 0]), torch.arange(2)
-    estimator = Fresh(problem.oracle, objective=Objective(one_victim(slots, 4).weights))
+    estimator = FreshDraws(problem.oracle, objective=Objective(one_victim(slots, 4).weights))
     found = estimator.gradient(problem.x, problem.y, cross_entropy)
     x = problem.x.clone().requires_grad_()
     losses = cross_entropy(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)[rows, slots]
@@ -95,16 +95,16 @@ def test_the_smallest_victims_loss_of_many_draws_counts(linear):
     weights = one_victim(torch.tensor([1]), 4).weights
     found = []
     for max_images in (1, 100):
-        estimator = Collected(
+        estimator = CollectedDraws(
             problem.oracle, combine="min", max_images=max_images, objective=Objective(weights)
         )
         for _ in range(3):
             estimator.collect()
-        found.append(estimator.gradient(problem.x, problem.y, margin))
+        found.append(estimator.gradient(problem.x, problem.y, margin_loss))
     losses, grads = [], []
     for index in range(3):
         x = problem.x.clone().requires_grad_()
-        loss = margin(problem.oracle.logits(x, problem.oracle.draws(index)), problem.y)[0, 1]
+        loss = margin_loss(problem.oracle.logits(x, problem.oracle.draws(index)), problem.y)[0, 1]
         losses.append(loss.item())
         grads.append(torch.autograd.grad(loss, x)[0])
     smallest = min(range(3), key=losses.__getitem__)
@@ -114,9 +114,9 @@ def test_the_smallest_victims_loss_of_many_draws_counts(linear):
 
 
 def perturb(problem, roles, steps=20, norm="linf", eps=0.1):
-    budget = Budget(norm, eps, reach=roles.reach)
-    estimator = Fresh(problem.oracle, objective=Objective(roles.weights))
-    return Pgd(steps, loss=margin).perturb(problem.x, problem.y, estimator, budget, problem.generators)
+    budget = PerturbationBudget(norm, eps, eps_scale=roles.eps_scale)
+    estimator = FreshDraws(problem.oracle, objective=Objective(roles.weights))
+    return Pgd(steps, loss=margin_loss).perturb(problem.x, problem.y, estimator, budget, problem.generators)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -128,10 +128,10 @@ def test_a_victim_moves_alone_and_free_company_adds_to_its_loss(linear, norm):
     assert torch.equal(moved, torch.nn.functional.one_hot(slots, 4).bool())
     company = perturb(problem, free_company(slots, 4), steps=60, norm=norm)
     assert company.min() >= 0 and company.max() <= 1
-    assert Budget(norm, 0.1).distance(company, problem.x)[rows, slots].max() <= 1 + 1e-6
+    assert PerturbationBudget(norm, 0.1).distance(company, problem.x)[rows, slots].max() <= 1 + 1e-6
 
     def victims_loss(x):
-        return margin(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)[rows, slots]
+        return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)[rows, slots]
 
     assert (victims_loss(alone) > victims_loss(problem.x)).all()
     assert (victims_loss(company) > victims_loss(alone)).all()
@@ -148,14 +148,14 @@ def test_collateral_damage_moves_the_malicious_and_counts_the_others(linear):
     malicious[:, :2] = True
 
     def untouched_loss(x):
-        losses = margin(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
+        losses = margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
         return losses[~malicious].view(2, 4).mean(1)
 
     within = perturb(problem, collateral(malicious, free=False))
     anywhere = perturb(problem, collateral(malicious, free=True), steps=60)
     for x in (within, anywhere):
         assert torch.equal(x[~malicious], problem.x[~malicious])
-    assert Budget("linf", 0.1).distance(within, problem.x).max() <= 1 + 1e-9
+    assert PerturbationBudget("linf", 0.1).distance(within, problem.x).max() <= 1 + 1e-9
     assert (untouched_loss(within) > untouched_loss(problem.x)).all()
     assert (untouched_loss(anywhere) > untouched_loss(within)).all()
 
@@ -168,11 +168,11 @@ def test_copies_fill_a_batch_with_one_input():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"own": "mine"}, "expected own summed, signs or exact, got mine"),
-        ({"own": "signs"}, "expected generators for own=signs, got None"),
+        ({"gradient_mode": "mine"}, "expected gradient_mode summed, signs or exact, got mine"),
+        ({"gradient_mode": "signs"}, "expected generators for gradient_mode=signs, got None"),
         (
-            {"weights": torch.ones(1, 2), "own": "exact"},
-            r"expected weights or own losses, got both \(own=exact\)",
+            {"weights": torch.ones(1, 2), "gradient_mode": "exact"},
+            r"expected weights or own losses, got both \(gradient_mode=exact\)",
         ),
         ({"weights": torch.tensor([[1.0, 1.0], [0.0, 0.0]])}, "with one above 0 in each batch"),
         ({"weights": torch.tensor([[-1.0, 1.0]])}, r"expected weights \[G, K\] >= 0"),
@@ -185,8 +185,8 @@ def test_wrong_objectives_are_refused(arguments, message):
 
 def test_weights_of_another_shape_are_refused(linear):
     problem = linear(batches=2)
-    estimator = Fresh(problem.oracle, objective=Objective(torch.ones(2, 3)))
+    estimator = FreshDraws(problem.oracle, objective=Objective(torch.ones(2, 3)))
     with pytest.raises(ValueError, match=r"expected weights \(2, 4\), got \(2, 3\)"):
-        estimator.gradient(problem.x, problem.y, margin)
-    with pytest.raises(ValueError, match="expected summed losses for combine min, got own=exact"):
-        Collected(problem.oracle, combine="min", objective=Objective(own="exact"))
+        estimator.gradient(problem.x, problem.y, margin_loss)
+    with pytest.raises(ValueError, match="expected summed losses for combine min, got gradient_mode=exact"):
+        CollectedDraws(problem.oracle, combine="min", objective=Objective(gradient_mode="exact"))

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from attacks.budget import Budget
-from attacks.estimators import Collected, Fixed, Fresh, Known, Transfer
+from attacks.estimators import CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
-from attacks.losses import margin
+from attacks.losses import margin_loss
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd, default_step_size
 
 SHAPES = [(3, 4, 4), (1, 6, 3), (2, 1, 7)]
@@ -35,17 +35,23 @@ def slope(problem):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("k", [4, 33])
-@pytest.mark.parametrize("budget", [Budget("linf", 0.2), Budget("l2", 1.2), Budget("l2", 0.3)], ids=str)
+@pytest.mark.parametrize(
+    "budget",
+    [PerturbationBudget("linf", 0.2), PerturbationBudget("l2", 1.2), PerturbationBudget("l2", 0.3)],
+    ids=str,
+)
 def test_linear_model_reaches_the_closed_form_optimum(linear, shape, k, budget):
     problem = linear(batches=2, k=k, shape=shape)
     best = best_linear(problem.x, slope(problem), budget)
     # The box must matter, else the plain ball would do.
     assert ((best == 0) | (best == 1)).any()
-    attack = Pgd(300 if budget.norm == "l2" else 10, loss=margin)
-    x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    attack = Pgd(300 if budget.norm == "l2" else 10, loss=margin_loss)
+    x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
     torch.testing.assert_close(x, best, atol=1e-3 if budget.norm == "l2" else 1e-12, rtol=0)
     if budget.norm == "linf":
-        x = Fgsm(loss=margin).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+        x = Fgsm(loss=margin_loss).perturb(
+            problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators
+        )
         torch.testing.assert_close(x, best)
 
 
@@ -56,8 +62,8 @@ def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, classes, k, 
     problem = linear(k=k, classes=classes, dtype=torch.float32)
     for eps in (0.0, 0.1):
         for attack in (Fgsm(), Pgd(5)):
-            budget = Budget(norm, eps)
-            x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+            budget = PerturbationBudget(norm, eps)
+            x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
             assert x.min() >= 0 and x.max() <= 1
             if eps:
                 assert budget.distance(x, problem.x).max() <= 1 + 1e-5
@@ -68,11 +74,11 @@ def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, classes, k, 
 
 def test_a_seed_decides_everything_and_another_seed_does_not_agree(linear):
     problem = linear(batches=2, classes=5, noise=0.5)
-    budget = Budget("linf", 0.1)
+    budget = PerturbationBudget("linf", 0.1)
 
     def run(seed):
         generators = [torch.Generator().manual_seed(seed + g) for g in range(2)]
-        return Pgd(3).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, generators)
+        return Pgd(3).perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, generators)
 
     torch.manual_seed(1)
     state = torch.get_rng_state()
@@ -86,7 +92,9 @@ def test_a_batch_does_not_depend_on_its_group(linear):
     together, alone = linear(batches=3, noise=0.5), linear(batches=1, noise=0.5)
     for draws in (1, 4):
         results = [
-            Pgd(5).perturb(p.x, p.y, Fresh(p.oracle, draws=draws), Budget("l2", 0.5), p.generators)[0]
+            Pgd(5).perturb(
+                p.x, p.y, FreshDraws(p.oracle, draws=draws), PerturbationBudget("l2", 0.5), p.generators
+            )[0]
             for p in (together, alone)
         ]
         torch.testing.assert_close(results[0], results[1], atol=1e-12, rtol=0)
@@ -100,8 +108,10 @@ def test_default_step_sizes():
 def test_the_last_of_the_stated_number_of_moves_is_returned(linear):
     problem = linear()
     x0 = (0.4 + 0.2 * problem.x).clamp(0, 1)
-    estimator = Fresh(problem.oracle)
-    x = Pgd(3, 0.01, margin).perturb(x0, problem.y, estimator, Budget("linf", 0.2), [], start=x0)
+    estimator = FreshDraws(problem.oracle)
+    x = Pgd(3, 0.01, margin_loss).perturb(
+        x0, problem.y, estimator, PerturbationBudget("linf", 0.2), [], start=x0
+    )
     torch.testing.assert_close(x, x0 + 0.03 * slope(problem).sign())
     assert estimator.backwards == 3 * 4
 
@@ -110,7 +120,9 @@ def test_start_is_projected_and_left_alone(linear):
     problem = linear()
     start = torch.ones_like(problem.x)
     for attack in (Fgsm(1e-9), Pgd(1, 1e-9)):
-        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), Budget("linf", 0.1), [], start=start)
+        x = attack.perturb(
+            problem.x, problem.y, FreshDraws(problem.oracle), PerturbationBudget("linf", 0.1), [], start=start
+        )
         torch.testing.assert_close(x, (problem.x + 0.1).clamp(max=1), atol=1e-8, rtol=0)
     assert torch.equal(start, torch.ones_like(start))
 
@@ -131,10 +143,12 @@ def network():
 @pytest.mark.parametrize("momentum", [0, 1])
 def test_dropping_stops_at_the_first_wrong_answer_and_changes_nothing_else(network, momentum):
     model, x, y = network
-    budget, steps = Budget("linf", 0.08), 8
+    budget, steps = PerturbationBudget("linf", 0.08), 8
     start = budget.uniform(x, [torch.Generator().manual_seed(0)])
     estimator = Transfer(model)
-    dropped = Pgd(steps, 0.01, drop=True, momentum=momentum).perturb(x, y, estimator, budget, [], start=start)
+    dropped = Pgd(steps, 0.01, early_stop=True, momentum=momentum).perturb(
+        x, y, estimator, budget, [], start=start
+    )
     iterates = [start]
     for n in range(1, steps + 1):
         attack = Pgd(n, 0.01, momentum=momentum)
@@ -153,7 +167,7 @@ def test_momentum_is_torchattacks_mifgsm(network, decay):
     torchattacks = pytest.importorskip("torchattacks")
     peer = torchattacks.MIFGSM(model, eps=0.08, alpha=0.02, steps=6, decay=decay)
     attack = Pgd(6, 0.02, momentum=decay)
-    ours = attack.perturb(x, y, Transfer(model), Budget("linf", 0.08), [], start=x)
+    ours = attack.perturb(x, y, Transfer(model), PerturbationBudget("linf", 0.08), [], start=x)
     theirs = peer(x[0], y[0])
     # Where a gradient is 0 but for rounding, its sign is anybody's.
     assert (ours[0] - theirs).abs().lt(1e-5).float().mean() > 0.999
@@ -162,12 +176,12 @@ def test_momentum_is_torchattacks_mifgsm(network, decay):
 def test_momentum_averages_over_the_draws_of_all_steps(linear):
     """A single draw's gradient points anywhere; the sum of a hundred points where their mean does."""
     problem = linear(batches=3, noise=3.0)
-    budget = Budget("linf", 0.1)
+    budget = PerturbationBudget("linf", 0.1)
     best = best_linear(problem.x, slope(problem), budget)
 
     def reached(momentum):
-        attack = Pgd(100, 0.01, loss=margin, momentum=momentum)
-        x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+        attack = Pgd(100, 0.01, loss=margin_loss, momentum=momentum)
+        x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
         return float(((x - problem.x) * slope(problem)).sum() / ((best - problem.x) * slope(problem)).sum())
 
     assert 1 - reached(1) < 0.7 * (1 - reached(0))
@@ -176,28 +190,32 @@ def test_momentum_averages_over_the_draws_of_all_steps(linear):
 def test_dropping_everything_ends_the_attack(network):
     model, x, y = network
     estimator = Transfer(model)
-    x_adv = Pgd(10, drop=True).perturb(x, (y + 1) % 5, estimator, Budget("linf", 0.0), [], start=x)
+    x_adv = Pgd(10, early_stop=True).perturb(
+        x, (y + 1) % 5, estimator, PerturbationBudget("linf", 0.0), [], start=x
+    )
     assert torch.equal(x_adv, x) and estimator.forwards == 40
 
 
 def test_dropping_from_many_batches_is_dropping_from_each(linear):
     problem = linear(batches=3, k=16, classes=4)
-    budget = Budget("linf", 0.03)
-    attack = Pgd(6, drop=True)
-    together = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    budget = PerturbationBudget("linf", 0.03)
+    attack = Pgd(6, early_stop=True)
+    together = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
     for g in range(3):
         one = slice(g, g + 1)
         alone = attack.perturb(
-            problem.x[one], problem.y[one], Fresh(problem.oracle), budget, problem.generators[one]
+            problem.x[one], problem.y[one], FreshDraws(problem.oracle), budget, problem.generators[one]
         )
         torch.testing.assert_close(together[one], alone, atol=1e-12, rtol=0)
 
 
 def test_dropping_refuses_what_it_cannot_do(linear):
     problem = linear(batches=2)
-    budget = Budget("linf", 0.1, reach=torch.ones(2, 4))
-    with pytest.raises(ValueError, match="expected one eps for all slots to drop from, got reach"):
-        Pgd(2, drop=True).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    budget = PerturbationBudget("linf", 0.1, eps_scale=torch.ones(2, 4))
+    with pytest.raises(ValueError, match="expected one eps for all slots to stop early, got eps_scale"):
+        Pgd(2, early_stop=True).perturb(
+            problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators
+        )
     with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
         Pgd(0)
 
@@ -211,40 +229,42 @@ def test_parity_with_torchattacks_from_the_same_start(network, norm):
     eps, size, steps = (0.03, 0.01, 10) if norm == "linf" else (0.5, 0.1, 10)
     peer = torchattacks.PGD if norm == "linf" else torchattacks.PGDL2
     want = peer(model, eps=eps, alpha=size, steps=steps, random_start=False)(x[0], y[0])
-    got = Pgd(steps, size).perturb(x, y, Transfer(model), Budget(norm, eps), [], start=x)
+    got = Pgd(steps, size).perturb(x, y, Transfer(model), PerturbationBudget(norm, eps), [], start=x)
     torch.testing.assert_close(got[0], want, atol=1e-5, rtol=0)
     assert (got - x).abs().max() > 0.9 * (eps if norm == "linf" else eps / 10)
 
 
 def test_knowing_the_draw_beats_not_knowing_it(linear):
     problem = linear(batches=2, k=32, noise=1.0)
-    budget = Budget("linf", 0.05)
+    budget = PerturbationBudget("linf", 0.05)
     scored = problem.oracle.draws(99)
 
     def loss_on_scored(estimator):
-        x = Pgd(10, loss=margin).perturb(problem.x, problem.y, estimator, budget, problem.generators)
-        return margin(problem.oracle.logits(x, scored), problem.y).mean()
+        x = Pgd(10, loss=margin_loss).perturb(problem.x, problem.y, estimator, budget, problem.generators)
+        return margin_loss(problem.oracle.logits(x, scored), problem.y).mean()
 
-    aware = loss_on_scored(Known(problem.oracle, scored))
-    many = loss_on_scored(Fresh(problem.oracle, draws=20))
-    surrogate = loss_on_scored(Fixed(problem.oracle))
+    aware = loss_on_scored(KnownDraw(problem.oracle, scored))
+    many = loss_on_scored(FreshDraws(problem.oracle, draws=20))
+    surrogate = loss_on_scored(FixedDraw(problem.oracle))
     assert aware > many > surrogate
 
 
 def test_gmsa_attacks_one_more_draw_each_round(linear):
     problem = linear(batches=2, k=16, noise=1.0)
-    budget = Budget("linf", 0.05)
+    budget = PerturbationBudget("linf", 0.05)
     for combine in ("avg", "min"):
         problem.oracle.asked.clear()
-        estimator = Collected(problem.oracle, combine=combine)
-        x = Gmsa(Pgd(4, loss=margin), 3).perturb(problem.x, problem.y, estimator, budget, problem.generators)
+        estimator = CollectedDraws(problem.oracle, combine=combine)
+        x = Gmsa(Pgd(4, loss=margin_loss), 3).perturb(
+            problem.x, problem.y, estimator, budget, problem.generators
+        )
         collected = [sorted({index for _, index in forward}) for forward in problem.oracle.asked]
         assert collected == [[0]] * 4 + [[0, 1]] * 4 + [[0, 1, 2]] * 4
         assert budget.distance(x, problem.x).max() <= 1 + 1e-9
     # Each round goes on from the last one's result.
     x0 = 0.4 + 0.2 * problem.x
-    estimator = Collected(problem.oracle, combine="avg")
-    x = Gmsa(Pgd(1, 0.001, margin), 3).perturb(x0, problem.y, estimator, budget, [], start=x0)
+    estimator = CollectedDraws(problem.oracle, combine="avg")
+    x = Gmsa(Pgd(1, 0.001, margin_loss), 3).perturb(x0, problem.y, estimator, budget, [], start=x0)
     assert (x - x0).abs().max() > 0.0029
-    with pytest.raises(ValueError, match="expected a Collected estimator, got Fresh"):
-        Gmsa(Pgd(4), 3).perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    with pytest.raises(ValueError, match="expected a CollectedDraws estimator, got FreshDraws"):
+        Gmsa(Pgd(4), 3).perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)

@@ -1,25 +1,29 @@
 import pytest
 import torch
 
-from attacks.budget import Budget
-from attacks.estimators import Fresh
-from attacks.losses import margin
+from attacks.estimators import FreshDraws
+from attacks.losses import margin_loss
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.random_search import RandomSearch
 
-BUDGETS = [Budget("linf", 0.1), Budget("l2", 0.6), Budget("linf", 0.2, "normalized", (0.5, 0.3, 0.6))]
+BUDGETS = [
+    PerturbationBudget("linf", 0.1),
+    PerturbationBudget("l2", 0.6),
+    PerturbationBudget("linf", 0.2, "normalized", (0.5, 0.3, 0.6)),
+]
 
 
 def found(problem, budget, steps, **options):
     attack = RandomSearch(steps, **options)
-    return attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    return attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
 
 
 def loss_of(problem, x):
-    return margin(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
+    return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=str)
-@pytest.mark.parametrize("options", [{}, {"drop": True}, {"noise": 0.2}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"early_stop": True}, {"noise": 0.2}], ids=str)
 def test_stays_in_ball_and_box(linear, budget, options):
     problem = linear(batches=2, noise=options.pop("noise", 0.0), dtype=torch.float32)
     x = found(problem, budget, 20, **options)

@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from attacks.apgd import Apgd, ApgdTargeted
-from attacks.budget import Budget
-from attacks.estimators import Bpda, Collected, EotAuto, Fixed, Fresh, Known, Transfer
+from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
 from attacks.losses import cross_entropy, dlr
-from attacks.naming import KNOWN, SEARCH_DRAWS, expand, parse
+from attacks.naming import LISTED, SEARCH_DRAWS, expand, parse
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.random_search import RandomSearch
 from attacks.registry import attack_for, estimator_for
@@ -37,14 +37,14 @@ def test_a_name_gives_its_attack(text):
 
 
 def test_dropping_reaches_every_attack_that_can_but_not_a_transfer():
-    assert attack_for(parse("pgd-5"), drop=True) == Pgd(5, drop=True)
-    assert attack_for(parse("apgd-ce-5"), drop=True) == Apgd(5, drop=True)
-    assert attack_for(parse("apgd-t-5"), drop=True) == ApgdTargeted(5, drop=True)
-    assert attack_for(parse("square-5"), drop=True) == Square(5, drop=True)
-    assert attack_for(parse("random-5"), drop=True) == RandomSearch(5, drop=True)
+    assert attack_for(parse("pgd-5"), early_stop=True) == Pgd(5, early_stop=True)
+    assert attack_for(parse("apgd-ce-5"), early_stop=True) == Apgd(5, early_stop=True)
+    assert attack_for(parse("apgd-t-5"), early_stop=True) == ApgdTargeted(5, early_stop=True)
+    assert attack_for(parse("square-5"), early_stop=True) == Square(5, early_stop=True)
+    assert attack_for(parse("random-5"), early_stop=True) == RandomSearch(5, early_stop=True)
     # Right or wrong in the base model's eyes is not right or wrong in the target's.
-    assert attack_for(parse("transfer-pgd-5"), drop=True) == Pgd(5)
-    assert attack_for(parse("fgsm"), drop=True) == Fgsm()
+    assert attack_for(parse("transfer-pgd-5"), early_stop=True) == Pgd(5)
+    assert attack_for(parse("fgsm"), early_stop=True) == Fgsm()
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def model():
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("pgd-5", Fresh),
-        ("fixed-pgd-5", Fixed),
-        ("aware-pgd-5", Known),
+        ("pgd-5", FreshDraws),
+        ("fixed-pgd-5", FixedDraw),
+        ("aware-pgd-5", KnownDraw),
         ("transfer-pgd-5", Transfer),
         ("bpda-pgd-5", Bpda),
-        ("gmsa2avg-pgd-5", Collected),
-        ("gmsa2min-pgd-5", Collected),
+        ("gmsa2avg-pgd-5", CollectedDraws),
+        ("gmsa2min-pgd-5", CollectedDraws),
         ("eotauto-pgd-5", EotAuto),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_name_gives_its_estimator(linear, model, text, kind):
     )
     assert type(estimator) is kind and estimator.max_images == 77
     assert estimator.objective.weights is weights
-    if kind is Collected:
+    if kind is CollectedDraws:
         assert estimator.combine == text[5:8]
 
 
@@ -87,14 +87,14 @@ def test_draws_and_own_losses_come_from_the_name(linear):
     own = estimator_for(
         parse("pgd-5+own=signs"), problem.oracle, generators=[torch.Generator().manual_seed(0)]
     ).objective
-    assert own.own == "signs" and own.generators is not None
-    assert estimator_for(parse("pgd-5+own=exact"), problem.oracle).objective.own == "exact"
+    assert own.gradient_mode == "signs" and own.generators is not None
+    assert estimator_for(parse("pgd-5+own=exact"), problem.oracle).objective.gradient_mode == "exact"
 
 
-@pytest.mark.parametrize("text", [name for name in KNOWN if parse(name).peer is None])
+@pytest.mark.parametrize("text", [name for name in LISTED if parse(name).third_party is None])
 def test_every_listed_attack_runs_and_stays_in_its_budget(linear, model, text):
     problem = linear(batches=2, noise=0.3, classes=4)
-    budget = Budget("linf", 0.05)
+    budget = PerturbationBudget("linf", 0.05)
     name = parse(text)
     quick = parse(text.replace("1000", "40").replace("-100", "-6"))
     start = None

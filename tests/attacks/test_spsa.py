@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from attacks.budget import Budget
-from attacks.estimators import Fresh
+from attacks.estimators import FreshDraws
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.spsa import Spsa
 
 
@@ -15,7 +15,7 @@ def slope(problem):
 def test_estimates_average_to_the_gradient_also_in_coupled_batches(linear, mixing):
     problem = linear(batches=2, k=4, shape=(1, 2, 3), mixing=mixing)
     x = 0.3 + 0.4 * problem.x  # trials stay in the box
-    grad = Spsa(4000, pairs=2000)._estimate(x, problem.y, Fresh(problem.oracle), problem.generators)
+    grad = Spsa(4000, pairs=2000)._estimate(x, problem.y, FreshDraws(problem.oracle), problem.generators)
     # Of an example's own loss: what the others do is noise.
     want = slope(problem) * (1 + mixing / 4)
     torch.testing.assert_close(grad, want, atol=0.35, rtol=0)
@@ -26,7 +26,9 @@ def test_linear_model_reaches_the_closed_form_optimum(linear):
     problem = linear(batches=2, shape=(1, 2, 3))
     best = problem.x + (0.1 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
     attack = Spsa(10 * 256, pairs=128)
-    x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), Budget("linf", 0.1), problem.generators)
+    x = attack.perturb(
+        problem.x, problem.y, FreshDraws(problem.oracle), PerturbationBudget("linf", 0.1), problem.generators
+    )
     value = slope(problem).mul(x - problem.x).flatten(2).sum(2)
     assert (value > 0.95 * slope(problem).mul(best - problem.x).flatten(2).sum(2)).all()
 
@@ -36,8 +38,8 @@ def test_linear_model_reaches_the_closed_form_optimum(linear):
 def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, norm, k, classes):
     problem = linear(k=k, classes=classes, shape=(1, 3, 5), dtype=torch.float32)
     for eps in (0.0, 0.1):
-        budget = Budget(norm, eps)
-        estimator = Fresh(problem.oracle)
+        budget = PerturbationBudget(norm, eps)
+        estimator = FreshDraws(problem.oracle)
         x = Spsa(70).perturb(problem.x, problem.y, estimator, budget, problem.generators)
         assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-5
         assert torch.equal(x, problem.x) == (eps == 0)
@@ -47,7 +49,7 @@ def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, norm, k, cla
 def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(linear):
     together, alone = linear(batches=3, noise=0.5), linear(batches=1, noise=0.5)
     results = [
-        Spsa(64).perturb(p.x, p.y, Fresh(p.oracle), Budget("l2", 0.5), p.generators)
+        Spsa(64).perturb(p.x, p.y, FreshDraws(p.oracle), PerturbationBudget("l2", 0.5), p.generators)
         for p in (together, alone, together)
     ]
     assert torch.equal(results[0], results[2])

@@ -4,16 +4,20 @@ import pytest
 import torch
 
 from attacks import square
-from attacks.budget import Budget
-from attacks.estimators import Fresh, Transfer
-from attacks.losses import margin
+from attacks.estimators import FreshDraws, Transfer
+from attacks.losses import margin_loss
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.square import Square
 
-BUDGETS = [Budget("linf", 0.1), Budget("l2", 0.6), Budget("linf", 0.2, "normalized", (0.5, 0.3, 0.6))]
+BUDGETS = [
+    PerturbationBudget("linf", 0.1),
+    PerturbationBudget("l2", 0.6),
+    PerturbationBudget("linf", 0.2, "normalized", (0.5, 0.3, 0.6)),
+]
 
 
 def loss_of(problem, x):
-    return margin(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
+    return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
 
 
 def slope(problem):
@@ -24,7 +28,7 @@ def slope(problem):
 def test_linear_model_comes_close_to_the_closed_form_optimum(linear):
     problem = linear(batches=2, shape=(2, 3, 4))
     best = problem.x + (0.1 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
-    x = Square(800).perturb(problem.x, problem.y, Fresh(problem.oracle), BUDGETS[0], problem.generators)
+    x = Square(800).perturb(problem.x, problem.y, FreshDraws(problem.oracle), BUDGETS[0], problem.generators)
     gain = loss_of(problem, x) - loss_of(problem, problem.x)
     most = loss_of(problem, best) - loss_of(problem, problem.x)
     assert (gain > 0.98 * most).all() and (gain <= most + 1e-9).all()
@@ -33,11 +37,12 @@ def test_linear_model_comes_close_to_the_closed_form_optimum(linear):
 def test_l2_search_raises_a_linear_loss_towards_its_optimum(linear):
     problem = linear(batches=2, shape=(2, 4, 4))
     x0 = 0.4 + 0.2 * problem.x  # the box is far
-    budget = Budget("l2", 0.3)
+    budget = PerturbationBudget("l2", 0.3)
     most = 0.3 * slope(problem).flatten(2).norm(dim=2)
     gains = [
         loss_of(
-            problem, Square(steps).perturb(x0, problem.y, Fresh(problem.oracle), budget, problem.generators)
+            problem,
+            Square(steps).perturb(x0, problem.y, FreshDraws(problem.oracle), budget, problem.generators),
         )
         - loss_of(problem, x0)
         for steps in (1, 300)
@@ -49,15 +54,15 @@ def test_l2_search_raises_a_linear_loss_towards_its_optimum(linear):
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (3, 6, 3), (3, 1, 7)], ids=str)
 @pytest.mark.parametrize("budget", BUDGETS, ids=str)
-@pytest.mark.parametrize("drop", [False, True])
-def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, shape, budget, drop):
+@pytest.mark.parametrize("early_stop", [False, True])
+def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, shape, budget, early_stop):
     problem = linear(batches=2, shape=shape, classes=4, dtype=torch.float32)
-    attack = Square(30, drop=drop)
-    x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), budget, problem.generators)
+    attack = Square(30, early_stop=early_stop)
+    x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
     assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-5
     assert (x != problem.x).flatten(2).any(2).all()
-    nothing = Budget(budget.norm, 0.0, budget.eps_space, budget.deviation)
-    x = attack.perturb(problem.x, problem.y, Fresh(problem.oracle), nothing, problem.generators)
+    nothing = PerturbationBudget(budget.norm, 0.0, budget.eps_space, budget.deviation)
+    x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), nothing, problem.generators)
     assert torch.equal(x, problem.x)
 
 
@@ -67,7 +72,7 @@ def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(line
     alone = linear(batches=1, k=k, noise=0.5, shape=shape)
     for budget in BUDGETS[:2]:
         results = [
-            Square(25).perturb(p.x, p.y, Fresh(p.oracle, draws=2), budget, p.generators)
+            Square(25).perturb(p.x, p.y, FreshDraws(p.oracle, draws=2), budget, p.generators)
             for p in (together, alone, together)
         ]
         assert torch.equal(results[0], results[2])
@@ -76,18 +81,18 @@ def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(line
 
 def test_every_query_is_one_batch_and_no_gradient_is_asked(linear):
     problem = linear(batches=2)
-    estimator = Fresh(problem.oracle)
+    estimator = FreshDraws(problem.oracle)
     Square(50).perturb(problem.x, problem.y, estimator, BUDGETS[0], problem.generators)
     assert (estimator.forwards, estimator.backwards) == (50 * 8, 0)
 
 
 def test_an_example_is_dropped_after_its_first_wrong_answer(linear):
     problem = linear(batches=2, k=32, classes=6)
-    budget, steps = Budget("linf", 0.05), 20
+    budget, steps = PerturbationBudget("linf", 0.05), 20
 
-    def perturb(queries, drop):
-        estimator = Fresh(problem.oracle)
-        attack = Square(queries, drop=drop)
+    def perturb(queries, early_stop):
+        estimator = FreshDraws(problem.oracle)
+        attack = Square(queries, early_stop=early_stop)
         return attack.perturb(problem.x, problem.y, estimator, budget, problem.generators), estimator.forwards
 
     # The margin of the kept point never falls, so one wrong answer is followed by others.
@@ -100,7 +105,7 @@ def test_an_example_is_dropped_after_its_first_wrong_answer(linear):
 
 def test_an_l2_candidate_moves_what_one_window_had_to_another(monkeypatch):
     x0 = torch.full((1, 1, 2, 7, 7), 0.5, dtype=torch.float64)
-    ball = Budget("l2", 0.3).around(x0)
+    ball = PerturbationBudget("l2", 0.3).around(x0)
     best = ball.uniform([torch.Generator().manual_seed(0)])
     taker, giver = (torch.zeros(1, 1, 1, 7, 7, dtype=torch.bool) for _ in range(2))
     taker[..., :3, :3] = giver[..., 2:5, 2:5] = True
@@ -117,7 +122,7 @@ def test_an_l2_candidate_moves_what_one_window_had_to_another(monkeypatch):
 @pytest.mark.parametrize("steps", [60, 61])
 def test_a_candidate_is_compared_under_the_same_fresh_draws(linear, steps):
     problem = linear(batches=2, noise=1.0)
-    estimator = Fresh(problem.oracle, draws=3)
+    estimator = FreshDraws(problem.oracle, draws=3)
     Square(steps).perturb(problem.x, problem.y, estimator, BUDGETS[0], problem.generators)
     asked = problem.oracle.asked
     assert len(asked) == 60 and asked[0::2] == asked[1::2]
@@ -130,10 +135,10 @@ def test_noise_as_large_as_the_signal_does_not_stop_the_search(linear):
     scored = [problem.oracle.draws(index) for index in range(10_000, 10_050)]
 
     def mean_loss(x):
-        return torch.stack([margin(problem.oracle.logits(x, draw), problem.y) for draw in scored]).mean()
+        return torch.stack([margin_loss(problem.oracle.logits(x, draw), problem.y) for draw in scored]).mean()
 
     x = Square(800).perturb(
-        problem.x, problem.y, Fresh(problem.oracle, draws=2), BUDGETS[0], problem.generators
+        problem.x, problem.y, FreshDraws(problem.oracle, draws=2), BUDGETS[0], problem.generators
     )
     best = problem.x + (0.1 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
     clean = mean_loss(problem.x)
@@ -195,7 +200,9 @@ def test_robust_accuracy_is_pyautoattacks():
         theirs = model(peer.perturb(x[0], y[0])).argmax(-1) == y[0]
         torch.set_rng_state(state)
         generators = [torch.Generator().manual_seed(1)]
-        x_adv = Square(200, drop=True).perturb(x, y, Transfer(model), Budget(norm, eps), generators)
+        x_adv = Square(200, early_stop=True).perturb(
+            x, y, Transfer(model), PerturbationBudget(norm, eps), generators
+        )
         ours = model(x_adv[0]).argmax(-1) == y[0]
         assert 0.1 < theirs.double().mean() < 0.9
         assert ours.double().mean() <= theirs.double().mean() + 0.05

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from attacks.adapters.peer import installed
+from attacks.adapters.third_party import installed
 
 SMALL = (
     "--data",

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from attacks.adapters.peer import installed
+from attacks.adapters.third_party import installed
 
 
 @pytest.mark.skipif(not installed("autoattack"), reason="pyautoattack is not installed")

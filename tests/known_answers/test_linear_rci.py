@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.budget import Budget
-from attacks.losses import margin
+from attacks.losses import margin_loss
 from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.registry import estimator_for
 from attacks.roles import collateral
@@ -45,8 +45,8 @@ def test_whole_batch_pgd_reaches_the_closed_form_optimum(k, n):
     draws = target.known_draws(0)
 
     estimator = estimator_for(parse("aware-pgd-30"), target, known=draws)
-    attack = Pgd(30, EPS / 10, loss=margin)
-    adversarial = attack.perturb(x, y, estimator, Budget("linf", EPS), [stream(5, 0, "start")])
+    attack = Pgd(30, EPS / 10, loss=margin_loss)
+    adversarial = attack.perturb(x, y, estimator, PerturbationBudget("linf", EPS), [stream(5, 0, "start")])
 
     perm = draws[0]
     slots = torch.eye(k, dtype=torch.float64)[perm]  # P: slot s holds input perm[s]
@@ -57,7 +57,7 @@ def test_whole_batch_pgd_reaches_the_closed_form_optimum(k, n):
     worst = EPS * (mixing.T @ w).abs().sum()
 
     def margins(inputs):
-        return -margin(defence.logits(inputs[0], perm), y[0]).sum()
+        return -margin_loss(defence.logits(inputs[0], perm), y[0]).sum()
 
     assert margins(x) - margins(adversarial) == pytest.approx(float(worst), rel=1e-6)
 
@@ -75,10 +75,12 @@ def test_a_wrong_permutation_does_not_reach_it():
     found = []
     for draw in (0, 1):
         estimator = estimator_for(parse("aware-pgd-30"), target, known=target.known_draws(draw))
-        attack = Pgd(30, EPS / 10, loss=margin)
-        found.append(attack.perturb(x, y, estimator, Budget("linf", EPS), [stream(5, 0, "start")]))
+        attack = Pgd(30, EPS / 10, loss=margin_loss)
+        found.append(
+            attack.perturb(x, y, estimator, PerturbationBudget("linf", EPS), [stream(5, 0, "start")])
+        )
     scored = target.known_draws(0)[0]
-    right, wrong = (-margin(defence.logits(a[0], scored), y[0]).sum() for a in found)
+    right, wrong = (-margin_loss(defence.logits(a[0], scored), y[0]).sum() for a in found)
     assert right < wrong - 1e-3
 
 
@@ -111,8 +113,8 @@ def test_malicious_inputs_harm_the_others_as_much_as_can_be(count, free):
     draws = target.known_draws(0)
 
     estimator = estimator_for(parse("aware-pgd-30"), target, known=draws, weights=roles.weights)
-    attack = Pgd(30, EPS / 10, loss=margin)
-    budget = Budget("linf", EPS, reach=roles.reach)
+    attack = Pgd(30, EPS / 10, loss=margin_loss)
+    budget = PerturbationBudget("linf", EPS, eps_scale=roles.eps_scale)
     adversarial = attack.perturb(x, y, estimator, budget, [stream(5, 0, "start")])
     assert torch.equal(adversarial[~malicious], x[~malicious])
 
@@ -126,7 +128,7 @@ def test_malicious_inputs_harm_the_others_as_much_as_can_be(count, free):
     worst = torch.where(slope > 0, clean, 1 - clean) if free else EPS
 
     def untouched(inputs):
-        return -margin(defence.logits(inputs[0], perm), y[0])[~malicious[0]].sum()
+        return -margin_loss(defence.logits(inputs[0], perm), y[0])[~malicious[0]].sum()
 
     lost = untouched(x) - untouched(adversarial)
     assert lost == pytest.approx(float((slope.abs() * worst).sum()), rel=1e-6) and lost > 0

@@ -33,10 +33,10 @@ def names(kind: str) -> dict[str, str]:
         InputError: an unknown kind.
     """
     if kind == "attacks":
-        from attacks.naming import KNOWN, PRESETS
+        from attacks.naming import LISTED, PRESETS
 
         presets = {name: "preset: " + ", ".join(members) for name, members in PRESETS.items()}
-        return {**KNOWN, **presets}
+        return {**LISTED, **presets}
     if kind == "models":
         from robustbench_coded.models.registry import MODELS
 

@@ -79,7 +79,7 @@ def _rungs(lines: Sequence[Line], subject: Subject, budget: Budget) -> dict[str,
 
 def _rung(line: Line) -> str | None:
     name = parsed_attack(line.attack)
-    if name is None or name.peer is not None:
+    if name is None or name.third_party is not None:
         return None
     inputs = line.threat.partition("/")[0]
     if inputs != "batch":

@@ -43,7 +43,7 @@ class Ball(Protocol):
 
 
 @dataclass(frozen=True)
-class Budget:
+class PerturbationBudget:
     """How far each input of a batch may be moved.
 
     Attributes:
@@ -52,8 +52,8 @@ class Budget:
             channel's deviation, so that channel c may move by ``eps * deviation[c]`` (linf).
         eps_space: "pixel" or "normalized".
         deviation: one positive number a channel, for "normalized" alone.
-        reach: ``[G, K]`` factors on eps, None for ones: 0 holds a slot at x0, inf sets it free in the box.
-            A free slot steps by the same fraction of half the box as the others do of eps.
+        eps_scale: ``[G, K]`` factors on eps, None for ones: 0 keeps a slot at x0, inf allows it the whole
+            box. A free slot steps by the same fraction of half the box as the others do of eps.
 
     Raises:
         ValueError: for a value that is none of the above.
@@ -63,7 +63,7 @@ class Budget:
     eps: float
     eps_space: EpsSpace = "pixel"
     deviation: tuple[float, ...] | None = None
-    reach: Tensor | None = field(default=None, compare=False)
+    eps_scale: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.norm not in ("linf", "l2"):
@@ -78,17 +78,19 @@ class Budget:
             raise ValueError(f"expected a deviation for normalized eps alone, got {self.deviation}")
         if self.deviation is not None and not all(isfinite(d) and d > 0 for d in self.deviation):
             raise ValueError(f"expected positive deviations, got {self.deviation}")
-        if self.reach is not None:
-            if self.reach.ndim != 2 or not bool((self.reach >= 0).all()):
-                raise ValueError(f"expected reach [G, K] of factors >= 0, got {tuple(self.reach.shape)}")
-            if self.eps == 0 and bool(self.reach.isinf().any()):
+        if self.eps_scale is not None:
+            if self.eps_scale.ndim != 2 or not bool((self.eps_scale >= 0).all()):
+                raise ValueError(
+                    f"expected eps_scale [G, K] of factors >= 0, got {tuple(self.eps_scale.shape)}"
+                )
+            if self.eps == 0 and bool(self.eps_scale.isinf().any()):
                 raise ValueError("expected eps > 0 where a slot is free, got eps = 0")
 
     def around(self, x0: Tensor) -> Ball:
         """The feasible set around ``x0`` ``[G, K, C, H, W]``, with what every step needs computed once.
 
         Raises:
-            ValueError: x0 has another shape, leaves [0, 1] or holds NaN, or does not fit deviation or reach.
+            ValueError: x0 has another shape, leaves [0, 1] or holds NaN, or does not fit the rest.
         """
         if x0.ndim != 5:
             raise ValueError(f"expected x0 [G, K, C, H, W], got {tuple(x0.shape)}")
@@ -96,15 +98,15 @@ class Budget:
             raise ValueError(f"expected x0 in [0, 1], got [{x0.min():g}, {x0.max():g}]")
         if self.deviation is not None and len(self.deviation) != x0.shape[2]:
             raise ValueError(f"expected {x0.shape[2]} deviations, got {len(self.deviation)}")
-        if self.reach is not None and self.reach.shape != x0.shape[:2]:
-            raise ValueError(f"expected reach {tuple(x0.shape[:2])}, got {tuple(self.reach.shape)}")
+        if self.eps_scale is not None and self.eps_scale.shape != x0.shape[:2]:
+            raise ValueError(f"expected eps_scale {tuple(x0.shape[:2])}, got {tuple(self.eps_scale.shape)}")
         unit = x0.new_ones(1, 1, 1, 1, 1)
         if self.deviation is not None:
             unit = x0.new_tensor(self.deviation).view(1, 1, -1, 1, 1)
-        reach = x0.new_ones(1, 1, 1, 1, 1)
-        if self.reach is not None:
-            reach = self.reach.to(x0)[:, :, None, None, None]
-        return (LinfBall if self.norm == "linf" else L2Ball)(x0, self.eps, unit, reach)
+        eps_scale = x0.new_ones(1, 1, 1, 1, 1)
+        if self.eps_scale is not None:
+            eps_scale = self.eps_scale.to(x0)[:, :, None, None, None]
+        return (LinfBall if self.norm == "linf" else L2Ball)(x0, self.eps, unit, eps_scale)
 
     def project(self, x: Tensor, x0: Tensor) -> Tensor:
         """``x`` moved into the feasible set around ``x0``; both ``[G, K, C, H, W]``."""
@@ -130,13 +132,13 @@ class Budget:
 class LinfBall:
     """A box: the l-infinity ball cut with [0, 1], so a projection is one clamp in place."""
 
-    def __init__(self, x0: Tensor, eps: float, unit: Tensor, reach: Tensor):
+    def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
         self.x0, self.unit = x0, unit
         whole = 1 / float(unit.min())
-        self.radius = torch.where(reach == inf, whole, eps * reach)
+        self.radius = torch.where(eps_scale == inf, whole, eps * eps_scale)
         self.lower = (x0 - self.radius * unit).clamp_(min=0)
         self.upper = (x0 + self.radius * unit).clamp_(max=1)
-        self._stride = _stride(unit, reach, 0.5 * whole / eps if eps else 0.0)
+        self._stride = _stride(unit, eps_scale, 0.5 * whole / eps if eps else 0.0)
 
     def project_(self, x: Tensor) -> Tensor:
         return x.clamp_(self.lower, self.upper)
@@ -164,12 +166,12 @@ class L2Ball:
     # The projection's active set grows in every round and seldom needs more than four.
     PROJECTION_ROUNDS = 16
 
-    def __init__(self, x0: Tensor, eps: float, unit: Tensor, reach: Tensor):
+    def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
         self.x0, self.unit = x0, unit
         whole = sqrt(prod(x0.shape[2:])) / float(unit.min())
-        self.radius = torch.where(reach == inf, whole, eps * reach)
+        self.radius = torch.where(eps_scale == inf, whole, eps * eps_scale)
         self.low, self.high = -x0 / unit, (1 - x0) / unit
-        self._stride = _stride(torch.ones_like(unit), reach, 0.5 * whole / eps if eps else 0.0)
+        self._stride = _stride(torch.ones_like(unit), eps_scale, 0.5 * whole / eps if eps else 0.0)
 
     def project_(self, x: Tensor) -> Tensor:
         """Exact: the nearest point is clamp(t v) for the one t in [0, 1] that gives it norm eps.
@@ -182,9 +184,9 @@ class L2Ball:
         for _ in range(self.PROJECTION_ROUNDS):
             moved = v * t
             held = (moved < self.low) | (moved > self.high)
-            spent = _norm(torch.where(held, moved.clamp(self.low, self.high), 0)).square()
+            exhausted = _norm(torch.where(held, moved.clamp(self.low, self.high), 0)).square()
             rest = _norm(torch.where(held, 0, v)).square()
-            room = (self.radius.square() - spent).clamp_(min=0)
+            room = (self.radius.square() - exhausted).clamp_(min=0)
             rise = torch.where(rest > 0, (room / rest).sqrt(), t).clamp(max=1)
             if not bool((rise > t * (1 + 1e-6)).any()):
                 break
@@ -223,9 +225,9 @@ def _fraction(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where((part == 0) & (whole == 0), 0, part / whole)
 
 
-def _stride(unit: Tensor, reach: Tensor, free: float) -> Tensor | None:
+def _stride(unit: Tensor, eps_scale: Tensor, free: float) -> Tensor | None:
     """What a step of size 1 moves a slot by; None where that is 1 for all."""
-    stride = unit * torch.where(reach == inf, free, reach)
+    stride = unit * torch.where(eps_scale == inf, free, eps_scale)
     return None if bool((stride == 1).all()) else stride
 
 

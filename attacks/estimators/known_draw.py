@@ -7,7 +7,7 @@ from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 
-class Known(AveragingEstimator):
+class KnownDraw(AveragingEstimator):
     """The given draws, one for each of the G batches, in every question."""
 
     def __init__(

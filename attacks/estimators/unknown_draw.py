@@ -7,7 +7,7 @@ from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 
-class Fresh(AveragingEstimator):
+class FreshDraws(AveragingEstimator):
     """Draws that were never used before, in every question anew (EOT, arXiv 1707.07397).
 
     Args:
@@ -32,7 +32,7 @@ class Fresh(AveragingEstimator):
         return [self.oracle.draws(index) for index in range(first, self._used)]
 
 
-class Fixed(AveragingEstimator):
+class FixedDraw(AveragingEstimator):
     """Draw 0 of the attacker's stream for the whole attack: a surrogate that is not random any more."""
 
     def draw_sets(self) -> Sequence[DrawSet]:
