@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attacks.losses import margin
 from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.streams import Purpose
 from robustbench_coded.evaluation.target import draws_of, images_of
@@ -57,7 +58,7 @@ def predictions(
         check_answer(logits, len(samples), k)
         logits = logits.float().view(len(chosen), groups, k, -1)
         labels.append(logits.argmax(-1).cpu())
-        margins.append(_margin(logits, y.expand(len(chosen), -1, -1)).cpu())
+        margins.append(margin(logits, y.expand(len(chosen), -1, -1)).cpu())
     return torch.cat(labels).numpy(), torch.cat(margins).numpy()
 
 
@@ -67,10 +68,3 @@ def check_answer(logits: Tensor, groups: int, k: int) -> None:
         raise InvalidAnswer(f"expected logits of shape ({groups}, {k}, classes), got {tuple(logits.shape)}")
     if not torch.isfinite(logits).all():
         raise InvalidAnswer("expected finite logits, got NaN or infinite ones")
-
-
-def _margin(logits: Tensor, y: Tensor) -> Tensor:
-    """The true class's logit less the largest other one, [..., classes] and [...] -> [...]."""
-    true = logits.gather(-1, y.unsqueeze(-1))
-    others = logits.scatter(-1, y.unsqueeze(-1), -torch.inf)
-    return true.squeeze(-1) - others.amax(-1)
