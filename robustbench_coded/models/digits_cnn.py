@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from robustbench_coded.models.activations import activation_named
 from robustbench_coded.models.block_network import BlockNetwork
 from robustbench_coded.models.dropout import Dropout
+from robustbench_coded.models.pooling import pooled
 
 
 class DigitsCNN(BlockNetwork):
@@ -16,10 +18,24 @@ class DigitsCNN(BlockNetwork):
         in_channels: channels of the image.
         width: channels after the first convolution; doubled by each further one.
         dropout: probability after the second batch-norm.
+        activation: one of ``activations.ACTIVATIONS``.
+        pooling: ``mean`` or ``max``, before the linear layer.
     """
 
-    def __init__(self, classes: int = 10, in_channels: int = 1, width: int = 16, dropout: float = 0.0):
+    def __init__(
+        self,
+        classes: int = 10,
+        in_channels: int = 1,
+        width: int = 16,
+        dropout: float = 0.0,
+        activation: str = "relu",
+        pooling: str = "mean",
+    ) -> None:
         super().__init__()
+        if pooling not in ("mean", "max"):
+            raise ValueError(f"expected pooling mean or max, got {pooling}")
+        self.activation = activation_named(activation)
+        self.pooling = pooling
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)
@@ -30,13 +46,13 @@ class DigitsCNN(BlockNetwork):
         self.linear = nn.Linear(4 * width, classes)
 
     def _first(self, x: Tensor) -> Tensor:
-        return self.bn1(self.conv1(x)).relu()
+        return self.activation(self.bn1(self.conv1(x)))
 
     def _second(self, x: Tensor) -> Tensor:
-        return self.dropout(self.bn2(self.conv2(x))).relu()
+        return self.activation(self.dropout(self.bn2(self.conv2(x))))
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.linear(self.bn3(self.conv3(x)).relu().mean((2, 3)))
+        return self.linear(pooled(self.activation(self.bn3(self.conv3(x))), self.pooling))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Three functions whose composition is the network."""

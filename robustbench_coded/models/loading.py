@@ -19,10 +19,12 @@ from robustbench_coded.models.normalisation import (
     NormalisationChoice,
     parse_normalisation,
 )
+from robustbench_coded.models.per_image import PerImage
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.plugin_architecture import channels_in, classes_in, load_plugin
 from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.state_dict import StateDict, read_state_dict
+from robustbench_coded.models.variants import INPUT, split_variant
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,7 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> tu
     network = registry.construct(found.arch, found.classes, found.channels, found.image_size)
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
-    return found, network
+    return found, PerImage(network) if INPUT in split_variant(found.arch)[1] else network
 
 
 def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> tuple[Recognised, nn.Module, bool]:

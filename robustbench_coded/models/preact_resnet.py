@@ -7,15 +7,21 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from robustbench_coded.models.activations import activation_named
 from robustbench_coded.models.block_network import BlockNetwork
 from robustbench_coded.models.dropout import Dropout
+from robustbench_coded.models.pooling import pooled
+from robustbench_coded.models.preact_parts import PreactParts
+from robustbench_coded.models.stem import enter, stem_stride
 
 
 class PreActBlock(nn.Module):
     """Batch-norm and ReLU before each 3x3 convolution; a 1x1 one as shortcut where the shape changes."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
         super().__init__()
+        self.parts = parts
+        self.activation = activation_named(parts.activation)
         self.bn1 = nn.BatchNorm2d(in_planes)
         self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
@@ -26,11 +32,13 @@ class PreActBlock(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        active = self.bn1(x).relu()
-        # The identity passes x itself, a convolution sees it after batch-norm and ReLU.
-        shortcut = x if self.shortcut is None else self.shortcut(active)
+        active = self.activation(self.bn1(x))
+        if self.shortcut is None:
+            shortcut = active if self.parts.identity == "active" else x
+        else:
+            shortcut = self.shortcut(x if self.parts.shortcut == "raw" else active)
         out = self.conv1(active)
-        out = self.conv2(self.dropout(self.bn2(out)).relu())
+        out = self.conv2(self.activation(self.dropout(self.bn2(out))))
         return out + shortcut
 
 
@@ -42,32 +50,46 @@ class PreActResNet18(BlockNetwork):
         in_channels: channels of the image.
         final_bn: batch-norm and ReLU before the pooling (weights ``bn.*``).
         dropout: probability after the second batch-norm of each block.
+        stem: ``plain``, or what halves the image there; see ``stem``.
+        parts: as in :class:`PreactParts`.
     """
 
     def __init__(
-        self, classes: int = 10, in_channels: int = 3, final_bn: bool = False, dropout: float = 0.0
+        self,
+        classes: int = 10,
+        in_channels: int = 3,
+        final_bn: bool = False,
+        dropout: float = 0.0,
+        stem: str = "plain",
+        **parts: str,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
-        self.layer1 = self._stage(64, 64, stride=1, dropout=dropout)
-        self.layer2 = self._stage(64, 128, stride=2, dropout=dropout)
-        self.layer3 = self._stage(128, 256, stride=2, dropout=dropout)
-        self.layer4 = self._stage(256, 512, stride=2, dropout=dropout)
+        self.parts = PreactParts(**parts)
+        self.activation = activation_named(self.parts.activation)
+        self.stem = stem
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=stem_stride(stem), padding=1, bias=False)
+        self.layer1 = self._stage(64, 64, 1, dropout)
+        self.layer2 = self._stage(64, 128, 2, dropout)
+        self.layer3 = self._stage(128, 256, 2, dropout)
+        self.layer4 = self._stage(256, 512, 2, dropout)
         self.bn = nn.BatchNorm2d(512) if final_bn else None
         self.linear = nn.Linear(512, classes)
 
-    @staticmethod
-    def _stage(in_planes: int, planes: int, stride: int, dropout: float) -> nn.Sequential:
+    def _stage(self, in_planes: int, planes: int, stride: int, dropout: float) -> nn.Sequential:
         return nn.Sequential(
-            PreActBlock(in_planes, planes, stride, dropout), PreActBlock(planes, planes, 1, dropout)
+            PreActBlock(in_planes, planes, stride, dropout, self.parts),
+            PreActBlock(planes, planes, 1, dropout, self.parts),
         )
+
+    def _stem(self, x: Tensor) -> Tensor:
+        return enter(self.conv1(x), self.stem)
 
     def _last(self, x: Tensor) -> Tensor:
         x = self.layer4(x)
         if self.bn is not None:
-            x = self.bn(x).relu()
-        return self.linear(x.mean((2, 3)))
+            x = self.activation(self.bn(x))
+        return self.linear(pooled(x, self.parts.pooling))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """The five blocks of the paper's Table 8: stem, three stages, the last stage with the head."""
-        return [self.conv1, self.layer1, self.layer2, self.layer3, self._last]
+        return [self._stem, self.layer1, self.layer2, self.layer3, self._last]

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.variants import INPUT, split_variant
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,8 @@ class Architecture:
         pattern: regular expression of further names; its groups are integer keyword arguments.
         takes_dropout: whether its blocks can have dropout.
         takes_image_size: whether it is made for one image size.
+        variants: the parts that leave no trace in its weights: by keyword argument of the class, the forms
+            that published networks have beside its default. ``variants.py`` names and enumerates them.
     """
 
     name: str
@@ -35,6 +38,16 @@ class Architecture:
     pattern: str | None = None
     takes_dropout: bool = False
     takes_image_size: bool = False
+    variants: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+
+
+# Names alone: importing the functions would import torch.
+BESIDE_RELU = (
+    "leaky-relu", "leaky-relu-0.1", "leaky-relu-0.2", "silu", "gelu", "gelu-tanh", "quick-gelu", "softplus",
+    "softplus-10", "elu", "selu", "mish", "hardswish", "relu6", "tanh", "sigmoid", "square",
+)  # fmt: skip
+PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",), "identity": ("active",), "pooling": ("max",)}
+STEM = {"stem": ("stride-2", "max-pool")}
 
 
 def _cifar(depth: int) -> Architecture:
@@ -44,6 +57,13 @@ def _cifar(depth: int) -> Architecture:
         "resnet_cifar:ResNetCifar",
         {"depth": depth},
         takes_dropout=True,
+        variants={
+            "activation": BESIDE_RELU,
+            "after_sum": ("raw",),
+            "residual": ("identities", "none"),
+            "subsampling": ("stride-odd", "mean", "mean-3", "max"),
+            "new_channels": ("behind", "before", "repeat"),
+        },
     )
 
 
@@ -54,6 +74,13 @@ def _common(depth: int) -> Architecture:
         "resnet:ResNet",
         {"depth": depth},
         takes_dropout=True,
+        variants={
+            **STEM,
+            "activation": BESIDE_RELU,
+            "after_sum": ("raw",),
+            **({"stride_at": ("conv1",)} if depth == 50 else {}),
+            "pooling": ("max",),
+        },
     )
 
 
@@ -72,6 +99,7 @@ _ARCHITECTURES = (
         "three small convolutions for 8x8 digits",
         "digits_cnn:DigitsCNN",
         takes_dropout=True,
+        variants={"activation": BESIDE_RELU, "pooling": ("max",)},
     ),
     *(_cifar(depth) for depth in (20, 32, 44, 56)),
     Architecture(
@@ -79,6 +107,7 @@ _ARCHITECTURES = (
         "PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks",
         "preact_resnet:PreActResNet18",
         takes_dropout=True,
+        variants={**STEM, **PREACT},
     ),
     Architecture(
         "preact-resnet18-bn",
@@ -86,6 +115,7 @@ _ARCHITECTURES = (
         "preact_resnet:PreActResNet18",
         {"final_bn": True},
         takes_dropout=True,
+        variants={**STEM, **PREACT},
     ),
     *(_common(depth) for depth in (18, 34, 50)),
     Architecture(
@@ -94,6 +124,7 @@ _ARCHITECTURES = (
         "wide_resnet:WideResNet",
         pattern=r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
         takes_dropout=True,
+        variants={**STEM, **PREACT},
     ),
     *(_torchvision(depth) for depth in (18, 34, 50, 101)),
     Architecture(
@@ -102,6 +133,11 @@ _ARCHITECTURES = (
         "vit:VisionTransformer",
         pattern=r"vit-(?P<patch>\d{1,3})-(?P<dim>\d{1,4})-(?P<depth>\d{1,3})-(?P<heads>\d{1,3})",
         takes_image_size=True,
+        variants={
+            "heads": (1, 2, 3, 4, 6, 8, 12, 16),
+            "activation": ("gelu-tanh", "quick-gelu", "relu", "silu"),
+            "pooling": ("mean",),
+        },
     ),
 )
 
@@ -112,20 +148,38 @@ MODELS: dict[str, Architecture] = {architecture.name: architecture for architect
 def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
     """The architecture that ``arch`` names, and the keyword arguments that the name stands for.
 
+    A variant stands in brackets: ``resnet20[activation=silu,new_channels=behind]``.
+
     Raises:
-        InputError: nothing has that name.
+        InputError: nothing has that name, or it has no such variant.
     """
+    name, parts = split_variant(arch)
     for architecture in MODELS.values():
         if architecture.pattern is None:
-            if arch == architecture.name:
-                return architecture, dict(architecture.parameters)
-        elif match := re.fullmatch(architecture.pattern, arch, re.ASCII):
-            return architecture, {name: int(value) for name, value in match.groupdict().items()}
-    near = get_close_matches(arch, MODELS, n=3, cutoff=0.4) or list(MODELS)
+            if name == architecture.name:
+                return architecture, {**architecture.parameters, **_forms(architecture, parts)}
+        elif match := re.fullmatch(architecture.pattern, name, re.ASCII):
+            numbers = {group: int(value) for group, value in match.groupdict().items()}
+            return architecture, {**numbers, **_forms(architecture, parts)}
+    near = get_close_matches(name, MODELS, n=3, cutoff=0.4) or list(MODELS)
     raise InputError(
         f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them all, "
         "and --arch package.module:function takes one from your own code"
     )
+
+
+def _forms(architecture: Architecture, parts: Mapping[str, str]) -> dict[str, str | int]:
+    """The parts of a variant as keyword arguments."""
+    forms: dict[str, str | int] = {}
+    for part, form in parts.items():
+        if part == INPUT:
+            continue
+        known = architecture.variants.get(part)
+        if known is None:
+            has = ", ".join([*architecture.variants, INPUT])
+            raise InputError(f"{architecture.name} has no part {part!r} to choose; it has {has}")
+        forms[part] = int(form) if all(isinstance(one, int) for one in known) and form.isdecimal() else form
+    return forms
 
 
 def construct(

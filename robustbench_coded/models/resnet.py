@@ -4,11 +4,42 @@ Names of the weights are kuangliu's (``shortcut``, ``linear``).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from robustbench_coded.models.activations import activation_named
 from robustbench_coded.models.block_network import BlockNetwork
 from robustbench_coded.models.dropout import Dropout
+from robustbench_coded.models.pooling import pooled
+from robustbench_coded.models.stem import enter, stem_stride
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the weights do not say.
+
+    Attributes:
+        activation: one of ``activations.ACTIVATIONS``.
+        after_sum: ``activated``, or ``raw`` where nothing follows the sum.
+        stride_at: which convolution of a bottleneck has the stride, the 3x3 ``conv2`` or the 1x1 ``conv1``.
+        pooling: ``mean`` or ``max``, before the linear layer.
+    """
+
+    activation: str = "relu"
+    after_sum: str = "activated"
+    stride_at: str = "conv2"
+    pooling: str = "mean"
+
+    def __post_init__(self) -> None:
+        activation_named(self.activation)
+        if self.after_sum not in ("activated", "raw") or self.stride_at not in ("conv1", "conv2"):
+            raise ValueError(
+                "expected after_sum activated or raw and stride_at conv1 or conv2, got "
+                f"{self.after_sum} and {self.stride_at}"
+            )
+        if self.pooling not in ("mean", "max"):
+            raise ValueError(f"expected pooling mean or max, got {self.pooling}")
 
 
 def _shortcut(in_planes: int, planes: int, stride: int) -> nn.Sequential:
@@ -22,8 +53,10 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: Parts):
         super().__init__()
+        self.parts = parts
+        self.activation = activation_named(parts.activation)
         self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
@@ -32,21 +65,25 @@ class BasicBlock(nn.Module):
         self.shortcut = _shortcut(in_planes, planes, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.bn1(self.conv1(x)).relu()
+        out = self.activation(self.bn1(self.conv1(x)))
         out = self.dropout(self.bn2(self.conv2(out)))
-        return (out + self.shortcut(x)).relu()
+        out = out + self.shortcut(x)
+        return out if self.parts.after_sum == "raw" else self.activation(out)
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions; the stride is in the middle one."""
+    """1x1, 3x3 and 1x1 convolutions."""
 
     expansion = 4
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: Parts):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_planes, planes, 1, bias=False)
+        self.parts = parts
+        self.activation = activation_named(parts.activation)
+        first, second = (stride, 1) if parts.stride_at == "conv1" else (1, stride)
+        self.conv1 = nn.Conv2d(in_planes, planes, 1, stride=first, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride=second, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.dropout = Dropout(dropout)
         self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
@@ -54,10 +91,11 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(in_planes, 4 * planes, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.bn1(self.conv1(x)).relu()
-        out = self.dropout(self.bn2(self.conv2(out))).relu()
+        out = self.activation(self.bn1(self.conv1(x)))
+        out = self.activation(self.dropout(self.bn2(self.conv2(out))))
         out = self.bn3(self.conv3(out))
-        return (out + self.shortcut(x)).relu()
+        out = out + self.shortcut(x)
+        return out if self.parts.after_sum == "raw" else self.activation(out)
 
 
 STAGES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -75,14 +113,27 @@ class ResNet(BlockNetwork):
         in_channels: channels of the image.
         depth: 18, 34 or 50.
         dropout: probability after the second batch-norm of each block.
+        stem: ``plain``, or what halves the image there; see ``stem``.
+        parts: as in :class:`Parts`.
     """
 
-    def __init__(self, classes: int = 10, in_channels: int = 3, depth: int = 18, dropout: float = 0.0):
+    def __init__(
+        self,
+        classes: int = 10,
+        in_channels: int = 3,
+        depth: int = 18,
+        dropout: float = 0.0,
+        stem: str = "plain",
+        **parts: str,
+    ) -> None:
         super().__init__()
         if depth not in STAGES:
             raise ValueError(f"expected depth 18, 34 or 50, got {depth}")
         block, counts = STAGES[depth]
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+        self.parts = Parts(**parts)
+        self.activation = activation_named(self.parts.activation)
+        self.stem = stem
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=stem_stride(stem), padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         stages = []
         in_planes = 64
@@ -90,8 +141,8 @@ class ResNet(BlockNetwork):
             out_planes = block.expansion * planes
             stages.append(
                 nn.Sequential(
-                    block(in_planes, planes, stride, dropout),
-                    *(block(out_planes, planes, 1, dropout) for _ in range(count - 1)),
+                    block(in_planes, planes, stride, dropout, self.parts),
+                    *(block(out_planes, planes, 1, dropout, self.parts) for _ in range(count - 1)),
                 )
             )
             in_planes = out_planes
@@ -99,10 +150,10 @@ class ResNet(BlockNetwork):
         self.linear = nn.Linear(in_planes, classes)
 
     def _stem(self, x: Tensor) -> Tensor:
-        return self.bn1(self.conv1(x)).relu()
+        return enter(self.activation(self.bn1(self.conv1(x))), self.stem)
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.linear(self.layer4(x).mean((2, 3)))
+        return self.linear(pooled(self.layer4(x), self.parts.pooling))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Five functions whose composition is the network: stem, three stages, last stage with the head."""

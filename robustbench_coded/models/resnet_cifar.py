@@ -4,21 +4,52 @@ Names of the weights are those of the files trained with akamaster's implementat
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from robustbench_coded.models.activations import activation_named
 from robustbench_coded.models.block_network import BlockNetwork
 from robustbench_coded.models.dropout import Dropout
+from robustbench_coded.models.shortcuts import check_shortcut, subsampled, widened
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the weights do not say. Published files of these very names and shapes differ in each of them.
+
+    Attributes:
+        activation: one of ``activations.ACTIVATIONS``.
+        subsampling, new_channels: of the shortcut; see ``shortcuts``.
+        residual: which blocks have a shortcut: ``all``, the ``identities`` (where the shape stays), ``none``.
+        after_sum: ``activated``, or ``raw`` where nothing follows the sum.
+    """
+
+    activation: str = "relu"
+    subsampling: str = "stride"
+    new_channels: str = "both"
+    residual: str = "all"
+    after_sum: str = "activated"
+
+    def __post_init__(self) -> None:
+        activation_named(self.activation)
+        check_shortcut(self.subsampling, self.new_channels)
+        if self.residual not in ("all", "identities", "none") or self.after_sum not in ("activated", "raw"):
+            raise ValueError(
+                "expected residual all, identities or none and after_sum activated or raw, got "
+                f"{self.residual} and {self.after_sum}"
+            )
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions; a shortcut without weights: every second pixel, new channels zero."""
+    """Two 3x3 convolutions; a shortcut without weights."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: "Parts"):
         super().__init__()
         self.stride = stride
         self.new_planes = planes - in_planes
+        self.parts = parts
+        self.activation = activation_named(parts.activation)
         self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
@@ -26,17 +57,15 @@ class BasicBlock(nn.Module):
         self.dropout = Dropout(dropout)
 
     def _shortcut(self, x: Tensor) -> Tensor:
-        if self.stride == 1 and self.new_planes == 0:
-            return x
-        # The trained files expect half of the zero channels in front.
-        before = self.new_planes // 2
-        x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, (0, 0, 0, 0, before, self.new_planes - before))
+        x = subsampled(x, self.stride, self.parts.subsampling)
+        return widened(x, self.new_planes, self.parts.new_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.bn1(self.conv1(x)).relu()
+        out = self.activation(self.bn1(self.conv1(x)))
         out = self.dropout(self.bn2(self.conv2(out)))
-        return (out + self._shortcut(x)).relu()
+        if self.parts.residual == "all" or (self.parts.residual == "identities" and self.new_planes == 0):
+            out = out + self._shortcut(x)
+        return out if self.parts.after_sum == "raw" else self.activation(out)
 
 
 class ResNetCifar(BlockNetwork):
@@ -47,27 +76,37 @@ class ResNetCifar(BlockNetwork):
         in_channels: channels of the image.
         depth: 6 n + 2.
         dropout: probability after the second batch-norm of each block.
+        parts: as in :class:`Parts`.
     """
 
-    def __init__(self, classes: int = 10, in_channels: int = 3, depth: int = 20, dropout: float = 0.0):
+    def __init__(
+        self,
+        classes: int = 10,
+        in_channels: int = 3,
+        depth: int = 20,
+        dropout: float = 0.0,
+        **parts: str,
+    ):
         super().__init__()
         if depth < 8 or depth % 6 != 2:
             raise ValueError(f"expected depth 6 n + 2, got {depth}")
         n = (depth - 2) // 6
+        self.parts = Parts(**parts)
+        self.activation = activation_named(self.parts.activation)
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, n, stride=1, dropout=dropout)
-        self.layer2 = self._stage(16, 32, n, stride=2, dropout=dropout)
-        self.layer3 = self._stage(32, 64, n, stride=2, dropout=dropout)
+        self.layer1 = self._stage(16, 16, n, 1, dropout)
+        self.layer2 = self._stage(16, 32, n, 2, dropout)
+        self.layer3 = self._stage(32, 64, n, 2, dropout)
         self.linear = nn.Linear(64, classes)
 
-    @staticmethod
-    def _stage(in_planes: int, planes: int, n: int, stride: int, dropout: float) -> nn.Sequential:
-        first = BasicBlock(in_planes, planes, stride, dropout)
-        return nn.Sequential(first, *(BasicBlock(planes, planes, 1, dropout) for _ in range(n - 1)))
+    def _stage(self, in_planes: int, planes: int, n: int, stride: int, dropout: float) -> nn.Sequential:
+        first = BasicBlock(in_planes, planes, stride, dropout, self.parts)
+        rest = (BasicBlock(planes, planes, 1, dropout, self.parts) for _ in range(n - 1))
+        return nn.Sequential(first, *rest)
 
     def _stem(self, x: Tensor) -> Tensor:
-        return self.bn1(self.conv1(x)).relu()
+        return self.activation(self.bn1(self.conv1(x)))
 
     def _last(self, x: Tensor) -> Tensor:
         return self.linear(self.layer3(x).mean((2, 3)))

@@ -7,15 +7,21 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from robustbench_coded.models.activations import activation_named
 from robustbench_coded.models.block_network import BlockNetwork
 from robustbench_coded.models.dropout import Dropout
+from robustbench_coded.models.pooling import pooled
+from robustbench_coded.models.preact_parts import PreactParts
+from robustbench_coded.models.stem import enter, stem_stride
 
 
 class WideBlock(nn.Module):
     """Batch-norm and ReLU before each 3x3 convolution."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
         super().__init__()
+        self.parts = parts
+        self.activation = activation_named(parts.activation)
         self.bn1 = nn.BatchNorm2d(in_planes)
         self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
@@ -27,19 +33,25 @@ class WideBlock(nn.Module):
             self.convShortcut = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        active = self.bn1(x).relu()
-        shortcut = x if self.convShortcut is None else self.convShortcut(active)
-        out = self.dropout(self.bn2(self.conv1(active))).relu()
+        active = self.activation(self.bn1(x))
+        if self.convShortcut is None:
+            shortcut = active if self.parts.identity == "active" else x
+        else:
+            shortcut = self.convShortcut(x if self.parts.shortcut == "raw" else active)
+        out = self.activation(self.dropout(self.bn2(self.conv1(active))))
         return self.conv2(out) + shortcut
 
 
 class WideStage(nn.Module):
     """``count`` blocks; its one child is called ``layer``, as in the trained files."""
 
-    def __init__(self, in_planes: int, planes: int, count: int, stride: int, dropout: float):
+    def __init__(
+        self, in_planes: int, planes: int, count: int, stride: int, dropout: float, parts: PreactParts
+    ) -> None:
         super().__init__()
-        first = WideBlock(in_planes, planes, stride, dropout)
-        self.layer = nn.Sequential(first, *(WideBlock(planes, planes, 1, dropout) for _ in range(count - 1)))
+        first = WideBlock(in_planes, planes, stride, dropout, parts)
+        rest = (WideBlock(planes, planes, 1, dropout, parts) for _ in range(count - 1))
+        self.layer = nn.Sequential(first, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x)
@@ -54,10 +66,19 @@ class WideResNet(BlockNetwork):
         depth: 6 n + 4.
         width: factor on the channels.
         dropout: probability after the second batch-norm of each block.
+        stem: ``plain``, or what halves the image there; see ``stem``.
+        parts: as in :class:`PreactParts`.
     """
 
     def __init__(
-        self, classes: int = 10, in_channels: int = 3, depth: int = 28, width: int = 10, dropout: float = 0.0
+        self,
+        classes: int = 10,
+        in_channels: int = 3,
+        depth: int = 28,
+        width: int = 10,
+        dropout: float = 0.0,
+        stem: str = "plain",
+        **parts: str,
     ) -> None:
         super().__init__()
         if depth < 10 or depth % 6 != 4:
@@ -65,19 +86,25 @@ class WideResNet(BlockNetwork):
         if width < 1:
             raise ValueError(f"expected width >= 1, got {width}")
         n = (depth - 4) // 6
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
-        self.block1 = WideStage(16, 16 * width, n, 1, dropout)
-        self.block2 = WideStage(16 * width, 32 * width, n, 2, dropout)
-        self.block3 = WideStage(32 * width, 64 * width, n, 2, dropout)
+        self.parts = PreactParts(**parts)
+        self.activation = activation_named(self.parts.activation)
+        self.stem = stem
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, stride=stem_stride(stem), padding=1, bias=False)
+        self.block1 = WideStage(16, 16 * width, n, 1, dropout, self.parts)
+        self.block2 = WideStage(16 * width, 32 * width, n, 2, dropout, self.parts)
+        self.block3 = WideStage(32 * width, 64 * width, n, 2, dropout, self.parts)
         self.bn1 = nn.BatchNorm2d(64 * width)
         self.fc = nn.Linear(64 * width, classes)
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.fc(self.bn1(self.block3(x)).relu().mean((2, 3)))
+        return self.fc(pooled(self.activation(self.bn1(self.block3(x))), self.parts.pooling))
+
+    def _stem(self, x: Tensor) -> Tensor:
+        return enter(self.conv1(x), self.stem)
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
-        return [self.conv1, self.block1, self.block2, self._last]
+        return [self._stem, self.block1, self.block2, self._last]
 
 
 def name_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
