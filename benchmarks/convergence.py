@@ -16,9 +16,9 @@ from pathlib import Path
 from zoo_entries import measured_entries
 
 from robustbench_coded.bench.table import pipes
-from robustbench_coded.reports.load import Run
+from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.statistics.rows import Row
+from robustbench_coded.statistics.case_results import Row
 from robustbench_coded.zoo.registry import ZOO
 
 OUT = Path(__file__).parent / "convergence.md"

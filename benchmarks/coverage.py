@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from robustbench_coded.coding.nodes import chebyshev_first, chebyshev_second
 from robustbench_coded.coding.spline import spline_matrix
+from robustbench_coded.statistics.case_results import Row
 from robustbench_coded.statistics.intervals import accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell as Outcomes
 from robustbench_coded.statistics.outcomes import RowKey
 from robustbench_coded.statistics.paired import paired_difference
-from robustbench_coded.statistics.rows import Row
 
 K, DRAWS, SIMULATIONS, SEED = 128, 10, 2000, 0
 NUMBERS = Path(__file__).parent.parent / "docs" / "numbers.md"

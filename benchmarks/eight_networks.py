@@ -27,11 +27,11 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.models.loading import load_checkpoint, with_normalisation
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.reports.load import Run
+from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.statistics.case_results import Row
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference, paired_difference
-from robustbench_coded.statistics.rows import Row
 from robustbench_coded.training.recipe_file import read_recipe
 from robustbench_coded.training.seeds import train_seeds
 

@@ -29,13 +29,13 @@ from parts import joined, parts_of
 
 from robustbench_coded.bench.machine import in_words, machine
 from robustbench_coded.bench.table import pipes
-from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.evaluate import evaluate, make_plan
-from robustbench_coded.evaluation.execute import execute
-from robustbench_coded.evaluation.listener import Forecast, Listener
-from robustbench_coded.evaluation.plan import Plan, Unit
-from robustbench_coded.evaluation.prepare import prepare
-from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.plan import Plan, Unit
+from robustbench_coded.evaluation.session.evaluate import evaluate, make_plan
+from robustbench_coded.evaluation.session.listener import Forecast, Listener
+from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.registry import build
 from robustbench_coded.models.saving import save_checkpoint
 from robustbench_coded.runs.atomic import write_text

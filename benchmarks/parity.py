@@ -22,10 +22,10 @@ from attacks.naming import PRESETS
 from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.cli.values import fractions
-from robustbench_coded.reports.load import Run
+from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.statistics.case_results import Row
 from robustbench_coded.statistics.paired import Difference, paired_difference
-from robustbench_coded.statistics.rows import Row
 
 INTRODUCTION = """# Parity with pyautoattack
 

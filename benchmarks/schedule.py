@@ -23,10 +23,10 @@ from robustbench_coded.engine.crew import Died, Event, Finished, Ready
 from robustbench_coded.engine.dispatch import dispatch
 from robustbench_coded.engine.patience import Patience, limit_for
 from robustbench_coded.engine.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.attack_choice import attack_options
-from robustbench_coded.evaluation.config import IMAGES_PER_UNIT, EvalConfig
-from robustbench_coded.evaluation.follow_up import ROUNDS
-from robustbench_coded.evaluation.plan import Subject, Unit, UnitMaker, rows_for
+from robustbench_coded.evaluation.options.attack_choice import attack_options
+from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
+from robustbench_coded.evaluation.planning.follow_up import ROUNDS
+from robustbench_coded.evaluation.planning.plan import Subject, Unit, UnitMaker, rows_for
 from robustbench_coded.runs.outcomes import read_table
 
 DOCS = Path(__file__).parent.parent / "docs" / "scale.md"

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robustbench_coded.errors import InputError
-    from robustbench_coded.evaluation.from_python import evaluate
-    from robustbench_coded.reports.comparison import compare
-    from robustbench_coded.reports.load import Run, load_run
+    from robustbench_coded.evaluation.session.from_python import evaluate
+    from robustbench_coded.reports.compare.comparison import compare
     from robustbench_coded.reports.write import write_reports
+    from robustbench_coded.results.run import Run, load_run
 
 __version__ = "0.1.0"
 __all__ = ["InputError", "Run", "__version__", "compare", "evaluate", "load_run", "write_reports"]
 
 _HOMES = {
     "InputError": "robustbench_coded.errors",
-    "Run": "robustbench_coded.reports.load",
-    "compare": "robustbench_coded.reports.comparison",
-    "evaluate": "robustbench_coded.evaluation.from_python",
-    "load_run": "robustbench_coded.reports.load",
+    "Run": "robustbench_coded.results.run",
+    "compare": "robustbench_coded.reports.compare.comparison",
+    "evaluate": "robustbench_coded.evaluation.session.from_python",
+    "load_run": "robustbench_coded.results.run",
     "write_reports": "robustbench_coded.reports.write",
 }
 

@@ -15,10 +15,10 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.standard import Standard
-from robustbench_coded.evaluation.batches import Batch, partition
-from robustbench_coded.evaluation.score import predictions
-from robustbench_coded.evaluation.streams import stream
-from robustbench_coded.evaluation.target import Target
+from robustbench_coded.evaluation.execution.score import predictions
+from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.planning.batches import Batch, partition
+from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.pixel_model import PixelModel
 
 _IMAGES = 1024  # in one forward

@@ -11,7 +11,7 @@ from robustbench_coded.coding.sizes import FEWEST
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.prepare import DEFAULT_EPS, DIGITS_EPS
+from robustbench_coded.evaluation.setup.prepare import DEFAULT_EPS, DIGITS_EPS
 from robustbench_coded.models.registry import construct
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.recipes.coded import Coded

@@ -10,9 +10,9 @@ from robustbench_coded.ablations.paper import paper_tables, papers_network, pape
 from robustbench_coded.ablations.results import Result
 from robustbench_coded.ablations.settings import AblationSettings
 from robustbench_coded.ablations.studies import Study
-from robustbench_coded.reports.escape import csv_text
-from robustbench_coded.reports.markdown import markdown_sheet
-from robustbench_coded.reports.sheet import Sheet
+from robustbench_coded.reports.render.markdown import markdown_sheet
+from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.text.text_table import Sheet
 from robustbench_coded.training.recipes.coded import Coded
 
 _COLUMNS = ("inference", "attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")

@@ -17,7 +17,7 @@ from robustbench_coded.bench.scene import SMALL_K, Scene
 from robustbench_coded.bench.startup import startup
 from robustbench_coded.bench.timing import Contender, Timing, interleaved
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.device import device_named
+from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel

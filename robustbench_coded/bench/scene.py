@@ -10,8 +10,8 @@ from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.evaluation.streams import stream
-from robustbench_coded.evaluation.target import Target
+from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.tf32 import tf32
 

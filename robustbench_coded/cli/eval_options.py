@@ -10,8 +10,8 @@ import typer
 
 from robustbench_coded.cli.values import counts, fraction, fractions, named_paths
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.attack_choice import attack_options
-from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.options.attack_choice import attack_options
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.zoo.registry import ZOO
 
 

@@ -8,7 +8,7 @@ import typer
 
 from robustbench_coded.cli import app
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.escape import one_line
+from robustbench_coded.reports.text.escape import one_line
 
 # Some versions of typer bring their own copy of click: its base error is found through typer's.
 ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")

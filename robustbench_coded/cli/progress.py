@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.status import Status
 
-from robustbench_coded.evaluation.listener import Forecast, Listener
-from robustbench_coded.evaluation.plan import Plan, Row, Unit
-from robustbench_coded.reports.escape import one_line
+from robustbench_coded.evaluation.planning.plan import Plan, Row, Unit
+from robustbench_coded.evaluation.session.listener import Forecast, Listener
+from robustbench_coded.reports.text.escape import one_line
 
 
 class ProgressListener(Listener):

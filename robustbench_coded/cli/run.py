@@ -9,8 +9,8 @@ from rich.console import Console
 
 from robustbench_coded.cli.stopping import INTERRUPTED, stoppable
 from robustbench_coded.engine.server import start_server
-from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.reports.escape import one_line, shell
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.reports.text.escape import one_line, shell
 
 FAILED = 1
 
@@ -20,10 +20,10 @@ def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
     if config.workers and config.engine == "local":
         start_server()  # torch is imported there and here at the same time
     from robustbench_coded.cli.progress import ProgressListener
-    from robustbench_coded.evaluation.evaluate import IncompleteRun, RunStopped, evaluate
-    from robustbench_coded.reports.load import load_run
-    from robustbench_coded.reports.terminal import summary_table
+    from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped, evaluate
+    from robustbench_coded.reports.render.terminal import summary_table
     from robustbench_coded.reports.write import write_reports
+    from robustbench_coded.results.run import load_run
 
     listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
 

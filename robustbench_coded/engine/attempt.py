@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 
 from robustbench_coded.engine.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.execute import execute
-from robustbench_coded.evaluation.plan import Unit
-from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.planning.plan import Unit
 
 MESSAGE_LENGTH = 500
 DETAILS_LENGTH = 8000

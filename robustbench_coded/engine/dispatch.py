@@ -10,7 +10,7 @@ from dataclasses import replace
 from robustbench_coded.engine.crew import Crew, Died, EngineError, Event, Finished, Ready
 from robustbench_coded.engine.patience import Patience
 from robustbench_coded.engine.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.plan import Unit
+from robustbench_coded.evaluation.planning.plan import Unit
 
 # A fresh process can help where the last one was killed, hung or lost its device. Once.
 ATTEMPTS = 2

@@ -8,8 +8,8 @@ from robustbench_coded.engine.attempt import attempt
 from robustbench_coded.engine.patience import Patience
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.time_limit import TookTooLong, time_limit
-from robustbench_coded.evaluation.plan import Unit
-from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.planning.plan import Unit
 
 
 def run_in_process(

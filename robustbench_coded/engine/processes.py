@@ -19,8 +19,8 @@ from robustbench_coded.engine.crew import Died, EngineError, Event, Finished, Re
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.server import WORK
 from robustbench_coded.engine.worker import NotReady, work
-from robustbench_coded.evaluation.plan import Unit
-from robustbench_coded.evaluation.workbench import Setup
+from robustbench_coded.evaluation.execution.worker_context import Setup
+from robustbench_coded.evaluation.planning.plan import Unit
 
 EXIT_SECONDS = 2.0
 SERVER_STARTS = 3

@@ -21,8 +21,8 @@ from robustbench_coded.engine.attempt import attempt, one_line
 from robustbench_coded.engine.crew import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.plan import Unit
-from robustbench_coded.evaluation.workbench import Setup, Workbench
+from robustbench_coded.evaluation.execution.worker_context import Setup, Workbench
+from robustbench_coded.evaluation.planning.plan import Unit
 from robustbench_coded.models.pixel_model import PixelModel
 
 SPARE_STORE_BYTES = 256 << 20  # room for results on their way

@@ -9,9 +9,9 @@ from robustbench_coded.engine.in_process import run_in_process
 from robustbench_coded.engine.patience import Patience
 from robustbench_coded.engine.processes import Processes
 from robustbench_coded.engine.results import UnitFailure, UnitResult
-from robustbench_coded.engine.workers import worker_count
-from robustbench_coded.evaluation.plan import Unit
-from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.planning.plan import Unit
 
 
 def run_units(

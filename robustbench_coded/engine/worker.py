@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from robustbench_coded.engine.attempt import attempt, one_line
-from robustbench_coded.evaluation.workbench import Setup, Workbench
+from robustbench_coded.evaluation.execution.worker_context import Setup, Workbench
 
 READY = "ready"
 

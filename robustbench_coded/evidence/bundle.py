@@ -13,12 +13,12 @@ from torch import Tensor
 from robustbench_coded.defences.coded import Coded
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.standard import Standard
-from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.plan import Plan, Row, Unit
-from robustbench_coded.evaluation.target import draws_of
-from robustbench_coded.evaluation.workbench import Workbench
-from robustbench_coded.reports.judge import Judgement
-from robustbench_coded.reports.load import Run, load_run
+from robustbench_coded.evaluation.execution.target import draws_of
+from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.plan import Plan, Row, Unit
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.adversarials import EVERY, read_adversarials
 from robustbench_coded.runs.atomic import write_bytes, write_text
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from robustbench_coded.coding.codec import CodedSmoothing
-from robustbench_coded.evaluation.streams import stream
+from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.paper_figures.written import PaperFigure
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, styled
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustbench_coded.reports.escape import csv_text
 from robustbench_coded.reports.figures.style import Drawing
+from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
 Numbers = Mapping[str, Sequence[object]]  # column -> values, all of one length

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from robustbench_coded.statistics.case_results import Row
 from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.rows import Row
 
 WORTH = 0.005  # half a point of accuracy: with many examples, smaller differences leave out 0, too
 TELLS = 0.06  # a comparison that leaves a larger difference open says nothing

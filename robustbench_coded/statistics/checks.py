@@ -18,6 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from attacks.naming import SEARCHES, AttackName
+from robustbench_coded.statistics.case_results import Row, threat_model
 from robustbench_coded.statistics.check import WORTH, Check, compared, not_run
 from robustbench_coded.statistics.comparisons import (
     accuracy_of,
@@ -32,7 +33,6 @@ from robustbench_coded.statistics.comparisons import (
 )
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
 from robustbench_coded.statistics.outcomes import Cell
-from robustbench_coded.statistics.rows import Row, threat_model
 
 _SEARCHES = ("square-1000", "random-1000")
 

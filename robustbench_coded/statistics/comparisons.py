@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from attacks.naming import BLACK_BOX, AttackName, parse
+from robustbench_coded.statistics.case_results import COMBINED, NULLS, Row, inherited, threat_model
 from robustbench_coded.statistics.outcomes import RowKey
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
-from robustbench_coded.statistics.rows import COMBINED, NULLS, Row, inherited, threat_model
 
 
 def attacks_under(rows: Sequence[Row], model: RowKey) -> list[Row]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from robustbench_coded.statistics.case_results import Row, threat_model
 from robustbench_coded.statistics.comparisons import (
     accuracy_of,
     attacks_under,
@@ -26,7 +27,6 @@ from robustbench_coded.statistics.comparisons import (
 )
 from robustbench_coded.statistics.outcomes import RowKey
 from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.rows import Row, threat_model
 
 Source = Literal["randomness", "optimisation", "coupling"]
 

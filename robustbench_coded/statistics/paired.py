@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from robustbench_coded.statistics.case_results import Row
 from robustbench_coded.statistics.ensemble import common
 from robustbench_coded.statistics.intervals import accuracy_interval, clopper_pearson
 from robustbench_coded.statistics.outcomes import Cell
-from robustbench_coded.statistics.rows import Row
 from robustbench_coded.statistics.variance import spread
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from robustbench_coded.statistics.case_results import Row, measured_rows
 from robustbench_coded.statistics.draws import (
     accuracy,
     accuracy_every_draw,
@@ -19,7 +20,6 @@ from robustbench_coded.statistics.draws import (
     accuracy_queries,
 )
 from robustbench_coded.statistics.outcomes import KEYS, Cell, RowKey, row_keys
-from robustbench_coded.statistics.rows import Row, measured_rows
 
 DIGITS = 6  # so that the file does not depend on the last bits of a sum
 

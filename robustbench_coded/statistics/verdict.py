@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from robustbench_coded.statistics.case_results import Row, threat_model
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
-from robustbench_coded.statistics.rows import Row, threat_model
 
 GAIN = 0.03  # points above the base model that count as no gain
 GAIN_HIGH = 0.06  # and how far the interval may reach

@@ -8,11 +8,11 @@ import torch
 
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.plan import Row, Subject
-from robustbench_coded.evaluation.target import images_of
-from robustbench_coded.evaluation.threats import ThreatModel
-from robustbench_coded.evaluation.workbench import LoadedCheckpoint, Setup, Workbench
+from robustbench_coded.evaluation.execution.target import images_of
+from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup, Workbench
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.plan import Row, Subject
+from robustbench_coded.schema.threat_model import ThreatModel
 
 
 def rebuilt_bench(

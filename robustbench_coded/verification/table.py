@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from robustbench_coded.reports.escape import one_line
+from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.verification.verify_run import VerifiedRow
 
 

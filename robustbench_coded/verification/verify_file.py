@@ -11,9 +11,9 @@ from torch import Tensor
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.prepare import Prepared, prepare
-from robustbench_coded.evaluation.score import predictions
+from robustbench_coded.evaluation.execution.score import predictions
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.setup.prepare import Prepared, prepare
 from robustbench_coded.statistics.intervals import accuracy_interval
 from robustbench_coded.verification.verify_run import ROUNDING, VerifiedRow
 

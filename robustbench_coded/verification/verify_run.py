@@ -11,13 +11,13 @@ from torch import Tensor
 
 from attacks.roles import free_company
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.batch_unit import batch_roles
-from robustbench_coded.evaluation.batches import scored_slots
-from robustbench_coded.evaluation.plan import NULLS, Row
-from robustbench_coded.evaluation.score import predictions
-from robustbench_coded.evaluation.unit_facts import budget_of
-from robustbench_coded.evaluation.workbench import Workbench
-from robustbench_coded.reports.manifest import checked_manifest
+from robustbench_coded.evaluation.execution.batch_unit import batch_roles
+from robustbench_coded.evaluation.execution.score import predictions
+from robustbench_coded.evaluation.execution.unit_facts import budget_of
+from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.planning.batches import scored_slots
+from robustbench_coded.evaluation.planning.plan import NULLS, Row
+from robustbench_coded.results.manifest import checked_manifest
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, Evaluation, read_adversarials
 from robustbench_coded.runs.folder import read_run
 from robustbench_coded.verification.rebuild import rebuilt_bench, rebuilt_row

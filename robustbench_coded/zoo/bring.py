@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from robustbench_coded.data.in_memory import in_memory
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.given import Alone, Given
+from robustbench_coded.evaluation.execution.in_memory import Alone, Given
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.zoo.known import Known
 from robustbench_coded.zoo.registry import ZOO, ZooEntry
 

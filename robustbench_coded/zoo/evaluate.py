@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.evaluation.attack_choice import DEFAULT, attack_options
-from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.evaluate import evaluate
-from robustbench_coded.evaluation.listener import Listener
-from robustbench_coded.reports.judge import Judgement
-from robustbench_coded.reports.load import Run, load_run
+from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.statistics.verdict import BROKEN
 from robustbench_coded.zoo.bring import brought_by, completed
 from robustbench_coded.zoo.known import Known, Truth

@@ -78,7 +78,7 @@ def test_wrong_inputs_are_refused(csrobust, digits_erm, inputs, eps, said):
 
 
 def test_a_stated_number_runs_alone_and_more_than_a_batch_holds_runs_nowhere():
-    from robustbench_coded.evaluation.threats import inputs_for
+    from robustbench_coded.schema.threat_model import inputs_for
 
     assert inputs_for(["collateral-3-box"], 8) == ["collateral-3-box"]
     assert inputs_for(["collateral-8", "batch"], 8) == ["batch"]
@@ -86,7 +86,7 @@ def test_a_stated_number_runs_alone_and_more_than_a_batch_holds_runs_nowhere():
 
 
 def test_malicious_slots_are_spread_evenly():
-    from robustbench_coded.evaluation.batches import Batch, malicious_slots
+    from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots
 
     slots = np.concatenate([malicious_slots(Batch(i, tuple(range(8)), 8), 2, 0) for i in range(400)])
     counts = np.bincount(slots, minlength=8)

@@ -49,7 +49,7 @@ def test_what_a_file_says_of_itself_is_text(csrobust, digits_erm, tmp_path):
 
 def test_a_command_to_go_on_with_is_one_line_that_a_shell_reads_back(capsys):
     from robustbench_coded.cli.run import _say_how_to_go_on
-    from robustbench_coded.evaluation.config import EvalConfig
+    from robustbench_coded.evaluation.options.config import EvalConfig
 
     _say_how_to_go_on(EvalConfig((), command=("csrobust", "eval", "a\nb c", "--overwrite")), None)
     assert capsys.readouterr().err.endswith(r"go on with: csrobust eval $'a\x0ab c'" + "\n")

@@ -12,7 +12,7 @@ SMALL = ("--data", "digits", "--batch-size", "8", "--threads", "1", "--draws", "
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, digits_erm):
     from robustbench_coded.cli.main import main
-    from robustbench_coded.evaluation import match_clean
+    from robustbench_coded.evaluation.setup import match_clean
 
     out = tmp_path_factory.mktemp("matched") / "run"
     # N below K, so that there is something to match.
@@ -59,8 +59,8 @@ def test_the_report_states_the_setting_and_the_clean_accuracies(run):
 
 
 def test_only_what_is_named_without_a_strength_is_matched():
-    from robustbench_coded.evaluation.config import EvalConfig
-    from robustbench_coded.evaluation.match_clean import _baselines, _target, plain_defences
+    from robustbench_coded.evaluation.options.config import EvalConfig
+    from robustbench_coded.evaluation.setup.match_clean import _baselines, _target, plain_defences
 
     named = ("noise", "resize-pad:scale=0.9", "mixup-inference:samples=3", "rci:N=7", "rci:N=16")
     config = EvalConfig((), defences=named, match_clean="rci:N=7")

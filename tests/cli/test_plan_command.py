@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from robustbench_coded.evaluation import forecast, within_time
+from robustbench_coded.evaluation.session import forecast, within_time
 from robustbench_coded.reports import write
 
 SMALL = ("--data", "digits", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--threads", "1")

@@ -21,7 +21,7 @@ import robustbench_coded
 from robustbench_coded.cli.app import app
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.evaluation.from_python import evaluate
+from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.reports import write

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustbench_coded.data.digits import load_digits
-from robustbench_coded.evaluation.config import EvalConfig
+from robustbench_coded.evaluation.options.config import EvalConfig
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 

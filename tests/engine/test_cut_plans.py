@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robustbench_coded.engine.results import UnitResult
-from robustbench_coded.evaluation.evaluate import make_plan
-from robustbench_coded.evaluation.execute import execute
-from robustbench_coded.evaluation.prepare import prepare
-from robustbench_coded.evaluation.workbench import Workbench
+from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.session.evaluate import make_plan
+from robustbench_coded.evaluation.setup.prepare import prepare
 
 GROUP_IMAGES = 12
 KEY = ["purpose", "draw", "batch", "slot"]

@@ -11,8 +11,8 @@ from robustbench_coded.engine.crew import Died, EngineError, Finished, Ready
 from robustbench_coded.engine.dispatch import dispatch
 from robustbench_coded.engine.patience import MOST_HANGS, Patience
 from robustbench_coded.engine.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.plan import Row, Subject, Unit
-from robustbench_coded.evaluation.threats import ThreatModel
+from robustbench_coded.evaluation.planning.plan import Row, Subject, Unit
+from robustbench_coded.schema.threat_model import ThreatModel
 
 LIMIT = 100.0
 

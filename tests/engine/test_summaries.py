@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from robustbench_coded.evaluation.evaluate import evaluate
+from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.reports import write
 
 LOCAL = [{"workers": 1}, {"workers": 2}, {"workers": 4}]

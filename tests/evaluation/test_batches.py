@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_coded.evaluation.batches import choose_victims, partition
+from robustbench_coded.evaluation.planning.batches import choose_victims, partition
 
 
 @given(st.integers(1, 300), st.integers(1, 64), st.sampled_from(["pad", "shrink"]), st.integers(0, 3))

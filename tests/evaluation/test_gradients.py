@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation import workbench
-from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.evaluate import make_plan
-from robustbench_coded.evaluation.execute import execute
-from robustbench_coded.evaluation.prepare import prepare
+from robustbench_coded.evaluation.execution import worker_context as workbench
+from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.session.evaluate import make_plan
+from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import Prepared
 

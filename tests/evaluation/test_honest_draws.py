@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from robustbench_coded.data.in_memory import in_memory
-from robustbench_coded.evaluation.config import EvalConfig
-from robustbench_coded.evaluation.evaluate import evaluate
-from robustbench_coded.evaluation.given import Given
-from robustbench_coded.reports.load import load_run
+from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.results.run import load_run
 from robustbench_coded.zoo.evaluate import evaluate_entry
 
 K, BATCHES = 16, 6

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from robustbench_coded.evaluation.streams import stream
+from robustbench_coded.evaluation.planning.streams import stream
 
 
 def numbers(generator):

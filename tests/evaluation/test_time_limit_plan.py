@@ -2,9 +2,8 @@
 
 import pytest
 
-from robustbench_coded.evaluation.plan import Row, Subject
-from robustbench_coded.evaluation.threats import ThreatModel
-from robustbench_coded.evaluation.time_limit_plan import (
+from robustbench_coded.evaluation.planning.plan import Row, Subject
+from robustbench_coded.evaluation.planning.time_limit_plan import (
     FEWEST_BATCHES,
     OPENING,
     choose,
@@ -12,6 +11,7 @@ from robustbench_coded.evaluation.time_limit_plan import (
     sizes_within,
     time_text,
 )
+from robustbench_coded.schema.threat_model import ThreatModel
 
 STANDARD = Subject("erm", "standard", "standard", 128, None, False, False, False, 128)
 RCI = Subject("erm", "rci:N=190", "rci", 128, 190, True, True, True, 190)

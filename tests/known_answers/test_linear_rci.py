@@ -16,9 +16,9 @@ from attacks.pgd import Pgd
 from attacks.registry import estimator_for
 from attacks.roles import collateral
 from robustbench_coded.defences.rci import RCI
-from robustbench_coded.evaluation.batches import Batch, malicious_slots
-from robustbench_coded.evaluation.streams import stream
-from robustbench_coded.evaluation.target import Target
+from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots
+from robustbench_coded.evaluation.planning.streams import stream
 
 EPS = 0.05
 

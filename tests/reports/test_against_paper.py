@@ -1,8 +1,8 @@
 """A run beside the paper's tables."""
 
-from robustbench_coded.reports.against_paper import paper_lines, paper_sheet, reasons, time_sheet
-from robustbench_coded.reports.load import load_run
-from robustbench_coded.reports.paper import paper_tables
+from robustbench_coded.reports.paper.against_paper import paper_lines, paper_sheet, reasons, time_sheet
+from robustbench_coded.results.run import load_run
+from robustbench_coded.reports.paper.paper import paper_tables
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.937, 0.6),

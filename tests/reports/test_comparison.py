@@ -7,12 +7,12 @@ import re
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.comparison import compare
-from robustbench_coded.reports.comparison_csv import comparison_csv
-from robustbench_coded.reports.comparison_markdown import comparison_markdown
-from robustbench_coded.reports.differences import differences_told
-from robustbench_coded.reports.html import comparison_html
-from robustbench_coded.reports.latex import comparison_latex
+from robustbench_coded.reports.compare.comparison import compare
+from robustbench_coded.reports.render.comparison_csv import comparison_csv
+from robustbench_coded.reports.render.comparison_markdown import comparison_markdown
+from robustbench_coded.reports.compare.differences import differences_told
+from robustbench_coded.reports.render.html import comparison_html
+from robustbench_coded.reports.render.latex import comparison_latex
 
 SMALL = {
     ("clean", "batch/unknown"): (0.9, 0.8),

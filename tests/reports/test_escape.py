@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from markdown_it import MarkdownIt
 
-from robustbench_coded.reports import escape
+from robustbench_coded.reports.text import escape
 
 NAMES = (
     "plain-name.1",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_coded.reports.document import document_of
-from robustbench_coded.reports.findings import undercuts
-from robustbench_coded.reports.load import load_run
+from robustbench_coded.reports.run.document import document_of
+from robustbench_coded.reports.run.findings import undercuts
+from robustbench_coded.results.run import load_run
 
 COMMITTED = Path(__file__).parents[2] / "reports" / "cifar10-resnet20"
 BASE = {
@@ -64,7 +64,7 @@ def test_the_document_has_two_sentences_at_its_top_and_the_word_of_each_verdict(
 
 
 def test_no_report_calls_anything_robust(make_run):
-    from robustbench_coded.reports.markdown import markdown_report
+    from robustbench_coded.reports.render.markdown import markdown_report
 
     safe = {
         **BASE,
@@ -147,7 +147,7 @@ def test_replicates_tell_where_the_uncertainty_comes_from(make_run):
 
 
 def test_the_bound_by_batches_stands_beside_that_by_examples(make_run):
-    from robustbench_coded.reports.markdown import markdown_report
+    from robustbench_coded.reports.render.markdown import markdown_report
 
     zero = BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)}
     text = markdown_report(document_of(load_run(make_run(accuracies=zero))))

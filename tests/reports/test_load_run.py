@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.load import load_run
+from robustbench_coded.results.run import load_run
 from robustbench_coded.reports.write import csv_table
 
 SECTION_7 = [
@@ -144,8 +144,8 @@ def test_a_manifest_of_another_shape_is_refused_in_one_line(make_run, change, sa
     "value", [[1, [2]], "text", {"a": {"b": 1}}, -1e300], ids=["list", "text", "object", "number"]
 )
 def test_parts_that_only_inform_may_hold_anything(make_run, where, value):
-    from robustbench_coded.reports.document import document_of
-    from robustbench_coded.reports.markdown import markdown_report
+    from robustbench_coded.reports.run.document import document_of
+    from robustbench_coded.reports.render.markdown import markdown_report
 
     path = make_run(
         accuracies={("clean", "batch/unknown"): (0.9, 0.8), ("fgsm", "batch/unknown"): (0.1, 0.2)}
@@ -182,8 +182,9 @@ def test_reports_need_no_torch():
     import sys
 
     code = (
-        "import sys; from robustbench_coded.reports import write, comparison, terminal, latex, "
-        "comparison_csv; from robustbench_coded.reports.figures import draw; assert 'torch' not in "
-        "sys.modules"
+        "import sys; from robustbench_coded.reports import write; "
+        "from robustbench_coded.reports.compare import comparison; "
+        "from robustbench_coded.reports.render import terminal, latex, comparison_csv; "
+        "from robustbench_coded.reports.figures import draw; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "MPLBACKEND": "agg"})

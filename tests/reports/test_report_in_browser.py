@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from robustbench_coded.reports.escape import one_line
+from robustbench_coded.reports.text.escape import one_line
 
 CHROMEDRIVER = shutil.which("chromedriver")
 MEASURED = Path(__file__).parents[2] / "reports" / "digits"

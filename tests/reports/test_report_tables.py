@@ -1,7 +1,7 @@
 """Which rows and columns tables have, and which cell is the strongest."""
 
-from robustbench_coded.reports.load import load_run
-from robustbench_coded.reports.tables import tables_of
+from robustbench_coded.results.run import load_run
+from robustbench_coded.reports.run.tables import tables_of
 
 
 def names(table):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from robustbench_coded.reports.judge import _if_not_stopped
+from robustbench_coded.results.judgements import _if_not_stopped
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.outcomes import RowKey
 

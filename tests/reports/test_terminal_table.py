@@ -6,10 +6,10 @@ import re
 import pytest
 from rich.console import Console
 
-from robustbench_coded.reports.comparison import compare
-from robustbench_coded.reports.example import example_sheet
-from robustbench_coded.reports.load import load_run
-from robustbench_coded.reports.terminal import comparison_table, example_table, run_table, summary_table
+from robustbench_coded.reports.compare.comparison import compare
+from robustbench_coded.reports.run.example import example_sheet
+from robustbench_coded.results.run import load_run
+from robustbench_coded.reports.render.terminal import comparison_table, example_table, run_table, summary_table
 
 
 def printed(path, width, *, color=False, **environment):

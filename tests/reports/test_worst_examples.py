@@ -10,9 +10,9 @@ from safetensors.numpy import save
 
 from robustbench_coded.cli.commands.show import show_command
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.images import picture_file, triptych
-from robustbench_coded.reports.load import load_run
-from robustbench_coded.reports.worst import pictures_of, worst_examples
+from robustbench_coded.reports.run.images import picture_file, triptych
+from robustbench_coded.results.run import load_run
+from robustbench_coded.reports.run.worst import pictures_of, worst_examples
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.pictures import MOST, Pictures, lowest, read_picture
 

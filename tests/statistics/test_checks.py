@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
+from robustbench_coded.statistics.case_results import measured_rows
 from robustbench_coded.statistics.check import compared
 from robustbench_coded.statistics.checks import exchanged_accuracy, run_checks
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
 from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.rows import measured_rows
 
 EXAMPLES = 800
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}

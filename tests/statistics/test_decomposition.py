@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from robustbench_coded.statistics.case_results import measured_rows
 from robustbench_coded.statistics.decomposition import decomposition, sentence
-from robustbench_coded.statistics.rows import measured_rows
 
 EXAMPLES = 320
 

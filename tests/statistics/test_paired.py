@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
+from robustbench_coded.statistics.case_results import Row
 from robustbench_coded.statistics.outcomes import Cell, RowKey
 from robustbench_coded.statistics.paired import NotPaired, paired_difference
-from robustbench_coded.statistics.rows import Row
 
 KEY = RowKey("erm", "rci", 16, 24, "batch/unknown", "pgd-10", "linf", 0.1, "pixel", None)
 

@@ -76,7 +76,7 @@ def ablate_command(
         return 0
     from rich.console import Console
 
-    from robustbench_coded.reports.terminal import plain_table
+    from robustbench_coded.reports.render.terminal import plain_table
 
     for study, _ in planned:
         clean = [r for r in results[study.name] if r.attack == "clean"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.escape import one_line
+from robustbench_coded.reports.text.escape import one_line
 
 ENDINGS = {"md": "md", "html": "html", "csv": "csv", "latex": "tex"}
 
@@ -29,7 +29,7 @@ def compare_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
     """Set runs side by side, with differences paired where they share batches and draws."""
-    from robustbench_coded.reports.comparison import compare
+    from robustbench_coded.reports.compare.comparison import compare
 
     chosen = _formats(formats, out)
     comparison = compare(runs, baseline)
@@ -63,18 +63,18 @@ def _formats(text: str | None, out: Path | None) -> list[str]:
 
 def _document(comparison: Any, name: str, paper: bool) -> str:
     if name == "md":
-        from robustbench_coded.reports.comparison_markdown import comparison_markdown
+        from robustbench_coded.reports.render.comparison_markdown import comparison_markdown
 
         return comparison_markdown(comparison, paper=paper)
     if name == "csv":
-        from robustbench_coded.reports.comparison_csv import comparison_csv
+        from robustbench_coded.reports.render.comparison_csv import comparison_csv
 
         return comparison_csv(comparison)
     if name == "latex":
-        from robustbench_coded.reports.latex import comparison_latex
+        from robustbench_coded.reports.render.latex import comparison_latex
 
         return comparison_latex(comparison)
-    from robustbench_coded.reports.html import comparison_html
+    from robustbench_coded.reports.render.html import comparison_html
 
     return comparison_html(comparison, paper=paper)
 
@@ -82,6 +82,6 @@ def _document(comparison: Any, name: str, paper: bool) -> str:
 def _show(comparison: Any, paper: bool) -> None:
     from rich.console import Console
 
-    from robustbench_coded.reports.terminal import comparison_table
+    from robustbench_coded.reports.render.terminal import comparison_table
 
     Console().print(comparison_table(comparison, paper=paper))

@@ -40,9 +40,9 @@ def _queries(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:
     from rich.console import Console
 
     from robustbench_coded.cli.progress import ProgressListener
-    from robustbench_coded.evaluation.evaluate import evaluate
-    from robustbench_coded.reports.escape import one_line
-    from robustbench_coded.reports.load import load_run
+    from robustbench_coded.evaluation.session.evaluate import evaluate
+    from robustbench_coded.reports.text.escape import one_line
+    from robustbench_coded.results.run import load_run
     from robustbench_coded.statistics.draws import accuracy_queries
 
     listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)

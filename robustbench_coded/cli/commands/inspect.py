@@ -17,7 +17,7 @@ def inspect_command(
     """Say what a checkpoint is: architecture, classes, normalisation, what was guessed and why."""
     from robustbench_coded.models.inspect import describe
     from robustbench_coded.models.loading import load_checkpoint
-    from robustbench_coded.reports.escape import one_line
+    from robustbench_coded.reports.text.escape import one_line
 
     facts = describe(load_checkpoint(Path(checkpoint), arch=arch))
     if as_json:

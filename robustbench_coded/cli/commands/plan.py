@@ -10,14 +10,14 @@ from robustbench_coded.cli.eval_options import claim_value, config_from, takes
 from robustbench_coded.cli.values import seconds
 
 if TYPE_CHECKING:
-    from robustbench_coded.evaluation.preview import Preview
+    from robustbench_coded.evaluation.session.preview import Preview
 
 
 @takes(claim=(Claim, None), claim_attack=(ClaimAttack, None), time=(Time, None))
 def plan_command(*, quiet: bool, as_json: bool, claim: str | None, time: str | None, **options: Any) -> int:
     """Print what eval would run with these options and about how long that takes; nothing is written."""
     from robustbench_coded.cli.progress import duration
-    from robustbench_coded.evaluation.preview import preview
+    from robustbench_coded.evaluation.session.preview import preview
 
     limit = None if time is None else seconds(time, "--time")
     found = preview(config_from(claim=claim_value(claim), time=limit, **options))

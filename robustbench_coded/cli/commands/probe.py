@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
-from robustbench_coded.reports.escape import one_line
+from robustbench_coded.reports.text.escape import one_line
 
 OPTIONS = (
     "ckpt", "rci", "coded", "defence", "standard", "data", "data_dir", "limit", "batch_size", "seed", "arch",
@@ -16,7 +16,7 @@ OPTIONS = (
 @takes_only(*OPTIONS)
 def probe_command(*, as_json: bool, **options: Any) -> int:
     """Probe defences: random? batch-dependent? usable gradients? Exit code 1 where one contradicts itself."""
-    from robustbench_coded.evaluation.prepare import prepare
+    from robustbench_coded.evaluation.setup.prepare import prepare
 
     rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
     for name in ("quiet", "as_json"):

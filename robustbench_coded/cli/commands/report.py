@@ -15,10 +15,10 @@ def report_command(
     """Write the report of a run again, from its files alone."""
     from rich.console import Console
 
-    from robustbench_coded.reports.escape import one_line
-    from robustbench_coded.reports.load import load_run
-    from robustbench_coded.reports.terminal import summary_table
+    from robustbench_coded.reports.render.terminal import summary_table
+    from robustbench_coded.reports.text.escape import one_line
     from robustbench_coded.reports.write import write_reports
+    from robustbench_coded.results.run import load_run
 
     write_reports(run)
     if as_json:

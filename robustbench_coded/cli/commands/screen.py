@@ -8,7 +8,7 @@ from rich.console import Console
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.escape import one_line
+from robustbench_coded.reports.text.escape import one_line
 
 # Four batches of 128: enough for an interval that knows about batches, few enough for two minutes.
 EXAMPLES = 512
@@ -29,7 +29,7 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any
         raise InputError("--attacks: screen chooses its attacks; use csrobust eval to choose them")
     config = config_from(**{**options, "attacks": ["fgsm"]})
     from robustbench_coded.cli.progress import ProgressListener
-    from robustbench_coded.evaluation.screen import screen
+    from robustbench_coded.evaluation.session.screen import screen
 
     listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
     try:

@@ -15,9 +15,9 @@ def show_command(
     """Show a run, or what every defence answered to one example under every attack."""
     from rich.console import Console
 
-    from robustbench_coded.reports.example import example_sheet
-    from robustbench_coded.reports.load import load_run
-    from robustbench_coded.reports.terminal import example_table, run_table
+    from robustbench_coded.reports.render.terminal import example_table, run_table
+    from robustbench_coded.reports.run.example import example_sheet
+    from robustbench_coded.results.run import load_run
 
     loaded = load_run(run)
     if example is None:

@@ -13,8 +13,8 @@ from robustbench_coded.reports.figures.style import (
     plot,
     subject_title,
 )
-from robustbench_coded.reports.lines import Line
-from robustbench_coded.reports.words import budget_words
+from robustbench_coded.results.summary_rows import Line
+from robustbench_coded.reports.text.formatting import budget_words
 
 THREAT = "batch/unknown"
 

@@ -14,9 +14,9 @@ from robustbench_coded.reports.figures.style import (
     panels,
     subject_title,
 )
-from robustbench_coded.reports.lines import NULLS, subject_of
-from robustbench_coded.reports.paper import papers_attack
-from robustbench_coded.statistics.rows import Row
+from robustbench_coded.results.summary_rows import NULLS, subject_of
+from robustbench_coded.reports.paper.paper import papers_attack
+from robustbench_coded.statistics.case_results import Row
 
 MOST_PANELS = 6
 DASHES = ("-", "--", ":")

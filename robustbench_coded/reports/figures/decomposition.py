@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, label
-from robustbench_coded.reports.judge import Judgement
-from robustbench_coded.reports.words import subject_words
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.reports.text.formatting import subject_words
 
 SOURCES = ("randomness", "optimisation", "coupling")
 MOST = 12

@@ -11,9 +11,9 @@ from robustbench_coded.reports.figures import (
     pareto,
 )
 from robustbench_coded.reports.figures.style import Drawing, styled
-from robustbench_coded.reports.lines import lines_of
-from robustbench_coded.reports.load import Run
-from robustbench_coded.reports.manifest import asked_budgets
+from robustbench_coded.results.summary_rows import lines_of
+from robustbench_coded.results.run import Run
+from robustbench_coded.results.manifest import asked_budgets
 
 
 def figures_of(run: Run) -> list[Drawing]:

@@ -13,8 +13,8 @@ from robustbench_coded.reports.figures.style import (
     percent_axis,
     plot,
 )
-from robustbench_coded.reports.lines import Line
-from robustbench_coded.reports.words import inference_words
+from robustbench_coded.results.summary_rows import Line
+from robustbench_coded.reports.text.formatting import inference_words
 
 THREAT = "batch/unknown"
 

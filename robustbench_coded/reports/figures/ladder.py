@@ -20,8 +20,8 @@ from robustbench_coded.reports.figures.style import (
     percent_axis,
     plot,
 )
-from robustbench_coded.reports.lines import Budget, Line, Subject
-from robustbench_coded.reports.words import budget_words, inference_words, parsed_attack
+from robustbench_coded.results.summary_rows import Budget, Line, Subject
+from robustbench_coded.reports.text.formatting import budget_words, inference_words, parsed_attack
 
 ORDER = ("fresh", "eot", "fixed", "gmsa", "bpda", "queries", "aware", "transfer", "transfer, victim")
 

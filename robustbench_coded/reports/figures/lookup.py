@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from robustbench_coded.reports.lines import NULLS, Budget, Line, Subject
-from robustbench_coded.reports.paper import papers_attack
+from robustbench_coded.results.summary_rows import NULLS, Budget, Line, Subject
+from robustbench_coded.reports.paper.paper import papers_attack
 
 
 def main_budget(lines: Sequence[Line]) -> Budget | None:

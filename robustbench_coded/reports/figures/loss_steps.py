@@ -10,8 +10,8 @@ from robustbench_coded.reports.figures.style import (
     style_of,
     subject_title,
 )
-from robustbench_coded.reports.lines import Subject, subject_of
-from robustbench_coded.reports.load import Run
+from robustbench_coded.results.summary_rows import Subject, subject_of
+from robustbench_coded.results.run import Run
 
 # A line of an attack: name, threat model, step (from 1) -> mean loss before it.
 Curve = tuple[str, str, dict[int, float]]

@@ -10,8 +10,8 @@ from robustbench_coded.reports.figures.lookup import (
     subjects_of,
 )
 from robustbench_coded.reports.figures.style import MARKERS, Drawing, drawing, legend, panels, plot
-from robustbench_coded.reports.lines import Line, Subject
-from robustbench_coded.reports.words import budget_words, inference_words
+from robustbench_coded.results.summary_rows import Line, Subject
+from robustbench_coded.reports.text.formatting import budget_words, inference_words
 
 THREAT = "batch/unknown"
 # A subject, its clean line, and its lines under the paper's attacks and under all of them.

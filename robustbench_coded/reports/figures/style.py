@@ -13,9 +13,9 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from robustbench_coded.reports.escape import shortened
-from robustbench_coded.reports.lines import Line, Subject
-from robustbench_coded.reports.words import inference_words
+from robustbench_coded.reports.text.escape import shortened
+from robustbench_coded.results.summary_rows import Line, Subject
+from robustbench_coded.reports.text.formatting import inference_words
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers and dashes repeat what colour says.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -1,0 +1,70 @@
+"""Scoring: what a defence predicts, in float32, on draws that no attack has seen."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attacks.losses import margin
+from robustbench_coded.defences.protocol import Defence, logits_grouped
+from robustbench_coded.evaluation.execution.target import draws_of, images_of
+from robustbench_coded.evaluation.planning.streams import Purpose
+from robustbench_coded.models.tf32 import tf32
+
+
+class InvalidAnswer(Exception):
+    """A defence answered with the wrong shape or with NaN or infinite logits."""
+
+
+@torch.no_grad()
+@tf32(False)
+def predictions(
+    defence: Defence,
+    x: Tensor,
+    y: Tensor,
+    *,
+    seed: int,
+    batches: Sequence[int],
+    purpose: Purpose,
+    draws: Sequence[int],
+    group_images: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the defence predicts for G batches in each of several draws.
+
+    Args:
+        x: inputs [G, K, C, H, W] in [0, 1].
+        y: labels [G, K].
+        batches: index of each batch, which names its draws.
+        draws: indices of the draws.
+        group_images: images that may go through the network in one forward.
+
+    Returns:
+        predictions int [len(draws), G, K] and margins float32 [len(draws), G, K]: the true class's logit
+        less the largest other one.
+
+    Raises:
+        InvalidAnswer: logits of the wrong shape, NaN or infinite.
+    """
+    groups, k = x.shape[:2]
+    # One forward may hold several draws of the same batches: for small K that is most of the speed.
+    together = max(1, group_images // (groups * images_of(defence, k)))
+    labels, margins = [], []
+    for start in range(0, len(draws), together):
+        chosen = draws[start : start + together]
+        samples = [s for d in chosen for s in draws_of(defence, k, seed, batches, purpose, d)]
+        repeated = x.repeat(len(chosen), *[1] * (x.ndim - 1)) if len(chosen) > 1 else x
+        logits = logits_grouped(defence, repeated, samples)
+        check_answer(logits, len(samples), k)
+        logits = logits.float().view(len(chosen), groups, k, -1)
+        labels.append(logits.argmax(-1).cpu())
+        margins.append(margin(logits, y.expand(len(chosen), -1, -1)).cpu())
+    return torch.cat(labels).numpy(), torch.cat(margins).numpy()
+
+
+def check_answer(logits: Tensor, groups: int, k: int) -> None:
+    """Raises InvalidAnswer unless ``logits`` is a finite [groups, k, classes]."""
+    if logits.ndim != 3 or logits.shape[:2] != (groups, k):
+        raise InvalidAnswer(f"expected logits of shape ({groups}, {k}, classes), got {tuple(logits.shape)}")
+    if not torch.isfinite(logits).all():
+        raise InvalidAnswer("expected finite logits, got NaN or infinite ones")

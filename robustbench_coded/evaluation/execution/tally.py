@@ -1,0 +1,74 @@
+"""What a unit gathers while it runs, and the outcome rows that it becomes."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.runs.adversarials import Adversarials
+from robustbench_coded.runs.pictures import Pictures
+
+
+@dataclass
+class Tally:
+    """Blocks of outcome columns, one for each draw of each group, and counts.
+
+    Attributes:
+        columns: the blocks.
+        counts: images forwarded and differentiated, and what peers said of their own success.
+        adversarials: the perturbed inputs, when they are kept.
+        pictures: of the few that fell furthest, where reports may show them.
+    """
+
+    columns: list[dict[str, np.ndarray]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    adversarials: Adversarials | None = None
+    pictures: Pictures | None = None
+
+    def add(
+        self,
+        purpose: str,
+        draws: list[int],
+        *,
+        prediction: np.ndarray,
+        margin: np.ndarray,
+        **by_example: np.ndarray,
+    ) -> None:
+        """One block for each draw; prediction and margin are [draws, examples], the rest [examples]."""
+        for i, draw in enumerate(draws):
+            size = len(prediction[i])
+            self.columns.append(
+                {
+                    **by_example,
+                    "purpose": np.full(size, purpose),
+                    "draw": np.full(size, draw),
+                    "prediction": prediction[i],
+                    "margin": margin[i],
+                }
+            )
+
+    def rows(self, unit: Unit) -> pd.DataFrame:
+        """All blocks as outcome rows, in an order that does not depend on how they were computed."""
+        row, subject = unit.row, unit.row.subject
+        frame = pd.DataFrame(
+            {name: np.concatenate([block[name] for block in self.columns]) for name in self.columns[0]}
+        )
+        frame = frame.sort_values(["purpose", "draw", "batch", "slot"], kind="stable", ignore_index=True)
+        constant = {
+            "checkpoint": subject.checkpoint,
+            "defence": subject.label,
+            "k": subject.shown_k,
+            "n": subject.n,
+            "threat": str(row.threat),
+            "attack": row.attack,
+            "norm": row.norm,
+            "eps": row.eps,
+            "eps_space": row.eps_space,
+            "step_size": row.step_size,
+            "replicate": unit.replicate,
+        }
+        for name, value in constant.items():
+            frame[name] = pd.Series([value] * len(frame), dtype="Int32" if name in ("k", "n") else None)
+        return frame

@@ -1,0 +1,101 @@
+"""A defence as attacks may query it: the attacker's draws and answers to groups of batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attacks.adapters.view import ThirdPartyView
+from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.defences.protocol import Defence, logits_grouped
+from robustbench_coded.evaluation.planning.streams import Purpose, stream
+
+
+def draws_of(
+    defence: Defence, k: int, seed: int, batches: Sequence[int], purpose: Purpose, index: int
+) -> list[Any]:
+    """The ``index``-th draw of ``purpose`` for each batch; None each for a deterministic defence."""
+    if not defence.randomised:
+        return [None] * len(batches)
+    return [defence.sample(stream(seed, batch, purpose, index), k) for batch in batches]
+
+
+def images_of(defence: Defence | torch.nn.Module, k: int) -> int:
+    """Images through the network for one answered batch of ``k``; a module without a say takes ``k``."""
+    images = getattr(defence, "images", None)
+    return int(images(k)) if callable(images) else k
+
+
+class Target:
+    """The defence behind one group of batches, seen from the attacker's side (an ``attacks`` oracle)."""
+
+    def __init__(self, defence: Defence, k: int, seed: int, batches: Sequence[int]):
+        self.randomised = defence.randomised
+        self.independent = not defence.randomised and not defence.batch_dependent
+        self._defence = defence
+        self._k = k
+        self._seed = seed
+        self._batches = batches
+
+    def draws(self, index: int) -> list[Any]:
+        """The attacker's ``index``-th draw for each of the G batches."""
+        return draws_of(self._defence, self._k, self._seed, self._batches, "attack", index)
+
+    def only(self, position: int) -> "Target":
+        """The same for one of the batches."""
+        return Target(self._defence, self._k, self._seed, [self._batches[position]])
+
+    def answer(self, x: Tensor, index: int) -> Tensor:
+        """Answers inputs [B, C, H, W] as a batch of B, under the ``index``-th draw for that size."""
+        draw = draws_of(self._defence, len(x), self._seed, self._batches, "attack", index)[0]
+        return self._defence.logits(x, draw)
+
+    def known_draws(self, index: int) -> list[Any]:
+        """The ``index``-th scoring draw, for an attacker who knows it."""
+        return draws_of(self._defence, self._k, self._seed, self._batches, "scoring", index)
+
+    def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+        """Answers x [G, K, C, H, W] with [G, K, classes]; differentiable."""
+        if self.independent:  # any inputs in any company; some of a group's may have been dropped
+            return self._defence.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
+        return logits_grouped(self._defence, x, draws)
+
+    def images(self, x: Tensor) -> int:
+        """Images through the network for one forward of x [G, K, ...]."""
+        return x.shape[0] * images_of(self._defence, x.shape[1])
+
+
+class RawView(ThirdPartyView):
+    """One batch's defence as it comes: whatever inputs an attack shows together are answered together.
+
+    An attack that goes on with the survivors alone then attacks other batches than the one that is scored.
+
+    Args:
+        target, x, budget, query_budget, y: as in ``attacks.adapters.view.ThirdPartyView``.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        x: Tensor,
+        budget: PerturbationBudget,
+        query_budget: int | None = None,
+        y: Tensor | None = None,
+    ):
+        super().__init__(target, x, budget, query_budget, y)
+        self._target = target
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Where the attack may be stopped, what it showed last in each slot is its result.
+        return super().forward(x) if self.limited else self._as_it_comes(x)
+
+    def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:
+        return self._as_it_comes(x)
+
+    def _as_it_comes(self, x: Tensor) -> Tensor:
+        images = self._target.images(x[None])
+        self._pay(images, x)
+        logits = self._target.answer(x, self._calls)
+        self._calls += 1
+        return self._counted(logits, images)

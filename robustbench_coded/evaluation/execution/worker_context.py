@@ -1,0 +1,219 @@
+"""What a worker needs to run units: data, models and defences, each loaded once from a plain description."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.defences.build import build_defence
+from robustbench_coded.defences.options import DEFENCES, parse_defence
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.standard import Standard
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, Given
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.batches import Batch
+from robustbench_coded.evaluation.planning.plan import Subject, batches_for
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.prepare import Prepared, prepare_model
+
+COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
+
+# Images that mixup inference may mix in.
+POOL_IMAGES = 256
+FEWEST_SPARE = 32  # images that say anything about an accuracy
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """One checkpoint with everything that had to be found out about it, as plain data.
+
+    Attributes:
+        arch: as given on the command line, to load it the same way again.
+        network, classes: the architecture that was found, and its number of classes.
+        mean, deviation: its normalisation per channel, given, stored or guessed.
+        facts: what the report says about it (architecture, hashes, how its normalisation was chosen).
+    """
+
+    name: str
+    path: str
+    sha256: str
+    arch: str | None
+    network: str
+    classes: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    attack_precision: str
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A worker's orders, small enough to send: the options, and what was resolved from them.
+
+    Attributes:
+        data: data set as text, ``auto`` resolved.
+        examples: number of examples evaluated.
+        device: torch device as text.
+        group_images: images that may go through the network in one forward; part of the plan.
+        threads: CPU threads of the worker.
+        given: what is in memory already, and loaded from nowhere.
+    """
+
+    config: EvalConfig
+    data: str
+    examples: int
+    device: str
+    group_images: int
+    threads: int
+    checkpoints: tuple[LoadedCheckpoint, ...]
+    given: Given = field(default_factory=Given)
+
+
+class Workbench:
+    """Loads what units ask for and keeps it."""
+
+    def __init__(self, setup: Setup):
+        self.setup = setup
+        self.device = torch.device(setup.device)
+        self._models: dict[str, PixelModel] = {}
+        self._gradients: dict[str, Prepared] = {}
+        self._defences: dict[tuple[str, str, int], Defence] = {}
+        self._attack_defences: dict[tuple[str, str, int], Defence] = {}
+        self._batches: dict[tuple[Subject, int], list[Batch]] = {}
+
+    @cached_property
+    def data(self) -> Dataset:
+        data = self.setup.given.data or load_data(self.setup.data, data_dir=self.setup.config.data_dir)
+        return data.first(self.setup.examples) if self.setup.examples < len(data) else data
+
+    def preload(self, data: Dataset, models: dict[str, PixelModel]) -> None:
+        """Takes the data evaluated and the models by checkpoint, instead of loading them from files."""
+        self.data = data
+        self._models = {name: model.to(self.device) for name, model in models.items()}
+
+    def load(self) -> None:
+        """Loads the data and all models now, not when a unit first asks for them."""
+        _ = self.data
+        for checkpoint in self.setup.checkpoints:
+            self.model(checkpoint.name)
+
+    def model(self, checkpoint: str) -> PixelModel:
+        """The checkpoint's model in float32 on the worker's device, parameters frozen."""
+        if checkpoint in self.setup.given.models and checkpoint not in self._models:
+            model = self.setup.given.model(checkpoint, self.data)
+            self._models[checkpoint] = model.to(self.device)
+        if checkpoint not in self._models:
+            info = self.checkpoint(checkpoint)
+            loaded = load_checkpoint(info.path, arch=info.arch, name=info.name)
+            if loaded.sha256 != info.sha256:
+                raise RuntimeError(f"{info.path} has changed since the run began")
+            model = PixelModel(
+                loaded.network, info.mean, info.deviation, classes=info.classes, arch=info.network
+            )
+            # The layout that convolutions run in: the numbers are the same, nothing is rearranged each time.
+            self._models[checkpoint] = model.to(self.device).to(memory_format=torch.channels_last)
+        return self._models[checkpoint]
+
+    def checkpoint(self, name: str) -> LoadedCheckpoint:
+        """What is known about a checkpoint."""
+        return next(c for c in self.setup.checkpoints if c.name == name)
+
+    def build(self, spec: str, model: PixelModel, k: int) -> Defence:
+        """The defence that ``spec`` describes, around ``model``."""
+        if spec.startswith(PREFIX):
+            return self.setup.given.defence(spec, model)
+        mixes = parse_defence(spec).kind == "mixup-inference"
+        return build_defence(spec, model, k, pool=self._pool if mixes else None)
+
+    @cached_property
+    def _pool(self) -> Tensor:
+        """Images for defences that mix them in."""
+        data, left = self._not_evaluated(POOL_IMAGES)
+        if not left:
+            raise InputError(
+                "mixup-inference mixes in images that are not evaluated; leave some with a lower --limit"
+            )
+        return data.batch(left[:POOL_IMAGES])[0].to(self.device)
+
+    def spare(self, count: int) -> tuple[Tensor, Tensor]:
+        """Up to ``count`` images [n, C, H, W] and labels that are neither evaluated nor mixed in.
+
+        Raises:
+            InputError: fewer than ``FEWEST_SPARE`` are left.
+        """
+        data, left = self._not_evaluated(POOL_IMAGES + count)
+        # Where few are left, those that are mixed in have to serve a second time.
+        chosen = left[POOL_IMAGES:] if len(left) >= POOL_IMAGES + FEWEST_SPARE else left
+        if len(chosen) < FEWEST_SPARE:
+            raise InputError(
+                f"--match-clean needs at least {FEWEST_SPARE} images that are not evaluated, and "
+                f"{len(chosen)} are left; leave some with a lower --limit"
+            )
+        x, y = data.batch(chosen[:count])
+        return x.to(self.device), y.to(self.device)
+
+    def _not_evaluated(self, wanted: int) -> tuple[Dataset, range]:
+        """The examples after those evaluated, by index; where these are too few, those of training."""
+        name, folder = self.setup.data, self.setup.config.data_dir
+        data, first = self.setup.given.data or load_data(name, data_dir=folder), self.setup.examples
+        if len(data) - first < wanted and ":" not in name and self.setup.given.data is None:
+            try:
+                data, first = load_data(name, data_dir=folder, split="train"), 0
+            except InputError:
+                if len(data) == first:
+                    raise
+        return data, range(first, len(data))
+
+    def defence(self, subject: Subject) -> Defence:
+        """The defence of a subject, around its checkpoint's model."""
+        key = (subject.checkpoint, subject.spec, subject.k)
+        if key not in self._defences:
+            defence = self.build(subject.spec, self.model(subject.checkpoint), subject.k)
+            if isinstance(defence, SamplingModule):  # what the probe found out in the process that planned
+                defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
+            if type(defence) is Standard:
+                defence = AnsweredOnce(defence.model)
+            self._defences[key] = defence
+        return self._defences[key]
+
+    def gradients(self, checkpoint: str) -> Prepared:
+        """The model that attacks differentiate in place of the checkpoint's, and how it compares with it."""
+        if checkpoint not in self._gradients:
+            model, precision = self.model(checkpoint), self.checkpoint(checkpoint).attack_precision
+            x = self.data.batch(range(min(COMPARED_IMAGES, len(self.data))))[0].to(self.device)
+            self._gradients[checkpoint] = prepare_model(model, x, precision=precision)  # type: ignore[arg-type]
+        return self._gradients[checkpoint]
+
+    def attack_defence(self, subject: Subject) -> Defence:
+        """The defence of a subject as attacks query it: around the prepared model, where it is one of ours.
+
+        Another's may be built differently a second time, so attacks query the very one that is scored.
+        """
+        if subject.spec.startswith(PREFIX) or parse_defence(subject.spec).kind not in DEFENCES:
+            return self.defence(subject)
+        key = (subject.checkpoint, subject.spec, subject.k)
+        if key not in self._attack_defences:
+            model = self.gradients(subject.checkpoint).model
+            self._attack_defences[key] = self.build(subject.spec, model, subject.k)
+        return self._attack_defences[key]
+
+    def batches(self, subject: Subject, replicate: int) -> list[Batch]:
+        """The batches that a subject is evaluated on."""
+        key = (subject, replicate)
+        if key not in self._batches:
+            self._batches[key] = batches_for(self.setup.config, subject, self.setup.examples, replicate)
+        return self._batches[key]
+
+    def group(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:
+        """Images x [G, K, C, H, W] in [0, 1] and labels y [G, K] of equally large batches, on the device."""
+        x, y = self.data.batch([member for batch in batches for member in batch.members])
+        shape = (len(batches), batches[0].k)
+        return x.view(*shape, *x.shape[1:]).to(self.device), y.view(shape).to(self.device)

@@ -1,0 +1,102 @@
+"""How examples become batches: members and slots, fixed from start to end of an evaluation."""
+
+from dataclasses import dataclass
+
+import torch
+
+from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.schema.threat_model import ThreatModel
+
+LAST_BATCH_RULES = ("pad", "shrink", "drop")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of queries.
+
+    Attributes:
+        index: position within the partition; names the batch's random streams.
+        members: example of each slot, length k.
+        scored: how many of the leading slots are scored; the rest only fill the batch up.
+    """
+
+    index: int
+    members: tuple[int, ...]
+    scored: int
+
+    @property
+    def k(self) -> int:
+        return len(self.members)
+
+
+def partition(
+    examples: int, k: int, last_batch: str = "pad", *, seed: int = 0, replicate: int = 0
+) -> list[Batch]:
+    """Cuts examples 0 ... examples - 1 into batches of ``k``.
+
+    Args:
+        last_batch: what becomes of a last batch with fewer than k examples: ``pad`` fills it with examples
+            from the beginning that are not scored there, ``shrink`` leaves it smaller, ``drop`` out.
+        replicate: 0 keeps the order of the data; r > 0 is the r-th random partition.
+
+    Raises:
+        ValueError: on an unknown rule, or when ``drop`` leaves nothing.
+    """
+    if last_batch not in LAST_BATCH_RULES:
+        raise ValueError(f"expected last_batch out of {', '.join(LAST_BATCH_RULES)}, got {last_batch!r}")
+    order = list(range(examples))
+    if replicate:
+        generator = stream(seed + replicate, -1, "partition")
+        order = torch.randperm(examples, generator=generator).tolist()
+    batches = []
+    for index, start in enumerate(range(0, examples, k)):
+        members = order[start : start + k]
+        scored = len(members)
+        if scored < k and last_batch == "drop":
+            break
+        if scored < k and last_batch == "pad":
+            members += [order[i % examples] for i in range(k - scored)]
+        batches.append(Batch(index, tuple(members), scored))
+    if not batches:
+        raise ValueError(
+            f"expected at least one full batch, got {examples} examples for k={k} with last_batch='drop'"
+        )
+    return batches
+
+
+@dataclass(frozen=True)
+class Victim:
+    """One attacked input among clean co-batched ones: ``slot`` of batch ``batch``."""
+
+    batch: int
+    slot: int
+
+
+def choose_victims(batches: list[Batch], count: int, seed: int) -> list[Victim]:
+    """A random sample of ``count`` scored examples as victims, in the order of batch and slot.
+
+    Every slot is equally likely; a victim keeps its own batch and slot.
+    """
+    places = [Victim(b.index, slot) for b in batches for slot in range(b.scored)]
+    order = torch.randperm(len(places), generator=stream(seed, -1, "victims")).tolist()
+    chosen = [places[i] for i in order[: min(count, len(places))]]
+    return sorted(chosen, key=lambda v: (v.batch, v.slot))
+
+
+def malicious_slots(batch: Batch, count: int, seed: int) -> list[int]:
+    """The slots of ``count`` malicious inputs, every slot equally likely; those of 2 are among those of 4."""
+    order = torch.randperm(batch.k, generator=stream(seed, batch.index, "victims"))
+    return sorted(order[:count].tolist())
+
+
+def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:
+    """The slots of a batch whose answers count: under collateral damage those that nobody touches.
+
+    None where a batch is too small for so many malicious inputs and an untouched one.
+    """
+    if threat.malicious is None:
+        return list(range(batch.scored))
+    if threat.malicious >= batch.k:
+        return []
+    malicious = set(malicious_slots(batch, threat.malicious, seed))
+    return [slot for slot in range(batch.scored) if slot not in malicious]

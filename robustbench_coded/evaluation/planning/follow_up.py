@@ -1,0 +1,161 @@
+"""Attacks that the checks ask for: run by themselves where a check has nothing to compare, or has failed.
+
+A check that fails is a reason to attack harder, not yet a finding about the defence. So the attacks that the
+checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report. Where the
+attacks so far already leave no more than the base model keeps, or next to nothing, stronger ones have no
+question to answer; unless an attack without gradients was the stronger one, which puts the accuracy itself in
+question.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from attacks.naming import SEARCHES, AttackName, parse
+from robustbench_coded.evaluation.planning.cost import queries_of, step_size_of
+from robustbench_coded.evaluation.planning.plan import NULLS, Row, Subject, UnitMaker, stopped
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.run import load_run
+from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.verdict import BROKEN, GAIN
+
+ROUNDS = 2
+# A follow-up that costs more than this many times the costliest attack that was planned on its defence is
+# left to the user. Twice the steps or the draws of that attack are within it.
+DEAREST = 2
+# A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
+FEWEST_SEARCH_STEPS = 100
+
+
+# With a batch for each victim, attacks cost many times more: what is asked for batches is not asked again.
+_FOR_VICTIMS = ("transfer or black-box", "falls with eps")
+
+
+def follow_up(
+    path: Path, rows: Sequence[Row], maker: UnitMaker, planned: Sequence[Row]
+) -> tuple[list[Row], list[str]]:
+    """The rows to run next in a run folder, and sentences on those that are too dear.
+
+    Args:
+        path: the run folder, with the outcomes of ``rows``.
+        rows: what ran so far.
+        maker: cuts rows into units; here it tells what they cost.
+        planned: those of them that were planned before anything ran: what a follow-up may cost.
+    """
+    known = {row.key: row for row in rows}
+    dearest = _dearest(planned, maker)
+    wanted: dict[tuple, Row] = {}
+    left_out: dict[str, None] = {}
+    for judgement in load_run(path).judgements:
+        like = _row_like(judgement, rows)
+        if like is None:
+            continue
+        for check in judgement.checks:
+            if check.outcome == "passed" or not (_is_open(judgement) or _misled(check, judgement)):
+                continue
+            if like.threat.inputs != "batch" and check.name not in _FOR_VICTIMS:
+                continue
+            for row in _asked_for(check, judgement, like, rows):
+                if row.key in known or row.key in wanted:
+                    continue
+                if check.name.startswith("twice") and stopped(maker.config, row):
+                    left_out[
+                        f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) would be stopped "
+                        "by --budget before it is twice as long; give more images to settle that check."
+                    ] = None
+                    continue
+                if sum(unit.images for unit in maker.units(row)) > DEAREST * dearest[row.subject]:
+                    left_out[
+                        f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) costs more than "
+                        f"{DEAREST} times the costliest attack planned there; run it by its name."
+                    ] = None
+                    continue
+                wanted[row.key] = row
+    return list(wanted.values()), list(left_out)
+
+
+def _is_open(judgement: Judgement) -> bool:
+    """Whether a stronger attack could change the verdict's word."""
+    verdict = judgement.verdict
+    if verdict.word in ("no gain", "broken", "claim refuted") or verdict.accuracy is None:
+        return False
+    if verdict.above_base is not None and verdict.above_base.estimate <= GAIN:
+        return False
+    return verdict.accuracy.estimate > BROKEN
+
+
+def _misled(check: Check, judgement: Judgement) -> bool:
+    """Whether an attack without gradients found what those with gradients did not: there may be much more."""
+    accuracy = judgement.verdict.accuracy
+    without_gradients = check.name in ("random search", "transfer or black-box")
+    return without_gradients and check.outcome == "failed" and accuracy is not None and accuracy.low > BROKEN
+
+
+def _dearest(rows: Sequence[Row], maker: UnitMaker) -> dict[Subject, int]:
+    """Image gradients of the costliest row of each subject."""
+    costs: dict[Subject, int] = {}
+    for row in rows:
+        images = sum(unit.images for unit in maker.units(row))
+        costs[row.subject] = max(costs.get(row.subject, 0), images)
+    return costs
+
+
+def _row_like(judgement: Judgement, rows: Sequence[Row]) -> Row | None:
+    """A planned attack under the judged threat model, if there is one."""
+    key = judgement.key
+    names = (key.checkpoint, key.defence, key.k, key.n, key.threat, key.norm, key.eps, key.eps_space)
+    for row in rows:
+        s = row.subject
+        mine = (s.checkpoint, s.label, s.shown_k, s.n, str(row.threat), row.norm, row.eps, row.eps_space)
+        if mine == names and row.attack not in NULLS:
+            return row
+    return None
+
+
+def _asked_for(check: Check, judgement: Judgement, like: Row, rows: Sequence[Row]) -> list[Row]:
+    """The check's next attacks as rows, for attackers who know what the judged one knows, or less."""
+    found = []
+    for text in check.run_next:
+        if text in NULLS:
+            continue
+        name = parse(text)
+        if name.algorithm in SEARCHES and not check.name.startswith("twice"):
+            name = _as_long_as_gradients(name, like, rows)
+        if name.uses_base and not like.subject.has_base:
+            continue
+        if like.threat.inputs != "batch" and name.algorithm in SEARCHES:
+            continue  # every query would be a batch of its own for each victim
+        randomness = "known" if name.estimator == "aware" else "unknown"
+        if randomness == "known" and not like.subject.randomised:
+            continue
+        eps = judgement.unbounded_eps if check.name == "falls with eps" else like.eps
+        threat = ThreatModel(like.threat.inputs, randomness)
+        found.append(
+            replace(
+                like,
+                threat=threat,
+                attack=name.text,
+                eps=eps,
+                step_size=step_size_of(name, eps),
+                for_check=eps != like.eps,
+            )
+        )
+    return found
+
+
+def _as_long_as_gradients(name: AttackName, like: Row, rows: Sequence[Row]) -> AttackName:
+    """A random search with as many forwards as the costliest attack with gradients had passes."""
+    randomised = like.subject.randomised
+    most = max(
+        (
+            sum(queries_of(parse(row.attack), randomised=randomised))
+            for row in rows
+            if row.subject == like.subject
+            and row.attack not in NULLS
+            and parse(row.attack).algorithm == "pgd"
+        ),
+        default=FEWEST_SEARCH_STEPS,
+    )
+    steps = max(FEWEST_SEARCH_STEPS, most // (name.draws if randomised else 1))
+    return parse(f"{name.algorithm}-{steps}")

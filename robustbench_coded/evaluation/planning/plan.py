@@ -1,0 +1,295 @@
+"""The units of work of an evaluation, all known before anything runs."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from attacks.naming import AttackName, parse
+from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
+from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
+from robustbench_coded.evaluation.planning.cost import queries_of, question_of, step_size_of
+from robustbench_coded.schema.threat_model import ThreatModel, inputs_for
+
+FORMAT_VERSION = 1
+NULLS = ("clean", "random-sign")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One checkpoint behind one defence at one batch size: what is attacked.
+
+    Attributes:
+        spec: the defence's specification as text.
+        label: the defence as tables name it.
+        k: size of the batches that the data are cut into.
+        n: coded inputs per batch, None where that means nothing.
+        images: images through the network for one answered batch.
+    """
+
+    checkpoint: str
+    spec: str
+    label: str
+    k: int
+    n: int | None
+    randomised: bool
+    batch_dependent: bool
+    has_base: bool
+    images: int
+
+    @property
+    def shown_k(self) -> int | None:
+        return self.k if self.batch_dependent else None
+
+    @property
+    def independent(self) -> bool:
+        """Deterministic and input by input: examples may be answered in any company."""
+        return not self.randomised and not self.batch_dependent
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured row of summary.csv: a subject, a threat model, a budget and an attack.
+
+    Attributes:
+        for_check: measured at another eps than was asked for, because a check needs it; not judged.
+    """
+
+    subject: Subject
+    threat: ThreatModel
+    attack: str
+    norm: str
+    eps: float
+    eps_space: str
+    step_size: float | None
+    for_check: bool = False
+
+    @property
+    def key(self) -> tuple:
+        """What makes two rows the same row of a summary."""
+        s = self.subject
+        return (
+            s.checkpoint,
+            s.label,
+            s.shown_k,
+            s.n,
+            str(self.threat),
+            self.attack,
+            self.norm,
+            self.eps,
+            self.eps_space,
+        )
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of one row that is computed and committed at once.
+
+    Attributes:
+        groups: batches by index; the batches of a group are answered in one forward. Empty for victims.
+        victims: the victims of this unit, for ``victim`` and ``co-batch`` rows.
+        images: image gradients that it will cost, about.
+        id: hash of all that decides its outcomes.
+    """
+
+    row: Row
+    replicate: int
+    groups: tuple[tuple[int, ...], ...]
+    victims: tuple[Victim, ...]
+    images: int
+    id: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows and their units, in the order in which they run."""
+
+    rows: tuple[Row, ...]
+    units: tuple[Unit, ...]
+    notes: tuple[str, ...]
+
+
+def batches_for(config: EvalConfig, subject: Subject, examples: int, replicate: int) -> list[Batch]:
+    """The partition a subject is evaluated on. Input-by-input defences need no company, so no filling."""
+    rule = config.last_batch
+    if not subject.batch_dependent and rule == "pad":
+        rule = "shrink"
+    return partition(examples, subject.k, rule, seed=config.seed, replicate=replicate)
+
+
+def rows_for(
+    config: EvalConfig, subjects: Sequence[Subject], eps: Sequence[float]
+) -> tuple[list[Row], list[str]]:
+    """The rows that these subjects, attacks and budgets give, and sentences on what is left out."""
+    rows: dict[Row, None] = {}
+    notes: dict[str, None] = {}
+    for subject in subjects:
+        for row in _null_rows(config, subject, eps):
+            rows[row] = None
+        for text in config.attacks:
+            name = parse(text)
+            for threat in _threats(config, subject, name, notes):
+                for size in eps:
+                    step_size = step_size_of(name, size)
+                    rows[Row(subject, threat, text, config.norm, size, config.eps_space, step_size)] = None
+    return list(rows), list(notes)
+
+
+def _null_rows(config: EvalConfig, subject: Subject, eps: Sequence[float]) -> Iterable[Row]:
+    threat = ThreatModel("batch", "unknown")
+    yield Row(subject, threat, "clean", config.norm, 0.0, config.eps_space, None)
+    for size in eps:
+        yield Row(subject, threat, "random-sign", config.norm, size, config.eps_space, None)
+
+
+def _threats(
+    config: EvalConfig, subject: Subject, name: AttackName, notes: dict[str, None]
+) -> list[ThreatModel]:
+    """Under which threat models an attack runs against a subject."""
+    if name.uses_base and not subject.has_base:
+        if subject.spec != "standard":
+            notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
+        return []
+    asked = inputs_for(config.inputs, subject.k) if subject.batch_dependent else ["batch"]
+    randomness = "known" if name.estimator == "aware" else "unknown"
+    if randomness == "known" and not subject.randomised:
+        return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
+    if subject.batch_dependent and name.text in config.victim_attacks and "victim" not in asked:
+        asked.append("victim")
+    threats = []
+    for threat in (ThreatModel(inputs, randomness) for inputs in asked):
+        if why := _no_sense(config, subject, name, threat):
+            notes[why] = None
+        else:
+            threats.append(threat)
+    if not threats and name.third_party is not None:
+        threats = [ThreatModel("batch", randomness)]
+    return threats
+
+
+def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: ThreatModel) -> str | None:
+    """Why an attack is not run under a threat model; None where it is."""
+    if threat.inputs != "batch" and name.third_party is not None:
+        return f"{name.text} knows no threat model but batch, so it was run under that alone."
+    if threat.inputs != "batch" and "own" in dict(name.options):
+        return (
+            f"{name.text} was run under batch alone: elsewhere it is not each input's own loss that counts."
+        )
+    if threat.malicious is not None and name.uses_base:
+        return f"{name.text} was not run for collateral damage: the base model answers inputs one by one."
+    images = subject.images / (1 if threat.one_victim else subject.k)
+    cost = question_of(
+        name,
+        1 if name.estimator == "transfer" else images,
+        subject.k,
+        randomised=subject.randomised,
+        independent=subject.independent,
+    )
+    if config.budget is not None and name.third_party is None and cost > config.budget:
+        return (
+            f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
+            f"for each example, and --budget {config.budget} is less."
+        )
+    return None
+
+
+def stopped(config: EvalConfig, row: Row) -> bool:
+    """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
+    if config.budget is None or row.attack in NULLS:
+        return False
+    name, subject = parse(row.attack), row.subject
+    per_query = subject.images / (1 if row.threat.one_victim else subject.k)
+    if name.estimator == "transfer":
+        per_query = 1
+    return per_query * sum(queries_of(name, randomised=subject.randomised)) > config.budget
+
+
+class UnitMaker:
+    """Cuts rows into units; two makers with the same arguments give the same units with the same ids."""
+
+    def __init__(self, config: EvalConfig, examples: int, group_images: int, context: dict):
+        """
+        Args:
+            examples: examples evaluated.
+            group_images: images that may go through the network in one forward.
+            context: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
+        """
+        self.config = config
+        self._examples = examples
+        self._group_images = group_images
+        self._context = context
+
+    def units(self, row: Row) -> list[Unit]:
+        """The units of one row, over all replicates."""
+        made = []
+        for replicate in range(self.config.replicates):
+            batches = batches_for(self.config, row.subject, self._examples, replicate)
+            # In a last batch smaller than the number of malicious inputs nobody is left to harm.
+            batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
+            cut = self._victim_units if row.threat.one_victim else self._batch_units
+            made += cut(row, replicate, batches)
+        return made
+
+    def _batch_units(self, row: Row, replicate: int, batches: list[Batch]) -> list[Unit]:
+        per_group = max(1, self._group_images // row.subject.images)
+        groups: list[list[int]] = []
+        for batch in batches:
+            if groups and len(groups[-1]) < per_group and batches[groups[-1][0]].k == batch.k:
+                groups[-1].append(batch.index)
+            else:
+                groups.append([batch.index])
+        cost = self._images_per_batch(row)
+        made: list[Unit] = []
+        piece: list[list[int]] = []
+        images = 0
+        for group in groups:
+            if piece and images + cost * len(group) > IMAGES_PER_UNIT:
+                made.append(self._unit(row, replicate, piece, [], images))
+                piece, images = [], 0
+            piece.append(group)
+            images += cost * len(group)
+        made.append(self._unit(row, replicate, piece, [], images))
+        return made
+
+    def _victim_units(self, row: Row, replicate: int, batches: list[Batch]) -> list[Unit]:
+        victims = choose_victims(batches, self.config.victims, self.config.seed + replicate)
+        cost = self._images_per_batch(row)
+        per_unit = max(1, IMAGES_PER_UNIT // max(cost, 1))
+        return [
+            self._unit(row, replicate, [], victims[i : i + per_unit], cost * len(victims[i : i + per_unit]))
+            for i in range(0, len(victims), per_unit)
+        ]
+
+    def _images_per_batch(self, row: Row) -> int:
+        """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
+        subject = row.subject
+        draws = self.config.draws + self.config.selection_draws if subject.randomised else 1
+        separate = self.config.aware_attacks if row.threat.randomness == "known" else 1
+        images = subject.images * draws // 3
+        if row.attack not in NULLS:
+            name = parse(row.attack)
+            forwards, backwards = queries_of(name, randomised=subject.randomised)
+            inputs = 1 if row.threat.one_victim else subject.k
+            per_query = inputs if name.estimator == "transfer" else subject.images
+            cost = separate * per_query * (forwards + 2 * backwards) // 3
+            if self.config.budget is not None:
+                cost = min(cost, separate * self.config.budget * inputs // 2)
+            images += cost
+        return max(images, 1)
+
+    def _unit(self, row: Row, replicate: int, groups: list, victims: Sequence[Victim], images: int) -> Unit:
+        unit = Unit(row, replicate, tuple(map(tuple, groups)), tuple(victims), images, "")
+        data = {
+            **asdict(unit),
+            "images": None,
+            "row": {**asdict(row), "for_check": None},
+            "context": self._context,
+            "format": FORMAT_VERSION,
+        }
+        # Only where it decides something: without it, a unit is what it always was.
+        if self.config.budget is not None and row.attack not in NULLS:
+            data["budget"] = self.config.budget
+        data["checkpoint_sha256"] = self._context["checkpoints"][row.subject.checkpoint]
+        data["context"] = {key: value for key, value in self._context.items() if key != "checkpoints"}
+        digest = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10)
+        return replace(unit, id=digest.hexdigest())

@@ -1,0 +1,258 @@
+"""One evaluation from options to a finished run folder."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robustbench_coded.engine.crew import EngineError
+from robustbench_coded.engine.patience import limit_for
+from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.engine.run import run_units
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
+from robustbench_coded.evaluation.planning.plan import Plan, Row, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
+from robustbench_coded.evaluation.session.forecast import forecast
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.session.manifest import (
+    checked_against,
+    extended,
+    new_manifest,
+    planned_units,
+)
+from robustbench_coded.evaluation.session.remarks import remarks_on
+from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
+from robustbench_coded.evaluation.setup.prepare import Prepared, prepare
+from robustbench_coded.evidence.bundle import write_evidence
+from robustbench_coded.reports.write import write_reports
+from robustbench_coded.results.manifest import checked_manifest
+from robustbench_coded.runs.adversarials import encoded
+from robustbench_coded.runs.folder import MANIFEST, RunFolder
+from robustbench_coded.zoo.bring import with_zoo
+
+
+def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given | None = None) -> Path:
+    """Runs an evaluation, or goes on with it, and writes its reports.
+
+    Units that the folder already holds are not computed again; options that change what a unit means give it
+    another identity, so that a folder never mixes the two.
+
+    Args:
+        given: data, models and defences that are in memory already; None for none, but for what a defence
+            of the zoo brings.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        InputError: the options, a checkpoint, the data or the folder are not usable.
+        IncompleteRun: some units failed; everything else is finished and reported.
+        RunStopped: the disk or the workers fail; finished units are kept.
+        KeyboardInterrupt: stopped from outside; finished units are kept and reported.
+    """
+    listener = listener or Listener()
+    deadline = None if config.time is None else Deadline(config.time, time.monotonic())
+    config, prepared, path = made_ready(config, given, deadline, listener.preparing)
+    if config.resume and not (path / MANIFEST).exists():
+        raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
+    with RunFolder(path) as folder:
+        listener.opened(path)
+        try:
+            failures = _evaluate_into(folder, config, prepared, listener, deadline)
+        except KeyboardInterrupt:
+            listener.stopping()
+            if (path / MANIFEST).exists():
+                write_reports(path)
+            raise
+        except (OSError, EngineError) as error:
+            raise RunStopped(path, error) from error
+    if failures:
+        raise IncompleteRun(path, failures)
+    return path
+
+
+def made_ready(
+    config: EvalConfig,
+    given: Given | None = None,
+    deadline: Deadline | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[EvalConfig, Prepared, Path]:
+    """Options, everything that they name, and the run folder; cut down to a time limit, if there is one.
+
+    Writes nothing; ``say`` is told what is probed.
+
+    Raises:
+        InputError: the options, a checkpoint or the data are not usable.
+    """
+    if given is None:
+        config, given = with_zoo(config)
+    prepared = prepare(config, given, say=say)
+    path = config.out or Path("reports") / prepared.folder_name
+    if deadline is None:
+        return config, prepared, path
+    if config.out is None:  # how many examples fit, and with them the name, may be another the next time
+        path = path.with_name(f"{path.name}-{time_text(deadline.seconds)}")
+    return *within_time(config, prepared, given, path, deadline), path
+
+
+def _evaluate_into(
+    folder: RunFolder,
+    config: EvalConfig,
+    prepared: Prepared,
+    listener: Listener,
+    deadline: Deadline | None,
+) -> list[UnitFailure]:
+    """Brings a run folder up to date with its options; returns the units that failed."""
+    if config.overwrite:
+        folder.clear()
+    old = checked_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
+    if old is not None:
+        prepared = prepared.going_on_with(old)
+    plan = make_plan(config, prepared)
+    if old is not None:
+        checked_against(old, new_manifest(config, prepared, plan), folder.path)
+    for text in prepared.notes:
+        listener.note(text)
+    manifest = _planned(folder, config, prepared, plan, old)
+    done = _Done(_usable(folder, manifest, listener))
+    _run(folder, prepared, plan, done, listener)
+    remarks: dict[str, None] = {}
+    planned = plan.rows
+    for _ in range(ROUNDS if config.checks else 0):
+        rows, left_out = follow_up(folder.path, plan.rows, unit_maker(config, prepared), planned)
+        if deadline is not None:
+            rows, late = fitting(rows, config, prepared, deadline)
+            left_out += late
+        remarks |= dict.fromkeys(left_out)
+        if not rows:
+            break
+        plan = plan_of([*plan.rows, *rows], unit_maker(config, prepared), plan.notes)
+        manifest = _planned(folder, config, prepared, plan, old)
+        _run(folder, prepared, plan, done, listener)
+    if not done.failures:
+        folder.remove(manifest["superseded"])
+        manifest["superseded"] = []
+    notes = list(dict.fromkeys([*manifest["notes"], *remarks, *remarks_on(plan, done.metadata)]))
+    folder.write_manifest({**manifest, "notes": notes, "finished": True})
+    if config.claim is not None:
+        for text in write_evidence(folder.path, config, plan, prepared.bench):
+            listener.note(text)
+    write_reports(folder.path, final=True)
+    return list(done.failures.values())
+
+
+@dataclass
+class _Done:
+    """What became of units so far, by id: the metadata of those that are committed, and the failures."""
+
+    metadata: dict[str, dict]
+    failures: dict[str, UnitFailure] = field(default_factory=dict)
+
+
+def _planned(
+    folder: RunFolder, config: EvalConfig, prepared: Prepared, plan: Plan, old: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The manifest with this plan in it, written to the folder."""
+    fresh = new_manifest(config, prepared, plan)
+    manifest = {**extended(old, fresh), "superseded": _superseded(old, fresh)}
+    if config.time is not None:  # what an earlier evaluation left out may have been made up for
+        manifest["notes"] = [t for t in manifest["notes"] if not t.startswith(OPENING) or t in plan.notes]
+    folder.write_manifest(manifest)
+    return manifest
+
+
+def _superseded(old: dict[str, Any] | None, fresh: dict[str, Any]) -> list[str]:
+    """Units of earlier evaluations whose rows now have other units; their files go once these are there."""
+    if old is None:
+        return []
+    before = [*map(str, old.get("superseded", [])), *planned_units(old)]
+    now = set(planned_units(extended(old, fresh)))
+    return [unit for unit in dict.fromkeys(before) if unit not in now]
+
+
+class IncompleteRun(Exception):
+    """Some units of a run failed: their rows are incomplete in the report."""
+
+    def __init__(self, path: Path, failures: Sequence[UnitFailure]):
+        self.path = path
+        self.failures = tuple(failures)
+        first = failures[0]
+        row = first.unit.row
+        super().__init__(
+            f"{len(failures)} units failed, the first: {row.attack} on {row.subject.checkpoint} behind "
+            f"{row.subject.label}: {first.error}"
+        )
+
+
+class RunStopped(Exception):
+    """A run could not go on, for a reason that has nothing to do with any one unit."""
+
+    def __init__(self, path: Path, error: Exception):
+        self.path = path
+        reason = str(error) if not isinstance(error, OSError) else error.strerror or str(error)
+        super().__init__(f"{path}: {reason}")
+
+
+def make_plan(config: EvalConfig, prepared: Prepared) -> Plan:
+    """Rows and units of an evaluation; the same options, checkpoints and data give the same plan."""
+    rows, notes = rows_for(config, prepared.subjects, prepared.eps)
+    rows = [row for row in rows if row.key not in prepared.rows_left_out]
+    return plan_of(rows, unit_maker(config, prepared), [*prepared.left_out, *notes])
+
+
+def plan_of(rows: Sequence[Row], maker: UnitMaker, notes: Sequence[str]) -> Plan:
+    """These rows with their units."""
+    return Plan(tuple(rows), tuple(unit for row in rows for unit in maker.units(row)), tuple(notes))
+
+
+def unit_maker(config: EvalConfig, prepared: Prepared) -> UnitMaker:
+    """What cuts the rows of this evaluation into units."""
+    return UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.context)
+
+
+def _run(folder: RunFolder, prepared: Prepared, plan: Plan, done: _Done, listener: Listener) -> None:
+    """Computes and commits the units of a plan that have neither outcomes nor failed in this evaluation."""
+    pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
+    expected = forecast(prepared, plan, pending)
+    listener.planned(plan, expected)
+    limit = limit_for(prepared.setup.config.unit_timeout, expected.of)
+    with closing(run_units(prepared.bench, pending, limit)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, UnitFailure):
+                record = {"error": outcome.error, "attempts": outcome.attempts, "details": outcome.details}
+                folder.record_failure(outcome.unit.id, record)
+                done.failures[outcome.unit.id] = outcome
+                listener.unit_failed(outcome.unit, outcome.error)
+            else:
+                folder.commit(
+                    outcome.unit.id,
+                    outcome.rows,
+                    outcome.metadata,
+                    outcome.timing,
+                    encoded(outcome.adversarials),
+                    outcome.pictures,
+                )
+                done.metadata[outcome.unit.id] = outcome.metadata
+                _announce(listener, outcome)
+
+
+def _usable(folder: RunFolder, manifest: dict[str, Any], listener: Listener) -> dict[str, dict]:
+    """Metadata of the units that are committed; files that can't be trusted are named and set aside."""
+    ours = planned_units(manifest)
+    metadata, damaged = folder.committed(ours)
+    for unit, reason in damaged.items():
+        aside = folder.set_aside(unit)
+        listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
+    for name in folder.foreign([*ours, *manifest["superseded"]]):
+        listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")
+    return metadata
+
+
+def _announce(listener: Listener, result: UnitResult) -> None:
+    scoring = result.rows[result.rows.purpose == "scoring"]
+    listener.unit_done(result.unit, int((scoring.prediction == scoring.label).sum()), len(scoring))

@@ -1,0 +1,61 @@
+"""How much lies ahead and how long it takes here, before anything runs."""
+
+import time
+from collections.abc import Sequence
+from statistics import median
+
+import torch
+
+from robustbench_coded.evaluation.execution.target import images_of
+from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.planning.plan import Plan, Unit
+from robustbench_coded.evaluation.session.listener import Forecast
+from robustbench_coded.evaluation.setup.prepare import Prepared
+from robustbench_coded.models.tf32 import tf32
+
+TIMED_IMAGES = 64
+TIMED_SECONDS = 0.5
+MOST_TIMES = 20
+
+
+def forecast(prepared: Prepared, plan: Plan, pending: Sequence[Unit]) -> Forecast:
+    """Images still to go and the seconds they take, from one timed forward and backward of each model."""
+    per_image = {c.name: 0.0 for c in prepared.setup.checkpoints}
+    images: dict[str, int] = dict.fromkeys(per_image, 0)
+    for unit in pending:
+        images[unit.row.subject.checkpoint] += unit.images
+    for name, count in images.items():
+        if count:
+            per_image[name] = seconds_per_image(prepared, name)
+    workers = min(worker_count(prepared.setup.config, prepared.bench.device), max(1, len(pending)))
+    return Forecast(
+        units=len(pending),
+        images=sum(images.values()),
+        done=len(plan.units) - len(pending),
+        seconds=sum(per_image[name] * images[name] for name in images) / workers,
+        seconds_per_image=per_image,
+    )
+
+
+def seconds_per_image(prepared: Prepared, checkpoint: str) -> float:
+    """One worker's, for a forward and backward of the model that attacks differentiate."""
+    bench = prepared.bench
+    model = bench.gradients(checkpoint).model
+    count = min(TIMED_IMAGES, prepared.setup.examples)
+    x = bench.data.batch(range(count))[0].to(bench.device)
+    taken: list[float] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(prepared.setup.threads)
+    try:
+        while len(taken) < MOST_TIMES and (len(taken) < 3 or sum(taken) < TIMED_SECONDS):
+            start = time.perf_counter()
+            leaf = x.clone().requires_grad_()
+            with tf32(True):
+                torch.autograd.grad(model(leaf).sum(), leaf)
+            if bench.device.type == "cuda":
+                torch.cuda.synchronize(bench.device)
+            taken.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(before)
+    # The first pays for warming up; the others for whatever else the machine does, as the run will.
+    return median(taken[1:]) / images_of(model.network, count)

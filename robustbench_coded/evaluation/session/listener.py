@@ -1,0 +1,56 @@
+"""What an evaluation tells whoever watches it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from robustbench_coded.evaluation.planning.plan import Plan, Row, Unit
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What lies ahead, before anything runs.
+
+    Attributes:
+        units, images: units still to do, and the image gradients they cost.
+        done: units that an earlier run has already committed.
+        seconds: about how long that takes here, from a timed forward and backward of each model.
+        seconds_per_image: one worker's, by checkpoint.
+    """
+
+    units: int
+    images: int
+    done: int
+    seconds: float
+    seconds_per_image: dict[str, float] = field(default_factory=dict)
+
+    def of(self, unit: Unit) -> float:
+        """Seconds that one unit takes one worker, about."""
+        return self.seconds_per_image[unit.row.subject.checkpoint] * unit.images
+
+
+class Listener:
+    """Hears nothing; override what is wanted."""
+
+    def note(self, text: str) -> None:
+        """A sentence for the user, for example that a normalisation was guessed."""
+
+    def preparing(self, text: str) -> None:
+        """What is being looked at before anything is planned; it may still turn out to be unusable."""
+
+    def opened(self, path: Path) -> None:
+        """The run folder is this one."""
+
+    def planned(self, plan: Plan, forecast: Forecast) -> None:
+        """The plan is made and nothing has run yet."""
+
+    def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
+        """A unit is committed; of its ``scored`` outcomes ``correct`` were right."""
+
+    def unit_failed(self, unit: Unit, error: str) -> None:
+        """A unit has no outcomes."""
+
+    def stopping(self) -> None:
+        """Interrupted: no unit is computed any more, the reports of what is finished are written now."""
+
+    def row_done(self, row: Row) -> None:
+        """All units of a row are committed."""

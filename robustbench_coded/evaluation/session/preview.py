@@ -1,0 +1,131 @@
+"""What an evaluation would do, and how long that would take here, with nothing run and nothing written."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.plan import Plan, Row
+from robustbench_coded.evaluation.session.evaluate import made_ready, make_plan
+from robustbench_coded.evaluation.session.forecast import forecast
+from robustbench_coded.evaluation.session.listener import Forecast
+from robustbench_coded.evaluation.session.manifest import checked_against, new_manifest, planned_units
+from robustbench_coded.evaluation.session.within_time import Deadline
+from robustbench_coded.results.manifest import checked_manifest
+from robustbench_coded.runs.folder import MANIFEST, read_run
+
+
+@dataclass(frozen=True)
+class RowPreview:
+    """One row of the summary before it is measured.
+
+    Attributes:
+        examples: how many it scores.
+        images: image gradients that are still to be computed, about; a forward alone counts as a third.
+        seconds: one worker's, for these.
+        units, done: pieces of work, and how many of them an earlier evaluation has committed.
+    """
+
+    row: Row
+    examples: int
+    images: int
+    seconds: float
+    units: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An evaluation before it runs.
+
+    Attributes:
+        path: the run folder that it would write, or go on with.
+        rows: in the order in which they would run.
+        forecast: the sum of them, shared out over the workers.
+        checks: whether checks may ask for further attacks, which are not in the sum.
+        notes: what else the user should know.
+    """
+
+    path: Path
+    rows: tuple[RowPreview, ...]
+    forecast: Forecast
+    checks: bool
+    notes: tuple[str, ...]
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain JSON data; times in seconds."""
+        return {
+            "run": str(self.path),
+            "rows": [
+                {
+                    "checkpoint": p.row.subject.checkpoint,
+                    "defence": p.row.subject.label,
+                    "k": p.row.subject.shown_k,
+                    "n": p.row.subject.n,
+                    "threat": str(p.row.threat),
+                    "attack": p.row.attack,
+                    "norm": p.row.norm,
+                    "eps": p.row.eps,
+                    "eps_space": p.row.eps_space,
+                    "examples": p.examples,
+                    "images": p.images,
+                    "seconds": p.seconds,
+                    "units": p.units,
+                    "done": p.done,
+                }
+                for p in self.rows
+            ],
+            "images": self.forecast.images,
+            "seconds": self.forecast.seconds,
+            "units": self.forecast.units,
+            "done": self.forecast.done,
+            "checks": self.checks,
+            "notes": list(self.notes),
+        }
+
+
+def preview(config: EvalConfig, given: Given | None = None) -> Preview:
+    """Loads and checks everything as ``evaluate`` does, plans it and times one forward and backward.
+
+    Raises:
+        InputError: as ``evaluate`` would: the options, a checkpoint, the data or the folder are not usable.
+    """
+    deadline = None if config.time is None else Deadline(config.time, time.monotonic())
+    config, prepared, path = made_ready(config, given, deadline)
+    committed: frozenset[str] = frozenset()
+    going_on = (path / MANIFEST).exists() and not config.overwrite
+    if going_on:
+        old = checked_manifest(path)
+        prepared = prepared.going_on_with(old)
+        committed = frozenset(read_run(path, planned_units(old))[1])
+    plan = make_plan(config, prepared)
+    if going_on:
+        checked_against(old, new_manifest(config, prepared, plan), path)
+    pending = [unit for unit in plan.units if unit.id not in committed]
+    expected = forecast(prepared, plan, pending)
+    return Preview(
+        path=path,
+        rows=tuple(_rows(plan, committed, expected, lambda row: prepared.examples_planned(config, row))),
+        forecast=expected,
+        checks=config.checks,
+        notes=(*prepared.notes, *plan.notes),
+    )
+
+
+def _rows(
+    plan: Plan, committed: frozenset[str], expected: Forecast, examples: Callable[[Row], int]
+) -> Iterator[RowPreview]:
+    for row in plan.rows:
+        units = [unit for unit in plan.units if unit.row == row]
+        pending = [unit for unit in units if unit.id not in committed]
+        yield RowPreview(
+            row=row,
+            examples=examples(row),
+            images=sum(unit.images for unit in pending),
+            seconds=sum(map(expected.of, pending)),
+            units=len(units),
+            done=len(units) - len(pending),
+        )

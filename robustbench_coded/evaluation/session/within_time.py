@@ -1,0 +1,116 @@
+"""An evaluation cut down to what fits into the time that it may take."""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.planning.plan import Row, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.time_limit_plan import (
+    Cost,
+    choose,
+    left_out,
+    sentences,
+    sizes_within,
+)
+from robustbench_coded.evaluation.session.forecast import seconds_per_image
+from robustbench_coded.evaluation.session.manifest import planned_units
+from robustbench_coded.evaluation.setup.prepare import Prepared, prepare
+from robustbench_coded.results.manifest import checked_manifest
+from robustbench_coded.runs.folder import MANIFEST, read_run
+
+# What Row.key is made of, as run.json names it.
+KEY = ("checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space")
+# Statistics, figures and reports, when everything has run.
+REPORT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """When an evaluation should be over.
+
+    Attributes:
+        seconds: the limit as given.
+        began: ``time.monotonic()`` when the evaluation began.
+    """
+
+    seconds: float
+    began: float
+
+    @property
+    def left(self) -> float:
+        """Seconds for attacks from now on."""
+        return self.seconds - (time.monotonic() - self.began) - REPORT_SECONDS
+
+
+def within_time(
+    config: EvalConfig, prepared: Prepared, given: Given, path: Path, deadline: Deadline
+) -> tuple[EvalConfig, Prepared]:
+    """The evaluation on as many examples, and without the rows, that the forecast asks for.
+
+    A run folder that is there already keeps its number of examples and its rows: what is committed costs
+    nothing, what is pending is finished, and what is left of the time goes into rows that were left out
+    before.
+    """
+    asked = prepared.setup.examples
+    done: Collection[str] = ()
+    kept: set[tuple] = set()
+    sizes = sizes_within(asked, max(config.batch_sizes))
+    if (path / MANIFEST).exists() and not config.overwrite:
+        old = checked_manifest(path)
+        before = old["identity"].get("limit")
+        if type(before) is int and 0 < before <= (config.limit or asked):
+            config = replace(config, limit=before)
+            prepared = prepare(config, given)
+        prepared = prepared.going_on_with(old)
+        done = read_run(path, planned_units(old))[1]
+        kept = {tuple(row[name] for name in KEY) for row in old["rows"]}
+        sizes = [prepared.setup.examples]
+    rows, _ = rows_for(config, prepared.subjects, prepared.eps)
+    kept |= {row.key for row in rows if row.attack == config.claim_attack}
+    cost = cost_of_rows(config, prepared, done)
+    choice = choose(rows, cost, deadline.left, sizes, kept)
+    if choice.examples < prepared.setup.examples:
+        config = replace(config, limit=choice.examples)
+        prepared = prepare(config, given)
+    notes = sentences(choice, cost, deadline.seconds, asked)
+    return config, replace(
+        prepared, rows_left_out=frozenset(row.key for row in choice.left_out), left_out=tuple(notes)
+    )
+
+
+def fitting(
+    rows: Sequence[Row], config: EvalConfig, prepared: Prepared, deadline: Deadline
+) -> tuple[list[Row], list[str]]:
+    """Those of the rows for which there is time left, and sentences on the others."""
+    cost = cost_of_rows(config, prepared)
+    found, late, left = [], [], deadline.left
+    for row in rows:
+        needed = cost(row, prepared.setup.examples)
+        if needed > left:
+            late.append(row)
+        else:
+            found.append(row)
+            left -= needed
+    return found, left_out(late, lambda row: cost(row, prepared.setup.examples), deadline.seconds)
+
+
+def cost_of_rows(config: EvalConfig, prepared: Prepared, done: Collection[str] = ()) -> Cost:
+    """Seconds that a row takes on a number of examples, as forecast here.
+
+    Args:
+        done: units that cost nothing any more.
+    """
+    setup = prepared.setup
+    per_image = {c.name: seconds_per_image(prepared, c.name) for c in setup.checkpoints}
+    workers = worker_count(config, prepared.bench.device)
+
+    def cost(row: Row, examples: int) -> float:
+        maker = UnitMaker(config, examples, setup.group_images, prepared.context)
+        images = sum(unit.images for unit in maker.units(row) if unit.id not in done)
+        return per_image[row.subject.checkpoint] * images / workers
+
+    return cost

@@ -1,0 +1,104 @@
+"""Every checkpoint behind every defence at every batch size, probed before anything is attacked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest
+from robustbench_coded.evaluation.execution.target import images_of
+from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.setup.match_clean import Matched, plain_defences
+from robustbench_coded.evaluation.setup.probing import gradient_figures, probe_batch, probed
+
+
+def probed_subjects(
+    config: EvalConfig, bench: Workbench, specs: Sequence[str], matched: Sequence[Matched], *, refuse: bool
+) -> tuple[list[Subject], list[dict[str, Any]]]:
+    """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
+    subjects: list[Subject] = []
+    probes = []
+    for checkpoint in bench.setup.checkpoints:
+        for spec in [*specs, *(match.spec for match in matched if match.checkpoint == checkpoint.name)]:
+            for k in config.batch_sizes:
+                defence = bench.build(spec, bench.model(checkpoint.name), k)
+                found = probed(defence, probe_batch(bench.data, k).to(bench.device), config.seed)
+                shown = spec
+                if spec.startswith(PREFIX):
+                    shown += "@" + answers_digest(defence, probe_batch(bench.data, k).to(bench.device))
+                x, y = bench.data.batch([i % len(bench.data) for i in range(k)])
+                x, y = x.to(bench.device), y.to(bench.device)
+                if found.contradictions and refuse:
+                    raise InputError(
+                        f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
+                    )
+                subject = _subject(checkpoint.name, shown, k, defence)
+                _refuse_clash(subject, subjects)
+                subjects.append(subject)
+                probes.append(
+                    {
+                        "checkpoint": subject.checkpoint,
+                        "defence": subject.label,
+                        "k": subject.shown_k,
+                        "n": subject.n,
+                        "figures": found.figures,
+                        "gradients": gradient_figures(defence, x, y, config.seed),
+                        "warnings": list(found.warnings),
+                        "contradictions": list(found.contradictions),
+                    }
+                )
+                if not subject.batch_dependent:
+                    break  # its answers do not know a batch size
+    return subjects, probes
+
+
+def specs_of(config: EvalConfig, bench: Workbench) -> list[str]:
+    """What every checkpoint is put behind, as it was named; matched baselines come on top.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    given = [PREFIX + name for name in bench.setup.given.defences]
+    specs = [*(["standard"] if config.standard else []), *plain_defences(config), *given]
+    if not specs:
+        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
+    return specs
+
+
+def _refuse_clash(subject: Subject, others: list[Subject]) -> None:
+    """Two defences of one name would end up in one row."""
+    for other in others:
+        same = (other.checkpoint, other.label, other.shown_k, other.n) == (
+            subject.checkpoint,
+            subject.label,
+            subject.shown_k,
+            subject.n,
+        )
+        if same and other.spec == subject.spec:
+            raise InputError(f"{subject.spec} is given twice")
+        if same:
+            raise InputError(
+                f"{other.spec} and {subject.spec} are both named {subject.label}; give one another name"
+            )
+
+
+def _subject(checkpoint: str, spec: str, k: int, defence: Defence) -> Subject:
+    if spec.startswith(PREFIX):
+        label, n = spec.removeprefix(PREFIX).rpartition("@")[0], None
+    else:
+        parsed = parse_defence(spec)
+        label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
+    return Subject(
+        checkpoint=checkpoint,
+        spec=spec,
+        label=label,
+        k=k,
+        n=n,
+        randomised=defence.randomised,
+        batch_dependent=defence.batch_dependent,
+        has_base=defence.base is not None,
+        images=images_of(defence, k),
+    )

@@ -1,0 +1,44 @@
+"""What a comparison's paired differences settle, in sentences: where a subject is above its baseline, and below."""
+
+from robustbench_coded.reports.run.tables import Table
+from robustbench_coded.reports.text.formatting import counted, difference_words, settled, subject_words
+
+DIFFERENCES_LEGEND = (
+    "Paired differences in points whose 95% interval leaves out 0, largest first. Each interval stands for "
+    "itself: where nothing differs, one of twenty leaves out 0 by chance. A difference under one attack says "
+    "how far that attack got; the ensembles have the strongest of every threat model."
+)
+
+
+def differences_told(table: Table) -> list[str]:
+    """One sentence for each subject that has differences to its baseline.
+
+    Args:
+        table: of a comparison; its cells carry the differences.
+    """
+    told = []
+    for row in table.rows:
+        found = {
+            column: cell.difference
+            for column, cell in zip(table.columns, row.cells, strict=True)
+            if cell is not None and cell.difference is not None
+        }
+        if not found:
+            continue
+        certain = sorted(
+            (item for item in found.items() if settled(item[1])), key=lambda item: -abs(item[1].estimate)
+        )
+        said = []
+        for side, sign in (("below", -1), ("above", 1)):
+            listed = [
+                f"{column.attack if column.attack == 'clean' else ' '.join(column)} {difference_words(d)}"
+                for column, d in certain
+                if d.estimate * sign > 0
+            ]
+            if listed:
+                said.append(f"{side} the baseline in {', '.join(listed)}")
+        if len(certain) < len(found):
+            said.append(f"not told apart in {counted(len(found) - len(certain), 'column')}")
+        run = f"{row.labels[0]}: " if table.heads[0] == "Run" else ""
+        told.append(f"{run}{subject_words(row.subject, with_k=True)}: {'; '.join(said)}.")
+    return told

@@ -1,0 +1,183 @@
+"""A run beside the tables of arXiv 2510.00253: the same settings, and what may explain differences."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from robustbench_coded.results.summary_rows import NULLS, Line, Subject, lines_of
+from robustbench_coded.results.run import Run
+from robustbench_coded.results.manifest import part
+from robustbench_coded.reports.paper.paper import paper_tables, papers_accuracy, papers_data, trainings
+from robustbench_coded.reports.text.text_table import Sheet
+from robustbench_coded.reports.text.formatting import (
+    inference_words,
+    interval,
+    percent,
+    pixels,
+    points,
+    series,
+)
+
+INCONSISTENCIES = (
+    "PGD-10 with coded smoothing and RCI over mixup: +31.8 points in the introduction, +33 in section "
+    "6.3, 32.1 by Table 3 (72.0 - 39.9).",
+    "PGD-100 over mixup: 37 points in the introduction, +5.4 in section 6.3. By Table 3 the first is "
+    "mixup with RCI N = 128 less mixup with standard inference (37.4 - 0.4), the second coded smoothing "
+    "with RCI N = 190 less the same (5.8 - 0.4).",
+    "RCI N = 190 with coded smoothing at K = 128 has clean accuracy 94.8 in Table 3 and 94.9 in Table 10.",
+    "N = 1.5 K at K = 128 is 192; the tables print 190.",
+    "Neither the space of eps nor PGD's step size is stated. The numbers for manifold mixup are taken "
+    "from another paper, whose code attacks after normalisation.",
+)
+
+
+@dataclass(frozen=True)
+class PaperLine:
+    """One accuracy beside the paper's.
+
+    Attributes:
+        table: 3 or 10.
+        paper: the paper's accuracy, a fraction.
+    """
+
+    table: int
+    training: str
+    line: Line
+    paper: float
+
+    @property
+    def outside(self) -> bool:
+        """Whether the paper's number lies outside the measured interval."""
+        low, high = self.line.low, self.line.high
+        return low is not None and high is not None and not low <= self.paper <= high
+
+
+def paper_lines(run: Run) -> list[PaperLine]:
+    """The rows of a run that the paper has a number for, whatever network they were measured on."""
+    if not papers_data(run.manifest):
+        return []
+    known = trainings(run.manifest)
+    found = []
+    for line in lines_of(run.summary):
+        training = known.get(line.subject.checkpoint)
+        paper = papers_accuracy(training, line.subject, line.budget, line.threat, line.attack)
+        if paper is not None and training is not None and line.accuracy is not None:
+            table = 3 if line.subject.k in (None, paper_tables()["table3"]["k"]) else 10
+            found.append(PaperLine(table, training, line, paper))
+    return found
+
+
+def paper_sheet(run: Run) -> Sheet:
+    """Measured beside printed; marked where the printed number is outside the interval."""
+    rows = []
+    for found in paper_lines(run):
+        line = found.line
+        assert line.accuracy is not None  # as `paper_lines` takes them
+        rows.append(
+            (
+                f"Table {found.table}",
+                line.subject.checkpoint,
+                found.training,
+                inference_words(line.subject, with_k=True),
+                line.attack,
+                "" if line.attack == "clean" else f"{pixels(line.budget.eps)} {line.budget.eps_space}",
+                percent(found.paper),
+                f"{percent(line.accuracy)} {interval(line.low, line.high)}",
+                f"{float(points(line.accuracy - found.paper)):+.1f}",
+                "differs" if found.outside else "within",
+            )
+        )
+    numbers = ("Paper", "Measured", "Difference")
+    heads = ("Table", "Checkpoint", "Training", "Inference", "Attack", "Eps", *numbers, "Interval")
+    return Sheet(heads, tuple(rows), frozenset(numbers))
+
+
+def reasons(run: Run) -> list[str]:
+    """What of the setting is known to differ, or may."""
+    found = paper_lines(run)
+    if not found:
+        return [
+            "No row of this run has a setting of the paper: CIFAR-10, eps 8/255, K and N of Tables 3 and "
+            "10, and a checkpoint whose metadata or name says how it was trained (erm, mixup, "
+            "manifold-mixup, coded)."
+        ]
+    return [*_network(run, found), *_training(run, found), *_attacks(found), *_examples(found)]
+
+
+def time_sheet(run: Run) -> Sheet:
+    """Table 4 beside this run: milliseconds to answer one batch, by its quicker row without gradients."""
+    table = paper_tables()["table4"]
+    rows = []
+    for subject, milliseconds in _answer_times(run).items():
+        kind = {"standard": "standard", "rci": "coded", "coded": "coded"}.get(subject.defence)
+        paper = f"{table[kind][0]:g}" if kind is not None and subject.k in (None, table["k"]) else "–"
+        rows.append((subject.checkpoint, inference_words(subject, with_k=True), paper, f"{milliseconds:.3g}"))
+    heads = ("Checkpoint", "Inference", "Paper, ms", "Measured, ms")
+    return Sheet(heads, tuple(rows), frozenset(heads[2:]))
+
+
+def _answer_times(run: Run) -> dict[Subject, float]:
+    """Milliseconds that one batch of each subject took, over all draws that were answered.
+
+    The first row of a run also loads the model; hence the quicker of the clean inputs and the random signs.
+    """
+    found: dict[Subject, float] = {}
+    seconds = run.timings["seconds"]
+    for line, spent, row in zip(lines_of(run.summary), seconds, run.rows, strict=True):
+        size = line.subject.k or _batch_size(run)
+        if line.attack in NULLS and line.done and spent > 0 and size:
+            answers = -(-line.examples // size) * (
+                line.draws + (_selection_draws(run) if row.randomised else 0)
+            )
+            found[line.subject] = min(found.get(line.subject, math.inf), 1000 * spent / answers)
+    return found
+
+
+def _batch_size(run: Run) -> int:
+    sizes = [row.get("batch_size") for row in run.manifest["rows"]]
+    return max((size for size in sizes if type(size) is int), default=0)
+
+
+def _selection_draws(run: Run) -> int:
+    draws = part(run.manifest, "invocations", -1, "options", "selection_draws")
+    return draws if type(draws) is int and draws > 0 else 0
+
+
+def _network(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
+    names = {f.line.subject.checkpoint for f in found}
+    archs = {str(c.get("arch")) for c in run.manifest["checkpoints"] if c["name"] in names}
+    others = sorted(archs - {"preact-resnet18", "preactresnet18", "preact_resnet18"})
+    if others:
+        yield f"Network: {series(others)} here, {paper_tables()['network']} in the paper."
+
+
+def _training(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
+    names = {f.line.subject.checkpoint for f in found}
+    for checkpoint in run.manifest["checkpoints"]:
+        if checkpoint["name"] in names:
+            epochs = part(checkpoint, "metadata", "epochs") or part(checkpoint, "metadata", "epoch")
+            said = f"{epochs} epochs" if type(epochs) is int else "an unknown number of epochs"
+            yield f"Training length: {said} for {checkpoint['name']}, 350 in the paper."
+
+
+def _attacks(found: Sequence[PaperLine]) -> Iterator[str]:
+    spaces = sorted({f.line.budget.eps_space for f in found if f.line.attack != "clean"})
+    if spaces:
+        yield (
+            f"Space of eps: {series(spaces)} here, not stated in the paper. Attacks after normalisation "
+            "with the same number are weaker: a step of eps there is eps times each channel's deviation "
+            "in pixels."
+        )
+    steps = {(f.line.attack, f.line.step_size) for f in found if f.line.step_size and "pgd" in f.line.attack}
+    if steps:
+        said = series([f"{attack} {pixels(size)}" for attack, size in sorted(steps)])
+        yield f"Step size: {said} here, not stated in the paper; ten smaller steps reach less far."
+
+
+def _examples(found: Sequence[PaperLine]) -> Iterator[str]:
+    counts = sorted({f.line.examples for f in found})
+    draws = sorted({f.line.draws for f in found})
+    yield (
+        f"Examples: {series([str(c) for c in counts])} here, 10,000 in the paper. Draws: the mean over "
+        f"{series([str(d) for d in draws])} here, not stated in the paper."
+    )

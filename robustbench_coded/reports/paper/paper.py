@@ -1,0 +1,107 @@
+"""The numbers of arXiv 2510.00253 beside the same setting of a run."""
+
+import re
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from robustbench_coded.results.summary_rows import Budget, Subject
+from robustbench_coded.results.manifest import part
+from robustbench_coded.reports.text.formatting import parsed_attack
+
+# The paper's N = 1.5 K at K = 128 is printed as 190; rounded it is 192.
+SAME_N = {192: 190}
+
+
+@cache
+def paper_tables() -> dict[str, Any]:
+    """Tables 3, 4 and 10 as printed; accuracies in percent, times in milliseconds."""
+    return tomllib.loads(files("robustbench_coded.reports.paper").joinpath("paper.toml").read_text())
+
+
+def papers_attack(attack: str) -> str | None:
+    """The paper's name for an attack that it ran: ``fgsm``, ``pgd-10``, ``pgd-100`` or ``clean``, else None.
+
+    A stated step size is still the paper's attack, which states none.
+    """
+    if attack == "clean":
+        return attack
+    name = parsed_attack(attack)
+    if name is None or name.third_party or name.options or name.estimator != "fresh" or name.draws > 1:
+        return None
+    plain = name.algorithm if name.steps is None else f"{name.algorithm}-{name.steps}"
+    return plain if plain in ("fgsm", "pgd-10", "pgd-100") else None
+
+
+def papers_data(manifest: dict[str, Any]) -> bool:
+    """Whether the run's data are the paper's: CIFAR-10, by its name or by that of the file and the
+    images' shape."""
+    name = str(part(manifest, "identity", "data"))
+    stem = re.split(r"[/\\]", name)[-1].lower()
+    like = part(manifest, "data", "classes") == 10 and part(manifest, "data", "image_shape") == [3, 32, 32]
+    return name == paper_tables()["data"] or (
+        name.startswith("npz:") and like and "cifar10" in stem.replace("-", "")
+    )
+
+
+def trainings(manifest: dict[str, Any]) -> dict[str, str]:
+    """The paper's name for how each checkpoint was trained: by the file's metadata, else by the
+    checkpoint's name."""
+    found = {}
+    for checkpoint in manifest["checkpoints"]:
+        recipe = part(checkpoint, "metadata", "recipe")
+        recipe = part(recipe, "name") if isinstance(recipe, dict) else recipe
+        training = _training(recipe) if isinstance(recipe, str) else _training(checkpoint["name"])
+        if training is not None:
+            found[checkpoint["name"]] = training
+    return found
+
+
+def papers_accuracy(
+    training: str | None, subject: Subject, budget: Budget, threat: str, attack: str
+) -> float | None:
+    """The paper's accuracy on CIFAR-10 in this setting as a fraction; None where the paper has no such
+    setting.
+
+    The same training method, inference, K, N, eps and attack make the same setting; the network may
+    differ, which the reports say.
+    """
+    tables = paper_tables()
+    name = papers_attack(attack)
+    same_budget = budget.norm == "linf" and abs(budget.eps - tables["eps"]) < 1e-6
+    if training is None or name is None or threat != "batch/unknown":
+        return None
+    if name != "clean" and not same_budget:
+        return None
+    figures = _table3(subject, training) or _table10(subject, training)
+    return round(figures[name] / 100, 6) if figures and name in figures else None
+
+
+def _table3(subject: Subject, training: str) -> dict[str, float] | None:
+    table = paper_tables()["table3"]
+    if subject.defence == "standard":
+        rows = table["standard"]
+    elif subject.defence == "rci" and subject.k == table["k"] and subject.n is not None:
+        rows = table["rci"].get(str(SAME_N.get(subject.n, subject.n)), {})
+    else:
+        return None
+    return dict(zip(table["columns"], rows[training], strict=True)) if training in rows else None
+
+
+def _table10(subject: Subject, training: str) -> dict[str, float] | None:
+    table = paper_tables()["table10"]
+    if subject.defence != "rci" or training != table["training"]:
+        return None
+    for k, n, *figures in table["rows"]:
+        if (subject.k, subject.n) == (k, n):
+            return dict(zip(table["columns"], figures, strict=True))
+    return None
+
+
+def _training(text: str) -> str | None:
+    parts = set(re.split("[^a-z0-9]+", text.lower()))
+    if {"manifold", "mixup"} <= parts:
+        return "manifold-mixup"
+    named = parts & {"erm", "mixup", "coded"}
+    return named.pop() if len(named) == 1 else None

@@ -1,0 +1,190 @@
+"""report.html and comparison.html: one file each, that asks the network for nothing and opens from a disk."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from robustbench_coded.reports.paper.against_paper import INCONSISTENCIES, paper_sheet, reasons, time_sheet
+from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
+from robustbench_coded.reports.compare.comparison import LEGEND, Comparison, run_sheet
+from robustbench_coded.reports.compare.differences import DIFFERENCES_LEGEND, differences_told
+from robustbench_coded.reports.run.document import Document
+from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.reports.figures.style import Drawing
+from robustbench_coded.results.summary_rows import NULLS, Line, subject_of
+from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
+from robustbench_coded.reports.run.text_tables import (
+    COMPONENTS,
+    COMPONENTS_LEGEND,
+    VERDICT_LEGEND,
+    check_sheet,
+    reason_sheet,
+    row_sheet,
+    verdict_sheet,
+    worst_sheet,
+)
+from robustbench_coded.reports.run.tables import Column, Table, TableRow
+from robustbench_coded.reports.text.formatting import (
+    difference_words,
+    incomplete_words,
+    inference_words,
+    interval,
+    percent,
+    settled,
+    subject_words,
+)
+from robustbench_coded.reports.run.worst import answer_words
+
+# Heads of plain tables whose values the filters know.
+FILTERED = ("Checkpoint", "Inference", "Threat", "Attack")
+
+
+def html_report(document: Document, figures: Sequence[Drawing], pictures: Sequence[bytes | None]) -> str:
+    """A whole report in one file.
+
+    Args:
+        pictures: a PNG for each of the examples that fell furthest, None where its images were not kept.
+    """
+    return _page(
+        "report.html.j2",
+        title=document.title,
+        document=document,
+        figures=figures,
+        verdicts=verdict_sheet(document.judgements),
+        verdict_legend=VERDICT_LEGEND,
+        why=reason_sheet(document.judgements),
+        checks_open=check_sheet(document.judgements, passed=False),
+        checks_passed=check_sheet(document.judgements, passed=True),
+        rows=row_sheet(document.lines),
+        components_title=COMPONENTS,
+        components_legend=COMPONENTS_LEGEND,
+        matrix={"title": MATRIX, "legend": MATRIX_LEGEND},
+        collateral={"title": COLLATERAL, "legend": COLLATERAL_LEGEND},
+        worst=worst_sheet(document.worst),
+        pictures=[
+            {"example": worst, "image": _uri(picture, "image/png")}
+            for worst, picture in zip(document.worst, pictures, strict=True)
+            if picture is not None
+        ],
+        choices=_choices(document.lines),
+    )
+
+
+def comparison_html(comparison: Comparison, *, paper: bool) -> str:
+    """A whole comparison in one file; ``paper`` sets every run beside the paper's tables, too."""
+    papers = [
+        {"name": name, "accuracies": paper_sheet(run), "times": time_sheet(run), "reasons": reasons(run)}
+        for name, run in comparison.runs.items()
+        if paper
+    ]
+    return _page(
+        "comparison.html.j2",
+        title="csrobust comparison",
+        comparison=comparison,
+        told=[differences_told(table) for table in comparison.tables],
+        told_legend=DIFFERENCES_LEGEND,
+        runs=run_sheet(comparison),
+        legend=LEGEND,
+        papers=papers,
+        inconsistencies=INCONSISTENCIES,
+        choices=_choices(_lines(comparison.tables)),
+    )
+
+
+def _page(template: str, **values: Any) -> str:
+    style, script = _asset("style.css"), _asset("tables.js")
+    values |= {"style": style, "script": script, "nulls": NULLS}
+    values |= {"style_hash": _hash(style), "script_hash": _hash(script)}
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    """Templates that escape everything but what is marked as safe, and fail on anything they do not know."""
+    environment = Environment(
+        loader=PackageLoader("robustbench_coded.reports.render"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "answers": answer_words,
+        "subject": lambda key: subject_words(subject_of(key), with_k=True),
+        "interval": lambda line: interval(line.low, line.high),
+        "difference": difference_words,
+        "incomplete": lambda line: incomplete_words(line.examples, line.examples_planned),
+        "settled": settled,
+        "data_uri": _data_uri,
+        "of_column": _of_column,
+        "of_row": _of_row,
+        "of_sheet_row": _of_sheet_row,
+    }
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """What a template prints: markup as it is, all else as one line of printable characters."""
+    return value if isinstance(value, Markup) else one_line(value)
+
+
+def _asset(name: str) -> Markup:
+    """A file of ours that goes into the page as it is."""
+    loader = _environment().loader
+    assert loader is not None
+    return Markup(loader.get_source(_environment(), name)[0])
+
+
+def _hash(content: str) -> str:
+    """What the page's own security policy names an inline style or script by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _data_uri(figure: Drawing) -> str:
+    return _uri(figure.svg, "image/svg+xml")
+
+
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _choices(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """What each filter offers."""
+    texts = [
+        (line.subject.checkpoint, inference_words(line.subject, with_k=True), line.threat, line.attack)
+        for line in lines
+    ]
+    return {name: list(dict.fromkeys(one_line(text[i]) for text in texts)) for i, name in enumerate(FILTERED)}
+
+
+def _lines(tables: Sequence[Table]) -> list[Line]:
+    return [cell.line for table in tables for row in table.rows for cell in row.cells if cell is not None]
+
+
+def _of_column(column: Column) -> Markup:
+    """Attributes that filters look at; unattacked columns stay in view."""
+    if column.attack in NULLS:
+        return Markup("")
+    return _attributes(("Threat", column.threat), ("Attack", column.attack))
+
+
+def _of_row(row: TableRow) -> Markup:
+    inference = inference_words(row.subject, with_k=True)
+    return _attributes(("Checkpoint", row.subject.checkpoint), ("Inference", inference))
+
+
+def _of_sheet_row(row: Sequence[str], heads: Sequence[str]) -> Markup:
+    return _attributes(*((head, text) for head, text in zip(heads, row, strict=True) if head in FILTERED))
+
+
+def _attributes(*named: tuple[str, str]) -> Markup:
+    return Markup("").join(
+        Markup(' data-{}="{}"').format(name.lower(), escape(one_line(text))) for name, text in named
+    )

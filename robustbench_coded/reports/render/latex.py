@@ -1,0 +1,62 @@
+"""Tables in LaTeX, for a document that loads booktabs."""
+
+from robustbench_coded.reports.compare.comparison import LEGEND, Comparison
+from robustbench_coded.reports.text.escape import latex
+from robustbench_coded.reports.run.tables import Cell, Column, Table
+from robustbench_coded.reports.text.formatting import interval, percent, settled
+
+CAPTION_WIDTH = 1000
+NEW_LINE = r"\\"
+
+
+def comparison_latex(comparison: Comparison) -> str:
+    """A table environment per budget."""
+    return "\n".join(latex_table(table) for table in comparison.tables)
+
+
+def latex_table(table: Table) -> str:
+    """Accuracies, intervals and differences in percent, the strongest attacks in bold."""
+    columns = "l" * len(table.heads) + "r" * len(table.columns)
+    lines = [
+        r"\begin{table}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{latex(f'{table.title}. {LEGEND}', CAPTION_WIDTH)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _line([*map(latex, table.heads), *map(_head, table.columns)]),
+        r"\midrule",
+    ]
+    for row in table.rows:
+        lines.append(_line([*map(latex, row.labels), *map(_cell, row.cells)]))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _line(cells: list[str]) -> str:
+    return f"{' & '.join(cells)} {NEW_LINE}"
+
+
+def _stack(parts: list[str]) -> str:
+    return rf"\shortstack[r]{{{NEW_LINE.join(parts)}}}" if len(parts) > 1 else parts[0]
+
+
+def _head(column: Column) -> str:
+    null = column.attack in ("clean", "random-sign")
+    return _stack([latex(column.attack)] if null else [latex(column.attack), latex(column.threat)])
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    line = cell.line
+    accuracy = percent(line.accuracy).replace("–", "--")
+    parts = [rf"\textbf{{{accuracy}}}" if cell.strongest else accuracy]
+    if line.low is not None:
+        parts.append(latex(interval(line.low, line.high)))
+    if not line.done:
+        parts.append(f"{line.examples}/{line.examples_planned}")
+    if cell.difference is not None:
+        said = f"${100 * cell.difference.estimate:+.1f}$"
+        parts.append(rf"\boldmath{said}\unboldmath" if settled(cell.difference) else said)
+    if cell.paper is not None:
+        parts.append(f"paper {percent(cell.paper)}")
+    return _stack(parts)

@@ -1,0 +1,178 @@
+"""The tables of a run at a terminal: wide where there is room, one attack a line where there is not."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.table import Table as Grid
+from rich.text import Text
+
+from robustbench_coded.reports.paper.against_paper import paper_sheet, reasons
+from robustbench_coded.reports.compare.comparison import Comparison
+from robustbench_coded.reports.run.document import document_of
+from robustbench_coded.reports.text.escape import one_line, shortened
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.summary_rows import Budget, Subject
+from robustbench_coded.results.run import Run
+from robustbench_coded.reports.text.text_table import Sheet
+from robustbench_coded.reports.run.text_tables import worst_sheet
+from robustbench_coded.reports.run.tables import Cell, Column, Table, TableRow, tables_of
+from robustbench_coded.reports.text.formatting import budget_words, counted, interval, percent, settled, subject_words
+
+NAME_WIDTH = 60
+
+
+def summary_table(run: Run) -> Group:
+    """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
+    verdicts = [Text(line) for line in _verdicts(run)]
+    return Group(*(_Fitting(table) for table in tables_of(run)), *verdicts)
+
+
+def run_table(run: Run) -> Group:
+    """What a run is, its tables and verdicts, what it found, and the examples that fell furthest."""
+    document = document_of(run)
+    parts: list[Any] = [Text(one_line(text)) for text in (*document.opening, *document.warnings)]
+    parts += [summary_table(run), *(Text(one_line(f"- {text}")) for text in document.findings)]
+    if document.worst:
+        parts.append(plain_table("examples that fell furthest", worst_sheet(document.worst)))
+    return Group(*parts)
+
+
+def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
+    """The tables of a comparison, differences to the baseline in them, and what the runs do not share."""
+    parts: list[Any] = [Text(one_line(f"baseline: {comparison.baseline}"))]
+    parts += [_Fitting(table) for table in comparison.tables]
+    parts += [Text(one_line(text)) for text in (*comparison.apart, *comparison.unpaired)]
+    if paper:
+        for name, run in comparison.runs.items():
+            parts.append(plain_table(f"{name} beside arXiv 2510.00253", paper_sheet(run)))
+            parts += [Text(one_line(text)) for text in reasons(run)]
+    return Group(*parts)
+
+
+def plain_table(title: str, sheet: Sheet) -> Grid:
+    """A plain table; names are never read as markup."""
+    grid = Grid(title=Text(one_line(title)), title_justify="left")
+    for head in sheet.heads:
+        grid.add_column(head.lower(), overflow="fold", justify="right" if head in sheet.numbers else "left")
+    for row in sheet.rows:
+        grid.add_row(*(Text(shortened(text, NAME_WIDTH)) for text in row))
+    return grid
+
+
+def example_table(title: str, sheet: Sheet) -> Group:
+    """What was answered to one example: a block per subject, so that its lines fit a narrow terminal."""
+    place = {head: i for i, head in enumerate(sheet.heads)}
+    budgets = dict.fromkeys(row[place["Budget"]] for row in sheet.rows if row[place["Budget"]])
+    heads = ["Attack", "Threat", *(["Budget"] if len(budgets) > 1 else []), "Right", "Margin", "Answers"]
+    blocks: dict[str, list[tuple[str, ...]]] = {}
+    for row in sheet.rows:
+        subject = f"{row[place['Inference']]} on {row[place['Checkpoint']]}"
+        blocks.setdefault(subject, []).append(tuple(row[place[head]] for head in heads))
+    about = [title, f"label {sheet.rows[0][place['Label']]}", *(budgets if len(budgets) == 1 else [])]
+    parts: list[Any] = [Text(one_line("; ".join(about)))]
+    for subject, rows in blocks.items():
+        parts.append(plain_table(subject, Sheet(tuple(heads), tuple(rows), sheet.numbers)))
+    return Group(*parts)
+
+
+def _verdicts(run: Run) -> Iterator[str]:
+    """A line per judged subject, its verdicts by threat model; then what is missing."""
+    by_subject: dict[tuple[Subject, Budget], list[Judgement]] = {}
+    for judgement in run.judgements:
+        by_subject.setdefault((judgement.subject, judgement.budget), []).append(judgement)
+    for (subject, budget), judged in by_subject.items():
+        said = ", ".join(f"{j.verdict.word} ({j.threat})" for j in judged)
+        yield one_line(f"{subject_words(subject, with_k=True)}, {budget_words(budget)}: {said}")
+    if run.failures:
+        yield f"{counted(len(run.failures), 'unit')} without outcomes: the rows are incomplete"
+
+
+class _Fitting:
+    """A table that takes the form for which there is room."""
+
+    def __init__(self, table: Table):
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table
+        forms = (_wide(table, True), _tall(table, True), _wide(table, False), _tall(table, False))
+        for form in forms:
+            if console.measure(form, options=options.update(max_width=10_000)).maximum <= options.max_width:
+                yield form
+                return
+        yield _narrow(table)
+
+
+def _wide(table: Table, with_interval: bool) -> Grid:
+    """A column per attack."""
+    grid = Grid(title=Text(one_line(table.title)), title_justify="left")
+    for head in table.heads:
+        grid.add_column(head.lower() if len(head) > 1 else head, overflow="fold")
+    for column in table.columns:
+        grid.add_column(_head(column, "\n"), justify="right", no_wrap=True)
+    for row in table.rows:
+        labels = _labels(table, row)
+        grid.add_row(*labels, *(_cell(cell, "\n" if with_interval else None) for cell in row.cells))
+    return grid
+
+
+def _tall(table: Table, with_interval: bool) -> Grid:
+    """A line per attack, a column per subject."""
+    grid = Grid(title=Text(one_line(table.title)), title_justify="left")
+    grid.add_column("attack", no_wrap=True)
+    for row in table.rows:
+        grid.add_column(Text("\n".join(label.plain for label in _labels(table, row))), justify="right")
+    for i, column in enumerate(table.columns):
+        cells = [row.cells[i] for row in table.rows]
+        grid.add_row(_head(column, " "), *(_cell(cell, " " if with_interval else None) for cell in cells))
+    return grid
+
+
+def _narrow(table: Table) -> Group:
+    """A line per attack, a block per subject."""
+    parts: list[Text | Grid] = [Text(one_line(table.title), style="bold")]
+    for row in table.rows:
+        grid = Grid(
+            title=Text(", ".join(label.plain for label in _labels(table, row))),
+            title_justify="left",
+            show_header=False,
+        )
+        grid.add_column(overflow="fold")
+        grid.add_column(justify="right", overflow="fold")
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if cell is not None:
+                grid.add_row(_head(column, " "), _cell(cell, " "))
+        parts.append(grid)
+    return Group(*parts)
+
+
+def _labels(table: Table, row: TableRow) -> list[Text]:
+    named = zip(table.heads, row.labels, strict=True)
+    return [
+        Text(shortened(f"{head} = {label}" if label.isdecimal() else label, NAME_WIDTH))
+        for head, label in named
+    ]
+
+
+def _head(column: Column, between: str) -> Text:
+    head = Text(shortened(column.attack, NAME_WIDTH))
+    if column.attack not in ("clean", "random-sign"):
+        head.append(f"{between}{one_line(column.threat)}", style="dim")
+    return head
+
+
+def _cell(cell: Cell | None, between: str | None) -> Text:
+    """An accuracy, its interval after ``between`` (left out where None)."""
+    if cell is None:
+        return Text("")
+    line = cell.line
+    text = Text(percent(line.accuracy), style="bold" if cell.strongest else "")
+    if between is not None and line.low is not None:
+        text.append(f"{between}{interval(line.low, line.high)}", style="not bold dim")
+    if cell.difference is not None:
+        style = "bold" if settled(cell.difference) else "not bold"
+        text.append(f"{between or ' '}{100 * cell.difference.estimate:+.1f}", style=style)
+    if not line.done:
+        text.append(f"{between or ' '}{line.examples}/{line.examples_planned}", style="not bold yellow")
+    return text

@@ -1,0 +1,113 @@
+"""All that a report says, before anybody chooses a format."""
+
+from dataclasses import dataclass
+
+from robustbench_coded.reports.run.collateral import collateral_findings, collateral_sheet
+from robustbench_coded.reports.text.escape import shell
+from robustbench_coded.reports.run.methodology import Fact, facts_of, limits_of
+from robustbench_coded.reports.run.findings import decompositions, peers_own_figures, undercuts
+from robustbench_coded.reports.run.headline import headline
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.summary_rows import Line, lines_of, subject_of
+from robustbench_coded.results.run import Run
+from robustbench_coded.results.manifest import part
+from robustbench_coded.reports.run.matrix import matrix_sheet
+from robustbench_coded.reports.text.text_table import Sheet
+from robustbench_coded.reports.run.text_tables import component_sheet
+from robustbench_coded.reports.run.tables import Table, tables_of
+from robustbench_coded.reports.text.formatting import counted, subject_words
+from robustbench_coded.reports.run.worst import WorstExample, worst_examples
+
+LEGEND = (
+    "Accuracy in percent on fresh draws of the defence, with its 95% interval. Bold: the strongest single "
+    "attack of its threat model; where none is bold, it is one that another attacker with less knowledge "
+    "has, too. ensemble: for each example the attack that is lowest on selection draws, scored on other "
+    "draws; it has the attacks of attackers who know less, too."
+)
+PAPER_LEGEND = (
+    "paper: the number of arXiv 2510.00253 in the same setting, measured there on another network; see "
+    "'How this was measured'."
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """The parts of a report, as texts that still have to be escaped."""
+
+    title: str
+    opening: tuple[str, ...]
+    warnings: tuple[str, ...]
+    tables: tuple[Table, ...]
+    judgements: tuple[Judgement, ...]
+    findings: tuple[str, ...]
+    facts: tuple[Fact, ...]
+    limits: tuple[str, ...]
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+    components: Sheet
+    matrix: Sheet
+    collateral: Sheet
+    worst: tuple[WorstExample, ...]
+    lines: tuple[Line, ...]
+    commands: tuple[str, ...]
+    legend: str = LEGEND
+    paper_legend: str = PAPER_LEGEND
+
+
+def document_of(run: Run) -> Document:
+    """The report of a run."""
+    tables = tables_of(run)
+    findings = undercuts(run)
+    lines = lines_of(run.summary)
+    return Document(
+        title=f"csrobust report: {run.name}",
+        opening=tuple(headline(run.judgements, findings)),
+        warnings=tuple(_warnings(run)),
+        tables=tuple(tables),
+        judgements=run.judgements,
+        findings=(*findings, *decompositions(run), *collateral_findings(lines), *peers_own_figures(run)),
+        facts=tuple(facts_of(run, paper=any(table.has_paper for table in tables))),
+        limits=tuple(limits_of(run)),
+        failures=tuple(_failures(run)),
+        notes=tuple(run.manifest["notes"]),
+        components=component_sheet(run),
+        matrix=matrix_sheet(lines, [table.budget for table in tables]),
+        collateral=collateral_sheet(lines),
+        worst=tuple(worst_examples(run)),
+        lines=tuple(lines),
+        commands=tuple(_commands(run)),
+    )
+
+
+def _warnings(run: Run) -> list[str]:
+    said = []
+    if not run.manifest.get("finished"):
+        said.append("The run was stopped before its end; the same command goes on with it.")
+    if run.failures:
+        said.append(
+            f"{counted(len(run.failures), 'unit')} of the run without outcomes: the rows are incomplete. A "
+            "unit that failed says nothing about accuracy."
+        )
+    return said
+
+
+def _failures(run: Run) -> list[str]:
+    """One sentence per row and reason."""
+    units: dict[tuple, int] = {}
+    for failure in run.failures:
+        key = failure.key
+        units[key, failure.error] = units.get((key, failure.error), 0) + 1
+    sentences = []
+    for (key, error), count in units.items():
+        subject = subject_words(subject_of(key), with_k=True)
+        sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
+    return sentences
+
+
+def _commands(run: Run) -> list[str]:
+    found: dict[str, None] = {}
+    for invocation in run.manifest["invocations"]:
+        command = part(invocation, "command")
+        if isinstance(command, list) and command:
+            found[shell([str(argument) for argument in command])] = None
+    return list(found)

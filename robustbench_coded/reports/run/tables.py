@@ -1,0 +1,173 @@
+"""The tables of a report, before anybody chooses a format: Table 3 and Table 10 of arXiv 2510.00253.
+
+Table 3 has a row per inference method and checkpoint, Table 10 a row per batch size; both have a column
+per attack: unperturbed inputs and random signs, the paper's attacks, then the others, by threat model,
+and per threat model the ensemble of its attacks.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from robustbench_coded.reports.run.collateral import malicious_of
+from robustbench_coded.results.summary_rows import COMBINED, NULLS, Budget, Line, Subject, lines_of
+from robustbench_coded.results.run import Run
+from robustbench_coded.results.manifest import asked_budgets
+from robustbench_coded.reports.paper.paper import papers_accuracy, papers_attack, papers_data, trainings
+from robustbench_coded.reports.text.formatting import THREATS, budget_words, inference_words
+from robustbench_coded.statistics.paired import Difference
+
+
+class Column(NamedTuple):
+    """One attack under one threat model."""
+
+    attack: str
+    threat: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One accuracy of a table.
+
+    Attributes:
+        line: its line of the summary.
+        strongest: whether it is the strongest single attack of its threat model.
+        paper: the paper's accuracy in this setting, a fraction, if it has one.
+        difference: to the same attack on the subject that this one is compared with.
+    """
+
+    line: Line
+    strongest: bool
+    paper: float | None = None
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A subject and its cells, one per column; None where an attack was not run on it."""
+
+    subject: Subject
+    labels: tuple[str, ...]
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Accuracies under one budget; ``heads`` are the titles of the rows' labels."""
+
+    title: str
+    budget: Budget
+    heads: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether the paper has a number for any cell."""
+        return any(cell is not None and cell.paper is not None for row in self.rows for cell in row.cells)
+
+
+def tables_of(run: Run) -> list[Table]:
+    """Table 3 for every budget, then Table 10 for every defence that was run at several batch sizes."""
+    lines = [line for line in lines_of(run.summary) if malicious_of(line.threat) is None]
+    asked = asked_budgets(run.manifest)
+    budgets = list(dict.fromkeys(line.budget for line in lines if line.budget in asked))
+    budgets = budgets or list(dict.fromkeys(line.budget for line in lines))
+    subjects = list(dict.fromkeys(line.subject for line in lines))
+    swept = {
+        pair: [s for s in subjects if (s.checkpoint, s.defence) == pair]
+        for pair in dict.fromkeys((s.checkpoint, s.defence) for s in subjects)
+    }
+    swept = {pair: group for pair, group in swept.items() if len({s.k for s in group}) > 1}
+    build = TableBuilder(run, lines)
+    main = _at_one_batch_size(subjects, {s for group in swept.values() for s in group})
+    tables = [build.table(f"Accuracy under attack: {budget_words(b)}", b, main) for b in budgets]
+    for (checkpoint, _), group in swept.items():
+        group = sorted(group, key=lambda s: (s.k or 0, s.n or 0))
+        kind = inference_words(group[0]._replace(k=None, n=None))
+        for budget in budgets:
+            title = f"Accuracy against batch size: {kind} on {checkpoint}, {budget_words(budget)}"
+            tables.append(build.table(title, budget, group, by_size=True))
+    return [table for table in tables if table.rows]
+
+
+def _at_one_batch_size(subjects: Sequence[Subject], swept: set[Subject]) -> list[Subject]:
+    """Subjects not swept, and those swept at the batch size that most subjects share."""
+    sizes = [s.k for s in subjects if s.k is not None]
+    main = max(set(sizes), key=lambda k: (sizes.count(k), k), default=None)
+    return [s for s in subjects if s not in swept or s.k == main]
+
+
+class TableBuilder:
+    """Picks the lines of one run for cells."""
+
+    def __init__(self, run: Run, lines: Sequence[Line]):
+        self._lines = {(line.subject, line.budget, line.threat, line.attack): line for line in lines}
+        self._clean = {line.subject: line for line in reversed(lines) if line.attack == "clean"}
+        self._trainings = trainings(run.manifest) if papers_data(run.manifest) else {}
+
+    def table(
+        self, title: str, budget: Budget, subjects: Sequence[Subject], *, by_size: bool = False
+    ) -> Table:
+        """One table; subjects without a row under this budget are left out."""
+        under = [line for key, line in self._lines.items() if key[0] in set(subjects) and key[1] == budget]
+        present = {line.subject for line in under if line.attack != "clean"} or {
+            line.subject for line in under
+        }
+        columns = columns_of(under)
+        with_k = len({s.k for s in subjects if s.k is not None}) > 1
+        rows = []
+        for s in by_inference(subjects):
+            labels = (str(s.k), str(s.n)) if by_size else (inference_words(s, with_k=with_k), s.checkpoint)
+            if s in present:
+                rows.append(TableRow(s, labels, tuple(self.cell(s, budget, c) for c in columns)))
+        heads = ("K", "N") if by_size else ("Inference", "Checkpoint")
+        return Table(title, budget, heads, columns, tuple(rows))
+
+    def cell(self, subject: Subject, budget: Budget, column: Column) -> Cell | None:
+        """The accuracy of one subject under one attack; None where that was not run."""
+        if column.attack == "clean":
+            line = self._clean.get(subject)
+        else:
+            line = self._lines.get((subject, budget, column.threat, column.attack))
+        if line is None:
+            return None
+        best = self._lines.get((subject, budget, column.threat, "strongest"))
+        strongest = best is not None and best.strongest_attack == line.attack and line.attack not in NULLS
+        training = self._trainings.get(subject.checkpoint)
+        paper = papers_accuracy(training, subject, budget, column.threat, line.attack)
+        return Cell(line, strongest, paper)
+
+
+def columns_of(lines: Iterable[Line]) -> tuple[Column, ...]:
+    """Nulls, the paper's attacks, then by threat model the other attacks and the ensemble."""
+    attacks = [Column(line.attack, line.threat) for line in lines if line.attack not in (*NULLS, *COMBINED)]
+    attacks = list(dict.fromkeys(attacks))
+    nulls = [Column("clean", "batch/unknown")]
+    if any(line.attack == "random-sign" for line in lines):
+        nulls.append(Column("random-sign", "batch/unknown"))
+    threats = [t for t in THREATS if any(c.threat == t for c in attacks)]
+    threats += dict.fromkeys(c.threat for c in attacks if c.threat not in THREATS)
+    found = nulls
+    for threat in threats:
+        of_threat = [c for c in attacks if c.threat == threat]
+        found += sorted(of_threat, key=lambda c: papers_attack(c.attack) is None)
+        found.append(Column("ensemble", threat))
+    return tuple(found)
+
+
+def by_inference(subjects: Sequence[Subject]) -> list[Subject]:
+    """Standard inference first, then defences as in the run, by K and N; checkpoints of each together."""
+    kinds = list(dict.fromkeys(s.defence for s in subjects))
+    checkpoints = list(dict.fromkeys(s.checkpoint for s in subjects))
+
+    def place(s: Subject) -> tuple[bool, int, int, int, int]:
+        return (
+            s.defence != "standard",
+            kinds.index(s.defence),
+            s.k or 0,
+            s.n or 0,
+            checkpoints.index(s.checkpoint),
+        )
+
+    return sorted(subjects, key=place)

@@ -1,0 +1,182 @@
+"""How reports name subjects, budgets, attacks and threat models, in words that say what was done."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from attacks.naming import BLACK_BOX, AttackName, parse
+from robustbench_coded.results.summary_rows import Budget, Subject
+from robustbench_coded.statistics.paired import Difference
+
+INFERENCE = {"standard": "Standard inference", "rci": "RCI", "coded": "Coded inference"}
+
+_INPUTS = {
+    "batch": "the attacker perturbs all K inputs of a batch, each within eps",
+    "victim": "the attacker perturbs one input of a batch within eps, the other K - 1 are clean",
+    "co-batch": "the attacker perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
+}
+_RANDOMNESS = {
+    "unknown": "the defence's random draw is made after the attack",
+    "known": "the attacker knows the draw that is scored, and attacks anew for each such draw",
+}
+THREATS = {
+    f"{inputs}/{randomness}": f"{controls}; {knows}"
+    for inputs, controls in _INPUTS.items()
+    for randomness, knows in _RANDOMNESS.items()
+}
+COMBINED = {
+    "strongest": "the one attack that is lowest over the entire run",
+    "ensemble": "for each example the attack that is lowest on selection draws, scored on other draws",
+    "naive-min": "an example must withstand one try of every attack, and any miss is final: biased downwards "
+    "by whatever is random, shown for contrast",
+}
+_ESTIMATORS = {
+    "fresh": "one fresh draw at each step",
+    "fixed": "one surrogate draw for the whole attack",
+    "aware": "the scored draw itself",
+    "transfer": "gradients of the base model",
+    "bpda": "the defence forwards, gradients of the base model backwards",
+    "eotauto": "as many fresh draws at each step as still make the gradients agree better",
+}
+_ALGORITHMS = {
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+    "apgd-ce": "Auto-PGD on cross-entropy",
+    "apgd-dlr": "Auto-PGD on the difference of logits ratio",
+    "apgd-t": "targeted Auto-PGD",
+    "square": "Square attack",
+    "random": "random search",
+    "spsa": "SPSA",
+}
+
+
+def threat_words(threat: str) -> str:
+    """What a threat model means: who moves, and what is known of the draw."""
+    inputs, _, randomness = threat.partition("/")
+    name, _, rest = inputs.partition("-")
+    count, _, where = rest.partition("-")
+    if name != "collateral" or not count.isdecimal() or randomness not in _RANDOMNESS:
+        return THREATS.get(threat, "a threat model that this version does not know")
+    moves = "anywhere in [0, 1]" if where == "box" else "within eps"
+    return (
+        f"the attacker moves {counted(int(count), 'input')} of a batch {moves} to harm the others, which "
+        f"nobody touches and which alone are scored; {_RANDOMNESS[randomness]}"
+    )
+
+
+def percent(accuracy: float | None) -> str:
+    """``28.7``; a fraction that is missing is a dash."""
+    return "–" if accuracy is None else f"{100 * accuracy:.1f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """``[25.1, 32.4]`` in percent, empty where there is none."""
+    return "" if low is None or high is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def points(difference: float) -> str:
+    """A difference of two accuracies: ``4.2`` percentage points."""
+    return f"{100 * difference:.1f}"
+
+
+def difference_words(difference: Difference) -> str:
+    """``+4.2 [1.0, 7.4]`` in percentage points."""
+    return f"{100 * difference.estimate:+.1f} {interval(difference.low, difference.high)}"
+
+
+def settled(difference: Difference) -> bool:
+    """Whether its interval leaves out 0."""
+    return difference.low > 0 or difference.high < 0
+
+
+def pixels(size: float) -> str:
+    """``8/255`` where that is what a size is, else a decimal number."""
+    short = abs(size - round(size, 3)) < 1e-12  # 0.1 is what somebody wrote, not 25.5/255
+    ratio = Fraction(size * 255).limit_denominator(16)
+    if not short and ratio.numerator and abs(float(ratio) / 255 - size) < 1e-9 and size < 0.25:
+        over = f"{ratio.numerator}" if ratio.denominator == 1 else f"{float(ratio):g}"
+        return f"{over}/255"
+    return f"{size:g}"
+
+
+def budget_words(budget: Budget) -> str:
+    """``linf, eps 8/255 (pixel)``."""
+    return f"{budget.norm}, eps {pixels(budget.eps)} ({budget.eps_space})"
+
+
+def inference_words(subject: Subject, *, with_k: bool = False) -> str:
+    """``RCI (N = 190)``, with the batch size where a table has several."""
+    kind, bracket, options = subject.defence.partition("[")
+    sizes = [("K", subject.k if with_k else None), ("N", subject.n)]
+    shown = ", ".join(f"{name} = {value}" for name, value in sizes if value is not None)
+    name = f"{INFERENCE.get(kind, kind)}{bracket}{options}"
+    return f"{name} ({shown})" if shown else name
+
+
+def subject_words(subject: Subject, *, with_k: bool = False) -> str:
+    """``RCI (N = 190) on resnet20``."""
+    return f"{inference_words(subject, with_k=with_k)} on {subject.checkpoint}"
+
+
+def attack_words(name: str, step_sizes: Sequence[float] = ()) -> str:
+    """What an attack does: algorithm, steps, step size and what its gradients come from."""
+    if name in COMBINED:
+        return COMBINED[name]
+    if name == "clean":
+        return "unperturbed inputs"
+    if name == "random-sign":
+        return "plus or minus eps at random in each pixel, no gradients"
+    parsed = parsed_attack(name)
+    if parsed is None:
+        return "an attack that this version does not know"
+    if parsed.third_party is not None:
+        return f"{parsed.algorithm} of the package {parsed.third_party}" + _options(parsed)
+    said = [_ALGORITHMS[parsed.algorithm]]
+    if parsed.steps:
+        said.append(f"{parsed.steps} {'queries' if parsed.algorithm in BLACK_BOX else 'steps'}")
+    if step_sizes:
+        said.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
+    if parsed.algorithm == "pgd" and "init" not in dict(parsed.options):
+        said.append("random start")
+    return ", ".join(said) + f"; {_estimator_words(parsed)}" + _options(parsed)
+
+
+def parsed_attack(name: str) -> AttackName | None:
+    """The parts of an attack's name, None for a name of another version or of a combined row."""
+    try:
+        return parse(name)
+    except ValueError:
+        return None
+
+
+def is_peers(attack: str) -> bool:
+    """Whether the attack is one of another package."""
+    name = parsed_attack(attack)
+    return name is not None and name.third_party is not None
+
+
+def _estimator_words(name: AttackName) -> str:
+    if name.draws > 1:
+        return f"{name.draws} fresh draws averaged at each step"
+    if name.estimator in ("gmsaavg", "gmsamin"):
+        loss = "mean" if name.estimator == "gmsaavg" else "smallest"
+        return f"{name.rounds} rounds, {loss} loss over the draws met so far"
+    return _ESTIMATORS[name.estimator]
+
+
+def _options(name: AttackName) -> str:
+    return "".join(f"; {option} {value}" for option, value in name.options)
+
+
+def counted(count: int, one: str) -> str:
+    """``1 unit``, ``2 units``."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
+
+
+def incomplete_words(examples: int, planned: int) -> str:
+    """What an incomplete row lacks."""
+    return f"incomplete: {examples} of {planned}" if examples < planned else "incomplete: attacks missing"
+
+
+def series(texts: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else "none"

@@ -1,0 +1,208 @@
+"""A run folder, read: `load_run(path)` gives its tables as pandas frames, counted anew from the outcomes."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.results.judgements import Judgement, judgements_of
+from robustbench_coded.results.manifest import checked_manifest, part, planned_rows, unit_ids
+from robustbench_coded.runs.folder import read_failures, read_run
+from robustbench_coded.statistics.case_results import Row, measured_rows
+from robustbench_coded.statistics.outcomes import KEYS, RowKey, row_keys
+from robustbench_coded.statistics.summary import summary_table
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A unit that has no outcomes, and why. Its row is incomplete; its examples count as nothing."""
+
+    key: RowKey
+    unit: str
+    error: str
+
+
+def load_run(path: str | Path) -> "Run":
+    """Reads a run folder, finished or not.
+
+    The folder may come from anybody: nothing in it is executed, and names in it never become paths. Tables
+    are not taken from summary.csv but counted from the outcomes when they are first asked for.
+
+    Raises:
+        InputError: not a run folder, or run.json is not usable.
+    """
+    return Run(Path(path), checked_manifest(Path(path)))
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: the folder.
+        manifest: the content of run.json.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def outcomes(self) -> pd.DataFrame:
+        """One row per example, attack and draw; the columns of docs/architecture.md, 'Outcomes'."""
+        return self._read[0]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of the summary with the outcomes that each was counted from."""
+        return measured_rows(self.outcomes, planned_rows(self.manifest))
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """summary.csv: a line for each planned attack and combined row; accuracies are fractions."""
+        return summary_table(self.rows, self._costs, self._queries)
+
+    @cached_property
+    def timings(self) -> pd.DataFrame:
+        """Seconds, images per second and peak memory (bytes) per line of `summary`, scoring included."""
+        units = defaultdict(list)
+        for key, unit, _ in self._units():
+            units[key].append(unit)
+        lines = [self._timing(row, [u for key in row.sources for u in units[key]]) for row in self.rows]
+        table = pd.DataFrame(lines)
+        return table.astype({name: "Int64" for name in ("k", "n", "peak_memory_bytes") if name in table})
+
+    @cached_property
+    def failures(self) -> tuple[Failure, ...]:
+        """Units without outcomes: those that failed, those whose file is damaged, those that never ran."""
+        try:
+            recorded = read_failures(self.path, unit_ids(self.manifest))
+        except ValueError as error:
+            raise InputError(
+                f"{self.path}/failures can't be read; remove that folder and run again"
+            ) from error
+        found = []
+        for key, unit, _ in self._units():
+            if unit in self._read[1]:
+                continue
+            damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
+            reason = "its outcome file is damaged" if damaged else "it has not run yet"
+            found.append(Failure(key, unit, str(part(recorded, unit, "error") or reason)))
+        return tuple(found)
+
+    @cached_property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Verdict, checks and decomposition per subject, threat model and budget."""
+        return tuple(judgements_of(self.rows, self.manifest))
+
+    def counts_of(self, key: RowKey) -> dict[str, float]:
+        """What the units of one row counted, summed over replicate 0."""
+        found: dict[str, float] = {}
+        for unit in self.units_of(key):
+            for name, count in self._read[1].get(unit, {}).items():
+                if type(count) in (int, float):
+                    found[name] = found.get(name, 0.0) + _amount(count)
+        return found
+
+    def units_of(self, key: RowKey) -> list[str]:
+        """The ids of the units of one row, replicate 0."""
+        return [unit for of, unit, replicate in self._units() if of == key and replicate == 0]
+
+    def as_data(self) -> dict[str, Any]:
+        """The run as JSON data: what ``--json`` prints."""
+        return {
+            "run": str(self.path),
+            "finished": bool(self.manifest.get("finished")),
+            "identity": self.manifest["identity"],
+            "summary": json.loads(self.summary.to_json(orient="records", double_precision=15)),
+            "verdicts": [_judgement_data(judgement) for judgement in self.judgements],
+            "failures": [{**f.key._asdict(), "unit": f.unit, "error": f.error} for f in self.failures],
+            "notes": self.manifest["notes"],
+        }
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        return self.summary.to_html(index=False, na_rep="", max_rows=200)
+
+    @cached_property
+    def _read(self) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
+        outcomes, metadata, timings = read_run(self.path, unit_ids(self.manifest))
+        if outcomes.empty:
+            outcomes = pd.DataFrame(
+                columns=[*KEYS, "replicate", "purpose", "example", "batch", "label", "draw"]
+            )
+        return outcomes, metadata, timings
+
+    @property
+    def _queries(self) -> int | None:
+        queries = part(self.manifest, "invocations", -1, "options", "queries")
+        return queries if type(queries) is int and queries > 0 else None
+
+    @property
+    def _costs(self) -> pd.DataFrame:
+        """Images through the network per unit; further replicates repeat the work and are left out."""
+        lines = []
+        for key, unit, replicate in self._units():
+            if replicate == 0 and unit in self._read[1]:
+                spent = self._read[1][unit]
+                lines.append((*key, _amount(spent.get("forwards", 0)), _amount(spent.get("backwards", 0))))
+        return pd.DataFrame(lines, columns=[*KEYS, "forwards", "backwards"])
+
+    def _timing(self, row: Row, units: list[str]) -> dict[str, Any]:
+        done = [unit for unit in units if unit in self._read[1]]
+        seconds = sum(_amount(self._read[2][unit].get("seconds", 0)) for unit in done)
+        images = sum(
+            _amount(self._read[1][unit].get(name, 0))
+            for unit in done
+            for name in ("forwards", "backwards", "scored")
+        )
+        peak = max((_amount(self._read[2][unit].get("peak_memory_bytes", 0)) for unit in done), default=0)
+        return {
+            **row.key._asdict(),
+            "seconds": round(seconds, 3) if done else math.nan,
+            "images_per_second": round(images / seconds, 1) if seconds and images else math.nan,
+            "peak_memory_bytes": int(peak) if peak else None,
+        }
+
+    def _units(self) -> Iterator[tuple[RowKey, str, int]]:
+        """(row, unit, replicate) of every planned unit."""
+        for key, row in zip(self._planned_keys, self.manifest["rows"], strict=True):
+            for unit in row["units"]:
+                yield key, unit["id"], unit["replicate"]
+
+    @cached_property
+    def _planned_keys(self) -> list[RowKey]:
+        return row_keys(planned_rows(self.manifest))
+
+
+def _judgement_data(judgement: Judgement) -> dict[str, Any]:
+    key = judgement.key._asdict()
+    return {
+        **{name: key[name] for name in KEYS if name not in ("attack", "step_size")},
+        "verdict": judgement.verdict.word,
+        "reason": judgement.verdict.reason,
+        "claim": judgement.verdict.claim,
+        "above_base": None if judgement.verdict.above_base is None else asdict(judgement.verdict.above_base),
+        "checks": [{**asdict(check), "figures": dict(check.figures)} for check in judgement.checks],
+        "decomposition": [
+            {"source": p.source, **asdict(p.difference), "without": p.without.attack, "with": p.with_.attack}
+            for p in judgement.parts
+        ],
+    }
+
+
+def _amount(value: Any) -> float:
+    """A number of a stranger's file, 0 unless it is one."""
+    usable = type(value) in (int, float) and math.isfinite(value) and value >= 0
+    return float(value) if usable else 0.0
