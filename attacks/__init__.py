@@ -1,1 +1,1 @@
-"""Attacks as functions of tensors: they know estimators and budgets, never defences, files or reports."""
+"""Attacks on tensors, and the estimators they query. Nothing here knows defences, files or reports."""

@@ -1,4 +1,4 @@
-"""Auto-PGD (arXiv 2003.01690, algorithm 1): momentum, and a step size that each example halves by itself."""
+"""Auto-PGD (arXiv 2003.01690, algorithm 1): momentum, and a step size that is halved per example."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -10,8 +10,8 @@ from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy, margin_loss, targeted_dlr
 from attacks.perturbation_budget import PerturbationBudget
 
-# The paper's constants: the weight of the newest move; a step is kept while more than RHO of its moves
-# raised the loss; checks after these shares of the steps.
+# The paper's constants: the weight of the newest step; a step size is kept while more than a share RHO of
+# its steps raised the loss; the checkpoints, as shares of all steps.
 MOMENTUM = 0.75
 RHO = 0.75
 FIRST_INTERVAL, SHORTER_BY, SHORTEST_INTERVAL = 0.22, 0.03, 0.06
@@ -19,7 +19,7 @@ FIRST_INTERVAL, SHORTER_BY, SHORTEST_INTERVAL = 0.22, 0.03, 0.06
 
 @dataclass(frozen=True)
 class Apgd:
-    """Raises one loss, from the start given or a random one, and from random ones in further restarts.
+    """Maximises one loss from the given start or a random one; further restarts begin at random.
 
     The result is each example's point of the largest (draw-averaged) loss. Under an estimator that is not
     per-example, that point may owe its loss to a lucky draw, and the points of a coupled batch were never
@@ -27,8 +27,8 @@ class Apgd:
     the better of the two batches is taken. Averaging over many draws (eot20) is advised all the same.
 
     Attributes:
-        steps: moves of every restart; one gradient more than moves, the last one a value alone.
-        loss: what is raised.
+        steps: steps of every restart. A restart asks for ``steps`` gradients and one value.
+        loss: what is maximised.
         restarts: number of runs.
         early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
             by one and without randomness.
@@ -67,8 +67,9 @@ class ApgdTargeted:
     """One run of ``Apgd`` on the targeted DLR loss for each of the likeliest wrong classes.
 
     Attributes:
-        steps: moves of every run.
-        targets: how many classes, at most all but one; ranked by the (draw-averaged) logits of clean x.
+        steps: steps of every run.
+        targets: number of target classes, at most all wrong ones; the largest (draw-averaged) logits of clean
+            x come first.
         early_stop: as in ``Apgd``.
     """
 
@@ -107,7 +108,7 @@ class ApgdTargeted:
 
 @dataclass
 class _Examples:
-    """What each example carries along: ``[G, K, ...]`` tensors, cut down together when examples leave."""
+    """The state of each example: ``[G, K, ...]`` tensors, indexed together when examples stop."""
 
     slot: Tensor  # where the example lies in its batch
     x0: Tensor
@@ -119,12 +120,12 @@ class _Examples:
     loss: Tensor
     wrong: Tensor  # whether x is answered wrongly
     size: Tensor  # of the step, in units of eps
-    rises: Tensor  # moves since the last check that raised the loss
-    halved: Tensor  # at the last check
+    rises: Tensor  # steps since the last checkpoint that raised the loss
+    halved: Tensor  # whether the step size was halved at the last checkpoint
     best_x: Tensor
     best_grad: Tensor
     best_loss: Tensor
-    checked_loss: Tensor  # best_loss at the last check
+    checked_loss: Tensor  # best_loss at the last checkpoint
 
     def select(self, chosen: Tensor) -> "_Examples":
         return _Examples(*(getattr(self, field.name)[:, chosen] for field in fields(self)))
@@ -143,7 +144,7 @@ class _Search:
         if self.early_stop:
             if self.budget.eps_scale is not None:
                 raise ValueError("expected one eps for all slots to stop early, got eps_scale")
-            # Nothing ties the batches together, so those that are left go on as one.
+            # The examples are independent, so those that are left can form one batch.
             runs = ((start.flatten(0, 1)[None], goal.flatten(0, 1)[None]) for start, goal in runs)
             flat = x.flatten(0, 1)[None], y.flatten()[None]
             return self._best_of(runs, count, *flat).view_as(x)
@@ -163,8 +164,8 @@ class _Search:
                 wrong[:, done.slot[0]] = done.wrong
             if count == 1:
                 return found
-            # Runs may have raised different losses, and a randomised one's are partly luck: one more value
-            # makes them comparable.
+            # Runs may have maximised different losses, and a randomised target's largest loss is partly luck:
+            # one more value makes them comparable.
             score = self.estimator.value(found[:, left], y[:, left], margin_loss).loss
             better = score > best[:, left]
             best[:, left] = torch.maximum(score, best[:, left])
@@ -241,7 +242,7 @@ class _Search:
 
 
 def _check(e: _Examples, interval: int) -> None:
-    """Halves the step of an example that swings or is stuck, and sends it back to its best point."""
+    """Halves the step size of an example that oscillates or is stuck, and returns it to its best point."""
     stuck = ~e.halved & (e.best_loss <= e.checked_loss)
     e.halved = (e.rises <= RHO * interval) | stuck
     e.size = torch.where(e.halved, e.size / 2, e.size)

@@ -1,4 +1,4 @@
-"""What every attack offers."""
+"""The interface of every attack."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ from attacks.perturbation_budget import PerturbationBudget
 
 
 class Attack(Protocol):
-    """A search for the perturbation that raises a loss most."""
+    """Searches for the perturbation that maximises a loss."""
 
     def perturb(
         self,
@@ -25,12 +25,13 @@ class Attack(Protocol):
         """Perturbs G batches of K inputs.
 
         Args:
-            x: clean inputs ``[G, K, C, H, W]``, floating point, in [0, 1]; left as it is.
+            x: clean inputs ``[G, K, C, H, W]``, floating point, in [0, 1]; not modified.
             y: true classes ``[G, K]``, int64.
-            estimator: answers what the attack asks, and counts it.
+            estimator: answers the attack's queries and counts them.
             budget: where the result must lie.
             generators: a CPU generator a batch, for random starts and directions.
-            start: another attack's result to go on from, like x, projected first; None for its own start.
+            start: another attack's result to continue from, like x, projected first; None for the attack's
+                own start.
 
         Returns:
             Perturbed inputs like x, inside the budget and the box.

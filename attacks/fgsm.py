@@ -1,4 +1,4 @@
-"""FGSM (arXiv 1412.6572): one step of the whole budget from the clean input."""
+"""FGSM (arXiv 1412.6572): one step of size eps from the clean input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from attacks.perturbation_budget import PerturbationBudget
 class Fgsm:
     """Attributes:
     step_size: in units of eps's space; None for eps itself.
-    loss: what the step raises.
+    loss: what the step increases.
     """
 
     step_size: float | None = None

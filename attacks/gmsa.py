@@ -1,4 +1,4 @@
-"""Greedy model-space attack (arXiv 2110.14735, sec. 4.2), its models being draws of a randomised target."""
+"""Greedy model-space attack (arXiv 2110.14735, sec. 4.2); its models are draws of a randomised target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from attacks.perturbation_budget import PerturbationBudget
 
 @dataclass(frozen=True)
 class Gmsa:
-    """Rounds of: let the target answer once more, add that draw to the set, attack the whole set.
+    """Each round adds one draw of the target to a set and attacks the whole set.
 
-    Every round goes on from the last one's result, with the inner attack's full number of steps, so that R
-    rounds cost R (R + 1) / 2 times the inner attack.
+    A round continues from the result of the last one, with the inner attack's full number of steps. R rounds
+    cost R (R + 1) / 2 times the inner attack.
 
     Attributes:
         inner: the attack of each round.

@@ -1,4 +1,4 @@
-"""What an attack raises: one number per example, larger where the answer is more wrong."""
+"""What an attack maximises: one number per example, larger where the answer is more wrong."""
 
 from collections.abc import Callable
 
@@ -31,8 +31,8 @@ def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
     """Difference of logits ratio (arXiv 2003.01690, eq. 6): the margin loss over (largest - third largest).
 
-    Unlike cross-entropy it does not change when the logits are scaled or shifted. Fewer than four classes
-    leave too little to divide by: then it is the margin loss.
+    Unlike cross-entropy it does not change when the logits are scaled or shifted. With fewer than four
+    classes there is nothing to divide by, and it is the margin loss.
     """
     if logits.shape[-1] < 4:
         return margin_loss(logits, y)
@@ -43,7 +43,7 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 def targeted_dlr(logits: Tensor, pairs: Tensor) -> Tensor:
     """Targeted DLR (arXiv 2003.01690, eq. 7); ``pairs`` ``[..., 2]`` holds the true class and the target.
 
-    Target logit less true logit, over (largest - mean of third and fourth). Fewer than four classes: not
+    Target logit less true logit, over (largest - mean of third and fourth); with fewer than four classes not
     divided.
     """
     both = logits.gather(-1, pairs)
@@ -58,7 +58,7 @@ BY_NAME: dict[str, Loss] = {"ce": cross_entropy, "margin": margin_loss, "dlr": d
 
 
 def fallback(name: str, classes: int) -> str | None:
-    """One sentence where loss ``name`` ("dlr" or "t") means something else for so few classes, else None."""
+    """A sentence if so few classes change what loss ``name`` ("dlr" or "t") means, else None."""
     if name in ("dlr", "t") and classes < 4:
         return f"{classes} classes are too few for the DLR loss: the margin took its place."
     return None

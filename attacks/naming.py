@@ -1,7 +1,7 @@
 """The names of attacks: ``[estimator-]algorithm[-steps][@step_size]``, for example ``eot10-pgd-20@1/255``.
 
 Options follow as ``+option=value``. Attacks of other packages are ``torchattacks:NAME`` and
-``autoattack:VERSION``. Nothing here needs torch, so that a name is refused before anything is loaded.
+``autoattack:VERSION``. Nothing here needs torch, so a wrong name is refused before anything is loaded.
 """
 
 import re
@@ -12,18 +12,18 @@ from typing import Literal
 
 EstimatorName = Literal["fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto"]
 
-# More steps, draws or rounds than this are a slip of the keyboard.
-MOST = 1_000_000
+# More steps, draws or rounds than this are a typing error.
+LARGEST_NUMBER = 1_000_000
 
 # Largest attack first where one name begins with another.
 ALGORITHMS = ("apgd-ce", "apgd-dlr", "apgd-t", "fgsm", "pgd", "square", "random", "spsa")
 SEARCHES = ("square", "random")
 BLACK_BOX = (*SEARCHES, "spsa")
 
-# A search compares two points under the same draws; under one draw alone it would fool that draw's luck.
+# A search compares two points under the same draws; with one draw it would overfit to that draw.
 SEARCH_DRAWS = 5
 
-# SPSA asks twice for each of 16 directions before it moves.
+# SPSA needs two queries for each of 16 directions to make one step.
 FEWEST_STEPS = {"spsa": 32}
 
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -56,8 +56,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "transfer-pgd-20",
         "aware-pgd-20+init=transfer-pgd-20",
     ),
-    # AutoAttack's standard suite less FAB and four of five of Square's queries: half its time and more goes
-    # into those two, which seldom find what targeted Auto-PGD has missed.
+    # AutoAttack's standard suite without FAB and with a fifth of Square's queries: those two take more than
+    # half of its time and seldom break what targeted Auto-PGD has not broken.
     "aa": ("apgd-ce-100", "apgd-t-100", "square-1000"),
 }
 PRESETS["full"] = (
@@ -120,12 +120,12 @@ _THIRD_PARTY = re.compile(
 @dataclass(frozen=True)
 class AttackName:
     """Attributes:
-    text: the name as given; rows of results carry it.
+    text: the name as given, as stored in results.
     estimator: what the attacker knows.
-    draws: fresh draws averaged in each question (M); 1 where the estimator has no choice.
+    draws: fresh draws averaged in each query (M); 1 for the other estimators.
     rounds: of a greedy model-space attack, else 1.
     algorithm: one of ``ALGORITHMS``, or a third-party package's name for it.
-    steps: moves, or queries of a black-box attack; None where there is nothing to count.
+    steps: steps, or queries of a black-box attack; None for FGSM.
     step_size: in units of eps's space; None for the algorithm's default.
     third_party: the package an attack comes from, "torchattacks" or "autoattack"; None for one of ours.
     options: ``(option, value)`` in the order given, as text.
@@ -143,13 +143,13 @@ class AttackName:
 
     @property
     def uses_base(self) -> bool:
-        """Whether it cannot run without the base model."""
+        """Whether it needs the base model."""
         init = self.init
         return self.estimator in ("transfer", "bpda") or (init is not None and init.uses_base)
 
     @property
     def init(self) -> "AttackName | None":
-        """The attack whose result this one goes on from."""
+        """The attack whose result this one continues from."""
         text = dict(self.options).get("init")
         return None if text is None else parse(text)
 
@@ -175,8 +175,8 @@ def parse(text: str) -> AttackName:
     if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES)):
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
     numbers = re.findall("[0-9]+", f"{estimator} {match['steps'] or ''}")
-    if any(len(number) > len(str(MOST)) or int(number) > MOST for number in numbers):
-        raise ValueError(f"expected at most {MOST:,} steps or draws, got {text!r}")
+    if any(len(number) > len(str(LARGEST_NUMBER)) or int(number) > LARGEST_NUMBER for number in numbers):
+        raise ValueError(f"expected at most {LARGEST_NUMBER:,} steps or draws, got {text!r}")
     if match["steps"] and int(match["steps"]) < FEWEST_STEPS.get(algorithm, 1):
         raise ValueError(f"expected {FEWEST_STEPS[algorithm]} queries or more for {algorithm}, got {text!r}")
     draws, rounds = 1, 1
@@ -202,7 +202,7 @@ def parse(text: str) -> AttackName:
 
 
 def expand(text: str) -> tuple[AttackName, ...]:
-    """Reads a list of names and presets divided by commas; each name once, where it comes first.
+    """Reads a comma-separated list of names and presets; repeated names are dropped.
 
     Raises:
         ValueError: a name that is unknown, or none at all.

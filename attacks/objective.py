@@ -1,4 +1,4 @@
-"""Whose losses an attack raises in a batch whose answers depend on each other."""
+"""Whose losses an attack maximises in a batch whose answers depend on each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ GradientMode = Literal["summed", "signs", "exact"]
 @dataclass(frozen=True, eq=False)
 class Objective:
     """Attributes:
-    weights: ``[G, K]`` of numbers >= 0: every slot's moves raise the weighted mean of the batch's losses,
-        and each slot is judged by it: one victim's loss, or that of all who were not touched. None: each
-        slot is judged by its own loss.
+    weights: ``[G, K]`` of numbers >= 0. Every slot's steps increase the weighted mean of the batch's losses,
+        and that mean is the loss of every slot: one victim's loss, or that of all untouched inputs. None:
+        each slot's loss is its own.
     gradient_mode: what a slot's gradient is taken of, without weights. "summed": all losses of the batch, in
         one backward pass. "exact": the slot's own loss alone, in K passes. "signs": the slot's own loss in
         expectation, in one pass: the gradient of sum_i s_i l_i times s_i, with fair random signs s.
@@ -50,8 +50,8 @@ class Objective:
         generators = None if self.generators is None else [self.generators[g] for g in batches]
         return Objective(weights, self.gradient_mode, generators)
 
-    def judge(self, losses: Tensor) -> Tensor:
-        """``[n, G, K]`` of each example's losses -> of what each slot's moves are to raise."""
+    def slot_losses(self, losses: Tensor) -> Tensor:
+        """``[n, G, K]`` losses of the examples -> ``[n, G, K]`` losses that the slots maximise."""
         if self.weights is None:
             return losses
         if self.weights.shape != losses.shape[1:]:
@@ -61,10 +61,10 @@ class Objective:
         return mean.expand_as(losses)
 
     def differentiate(self, raised: Tensor, x: Tensor) -> tuple[Tensor, int]:
-        """The gradient that moves each slot, like ``x``, and the backward passes that it took.
+        """The gradient of each slot's loss, like ``x``, and the number of backward passes it took.
 
         Args:
-            raised: judged losses ``[n, G, K]``; with summed losses, anything made of them that ends in K.
+            raised: slot losses ``[n, G, K]``; for summed losses, anything computed from them that ends in K.
             x: the leaf they were computed from, ``[n * G, K, C, H, W]``.
         """
         if self.weights is not None:

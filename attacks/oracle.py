@@ -1,4 +1,4 @@
-"""What can be asked of a target, whoever is behind it."""
+"""The interface of a target: what attacks may query."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 class Oracle(Protocol):
-    """G batches of K inputs, each answered side by side under one draw of the target's randomness.
+    """Answers G batches of K inputs; each batch is answered jointly under one draw of the randomness.
 
     Attributes:
-        randomised: whether two draws may give different answers. Where False, the estimators ask once where
-            they would otherwise average.
-        independent: whether each input is answered by itself and always alike: neither randomised nor
-            dependent on co-batched inputs.
+        randomised: whether two draws may give different answers. If False, estimators query once instead of
+            averaging.
+        independent: whether the answer to an input depends on that input alone: neither on a draw nor on
+            co-batched inputs.
     """
 
     randomised: bool

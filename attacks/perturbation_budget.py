@@ -1,4 +1,4 @@
-"""What a perturbation may do: a norm, a radius, and the space the radius is measured in."""
+"""What a perturbation may be: a norm, a radius, and the space in which the radius is measured."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class Ball(Protocol):
         """A random start, batch g from ``generators[g]``."""
 
     def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """x0 moved by eps with a fair sign for every value, then cut off at the box: the null attack."""
+        """x0 moved by eps with a random sign per value, clipped to the box: the control ``random-sign``."""
 
     def distance(self, x: Tensor) -> Tensor:
         """How far ``x`` is from x0, ``[G, K]``, as a fraction of what its slot may move."""
@@ -87,7 +87,7 @@ class PerturbationBudget:
                 raise ValueError("expected eps > 0 where a slot is free, got eps = 0")
 
     def around(self, x0: Tensor) -> Ball:
-        """The feasible set around ``x0`` ``[G, K, C, H, W]``, with what every step needs computed once.
+        """The feasible set around ``x0`` ``[G, K, C, H, W]``; constants of the steps are computed once.
 
         Raises:
             ValueError: x0 has another shape, leaves [0, 1] or holds NaN, or does not fit the rest.
@@ -130,7 +130,7 @@ class PerturbationBudget:
 
 
 class LinfBall:
-    """A box: the l-infinity ball cut with [0, 1], so a projection is one clamp in place."""
+    """A box: the l-infinity ball intersected with [0, 1]; a projection is one clamp in place."""
 
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
         self.x0, self.unit = x0, unit
@@ -161,9 +161,9 @@ class LinfBall:
 
 
 class L2Ball:
-    """The Euclidean ball, in units of each channel's deviation where there is one, cut with [0, 1]."""
+    """The Euclidean ball, in units of each channel's deviation if given, intersected with [0, 1]."""
 
-    # The projection's active set grows in every round and seldom needs more than four.
+    # The projection's active set grows in every round; four rounds are usually enough.
     PROJECTION_ROUNDS = 16
 
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
@@ -176,8 +176,8 @@ class L2Ball:
     def project_(self, x: Tensor) -> Tensor:
         """Exact: the nearest point is clamp(t v) for the one t in [0, 1] that gives it norm eps.
 
-        Solved for t on the values that the box does not hold. Each round lets t rise and the box hold more
-        values, so every round's point is feasible and the last one is the projection.
+        Solved for t on the values that are not clipped by the box. Each round increases t and clips more
+        values; every round's point is feasible and the last one is the projection.
         """
         v = (x - self.x0) / self.unit
         t = _fraction(self.radius, _norm(v)).clamp_(max=1)
@@ -221,18 +221,18 @@ def _norm(v: Tensor) -> Tensor:
 
 
 def _fraction(part: Tensor, whole: Tensor) -> Tensor:
-    """part / whole with 0 / 0 = 0: a point that has not moved has moved by none of its budget."""
+    """part / whole with 0 / 0 = 0: a point that has not moved has used none of its budget."""
     return torch.where((part == 0) & (whole == 0), 0, part / whole)
 
 
 def _stride(unit: Tensor, eps_scale: Tensor, free: float) -> Tensor | None:
-    """What a step of size 1 moves a slot by; None where that is 1 for all."""
+    """How far a step of size 1 moves each slot; None if that is 1 for all."""
     stride = unit * torch.where(eps_scale == inf, free, eps_scale)
     return None if bool((stride == 1).all()) else stride
 
 
 def _add_(x: Tensor, direction: Tensor, stride: Tensor | None, size: float | Tensor) -> Tensor:
-    """x += direction * stride * size, without a product by ones."""
+    """x += direction * stride * size, without multiplying by ones."""
     if isinstance(size, Tensor):
         scale = size[:, :, None, None, None]
         return x.addcmul_(direction, scale if stride is None else scale * stride)

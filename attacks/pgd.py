@@ -1,7 +1,7 @@
-"""PGD (arXiv 1706.06083): steepest ascent from a random start, the last iterate counts.
+"""PGD (arXiv 1706.06083): steepest ascent from a random start; the result is the last iterate.
 
-With momentum (arXiv 1710.06081) a move follows the gradients of all steps so far, each divided by its mean
-size. Against a randomised target that averages over the draws of all steps, at the price of one draw each.
+With momentum (arXiv 1710.06081) a step follows the gradients of all steps so far, each divided by its mean
+absolute value. Against a randomised target this averages over the draws of all steps, at one draw per step.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ def default_step_size(eps: float, steps: int) -> float:
 
 @dataclass(frozen=True)
 class Pgd:
-    """The last iterate, not the best: under a randomised estimator the largest loss seen is partly luck.
+    """Returns the last iterate, not the best: under a randomised target the largest loss is partly luck.
 
     Attributes:
-        steps: number of moves; as many gradients.
+        steps: number of steps, and of gradients.
         step_size: in units of eps's space; None for ``default_step_size``.
-        loss: what the moves raise.
-        early_stop: stop on an example at its first iterate that is answered wrongly, and go on with the
-            others as one smaller batch. Only for targets that answer inputs one by one and without
+        loss: what the steps increase.
+        early_stop: stop on an example at its first misclassified iterate, and continue with the others as
+            one smaller batch. Only for targets that answer inputs one by one and without
             randomness.
-        momentum: what is left in each step of the sum of gradients before it, in [0, 1].
+        momentum: the decay factor of the accumulated gradients, in [0, 1].
     """
 
     steps: int
@@ -65,7 +65,7 @@ class Pgd:
         size = default_step_size(budget.eps, self.steps) if self.step_size is None else self.step_size
         if self.early_stop:
             x_all, y_all, adv_all = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
-            return self._drop(x_all, y_all, adv_all, estimator, budget, size).view_as(x)
+            return self._early_stopping(x_all, y_all, adv_all, estimator, budget, size).view_as(x)
         velocity = torch.zeros_like(adv)
         for _ in range(self.steps):
             if estimator.exhausted:
@@ -77,20 +77,20 @@ class Pgd:
         return adv
 
     def _velocity(self, before: Tensor, grad: Tensor) -> Tensor:
-        """Where the next move goes: ``before`` is where the last one went, [G, K, C, H, W]."""
+        """The direction of the next step; ``before`` is that of the last one, [G, K, C, H, W]."""
         if not self.momentum:
             return grad
         size = grad.abs().mean(dim=(-3, -2, -1), keepdim=True)
         return self.momentum * before + grad / size.clamp_min(torch.finfo(grad.dtype).tiny)
 
-    def _drop(
+    def _early_stopping(
         self, x: Tensor, y: Tensor, adv: Tensor, estimator: Estimator, budget: PerturbationBudget, size: float
     ) -> Tensor:
-        """Works on ``[1, G K, ...]``, for nothing ties the batches together."""
+        """Works on ``[1, G K, ...]``: the examples are independent, so all batches can form one."""
         if budget.eps_scale is not None:
             raise ValueError("expected one eps for all slots to stop early, got eps_scale")
         ball, done, velocity = budget.around(x), torch.empty_like(adv), torch.zeros_like(adv)
-        left = torch.arange(x.shape[1], device=x.device)  # where the rows of x, y and adv lie in done
+        left = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
         for _ in range(self.steps):
             if estimator.exhausted:
                 break

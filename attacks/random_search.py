@@ -1,6 +1,6 @@
-"""Points of the ball at random, none depending on another (arXiv 1902.06705): the plainest search.
+"""Random search (arXiv 1902.06705): independent random points of the ball.
 
-What it finds and an attack with gradients does not is a sign that the gradients hide it.
+If it breaks an example that gradient attacks do not break, the gradients may be masked.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from attacks.search import search
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """Corners of the ball (random signs) and points inside it (uniform) in turn; the best one is the result.
+    """Alternates corners of the ball (random signs) and uniform points inside; returns the best one.
 
     Attributes:
-        steps: queries; each costs what the estimator takes.
+        steps: queries; the estimator decides what each costs.
         early_stop: as in ``attacks.search.search``.
     """
 
@@ -39,7 +39,7 @@ class RandomSearch:
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` takes the place of the first point."""
+        """See ``attacks.attack.Attack``; ``start`` replaces the first point."""
         ball = budget.around(x)
         corner = True
 

@@ -1,4 +1,4 @@
-"""From an attack's name to the attack, and to the estimator it asks."""
+"""Builds the attack that a name describes, and the estimator that the attack queries."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
@@ -31,7 +31,7 @@ def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
     """The attack behind a name of this package.
 
     Args:
-        name: as parsed; its ``init`` is the caller's to run, and to hand over as ``start``.
+        name: as parsed; the caller runs its ``init`` and passes the result as ``start``.
         early_stop: stop on examples already answered wrongly; only for a deterministic target that answers
             inputs one by one. A transfer attack never stops early: it does not see the target's answers.
 
@@ -78,21 +78,21 @@ def estimator_for(
     max_images: int = 512,
     query_budget: int | None = None,
 ) -> AveragingEstimator:
-    """What the attacker of that name sees of the target.
+    """The estimator through which the named attack sees the target.
 
     Args:
         name: as parsed.
         oracle: the target.
         base: ``[B, C, H, W]`` -> ``[B, classes]``, for ``transfer`` and ``bpda``.
         known: the scored draw of each batch, for ``aware``.
-        weights: ``[G, K]``, whose losses the attack raises (``attacks.roles``); None for each slot's own.
+        weights: ``[G, K]``, whose losses the attack maximises (``attacks.roles``); None for each slot's own.
         generators: a CPU generator a batch, for the option ``own=signs``.
         max_images: images that one forward may hold.
         query_budget: images that may be forwarded and differentiated, in total; then the attack ends with
             what it has.
 
     Raises:
-        ValueError: the name needs what there is none of.
+        ValueError: the name needs a base model or scored draws that are not given.
     """
     if name.uses_base and base is None:
         raise ValueError(f"expected a base model for {name.text}, got None")

@@ -1,4 +1,4 @@
-"""Who may move in a batch, and whose loss counts: the threat models of a batch as tensors."""
+"""Which inputs of a batch an attacker may perturb, and whose losses count: threat models as tensors."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from torch import Tensor
 class Roles(NamedTuple):
     """Attributes:
     eps_scale: ``[G, K]``, for ``PerturbationBudget``: 0 holds a slot, 1 gives it eps, inf the whole box.
-    weights: ``[G, K]``, for ``Objective``: whose losses the attack raises.
+    weights: ``[G, K]``, for ``Objective``: whose losses the attack maximises.
     """
 
     eps_scale: Tensor

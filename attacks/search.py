@@ -1,4 +1,4 @@
-"""What every random search does: propose a point, compare it with the kept one, keep the better."""
+"""The loop of every random search: propose a point, compare it with the kept one, keep the better."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,16 @@ Propose = Callable[[int, Tensor], Tensor]  # number of the query, kept points ->
 def search(
     first: Tensor, propose: Propose, steps: int, y: Tensor, estimator: Estimator, *, early_stop: bool
 ) -> Tensor:
-    """The points of the largest margin found, ``[G, K, C, H, W]``.
+    """The points with the largest margin loss found, ``[G, K, C, H, W]``.
 
-    A query is a whole batch, in which every slot carries one candidate of its own: no two candidates of an
-    example share a batch. Where an example's loss depends on chance or on its batch, a value that was lucky
-    once would turn all better candidates away, so each candidate is compared with the kept point under the
-    same draws, two queries at a time; and no answer, lucky or not, ends the search.
+    A query is a whole batch, in which every slot holds one candidate: no two candidates of an example share a
+    batch. If an example's loss depends on a draw or on its batch, one lucky value would block all better
+    candidates. Each candidate is then compared with the kept point under the same draws, two queries at a
+    time, and no wrong answer ends the search.
 
     Args:
-        first: the first candidates; the first query where one point is asked at a time.
-        steps: queries, those of kept points included.
+        first: the first candidates.
+        steps: queries, including those of kept points.
         y: true classes ``[G, K]``.
         early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
             by one and without randomness.
@@ -43,7 +43,7 @@ def search(
         if estimator.exhausted or (early_stop and bool(wrong.all())):
             break
         candidate = propose(query, best)
-        # Random numbers are drawn for all slots, so that an example's do not depend on who is left.
+        # Random numbers are drawn for all slots: an example's do not depend on which others are left.
         left = ~wrong if early_stop else torch.ones_like(wrong)
         loss, wrong_now = _value(estimator, candidate, y, left)
         better = left & (loss > best_loss)
@@ -54,7 +54,7 @@ def search(
 
 
 def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss and wrongness of the examples left, asked as one batch where some have gone."""
+    """Loss of the examples that are left and whether they are wrong; asked as one batch if some stopped."""
     if bool(left.all()):
         found = estimator.value(x, y, margin_loss)
         return found.loss, found.logits.argmax(-1) != y

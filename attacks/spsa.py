@@ -1,4 +1,4 @@
-"""SPSA (arXiv 1802.05666): gradients from differences of losses in random directions."""
+"""SPSA (arXiv 1802.05666): gradients estimated from loss differences along random directions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from attacks.pgd import default_step_size
 
 @dataclass(frozen=True)
 class Spsa:
-    """PGD on estimated gradients: no gradient of the target is asked for.
+    """PGD on gradients that are estimated from losses; the target need not be differentiable.
 
-    A query is a whole batch, in which every slot moves in a direction of its own, independent of all others:
-    what co-batched inputs do to an example's loss is noise of mean zero. The two ends of a direction are
-    asked under the same draws. Each estimate is added to what is left of the ones before it; the paper uses
-    Adam for this. The last iterate counts.
+    A query is a whole batch, in which every slot has its own random direction: the effect of co-batched
+    inputs on an example's loss is noise of mean zero. Both ends of a direction are queried under the same
+    draws. Estimates are accumulated with decay ``memory``, where the paper uses Adam. The result is the last
+    iterate.
 
     Attributes:
-        steps: queries in all; ``2 * pairs`` of them make one move, and what is left over is not used.
+        steps: queries in all; ``2 * pairs`` of them make one step, and a remainder is not used.
         step_size: in units of eps's space; None for PGD's rule.
-        loss: what is raised.
-        pairs: directions a move, each tried forwards and backwards.
-        delta: length of a trial, in pixel units; trials leave the ball but not the box.
-        memory: the share of the estimates so far that each move keeps.
+        loss: what is maximised.
+        pairs: directions per step, each queried forwards and backwards.
+        delta: distance of a query from the iterate, in pixel units; queries may leave the ball, not the box.
+        memory: decay factor of the accumulated estimates.
     """
 
     steps: int
@@ -67,7 +67,7 @@ class Spsa:
     def _estimate(
         self, x: Tensor, y: Tensor, estimator: Estimator, generators: Sequence[torch.Generator]
     ) -> Tensor | None:
-        """From as many pairs as there are images left for; None where there are none."""
+        """From as many pairs as the query budget allows; None if it allows none."""
         grad, tried = torch.zeros_like(x), 0
         for _ in range(self.pairs):
             if estimator.exhausted:

@@ -1,4 +1,4 @@
-"""Square (arXiv 1912.00049): random search over squares; asks for values, never for gradients."""
+"""Square attack (arXiv 1912.00049): random search over squares; uses values, never gradients."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 @dataclass(frozen=True)
 class Square:
-    """Keeps a square that raises the margin, as ``attacks.search`` does; the best point is the result.
+    """Keeps a square if it raises the margin loss (``attacks.search``); returns the best point.
 
     Attributes:
-        steps: queries, the first and those of kept points included; each costs what the estimator takes.
+        steps: queries, including the first and those of kept points; the estimator decides what each costs.
         early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
             by one and without randomness.
     """
@@ -42,7 +42,7 @@ class Square:
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` takes the place of the stripes or tiles."""
+        """See ``attacks.attack.Attack``; ``start`` replaces the stripes or tiles."""
         ball = budget.around(x)
         candidate = _linf_candidate if budget.norm == "linf" else _l2_candidate
         first = _stripes if budget.norm == "linf" else _tiles
@@ -78,7 +78,7 @@ def _linf_candidate(
     return ball.project_(torch.where(inside, best + moved, best))
 
 
-# --- l2: bumps of two signs, to which another window gives what it has -----------------------------
+# --- l2: bumps of two signs, which take the norm of another window --------------------------------
 
 
 def _tiles(x: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> Tensor:
@@ -97,7 +97,7 @@ def _l2_candidate(
 ) -> Tensor:
     """Algorithm 3 of the paper, in units of the ball."""
     height, width = x.shape[-2:]
-    # An odd side of at least 3 has room for two bumps.
+    # Two bumps need an odd side of at least 3.
     side = min(max(side + (side + 1) % 2, 3), height, width)
     u = (best - x) / ball.unit
     taker, giver = (_window(x, side, generators) for _ in range(2))
@@ -123,7 +123,7 @@ def _place(pattern: Tensor, inside: Tensor, side: int) -> Tensor:
 
 
 def _bumps(side: int, like: Tensor) -> Tensor:
-    """Two halves of opposite sign, each highest in its middle; ``[side, side]`` of norm 1."""
+    """Two halves of opposite sign, each largest in its middle; ``[side, side]`` of norm 1."""
     upper = side // 2
     halves = [_bump(upper, side, like), -_bump(side - upper, side, like)]
     pattern = torch.cat(halves)

@@ -1,1 +1,1 @@
-"""Attacks of other packages under our protocol: one package a file, imported only when it is run."""
+"""Third-party attack packages, one file per package; a package is imported only when its attack runs."""

@@ -29,11 +29,11 @@ def run(
     budget: PerturbationBudget,
     generator: torch.Generator,
 ) -> tuple[Tensor, float]:
-    """The suite's result for one batch and the share of examples that stand in its own account.
+    """The suite's result for one batch, and the robust accuracy that the suite itself reports.
 
-    In that account the first wrong answer is final, to a clean input, during an attack or after it. The
-    examples that stand keep their clean pixels. Targeted attacks are cut down to the classes there are, and
-    answers of fewer than four classes are filled up (`FilledUp`).
+    The suite counts an example as broken from its first wrong answer on: to the clean input, during an attack
+    or after it. Examples that are not broken keep their clean pixels. Targeted attacks get at most as many
+    targets as there are wrong classes. Logits of fewer than four classes are padded (`PaddedLogits`).
 
     Raises:
         ValueError: an option that no attack of the version has.
@@ -47,7 +47,7 @@ def run(
             else {"version": "custom", "attacks": [name.algorithm]}
         )
         if classes < DLR_CLASSES:
-            view = FilledUp(view)
+            view = PaddedLogits(view)
         suite = AutoAttack(view, eps=budget.eps, norm=norm, seed=seed, device=str(x.device), **settings)
         suite.apgd_targeted.n_target_classes = min(suite.apgd_targeted.n_target_classes, classes - 1)
         suite.fab.n_target_classes = min(suite.fab.n_target_classes, classes - 1)
@@ -57,10 +57,10 @@ def run(
     return x_adv, float((y_adv == y).float().mean())
 
 
-class FilledUp(torch.nn.Module):
-    """A view whose answers have four classes at least: the DLR losses divide by the third and fourth logit.
+class PaddedLogits(torch.nn.Module):
+    """Pads the logits to four classes: the DLR losses divide by the third and fourth logit.
 
-    A class that is filled in lies below all the others by one, so no input is ever given it.
+    A padded class has the smallest logit less one, so no input is classified as it.
     """
 
     def __init__(self, view: torch.nn.Module):
@@ -99,9 +99,9 @@ def _set(suite: AutoAttack, option: str, value: str, text: str) -> None:
 
 @contextmanager
 def _contained() -> Iterator[None]:
-    """Without the package's warnings, which our report words by itself, and with our trace function after it.
+    """Silences the package's warnings, which our reports replace, and restores the trace function.
 
-    One of its checks sets the interpreter's trace function and then clears it.
+    One of the package's checks sets the interpreter's trace function and then clears it.
     """
     logger, trace = logging.getLogger("auto-attack"), sys.gettrace()
     before = logger.disabled

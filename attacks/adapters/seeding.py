@@ -1,4 +1,4 @@
-"""The process's own random generators, set for a package that draws from them and restored afterwards."""
+"""Seeds the process's random generators for a package that draws from them, and restores them."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def seeded_from(generator: torch.Generator) -> Iterator[int]:
-    """Within it torch's, numpy's and Python's generators start at a seed drawn from ``generator``.
+    """Within the block, torch's, numpy's and Python's generators start at a seed drawn from ``generator``.
 
     Yields the seed, for packages that ask for one. CUDA's generators are included once CUDA is in use.
     """

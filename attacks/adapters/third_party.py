@@ -1,4 +1,4 @@
-"""What running another package's attack needs and gives, whichever package it is."""
+"""Runs an attack of another package on one batch, whichever package it is."""
 
 import math
 from contextlib import nullcontext
@@ -13,14 +13,14 @@ from attacks.adapters.view import QueryBudgetExhausted, ThirdPartyView
 from attacks.naming import AttackName
 from attacks.perturbation_budget import PerturbationBudget
 
-# What the package is called where it is installed from, where that differs.
+# The name under which a package is installed, where it differs.
 _DISTRIBUTION = {"autoattack": "pyautoattack"}
 
 
 class ThirdPartyResult(NamedTuple):
     """Attributes:
     x: perturbed inputs ``[K, C, H, W]``, projected into the perturbation budget where the attack left it.
-    verdict: the share of examples that stand, by the package's own account; NaN where its query
+    verdict: robust accuracy as the package itself reports it; NaN where its query
         budget was used up before it came to one.
     """
 
@@ -43,7 +43,7 @@ def run_third_party(
 ) -> ThirdPartyResult:
     """Runs a third-party attack on one batch, as its package would.
 
-    The process's random generators are set from ``generator`` for the call and put back after it.
+    The process's random generators are seeded from ``generator`` for the call and restored after it.
 
     Args:
         name: with ``third_party`` set.

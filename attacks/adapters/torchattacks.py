@@ -22,10 +22,10 @@ def run(
     budget: PerturbationBudget,
     generator: torch.Generator,
 ) -> tuple[Tensor, float | None]:
-    """The package's result for one batch; it gives no verdict of its own beyond answers to that result.
+    """The package's result for one batch; the package reports no robust accuracy of its own.
 
-    Options are the constructor's. Lengths of steps that the package states for its own default eps are
-    scaled to the budget's, unless the name gives them.
+    Options are the constructor's. A default step size, which the package states for its default eps, is
+    scaled to the budget's eps unless the name gives it.
 
     Raises:
         ValueError: the attack has no such norm or option.
@@ -69,7 +69,7 @@ def _settings(
 
 
 def _typed(value: str, default: Any, text: str) -> Any:
-    """``value`` as whatever the constructor's default is."""
+    """``value`` converted to the type of the constructor's default."""
     try:
         if isinstance(default, bool):
             return {"true": True, "false": False}[value.lower()]

@@ -1,4 +1,4 @@
-"""One batch behind an oracle, as the ``torch.nn.Module`` that other packages attack."""
+"""One batch behind an oracle, as the ``torch.nn.Module`` that third-party packages attack."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +15,16 @@ class QueryBudgetExhausted(Exception):
 
 
 class ThirdPartyView(torch.nn.Module):
-    """Answers ``[B, C, H, W]`` with ``[B, classes]``, under a fresh draw of the attacker's for every call.
+    """Answers ``[B, C, H, W]`` with ``[B, classes]``; every call takes a fresh attacker's draw.
 
-    Third-party attacks compact a batch: they go on with the examples that still stand, or show one example
-    many times. Where answers depend on co-batched inputs that would be another batch than the one attacked,
-    so this view keeps the composition: it finds the slot of each row it is shown, puts the row there, and
-    fills the other slots with what the attack showed for them last (at first, the clean inputs). Rows of one
-    slot go into batches of their own. A whole batch in its order is taken as it is. Otherwise a row's slot is
-    the one whose clean input is nearest; where that one is further away than the budget allows, the nearest
-    in the budget's norm. Rows of slots with equal clean inputs are dealt out in order.
+    Third-party attacks change the batch: they continue with the examples that are still correct, or pass one
+    example many times. If answers depend on co-batched inputs, that attacks a different batch. This view
+    therefore keeps the composition. It finds the slot of each input it receives, puts the input there, and
+    fills the other slots with the last inputs it received for them (at first the clean ones). Several inputs
+    of one slot go into separate batches. A whole batch in its order is taken as it is. Otherwise an input's
+    slot is the one with the nearest clean input in the Euclidean norm; if that is further away than the
+    budget allows, the nearest in the budget's norm. Inputs of slots with equal clean inputs are assigned in
+    order.
 
     Args:
         oracle: the target, for one batch (G = 1).
@@ -31,12 +32,12 @@ class ThirdPartyView(torch.nn.Module):
         budget: how far the attack may move an input, pixel units.
         query_budget: images that may be forwarded and differentiated, in total; a call whose answer, with its
             gradient where the call asks for one, would pass it raises ``QueryBudgetExhausted``.
-        y: true classes ``[K]``, for what is shown where an attack is stopped.
+        y: true classes ``[K]``, to know which inputs are misclassified when the query budget ends the attack.
 
     Attributes:
-        forwards: images sent through the network so far, filled-in ones included.
+        forwards: images sent through the network so far, including those that fill slots.
         backwards: images differentiated so far.
-        filled: whether a call did not show every slot exactly once, so that the composition had to be kept.
+        filled: whether any call did not contain every slot exactly once, so that slots had to be filled.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class ThirdPartyView(torch.nn.Module):
         self.filled = False
         self._oracle, self._budget, self._query_budget = oracle, budget, query_budget
         self._clean, self._shown = x, x.clone()
-        # A wrong answer that is wrong for good: what has earned it is not given up for what is shown later.
+        # For such a target a misclassified input stays misclassified: it is not replaced by later ones.
         self._y = y if oracle.independent and query_budget is not None else None
         self._wrong = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self._calls = 0
@@ -62,10 +63,10 @@ class ThirdPartyView(torch.nn.Module):
 
     @property
     def shown(self) -> Tensor:
-        """What the attack showed last in each slot, ``[K, C, H, W]``; the clean input where it showed none.
+        """The last input received for each slot, ``[K, C, H, W]``; the clean input where there was none.
 
-        With a query budget, and where a target answers input by input and always alike, the first input of a
-        slot that is answered wrongly stays.
+        With a query budget and a target that is deterministic and answers input by input, the first input of
+        a slot that is misclassified is kept.
         """
         return self._shown
 
@@ -94,7 +95,7 @@ class ThirdPartyView(torch.nn.Module):
         self._wrong[slots[wrong]] = True
 
     def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:
-        """Answers rows that belong into these slots of as many batches as there are rounds."""
+        """Answers inputs that belong into these slots; there are as many batches as rounds."""
         if self._oracle.independent:
             return self._ask(x[None])[0]
         if len(x) != len(self._clean) or bool((rounds > 0).any()):
@@ -104,7 +105,7 @@ class ThirdPartyView(torch.nn.Module):
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """Calls that are no part of the attack: they cost nothing and are never refused."""
+        """Calls that are not part of the attack: they are not counted and never refused."""
         counts, query_budget = (self.forwards, self.backwards), self._query_budget
         self._query_budget = None
         try:
@@ -138,7 +139,7 @@ class ThirdPartyView(torch.nn.Module):
         self.backwards += images
 
     def _places(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """For each row the batch, out of as many as are needed, and the slot to put it in; ``[B]`` each."""
+        """For each input the index of its batch (of as many as are needed) and its slot; ``[B]`` each."""
         rows, clean = x.flatten(1), self._clean.flatten(1)
         p = torch.inf if self._budget.norm == "linf" else 2.0
         # Packages project with rounding errors of their own.

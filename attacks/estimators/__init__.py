@@ -1,4 +1,4 @@
-"""A target seen through what the attacker knows: one kind of knowledge a file."""
+"""Loss and gradient of a target as an attacker sees them: one file per kind of attacker knowledge."""
 
 from attacks.estimators.auto import EotAuto
 from attacks.estimators.bpda import Bpda

@@ -1,4 +1,4 @@
-"""EOT that finds out by itself how many draws a gradient needs."""
+"""EOT that chooses the number of draws itself."""
 
 from collections.abc import Sequence
 
@@ -13,22 +13,21 @@ from attacks.oracle import Oracle
 
 
 class EotAuto(AveragingEstimator):
-    """Fresh draws, as many as still make two independent gradients agree better.
+    """Averages over fresh draws; their number M grows while that makes independent gradients agree better.
 
     Agreement is the cosine between the gradients of two disjoint sets of M draws, averaged over a batch.
-    M doubles while that rises by more than a twentieth of itself and is below 0.9; two doublings in a row
-    without a rise end it, for one may be chance. Checked in the first question and in every tenth after it,
-    because noise weighs more as gradients shrink; M never falls, and does not grow beyond what the query
-    budget pays for. Each batch has its own M: without a query budget no batch depends on its group.
+    M doubles while the agreement rises by more than 5% of its value and is below 0.9. Two doublings in a row
+    without such a rise end the growth; one may be chance. M is checked in the first query and in every tenth
+    after it, because noise weighs more as gradients shrink. M never falls and does not grow beyond what the
+    query budget allows. Each batch has its own M: without a query budget no batch depends on its group.
 
     Args:
-        oracle: the target; where it is not randomised, one answer does.
+        oracle: the target; if it is not randomised, one answer is enough.
         max_draws: M grows no further.
-        max_images, objective: as everywhere.
+        max_images, objective: as in ``AveragingEstimator``.
 
     Attributes:
-        draws: the M in use for each batch; empty before the first question.
-        history: the mean M of every question so far, for the report.
+        draws: the current M of each batch; empty before the first query.
     """
 
     RISE = 1.05
@@ -48,9 +47,8 @@ class EotAuto(AveragingEstimator):
             raise ValueError(f"expected max_draws >= 1, got {max_draws}")
         self.max_draws = max_draws
         self.draws: list[int] = []
-        self.history: list[float] = []
         self._used: list[int] = []  # draws that each batch has taken from its stream
-        self._questions = 0
+        self._queries = 0
 
     def draw_sets(self) -> Sequence[DrawSet]:
         return [self.oracle.draws(0)]
@@ -60,16 +58,15 @@ class EotAuto(AveragingEstimator):
             return super().gradient(x, y, loss)
         self._begin(len(x))
         before, drawn = self._cost_so_far, sum(self._used)
-        if self._questions % self.CHECK_EVERY == 0 and self.max_draws > 1:
+        if self._queries % self.CHECK_EVERY == 0 and self.max_draws > 1:
             estimates = self._grow(x, y, loss)
         else:
             estimates = self._each(x, y, loss, differentiate=True)
-        self._questions += 1
-        # Not what it cost to find M, but what M draws cost from now on.
+        self._queries += 1
+        # The cost of a query with M draws, without the cost of finding M.
         asked = sum(self._used) - drawn
         self._inputs = y.numel()
-        self._dearest = (self._cost_so_far - before) / self._inputs * sum(self.draws) / asked
-        self.history.append(sum(self.draws) / len(self.draws))
+        self._cost_per_input = (self._cost_so_far - before) / self._inputs * sum(self.draws) / asked
         grads = [grad for _, grad, _ in estimates if grad is not None]
         return Estimate(
             torch.stack([e.loss for e in estimates]),
@@ -82,7 +79,7 @@ class EotAuto(AveragingEstimator):
             return super().compare(xs, y, loss)
         self._begin(len(y))
         before, answers = list(self._used), []
-        with self._question(y):
+        with self._query(y):
             for x in xs:
                 self._used = list(before)
                 each = self._each(x, y, loss, differentiate=False)
@@ -94,7 +91,7 @@ class EotAuto(AveragingEstimator):
         if not self.draws:
             self.draws, self._used = [1] * batches, [0] * batches
         if len(self.draws) != batches:
-            raise ValueError(f"expected the same {len(self.draws)} batches in every question, got {batches}")
+            raise ValueError(f"expected the same {len(self.draws)} batches in every query, got {batches}")
 
     def _ask(
         self, x: Tensor, y: Tensor, loss: Loss, batches: Sequence[int], draws: int, *, differentiate: bool
@@ -129,7 +126,7 @@ class EotAuto(AveragingEstimator):
         return [estimates[g] for g in range(len(x))]
 
     def _grow(self, x: Tensor, y: Tensor, loss: Loss) -> list[Estimate]:
-        """Estimates from every draw spent on finding M; sets ``self.draws``."""
+        """Estimates from all draws that were used to find M; sets ``self.draws``."""
         begun = self._cost_so_far
         estimates = self._each(x, y, loss, differentiate=True)
         size = list(self.draws)  # draws behind each estimate
@@ -138,7 +135,7 @@ class EotAuto(AveragingEstimator):
         growing = set(range(len(x)))
         # A doubling costs as much as all before it.
         while growing and (self.query_budget is None or 2 * self._cost_so_far - begun <= self.query_budget):
-            # One size at a time, so that batches of one size share their forwards.
+            # One size at a time: batches of equal size share their forwards.
             draws = min(size[g] for g in growing)
             batches = sorted(g for g in growing if size[g] == draws)
             for g, other in zip(batches, self._ask(x, y, loss, batches, draws, differentiate=True)):

@@ -1,4 +1,4 @@
-"""Many draws of one target as few forwards: the part that all estimators share."""
+"""The part that all estimators share: averages over draws, many draws per forward."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ DrawSet = Sequence[Any]  # one draw for each of the G batches
 class _Answer(NamedTuple):
     """Answers to n draws at once."""
 
-    losses: Tensor  # [n, G, K], as the objective judges them
+    losses: Tensor  # [n, G, K], the slot losses of the objective
     logits: Tensor  # [n, G, K, classes]
     grad: Tensor | None  # [n, G, K, C, H, W], or [G, ...] for n = 1
 
@@ -29,15 +29,15 @@ class AveragingEstimator:
 
     Args:
         oracle: the target.
-        max_images: how many images one forward may hold; more draws than fit are taken one part after
-            another, and their gradients added up.
+        max_images: how many images one forward may hold; if the draws do not fit, they are split over several
+            forwards and their gradients are summed.
         objective: whose losses count; by default each slot's own, all differentiated at once.
 
     Attributes:
         query_budget: images that may be forwarded and differentiated, in total; None for any number. The
-            estimator is exhausted before the question that would exceed it. That question is taken to be as
-            large as the last one and to cost as much for each input as the most expensive one so far.
-        trace: mean loss of each question for a gradient so far, a number on the inputs' device each.
+            estimator is exhausted before the query that would exceed it. That query is assumed to be as large
+            as the last one and to cost as much per input as the most expensive one so far.
+        trace: mean loss of each gradient query so far, scalars on the inputs' device.
     """
 
     def __init__(self, oracle: Oracle, *, max_images: int = 512, objective: Objective | None = None):
@@ -50,8 +50,8 @@ class AveragingEstimator:
         self.backwards = 0
         self.query_budget: int | None = None
         self.trace: list[Tensor] = []
-        self._dearest = 0.0  # images for one input in one question
-        self._inputs = 0  # of the last question
+        self._cost_per_input = 0.0  # images for one input in one query, at most so far
+        self._inputs = 0  # of the last query
 
     @property
     def per_example(self) -> bool:
@@ -61,7 +61,7 @@ class AveragingEstimator:
     def exhausted(self) -> bool:
         return (
             self.query_budget is not None
-            and self._cost_so_far + self._dearest * self._inputs > self.query_budget
+            and self._cost_so_far + self._cost_per_input * self._inputs > self.query_budget
         )
 
     @property
@@ -69,11 +69,11 @@ class AveragingEstimator:
         return self.forwards + self.backwards
 
     def draw_sets(self) -> Sequence[DrawSet]:
-        """The draws of the next question; a target that is not randomised needs no more than one."""
+        """The draws of the next query; a target that is not randomised needs only one."""
         raise NotImplementedError
 
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
-        with self._question(y):
+        with self._query(y):
             found = self._average(x, y, loss, self.draw_sets(), differentiate=True)
         self.trace.append(found.loss.mean())
         return found
@@ -82,16 +82,16 @@ class AveragingEstimator:
         return self.compare([x], y, loss)[0]
 
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
-        with self._question(y):
+        with self._query(y):
             draw_sets = self.draw_sets()
             return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
 
     @contextmanager
-    def _question(self, y: Tensor) -> Iterator[None]:
-        """Takes note of what the question about ``y``, asked within it, costs."""
+    def _query(self, y: Tensor) -> Iterator[None]:
+        """Records what the query about ``y`` inside the block costs."""
         before, self._inputs = self._cost_so_far, y.numel()
         yield
-        self._dearest = max(self._dearest, (self._cost_so_far - before) / self._inputs)
+        self._cost_per_input = max(self._cost_per_input, (self._cost_so_far - before) / self._inputs)
 
     def _average(
         self,
@@ -133,8 +133,8 @@ class AveragingEstimator:
         """One forward for n draws of every batch; differentiates ``choose(losses [n, G, K])`` if given."""
         objective = self.objective if objective is None else objective
         n = len(draw_sets)
-        # A leaf of its own for every draw: adding up afterwards is cheaper than through autograd, and has
-        # a fixed order on every device.
+        # One leaf per draw: summing afterwards is cheaper than through autograd and has a fixed order on
+        # every device.
         leaf = x.detach() if n == 1 else x.detach().expand(n, *x.shape).flatten(0, 1)
         with torch.set_grad_enabled(choose is not None):
             leaf.requires_grad_(choose is not None)
@@ -147,7 +147,7 @@ class AveragingEstimator:
                 raise ValueError(f"expected losses {tuple(logits.shape[:-1])}, got {tuple(losses.shape)}")
             if bool(losses.isnan().any()):
                 raise ValueError(f"expected losses without NaN, got {int(losses.isnan().sum())} NaN")
-            losses = objective.judge(losses)
+            losses = objective.slot_losses(losses)
         grad, passes = None, 0
         if choose is not None:
             grad, passes = objective.differentiate(choose(losses), leaf)
@@ -159,7 +159,7 @@ class AveragingEstimator:
 
     def _draws_for(self, x: Tensor, draw_sets: Sequence[DrawSet]) -> DrawSet:
         draws = list(chain.from_iterable(draw_sets))
-        # Attacks on a target that ties nothing together may have merged its batches.
+        # Attacks on a per-example target may have merged its batches.
         return draws if self.oracle.randomised else draws[: len(x)]
 
     def _cost(self, x: Tensor, passes: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Backward pass differentiable approximation: the defence forwards, the base model's gradient backwards."""
+"""BPDA: the defence in the forward pass, the base model in the backward pass."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,13 +15,13 @@ from attacks.oracle import Oracle
 class Bpda(FreshDraws):
     """EOT-M with the defence's losses and the base model's Jacobian (arXiv 1802.00420, sec. 4.1).
 
-    The defence need not be differentiable. A gradient forwards both and differentiates the base model alone.
+    The defence need not be differentiable. A gradient runs both forwards and only the base model backwards.
 
     Args:
         oracle: the defence.
         base: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
-        draws: fresh draws a question averages over.
-        max_images, objective: as everywhere.
+        draws: fresh draws per query.
+        max_images, objective: as in ``AveragingEstimator``.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Bpda(FreshDraws):
 
 
 class _StraightThrough:
-    """The defence's logits with the base model's graph behind them."""
+    """The defence's logits with the base model's autograd graph."""
 
     def __init__(self, oracle: Oracle, base: Callable[[Tensor], Tensor]):
         self.oracle, self.base = oracle, PlainModel(base)

@@ -1,4 +1,4 @@
-"""The models that a greedy model-space attack has met so far (arXiv 2110.14735)."""
+"""The draws that a greedy model-space attack has collected so far (arXiv 2110.14735)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,14 +16,14 @@ Combine = Literal["avg", "min"]
 
 
 class CollectedDraws(AveragingEstimator):
-    """A growing set of draws, all of them attacked at once; ``attacks.gmsa`` says when it grows.
+    """A growing set of draws, attacked together; ``attacks.gmsa`` says when it grows.
 
     Args:
         oracle: the target.
-        combine: "avg" raises the mean of an example's losses over the set, "min" the smallest of them.
-        max_images: images that one forward may hold. Where the set does not fit, "min" asks twice: first for
-            the values, to know which draw counts for whom.
-        objective: as everywhere; "min" takes summed losses only.
+        combine: "avg" maximises the mean of an example's losses over the set, "min" the smallest of them.
+        max_images: images that one forward may hold. If the set does not fit, "min" runs twice: first for the
+            values, to find the draw with the smallest loss of each example.
+        objective: as in ``AveragingEstimator``; "min" supports summed losses only.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class CollectedDraws(AveragingEstimator):
         self._sets: list[DrawSet] = []
 
     def collect(self) -> None:
-        """Adds the answerer's next draw to the set."""
+        """Adds the target's next draw to the set."""
         if self.oracle.randomised or not self._sets:
             self._sets.append(self.oracle.draws(len(self._sets)))
-            # The next question is as much dearer as the set is larger.
-            self._dearest *= len(self._sets) / max(1, len(self._sets) - 1)
+            # The cost of the next query grows with the set.
+            self._cost_per_input *= len(self._sets) / max(1, len(self._sets) - 1)
 
     def draw_sets(self) -> Sequence[DrawSet]:
         if not self._sets:
@@ -59,13 +59,13 @@ class CollectedDraws(AveragingEstimator):
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         if self.combine == "avg" or len(self.draw_sets()) == 1:
             return super().gradient(x, y, loss)
-        with self._question(y):
+        with self._query(y):
             return self._smallest(x, y, loss, differentiate=True)
 
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
         if self.combine == "avg" or len(self.draw_sets()) == 1:
             return super().compare(xs, y, loss)
-        with self._question(y):
+        with self._query(y):
             return [self._smallest(x, y, loss, differentiate=False) for x in xs]
 
     def _smallest(self, x: Tensor, y: Tensor, loss: Loss, *, differentiate: bool) -> Estimate:

@@ -1,4 +1,4 @@
-"""What every attack sees of its target: the loss of each example, its gradient, and what both cost."""
+"""What an attack sees of its target: the loss of each example, its gradient, and their cost."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -10,8 +10,8 @@ from attacks.losses import Loss
 
 class Estimate(NamedTuple):
     """Attributes:
-    loss: ``[G, K]``, detached; what each slot's moves are to raise (``attacks.objective``).
-    grad: like x; by default of the loss summed over each batch. None where only a value was asked.
+    loss: ``[G, K]``, detached; what each slot maximises (``attacks.objective``).
+    grad: like x; by default of the loss summed over each batch. None if only a value was asked.
     logits: ``[G, K, classes]``, averaged over the draws, detached.
     """
 
@@ -21,14 +21,14 @@ class Estimate(NamedTuple):
 
 
 class Estimator(Protocol):
-    """A target seen through what the attacker knows; x is ``[G, K, C, H, W]``, y ``[G, K]`` int64.
+    """A target as an attacker with certain knowledge sees it; x ``[G, K, C, H, W]``, y ``[G, K]`` int64.
 
     Attributes:
         forwards: images sent through a network so far.
         backwards: images differentiated so far.
-        per_example: whether an example's loss follows from that example alone. Where it does not, the largest
-            loss that an attack has seen is partly the luck of a draw, or owed to co-batched inputs.
-        exhausted: whether the images that the attack may cost are used up: it ends with what it has.
+        per_example: whether an example's loss depends on that example alone. If it does not, the largest loss
+            seen is partly due to a lucky draw or to co-batched inputs.
+        exhausted: whether the query budget is used up: the attack then ends with what it has.
     """
 
     forwards: int
@@ -51,4 +51,4 @@ class Estimator(Protocol):
         """The loss alone: forward only, ``grad`` is None."""
 
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
-        """A value for each of ``xs`` under the same draws, so that chance cancels in their differences."""
+        """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""

@@ -8,7 +8,7 @@ from attacks.oracle import Oracle
 
 
 class KnownDraw(AveragingEstimator):
-    """The given draws, one for each of the G batches, in every question."""
+    """Every query uses the given draws, one for each of the G batches."""
 
     def __init__(
         self, oracle: Oracle, draws: DrawSet, *, max_images: int = 512, objective: Objective | None = None

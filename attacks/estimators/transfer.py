@@ -1,4 +1,4 @@
-"""An attacker who asks the base model instead of the defence around it."""
+"""An attacker who queries the base model instead of the defence."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from attacks.objective import Objective
 
 
 class Transfer(AveragingEstimator):
-    """Gradients of a plain model, which sees the G batches of K inputs as one batch of G K.
+    """Gradients of a plain model, which gets the G batches of K inputs as one batch of G K.
 
     Args:
         model: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
@@ -29,7 +29,7 @@ class Transfer(AveragingEstimator):
 
 
 class PlainModel:
-    """A model as an oracle without randomness, for which batches mean nothing."""
+    """A model as a deterministic, per-example oracle."""
 
     randomised = False
     independent = True

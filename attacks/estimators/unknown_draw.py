@@ -1,4 +1,4 @@
-"""Attackers who do not know the draw they will be scored on: fresh draws, or one surrogate."""
+"""Attackers who do not know the scored draw: they use fresh draws, or one surrogate draw."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from attacks.oracle import Oracle
 
 
 class FreshDraws(AveragingEstimator):
-    """Draws that were never used before, in every question anew (EOT, arXiv 1707.07397).
+    """Every query uses draws that were never used before (EOT, arXiv 1707.07397).
 
     Args:
-        oracle: the target; where it is not randomised, one answer takes the place of ``draws``.
-        draws: how many a question averages over: 1 is what PGD on a randomised model does, M is EOT-M.
-        max_images, objective: as everywhere.
+        oracle: the target; if it is not randomised, one answer replaces ``draws``.
+        draws: how many a query averages over: 1 is plain PGD on a randomised model, M is EOT-M.
+        max_images, objective: as in ``AveragingEstimator``.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class FreshDraws(AveragingEstimator):
 
 
 class FixedDraw(AveragingEstimator):
-    """Draw 0 of the attacker's stream for the whole attack: a surrogate that is not random any more."""
+    """Draw 0 of the attacker's stream in every query: a deterministic surrogate."""
 
     def draw_sets(self) -> Sequence[DrawSet]:
         return [self.oracle.draws(0)]
