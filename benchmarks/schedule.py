@@ -19,10 +19,10 @@ from pathlib import Path
 
 from schedule_costs import RUN, Costs, kept
 
-from robustbench_coded.engine.crew import Died, Event, Finished, Ready
 from robustbench_coded.engine.dispatch import dispatch
-from robustbench_coded.engine.patience import Patience, limit_for
 from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.engine.unit_time import UnitTimeLimits, limit_for
+from robustbench_coded.engine.worker_pool import Died, Event, Finished, Ready
 from robustbench_coded.evaluation.options.attack_choice import attack_options
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS
@@ -72,7 +72,7 @@ class Run:
 
 
 class Cluster:
-    """Workers that take as long as they are told; see ``engine.crew.Crew``."""
+    """Workers that take as long as they are told; see ``engine.worker_pool.WorkerPool``."""
 
     def __init__(self, seconds: dict[str, float], costs: Costs, *, trouble: bool):
         self.now = 0.0
@@ -86,13 +86,13 @@ class Cluster:
         self._events: list[tuple[float, int, Event]] = []  # heap
         self._gone: set[int] = set()
 
-    def hire(self) -> int:
+    def start(self) -> int:
         number = next(self._numbers)
         self._slowness[number] = SLOWNESS if self._trouble and self._dice.random() < SLOW else 1.0
         self._later(START_SECONDS, Ready(number))
         return number
 
-    def give(self, worker: int, unit: Unit) -> None:
+    def assign(self, worker: int, unit: Unit) -> None:
         seconds = self._seconds[unit.id] * self._slowness[worker]
         if self._trouble and self._dice.random() < STRAGGLERS:
             seconds *= STRAGGLING
@@ -113,7 +113,7 @@ class Cluster:
                 happened.append(event)
         return happened
 
-    def dismiss(self, worker: int) -> None:
+    def stop(self, worker: int) -> None:
         self._gone.add(worker)
 
     def close(self) -> None:
@@ -133,10 +133,10 @@ def simulate(
 ) -> Run:
     """Runs units on a cluster of so many workers, as ``engine.run`` would: the longest first."""
     cluster = Cluster(seconds, costs, trouble=trouble)
-    patience = Patience(limit_for(None, lambda unit: seconds[unit.id]))
+    time_limits = UnitTimeLimits(limit_for(None, lambda unit: seconds[unit.id]))
     ordered = sorted(units, key=lambda unit: -unit.images)
     failed = 0
-    for outcome in dispatch(cluster, ordered, workers, patience, lambda: cluster.now):
+    for outcome in dispatch(cluster, ordered, workers, time_limits, lambda: cluster.now):
         cluster.spend(costs.unpack + costs.commit + costs.wait * workers)
         failed += isinstance(outcome, UnitFailure)
     return Run(workers, len(units), cluster.now, sum(seconds.values()), cluster.committing, failed)

@@ -1,1 +1,1 @@
-"""``csrobust bench``: what an attack costs here, beside the bare network and beside other packages."""
+"""``csrobust bench``: the time of attacks, compared with the bare network and with other packages."""

@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""The machine that a measurement was made on."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        # Runnable processes over the last minute: with more of them than cores, others waited, too.
+        # Runnable processes over the last minute; more than cores means that processes waited.
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "device": str(device),
     }

@@ -12,9 +12,9 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_memory(run: Callable[[], Any], device: torch.device) -> int | None:
-    """Bytes that the call needs beyond what is in use before it; None where the system does not tell.
+    """Bytes that the call needs beyond what is in use before it; None if the system does not report it.
 
-    On CUDA of the device's memory, else of this process's, for which Linux can start its record anew.
+    On CUDA the device's memory, else that of this process, whose peak Linux can reset.
     """
     gc.collect()
     if device.type == "cuda":
@@ -39,7 +39,7 @@ def _status(field: str) -> int:
 
 
 def _give_back_freed() -> None:
-    """Else a call could live on what an earlier one has left to the allocator."""
+    """Returns freed memory to the system: the call could otherwise reuse what earlier ones allocated."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

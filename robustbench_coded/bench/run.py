@@ -1,4 +1,4 @@
-"""One benchmark from its options to its figures."""
+"""Runs one benchmark, from its options to its figures."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ import torch
 from robustbench_coded.bench.machine import machine
 from robustbench_coded.bench.memory import peak_memory
 from robustbench_coded.bench.ours import coded_contenders, gradient_contenders, inference_contenders
-from robustbench_coded.bench.peers import peer_contenders
-from robustbench_coded.bench.scene import SMALL_K, Scene
 from robustbench_coded.bench.startup import startup
+from robustbench_coded.bench.third_party import third_party_contenders
 from robustbench_coded.bench.timing import Contender, Timing, interleaved
+from robustbench_coded.bench.workload import SMALL_K, Workload
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.loading import load_checkpoint
@@ -25,7 +25,7 @@ from robustbench_coded.models.prepare import prepare_model
 from robustbench_coded.models.registry import build
 
 CLASSES = 10
-SHAPES = {"digits-cnn": (1, 8, 8)}  # what a network is timed on, where that is not a CIFAR image
+SHAPES = {"digits-cnn": (1, 8, 8)}  # image shapes of networks that do not take CIFAR images
 CIFAR = (3, 32, 32)
 
 
@@ -36,9 +36,9 @@ class BenchOptions:
     Attributes:
         checkpoint: its network is timed; None for ``arch`` with random weights.
         arch: name of an architecture.
-        images: K, a multiple of 8; the data are random, for time does not depend on them.
+        images: K, a multiple of 8; the data are random, since time does not depend on them.
         steps: of every PGD.
-        rounds: calls of each contender that count.
+        rounds: timed calls of each contender.
         compiled: whether attacks are also timed on a network that torch.compile has compiled.
         gradients_only: leave out coded inference and start-up.
         device: torch device as text; None takes CUDA where there is one.
@@ -58,11 +58,11 @@ class BenchOptions:
 
 @dataclass(frozen=True)
 class Section:
-    """Contenders that were measured in turns with each other.
+    """Contenders that were measured in turns.
 
     Attributes:
         timings: in order.
-        memory: peak bytes of one call by contender; None where the system does not tell.
+        memory: peak bytes of one call by contender; None if the system does not report it.
     """
 
     title: str
@@ -109,7 +109,7 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
     """Measures everything, section by section.
 
     Args:
-        tell: hears what is measured next.
+        tell: is told what is measured next.
     Raises:
         InputError: an unknown architecture, a checkpoint or a number that cannot be used.
     """
@@ -122,21 +122,25 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
     device = device_named(options.device)
     with _threads(options.threads):
         tell("preparing the model")
-        scene, preparation, notes = _scene(options, device)
-        peers, missing = peer_contenders(scene, reference := f"torchattacks PGD, {scene.steps} steps")
+        workload, preparation, notes = _workload(options, device)
+        others, missing = third_party_contenders(
+            workload, reference := f"torchattacks PGD, {workload.steps} steps"
+        )
         notes += [f"{package} is not installed" for package in missing]
-        if not any(peer.name == reference for peer in peers):
+        if not any(other.name == reference for other in others):
             reference = "forward+backward, model as loaded"
         gradients = [
             c if c.name != reference else Contender(c.name, c.images, c.run)
-            for c in (*peers, *gradient_contenders(scene, reference))
+            for c in (*others, *gradient_contenders(workload, reference))
         ]
         sections = []
-        planned = [(f"gradients: {scene.steps} steps on {scene.k} images, standard inference", gradients)]
+        planned = [
+            (f"gradients: {workload.steps} steps on {workload.k} images, standard inference", gradients)
+        ]
         if not options.gradients_only:
             planned += [
-                ("gradients through RCI, against as many images without", coded_contenders(scene)),
-                ("inference, Table 4 of arXiv 2510.00253", inference_contenders(scene)),
+                ("gradients through RCI, against as many images without", coded_contenders(workload)),
+                ("inference, Table 4 of arXiv 2510.00253", inference_contenders(workload)),
             ]
         for title, contenders in planned:
             tell(title)
@@ -149,9 +153,9 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
         return BenchReport(options, machine(device), sections, preparation, notes)
 
 
-def _scene(
+def _workload(
     options: BenchOptions, device: torch.device
-) -> tuple[Scene, dict[str, tuple[float, str]], list[str]]:
+) -> tuple[Workload, dict[str, tuple[float, str]], list[str]]:
     model, shape = _model(options)
     model = model.to(device)
     x = torch.rand(options.images, *shape, generator=torch.Generator().manual_seed(0)).to(device)
@@ -167,7 +171,7 @@ def _scene(
                 gradients[name] = prepared
             else:
                 notes.append(f"{name} was not measured: {info}")
-    return Scene(model, gradients, x, options.steps), preparation, notes
+    return Workload(model, gradients, x, options.steps), preparation, notes
 
 
 def _model(options: BenchOptions) -> tuple[PixelModel, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""What was measured, as lines for a terminal and as Markdown for benchmarks/."""
+"""A benchmark report as lines for a terminal and as Markdown for benchmarks/."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Wall time of several things that share a machine: measured in turns, compared within a turn."""
+"""Wall times of several contenders: measured in turns and compared within each turn."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +15,9 @@ class Contender:
 
     Attributes:
         name: as printed.
-        images: images through the network in one call, each forward (and backward, where it differentiates)
-            counted.
+        images: images through the network in one call, one per forward (with its backward, if any).
         run: one call.
-        against: name of the contender that its cost is compared with; None for a first one.
+        against: name of the contender whose cost it is compared with; None for none.
     """
 
     name: str
@@ -66,10 +65,9 @@ class Timing:
 
 
 def interleaved(contenders: Sequence[Contender], rounds: int, device: torch.device) -> list[Timing]:
-    """Calls each contender once a round, forwards and backwards in turn, after a round that is not counted.
+    """Calls each contender once per round, in alternating order, after one round that is not counted.
 
-    Whatever else the machine does then falls on all alike, and a ratio of two calls of the same round does
-    not know it.
+    Other load on the machine then affects all contenders alike and cancels in ratios within a round.
     """
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for turn in range(-1, rounds):

@@ -1,4 +1,4 @@
-"""One unit in this process, tried again where another try can help."""
+"""Runs one unit in this process, and retries it where a retry can help."""
 
 import gc
 import traceback
@@ -20,12 +20,12 @@ _NO_MEMORY = ("DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
 
 
 def attempt(bench: Workbench, unit: Unit) -> UnitResult | UnitFailure:
-    """Runs a unit; whatever goes wrong in it becomes a failure.
+    """Runs a unit; any error in it becomes a failure.
 
-    Units are deterministic, so an error comes back unless it came from outside: a file system that stalled
-    (tried once more) or memory (tried once more, then with half the images in a forward, and so on until a
-    forward holds one batch). Answers from smaller forwards can differ in rounding, so the result's metadata
-    then say how many images they held, as ``group_images``.
+    Units are deterministic, so an error recurs unless its cause is outside: a stalled file system (one retry)
+    or lack of memory (one retry, then with half the images per forward, and so on until a forward holds one
+    batch). Smaller forwards can round differently, so the result's metadata then state their number of images
+    as ``group_images``.
     """
     images = bench.setup.group_images
     tries = 0
@@ -38,7 +38,7 @@ def attempt(bench: Workbench, unit: Unit) -> UnitResult | UnitFailure:
         if again is None:
             return outcome
         images = again
-        del error  # its traceback holds on to the tensors that filled the memory
+        del error  # its traceback references the tensors that filled the memory
         _release_memory()
 
 
@@ -54,14 +54,14 @@ def _try(
         return replace(result, unit=unit, metadata={**result.metadata, "group_images": images}), None
     except (Exception, SystemExit) as error:
         details = "".join(traceback.format_exception(error))[-DETAILS_LENGTH:]
-        return UnitFailure(unit, one_line(error), tries, details, _spoils_the_process(error)), error
+        return UnitFailure(unit, one_line(error), tries, details, _makes_process_unusable(error)), error
 
 
 def _images_of_next_try(error: BaseException, tries: int, images: int, least: int) -> int | None:
-    """How many images a forward of the next try may hold; None where there is no use in trying."""
+    """How many images a forward of the next try may hold; None if another try is useless."""
     if is_out_of_memory(error):
         if tries == 1:
-            return images  # somebody else's memory, or fragments of ours, may be free by now
+            return images  # another process's memory, or fragments of ours, may be free by now
         return images // 2 if images > least else None
     if isinstance(error, OSError):
         return images if tries == 1 else None
@@ -93,8 +93,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in text for sign in _NO_MEMORY)
 
 
-def _spoils_the_process(error: BaseException) -> bool:
-    """After a CUDA fault every later call in the process fails, too."""
+def _makes_process_unusable(error: BaseException) -> bool:
+    """After a CUDA fault, every later call in the process fails."""
     text = str(error)
     return isinstance(error, RuntimeError) and "CUDA error" in text and not is_out_of_memory(error)
 

@@ -1,4 +1,4 @@
-"""Hands units to the workers of a crew until each is computed or has failed for good."""
+"""Assigns units to the workers of a pool until each is computed or has finally failed."""
 
 import heapq
 import math
@@ -7,50 +7,50 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
-from robustbench_coded.engine.crew import Crew, Died, EngineError, Event, Finished, Ready
-from robustbench_coded.engine.patience import Patience
 from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.engine.unit_time import UnitTimeLimits
+from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready, WorkerPool
 from robustbench_coded.evaluation.planning.plan import Unit
 
-# A fresh process can help where the last one was killed, hung or lost its device. Once.
+# A fresh process can help if the last one was killed, hung or lost its device. One retry.
 ATTEMPTS = 2
 SPARE_STARTS = 3
 
 
 def dispatch(
-    crew: Crew,
+    pool: WorkerPool,
     units: Sequence[Unit],
     workers: int,
-    patience: Patience,
+    time_limits: UnitTimeLimits,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[UnitResult | UnitFailure, None, None]:
     """Yields one outcome for each unit, in the order in which they arrive.
 
-    Units start in the order given. A worker that dies or exceeds its unit's time is replaced, and the unit is
-    tried once more by another. While the caller deals with an outcome, no worker waits for longer than that.
+    Units start in the order given. A worker that dies or exceeds its unit's time limit is replaced, and the
+    unit is tried once more by another one. Idle workers get units only while the caller asks for outcomes.
 
     Raises:
         EngineError: workers die before they can take a unit.
     """
     try:
-        yield from _Dispatch(crew, units, workers, patience, clock).run()
+        yield from _Dispatch(pool, units, workers, time_limits, clock).run()
     finally:
-        crew.close()
+        pool.close()
 
 
 class _Dispatch:
     def __init__(
         self,
-        crew: Crew,
+        pool: WorkerPool,
         units: Sequence[Unit],
         workers: int,
-        patience: Patience,
+        time_limits: UnitTimeLimits,
         clock: Callable[[], float],
     ):
-        self._crew = crew
+        self._pool = pool
         self._waiting = deque(units)
         self._workers = workers
-        self._patience = patience
+        self._time_limits = time_limits
         self._clock = clock
         self._starting: set[int] = set()
         self._busy: dict[int, Unit] = {}
@@ -61,57 +61,57 @@ class _Dispatch:
 
     def run(self) -> Generator[UnitResult | UnitFailure, None, None]:
         while self._waiting or self._busy or self._outcomes:
-            self._hire()
-            for event in self._crew.wait(0 if self._outcomes else self._time_left()):
-                self._hear(event)
-            self._end_overdue()
+            self._start_workers()
+            for event in self._pool.wait(0 if self._outcomes else self._time_left()):
+                self._handle(event)
+            self._stop_overdue()
             if self._outcomes:
                 yield self._outcomes.popleft()
 
-    def _hire(self) -> None:
+    def _start_workers(self) -> None:
         useful = min(self._workers, len(self._waiting) + len(self._busy))
         while len(self._starting) + len(self._busy) < useful:
-            self._starting.add(self._crew.hire())
+            self._starting.add(self._pool.start())
 
-    def _hear(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         worker = event.worker
         match event:
             case Ready():
                 self._starting.remove(worker)
                 self._failed_starts = 0
-                self._give(worker)
-            case Finished(outcome=UnitFailure(spoilt=True) as failure):
+                self._assign(worker)
+            case Finished(outcome=UnitFailure(process_unusable=True) as failure):
                 del self._busy[worker]
-                self._crew.dismiss(worker)
-                self._try_again(failure)
+                self._pool.stop(worker)
+                self._retry(failure)
             case Finished(outcome=outcome):
                 del self._busy[worker]
                 self._outcomes.append(self._with_all_attempts(outcome))
-                self._give(worker)
+                self._assign(worker)
             case Died(reason=reason) if worker in self._starting:
                 self._starting.remove(worker)
                 self._failed_starts += 1
                 if self._failed_starts >= self._workers + SPARE_STARTS:
                     raise EngineError(f"workers end before they have begun: {reason}")
             case Died(reason=reason):
-                self._try_again(UnitFailure(self._busy.pop(worker), f"its worker died: {reason}", 1))
+                self._retry(UnitFailure(self._busy.pop(worker), f"its worker died: {reason}", 1))
 
-    def _give(self, worker: int) -> None:
-        """Gives a worker the next unit that is worth trying; without one the worker can go."""
+    def _assign(self, worker: int) -> None:
+        """Assigns the next unit that is worth trying to a worker; stops the worker if there is none."""
         while self._waiting:
             unit = self._waiting.popleft()
-            lost = self._patience.lost_with(unit)
-            if lost is None:
-                self._crew.give(worker, unit)
+            reason = self._time_limits.reason_to_skip(unit)
+            if reason is None:
+                self._pool.assign(worker, unit)
                 self._busy[worker] = unit
-                seconds = self._patience.seconds(unit)
+                seconds = self._time_limits.seconds(unit)
                 if math.isfinite(seconds):
                     heapq.heappush(self._deadlines, (self._clock() + seconds, worker, unit.id))
                 return
-            self._outcomes.append(UnitFailure(unit, lost, self._attempts[unit.id]))
-        self._crew.dismiss(worker)
+            self._outcomes.append(UnitFailure(unit, reason, self._attempts[unit.id]))
+        self._pool.stop(worker)
 
-    def _try_again(self, failure: UnitFailure) -> None:
+    def _retry(self, failure: UnitFailure) -> None:
         unit = failure.unit
         self._attempts[unit.id] += failure.attempts
         if self._attempts[unit.id] < ATTEMPTS:
@@ -125,17 +125,17 @@ class _Dispatch:
         return outcome
 
     def _time_left(self) -> float | None:
-        """Seconds until the first unit is overdue; None where no unit has a limit."""
+        """Seconds until the first unit is overdue; None if no unit has a limit."""
         self._drop_stale_deadlines()
         return max(0.0, self._deadlines[0][0] - self._clock()) if self._deadlines else None
 
-    def _end_overdue(self) -> None:
+    def _stop_overdue(self) -> None:
         self._drop_stale_deadlines()
         while self._deadlines and self._deadlines[0][0] <= self._clock():
             _, worker, _ = heapq.heappop(self._deadlines)
-            self._crew.dismiss(worker)
+            self._pool.stop(worker)
             unit = self._busy.pop(worker)
-            self._try_again(UnitFailure(unit, self._patience.exceeded(unit), 1))
+            self._retry(UnitFailure(unit, self._time_limits.record_timeout(unit), 1))
             self._drop_stale_deadlines()
 
     def _drop_stale_deadlines(self) -> None:

@@ -1,37 +1,37 @@
-"""The engine that computes in this process."""
+"""The engine that runs units in this process."""
 
 from collections.abc import Generator, Sequence
 
 import torch
 
 from robustbench_coded.engine.attempt import attempt
-from robustbench_coded.engine.patience import Patience
 from robustbench_coded.engine.results import UnitFailure, UnitResult
-from robustbench_coded.engine.time_limit import TookTooLong, time_limit
+from robustbench_coded.engine.time_limit import TimeLimitExceeded, time_limit
+from robustbench_coded.engine.unit_time import UnitTimeLimits
 from robustbench_coded.evaluation.execution.worker_context import Workbench
 from robustbench_coded.evaluation.planning.plan import Unit
 
 
 def run_in_process(
-    bench: Workbench, units: Sequence[Unit], patience: Patience
+    bench: Workbench, units: Sequence[Unit], time_limits: UnitTimeLimits
 ) -> Generator[UnitResult | UnitFailure, None, None]:
     """Runs units one after the other.
 
-    A unit that exceeds its time is not tried again: nothing would be different in the same process.
+    A unit that exceeds its time limit is not retried: the same process would not do better.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(bench.setup.threads)
     try:
         for unit in units:
-            lost = patience.lost_with(unit)
-            yield UnitFailure(unit, lost, 0) if lost else _within_its_time(bench, unit, patience)
+            reason = time_limits.reason_to_skip(unit)
+            yield UnitFailure(unit, reason, 0) if reason else _within_its_time(bench, unit, time_limits)
     finally:
         torch.set_num_threads(before)
 
 
-def _within_its_time(bench: Workbench, unit: Unit, patience: Patience) -> UnitResult | UnitFailure:
+def _within_its_time(bench: Workbench, unit: Unit, time_limits: UnitTimeLimits) -> UnitResult | UnitFailure:
     try:
-        with time_limit(patience.seconds(unit)):
+        with time_limit(time_limits.seconds(unit)):
             return attempt(bench, unit)
-    except TookTooLong:
-        return UnitFailure(unit, patience.exceeded(unit), 1)
+    except TimeLimitExceeded:
+        return UnitFailure(unit, time_limits.record_timeout(unit), 1)

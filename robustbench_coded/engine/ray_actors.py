@@ -1,4 +1,4 @@
-"""A crew of Ray actors, on this machine or on a cluster."""
+"""A pool of Ray actors, on this machine or on a cluster."""
 
 import copy
 import itertools
@@ -18,8 +18,8 @@ import torch
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.engine.attempt import attempt, one_line
-from robustbench_coded.engine.crew import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import Setup, Workbench
 from robustbench_coded.evaluation.planning.plan import Unit
@@ -31,14 +31,14 @@ SPARE_STORE_BYTES = 256 << 20  # room for results on their way
 class RayActors:
     """Actors with one worker's threads and, where the run is on CUDA, one GPU each.
 
-    Data and models go through Ray's object store, once per machine, so workers need no file of this one. They
-    need the same packages and, for ``--arch`` and ``--defence`` of the user's own, the same modules.
+    Data and models go through Ray's object store, once per machine, so workers need no files of this machine.
+    They need the same packages and the modules of user-defined ``--arch`` and ``--defence``.
 
     Args:
         bench: data and models, already loaded.
-        address: of a running cluster, ``auto`` or HOST:PORT. None takes the one this process is connected to,
-            else starts Ray here, with as many CPUs as the workers have threads.
-        workers: how many to make room for where Ray is started here.
+        address: of a running cluster, ``auto`` or HOST:PORT. None uses the cluster this process is connected
+            to, else starts Ray here with as many CPUs as the workers have threads.
+        workers: how many to make room for if Ray is started here.
 
     Raises:
         InputError: no cluster at that address, or one where no worker fits.
@@ -55,11 +55,13 @@ class RayActors:
         )(_Actor)
         self._numbers = itertools.count()
         self._actors: dict[int, Any] = {}
-        self._answers: dict[int, Any] = {}  # what is awaited of each worker
-        self._numbers_of: dict[Any, int] = {}  # the same the other way round
+        self._answers: dict[int, Any] = {}  # the pending answer of each worker
+        self._numbers_of: dict[Any, int] = {}  # the inverse
         try:
             self._require_room()
-            self._orders = ray.put(replace(self._setup, device="cuda" if self._gpus else self._setup.device))
+            self._worker_setup = ray.put(
+                replace(self._setup, device="cuda" if self._gpus else self._setup.device)
+            )
             self._shared = ray.put((_in_memory(bench.data), _on_cpu(bench)))
         except BaseException:
             self.close()
@@ -72,14 +74,14 @@ class RayActors:
         cpus = int(total.get("CPU", 0) // self._setup.threads)
         return min(cpus, int(total.get("GPU", 0))) if self._gpus else cpus
 
-    def hire(self) -> int:
+    def start(self) -> int:
         number = next(self._numbers)
-        actor = self._actor.remote(self._orders, self._shared, str(Path.cwd()))
+        actor = self._actor.remote(self._worker_setup, self._shared, str(Path.cwd()))
         self._actors[number] = actor
         self._await(number, actor.ready.remote())
         return number
 
-    def give(self, worker: int, unit: Unit) -> None:
+    def assign(self, worker: int, unit: Unit) -> None:
         self._await(worker, self._actors[worker].attempt.remote(unit))
 
     def wait(self, seconds: float | None) -> list[Event]:
@@ -89,7 +91,7 @@ class RayActors:
             done += more
         return [self._event(answer) for answer in done]
 
-    def dismiss(self, worker: int) -> None:
+    def stop(self, worker: int) -> None:
         ray.kill(self._actors.pop(worker))
         self._numbers_of.pop(self._answers.pop(worker, None), None)
 
@@ -111,7 +113,7 @@ class RayActors:
         try:
             message = ray.get(answer)
         except ray.exceptions.RayError as error:
-            self.dismiss(number)
+            self.stop(number)
             return Died(number, one_line(error))
         return Ready(number) if message is None else Finished(number, message)
 
@@ -126,10 +128,10 @@ class RayActors:
 
 
 class _Actor:
-    """One worker: loads nothing from files, keeps defences between units."""
+    """One worker: reads no files, and keeps defences between units."""
 
     def __init__(self, setup: Setup, shared: tuple[Dataset, dict[str, PixelModel]], folder: str):
-        if Path(folder).is_dir():  # modules of the user's own are looked for there
+        if Path(folder).is_dir():  # user-defined modules are imported from there
             os.chdir(folder)
         torch.set_num_threads(setup.threads)
         self._bench = Workbench(setup)
@@ -151,7 +153,7 @@ def _connect(address: str | None, cpus: int, bench: Workbench) -> None:
             "include_dashboard": False,
             "object_store_memory": _size(bench) + SPARE_STORE_BYTES,
         }
-    with _termination_kept():
+    with _sigterm_handler_kept():
         try:
             ray.init(address=address or "local", **options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -164,8 +166,8 @@ def _connect(address: str | None, cpus: int, bench: Workbench) -> None:
 
 
 @contextmanager
-def _termination_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself when it starts; ours writes the reports first."""
+def _sigterm_handler_kept() -> Iterator[None]:
+    """Restores our SIGTERM handler, which writes the reports: Ray installs its own when it starts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -177,7 +179,7 @@ def _termination_kept() -> Iterator[None]:
 
 
 def _in_memory(data: Dataset) -> Dataset:
-    """The data as an array: images that are files here are none on another machine."""
+    """The data as an array: image files of this machine do not exist on another one."""
     return replace(data, images=np.ascontiguousarray(data.images[np.arange(len(data))]))
 
 
@@ -189,7 +191,7 @@ def _on_cpu(bench: Workbench) -> dict[str, PixelModel]:
 
 
 def _size(bench: Workbench) -> int:
-    """Bytes of data and models, about."""
+    """Approximate size of data and models in bytes."""
     parameters = sum(
         tensor.numel() * tensor.element_size()
         for checkpoint in bench.setup.checkpoints

@@ -1,4 +1,4 @@
-"""What an engine reports about each unit."""
+"""What an engine returns for each unit."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +15,9 @@ class UnitResult:
 
     Attributes:
         rows: its outcome rows.
-        metadata: what belongs to the outcomes and is equal on every run: image counts and the attack's notes.
-        timing: seconds and peak memory, which are not.
-        adversarials: what was found, example by example, when asked for.
+        metadata: stored with the outcomes and equal in every run: image counts and notes of the attack.
+        timing: seconds and peak memory, which differ between runs.
+        adversarials: the perturbed inputs, if asked for.
         pictures: the content of a file of `runs.pictures`, None without one.
     """
 
@@ -31,17 +31,17 @@ class UnitResult:
 
 @dataclass(frozen=True)
 class UnitFailure:
-    """A unit without outcomes, and why: a failure in the report, never a robust example.
+    """A unit without outcomes, and why. The report counts it as a failure, never as robust examples.
 
     Attributes:
         error: one line.
         attempts: how often it was tried.
         details: the end of the traceback, where there was one.
-        spoilt: whether the process that tried it can't be used any further, as after a fault of the device.
+        process_unusable: whether the process that tried it can't be used any more, as after a CUDA fault.
     """
 
     unit: Unit
     error: str
     attempts: int
     details: str = ""
-    spoilt: bool = False
+    process_unusable: bool = False

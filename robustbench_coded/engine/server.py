@@ -7,6 +7,6 @@ WORK = "robustbench_coded.engine.worker"
 
 
 def start_server() -> None:
-    """Starts it, if it does not run, and returns: it imports what workers need while the caller goes on."""
+    """Starts the server if it does not run, and returns at once; it imports in the background."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([WORK])
     forkserver.ensure_running()

@@ -1,4 +1,4 @@
-"""Interrupting code of this process that takes too long."""
+"""Interrupts code of this process that takes too long."""
 
 import math
 import signal
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 REPEAT_SECONDS = 1.0
 
 
-class TookTooLong(BaseException):
-    """Not an Exception, so that ``except Exception`` in the code that hangs does not swallow it."""
+class TimeLimitExceeded(BaseException):
+    """Not an Exception, so that ``except Exception`` in the interrupted code does not catch it."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TookTooLong inside the block once it has taken ``seconds``, and each second after that.
+    """Raises TimeLimitExceeded inside the block once it has taken ``seconds``, and each second after that.
 
-    It reaches Python code of the main thread. Elsewhere, and while native code keeps the interpreter waiting,
-    nothing happens: only another process can end that.
+    It interrupts Python code of the main thread. It does not interrupt other threads or native code; only
+    another process can stop those.
     """
     if math.isinf(seconds) or threading.current_thread() is not threading.main_thread():
         yield
@@ -30,10 +30,10 @@ def time_limit(seconds: float) -> Iterator[None]:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-    finally:  # reached even if the timer rang while it was being stopped
+    finally:  # reached even if the timer fired while it was being stopped
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
 def _interrupt(signum: int, frame: object) -> None:
-    raise TookTooLong
+    raise TimeLimitExceeded

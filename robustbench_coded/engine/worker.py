@@ -1,4 +1,4 @@
-"""What a worker process does: one unit after the other, as they arrive through a pipe, until it closes."""
+"""The main loop of a worker process: it runs units from a pipe until the pipe closes."""
 
 import os
 import pickle
@@ -26,13 +26,12 @@ class NotReady:
 def work(pipe: Connection, setup: Setup, folder: str) -> None:
     """Loads data and models, sends READY or NotReady, then an outcome for each unit received.
 
-    Messages are plain pickles: torch's own way of sending tensors hands over files that are gone when the
-    worker is killed.
+    Messages are plain pickles: torch's way of sending tensors passes files that vanish with a killed worker.
 
     Args:
-        folder: the parent's current one, which paths in the setup may be relative to.
+        folder: the parent's current folder; paths in the setup may be relative to it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)
@@ -49,11 +48,11 @@ def work(pipe: Connection, setup: Setup, folder: str) -> None:
             unit = pickle.loads(pipe.recv_bytes())
             pipe.send_bytes(pickle.dumps(attempt(bench, unit)))
     except (EOFError, BrokenPipeError):
-        return  # the parent needs no more
+        return  # the parent has closed the pipe
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed closes no pipe in time: an orphan would compute for nobody."""
+    """Exits when the parent dies: a killed parent may close the pipe too late."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -28,7 +28,7 @@ from robustbench_coded.models.variants import INPUT, split_variant
 
 
 @dataclass(frozen=True)
-class Storing:
+class FileLayout:
     """How the weights lay in the file.
 
     Attributes:
@@ -67,7 +67,7 @@ class Checkpoint:
         normalisation: given or stored; None when it has to be guessed from labelled images.
         normalisation_source: ``given``, ``stored`` or ``guessed``.
         notes: what was recognised and why, a sentence each.
-        storing: how the weights lay in the file.
+        layout: how the weights lay in the file.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Checkpoint:
     normalisation: Normalisation | None
     normalisation_source: Literal["given", "stored", "guessed"]
     notes: tuple[str, ...]
-    storing: Storing
+    layout: FileLayout
 
 
 def load_checkpoint(
@@ -125,7 +125,7 @@ def load_checkpoint(
         normalisation=normalisation,
         normalisation_source=source,
         notes=found.notes + notes,
-        storing=Storing(
+        layout=FileLayout(
             archive.format,
             archive.nbytes,
             weights.nesting,

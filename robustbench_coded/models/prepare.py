@@ -66,7 +66,7 @@ class PreparedInfo:
         )
 
 
-class Prepared(NamedTuple):
+class AttackCopy(NamedTuple):
     """The Model that attacks differentiate: a ``PreparedModel``, or the original."""
 
     model: PixelModel
@@ -148,7 +148,7 @@ class _Candidate:
 
 def prepare_model(
     model: PixelModel, images: Tensor, *, precision: Precision = "float32", compiled: bool = False
-) -> Prepared:
+) -> AttackCopy:
     """Folds batch-norms, lays the weights out channels-last, lowers the precision where that is asked for.
 
     The result is compared with the original on ``images``: in float32 on a CPU the logits may differ by a
@@ -175,9 +175,9 @@ def prepare_model(
             continue
         info = _compared(reference, answer, candidate, folded, tuple(declined))
         if _passes(info, candidate):
-            return Prepared(prepared, info)
+            return AttackCopy(prepared, info)
         declined.append(f"{candidate}: {info.comparison}")
-    return Prepared(model, _compared(reference, reference, None, 0, tuple(declined)))
+    return AttackCopy(model, _compared(reference, reference, None, 0, tuple(declined)))
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -13,7 +13,7 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.setup.prepare import Prepared, prepare
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.statistics.intervals import accuracy_interval
 from robustbench_coded.verification.verify_run import ROUNDING, VerifiedRow
 
@@ -75,7 +75,7 @@ def _read(path: Path, data: Dataset) -> tuple[Tensor, np.ndarray]:
 
 
 def _scored(
-    prepared: Prepared, config: EvalConfig, subject: Any, given: Tensor, examples: np.ndarray
+    prepared: PreparedEvaluation, config: EvalConfig, subject: Any, given: Tensor, examples: np.ndarray
 ) -> ScoredRow:
     bench, eps = prepared.bench, prepared.eps[0]
     defence = bench.defence(subject)

@@ -47,7 +47,7 @@ def test_what_would_come_back_is_not_tried_again(prepared, unit, tries, error):
     sizes = tries(error)
     outcome = attempt(prepared.bench, unit)
     assert isinstance(outcome, UnitFailure) and outcome.attempts == 1 and len(sizes) == 1
-    assert outcome.spoilt == ("CUDA" in str(error))
+    assert outcome.process_unusable == ("CUDA" in str(error))
     assert "raise errors" in outcome.details
 
 
@@ -70,7 +70,7 @@ def test_without_memory_forwards_halve_down_to_one_batch(prepared, unit, tries):
     sizes = tries(*[MemoryError()] * 20)
     outcome = attempt(prepared.bench, unit)
     assert sizes == [256, 256, 128, 64, 32, 16, 8]  # K = 8
-    assert isinstance(outcome, UnitFailure) and not outcome.spoilt
+    assert isinstance(outcome, UnitFailure) and not outcome.process_unusable
     assert prepared.bench.setup.group_images == 256
 
 

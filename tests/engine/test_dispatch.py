@@ -1,4 +1,4 @@
-"""The dispatch of units, on a crew whose clock is a number."""
+"""Dispatching units to a pool of scripted workers with a simulated clock."""
 
 import heapq
 import itertools
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.engine.crew import Died, EngineError, Finished, Ready
 from robustbench_coded.engine.dispatch import dispatch
-from robustbench_coded.engine.patience import MOST_HANGS, Patience
 from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.engine.unit_time import MAX_TIMEOUTS, UnitTimeLimits
+from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready
 from robustbench_coded.evaluation.planning.plan import Row, Subject, Unit
 from robustbench_coded.schema.threat_model import ThreatModel
 
@@ -37,14 +37,14 @@ class Clockwork:
         self._events = []
         self._numbers = itertools.count()
 
-    def hire(self):
+    def start(self):
         number = next(self._numbers)
         self.alive.add(number)
         self.most_alive = max(self.most_alive, len(self.alive))
         self._later(2.0, Ready(number) if self._starts(number) else Died(number, "no luck"))
         return number
 
-    def give(self, worker, unit):
+    def assign(self, worker, unit):
         assert worker in self.alive
         self.given.append(unit.id)
         deed, seconds = self._script(unit, self.given.count(unit.id))
@@ -53,7 +53,7 @@ class Clockwork:
         elif deed == "fail":
             self._later(seconds, Finished(worker, UnitFailure(unit, "ValueError: no", 1)))
         elif deed == "spoil":
-            self._later(seconds, Finished(worker, UnitFailure(unit, "CUDA error", 1, spoilt=True)))
+            self._later(seconds, Finished(worker, UnitFailure(unit, "CUDA error", 1, process_unusable=True)))
         elif deed == "die":
             self._later(seconds, Died(worker, "killed"))
         else:
@@ -74,7 +74,7 @@ class Clockwork:
             happened.append(event)
         return happened
 
-    def dismiss(self, worker):
+    def stop(self, worker):
         self.alive.remove(worker)
         self._events = [entry for entry in self._events if entry[2].worker != worker]
         heapq.heapify(self._events)
@@ -87,8 +87,8 @@ class Clockwork:
         heapq.heappush(self._events, (self.now + seconds, next(self._numbers), event))
 
 
-def run(crew, units, workers=2):
-    return list(dispatch(crew, units, workers, Patience(lambda unit: LIMIT), lambda: crew.now))
+def run(pool, units, workers=2):
+    return list(dispatch(pool, units, workers, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now))
 
 
 DEEDS = st.sampled_from(["ok", "ok", "ok", "fail", "die", "hang", "spoil"])
@@ -109,72 +109,72 @@ def test_each_unit_is_reported_once_whatever_happens_to_its_workers(deeds, secon
         number = int(unit.id)
         return deeds[number][attempt - 1], float(seconds[2 * number + attempt - 1])
 
-    crew = Clockwork(script, starts=lambda number: number not in bad_starts)
-    outcomes = run(crew, units, workers)
+    pool = Clockwork(script, starts=lambda number: number not in bad_starts)
+    outcomes = run(pool, units, workers)
     assert sorted(o.unit.id for o in outcomes) == sorted(u.id for u in units)
     for outcome in outcomes:
         first, second = deeds[int(outcome.unit.id)]
         tries = 1 if first in ("ok", "fail") else 2
-        assert crew.given.count(outcome.unit.id) == tries
+        assert pool.given.count(outcome.unit.id) == tries
         assert isinstance(outcome, UnitResult) == ((first if tries == 1 else second) == "ok")
         if isinstance(outcome, UnitFailure):
             assert outcome.attempts == tries
-    assert crew.most_alive <= workers
-    assert crew.closed
+    assert pool.most_alive <= workers
+    assert pool.closed
 
 
 def test_the_units_of_a_dead_worker_go_to_another_with_its_reason_kept():
-    crew = Clockwork(lambda unit, attempt: ("die", 1.0) if unit.id == "bad" else ("ok", 1.0))
-    outcomes = {o.unit.id: o for o in run(crew, [unit("a"), unit("bad"), unit("b")])}
+    pool = Clockwork(lambda unit, attempt: ("die", 1.0) if unit.id == "bad" else ("ok", 1.0))
+    outcomes = {o.unit.id: o for o in run(pool, [unit("a"), unit("bad"), unit("b")])}
     assert isinstance(outcomes["a"], UnitResult) and isinstance(outcomes["b"], UnitResult)
     assert outcomes["bad"].error == "its worker died: killed"
 
 
 def test_a_hanging_unit_costs_its_time_limit_and_no_more():
-    crew = Clockwork(lambda unit, attempt: ("hang", 0) if attempt == 1 else ("ok", 5.0))
-    (outcome,) = run(crew, [unit("a")])
+    pool = Clockwork(lambda unit, attempt: ("hang", 0) if attempt == 1 else ("ok", 5.0))
+    (outcome,) = run(pool, [unit("a")])
     assert isinstance(outcome, UnitResult)
-    assert crew.now == pytest.approx(2 + LIMIT + 2 + 5)
+    assert pool.now == pytest.approx(2 + LIMIT + 2 + 5)
 
 
 def test_a_subject_that_keeps_hanging_is_given_up():
-    crew = Clockwork(lambda unit, attempt: ("hang", 0))
-    outcomes = run(crew, [unit(str(i)) for i in range(20)], workers=1)
-    assert len(crew.given) == MOST_HANGS
+    pool = Clockwork(lambda unit, attempt: ("hang", 0))
+    outcomes = run(pool, [unit(str(i)) for i in range(20)], workers=1)
+    assert len(pool.given) == MAX_TIMEOUTS
     assert all(isinstance(o, UnitFailure) for o in outcomes) and len(outcomes) == 20
     assert outcomes[0].error.startswith("took longer than 100 s")
     assert outcomes[-1].error.startswith("not tried") and outcomes[-1].attempts == 0
 
 
 def test_no_worker_waits_while_another_one_starts_or_hangs():
-    crew = Clockwork(lambda unit, attempt: ("hang", 0) if unit.id == "0" else ("ok", 10.0))
-    run(crew, [unit(str(i), subject=str(i)) for i in range(10)], workers=2)
+    pool = Clockwork(lambda unit, attempt: ("hang", 0) if unit.id == "0" else ("ok", 10.0))
+    run(pool, [unit(str(i), subject=str(i)) for i in range(10)], workers=2)
     # Nine units of 10 s fit beside one hanging for 100 s; its second try is the end.
-    assert crew.now == pytest.approx(2 + LIMIT + 2 + LIMIT)
+    assert pool.now == pytest.approx(2 + LIMIT + 2 + LIMIT)
 
 
 def test_workers_that_never_start_end_the_run():
-    crew = Clockwork(lambda unit, attempt: ("ok", 1.0), starts=lambda number: False)
+    pool = Clockwork(lambda unit, attempt: ("ok", 1.0), starts=lambda number: False)
     with pytest.raises(EngineError, match="no luck"):
-        run(crew, [unit("a")])
-    assert crew.closed
+        run(pool, [unit("a")])
+    assert pool.closed
 
 
 def test_leaving_early_ends_all_workers():
-    crew = Clockwork(lambda unit, attempt: ("ok", 1.0))
+    pool = Clockwork(lambda unit, attempt: ("ok", 1.0))
     outcomes = dispatch(
-        crew, [unit(str(i)) for i in range(9)], 3, Patience(lambda unit: LIMIT), lambda: crew.now
+        pool, [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now
     )
     next(outcomes)
     outcomes.close()
-    assert crew.closed and not crew.alive
+    assert pool.closed and not pool.alive
 
 
 def test_idle_workers_are_refilled_before_an_outcome_is_handed_out():
-    crew = Clockwork(lambda unit, attempt: ("ok", 1.0))
+    pool = Clockwork(lambda unit, attempt: ("ok", 1.0))
     outcomes = dispatch(
-        crew, [unit(str(i)) for i in range(9)], 3, Patience(lambda unit: LIMIT), lambda: crew.now
+        pool, [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now
     )
     next(outcomes)
-    assert len(crew.given) == 6  # three are through, three more are under way
+    assert len(pool.given) == 6  # three are through, three more are under way
     outcomes.close()

@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.prepare import Prepared
+from robustbench_coded.models.prepare import AttackCopy
 
 DIGITS = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 
@@ -58,7 +58,7 @@ def spoil(monkeypatch):
     def with_change(change):
         def spoilt(model, images, *, precision):
             used, info = right(model, images, precision=precision)
-            return Prepared(change(model, used), info)
+            return AttackCopy(change(model, used), info)
 
         right = workbench.prepare_model
         monkeypatch.setattr(workbench, "prepare_model", spoilt)

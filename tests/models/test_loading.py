@@ -98,8 +98,8 @@ def test_nesting_and_prefixes(tmp_path, weights, network, wrap, nesting, prefixe
     torch.save(wrap(weights), tmp_path / "a.pt")
     checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
     assert torch.equal(logits(checkpoint), network(pixels()))
-    assert checkpoint.storing.nesting == nesting
-    assert checkpoint.storing.prefixes == prefixes
+    assert checkpoint.layout.nesting == nesting
+    assert checkpoint.layout.prefixes == prefixes
 
 
 def test_of_several_sets_of_weights_the_documented_one_is_taken(tmp_path, weights, network):
@@ -116,7 +116,7 @@ def test_other_float_types_are_evaluated_in_float32(tmp_path, weights, network, 
     torch.save(stored, path) if ending == "pt" else safetensors.torch.save_file(stored, path)
     checkpoint = load_checkpoint(path, normalize="none")
     assert {parameter.dtype for parameter in checkpoint.network.parameters()} == {torch.float32}
-    assert checkpoint.storing.dtypes == {str(dtype)[6:]: 17, "int64": 3}
+    assert checkpoint.layout.dtypes == {str(dtype)[6:]: 17, "int64": 3}
     expected = build("digits-cnn", 10, 3).eval()
     expected.load_state_dict({name: t.float() for name, t in stored.items()})
     assert torch.equal(logits(checkpoint), expected(pixels()))

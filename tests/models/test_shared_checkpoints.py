@@ -38,9 +38,9 @@ def accuracy(model, images, labels):
 def test_files_trained_on_cuda_by_others_give_their_stated_accuracy(cifar10, file, arch, stated):
     checkpoint = load_checkpoint(CHECKPOINTS / file)
     assert (checkpoint.arch, checkpoint.classes, checkpoint.channels) == (arch, 10, 3)
-    assert checkpoint.storing.prefixes == ("module.",)
-    assert checkpoint.storing.nesting == ("state_dict",)
-    assert "best_prec1" in checkpoint.storing.entries
+    assert checkpoint.layout.prefixes == ("module.",)
+    assert checkpoint.layout.nesting == ("state_dict",)
+    assert "best_prec1" in checkpoint.layout.entries
     model, choice = with_normalisation(checkpoint, *cifar10)
     assert (choice.name, choice.source) == ("imagenet", "guessed")
     assert accuracy(model, *cifar10) == pytest.approx(stated, abs=0.0005)

@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.plan import Subject, batches_for
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.prepare import Prepared, prepare_model
+from robustbench_coded.models.prepare import AttackCopy, prepare_model
 
 COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
 
@@ -84,7 +84,7 @@ class Workbench:
         self.setup = setup
         self.device = torch.device(setup.device)
         self._models: dict[str, PixelModel] = {}
-        self._gradients: dict[str, Prepared] = {}
+        self._gradients: dict[str, AttackCopy] = {}
         self._defences: dict[tuple[str, str, int], Defence] = {}
         self._attack_defences: dict[tuple[str, str, int], Defence] = {}
         self._batches: dict[tuple[Subject, int], list[Batch]] = {}
@@ -184,7 +184,7 @@ class Workbench:
             self._defences[key] = defence
         return self._defences[key]
 
-    def gradients(self, checkpoint: str) -> Prepared:
+    def gradients(self, checkpoint: str) -> AttackCopy:
         """The model that attacks differentiate in place of the checkpoint's, and how it compares with it."""
         if checkpoint not in self._gradients:
             model, precision = self.model(checkpoint), self.checkpoint(checkpoint).attack_precision

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.engine.crew import EngineError
-from robustbench_coded.engine.patience import limit_for
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.run import run_units
+from robustbench_coded.engine.unit_time import limit_for
+from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import Given
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -27,7 +27,7 @@ from robustbench_coded.evaluation.session.manifest import (
 )
 from robustbench_coded.evaluation.session.remarks import remarks_on
 from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
-from robustbench_coded.evaluation.setup.prepare import Prepared, prepare
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.results.manifest import checked_manifest
@@ -81,7 +81,7 @@ def made_ready(
     given: Given | None = None,
     deadline: Deadline | None = None,
     say: Callable[[str], None] = lambda text: None,
-) -> tuple[EvalConfig, Prepared, Path]:
+) -> tuple[EvalConfig, PreparedEvaluation, Path]:
     """Options, everything that they name, and the run folder; cut down to a time limit, if there is one.
 
     Writes nothing; ``say`` is told what is probed.
@@ -103,7 +103,7 @@ def made_ready(
 def _evaluate_into(
     folder: RunFolder,
     config: EvalConfig,
-    prepared: Prepared,
+    prepared: PreparedEvaluation,
     listener: Listener,
     deadline: Deadline | None,
 ) -> list[UnitFailure]:
@@ -112,7 +112,7 @@ def _evaluate_into(
         folder.clear()
     old = checked_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
     if old is not None:
-        prepared = prepared.going_on_with(old)
+        prepared = prepared.resumed_from(old)
     plan = make_plan(config, prepared)
     if old is not None:
         checked_against(old, new_manifest(config, prepared, plan), folder.path)
@@ -155,7 +155,11 @@ class _Done:
 
 
 def _planned(
-    folder: RunFolder, config: EvalConfig, prepared: Prepared, plan: Plan, old: dict[str, Any] | None
+    folder: RunFolder,
+    config: EvalConfig,
+    prepared: PreparedEvaluation,
+    plan: Plan,
+    old: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The manifest with this plan in it, written to the folder."""
     fresh = new_manifest(config, prepared, plan)
@@ -198,7 +202,7 @@ class RunStopped(Exception):
         super().__init__(f"{path}: {reason}")
 
 
-def make_plan(config: EvalConfig, prepared: Prepared) -> Plan:
+def make_plan(config: EvalConfig, prepared: PreparedEvaluation) -> Plan:
     """Rows and units of an evaluation; the same options, checkpoints and data give the same plan."""
     rows, notes = rows_for(config, prepared.subjects, prepared.eps)
     rows = [row for row in rows if row.key not in prepared.rows_left_out]
@@ -210,12 +214,14 @@ def plan_of(rows: Sequence[Row], maker: UnitMaker, notes: Sequence[str]) -> Plan
     return Plan(tuple(rows), tuple(unit for row in rows for unit in maker.units(row)), tuple(notes))
 
 
-def unit_maker(config: EvalConfig, prepared: Prepared) -> UnitMaker:
+def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:
     """What cuts the rows of this evaluation into units."""
     return UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.context)
 
 
-def _run(folder: RunFolder, prepared: Prepared, plan: Plan, done: _Done, listener: Listener) -> None:
+def _run(
+    folder: RunFolder, prepared: PreparedEvaluation, plan: Plan, done: _Done, listener: Listener
+) -> None:
     """Computes and commits the units of a plan that have neither outcomes nor failed in this evaluation."""
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
     expected = forecast(prepared, plan, pending)

@@ -10,7 +10,7 @@ from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.options.workers import worker_count
 from robustbench_coded.evaluation.planning.plan import Plan, Unit
 from robustbench_coded.evaluation.session.listener import Forecast
-from robustbench_coded.evaluation.setup.prepare import Prepared
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.tf32 import tf32
 
 TIMED_IMAGES = 64
@@ -18,7 +18,7 @@ TIMED_SECONDS = 0.5
 MOST_TIMES = 20
 
 
-def forecast(prepared: Prepared, plan: Plan, pending: Sequence[Unit]) -> Forecast:
+def forecast(prepared: PreparedEvaluation, plan: Plan, pending: Sequence[Unit]) -> Forecast:
     """Images still to go and the seconds they take, from one timed forward and backward of each model."""
     per_image = {c.name: 0.0 for c in prepared.setup.checkpoints}
     images: dict[str, int] = dict.fromkeys(per_image, 0)
@@ -37,7 +37,7 @@ def forecast(prepared: Prepared, plan: Plan, pending: Sequence[Unit]) -> Forecas
     )
 
 
-def seconds_per_image(prepared: Prepared, checkpoint: str) -> float:
+def seconds_per_image(prepared: PreparedEvaluation, checkpoint: str) -> float:
     """One worker's, for a forward and backward of the model that attacks differentiate."""
     bench = prepared.bench
     model = bench.gradients(checkpoint).model

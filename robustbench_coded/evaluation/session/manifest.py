@@ -13,7 +13,7 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.plan import NULLS, Plan, Row, stopped
-from robustbench_coded.evaluation.setup.prepare import Prepared
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
 # What may not change within a run folder, and the option that says it.
@@ -26,7 +26,7 @@ IDENTITY = {
 }
 
 
-def new_manifest(config: EvalConfig, prepared: Prepared, plan: Plan) -> dict[str, Any]:
+def new_manifest(config: EvalConfig, prepared: PreparedEvaluation, plan: Plan) -> dict[str, Any]:
     """The manifest of this evaluation alone."""
     units: dict[Row, list[dict[str, Any]]] = {row: [] for row in plan.rows}
     for unit in plan.units:
@@ -112,7 +112,7 @@ def planned_units(manifest: dict[str, Any]) -> list[str]:
 
 
 def _row_data(
-    config: EvalConfig, prepared: Prepared, row: Row, units: list[dict[str, Any]]
+    config: EvalConfig, prepared: PreparedEvaluation, row: Row, units: list[dict[str, Any]]
 ) -> dict[str, Any]:
     subject = row.subject
     return {

@@ -99,7 +99,7 @@ def preview(config: EvalConfig, given: Given | None = None) -> Preview:
     going_on = (path / MANIFEST).exists() and not config.overwrite
     if going_on:
         old = checked_manifest(path)
-        prepared = prepared.going_on_with(old)
+        prepared = prepared.resumed_from(old)
         committed = frozenset(read_run(path, planned_units(old))[1])
     plan = make_plan(config, prepared)
     if going_on:

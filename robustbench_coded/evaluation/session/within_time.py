@@ -18,7 +18,7 @@ from robustbench_coded.evaluation.planning.time_limit_plan import (
 )
 from robustbench_coded.evaluation.session.forecast import seconds_per_image
 from robustbench_coded.evaluation.session.manifest import planned_units
-from robustbench_coded.evaluation.setup.prepare import Prepared, prepare
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.results.manifest import checked_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 
@@ -47,8 +47,8 @@ class Deadline:
 
 
 def within_time(
-    config: EvalConfig, prepared: Prepared, given: Given, path: Path, deadline: Deadline
-) -> tuple[EvalConfig, Prepared]:
+    config: EvalConfig, prepared: PreparedEvaluation, given: Given, path: Path, deadline: Deadline
+) -> tuple[EvalConfig, PreparedEvaluation]:
     """The evaluation on as many examples, and without the rows, that the forecast asks for.
 
     A run folder that is there already keeps its number of examples and its rows: what is committed costs
@@ -65,7 +65,7 @@ def within_time(
         if type(before) is int and 0 < before <= (config.limit or asked):
             config = replace(config, limit=before)
             prepared = prepare(config, given)
-        prepared = prepared.going_on_with(old)
+        prepared = prepared.resumed_from(old)
         done = read_run(path, planned_units(old))[1]
         kept = {tuple(row[name] for name in KEY) for row in old["rows"]}
         sizes = [prepared.setup.examples]
@@ -83,7 +83,7 @@ def within_time(
 
 
 def fitting(
-    rows: Sequence[Row], config: EvalConfig, prepared: Prepared, deadline: Deadline
+    rows: Sequence[Row], config: EvalConfig, prepared: PreparedEvaluation, deadline: Deadline
 ) -> tuple[list[Row], list[str]]:
     """Those of the rows for which there is time left, and sentences on the others."""
     cost = cost_of_rows(config, prepared)
@@ -98,7 +98,7 @@ def fitting(
     return found, left_out(late, lambda row: cost(row, prepared.setup.examples), deadline.seconds)
 
 
-def cost_of_rows(config: EvalConfig, prepared: Prepared, done: Collection[str] = ()) -> Cost:
+def cost_of_rows(config: EvalConfig, prepared: PreparedEvaluation, done: Collection[str] = ()) -> Cost:
     """Seconds that a row takes on a number of examples, as forecast here.
 
     Args:

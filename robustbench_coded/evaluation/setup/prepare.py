@@ -24,7 +24,7 @@ DEFAULT_EPS = 8 / 255
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedEvaluation:
     """An evaluation that is ready to be planned.
 
     Attributes:
@@ -59,7 +59,7 @@ class Prepared:
     rows_left_out: frozenset[tuple] = frozenset()
     left_out: tuple[str, ...] = ()
 
-    def going_on_with(self, manifest: dict[str, Any]) -> "Prepared":
+    def resumed_from(self, manifest: dict[str, Any]) -> "PreparedEvaluation":
         """The same with the threads and group size of a run folder's last evaluation on the same device.
 
         They decide the last bits of outcomes, so units computed with others could not be taken over. Threads
@@ -94,7 +94,7 @@ def prepare(
     *,
     refuse: bool = True,
     say: Callable[[str], None] = lambda text: None,
-) -> Prepared:
+) -> PreparedEvaluation:
     """Loads and checks everything that an evaluation names.
 
     Args:
@@ -156,7 +156,7 @@ def prepare(
         "seed": config.seed,
         "last_batch": config.last_batch,
     }
-    return Prepared(
+    return PreparedEvaluation(
         setup=setup,
         bench=bench,
         subjects=tuple(subjects),

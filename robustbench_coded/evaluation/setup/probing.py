@@ -11,7 +11,7 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.probe import blamed_on, contradictions, probe, warnings
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.engine.time_limit import TookTooLong, time_limit
+from robustbench_coded.engine.time_limit import TimeLimitExceeded, time_limit
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
 
@@ -77,7 +77,7 @@ def probed(defence: Defence, x: Tensor, seed: int) -> Probed:
     try:
         with time_limit(PROBE_SECONDS):
             result = probe(defence, x, stream(seed, -1, "probe"))
-    except TookTooLong:
+    except TimeLimitExceeded:
         raise InputError(
             f"{defence.name} hangs: its probe, some twenty forwards of a batch of shape {tuple(x.shape)}, "
             f"took longer than {PROBE_SECONDS:g} s"

@@ -1,4 +1,4 @@
-"""What the contenders work on: one model, prepared in several ways, and one batch."""
+"""What the contenders run on: one model, prepared in several ways, and one batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ SMALL_K = 8
 
 
 @dataclass(frozen=True)
-class Scene:
+class Workload:
     """Attributes:
     model: the original.
-    gradients: how attacks may differentiate it, by what the report calls it: ``float32``, ``bfloat16`` ...
+    gradients: copies that attacks differentiate, by their name in the report: ``float32``, ``bfloat16`` ...
     x: images [n, C, H, W] in [0, 1], on the model's device; n is K, a multiple of ``SMALL_K``.
     steps: of every PGD.
     """
@@ -51,10 +51,10 @@ class Scene:
         return self.x[torch.arange(n, device=self.device) % len(self.x)]
 
 
-def attack(scene: Scene, defence: Defence, x: Tensor, name: str) -> Callable[[], Tensor]:
-    """An attack as an evaluation runs it on G batches ``x`` [G, K, C, H, W], each step on every input."""
+def attack(workload: Workload, defence: Defence, x: Tensor, name: str) -> Callable[[], Tensor]:
+    """An attack as an evaluation runs it on G batches ``x`` [G, K, C, H, W], without early stops."""
     groups, k = x.shape[:2]
-    y = scene.labels(x.flatten(0, 1)).unflatten(0, (groups, k))
+    y = workload.labels(x.flatten(0, 1)).unflatten(0, (groups, k))
     parsed, budget = parse(name), PerturbationBudget("linf", EPS)
 
     def run() -> Tensor:

@@ -1,4 +1,4 @@
-"""How long units may take, and when units like those that hung are not worth the wait."""
+"""Time limits of units, and when units of a defence that keeps exceeding them are skipped."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from robustbench_coded.evaluation.planning.plan import Subject, Unit
 
 LEAST_SECONDS = 3600.0
 TIMES_FORECAST = 20.0
-# The first hanging unit of a subject is tried twice, another one once: then the subject is known to hang.
-MOST_HANGS = 3
+# The first unit of a subject that hangs is tried twice and another one once; then its units are skipped.
+MAX_TIMEOUTS = 3
 
 
-class Patience:
-    """Time limits of units, and a memory of the subjects that exceeded them.
+class UnitTimeLimits:
+    """The time limit of each unit, and a count of timeouts per subject.
 
     Args:
         limit: seconds that a unit may take.
@@ -20,28 +20,28 @@ class Patience:
 
     def __init__(self, limit: Callable[[Unit], float]):
         self._limit = limit
-        self._hangs: Counter[Subject] = Counter()
+        self._timeouts: Counter[Subject] = Counter()
 
     def seconds(self, unit: Unit) -> float:
-        """How long this unit may take."""
+        """The time limit of this unit."""
         return self._limit(unit)
 
-    def exceeded(self, unit: Unit) -> str:
-        """Takes note of a unit that took too long; returns a line that says so."""
-        self._hangs[unit.row.subject] += 1
+    def record_timeout(self, unit: Unit) -> str:
+        """Counts a timeout; returns its error message."""
+        self._timeouts[unit.row.subject] += 1
         return f"took longer than {self.seconds(unit):g} s; --unit-timeout SECONDS gives more"
 
-    def lost_with(self, unit: Unit) -> str | None:
-        """Why there is no use in trying a unit, if there is none."""
-        if self._hangs[unit.row.subject] < MOST_HANGS:
+    def reason_to_skip(self, unit: Unit) -> str | None:
+        """Why a unit is not worth trying; None if it is."""
+        if self._timeouts[unit.row.subject] < MAX_TIMEOUTS:
             return None
-        return f"not tried, since {MOST_HANGS} tries of this defence took longer than their time limit"
+        return f"not tried, since {MAX_TIMEOUTS} tries of this defence took longer than their time limit"
 
 
 def limit_for(timeout: float | None, forecast: Callable[[Unit], float]) -> Callable[[Unit], float]:
     """``--unit-timeout`` for every unit; without it an hour, or 20 times the forecast where that is more.
 
-    A unit is planned to take seconds to minutes, so this only ends what hangs.
+    Units are planned to take seconds to minutes, so the default only ends units that hang.
 
     Args:
         timeout: seconds; infinite for no limit.

@@ -1,4 +1,4 @@
-"""A crew of processes on this machine."""
+"""A pool of processes on this machine."""
 
 import itertools
 import multiprocessing
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_coded.engine.attempt import one_line
-from robustbench_coded.engine.crew import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.server import WORK
 from robustbench_coded.engine.worker import NotReady, work
+from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.evaluation.execution.worker_context import Setup
 from robustbench_coded.evaluation.planning.plan import Unit
 
@@ -33,15 +33,15 @@ class _Worker:
     device: str
 
 
-class Processes:
+class ProcessPool:
     """Worker processes, forked from a server that has imported everything and computed nothing.
 
-    So a worker starts in milliseconds, as often as need be, and shares the memory of what was imported. (A
-    fork of this process itself would share its CUDA context and thread pools, which do not survive that.)
+    A worker therefore starts in milliseconds and shares the memory of what was imported. (A fork of this
+    process itself would inherit its CUDA context and thread pools, which do not survive a fork.)
 
     Args:
-        setup: the workers' orders.
-        devices: devices of the machine; each new worker gets the one with the fewest.
+        setup: sent to every worker.
+        devices: devices of the machine; a new worker gets the one with the fewest workers.
     """
 
     def __init__(self, setup: Setup, devices: Sequence[str]):
@@ -52,15 +52,15 @@ class Processes:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([WORK])
 
-    def hire(self) -> int:
+    def start(self) -> int:
         number = next(self._numbers)
         held = Counter(worker.device for worker in self._workers.values())
         device = min(self._devices, key=held.__getitem__)
         self._workers[number] = self._start(device)
         return number
 
-    def give(self, worker: int, unit: Unit) -> None:
-        with suppress(OSError):  # it has just died; wait() will find out
+    def assign(self, worker: int, unit: Unit) -> None:
+        with suppress(OSError):  # it has just died; wait() will report it
             self._workers[worker].pipe.send_bytes(pickle.dumps(unit))
 
     def wait(self, seconds: float | None) -> list[Event]:
@@ -69,7 +69,7 @@ class Processes:
         happened = connection.wait(list(numbers), seconds)
         return [self._event(number) for number in sorted({numbers[source] for source in happened})]
 
-    def dismiss(self, worker: int) -> None:
+    def stop(self, worker: int) -> None:
         self._end([self._workers.pop(worker)])
 
     def close(self) -> None:
@@ -77,12 +77,12 @@ class Processes:
         self._end(workers)
 
     def _start(self, device: str) -> _Worker:
-        orders = replace(self._setup, device=device)
+        worker_setup = replace(self._setup, device=device)
         for tries_left in reversed(range(SERVER_STARTS)):
             ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=work, args=(theirs, orders, str(Path.cwd())))
+            process = self._context.Process(target=work, args=(theirs, worker_setup, str(Path.cwd())))
             try:
-                with _interrupts_held_back():
+                with _interrupts_blocked():
                     process.start()
                 return _Worker(process, ours, device)
             except (EOFError, OSError) as error:  # the server was killed; the next try starts another
@@ -104,25 +104,25 @@ class Processes:
             case UnitResult() | UnitFailure():
                 return Finished(number, message)
             case NotReady(reason):
-                self.dismiss(number)
+                self.stop(number)
                 return Died(number, reason)
             case None:
                 worker.process.join(EXIT_SECONDS)  # its pipe closes before its exit code is there
-                reason = _last_words(worker.process.exitcode)
-                self.dismiss(number)
+                reason = _exit_reason(worker.process.exitcode)
+                self.stop(number)
                 return Died(number, reason)
         return Ready(number)
 
     @staticmethod
     def _end(workers: Sequence[_Worker]) -> None:
         for worker in workers:
-            worker.process.kill()  # nothing of a worker outlives its unit, so there is nothing to tidy up
+            worker.process.kill()  # a worker writes no files, so there is nothing to clean up
             worker.pipe.close()
         for worker in workers:
             worker.process.join()
 
 
-def _last_words(exitcode: int | None) -> str:
+def _exit_reason(exitcode: int | None) -> str:
     if exitcode == -signal.SIGKILL:
         return "killed (signal 9), as the system does when memory runs out"
     if exitcode is not None and exitcode < 0:
@@ -131,8 +131,8 @@ def _last_words(exitcode: int | None) -> str:
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits: a process started meanwhile inherits that, and prints no traceback of its own."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Blocks SIGINT; a process started meanwhile inherits the mask and prints no traceback on Ctrl-C."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
