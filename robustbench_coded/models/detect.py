@@ -1,21 +1,16 @@
 """Which architecture a state dict belongs to, from the names and shapes of its weights alone."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry, vit, wide_resnet
+from robustbench_coded.models.difference import Difference, Shapes, compare
 from robustbench_coded.models.refusal import Refused
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 # Where the architectures here keep the layers that tell channels and classes.
 STEMS = ("conv1.weight", "patch_embed.proj.weight")
 HEADS = ("linear.weight", "fc.weight", "head.weight")
-
-# Counts batches in training; old files lack it and no answer depends on it.
-COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -35,51 +30,6 @@ class Recognised:
     channels: int
     image_size: int | None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How the weights of a file differ from those that an architecture has; names in order."""
-
-    arch: str
-    expected: int
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: tuple[str, ...]
-
-    @property
-    def count(self) -> int:
-        return len(self.missing) + len(self.unexpected) + len(self.mismatched)
-
-    def __str__(self) -> str:
-        parts = [
-            f"{len(names)} {what} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
-            for what, names in (
-                ("missing", self.missing),
-                ("unexpected", self.unexpected),
-                ("of another shape", self.mismatched),
-            )
-            if names
-        ]
-        return f"{self.arch}: of {self.expected} weights {', '.join(parts)}"
-
-
-def compare(arch: str, shapes: Shapes, expected: Shapes) -> Difference:
-    """Compares a file's names and shapes with an architecture's; counters of batches do not count."""
-    shapes, expected = (
-        {n: s for n, s in names.items() if not n.endswith(COUNTER)} for names in (shapes, expected)
-    )
-    return Difference(
-        arch,
-        len(expected),
-        tuple(name for name in expected if name not in shapes),
-        tuple(name[:80] for name in shapes if name not in expected),
-        tuple(
-            f"{name} {list(shapes[name])} instead of {list(shape)}"
-            for name, shape in expected.items()
-            if name in shapes and shapes[name] != shape
-        ),
-    )
 
 
 @lru_cache(maxsize=64)
@@ -130,12 +80,21 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
                 candidate, classes, channels, image_size, tuple(_notes(candidate, arch, difference))
             )
         differences.append(difference)
-    closest = sorted(differences, key=lambda difference: difference.count)[: 1 if arch else 3]
-    what = f"its weights are not those of {arch}" if arch else "no known architecture has these weights"
-    raise Refused(
-        f"{what}; {'; '.join(map(str, closest)) or 'its sizes are not possible'}; "
-        "pass --arch NAME or --arch package.module:function"
-    )
+    mend = "pass --arch NAME or --arch package.module:function"
+    if arch and differences:
+        raise Refused(f"its weights are not those of {differences[0]}; {mend}")
+    raise Refused(f"no known architecture has these weights{_nearest(differences, shapes)}; {mend}")
+
+
+def _nearest(differences: list[Difference], shapes: Shapes) -> str:
+    """The architecture that shares most with the file, and the first place where the two part."""
+    if not differences:
+        return "; its sizes are not possible"
+    nearest = min(differences, key=lambda difference: difference.share)
+    if nearest.share < 1:
+        return f"; nearest is {nearest}"
+    name, shape = next(iter(shapes.items()))
+    return f"; none is near: it begins with {name[:80]} {list(shape)}"
 
 
 def _candidates(shapes: Shapes) -> list[str]:

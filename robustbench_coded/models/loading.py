@@ -12,6 +12,8 @@ from robustbench_coded.models import registry
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.detect import Recognised, recognise
 from robustbench_coded.models.guessing import guess_normalisation
+from robustbench_coded.models.libraries.load import is_library
+from robustbench_coded.models.libraries.load import load as load_from_library
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import (
     KNOWN,
@@ -103,12 +105,17 @@ def load_checkpoint(
     try:
         metadata = read_metadata(archive)
         weights = read_state_dict(archive.contents, archive.nbytes)
-        if arch is not None and ":" in arch:
+        stated = None
+        if arch is not None and is_library(arch):
+            found, network, normalises_itself, stated = load_from_library(
+                arch, weights, archive.path, metadata
+            )
+        elif arch is not None and ":" in arch:
             found, network, normalises_itself = _plugin(arch, weights, metadata)
         else:
             found, network, normalises_itself = *_known(arch, weights, metadata), False
         normalisation, source, notes = _normalisation(
-            normalize, found.channels, metadata, weights, normalises_itself
+            normalize, found.channels, metadata, weights, normalises_itself, stated
         )
     except Refused as refused:
         raise InputError(f"{archive.path}: {refused}") from None
@@ -253,6 +260,7 @@ def _normalisation(
     metadata: dict[str, Any],
     weights: StateDict,
     normalises_itself: bool,
+    stated: Normalisation | None,
 ) -> tuple[Normalisation | None, Literal["given", "stored", "guessed"], tuple[str, ...]]:
     if normalize is not None:
         return parse_normalisation(normalize, channels), "given", ()
@@ -269,5 +277,5 @@ def _normalisation(
         raise Refused(f"its normalisation has {len(in_buffers.mean)} channels, its network {channels}")
     if in_metadata and in_buffers and str(in_metadata) != str(in_buffers):
         raise Refused(f"it stores two normalisations, {in_metadata} and {in_buffers}; pass --normalize")
-    stored = in_metadata or in_buffers
+    stored = in_metadata or in_buffers or stated
     return stored, "stored" if stored else "guessed", ()

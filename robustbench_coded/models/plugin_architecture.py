@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.detect import Difference, classes_of, compare
+from robustbench_coded.models.detect import classes_of
+from robustbench_coded.models.fitting import fit
 from robustbench_coded.models.plugin import current_folder_first, import_function
-from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.state_dict import StateDict
 
 
@@ -39,13 +39,7 @@ def load_plugin(spec: str, weights: StateDict) -> tuple[nn.Module, bool]:
     if not isinstance(network, nn.Module):
         raise InputError(f"--arch {spec}: expected a torch.nn.Module, it returned a {type(network).__name__}")
     network = network.float().cpu()
-    differences = []
-    for tensors, holds_normalisation in _variants(weights):
-        difference = _load(spec, network, tensors)
-        if difference is None:
-            return network, holds_normalisation
-        differences.append(difference)
-    raise Refused(f"its weights are not those of --arch {min(differences, key=lambda one: one.count)}")
+    return network, fit(spec, network, weights).holds_normalisation
 
 
 def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
@@ -77,27 +71,3 @@ def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
         and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     return function(classes) if required else function()
-
-
-def _variants(weights: StateDict) -> list[tuple[dict[str, Tensor], bool]]:
-    """The names in the file, then with ever more prefixes taken off, then without the normalisation."""
-    variants = []
-    for count in range(len(weights.prefixes) + 1):
-        prefix = "".join(weights.prefixes[:count])
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.original.items()}
-        variants.append((tensors, weights.normalisation is not None))
-        kept = "".join(weights.prefixes[count:])
-        without = {kept + name: tensor for name, tensor in weights.tensors.items()}
-        variants.append((without, False))
-    return variants
-
-
-def _load(spec: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> Difference | None:
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    difference = compare(spec, shapes, expected)
-    if difference.count:
-        return difference
-    # Counters of batches that one side lacks are left as they are.
-    network.load_state_dict({name: tensors[name] for name in expected if name in tensors}, strict=False)
-    return None

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,13 +12,21 @@ from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.refusal import Refused
 
 # Where files of training programs keep the weights; the first of these that is there is taken, at each level.
-NESTS = ("state_dict", "model_state_dict", "model", "net", "ema")
+NESTS = (
+    "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "last", "best", "ema",
+    "state_dict_ema", "ema_state_dict", "model_ema",
+)  # fmt: skip
+
+# What else they keep that holds tensors, and never the network's weights.
+NOT_WEIGHTS = ("optim", "sched", "scaler", "swa_opt", "rng", "loss", "criterion")
 
 # What wrappers put before every name: DataParallel, torch.compile, and networks behind a normalisation.
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "1.")
+PREFIXES = (
+    "module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.", "basic_net.", "1.",
+)  # fmt: skip
 
 # The names of a normalisation's buffers, as the last part of a weight's name.
-NORMALISATION_BUFFERS = (("mean", "std"), ("mu", "sigma"))
+NORMALISATION_BUFFERS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))
 
 # Weights that a file may have without the network using them: a counter of averaged models, and the block
 # that the TRADES authors' wide ResNet makes and never calls.
@@ -37,6 +45,7 @@ class StateDict:
         dropped: weights of the file that no network uses.
         dtypes: number of tensors by type, as stored.
         normalisation: that of the buffers in the file; None where it has none.
+        notes: what was chosen among several in the file, or left out, a sentence each.
     """
 
     tensors: dict[str, Tensor]
@@ -46,6 +55,7 @@ class StateDict:
     dropped: tuple[str, ...]
     dtypes: dict[str, int]
     normalisation: Normalisation | None
+    notes: tuple[str, ...] = ()
 
 
 def read_state_dict(contents: Any, available: int) -> StateDict:
@@ -57,31 +67,59 @@ def read_state_dict(contents: Any, available: int) -> StateDict:
     Raises:
         Refused: no weights in it, or weights that are no numbers.
     """
-    stored, nesting = _unwrap(contents)
+    stored, nesting, notes = _unwrap(contents)
     # Many views of one storage would be many copies.
     if sum(tensor.nbytes for tensor in stored.values()) > 2 * available:
         raise Refused("its weights are larger than the file")
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in stored.values())
     original = {name: _float32(name, tensor) for name, tensor in stored.items()}
-    return _stripped(original, nesting, dict(sorted(dtypes.items())))
+    return replace(_stripped(original, nesting, dict(sorted(dtypes.items()))), notes=tuple(notes))
 
 
-def _unwrap(contents: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def _unwrap(contents: Any) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
+    """The weights, the entries they lay under, and what was passed over for them."""
     nesting: list[str] = []
+    notes: list[str] = []
     while isinstance(contents, Mapping) and len(nesting) < 4:
-        nest = next((name for name in NESTS if isinstance(contents.get(name), Mapping)), None)
-        if nest is None:
+        nests = _nests(contents)
+        if not nests:
             break
-        nesting.append(nest)
-        contents = contents[nest]
-    tensors = {
-        name: value
-        for name, value in (contents.items() if isinstance(contents, Mapping) else ())
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
+        known = [name for name in NESTS if name in nests]
+        if not known and len(nests) > 1:
+            raise Refused(f"weights under {', '.join(nests)[:100]}; save the one to evaluate alone")
+        chosen, *others = known or nests
+        if others:
+            notes.append(
+                f"the weights are those under {chosen}; others lie under {', '.join(others)[:100]}, to evaluate "
+                "them save them alone"
+            )
+        nesting.append(chosen)
+        contents = contents[chosen]
+    tensors = _tensors(contents)
     if not tensors:
-        raise Refused(f"no weights in it; expected a state dict, alone or under {', '.join(NESTS)}")
-    return tensors, tuple(nesting)
+        raise Refused(f"no weights in it; expected a state dict, alone or under {', '.join(NESTS[:6])}")
+    return tensors, tuple(nesting), notes
+
+
+def _nests(contents: Mapping[Any, Any]) -> list[str]:
+    """Entries that may hold the weights: by their names, else whatever has tensors with names in it."""
+    inside = {
+        name: one for name, one in contents.items() if isinstance(name, str) and isinstance(one, Mapping)
+    }
+    known = [name for name in NESTS if name in inside]
+    if known or _tensors(contents):
+        return known
+    return [
+        name for name, one in inside.items() if _tensors(one) and not name.lower().startswith(NOT_WEIGHTS)
+    ]
+
+
+def _tensors(contents: Any) -> dict[str, Tensor]:
+    if not isinstance(contents, Mapping):
+        return {}
+    return {
+        name: value for name, value in contents.items() if isinstance(name, str) and isinstance(value, Tensor)
+    }
 
 
 def _float32(name: str, tensor: Tensor) -> Tensor:

@@ -49,15 +49,15 @@ def changed(**changes):
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        (changed(bn1__weight=None), r"resnet20: of 97 weights 1 missing \(bn1.weight\); resnet32"),
-        (changed(extra__weight=(3,)), r"resnet20: of 97 weights 1 unexpected \(extra.weight\)"),
+        (changed(bn1__weight=None), "nearest is resnet20, where bn1.weight is missing; pass"),
+        (changed(extra__weight=(3,)), "nearest is resnet20, where extra.weight has no place; pass"),
         (
             changed(layer1__0__conv1__weight=(16, 16, 5, 5)),
-            r"1 of another shape \(layer1.0.conv1.weight \[16, 16, 5, 5\] instead of \[16, 16, 3, 3\]\)",
+            r"layer1.0.conv1.weight is \[16, 16, 5, 5\] instead of \[16, 16, 3, 3\]; pass",
         ),
         (changed(conv1__weight=(16, 4, 3, 3)), "takes 4 channels; images of 1 or 3"),
         (changed(linear__weight=(1, 64), linear__bias=(1,)), "answers 1 class; networks of at least 2"),
-        ({"w": (3, 3)}, "no known architecture has these weights; "),
+        ({"w": (3, 3)}, r"has these weights; none is near: it begins with w \[3, 3\]; pass"),
     ],
     ids=["missing", "unexpected", "shape", "channels", "one class", "stranger"],
 )
@@ -68,7 +68,7 @@ def test_what_differs_is_named(shapes, message):
 
 def test_an_architecture_that_was_given_is_the_only_one_tried():
     with pytest.raises(
-        Refused, match="not those of resnet32; resnet32: of 157 weights 60 missing"
+        Refused, match=r"not those of resnet32, where layer1.3.conv1.weight is missing \(60 of 157 differ\)"
     ) as refused:
         recognise(shapes_of("resnet20", 10, 3, None), "resnet32")
     assert "resnet44" not in str(refused.value)

@@ -1,0 +1,106 @@
+"""Wide ResNets under the names of Gowal et al. 2020 (arXiv 2010.03593), with SiLU unless told otherwise.
+
+The same functions as ``wide_resnet.WideResNet`` but for two things: the activation, and convolutions of
+stride 2 that pad below and to the right alone, as TensorFlow's ``SAME`` does on even sizes.
+"""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_coded.models.architectures.activation import activation_named
+from robustbench_coded.models.architectures.block_network import BlockNetwork
+
+
+def pad_same(x: Tensor, stride: int) -> Tensor:
+    """``x`` (batch, channels, height, width), sizes even, padded for a 3x3 convolution of stride 1 or 2."""
+    return F.pad(x, (1, 1, 1, 1) if stride == 1 else (0, 1, 0, 1))
+
+
+class DMWideBlock(nn.Module):
+    """Batch-norm and activation before each 3x3 convolution; a 1x1 one as shortcut where channels change."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int, activation: str):
+        super().__init__()
+        self.act = activation_named(activation)
+        self.stride = stride
+        self.batchnorm_0 = nn.BatchNorm2d(in_planes)
+        self.conv_0 = nn.Conv2d(in_planes, planes, 3, stride=stride, bias=False)
+        self.batchnorm_1 = nn.BatchNorm2d(planes)
+        self.conv_1 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.shortcut: nn.Conv2d | None = None
+        if in_planes != planes:
+            self.shortcut = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.act(self.batchnorm_0(x))
+        shortcut = x if self.shortcut is None else self.shortcut(active)
+        out = self.conv_0(pad_same(active, self.stride))
+        return self.conv_1(self.act(self.batchnorm_1(out))) + shortcut
+
+
+class DMWideStage(nn.Module):
+    """``count`` blocks; its one child is called ``block``, as in the trained files."""
+
+    def __init__(self, in_planes: int, planes: int, count: int, stride: int, activation: str):
+        super().__init__()
+        first = DMWideBlock(in_planes, planes, stride, activation)
+        self.block = nn.Sequential(
+            first, *(DMWideBlock(planes, planes, 1, activation) for _ in range(count - 1))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x)
+
+
+class DMWideResNet(BlockNetwork):
+    """A 3x3 stem of 16 channels and three stages with 16, 32 and 64 times ``width`` channels.
+
+    Args:
+        classes: number of classes.
+        in_channels: channels of the image.
+        depth: 6 n + 4.
+        width: factor on the channels.
+        activation: a name of ``activation.ACTIVATIONS``.
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        in_channels: int = 3,
+        depth: int = 28,
+        width: int = 10,
+        activation: str = "silu",
+    ) -> None:
+        super().__init__()
+        if depth < 10 or depth % 6 != 4:
+            raise ValueError(f"expected depth 6 n + 4, got {depth}")
+        if width < 1:
+            raise ValueError(f"expected width >= 1, got {width}")
+        n = (depth - 4) // 6
+        self.act = activation_named(activation)
+        self.init_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.layer = nn.Sequential(
+            DMWideStage(16, 16 * width, n, 1, activation),
+            DMWideStage(16 * width, 32 * width, n, 2, activation),
+            DMWideStage(32 * width, 64 * width, n, 2, activation),
+        )
+        self.batchnorm = nn.BatchNorm2d(64 * width)
+        self.logits = nn.Linear(64 * width, classes)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return self.logits(self.act(self.batchnorm(self.layer[2](x))).mean((2, 3)))
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
+        return [self.init_conv, self.layer[0], self.layer[1], self._last]
+
+
+def name_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """``dm-wrn-DEPTH-WIDTH`` as the shapes of the weights have it; None where they are of another family."""
+    first = shapes.get("layer.0.block.0.conv_0.weight")
+    if first is None or len(first) != 4 or first[0] < 16:
+        return None
+    count = sum(name.startswith("layer.0.block.") and name.endswith(".conv_0.weight") for name in shapes)
+    return f"dm-wrn-{6 * count + 4}-{first[0] // 16}"

@@ -1,0 +1,1 @@
+"""Architectures that other libraries define: ``timm:``, ``torchvision:``, ``robustbench:``, ``hf:``."""
