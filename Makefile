@@ -88,6 +88,18 @@ report-zoo: $(INSTALLED)
 report-eight-networks: $(INSTALLED)
 	$(BIN)/python benchmarks/eight_networks.py
 
+# Which of RobustBench's definitions load, in an environment of its own: its package wants older libraries.
+# On two cores about half an hour, and 12 GB of memory for the largest networks.
+.PHONY: benchmark-robustbench
+benchmark-robustbench: .venv-robustbench/.installed
+	OMP_NUM_THREADS=2 .venv-robustbench/bin/python benchmarks/robustbench_zoo.py
+
+.venv-robustbench/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-robustbench
+	.venv-robustbench/bin/pip install --quiet --upgrade pip
+	.venv-robustbench/bin/pip install --quiet --editable ".[timm]" robustbench
+	touch $@
+
 # Writes the committed reports again from their outcomes, after a change of what reports say.
 .PHONY: rewrite
 rewrite: $(INSTALLED)

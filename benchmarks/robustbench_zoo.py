@@ -5,8 +5,8 @@
 `make benchmark-robustbench` runs it in an environment of its own that has the package robustbench. Every
 definition is built there with random weights, affine parameters and statistics, its state dict saved to a
 file, and the file loaded twice: from its weights alone, and with ``--arch robustbench:NAME``. A definition
-counts where the logits of the two networks on random images are the same within 1e-5 of the largest (or of 1).
-Without arguments all Linf definitions are tried; with some the table is printed and not written.
+counts where the logits of the two networks on random images are the same within 1e-5 of the largest (or
+of 1). Without arguments all Linf definitions are tried; with some the table is printed and not written.
 """
 
 import ctypes
@@ -45,7 +45,6 @@ class Row:
 
 def main(wanted: list[str]) -> None:
     warnings.simplefilter("ignore")
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     rows = []
     for path, constructor in _definitions():
         if wanted and path not in wanted:
@@ -178,11 +177,11 @@ def _table(rows: list[Row]) -> str:
     lines = [
         "# RobustBench's definitions and how they load",
         "",
-        "Made by `make benchmark-robustbench`. Each definition of the package robustbench was built with random",
-        "weights, affine parameters and statistics; its state dict was saved and loaded from the weights alone",
-        "and with `--arch robustbench:NAME`. In brackets: the largest difference of a logit on two random images,",
-        "relative to the largest logit. `own code` needs no further package, `the package's` needs robustbench",
-        "installed.",
+        "Made by `make benchmark-robustbench`. Each definition of the package robustbench was built with",
+        "random weights, affine parameters and statistics; its state dict was saved, and loaded from the",
+        "weights alone and with `--arch robustbench:NAME`. In brackets: the largest difference of a logit on",
+        "two random images, relative to the largest logit (or to 1). `own code` needs no further package,",
+        "`the package's` needs robustbench installed.",
         "",
     ]
     for dataset, title in TITLES.items():

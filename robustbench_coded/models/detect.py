@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models import registry, vit, wide_resnet
+from robustbench_coded.models import registry
+from robustbench_coded.models.architectures import vit, wide_resnet
 from robustbench_coded.models.difference import Difference, Shapes, compare
 from robustbench_coded.models.refusal import Refused
 

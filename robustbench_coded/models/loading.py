@@ -8,12 +8,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models import registry
 from robustbench_coded.models.archive import read_archive
-from robustbench_coded.models.detect import Recognised, recognise
+from robustbench_coded.models.assemble import Assembled, assemble
 from robustbench_coded.models.guessing import guess_normalisation
-from robustbench_coded.models.libraries.load import is_library
-from robustbench_coded.models.libraries.load import load as load_from_library
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import (
     KNOWN,
@@ -21,12 +18,9 @@ from robustbench_coded.models.normalisation import (
     NormalisationChoice,
     parse_normalisation,
 )
-from robustbench_coded.models.per_image import PerImage
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.plugin_architecture import channels_in, classes_in, load_plugin
 from robustbench_coded.models.refusal import Refused
-from robustbench_coded.models.state_dict import StateDict, read_state_dict
-from robustbench_coded.models.variants import INPUT, split_variant
+from robustbench_coded.models.state_dict import read_state_dict
 
 
 @dataclass(frozen=True)
@@ -105,18 +99,9 @@ def load_checkpoint(
     try:
         metadata = read_metadata(archive)
         weights = read_state_dict(archive.contents, archive.nbytes)
-        stated = None
-        if arch is not None and is_library(arch):
-            found, network, normalises_itself, stated = load_from_library(
-                arch, weights, archive.path, metadata
-            )
-        elif arch is not None and ":" in arch:
-            found, network, normalises_itself = _plugin(arch, weights, metadata)
-        else:
-            found, network, normalises_itself = *_known(arch, weights, metadata), False
-        normalisation, source, notes = _normalisation(
-            normalize, found.channels, metadata, weights, normalises_itself, stated
-        )
+        assembled = assemble(arch, weights, archive.path, metadata)
+        found, weights = assembled.found, assembled.weights
+        normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
         raise InputError(f"{archive.path}: {refused}") from None
     return Checkpoint(
@@ -127,7 +112,7 @@ def load_checkpoint(
         classes=found.classes,
         channels=found.channels,
         image_size=found.image_size,
-        network=network.eval().requires_grad_(False),
+        network=assembled.network.eval().requires_grad_(False),
         metadata=metadata,
         normalisation=normalisation,
         normalisation_source=source,
@@ -215,67 +200,20 @@ def _check_examples(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -> N
         )
 
 
-def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> tuple[Recognised, nn.Module]:
-    """One of the registry: as the user says, else as the file says if that fits, else by the weights."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
-    stored = metadata.get("arch")
-    if arch is None and stored is not None:
-        try:
-            found = recognise(shapes, stored)
-            found = Recognised(
-                found.arch,
-                found.classes,
-                found.channels,
-                found.image_size,
-                (f"{found.arch} is what the file's metadata say, and its weights fit",),
-            )
-        except (InputError, Refused):
-            found = recognise(shapes)
-    else:
-        found = recognise(shapes, arch)
-    integers = [name for name, tensor in weights.tensors.items() if not tensor.is_floating_point()]
-    quantised = [name for name in integers if not name.endswith("num_batches_tracked")]
-    if quantised:
-        raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
-    network = registry.construct(found.arch, found.classes, found.channels, found.image_size)
-    # strict=False for counters of batches alone: recognise() has compared all other names.
-    network.load_state_dict(weights.tensors, strict=False, assign=True)
-    return found, PerImage(network) if INPUT in split_variant(found.arch)[1] else network
-
-
-def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> tuple[Recognised, nn.Module, bool]:
-    network, normalises_itself = load_plugin(arch, weights)
-    classes = metadata.get("classes") or classes_in(weights.tensors)
-    if classes is None or classes < 2:
-        raise Refused(
-            f"--arch {arch}: the number of classes shows nowhere; end its network in a linear layer"
-        )
-    channels = metadata["image_shape"][0] if "image_shape" in metadata else channels_in(weights.tensors)
-    return Recognised(arch, classes, channels, None, (f"built by {arch}",)), network, normalises_itself
-
-
 def _normalisation(
-    normalize: str | None,
-    channels: int,
-    metadata: dict[str, Any],
-    weights: StateDict,
-    normalises_itself: bool,
-    stated: Normalisation | None,
+    normalize: str | None, assembled: Assembled, metadata: dict[str, Any]
 ) -> tuple[Normalisation | None, Literal["given", "stored", "guessed"], tuple[str, ...]]:
+    channels = assembled.found.channels
     if normalize is not None:
         return parse_normalisation(normalize, channels), "given", ()
-    if normalises_itself:
-        return (
-            KNOWN[channels]["none"],
-            "stored",
-            ("its network normalises by itself, with buffers in the file",),
-        )
-    in_metadata, in_buffers = stored_normalisation(metadata, channels), weights.normalisation
+    if assembled.normalises_itself:
+        return KNOWN[channels]["none"], "stored", ("its network normalises by itself",)
+    in_metadata, in_buffers = stored_normalisation(metadata, channels), assembled.weights.normalisation
     if in_buffers is not None and len(in_buffers.mean) == 1:
         in_buffers = Normalisation(in_buffers.name, in_buffers.mean * channels, in_buffers.std * channels)
     if in_buffers is not None and len(in_buffers.mean) != channels:
         raise Refused(f"its normalisation has {len(in_buffers.mean)} channels, its network {channels}")
     if in_metadata and in_buffers and str(in_metadata) != str(in_buffers):
         raise Refused(f"it stores two normalisations, {in_metadata} and {in_buffers}; pass --normalize")
-    stored = in_metadata or in_buffers or stated
+    stored = in_metadata or in_buffers or assembled.stated
     return stored, "stored" if stored else "guessed", ()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.models.block_network import BlockNetwork
+from robustbench_coded.models.architectures.block_network import BlockNetwork
 
 # Images that go through a network at once on a CPU: so many of CIFAR's stay in its cache from layer to layer.
 # With 256 at once each costs a sixth more, with 768 half as much again.

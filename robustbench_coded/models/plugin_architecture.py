@@ -45,11 +45,17 @@ def load_plugin(spec: str, weights: StateDict) -> tuple[nn.Module, bool]:
 def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
     """Number of classes of a network of unknown names: rows of the head, or length of the last bias."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    matrices = [name for name, shape in shapes.items() if len(shape) == 2 and name.endswith(".weight")]
-    biases = [
-        shapes[bias][0] for name in matrices if (bias := name.removesuffix("weight") + "bias") in shapes
-    ]
-    return classes_of(shapes) or (biases[-1] if biases else None)
+    heads = classes_of(shapes)
+    if heads is not None:
+        return heads
+    # A linear layer, or a 1x1 convolution where a network has no linear one.
+    for sides in ((), (1, 1)):
+        layers = [name for name, shape in shapes.items() if len(shape) >= 2 and shape[2:] == sides]
+        biases = [name.removesuffix("weight") + "bias" for name in layers if name.endswith(".weight")]
+        lengths = [shapes[bias][0] for bias in biases if len(shapes.get(bias, ())) == 1]
+        if lengths:
+            return lengths[-1]
+    return None
 
 
 def channels_in(tensors: Mapping[str, Tensor]) -> int:

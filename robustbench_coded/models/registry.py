@@ -22,7 +22,7 @@ class Architecture:
     Attributes:
         name: as given to ``--arch``.
         description: what it is, and where it comes from.
-        constructor: ``module:class`` inside this package.
+        constructor: ``module:class`` inside ``models.architectures``.
         parameters: keyword arguments that make the class this architecture.
         pattern: regular expression of further names; its groups are integer keyword arguments.
         takes_dropout: whether its blocks can have dropout.
@@ -215,7 +215,7 @@ def construct(
     if dropout:
         parameters["dropout"] = dropout
     module, _, name = architecture.constructor.partition(":")
-    constructor = getattr(importlib.import_module(f"robustbench_coded.models.{module}"), name)
+    constructor = getattr(importlib.import_module(f"robustbench_coded.models.architectures.{module}"), name)
     with torch.device("meta"):  # also keeps torch's own initialisation off the global generator
         try:
             return constructor(classes=classes, in_channels=in_channels, **parameters)

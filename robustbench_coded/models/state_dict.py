@@ -73,7 +73,7 @@ def read_state_dict(contents: Any, available: int) -> StateDict:
         raise Refused("its weights are larger than the file")
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in stored.values())
     original = {name: _float32(name, tensor) for name, tensor in stored.items()}
-    return replace(_stripped(original, nesting, dict(sorted(dtypes.items()))), notes=tuple(notes))
+    return replace(stripped(original, nesting, dict(sorted(dtypes.items()))), notes=tuple(notes))
 
 
 def _unwrap(contents: Any) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
@@ -89,9 +89,9 @@ def _unwrap(contents: Any) -> tuple[dict[str, Tensor], tuple[str, ...], list[str
             raise Refused(f"weights under {', '.join(nests)[:100]}; save the one to evaluate alone")
         chosen, *others = known or nests
         if others:
+            beside = ", ".join(others)[:100]
             notes.append(
-                f"the weights are those under {chosen}; others lie under {', '.join(others)[:100]}, to evaluate "
-                "them save them alone"
+                f"the weights are those under {chosen}; save those under {beside} alone to evaluate them"
             )
         nesting.append(chosen)
         contents = contents[chosen]
@@ -134,7 +134,7 @@ def _float32(name: str, tensor: Tensor) -> Tensor:
     return converted
 
 
-def _stripped(original: dict[str, Tensor], nesting: tuple[str, ...], dtypes: dict[str, int]) -> StateDict:
+def stripped(original: dict[str, Tensor], nesting: tuple[str, ...], dtypes: dict[str, int]) -> StateDict:
     """Takes off shared prefixes, unused weights and the normalisation's buffers, however they are stacked."""
     tensors, prefixes, dropped, normalisation = dict(original), [], [], None
     while True:

@@ -9,12 +9,12 @@ import torch
 from torch.nn import functional as F
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.activations import ACTIVATIONS
+from robustbench_coded.models.architectures.activations import ACTIVATIONS
+from robustbench_coded.models.architectures.per_image import PerImage, standardised
+from robustbench_coded.models.architectures.shortcuts import NEW_CHANNELS, SUBSAMPLINGS, subsampled, widened
 from robustbench_coded.models.fold import fold_batch_norms
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.per_image import PerImage, standardised
 from robustbench_coded.models.registry import BESIDE_RELU, MODELS, build, construct, find
-from robustbench_coded.models.shortcuts import NEW_CHANNELS, SUBSAMPLINGS, subsampled, widened
 from robustbench_coded.models.variants import changed, changes, split_variant
 
 SMALL = ("digits-cnn", "resnet20", "preact-resnet18", "resnet18", "wrn-10-1", "vit-4-24-2-3")

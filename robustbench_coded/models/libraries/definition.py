@@ -67,9 +67,7 @@ def called(spec: str, build: Callable[[], Any]) -> nn.Module:
         try:
             network = build()
         except WouldDownload:
-            raise InputError(
-                f"--arch {spec}: its definition downloads weights; nothing is downloaded"
-            ) from None
+            raise InputError(f"--arch {spec}: its definition downloads weights, which is refused") from None
         except Exception as error:  # a library can fail in any way
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"--arch {spec}: it raised {type(error).__name__}: {reason}") from error

@@ -81,17 +81,7 @@ def _definitions(
         return
     if not name:
         raise InputError(f"--arch {arch}: expected {library}:NAME")
-    if library != "robustbench" and classes is None:
-        raise Refused(f"--arch {arch}: the number of classes shows nowhere in its weights")
-    if library == "timm":
-        from robustbench_coded.models.libraries import timm_library
-
-        yield arch, timm_library.define(name, classes, channels)
-    elif library == "torchvision":
-        from robustbench_coded.models.libraries import torchvision_library
-
-        yield arch, torchvision_library.define(name, classes, channels)
-    else:
+    if library == "robustbench":
         from robustbench_coded.models.libraries import robustbench_library
 
         for path, constructor in robustbench_library.entries(name, classes):
@@ -99,6 +89,16 @@ def _definitions(
                 yield f"robustbench:{path}", robustbench_library.define(path, constructor)
             except InputError as error:
                 refused.append(error)
+    elif classes is None:
+        raise Refused(f"--arch {arch}: the number of classes shows nowhere in its weights")
+    elif library == "timm":
+        from robustbench_coded.models.libraries import timm_library
+
+        yield arch, timm_library.define(name, classes, channels)
+    else:
+        from robustbench_coded.models.libraries import torchvision_library
+
+        yield arch, torchvision_library.define(name, classes, channels)
 
 
 def _same(one: nn.Module, other: nn.Module, definition: Definition) -> bool:

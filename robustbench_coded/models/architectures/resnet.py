@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robustbench_coded.models.activations import activation_named
-from robustbench_coded.models.block_network import BlockNetwork
-from robustbench_coded.models.dropout import Dropout
-from robustbench_coded.models.pooling import pooled
-from robustbench_coded.models.stem import enter, stem_stride
+from robustbench_coded.models.architectures.activations import activation_named
+from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.architectures.dropout import Dropout
+from robustbench_coded.models.architectures.pooling import pooled
+from robustbench_coded.models.architectures.stem import enter, stem_stride
 
 
 @dataclass(frozen=True)

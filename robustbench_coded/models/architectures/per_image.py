@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from robustbench_coded.models.block_network import BlockNetwork
+from robustbench_coded.models.architectures.block_network import BlockNetwork
 
 
 def standardised(x: Tensor) -> Tensor:

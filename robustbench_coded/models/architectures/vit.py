@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_coded.models.activations import activation_named
-from robustbench_coded.models.block_network import BlockNetwork
+from robustbench_coded.models.architectures.activations import activation_named
+from robustbench_coded.models.architectures.block_network import BlockNetwork
 
 
 class PatchEmbedding(nn.Module):

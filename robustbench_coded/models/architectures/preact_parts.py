@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from robustbench_coded.models.activations import activation_named
+from robustbench_coded.models.architectures.activations import activation_named
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from robustbench_coded.models.activations import activation_named
-from robustbench_coded.models.block_network import BlockNetwork
-from robustbench_coded.models.dropout import Dropout
-from robustbench_coded.models.pooling import pooled
-from robustbench_coded.models.preact_parts import PreactParts
-from robustbench_coded.models.stem import enter, stem_stride
+from robustbench_coded.models.architectures.activations import activation_named
+from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.architectures.dropout import Dropout
+from robustbench_coded.models.architectures.pooling import pooled
+from robustbench_coded.models.architectures.preact_parts import PreactParts
+from robustbench_coded.models.architectures.stem import enter, stem_stride
 
 
 class PreActBlock(nn.Module):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robustbench_coded.models.activations import activation_named
-from robustbench_coded.models.block_network import BlockNetwork
-from robustbench_coded.models.dropout import Dropout
-from robustbench_coded.models.shortcuts import check_shortcut, subsampled, widened
+from robustbench_coded.models.architectures.activations import activation_named
+from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.architectures.dropout import Dropout
+from robustbench_coded.models.architectures.shortcuts import check_shortcut, subsampled, widened
 
 
 @dataclass(frozen=True)

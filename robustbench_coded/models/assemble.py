@@ -1,0 +1,122 @@
+"""From the weights of a file and perhaps a name to a network with these weights in it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models import registry
+from robustbench_coded.models.architectures.per_image import PerImage
+from robustbench_coded.models.detect import Recognised, recognise
+from robustbench_coded.models.difference import COUNTER
+from robustbench_coded.models.libraries.load import is_library
+from robustbench_coded.models.libraries.load import load as load_from_library
+from robustbench_coded.models.normalisation import Normalisation
+from robustbench_coded.models.plugin_architecture import channels_in, classes_in, load_plugin
+from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.state_dict import StateDict
+from robustbench_coded.models.unwrapping import Reading, one_of, readings
+from robustbench_coded.models.variants import INPUT, split_variant
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A network with the weights of a file.
+
+    Attributes:
+        found: the architecture.
+        network: in float32, on the CPU.
+        weights: the file's, as they were read in the end.
+        normalises_itself: whether a normalisation is inside the network.
+        stated: the normalisation that a configuration beside the weights states.
+    """
+
+    found: Recognised
+    network: nn.Module
+    weights: StateDict
+    normalises_itself: bool = False
+    stated: Normalisation | None = None
+
+
+def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
+    """Finds the architecture and puts the weights into it.
+
+    Args:
+        arch: a name of ``csrobust list models``, ``LIBRARY:NAME`` or ``package.module:function``; None to
+            recognise it.
+        weights: of the checkpoint.
+        path: its file.
+        metadata: what this project stored beside the weights.
+    Raises:
+        Refused: no architecture has these weights, or the named one has not.
+        InputError: ``arch`` is not known, or cannot be built here.
+    """
+    if arch is not None and is_library(arch):
+        found, network, normalises_itself, stated = load_from_library(arch, weights, path, metadata)
+        return _noted(Assembled(found, network, weights, normalises_itself, stated))
+    if arch is not None and ":" in arch:
+        return _noted(_plugin(arch, weights, metadata))
+    found, weights = _recognised(arch, weights, metadata.get("arch"))
+    integers = [name for name, tensor in weights.tensors.items() if not tensor.is_floating_point()]
+    quantised = [name for name in integers if not name.endswith(COUNTER)]
+    if quantised:
+        raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
+    network = registry.construct(found.arch, found.classes, found.channels, found.image_size)
+    # strict=False for counters of batches alone: recognise() has compared all other names.
+    network.load_state_dict(weights.tensors, strict=False, assign=True)
+    if INPUT in split_variant(found.arch)[1]:
+        network = PerImage(network)
+    return _noted(Assembled(found, network, weights))
+
+
+def _noted(assembled: Assembled) -> Assembled:
+    """With what the reading of the file chose or left out among the notes."""
+    notes = (*assembled.found.notes, *assembled.weights.notes)
+    return replace(assembled, found=replace(assembled.found, notes=notes))
+
+
+def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Recognised, StateDict]:
+    """One of the registry: as the user says, else as the file says if that fits, else by the weights."""
+    if arch is None and stored is not None:
+        try:
+            found = recognise(_shapes(weights), stored)
+            note = f"{found.arch} is what the file's metadata say, and its weights fit"
+            return replace(found, notes=(note,)), weights
+        except (InputError, Refused):
+            pass
+    try:
+        return recognise(_shapes(weights), arch), weights
+    except Refused as refused:
+        fitting = {id(reading): (reading, found) for reading, found in _fitting(weights, arch)}
+        if not fitting:
+            raise refused
+        chosen = one_of([reading for reading, _ in fitting.values()])
+        return fitting[id(chosen)][1], chosen.weights
+
+
+def _fitting(weights: StateDict, arch: str | None) -> Iterator[tuple[Reading, Recognised]]:
+    """Other readings of the file's names under which an architecture fits."""
+    for reading in readings(weights):
+        try:
+            yield reading, recognise(_shapes(reading.weights), arch)
+        except Refused:
+            continue
+
+
+def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
+
+
+def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
+    network, normalises_itself = load_plugin(arch, weights)
+    classes = metadata.get("classes") or classes_in(weights.tensors)
+    if classes is None or classes < 2:
+        raise Refused(
+            f"--arch {arch}: the number of classes shows nowhere; end its network in a linear layer"
+        )
+    channels = metadata["image_shape"][0] if "image_shape" in metadata else channels_in(weights.tensors)
+    found = Recognised(arch, classes, channels, None, (f"built by {arch}",))
+    return Assembled(found, network, weights, normalises_itself)

@@ -1,0 +1,97 @@
+"""Other readings of a file's names, for wrappers that are not known by name.
+
+Known wrappers are taken off by ``state_dict``. Here every first part of the names (``student.`` in
+``student.conv1.weight``) is tried as a wrapper: taken off with the other names left as they are, or with only
+the names under it kept. A reading counts where an architecture then fits completely.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.state_dict import NESTS, StateDict, stripped
+
+# A network has more weights than this under one name, and a file few such names.
+MIN_WEIGHTS = 4
+MAX_PARTS = 4
+MAX_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A state dict as its names may be meant.
+
+    Attributes:
+        weights: under the names of this reading.
+        wrapper: the part that was taken off.
+        complete: whether all weights of the file are still there.
+    """
+
+    weights: StateDict
+    wrapper: str
+    complete: bool
+
+
+def readings(weights: StateDict) -> Iterator[Reading]:
+    """The state dict with further parts taken off its names, likelier readings first; at most a dozen."""
+    for _ in range(MAX_DEPTH):
+        parts = {name.partition(".")[0] for name in weights.tensors}
+        if len(parts) != 1 or not all("." in name for name in weights.tensors):
+            break
+        prefix = f"{parts.pop()}."
+        off = {name.removeprefix(prefix): tensor for name, tensor in weights.tensors.items()}
+        weights = _read(weights, off, prefix, f"{prefix} is taken off every name")
+        yield Reading(weights, prefix, complete=True)
+    for part in _likely(weights):
+        prefix = f"{part}."
+        outside = [name for name in weights.tensors if not name.startswith(prefix)]
+        off = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in weights.tensors.items()
+            if name.startswith(prefix)
+        }
+        beside = {name: weights.tensors[name] for name in outside if name not in off}
+        if len(beside) == len(outside):
+            note = f"{prefix} is taken off the names that have it"
+            yield Reading(_read(weights, {**off, **beside}, prefix, note), prefix, complete=True)
+        note = (
+            f"the network is what lies under {prefix}; {len(outside)} other weights ({outside[0][:60]}, ...)"
+        )
+        yield Reading(_read(weights, off, prefix, f"{note} are not used"), prefix, complete=False)
+
+
+def one_of(fitting: list[Reading]) -> Reading:
+    """The reading to take of those that fit: a complete one, else what a training program would mean.
+
+    Raises:
+        Refused: the file holds several networks, and nothing says which.
+    """
+    for reading in fitting:
+        if reading.complete or reading.wrapper.removesuffix(".") in NESTS:
+            return reading
+    if len(fitting) > 1:
+        names = ", ".join(reading.wrapper for reading in fitting)
+        raise Refused(f"weights of several networks, under {names}; save the one to evaluate alone")
+    return fitting[0]
+
+
+def _likely(weights: StateDict) -> list[str]:
+    """First parts of many names, those first that training programs use."""
+    parts = Counter(name.partition(".")[0] for name in weights.tensors if "." in name)
+    common = [part for part, count in parts.most_common(MAX_PARTS) if count >= MIN_WEIGHTS]
+    return sorted(common, key=lambda part: NESTS.index(part) if part in NESTS else len(NESTS))
+
+
+def _read(weights: StateDict, tensors: dict[str, Tensor], prefix: str, note: str) -> StateDict:
+    inner = stripped(tensors, weights.nesting, weights.dtypes)
+    return replace(
+        inner,
+        original=weights.original,
+        prefixes=(*weights.prefixes, prefix, *inner.prefixes),
+        dropped=(*weights.dropped, *inner.dropped),
+        normalisation=weights.normalisation or inner.normalisation,
+        notes=(*weights.notes, note),
+    )

@@ -1,0 +1,128 @@
+"""What training programs put around the weights of a network."""
+
+import re
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.registry import build
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build("digits-cnn", 10, 3, generator=torch.Generator().manual_seed(5)).eval()
+
+
+@pytest.fixture
+def weights(network):
+    return dict(network.state_dict())
+
+
+def prefixed(prefix, tensors):
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def other():
+    return build("digits-cnn", 10, 3, generator=torch.Generator().manual_seed(6)).state_dict()
+
+
+def head_apart(weights):
+    return {name if name.startswith("linear") else f"backbone.{name}": t for name, t in weights.items()}
+
+
+ADAM = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}
+
+WRAPPED = {
+    "last": (lambda w: {"last": w}, "last", None),
+    "last beside best": (lambda w: {"best": other(), "last": w}, "last", "save those under best alone"),
+    "ema": (lambda w: {"ema": {"module": w}}, "ema", None),
+    "training state": (
+        lambda w: {
+            "model_state_dict": w,
+            "optimizer_state_dict": ADAM,
+            "epoch": 3,
+            "loss": torch.tensor(0.1),
+        },
+        "model_state_dict",
+        None,
+    ),
+    "unknown entry": (
+        lambda w: {"student_weights": w, "optimizer": ADAM, "acc": 0.9},
+        "student_weights",
+        None,
+    ),
+    "net": (lambda w: {"net": prefixed("module.", w), "acc": 91.0}, "net", None),
+    "compiled and parallel": (lambda w: prefixed("_orig_mod.module.", w), None, None),
+    "lightning": (lambda w: {"state_dict": prefixed("model.", w), "global_step": 7}, "state_dict", None),
+    "backbone": (lambda w: prefixed("backbone.", w), None, None),
+    "encoder": (lambda w: {"state_dict": prefixed("module.encoder.", w)}, "state_dict", None),
+    "head apart": (head_apart, None, "backbone. is taken off the names that have it"),
+    "any prefix": (
+        lambda w: prefixed("student.inner.", w),
+        None,
+        "student. is taken off every name \\| inner. is taken off every name",
+    ),
+    "beside an attacker": (
+        lambda w: {
+            **prefixed("module.model.", w),
+            **prefixed("module.attacker.model.", w),
+            "module.normalizer.new_mean": torch.zeros(3, 1, 1),
+            "module.normalizer.new_std": torch.ones(3, 1, 1),
+        },
+        None,
+        r"what lies under model.; \d+ other weights \(attacker.model.conv1.weight, ...\) are not used",
+    ),
+    "beside a loss": (
+        lambda w: {**prefixed("model.", w), "criterion.weight": torch.ones(10)},
+        None,
+        r"1 other weights \(criterion.weight, ...\) are not used",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_the_network_inside_is_found_and_what_was_done_is_said(tmp_path, network, weights, wrapped):
+    wrap, nest, note = WRAPPED[wrapped]
+    torch.save(OrderedDict(wrap(weights)), tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(checkpoint.network(x), network(x))
+    assert checkpoint.arch == "digits-cnn"
+    assert nest is None or checkpoint.storing.nesting[0] == nest
+    joined = " | ".join(checkpoint.notes)
+    if note is None:
+        assert len(checkpoint.notes) == 1, joined
+    else:
+        assert re.search(note, joined), joined
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (
+            lambda w: {"student": w, "teacher": w},
+            "weights under student, teacher; save the one to evaluate alone",
+        ),
+        (
+            lambda w: {"optimizer": ADAM, "epoch": 3},
+            "no weights in it; expected a state dict, alone or under",
+        ),
+        (
+            lambda w: {**prefixed("a.", w), **prefixed("b.", w)},
+            "weights of several networks, under a., b.; save the one",
+        ),
+        (
+            lambda w: {n: t for n, t in prefixed("backbone.", w).items() if "bn2" not in n},
+            r"nearest is digits-cnn, where bn2.weight is missing \(4 of 17 differ\); pass --arch",
+        ),
+    ],
+    ids=["two entries", "no weights", "two networks", "incomplete"],
+)
+def test_what_is_not_settled_is_refused_in_one_line(tmp_path, weights, contents, message):
+    torch.save(contents(weights), tmp_path / "a.pt")
+    with pytest.raises(InputError, match=message) as error:
+        load_checkpoint(tmp_path / "a.pt")
+    assert "\n" not in str(error.value)
