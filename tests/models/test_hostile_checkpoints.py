@@ -311,8 +311,11 @@ HOSTILE = {
         r"holds code or objects \(torch.ComplexFloat",
     ),
     "integers": (with_weight("linear.bias", torch.zeros(10).to(torch.int8)), "linear.bias is an integer"),
-    "one missing": (saved({n: t for n, t in WEIGHTS.items() if n != "bn1.bias"}), r"1 missing \(bn1.bias\)"),
-    "another shape": (with_weight("linear.bias", torch.zeros(9)), r"linear.bias \[9\] instead of \[10\]"),
+    "one missing": (
+        saved({n: t for n, t in WEIGHTS.items() if n != "bn1.bias"}),
+        r"where bn1.bias is missing",
+    ),
+    "another shape": (with_weight("linear.bias", torch.zeros(9)), r"linear.bias is \[9\] instead of \[10\]"),
     "names with newlines": (saved({"a\nb\x1b[31m": torch.zeros(3)}), "no known architecture"),
     "deviation of zero": (
         saved({**WEIGHTS, "mean": torch.zeros(1), "std": torch.zeros(1)}),

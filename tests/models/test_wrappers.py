@@ -91,7 +91,7 @@ def test_the_network_inside_is_found_and_what_was_done_is_said(tmp_path, network
     x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     assert torch.equal(checkpoint.network(x), network(x))
     assert checkpoint.arch == "digits-cnn"
-    assert nest is None or checkpoint.storing.nesting[0] == nest
+    assert nest is None or checkpoint.layout.nesting[0] == nest
     joined = " | ".join(checkpoint.notes)
     if note is None:
         assert len(checkpoint.notes) == 1, joined
