@@ -1,0 +1,9 @@
+"""A defence runs as it is; operators that saturate, cut or choose have a smooth backward.
+
+One family of operators a file; ``mode.py`` puts them together.
+"""
+
+from attacks.relaxation.record import Met, Record, describe
+from attacks.relaxation.relaxation import Relaxation
+
+__all__ = ["Met", "Record", "Relaxation", "describe"]

@@ -1,0 +1,226 @@
+"""Indices: which element is largest, the k largest, in what order; each with a likelihood for its gradient.
+
+The largest of z is chosen with probability softmax(z / s), where s is the mean distance of the entries from
+their mean; the j-th largest with probability softmax(-|z - z_(j)| / s) (SoftSort, arXiv 2006.16038).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing, first
+from attacks.relaxation.graft import graft, sloped
+from attacks.relaxation.record import Met
+from attacks.relaxation.scale import spread_along
+from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, shadow_of
+
+# Likelihoods of more than so many pairs of an index and what it may point to are not kept.
+MOST_PAIRS = 2**22
+
+
+def largest(mode: Relaxing, call: Call) -> Any:
+    """argmax and argmin."""
+    z, dim, keepdim = first(call), call.arg(1, "dim"), call.arg(2, "keepdim", False)
+    if not follows(z):
+        return UNSEEN
+    real = call.real()
+    return _chosen(mode, call.name, graph_of(z), real, dim, keepdim, -1.0 if call.name == "argmin" else 1.0)
+
+
+def extreme(mode: Relaxing, call: Call) -> Any:
+    """max and min along a dimension: the values have torch's gradient, the indices one of their own."""
+    z, dim, keepdim = first(call), call.arg(1, "dim"), call.arg(2, "keepdim", False)
+    if not live(z) or not isinstance(dim, int):
+        return UNSEEN
+    found = call.run()
+    _chosen(mode, f"arg{call.name}", z, found[1], dim, keepdim, -1.0 if call.name == "min" else 1.0)
+    return found
+
+
+def _chosen(
+    mode: Relaxing, name: str, z: Tensor, index: Tensor, dim: int | None, keepdim: bool, sign: float
+) -> Tensor:
+    if not live(z):
+        return index
+    flat = z.flatten()[None] if dim is None else z.movedim(dim, -1)
+    scale = spread_along(flat, flat.ndim - 1)
+    choice = (sign * flat / scale.to(flat.dtype)).softmax(-1)
+    if dim is None:
+        choice = choice[0].view(*index.shape, -1)
+    elif keepdim:
+        choice = choice.unsqueeze(dim % z.ndim)
+    return with_choice(index, choice, mode.record.note(name, 1.0, scale))
+
+
+def with_choice(
+    index: Tensor, choice: Tensor, met: Met | None = None, members: Tensor | None = None
+) -> Tensor:
+    """Hangs the likelihoods ``[*index.shape, n]`` on ``index``, and the mean index as its number."""
+    positions = torch.arange(choice.shape[-1], device=choice.device, dtype=torch.float32)
+    # The note's graft is what tells whether a gradient came back through the choice.
+    choice = graft(choice.detach().float(), choice.float(), met)
+    value = graft(index.float(), (choice * positions).sum(-1))
+    return attach(index, Shadow(value, choice, members))
+
+
+def ordered(mode: Relaxing, call: Call) -> Any:
+    """sort, argsort, topk, kthvalue and median along a dimension; argsort of an argsort is a rank."""
+    z = first(call)
+    if call.name == "argsort" and (before := shadow_of(z)) is not None and before.order_of is not None:
+        return _ranks(mode, call, *before.order_of)
+    if not live(z):
+        return UNSEEN
+    position = {"topk": 2, "kthvalue": 2}.get(call.name, 1)
+    dim = call.arg(position, "dim", None if call.name == "median" else -1)
+    found = call.run()
+    if not isinstance(dim, int):
+        return found
+    index = found if isinstance(found, Tensor) else found[1]
+    if not isinstance(index, Tensor) or index.is_floating_point():
+        return found
+    keepdim = index.ndim == z.ndim
+    at = index if keepdim else index.unsqueeze(dim)
+    scale = spread_along(z, dim % z.ndim)
+    met = mode.record.note(call.name, 1.0, scale)
+    members = None
+    if call.name == "topk" and at.shape[dim] < z.shape[dim]:
+        members = _members(z, at.shape[dim], dim, call.arg(3, "largest", True), scale)
+        if met is not None:
+            members = graft(members.detach(), members, met)
+    values = z.gather(dim, at).movedim(dim, -1)
+    rows = z.movedim(dim, -1)
+    if values.numel() * rows.shape[-1] <= MOST_PAIRS:
+        soft = -(values[..., :, None] - rows[..., None, :]).abs()
+        choice = (soft / scale.to(z.dtype).movedim(dim, -1)[..., None]).softmax(-1).movedim(-2, dim % z.ndim)
+        if not keepdim:
+            choice = choice.squeeze(dim % z.ndim)
+        with_choice(index, choice, met, members)
+    else:
+        attach(index, Shadow(graft(index.float(), index.float()), None, members))
+    if call.name in ("argsort", "sort"):
+        shadow = shadow_of(index)
+        assert shadow is not None
+        attach(index, Shadow(shadow.value, shadow.choice, None, (z, dim)))
+    return found
+
+
+def _members(z: Tensor, k: int, dim: int, top: bool, scale: Tensor) -> Tensor:
+    """How likely each element is among the k largest: a sigmoid about the middle between k-th and next."""
+    edge = z.topk(k + 1, dim, largest=top).values.narrow(dim, k - 1, 2).mean(dim, keepdim=True)
+    gap = z - edge if top else edge - z
+    return torch.sigmoid(gap / scale.to(z.dtype)).float()
+
+
+def _ranks(mode: Relaxing, call: Call, z: Tensor, dim: int) -> Tensor:
+    real = call.real()
+    scale = spread_along(z, dim % z.ndim)
+    # So many elements as lie in a stretch of the range have their rank raised by moving across it.
+    slope = (z.shape[dim] / (4 * scale)).expand(z.shape)
+    met = mode.record.note("rank", 1.0, scale)
+    return attach(real, Shadow(sloped(real.float(), z.float(), slope, met)))
+
+
+def bins(mode: Relaxing, call: Call) -> Any:
+    """bucketize and searchsorted: the number of the bin grows with what falls into it."""
+    x = call.arg(0, "input") if call.name == "bucketize" else call.arg(1, "input", call.kwargs.get("values"))
+    edges = call.arg(1, "boundaries") if call.name == "bucketize" else call.arg(0, "sorted_sequence")
+    if not live(x) or not isinstance(edges, Tensor) or edges.shape[-1] < 2:
+        return UNSEEN
+    real = call.real()
+    width = (edges[..., -1:] - edges[..., :1]).detach().float().clamp_min(1e-30) / (edges.shape[-1] - 1)
+    slope = (1 / width).expand(x.shape) if width.numel() == 1 or width.ndim == x.ndim else 1 / width.mean()
+    return attach(real, Shadow(sloped(real.float(), x.float(), slope, mode.record.note(call.name))))
+
+
+def one_hot(mode: Relaxing, call: Call) -> Any:
+    """The likelihoods themselves; of any other integer, a hat over the neighbouring classes."""
+    index = first(call)
+    shadow = shadow_of(index)
+    if shadow is None:
+        return UNSEEN
+    real = call.real()
+    n = real.shape[-1]
+    if shadow.choice is not None and shadow.choice.shape == real.shape:
+        return attach(real, Shadow(graft(real.float(), shadow.choice)))
+    positions = torch.arange(n, device=real.device, dtype=torch.float32)
+    gap = shadow.value[..., None] - positions
+    met = mode.record.note("one_hot")
+    return attach(real, Shadow(graft(real.float(), functional.relu(1.5 - gap.abs()), met)))
+
+
+def looked_up(mode: Relaxing, call: Call) -> Any:
+    """A table at an index: embedding, index_select, ``table[index]``."""
+    if call.name == "embedding":
+        index, table = (call.arg(1, "weight"), call.arg(0, "input"))
+        index, table = table, index
+    elif call.name == "index_select":
+        if call.arg(1, "dim") != 0:
+            return UNSEEN
+        table, index = call.arg(0, "input"), call.arg(2, "index")
+    else:
+        table, index = call.args[0], call.args[1]
+    shadow = shadow_of(index)
+    if shadow is None or (index.dtype in (torch.bool, torch.uint8) and call.name == "__getitem__"):
+        return UNSEEN
+    if not isinstance(table, Tensor) or not table.is_floating_point():
+        return UNSEEN
+    real, n = call.run(), len(table)
+    if shadow.choice is not None and shadow.choice.shape[-1] == n:
+        soft = torch.tensordot(shadow.choice, table.detach().float(), dims=1)
+    else:
+        padded = torch.cat([table[:1], table, table[-1:]]).detach().float()
+        rise = (padded[2:] - padded[:-2]) / 2
+        number = shadow.value.reshape(*index.shape, *[1] * (table.ndim - 1))
+        soft = (number - number.detach()) * rise[index.long() % n]
+    if soft.shape != real.shape or not soft.requires_grad:
+        return real
+    met = mode.record.note("lookup")
+    # Beside the gradient in the index that in the table, where it has one.
+    extra = graft(torch.zeros_like(real), soft.to(real.dtype), met)
+    return graft(real.detach(), real + extra) if real.requires_grad else graft(real, extra)
+
+
+def scattered(mode: Relaxing, call: Call) -> Any:
+    """Numbers put where chosen indices point: scatter, scatter_add and those with one value."""
+    base, dim, index = call.arg(0, "input"), call.arg(1, "dim"), call.arg(2, "index")
+    value = call.arg(3, "src", call.kwargs.get("value"))
+    shadow = shadow_of(index)
+    if shadow is None or not isinstance(dim, int) or call.kwargs.get("reduce"):
+        return UNSEEN
+    real, dim = call.run(), dim % index.ndim
+    number = graph_of(value)
+    same = isinstance(number, int | float) or bool((number == number.flatten()[:1]).all())
+    if shadow.members is not None and same and shadow.members.shape == real.shape:
+        soft = shadow.members
+    elif shadow.choice is not None and shadow.choice.shape[-1] == real.shape[dim]:
+        weight = 1.0 if isinstance(number, int | float) else number[tuple(map(slice, index.shape))][..., None]
+        soft = (shadow.choice * weight).movedim(dim, 0).sum(0).movedim(-1, dim)
+        same = same and not isinstance(number, Tensor)
+        if isinstance(number, Tensor):
+            number = 1.0
+    else:
+        return real
+    if soft.shape != real.shape or not soft.requires_grad:
+        return real
+    if isinstance(number, Tensor):
+        number = float(number.flatten()[0])
+    gap = number if call.name == "scatter_add" else number - base.detach()
+    extra = (soft - soft.detach()) * gap
+    met = mode.record.note("scatter")
+    if not real.is_floating_point():
+        return attach(real, Shadow(graft(real.float(), extra.float(), met)))
+    extra = graft(torch.zeros_like(real), extra.to(real.dtype), met)
+    return graft(real.detach(), real + extra) if real.requires_grad else graft(real, extra)
+
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(("argmax", "argmin"), largest),
+    **dict.fromkeys(("max", "min"), extreme),
+    **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median", "msort"), ordered),
+    **dict.fromkeys(("bucketize", "searchsorted"), bins),
+    "one_hot": one_hot,
+    **dict.fromkeys(("embedding", "index_select"), looked_up),
+    **dict.fromkeys(("scatter", "scatter_add"), scattered),
+}

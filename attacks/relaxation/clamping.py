@@ -1,0 +1,106 @@
+"""Cuts at a bound: clamp and its kin. Inside the range the slope is torch's; outside it is not zero.
+
+An element at distance d outside a range of width w has the slope that the cut has over the interval that
+reaches back into the range: min(w, s) / (2 (d + s)), s being the scale of its example. Those far out get a
+small one, as a cut after a large factor needs it.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing, first
+from attacks.relaxation.graft import sloped
+from attacks.relaxation.scale import per_example, spread
+from attacks.relaxation.shadow import live
+
+# A cut on one side is what a ReLU is. It hides something only where it leaves next to nothing.
+NEXT_TO_ALL = 0.99
+MOST = 0.5
+
+
+def between(mode: Relaxing, call: Call) -> Any:
+    """clamp, clip and hardtanh; one bound may be missing."""
+    low, high = call.arg(1, "min"), call.arg(2, "max")
+    if call.name == "hardtanh":
+        low, high = call.arg(1, "min_val", -1.0), call.arg(2, "max_val", 1.0)
+    elif call.name == "relu6":
+        low, high = 0.0, 6.0
+    elif call.name == "clamp_min":
+        low, high = call.arg(1, "min"), None
+    elif call.name == "clamp_max":
+        low, high = None, call.arg(1, "max")
+    return _cut(mode, call, first(call), low, high)
+
+
+def pairwise(mode: Relaxing, call: Call) -> Any:
+    """minimum and maximum of the input and constants."""
+    x, other = first(call), call.arg(1, "other")
+    if not isinstance(other, Tensor) or other.requires_grad:
+        return UNSEEN
+    upper = call.name in ("minimum", "fmin", "min")
+    return _cut(mode, call, x, None if upper else other, other if upper else None)
+
+
+def hardsigmoid(mode: Relaxing, call: Call) -> Any:
+    """clamp(x / 6 + 1 / 2, 0, 1)."""
+    return _cut(mode, call, first(call), -3.0, 3.0, 1 / 6)
+
+
+def shrink(mode: Relaxing, call: Call) -> Any:
+    """hardshrink, softshrink and threshold: what is set to a constant keeps the slope of what is not."""
+    x = first(call)
+    if not live(x) or x.shape != (real := call.real()).shape:
+        return UNSEEN
+    bound = call.arg(1, "threshold", call.arg(1, "lambd", 0.5))
+    gone = (x <= bound) if call.name == "threshold" else (x.abs() <= bound)
+    share = per_example(gone.float())
+    if not bool((share > NEXT_TO_ALL).any()) and call.name == "threshold":
+        return UNSEEN
+    return sloped(real, x, 1.0, mode.record.note(call.name, share))
+
+
+def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float = 1.0) -> Any:
+    bounds = [bound for bound in (low, high) if bound is not None]
+    if not live(x) or not bounds or any(isinstance(b, Tensor) and b.requires_grad for b in bounds):
+        return UNSEEN
+    with torch.no_grad():
+        zero = torch.zeros_like(x)
+        below = zero if low is None else (low - x).clamp_min(0)
+        above = zero if high is None else (x - high).clamp_min(0)
+        distance = below + above
+        outside = distance > 0
+        share = per_example(outside.float())
+        if not bool(outside.any()):
+            return UNSEEN
+        if not _cuts(low, high, x):
+            # The half of a ReLU that is off stays off, and the few that a ReLU6 cuts stay cut.
+            share = share if len(bounds) == 1 else per_example((above > 0).float())
+            outside = outside & (share > NEXT_TO_ALL) if len(bounds) == 1 else (above > 0) & (share > MOST)
+            if not bool(outside.any()):
+                return UNSEEN
+        scale = spread(x).to(x.dtype)
+        width = scale if len(bounds) == 1 else torch.minimum(scale, (high - low) * torch.ones_like(scale))
+        inside = (distance == 0).to(x.dtype)
+        slopes = slope * torch.where(outside, width / (2 * (distance + scale)), inside)
+        real = call.func(*call.args, **call.kwargs)
+        if real.shape != x.shape:
+            return UNSEEN
+        met = mode.record.note(call.name, share)
+    return sloped(real, x, slopes, met)
+
+
+def _cuts(low: Any, high: Any, x: Tensor) -> bool:
+    """Whether it is a range, and not a ReLU or a ReLU6."""
+    if low is None or high is None:
+        return False
+    return not (isinstance(low, int | float) and low == 0 and isinstance(high, int | float) and high > 1)
+
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6"), between),
+    **dict.fromkeys(("minimum", "maximum", "fmin", "fmax"), pairwise),
+    "hardsigmoid": hardsigmoid,
+    **dict.fromkeys(("hardshrink", "softshrink", "threshold"), shrink),
+}

@@ -1,0 +1,167 @@
+"""Comparisons, what is done with truth values, and the choices that they make.
+
+``a > b`` is the sigmoid of (a - b) / s in the backward, s being the mean |a - b| of the example.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing
+from attacks.relaxation.graft import graft, sloped
+from attacks.relaxation.scale import size
+from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, shadow_of
+
+_LARGER = ("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
+_SMALLER = ("lt", "le", "less", "less_equal", "__lt__", "__le__")
+_EQUAL = ("eq", "__eq__")
+_UNEQUAL = ("ne", "not_equal", "__ne__")
+
+
+def order(mode: Relaxing, call: Call) -> Any:
+    """Larger or smaller."""
+    a, b = call.arg(0, "input"), call.arg(1, "other")
+    if not (follows(a) or follows(b)):
+        return UNSEEN
+    real = call.real()
+    gap = _graph(a) - _graph(b)
+    if not live(gap) or gap.shape != real.shape:
+        return real
+    if call.name in _SMALLER:
+        gap = -gap
+    scale = size(gap)
+    s = torch.sigmoid(gap.detach() / scale)
+    met = mode.record.note("comparison", 1.0, scale)
+    return attach(real, Shadow(sloped(real.float(), gap.float(), s * (1 - s) / scale, met)))
+
+
+def equality(mode: Relaxing, call: Call) -> Any:
+    """Equal or not: of a chosen index its probability, of numbers a bump as wide as they are apart."""
+    a, b = call.arg(0, "input"), call.arg(1, "other")
+    if not (follows(a) or follows(b)):
+        return UNSEEN
+    real = call.real()
+    sign = -1.0 if call.name in _UNEQUAL else 1.0
+    met = mode.record.note("comparison")
+    chosen = _chosen(a, b, real) if shadow_of(a) is not None else _chosen(b, a, real)
+    if chosen is not None:
+        soft = chosen if sign > 0 else 1 - chosen
+        return attach(real, Shadow(graft(real.float(), soft.float(), met)))
+    gap = _graph(a) - _graph(b)
+    if not live(gap) or gap.shape != real.shape:
+        return real
+    scale = size(gap)
+    slope = -sign * gap.detach().sign() * torch.exp(-gap.detach().abs() / scale) / scale
+    return attach(real, Shadow(sloped(real.float(), gap.float(), slope.float(), met)))
+
+
+def _chosen(index: Any, other: Any, real: Tensor) -> Tensor | None:
+    """How likely a chosen index is ``other``, shaped like ``real``."""
+    shadow = shadow_of(index)
+    if shadow is None or shadow.choice is None or shadow_of(other) is not None:
+        return None
+    n = shadow.choice.shape[-1]
+    wanted = torch.as_tensor(other, device=real.device).expand(real.shape)
+    inside = (wanted >= 0) & (wanted < n)
+    soft = shadow.choice.expand(*real.shape, n)
+    return soft.gather(-1, wanted.clamp(0, n - 1).long()[..., None])[..., 0] * inside
+
+
+def where(mode: Relaxing, call: Call) -> Any:
+    """where(condition, a, b): beside the gradients of a and b that of the condition, times a - b."""
+    condition = call.arg(0, "condition")
+    if len(call.args) + len(call.kwargs) < 3:
+        return UNSEEN
+    a, b = call.arg(1, "input"), call.arg(2, "other")
+    if call.func is not torch.where and call.args and not _is_truth(condition):
+        condition, a, b = call.arg(1, "condition"), call.arg(0, "input"), call.arg(2, "other")
+    shadow = shadow_of(condition)
+    if shadow is None and shadow_of(a) is None and shadow_of(b) is None:
+        return UNSEEN
+    real = call.real()
+    a, b = _graph(a), _graph(b)
+    soft = torch.where(condition, a, b)
+    return settled(real, mixed(soft, None if shadow is None else shadow.value, a, b), mode, "where")
+
+
+def masked_fill(mode: Relaxing, call: Call) -> Any:
+    """The same for what a mask replaces."""
+    x, mask, value = call.arg(0, "input"), call.arg(1, "mask"), call.arg(2, "value")
+    shadow = shadow_of(mask)
+    if shadow is None and shadow_of(x) is None:
+        return UNSEEN
+    soft = torch.where(mask, _graph(value), _graph(x))
+    value = None if shadow is None else shadow.value
+    return settled(call.real(), mixed(soft, value, _graph(call.arg(2, "value")), _graph(x)), mode, "where")
+
+
+def mixed(soft: Tensor, mask: Tensor | None, a: Any, b: Any) -> Tensor:
+    """``soft``, which is a where ``mask`` and b elsewhere, with the gradient in the mask as well."""
+    if mask is None:
+        return soft
+    with torch.no_grad():
+        gap = torch.as_tensor(a - b)
+        gap = torch.where(torch.isfinite(gap), gap, 0.0)  # a masked score of -inf has no size to go by
+    return soft + (mask - mask.detach()) * gap
+
+
+def settled(real: Tensor, soft: Tensor, mode: Relaxing, name: str) -> Tensor:
+    """``real`` with the gradient of ``soft``: grafted on floating numbers, as a shadow on others."""
+    if not soft.requires_grad or soft.shape != real.shape:
+        return real
+    if real.is_floating_point():
+        return graft(real, soft.to(real.dtype), mode.record.note(name))
+    return attach(real, Shadow(graft(real.float(), soft.float())))
+
+
+def both(mode: Relaxing, call: Call) -> Any:
+    """and, or, xor, not of truth values, as their probabilities would have it."""
+    a, b = call.arg(0, "input"), call.arg(1, "other")
+    if shadow_of(a) is None and shadow_of(b) is None:
+        return UNSEEN
+    real = call.real()
+    if real.dtype != torch.bool:
+        return UNSEEN  # bits of numbers
+    p, q = _graph(a), _graph(b)
+    if call.name in ("logical_not", "bitwise_not", "__invert__"):
+        soft = 1 - p
+    elif call.name in ("logical_and", "bitwise_and", "__and__", "__rand__", "__iand__"):
+        soft = p * q
+    elif call.name in ("logical_or", "bitwise_or", "__or__", "__ror__", "__ior__"):
+        soft = p + q - p * q
+    else:
+        soft = p + q - 2 * p * q
+    return settled(real, soft, mode, call.name)
+
+
+def some(mode: Relaxing, call: Call) -> Any:
+    """any and all: the largest and the smallest of them."""
+    x = call.arg(0, "input")
+    shadow = shadow_of(x)
+    if shadow is None:
+        return UNSEEN
+    reduce = torch.amax if call.name == "any" else torch.amin
+    soft = reduce(shadow.value, *call.args[1:], **call.kwargs)
+    return settled(call.real(), soft, mode, call.name)
+
+
+def _graph(value: Any) -> Any:
+    value = graph_of(value)
+    return value.float() if isinstance(value, Tensor) and value.dtype == torch.bool else value
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.bool
+
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys((*_LARGER, *_SMALLER), order),
+    **dict.fromkeys((*_EQUAL, *_UNEQUAL), equality),
+    "where": where,
+    "masked_fill": masked_fill,
+    **dict.fromkeys(("logical_and", "logical_or", "logical_not", "logical_xor"), both),
+    **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor"), both),
+    **dict.fromkeys(("__and__", "__or__", "__xor__", "__invert__", "__rand__", "__ror__"), both),
+    **dict.fromkeys(("any", "all"), some),
+}

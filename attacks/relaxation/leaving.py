@@ -1,0 +1,124 @@
+"""Detours that autograd cannot follow: numpy, PIL, and operators without a derivative.
+
+What leaves torch is remembered. A tensor without a history that comes back with as many elements, and agrees
+with what left (a correlation of at least 0.5, channels first or last), continues with the gradient of what
+left, times the slope of the regression between the two: a filter or a codec counts as the identity.
+"""
+
+from collections import deque
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing
+from attacks.relaxation.graft import sloped
+from attacks.relaxation.record import Met
+from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, tensors_in
+
+ALIKE = 0.5  # correlation of what returns with what left
+FEWEST = 8  # elements that a correlation says anything about
+KEPT = 4096  # departures
+
+_CHECKED = "_csrobust_checked"
+
+
+class Departed:
+    """What has left torch in one forward, as rows of one image each where it was a batch."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, deque[tuple[Tensor, Met | None]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def leave(self, x: Tensor, met: Met | None) -> None:
+        """Remembers ``x``, and each element of its first axis."""
+        x = graph_of(x).float()
+        for part in (x, *(x if x.ndim > 1 and 1 < len(x) <= KEPT else ())):
+            if part.numel() >= FEWEST:
+                self._rows.setdefault(part.numel(), deque(maxlen=KEPT)).append((part, met))
+
+    def returned(self, value: Tensor) -> Tensor:
+        """``value`` with a gradient, where it is what left before; else itself."""
+        checked = getattr(value, _CHECKED, None)
+        if isinstance(checked, Tensor):
+            return checked
+        if checked or follows(value) or value.requires_grad:
+            return value
+        if value.numel() < FEWEST or value.numel() not in self._rows or value.is_complex():
+            return value
+        found = self._like(value)
+        setattr(value, _CHECKED, True if found is None else found)
+        return value if found is None else found
+
+    def _like(self, value: Tensor) -> Tensor | None:
+        best, chosen = ALIKE, None
+        numbers = value.detach().float()
+        for x, met in self._rows[value.numel()]:
+            for shown in _layouts(x, value):
+                correlation, slope = _regression(shown.detach(), numbers)
+                if correlation > best:
+                    best, chosen = correlation, (shown, slope, met)
+        if chosen is None:
+            return None
+        x, slope, met = chosen
+        with torch.enable_grad():
+            if value.is_floating_point():
+                return sloped(value, x.to(value.dtype), slope, met)
+            number = sloped(numbers, x, slope, met)
+        return attach(value, Shadow(number))
+
+
+def _layouts(x: Tensor, value: Tensor) -> list[Tensor]:
+    """``x`` in the shapes in which it may come back as ``value``."""
+    if x.shape == value.shape:
+        return [x]
+    shown = []
+    if x.ndim >= 3:
+        shown += [x.movedim(-3, -1), x.movedim(-1, -3)]
+    shown = [each for each in shown if each.shape == value.shape]
+    if not shown and x.squeeze().shape == value.squeeze().shape:
+        shown = [x.reshape(value.shape)]
+    return shown
+
+
+def _regression(x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Correlation of two tensors, and the slope of y on x."""
+    x, y = x.flatten().float(), y.flatten().float()
+    x, y = x - x.mean(), y - y.mean()
+    xx, yy, xy = float(x @ x), float(y @ y), float(x @ y)
+    if xx <= 0 or yy <= 0:
+        return 0.0, 0.0
+    return xy / (xx * yy) ** 0.5, xy / xx
+
+
+def to_numpy(mode: Relaxing, call: Call) -> Any:
+    """numpy(), np.asarray, tolist."""
+    x = call.args[0]
+    if not follows(x):
+        return UNSEEN
+    mode.departed.leave(x, mode.record.note("numpy"))
+    with torch.no_grad():
+        return call.func(x.detach(), *call.args[1:], **call.kwargs)
+
+
+def opaque(mode: Relaxing, call: Call, answer: Any) -> Any:
+    """An operator that has no derivative: the identity where shapes agree, else its inputs have left."""
+    inputs = [x for x in tensors_in((*call.args, *call.kwargs.values())) if follows(x)]
+    if not inputs or not isinstance(answer, Tensor):
+        return answer
+    alike = [x for x in inputs if x.shape == answer.shape]
+    met = mode.record.note(call.name)
+    if alike and answer.is_floating_point():
+        x = graph_of(alike[0])
+        correlation, slope = _regression(x.detach(), answer)
+        return sloped(answer, x.to(answer.dtype), slope if abs(correlation) > ALIKE else 1.0, met)
+    for x in inputs:
+        mode.departed.leave(x, met)
+    return answer
+
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(("numpy", "__array__", "tolist", "__dlpack__"), to_numpy),
+}

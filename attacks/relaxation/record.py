@@ -1,0 +1,81 @@
+"""Which operators a defence ran through that hide its gradient, how often, and how badly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+CUT = 0.5  # share of an operator's elements without a useful gradient, from which on attacks need another one
+
+
+@dataclass
+class Met:
+    """One operator that was given another backward.
+
+    Attributes:
+        name: as a researcher calls it: "softmax", "round", "detach".
+        calls: how often it was met in one forward.
+        flowed: in how many of these calls a gradient came back through it that was not zero.
+        cut: share of its elements whose own gradient is zero or next to it, the mean over calls.
+        scale: mean absolute size of what it was asked about, the mean over calls; None where it has none.
+    """
+
+    name: str
+    calls: int = 0
+    flowed: int = 0
+    cut: float = 0.0
+    scale: float | None = None
+
+    @property
+    def hides(self) -> bool:
+        """Whether the loss depends on it, and most of its own gradient is lost."""
+        return self.flowed > 0 and self.cut >= CUT
+
+    def plain(self) -> dict[str, Any]:
+        """Fit for JSON."""
+        scale = None if self.scale is None else float(f"{self.scale:.3g}")
+        return {"operator": self.name, "calls": self.calls, "cut": round(self.cut, 3), "scale": scale}
+
+    def __str__(self) -> str:
+        return describe(self.plain())
+
+
+def describe(met: Mapping[str, Any]) -> str:
+    """A clause about one operator: "gradients vanish in softmax at scale 150 (32 calls)"."""
+    scale, calls = met.get("scale"), met.get("calls", 0)
+    at = "" if scale is None else f" at scale {scale:.3g}"
+    return f"gradients vanish in {met['operator']}{at} ({calls} call{'' if calls == 1 else 's'})"
+
+
+@dataclass
+class Record:
+    """What was met so far.
+
+    Attributes:
+        measuring: whether shares and scales are measured, which costs a little; where False, nothing is kept.
+        met: by name, in the order of the first call.
+    """
+
+    measuring: bool = False
+    met: dict[str, Met] = field(default_factory=dict)
+
+    def note(self, name: str, cut: Tensor | float = 1.0, scale: Tensor | float | None = None) -> Met | None:
+        """Takes note of one call; ``cut`` and ``scale`` are averaged over their elements."""
+        if not self.measuring:
+            return None
+        met = self.met.setdefault(name, Met(name))
+        met.cut += (_mean(cut) - met.cut) / (met.calls + 1)
+        if scale is not None:
+            before = met.scale if met.scale is not None else 0.0
+            met.scale = before + (_mean(scale) - before) / (met.calls + 1)
+        met.calls += 1
+        return met
+
+    def hiding(self) -> list[Met]:
+        """Those that hide the gradient, the most frequent first."""
+        return sorted((met for met in self.met.values() if met.hides), key=lambda met: -met.calls)
+
+
+def _mean(value: Tensor | float) -> float:
+    return float(value.detach().double().mean()) if isinstance(value, Tensor) else float(value)

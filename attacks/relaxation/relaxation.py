@@ -1,0 +1,72 @@
+"""How an attacker runs a defence under relaxed operators: as much as it can take."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+import torch
+
+from attacks.relaxation import custom, cutting
+from attacks.relaxation.mode import RelaxedMode
+from attacks.relaxation.record import Record
+
+Result = TypeVar("Result")
+
+# What is tried in turn, the first that works from there on: everything; with saved tensors that the defence
+# changes in place kept aside; with the defence's own cuts of the graph, which it may rely on; nothing.
+_EVERYTHING, _ASIDE, _CUTS, _NOTHING = range(4)
+
+
+class Relaxation:
+    """Runs forwards with relaxed operators, and their backwards.
+
+    Attributes:
+        record: what was met, where it is measuring.
+        level: 0 as long as everything can be relaxed; 3 where nothing can.
+    """
+
+    def __init__(self, *, measuring: bool = False):
+        self.record = Record(measuring)
+        self.level = _EVERYTHING
+
+    def attempt(self, answer: Callable[[], Result]) -> Result:
+        """``answer()``, forward and backward, with as much relaxed as works without an error.
+
+        Raises:
+            Exception: what ``answer`` raises with nothing relaxed.
+        """
+        while self.level < _NOTHING:
+            met = {name: vars(entry).copy() for name, entry in self.record.met.items()}
+            try:
+                with self._around():
+                    return answer()
+            except Exception:  # a defence may rely on what is relaxed, in any way
+                self.level += 1
+                for name in list(self.record.met):
+                    if name in met:
+                        vars(self.record.met[name]).update(met[name])
+                    else:
+                        del self.record.met[name]
+        return answer()
+
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        """Around the forward within ``answer``."""
+        if self.level == _NOTHING:
+            yield
+            return
+        with self._mode():
+            yield
+
+    def _mode(self) -> RelaxedMode:
+        return RelaxedMode(self.record, keep_cuts=self.level >= _CUTS)
+
+    @contextmanager
+    def _around(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(custom.opened(self.record, self._mode))
+            if self.level < _CUTS:
+                stack.enter_context(cutting.cuts_mended(self.record))
+            if self.level == _ASIDE:
+                stack.enter_context(torch.autograd.graph.allow_mutation_on_saved_tensors())
+            yield

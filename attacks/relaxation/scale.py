@@ -1,0 +1,52 @@
+"""The scale of an operator's inputs: how far apart they are, which is how wide its smooth slope has to be."""
+
+import torch
+from torch import Tensor
+
+TINY = 1e-30  # of what is all alike, a scale says nothing: it counts as 1
+
+
+def per_example(x: Tensor) -> Tensor:
+    """Mean of ``x`` over everything but its first axis, kept: one number an example.
+
+    A tensor of one axis, or of none, is one example. Examples of a batch do not share a scale, so that what
+    an attack learns about the one does not depend on the company it is computed in.
+    """
+    if x.ndim < 2:
+        return x.mean().expand_as(x)
+    return x.flatten(1).mean(1).view(-1, *[1] * (x.ndim - 1))
+
+
+def size(x: Tensor) -> Tensor:
+    """Mean absolute value of each example; infinities do not count."""
+    return _positive(per_example(_finite(x).abs()))
+
+
+def spread(x: Tensor) -> Tensor:
+    """Mean absolute distance of each example's elements from their mean."""
+    finite = _finite(x)
+    return _positive(per_example((finite - per_example(finite)).abs()))
+
+
+def spread_along(x: Tensor, dim: int) -> Tensor:
+    """Mean absolute distance from the mean along ``dim``, by example; -inf (a masked entry) does not count.
+
+    Where ``dim`` is the first axis, one number for all.
+    """
+    x = x.detach().float()
+    there = torch.isfinite(x)
+    z = torch.where(there, x, 0.0)
+    count = there.sum(dim, keepdim=True).clamp_min(1)
+    away = torch.where(there, (z - z.sum(dim, keepdim=True) / count).abs(), 0.0)
+    if x.ndim < 2 or dim % x.ndim == 0:
+        return _positive((away.sum() / there.sum().clamp_min(1)).expand([1] * x.ndim))
+    share = there.flatten(1).float().mean(1).clamp_min(TINY)
+    return _positive((away.flatten(1).mean(1) / share).view(-1, *[1] * (x.ndim - 1)))
+
+
+def _finite(x: Tensor) -> Tensor:
+    return torch.nan_to_num(x.detach().float(), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _positive(scale: Tensor) -> Tensor:
+    return torch.where(scale > TINY, scale, 1.0)
