@@ -38,14 +38,13 @@ def with_zoo(config: EvalConfig) -> tuple[EvalConfig, Given]:
 def completed(config: EvalConfig, entry: ZooEntry, known: Known) -> EvalConfig:
     """Options for an entry: its defence; the base model beside it, if any; its budget unless eps is given."""
     eps, norm = (config.eps, config.norm) if config.eps else ((entry.eps,), entry.norm)
-    standard = config.standard and known.defence.base is not None
+    standard = config.standard and known.beside is not None
     return replace(config, defences=(entry.name,), standard=standard, eps=eps, norm=norm)
 
 
 def brought_by(name: str, known: Known) -> Given:
     """The data of an entry and the model underneath it; the defence itself is built by its name."""
-    base = known.defence.base
-    model = Alone(known.defence, known.k) if base is None else base
+    model = Alone(known.defence, known.k) if known.beside is None else known.beside
     source = f"the zoo's {name}, {len(known.x)} examples"
     data = in_memory((known.x, known.y), name=f"zoo:{name}", source=source)
     return Given(data=data, models={name: model})

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_coded.defences.protocol import Defence
 
@@ -32,6 +32,8 @@ class Known:
         k: size of the batches; it means nothing where answers do not depend on the batch.
         clean: accuracy on unperturbed inputs, averaged over draws.
         truth: threat model -> robust accuracy at the entry's budget, averaged over draws.
+        checkpoint: the network that the defence is put around, evaluated beside it as ``standard``; None for
+            the base that the defence names, if it names one.
     """
 
     defence: Defence
@@ -40,8 +42,19 @@ class Known:
     k: int
     clean: Truth
     truth: Callable[[str], Truth]
+    checkpoint: nn.Module | None = None
+
+    @property
+    def beside(self) -> nn.Module | None:
+        """The network that ``--ckpt`` would name: what ``standard`` answers with; None for none."""
+        return self.checkpoint if self.checkpoint is not None else self.defence.base
 
 
 def exactly(value: float) -> Truth:
     """A value that is known but for rounding."""
     return Truth(value, value)
+
+
+def everywhere(truth: Truth) -> Callable[[str], Truth]:
+    """The same truth under every threat model: where nothing is random and inputs are answered one by one."""
+    return lambda threat: truth

@@ -104,6 +104,24 @@ def spread(low: float, high: float, n: int, seed: int = 1) -> Tensor:
     return torch.linspace(low, high, n)[order]
 
 
+def fragile(
+    row: int, n: int, eps: float, *, flat_along: Sequence[Tensor] = ()
+) -> tuple[LinearModel, Tensor, Tensor]:
+    """A model along pattern ``row`` with images at margins of 0.25 to 0.6 ``eps``: each can be fooled."""
+    return along(pattern(row)), *planted_margins(
+        spread(0.25 * eps, 0.6 * eps, n), pattern(row), flat_along=flat_along
+    )
+
+
+def mostly_robust(
+    row: int, n: int, eps: float, *, flat_along: Sequence[Tensor] = ()
+) -> tuple[LinearModel, Tensor, Tensor]:
+    """The same with margins of 1.4 to 2.2 ``eps`` for four images in five: these can't be fooled."""
+    few = torch.arange(n) % 5 == 0
+    distances = torch.where(few, spread(0.25 * eps, 0.6 * eps, n), spread(1.4 * eps, 2.2 * eps, n))
+    return along(pattern(row)), *planted_margins(distances, pattern(row), flat_along=flat_along)
+
+
 def margins(model: LinearModel, x: Tensor, y: Tensor) -> Tensor:
     """The score towards the right class, float64 [n]: positive where the answer is right."""
     score = (x.double() * model.w.double()).flatten(1).sum(1) + model.bias

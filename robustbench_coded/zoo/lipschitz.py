@@ -42,12 +42,12 @@ class Lipschitz(nn.Module):
 class LipschitzDefence:
     """The network alone, with no other model underneath."""
 
-    name = "lipschitz"
     randomised = False
     batch_dependent = False
     base: nn.Module | None = None
 
-    def __init__(self, model: Lipschitz):
+    def __init__(self, model: Lipschitz, name: str):
+        self.name = name
         self.model = model
 
     def sample(self, generator: torch.Generator, k: int) -> None:
@@ -57,8 +57,24 @@ class LipschitzDefence:
         return self.model(x)
 
 
-def known(n: int = 640, eps: float = 0.25, seed: int = 4) -> Known:
-    """Random images, moved away from the boundary by up to 3 eps; labels are the network's own."""
+def known(n: int = 640, eps: float = 0.25) -> Known:
+    """Images moved away from the boundary by up to 3 eps."""
+    return _known("lipschitz", n, eps, away=3 * eps)
+
+
+def known_narrow(n: int = 640, eps: float = 0.25) -> Known:
+    """Images left within half of eps of the boundary: the certificate has nothing to say of them."""
+    return _known("lipschitz-narrow", n, eps, away=0.0, within=0.5 * eps)
+
+
+def _known(
+    name: str, n: int, eps: float, away: float, within: float | None = None, seed: int = 4
+) -> Known:
+    """Random images, moved away from the boundary by up to ``away``; labels are the network's own.
+
+    Args:
+        within: images further from the boundary are moved to at most this distance.
+    """
     generator = torch.Generator().manual_seed(seed)
     gaussian = torch.randn(2, PIXELS, PIXELS, generator=generator, dtype=torch.float64)
     q1, q2 = torch.linalg.qr(gaussian).Q
@@ -66,12 +82,15 @@ def known(n: int = 640, eps: float = 0.25, seed: int = 4) -> Known:
     x = 0.2 + 0.6 * torch.rand(n, 1, SIDE, SIDE, generator=generator, dtype=torch.float64)
     precise = Lipschitz(q1, q2, v, -Lipschitz(q1, q2, v, 0.0).score(x).median().item())
     y = (precise.score(x) > 0).long()
-    x = _against_margin(precise, x, y, -3 * eps * torch.rand(n, generator=generator, dtype=torch.float64))
+    x = _against_margin(precise, x, y, -away * torch.rand(n, generator=generator, dtype=torch.float64))
+    if within is not None:
+        far = (_margin(precise, x, y) - within).clamp(min=0)
+        x = _against_margin(precise, x, y, far)
     x = (x.clamp(0, 1) * 255).round() / 255
     y = (precise.score(x) > 0).long()
     bounds = Truth(_certified(precise, x, y, eps), _after_steps(precise, x, y, eps))
     model = Lipschitz(q1.float(), q2.float(), v.float(), precise.bias)
-    return Known(LipschitzDefence(model), x.float(), y, 128, exactly(1.0), lambda threat: bounds)
+    return Known(LipschitzDefence(model, name), x.float(), y, 128, exactly(1.0), lambda threat: bounds)
 
 
 def _margin(model: Lipschitz, x: Tensor, y: Tensor) -> Tensor:

@@ -1,49 +1,113 @@
-"""Three linear models that hide their gradients and gain nothing by it.
+"""Linear models that hide their gradients: those that gain nothing by it, and those that need not hide.
 
-Truth: each answers exactly as a linear model does, ``rounding`` as one whose pixels are rounded first. So
-robust accuracy is the share of inputs whose worst margin is positive; with margins below eps there is none.
-Nothing is random and inputs are answered one by one, so all threat models are the same.
+Truth: each answers exactly as a linear model does, so robust accuracy is the share of inputs whose worst
+margin is positive. With margins below eps there is none; where four inputs in five are further from the
+boundary than eps it is 80%, and no slope, right or wrong, changes that. ``rounding`` answers as a model whose
+pixels are rounded first; ``shattered`` adds a ripple that is smaller than every worst margin, and so never
+decides. Nothing is random and inputs are answered one by one, so all threat models are the same.
 """
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from robustbench_coded.zoo.known import Known, exactly
+from robustbench_coded.zoo.deterministic import Deterministic, like_the_model, with_slope_of
+from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
     LinearModel,
     along,
+    fragile,
     margins,
+    mostly_robust,
     pattern,
-    planted_margins,
-    spread,
-    worst_margins,
+    two_logits,
 )
 
 LEVELS = 16
+SEEN, DECOY = 63, 26
 
 
-class Masked:
-    """A function of pixels whose answers are a linear model's; that model is its base."""
+class Rounded(nn.Module):
+    """Rounds pixels to multiples of 1/LEVELS before the model: the gradient is zero everywhere."""
 
-    randomised = False
-    batch_dependent = False
+    def __init__(self, model: LinearModel):
+        super().__init__()
+        self.model = model
 
-    def __init__(self, name: str, model: LinearModel, answer: Callable[[Tensor], Tensor]):
-        self.name = name
-        self.base: nn.Module | None = model
-        self.answer = answer
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(rounded(x))
 
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
 
-    def logits(self, x: Tensor, draw: None) -> Tensor:
-        return self.answer(x)
+class Scaled(nn.Module):
+    """Multiplies the logits by 10,000: probabilities round to 0 and 1, cross-entropy has no slope left."""
+
+    def __init__(self, model: LinearModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1e4 * self.model(x)
+
+
+class Reversed(nn.Module):
+    """Has the model's logits and the opposite of its gradient: steps uphill go down."""
+
+    def __init__(self, model: LinearModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        return with_slope_of(logits, -logits)
+
+
+class OneHot(nn.Module):
+    """A hard answer, 10 for the model's class and 0 for the others, with the slope of another model."""
+
+    def __init__(self, model: nn.Module, decoy: nn.Module):
+        super().__init__()
+        self.model = model
+        self.decoy = decoy
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        hard = functional.one_hot(logits.argmax(-1), logits.shape[-1])
+        return with_slope_of(10.0 * hard.to(x), self.decoy(x))
+
+
+class Rippled(nn.Module):
+    """Adds a small sine of very short period along a pattern to the score: its slope is all that shows.
+
+    Args:
+        height: of the sine, in units of the score. period: in units of the watched pattern's score.
+    """
+
+    def __init__(self, model: LinearModel, watched: LinearModel, height: float, period: float):
+        super().__init__()
+        self.model = model
+        self.watched = watched
+        self.height = height
+        self.period = period
+
+    def forward(self, x: Tensor) -> Tensor:
+        phase = 2 * torch.pi * self.watched.score(x) / self.period
+        return two_logits(self.model.gain * (self.model.score(x) + self.height * phase.sin()))
+
+
+class NoNumber(nn.Module):
+    """Has the model's logits and NaN for a gradient, as a square root at 0 leaves it."""
+
+    def __init__(self, model: LinearModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        nothing = (0 * x).flatten(1).sum(1, keepdim=True).sqrt()
+        return with_slope_of(self.model(x), self.model(x) + nothing)
 
 
 def rounded(x: Tensor) -> Tensor:
-    """Pixels rounded to multiples of 1/LEVELS: the gradient is zero everywhere."""
+    """Pixels rounded to multiples of 1/LEVELS."""
     return (x * LEVELS).round() / LEVELS
 
 
@@ -52,38 +116,50 @@ def known_rounding(n: int = 640, eps: float = 0.1) -> Known:
 
     Rounding grows with its pixel, so the worst of all rounded points is the rounding of the worst point.
     """
-    model, x, y = _narrow(n, eps)
+    model, x, y = fragile(SEEN, n, eps)
     worst = x.double() - (2 * y - 1).view(-1, 1, 1, 1) * model.w.double().sign() * eps
     robust = (margins(model, rounded(worst.clamp(0, 1)), y) > 0).double().mean().item()
     clean = (margins(model, rounded(x.double()), y) > 0).double().mean().item()
-    defence = Masked("rounding", model, lambda pixels: model(rounded(pixels)))
-    return Known(defence, x, y, 128, exactly(clean), lambda threat: exactly(robust))
+    defence = Deterministic("rounding", Rounded(model), base=model)
+    return Known(defence, x, y, 128, exactly(clean), everywhere(exactly(robust)))
 
 
 def known_saturated(n: int = 640, eps: float = 0.1) -> Known:
-    """Multiplies the logits by 10,000: probabilities round to 0 and 1 and cross-entropy has no slope left."""
-    model, x, y = _narrow(n, eps)
-    defence = Masked("saturated", model, lambda pixels: 1e4 * model(pixels))
-    return _like_the_model(defence, model, x, y, eps)
+    model, x, y = fragile(SEEN, n, eps)
+    return like_the_model(Deterministic("saturated", Scaled(model), base=model), model, x, y, eps)
+
+
+def known_saturated_wide(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = mostly_robust(SEEN, n, eps)
+    return like_the_model(Deterministic("saturated-wide", Scaled(model)), model, x, y, eps)
 
 
 def known_misleading(n: int = 640, eps: float = 0.1) -> Known:
-    """Has the model's logits and the opposite of its gradient: steps uphill go down."""
-    model, x, y = _narrow(n, eps)
-
-    def answer(pixels: Tensor) -> Tensor:
-        logits = model(pixels)
-        return 2 * logits.detach() - logits
-
-    return _like_the_model(Masked("misleading-gradient", model, answer), model, x, y, eps)
+    model, x, y = fragile(SEEN, n, eps)
+    return like_the_model(Deterministic("misleading-gradient", Reversed(model), base=model), model, x, y, eps)
 
 
-def _narrow(n: int, eps: float) -> tuple[LinearModel, Tensor, Tensor]:
-    model = along(pattern(63))
-    return model, *planted_margins(spread(0.25 * eps, 0.6 * eps, n), pattern(63))
+def known_one_hot_wide(n: int = 640, eps: float = 0.1) -> Known:
+    """Hard answers and the slope of a model that has no part in them, and yet robust."""
+    model, x, y = mostly_robust(SEEN, n, eps)
+    defence = Deterministic("one-hot-wide", OneHot(model, along(pattern(DECOY))))
+    return like_the_model(defence, model, x, y, eps)
 
 
-def _like_the_model(defence: Masked, model: LinearModel, x: Tensor, y: Tensor, eps: float) -> Known:
-    robust = (worst_margins(model, x, y, eps) > 0).double().mean().item()
-    clean = (margins(model, x, y) > 0).double().mean().item()
-    return Known(defence, x, y, 128, exactly(clean), lambda threat: exactly(robust))
+def known_shattered(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = fragile(SEEN, n, eps)
+    return like_the_model(Deterministic("shattered", _rippled(model, eps)), model, x, y, eps)
+
+
+def known_shattered_wide(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = mostly_robust(SEEN, n, eps)
+    return like_the_model(Deterministic("shattered-wide", _rippled(model, eps)), model, x, y, eps)
+
+
+def known_no_number(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = fragile(SEEN, n, eps)
+    return like_the_model(Deterministic("nan-gradient", NoNumber(model)), model, x, y, eps)
+
+
+def _rippled(model: LinearModel, eps: float) -> Rippled:
+    return Rippled(model, along(pattern(DECOY)), height=0.05 * eps, period=0.001 * eps)

@@ -58,12 +58,12 @@ class Smoothed:
     The votes are counted, which has no gradient; the backward pass takes that of the mean probabilities.
     """
 
-    name = "smoothing"
     randomised = True
     batch_dependent = False
     base: nn.Module | None = None
 
-    def __init__(self, model: Stripes, sigma: float, votes: int):
+    def __init__(self, model: Stripes, sigma: float, votes: int, name: str = "smoothing"):
+        self.name = name
         self.model = model
         self.sigma = sigma
         self.votes = votes
@@ -84,11 +84,25 @@ class Smoothed:
 
 def known(n: int = 640, eps: float = 0.25, votes: int = 11) -> Known:
     """Inputs in stripes 6 eps wide, eps or more from their edges, under noise of deviation 2.5 eps."""
-    u = pattern(36) / PIXELS**0.5
-    model = Stripes(u, width=6 * eps)
-    defence = Smoothed(model, sigma=2.5 * eps, votes=votes)
+    defence = Smoothed(_stripes(eps), sigma=2.5 * eps, votes=votes)
+    return _known(defence, spread(1.2 * eps, 4.8 * eps, n), eps)
+
+
+def known_thin(n: int = 640, eps: float = 0.25, votes: int = 11) -> Known:
+    """Inputs within 0.6 eps of an edge, under noise of deviation 0.15 eps: noise that protects nothing."""
+    defence = Smoothed(_stripes(eps), sigma=0.15 * eps, votes=votes, name="smoothing-thin")
+    return _known(defence, spread(0.25 * eps, 0.6 * eps, n), eps)
+
+
+def _stripes(eps: float) -> Stripes:
+    return Stripes(pattern(36) / PIXELS**0.5, width=6 * eps)
+
+
+def _known(defence: Smoothed, positions: Tensor, eps: float) -> Known:
+    """The truth where inputs lie at ``positions`` to the right of 0 (class 1) or to its left."""
+    u = defence.model.u
     # A margin along the pattern moves t by 8 times as much. y = 1 to the right of 0, as the stripes have it.
-    x, y = planted_margins(spread(1.2 * eps / 8, 4.8 * eps / 8, n), pattern(36))
+    x, y = planted_margins(positions / 8, pattern(36))
     t = (x.double() * u.double()).flatten(1).sum(1) - 0.5 * float(u.sum())
     steps = torch.linspace(-eps, eps, GRID, dtype=torch.float64)
     smallest = share_of_votes(defence, t[:, None] + steps, y[:, None]).amin(1)

@@ -1,0 +1,57 @@
+"""Defences with a memory, and defences that adapt to a batch, under one stated protocol.
+
+Before every batch that is answered, ``reset()`` is called, where the defence has it, and then ``fit(x)`` with
+the batch, unlabelled, where it has that. So an answer depends on the batch and the draw alone, and every
+attacker asks the defence as it stands before its first query. A defence with a memory and no ``reset`` is
+answered as it is.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.defences.protocol import Defence, Draw
+
+
+class PerBatch:
+    """A defence that is told of every batch before it answers it.
+
+    Args:
+        defence: one with ``reset`` or ``fit``; what it declares of itself is taken over.
+    """
+
+    def __init__(self, defence: Defence):
+        self.defence = defence
+        self.name = defence.name
+        self.randomised = defence.randomised
+        self.batch_dependent = defence.batch_dependent
+        self.base: torch.nn.Module | None = defence.base
+        self.abstain: int | None = getattr(defence, "abstain", None)
+
+    def images(self, k: int) -> int:
+        """Images through the network for a batch of ``k``."""
+        images = getattr(self.defence, "images", None)
+        return int(images(k)) if callable(images) else k
+
+    def sample(self, generator: torch.Generator, k: int) -> Draw:
+        return self.defence.sample(generator, k)
+
+    def logits(self, x: Tensor, draw: Draw) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has met nothing but this batch."""
+        begin_batch(self.defence, x)
+        return self.defence.logits(x, draw)
+
+
+def per_batch(defence: Defence) -> Defence:
+    """The defence under the protocol; itself where it has neither ``reset`` nor ``fit``."""
+    told = any(callable(getattr(defence, name, None)) for name in ("reset", "fit"))
+    return PerBatch(defence) if told else defence
+
+
+def begin_batch(defence: Any, x: Tensor) -> None:
+    """Calls ``reset()`` and ``fit(x)``, as far as the defence has them."""
+    for name, arguments in (("reset", ()), ("fit", (x,))):
+        method = getattr(defence, name, None)
+        if callable(method):
+            method(*arguments)

@@ -1,0 +1,99 @@
+"""Defences that may reject an input instead of classifying it: index ``abstain`` of the logits.
+
+A rejected clean input is an error; a rejected perturbed one is not, unless its clean input is rejected, too.
+
+- ``abstain-unsure`` rejects where the score is below 1.2 eps in size. Truth: clean inputs with a larger
+  margin are answered, and no perturbation takes one to the other side of the band, which is wider than
+  eps: they are right or rejected. The others are rejected clean. Exactly the share of margins above 1.2 eps.
+- ``abstain-always`` rejects everything. Truth: 0%, clean and perturbed.
+- ``abstain-off-manifold`` rejects inputs with a part along a pattern that no clean image has, and has the
+  slope of the model s + 3 v, whose steps are all along that pattern v. Truth: the step straight against s has
+  no such part and fools the fragile model underneath: 0%.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.zoo.deterministic import Deterministic, standing, with_slope_of
+from robustbench_coded.zoo.known import Known, everywhere, exactly
+from robustbench_coded.zoo.linear import (
+    LinearModel,
+    along,
+    fragile,
+    margins,
+    mostly_robust,
+    pattern,
+    worst_margins,
+)
+
+REJECT = 2  # after the two classes
+DECOY = 33
+
+
+class Abstaining(Deterministic):
+    """A function of pixels whose last logit rejects."""
+
+    abstain = REJECT
+
+
+class Unsure(nn.Module):
+    """The model's two logits and a third that is larger than both where the score is below ``least``."""
+
+    def __init__(self, model: LinearModel, least: float):
+        super().__init__()
+        self.model = model
+        self.least = least
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        reject = torch.full_like(logits[:, :1], self.model.gain * self.least / 2)
+        return torch.cat([logits, reject], -1)
+
+
+class Always(nn.Module):
+    """Rejects whatever it is shown."""
+
+    def __init__(self, model: LinearModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        return torch.cat([logits, logits.amax(-1, keepdim=True) + 1], -1)
+
+
+class OffManifold(nn.Module):
+    """Rejects what has a part along ``watched``, to which all of its slope points."""
+
+    def __init__(self, model: LinearModel, watched: LinearModel, most: float):
+        super().__init__()
+        self.model = model
+        self.watched = watched
+        self.most = most
+        self.decoy = LinearModel(model.w + 3 * watched.w, model.bias + 3 * watched.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = with_slope_of(self.model(x), self.decoy(x))
+        off = (self.watched.score(x).abs() > self.most).unsqueeze(-1)
+        reject = torch.where(off, logits.detach().amax(-1, keepdim=True) + 5, -5.0)
+        return torch.cat([logits, reject], -1)
+
+
+def known_unsure(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = mostly_robust(12, n, eps)
+    least = 1.2 * eps
+    share = exactly((margins(model, x, y) > least).double().mean().item())
+    return Known(Abstaining("abstain-unsure", Unsure(model, least)), x, y, 128, share, everywhere(share))
+
+
+def known_always(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = mostly_robust(12, n, eps)
+    nothing = exactly(0.0)
+    return Known(Abstaining("abstain-always", Always(model)), x, y, 128, nothing, everywhere(nothing))
+
+
+def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = fragile(12, n, eps, flat_along=[pattern(DECOY)])
+    defence = Abstaining("abstain-off-manifold", OffManifold(model, along(pattern(DECOY)), 0.3 * eps))
+    clean = exactly((margins(model, x, y) > 0).double().mean().item())
+    return Known(defence, x, y, 128, clean, everywhere(standing(model, x, y, eps)))

@@ -1,0 +1,172 @@
+"""Defences that do not do what they say, or that do something else to whoever evaluates them.
+
+All are fragile linear models underneath, but for ``says-randomised``, whose only fault is to declare more
+than is there. Truth: a refusal to answer (NaN, an exception) on a perturbed input is a wrong answer, and an
+input that the defence changed is the attacker's own again: the linear model's robust accuracy.
+
+- ``hidden-noise`` says that nothing is random and draws noise from a generator of its own.
+- ``leak-above-16`` says that inputs are answered one by one, and answers by neighbours in larger batches.
+- ``nan-when-unsure`` answers NaN where the score is smaller than that of any clean image, and
+  ``raises-when-unsure`` raises there.
+- ``edits-input`` writes coarsely rounded pixels into the tensor that it is handed, which takes perturbations
+  out of an attack's hands.
+
+The last three keep quiet in batches as small as a probe's.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.zoo.deterministic import Deterministic, like_the_model, standing
+from robustbench_coded.zoo.known import Known, everywhere, exactly
+from robustbench_coded.zoo.linear import (
+    LinearModel,
+    along,
+    fragile,
+    margins,
+    mostly_robust,
+    pattern,
+    planted_margins,
+    spread,
+    worst_margins,
+)
+
+PROBED = 16  # inputs of the largest batch that a probe shows
+
+
+class HiddenNoise:
+    """Adds Gaussian noise from a generator that nobody sees to the pixels."""
+
+    name = "hidden-noise"
+    randomised = False
+    batch_dependent = False
+    base: nn.Module | None = None
+
+    def __init__(self, model: LinearModel, sigma: float):
+        self.model = model
+        self.sigma = sigma
+        self.generator = torch.Generator().manual_seed(0)
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        return self.model(x + self.sigma * torch.randn(x.shape, generator=self.generator).to(x))
+
+
+class SaysRandomised:
+    """A linear model that declares itself randomised."""
+
+    name = "says-randomised"
+    randomised = True
+    batch_dependent = False
+    base: nn.Module | None = None
+
+    def __init__(self, model: LinearModel):
+        self.model = model
+
+    def sample(self, generator: torch.Generator, k: int) -> int:
+        return int(torch.randint(2**31, (), generator=generator))
+
+    def logits(self, x: Tensor, draw: int) -> Tensor:
+        return self.model(x)
+
+
+class LeakAbove(nn.Module):
+    """Slots 2j and 2j + 1 answer for one another in batches of more than ``PROBED`` inputs."""
+
+    def __init__(self, model: LinearModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        if len(x) <= PROBED or len(x) % 2:
+            return logits
+        return logits.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+
+
+class NanWhenUnsure(nn.Module):
+    """NaN where the score is below ``least`` in size."""
+
+    def __init__(self, model: LinearModel, least: float):
+        super().__init__()
+        self.model = model
+        self.least = least
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(self.unsure(x).unsqueeze(-1), torch.nan, self.model(x))
+
+    def unsure(self, x: Tensor) -> Tensor:
+        """Which inputs have too small a score, [k]; none of a small batch."""
+        return (self.model.score(x).abs() < self.least) & (len(x) > PROBED)
+
+
+class RaisesWhenUnsure(NanWhenUnsure):
+    """Raises an exception where an input of the batch has so small a score."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if bool(self.unsure(x).any()):
+            raise ArithmeticError("the score is too close to 0")
+        return self.model(x)
+
+
+class EditsInput(nn.Module):
+    """Rounds the pixels of the tensor it is given to multiples of 1/4, in place, after it has answered."""
+
+    def __init__(self, model: LinearModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x.clone())
+        if len(x) > PROBED:
+            x.data.copy_((x.data * 4).round() / 4)
+        return logits
+
+
+def known_hidden_noise(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = fragile(20, n, eps)
+    sigma = 1.6 * eps
+    deviation = sigma * model.w.double().norm()
+
+    def accuracy(margin: Tensor) -> float:
+        return torch.special.ndtr(margin / deviation).mean().item()
+
+    clean, robust = (exactly(accuracy(m)) for m in (margins(model, x, y), worst_margins(model, x, y, eps)))
+    return Known(HiddenNoise(model, sigma), x, y, 128, clean, everywhere(robust))
+
+
+def known_says_randomised(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = mostly_robust(20, n, eps)
+    clean = exactly((margins(model, x, y) > 0).double().mean().item())
+    return Known(SaysRandomised(model), x, y, 128, clean, everywhere(standing(model, x, y, eps)))
+
+
+def known_leak(n: int = 640, eps: float = 0.1) -> Known:
+    """Pairs of one label, as in ``label_leak``; under ``batch`` both inputs of a pair are attacked."""
+    model = along(pattern(54))
+    x, y = planted_margins(spread(0.25 * eps, 0.6 * eps, n), pattern(54))
+    order = torch.arange(n).view(-1, 4)[:, [0, 2, 1, 3]].flatten()
+    x, y = x[order], y[order]
+    defence = Deterministic("leak-above-16", LeakAbove(model))
+    return like_the_model(defence, model, x, y, eps)
+
+
+def known_nan(n: int = 640, eps: float = 0.1) -> Known:
+    return _silent("nan-when-unsure", NanWhenUnsure, n, eps)
+
+
+def known_raises(n: int = 640, eps: float = 0.1) -> Known:
+    return _silent("raises-when-unsure", RaisesWhenUnsure, n, eps)
+
+
+def known_edits(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = fragile(20, n, eps)
+    return like_the_model(Deterministic("edits-input", EditsInput(model)), model, x, y, eps)
+
+
+def _silent(name: str, kind: type[NanWhenUnsure], n: int, eps: float) -> Known:
+    model, x, y = fragile(20, n, eps)
+    least = 0.999 * float(margins(model, x, y).min())
+    return like_the_model(Deterministic(name, kind(model, least)), model, x, y, eps)

@@ -1,0 +1,164 @@
+"""Defences with a memory: of what they were asked, of how often, of what they averaged.
+
+``answer-memory`` keeps every input and its answer, and gives a near-duplicate the stored one: whoever asks
+for the clean input first never sees a perturbed one answered, though its slope is the model's. ``memory-reset`` is the same and forgets when it
+is told to; of ``memory-false-reset`` being told changes nothing. ``alternating`` answers by two models in
+turn.
+Truth: that of a defence asked for the first time, as an attacker who knows it (and not its users) asks the
+deployed one: the fragile linear model's, or, of ``alternating``, that of the weaker of two which fall
+together.
+
+``running-mean`` centres scores on a mean that it keeps: half of what it had (0 after ``reset``), half of the
+batch's own. Truth after a reset: ``refit``'s, where the centre moves half as far.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.zoo import refit
+from robustbench_coded.zoo.deterministic import standing, with_slope_of
+from robustbench_coded.zoo.known import Known, everywhere, exactly
+from robustbench_coded.zoo.linear import (
+    LinearModel,
+    along,
+    fragile,
+    margins,
+    pattern,
+    planted_margins,
+    spread,
+    two_logits,
+)
+
+
+class AnswerMemory:
+    """Gives an input within ``radius`` (l-infinity) of one asked before the answer that it had then."""
+
+    randomised = False
+    batch_dependent = False
+    base: nn.Module | None = None
+
+    def __init__(self, name: str, model: LinearModel, radius: float):
+        self.name = name
+        self.model = model
+        self.radius = radius
+        self.forget()
+
+    def forget(self) -> None:
+        self.asked = torch.empty(0, 0)
+        self.answered = torch.empty(0, 2)
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        fresh = self.model(x)
+        flat = x.detach().flatten(1).cpu()
+        if not len(self.asked):
+            known = torch.zeros(len(x), dtype=torch.bool)
+            answers = fresh.detach().cpu()
+        else:
+            distance, nearest = torch.cdist(flat, self.asked, p=torch.inf).min(1)
+            known, answers = distance <= self.radius, self.answered[nearest]
+        new = ~known
+        self.asked = torch.cat([self.asked.view(-1, flat.shape[1]), flat[new]])
+        self.answered = torch.cat([self.answered, fresh.detach().cpu()[new]])
+        stored = with_slope_of(answers.to(x), fresh)
+        return torch.where(known.unsqueeze(-1).to(x.device), stored, fresh)
+
+
+class MemoryWithReset(AnswerMemory):
+    """The same, and forgets everything when it is told to."""
+
+    def reset(self) -> None:
+        self.forget()
+
+
+class MemoryWithFalseReset(AnswerMemory):
+    """The same, and forgets nothing when it is told to."""
+
+    def reset(self) -> None:
+        return None
+
+
+class Alternating:
+    """Answers by the members in turn, one for each call."""
+
+    name = "alternating"
+    randomised = False
+    batch_dependent = False
+    base: nn.Module | None = None
+
+    def __init__(self, members: list[LinearModel]):
+        self.members = members
+        self.calls = 0
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        self.calls += 1
+        return self.members[self.calls % len(self.members)](x)
+
+
+class RunningMean:
+    """Centres scores on a running mean over the batches since the last reset."""
+
+    name = "running-mean"
+    randomised = False
+    batch_dependent = True
+    base: nn.Module | None = None
+
+    def __init__(self, model: LinearModel):
+        self.model = model
+        self.reset()
+
+    def reset(self) -> None:
+        self.centre = torch.zeros(())
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        score = self.model.score(x)
+        centre = 0.5 * self.centre.to(x) + 0.5 * score.mean()
+        self.centre = centre.detach()
+        return two_logits(self.model.gain * (score - centre))
+
+
+def known_memory(n: int = 640, eps: float = 0.1) -> Known:
+    return _remembering(AnswerMemory, "answer-memory", n, eps)
+
+
+def known_reset(n: int = 640, eps: float = 0.1) -> Known:
+    return _remembering(MemoryWithReset, "memory-reset", n, eps)
+
+
+def known_false_reset(n: int = 640, eps: float = 0.1) -> Known:
+    return _remembering(MemoryWithFalseReset, "memory-false-reset", n, eps)
+
+
+def known_alternating(n: int = 640, eps: float = 0.1) -> Known:
+    """Two members that share a fragile part: the step against it fools both."""
+    shared, apart = pattern(19), pattern(44)
+    x, y = planted_margins(spread(0.25 * eps, 0.6 * eps, n), shared, flat_along=[apart])
+    members = [along(shared + sign * 3 * apart) for sign in (1, -1)]
+    against = (x - (2 * y - 1).view(-1, 1, 1, 1) * eps * shared).clamp(0, 1)
+    left = exactly(max((margins(member, against, y) > 0).double().mean().item() for member in members))
+    return Known(Alternating(members), x, y, 128, exactly(1.0), everywhere(left))
+
+
+def known_running_mean(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
+    """Margins of 2.2 to 3 eps for four inputs in five, of 0.1 to 0.4 eps for the others: 80%."""
+    model = along(pattern(38))
+    few = torch.arange(n) % 5 == 0
+    distances = torch.where(few, spread(0.1 * eps, 0.4 * eps, n), spread(2.2 * eps, 3.0 * eps, n))
+    x, y = planted_margins(distances, pattern(38))
+    truth = refit.truths(model, x, y, eps, k, share=0.5)
+    return Known(RunningMean(model), x, y, k, truth["clean"], lambda threat: truth[threat.split("/")[0]])
+
+
+def _remembering(kind: type[AnswerMemory], name: str, n: int, eps: float) -> Known:
+    model, x, y = fragile(56, n, eps)
+    clean = exactly((margins(model, x, y) > 0).double().mean().item())
+    truth = everywhere(standing(model, x, y, eps))
+    return Known(kind(name, model, 1.01 * eps), x, y, 128, clean, truth)
