@@ -14,6 +14,8 @@ class Oracle(Protocol):
             averaging.
         independent: whether the answer to an input depends on that input alone: neither on a draw nor on
             co-batched inputs.
+
+    Optional: ``reject``, the index of the class by which the target rejects an input.
     """
 
     randomised: bool

@@ -12,6 +12,7 @@ from attacks.estimators.estimate import Estimate
 from attacks.losses import Loss
 from attacks.objective import Objective
 from attacks.oracle import Oracle
+from attacks.rejection import fold_rejection
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
 
@@ -142,6 +143,7 @@ class AveragingEstimator:
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
             logits = logits.unflatten(0, (n, x.shape[0]))
+            logits = fold_rejection(logits, y.expand(n, *y.shape), getattr(self.oracle, "reject", None))
             losses = loss(logits, y.expand(n, *y.shape))
             if losses.shape != logits.shape[:-1]:
                 raise ValueError(f"expected losses {tuple(logits.shape[:-1])}, got {tuple(losses.shape)}")

@@ -48,6 +48,7 @@ class _StraightThrough:
         self.oracle, self.base = oracle, PlainModel(base)
         self.randomised, self.independent = oracle.randomised, oracle.independent
         self.draws, self.images = oracle.draws, oracle.images
+        self.reject: int | None = getattr(oracle, "reject", None)
 
     def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         with torch.no_grad():
@@ -55,4 +56,7 @@ class _StraightThrough:
         if not torch.is_grad_enabled():
             return answer
         base = self.base.logits(x, ())
+        if self.reject is not None and base.shape[-1] < answer.shape[-1]:  # the base rejects nothing
+            nothing = torch.zeros_like(base[..., :1])
+            base = torch.cat([base[..., : self.reject], nothing, base[..., self.reject :]], -1)
         return answer + (base - base.detach())

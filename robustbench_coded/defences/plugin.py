@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from robustbench_coded.defences.global_generators import seeded_globally
+from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError
@@ -19,6 +20,7 @@ _ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
     "base": (nn.Module, type(None)),
 }
 _METHODS: dict[str, tuple[str, ...]] = {"sample": ("generator", "k"), "logits": ("x", "draw")}
+_OPTIONAL: dict[str, tuple[str, ...]] = {"reset": (), "fit": ("x",)}
 
 
 def load_plugin(target: str, model: nn.Module) -> Defence:
@@ -63,7 +65,7 @@ def as_defence(built: Any, model: nn.Module | None, *, name: str, said: str) -> 
         return SamplingModule(built, model, name=name)
     if wrong := _faults(built):
         raise InputError(f"{said} {type(built).__name__}, {'; '.join(wrong)}")
-    return built
+    return per_batch(built)
 
 
 def _faults(built: Any) -> list[str]:
@@ -76,8 +78,12 @@ def _faults(built: Any) -> list[str]:
             faults.append(f"whose {name!r} is {type(getattr(built, name)).__name__}, not {_named(kind)}")
     if isinstance(label := getattr(built, "name", None), str) and not (label and label.isprintable()):
         faults.append(f"whose 'name' is {label[:40]!r}, which no table can show")
-    for name, arguments in _METHODS.items():
+    if isinstance(reject := getattr(built, "abstain", None), bool) or not isinstance(reject, int | None):
+        faults.append(f"whose 'abstain' is {type(reject).__name__}, not the index of a class or None")
+    for name, arguments in {**_METHODS, **_OPTIONAL}.items():
         method = getattr(built, name, None)
+        if method is None and name in _OPTIONAL:
+            continue
         if not callable(method):
             faults.append(f"which has no method {name}({', '.join(arguments)})")
         elif not _takes(method, len(arguments)):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.global_generators import seeded_globally
-from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped
+from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, reject_class
 from robustbench_coded.errors import InputError
 
 # Changes below this share of the largest logit are rounding. Another batch size may be computed by another
@@ -200,8 +200,10 @@ def _misshapen(defence: Defence, k: int, shape: tuple[int, ...]) -> str | None:
     """What is wrong with the shape of the logits of k inputs, if anything."""
     if len(shape) != 2 or shape[0] != k:
         return f"answers {k} inputs with logits of shape {shape}, not ({k}, classes)"
-    classes = getattr(defence.base, "classes", None)
-    if classes is not None and shape[1] != classes:
+    classes, reject = getattr(defence.base, "classes", None), reject_class(defence)
+    if reject is not None and not 0 <= reject < shape[1]:
+        return f"rejects by class {reject}, of {shape[1]} logits for each input"
+    if classes is not None and shape[1] - (reject is not None) != classes:
         return f"answers with {shape[1]} logits for each input, its base model has {classes} classes"
     return None if shape[1] > 1 else "answers with one logit for each input: there is nothing to choose from"
 
@@ -371,6 +373,7 @@ def _training_layers(defence: Defence) -> Iterator[str]:
 def _modules(defence: Defence) -> list[nn.Module]:
     """The networks that a defence holds: itself, its attributes, and what lists of them hold."""
     found: dict[int, nn.Module] = {}
+    defence = getattr(defence, "defence", defence)  # that somebody brought, where it is told of every batch
     held = [defence, *vars(defence).values()] if hasattr(defence, "__dict__") else [defence]
     for value in held:
         for part in value if isinstance(value, list | tuple) else [value]:

@@ -18,6 +18,10 @@ class Defence(Protocol):
         randomised: whether two draws may give different answers.
         batch_dependent: whether an input's answer may depend on its co-batched inputs.
         base: the model underneath, for transfer attacks; None where there is none.
+
+    Optional, looked for where they matter: ``logits_grouped(x, draws)``, ``images(k)``; ``reset()`` and
+    ``fit(x)``, called before every batch that is answered (``per_batch``); ``abstain``, the index of the
+    class by which it rejects an input (``reject_class``).
     """
 
     name: str
@@ -33,6 +37,11 @@ class Defence(Protocol):
 
         Differentiable in ``x``; uses no global random generator.
         """
+
+
+def reject_class(defence: Any) -> int | None:
+    """The index among its logits by which a defence rejects an input; None where it never does."""
+    return getattr(defence, "abstain", None)
 
 
 def logits_grouped(defence: Defence, x: Tensor, draws: Sequence[Draw]) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.defences.global_generators import seeded_globally
+from robustbench_coded.defences.per_batch import begin_batch
 
 
 class SamplingModule:
@@ -33,6 +34,8 @@ class SamplingModule:
         self.randomised: bool = said["randomised"] is not False
         self.batch_dependent: bool = said["batch_dependent"] is not False
         self.has_sampled = False
+        reject = getattr(module, "abstain", None)
+        self.abstain: int | None = reject if isinstance(reject, int) else None
         own_name = getattr(module, "name", None)
         self.name: str = own_name if isinstance(own_name, str) and own_name else name
         holds_model = any(part is model for part in module.modules())
@@ -55,6 +58,7 @@ class SamplingModule:
     def logits(self, x: Tensor, draw: int | None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
         with seeded_globally(draw or 0) as has_sampled:
+            begin_batch(self.module, x)
             answers = self.module(x)
             self.has_sampled = self.has_sampled or has_sampled()
         return answers

@@ -102,6 +102,7 @@ def _scored(
                 defence,
                 images,
                 y,
+                clean=clean,
                 seed=config.seed,
                 batches=[batch.index],
                 purpose="scoring",

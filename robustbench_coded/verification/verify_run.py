@@ -170,6 +170,7 @@ def _verify_unit(
                 bench.defence(row.subject),
                 images,
                 y,
+                clean=clean,
                 seed=bench.setup.config.seed + replicate,
                 batches=[e.batch for e in group],
                 purpose="scoring",

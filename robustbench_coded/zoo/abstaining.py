@@ -1,6 +1,7 @@
 """Defences that may reject an input instead of classifying it: index ``abstain`` of the logits.
 
-A rejected clean input is an error; a rejected perturbed one is not, unless its clean input is rejected, too.
+A rejected clean input is an error. A rejected perturbed one is not, unless its clean input is rejected or
+answered wrongly: then the attacker leaves it alone.
 
 - ``abstain-unsure`` rejects where the score is below 1.2 eps in size. Truth: clean inputs with a larger
   margin are answered, and no perturbation takes one to the other side of the band, which is wider than
@@ -23,7 +24,6 @@ from robustbench_coded.zoo.linear import (
     margins,
     mostly_robust,
     pattern,
-    worst_margins,
 )
 
 REJECT = 2  # after the two classes

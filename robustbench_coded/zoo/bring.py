@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from robustbench_coded.data.in_memory import in_memory
+from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import Alone, Given
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -44,7 +45,7 @@ def completed(config: EvalConfig, entry: ZooEntry, known: Known) -> EvalConfig:
 
 def brought_by(name: str, known: Known) -> Given:
     """The data of an entry and the model underneath it; the defence itself is built by its name."""
-    model = Alone(known.defence, known.k) if known.beside is None else known.beside
+    model = Alone(per_batch(known.defence), known.k) if known.beside is None else known.beside
     source = f"the zoo's {name}, {len(known.x)} examples"
     data = in_memory((known.x, known.y), name=f"zoo:{name}", source=source)
     return Given(data=data, models={name: model})

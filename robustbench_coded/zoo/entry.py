@@ -45,8 +45,10 @@ class ZooEntry:
         )
 
     def build(self, model: nn.Module | None = None) -> Defence:
-        """The defence alone. It brings a model of its own, so ``model`` is not used."""
-        return self.load().defence
+        """The defence alone, told of every batch. It brings its own model: ``model`` is not used."""
+        from robustbench_coded.defences.per_batch import per_batch
+
+        return per_batch(self.load().defence)
 
 
 def family(

@@ -5,10 +5,10 @@ batch's mean score along a pattern that neither model looks at.
 
 Truth: the robust model's margins exceed eps, the fragile one's are below it, so the inputs that the fragile
 model answers can all be fooled and the others cannot, whatever the sign is and whatever is known: exactly 50%
-of every batch of an even size (batches of K examples in the order given, K even). Two attacks that push the
-sign different ways break every example between them, but nobody can play both: counting the better of the two
-for each example reads 0. The clean mean is 0 but for the rounding of pixels, so that any random start turns the
-sign. Under ``victim`` an input may turn it, too, or fail to: between 0 and the robust half.
+of every batch of an even size. Two attacks that push the sign different ways break every example between
+them, but nobody can play both: counting the better of the two for each example reads 0. The clean mean is 0
+but for the rounding of pixels, so that any random start turns the sign. Under ``victim`` an input may turn
+it, too, or fail to: between 0 and the robust half.
 """
 
 import torch
@@ -50,9 +50,12 @@ def known(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
     towards = (2 * y - 1).view(-1, 1, 1, 1)
     x = x + towards * spread(0.25 * eps, 0.6 * eps, n, seed=2).view(-1, 1, 1, 1) * pattern(FRAGILE)
     x = (x * 255).round() / 255
-    stands = [worst_margins(model, x, y, eps) > 0 for model in (robust, fragile)]
+    robust_stands, fragile_stands = (worst_margins(model, x, y, eps) > 0 for model in (robust, fragile))
     even = torch.arange(n) % 2 == 0
-    half = min(torch.where(guarded, *stands).double().mean().item() for guarded in (even, ~even))
+    half = min(
+        torch.where(guarded, robust_stands, fragile_stands).double().mean().item()
+        for guarded in (even, ~even)
+    )
     truth = {"batch": exactly(half), "victim": Truth(0.0, half)}
     return Known(
         HalfBatch(robust, fragile, sign),

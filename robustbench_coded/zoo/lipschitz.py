@@ -67,9 +67,7 @@ def known_narrow(n: int = 640, eps: float = 0.25) -> Known:
     return _known("lipschitz-narrow", n, eps, away=0.0, within=0.5 * eps)
 
 
-def _known(
-    name: str, n: int, eps: float, away: float, within: float | None = None, seed: int = 4
-) -> Known:
+def _known(name: str, n: int, eps: float, away: float, within: float | None = None, seed: int = 4) -> Known:
     """Random images, moved away from the boundary by up to ``away``; labels are the network's own.
 
     Args:

@@ -1,12 +1,11 @@
 """Defences with a memory: of what they were asked, of how often, of what they averaged.
 
 ``answer-memory`` keeps every input and its answer, and gives a near-duplicate the stored one: whoever asks
-for the clean input first never sees a perturbed one answered, though its slope is the model's. ``memory-reset`` is the same and forgets when it
-is told to; of ``memory-false-reset`` being told changes nothing. ``alternating`` answers by two models in
-turn.
-Truth: that of a defence asked for the first time, as an attacker who knows it (and not its users) asks the
-deployed one: the fragile linear model's, or, of ``alternating``, that of the weaker of two which fall
-together.
+for the clean input first never sees a perturbed one answered, though its slope is the model's.
+``memory-reset`` is the same and forgets when it is told to; of ``memory-false-reset`` being told changes
+nothing. ``alternating`` answers by two models in turn. Truth: that of a defence asked for the first time, as
+an attacker who knows it asks the deployed one: the fragile linear model's, or, of ``alternating``, that of
+two models that one step fools together.
 
 ``running-mean`` centres scores on a mean that it keeps: half of what it had (0 after ``reset``), half of the
 batch's own. Truth after a reset: ``refit``'s, where the centre moves half as far.

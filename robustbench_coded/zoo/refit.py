@@ -70,7 +70,7 @@ def _known(name: str, distances: Tensor, eps: float, k: int = 128) -> Known:
 def truths(
     model: LinearModel, x: Tensor, y: Tensor, eps: float, k: int, share: float = 1.0
 ) -> dict[str, Truth]:
-    """Accuracy clean, under ``batch`` and under ``victim`` where ``share`` of the batch's mean is taken off."""
+    """Accuracy clean, under ``batch`` and ``victim``; ``share`` of the batch's mean is taken off."""
     return {
         "clean": _bounds(model, x, y, 0.0, k, share, everyone=True),
         "batch": _bounds(model, x, y, eps, k, share, everyone=True),

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from attacks.losses import Loss, cross_entropy, margin
+from attacks.losses import Loss, cross_entropy, margin_loss
 from robustbench_coded.data.digits import load_digits
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint, with_normalisation
@@ -96,7 +96,7 @@ def _measured(n: int, eps: float) -> tuple[float, float]:
     stands = right.clone()
     start = x + eps * (2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) - 1)
     for begin in (x, start.clamp(0, 1)):
-        for loss in (margin, cross_entropy):
+        for loss in (margin_loss, cross_entropy):
             left = stands.nonzero().squeeze(1)
             found = descended(model, x[left], y[left], begin[left], eps, loss)
             stands[left] = model(found).argmax(1) == y[left]

@@ -8,7 +8,6 @@ Truth: the linear model's that answers, exactly, under all threat models; images
 and along a fragile pattern.
 """
 
-import torch
 from torch import Tensor
 
 from robustbench_coded.zoo.deterministic import Deterministic, standing

@@ -36,12 +36,12 @@ def run_batches(bench: Workbench, unit: Unit, tally: Tally) -> None:
             for draw in range(separate_attacks(bench)):
                 adversarial = _attack(bench, unit, group, x, y, draw, tally)
                 _keep(tally, group, draw, x, adversarial)
-                _score(bench, unit, group, adversarial, y, "scoring", [draw], tally)
+                _score(bench, unit, group, x, adversarial, y, "scoring", [draw], tally)
         else:
             adversarial = _attack(bench, unit, group, x, y, None, tally)
             _keep(tally, group, None, x, adversarial)
             for purpose, draws in draws_to_score(bench, row):
-                margins = _score(bench, unit, group, adversarial, y, purpose, draws, tally)
+                margins = _score(bench, unit, group, x, adversarial, y, purpose, draws, tally)
             _picture(tally, group, margins, x, adversarial)
 
 
@@ -110,6 +110,7 @@ def _score(
     bench: Workbench,
     unit: Unit,
     group: list[Batch],
+    clean: Tensor,
     x: Tensor,
     y: Tensor,
     purpose: str,
@@ -121,6 +122,7 @@ def _score(
         bench.defence(unit.row.subject),
         x,
         y,
+        clean=None if unit.row.attack == "clean" else clean,
         seed=seed_of(bench, unit),
         batches=[b.index for b in group],
         purpose=purpose,  # type: ignore[arg-type]

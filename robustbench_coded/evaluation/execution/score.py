@@ -1,13 +1,14 @@
 """Scoring: what a defence predicts, in float32, on draws that no attack has seen."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from attacks.losses import margin
-from robustbench_coded.defences.protocol import Defence, logits_grouped
+from robustbench_coded.defences.protocol import Defence, logits_grouped, reject_class
 from robustbench_coded.evaluation.execution.target import draws_of, images_of
 from robustbench_coded.evaluation.planning.streams import Purpose
 from robustbench_coded.models.tf32 import tf32
@@ -29,6 +30,7 @@ def predictions(
     purpose: Purpose,
     draws: Sequence[int],
     group_images: int,
+    clean: Tensor | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the defence predicts for G batches in each of several draws.
 
@@ -38,6 +40,9 @@ def predictions(
         batches: index of each batch, which names its draws.
         draws: indices of the draws.
         group_images: images that may go through the network in one forward.
+        clean: the inputs that ``x`` was made from, where it is perturbed. Where the defence rejects an input,
+            perturbed or clean, its answer to the clean one, in the same draw, counts: a rejected perturbation
+            wins nothing, and an input that is rejected or answered wrongly anyway need not be perturbed.
 
     Returns:
         predictions int [len(draws), G, K] and margins float32 [len(draws), G, K]: the true class's logit
@@ -50,16 +55,29 @@ def predictions(
     # One forward may hold several draws of the same batches: for small K that is most of the speed.
     together = max(1, group_images // (groups * images_of(defence, k)))
     labels, margins = [], []
+    reject = reject_class(defence) if clean is not None else None
     for start in range(0, len(draws), together):
         chosen = draws[start : start + together]
         samples = [s for d in chosen for s in draws_of(defence, k, seed, batches, purpose, d)]
-        repeated = x.repeat(len(chosen), *[1] * (x.ndim - 1)) if len(chosen) > 1 else x
-        logits = logits_grouped(defence, repeated, samples)
-        check_answer(logits, len(samples), k)
-        logits = logits.float().view(len(chosen), groups, k, -1)
+        logits = _answers(defence, x, samples)
+        y_chosen = y.expand(len(chosen), -1, -1)
+        if reject is not None and clean is not None:
+            alone = _answers(defence, clean, samples)
+            rejected = (alone.argmax(-1) == reject) | (logits.argmax(-1) == reject)
+            logits = torch.where(rejected.unsqueeze(-1), alone, logits)
         labels.append(logits.argmax(-1).cpu())
-        margins.append(margin(logits, y.expand(len(chosen), -1, -1)).cpu())
+        margins.append(margin(logits, y_chosen).cpu())
     return torch.cat(labels).numpy(), torch.cat(margins).numpy()
+
+
+def _answers(defence: Defence, x: Tensor, samples: Sequence[Any]) -> Tensor:
+    """Logits float32 [draws, G, K, classes] of x [G, K, ...] under G samples of each draw."""
+    groups, k = x.shape[:2]
+    draws = len(samples) // groups
+    repeated = x.repeat(draws, *[1] * (x.ndim - 1)) if draws > 1 else x
+    logits = logits_grouped(defence, repeated, samples)
+    check_answer(logits, len(samples), k)
+    return logits.float().view(draws, groups, k, -1)
 
 
 def check_answer(logits: Tensor, groups: int, k: int) -> None:

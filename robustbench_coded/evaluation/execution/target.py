@@ -8,7 +8,7 @@ from torch import Tensor
 
 from attacks.adapters.view import ThirdPartyView
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.defences.protocol import Defence, logits_grouped
+from robustbench_coded.defences.protocol import Defence, logits_grouped, reject_class
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
 
 
@@ -33,6 +33,7 @@ class Target:
     def __init__(self, defence: Defence, k: int, seed: int, batches: Sequence[int]):
         self.randomised = defence.randomised
         self.independent = not defence.randomised and not defence.batch_dependent
+        self.reject = reject_class(defence)
         self._defence = defence
         self._k = k
         self._seed = seed

@@ -36,12 +36,12 @@ def run_victims(bench: Workbench, unit: Unit, tally: Tally) -> None:
             for draw in range(separate_attacks(bench)):
                 adversarial = _attack(bench, unit, victims, x, y, draw, tally)
                 _keep(tally, victims, draw, x, adversarial)
-                _score(bench, unit, victims, group, adversarial, y, "scoring", [draw], tally)
+                _score(bench, unit, victims, group, x, adversarial, y, "scoring", [draw], tally)
         else:
             adversarial = _attack(bench, unit, victims, x, y, None, tally)
             _keep(tally, victims, None, x, adversarial)
             for purpose, draws in draws_to_score(bench, row):
-                _score(bench, unit, victims, group, adversarial, y, purpose, draws, tally)
+                _score(bench, unit, victims, group, x, adversarial, y, purpose, draws, tally)
 
 
 def _keep(tally: Tally, victims: list[Victim], known: int | None, x: Tensor, adversarial: Tensor) -> None:
@@ -102,6 +102,7 @@ def _score(
     unit: Unit,
     victims: list[Victim],
     group: list[Batch],
+    clean: Tensor,
     x: Tensor,
     y: Tensor,
     purpose: str,
@@ -112,6 +113,7 @@ def _score(
         bench.defence(unit.row.subject),
         x,
         y,
+        clean=clean,
         seed=seed_of(bench, unit),
         batches=[v.batch for v in victims],
         purpose=purpose,  # type: ignore[arg-type]

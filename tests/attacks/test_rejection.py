@@ -1,0 +1,57 @@
+"""Rejected inputs count as right ones, for losses and for counting."""
+
+import pytest
+import torch
+
+from attacks.estimators import Bpda, FreshDraws
+from attacks.losses import margin_loss
+from attacks.rejection import fold_rejection
+
+
+@pytest.mark.parametrize("reject", [0, 2, 4])
+def test_the_largest_folded_logit_is_wrong_where_the_answer_is_neither_right_nor_a_rejection(reject):
+    generator = torch.Generator().manual_seed(reject)
+    logits = torch.randn(500, 5, generator=generator)
+    others = torch.tensor([c for c in range(5) if c != reject])
+    y = others[torch.randint(4, (500,), generator=generator)]
+    answer = logits.argmax(-1)
+    fooled = (answer != y) & (answer != reject)
+    folded = fold_rejection(logits, y, reject)
+    assert torch.equal(folded.argmax(-1) != y, fooled)
+    assert 0.4 < fooled.double().mean() < 0.8
+    assert torch.equal(fold_rejection(logits, y, None), logits)
+
+
+class Rejecting:
+    """Class 1 where the only pixel exceeds 0.5, rejection between 0.4 and 0.6."""
+
+    randomised, independent, reject = False, True, 2
+
+    def draws(self, index):
+        return [None]
+
+    def images(self, x):
+        return x.shape[0] * x.shape[1]
+
+    def logits(self, x, draws):
+        score = x.flatten(2)[..., 0] - 0.5
+        return torch.stack([-score, score, torch.full_like(score, 0.1)], -1)
+
+
+def test_an_attack_is_led_past_rejection():
+    """Of class 0, just rejected: nothing is won before the pixel is above 0.6."""
+    x, y = torch.tensor([0.55, 0.65]).view(1, 2, 1, 1, 1), torch.zeros(1, 2, dtype=torch.int64)
+    found = FreshDraws(Rejecting()).gradient(x, y, margin_loss)
+    assert found.loss[0, 0] < 0 < found.loss[0, 1]
+    assert (found.grad > 0).all()
+    oblivious = Rejecting()
+    oblivious.reject = None
+    assert FreshDraws(oblivious).gradient(x, y, margin_loss).loss[0, 0] > 0
+
+
+def test_a_base_without_the_reject_class_lends_its_gradient():
+    def base(x):
+        return torch.stack([-x.flatten(1)[:, 0], x.flatten(1)[:, 0]], -1)
+
+    x, y = torch.full((1, 2, 1, 1, 1), 0.65), torch.zeros(1, 2, dtype=torch.int64)
+    assert (Bpda(Rejecting(), base).gradient(x, y, margin_loss).grad > 0).all()

@@ -1,0 +1,62 @@
+"""The wrappers: the network's own class for every input, and slopes that have nothing to do with it."""
+
+import pytest
+import torch
+
+from robustbench_coded.zoo import masked_gradients, same_answers
+from robustbench_coded.zoo.linear import along, pattern
+from robustbench_coded.zoo.registry import ZOO
+
+N = 64
+WRAPPERS = [name for name, entry in ZOO.items() if entry.source.startswith("same_answers")]
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_every_answer_is_the_networks(name):
+    """Near the data, at its own worst points and far from both: the gain is 0 exactly."""
+    entry = ZOO[name]
+    known = entry.load(N)
+    model = known.checkpoint
+    generator = torch.Generator().manual_seed(0)
+    signs = 2 * torch.randint(2, known.x.shape, generator=generator) - 1
+    with torch.no_grad():
+        for x in (known.x, (known.x + entry.eps * signs).clamp(0, 1), torch.rand(500, 1, 8, 8)):
+            assert torch.equal(known.defence.logits(x, None).argmax(1), model(x).argmax(1))
+    assert (known.defence.base is None) == (not name.startswith("other-base"))
+    assert known.defence.base is not model
+
+
+@pytest.mark.parametrize("name", ["one-hot-0.2", "pinned-0.2", "other-base-0.2"])
+def test_the_networks_worst_points_are_the_wrappers(name):
+    known = ZOO[name].load(N)
+    x = same_answers.descended(known.checkpoint, known.x, known.y, known.x, 0.2, same_answers.margin_loss)
+    assert (known.defence.logits(x, None).argmax(1) == known.y).double().mean() < 0.1
+    assert known.truth("batch/unknown").high < 0.1
+
+
+@pytest.mark.parametrize("name", ["one-hot-0.2", "pinned-0.2"])
+def test_the_slope_is_the_decoys(name):
+    known = ZOO[name].load(8)
+    weights = torch.arange(10.0).cos()
+    found = slope(lambda x: (known.defence.logits(x, None) * weights).sum(), known.x)
+    torch.testing.assert_close(found, slope(lambda x: (same_answers.decoy()(x) * weights).sum(), known.x))
+
+
+def test_the_pinned_margin_is_always_a_tenth():
+    known = ZOO["pinned-0.1"].load(8)
+    top = known.defence.logits(torch.rand(200, 1, 8, 8), None).topk(2, -1).values
+    torch.testing.assert_close(top[:, 0] - top[:, 1], torch.full((200,), 0.1))
+
+
+def test_a_wrapper_that_follows_its_decoy_would_be_noticed():
+    """The planted fault: answers that are the decoy's."""
+    decoy, model = along(pattern(26)), along(pattern(63))
+    x = masked_gradients.known_one_hot_wide(n=64).x
+    honest, faulty = masked_gradients.OneHot(model, decoy), masked_gradients.OneHot(decoy, decoy)
+    assert torch.equal(honest(x).argmax(1), model(x).argmax(1))
+    assert not torch.equal(faulty(x).argmax(1), model(x).argmax(1))
+
+
+def slope(function, x):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(function(x), x)[0]
