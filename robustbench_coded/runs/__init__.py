@@ -1,0 +1,1 @@
+"""Files of a run folder: written atomically, checked when read. Nothing here knows attacks or statistics."""

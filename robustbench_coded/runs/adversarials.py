@@ -1,4 +1,4 @@
-"""Perturbed inputs of a unit, stored without loss: only what differs from the clean inputs, bit for bit.
+"""Perturbed inputs of a unit, stored exactly; only inputs that differ from the clean ones are stored.
 
 A file holds E evaluations (batches as they were scored) and the M inputs that the attack changed in them:
 
@@ -22,7 +22,7 @@ MAX_FILE_BYTES = 16 << 30
 
 
 class DamagedAdversarials(Exception):
-    """An adversarials file that can't be read, or whose parts do not fit together."""
+    """An adversarials file that can't be read, or whose parts are inconsistent."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Adversarials:
             self.evaluations.append(Evaluation(batch, victim, draw, slots, x[g, slots].clone()))
 
     def tensors(self) -> dict[str, Tensor]:
-        """As stored."""
+        """The tensors of the file."""
         sizes = torch.tensor([len(e.slots) for e in self.evaluations])
         return {
             "batch": torch.tensor([e.batch for e in self.evaluations]),
@@ -75,7 +75,7 @@ class Adversarials:
 
 
 def encoded(tensors: dict[str, Tensor]) -> bytes | None:
-    """The content of a file, the same for the same inputs; None where no inputs were kept."""
+    """The content of a file, the same for the same inputs; None if no inputs were kept."""
     return save(tensors) if tensors else None
 
 
@@ -83,7 +83,7 @@ def read_adversarials(path: Path) -> list[Evaluation]:
     """The evaluations of a unit.
 
     Raises:
-        DamagedAdversarials: missing, truncated or altered beyond use.
+        DamagedAdversarials: the file is missing, truncated or altered.
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file appears complete or not at all."""
 
 import os
 import secrets
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes ``content`` aside, forces it to the disk and renames it to ``path``.
+    """Writes ``content`` to a temporary file, syncs it and renames it to ``path``.
 
-    The folder is forced too, so that a committed file is still there after a power cut.
+    The folder is synced, too: a committed file survives a power failure.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
@@ -34,11 +34,11 @@ def write_text(path: Path, content: str) -> None:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is what a killed writer left aside."""
+    """Whether a file is a temporary file of a killed writer."""
     return path.name.startswith(".") and path.suffix == ".part"
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what killed writers left aside; nothing else may be writing into the folder."""
+    """Removes temporary files of killed writers; nothing else may be writing into the folder."""
     for path in folder.rglob(".*.part"):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The run folder: what a run planned, the outcomes committed so far, and what became of each unit."""
+"""The run folder: the plan of a run, the outcomes committed so far, and the failures of units."""
 
 import fcntl
 import json
@@ -31,13 +31,13 @@ _UNIT = re.compile(r"[0-9a-f]{20}")
 class RunFolder:
     """A run folder opened for writing by one process.
 
-    Writing methods raise OSError where the disk or the permissions fail; what was committed before stays.
+    Writing methods raise OSError if the disk or the permissions fail; earlier commits are kept.
 
     Args:
         path: the folder; made if it is missing.
 
     Raises:
-        InputError: the path is a file, holds something else than a run, can't be written, or is in use.
+        InputError: the path is a file, contains something other than a run, can't be written, or is in use.
     """
 
     def __init__(self, path: Path):
@@ -57,9 +57,9 @@ class RunFolder:
             raise InputError(f"{path} can't be written ({error.strerror}); give another --out") from error
 
     def close(self) -> None:
-        """Gives the folder free for other processes; a new folder that got nothing is not left behind.
+        """Unlocks the folder; removes it if it is new and empty.
 
-        The lock file stays: removing it would let two later processes hold locks on two different files.
+        The lock file is kept: if it were removed, two later processes could lock two different files.
         """
         if self._made and {p.name for p in self.path.iterdir()} <= {LOCK}:
             shutil.rmtree(self.path)
@@ -79,7 +79,7 @@ class RunFolder:
     def clear(self) -> None:
         """Removes what runs write, for ``--overwrite``, and nothing else.
 
-        run.json goes last: killed halfway, this still is a run folder, some of whose units are missing.
+        run.json is removed last: if this is killed, the folder is still a run folder with missing units.
         """
         for name in (*WRITTEN, MANIFEST):
             entry = self.path / name
@@ -97,7 +97,7 @@ class RunFolder:
         adversarials: bytes | None = None,
         pictures: bytes | None = None,
     ) -> None:
-        """Stores a finished unit; its outcome file comes last, since its appearance is the commit."""
+        """Stores a finished unit. The outcome file is written last: its appearance is the commit."""
         for kind, content in (("adversarials", adversarials), ("pictures", pictures)):
             if content:
                 write_bytes(self.path / kind / f"{unit}.safetensors", content)
@@ -113,8 +113,8 @@ class RunFolder:
         """Reads the outcome files of these units.
 
         Returns:
-            the metadata of each unit whose file holds what its hash says, and for each other file that is
-            there the reason why it can't be trusted.
+            the metadata of each unit whose file matches its hash, and for each other existing file the reason
+            why it can't be trusted.
         """
         trusted, damaged = {}, {}
         for unit in units:
@@ -128,20 +128,20 @@ class RunFolder:
         return trusted, damaged
 
     def set_aside(self, unit: str) -> Path:
-        """Takes a damaged outcome file out of the run, to be computed again; returns its new place."""
+        """Renames a damaged outcome file, so that its unit is computed again; returns the new path."""
         path = self._outcomes(unit)
         aside = path.with_name(path.name + ".damaged")
         return path.replace(aside)
 
     def foreign(self, units: Collection[str]) -> list[str]:
-        """Names in outcomes/ that belong to none of these units. They are never counted."""
+        """Names of files in outcomes/ that belong to none of these units. They are never counted."""
         folder = self.path / "outcomes"
         names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
         ours = {f"{unit}.parquet{ending}" for unit in units for ending in ("", ".damaged")}
         return [name for name in names if name not in ours and not name.startswith(".")]
 
     def remove(self, units: Iterable[str]) -> None:
-        """Removes units that the run no longer has, such as those of another number of draws."""
+        """Removes units that are no longer in the plan, for example those of another number of draws."""
         for unit in units:
             if _UNIT.fullmatch(unit):
                 self._outcomes(unit).unlink(missing_ok=True)
@@ -181,8 +181,8 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
     """Outcomes and costs of a run's units, in the order of ``units``.
 
     Returns:
-        the rows of all units, each unit's metadata and each unit's timing (units that are missing or damaged
-        are left out of all three; it is for the caller to notice).
+        the rows of all units, each unit's metadata and each unit's timing. Missing or damaged units are left
+        out of all three; the caller must notice.
     """
     tables, metadata, timings = [], {}, {}
     for unit in units:
@@ -216,7 +216,7 @@ def _read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
 
 
 def _read_object(file: Path) -> dict[str, Any] | None:
-    """A small JSON object, None where the file holds anything else."""
+    """A small JSON object; None if the file contains anything else."""
     try:
         if not file.is_file() or file.stat().st_size > MAX_OBJECT_BYTES:
             return None
@@ -227,7 +227,7 @@ def _read_object(file: Path) -> dict[str, Any] | None:
 
 
 def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
-    """One frame with common categories, so that millions of rows keep their text columns small.
+    """One frame with common categories, which keeps text columns of millions of rows small.
 
     Empties ``tables``.
     """
@@ -235,7 +235,7 @@ def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
         return pd.DataFrame()
     table = pa.concat_tables(tables).unify_dictionaries()
     tables.clear()
-    # Arrow's columns are given up one by one as they become pandas's: millions of rows are held but once.
+    # Arrow's columns are freed one by one as they are converted: millions of rows are in memory only once.
     frame = table.to_pandas(split_blocks=True, self_destruct=True)
     del table
     pa.default_memory_pool().release_unused()
@@ -246,7 +246,7 @@ def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether a folder holds nothing but what a run leaves that is killed before it writes run.json."""
+    """Whether a folder contains only what a run leaves if it is killed before it writes run.json."""
     return all(p.name == LOCK or is_unfinished(p) for p in path.iterdir())
 
 

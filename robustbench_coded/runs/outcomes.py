@@ -1,4 +1,4 @@
-"""Outcome files: one Parquet file for each unit of work, checked against its own content hash when read."""
+"""Outcome files: one Parquet file per unit, checked against its own content hash when read."""
 
 import hashlib
 import io
@@ -35,17 +35,17 @@ SCHEMA = pa.schema(
     ]
 )
 METADATA_KEY = b"csrobust"
-# A unit has some 100,000 rows; a file that promises far more is hostile or broken.
+# A unit has about 100,000 rows; a file that declares far more is hostile or damaged.
 MAX_ROWS = 10_000_000
 MAX_FILE_BYTES = 1 << 30
 
 
 class DamagedFile(Exception):
-    """An outcome file that can't be read, or whose content is not what its hash says."""
+    """An outcome file that can't be read, or whose content does not match its hash."""
 
 
 def write_outcomes(path: Path, rows: pd.DataFrame, metadata: dict) -> None:
-    """Commits one unit's outcome rows with its metadata (plain JSON data) and their common hash."""
+    """Writes one unit's outcome rows with its metadata (plain JSON data) and a hash of both."""
     table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
     content = {**metadata, "content": _content_hash(table, metadata)}
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(content, sort_keys=True).encode()})
@@ -69,11 +69,11 @@ def read_outcomes(path: Path) -> tuple[pd.DataFrame, dict]:
 
 
 def read_table(path: Path) -> tuple[pa.Table, dict]:
-    """The same, with the rows as Arrow's table: many are put together faster than frames.
+    """The same, with the rows as an Arrow table; many tables are joined faster than frames.
 
     Raises:
         DamagedFile: the file is truncated, altered or not an outcome file.
-        OSError: the file system does not hand it out; its content may be fine.
+        OSError: the file system fails; the content may be undamaged.
     """
     if not path.is_file():
         raise DamagedFile(f"{path.name} is not a file")

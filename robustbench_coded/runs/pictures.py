@@ -1,7 +1,7 @@
-"""Pictures of a unit: the few inputs that it left furthest on the wrong side, for people to look at.
+"""Pictures of a unit: the few inputs with the lowest margins, for reports.
 
 A file holds n inputs of a unit: example [n] int64, clean and perturbed uint8 [n, C, H, W]. They are rounded
-to 8 bits, so nothing is counted from them; ``--save-adversarials`` keeps every input as it was.
+to 8 bits and no figure is counted from them; ``--save-adversarials`` keeps every input exactly.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-MOST = 8  # of a unit: examples that were wrong when clean may take some of the places
+MOST = 8  # pictures of a unit; some may be of examples that are misclassified when clean
 LARGEST_SIDE = 1024
 Image = NDArray[np.uint8]  # [C, H, W]
 
@@ -30,7 +30,7 @@ class Pictures:
         clean: NDArray[np.floating],
         perturbed: NDArray[np.floating],
     ) -> None:
-        """Takes inputs into account; of equal margins the example of lower number is kept.
+        """Keeps the inputs with the lowest margins; of equal margins the example with the lower number.
 
         Args:
             example: [n], which examples they are.
@@ -53,12 +53,12 @@ class Pictures:
 
 
 def lowest(margin: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Which of the inputs are worth a picture, by their margins [n]."""
+    """Indices of the inputs with the lowest margins [n]."""
     return np.argsort(margin, kind="stable")[:MOST]
 
 
 def read_picture(path: Path, example: int) -> tuple[Image, Image] | None:
-    """Clean and perturbed image of an example; None where the file does not hold them."""
+    """Clean and perturbed image of an example; None if the file does not contain them."""
     try:
         with safe_open(path, framework="numpy") as file:
             found = np.flatnonzero(file.get_tensor("example") == example)
