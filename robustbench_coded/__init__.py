@@ -5,6 +5,7 @@
     run = evaluate(model, (x, y), defences=["rci:N=1.5K"])
     run.summary                               # a pandas frame, a line per attack
     load_run("reports/mine").judgements       # verdicts and their checks
+    attack(model, x, y, "pgd-10", eps=8/255)  # perturbed inputs, like x
 
 What is named here is imported when it is first used: ``csrobust --help`` needs neither torch nor pandas.
 """
@@ -14,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from robustbench_coded.errors import InputError
+    from robustbench_coded.evaluation.execution.attack import attack
     from robustbench_coded.evaluation.session.from_python import evaluate
     from robustbench_coded.reports.compare.comparison import compare
     from robustbench_coded.reports.write import write_reports
     from robustbench_coded.results.run import Run, load_run
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "Run", "__version__", "compare", "evaluate", "load_run", "write_reports"]
+__all__ = ["InputError", "Run", "__version__", "attack", "compare", "evaluate", "load_run", "write_reports"]
 
 _HOMES = {
     "InputError": "robustbench_coded.errors",
     "Run": "robustbench_coded.results.run",
+    "attack": "robustbench_coded.evaluation.execution.attack",
     "compare": "robustbench_coded.reports.compare.comparison",
     "evaluate": "robustbench_coded.evaluation.session.from_python",
     "load_run": "robustbench_coded.results.run",

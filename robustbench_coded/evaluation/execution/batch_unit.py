@@ -91,8 +91,11 @@ def _attack(
         weights=None if roles is None else roles.weights.to(x.device),
         scored=scored,
         query_budget=query_budget_of(bench, row, y.numel()),
+        max_images=bench.setup.group_images,
+        early_stop=bench.setup.config.drop,
+        raw_views=bench.setup.config.peer_raw,
     )
-    return perturb(bench, parse(row.attack), inputs, tally.counts)
+    return tally.attacked(perturb(parse(row.attack), inputs))
 
 
 def batch_roles(row: Row, group: list[Batch], seed: int) -> Roles | None:

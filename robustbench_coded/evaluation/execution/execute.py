@@ -35,7 +35,7 @@ def execute(bench: Workbench, unit: Unit) -> UnitResult:
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(bench.device)}
     found = tally.adversarials.tensors() if tally.adversarials else {}
     pictures = tally.pictures.encoded() if tally.pictures else None
-    return UnitResult(unit, tally.rows(unit), dict(sorted(tally.counts.items())), timing, found, pictures)
+    return UnitResult(unit, tally.rows(unit), tally.metadata(), timing, found, pictures)
 
 
 def _peak_memory(device: torch.device) -> int:

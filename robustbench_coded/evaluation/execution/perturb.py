@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,39 +12,37 @@ from torch import Tensor
 from attacks.adapters.third_party import run_third_party
 from attacks.adapters.view import ThirdPartyView
 from attacks.estimators import Estimator
-from attacks.estimators.averaging import AveragingEstimator
 from attacks.losses import margin_loss
 from attacks.naming import SEARCHES, AttackName
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.target import RawView, Target
-from robustbench_coded.evaluation.execution.worker_context import Workbench
 from robustbench_coded.evaluation.planning.cost import question_of
 from robustbench_coded.models.tf32 import tf32
 
-# Of the loss over the steps in a unit's metadata: sums over inputs, and how many inputs, by step.
-TRACE = ("loss_", "inputs_")
-TRACED_STEPS = 20
-# Algorithms that leave an example alone once it is answered wrongly.
+# Algorithms that stop on an example once it is misclassified.
 STOPPING_EARLY = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t", *SEARCHES)
 
 
 @dataclass(frozen=True)
 class AttackInputs:
-    """What an attacker faces in one group of batches.
+    """What an attack on one group of batches is given.
 
     Attributes:
-        target: the defence, as it may be queried.
-        base: the model underneath, None where there is none.
+        target: the defence, as the attack may query it.
+        base: the base model, None if there is none.
         x, y: clean inputs [G, K, C, H, W] in [0, 1] and labels [G, K].
         budget: where perturbed inputs must lie.
         generators: a CPU generator a batch.
         known: the draw of each batch that the attacker knows, if any.
         weights: [G, K], whose losses count; None for all.
-        scored: the defence that will be scored, where it is another copy than the target's; for examples on
-            which an attack stops early.
+        scored: the defence that will be scored, if attacks differentiate a copy of it; examples on which an
+            attack stops early are confirmed on it.
         query_budget: images that the attack may forward and differentiate in all; None for any number.
+        max_images: images that one forward may hold.
+        early_stop: whether attacks may stop on misclassified examples of a per-example target.
+        raw_views: whether third-party attacks may compose batches themselves (``--peer-raw``).
     """
 
     target: Target
@@ -57,22 +55,36 @@ class AttackInputs:
     weights: Tensor | None = None
     scored: Defence | None = None
     query_budget: int | None = None
+    max_images: int = 512
+    early_stop: bool = True
+    raw_views: bool = False
+
+
+class AttackResult(NamedTuple):
+    """Attributes:
+    x: perturbed inputs, like the clean ones.
+    counts: images forwarded and differentiated; what a third-party package reports of its own success.
+    losses: mean loss before each step, scalars; empty for attacks whose steps are not comparable.
+    """
+
+    x: Tensor
+    counts: Counter[str]
+    losses: Sequence[Tensor] = ()
 
 
 @tf32(True)
-def perturb(bench: Workbench, name: AttackName, inputs: AttackInputs, counts: Counter[str]) -> Tensor:
-    """The perturbed inputs like ``inputs.x``; adds what it cost to ``counts``."""
+def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
+    """Runs the named attack; one that continues from another attack runs that one first."""
     if name.third_party is not None:
-        return _perturb_by_third_party(bench, name, inputs, counts)
-    s, start = inputs, None
+        return _perturb_by_third_party(name, inputs)
+    s, start, counts = inputs, None, Counter[str]()
     if name.init is not None:
-        begun: Counter[str] = Counter()
-        start = perturb(bench, name.init, s, begun)
-        counts.update({name: count for name, count in begun.items() if not name.startswith(TRACE)})
+        begun = perturb(name.init, s)
+        start, counts = begun.x, begun.counts
         if s.query_budget is not None:
-            s = replace(s, query_budget=max(0, s.query_budget - begun["forwards"] - begun["backwards"]))
-            if _first_question(name, s) > (s.query_budget or 0):
-                return start
+            s = replace(s, query_budget=max(0, s.query_budget - counts["forwards"] - counts["backwards"]))
+            if _first_query(name, s) > (s.query_budget or 0):
+                return begun._replace(losses=())
     estimator = estimator_for(
         name,
         s.target,
@@ -80,10 +92,10 @@ def perturb(bench: Workbench, name: AttackName, inputs: AttackInputs, counts: Co
         known=s.known,
         weights=s.weights,
         generators=s.generators,
-        max_images=bench.setup.group_images,
+        max_images=s.max_images,
         query_budget=s.query_budget,
     )
-    early_stop = s.target.independent and bench.setup.config.drop and name.algorithm in STOPPING_EARLY
+    early_stop = s.early_stop and s.target.independent and name.algorithm in STOPPING_EARLY
     before = [generator.get_state() for generator in s.generators]
     adversarial = attack_for(name, early_stop=early_stop).perturb(
         s.x, s.y, estimator, s.budget, s.generators, start
@@ -94,22 +106,12 @@ def perturb(bench: Workbench, name: AttackName, inputs: AttackInputs, counts: Co
         adversarial = _confirmed(name, s, estimator, adversarial, start)
     counts["forwards"] += estimator.forwards
     counts["backwards"] += estimator.backwards
-    if name.algorithm == "pgd" and name.rounds == 1 and not early_stop and s.weights is None:
-        _note_losses(estimator, s.y.numel(), counts)
-    return adversarial
+    comparable = name.algorithm == "pgd" and name.rounds == 1 and not early_stop and s.weights is None
+    return AttackResult(adversarial, counts, estimator.trace if comparable else ())
 
 
-def _note_losses(estimator: AveragingEstimator, inputs: int, counts: Counter[str]) -> None:
-    """Adds the loss before some of the steps, summed over the inputs, as the attacker sees it."""
-    losses = torch.stack(estimator.trace).tolist() if estimator.trace else []
-    every = -(-len(losses) // TRACED_STEPS)
-    for step in range(0, len(losses), max(1, every)):
-        counts[f"{TRACE[0]}{step}"] += float(f"{losses[step]:.5g}") * inputs  # type: ignore[assignment]
-        counts[f"{TRACE[1]}{step}"] += inputs
-
-
-def _first_question(name: AttackName, s: AttackInputs) -> float:
-    """Images that the least that an attack can ask costs."""
+def _first_query(name: AttackName, s: AttackInputs) -> float:
+    """Images that the first query of an attack costs."""
     t = s.target
     images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
     return question_of(name, images, s.y.shape[1], randomised=t.randomised, independent=t.independent)
@@ -118,10 +120,10 @@ def _first_question(name: AttackName, s: AttackInputs) -> float:
 def _confirmed(
     name: AttackName, s: AttackInputs, estimator: Estimator, adversarial: Tensor, start: Tensor | None
 ) -> Tensor:
-    """Goes on with the examples that stopped too early, to the end.
+    """Attacks the examples that stopped too early once more, without early stops.
 
-    The copy of the model that attacks differentiate may see an example as broken that the original, which is
-    scored, still answers rightly.
+    The copy of the model that attacks differentiate may misclassify an example that the original, which is
+    scored, still classifies correctly.
     """
     assert s.scored is not None
     if estimator.exhausted:
@@ -129,7 +131,7 @@ def _confirmed(
     with torch.no_grad():
         answers = s.scored.logits(adversarial.flatten(0, 1), None).argmax(-1).view_as(s.y)
     early = answers == s.y
-    # Of the examples that stand, those that stood for the copy, too, have had all their steps.
+    # Examples that are correct under the copy, too, have had all their steps.
     early[early.clone()] = _wrong(estimator, adversarial[early], s.y[early])
     if not bool(early.any()):
         return adversarial
@@ -151,19 +153,15 @@ def _wrong(estimator: Estimator, x: Tensor, y: Tensor) -> Tensor:
     return estimator.value(x[None], y[None], margin_loss).logits[0].argmax(-1) != y
 
 
-def _perturb_by_third_party(
-    bench: Workbench, name: AttackName, s: AttackInputs, counts: Counter[str]
-) -> Tensor:
-    """Third-party attacks know nothing of groups: they attack one batch after the other."""
-    found = []
+def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
+    """Third-party attacks do not know groups: they attack one batch after the other."""
+    found, counts = [], Counter[str]()
     query_budget = None if s.query_budget is None else s.query_budget // len(s.generators)
     for position, generator in enumerate(s.generators):
         target = s.target.only(position)
         x, y = s.x[position], s.y[position]
-        if bench.setup.config.peer_raw:
-            view: ThirdPartyView = RawView(target, x, s.budget, query_budget, y)
-        else:
-            view = ThirdPartyView(target, x, s.budget, query_budget, y)
+        make = RawView if s.raw_views else ThirdPartyView
+        view: ThirdPartyView = make(target, x, s.budget, query_budget, y)
         result = run_third_party(name, view, x, y, s.budget, generator)
         found.append(result.x)
         counts["forwards"] += view.forwards
@@ -174,11 +172,11 @@ def _perturb_by_third_party(
             counts["peer_standing"] += round(result.verdict * len(x))
             counts["peer_inputs"] += len(x)
         counts["peer_filled"] += int(view.filled)
-    return torch.stack(found)
+    return AttackResult(torch.stack(found), counts)
 
 
 def alone(inputs: AttackInputs, slots: Tensor) -> AttackInputs:
-    """The victims without their company, as batches of one: for attackers who ask the base model alone."""
+    """The victims as batches of one, for attacks that query only the base model."""
     place = torch.arange(len(slots)), slots
     return replace(
         inputs,

@@ -1,11 +1,15 @@
-"""What a unit gathers while it runs, and the outcome rows that it becomes."""
+"""Collects the outcomes and costs of a unit while it runs."""
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
+from robustbench_coded.evaluation.execution.loss_trace import LossTrace
+from robustbench_coded.evaluation.execution.perturb import AttackResult
 from robustbench_coded.evaluation.planning.plan import Unit
 from robustbench_coded.runs.adversarials import Adversarials
 from robustbench_coded.runs.pictures import Pictures
@@ -17,15 +21,27 @@ class Tally:
 
     Attributes:
         columns: the blocks.
-        counts: images forwarded and differentiated, and what peers said of their own success.
-        adversarials: the perturbed inputs, when they are kept.
-        pictures: of the few that fell furthest, where reports may show them.
+        counts: images forwarded and differentiated; what third-party packages report of their own success.
+        losses: the attack loss over the steps.
+        adversarials: the perturbed inputs, if they are kept.
+        pictures: the inputs with the lowest margins, if reports may show them.
     """
 
     columns: list[dict[str, np.ndarray]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    losses: LossTrace = field(default_factory=LossTrace)
     adversarials: Adversarials | None = None
     pictures: Pictures | None = None
+
+    def attacked(self, result: AttackResult) -> Tensor:
+        """Records the cost of an attack on one group and its losses; returns the perturbed inputs."""
+        self.counts.update(result.counts)
+        self.losses.add(result.losses, result.x.shape[0] * result.x.shape[1])
+        return result.x
+
+    def metadata(self) -> dict[str, Any]:
+        """Counts and losses, as the unit's outcome file stores them."""
+        return dict(sorted({**self.counts, **self.losses.metadata()}.items()))
 
     def add(
         self,

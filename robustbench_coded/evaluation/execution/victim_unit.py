@@ -84,12 +84,15 @@ def _attack(
         known=None if known is None else target.known_draws(known),
         weights=roles.weights.to(x.device),
         query_budget=query_budget_of(bench, row, len(victims)),
+        max_images=bench.setup.group_images,
+        early_stop=bench.setup.config.drop,
+        raw_views=bench.setup.config.peer_raw,
     )
     if name.estimator != "transfer":
-        return perturb(bench, name, inputs, tally.counts)
-    # The base model answers input by input: the victim is attacked without its company, and the best that
-    # free co-batched inputs can do with the result is to be copies of it.
-    found = perturb(bench, name, alone(inputs, slots), tally.counts)[:, 0]
+        return tally.attacked(perturb(name, inputs))
+    # The base model answers input by input: the victim is attacked alone. The best that free co-batched
+    # inputs can do with the result is to be copies of it.
+    found = tally.attacked(perturb(name, alone(inputs, slots)))[:, 0]
     if free:
         return copies(found, k)
     adversarial = x.clone()

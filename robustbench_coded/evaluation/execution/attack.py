@@ -1,0 +1,64 @@
+"""``robustbench_coded.attack``: one named attack on one batch of tensors."""
+
+import torch
+from torch import Tensor, nn
+
+from attacks.naming import parse
+from attacks.perturbation_budget import Norm, PerturbationBudget
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.standard import Standard
+from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
+from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.planning.streams import stream
+
+
+def attack(
+    model: nn.Module | Defence,
+    x: Tensor,
+    y: Tensor,
+    name: str,
+    eps: float,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+) -> Tensor:
+    """Perturbs one batch by a named attack, as an evaluation perturbs its first batch.
+
+    Args:
+        model: a module in evaluation mode from ``x`` to logits [B, classes], with its normalisation inside,
+            that answers input by input (it may sample); or any defence (docs/your-defence.md).
+        x: clean inputs [B, C, H, W], floating point, in [0, 1]. A batch-dependent defence answers them as
+            one batch.
+        y: true classes [B], int64.
+        name: one attack, as ``csrobust list attacks`` prints it: ``"pgd-10"``, ``"eot10-pgd-20"`` ...
+        eps: radius in units of ``x``: 8/255, never 8.
+        norm: "linf" or "l2".
+        seed: decides the random start and the attacker's draws.
+
+    Returns:
+        Perturbed inputs like ``x``.
+
+    Raises:
+        ValueError: an argument is none of the above; the message says which.
+    """
+    if x.ndim != 4 or not len(x) or not x.is_floating_point() or y.shape != x.shape[:1]:
+        said = f"{x.dtype} {list(x.shape)} and {list(y.shape)}"
+        raise ValueError(f"expected x [B, C, H, W] in floating point and y [B], got {said}")
+    if getattr(model, "training", False):
+        raise ValueError("expected a model in evaluation mode, got training mode; call model.eval()")
+    attack_name, budget, defence = parse(name), PerturbationBudget(norm, eps), _as_defence(model, x)
+    target = Target(defence, len(x), seed, [0])
+    generators, known = [stream(seed, 0, "start")], target.known_draws(0)
+    inputs = AttackInputs(target, defence.base, x[None], y[None], budget, generators, known)
+    return perturb(attack_name, inputs).x[0]
+
+
+@torch.no_grad()
+def _as_defence(model: nn.Module | Defence, x: Tensor) -> Defence:
+    """A module that draws random numbers in its forward pass counts as randomised, any other does not."""
+    if isinstance(model, Defence):
+        return model
+    module = SamplingModule(model, name="model")
+    module.logits(x[:1], 0)
+    return module if module.has_sampled else Standard(model)

@@ -1,0 +1,119 @@
+"""``robustbench_coded.attack``: what an evaluation does to its first batch, for tensors at hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from attacks.adapters.third_party import installed
+from robustbench_coded import attack, evaluate
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.runs.adversarials import read_adversarials
+
+K, EPS = 8, 0.1
+NAMES = ["pgd-5", "apgd-ce-5", "square-20"]
+if installed("torchattacks"):
+    NAMES.append("torchattacks:PGD+steps=3")
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 3)).eval()
+
+
+@pytest.fixture(scope="module")
+def batch(model):
+    x = torch.rand(K, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    return x, model(x).argmax(1)
+
+
+@pytest.fixture(scope="module")
+def run(model, batch, tmp_path_factory):
+    """An evaluation of one batch, with its perturbed inputs."""
+    return evaluate(
+        model,
+        batch,
+        defences=["rci:N=12"],
+        attacks=["aware-pgd-5", *NAMES],
+        eps=EPS,
+        batch_sizes=K,
+        draws=2,
+        selection_draws=2,
+        save_adversarials=True,
+        out=tmp_path_factory.mktemp("attack") / "run",
+    )
+
+
+@pytest.mark.parametrize(
+    ("defence", "name"),
+    [("rci", "aware-pgd-5"), *((defence, name) for defence in ("standard", "rci") for name in NAMES)],
+)
+def test_it_finds_what_an_evaluation_finds(run, model, batch, defence, name):
+    want, order = stored(run, defence, name)
+    x, y = batch[0][order], batch[1][order]
+    target = model if defence == "standard" else RCI(model, K, "12")
+    found = attack(target, x, y, name, eps=EPS)
+    torch.testing.assert_close(found, want(x), atol=1e-6, rtol=0)
+    assert not torch.equal(found, x) and (found - x).abs().max() <= EPS + 1e-6
+
+
+def stored(run, defence, name):
+    """The perturbed first batch as the run stored it, given its clean inputs; and its examples in order."""
+    row = next(r for r in run.rows if (r.key.defence, r.key.attack) == (defence, name))
+    unit = next(u for u in run.units_of(row.key))
+    evaluation = read_adversarials(run.path / "adversarials" / f"{unit}.safetensors")[0]
+    outcomes = run.outcomes
+    chosen = (outcomes.defence == defence) & (outcomes.attack == name) & (outcomes.batch == 0)
+    order = outcomes[chosen].drop_duplicates("slot").sort_values("slot").example.to_list()
+
+    def perturbed(x):
+        x = x.clone()
+        x[evaluation.slots] = evaluation.x
+        return x
+
+    return perturbed, order
+
+
+class Noisy(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.eval()
+
+    def forward(self, x):
+        return self.model(x + 0.1 * torch.randn_like(x))
+
+
+def test_a_module_that_samples_is_attacked_on_fresh_draws_and_global_generators_are_kept(model, batch):
+    x, y = batch
+    torch.manual_seed(5)
+    one, other, third = (attack(Noisy(model), x, y, "pgd-3", eps=EPS, seed=s) for s in (0, 0, 1))
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(after, torch.rand(1))
+    assert torch.equal(one, other) and not torch.equal(one, third)
+    # Every step had a draw of its own: the attack with one surrogate draw goes another way.
+    assert not torch.equal(one, attack(Noisy(model), x, y, "fixed-pgd-3", eps=EPS))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "pdg-10"}, "expected an attack's name, got 'pdg-10'.*pgd-10"),
+        ({"name": "transfer-pgd-5"}, "expected a base model for transfer-pgd-5"),
+        ({"eps": 8}, r"expected eps on the scale of \[0, 1\] \(8/255, not 8\), got 8"),
+        ({"eps": -0.1}, "expected a finite eps >= 0, got -0.1"),
+        ({"norm": "l1"}, "expected norm linf or l2, got l1"),
+        ({"x": torch.zeros(K, 64)}, r"expected x \[B, C, H, W\] in floating point and y \[B\]"),
+        ({"x": torch.zeros(K, 1, 8, 8, dtype=torch.uint8)}, "floating point.*uint8"),
+        ({"x": torch.full((K, 1, 8, 8), 2.0)}, r"expected x0 in \[0, 1\], got \[2, 2\]"),
+        ({"y": torch.zeros(3)}, r"y \[B\], got .* and \[3\]"),
+        ({"model": nn.Identity()}, "expected a model in evaluation mode"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(model, batch, change, words):
+    given = {"model": model, "x": batch[0], "y": batch[1], "name": "pgd-2", "eps": EPS, **change}
+    with pytest.raises(ValueError, match=words) as refused:
+        attack(**given)
+    assert "\n" not in str(refused.value)
