@@ -16,9 +16,22 @@ EstimatorName = Literal["fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg"
 LARGEST_NUMBER = 1_000_000
 
 # Largest attack first where one name begins with another.
-ALGORITHMS = ("apgd-ce", "apgd-dlr", "apgd-t", "fgsm", "pgd", "square", "random", "spsa")
+ALGORITHMS = (
+    "apgd-ce",
+    "apgd-dlr",
+    "apgd-t",
+    "fgsm",
+    "pgd",
+    "square",
+    "random",
+    "spsa",
+    "rays",
+    "hopskipjump",
+)
 SEARCHES = ("square", "random")
-BLACK_BOX = (*SEARCHES, "spsa")
+# They ask for labels, not for scores: of what an attacker may see this is the least.
+DECISION_BASED = ("rays", "hopskipjump")
+BLACK_BOX = (*SEARCHES, *DECISION_BASED, "spsa")
 
 # A search compares two points under the same draws; with one draw it would overfit to that draw.
 SEARCH_DRAWS = 5
@@ -35,6 +48,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "square": ("init",),
     "random": ("init",),
     "spsa": ("init",),
+    "rays": ("init",),
+    "hopskipjump": ("init",),
 }
 
 # Those that keep to an eps given to their constructor.
@@ -101,6 +116,8 @@ LISTED: dict[str, str] = {
     "square-1000": "random squares, 1000 queries, no gradients (arXiv 1912.00049)",
     "random-1000": "1000 random points of the ball, the best one kept",
     "spsa-1000": "gradients from differences of 1000 queries (arXiv 1802.05666)",
+    "rays-1000": "directions of signs, 1000 queries for labels alone (arXiv 2006.12792)",
+    "hopskipjump-1000": "along the decision boundary, 1000 queries for labels alone (arXiv 1904.02144)",
     "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
 }
@@ -172,7 +189,7 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, LISTED)}")
     if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "eotauto")):
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
-    if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES)):
+    if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES, *DECISION_BASED)):
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
     numbers = re.findall("[0-9]+", f"{estimator} {match['steps'] or ''}")
     if any(len(number) > len(str(LARGEST_NUMBER)) or int(number) > LARGEST_NUMBER for number in numbers):
@@ -187,7 +204,7 @@ def parse(text: str) -> AttackName:
         draws = int(estimator[3:])
     elif estimator.startswith("gmsa"):
         kind, rounds = ("gmsaavg" if estimator.endswith("avg") else "gmsamin"), int(estimator[4:-3])
-    elif algorithm in SEARCHES:
+    elif algorithm in (*SEARCHES, *DECISION_BASED):
         draws = SEARCH_DRAWS
     return AttackName(
         text,

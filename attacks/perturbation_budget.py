@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, prod, sqrt
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -18,11 +18,13 @@ class Ball(Protocol):
     Methods whose name ends in an underscore write into their first argument and return it.
 
     Attributes:
+        order: of the norm, as ``torch.linalg.vector_norm`` takes it.
         radius: how far each slot may move, ``[G or 1, K or 1, 1, 1, 1]``, in the space of eps; for a free
             slot the size of the whole box.
         unit: a channel's pixel units in one unit of that space, ``[1, 1, C or 1, 1, 1]``.
     """
 
+    order: ClassVar[float]
     radius: Tensor
     unit: Tensor
 
@@ -132,6 +134,8 @@ class PerturbationBudget:
 class LinfBall:
     """A box: the l-infinity ball intersected with [0, 1]; a projection is one clamp in place."""
 
+    order: ClassVar[float] = inf
+
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
         self.x0, self.unit = x0, unit
         whole = 1 / float(unit.min())
@@ -163,6 +167,7 @@ class LinfBall:
 class L2Ball:
     """The Euclidean ball, in units of each channel's deviation if given, intersected with [0, 1]."""
 
+    order: ClassVar[float] = 2.0
     # The projection's active set grows in every round; four rounds are usually enough.
     PROJECTION_ROUNDS = 16
 

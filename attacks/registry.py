@@ -12,12 +12,14 @@ from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDr
 from attacks.estimators.averaging import AveragingEstimator
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
+from attacks.hopskipjump import HopSkipJump
 from attacks.losses import BY_NAME
 from attacks.naming import AttackName
 from attacks.objective import GradientMode, Objective
 from attacks.oracle import Oracle
 from attacks.pgd import Pgd
 from attacks.random_search import RandomSearch
+from attacks.rays import Rays
 from attacks.spsa import Spsa
 from attacks.square import Square
 
@@ -62,6 +64,10 @@ def _algorithm(name: AttackName, *, early_stop: bool) -> Attack:
         return Square(name.steps, early_stop=early_stop)
     if name.algorithm == "random":
         return RandomSearch(name.steps, early_stop=early_stop)
+    if name.algorithm == "rays":
+        return Rays(name.steps, early_stop=early_stop)
+    if name.algorithm == "hopskipjump":
+        return HopSkipJump(name.steps, early_stop=early_stop)
     if name.algorithm == "spsa":
         return Spsa(name.steps, name.step_size)
     raise ValueError(f"expected a known algorithm, got {name.algorithm}")

@@ -38,6 +38,8 @@ def perturb(problem, attack, text, query_budget):
         ("square-90", 10),
         ("random-90", 10),
         ("spsa-320", 2),
+        ("rays-90", 10),
+        ("hopskipjump-90", 10),
     ],
 )
 @pytest.mark.parametrize("share", [0.1, 0.35, 0.8])

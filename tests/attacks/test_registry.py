@@ -5,11 +5,13 @@ from attacks.apgd import Apgd, ApgdTargeted
 from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
+from attacks.hopskipjump import HopSkipJump
 from attacks.losses import cross_entropy, dlr
 from attacks.naming import LISTED, SEARCH_DRAWS, expand, parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.random_search import RandomSearch
+from attacks.rays import Rays
 from attacks.registry import attack_for, estimator_for
 from attacks.spsa import Spsa
 from attacks.square import Square
@@ -28,6 +30,8 @@ ATTACKS = {
     "square-100": Square(100),
     "random-100": RandomSearch(100),
     "spsa-100@0.01": Spsa(100, 0.01),
+    "rays-100": Rays(100),
+    "hopskipjump-100": HopSkipJump(100),
 }
 
 

@@ -13,7 +13,7 @@ from attacks.adapters.third_party import run_third_party
 from attacks.adapters.view import ThirdPartyView
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss
-from attacks.naming import SEARCHES, AttackName
+from attacks.naming import DECISION_BASED, SEARCHES, AttackName
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.planning.cost import question_of
 from robustbench_coded.models.tf32 import tf32
 
 # Algorithms that stop on an example once it is misclassified.
-STOPPING_EARLY = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t", *SEARCHES)
+STOPPING_EARLY = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t", *SEARCHES, *DECISION_BASED)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _confirmed(
     early[early.clone()] = _wrong(estimator, adversarial[early], s.y[early])
     if not bool(early.any()):
         return adversarial
-    if start is None and name.algorithm not in SEARCHES:  # the start that these examples had
+    if start is None and name.algorithm not in (*SEARCHES, *DECISION_BASED):  # the start that these examples had
         start = s.budget.uniform(s.x, s.generators)
     begun = None if start is None else start[early][None]
     again = attack_for(name, early_stop=False).perturb(

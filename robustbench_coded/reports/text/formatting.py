@@ -46,6 +46,8 @@ _ALGORITHMS = {
     "square": "Square attack",
     "random": "random search",
     "spsa": "SPSA",
+    "rays": "RayS (labels only)",
+    "hopskipjump": "HopSkipJump (labels only)",
 }
 
 

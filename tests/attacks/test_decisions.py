@@ -1,0 +1,154 @@
+"""Attacks that see labels alone, on linear models, whose nearest wrong answers are known."""
+
+import math
+
+import pytest
+import torch
+
+from attacks.perturbation_budget import PerturbationBudget
+from attacks.decisions import Decisions, inside, mistaken, room
+from attacks.estimators import FreshDraws
+from attacks.hopskipjump import HopSkipJump
+from attacks.rays import Rays
+
+BOTH = pytest.mark.parametrize("attack", [Rays, HopSkipJump])
+
+
+class LabelsOnly:
+    """The same target with logits that give nothing away but their largest."""
+
+    def __init__(self, oracle):
+        self.oracle = oracle
+        self.randomised, self.independent = oracle.randomised, oracle.independent
+        self.draws, self.images = oracle.draws, oracle.images
+
+    def logits(self, x, draws):
+        logits = self.oracle.logits(x, draws)
+        assert not logits.requires_grad
+        return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits)
+
+
+def far_from_the_box(problem):
+    """Inputs in the middle of the box, with labels: nothing is cut off on the way to the boundary."""
+    problem.x = 0.45 + 0.1 * problem.x
+    problem.y = problem.oracle.logits(problem.x, problem.oracle.draws(0)).argmax(-1)
+    return problem
+
+
+def nearest(problem, dual):
+    """The distance of the nearest wrong answer of a model of two classes, ``[G, K]``."""
+    logits = problem.oracle.logits(problem.x, problem.oracle.draws(0))
+    normal = problem.oracle.weights[1] - problem.oracle.weights[0]
+    return (logits[..., 1] - logits[..., 0]).abs() / torch.linalg.vector_norm(normal, ord=dual)
+
+
+def standing(problem, attack, budget, estimator=None, **options):
+    estimator = FreshDraws(problem.oracle) if estimator is None else estimator
+    x = attack.perturb(problem.x, problem.y, estimator, budget, problem.generators, **options)
+    assert budget.distance(x, problem.x).max() <= 1 + 1e-9
+    return problem.oracle.logits(x, problem.oracle.draws(0)).argmax(-1) == problem.y
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm", "dual"),
+    [(Rays(800), "linf", 1), (HopSkipJump(2500), "l2", 2), (HopSkipJump(4000), "linf", 1)],
+)
+@pytest.mark.parametrize(("factor", "stands"), [(1.1, False), (0.99, True)])
+def test_finds_the_nearest_wrong_answer_of_a_linear_model(linear, attack, norm, dual, factor, stands):
+    problem = far_from_the_box(linear(k=6, shape=(3, 4, 4)))
+    # Each slot has the radius that its own boundary asks for.
+    budget = PerturbationBudget(norm, 1.0, eps_scale=factor * nearest(problem, dual))
+    assert bool((standing(problem, attack, budget) == stands).all())
+
+
+@BOTH
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_labels_are_all_that_it_sees(linear, attack, norm, noise):
+    problem = linear(batches=2, k=3, classes=4, noise=noise)
+    budget = PerturbationBudget(norm, 0.1)
+    results = [
+        attack(120).perturb(problem.x, problem.y, FreshDraws(oracle, draws=3), budget, problem.generators)
+        for oracle in (problem.oracle, LabelsOnly(problem.oracle))
+    ]
+    assert torch.equal(*results)
+
+
+@BOTH
+def test_no_more_questions_than_steps_and_fewer_where_examples_are_left_alone(linear, attack):
+    problem = linear(batches=2, k=8, classes=4)
+    budget = PerturbationBudget("linf", 0.15)
+    whole, early = FreshDraws(problem.oracle), FreshDraws(problem.oracle)
+    stands = standing(problem, attack(300), budget, whole)
+    assert 280 * 16 < whole.forwards <= 300 * 16 and whole.backwards == 0
+    assert torch.equal(standing(problem, attack(300, early_stop=True), budget, early), stands)
+    assert 0 < early.forwards < 0.7 * whole.forwards
+
+
+@BOTH
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_under_noise_its_points_are_wrong_in_most_draws_that_it_never_saw(linear, attack, norm):
+    problem = linear(batches=2, k=4, noise=0.1, seed=3)
+    problem.x = 0.35 + 0.3 * problem.x
+    logits = problem.x.flatten(2) @ problem.oracle.weights.T
+    problem.y = logits.argmax(-1)
+    # Twice as far as the boundary of the mean model: the best direction is wrong in every draw there.
+    normal = problem.oracle.weights[1] - problem.oracle.weights[0]
+    gap = (logits[..., 1] - logits[..., 0]).abs().max()
+    eps = 2 * float(gap / torch.linalg.vector_norm(normal, ord=1 if norm == "linf" else 2))
+    estimator = FreshDraws(problem.oracle, draws=5)
+    x = attack(800).perturb(
+        problem.x, problem.y, estimator, PerturbationBudget(norm, eps), problem.generators
+    )
+    unseen = [problem.oracle.draws(index) for index in range(10**6, 10**6 + 50)]
+    shares = torch.stack([mistaken(problem.oracle.logits(x, draws), problem.y) for draws in unseen]).mean(0)
+    assert shares.mean() > 0.9
+    assert 795 * 40 <= estimator.forwards <= 800 * 40
+
+
+def test_the_better_of_boundary_and_edge_is_the_result(linear):
+    problem = far_from_the_box(linear(k=4, noise=0.5))
+    normal = problem.oracle.weights[1] - problem.oracle.weights[0]
+    away = torch.where(problem.y == 0, 1.0, -1.0).double()[..., None] * normal.sign()
+    near = problem.x + 0.01 * away.view_as(problem.x)
+    decisions = Decisions(FreshDraws(problem.oracle, draws=9), problem.y, steps=0)
+    x = inside(decisions, PerturbationBudget("linf", 0.2), problem.x, near)
+    # The direction leads away from the right class, so further is better under every draw.
+    torch.testing.assert_close(
+        PerturbationBudget("linf", 0.2).distance(x, problem.x), torch.ones(1, 4).double()
+    )
+    steady = Decisions(FreshDraws(far_from_the_box(linear(k=4)).oracle), problem.y, steps=0)
+    torch.testing.assert_close(inside(steady, PerturbationBudget("linf", 0.2), problem.x, near), near)
+
+
+@BOTH
+def test_held_slots_stay_where_they_are(linear, attack):
+    problem = linear(batches=2, k=3, mixing=1.0)
+    eps_scale = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, torch.inf]])
+    budget = PerturbationBudget("linf", 0.1, eps_scale=eps_scale)
+    asked = []
+
+    class Watched(LabelsOnly):
+        def logits(self, x, draws):
+            asked.append(x.clone())
+            return self.oracle.logits(x, draws)
+
+    x = attack(60).perturb(
+        problem.x, problem.y, FreshDraws(Watched(problem.oracle)), budget, problem.generators
+    )
+    for points in (*asked, x):
+        assert torch.equal(points[eps_scale == 0], problem.x[eps_scale == 0])
+    assert math.isclose(float(budget.distance(x, problem.x).max()), 1, rel_tol=1e-6) or asked
+
+
+def test_the_room_is_the_box_and_none_for_held_slots(linear):
+    x = linear(k=2).x
+    for norm, whole in (("linf", 1.0), ("l2", math.sqrt(60))):
+        ball = PerturbationBudget(norm, 0.1, eps_scale=torch.tensor([[1.0, 0.0]])).around(x)
+        torch.testing.assert_close(room(ball, x), torch.tensor([[whole, 0.0]]).double())
+
+
+@BOTH
+def test_zero_steps_are_refused(attack):
+    with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
+        attack(0)
