@@ -7,8 +7,8 @@ from itertools import chain, islice
 import torch
 from torch import Tensor
 
-from attacks.perturbation_budget import Ball, PerturbationBudget
 from attacks.estimators import Estimator
+from attacks.perturbation_budget import Ball, PerturbationBudget
 
 
 def mistaken(logits: Tensor, y: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from math import inf, sqrt
 import torch
 from torch import Tensor
 
-from attacks.perturbation_budget import Ball, PerturbationBudget
 from attacks.decisions import Decisions, begin, inside, length, room, start_images, wide
 from attacks.estimators import Estimator
+from attacks.perturbation_budget import Ball, PerturbationBudget
 
 # Probes for the first direction; the t-th one takes sqrt(t) times as many (section IV.B of the paper). In a
 # short search no direction takes more than a tenth of the queries at first.
@@ -32,8 +32,8 @@ class HopSkipJump:
 
     Attributes:
         steps: queries; each costs what the estimator takes.
-        early_stop: leave an example alone once it is answered wrongly inside the ball. Only for targets that answer
-            inputs one by one and without randomness.
+        early_stop: leave an example alone once it is answered wrongly inside the ball; only for targets that
+            answer inputs one by one and without randomness.
     """
 
     steps: int

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.perturbation_budget import Ball, PerturbationBudget
 from attacks.decisions import Decisions, begin, room, start_images, wide
 from attacks.estimators import Estimator
+from attacks.perturbation_budget import Ball, PerturbationBudget
 
 # A direction is tried at a distance shorter than the best one by this share, and searched as exactly.
 PRECISION = 1 / 512
@@ -28,8 +28,8 @@ class Rays:
 
     Attributes:
         steps: queries; each costs what the estimator takes.
-        early_stop: leave an example alone once it is answered wrongly inside the ball. Only for targets that answer
-            inputs one by one and without randomness.
+        early_stop: leave an example alone once it is answered wrongly inside the ball; only for targets that
+            answer inputs one by one and without randomness.
     """
 
     steps: int

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from attacks.perturbation_budget import PerturbationBudget
 from attacks.decisions import Decisions, inside, mistaken, room
 from attacks.estimators import FreshDraws
 from attacks.hopskipjump import HopSkipJump
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.rays import Rays
 
 BOTH = pytest.mark.parametrize("attack", [Rays, HopSkipJump])

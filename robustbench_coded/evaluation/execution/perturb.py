@@ -135,7 +135,7 @@ def _confirmed(
     early[early.clone()] = _wrong(estimator, adversarial[early], s.y[early])
     if not bool(early.any()):
         return adversarial
-    if start is None and name.algorithm not in (*SEARCHES, *DECISION_BASED):  # the start that these examples had
+    if start is None and name.algorithm not in (*SEARCHES, *DECISION_BASED):  # these examples' start
         start = s.budget.uniform(s.x, s.generators)
     begun = None if start is None else start[early][None]
     again = attack_for(name, early_stop=False).perturb(
