@@ -97,6 +97,27 @@ def test_a_module_that_samples_is_attacked_on_fresh_draws_and_global_generators_
     assert not torch.equal(one, attack(Noisy(model), x, y, "fixed-pgd-3", eps=EPS))
 
 
+class Centred(nn.Module):
+    """Subtracts the mean of the batch that it was fitted to."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.mean, self.sizes = model, None, []
+        self.eval()
+
+    def fit(self, x):
+        self.mean, self.sizes = x.mean(0), [*self.sizes, len(x)]
+
+    def forward(self, x):
+        return self.model(x - self.mean)
+
+
+def test_a_model_that_adapts_to_a_batch_is_always_asked_with_the_whole_batch(model, batch):
+    centred = Centred(model)
+    attack(centred, *batch, "pgd-20", eps=EPS)
+    assert set(centred.sizes[1:]) == {K} and len(centred.sizes) == 21
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -110,6 +131,7 @@ def test_a_module_that_samples_is_attacked_on_fresh_draws_and_global_generators_
         ({"x": torch.full((K, 1, 8, 8), 2.0)}, r"expected x0 in \[0, 1\], got \[2, 2\]"),
         ({"y": torch.zeros(3)}, r"y \[B\], got .* and \[3\]"),
         ({"model": nn.Identity()}, "expected a model in evaluation mode"),
+        ({"model": len}, "expected a module or a defence, got builtin.*which has no attribute 'name'"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(model, batch, change, words):

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from attacks.naming import parse
 from attacks.perturbation_budget import Norm, PerturbationBudget
+from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.planning.streams import stream
@@ -56,9 +57,12 @@ def attack(
 
 @torch.no_grad()
 def _as_defence(model: nn.Module | Defence, x: Tensor) -> Defence:
-    """A module that draws random numbers in its forward pass counts as randomised, any other does not."""
-    if isinstance(model, Defence):
-        return model
-    module = SamplingModule(model, name="model")
-    module.logits(x[:1], 0)
-    return module if module.has_sampled else Standard(model)
+    """A module that draws no random number when it is called counts as deterministic."""
+    try:
+        defence = as_defence(model, None, name="model", said="expected a module or a defence, got")
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    if isinstance(defence, SamplingModule):
+        defence.logits(x[:1], 0)
+        defence.settle(randomised=False, batch_dependent=callable(getattr(model, "fit", None)))
+    return defence
