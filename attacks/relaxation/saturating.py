@@ -1,8 +1,8 @@
 """Smooth operators at so large a scale that their slope is nowhere to be seen: softmax, sigmoid, tanh, exp.
 
 Where the slope has vanished for most elements of an example, the backward is that of the operator at the
-scale s of its inputs: of f(x / s), whose derivative is f'(x / s) / s. Without the last division, a temperature
-of 0.01 before a softmax makes its gradient a hundred times too large beside those on other paths.
+scale s of its inputs: of f(x / s), whose derivative is f'(x / s) / s. Without the last division, a
+temperature of 0.01 before a softmax makes its gradient a hundred times too large beside those on other paths.
 """
 
 import math
