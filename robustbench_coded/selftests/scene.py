@@ -1,0 +1,93 @@
+"""What self-tests examine: a target, a few batches, and the ball in which an attack would move them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attacks.budget import Budget
+from attacks.oracle import Oracle
+
+
+@dataclass
+class Scene:
+    """One subject on a few batches. Every question goes through it and is counted.
+
+    Attributes:
+        oracle: the target, as attacks query it.
+        x, y: clean inputs [G, K, C, H, W] in [0, 1] and labels int64 [G, K].
+        budget: where perturbed inputs must lie.
+        batch_dependent: whether an answer may depend on co-batched inputs.
+        generators: a CPU generator a batch, for random starts and directions.
+        forwards, backwards: images forwarded and differentiated so far.
+    """
+
+    oracle: Oracle
+    x: Tensor
+    y: Tensor
+    budget: Budget
+    batch_dependent: bool
+    generators: Sequence[torch.Generator]
+    forwards: int = field(default=0, init=False)
+    backwards: int = field(default=0, init=False)
+
+    @property
+    def examples(self) -> int:
+        """G times K."""
+        return self.y.numel()
+
+    def draws(self, index: int) -> Sequence[Any]:
+        """The attacker's ``index``-th draw of each batch."""
+        return self.oracle.draws(index)
+
+    def answers(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+        """Logits [G, K, classes] without gradient recording, in a tensor of their own."""
+        with torch.no_grad():
+            return self._asked(x.detach().clone(), draws).detach().clone()
+
+    def differentiable(self, x: Tensor, draws: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """The leaf that was asked about, and its logits [G, K, classes]."""
+        leaf = x.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            return leaf, self._asked(leaf, draws)
+
+    def gradient(self, of: Tensor, leaf: Tensor, *, again: bool = False) -> Tensor:
+        """The gradient of the sum of ``of``, like ``leaf``; 0 where nothing connects them.
+
+        Args:
+            again: whether another gradient of the same answers will be asked for.
+        """
+        self.backwards += self.oracle.images(leaf)
+        if not of.requires_grad:
+            return torch.zeros_like(leaf)
+        (grad,) = torch.autograd.grad(of.sum(), leaf, retain_graph=again, allow_unused=True)
+        return torch.zeros_like(leaf) if grad is None else grad
+
+    def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+        self.forwards += self.oracle.images(x)
+        return self.oracle.logits(x, draws)
+
+    def random_signs(self) -> Tensor:
+        """Fair random signs like ``x``, each batch from its own generator."""
+        drawn = [torch.randint(0, 2, self.x.shape[1:], generator=g) for g in self.generators]
+        return (2 * torch.stack(drawn) - 1).to(self.x)
+
+    def per_unit(self, values: Tensor) -> Tensor:
+        """Sums [G, K, ...] over what is answered as one: each input, or the batch where answers depend on it.
+
+        Returns [units].
+        """
+        per_input = values.flatten(2).sum(2) if values.ndim > 2 else values
+        return (per_input.sum(1) if self.batch_dependent else per_input.flatten()).double()
+
+
+def runner_up(logits: Tensor, y: Tensor) -> Tensor:
+    """The most likely class other than ``y``: logits [..., classes], y [...] -> [...]."""
+    return logits.detach().scatter(-1, y.unsqueeze(-1), -torch.inf).argmax(-1)
+
+
+def gap(logits: Tensor, y: Tensor, other: Tensor) -> Tensor:
+    """The logit of class ``other`` less that of ``y``: an attack raises it. Linear in the logits."""
+    return (logits.gather(-1, other.unsqueeze(-1)) - logits.gather(-1, y.unsqueeze(-1))).squeeze(-1)
