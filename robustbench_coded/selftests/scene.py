@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.budget import Budget
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.oracle import Oracle
 
 
@@ -27,7 +27,7 @@ class Scene:
     oracle: Oracle
     x: Tensor
     y: Tensor
-    budget: Budget
+    budget: PerturbationBudget
     batch_dependent: bool
     generators: Sequence[torch.Generator]
     forwards: int = field(default=0, init=False)

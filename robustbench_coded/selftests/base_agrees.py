@@ -1,0 +1,85 @@
+"""Does the base model that a defence names answer like it, or is another network underneath?"""
+
+from collections.abc import Callable
+from math import comb
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.selftests.result import SelfTest, judged, not_applicable
+from robustbench_coded.selftests.scene import Scene, gap, runner_up
+from robustbench_coded.selftests.walk import STEP, STEPS, Walk
+
+NAME = "base model"
+ALIKE = 0.5  # agreement with its base below which a defence does not answer like it
+FOLLOWS = 0.9  # share of the checkpoint's errors that a defence with no base must repeat to be that checkpoint
+ENOUGH = 8  # errors of the checkpoint, for that to mean anything
+CHANCE = 0.01  # of a sign test: how often a base as good as the checkpoint may be called worse
+
+Network = Callable[[Tensor], Tensor]  # [B, C, H, W] -> [B, classes]
+
+
+def base_agrees(scene: Scene, path: Walk, base: Network | None, checkpoint: Network) -> SelfTest:
+    """Compares predictions at clean inputs, random corners, and inputs that fool the checkpoint.
+
+    Args:
+        base: what the defence names as its base model, if anything.
+        checkpoint: the model that the defence was put around.
+    """
+    corner = scene.budget.around(scene.x).random_sign(scene.generators)
+    fooling = _fooling(scene, checkpoint)
+    inputs = (scene.x, corner, fooling)
+    own = torch.stack([scene.answers(x, path.draws).argmax(-1) for x in inputs])
+    theirs = torch.stack([_predicted(scene, checkpoint, x) for x in inputs])
+    fooled = theirs[2] != scene.y
+    figures = {
+        "checkpoint": _share(own[:2] == theirs[:2]),
+        "checkpoint_errors": _share(own[2][fooled] == theirs[2][fooled]),
+    }
+    told = (
+        f"it answers like the checkpoint at {figures['checkpoint']:.0%} of clean and noisy inputs and repeats "
+        f"{figures['checkpoint_errors']:.0%} of {int(fooled.sum())} errors found on the checkpoint"
+    )
+    if base is None:
+        if int(fooled.sum()) < ENOUGH:
+            return not_applicable(NAME, f"The defence names no base model; {told}.", **figures)
+        hidden = figures["checkpoint_errors"] >= FOLLOWS and figures["checkpoint"] >= FOLLOWS
+        return judged(NAME, not hidden, f"The defence names no base model; {told}.", **figures)
+    named = torch.stack([_predicted(scene, base, x) for x in inputs])
+    figures["base"] = _share(own[:2] == named[:2])
+    worse, better = int(((own == theirs) & (own != named)).sum()), int(((own == named) & (own != theirs)).sum())
+    other = _sign_test(worse, better) < CHANCE
+    finding = f"The defence answers like its base model at {figures['base']:.0%} of clean and noisy inputs"
+    if worse or better:
+        finding += f"; {told}"
+    return judged(NAME, figures["base"] >= ALIKE and not other, f"{finding}.", **figures)
+
+
+def _fooling(scene: Scene, network: Network) -> Tensor:
+    """Inputs moved by a short attack on ``network`` alone, like ``scene.x``."""
+    ball, at = scene.budget.around(scene.x), scene.x.clone()
+    for _ in range(STEPS):
+        with torch.enable_grad():
+            leaf = at.detach().clone().requires_grad_()
+            logits = network(leaf.flatten(0, 1)).unflatten(0, scene.y.shape)
+            (grad,) = torch.autograd.grad(gap(logits, scene.y, runner_up(logits, scene.y)).sum(), leaf)
+        scene.forwards += scene.examples
+        scene.backwards += scene.examples
+        at = ball.step_(at.clone(), torch.nan_to_num(grad), STEP * scene.budget.eps)
+    return at
+
+
+@torch.no_grad()
+def _predicted(scene: Scene, network: Network, x: Tensor) -> Tensor:
+    scene.forwards += scene.examples
+    return network(x.flatten(0, 1)).argmax(-1).view_as(scene.y)
+
+
+def _share(alike: Tensor) -> float:
+    return float(alike.double().mean()) if alike.numel() else 0.0
+
+
+def _sign_test(more: int, less: int) -> float:
+    """Chance of at least ``more`` heads in ``more + less`` fair coins."""
+    n = more + less
+    return sum(comb(n, heads) for heads in range(more, n + 1)) / 2**n
