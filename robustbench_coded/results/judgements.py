@@ -1,8 +1,9 @@
 """What the statistics say about each threat model of a run: verdict, checks, decomposition."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from robustbench_coded.reports.run.collateral import malicious_of
@@ -45,10 +46,17 @@ class Judgement:
         return self.key.threat
 
 
-def judgements_of(rows: list[Row], manifest: dict[str, Any]) -> Iterator[Judgement]:
+def judgements_of(
+    rows: list[Row],
+    manifest: dict[str, Any],
+    selftests: Mapping[Subject, tuple[Check, ...]] = MappingProxyType({}),
+) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order.
 
     Not for collateral damage: there the base model, which answers inputs one by one, has nothing to lose.
+
+    Args:
+        selftests: the checks of each subject that came of its self-tests.
     """
     asked = asked_budgets(manifest)
     defended = any(row.key.defence != "standard" for row in rows)
@@ -60,6 +68,7 @@ def judgements_of(rows: list[Row], manifest: dict[str, Any]) -> Iterator[Judgeme
         unbounded = _unbounded(budget_of(row.key), row.key.checkpoint, manifest)
         checks = tuple(run_checks(rows, row, _gradients(manifest, row.key), unbounded))
         checks = tuple(_if_not_stopped(check, row.key, manifest) for check in checks)
+        checks += selftests.get(subject_of(row.key), ())
         base = base_ensemble(rows, row)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = _claim(manifest) if row.key.defence != "standard" or not defended else None

@@ -14,6 +14,7 @@ import pandas as pd
 from robustbench_coded.errors import InputError
 from robustbench_coded.results.judgements import Judgement, judgements_of
 from robustbench_coded.results.manifest import checked_manifest, part, planned_rows, unit_ids
+from robustbench_coded.results.selftests import selftest_checks
 from robustbench_coded.runs.folder import read_failures, read_run
 from robustbench_coded.statistics.case_results import Row, measured_rows
 from robustbench_coded.statistics.outcomes import KEYS, RowKey, row_keys
@@ -104,7 +105,8 @@ class Run:
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Verdict, checks and decomposition per subject, threat model and budget."""
-        return tuple(judgements_of(self.rows, self.manifest))
+        selftests = selftest_checks(self.path, self.manifest)
+        return tuple(judgements_of(self.rows, self.manifest, selftests))
 
     def counts_of(self, key: RowKey) -> dict[str, float]:
         """What the units of one row counted, summed over replicate 0."""

@@ -21,7 +21,7 @@ MANIFEST = "run.json"
 LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
-    "outcomes", "timings", "failures", "adversarials", "pictures", "figures", "evidence",
+    "outcomes", "timings", "failures", "selftests", "adversarials", "pictures", "figures", "evidence",
     "summary.csv", "timings.csv", "report.md", "report.html", "report.tex",
 )  # fmt: skip
 MAX_OBJECT_BYTES = 1 << 20
@@ -104,6 +104,15 @@ class RunFolder:
         write_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
         write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
+
+    def commit_selftests(self, identity: str, results: dict[str, Any]) -> None:
+        """Stores what the self-tests of one subject found."""
+        text = json.dumps(results, indent=1, sort_keys=True) + "\n"
+        write_text(self.path / "selftests" / f"{identity}.json", text)
+
+    def has_selftests(self, identity: str) -> bool:
+        """Whether the self-tests of that identity are stored and can be read."""
+        return read_selftests(self.path, identity) is not None
 
     def record_failure(self, unit: str, failure: dict[str, Any]) -> None:
         """Stores why a unit has no outcomes."""
@@ -206,6 +215,11 @@ def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
         if _UNIT.fullmatch(unit) and file.exists():
             found[unit] = _read_object(file) or {"error": "it failed, and the record of why is damaged"}
     return found
+
+
+def read_selftests(path: Path, identity: str) -> dict[str, Any] | None:
+    """What the self-tests of one subject found; None where there is nothing that can be read."""
+    return _read_object(path / "selftests" / f"{identity}.json") if _UNIT.fullmatch(identity) else None
 
 
 def _read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:

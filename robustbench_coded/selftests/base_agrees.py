@@ -12,7 +12,9 @@ from robustbench_coded.selftests.walk import STEP, STEPS, Walk
 
 NAME = "base model"
 ALIKE = 0.5  # agreement with its base below which a defence does not answer like it
-FOLLOWS = 0.9  # share of the checkpoint's errors that a defence with no base must repeat to be that checkpoint
+FOLLOWS = (
+    0.9  # share of the checkpoint's errors that a defence with no base must repeat to be that checkpoint
+)
 ENOUGH = 8  # errors of the checkpoint, for that to mean anything
 CHANCE = 0.01  # of a sign test: how often a base as good as the checkpoint may be called worse
 
@@ -37,8 +39,8 @@ def base_agrees(scene: Scene, path: Walk, base: Network | None, checkpoint: Netw
         "checkpoint_errors": _share(own[2][fooled] == theirs[2][fooled]),
     }
     told = (
-        f"it answers like the checkpoint at {figures['checkpoint']:.0%} of clean and noisy inputs and repeats "
-        f"{figures['checkpoint_errors']:.0%} of {int(fooled.sum())} errors found on the checkpoint"
+        f"it answers like the checkpoint at {figures['checkpoint']:.0%} of clean and noisy inputs and "
+        f"repeats {figures['checkpoint_errors']:.0%} of {int(fooled.sum())} errors found on the checkpoint"
     )
     if base is None:
         if int(fooled.sum()) < ENOUGH:
@@ -47,7 +49,10 @@ def base_agrees(scene: Scene, path: Walk, base: Network | None, checkpoint: Netw
         return judged(NAME, not hidden, f"The defence names no base model; {told}.", **figures)
     named = torch.stack([_predicted(scene, base, x) for x in inputs])
     figures["base"] = _share(own[:2] == named[:2])
-    worse, better = int(((own == theirs) & (own != named)).sum()), int(((own == named) & (own != theirs)).sum())
+    worse, better = (
+        int(((own == theirs) & (own != named)).sum()),
+        int(((own == named) & (own != theirs)).sum()),
+    )
     other = _sign_test(worse, better) < CHANCE
     finding = f"The defence answers like its base model at {figures['base']:.0%} of clean and noisy inputs"
     if worse or better:

@@ -1,4 +1,4 @@
-"""Do the gradients that autograd returns belong to the answers? Directional derivatives at an attack's iterates.
+"""Do the gradients that autograd returns belong to the answers? Derivatives along an attack's path.
 
 Central differences of the margin in float32 on the very object that is attacked: a copy in float64 would be
 another object. The draw is held fixed. Two directions: uphill, and random signs, which also see the slope of
@@ -21,6 +21,7 @@ ROUNDING = 2e-6  # of the largest logit: what float32 leaves uncertain in one an
 MEASURABLE = 10.0  # times the rounding that a difference must be to count
 MISMATCH = 0.5  # relative disagreement of one difference that counts as a mismatch
 TOLERATED, TOLERATED_STEP = 0.15, 0.25  # shares of mismatches at the two scales
+FEW = 16  # units: with fewer, each is measured in up to four random directions
 STRAIGHT = 0.25  # how far twice the difference may be from that over twice the distance, relatively
 
 
@@ -70,7 +71,9 @@ class _Slope:
         leaf, logits = scene.differentiable(self.point, draws)
         self.other = runner_up(logits, scene.y)
         self.gradient = scene.gradient(gap(logits, scene.y, self.other), leaf)
-        self.directions = (torch.nan_to_num(self.gradient).sign(), scene.random_signs())
+        units = scene.x.shape[0] * (1 if scene.batch_dependent else scene.x.shape[1])
+        chance = [scene.random_signs() for _ in range(max(1, min(4, FEW // units)))]
+        self.directions = (torch.nan_to_num(self.gradient).sign(), *chance)
         self.floor = MEASURABLE * ROUNDING * float(logits.detach().abs().max()) * scene.x.shape[1] ** 0.5
 
     def measured(self, direction: Tensor, h: float) -> Tensor:

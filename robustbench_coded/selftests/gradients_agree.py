@@ -1,4 +1,4 @@
-"""Do gradients under different draws agree where an attack goes? (Indicator 2 of arXiv 2106.09947, section 3.)"""
+"""Do gradients under different draws agree along an attack's path? (Indicator 2 of arXiv 2106.09947.)"""
 
 import math
 
@@ -33,8 +33,8 @@ def gradients_agree(scene: Scene, path: Walk) -> SelfTest:
     cosine = float(torch.cat(cosines).mean())
     reached = math.sqrt(AVERAGED * cosine / (1 + (AVERAGED - 1) * cosine)) if cosine > 0 else 0.0
     finding = (
-        f"Along a short attack gradients in two draws have cosine {cosine:.2f}; the mean over {AVERAGED} draws "
-        f"has {reached:.2f} with the mean over all draws."
+        f"Along a short attack gradients in two draws have cosine {cosine:.2f}; the mean over "
+        f"{AVERAGED} draws has {reached:.2f} with the mean over all draws."
     )
     return judged(NAME, reached >= USEFUL, finding, cosine=cosine, cosine_of_mean=reached)
 
@@ -42,5 +42,5 @@ def gradients_agree(scene: Scene, path: Walk) -> SelfTest:
 def _cosines(scene: Scene, first: Tensor, second: Tensor) -> Tensor:
     """Of each input, or of each batch where inputs are answered together; 0 where a gradient is unusable."""
     start = 1 if scene.batch_dependent else 2
-    flat = [g.flatten(start).flatten(0, start - 1) for g in (first, second)]
-    return torch.nan_to_num(cosine_similarity(*flat, dim=-1).double()).cpu()
+    one, other = (g.flatten(start).flatten(0, start - 1) for g in (first, second))
+    return torch.nan_to_num(cosine_similarity(one, other, dim=-1).double()).cpu()

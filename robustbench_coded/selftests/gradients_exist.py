@@ -1,4 +1,4 @@
-"""Is there a gradient to follow where an attack goes? (Indicator 1 of arXiv 2106.09947, section 3.)"""
+"""Is there a gradient to follow where an attack goes? (Indicator 1 of arXiv 2106.09947.)"""
 
 from torch import Tensor
 

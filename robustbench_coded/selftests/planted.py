@@ -1,4 +1,4 @@
-"""Is a perturbation found that is known to be there? After the binarisation test of arXiv 2206.13991, section 3.
+"""Is a perturbation found that is known to be there? After the binarisation test of arXiv 2206.13991.
 
 Each input gets a binary classifier of its own on top of the defence: a linear readout of its logits (features
 are out of reach behind a plug-in) that says 0 at the clean input and at points around it, and 1 at one random
@@ -32,13 +32,12 @@ def planted(scene: Scene, path: Walk) -> SelfTest:
         return not_applicable(NAME, "Two classes leave no room for a planted direction.")
     corner = ball.random_sign(scene.generators)
     planted_at = scene.answers(corner, draws)
-    others = [clean] + [
-        scene.answers(ball.random_sign(scene.generators), draws) for _ in range(inner)
-    ]
+    others = [clean] + [scene.answers(ball.random_sign(scene.generators), draws) for _ in range(inner)]
     readout, there = _separate(planted_at, others)
     if float(there.double().mean()) < 0.5:
         return not_applicable(
-            NAME, f"Logits tell a random corner from others at {there.double().mean():.0%} of the inputs only."
+            NAME,
+            f"Logits tell a random corner from others at {there.double().mean():.0%} of the inputs only.",
         )
 
     def value(logits: Tensor) -> Tensor:
@@ -57,8 +56,8 @@ def planted(scene: Scene, path: Walk) -> SelfTest:
     found |= value(scene.answers(at, draws)) > -0.5
     share = _share(found, there)
     finding = (
-        f"A {STEPS}-step attack finds {share:.1%} of {int(there.sum())} planted perturbations; random corners "
-        f"find {control:.1%}."
+        f"A {STEPS}-step attack finds {share:.1%} of {int(there.sum())} planted perturbations; random "
+        f"corners find {control:.1%}."
     )
     figures = {"found": share, "random": control}
     if share >= FOUND and control > EASY:

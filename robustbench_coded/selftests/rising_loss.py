@@ -1,4 +1,4 @@
-"""Do steps uphill raise the loss? Right slopes at a point can still mislead moves of the size attacks make."""
+"""Do steps uphill raise the loss? Slopes that are right at a point can mislead larger moves of an attack."""
 
 import torch
 

@@ -25,7 +25,7 @@ def saturation(scene: Scene, path: Walk) -> SelfTest:
     median = float(gaps.median())
     spread = float((gaps - median).abs().median()) / median if median > 0 else 0.0
     finding = (
-        f"The gaps between the two largest logits of {len(gaps)} answers take {distinct:.0%} as many values and "
-        f"deviate from their median by {spread:.1%} of it."
+        f"The gaps between the two largest logits of {len(gaps)} answers take {distinct:.0%} as many values "
+        f"and deviate from their median by {spread:.1%} of it."
     )
     return judged(NAME, distinct >= DIFFERENT and spread >= SPREAD, finding, distinct=distinct, spread=spread)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.perturbation_budget import PerturbationBudget
 from attacks.oracle import Oracle
+from attacks.perturbation_budget import PerturbationBudget
 
 
 @dataclass

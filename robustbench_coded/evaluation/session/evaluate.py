@@ -26,6 +26,7 @@ from robustbench_coded.evaluation.session.manifest import (
     planned_units,
 )
 from robustbench_coded.evaluation.session.remarks import remarks_on
+from robustbench_coded.evaluation.session.selftesting import run_selftests
 from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evidence.bundle import write_evidence
@@ -113,6 +114,7 @@ def _evaluate_into(
     old = checked_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
     if old is not None:
         prepared = prepared.resumed_from(old)
+    prepared = with_selftests(prepared)
     plan = make_plan(config, prepared)
     if old is not None:
         checked_against(old, new_manifest(config, prepared, plan), folder.path)
@@ -120,6 +122,7 @@ def _evaluate_into(
         listener.note(text)
     manifest = _planned(folder, config, prepared, plan, old)
     done = _Done(_usable(folder, manifest, listener))
+    run_selftests(folder, prepared, listener)
     _run(folder, prepared, plan, done, listener)
     remarks: dict[str, None] = {}
     planned = plan.rows

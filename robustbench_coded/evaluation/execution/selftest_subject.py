@@ -1,0 +1,67 @@
+"""The self-tests of one subject of a run, on the object that is scored."""
+
+from dataclasses import asdict
+from typing import Any
+
+from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.defences.options import DEFENCES, parse_defence
+from robustbench_coded.engine.time_limit import TimeLimitExceeded, time_limit
+from robustbench_coded.evaluation.execution.in_memory import PREFIX
+from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.selftests.result import judged
+from robustbench_coded.selftests.run_all import EXAMPLES, Networks, run_all
+from robustbench_coded.selftests.scene import Scene
+
+SECONDS = 1800.0  # a subject that takes longer for some ninety forwards of EXAMPLES inputs hangs
+
+
+@tf32(False)
+def selftest_subject(bench: Workbench, subject: Subject, eps: float) -> dict[str, Any]:
+    """Runs them on the first examples at one eps; the result is JSON data.
+
+    Batches are as large as the subject's, but no larger than EXAMPLES: what is tested does not depend on it,
+    and its cost does.
+    """
+    scene = _scene(bench, subject, eps)
+    checkpoint = bench.model(subject.checkpoint)
+    networks = Networks(bench.defence(subject).base, checkpoint) if _is_plugin(subject) else None
+    try:
+        with time_limit(SECONDS):
+            results = run_all(scene, networks)
+    except TimeLimitExceeded:
+        results = (judged("attack", False, f"A short attack on it took longer than {SECONDS:g} s."),)
+    return {
+        "eps": eps,
+        "examples": scene.examples,
+        "forwards": scene.forwards,
+        "backwards": scene.backwards,
+        "tests": [asdict(result) for result in results],
+    }
+
+
+def _scene(bench: Workbench, subject: Subject, eps: float) -> Scene:
+    config, defence = bench.setup.config, bench.defence(subject)
+    k = min(subject.k, EXAMPLES) if subject.batch_dependent else min(EXAMPLES, len(bench.data))
+    groups = max(1, EXAMPLES // k) if subject.batch_dependent else 1
+    x, y = bench.data.batch([i % len(bench.data) for i in range(groups * k)])
+    normalized = config.eps_space == "normalized"
+    deviation = bench.checkpoint(subject.checkpoint).deviation if normalized else None
+    # Batches of their own, far from those that are evaluated: no draw of theirs is asked about here.
+    batches = [-2 - group for group in range(groups)]
+    return Scene(
+        Target(defence, k, config.seed, batches),
+        x.view(groups, k, *x.shape[1:]).to(bench.device),
+        y.view(groups, k).to(bench.device),
+        PerturbationBudget(config.norm, eps, config.eps_space, deviation),  # type: ignore[arg-type]
+        subject.batch_dependent,
+        [stream(config.seed, batch, "selftest") for batch in batches],
+    )
+
+
+def _is_plugin(subject: Subject) -> bool:
+    """Whether somebody else's code answers."""
+    return subject.spec.startswith(PREFIX) or parse_defence(subject.spec).kind not in DEFENCES

@@ -1,0 +1,66 @@
+"""Each subject is self-tested once, before it is attacked; what came out lies in the run folder."""
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+from robustbench_coded.evaluation.execution.selftest_subject import selftest_subject
+from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.runs.folder import RunFolder
+
+VERSION = 1  # of the self-tests: another one asks again
+_CONTEXT = ("csrobust", "data", "data_sha256", "limit", "seed", "device", "threads")
+
+
+def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
+    """The same with the id of each subject's self-tests beside its probe, where run.json names it."""
+    probes = [
+        {**probe, "selftests": _id(prepared, subject)}
+        for probe, subject in zip(prepared.probes, prepared.subjects, strict=True)
+    ]
+    return replace(prepared, probes=probes)
+
+
+def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
+    """Tests the subjects whose results the folder does not hold yet, and commits one after the other."""
+    for subject in prepared.subjects:
+        identity = _id(prepared, subject)
+        if identity is None or folder.has_selftests(identity):
+            continue
+        listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
+        found = selftest_subject(prepared.bench, subject, _eps(prepared))
+        folder.commit_selftests(identity, {**_names(subject), **found})
+
+
+def _eps(prepared: PreparedEvaluation) -> float:
+    """The middle one of the radii: at the largest of a security curve no gradient is worth much."""
+    asked = sorted(eps for eps in prepared.eps if eps > 0)
+    return asked[(len(asked) - 1) // 2] if asked else 0.0
+
+
+def _id(prepared: PreparedEvaluation, subject: Subject) -> str | None:
+    """A hash of what decides the results; None where nothing may be moved and so nothing is tested."""
+    if _eps(prepared) == 0:
+        return None
+    config = prepared.setup.config
+    data = {
+        "version": VERSION,
+        "context": {name: prepared.context[name] for name in _CONTEXT},
+        "checkpoint": prepared.context["checkpoints"][subject.checkpoint],
+        "spec": subject.spec,
+        "k": subject.k,
+        "budget": [config.norm, _eps(prepared), config.eps_space],
+    }
+    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10).hexdigest()
+
+
+def _names(subject: Subject) -> dict[str, Any]:
+    return {
+        "checkpoint": subject.checkpoint,
+        "defence": subject.label,
+        "k": subject.shown_k,
+        "n": subject.n,
+    }
