@@ -26,7 +26,7 @@ from robustbench_coded.evaluation.session.manifest import (
     planned_units,
 )
 from robustbench_coded.evaluation.session.remarks import remarks_on
-from robustbench_coded.evaluation.session.selftesting import run_selftests
+from robustbench_coded.evaluation.session.selftesting import run_selftests, with_selftests
 from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evidence.bundle import write_evidence
