@@ -84,7 +84,7 @@ report-trainings: $(INSTALLED)
 report-zoo: $(INSTALLED)
 	$(BIN)/python benchmarks/zoo.py
 
-# A random ensemble behind RCI that transfer does not break: our attacks beside every peer's, at one budget.
+# A random ensemble behind RCI that transfer does not break: our attacks beside third-party ones, at one query budget.
 report-eight-networks: $(INSTALLED)
 	$(BIN)/python benchmarks/eight_networks.py
 

@@ -1,11 +1,11 @@
-"""A randomised defence that transfer does not break: our attacks beside every peer's, at one budget.
+"""A randomised defence that transfer does not break: our attacks and third-party ones at one query budget.
 
     python benchmarks/eight_networks.py               writes reports/eight-networks
     python benchmarks/eight_networks.py --scan        transfer and EOT over eps, to the terminal alone
 
 Every draw picks one of eight digits networks and answers through RCI; the attacker's base model is a ninth.
 The nine are trained here and differ in their seeds alone. Each attack stops before its images for one example
-pass the budget; peers' attacks run with as many steps as the budget pays for, and averaged over draws, too,
+exceed the query budget; third-party attacks run with as many steps as the budget pays for, and averaged over draws, too,
 where the package can do that.
 """
 
@@ -45,7 +45,7 @@ BUDGET = 600  # images for one example: 200 steps through RCI with N = 1.5 K
 WANTED = 10.0  # points by which transfer is to be weaker than EOT
 
 TRANSFER, EOT = "transfer-pgd-100", "eot10-pgd-20"
-# Without those that know the draw, which no peer's attack does; and with what the presets lack, Auto-PGD
+# Without those that know the draw, which no third-party attack does; and with what the presets lack, Auto-PGD
 # averaged over draws in lengths that the budget pays for in full.
 OURS = (
     *(name for name in PRESETS["full"] if not name.startswith("aware")),
@@ -61,7 +61,10 @@ AUTOATTACK = (
     "standard", "plus", "rand", "rand+n_iter=10+eot_iter=10", "apgd-ce", "apgd-ce+n_iter=20+eot_iter=10",
     "apgd-dlr", "apgd-dlr+n_iter=20+eot_iter=10", "apgd-t", "fab", "fab-t", "square",
 )  # fmt: skip
-PEERS = (*(f"torchattacks:{name}" for name in TORCHATTACKS), *(f"autoattack:{name}" for name in AUTOATTACK))
+THIRD_PARTY = (
+    *(f"torchattacks:{name}" for name in TORCHATTACKS),
+    *(f"autoattack:{name}" for name in AUTOATTACK),
+)
 
 
 class OneOfEight:
@@ -152,11 +155,11 @@ def scan(models: Sequence[PixelModel], folder: Path) -> None:
         print(f"eps {eps}: clean {clean}, transfer {transfer}, EOT {eot}")
 
 
-def report(ours: Run, theirs: Run, peers: Sequence[str]) -> str:
-    """Transfer beside EOT, and every peer's attack beside the strongest of ours, in Markdown."""
+def report(ours: Run, theirs: Run, third_party: Sequence[str]) -> str:
+    """Transfer beside EOT, and every third-party attack beside the strongest of ours, in Markdown."""
     strongest, transfer, eot = (row_of(ours, name, EPS) for name in ("strongest", TRANSFER, EOT))
     gap = paired_difference(transfer, eot)
-    compared = [(name, paired_difference(strongest, row_of(theirs, name, EPS))) for name in peers]
+    compared = [(name, paired_difference(strongest, row_of(theirs, name, EPS))) for name in third_party]
     compared.sort(key=lambda pair: pair[1].second)
     stronger = [name for name, difference in compared if difference.low > 0]
     own = sorted((row_of(ours, name, EPS) for name in dict.fromkeys(OURS)), key=_left)
@@ -218,15 +221,15 @@ def main() -> None:
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # two workers share the cores
     torch.set_num_threads(1)
-    peers = [name for name in PEERS if installed(name.partition(":")[0])]
+    third_party = [name for name in THIRD_PARTY if installed(name.partition(":")[0])]
     with tempfile.TemporaryDirectory() as folder:
         models = trained(Path(folder))
         if given.scan:
             scan(models, Path(folder))
             return
         ours = attacked(models, [*dict.fromkeys(OURS)], (EPS,), Path(folder) / "ours")
-        theirs = attacked(models, peers, (EPS,), Path(folder) / "theirs")
-        write_text(OUT / "report.md", report(ours, theirs, peers))
+        theirs = attacked(models, third_party, (EPS,), Path(folder) / "theirs")
+        write_text(OUT / "report.md", report(ours, theirs, third_party))
     print(f"written to {OUT}")
 
 

@@ -41,7 +41,7 @@ STEPS = 20
 
 @dataclass(frozen=True)
 class Pair:
-    """What is compared: attacks of ours and the peer's attack."""
+    """What is compared: attacks of ours and the package's attack."""
 
     title: str
     ours: tuple[str, ...]

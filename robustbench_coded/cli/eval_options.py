@@ -107,7 +107,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
         False,
     ),
     "peer_raw": (
-        _option(bool, "--peer-raw", help="Let peers' attacks show the defence batches of their own making."),
+        _option(bool, "--peer-raw", help="Let third-party attacks choose their own batches."),
         False,
     ),
     "arch": (_option(str | None, "--arch", help="Architecture, or package.module:function."), None),

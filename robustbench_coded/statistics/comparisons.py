@@ -39,7 +39,7 @@ def name_of(row: Row) -> AttackName:
 
 
 def is_black_box(name: AttackName) -> bool:
-    """Whether it asks for answers alone; peers write the same algorithms with a capital."""
+    """Whether it uses answers alone; third-party packages write the same algorithms with a capital."""
     return name.algorithm.lower() in BLACK_BOX
 
 

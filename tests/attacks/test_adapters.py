@@ -139,7 +139,7 @@ def test_every_call_asks_a_fresh_draw(linear):
     assert problem.oracle.asked == [[(0, 0)], [(0, 1)], [(0, 2)], [(0, 3), (0, 4)]]
 
 
-# --- peers -----------------------------------------------------------------------------------------
+# --- third-party attacks ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_global_generators_are_seeded_from_ours_and_put_back():
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
 
 
-PEERS = [
+THIRD_PARTY = [
     pytest.param("torchattacks:PGD+steps=5", marks=needs_torchattacks),
     pytest.param("torchattacks:APGDT+steps=5", marks=needs_torchattacks),
     pytest.param("torchattacks:Square+n_queries=20", marks=needs_torchattacks),
@@ -189,7 +189,7 @@ PEERS = [
 ]
 
 
-@pytest.mark.parametrize("text", PEERS)
+@pytest.mark.parametrize("text", THIRD_PARTY)
 def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(network, text):
     model, x, y = network
     before = states()
@@ -209,7 +209,7 @@ def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(
 
 
 @pytest.mark.parametrize(
-    "text", [p for p in PEERS if "PIFGSM" not in p.values[0] and "SPSA" not in p.values[0]]
+    "text", [p for p in THIRD_PARTY if "PIFGSM" not in p.values[0] and "SPSA" not in p.values[0]]
 )
 def test_l2_peers_stay_in_the_ball(network, text):
     model, x, y = network

@@ -182,19 +182,19 @@ def test_dropping_finds_the_same_examples_for_less(network, attack):
 def test_every_step_is_pyautoattacks(network, norm, loss):
     base = pytest.importorskip("pyautoattack.autopgd_base")
     model, x, y = network
-    # Away from the box's sides, where the peer's l2 projection is not exact.
+    # Away from the box's sides, where the reference's l2 projection is not exact.
     x = 0.4 + 0.2 * x.float()
     model.float()
     y = model(x[0]).argmax(-1)[None]
     eps = 0.04 if norm == "linf" else 0.3
-    peer = base.APGDAttack(
+    reference = base.APGDAttack(
         model, n_iter=25, norm="Linf" if norm == "linf" else "L2", eps=eps, loss=loss, device="cpu",
         logger=logging.getLogger(),
     )  # fmt: skip
-    peer.init_hyperparam(x[0])
+    reference.init_hyperparam(x[0])
     budget = PerturbationBudget(norm, eps)
     start = budget.uniform(x, [torch.Generator().manual_seed(0)])
-    want, _, want_loss, _ = peer.attack_single_run(x[0], y[0], x_init=start[0])
+    want, _, want_loss, _ = reference.attack_single_run(x[0], y[0], x_init=start[0])
     got = Apgd(25, {"ce": cross_entropy, "dlr": dlr}[loss]).perturb(
         x, y, Transfer(model), budget, [], start=start
     )
@@ -215,14 +215,14 @@ def test_robust_accuracy_is_pyautoattacks(network):
     settings = {"n_iter": 20, "eps": 0.04, "device": "cpu", "logger": logging.getLogger()}
     budget = PerturbationBudget("linf", 0.04)
     state = torch.get_rng_state()
-    for peer, ours in (
+    for reference, ours in (
         (base.APGDAttack(model, loss="ce", **settings), Apgd(20, early_stop=True)),
         (
             base.APGDAttack_targeted(model, n_target_classes=5, **settings),
             ApgdTargeted(20, 5, early_stop=True),
         ),
     ):
-        theirs = robust(model, peer.perturb(rounded[0], y[0])[None], y)
+        theirs = robust(model, reference.perturb(rounded[0], y[0])[None], y)
         x_adv = ours.perturb(rounded, y, Transfer(model), budget, [torch.Generator().manual_seed(0)])
         assert abs(robust(model, x_adv, y).double().mean() - theirs.double().mean()) <= 0.01
     torch.set_rng_state(state)

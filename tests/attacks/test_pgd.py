@@ -165,10 +165,10 @@ def test_dropping_stops_at_the_first_wrong_answer_and_changes_nothing_else(netwo
 def test_momentum_is_torchattacks_mifgsm(network, decay):
     model, x, y = network
     torchattacks = pytest.importorskip("torchattacks")
-    peer = torchattacks.MIFGSM(model, eps=0.08, alpha=0.02, steps=6, decay=decay)
+    reference = torchattacks.MIFGSM(model, eps=0.08, alpha=0.02, steps=6, decay=decay)
     attack = Pgd(6, 0.02, momentum=decay)
     ours = attack.perturb(x, y, Transfer(model), PerturbationBudget("linf", 0.08), [], start=x)
-    theirs = peer(x[0], y[0])
+    theirs = reference(x[0], y[0])
     # Where a gradient is 0 but for rounding, its sign is anybody's.
     assert (ours[0] - theirs).abs().lt(1e-5).float().mean() > 0.999
 
@@ -227,8 +227,8 @@ def test_parity_with_torchattacks_from_the_same_start(network, norm):
     x = x.double() * 0.6 + 0.2  # away from the box's sides, where torchattacks' l2 projection is not exact
     model.double()
     eps, size, steps = (0.03, 0.01, 10) if norm == "linf" else (0.5, 0.1, 10)
-    peer = torchattacks.PGD if norm == "linf" else torchattacks.PGDL2
-    want = peer(model, eps=eps, alpha=size, steps=steps, random_start=False)(x[0], y[0])
+    reference = torchattacks.PGD if norm == "linf" else torchattacks.PGDL2
+    want = reference(model, eps=eps, alpha=size, steps=steps, random_start=False)(x[0], y[0])
     got = Pgd(steps, size).perturb(x, y, Transfer(model), PerturbationBudget(norm, eps), [], start=x)
     torch.testing.assert_close(got[0], want, atol=1e-5, rtol=0)
     assert (got - x).abs().max() > 0.9 * (eps if norm == "linf" else eps / 10)

@@ -166,13 +166,13 @@ def test_windows_are_squares_inside_the_image_and_differ_between_examples():
 
 
 def test_bumps_are_pyauto_attacks():
-    peer = pytest.importorskip("pyautoattack.square").SquareAttack(
+    reference = pytest.importorskip("pyautoattack.square").SquareAttack(
         lambda x: x, eps=1.0, norm="L2", device="cpu"
     )
     for side in (3, 5, 7, 13):
         want = torch.zeros(side, side)
-        want[: side // 2] = peer.eta_rectangles(side // 2, side)
-        want[side // 2 :] = -peer.eta_rectangles(side - side // 2, side)
+        want[: side // 2] = reference.eta_rectangles(side // 2, side)
+        want[side // 2 :] = -reference.eta_rectangles(side - side // 2, side)
         got = square._bumps(side, torch.zeros(1))
         # Theirs gives each half norm 1 before they meet.
         halves = [got[: side // 2], got[side // 2 :]]
@@ -182,7 +182,7 @@ def test_bumps_are_pyauto_attacks():
 
 def test_robust_accuracy_is_pyautoattacks():
     """Over a network whose few broken examples decide: both searches get about as far on the same budget."""
-    peer_module = pytest.importorskip("pyautoattack.square")
+    reference_module = pytest.importorskip("pyautoattack.square")
     generator = torch.Generator().manual_seed(0)
     model = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 64, 6)
@@ -194,10 +194,10 @@ def test_robust_accuracy_is_pyautoattacks():
     for norm, eps in (("linf", 0.08), ("l2", 1.0)):
         state = torch.get_rng_state()
         name = {"linf": "Linf", "l2": "L2"}[norm]
-        peer = peer_module.SquareAttack(
+        reference = reference_module.SquareAttack(
             model, eps=eps, norm=name, n_queries=200, seed=0, device="cpu", resc_schedule=True
         )
-        theirs = model(peer.perturb(x[0], y[0])).argmax(-1) == y[0]
+        theirs = model(reference.perturb(x[0], y[0])).argmax(-1) == y[0]
         torch.set_rng_state(state)
         generators = [torch.Generator().manual_seed(1)]
         x_adv = Square(200, early_stop=True).perturb(

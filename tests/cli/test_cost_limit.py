@@ -1,4 +1,4 @@
-"""``--budget N``: every attack, a peer's too, stops at the same cost."""
+"""``--budget N``: every attack, third-party ones too, stops at the same cost."""
 
 import json
 
@@ -21,7 +21,7 @@ SMALL = (
     "--quiet",
 )
 OURS = "pgd-10,eot4-pgd-10,apgd-ce-20,square-100,spsa-200,transfer-pgd-20,aware-pgd-10+init=transfer-pgd-20"
-PEERS = "torchattacks:PGD+steps=40,autoattack:apgd-ce"
+THIRD_PARTY = "torchattacks:PGD+steps=40,autoattack:apgd-ce"
 BUDGET = 30
 
 
@@ -32,7 +32,7 @@ def run(tmp_path_factory, digits_erm):
     both = installed("torchattacks") and installed("autoattack")
     out = tmp_path_factory.mktemp("budget") / "run"
     options = ("--rci", "N=1.5K", "--inputs", "batch,victim", "--budget", str(BUDGET), "--out", str(out))
-    attacks = f"{OURS},{PEERS}" if both else OURS
+    attacks = f"{OURS},{THIRD_PARTY}" if both else OURS
     code = main(["eval", "--ckpt", f"erm={digits_erm}", *SMALL, "--attacks", attacks, *options])
     assert code == 0
     return out
@@ -50,7 +50,7 @@ def test_no_attack_costs_more_and_those_that_would_come_close(run):
     # One move of it costs 12 forwards and more: the next one would have passed the limit.
     assert whole["square-100"] > BUDGET - 2 * 5 * 1.8
     if installed("torchattacks") and installed("autoattack"):
-        assert (whole[PEERS.split(",")] > 0.9 * BUDGET).all()
+        assert (whole[THIRD_PARTY.split(",")] > 0.9 * BUDGET).all()
         assert "autoattack:apgd-ce was stopped by its budget" in (run / "report.md").read_text()
 
 

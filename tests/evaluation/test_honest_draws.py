@@ -131,12 +131,12 @@ def test_every_attack_is_scored_on_the_same_draws_whatever_ran_before(tmp_path):
     assert alone["pgd-3"] == after["pgd-3"] == after["fgsm"] == after["clean"]
 
 
-@pytest.mark.parametrize("peer", [False, True])
-def test_a_batch_keeps_its_size_though_some_of_it_is_broken(run, peer):
-    if peer:
+@pytest.mark.parametrize("third_party", [False, True])
+def test_a_batch_keeps_its_size_though_some_of_it_is_broken(run, third_party):
+    if third_party:
         pytest.importorskip("torchattacks")
     watched = WatchedBatch(Plain())
-    attacks = ("pgd-5", "apgd-ce-5", "square-20", *(["torchattacks:PGD+steps=3"] if peer else []))
+    attacks = ("pgd-5", "apgd-ce-5", "square-20", *(["torchattacks:PGD+steps=3"] if third_party else []))
     found = run(attacks, lambda base: watched, drop=True)
     broken = accuracies(found)
     assert 0 < min(broken.values()) < 1

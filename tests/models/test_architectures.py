@@ -140,11 +140,11 @@ def test_wide_resnet_is_the_published_recursion():
     torch.testing.assert_close(network(images()), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("depth", "peer"), [(18, resnet18), (50, resnet50)])
-def test_common_resnet_is_torchvisions_behind_another_stem(depth, peer):
+@pytest.mark.parametrize(("depth", "theirs"), [(18, resnet18), (50, resnet50)])
+def test_common_resnet_is_torchvisions_behind_another_stem(depth, theirs):
     network = network_of(f"resnet{depth}", classes=10)
     with torch.random.fork_rng():
-        reference = peer(num_classes=10)
+        reference = theirs(num_classes=10)
         reference.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     reference.maxpool = nn.Identity()
     renamed = {

@@ -46,7 +46,7 @@ class EvalConfig:
         unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
             forecast where that is more.
         time: seconds that the evaluation may take: attacks and examples are chosen to fit; None for no limit.
-        peer_raw: let peers' attacks show the defence batches of their own making.
+        peer_raw: let third-party attacks choose their own batches.
         checks: run the attacks of the checks, too.
     """
 
