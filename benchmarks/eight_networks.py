@@ -5,8 +5,8 @@
 
 Every draw picks one of eight digits networks and answers through RCI; the attacker's base model is a ninth.
 The nine are trained here and differ in their seeds alone. Each attack stops before its images for one example
-exceed the query budget; third-party attacks run with as many steps as the budget pays for, and averaged over draws, too,
-where the package can do that.
+exceed the query budget; third-party attacks run with as many steps as the budget allows, and averaged over
+draws, too, where the package can do that.
 """
 
 import argparse
