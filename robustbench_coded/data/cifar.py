@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import shutil
-import socket
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.download import download, search_path
 from robustbench_coded.data.npz import load_npz
 from robustbench_coded.errors import InputError
-
-_DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
-
 
 _CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100_CLASSES = """
@@ -65,15 +56,9 @@ def load_cifar(name: str, *, split: str, data_dir: Path | None = None) -> Datase
         file = place / f"{name}_{split}.npz"
         if file.is_file():
             return load_npz(file, name=name, class_names=variant.class_names)
-    _download(name, split, places)
+    by_hand = f"{name}_{split}.npz (x uint8 [n, 32, 32, 3], y int64 [n]) or torchvision's {variant.folder}"
+    download(name, variant.torchvision_class, variant.folder, places, by_hand)
     return _from_torchvision(name, split, places[0])
-
-
-def search_path(data_dir: Path | None) -> list[Path]:
-    """The folders that are searched, in order; downloads go into the first."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csrobust"
-    configured = os.environ.get("CSROBUST_DATA")
-    return [*([data_dir] if data_dir else []), *([Path(configured)] if configured else []), cache]
 
 
 def _from_torchvision(name: str, split: str, place: Path) -> Dataset:
@@ -98,41 +83,3 @@ def _from_torchvision(name: str, split: str, place: Path) -> Dataset:
         class_names=variant.class_names,
         source=f"{variant.title} {split} images, torchvision's files",
     )
-
-
-def _download(name: str, split: str, places: list[Path]) -> None:
-    """Puts torchvision's folder into the first place, whole or not at all."""
-    import torchvision.datasets
-
-    variant = VARIANTS[name]
-    reader = getattr(torchvision.datasets, variant.torchvision_class)
-    target = places[0]
-    is_new = not target.exists()
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(dir=target, prefix=f".{name}-") as aside,
-            _timeout(_DOWNLOAD_TIMEOUT),
-            contextlib.redirect_stderr(io.StringIO()),  # a progress bar that would break the one-line message
-        ):
-            reader(root=aside, download=True)
-            shutil.move(Path(aside) / variant.folder, target / variant.folder)
-    except (OSError, RuntimeError) as error:
-        if is_new:
-            with contextlib.suppress(OSError):
-                target.rmdir()
-        looked = ", ".join(str(place) for place in places)
-        raise InputError(
-            f"{name}: not found in {looked}, and the download failed ({error}); put {name}_{split}.npz "
-            f"(x uint8 [n, 32, 32, 3], y int64 [n]) or torchvision's {variant.folder} into one of them"
-        ) from error
-
-
-@contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -38,6 +38,8 @@ class Dataset:
         classes: number of classes, at least 2.
         class_names: one name a class, or empty where nobody gave names.
         source: where the images came from, in words, for reports.
+        outputs: for data of some of a network's classes, the output that each class has; None where classes
+            and outputs are the same.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Dataset:
     classes: int
     class_names: tuple[str, ...]
     source: str
+    outputs: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,6 +81,16 @@ class Dataset:
     def subset(self, rows: np.ndarray) -> Dataset:
         """The images of these rows, in this order."""
         return replace(self, images=_Rows.of(self.images, rows), labels=self.labels[rows])
+
+    def of_all_classes(self, classes: int) -> Dataset:
+        """The same images with labels as a network of ``classes`` outputs has them.
+
+        Where data and outputs are the same, or the network has been made for these data, it is this one.
+        """
+        if self.outputs is None or classes == self.classes:
+            return self
+        labels = np.array(self.outputs, dtype=np.int64)[self.labels]
+        return replace(self, labels=labels, classes=classes, class_names=(), outputs=None)
 
     def require(self, classes: int, channels: int, image_size: int | None = None) -> None:
         """Checks that a network with these properties can be scored on these images.

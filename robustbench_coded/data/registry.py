@@ -18,7 +18,13 @@ DATA = {
     "digits": "scikit-learn's digits, 8 x 8 grey, 10 classes, 1,157 train, 640 test; no download",
     "cifar10": "CIFAR-10, 32 x 32 colour, 10 classes, 50,000 train, 10,000 test",
     "cifar100": "CIFAR-100, 32 x 32 colour, 100 classes, 50,000 train, 10,000 test",
+    "mnist": "MNIST, 28 x 28 grey, 10 classes, 60,000 train, 10,000 test",
+    "fashion-mnist": "Fashion-MNIST, 28 x 28 grey, 10 classes, 60,000 train, 10,000 test",
     "npz:FILE": "x uint8 [n, H, W, C] or [n, H, W] (or floats in [0, 1]), y integers [n]",
+    "imagenet:DIR": "ImageNet's validation images in folders named by WordNet ids, 1,000 classes; +list=FILE "
+    "takes the images it names (WNID/IMAGE a line), +prep=BicubicRes256Crop224 scales otherwise",
+    "imagenet-r:DIR": "ImageNet-R; of 1,000 logits those of its 200 classes are compared",
+    "imagenet-a:DIR": "ImageNet-A, likewise",
     "folder:DIR": "a folder of images per class, or DIR/train and DIR/test that hold such folders; "
     "folder:DIR@SIZE scales the images and crops SIZE x SIZE",
 }
@@ -28,8 +34,9 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
     """Opens the images that ``--data`` names.
 
     Args:
-        spec: ``digits``, ``cifar10``, ``cifar100``, ``npz:FILE``, ``folder:DIR`` or
-            ``folder:DIR@SIZE``; ``auto`` is resolved by :func:`data_for` before.
+        spec: ``digits``, ``cifar10``, ``cifar100``, ``mnist``, ``fashion-mnist``, ``npz:FILE``,
+            ``folder:DIR`` or ``folder:DIR@SIZE``, ``imagenet:DIR`` and its relatives; ``auto`` is resolved by
+            :func:`data_for` before.
         data_dir: where named sets are looked for first.
         split: ``test`` or ``train``. A single file is the same set for both.
     Raises:
@@ -48,6 +55,10 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
 
         folder, size = _sized(place)
         return load_folder(Path(folder), split, size)
+    if kind in ("imagenet", "imagenet-r", "imagenet-a") and place:
+        from robustbench_coded.data.imagenet import load_imagenet
+
+        return load_imagenet(kind, place, split)
     if spec == "digits":
         from robustbench_coded.data.digits import load_digits
 
@@ -56,6 +67,10 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
         from robustbench_coded.data.cifar import load_cifar
 
         return load_cifar(spec, split=split, data_dir=Path(data_dir) if data_dir else None)
+    if spec in ("mnist", "fashion-mnist"):
+        from robustbench_coded.data.idx import load_idx
+
+        return load_idx(spec, split=split, data_dir=Path(data_dir) if data_dir else None)
     near = difflib.get_close_matches(spec, DATA, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"unknown data {spec!r}; {hint}known: {', '.join(DATA)}")
@@ -85,12 +100,17 @@ def data_for(metadata: Mapping[str, Any], classes: int, channels: int, image_siz
     stored = metadata.get("data")
     if stored:
         return str(stored)
-    known = {(1, 10): ("digits", 8), (3, 10): ("cifar10", 32), (3, 100): ("cifar100", 32)}
-    name, size = known.get((channels, classes), (None, None))
-    if name is None or image_size not in (None, size):
+    known = {
+        (1, 10): {8: "digits", 28: "mnist"},
+        (3, 10): {32: "cifar10"},
+        (3, 100): {32: "cifar100"},
+    }.get((channels, classes), {})
+    # A network that takes any size is one for the first.
+    name = next(iter(known.values()), None) if image_size is None else known.get(image_size)
+    if name is None:
         size_of_images = f" at {image_size} x {image_size}" if image_size else ""
         raise InputError(
             f"no data known for {channels} channels and {classes} classes{size_of_images}; "
-            f"say which with --data (npz:FILE, folder:DIR or a name)"
+            f"say which with --data (npz:FILE, folder:DIR, imagenet:DIR or a name)"
         )
     return name

@@ -5,13 +5,29 @@ from functools import lru_cache
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
-from robustbench_coded.models.architectures import vit, wide_resnet
+from robustbench_coded.models.architectures import (
+    dm_preact_resnet,
+    dm_wide_resnet,
+    robust_wide_resnet,
+    sequential_names,
+    vit,
+    wide_resnet,
+)
 from robustbench_coded.models.difference import Difference, Shapes, compare
 from robustbench_coded.models.refusal import Refused
 
 # Where the architectures here keep the layers that tell channels and classes.
-STEMS = ("conv1.weight", "patch_embed.proj.weight")
-HEADS = ("linear.weight", "fc.weight", "head.weight")
+STEMS = (
+    "conv1.weight",
+    "patch_embed.proj.weight",
+    "init_conv.weight",
+    "conv_2d.weight",
+    "stem_conv.weight",
+)
+HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
+
+# The families that derive a name from shapes.
+DERIVING = (wide_resnet, vit, dm_wide_resnet, dm_preact_resnet, robust_wide_resnet, sequential_names)
 
 
 @dataclass(frozen=True)
@@ -42,12 +58,16 @@ def shapes_of(arch: str, classes: int, channels: int, image_size: int | None) ->
 
 def classes_of(shapes: Shapes) -> int | None:
     """Number of classes, from the shape of the last linear layer."""
-    return next((shapes[name][0] for name in HEADS if len(shapes.get(name, ())) == 2), None)
+    ends = sequential_names.ends_of(shapes)
+    named = (shapes[name][0] for name in HEADS if len(shapes.get(name, ())) == 2)
+    return next(named, ends[1] if ends else None)
 
 
 def channels_of(shapes: Shapes) -> int | None:
     """Channels of the image, from the shape of the first convolution."""
-    return next((shapes[name][1] for name in STEMS if len(shapes.get(name, ())) == 4), None)
+    ends = sequential_names.ends_of(shapes)
+    named = (shapes[name][1] for name in STEMS if len(shapes.get(name, ())) == 4)
+    return next(named, ends[0] if ends else None)
 
 
 def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
@@ -69,7 +89,8 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
     differences = []
     for candidate in candidates:
         try:
-            image_size = vit.image_size_for(shapes) if registry.find(candidate)[0].takes_image_size else None
+            architecture = registry.find(candidate)[0]
+            image_size = vit.image_size_for(shapes) if architecture.takes_image_size else None
             expected = shapes_of(candidate, classes or 10, channels or 3, image_size)
         except InputError:  # sizes that no such architecture has: another one fits, or none
             continue
@@ -78,7 +99,11 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
             if channels not in (1, 3):
                 raise Refused(f"its {candidate} takes {channels} channels; images of 1 or 3 are evaluated")
             return Recognised(
-                candidate, classes, channels, image_size, tuple(_notes(candidate, arch, difference))
+                candidate,
+                classes,
+                channels,
+                image_size or architecture.image_size,
+                tuple(_notes(candidate, arch, difference)),
             )
         differences.append(difference)
     mend = "pass --arch NAME or --arch package.module:function"
@@ -99,8 +124,12 @@ def _nearest(differences: list[Difference], shapes: Shapes) -> str:
 
 
 def _candidates(shapes: Shapes) -> list[str]:
-    derived = [name for name in (wide_resnet.name_for(shapes), vit.name_for(shapes)) if name is not None]
-    fixed = [name for name, architecture in registry.MODELS.items() if architecture.pattern is None]
+    derived = [name for family in DERIVING if (name := family.name_for(shapes)) is not None]
+    fixed = [
+        name
+        for name, architecture in registry.MODELS.items()
+        if architecture.pattern is None and architecture.resolver is None and name not in derived
+    ]
     return [*derived, *fixed]
 
 

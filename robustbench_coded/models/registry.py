@@ -25,8 +25,11 @@ class Architecture:
         constructor: ``module:class`` inside ``models.architectures``.
         parameters: keyword arguments that make the class this architecture.
         pattern: regular expression of further names; its groups are integer keyword arguments.
+        resolver: ``module:function`` beside the constructor's, for names that no expression describes: it
+            answers the architecture of a name, or None.
         takes_dropout: whether its blocks can have dropout.
-        takes_image_size: whether it is made for one image size.
+        takes_image_size: whether it is made for one image size, which the name does not say.
+        image_size: height and width in pixels that the name says; None where it says none.
         variants: the parts that leave no trace in its weights: by keyword argument of the class, the forms
             that published networks have beside its default. ``variants.py`` names and enumerates them.
     """
@@ -36,8 +39,10 @@ class Architecture:
     constructor: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pattern: str | None = None
+    resolver: str | None = None
     takes_dropout: bool = False
     takes_image_size: bool = False
+    image_size: int | None = None
     variants: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
 
 
@@ -48,6 +53,19 @@ BESIDE_RELU = (
 )  # fmt: skip
 PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",), "identity": ("active",), "pooling": ("max",)}
 STEM = {"stem": ("stride-2", "max-pool")}
+
+
+BESIDE_SILU = {"activation": ("relu", *(name for name in BESIDE_RELU if name != "silu"))}
+
+
+def _dm_preact(depth: int) -> Architecture:
+    return Architecture(
+        f"dm-preact-resnet{depth}",
+        f"pre-activation ResNet-{depth} of Gowal et al. 2020 (arXiv 2010.03593), with SiLU",
+        "dm_preact_resnet:DMPreActResNet",
+        {"depth": depth},
+        variants=BESIDE_SILU,
+    )
 
 
 def _cifar(depth: int) -> Architecture:
@@ -128,6 +146,40 @@ _ARCHITECTURES = (
     ),
     *(_torchvision(depth) for depth in (18, 34, 50, 101)),
     Architecture(
+        "torchvision-wide-resnet50-2",
+        "torchvision's wide ResNet-50-2 (arXiv 1605.07146) with ImageNet's 7x7 stem",
+        "torchvision_resnet:TorchvisionResNet",
+        {"depth": 50, "width_per_group": 128},
+    ),
+    Architecture(
+        "dm-wrn-28-10",
+        "wide ResNet of Gowal et al. 2020 (arXiv 2010.03593), with SiLU; any dm-wrn-DEPTH-WIDTH",
+        "dm_wide_resnet:DMWideResNet",
+        pattern=r"dm-wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
+        variants=BESIDE_SILU,
+    ),
+    *(_dm_preact(depth) for depth in (18, 34)),
+    Architecture(
+        "wrn-34-r",
+        "wide ResNet-34 with fewer channels in its last stage, of Huang et al. 2021 (arXiv 2110.03825)",
+        "robust_wide_resnet:RobustWideResNet",
+        variants={"activation": BESIDE_RELU},
+    ),
+    Architecture(
+        "wrn-a4",
+        "WRN-A4 of Huang et al. 2022 (arXiv 2212.11005), with SiLU",
+        "robust_wide_resnet:RobustWideResNet",
+        {"depths": (27, 28, 13), "planes": (160, 448, 384), "activation": "silu", "named_2022": True},
+        variants=BESIDE_SILU,
+    ),
+    Architecture(
+        "sequential-1x28-c16k4-a-c32k4-a-f1568-l100-a-l10",
+        "a plain stack of layers (names of weights: 0.weight, 2.weight), as its shapes have it",
+        "sequential:Sequential",
+        resolver="sequential_names:resolve",
+        variants={"activation": BESIDE_RELU},
+    ),
+    Architecture(
         "vit-4-192-6-3",
         "vision transformer (arXiv 2010.11929, timm's names of weights); any vit-PATCH-DIM-DEPTH-HEADS",
         "vit:VisionTransformer",
@@ -155,7 +207,11 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
     """
     name, parts = split_variant(arch)
     for architecture in MODELS.values():
-        if architecture.pattern is None:
+        if architecture.resolver is not None:
+            resolved = _inside(architecture.resolver)(name, architecture)
+            if resolved is not None:
+                return resolved, {**resolved.parameters, **_forms(resolved, parts)}
+        elif architecture.pattern is None:
             if name == architecture.name:
                 return architecture, {**architecture.parameters, **_forms(architecture, parts)}
         elif match := re.fullmatch(architecture.pattern, name, re.ASCII):
@@ -180,6 +236,12 @@ def _forms(architecture: Architecture, parts: Mapping[str, str]) -> dict[str, st
             raise InputError(f"{architecture.name} has no part {part!r} to choose; it has {has}")
         forms[part] = int(form) if all(isinstance(one, int) for one in known) and form.isdecimal() else form
     return forms
+
+
+def _inside(path: str) -> Any:
+    """``module:name`` of the package of architectures."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(f"robustbench_coded.models.architectures.{module}"), name)
 
 
 def construct(
@@ -214,8 +276,7 @@ def construct(
         raise InputError(f"{arch}: dropout has no place in this architecture; leave it at 0")
     if dropout:
         parameters["dropout"] = dropout
-    module, _, name = architecture.constructor.partition(":")
-    constructor = getattr(importlib.import_module(f"robustbench_coded.models.architectures.{module}"), name)
+    constructor = _inside(architecture.constructor)
     with torch.device("meta"):  # also keeps torch's own initialisation off the global generator
         try:
             return constructor(classes=classes, in_channels=in_channels, **parameters)

@@ -113,6 +113,6 @@ def test_auto_believes_metadata_then_input_and_classes():
     assert data_for({"data": "npz:mine.npz"}, 10, 3, 32) == "npz:mine.npz"
     assert data_for({}, 10, 1, 8) == data_for({"data": ""}, 10, 1, None) == "digits"
     assert (data_for({}, 10, 3, None), data_for({}, 100, 3, 32)) == ("cifar10", "cifar100")
-    for classes, channels, size in ((7, 3, 32), (10, 1, 28), (10, 3, 64)):
+    for classes, channels, size in ((7, 3, 32), (10, 1, 32), (10, 3, 64)):
         with pytest.raises(InputError, match=rf"{channels} channels and {classes} classes.*--data"):
             data_for({}, classes, channels, size)

@@ -20,6 +20,7 @@ from robustbench_coded.evaluation.execution.in_memory import PREFIX, Given
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.plan import Subject, batches_for
+from robustbench_coded.models.architectures.some_classes import SomeClasses
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
@@ -115,9 +116,10 @@ class Workbench:
             loaded = load_checkpoint(info.path, arch=info.arch, name=info.name)
             if loaded.sha256 != info.sha256:
                 raise RuntimeError(f"{info.path} has changed since the run began")
-            model = PixelModel(
-                loaded.network, info.mean, info.deviation, classes=info.classes, arch=info.network
-            )
+            outputs = self.data.outputs
+            chosen = outputs is not None and loaded.classes != info.classes
+            network = SomeClasses(loaded.network, outputs) if outputs and chosen else loaded.network
+            model = PixelModel(network, info.mean, info.deviation, classes=info.classes, arch=info.network)
             # The layout that convolutions run in: the numbers are the same, nothing is rearranged each time.
             self._models[checkpoint] = model.to(self.device).to(memory_format=torch.channels_last)
         return self._models[checkpoint]

@@ -19,7 +19,7 @@ from robustbench_coded.evaluation.setup.match_clean import Matched, matched_base
 from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
 from robustbench_coded.models.loading import check_data, load_checkpoint
 
-DIGITS_EPS = 0.3
+DIGITS_EPS = 0.3  # of scikit-learn's and of MNIST
 DEFAULT_EPS = 8 / 255
 
 
@@ -120,12 +120,13 @@ def prepare(
     data = whole if config.limit is None else whole.first(config.limit)
     loaded, notes = [], []
     for checkpoint in checkpoints:
-        check_data(checkpoint, whole.image_shape, whole.classes, whole.name)
-        settled, note = from_file(checkpoint, config, whole)
-        loaded.append(settled)
+        labelled = whole.of_all_classes(checkpoint.classes)
+        check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
+        settled, note = from_file(checkpoint, config, labelled)
+        loaded.append(replace(settled, classes=whole.classes))
         notes.append(note)
     loaded += [in_memory(name, given, whole, config) for name in given.models]
-    eps = config.eps or (DIGITS_EPS if data_name == "digits" else DEFAULT_EPS,)
+    eps = config.eps or (DIGITS_EPS if data_name in ("digits", "mnist") else DEFAULT_EPS,)
     threads = thread_count(config, worker_count(config, device))
     setup = Setup(
         config=config,

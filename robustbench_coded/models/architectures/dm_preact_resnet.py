@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from robustbench_coded.models.architectures.activation import activation_named
+from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dm_wide_resnet import pad_same
 
@@ -42,7 +42,7 @@ class DMPreActResNet(BlockNetwork):
         classes: number of classes.
         in_channels: channels of the image.
         depth: 18 or 34.
-        activation: a name of ``activation.ACTIVATIONS``.
+        activation: a name of ``activations.ACTIVATIONS``.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_coded.models.architectures.activation import activation_named
+from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 
 
@@ -62,7 +62,7 @@ class DMWideResNet(BlockNetwork):
         in_channels: channels of the image.
         depth: 6 n + 4.
         width: factor on the channels.
-        activation: a name of ``activation.ACTIVATIONS``.
+        activation: a name of ``activations.ACTIVATIONS``.
     """
 
     def __init__(

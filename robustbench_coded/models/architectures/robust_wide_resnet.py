@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from robustbench_coded.models.architectures.activation import activation_named
+from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 
 
@@ -76,7 +76,7 @@ class RobustWideResNet(BlockNetwork):
         in_channels: channels of the image.
         depths: number of blocks of each stage.
         planes: channels of each stage.
-        activation: a name of ``activation.ACTIVATIONS``.
+        activation: a name of ``activations.ACTIVATIONS``.
         named_2022: names of the weights as in the second paper's files.
     """
 

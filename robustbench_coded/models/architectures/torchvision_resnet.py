@@ -22,6 +22,7 @@ class TorchvisionResNet(BlockNetwork, ResNet):
         classes: number of classes.
         in_channels: channels of the image.
         depth: 18, 34, 50 or 101.
+        width_per_group: 128 makes ResNet-50 the wide ResNet-50-2.
     """
 
     conv1: nn.Conv2d
@@ -35,11 +36,13 @@ class TorchvisionResNet(BlockNetwork, ResNet):
     avgpool: nn.Module
     fc: nn.Linear
 
-    def __init__(self, classes: int = 1000, in_channels: int = 3, depth: int = 50):
+    def __init__(
+        self, classes: int = 1000, in_channels: int = 3, depth: int = 50, width_per_group: int = 64
+    ) -> None:
         if depth not in STAGES:
             raise ValueError(f"expected depth 18, 34, 50 or 101, got {depth}")
         block, counts = STAGES[depth]
-        super().__init__(block, counts, num_classes=classes)
+        super().__init__(block, counts, num_classes=classes, width_per_group=width_per_group)
         if in_channels != 3:
             self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
 

@@ -1,0 +1,127 @@
+"""ImageNet's validation images, and data sets of some of its classes: folders named by WordNet ids.
+
+``imagenet:DIR`` numbers the 1,000 classes as all trained networks do, also where some folders are missing.
+``imagenet-r:DIR`` (arXiv 2006.16241) and ``imagenet-a:DIR`` (arXiv 1907.07174) have 200 of the classes; of a
+network's 1,000 logits those alone are compared. Images are decoded when a batch asks for them.
+"""
+
+import hashlib
+import re
+from functools import cache
+from importlib import resources
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.folder import SUFFIXES
+from robustbench_coded.data.image_files import ImageFiles, Preprocessing
+from robustbench_coded.errors import InputError
+
+NAMES = ("imagenet", "imagenet-r", "imagenet-a")
+_SUBSET_CLASSES = 200
+_SPLITS = {"test": ("val", "validation", "test"), "train": ("train",)}
+_OPTION = re.compile(r"\+(list|prep)=([^+]*)$")
+MAX_LIST_BYTES = 32 * 2**20
+
+
+@cache
+def wnids() -> tuple[str, ...]:
+    """The WordNet ids of the 1,000 classes, in the order of the networks' outputs."""
+    text = resources.files("robustbench_coded.data").joinpath("imagenet_wnids.txt").read_text("ascii")
+    return tuple(text.split())
+
+
+def load_imagenet(name: str, place: str, split: str) -> Dataset:
+    """Reads ``DIR/WNID/IMAGE``, or ``DIR/val/WNID/IMAGE``.
+
+    Args:
+        name: one of :data:`NAMES`.
+        place: the folder, and behind it perhaps ``+list=FILE``, whose lines ``WNID/IMAGE`` are the images in
+            their order, and ``+prep=HOW``, a name as :meth:`Preprocessing.named` takes it; ``Res256Crop224``
+            unless given.
+        split: ``test`` (``val``) or ``train``.
+    Raises:
+        InputError: no such folder, folders of no class, an image that the list names and is not there.
+    """
+    folder, options = _options(place)
+    root = _split_folder(Path(folder), split)
+    preprocessing = Preprocessing.named(options.get("prep", "Res256Crop224"))
+    numbers = {wnid: number for number, wnid in enumerate(wnids())}
+    present = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name in numbers)
+    if not present:
+        raise InputError(f"{root}: no folder is named by a WordNet id of ImageNet's classes, as n01440764")
+    outputs: tuple[int, ...] | None = None
+    if name != "imagenet":
+        if len(present) != _SUBSET_CLASSES:
+            raise InputError(f"{root}: {name} has 200 classes, {len(present)} folders are of ImageNet's")
+        outputs = tuple(numbers[wnid] for wnid in present)
+    files = _listed(root, Path(options["list"])) if "list" in options else _all_files(root, present)
+    label_of = {wnid: place for place, wnid in enumerate(present)} if outputs else numbers
+    labels = np.array([label_of[file.parts[0]] for file in files], dtype=np.int64)
+    listed = f", those of {Path(options['list']).name} in its order" if "list" in options else ", fixed order"
+    return Dataset(
+        name=f"{name}:{place}",
+        images=ImageFiles([root / file for file in files], preprocessing),
+        scale=255.0,
+        labels=labels,
+        classes=len(outputs) if outputs else len(numbers),
+        class_names=tuple(present) if outputs else wnids(),
+        source=f"{name} folder {root.name}, {len(files)} images{listed}, {preprocessing}",
+        outputs=outputs,
+    )
+
+
+def _options(place: str) -> tuple[str, dict[str, str]]:
+    options: dict[str, str] = {}
+    while match := _OPTION.search(place):
+        options[match[1]] = match[2]
+        place = place[: match.start()]
+    return place, options
+
+
+def _split_folder(root: Path, split: str) -> Path:
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected ImageNet's, with folders named as n01440764")
+    return next((root / name for name in _SPLITS[split] if (root / name).is_dir()), root)
+
+
+def _all_files(root: Path, present: list[str]) -> list[PurePosixPath]:
+    """Every image, in the order of the SHA-256 of its path, as for ``folder:``."""
+    found = [
+        PurePosixPath(wnid) / path.name
+        for wnid in present
+        for path in (root / wnid).iterdir()
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not found:
+        raise InputError(f"{root}: its folders hold no images ({', '.join(sorted(SUFFIXES))})")
+    return sorted(found, key=lambda path: hashlib.sha256(str(path).encode()).digest())
+
+
+def _listed(root: Path, file: Path) -> list[PurePosixPath]:
+    try:
+        if file.stat().st_size > MAX_LIST_BYTES:
+            raise ValueError("too large for a list of images")
+        lines = file.read_text("utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{file}: the list of images cannot be read ({reason})") from None
+    known = set(wnids())
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        path = PurePosixPath(line.split()[0])
+        if len(path.parts) != 2 or path.parts[0] not in known or path.parts[1] == "..":
+            raise InputError(
+                f"{file}: line {number} is {line[:60]!r}; expected WNID/IMAGE, as n01440764/a.JPEG"
+            )
+        if not (root / path).is_file():
+            raise InputError(
+                f"{file}: line {number}: {root} has no {path}; give the folder the list was made for"
+            )
+        found.append(path)
+    if not found:
+        raise InputError(f"{file}: names no images; expected lines WNID/IMAGE")
+    return found

@@ -1,0 +1,94 @@
+"""Plain stacks of layers under the numbers that ``nn.Sequential`` gives them."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from robustbench_coded.models.architectures.activations import Activation, activation_named
+from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.architectures.sequential_names import layouts, tokens_of
+
+
+class Activate(nn.Module):
+    """An activation as a module."""
+
+    def __init__(self, function: Activation):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Sequential(BlockNetwork):
+    """The network that a name of ``sequential_names`` describes.
+
+    Args:
+        classes: number of classes; the last token's.
+        in_channels: channels of the image; the name's.
+        stack: the name.
+        layout: ``STRIDE.PADDING`` of each convolution, joined by ``/``; empty for the usual one.
+        activation: a name of ``activations.ACTIVATIONS``.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        in_channels: int,
+        stack: str,
+        layout: str = "",
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        parsed = tokens_of(stack)
+        if parsed is None or parsed[0] != in_channels:
+            raise ValueError(f"expected a stack for {in_channels} channels, got {stack}")
+        _, _, tokens = parsed
+        possible = layouts(stack)
+        if layout and layout not in possible:
+            raise ValueError(f"expected a layout of {', '.join(possible) or 'nothing'}, got {layout}")
+        layout = layout or next(iter(possible), "")
+        pairs = iter([pair.split(".") for pair in layout.split("/")])
+        width, flat = in_channels, False
+        for number, token in enumerate(tokens):
+            module: nn.Module
+            if token["planes"]:
+                stride, padding = map(int, next(pairs))
+                planes, kernel, bias = int(token["planes"]), int(token["kernel"]), not token["bare"]
+                module = nn.Conv2d(width, planes, kernel, stride=stride, padding=padding, bias=bias)
+                width = planes
+            elif token["width"]:
+                module = nn.Linear(width, int(token["width"]), bias=not token["bare_linear"])
+                width = int(token["width"])
+            elif token["values"]:
+                module, width, flat = nn.Flatten(), int(token["values"]), True
+            elif token[0] == "b":
+                module = nn.BatchNorm1d(width) if flat else nn.BatchNorm2d(width)
+            elif token[0] == "a":
+                module = Activate(activation_named(activation))
+            else:
+                module = nn.MaxPool2d(2) if token[0] == "m" else nn.Identity()
+            self.add_module(str(number), module)
+        if width != classes:
+            raise ValueError(f"expected a stack that ends in {classes} classes, got {stack}")
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """One function for each layer with weights, with what follows it."""
+        groups: list[list[nn.Module]] = []
+        for module in self.children():
+            if not groups or isinstance(module, nn.Conv2d | nn.Linear):
+                groups.append([])
+            groups[-1].append(module)
+        return [_Chain(group) for group in groups]
+
+
+class _Chain:
+    """Modules one after the other."""
+
+    def __init__(self, modules: list[nn.Module]):
+        self.modules = modules
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for module in self.modules:
+            x = module(x)
+        return x

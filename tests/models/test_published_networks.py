@@ -1,0 +1,159 @@
+"""Architectures of published robust networks against facts that are not ours.
+
+The logits below were measured on the definitions of the package robustbench 1.1.1, with weights that a sine
+gives; ``benchmarks/robustbench_zoo.py`` compares all of its definitions where that package is installed.
+"""
+
+import pytest
+import torch
+
+from robustbench_coded.models.architectures.dm_wide_resnet import DMWideResNet
+from robustbench_coded.models.architectures.preact_resnet import PreActResNet18
+from robustbench_coded.models.architectures.robust_wide_resnet import RobustWideResNet
+from robustbench_coded.models.architectures.wide_resnet import WideResNet
+from robustbench_coded.models.detect import recognise, shapes_of
+from robustbench_coded.models.registry import build
+
+
+def filled(network):
+    """Every weight a sine of its place: the same in any version of torch."""
+    with torch.no_grad():
+        for number, (name, tensor) in enumerate(sorted(network.state_dict().items())):
+            wave = torch.sin(torch.arange(tensor.numel(), dtype=torch.float64) * 0.7 + number).view(
+                tensor.shape
+            )
+            if name.endswith("running_var"):
+                tensor.copy_(1 + 0.5 * wave)
+            elif tensor.ndim == 1:
+                tensor.copy_((0.8 if name.endswith("weight") else 0.0) + 0.2 * wave)
+            elif tensor.is_floating_point():
+                tensor.copy_(wave * (2 / tensor[0].numel()) ** 0.5)
+    return network.eval()
+
+
+def images():
+    wave = torch.sin(torch.arange(2 * 3 * 32 * 32, dtype=torch.float64) * 0.37)
+    return ((wave + 1) / 2).view(2, 3, 32, 32).float()
+
+
+SMALL = {"depths": (2, 1, 2), "planes": (32, 48, 24)}
+
+MEASURED = {
+    "dm-wrn-10-1": (
+        lambda: DMWideResNet(depth=10, width=1),
+        [-1.7575, -3.71296, -3.29978, -0.768476],
+        [-1.7216, -3.65016],
+    ),
+    "dm-wrn-10-1[relu]": (
+        lambda: DMWideResNet(depth=10, width=1, activation="relu"),
+        [-3.77691, -7.3303, -6.22816, -1.15657],
+        [-3.73823, -7.266],
+    ),
+    "dm-preact-resnet18": (
+        lambda: build("dm-preact-resnet18", 10),
+        [103721.0, 91413.9, 73034.8, 49804.9],
+        [102551.0, 90384.3],
+    ),
+    "robust": (
+        lambda: RobustWideResNet(**SMALL),
+        [23.6357, -1.20004, -22.7277, 22.2782],
+        [23.8684, -1.12587],
+    ),
+    "a4": (
+        lambda: RobustWideResNet(**SMALL, activation="silu", named_2022=True),
+        [1.29931, -0.272091, -0.674525, 1.38378],
+        [1.29883, -0.266483],
+    ),
+    "wrn-10-2": (
+        lambda: WideResNet(depth=10, width=2),
+        [-1.82449, -16.4712, 4.27959, 16.1383],
+        [-1.89238, -16.3742],
+    ),
+    "preact raw": (
+        lambda: PreActResNet18(shortcut="raw"),
+        [38.9921, 178.352, 305.855, 412.979],
+        [43.058, 183.485],
+    ),
+    "preact bn active": (
+        lambda: PreActResNet18(final_bn=True),
+        [121974.0, 107067.0, 85048.6, 57381.3],
+        [119904.0, 105226.0],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_logits_are_those_of_the_published_definitions(name):
+    make, first, second = MEASURED[name]
+    with torch.no_grad():
+        logits = filled(make())(images())
+    torch.testing.assert_close(logits[0, :4], torch.tensor(first), rtol=2e-4, atol=0.0)
+    torch.testing.assert_close(logits[1, :2], torch.tensor(second), rtol=2e-4, atol=0.0)
+
+
+def dm_names(weights):
+    """A wide ResNet's weights under the names of the other family, its stride-2 kernels turned around."""
+    renamed = {}
+    for name, tensor in weights.items():
+        for ours, theirs in (
+            ("bn1.", "batchnorm."),
+            ("fc.", "logits."),
+            ("conv1.", "init_conv."),
+        ):
+            if name.startswith(ours):
+                name = theirs + name.removeprefix(ours)
+        for stage in (1, 2, 3):
+            name = name.replace(f"block{stage}.layer.", f"layer.{stage - 1}.block.")
+        for index in (1, 2):
+            name = name.replace(f".bn{index}.", f".batchnorm_{index - 1}.")
+            name = name.replace(f".conv{index}.", f".conv_{index - 1}.")
+        renamed[name.replace("convShortcut", "shortcut")] = tensor
+    return renamed
+
+
+@pytest.mark.parametrize("alive", ["convolutions", "shortcuts"])
+def test_the_two_families_of_wide_resnets_differ_by_the_side_they_pad(alive):
+    """Padding at the other end is the same function of an image and kernels that are both turned around.
+
+    A shortcut of stride 2 is not turned with them, so the two paths are compared one at a time.
+    """
+    ours, theirs = filled(WideResNet(depth=10, width=1)), DMWideResNet(depth=10, width=1, activation="relu")
+    with torch.no_grad():
+        for name, tensor in ours.state_dict().items():
+            if ("convShortcut" in name) if alive == "convolutions" else name.endswith("conv2.weight"):
+                tensor.zero_()
+        turned = {
+            name: tensor.flip(2, 3) if tensor.ndim == 4 and alive == "convolutions" else tensor
+            for name, tensor in ours.state_dict().items()
+        }
+        theirs.eval().load_state_dict(dm_names(turned))
+        x = images()
+        expected = ours(x.flip(2, 3)) if alive == "convolutions" else ours(x)
+        torch.testing.assert_close(theirs(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arch",
+    ["dm-wrn-28-10", "dm-wrn-70-16", "dm-preact-resnet18", "dm-preact-resnet34", "wrn-34-r", "wrn-a4"],
+)
+def test_they_are_recognised_from_their_shapes(arch):
+    found = recognise(shapes_of(arch, 100, 3, None))
+    assert (found.arch, found.classes, found.channels) == (arch, 100, 3)
+
+
+def test_torchvisions_wide_resnet_is_told_from_its_narrow_one():
+    assert (
+        recognise(shapes_of("torchvision-wide-resnet50-2", 1000, 3, None)).arch
+        == "torchvision-wide-resnet50-2"
+    )
+    assert recognise(shapes_of("torchvision-resnet50", 1000, 3, None)).arch == "torchvision-resnet50"
+
+
+@pytest.mark.parametrize("arch", ["dm-wrn-10-1", "dm-preact-resnet18", "dm-wrn-10-1[activation=relu]"])
+def test_their_blocks_compose_to_the_network(arch):
+    network = build(arch, 10).eval()
+    x = images()
+    out = x
+    for block in network.blocks():
+        out = block(out)
+    assert torch.equal(out, network(x))

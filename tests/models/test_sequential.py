@@ -1,0 +1,167 @@
+"""Plain stacks of layers, whose names are numbers: what stood between them and strides are inferred."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded.data.registry import data_for, load_data
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.architectures.sequential_names import layouts, name_for
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.registry import build, construct, find
+
+SHARED = Path(__file__).parents[3] / "shared"
+
+
+def conv(*arguments, **options):
+    return [nn.Conv2d(*arguments, **options), nn.ReLU()]
+
+
+STACKS = {
+    "mnist small": (
+        (1, 28),
+        [
+            *conv(1, 16, 4, stride=2, padding=1),
+            *conv(16, 32, 4, stride=2, padding=1),
+            nn.Flatten(),
+            nn.Linear(32 * 49, 100),
+            nn.ReLU(),
+            nn.Linear(100, 10),
+        ],
+    ),
+    "mnist large": (
+        (1, 28),
+        [
+            *conv(1, 4, 3, padding=1),
+            *conv(4, 4, 4, stride=2, padding=1),
+            *conv(4, 8, 3, padding=1),
+            *conv(8, 8, 4, stride=2, padding=1),
+            nn.Flatten(),
+            nn.Linear(8 * 49, 16),
+            nn.ReLU(),
+            nn.Linear(16, 10),
+        ],
+    ),
+    "cifar with pooling and dropout": (
+        (3, 32),
+        [
+            *conv(3, 8, 3, padding=1),
+            nn.MaxPool2d(2),
+            *conv(8, 16, 3, padding=1),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(16 * 64, 32),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Linear(32, 10),
+        ],
+    ),
+    "batch-norms, no biases": (
+        (3, 32),
+        [
+            nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(8 * 256, 32, bias=False),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+            nn.Linear(32, 10),
+        ],
+    ),
+    "perceptron": ((1, 28), [nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10)]),
+}
+
+
+def randomised(network):
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator))
+    return network.eval()
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_stack_is_put_together_as_it_was(tmp_path, stack, prefix):
+    (channels, size), layers = STACKS[stack]
+    network = randomised(nn.Sequential(*layers))
+    torch.save({prefix + name: t for name, t in network.state_dict().items()}, tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
+    assert (checkpoint.channels, checkpoint.classes, checkpoint.image_size) == (channels, 10, size)
+    x = torch.rand(3, channels, size, size, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(checkpoint.network(x), network(x))
+    # The name alone is enough to build it again, as workers do.
+    again = load_checkpoint(tmp_path / "a.pt", normalize="none", arch=checkpoint.arch)
+    assert torch.equal(again.network(x), network(x))
+
+
+def test_layouts_that_give_the_same_shapes_are_variants():
+    name = "sequential-1x28-c16k4-a-c32k4-a-f1568-l100-a-l10"
+    first, *others = layouts(name)
+    assert first == "2.1/2.1"
+    assert others and len(set(layouts(name))) == len(layouts(name))
+    assert find(name)[0].variants["layout"] == tuple(others)
+    x = torch.rand(1, 1, 28, 28)
+    answers = []
+    for layout in layouts(name):
+        network = build(f"{name}[layout={layout}]", 10, 1).eval()
+        answers.append(network(x))
+    assert all(not torch.equal(answers[0], answer) for answer in answers[1:])
+    with pytest.raises(InputError, match=r"expected a layout of 2\.1/2\.1, "):
+        construct(f"{name}[layout=3.0/1.0]", 10, 1)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"0.weight": (16, 1, 4, 4), "0.bias": (16,)},
+        {"0.weight": (16, 1, 4, 4), "2.weight": (10, 999)},
+        {"0.weight": (16, 1, 4, 4), "9.weight": (10, 1568)},
+        {"0.weight": (16, 2, 4, 4), "3.weight": (10, 1568)},
+        {"0.weight": (16, 0, 4, 4), "3.weight": (10, 1568)},
+        {"0.weight": (16, 1, 4, 5), "3.weight": (10, 1568)},
+        {"0.weight": (10, 77)},
+        {"a.weight": (10, 784)},
+        {},
+        {f"{2 * i}.weight": (8, 8, 3, 3) for i in range(45)},
+    ],
+)
+def test_what_is_no_such_stack_has_no_name(shapes):
+    assert name_for(shapes) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["sequential-1x28-c16", "sequential-1x28-a", "sequential-x-l10", "sequential-1x28"]
+)
+def test_names_that_describe_nothing_are_unknown(name):
+    with pytest.raises(InputError, match="unknown architecture"):
+        find(name)
+
+
+def test_a_name_that_contradicts_itself_is_refused():
+    with pytest.raises(InputError, match="expected a stack that ends in 10 classes"):
+        construct("sequential-1x28-f784-l7", 10, 1)
+
+
+MNIST = SHARED / "data" / "mnist" / "t10k-images-idx3-ubyte.gz"
+
+
+@pytest.mark.skipif(not MNIST.is_file(), reason="the shared MNIST images are not here")
+@pytest.mark.parametrize(
+    ("file", "accuracy"), [("kw_mnist", 0.9820), ("mnist-pgd-madry", 0.9899), ("mnist-fgsm", 0.9850)]
+)
+def test_published_mnist_networks_have_their_published_accuracy(file, accuracy):
+    checkpoint = load_checkpoint(SHARED / "checkpoints" / f"{file}.pth", normalize="none")
+    auto = data_for(checkpoint.metadata, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+    data = load_data(auto, data_dir=SHARED / "data")
+    model = PixelModel(checkpoint.network, (0.0,), (1.0,), classes=10, arch=checkpoint.arch)
+    x, y = data.batch(range(10_000))
+    with torch.no_grad():
+        right = (model(x).argmax(1) == y).float().mean()
+    assert round(float(right), 4) == accuracy
