@@ -173,7 +173,7 @@ _ARCHITECTURES = (
         variants=BESIDE_SILU,
     ),
     Architecture(
-        "sequential-1x28-c16k4-a-c32k4-a-f1568-l100-a-l10",
+        "sequential-28-c16k4-a-c32k4-a-f1568-l100-a-l",
         "a plain stack of layers (names of weights: 0.weight, 2.weight), as its shapes have it",
         "sequential:Sequential",
         resolver="sequential_names:resolve",

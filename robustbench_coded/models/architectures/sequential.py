@@ -24,8 +24,8 @@ class Sequential(BlockNetwork):
     """The network that a name of ``sequential_names`` describes.
 
     Args:
-        classes: number of classes; the last token's.
-        in_channels: channels of the image; the name's.
+        classes: number of classes.
+        in_channels: channels of the image.
         stack: the name.
         layout: ``STRIDE.PADDING`` of each convolution, joined by ``/``; empty for the usual one.
         activation: a name of ``activations.ACTIVATIONS``.
@@ -41,9 +41,9 @@ class Sequential(BlockNetwork):
     ) -> None:
         super().__init__()
         parsed = tokens_of(stack)
-        if parsed is None or parsed[0] != in_channels:
-            raise ValueError(f"expected a stack for {in_channels} channels, got {stack}")
-        _, _, tokens = parsed
+        if parsed is None:
+            raise ValueError(f"expected the name of a stack of layers, got {stack}")
+        size, tokens = parsed
         possible = layouts(stack)
         if layout and layout not in possible:
             raise ValueError(f"expected a layout of {', '.join(possible) or 'nothing'}, got {layout}")
@@ -57,11 +57,14 @@ class Sequential(BlockNetwork):
                 planes, kernel, bias = int(token["planes"]), int(token["kernel"]), not token["bare"]
                 module = nn.Conv2d(width, planes, kernel, stride=stride, padding=padding, bias=bias)
                 width = planes
-            elif token["width"]:
-                module = nn.Linear(width, int(token["width"]), bias=not token["bare_linear"])
-                width = int(token["width"])
+            elif token["linear"]:
+                wider = int(token["width"] or classes)
+                module, width = nn.Linear(width, wider, bias=not token["bare_linear"]), wider
             elif token["values"]:
-                module, width, flat = nn.Flatten(), int(token["values"]), True
+                values = int(token["values"])
+                if number == 0 and values != in_channels * size * size:
+                    raise ValueError(f"expected {in_channels * size * size} values, got {stack}")
+                module, width, flat = nn.Flatten(), values, True
             elif token[0] == "b":
                 module = nn.BatchNorm1d(width) if flat else nn.BatchNorm2d(width)
             elif token[0] == "a":
@@ -69,8 +72,6 @@ class Sequential(BlockNetwork):
             else:
                 module = nn.MaxPool2d(2) if token[0] == "m" else nn.Identity()
             self.add_module(str(number), module)
-        if width != classes:
-            raise ValueError(f"expected a stack that ends in {classes} classes, got {stack}")
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """One function for each layer with weights, with what follows it."""

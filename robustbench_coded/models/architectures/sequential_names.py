@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Shapes = Mapping[str, tuple[int, ...]]
 
 # By channels, the sizes of images that are tried: MNIST and digits; CIFAR, SVHN, Tiny ImageNet and ImageNet.
-SIZES = {1: (28, 32, 8), 3: (32, 64, 224)}
+SIZES = {1: (28, 32, 8), 3: (32, 28, 64, 224)}
 MAX_LAYERS = 40
 MAX_LAYOUTS = 12
 MAX_TRIED = 200_000
@@ -33,18 +33,18 @@ BETWEEN = {
     ("l", "l"): ("", "a", "ai"),
 }
 TOKEN = re.compile(
-    r"c(?P<planes>\d{1,4})k(?P<kernel>\d{1,2})(?P<bare>n?)|l(?P<width>\d{1,6})(?P<bare_linear>n?)"
+    r"c(?P<planes>\d{1,4})k(?P<kernel>\d{1,2})(?P<bare>n?)|(?P<linear>l)(?P<width>\d{0,6})(?P<bare_linear>n?)"
     r"|f(?P<values>\d{1,7})|[abmi]",
     re.ASCII,
 )
 
 
 def name_for(shapes: Shapes) -> str | None:
-    """``sequential-CHANNELSxSIZE-...`` as numbers and shapes have it; None where they are of another family.
+    """``sequential-SIZE-...`` as numbers and shapes have it; None where they are of another family.
 
-    The tokens are ``c16k4`` (convolution to 16 channels, kernel 4), ``l100`` (linear; ``n`` behind either
-    means without biases), ``b`` (batch-norm), ``a`` (activation), ``m`` (2x2 max-pooling), ``f1568``
-    (flattening to so many values) and ``i`` (nothing in eval mode, as dropout).
+    The tokens are ``c16k4`` (convolution to 16 channels, kernel 4), ``l100`` (linear, the last one ``l``;
+    ``n`` behind either means without biases), ``b`` (batch-norm), ``a`` (activation), ``m`` (2x2 max-pooling),
+    ``f1568`` (flattening to so many values) and ``i`` (nothing in eval mode, as dropout).
     """
     layers = _layers(shapes)
     if layers is None:
@@ -56,32 +56,37 @@ def name_for(shapes: Shapes) -> str | None:
             return None
         tokens += [f"f{shape[1]}" if filler == "f" else filler for filler in fillers]
         bare = "" if f"{number}.bias" in shapes else "n"
-        tokens.append({"c": f"c{shape[0]}k{shape[-1]}{bare}", "l": f"l{shape[0]}{bare}", "b": "b"}[kind])
+        width = shape[0] if number != layers[-1][0] else ""  # the number of classes is no part of a name
+        tokens.append({"c": f"c{shape[0]}k{shape[-1]}{bare}", "l": f"l{width}{bare}", "b": "b"}[kind])
         reached, before = number + 1, kind if kind != "b" else before
-    channels, size = _input(layers, tokens)
-    return f"sequential-{channels}x{size}-{'-'.join(tokens)}" if size else None
+    _, size = _input(layers, tokens)
+    return f"sequential-{size}-{'-'.join(tokens)}" if size else None
 
 
-def tokens_of(name: str) -> tuple[int, int, list[re.Match[str]]] | None:
-    """Channels, size and tokens of a name; None where it is none of this family."""
-    head = re.fullmatch(r"sequential-(\d{1,2})x(\d{1,4})-(.+)", name, re.ASCII)
+def tokens_of(name: str) -> tuple[int, list[re.Match[str]]] | None:
+    """Size of the images and tokens of a name; None where it is none of this family."""
+    head = re.fullmatch(r"sequential-(\d{1,4})-(.+)", name, re.ASCII)
     if head is None:
         return None
-    tokens = [TOKEN.fullmatch(token) for token in head[3].split("-")]
+    tokens = [TOKEN.fullmatch(token) for token in head[2].split("-")]
     found = [token for token in tokens if token is not None]
-    if len(found) != len(tokens) or len(tokens) > 4 * MAX_LAYERS or not found[-1]["width"]:
+    if len(found) != len(tokens) or len(tokens) > 4 * MAX_LAYERS or not found[-1]["linear"]:
         return None
-    return int(head[1]), int(head[2]), found
+    if any(token["linear"] and not token["width"] for token in found[:-1]) or found[-1]["width"]:
+        return None
+    return int(head[1]), found
 
 
 def ends_of(shapes: Shapes) -> tuple[int, int] | None:
     """(channels of the image, number of classes); None for another family."""
-    name = name_for(shapes)
+    name, layers = name_for(shapes), _layers(shapes)
     parsed = tokens_of(name) if name else None
-    return (parsed[0], int(parsed[2][-1]["width"])) if parsed else None
+    if parsed is None or layers is None:
+        return None
+    first = layers[0][2][1]
+    return (first if layers[0][1] == "c" else first // parsed[0] ** 2), layers[-1][2][0]
 
 
-@lru_cache(maxsize=32)
 def layouts(name: str) -> tuple[str, ...]:
     """Strides and paddings that lead to as many values as the name has before its first linear layer.
 
@@ -91,10 +96,16 @@ def layouts(name: str) -> tuple[str, ...]:
         ``STRIDE.PADDING`` of each convolution, joined by ``/``, the usual layout first; empty where nothing
         leads there, or where there are no convolutions.
     """
+    return tuple(layout for _, layout in _ranked(name))
+
+
+@lru_cache(maxsize=32)
+def _ranked(name: str) -> tuple[tuple[int, str], ...]:
+    """(how far it is from the usual, layout), the usual ones first."""
     parsed = tokens_of(name)
     if parsed is None:
         return ()
-    _, size, tokens = parsed
+    size, tokens = parsed
     convolutions = [token for token in tokens if token["planes"]]
     inputs = next((int(token["values"]) for token in tokens if token["values"]), 0)
     if not convolutions or not inputs:
@@ -110,7 +121,9 @@ def layouts(name: str) -> tuple[str, ...]:
         if _side_after(size, tokens, combination) == side
     ]
     ranked.sort(key=lambda entry: entry[0])
-    return tuple("/".join(f"{s}.{p}" for s, p in combination) for _, combination in ranked[:MAX_LAYOUTS])
+    return tuple(
+        (rank, "/".join(f"{s}.{p}" for s, p in combination)) for rank, combination in ranked[:MAX_LAYOUTS]
+    )
 
 
 def _layers(shapes: Shapes) -> list[tuple[int, str, tuple[int, ...]]] | None:
@@ -160,10 +173,9 @@ def _input(layers: Sequence[tuple[int, str, tuple[int, ...]]], tokens: Sequence[
                     return channels, size
         return 0, 0
     channels = first[1]
-    for size in SIZES.get(channels, ()):
-        if layouts(f"sequential-{channels}x{size}-{'-'.join(tokens)}"):
-            return channels, size
-    return channels, 0
+    possible = {size: _ranked(f"sequential-{size}-{'-'.join(tokens)}") for size in SIZES.get(channels, ())}
+    ranks = {size: ranked[0][0] for size, ranked in possible.items() if ranked}
+    return channels, min(ranks, key=lambda size: ranks[size], default=0)
 
 
 def _usual(kernel: int) -> list[tuple[int, int]]:
@@ -212,4 +224,4 @@ def resolve(name: str, family: "Architecture") -> "Architecture | None":
         return None
     possible = layouts(name)
     variants = {**({"layout": possible[1:]} if len(possible) > 1 else {}), **family.variants}
-    return replace(family, name=name, parameters={"stack": name}, variants=variants, image_size=parsed[1])
+    return replace(family, name=name, parameters={"stack": name}, variants=variants, image_size=parsed[0])
