@@ -126,7 +126,7 @@ def test_a_pickle_with_code_is_never_run(csrobust, tmp_path):
         (["--attacks", "pgb-10"], ["pgb-10", "pgd-10"]),
         (["--attacks", "pgd"], ["pgd"]),
         (["--attacks", "pgd-10@-1"], ["pgd-10@-1"]),
-        (["--data", "mnist"], ["mnist", "digits"]),
+        (["--data", "digitz"], ["digitz", "digits"]),
         (["--data", "npz:nowhere.npz"], ["nowhere.npz"]),
         (["--data", "folder:nowhere"], ["nowhere"]),
         (["--device", "abacus"], ["abacus"]),

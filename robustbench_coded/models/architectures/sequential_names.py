@@ -43,7 +43,7 @@ def name_for(shapes: Shapes) -> str | None:
     """``sequential-SIZE-...`` as numbers and shapes have it; None where they are of another family.
 
     The tokens are ``c16k4`` (convolution to 16 channels, kernel 4), ``l100`` (linear, the last one ``l``;
-    ``n`` behind either means without biases), ``b`` (batch-norm), ``a`` (activation), ``m`` (2x2 max-pooling),
+    ``n`` behind either means without biases), ``b`` (batch-norm), ``a`` (activation), ``m`` (2x2 pooling),
     ``f1568`` (flattening to so many values) and ``i`` (nothing in eval mode, as dropout).
     """
     layers = _layers(shapes)
