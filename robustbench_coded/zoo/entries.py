@@ -118,7 +118,7 @@ ENTRIES: tuple[ZooEntry, ...] = (
     *family(
         "certified",
         ("trained-linear", "trained:known_linear", GOOD, "linear digits model trained on its worst case"),
-        ("digits-pgd-at", "trained:known_pgd_at", GOOD, "adversarially trained digits network"),
+        ("digits-pgd-at", "pgd_at:known", GOOD, "adversarially trained digits network"),
     ),
     *family(
         "abstaining",

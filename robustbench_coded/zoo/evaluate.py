@@ -1,6 +1,7 @@
 """An entry of the zoo through the ordinary evaluation, and its verdicts beside the truth.
 
     evaluate_entry(name, out, n=640, **options) -> EvaluatedEntry, with .findings
+    judge_entry(name, out, n=640, **options)    -> [Finding, ...], of entries that are refused, too
 
 Same plan, units, statistics, checks and verdict as for anybody's defence: only data and model come from
 memory, and the truth is known.
@@ -9,23 +10,24 @@ memory, and the truth is known.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.statistics.verdict import BROKEN
 from robustbench_coded.zoo.bring import brought_by, completed
 from robustbench_coded.zoo.known import Known, Truth
 from robustbench_coded.zoo.registry import EXAMPLES, ZOO, ZooEntry
 
 # The truth is what the best attack leaves. One answer in a thousand may be left by the attacks that ran.
 SLIP = 0.001
-ROBUST_WORDS = ("no failure found", "not settled")
-BROKEN_WORDS = ("no gain", "broken", "not settled")
+NOTHING = 0.05  # what is left of a defence that an attacker may call broken
+REFUSED = "refused"
+
+Sense = Literal["praised", "condemned", "unsettled"]
 
 
 @dataclass(frozen=True)
@@ -33,35 +35,55 @@ class Finding:
     """What an evaluation says of an entry under one threat model, and what is true.
 
     Attributes:
-        judgement: verdict and checks.
-        low, estimate, high: the ensemble's accuracy and its 95% interval, as fractions.
+        threat: ``batch/unknown`` of an entry that was refused.
+        word: the verdict's, or ``refused``. reason: its sentence.
+        open_checks: names of the checks that did not pass.
+        low, estimate, high: the ensemble's accuracy and its 95% interval, as fractions; None where there are
+            no outcomes.
         truth: robust accuracy under the best possible attack, or bounds on it.
     """
 
     entry: ZooEntry
-    judgement: Judgement
-    low: float
-    estimate: float
-    high: float
+    threat: str
+    word: str
+    reason: str
+    open_checks: tuple[str, ...]
+    low: float | None
+    estimate: float | None
+    high: float | None
     truth: Truth
 
     @property
-    def threat(self) -> str:
-        return self.judgement.threat
+    def sense(self) -> Sense:
+        """What the word comes to. A defence that is refused is refused for a fault that is named."""
+        if self.word == "no failure found":
+            return "praised"
+        return "unsettled" if self.word == "not settled" else "condemned"
 
     @property
-    def holds(self) -> bool:
-        """Whether the interval holds the truth, or reaches the bounds on it from the right side."""
-        return self.low <= self.truth.high + SLIP and self.high >= self.truth.low
+    def broken(self) -> bool:
+        """Whether there is nothing to praise under this threat model.
+
+        What breaks where all inputs are the attacker's may well stand where one victim is, and what stands
+        with the draw unknown may fall once it is known.
+        """
+        if self.threat.startswith("victim"):
+            return self.entry.broken and self.truth.low <= NOTHING
+        return self.entry.broken or self.truth.high <= NOTHING
 
     @property
     def fair(self) -> bool:
         """Whether the verdict is one that the truth allows."""
-        word = self.judgement.verdict.word
-        if not self.entry.broken:
-            return word in ROBUST_WORDS or (word == "broken" and self.truth.low <= BROKEN)
-        # What breaks where all inputs are the attacker's may well stand where one victim is.
-        return word in BROKEN_WORDS or self.threat.startswith("victim")
+        if self.broken:
+            return self.sense != "praised"
+        return self.sense != "condemned" or self.truth.low <= NOTHING
+
+    @property
+    def holds(self) -> bool:
+        """Whether the interval holds the truth, or reaches the bounds on it from the right side."""
+        if self.low is None or self.high is None:
+            return True
+        return self.low <= self.truth.high + SLIP and self.high >= self.truth.low
 
 
 @dataclass(frozen=True)
@@ -75,13 +97,21 @@ class EvaluatedEntry:
     @property
     def findings(self) -> list[Finding]:
         """What was found under each threat model, ``batch/unknown`` first."""
-        found = []
-        for judgement in self.run.judgements:
-            accuracy = judgement.verdict.accuracy
-            if judgement.key.defence == self.entry.name and accuracy is not None:
-                figures = accuracy.low, accuracy.estimate, accuracy.high
-                found.append(Finding(self.entry, judgement, *figures, self.known.truth(judgement.threat)))
-        return sorted(found, key=lambda f: f.threat != "batch/unknown")
+        found = [
+            Finding(
+                self.entry,
+                judgement.threat,
+                judgement.verdict.word,
+                judgement.verdict.reason,
+                judgement.verdict.open_checks,
+                *((None, None, None) if left is None else (left.low, left.estimate, left.high)),
+                self.known.truth(judgement.threat),
+            )
+            for judgement in self.run.judgements
+            if judgement.key.defence == self.entry.name
+            for left in [judgement.verdict.accuracy]
+        ]
+        return sorted(found, key=lambda finding: finding.threat != "batch/unknown")
 
 
 def evaluate_entry(
@@ -99,9 +129,29 @@ def evaluate_entry(
         n: examples.
         attacks: names and presets.
         options: of `EvalConfig`, in place of its defaults.
+
+    Raises:
+        InputError: the entry is refused.
+        IncompleteRun: attacks on it failed.
     """
     entry = ZOO[name]
     known = entry.load(n)
     config = EvalConfig(checkpoints=(), out=out, **{**attack_options(attacks), **options})
     path = evaluate(completed(config, entry, known), listener, brought_by(name, known))
     return EvaluatedEntry(entry, known, load_run(path))
+
+
+def judge_entry(name: str, out: Path, *, n: int = EXAMPLES, **options: Any) -> list[Finding]:
+    """What an evaluation with default settings says of an entry, whether or not it can be finished.
+
+    Args:
+        as for `evaluate_entry`.
+    """
+    entry = ZOO[name]
+    try:
+        return evaluate_entry(name, out, n=n, **options).findings
+    except IncompleteRun as incomplete:
+        return EvaluatedEntry(entry, entry.load(n), load_run(incomplete.path)).findings
+    except InputError as refusal:
+        truth = entry.load(n).truth("batch/unknown")
+        return [Finding(entry, "batch/unknown", REFUSED, str(refusal), (), None, None, None, truth)]

@@ -14,24 +14,19 @@ cross-entropy, each from the clean input and a random start). Nothing is certifi
 """
 
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from attacks.losses import Loss, cross_entropy, margin_loss
 from robustbench_coded.data.digits import load_digits
-from robustbench_coded.errors import InputError
-from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.zoo.descent import standing_after_descent
 from robustbench_coded.zoo.deterministic import Deterministic, with_slope_of
+from robustbench_coded.zoo.digits_network import EXAMPLES, digits_network
 from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
 from robustbench_coded.zoo.masked_gradients import OneHot
 from robustbench_coded.zoo.trained import trained_linear
 
-CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 WRAPPED, OTHER = "digits-erm", "digits-mixup"
-EXAMPLES = 256  # of the data's first; the network is a hundred times as slow as a linear model
-STEPS = 40
 
 
 class Pinned(nn.Module):
@@ -72,19 +67,15 @@ def decoy() -> nn.Module:
     return trained_linear(0.0)
 
 
-@lru_cache
-def _network(name: str) -> nn.Module:
-    path = CHECKPOINTS / f"{name}.safetensors"
-    if not path.exists():
-        raise InputError(f"{path} is missing; python -m robustbench_coded.training.make_checkpoints makes it")
-    x, y = load_digits("test").batch(range(EXAMPLES))
-    return with_normalisation(load_checkpoint(path), x, y)[0]
-
-
 def _known(defence: Deterministic, model: nn.Module, n: int, eps: float) -> Known:
     x, y = load_digits("test").batch(range(min(n, EXAMPLES)))
-    clean, left = _measured(min(n, EXAMPLES), eps)
+    clean, left = _measured(len(x), eps)
     return Known(defence, x, y, 128, exactly(clean), everywhere(Truth(0.0, left)), checkpoint=model)
+
+
+@lru_cache
+def _network(name: str) -> nn.Module:
+    return digits_network(name)
 
 
 @lru_cache
@@ -93,22 +84,5 @@ def _measured(n: int, eps: float) -> tuple[float, float]:
     model = _network(WRAPPED)
     x, y = load_digits("test").batch(range(n))
     right = model(x).argmax(1) == y
-    stands = right.clone()
-    start = x + eps * (2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) - 1)
-    for begin in (x, start.clamp(0, 1)):
-        for loss in (margin_loss, cross_entropy):
-            left = stands.nonzero().squeeze(1)
-            found = descended(model, x[left], y[left], begin[left], eps, loss)
-            stands[left] = model(found).argmax(1) == y[left]
+    stands = standing_after_descent(model, x, y, eps)
     return right.double().mean().item(), stands.double().mean().item()
-
-
-def descended(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: float, loss: Loss) -> Tensor:
-    """Where steps up the gradient of the loss end, within ball and box; shorter ones in the second half."""
-    at = start
-    for step in range(STEPS):
-        at = at.detach().requires_grad_()
-        (grad,) = torch.autograd.grad(loss(model(at), y).sum(), at)
-        size = eps * (0.25 if step < STEPS // 2 else 0.05)
-        at = (at.detach() + size * grad.sign()).clamp(x - eps, x + eps).clamp(0, 1)
-    return at.detach()

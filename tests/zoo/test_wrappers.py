@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from attacks.losses import margin_loss
 from robustbench_coded.zoo import masked_gradients, same_answers
+from robustbench_coded.zoo.descent import descended
 from robustbench_coded.zoo.linear import along, pattern
 from robustbench_coded.zoo.registry import ZOO
 
@@ -29,7 +31,7 @@ def test_every_answer_is_the_networks(name):
 @pytest.mark.parametrize("name", ["one-hot-0.2", "pinned-0.2", "other-base-0.2"])
 def test_the_networks_worst_points_are_the_wrappers(name):
     known = ZOO[name].load(N)
-    x = same_answers.descended(known.checkpoint, known.x, known.y, known.x, 0.2, same_answers.margin_loss)
+    x = descended(known.checkpoint, known.x, known.y, known.x, 0.2, margin_loss)
     assert (known.defence.logits(x, None).argmax(1) == known.y).double().mean() < 0.1
     assert known.truth("batch/unknown").high < 0.1
 

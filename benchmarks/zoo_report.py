@@ -1,0 +1,212 @@
+"""The zoo's verdicts as tables: what was broken and what was good, and what was said of either."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from robustbench_coded.bench.table import pipes
+from robustbench_coded.zoo.known import Truth
+
+MAIN = "batch/unknown"
+# Column -> how the names of its attacks begin.
+THIRD_PARTIES = {"AutoAttack": "autoattack:", "PGD": "torchattacks:PGD", "EOTPGD": "torchattacks:EOTPGD"}
+FAR = 0.03  # a third party's figure this far outside the truth is marked
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One entry under one threat model: the truth, our figures (fractions; None if refused), our verdict."""
+
+    defence: str
+    family: str
+    description: str
+    broken: bool
+    threat: str
+    truth: Truth
+    low: float | None
+    estimate: float | None
+    high: float | None
+    word: str
+    sense: str
+    reason: str
+    open_checks: tuple[str, ...]
+    holds: bool
+    fair: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One entry: a judgement for each threat model, and the share that stands by third-party accounts.
+
+    Attributes:
+        seconds, their_seconds: of the default evaluation and of the third-party attacks, on one thread.
+    """
+
+    judged: tuple[Judged, ...]
+    accounts: dict[str, float]
+    seconds: float
+    their_seconds: float
+
+    @property
+    def main(self) -> Judged:
+        """Under batch/unknown, if it was judged there."""
+        return next((one for one in self.judged if one.threat == MAIN), self.judged[0])
+
+
+def report(measured: Sequence[Measured]) -> str:
+    """The tables in Markdown, and what they come to."""
+    main = [found.main for found in measured]
+    every = [one for found in measured for one in found.judged]
+    parts = [
+        "# Defences whose robustness is known",
+        f"{len(main)} defences of the zoo (`csrobust list defences`) with default settings, "
+        f"{sum(one.broken for one in main)} broken and {sum(not one.broken for one in main)} good. What a "
+        "defence leaves to the best attack is known from its code or in closed form, exactly or within "
+        "bounds: the docstrings in `robustbench_coded/zoo` derive it. `csrobust eval --defence NAME` makes "
+        "the whole report of one.",
+        "## What was said of them",
+        _matrix(measured),
+        _said(every, measured),
+        "## Each of them",
+        "Accuracies in percent with 95% intervals, under `batch/unknown`. Third parties by their own account, "
+        "at their default length, with batches as they make them. Marked: more than "
+        f"{100 * FAR:g} points from what the truth allows; 'too low' slanders a defence, for no attack gets "
+        "there, and 'too high' is an attack that fell short.",
+        *(_family(name, measured) for name in dict.fromkeys(one.family for one in main)),
+        "## Not settled, and refused",
+        pipes([("defence", "verdict", "why"), *(_why(one) for one in main if _open(one))]),
+        "## Other threat models",
+        pipes(
+            [
+                ("defence", "threat model", "truth", "csrobust", "verdict", "checks not passed"),
+                *(_other_cells(one) for one in every if one.threat != MAIN),
+            ]
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(measured: Sequence[Measured]) -> str:
+    """Every figure as CSV, fractions."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ("defence", "family", "broken", "threat", "truth_low", "truth_high", "accuracy", "ci_low", "ci_high",
+         "word", "sense", "open_checks", "third_party", "third_party_accuracy")
+    )  # fmt: skip
+    for found in measured:
+        for one in found.judged:
+            about = (one.defence, one.family, one.broken, one.threat)
+            truth = (f"{one.truth.low:.6f}", f"{one.truth.high:.6f}")
+            figures = ("" if f is None else f"{f:.6f}" for f in (one.estimate, one.low, one.high))
+            writer.writerow(
+                (*about, *truth, *figures, one.word, one.sense, "; ".join(one.open_checks), "", "")
+            )
+        for attack, accuracy in found.accounts.items():
+            one = found.main
+            about = (one.defence, one.family, one.broken, one.threat)
+            truth = (f"{one.truth.low:.6f}", f"{one.truth.high:.6f}")
+            writer.writerow((*about, *truth, "", "", "", "", "", "", attack, f"{accuracy:.6f}"))
+    return file.getvalue()
+
+
+def _matrix(measured: Sequence[Measured]) -> str:
+    """Counts of entries by truth and by what was said under batch/unknown; third parties beside it."""
+    main = [found.main for found in measured]
+    heads = ["really", "entries", "praised", "condemned", "of these refused", "not settled"]
+    packages = ("autoattack", "torchattacks")
+    heads += [f"{package}: {mark}" for package in packages for mark in ("too high", "too low")]
+    rows = [heads]
+    for broken in (True, False):
+        those = [found for found in measured if found.main.broken == broken]
+        senses = [found.main.sense for found in those]
+        cells = ["broken" if broken else "good", str(len(those))]
+        cells += [str(senses.count("praised")), str(senses.count("condemned"))]
+        cells += [str(sum(found.main.word == "refused" for found in those)), str(senses.count("unsettled"))]
+        for package in packages:
+            sides = [off(found, package) for found in those]
+            cells += [str(sides.count(1)), str(sides.count(-1))]
+        rows.append(cells)
+    unsettled = sum(one.sense == "unsettled" for one in main)
+    share = f"Not settled: {unsettled} of {len(main)}, {100 * unsettled / max(1, len(main)):.0f}%."
+    return f"{pipes(rows)}\n\n{share}"
+
+
+def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
+    praised = [f"{one.defence} ({one.threat})" for one in every if one.broken and one.sense == "praised"]
+    slandered = [f"{one.defence} ({one.threat})" for one in every if not one.broken and not one.fair]
+    outside = [f"{one.defence} ({one.threat})" for one in every if not one.holds]
+    ours, theirs = sum(f.seconds for f in measured) / 60, sum(f.their_seconds for f in measured) / 60
+    sentences = [
+        f"Broken and praised, under any threat model: {', '.join(praised) or 'none'}.",
+        f"Good and condemned, under any threat model: {', '.join(slandered) or 'none'}.",
+        f"Intervals that miss the truth or lie on the wrong side of a bound: {', '.join(outside) or 'none'} "
+        f"of {len(every)}.",
+        f"Time on one thread: {ours:.0f} minutes for our verdicts, {theirs:.0f} for third parties.",
+    ]
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _family(name: str, measured: Sequence[Measured]) -> str:
+    heads = ("defence", "what it is", "really", "truth", "csrobust", "verdict", *THIRD_PARTIES)
+    rows = [_cells(found) for found in measured if found.main.family == name]
+    return f"### {name.capitalize()}\n\n{pipes([heads, *rows])}"
+
+
+def _cells(found: Measured) -> tuple[str, ...]:
+    one = found.main
+    by_column = [
+        next((attack for attack in found.accounts if attack.startswith(start)), None)
+        for start in THIRD_PARTIES.values()
+    ]
+    verdict = one.word if one.fair else f"**{one.word}**"
+    return (
+        f"`{one.defence}`",
+        one.description,
+        "broken" if one.broken else "good",
+        _truth(one.truth),
+        _ours(one),
+        verdict,
+        *("–" if attack is None else _theirs(found.accounts[attack], one.truth) for attack in by_column),
+    )
+
+
+def _other_cells(one: Judged) -> tuple[str, ...]:
+    checks = ", ".join(one.open_checks) or "none"
+    verdict = one.word if one.fair else f"**{one.word}**"
+    return f"`{one.defence}`", f"`{one.threat}`", _truth(one.truth), _ours(one), verdict, checks
+
+
+def _open(one: Judged) -> bool:
+    return one.sense == "unsettled" or one.word == "refused"
+
+
+def _why(one: Judged) -> tuple[str, ...]:
+    return f"`{one.defence}`", one.word, one.reason.replace("|", "/")
+
+
+def off(found: Measured, package: str) -> int:
+    """-1 or 1 where the lowest figure of a package's attacks is too low or too high."""
+    figures = [accuracy for name, accuracy in found.accounts.items() if name.startswith(package)]
+    truth = found.main.truth
+    if not figures:
+        return 0
+    return (min(figures) > truth.high + FAR) - (min(figures) < truth.low - FAR)
+
+
+def _theirs(accuracy: float, truth: Truth) -> str:
+    if accuracy < truth.low - FAR:
+        return f"**{100 * accuracy:.1f}**, too low"
+    return f"**{100 * accuracy:.1f}**, too high" if accuracy > truth.high + FAR else f"{100 * accuracy:.1f}"
+
+
+def _truth(truth: Truth) -> str:
+    low, high = f"{100 * truth.low:.1f}", f"{100 * truth.high:.1f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _ours(one: Judged) -> str:
+    if one.estimate is None or one.low is None or one.high is None:
+        return "–"
+    return f"{100 * one.estimate:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"

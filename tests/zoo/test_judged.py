@@ -1,0 +1,123 @@
+"""What verdicts on entries of the zoo come to, and the benchmark's tables of them."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from robustbench_coded.zoo.evaluate import Finding, judge_entry
+from robustbench_coded.zoo.known import Truth
+from robustbench_coded.zoo.registry import ZOO
+
+_FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def zoo_report():
+    spec = importlib.util.spec_from_file_location("zoo_report", _FOLDER / "zoo_report.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["zoo_report"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["zoo_report"]
+
+
+def finding(name, word, threat="batch/unknown", truth=(0.0, 0.0), interval=(0.0, 0.0, 0.01)):
+    return Finding(ZOO[name], threat, word, "Because.", (), *interval, Truth(*truth))
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "truth", "sense", "fair"),
+    [
+        ("rounding", "no failure found", (0, 0), "praised", False),
+        ("rounding", "not settled", (0, 0), "unsettled", True),
+        ("rounding", "broken", (0, 0), "condemned", True),
+        ("rounding", "refused", (0, 0), "condemned", True),
+        ("rounding", "worse than its base", (0, 0), "condemned", True),
+        ("coin-flip", "no failure found", (0.95, 0.95), "praised", True),
+        ("coin-flip", "not settled", (0.95, 0.95), "unsettled", True),
+        ("coin-flip", "refused", (0.95, 0.95), "condemned", False),
+        ("coin-flip", "no gain", (0.95, 0.95), "condemned", False),
+    ],
+)
+def test_what_a_word_comes_to(name, word, truth, sense, fair):
+    found = finding(name, word, truth=truth)
+    assert (found.sense, found.fair) == (sense, fair)
+
+
+def test_each_threat_model_has_a_truth_of_its_own():
+    opposed = finding("ensemble-opposed", "broken", "batch/known", (0, 0))
+    assert opposed.broken
+    assert opposed.fair
+    assert not finding("ensemble-opposed", "no failure found", "batch/known", (0, 0)).fair
+    assert finding("label-leak", "no failure found", "victim/unknown", (1, 1)).fair
+    assert not finding("label-leak", "no failure found", "batch/unknown", (0, 0)).fair
+
+
+def test_an_interval_holds_a_truth_or_reaches_its_bounds_from_the_right_side():
+    assert finding("coin-flip", "not settled", truth=(0.95, 0.95), interval=(0.93, 0.94, 0.96)).holds
+    assert not finding("coin-flip", "not settled", truth=(0.95, 0.95), interval=(0.96, 0.97, 0.98)).holds
+    assert not finding("coin-flip", "not settled", truth=(0.95, 0.95), interval=(0.9, 0.91, 0.93)).holds
+    assert finding("digits-pgd-at", "not settled", truth=(0.7, 0.92), interval=(0.8, 0.85, 0.9)).holds
+    assert finding("coin-flip", "refused", truth=(0.95, 0.95), interval=(None, None, None)).holds
+
+
+def test_an_entry_that_is_refused_is_judged(tmp_path):
+    (found,) = judge_entry("hidden-noise", tmp_path / "run", n=64, attacks=["fgsm"])
+    assert (found.word, found.sense, found.fair, found.estimate) == ("refused", "condemned", True, None)
+    assert "answers the same input differently" in found.reason
+
+
+def test_an_entry_that_fails_half_way_is_judged(tmp_path):
+    found = judge_entry(
+        "raises-when-unsure", tmp_path / "run", n=64, attacks=["fgsm", "pgd-10"], checks=False
+    )
+    assert found[0].sense != "praised"
+    assert found[0].fair
+
+
+def test_an_entry_of_each_kind_through_one_attack(tmp_path):
+    wrapper = judge_entry("one-hot-0.2", tmp_path / "wrapper", n=64, attacks=["fgsm"], checks=False)
+    assert wrapper[0].truth.high < 0.1
+    abstaining = judge_entry(
+        "abstain-unsure", tmp_path / "abstaining", n=64, attacks=["pgd-10"], checks=False
+    )
+    assert abstaining[0].estimate == pytest.approx(abstaining[0].truth.high)
+    memory = judge_entry("memory-reset", tmp_path / "memory", n=64, attacks=["pgd-10"], checks=False)
+    assert memory[0].estimate == 0
+
+
+def test_the_matrix_counts_entries(zoo_report):
+    def judged(name, word, threat="batch/unknown", truth=(0, 0), interval=(0.0, 0.0, 0.01)):
+        found = finding(name, word, threat, truth, interval)
+        return zoo_report.Judged(
+            name, found.entry.family, "", found.broken, threat, found.truth, found.low, found.estimate,
+            found.high, word, found.sense, "Because.", ("falls with eps",), found.holds, found.fair,
+        )  # fmt: skip
+
+    right = {"autoattack:standard": 0.0}
+    measured = [
+        zoo_report.Measured((judged("rounding", "no failure found"),), {"autoattack:standard": 0.5}, 60, 0),
+        zoo_report.Measured((judged("saturated", "not settled"),), right, 60, 0),
+        zoo_report.Measured((judged("shattered", "broken"),), right, 0, 0),
+        zoo_report.Measured((judged("hidden-noise", "refused", interval=(None,) * 3),), {}, 0, 0),
+        zoo_report.Measured(
+            (judged("coin-flip", "broken", truth=(0.95, 0.95), interval=(0.94, 0.95, 0.96)),),
+            {"autoattack:rand": 0.8},
+            0,
+            60,
+        ),
+    ]
+    text = zoo_report.report(measured)
+    matrix = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| broken |")]
+    assert [cell.strip() for cell in matrix[0]] == ["broken", "4", "1", "2", "1", "1", "1", "0", "0", "0"]
+    matrix = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| good |")]
+    assert [cell.strip() for cell in matrix[0]] == ["good", "1", "0", "1", "0", "0", "0", "1", "0", "0"]
+    assert "Not settled: 1 of 5, 20%." in text
+    assert "Broken and praised, under any threat model: rounding (batch/unknown)." in text
+    assert "Good and condemned, under any threat model: coin-flip (batch/unknown)." in text
+    assert "Time on one thread: 2 minutes for our verdicts, 1 for third parties." in text
+    lines = zoo_report.table(measured).splitlines()
+    assert len(lines) == 1 + 5 + 4
+    assert all(line.count(",") == lines[0].count(",") for line in lines)
