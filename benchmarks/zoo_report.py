@@ -69,8 +69,8 @@ def report(measured: Sequence[Measured]) -> str:
         _matrix(measured),
         _said(every, measured),
         "## Each of them",
-        "Accuracies in percent with 95% intervals, under `batch/unknown`. Third parties by their own account, "
-        "at their default length, with batches as they make them. Marked: more than "
+        "Accuracies in percent with 95% intervals, under `batch/unknown`. Third parties by their own "
+        "account, at their default length, with batches as they make them. Marked: more than "
         f"{100 * FAR:g} points from what the truth allows; 'too low' slanders a defence, for no attack gets "
         "there, and 'too high' is an attack that fell short.",
         *(_family(name, measured) for name in dict.fromkeys(one.family for one in main)),

@@ -17,6 +17,7 @@ from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_o
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
 from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.zoo.bring import brought_by, completed
 from robustbench_coded.zoo.known import Known, Truth
@@ -97,21 +98,24 @@ class EvaluatedEntry:
     @property
     def findings(self) -> list[Finding]:
         """What was found under each threat model, ``batch/unknown`` first."""
-        found = [
-            Finding(
-                self.entry,
-                judgement.threat,
-                judgement.verdict.word,
-                judgement.verdict.reason,
-                judgement.verdict.open_checks,
-                *((None, None, None) if left is None else (left.low, left.estimate, left.high)),
-                self.known.truth(judgement.threat),
-            )
-            for judgement in self.run.judgements
-            if judgement.key.defence == self.entry.name
-            for left in [judgement.verdict.accuracy]
-        ]
+        judged = [one for one in self.run.judgements if one.key.defence == self.entry.name]
+        found = [self._finding(judgement) for judgement in judged]
         return sorted(found, key=lambda finding: finding.threat != "batch/unknown")
+
+    def _finding(self, judgement: Judgement) -> Finding:
+        verdict, truth = judgement.verdict, self.known.truth(judgement.threat)
+        left = verdict.accuracy
+        return Finding(
+            self.entry,
+            judgement.threat,
+            verdict.word,
+            verdict.reason,
+            verdict.open_checks,
+            None if left is None else left.low,
+            None if left is None else left.estimate,
+            None if left is None else left.high,
+            truth,
+        )
 
 
 def evaluate_entry(

@@ -17,14 +17,15 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from robustbench_coded.data.digits import load_digits
 from robustbench_coded.zoo.descent import standing_after_descent
 from robustbench_coded.zoo.deterministic import Deterministic, with_slope_of
 from robustbench_coded.zoo.digits_network import EXAMPLES, digits_network
-from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
+from robustbench_coded.zoo.known import Known, Truth, everywhere_later, exactly
 from robustbench_coded.zoo.masked_gradients import OneHot
-from robustbench_coded.zoo.trained import trained_linear
+from robustbench_coded.zoo.trained import LinearClassifier
 
 WRAPPED, OTHER = "digits-erm", "digits-mixup"
 
@@ -62,15 +63,23 @@ def known_pinned(n: int = EXAMPLES, eps: float = 0.1) -> Known:
 
 
 @lru_cache
-def decoy() -> nn.Module:
-    """A linear model of the digits, trained anew in half a second."""
-    return trained_linear(0.0)
+def decoy() -> LinearClassifier:
+    """A linear model of the digits: the ridge regression of the classes on the training images."""
+    train = load_digits("train")
+    x, y = train.batch(range(len(train)))
+    pixels = torch.cat([x.flatten(1), torch.ones(len(x), 1)], 1).double()
+    wanted = functional.one_hot(y).double() - 0.1
+    solved = torch.linalg.solve(pixels.T @ pixels + torch.eye(pixels.shape[1]).double(), pixels.T @ wanted)
+    return LinearClassifier((10 * solved[:-1].T).float(), (10 * solved[-1]).float())
 
 
 def _known(defence: Deterministic, model: nn.Module, n: int, eps: float) -> Known:
     x, y = load_digits("test").batch(range(min(n, EXAMPLES)))
-    clean, left = _measured(len(x), eps)
-    return Known(defence, x, y, 128, exactly(clean), everywhere(Truth(0.0, left)), checkpoint=model)
+    with torch.no_grad():
+        clean = (model(x).argmax(1) == y).double().mean().item()
+    # Found out when somebody asks: the defence alone is wanted more often.
+    left = everywhere_later(lambda: Truth(0.0, _left(len(x), eps)))
+    return Known(defence, x, y, 128, exactly(clean), left, checkpoint=model)
 
 
 @lru_cache
@@ -79,10 +88,7 @@ def _network(name: str) -> nn.Module:
 
 
 @lru_cache
-def _measured(n: int, eps: float) -> tuple[float, float]:
-    """Accuracy of the wrapped network on the first n examples, clean and after our attack."""
-    model = _network(WRAPPED)
+def _left(n: int, eps: float) -> float:
+    """Accuracy that our attack leaves the wrapped network on the first n examples."""
     x, y = load_digits("test").batch(range(n))
-    right = model(x).argmax(1) == y
-    stands = standing_after_descent(model, x, y, eps)
-    return right.double().mean().item(), stands.double().mean().item()
+    return standing_after_descent(_network(WRAPPED), x, y, eps).double().mean().item()

@@ -78,7 +78,7 @@ def test_an_entry_that_fails_half_way_is_judged(tmp_path):
 
 
 def test_an_entry_of_each_kind_through_one_attack(tmp_path):
-    wrapper = judge_entry("one-hot-0.2", tmp_path / "wrapper", n=64, attacks=["fgsm"], checks=False)
+    wrapper = judge_entry("one-hot-0.2", tmp_path / "wrapper", n=32, attacks=["fgsm"], checks=False)
     assert wrapper[0].truth.high < 0.1
     abstaining = judge_entry(
         "abstain-unsure", tmp_path / "abstaining", n=64, attacks=["pgd-10"], checks=False

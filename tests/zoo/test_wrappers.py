@@ -36,6 +36,12 @@ def test_the_networks_worst_points_are_the_wrappers(name):
     assert known.truth("batch/unknown").high < 0.1
 
 
+def test_the_decoy_is_a_model_of_the_digits():
+    known = ZOO["one-hot-0.1"].load(256)
+    right = (same_answers.decoy()(known.x).argmax(1) == known.y).double().mean()
+    assert 0.85 < right < known.clean.low
+
+
 @pytest.mark.parametrize("name", ["one-hot-0.2", "pinned-0.2"])
 def test_the_slope_is_the_decoys(name):
     known = ZOO[name].load(8)
