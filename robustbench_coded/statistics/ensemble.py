@@ -1,9 +1,9 @@
 """One attacker out of several attacks: the strongest attack, the ensemble, and the biased minimum.
 
-    strongest(candidates)      -> index: the one attack lowest over the entire run
-    ensemble(candidates, best) -> Cell: per example the attack chosen on selection draws, scored on others
-    naive_min(candidates)      -> Cell: a miss in any attack's one try is final, as in other toolkits
-    worst_case(candidates)     -> Cell: per example and draw an attack that wins, where nothing is random
+    strongest(candidates)                -> index: the one attack lowest over the entire run
+    ensemble(candidates, best, by_batch) -> Cell: the attack chosen on selection draws, scored on others
+    naive_min(candidates)                -> Cell: a miss in any attack's one try is final, as elsewhere
+    worst_case(candidates, by_batch)     -> Cell: per draw the attack that wins, where nothing is random
 
 A randomised defence misses now and then whatever the attack does. Whoever lets every attack try once and
 takes any miss for a break counts those misses as the attacks' doing: under pure noise of 10% the minimum over
@@ -16,7 +16,11 @@ passes over the best attack now and then, and would make the ensemble look weake
 the choice is first tried within the selection draws, made on one half and scored on the other; where it does
 not beat the strongest attack there, every example gets the strongest.
 
-An outcome is taken whole from the batch that one attack perturbed; its co-batched inputs are that attack's.
+Where an answer depends on the co-batched inputs, one attacker submits one batch: he chooses an attack per
+batch (`by_batch`), and all outcomes of the batch are that attack's. Chosen per example, the outcomes would
+come from batches that cannot be submitted at once: a defence that saves one half of each batch from one
+attack and the other half from another would seem to save none. Where inputs are answered independently, or
+each is the victim of a batch of its own, he chooses per example.
 """
 
 from collections.abc import Sequence
@@ -60,14 +64,15 @@ def strongest(candidates: Sequence[Candidate]) -> int:
     return int(np.argmin([candidate.selection.correct.mean() for candidate in candidates]))
 
 
-def ensemble(candidates: Sequence[Candidate], best: int) -> Cell:
-    """Scoring outcomes of the attack that is lowest on each example's selection draws; ties go to ``best``.
+def ensemble(candidates: Sequence[Candidate], best: int, *, by_batch: bool = False) -> Cell:
+    """Scoring outcomes of the attack that is lowest on the selection draws of each example, or of each batch.
 
-    All of them are those of ``best``, the strongest attack, where choosing per example does not pay.
+    Ties go to ``best``, the strongest attack, and so does everything where choosing does not pay.
     """
     right = np.stack([candidate.selection.correct for candidate in candidates])
-    if _choice_pays(right, best):
-        return _of_chosen(candidates, _lowest(right, best))
+    unit = _units(candidates, by_batch)
+    if _choice_pays(right, unit, best):
+        return _of_chosen(candidates, _lowest(right, unit, best))
     return candidates[best].scoring
 
 
@@ -85,14 +90,15 @@ def naive_min(candidates: Sequence[Candidate]) -> Cell:
     return replace(candidates[0].scoring, draw=np.arange(draws), prediction=chosen)
 
 
-def worst_case(candidates: Sequence[Candidate]) -> Cell:
-    """Scoring outcomes of the first attack that wins on each example and draw, else of the first attack.
+def worst_case(candidates: Sequence[Candidate], *, by_batch: bool = False) -> Cell:
+    """Scoring outcomes of the attack that leaves least of each example, or batch, in each draw.
 
     The ensemble of an attacker to whom nothing is random: the defence is deterministic or he knows its draw.
+    The first attack of a tie counts.
     """
     correct = np.stack([candidate.scoring.correct for candidate in candidates])
     prediction = np.stack([candidate.scoring.prediction for candidate in candidates])
-    winner = correct.argmin(axis=0)
+    winner = _totals(correct, _units(candidates, by_batch)).argmin(axis=0)
     chosen = np.take_along_axis(prediction, winner[None], axis=0)[0]
     return replace(candidates[0].scoring, prediction=chosen)
 
@@ -106,7 +112,21 @@ def common(sets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return shared
 
 
-def _choice_pays(right: NDArray[np.bool_], best: int) -> bool:
+def _units(candidates: Sequence[Candidate], by_batch: bool) -> NDArray[np.int64]:
+    """[examples], what one attack is chosen for: the batch, or the example."""
+    cell = candidates[0].scoring
+    return np.unique(cell.batch if by_batch else cell.example, return_inverse=True)[1]
+
+
+def _totals(counts: NDArray[np.generic], unit: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[attacks, examples, ...] -> the same shape, each example bearing the sum over its unit."""
+    totals = np.zeros((counts.shape[0], unit.max() + 1, *counts.shape[2:]), dtype=np.int64)
+    for total, count in zip(totals, counts):
+        np.add.at(total, unit, count)
+    return totals[:, unit]
+
+
+def _choice_pays(right: NDArray[np.bool_], unit: NDArray[np.int64], best: int) -> bool:
     """Whether choosing on one half of the selection draws, scored on the other, beats the attack ``best``."""
     examples, draws = right.shape[1:]
     halves = (slice(0, draws // 2), slice(draws // 2, draws))
@@ -114,15 +134,15 @@ def _choice_pays(right: NDArray[np.bool_], best: int) -> bool:
         return False
     rows = np.arange(examples)
     chosen = [
-        right[:, :, scored][_lowest(right[:, :, seen], best), rows].mean()
+        right[:, :, scored][_lowest(right[:, :, seen], unit, best), rows].mean()
         for seen, scored in (halves, halves[::-1])
     ]
     return float(np.mean(chosen)) < float(right[best].mean())
 
 
-def _lowest(right: NDArray[np.bool_], best: int) -> NDArray[np.int64]:
+def _lowest(right: NDArray[np.bool_], unit: NDArray[np.int64], best: int) -> NDArray[np.int64]:
     """[attacks, examples, draws] -> [examples], the attack with fewest right answers; ties go to ``best``."""
-    counts = right.sum(axis=2)
+    counts = _totals(right.sum(axis=2), unit)
     return np.where(counts[best] == counts.min(axis=0), best, counts.argmin(axis=0))
 
 

@@ -1,0 +1,107 @@
+"""The interval of the difference of two accuracies over the same examples, of which one comes in batches.
+
+    clustered_difference(left, right, batch, tail, ...) -> (low, high)
+
+The difference is taken in two ways, and the interval reaches as far as either: as the difference of the two
+accuracies, and as that of a and b, where a is the share of answers that are right on the left alone and b on
+the right alone. Each of the four shares has the interval of a proportion whose outcomes come in batches
+(`clustered.py`), and two are joined with their correlation between batches (Zou and Donner, Statistics in
+Medicine 27, 2008). The second way knows the ends: two rows with the same outcomes differ by 0 of n each way.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
+from robustbench_coded.statistics.correlation import UNMEASURED, Correlation
+from robustbench_coded.statistics.variance import between_batches
+
+
+def clustered_difference(
+    left: NDArray[np.bool_],
+    right: NDArray[np.bool_],
+    batch: NDArray[np.integer],
+    tail: float,
+    *,
+    left_clustered: bool = True,
+    right_clustered: bool = True,
+    correlation: Correlation = UNMEASURED,
+) -> tuple[float, float]:
+    """Interval for the accuracy of ``left`` less that of ``right``, in [-1, 1].
+
+    Args:
+        left, right: [examples, draws] or [examples, 1], whether each answer is right. batch: [examples].
+        tail: with which probability each end may err.
+        left_clustered, right_clustered: whether the answers of a batch depend on one another; answers that do
+        not bound what one side alone can have right.
+        correlation: of two outcomes of a batch, as the rows of the subjects show it (`pooled`).
+    """
+    left, right = np.broadcast_arrays(left, right)
+    # Where one side alone is right may come in batches or not, however the accuracies do: the upper limit
+    # serves for what was not seen, the lower one for nothing.
+    correlation = Correlation(0.0, correlation.high)
+    estimate = float(left.mean() - right.mean())
+    first, second = (
+        _side(correct, correct, batch, tail, clustered, correlation)
+        for correct, clustered in ((left, left_clustered), (right, right_clustered))
+    )
+    alone, other = left & ~right, right & ~left
+    ways = [
+        _joined_ends(first, second, correlation_of(left, right, batch)),
+        _joined_ends(
+            _side(alone, left, batch, tail, left_clustered, correlation),
+            _side(other, right, batch, tail, right_clustered, correlation),
+            correlation_of(alone, other, batch),
+        ),
+    ]
+    below, above = np.max(ways, axis=0)
+    return max(estimate - float(below), -1.0), min(estimate + float(above), 1.0)
+
+
+Reach = tuple[float, float]  # how far an interval goes below and above its estimate
+
+
+def _side(
+    correct: NDArray[np.bool_],
+    within: NDArray[np.bool_],
+    batch: NDArray[np.integer],
+    tail: float,
+    clustered: bool,
+    correlation: Correlation,
+) -> Reach:
+    """Reach of the interval for a share of answers, which is at most the share of ``within``."""
+    share = float(correct.mean())
+    if not clustered and correct is within:
+        low, high = _independent(correct, tail)
+    else:
+        low, high = clustered_interval(correct, batch, tail, correlation)
+        if not clustered:
+            high = min(high, _independent(within, tail)[1])
+    return share - low, max(high, share) - share
+
+
+def _joined_ends(one: Reach, other: Reach, correlation: float) -> Reach:
+    return joined(one[0], other[1], correlation), joined(one[1], other[0], correlation)
+
+
+def joined(one: float, other: float, correlation: float) -> float:
+    """How far a difference may reach when its two terms reach ``one`` and ``other``."""
+    return float(np.sqrt(max(one**2 + other**2 - 2 * correlation * one * other, 0.0)))
+
+
+def _independent(correct: NDArray[np.bool_], tail: float) -> tuple[float, float]:
+    """Exact for one draw; several draws of an example count as one answer."""
+    examples = len(correct)
+    return clopper_pearson(float(correct.mean()) * examples, examples, tail)
+
+
+def correlation_of(one: NDArray[np.bool_], other: NDArray[np.bool_], batch: NDArray[np.integer]) -> float:
+    """Of two estimated shares, from the variances of both and of their difference between batches."""
+    apart = one.astype(np.int8) - other.astype(np.int8)
+    first, second, both = (between_batches(values, batch) for values in (one, other, apart))
+    product = first.variance * second.variance
+    # Two batches are always in a line, up or down.
+    if first.degrees < 1.5 or not 0 < product < np.inf:
+        return 0.0
+    covariance = (first.variance + second.variance - both.variance) / 2
+    return float(np.clip(covariance / np.sqrt(product), -1, 1))

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from robustbench_coded.statistics.partitions import partition_interval
+
+TAIL, K = 0.025, 32
+
+
+def random_companies(rng, examples, partitions):
+    return np.stack([rng.permutation(examples) // K for _ in range(partitions)], axis=1)
+
+
+def missed(fate, examples, partitions, truth, simulations=120):
+    """Shares of intervals above and below the truth; ``fate`` [batches] of batches by their members'
+    traits."""
+    rng, ends = np.random.default_rng(0), []
+    for _ in range(simulations):
+        trait = rng.standard_normal(examples)
+        company = random_companies(rng, examples, partitions)
+        survive = [fate(rng, np.bincount(of, trait) / np.sqrt(K)) for of in company.T]
+        correct = np.stack([kept[of] for kept, of in zip(survive, company.T)], axis=1)
+        ends.append(partition_interval(correct, company, TAIL))
+    low, high = np.transpose(ends)
+    return (low > truth).mean(), (high < truth).mean(), (high - low).mean()
+
+
+def test_fates_of_batches_are_seen_in_many_partitions():
+    low, high, width = missed(lambda rng, mean: rng.random(len(mean)) < 0.1, 640, 60, 0.1)
+    assert max(low, high) <= 0.05
+    assert width < 0.3  # 20 batches alone leave 0.34
+
+
+def test_what_the_examples_decide_is_not_averaged_away_by_partitions():
+    # A batch survives where the mean trait of its members is high: other partitions of the same examples
+    # have the same mean.
+    low, high, _ = missed(lambda rng, mean: mean > 0, 320, 40, 0.5)
+    assert max(low, high) <= 0.05
+
+
+def test_none_right_leaves_0_of_the_batches_scored_and_at_most_of_the_examples():
+    rng = np.random.default_rng(0)
+    few, many = (random_companies(rng, 320, partitions) for partitions in (4, 100))
+    for company, outcomes in ((few, 40), (many, 320)):
+        found = partition_interval(np.zeros(company.shape, bool), company, TAIL)
+        assert found == (0, pytest.approx(1 - TAIL ** (1 / outcomes)))
+        found = partition_interval(np.ones(company.shape, bool), company, TAIL)
+        assert found == (pytest.approx(TAIL ** (1 / outcomes)), 1)
+
+
+def test_one_partition_is_refused():
+    with pytest.raises(ValueError, match="2 or more partitions"):
+        partition_interval(np.ones((64, 1), bool), np.zeros((64, 1), int), TAIL)
