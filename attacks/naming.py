@@ -42,15 +42,18 @@ FEWEST_STEPS = {"spsa": 32}
 OPTIONS: dict[str, tuple[str, ...]] = {
     "apgd-ce": ("init", "own", "restarts"),
     "apgd-dlr": ("init", "own", "restarts"),
+    "apgd-mt": ("init", "own", "targets"),
     "apgd-t": ("init", "own", "targets"),
     "fgsm": ("init", "own"),
-    "pgd": ("init", "momentum", "own"),
+    "pgd": ("init", "loss", "momentum", "own", "restarts"),
     "square": ("init",),
     "random": ("init",),
     "spsa": ("init",),
     "rays": ("init",),
     "hopskipjump": ("init",),
 }
+
+LOSSES = ("ce", "margin", "dlr")
 
 # Those that keep to an eps given to their constructor.
 TORCHATTACKS_LINF = (
@@ -59,7 +62,18 @@ TORCHATTACKS_LINF = (
     "VNIFGSM",
 )  # fmt: skip
 TORCHATTACKS_L2 = ("APGD", "APGDT", "FAB", "PGDL2", "Square")
-AUTOATTACK = ("standard", "plus", "rand", "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+AUTOATTACK = (
+    "standard",
+    "plus",
+    "rand",
+    "apgd-ce",
+    "apgd-dlr",
+    "apgd-mt",
+    "apgd-t",
+    "fab",
+    "fab-t",
+    "square",
+)
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "paper": ("fgsm", "pgd-10", "pgd-100"),
@@ -98,6 +112,8 @@ LISTED: dict[str, str] = {
     "pgd-100": "100 steps of eps/8",
     "pgd-100@1/255": "100 steps of a stated size",
     "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
+    "pgd-10+restarts=5": "the best of 5 random starts, chosen on the attacker's own draws",
+    "eot10-pgd-20+loss=margin": "raises the margin loss instead of cross-entropy (or loss=dlr)",
     "eot10-pgd-20": "gradients averaged over 10 fresh draws each step (arXiv 1707.07397)",
     "eotauto-pgd-20": "as many draws as still make the gradients agree better",
     "fixed-pgd-10": "one surrogate draw for the whole attack",
@@ -109,6 +125,8 @@ LISTED: dict[str, str] = {
     "apgd-ce-100": "Auto-PGD on cross-entropy, 100 steps (arXiv 2003.01690)",
     "apgd-dlr-100": "Auto-PGD on the difference of logits ratio",
     "apgd-t-100": "Auto-PGD on the targeted ratio, 100 steps for each of up to 9 targets",
+    "apgd-mt-20": "Auto-PGD on the margin, then towards 3 more classes, each run from the best point so far",
+    "eot4-apgd-mt-10": "the same on the mean loss of 4 draws",
     "eot20-apgd-ce-100": "Auto-PGD whose step control and best point use the mean loss of 20 draws",
     "transfer-apgd-ce-100": "Auto-PGD on the base model",
     "aware-apgd-ce-50": "Auto-PGD that knows the scored draw",
@@ -258,6 +276,8 @@ def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ..
             raise ValueError(f"expected a whole number below 10,000 for {option}, got {text!r}")
         if option == "momentum" and not re.fullmatch(r"0?\.[0-9]{1,6}|1(\.0)?", value):
             raise ValueError(f"expected a momentum from 0 to 1, got {text!r}")
+        if option == "loss" and value not in LOSSES:
+            raise ValueError(f"expected a loss out of {', '.join(LOSSES)}, got {text!r}")
         if option == "own" and value not in ("signs", "exact"):
             raise ValueError(f"expected own=signs or own=exact, got {text!r}")
         if option == "init" and parse(value).third_party is not None:

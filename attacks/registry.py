@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import Apgd, ApgdTargeted
+from attacks.apgd_mt import ApgdMultiTargeted
 from attacks.attack import Attack
 from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import AveragingEstimator
@@ -20,6 +21,7 @@ from attacks.oracle import Oracle
 from attacks.pgd import Pgd
 from attacks.random_search import RandomSearch
 from attacks.rays import Rays
+from attacks.restarts import Restarts
 from attacks.spsa import Spsa
 from attacks.square import Square
 
@@ -52,9 +54,17 @@ def _algorithm(name: AttackName, *, early_stop: bool) -> Attack:
     assert name.steps is not None
     options = dict(name.options)
     if name.algorithm == "pgd":
-        return Pgd(
-            name.steps, name.step_size, early_stop=early_stop, momentum=float(options.get("momentum", 0))
+        pgd = Pgd(
+            name.steps,
+            name.step_size,
+            BY_NAME[options.get("loss", "ce")],
+            early_stop=early_stop,
+            momentum=float(options.get("momentum", 0)),
         )
+        restarts = int(options.get("restarts", 1))
+        return Restarts(pgd, restarts, early_stop=early_stop) if restarts > 1 else pgd
+    if name.algorithm == "apgd-mt":
+        return ApgdMultiTargeted(name.steps, int(options.get("targets", 3)), early_stop=early_stop)
     if name.algorithm == "apgd-t":
         return ApgdTargeted(name.steps, int(options.get("targets", 9)), early_stop=early_stop)
     if name.algorithm in ("apgd-ce", "apgd-dlr"):

@@ -65,7 +65,7 @@ class EotAuto(AveragingEstimator):
         self._queries += 1
         # The cost of a query with M draws, without the cost of finding M.
         asked = sum(self._used) - drawn
-        self._inputs = y.numel()
+        self._inputs = y.shape[0] * y.shape[1]
         self._cost_per_input = (self._cost_so_far - before) / self._inputs * sum(self.draws) / asked
         grads = [grad for _, grad, _ in estimates if grad is not None]
         return Estimate(

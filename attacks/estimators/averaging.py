@@ -90,7 +90,7 @@ class AveragingEstimator:
     @contextmanager
     def _query(self, y: Tensor) -> Iterator[None]:
         """Records what the query about ``y`` inside the block costs."""
-        before, self._inputs = self._cost_so_far, y.numel()
+        before, self._inputs = self._cost_so_far, y.shape[0] * y.shape[1]
         yield
         self._cost_per_input = max(self._cost_per_input, (self._cost_so_far - before) / self._inputs)
 

@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.planning.cost import question_of
 from robustbench_coded.models.tf32 import tf32
 
 # Algorithms that stop on an example once it is misclassified.
-STOPPING_EARLY = ("pgd", "apgd-ce", "apgd-dlr", "apgd-t", *SEARCHES, *DECISION_BASED)
+STOPPING_EARLY = ("pgd", "apgd-ce", "apgd-dlr", "apgd-mt", "apgd-t", *SEARCHES, *DECISION_BASED)
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,10 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         forwards, backwards = steps, 0
     elif name.algorithm == "apgd-t":
         forwards = backwards = steps * TARGETS
+    elif name.algorithm == "apgd-mt":
+        forwards = backwards = steps * (1 + int(dict(name.options).get("targets", 3)))
     else:
-        forwards = backwards = steps
+        forwards = backwards = steps * int(dict(name.options).get("restarts", 1))
     start = dict(name.options).get("init")
     more = queries_of(parse(start), randomised=randomised) if start else (0, 0)
     return forwards * draws + more[0], backwards * draws + more[1]

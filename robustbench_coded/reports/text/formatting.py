@@ -42,6 +42,7 @@ _ALGORITHMS = {
     "pgd": "PGD",
     "apgd-ce": "Auto-PGD on cross-entropy",
     "apgd-dlr": "Auto-PGD on the difference of logits ratio",
+    "apgd-mt": "Auto-PGD on the margin, then multi-targeted",
     "apgd-t": "targeted Auto-PGD",
     "square": "Square attack",
     "random": "random search",

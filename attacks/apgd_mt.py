@@ -1,0 +1,61 @@
+"""Auto-PGD on the margin, then towards one class after the other (MultiTargeted, arXiv 1910.09338)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.apgd import likeliest_wrong
+from attacks.apgd_search import Search
+from attacks.estimators import Estimator
+from attacks.losses import margin_loss, targeted_dlr
+from attacks.perturbation_budget import PerturbationBudget
+
+
+@dataclass(frozen=True)
+class ApgdMultiTargeted:
+    """What finds most comes first, and each run goes on from the best point so far.
+
+    The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at
+    that point, so the targeted runs aim at the next ones there: classes that the margin had no reason to try.
+
+    Attributes:
+        steps: moves of every run.
+        targets: classes aimed at after the margin, at most all but two.
+        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
+            by one and without randomness.
+    """
+
+    steps: int
+    targets: int = 3
+    early_stop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.targets < 1:
+            raise ValueError(f"expected steps and targets >= 1, got {self.steps} and {self.targets}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; the run on the margin begins at ``start`` where there is one."""
+        search = Search(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
+        search.run(
+            search.uniform(generators) if start is None else search.project(start), search.y, margin_loss
+        )
+        if search.over:
+            return search.result()
+        left = search.left
+        found = estimator.value(search.best_x[:, left], search.y[:, left], margin_loss).logits
+        logits = found.new_zeros(*search.y.shape, found.shape[-1])
+        logits[:, left] = found
+        for rank, target in enumerate(likeliest_wrong(logits, search.y, self.targets + 1)):
+            if rank:
+                search.run(search.best_x, torch.stack([search.y, target], -1), targeted_dlr)
+        return search.result()
