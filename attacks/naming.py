@@ -19,6 +19,7 @@ LARGEST_NUMBER = 1_000_000
 ALGORITHMS = (
     "apgd-ce",
     "apgd-dlr",
+    "apgd-mt",
     "apgd-t",
     "fgsm",
     "pgd",
@@ -68,7 +69,6 @@ AUTOATTACK = (
     "rand",
     "apgd-ce",
     "apgd-dlr",
-    "apgd-mt",
     "apgd-t",
     "fab",
     "fab-t",

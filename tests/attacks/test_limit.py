@@ -35,6 +35,8 @@ def perturb(problem, attack, text, query_budget):
         ("apgd-ce-50+restarts=2", 2),
         ("eot4-apgd-ce-50", 8),
         ("apgd-t-50", 2),
+        ("eot2-apgd-mt-15", 4),
+        ("pgd-15+restarts=3", 2),
         ("square-90", 10),
         ("random-90", 10),
         ("spsa-320", 2),
@@ -50,7 +52,7 @@ def test_cost_ends_below_the_limit_by_less_than_one_question(linear, text, deare
     query_budget = int(share * whole)
     x, cost = perturb(problem, attack, text, query_budget)
     # The forward that tells runs of Auto-PGD apart comes on top.
-    more = 8 if text.startswith("apgd-t") or "restarts" in text else 0
+    more = 8 if text.startswith("apgd-t") or "restarts" in text or "-mt-" in text else 0
     assert query_budget - dearest * 8 < cost <= query_budget + more
     assert BUDGET.distance(x, problem.x).max() <= 1 + 1e-9
 

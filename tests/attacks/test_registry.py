@@ -2,17 +2,19 @@ import pytest
 import torch
 
 from attacks.apgd import Apgd, ApgdTargeted
+from attacks.apgd_mt import ApgdMultiTargeted
 from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
 from attacks.hopskipjump import HopSkipJump
-from attacks.losses import cross_entropy, dlr
+from attacks.losses import cross_entropy, dlr, margin_loss
 from attacks.naming import LISTED, SEARCH_DRAWS, expand, parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.random_search import RandomSearch
 from attacks.rays import Rays
 from attacks.registry import attack_for, estimator_for
+from attacks.restarts import Restarts
 from attacks.spsa import Spsa
 from attacks.square import Square
 
@@ -30,6 +32,11 @@ ATTACKS = {
     "square-100": Square(100),
     "random-100": RandomSearch(100),
     "spsa-100@0.01": Spsa(100, 0.01),
+    "pgd-7+loss=margin": Pgd(7, loss=margin_loss),
+    "eot4-pgd-7@0.01+restarts=5": Restarts(Pgd(7, 0.01), 5),
+    "pgd-7+restarts=1": Pgd(7),
+    "apgd-mt-10": ApgdMultiTargeted(10),
+    "aware-apgd-mt-10+targets=5": ApgdMultiTargeted(10, 5),
     "rays-100": Rays(100),
     "hopskipjump-100": HopSkipJump(100),
 }
@@ -44,6 +51,9 @@ def test_dropping_reaches_every_attack_that_can_but_not_a_transfer():
     assert attack_for(parse("pgd-5"), early_stop=True) == Pgd(5, early_stop=True)
     assert attack_for(parse("apgd-ce-5"), early_stop=True) == Apgd(5, early_stop=True)
     assert attack_for(parse("apgd-t-5"), early_stop=True) == ApgdTargeted(5, early_stop=True)
+    assert attack_for(parse("apgd-mt-5"), early_stop=True) == ApgdMultiTargeted(5, early_stop=True)
+    stopping = Restarts(Pgd(5, early_stop=True), 2, early_stop=True)
+    assert attack_for(parse("pgd-5+restarts=2"), early_stop=True) == stopping
     assert attack_for(parse("square-5"), early_stop=True) == Square(5, early_stop=True)
     assert attack_for(parse("random-5"), early_stop=True) == RandomSearch(5, early_stop=True)
     # Right or wrong in the base model's eyes is not right or wrong in the target's.

@@ -1,0 +1,99 @@
+"""Several results of one attack: the better one, by answers that neither of them was chosen by."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from attacks.better import better_of
+from attacks.estimators import FreshDraws
+from attacks.losses import margin_loss
+from attacks.perturbation_budget import PerturbationBudget
+from attacks.pgd import Pgd
+from attacks.restarts import Restarts
+
+BUDGET = PerturbationBudget("linf", 0.1)
+
+
+@dataclass
+class Planned:
+    """An attack whose runs end at given points; it keeps what it was asked to attack."""
+
+    results: list
+    asked: list = field(default_factory=list)
+
+    def perturb(self, x, y, estimator, budget, generators, start=None):
+        self.asked.append(x)
+        return self.results[len(self.asked) - 1].view_as(x)
+
+
+def slope(problem):
+    """The direction in which every example's margin loss rises, of length 1 in linf."""
+    w = problem.oracle.weights
+    return torch.where((problem.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).sign().view_as(problem.x)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_each_example_has_the_better_of_its_runs(linear, noise):
+    problem = linear(batches=2, k=3, noise=noise)
+    better = torch.tensor([[True, False, False], [False, True, False]])[..., None, None, None]
+    up, down = problem.x + 0.1 * slope(problem), problem.x - 0.1 * slope(problem)
+    runs = [torch.where(better, up, down), torch.where(better, down, up), down]
+    estimator = FreshDraws(problem.oracle, draws=20)
+    x = Restarts(Planned(runs), 3).perturb(problem.x, problem.y, estimator, BUDGET, problem.generators)
+    assert torch.equal(x, up)
+
+
+def test_a_batch_that_was_never_answered_together_is_answered_once_more():
+    """Each point is good in its own company alone: the mixture is not."""
+    first, second = torch.zeros(1, 2, 1, 1, 1), torch.ones(1, 2, 1, 1, 1)
+    first[0, 0], second[0, 0] = 2, 5
+
+    class Coupled:
+        per_example = exhausted = False
+
+        def compare(self, xs, y, loss):
+            losses = {(2, 0): (9, 3), (5, 1): (2, 5), (2, 1): (0, 0)}
+            return [
+                type("E", (), {"loss": torch.tensor([losses[tuple(x.flatten().tolist())]]).double()})
+                for x in xs
+            ]
+
+    y = torch.zeros(1, 2, dtype=torch.long)
+    assert torch.equal(better_of(Coupled(), y, first, second), first)
+
+
+def test_runs_after_the_first_leave_out_what_is_broken_and_start_elsewhere(linear):
+    problem = linear(batches=2, k=3)
+    broken = torch.tensor([[True, False, True], [True, True, False]])
+    logits = problem.x.flatten(2) @ problem.oracle.weights.T
+    gap = (logits[..., 1] - logits[..., 0]).abs() / (
+        problem.oracle.weights[1] - problem.oracle.weights[0]
+    ).norm(p=1)
+    far = problem.x + 2 * gap[..., None, None, None] * slope(problem)
+    runs = [torch.where(broken[..., None, None, None], far, problem.x), far[~broken][None]]
+    planned = Planned(runs)
+    attack = Restarts(planned, 5, early_stop=True)
+    x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), BUDGET, problem.generators)
+    assert torch.equal(x, far)
+    assert [len(asked.flatten(0, 1)) for asked in planned.asked] == [6, 2]
+    assert torch.equal(planned.asked[1], problem.x[~broken][None])
+
+
+def test_restarts_never_do_worse_and_one_is_none(linear):
+    problem = linear(batches=2, k=8, classes=5)
+    losses = []
+    for restarts in (1, 2, 4):
+        x = Restarts(Pgd(2, 0.02), restarts).perturb(
+            problem.x, problem.y, FreshDraws(problem.oracle), BUDGET, problem.generators
+        )
+        losses.append(margin_loss(problem.oracle.logits(x, [None]), problem.y))
+    once = Pgd(2, 0.02).perturb(problem.x, problem.y, FreshDraws(problem.oracle), BUDGET, problem.generators)
+    assert torch.equal(losses[0], margin_loss(problem.oracle.logits(once, [None]), problem.y))
+    assert bool((losses[1] >= losses[0]).all()) and bool((losses[2] >= losses[1]).all())
+    assert bool((losses[2] > losses[0]).any())
+
+
+def test_no_restarts_at_all_are_refused():
+    with pytest.raises(ValueError, match="expected restarts >= 1, got 0"):
+        Restarts(Pgd(1), 0)
