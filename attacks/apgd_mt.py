@@ -9,7 +9,7 @@ from torch import Tensor
 from attacks.apgd import likeliest_wrong
 from attacks.apgd_search import Search
 from attacks.estimators import Estimator
-from attacks.losses import margin_loss, targeted_dlr
+from attacks.losses import cross_entropy, margin_loss, pair_loss, targeted_dlr
 from attacks.perturbation_budget import PerturbationBudget
 
 
@@ -19,6 +19,9 @@ class ApgdMultiTargeted:
 
     The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at
     that point, so the targeted runs aim at the next ones there: classes that the margin had no reason to try.
+    Where the losses of a batch are raised together, or averaged over draws, the margin spends as much on
+    examples that are far from any boundary as on the others: there, cross-entropy takes its place, and the
+    cross-entropy of two classes that of the targeted ratio.
 
     Attributes:
         steps: moves of every run.
@@ -57,5 +60,5 @@ class ApgdMultiTargeted:
         logits[:, left] = found
         for rank, target in enumerate(likeliest_wrong(logits, search.y, self.targets + 1)):
             if rank:
-                search.run(search.best_x, torch.stack([search.y, target], -1), targeted_dlr)
+                search.run(search.best_x, torch.stack([search.y, target], -1), towards)
         return search.result()

@@ -54,6 +54,15 @@ def targeted_dlr(logits: Tensor, pairs: Tensor) -> Tensor:
     return gain / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + 1e-12)
 
 
+def pair_loss(logits: Tensor, pairs: Tensor) -> Tensor:
+    """Cross-entropy between two classes alone; ``pairs`` ``[..., 2]`` holds the true class and the target.
+
+    It counts most where the target is close to the true class or beyond it.
+    """
+    both = logits.gather(-1, pairs)
+    return functional.softplus(both[..., 1] - both[..., 0])
+
+
 BY_NAME: dict[str, Loss] = {"ce": cross_entropy, "margin": margin_loss, "dlr": dlr}
 
 

@@ -84,6 +84,9 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "aware-pgd-10",
         "transfer-pgd-20",
         "aware-pgd-20+init=transfer-pgd-20",
+        # The margin and other classes: what cross-entropy alone leaves on a robust network.
+        "eot2-apgd-mt-20",
+        "transfer-apgd-mt-20",
     ),
     # AutoAttack's standard suite without FAB and with a fifth of Square's queries: those two take more than
     # half of its time and seldom break what targeted Auto-PGD has not broken.
@@ -126,7 +129,7 @@ LISTED: dict[str, str] = {
     "apgd-dlr-100": "Auto-PGD on the difference of logits ratio",
     "apgd-t-100": "Auto-PGD on the targeted ratio, 100 steps for each of up to 9 targets",
     "apgd-mt-20": "Auto-PGD on the margin, then towards 3 more classes, each run from the best point so far",
-    "eot4-apgd-mt-10": "the same on the mean loss of 4 draws",
+    "eot2-apgd-mt-20": "the same on the mean loss of 2 draws",
     "eot20-apgd-ce-100": "Auto-PGD whose step control and best point use the mean loss of 20 draws",
     "transfer-apgd-ce-100": "Auto-PGD on the base model",
     "aware-apgd-ce-50": "Auto-PGD that knows the scored draw",

@@ -13,7 +13,7 @@ BUDGET = PerturbationBudget("linf", 0.1)
 
 
 class PinnedRunnerUp:
-    """Class 1 lies 0.1 below the true class 0 everywhere, without slope; class 2 is lower but can be reached."""
+    """Class 1 lies 0.1 below the true class 0 everywhere; class 2 is lower, but can be reached."""
 
     randomised, independent = False, True
 

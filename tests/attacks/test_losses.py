@@ -16,6 +16,9 @@ def test_known_values():
     # Towards class 1: (1 - true) / (4 - (1 + 0) / 2).
     pairs = torch.stack([Y, torch.tensor([1, 1])], -1)
     torch.testing.assert_close(losses.targeted_dlr(LOGITS, pairs), torch.tensor([-3.0 / 3.5, -1.0 / 3.5]))
+    # Cross-entropy as if there were no other class than these two.
+    both = LOGITS.gather(-1, pairs).log_softmax(-1)[:, 0]
+    torch.testing.assert_close(losses.pair_loss(LOGITS, pairs), -both)
     torch.testing.assert_close(losses.cross_entropy(LOGITS, Y), -LOGITS.log_softmax(-1)[torch.arange(2), Y])
 
 
