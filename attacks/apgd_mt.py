@@ -49,9 +49,9 @@ class ApgdMultiTargeted:
     ) -> Tensor:
         """See ``attacks.attack.Attack``; the run on the margin begins at ``start`` where there is one."""
         search = Search(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
-        search.run(
-            search.uniform(generators) if start is None else search.project(start), search.y, margin_loss
-        )
+        loss, towards = (margin_loss, targeted_dlr) if estimator.per_example else (cross_entropy, pair_loss)
+        begun = search.uniform(generators) if start is None else search.project(start)
+        search.run(begun, search.y, loss)
         if search.over:
             return search.result()
         left = search.left
