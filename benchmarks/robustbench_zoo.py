@@ -11,23 +11,33 @@ of 1). Without arguments all Linf definitions are tried; with some the table is 
 
 import ctypes
 import gc
+import hashlib
 import sys
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models import loading, registry
+from robustbench_coded.models.architectures.per_image import PerImage
+from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.libraries import robustbench_library
+from robustbench_coded.models.libraries.robustbench_names import own_definitions
 from robustbench_coded.models.loading import Checkpoint, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
+from robustbench_coded.models.variants import changes
 
 TABLE = Path(__file__).with_suffix(".md")
 TOLERANCE = 1e-5
+LARGE = 15_000_000  # parameters of networks whose variants are not tried: these would be minutes each
 SIZES = {"cifar10": 32, "cifar100": 32, "imagenet": 224}
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 
@@ -45,15 +55,17 @@ class Row:
 
 def main(wanted: list[str]) -> None:
     warnings.simplefilter("ignore")
-    rows = []
+    rows: list[Row] = []
+    measured: dict[str, Row] = {}
     for path, constructor in _definitions():
         if wanted and path not in wanted:
             continue
         start = time.perf_counter()
-        row = _measured(path, constructor)
+        with _without_initialisation():
+            row = _row(path, constructor, measured)
         rows.append(row)
         seconds = time.perf_counter() - start
-        print(f"{path}: alone: {row.alone}; by name: {row.by_name} ({seconds:.0f} s)", flush=True)
+        print(f"{path} | alone: {row.alone}; by name: {row.by_name} ({seconds:.0f} s)", flush=True)
         _give_back_memory()
     text = _table(rows)
     if wanted:
@@ -69,17 +81,40 @@ def _definitions():
             yield f"{dataset}/Linf/{name}", constructor
 
 
-def _measured(path: str, constructor) -> Row:
-    row = Row(path)
-    dataset = path.partition("/")[0]
+def _row(path: str, constructor, measured: dict[str, Row]) -> Row:
+    """What is measured, or was on another definition that is the same network and means the same to us."""
     try:
         network = robustbench_library.define(path, constructor).network.eval()
     except InputError as error:
-        row.alone = row.by_name = f"cannot be built here: {_reason(error)}"
-        return row
+        reason = f"cannot be built here: {_reason(error)}"
+        return Row(path, reason, reason)
+    means = [(own.arch, str(own.normalisation)) for own in own_definitions(path, None)]
+    key = f"{path.partition('/')[0]} {means} {_signature(network)}"
+    if not means or key not in measured:
+        measured[key] = _measured(path, network)
+    return replace(measured[key], path=path)
+
+
+def _signature(network: nn.Module) -> str:
+    """Equal for networks that are the same function of their weights: classes, settings, buffers, names."""
+    digest = hashlib.sha256(f"{type(network)} {network}".encode())
+    for name, module in network.named_modules():
+        plain = {k: v for k, v in vars(module).items() if isinstance(v, bool | int | float | str | tuple)}
+        digest.update(f"{name} {type(module)} {sorted(plain.items())}".encode())
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()]
+    digest.update(f"{shapes}".encode())
+    for name, buffer in network.named_buffers():
+        if not name.endswith(("running_mean", "running_var")):
+            digest.update(f"{name} {buffer.tolist() if buffer.numel() < 100 else buffer.sum()}".encode())
+    return digest.hexdigest()
+
+
+def _measured(path: str, network: nn.Module) -> Row:
+    row = Row(path)
+    dataset = path.partition("/")[0]
     _randomise(network)
     side = SIZES[dataset]
-    pixels = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    pixels = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = network(pixels)
     with tempfile.TemporaryDirectory() as folder:
@@ -87,26 +122,50 @@ def _measured(path: str, constructor) -> Row:
         torch.save(network.state_dict(), file)
         del network
         _give_back_memory()
-        row.alone, row.arch, alone = _alone(file, pixels, expected)
-        _give_back_memory()
-        row.by_name, named = _named(file, path, pixels, expected)
+        archive = read_archive(file)  # once for both: what a file holds does not depend on the name
+        with mock.patch.object(loading, "read_archive", lambda _: archive):
+            row.alone, row.arch, alone = _alone(file, pixels, expected)
+            _give_back_memory()
+            row.by_name, named = _named(file, path, pixels, expected)
     row.loads = alone or named
     return row
 
 
+@contextmanager
+def _without_initialisation() -> Iterator[None]:
+    """Inside, parameters keep whatever memory held: all are overwritten, and filling them takes minutes."""
+
+    def unchanged(tensor: Tensor, *_: object, **__: object) -> Tensor:
+        return tensor
+
+    with mock.patch.object(Tensor, "normal_", unchanged), mock.patch.object(Tensor, "uniform_", unchanged):
+        yield
+
+
+@torch.no_grad()
 def _randomise(network: nn.Module) -> None:
-    """Affine parameters and statistics away from their initial values; convolutions keep their scale."""
+    """Random weights at He's scale, affine parameters around 1 and 0, statistics around their fresh ones."""
     generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.LayerNorm | nn.GroupNorm):
-                for parameter in (module.weight, module.bias):
-                    if parameter is not None:
-                        noise = torch.rand(parameter.shape, generator=generator) - 0.5
-                        parameter.add_(0.5 * noise)
-            if isinstance(getattr(module, "running_var", None), Tensor):
-                module.running_mean.add_(0.2 * torch.randn(module.running_mean.shape, generator=generator))
-                module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
+    pool = torch.randn(1_000_003, generator=generator)
+    norms = (nn.BatchNorm2d, nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)
+    affine = {
+        id(module.weight)
+        for module in network.modules()
+        if isinstance(module, norms) or type(module).__name__ == "LayerNorm"
+        if module.weight is not None
+    }
+    for place, parameter in enumerate(network.parameters()):
+        offset = 7919 * place % 500_000
+        draws = pool[offset:].repeat(parameter.numel() // (len(pool) - offset) + 1)[: parameter.numel()]
+        draws = draws.view(parameter.shape)
+        if parameter.ndim >= 2:
+            parameter.copy_(draws * (2 / max(1, parameter[0].numel())) ** 0.5)
+        else:
+            parameter.copy_((1.0 if id(parameter) in affine else 0.0) + 0.1 * draws)
+    for module in network.modules():
+        if isinstance(getattr(module, "running_var", None), Tensor):
+            module.running_mean.copy_(0.2 * torch.randn(module.running_mean.shape, generator=generator))
+            module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
 
 
 def _alone(file: Path, pixels: Tensor, expected: Tensor) -> tuple[str, str, bool]:
@@ -115,17 +174,29 @@ def _alone(file: Path, pixels: Tensor, expected: Tensor) -> tuple[str, str, bool
         checkpoint = load_checkpoint(file)
     except InputError as error:
         return f"no: {_reason(error)}", "", False
-    if checkpoint.normalisation is not None:
-        difference = _difference(checkpoint, checkpoint.normalisation, pixels, expected)
-        return _verdict(difference), checkpoint.arch, difference <= TOLERANCE
-    tried = {
-        name: _difference(checkpoint, normalisation, pixels, expected)
-        for name, normalisation in KNOWN[checkpoint.channels].items()
-    }
-    best = min(tried, key=lambda name: tried[name])
-    if tried[best] <= TOLERANCE:
-        return f"yes, data choose the normalisation ({best}; {tried[best]:.0e})", checkpoint.arch, True
-    return _verdict(tried[best]), checkpoint.arch, False
+    stored = checkpoint.normalisation
+    normalisations = {"stored": stored} if stored else KNOWN[checkpoint.channels]
+    for variant, network in _variants(checkpoint):
+        for name, normalisation in normalisations.items():
+            difference = _difference(replace(checkpoint, network=network), normalisation, pixels, expected)
+            if difference <= TOLERANCE:
+                open_parts = [] if stored else [f"the normalisation ({name})"]
+                open_parts += ["the variant"] if variant != checkpoint.arch else []
+                chosen = f", data choose {' and '.join(open_parts)}" if open_parts else ""
+                return f"yes{chosen} ({difference:.0e})", variant, True
+    return "no, another function", checkpoint.arch, False
+
+
+def _variants(checkpoint: Checkpoint) -> Iterator[tuple[str, nn.Module]]:
+    """The network as recognised, then with one part without weights in another form."""
+    yield checkpoint.arch, checkpoint.network
+    if ":" in checkpoint.arch or sum(p.numel() for p in checkpoint.network.parameters()) > LARGE:
+        return
+    yield f"{checkpoint.arch}[input=per-image]", PerImage(checkpoint.network)
+    for _, variant in changes(checkpoint.arch, registry.find(checkpoint.arch)[0].variants):
+        network = registry.construct(variant, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        network.load_state_dict(checkpoint.network.state_dict(), assign=True)
+        yield variant, network.eval()
 
 
 def _named(file: Path, path: str, pixels: Tensor, expected: Tensor) -> tuple[str, bool]:
@@ -136,7 +207,8 @@ def _named(file: Path, path: str, pixels: Tensor, expected: Tensor) -> tuple[str
     if checkpoint.normalisation is None:
         return "no: its normalisation is open", False
     difference = _difference(checkpoint, checkpoint.normalisation, pixels, expected)
-    own = "own code" if not checkpoint.arch.startswith("robustbench:") else "the package's"
+    library = checkpoint.arch.partition(":")[0] if ":" in checkpoint.arch else ""
+    own = {"": "own code", "robustbench": "the package's"}.get(library, f"{library}'s")
     return f"{_verdict(difference)}, {own}", difference <= TOLERANCE
 
 
@@ -164,7 +236,8 @@ def _verdict(difference: float) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).partition(": ")[2].replace("|", "/")[:200]
+    text = str(error).partition(": ")[2].replace("|", "/")
+    return text.replace("; pass --arch NAME or --arch package.module:function", "")[:200]
 
 
 def _give_back_memory() -> None:
@@ -180,8 +253,12 @@ def _table(rows: list[Row]) -> str:
         "Made by `make benchmark-robustbench`. Each definition of the package robustbench was built with",
         "random weights, affine parameters and statistics; its state dict was saved, and loaded from the",
         "weights alone and with `--arch robustbench:NAME`. In brackets: the largest difference of a logit on",
-        "two random images, relative to the largest logit (or to 1). `own code` needs no further package,",
-        "`the package's` needs robustbench installed.",
+        "a random image, relative to the largest logit (or to 1). From weights alone, random ones, nothing",
+        "tells which normalisation and which form of a part without weights is right. Where an evaluation",
+        "tries the right one on its data, the table says that data choose it; the DM networks' own (0.2471",
+        "where CIFAR-10's is 0.2470) is not tried. With the name, `own code` needs no further package,",
+        "`timm's` needs timm, and `the package's` needs robustbench installed. Definitions that are the same",
+        "network and mean the same architecture and normalisation here were measured once.",
         "",
     ]
     for dataset, title in TITLES.items():

@@ -12,8 +12,10 @@ from robustbench_coded.models import registry
 from robustbench_coded.models.architectures.per_image import PerImage
 from robustbench_coded.models.detect import Recognised, recognise
 from robustbench_coded.models.difference import COUNTER
+from robustbench_coded.models.libraries import timm_names
 from robustbench_coded.models.libraries.load import is_library
 from robustbench_coded.models.libraries.load import load as load_from_library
+from robustbench_coded.models.libraries.robustbench_names import own_definitions
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.plugin_architecture import channels_in, classes_in, load_plugin
 from robustbench_coded.models.refusal import Refused
@@ -54,11 +56,26 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
         Refused: no architecture has these weights, or the named one has not.
         InputError: ``arch`` is not known, or cannot be built here.
     """
+    if arch is not None and arch.startswith("robustbench:"):
+        return _noted(_robustbench(arch, weights, path, metadata))
     if arch is not None and is_library(arch):
-        found, network, normalises_itself, stated = load_from_library(arch, weights, path, metadata)
-        return _noted(Assembled(found, network, weights, normalises_itself, stated))
+        return _noted(_library(arch, weights, path, metadata))
     if arch is not None and ":" in arch:
         return _noted(_plugin(arch, weights, metadata))
+    try:
+        return _noted(_known(arch, weights, metadata))
+    except Refused:
+        name = timm_names.name_for(_shapes(weights)) if arch is None else None
+        if name is None:
+            raise
+    try:
+        return _noted(_library(f"timm:{name}", weights, path, metadata))
+    except InputError as error:
+        raise Refused(f"its weights have the names of timm's {name}; {error}") from None
+
+
+def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
+    """A network of the registry."""
     found, weights = _recognised(arch, weights, metadata.get("arch"))
     integers = [name for name, tensor in weights.tensors.items() if not tensor.is_floating_point()]
     quantised = [name for name in integers if not name.endswith(COUNTER)]
@@ -69,7 +86,40 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
     network.load_state_dict(weights.tensors, strict=False, assign=True)
     if INPUT in split_variant(found.arch)[1]:
         network = PerImage(network)
-    return _noted(Assembled(found, network, weights))
+    return Assembled(found, network, weights)
+
+
+def _library(arch: str, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
+    """A network that a library defines."""
+    found, network, normalises_itself, stated = load_from_library(arch, weights, path, metadata)
+    return Assembled(found, network, weights, normalises_itself, stated)
+
+
+def _robustbench(arch: str, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
+    """A definition of RobustBench: one of our own architectures where it is one, else its package's."""
+    fitting: list[Assembled] = []
+    refused: list[Refused | InputError] = []
+    for named in own_definitions(arch.partition(":")[2], classes_in(weights.tensors)):
+        try:
+            if is_library(named.arch):
+                assembled = _library(named.arch, weights, path, {})
+            else:
+                assembled = _known(named.arch, weights, {})
+        except (Refused, InputError) as error:
+            refused.append(error)
+            continue
+        note = f"robustbench:{named.path} is {named.arch} with the normalisation {named.normalisation}"
+        found = replace(assembled.found, notes=(*assembled.found.notes, note))
+        fitting.append(replace(assembled, found=found, stated=named.normalisation))
+    if len(fitting) > 1:
+        notes = " and ".join(assembled.found.notes[-1] for assembled in fitting)
+        raise InputError(f"--arch {arch}: {notes}; name one of them with its data set and threat model")
+    if fitting:
+        return fitting[0]
+    try:
+        return _library(arch, weights, path, metadata)
+    except InputError as error:
+        raise (refused[0] if refused else error) from None
 
 
 def _noted(assembled: Assembled) -> Assembled:
