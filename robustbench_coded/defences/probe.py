@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.global_generators import seeded_globally
+from robustbench_coded.defences.memory import modules_of
 from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, reject_class
 from robustbench_coded.errors import InputError
 
@@ -355,7 +356,7 @@ def _share(true: Tensor) -> float:
 def _in_double(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float | None:
     try:
         precise = copy.deepcopy(defence)
-        for part in _modules(precise):
+        for part in modules_of(precise):
             part.double()
         answers = precise.logits(x.double(), draw)
     except Exception:  # nothing says that a defence can be copied or cast
@@ -364,19 +365,7 @@ def _in_double(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float 
 
 
 def _training_layers(defence: Defence) -> Iterator[str]:
-    for top in _modules(defence):
+    for top in modules_of(defence):
         for name, layer in top.named_modules():
             if layer.training and isinstance(layer, _MODE_LAYERS):
                 yield name or type(layer).__name__
-
-
-def _modules(defence: Defence) -> list[nn.Module]:
-    """The networks that a defence holds: itself, its attributes, and what lists of them hold."""
-    found: dict[int, nn.Module] = {}
-    defence = getattr(defence, "defence", defence)  # that somebody brought, where it is told of every batch
-    held = [defence, *vars(defence).values()] if hasattr(defence, "__dict__") else [defence]
-    for value in held:
-        for part in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(part, nn.Module):
-                found.setdefault(id(part), part)
-    return list(found.values())

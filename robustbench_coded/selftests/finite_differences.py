@@ -6,7 +6,7 @@ inputs that the gradient leaves out.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,13 +25,6 @@ FEW = 16  # units: with fewer, each is measured in up to four random directions
 STRAIGHT = 0.25  # how far twice the difference may be from that over twice the distance, relatively
 
 
-class _Compared(NamedTuple):
-    """Differences of all units, directions and iterates at one scale, [comparisons]."""
-
-    measured: Tensor
-    mismatch: Tensor  # bool
-
-
 def finite_differences(scene: Scene, path: Walk) -> SelfTest:
     """Fails where analytic and measured differences disagree over SMALL times eps.
 
@@ -43,19 +36,19 @@ def finite_differences(scene: Scene, path: Walk) -> SelfTest:
     points = (path.points[1], path.points[-1])
     slopes = [_Slope(scene, point, path.draws) for point in points]
     small = _compared(slopes, SMALL)
-    if not len(small.mismatch):
+    if not len(small):
         return not_applicable(NAME, "The answers are too flat for differences to be measured.")
-    figures = {"mismatch": float(small.mismatch.double().mean())}
+    figures = {"mismatch": float(small.double().mean())}
     passed, scale, share = figures["mismatch"] <= TOLERATED, SMALL, figures["mismatch"]
     if not passed:
         figures["smooth"] = smooth = _smooth(slopes, small)
         if smooth < 0.5:
             scale = STEP
-            figures["mismatch_step"] = share = float(_compared(slopes, STEP).mismatch.double().mean())
+            figures["mismatch_step"] = share = float(_compared(slopes, STEP).double().mean())
             passed = share <= TOLERATED_STEP
     finding = (
         f"Gradients and finite differences over eps/{1 / scale:g} disagree in {share:.1%} of "
-        f"{len(small.mismatch)} comparisons along a short attack."
+        f"{len(small)} comparisons along a short attack."
     )
     return judged(NAME, passed, finding, **figures)
 
@@ -86,8 +79,9 @@ class _Slope:
         return self.scene.per_unit((above - below) / 2)
 
 
-def _compared(slopes: Sequence[_Slope], scale: float) -> _Compared:
-    measured, mismatch = [], []
+def _compared(slopes: Sequence[_Slope], scale: float) -> Tensor:
+    """Which differences of all iterates, directions and units disagree, bool [comparisons]."""
+    mismatch = []
     for slope in slopes:
         h = scale * slope.scene.budget.eps
         for direction in slope.directions:
@@ -100,24 +94,17 @@ def _compared(slopes: Sequence[_Slope], scale: float) -> _Compared:
             # NaN compares false with everything; it must count as a mismatch.
             close = (found - analytic).abs() <= MISMATCH * larger
             usable = ~(larger < slope.floor)
-            measured.append(found[usable])
             mismatch.append(~close[usable])
-    return _Compared(torch.cat(measured), torch.cat(mismatch))
+    return torch.cat(mismatch)
 
 
-def _smooth(slopes: Sequence[_Slope], small: _Compared) -> float:
-    """Share of the mismatches whose measured differences grow in proportion to the distance.
-
-    Of those that can be measured; 0 where the answers do not move at all.
-    """
-    straight, moving = [], []
+def _smooth(slopes: Sequence[_Slope], small: Tensor) -> float:
+    """Share of the mismatches whose measured differences can be seen and grow in proportion to the distance."""
+    straight = []
     for slope in slopes:
         h = SMALL * slope.scene.budget.eps
         for direction in slope.directions:
             once, twice = slope.measured(direction, h), slope.measured(direction, 2 * h)
-            straight.append((twice - 2 * once).abs() <= STRAIGHT * twice.abs())
-            moving.append(torch.minimum(once.abs(), twice.abs()) > slope.floor)
-    counted = torch.cat(moving)
-    if len(counted) == len(small.mismatch):
-        counted = counted & small.mismatch
-    return float(torch.cat(straight)[counted].double().mean()) if bool(counted.any()) else 0.0
+            moving = torch.minimum(once.abs(), twice.abs()) > slope.floor
+            straight.append(moving & ((twice - 2 * once).abs() <= STRAIGHT * twice.abs()))
+    return float(torch.cat(straight).sum()) / max(1, int(small.sum()))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from robustbench_coded.selftests.base_agrees import NAME as BASE
 from robustbench_coded.selftests.base_agrees import Network, base_agrees
+from robustbench_coded.selftests.beside_clean import NAME as BESIDE
+from robustbench_coded.selftests.beside_clean import beside_clean
 from robustbench_coded.selftests.finite_differences import NAME as DIFFERENCES
 from robustbench_coded.selftests.finite_differences import finite_differences
 from robustbench_coded.selftests.gradient_modes import NAME as MODES
@@ -27,6 +29,7 @@ EXAMPLES = 32  # inputs of the scene: enough for shares of a quarter to be told 
 
 _TESTS: dict[str, Callable[[Scene, Walk], SelfTest]] = {
     MODES: gradient_modes,
+    BESIDE: beside_clean,
     EXIST: gradients_exist,
     DIFFERENCES: finite_differences,
     RISING: rising_loss,

@@ -11,12 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.pixel_model import PixelModel
 
 PREFIX = "given:"  # of the specification of a defence in memory; its name follows
+
+
+def is_plugin(spec: str) -> bool:
+    """Whether a specification names somebody else's code."""
+    return spec.startswith(PREFIX) or parse_defence(spec).kind not in DEFENCES
 
 
 @dataclass(frozen=True)

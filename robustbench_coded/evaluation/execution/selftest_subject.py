@@ -4,9 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.engine.time_limit import TimeLimitExceeded, time_limit
-from robustbench_coded.evaluation.execution.in_memory import PREFIX
+from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.execution.worker_context import Workbench
 from robustbench_coded.evaluation.planning.plan import Subject
@@ -28,7 +27,7 @@ def selftest_subject(bench: Workbench, subject: Subject, eps: float) -> dict[str
     """
     scene = _scene(bench, subject, eps)
     checkpoint = bench.model(subject.checkpoint)
-    networks = Networks(bench.defence(subject).base, checkpoint) if _is_plugin(subject) else None
+    networks = Networks(bench.defence(subject).base, checkpoint) if is_plugin(subject.spec) else None
     try:
         with time_limit(SECONDS):
             results = run_all(scene, networks)
@@ -60,8 +59,3 @@ def _scene(bench: Workbench, subject: Subject, eps: float) -> Scene:
         subject.batch_dependent,
         [stream(config.seed, batch, "selftest") for batch in batches],
     )
-
-
-def _is_plugin(subject: Subject) -> bool:
-    """Whether somebody else's code answers."""
-    return subject.spec.startswith(PREFIX) or parse_defence(subject.spec).kind not in DEFENCES

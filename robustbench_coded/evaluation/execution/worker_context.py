@@ -10,21 +10,24 @@ from torch import Tensor
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.build import build_defence
-from robustbench_coded.defences.options import DEFENCES, parse_defence
+from robustbench_coded.defences.memory import Sentinel
+from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, Given
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, Given, is_plugin
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.plan import Subject, batches_for
+from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.architectures.some_classes import SomeClasses
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
 
+SENTINEL = 16  # inputs by which a defence is asked whether it still answers as it did
 COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
 
 # Images that mixup inference may mix in.
@@ -88,6 +91,7 @@ class Workbench:
         self._gradients: dict[str, AttackCopy] = {}
         self._defences: dict[tuple[str, str, int], Defence] = {}
         self._attack_defences: dict[tuple[str, str, int], Defence] = {}
+        self._sentinels: dict[tuple[str, str, int], Sentinel] = {}
         self._batches: dict[tuple[Subject, int], list[Batch]] = {}
 
     @cached_property
@@ -183,8 +187,22 @@ class Workbench:
                 defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
             if type(defence) is Standard:
                 defence = AnsweredOnce(defence.model)
-            self._defences[key] = defence
+            self.keep(subject, defence)
         return self._defences[key]
+
+    def keep(self, subject: Subject, defence: Defence) -> None:
+        """Takes this very object as the subject's defence; somebody else's is asked how it answers now."""
+        key = (subject.checkpoint, subject.spec, subject.k)
+        self._defences[key] = defence
+        if is_plugin(subject.spec):
+            x = self.data.batch([i % len(self.data) for i in range(min(subject.k, SENTINEL))])[0]
+            draw = defence.sample(stream(self.setup.config.seed, -1, "probe", 4), len(x))
+            self._sentinels[key] = Sentinel.ask(defence, x.to(self.device), draw)
+
+    def memory(self, subject: Subject) -> str | None:
+        """What has changed about somebody else's defence since it was kept, as a clause."""
+        sentinel = self._sentinels.get((subject.checkpoint, subject.spec, subject.k))
+        return None if sentinel is None else sentinel.change()
 
     def gradients(self, checkpoint: str) -> AttackCopy:
         """The model that attacks differentiate in place of the checkpoint's, and how it compares with it."""
@@ -199,7 +217,7 @@ class Workbench:
 
         Another's may be built differently a second time, so attacks query the very one that is scored.
         """
-        if subject.spec.startswith(PREFIX) or parse_defence(subject.spec).kind not in DEFENCES:
+        if is_plugin(subject.spec):
             return self.defence(subject)
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._attack_defences:

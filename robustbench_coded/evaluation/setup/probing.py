@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.defences.memory import memory_of
 from robustbench_coded.defences.probe import blamed_on, contradictions, probe, warnings
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
@@ -18,6 +19,7 @@ from robustbench_coded.evaluation.planning.streams import stream
 # A probe is some twenty forwards of one batch: what takes longer hangs, or is too slow to be attacked.
 PROBE_SECONDS = 1800.0
 FEWEST, MOST = 8, 16  # inputs of the probed batch: enough to see a dependence, and half of them still a batch
+REMEMBERED = 32  # inputs of the batch on which a memory is looked for
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Probed:
     warnings: tuple[str, ...]
 
 
-def probe_batch(data: Dataset, k: int) -> Tensor:
+def probe_batch(data: Dataset, k: int, most: int = MOST) -> Tensor:
     """The first examples, in a batch of about the size that will be evaluated, [size, C, H, W]."""
-    size = min(max(k, FEWEST), MOST)
+    size = min(max(k, FEWEST), most)
     return data.batch([i % len(data) for i in range(size)])[0]
 
 
@@ -68,14 +70,19 @@ def _gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict
     return figures
 
 
-def probed(defence: Defence, x: Tensor, seed: int) -> Probed:
+def probed(defence: Defence, x: Tensor, seed: int, *, remembers: Tensor | None = None) -> Probed:
     """Probes a defence on one batch, and settles what a plain module left open about itself.
+
+    Args:
+        remembers: for somebody else's code, images [k, C, H, W] on which it is asked for a memory before all
+            else; None where there can be none.
 
     Raises:
         InputError: the defence fails on the batch, or does not answer in PROBE_SECONDS.
     """
     try:
         with time_limit(PROBE_SECONDS):
+            state = [] if remembers is None else memory_of(defence, remembers, stream(seed, -1, "probe", 3))
             result = probe(defence, x, stream(seed, -1, "probe"))
     except TimeLimitExceeded:
         raise InputError(
@@ -84,5 +91,5 @@ def probed(defence: Defence, x: Tensor, seed: int) -> Probed:
         ) from None
     if isinstance(defence, SamplingModule):
         defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
-    found = tuple(contradictions(defence, result))
+    found = (*state, *contradictions(defence, result))
     return Probed(asdict(result), found, tuple(warnings(defence, result)))

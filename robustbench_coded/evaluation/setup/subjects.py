@@ -6,13 +6,13 @@ from typing import Any
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_plugin
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import Workbench
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.plan import Subject
 from robustbench_coded.evaluation.setup.match_clean import Matched, plain_defences
-from robustbench_coded.evaluation.setup.probing import gradient_figures, probe_batch, probed
+from robustbench_coded.evaluation.setup.probing import REMEMBERED, gradient_figures, probe_batch, probed
 
 
 def probed_subjects(
@@ -25,7 +25,11 @@ def probed_subjects(
         for spec in [*specs, *(match.spec for match in matched if match.checkpoint == checkpoint.name)]:
             for k in config.batch_sizes:
                 defence = bench.build(spec, bench.model(checkpoint.name), k)
-                found = probed(defence, probe_batch(bench.data, k).to(bench.device), config.seed)
+                remembers = None
+                if is_plugin(spec):
+                    remembers = probe_batch(bench.data, k, REMEMBERED).to(bench.device)
+                batch = probe_batch(bench.data, k).to(bench.device)
+                found = probed(defence, batch, config.seed, remembers=remembers)
                 shown = spec
                 if spec.startswith(PREFIX):
                     shown += "@" + answers_digest(defence, probe_batch(bench.data, k).to(bench.device))
@@ -38,6 +42,8 @@ def probed_subjects(
                 subject = _subject(checkpoint.name, shown, k, defence)
                 _refuse_clash(subject, subjects)
                 subjects.append(subject)
+                if is_plugin(spec):
+                    bench.keep(subject, defence)
                 probes.append(
                     {
                         "checkpoint": subject.checkpoint,
@@ -52,6 +58,12 @@ def probed_subjects(
                 )
                 if not subject.batch_dependent:
                     break  # its answers do not know a batch size
+    for subject in subjects if refuse else ():
+        if change := bench.memory(subject):
+            raise InputError(
+                f"{subject.label} is not evaluated: it has a memory: after the others were asked {change}; "
+                "give it a reset() that forgets"
+            )
     return subjects, probes
 
 

@@ -1,0 +1,185 @@
+"""Does an answer depend on anything beside batch and draw: on earlier questions, or on a layer's mode?"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustbench_coded.defences.protocol import Defence, Draw
+
+CALLS = 200  # questions about other inputs after which the first one is asked again
+WITH_GRADIENTS = 10  # every so many of them are differentiated
+ROUNDING = 1e-4  # of the largest logit, or of the largest component of the gradient
+NEAR = (1e-3, 1e-2, 0.05)  # in pixels, of near-duplicates
+_DROPOUT = (nn.modules.dropout._DropoutNd, nn.RReLU)
+
+
+@dataclass
+class Sentinel:
+    """A question whose answer and gradient are known, to be asked again later.
+
+    Attributes:
+        defence: who is asked.
+        x: images [k, C, H, W]; a copy is handed out each time.
+        draw: of the defence's randomness.
+        answer: the logits that were given first, [k, classes].
+        slope: the gradient of the cross-entropy that was found first, like ``x``.
+    """
+
+    defence: Defence
+    x: Tensor
+    draw: Draw
+    answer: Tensor
+    slope: Tensor
+
+    @classmethod
+    def ask(cls, defence: Defence, x: Tensor, draw: Draw) -> "Sentinel":
+        """Asks for the first time."""
+        return cls(defence, x.clone(), draw, _answer(defence, x, draw), _slope(defence, x, draw))
+
+    def answer_moved(self) -> float:
+        """How far the answer is from the first, as a share of the largest logit; NaN where either is."""
+        return _moved(self.answer, _answer(self.defence, self.x, self.draw))
+
+    def slope_moved(self) -> float:
+        """The same of the gradient."""
+        return _moved(self.slope, _slope(self.defence, self.x, self.draw))
+
+    def change(self) -> str | None:
+        """What changed since it was first asked, as a clause; None where nothing did."""
+        for what, moved in (("answer", self.answer_moved()), ("gradient", self.slope_moved())):
+            if not moved <= ROUNDING:
+                return f"its {what} to one batch under one draw has changed by {moved:.1%}"
+        return None
+
+
+def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[str]:
+    """What a defence's answers depend on beside batch and draw, a clause each, to follow "it".
+
+    Meant to be the first that the defence is asked. Costs about CALLS questions about two inputs, or four
+    where answers depend on the batch.
+
+    Args:
+        x: images [k, C, H, W] in [0, 1]; at least 4.
+    """
+    draw = defence.sample(generator, len(x))
+    near = [_near(x, size) for size in NEAR]
+    fresh = _answered_by_a_copy(defence, near[1], draw)
+    sentinel = Sentinel.ask(defence, x, draw)
+    for duplicate in near:
+        answer = _answer(defence, duplicate, draw)
+        if duplicate is near[1] and fresh is not None and not _moved(fresh, answer) <= ROUNDING:
+            return [
+                _memory("to an input after it was asked about one that is nearly the same", fresh, answer)
+            ]
+    if change := sentinel.change():
+        return [f"has a memory: after near-duplicates of a batch {change}"]
+    few = 4 if defence.batch_dependent else 2
+    for call in range(CALLS):
+        other = (1 - x).roll(call, 0)[:few] * (1 - call / (2 * CALLS))
+        other_draw = defence.sample(generator, len(other))
+        if call % WITH_GRADIENTS:
+            _answer(defence, other, other_draw)
+        else:
+            _slope(defence, other, other_draw)
+    if change := sentinel.change():
+        return [f"has a memory: after {CALLS} other questions {change}"]
+    return _modes(defence, sentinel)
+
+
+def _memory(where: str, fresh: Tensor, answer: Tensor) -> str:
+    return f"has a memory: its answer {where} is another, by {_moved(fresh, answer):.1%} of the largest logit"
+
+
+def _modes(defence: Defence, sentinel: Sentinel) -> list[str]:
+    with _evaluating(defence) as names:
+        moved = sentinel.answer_moved() if names else 0.0
+    if moved <= ROUNDING:
+        return []
+    return [
+        f"answers otherwise once its parts are in evaluation mode, by {moved:.1%} of the largest logit "
+        f"(in training mode: {', '.join(names[:3])}); call eval() where it is built"
+    ]
+
+
+@contextmanager
+def _evaluating(defence: Defence) -> Iterator[list[str]]:
+    """Puts what is in training mode into evaluation mode for a while; yields the names of those parts.
+
+    Not dropout where the defence says that it is randomised, nor batch normalisation where it says that its
+    answers depend on the batch: there training mode may be the defence.
+    """
+    left: list[tuple[str, nn.Module]] = []
+    for top in modules_of(defence):
+        for name, layer in top.named_modules():
+            meant = (defence.randomised and isinstance(layer, _DROPOUT)) or (
+                defence.batch_dependent and isinstance(layer, nn.modules.batchnorm._BatchNorm)
+            )
+            if layer.training and not meant:
+                left.append((name or type(layer).__name__, layer))
+    for _, layer in left:
+        layer.training = False
+    try:
+        yield [name for name, _ in left]
+    finally:
+        for _, layer in left:
+            layer.training = True
+
+
+def modules_of(defence: object) -> list[nn.Module]:
+    """The networks that a defence holds: itself, its attributes, and what lists of them hold."""
+    found: dict[int, nn.Module] = {}
+    defence = getattr(defence, "defence", defence)  # that somebody brought, where it is told of every batch
+    held = [defence, *vars(defence).values()] if hasattr(defence, "__dict__") else [defence]
+    for value in held:
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, nn.Module):
+                found.setdefault(id(part), part)
+    return list(found.values())
+
+
+def _answered_by_a_copy(defence: Defence, x: Tensor, draw: Draw) -> Tensor | None:
+    """What a copy that was asked nothing before says; None where the defence cannot be copied."""
+    try:
+        return _answer(copy.deepcopy(defence), x, draw)
+    except Exception:  # nothing says that a defence can be copied
+        return None
+
+
+def _near(x: Tensor, size: float) -> Tensor:
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    return (x + size * (2 * noise - 1)).clamp(0, 1)
+
+
+def _answer(defence: Defence, x: Tensor, draw: Draw) -> Tensor:
+    # Copies: a defence may write into its input, or hand out one buffer again and again.
+    try:
+        with torch.no_grad():
+            return defence.logits(x.clone(), draw).clone()
+    except Exception:  # it may fail at some inputs, but then it must do so again
+        return torch.empty(0)
+
+
+def _slope(defence: Defence, x: Tensor, draw: Draw) -> Tensor:
+    try:
+        with torch.enable_grad():
+            leaf = x.clone().requires_grad_()
+            logits = defence.logits(leaf.clone(), draw)
+            loss = functional.cross_entropy(logits, logits.detach().argmax(-1), reduction="sum")
+            return torch.autograd.grad(loss, leaf)[0]
+    except Exception:  # without a slope it is no defence that gradients are asked of; the probe says so
+        return torch.empty(0)
+
+
+def _moved(first: Tensor, second: Tensor) -> float:
+    if first.shape != second.shape:
+        return float("inf")
+    if not first.numel():
+        return 0.0
+    both_nan = first.isnan() & second.isnan()
+    difference = torch.where(both_nan, 0, (second - first).abs())
+    return float(difference.max() / first.nan_to_num().abs().max().clamp(min=1e-30))
