@@ -6,7 +6,7 @@ inputs that the gradient leaves out.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ ROUNDING = 2e-6  # of the largest logit: what float32 leaves uncertain in one an
 MEASURABLE = 10.0  # times the rounding that a difference must be to count
 MISMATCH = 0.5  # relative disagreement of one difference that counts as a mismatch
 TOLERATED, TOLERATED_STEP = 0.15, 0.25  # shares of mismatches at the two scales
+SMOOTH = 0.75  # share of such differences among the mismatches, from which on answers count as smooth
 FEW = 16  # units: with fewer, each is measured in up to four random directions
 STRAIGHT = 0.25  # how far twice the difference may be from that over twice the distance, relatively
 
@@ -36,19 +37,19 @@ def finite_differences(scene: Scene, path: Walk) -> SelfTest:
     points = (path.points[1], path.points[-1])
     slopes = [_Slope(scene, point, path.draws) for point in points]
     small = _compared(slopes, SMALL)
-    if not len(small):
+    if not small.usable.any():
         return not_applicable(NAME, "The answers are too flat for differences to be measured.")
-    figures = {"mismatch": float(small.double().mean())}
+    figures = {"mismatch": small.share}
     passed, scale, share = figures["mismatch"] <= TOLERATED, SMALL, figures["mismatch"]
     if not passed:
         figures["smooth"] = smooth = _smooth(slopes, small)
-        if smooth < 0.5:
+        if smooth < SMOOTH:
             scale = STEP
-            figures["mismatch_step"] = share = float(_compared(slopes, STEP).double().mean())
+            figures["mismatch_step"] = share = _compared(slopes, STEP).share
             passed = share <= TOLERATED_STEP
     finding = (
         f"Gradients and finite differences over eps/{1 / scale:g} disagree in {share:.1%} of "
-        f"{len(small)} comparisons along a short attack."
+        f"{int(small.usable.sum())} comparisons along a short attack."
     )
     return judged(NAME, passed, finding, **figures)
 
@@ -79,9 +80,20 @@ class _Slope:
         return self.scene.per_unit((above - below) / 2)
 
 
-def _compared(slopes: Sequence[_Slope], scale: float) -> Tensor:
-    """Which differences of all iterates, directions and units disagree, bool [comparisons]."""
-    mismatch = []
+class _Compared(NamedTuple):
+    """All iterates, directions and units at one scale, bool [comparisons] each."""
+
+    mismatch: Tensor
+    usable: Tensor  # whether the difference can be told from rounding
+
+    @property
+    def share(self) -> float:
+        """Of those that can be told, how many are mismatches."""
+        return float((self.mismatch & self.usable).sum()) / max(1, int(self.usable.sum()))
+
+
+def _compared(slopes: Sequence[_Slope], scale: float) -> _Compared:
+    mismatch, usable = [], []
     for slope in slopes:
         h = scale * slope.scene.budget.eps
         for direction in slope.directions:
@@ -92,14 +104,13 @@ def _compared(slopes: Sequence[_Slope], scale: float) -> Tensor:
             worth = slope.scene.per_unit(moves.square()).sqrt()
             larger = torch.maximum(found.abs(), torch.maximum(analytic.abs(), worth))
             # NaN compares false with everything; it must count as a mismatch.
-            close = (found - analytic).abs() <= MISMATCH * larger
-            usable = ~(larger < slope.floor)
-            mismatch.append(~close[usable])
-    return torch.cat(mismatch)
+            mismatch.append(~((found - analytic).abs() <= MISMATCH * larger))
+            usable.append(~(larger < slope.floor))
+    return _Compared(torch.cat(mismatch), torch.cat(usable))
 
 
-def _smooth(slopes: Sequence[_Slope], small: Tensor) -> float:
-    """Share of the mismatches whose measured differences can be seen and grow in proportion to the distance."""
+def _smooth(slopes: Sequence[_Slope], small: _Compared) -> float:
+    """Share of the mismatches whose measured differences grow in proportion to the distance."""
     straight = []
     for slope in slopes:
         h = SMALL * slope.scene.budget.eps
@@ -107,4 +118,5 @@ def _smooth(slopes: Sequence[_Slope], small: Tensor) -> float:
             once, twice = slope.measured(direction, h), slope.measured(direction, 2 * h)
             moving = torch.minimum(once.abs(), twice.abs()) > slope.floor
             straight.append(moving & ((twice - 2 * once).abs() <= STRAIGHT * twice.abs()))
-    return float(torch.cat(straight).sum()) / max(1, int(small.sum()))
+    mismatches = small.mismatch & small.usable
+    return float((torch.cat(straight) & mismatches).sum()) / max(1, int(mismatches.sum()))
