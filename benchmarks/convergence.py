@@ -18,7 +18,7 @@ from zoo_entries import entries_parser, measured_entries
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.statistics.case_results import Row
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.zoo.registry import ZOO
 
 OUT = Path(__file__).parent / "convergence.md"
@@ -75,7 +75,7 @@ def measure(name: str) -> list[Line]:
     return lines
 
 
-def _images(run: Run, row: Row) -> float:
+def _images(run: Run, row: CaseResult) -> float:
     """Images forwarded and differentiated for each example."""
     table = run.summary
     line = table[

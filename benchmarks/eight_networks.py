@@ -29,7 +29,7 @@ from robustbench_coded.models.loading import load_checkpoint, with_normalisation
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.statistics.case_results import Row
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference, paired_difference
 from robustbench_coded.training.recipe_file import read_recipe
@@ -136,9 +136,9 @@ def attacked(models: Sequence[PixelModel], attacks: Sequence[str], eps: Sequence
     )
 
 
-def row_of(run: Run, attack: str, eps: float) -> Row:
+def row_of(run: Run, attack: str, eps: float) -> CaseResult:
     """The row of an attack under ``batch/unknown``; unperturbed inputs have neither eps nor threat model."""
-    for row in run.rows:
+    for row in run.results:
         if row.key.attack == attack and (
             attack == "clean" or (row.key.threat, row.key.eps) == ("batch/unknown", eps)
         ):
@@ -192,18 +192,18 @@ def report(ours: Run, theirs: Run, third_party: Sequence[str]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _left(row: Row) -> float:
+def _left(row: CaseResult) -> float:
     return _interval(row).estimate
 
 
-def _interval(row: Row) -> Interval:
+def _interval(row: CaseResult) -> Interval:
     interval = row.interval()
     if interval is None:
         raise RuntimeError(f"{row.key.attack} has no outcomes")
     return interval
 
 
-def _percent(row: Row) -> str:
+def _percent(row: CaseResult) -> str:
     a = _interval(row)
     return f"{100 * a.estimate:.1f} [{100 * a.low:.1f}, {100 * a.high:.1f}]"
 

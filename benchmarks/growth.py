@@ -30,7 +30,7 @@ from parts import joined, parts_of
 from robustbench_coded.bench.machine import in_words, machine
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.evaluation.execution.execute import execute
-from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.plan import Plan, Unit
 from robustbench_coded.evaluation.session.evaluate import evaluate, make_plan
@@ -167,7 +167,7 @@ def in_its_own_process(folder: Path, examples: int) -> dict[str, float]:
 class Work:
     """The units of one row, ready to be run in this process; nothing is written."""
 
-    bench: Workbench
+    context: WorkerContext
     units: tuple[Unit, ...]
 
     @classmethod
@@ -175,12 +175,12 @@ class Work:
         """The row of an attack."""
         prepared = prepare(config)
         units = [unit for unit in make_plan(config, prepared).units if unit.row.attack == attack]
-        return cls(prepared.bench, tuple(units))
+        return cls(prepared.context, tuple(units))
 
     def seconds(self) -> float:
         """One worker's time for them."""
-        torch.set_num_threads(self.bench.setup.threads)
-        return sum(execute(self.bench, unit).timing["seconds"] for unit in self.units)
+        torch.set_num_threads(self.context.setup.threads)
+        return sum(execute(self.context, unit).timing["seconds"] for unit in self.units)
 
 
 def measured(made: Made, one: Series, examples: int, rounds: int) -> dict[int, float]:

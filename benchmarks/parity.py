@@ -24,7 +24,7 @@ from robustbench_coded.bench.table import pipes
 from robustbench_coded.cli.values import fractions
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.statistics.case_results import Row
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.paired import Difference, paired_difference
 
 INTRODUCTION = """# Parity with pyautoattack
@@ -93,8 +93,8 @@ def _line(pair: Pair, eps: str, ours: Run, theirs: Run) -> Line:
     return Line(eps, difference, mine, yours, images)
 
 
-def _row(run: Run, eps: float, attack: str) -> Row:
-    return next(row for row in run.rows if row.key.attack == attack and row.key.eps == eps)
+def _row(run: Run, eps: float, attack: str) -> CaseResult:
+    return next(row for row in run.results if row.key.attack == attack and row.key.eps == eps)
 
 
 def _seconds(run: Run, eps: float, attacks: Sequence[str]) -> float:

@@ -9,15 +9,7 @@ from matplotlib.figure import Figure
 
 from robustbench_coded.ablations.results import Result
 from robustbench_coded.ablations.studies import Study
-from robustbench_coded.reports.figures.style import (
-    COLOURS,
-    MARKERS,
-    WIDTH,
-    Drawing,
-    drawing,
-    label,
-    styled,
-)
+from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
 
 
 def draw(study: Study, results: Sequence[Result]) -> Drawing:

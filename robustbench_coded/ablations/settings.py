@@ -11,7 +11,7 @@ from robustbench_coded.coding.sizes import FEWEST
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.setup.prepare import DEFAULT_EPS, DIGITS_EPS
+from robustbench_coded.evaluation.options.default_eps import DIGITS_LINF, LINF
 from robustbench_coded.models.registry import construct
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.recipes.coded import Coded
@@ -45,7 +45,7 @@ class AblationSettings:
         if self.limit < FEWEST:
             raise InputError(f"--limit {self.limit} is too small for a batch; give {FEWEST} or more")
         if self.eps is None:
-            usual = DIGITS_EPS if self.base.data == "digits" else DEFAULT_EPS
+            usual = DIGITS_LINF if self.base.data == "digits" else LINF
             object.__setattr__(self, "eps", usual)
         if not 0 <= self.radius <= 1:
             raise InputError(f"--eps {self.eps:g} is beyond the range of pixels; write 8/255, not 8")

@@ -12,7 +12,7 @@ from robustbench_coded.ablations.settings import AblationSettings
 from robustbench_coded.ablations.studies import Study
 from robustbench_coded.reports.render.markdown import markdown_sheet
 from robustbench_coded.reports.text.escape import csv_text
-from robustbench_coded.reports.text.text_table import Sheet
+from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.training.recipes.coded import Coded
 
 _COLUMNS = ("inference", "attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
@@ -31,7 +31,7 @@ def table_csv(study: Study, results: Sequence[Result]) -> str:
     return text.getvalue()
 
 
-def sheet_of(study: Study, results: Sequence[Result]) -> Sheet:
+def sheet_of(study: Study, results: Sequence[Result]) -> TextTable:
     """A row a point: the figures with their deviations, and the paper's where it has the setting."""
     columns = list(dict.fromkeys(_column(r) for r in results))
     papers = {_column(r) for r in results if r.paper is not None}
@@ -45,7 +45,7 @@ def sheet_of(study: Study, results: Sequence[Result]) -> Sheet:
             r = next(r for r in results if r.point.name == name and _column(r) == column)
             cells += [_cell(r), _paper(r)] if column in papers else [_cell(r)]
         rows.append(tuple(cells))
-    return Sheet(tuple(heads), tuple(rows), frozenset(heads[1:]))
+    return TextTable(tuple(heads), tuple(rows), frozenset(heads[1:]))
 
 
 def section(study: Study, results: Sequence[Result], settings: AblationSettings) -> str:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.status import Status
 
-from robustbench_coded.evaluation.planning.plan import Plan, Row, Unit
+from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit
 from robustbench_coded.evaluation.session.listener import Forecast, Listener
 from robustbench_coded.reports.text.escape import one_line
 
@@ -38,8 +38,8 @@ class ProgressListener(Listener):
         self.when_stopping: Callable[[], None] = lambda: None
         self._task: TaskID | None = None
         self._status: Status | None = None
-        self._left: dict[Row, int] = {}
-        self._tally: dict[Row, list[int]] = {}
+        self._left: dict[AttackCase, int] = {}
+        self._tally: dict[AttackCase, list[int]] = {}
 
     def note(self, text: str) -> None:
         if not self._quiet:
@@ -104,7 +104,7 @@ class ProgressListener(Listener):
             self._status = None
 
 
-def row_name(row: Row) -> str:
+def row_name(row: AttackCase) -> str:
     """A row in one line: checkpoint, defence with its sizes, threat model and attack."""
     s = row.subject
     sizes = ", ".join(

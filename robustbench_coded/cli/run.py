@@ -1,9 +1,13 @@
 """Running an evaluation for somebody at a terminal: progress while it runs, the table at its end."""
 
+from __future__ import annotations
+
 import json
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -12,20 +16,50 @@ from robustbench_coded.engine.server import start_server
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.reports.text.escape import one_line, shell
 
+if TYPE_CHECKING:
+    from robustbench_coded.evaluation.session.listener import Listener
+
 FAILED = 1
 
 
 def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
     """Evaluates and prints; the exit code says whether every unit has outcomes."""
+    from robustbench_coded.evaluation.session.evaluate import evaluate
+    from robustbench_coded.results.run import load_run
+
+    path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
+    if path is None:
+        return code
+    from robustbench_coded.reports.render.terminal import summary_table
+
+    run = load_run(path)
+    if as_json:
+        print(json.dumps(run.as_data()))
+    else:
+        Console().print(summary_table(run))
+        print(one_line(f"report: {Path(path) / 'report.md'}"))
+    return code
+
+
+def evaluated(
+    config: EvalConfig, evaluate: Callable[[Listener], Path], *, silent: bool
+) -> tuple[Path | None, int]:
+    """Evaluates with progress at the terminal, and says in one line what kept it from its end.
+
+    Args:
+        evaluate: evaluates into a run folder and returns it.
+        silent: whether progress is left out.
+
+    Returns:
+        the run folder and the exit code; no folder where there is nothing to show for it.
+    """
     if config.workers and config.engine == "local":
         start_server()  # torch is imported there and here at the same time
     from robustbench_coded.cli.progress import ProgressListener
-    from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped, evaluate
-    from robustbench_coded.reports.render.terminal import summary_table
+    from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
     from robustbench_coded.reports.write import write_reports
-    from robustbench_coded.results.run import load_run
 
-    listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
+    listener = ProgressListener(Console(stderr=True), quiet=silent)
 
     def farewell() -> None:
         listener.close()
@@ -34,30 +68,22 @@ def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
                 write_reports(listener.path)
         _say_how_to_go_on(config, listener.path)
 
-    code = 0
     try:
         with stoppable(farewell) as stop:
             listener.when_stopping = stop.heard
-            path = evaluate(config, listener)
+            return evaluate(listener), 0
     except IncompleteRun as incomplete:
-        path, code = incomplete.path, FAILED
         print(one_line(f"csrobust: {incomplete}; the same command tries them again"), file=sys.stderr)
+        return incomplete.path, FAILED
     except RunStopped as stopped:
         said = f"csrobust: {stopped}; finished units are kept, the same command goes on"
         print(one_line(said), file=sys.stderr)
-        return FAILED
+        return None, FAILED
     except KeyboardInterrupt:
         _say_how_to_go_on(config, listener.path)
-        return INTERRUPTED
+        return None, INTERRUPTED
     finally:
         listener.close()
-    run = load_run(path)
-    if as_json:
-        print(json.dumps(run.as_data()))
-    else:
-        Console().print(summary_table(run))
-        print(one_line(f"report: {Path(path) / 'report.md'}"))
-    return code
 
 
 def _say_how_to_go_on(config: EvalConfig, path: Path | None) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.execute import execute
-from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.plan import Unit
 
 MESSAGE_LENGTH = 500
@@ -19,7 +19,7 @@ DETAILS_LENGTH = 8000
 _NO_MEMORY = ("DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
 
 
-def attempt(bench: Workbench, unit: Unit) -> UnitResult | UnitFailure:
+def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
     """Runs a unit; any error in it becomes a failure.
 
     Units are deterministic, so an error recurs unless its cause is outside: a stalled file system (one retry)
@@ -27,11 +27,11 @@ def attempt(bench: Workbench, unit: Unit) -> UnitResult | UnitFailure:
     batch). Smaller forwards can round differently, so the result's metadata then state their number of images
     as ``group_images``.
     """
-    images = bench.setup.group_images
+    images = context.setup.group_images
     tries = 0
     while True:
         tries += 1
-        outcome, error = _try(bench, unit, images, tries)
+        outcome, error = _try(context, unit, images, tries)
         if error is None:
             return outcome
         again = _images_of_next_try(error, tries, images, unit.row.subject.images)
@@ -43,14 +43,14 @@ def attempt(bench: Workbench, unit: Unit) -> UnitResult | UnitFailure:
 
 
 def _try(
-    bench: Workbench, unit: Unit, images: int, tries: int
+    context: WorkerContext, unit: Unit, images: int, tries: int
 ) -> tuple[UnitResult | UnitFailure, BaseException | None]:
-    planned = bench.setup.group_images
+    planned = context.setup.group_images
     try:
         if images == planned:
-            return execute(bench, unit), None
-        with _group_images(bench, images):
-            result = execute(bench, _cut(unit, images))
+            return execute(context, unit), None
+        with _group_images(context, images):
+            result = execute(context, _cut(unit, images))
         return replace(result, unit=unit, metadata={**result.metadata, "group_images": images}), None
     except (Exception, SystemExit) as error:
         details = "".join(traceback.format_exception(error))[-DETAILS_LENGTH:]
@@ -76,13 +76,13 @@ def _cut(unit: Unit, images: int) -> Unit:
 
 
 @contextmanager
-def _group_images(bench: Workbench, images: int) -> Iterator[None]:
-    before = bench.setup
-    bench.setup = replace(before, group_images=images)
+def _group_images(context: WorkerContext, images: int) -> Iterator[None]:
+    before = context.setup
+    context.setup = replace(before, group_images=images)
     try:
         yield
     finally:
-        bench.setup = before
+        context.setup = before
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -8,30 +8,32 @@ from robustbench_coded.engine.attempt import attempt
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.time_limit import TimeLimitExceeded, time_limit
 from robustbench_coded.engine.unit_time import UnitTimeLimits
-from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.plan import Unit
 
 
 def run_in_process(
-    bench: Workbench, units: Sequence[Unit], time_limits: UnitTimeLimits
+    context: WorkerContext, units: Sequence[Unit], time_limits: UnitTimeLimits
 ) -> Generator[UnitResult | UnitFailure, None, None]:
     """Runs units one after the other.
 
     A unit that exceeds its time limit is not retried: the same process would not do better.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(bench.setup.threads)
+    torch.set_num_threads(context.setup.threads)
     try:
         for unit in units:
             reason = time_limits.reason_to_skip(unit)
-            yield UnitFailure(unit, reason, 0) if reason else _within_its_time(bench, unit, time_limits)
+            yield UnitFailure(unit, reason, 0) if reason else _within_its_time(context, unit, time_limits)
     finally:
         torch.set_num_threads(before)
 
 
-def _within_its_time(bench: Workbench, unit: Unit, time_limits: UnitTimeLimits) -> UnitResult | UnitFailure:
+def _within_its_time(
+    context: WorkerContext, unit: Unit, time_limits: UnitTimeLimits
+) -> UnitResult | UnitFailure:
     try:
         with time_limit(time_limits.seconds(unit)):
-            return attempt(bench, unit)
+            return attempt(context, unit)
     except TimeLimitExceeded:
         return UnitFailure(unit, time_limits.record_timeout(unit), 1)

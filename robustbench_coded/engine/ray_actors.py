@@ -21,7 +21,7 @@ from robustbench_coded.engine.attempt import attempt, one_line
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.worker_context import Setup, Workbench
+from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.planning.plan import Unit
 from robustbench_coded.models.pixel_model import PixelModel
 
@@ -35,7 +35,7 @@ class RayActors:
     They need the same packages and the modules of user-defined ``--arch`` and ``--defence``.
 
     Args:
-        bench: data and models, already loaded.
+        context: data and models, already loaded.
         address: of a running cluster, ``auto`` or HOST:PORT. None uses the cluster this process is connected
             to, else starts Ray here with as many CPUs as the workers have threads.
         workers: how many to make room for if Ray is started here.
@@ -44,14 +44,14 @@ class RayActors:
         InputError: no cluster at that address, or one where no worker fits.
     """
 
-    def __init__(self, bench: Workbench, address: str | None, workers: int):
-        self._setup = bench.setup
-        self._gpus = 1 if bench.device.type == "cuda" else 0
+    def __init__(self, context: WorkerContext, address: str | None, workers: int):
+        self._setup = context.setup
+        self._gpus = 1 if context.device.type == "cuda" else 0
         self._connected_before = ray.is_initialized()
         if not self._connected_before:
-            _connect(address, workers * bench.setup.threads, bench)
+            _connect(address, workers * context.setup.threads, context)
         self._actor: Any = ray.remote(
-            num_cpus=bench.setup.threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
+            num_cpus=context.setup.threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
         )(_Actor)
         self._numbers = itertools.count()
         self._actors: dict[int, Any] = {}
@@ -62,7 +62,7 @@ class RayActors:
             self._worker_setup = ray.put(
                 replace(self._setup, device="cuda" if self._gpus else self._setup.device)
             )
-            self._shared = ray.put((_in_memory(bench.data), _on_cpu(bench)))
+            self._shared = ray.put((_in_memory(context.data), _on_cpu(context)))
         except BaseException:
             self.close()
             raise
@@ -134,7 +134,7 @@ class _Actor:
         if Path(folder).is_dir():  # user-defined modules are imported from there
             os.chdir(folder)
         torch.set_num_threads(setup.threads)
-        self._bench = Workbench(setup)
+        self._bench = WorkerContext(setup)
         self._bench.preload(*shared)
 
     def ready(self) -> None:
@@ -144,14 +144,14 @@ class _Actor:
         return attempt(self._bench, unit)
 
 
-def _connect(address: str | None, cpus: int, bench: Workbench) -> None:
+def _connect(address: str | None, cpus: int, context: WorkerContext) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {
             "num_cpus": cpus,
             "include_dashboard": False,
-            "object_store_memory": _size(bench) + SPARE_STORE_BYTES,
+            "object_store_memory": _size(context) + SPARE_STORE_BYTES,
         }
     with _sigterm_handler_kept():
         try:
@@ -183,19 +183,19 @@ def _in_memory(data: Dataset) -> Dataset:
     return replace(data, images=np.ascontiguousarray(data.images[np.arange(len(data))]))
 
 
-def _on_cpu(bench: Workbench) -> dict[str, PixelModel]:
-    models = {c.name: bench.model(c.name) for c in bench.setup.checkpoints}
+def _on_cpu(context: WorkerContext) -> dict[str, PixelModel]:
+    models = {c.name: context.model(c.name) for c in context.setup.checkpoints}
     return (
-        models if bench.device.type == "cpu" else {n: copy.deepcopy(m).to("cpu") for n, m in models.items()}
+        models if context.device.type == "cpu" else {n: copy.deepcopy(m).to("cpu") for n, m in models.items()}
     )
 
 
-def _size(bench: Workbench) -> int:
+def _size(context: WorkerContext) -> int:
     """Approximate size of data and models in bytes."""
     parameters = sum(
         tensor.numel() * tensor.element_size()
-        for checkpoint in bench.setup.checkpoints
-        for tensor in bench.model(checkpoint.name).state_dict().values()
+        for checkpoint in context.setup.checkpoints
+        for tensor in context.model(checkpoint.name).state_dict().values()
     )
-    pixels = int(np.prod(bench.data.images.shape)) * 4
+    pixels = int(np.prod(context.data.images.shape)) * 4
     return parameters + pixels

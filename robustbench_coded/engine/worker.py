@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from robustbench_coded.engine.attempt import attempt, one_line
-from robustbench_coded.evaluation.execution.worker_context import Setup, Workbench
+from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 
 READY = "ready"
 
@@ -36,17 +36,17 @@ def work(pipe: Connection, setup: Setup, folder: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)
     torch.set_num_threads(setup.threads)
-    bench = Workbench(setup)
+    context = WorkerContext(setup)
     try:
         try:
-            bench.load()
+            context.load()
         except Exception as error:
             pipe.send_bytes(pickle.dumps(NotReady(one_line(error))))
             return
         pipe.send_bytes(pickle.dumps(READY))
         while True:
             unit = pickle.loads(pipe.recv_bytes())
-            pipe.send_bytes(pickle.dumps(attempt(bench, unit)))
+            pipe.send_bytes(pickle.dumps(attempt(context, unit)))
     except (EOFError, BrokenPipeError):
         return  # the parent has closed the pipe
 

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +15,50 @@ from robustbench_coded.defences.coded import Coded
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.evaluation.execution.target import draws_of
-from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.plan import Plan, Row, Unit
+from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.runs.adversarials import EVERY, read_adversarials
+from robustbench_coded.runs.adversarials import EVERY, Evaluation, read_adversarials
 from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.schema.controls import CLEAN, STRONGEST
+from robustbench_coded.schema.words import VerdictWord
 
 FOLDER = "evidence"
 # Enough to see the refutation; the run folder holds the rest.
 MOST_BATCHES = 8
 
 
-def write_evidence(path: Path, config: EvalConfig, plan: Plan, bench: Workbench) -> list[str]:
+def write_evidence(path: Path, config: EvalConfig, plan: Plan, context: WorkerContext) -> list[str]:
     """Writes a bundle for the first refuted judgement, if there is one; returns sentences for the user."""
     run = load_run(path)
-    refuted = [j for j in run.judgements if j.verdict.word == "claim refuted"]
+    refuted = [j for j in run.judgements if j.verdict.word == VerdictWord.CLAIM_REFUTED]
     if not refuted:
         return []
     for judgement in refuted:
         row = _strongest(run, judgement, plan)
-        if row is not None and _kind(bench, row) is not None:
-            _write(path, config, plan, bench, run, judgement, row)
+        if row is not None and _kind(context, row) is not None:
+            _write(path, config, plan, context, run, judgement, row)
             return [
                 f"The claim is refuted; {path / FOLDER / 'refute.py'} shows it with torch and numpy alone."
             ]
     return ["The claim is refuted; its defence can't be shown without this project: use csrobust verify."]
 
 
-def _strongest(run: Run, judgement: Judgement, plan: Plan) -> Row | None:
-    """The planned row of the attack that is strongest under the judged threat model."""
-    name = next(r.strongest_attack for r in run.rows if r.key == judgement.key)
-    for row in plan.rows:
-        s, key = row.subject, judgement.key
-        mine = (s.checkpoint, s.label, s.shown_k, s.n, str(row.threat), row.norm, row.eps, row.eps_space)
-        theirs = (key.checkpoint, key.defence, key.k, key.n, key.threat, key.norm, key.eps, key.eps_space)
-        if mine == theirs and row.attack == name:
-            return row
-    return None
+def _strongest(run: Run, judgement: Judgement, plan: Plan) -> AttackCase | None:
+    """The planned case of the attack that is strongest under the judged threat model.
+
+    An attack that is inherited from the attacker who knows less keeps the threat model it ran under.
+    """
+    strongest = judgement.key.of_attack(STRONGEST)
+    source = next(result.sources[0] for result in run.results if result.key == strongest)
+    return next((case for case in plan.rows if case.key == source), None)
 
 
-def _kind(bench: Workbench, row: Row) -> str | None:
+def _kind(context: WorkerContext, row: AttackCase) -> str | None:
     """``standard`` or ``coded``; None for a defence that the script does not know."""
-    defence = bench.defence(row.subject)
+    defence = context.defence(row.subject)
     if isinstance(defence, Standard):
         return "standard"
     if isinstance(defence, Coded | RCI) and [run.coded for run in defence.path.runs] == [True]:
@@ -66,25 +67,35 @@ def _kind(bench: Workbench, row: Row) -> str | None:
 
 
 def _write(
-    path: Path, config: EvalConfig, plan: Plan, bench: Workbench, run: Run, judgement: Judgement, row: Row
+    path: Path,
+    config: EvalConfig,
+    plan: Plan,
+    context: WorkerContext,
+    run: Run,
+    judgement: Judgement,
+    row: AttackCase,
 ) -> None:
     folder = path / FOLDER
     units = [unit for unit in plan.units if unit.row == row and unit.replicate == 0]
-    write_bytes(folder / "inputs.npz", _inputs(path, config, bench, row, units))
-    write_bytes(folder / "model.pt2", _exported(bench, row))
-    write_text(folder / "claim.json", json.dumps(_claim(config, bench, run, judgement, row), indent=1) + "\n")
+    write_bytes(folder / "inputs.npz", _inputs(path, config, context, row, units))
+    write_bytes(folder / "model.pt2", _exported(context, row))
+    write_text(
+        folder / "claim.json", json.dumps(_claim(config, context, run, judgement, row), indent=1) + "\n"
+    )
     shutil.copyfile(Path(__file__).with_name("refute.py"), folder / "refute.py")
 
 
-def _claim(config: EvalConfig, bench: Workbench, run: Run, judgement: Judgement, row: Row) -> dict[str, Any]:
-    line = next(r for r in run.rows if r.key.attack == row.attack and r.key[:5] == judgement.key[:5])
-    interval = line.interval()
+def _claim(
+    config: EvalConfig, context: WorkerContext, run: Run, judgement: Judgement, row: AttackCase
+) -> dict[str, Any]:
+    result = next(result for result in run.results if result.key == row.key)
+    interval = result.interval()
     assert interval is not None
     return {
         "claim": config.claim,
         "about": f" under {config.claim_attack}" if config.claim_attack else "",
         "checkpoint": row.subject.checkpoint,
-        "checkpoint_sha256": bench.checkpoint(row.subject.checkpoint).sha256,
+        "checkpoint_sha256": context.checkpoint(row.subject.checkpoint).sha256,
         "defence": row.subject.label,
         "k": row.subject.shown_k,
         "n": row.subject.n,
@@ -93,24 +104,26 @@ def _claim(config: EvalConfig, bench: Workbench, run: Run, judgement: Judgement,
         "norm": row.norm,
         "eps": row.eps,
         "eps_space": row.eps_space,
-        "deviation": list(bench.checkpoint(row.subject.checkpoint).deviation),
+        "deviation": list(context.checkpoint(row.subject.checkpoint).deviation),
         "measured": interval.estimate,
         "interval": [interval.low, interval.high],
     }
 
 
-def _inputs(path: Path, config: EvalConfig, bench: Workbench, row: Row, units: list[Unit]) -> bytes:
+def _inputs(
+    path: Path, config: EvalConfig, context: WorkerContext, row: AttackCase, units: list[Unit]
+) -> bytes:
     """The first evaluations of the row: clean and perturbed batches, labels, draws and the codec."""
-    batches = bench.batches(row.subject, 0)
-    defence = bench.defence(row.subject)
+    batches = context.batches(row.subject, 0)
+    defence = context.defence(row.subject)
     clean: list[Tensor] = []
     perturbed, label, scored, draw = [], [], [], []
     for unit in units:
-        for evaluation in read_adversarials(path / "adversarials" / f"{unit.id}.safetensors"):
+        for evaluation in _evaluations(path, context, row, unit):
             batch = batches[evaluation.batch]
             if len(clean) == MOST_BATCHES or (clean and len(clean[0]) != batch.k):
                 break
-            x, y = (tensor[0].cpu() for tensor in bench.group([batch]))
+            x, y = (tensor[0].cpu() for tensor in context.group([batch]))
             after = x.clone()
             after[evaluation.slots] = evaluation.x
             slots = torch.arange(batch.k)
@@ -144,6 +157,17 @@ def _inputs(path: Path, config: EvalConfig, bench: Workbench, row: Row, units: l
     return buffer.getvalue()
 
 
+def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit) -> Iterator[Evaluation]:
+    """The unit's stored perturbed inputs; where the clean inputs refute the claim, these."""
+    if row.attack != CLEAN:
+        yield from read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
+        return
+    batches = context.batches(row.subject, 0)
+    for index in (index for group in unit.groups for index in group):
+        x = context.group([batches[index]])[0][0].cpu()
+        yield Evaluation(batch=index, victim=EVERY, known=EVERY, slots=torch.arange(len(x)), x=x)
+
+
 def _permutations(draw: Tensor | None) -> Tensor:
     """A draw of RCI as [A, K]; [1, 0] where nothing is permuted."""
     if draw is None:
@@ -151,10 +175,10 @@ def _permutations(draw: Tensor | None) -> Tensor:
     return draw if draw.ndim == 2 else draw[None]
 
 
-def _exported(bench: Workbench, row: Row) -> bytes:
+def _exported(context: WorkerContext, row: AttackCase) -> bytes:
     """The checkpoint's model for any number of images, in the form that torch reads by itself."""
-    model = bench.model(row.subject.checkpoint).cpu()
-    channels, height, width = bench.data.image_shape
+    model = context.model(row.subject.checkpoint).cpu()
+    channels, height, width = context.data.image_shape
     example = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
     program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("images", min=1)},))
     buffer = io.BytesIO()

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_coded.reports.run.document import document_of
-from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.reports.figures.draw import figures_of
 from robustbench_coded.reports.render.html import html_report
-from robustbench_coded.results.run import load_run
 from robustbench_coded.reports.render.markdown import markdown_report
+from robustbench_coded.reports.run.document import document_of
 from robustbench_coded.reports.run.worst import pictures_of, remove_unshown
+from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
 

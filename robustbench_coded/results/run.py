@@ -10,22 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from msgspec import to_builtins
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.results.judgements import Judgement, judgements_of
-from robustbench_coded.results.manifest import checked_manifest, part, planned_rows, unit_ids
+from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.results.selftests import selftest_checks
 from robustbench_coded.runs.folder import read_failures, read_run
-from robustbench_coded.statistics.case_results import Row, measured_rows
-from robustbench_coded.statistics.outcomes import KEYS, RowKey, row_keys
-from robustbench_coded.statistics.summary import summary_table
+from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.statistics.case_results import CaseResult, case_results
+from robustbench_coded.statistics.summary import Cost, SummaryRow, summary_frame, summary_rows
 
 
 @dataclass(frozen=True)
 class Failure:
     """A unit that has no outcomes, and why. Its row is incomplete; its examples count as nothing."""
 
-    key: RowKey
+    key: CaseKey
     unit: str
     error: str
 
@@ -39,7 +41,7 @@ def load_run(path: str | Path) -> "Run":
     Raises:
         InputError: not a run folder, or run.json is not usable.
     """
-    return Run(Path(path), checked_manifest(Path(path)))
+    return Run(Path(path), load_manifest(Path(path)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class Run:
     """
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: RunManifest
 
     @property
     def name(self) -> str:
@@ -65,14 +67,20 @@ class Run:
         return self._read[0]
 
     @cached_property
-    def rows(self) -> list[Row]:
-        """The rows of the summary with the outcomes that each was counted from."""
-        return measured_rows(self.outcomes, planned_rows(self.manifest))
+    def results(self) -> list[CaseResult]:
+        """Every planned row and combined row with the outcomes that it is counted from."""
+        return case_results(self.outcomes, self.manifest.rows)
+
+    @cached_property
+    def rows(self) -> list[SummaryRow]:
+        """The rows of summary.csv as objects, in the order of `results`."""
+        queries = self.manifest.last.count("queries")
+        return summary_rows(self.results, self._costs, queries)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
         """summary.csv: a line for each planned attack and combined row; accuracies are fractions."""
-        return summary_table(self.rows, self._costs, self._queries)
+        return summary_frame(self.rows)
 
     @cached_property
     def timings(self) -> pd.DataFrame:
@@ -80,7 +88,7 @@ class Run:
         units = defaultdict(list)
         for key, unit, _ in self._units():
             units[key].append(unit)
-        lines = [self._timing(row, [u for key in row.sources for u in units[key]]) for row in self.rows]
+        lines = [self._timing(row, [u for key in row.sources for u in units[key]]) for row in self.results]
         table = pd.DataFrame(lines)
         return table.astype({name: "Int64" for name in ("k", "n", "peak_memory_bytes") if name in table})
 
@@ -88,7 +96,7 @@ class Run:
     def failures(self) -> tuple[Failure, ...]:
         """Units without outcomes: those that failed, those whose file is damaged, those that never ran."""
         try:
-            recorded = read_failures(self.path, unit_ids(self.manifest))
+            recorded = read_failures(self.path, self.manifest.unit_ids)
         except ValueError as error:
             raise InputError(
                 f"{self.path}/failures can't be read; remove that folder and run again"
@@ -99,16 +107,16 @@ class Run:
                 continue
             damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
             reason = "its outcome file is damaged" if damaged else "it has not run yet"
-            found.append(Failure(key, unit, str(part(recorded, unit, "error") or reason)))
+            found.append(Failure(key, unit, str(recorded.get(unit, {}).get("error") or reason)))
         return tuple(found)
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Verdict, checks and decomposition per subject, threat model and budget."""
         selftests = selftest_checks(self.path, self.manifest)
-        return tuple(judgements_of(self.rows, self.manifest, selftests))
+        return tuple(judgements_of(self.results, self.manifest, selftests))
 
-    def counts_of(self, key: RowKey) -> dict[str, float]:
+    def counts_of(self, key: CaseKey) -> dict[str, float]:
         """What the units of one row counted, summed over replicate 0."""
         found: dict[str, float] = {}
         for unit in self.units_of(key):
@@ -117,7 +125,7 @@ class Run:
                     found[name] = found.get(name, 0.0) + _amount(count)
         return found
 
-    def units_of(self, key: RowKey) -> list[str]:
+    def units_of(self, key: CaseKey) -> list[str]:
         """The ids of the units of one row, replicate 0."""
         return [unit for of, unit, replicate in self._units() if of == key and replicate == 0]
 
@@ -125,12 +133,12 @@ class Run:
         """The run as JSON data: what ``--json`` prints."""
         return {
             "run": str(self.path),
-            "finished": bool(self.manifest.get("finished")),
-            "identity": self.manifest["identity"],
+            "finished": self.manifest.finished,
+            "identity": to_builtins(self.manifest.identity),
             "summary": json.loads(self.summary.to_json(orient="records", double_precision=15)),
             "verdicts": [_judgement_data(judgement) for judgement in self.judgements],
-            "failures": [{**f.key._asdict(), "unit": f.unit, "error": f.error} for f in self.failures],
-            "notes": self.manifest["notes"],
+            "failures": [{**f.key.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
+            "notes": list(self.manifest.notes),
         }
 
     def _repr_html_(self) -> str:
@@ -139,29 +147,25 @@ class Run:
 
     @cached_property
     def _read(self) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
-        outcomes, metadata, timings = read_run(self.path, unit_ids(self.manifest))
+        outcomes, metadata, timings = read_run(self.path, self.manifest.unit_ids)
         if outcomes.empty:
             outcomes = pd.DataFrame(
-                columns=[*KEYS, "replicate", "purpose", "example", "batch", "label", "draw"]
+                columns=[*KEY_COLUMNS, "replicate", "purpose", "example", "batch", "label", "draw"]
             )
         return outcomes, metadata, timings
 
-    @property
-    def _queries(self) -> int | None:
-        queries = part(self.manifest, "invocations", -1, "options", "queries")
-        return queries if type(queries) is int and queries > 0 else None
-
-    @property
-    def _costs(self) -> pd.DataFrame:
-        """Images through the network per unit; further replicates repeat the work and are left out."""
-        lines = []
+    @cached_property
+    def _costs(self) -> dict[CaseKey, Cost]:
+        """Images through the network; further replicates repeat the work and are left out."""
+        spent: dict[CaseKey, Cost] = {}
         for key, unit, replicate in self._units():
             if replicate == 0 and unit in self._read[1]:
-                spent = self._read[1][unit]
-                lines.append((*key, _amount(spent.get("forwards", 0)), _amount(spent.get("backwards", 0))))
-        return pd.DataFrame(lines, columns=[*KEYS, "forwards", "backwards"])
+                counts = self._read[1][unit]
+                cost = Cost(_amount(counts.get("forwards", 0)), _amount(counts.get("backwards", 0)))
+                spent[key] = spent.get(key, Cost(0.0, 0.0)).plus(cost)
+        return spent
 
-    def _timing(self, row: Row, units: list[str]) -> dict[str, Any]:
+    def _timing(self, row: CaseResult, units: list[str]) -> dict[str, Any]:
         done = [unit for unit in units if unit in self._read[1]]
         seconds = sum(_amount(self._read[2][unit].get("seconds", 0)) for unit in done)
         images = sum(
@@ -171,27 +175,23 @@ class Run:
         )
         peak = max((_amount(self._read[2][unit].get("peak_memory_bytes", 0)) for unit in done), default=0)
         return {
-            **row.key._asdict(),
+            **row.key.as_columns(),
             "seconds": round(seconds, 3) if done else math.nan,
             "images_per_second": round(images / seconds, 1) if seconds and images else math.nan,
             "peak_memory_bytes": int(peak) if peak else None,
         }
 
-    def _units(self) -> Iterator[tuple[RowKey, str, int]]:
+    def _units(self) -> Iterator[tuple[CaseKey, str, int]]:
         """(row, unit, replicate) of every planned unit."""
-        for key, row in zip(self._planned_keys, self.manifest["rows"], strict=True):
-            for unit in row["units"]:
-                yield key, unit["id"], unit["replicate"]
-
-    @cached_property
-    def _planned_keys(self) -> list[RowKey]:
-        return row_keys(planned_rows(self.manifest))
+        for case in self.manifest.rows:
+            for unit in case.units:
+                yield case.key, unit.id, unit.replicate
 
 
 def _judgement_data(judgement: Judgement) -> dict[str, Any]:
-    key = judgement.key._asdict()
+    key = judgement.key.as_columns()
     return {
-        **{name: key[name] for name in KEYS if name not in ("attack", "step_size")},
+        **{name: key[name] for name in KEY_COLUMNS if name not in ("attack", "step_size")},
         "verdict": judgement.verdict.word,
         "reason": judgement.verdict.reason,
         "claim": judgement.verdict.claim,

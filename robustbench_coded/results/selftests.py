@@ -4,39 +4,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.results.manifest import part
-from robustbench_coded.results.summary_rows import Subject
 from robustbench_coded.runs.folder import read_selftests
+from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.words import CheckName, CheckOutcome
 from robustbench_coded.statistics.check import Check
 
-NAME = "self-tests"
 _NEXT = "settle it without the defence's gradients"
 _RUN_NEXT = ("square-1000", "transfer-pgd-20")
 _OUTCOMES = ("passed", "failed", "not applicable")
 
 
-def selftest_checks(path: Path, manifest: dict[str, Any]) -> Mapping[Subject, tuple[Check, ...]]:
+def selftest_checks(path: Path, manifest: RunManifest) -> Mapping[SubjectKey, tuple[Check, ...]]:
     """By subject; nothing for subjects of runs from before there were self-tests."""
-    probes = manifest.get("probes")
-    found = {}
-    for probe in probes if isinstance(probes, list) else []:
-        identity = part(probe, "selftests")
-        if isinstance(identity, str):
-            subject = Subject(*(part(probe, name) for name in Subject._fields))
-            found[subject] = _checks(read_selftests(path, identity))
-    return found
+    return {
+        probe.subject: _checks(read_selftests(path, probe.selftests))
+        for probe in manifest.probes
+        if probe.selftests is not None
+    }
 
 
 def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
-    tests = part(data, "tests")
+    tests = (data or {}).get("tests")
     if not isinstance(tests, list) or not tests or not all(_readable(test) for test in tests):
-        missing = Check(NAME, "not run", "The attacks were not self-tested.", next_step="run it again")
+        missing = Check(
+            CheckName.SELF_TESTS,
+            CheckOutcome.NOT_RUN,
+            "The attacks were not self-tested.",
+            next_step="run it again",
+        )
         return (missing,)
     by_outcome = {outcome: [t for t in tests if t["outcome"] == outcome] for outcome in _OUTCOMES}
     failed = tuple(
         Check(
-            f"{NAME}: {test['name']}",
-            "failed",
+            f"{CheckName.SELF_TESTS}: {test['name']}",
+            CheckOutcome.FAILED,
             test["finding"],
             {name: float(value) for name, value in test["figures"].items()},
             next_step=f"{_NEXT}: run {' and '.join(_RUN_NEXT)}",
@@ -50,14 +52,16 @@ def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
     finding = f"{len(passed)} passed ({', '.join(test['name'] for test in passed)})"
     if other:
         finding += f"; not applicable: {', '.join(test['name'] for test in other)}"
-    return (Check(NAME, "passed", f"{finding}."),)
+    return (Check(CheckName.SELF_TESTS, CheckOutcome.PASSED, f"{finding}."),)
 
 
 def _readable(test: Any) -> bool:
-    figures = part(test, "figures")
+    if not isinstance(test, dict):
+        return False
+    figures = test.get("figures")
     return (
-        all(isinstance(part(test, name), str) for name in ("name", "finding"))
-        and part(test, "outcome") in _OUTCOMES
+        all(isinstance(test.get(name), str) for name in ("name", "finding"))
+        and test.get("outcome") in _OUTCOMES
         and isinstance(figures, dict)
         and all(type(value) in (int, float) for value in figures.values())
     )

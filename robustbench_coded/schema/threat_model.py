@@ -1,10 +1,8 @@
-"""Threat models: what the attacker controls and knows (the budget is named beside them)."""
+"""Threat models: what the attacker controls and knows (the perturbation budget is named beside them)."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-
-from robustbench_coded.errors import InputError
+from functools import cached_property, lru_cache
 
 INPUTS = ("batch", "victim", "co-batch", "collateral")
 RANDOMNESS = ("unknown", "known")
@@ -21,6 +19,9 @@ class ThreatModel:
             inputs within eps, to harm those that are not touched and that alone are scored) or
             ``collateral-M-box`` (the same, anywhere in the box).
         randomness: ``unknown`` (the draw is made after the attack) or ``known`` (a new attack for each draw).
+
+    Raises:
+        ValueError: inputs or randomness that do not exist.
     """
 
     inputs: str
@@ -28,12 +29,28 @@ class ThreatModel:
 
     def __post_init__(self):
         if self.inputs not in INPUTS[:3] and not _COLLATERAL.fullmatch(self.inputs):
-            raise InputError(f"--inputs {self.inputs!r} is not known; choose from {', '.join(INPUTS)}")
+            raise ValueError(f"expected inputs out of {', '.join(INPUTS)}, got {self.inputs!r}")
         if self.randomness not in RANDOMNESS:
             raise ValueError(f"expected randomness out of {', '.join(RANDOMNESS)}, got {self.randomness!r}")
 
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def parse(text: str) -> "ThreatModel":
+        """``inputs/randomness``, as tables and files write it.
+
+        Raises:
+            ValueError: it is no threat model of this version.
+        """
+        inputs, _, randomness = text.partition("/")
+        return ThreatModel(inputs, randomness)
+
     def __str__(self) -> str:
         return f"{self.inputs}/{self.randomness}"
+
+    @property
+    def draw_known(self) -> bool:
+        """Whether the attacker knows the draw that is scored."""
+        return self.randomness == "known"
 
     @property
     def one_victim(self) -> bool:
@@ -41,33 +58,32 @@ class ThreatModel:
         return self.inputs in ("victim", "co-batch")
 
     @property
+    def whole_batch(self) -> bool:
+        """Whether every input of a batch is the attacker's."""
+        return self.inputs == "batch"
+
+    @cached_property
     def malicious(self) -> int | None:
         """M of ``collateral-M``; None elsewhere."""
         match = _COLLATERAL.fullmatch(self.inputs)
         return int(match[1]) if match else None
 
     @property
+    def collateral(self) -> bool:
+        """Whether it is the untouched inputs that are scored."""
+        return self.malicious is not None
+
+    @property
     def free(self) -> bool:
         """Whether some inputs may go anywhere in the box."""
         return self.inputs == "co-batch" or self.inputs.endswith("-box")
 
-
-def inputs_for(asked: Iterable[str], k: int) -> list[str]:
-    """The inputs asked for, on batches of ``k``: ``collateral`` is M = 1, 2, 4 ... below K, both ways."""
-    found: dict[str, None] = {}
-    for inputs in asked:
-        powers = [2**i for i in range(k.bit_length()) if 2**i < k] if inputs == "collateral" else []
-        found |= dict.fromkeys(f"collateral-{m}{where}" for where in ("", "-box") for m in powers)
-        malicious = None if inputs == "collateral" else ThreatModel(inputs, "unknown").malicious
-        if inputs != "collateral" and (malicious is None or malicious < k):
-            found[inputs] = None
-    return list(found)
+    def with_draw(self, randomness: str) -> "ThreatModel":
+        """The same inputs with the draw ``known`` or ``unknown``."""
+        return ThreatModel(self.inputs, randomness)
 
 
-def check_inputs(asked: Iterable[str], eps: Iterable[float]) -> None:
-    """Raises InputError for a word that ``--inputs`` does not know, or that makes no sense at eps 0."""
-    for inputs in asked:
-        free = inputs == "collateral" or ThreatModel(inputs, "unknown").free
-        if free and 0.0 in eps:
-            whom = "a co-batch attacker's victim" if inputs == "co-batch" else "collateral attackers"
-            raise InputError(f"--eps 0 leaves {whom} where they are; give an eps above 0")
+# All inputs of a batch within eps, the draw made afterwards: what the paper measured.
+WHOLE_BATCH = ThreatModel("batch", "unknown")
+# One input within eps among clean ones: all that transfer needs.
+ONE_VICTIM = ThreatModel("victim", "unknown")

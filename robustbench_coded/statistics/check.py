@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from robustbench_coded.statistics.case_results import Row
+from robustbench_coded.schema.words import CheckName, CheckOutcome
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.paired import Difference
 
 WORTH = 0.005  # half a point of accuracy: with many examples, smaller differences leave out 0, too
 TELLS = 0.06  # a comparison that leaves a larger difference open says nothing
-
-Outcome = Literal["passed", "failed", "not run"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +16,7 @@ class Check:
     """The result of one check.
 
     Attributes:
+        name: a `CheckName`, or that of one self-test.
         finding: one sentence.
         figures: accuracies and differences as fractions, shares and cosines, by name.
         attacks: the attacks compared.
@@ -26,7 +25,7 @@ class Check:
     """
 
     name: str
-    outcome: Outcome
+    outcome: CheckOutcome
     finding: str
     figures: Mapping[str, float] = field(default_factory=dict)
     attacks: tuple[str, ...] = ()
@@ -34,13 +33,20 @@ class Check:
     run_next: tuple[str, ...] = ()
 
 
-def not_run(name: str, finding: str, *run_next: str) -> Check:
+def not_run(name: CheckName, finding: str, *run_next: str) -> Check:
     """A check that lacks outcomes of the attacks ``run_next``."""
-    return Check(name, "not run", finding, next_step=f"run {' and '.join(run_next)}", run_next=run_next)
+    return Check(
+        name, CheckOutcome.NOT_RUN, finding, next_step=f"run {' and '.join(run_next)}", run_next=run_next
+    )
 
 
 def compared(
-    name: str, larger: Row, smaller: Row, difference: Difference, fault: str, *run_next: str
+    name: CheckName,
+    larger: CaseResult,
+    smaller: CaseResult,
+    difference: Difference,
+    fault: str,
+    *run_next: str,
 ) -> Check:
     """Fails where ``larger``, expected to leave no more than ``smaller``, certainly does.
 
@@ -63,8 +69,10 @@ def compared(
     )
     if difference.low > 0 and difference.estimate >= WORTH:
         next_step = f"run {' and '.join(run_next)}"
-        return Check(name, "failed", f"{finding}: {fault}.", figures, attacks, next_step, run_next)
+        return Check(name, CheckOutcome.FAILED, f"{finding}: {fault}.", figures, attacks, next_step, run_next)
     if difference.high > TELLS:
         finding = f"{finding}: too few batches or examples to tell."
-        return Check(name, "not run", finding, figures, attacks, "evaluate more examples (--limit)")
-    return Check(name, "passed", f"{finding}.", figures, attacks)
+        return Check(
+            name, CheckOutcome.NOT_RUN, finding, figures, attacks, "evaluate more examples (--limit)"
+        )
+    return Check(name, CheckOutcome.PASSED, f"{finding}.", figures, attacks)

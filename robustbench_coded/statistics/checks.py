@@ -18,7 +18,9 @@ from itertools import pairwise
 import numpy as np
 
 from attacks.naming import SEARCHES, AttackName
-from robustbench_coded.statistics.case_results import Row, threat_model
+from robustbench_coded.schema.controls import CLEAN, RANDOM_SIGN
+from robustbench_coded.schema.words import CheckName, CheckOutcome
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import WORTH, Check, compared, not_run
 from robustbench_coded.statistics.comparisons import (
     accuracy_of,
@@ -38,19 +40,19 @@ _SEARCHES = ("square-1000", "random-1000")
 
 
 def run_checks(
-    rows: Sequence[Row],
-    ensemble: Row,
+    rows: Sequence[CaseResult],
+    ensemble: CaseResult,
     gradients: Mapping[str, float] | None = None,
     unbounded_eps: float = 1.0,
 ) -> list[Check]:
     """Every check of one threat model, in a fixed order.
 
     Args:
-        rows: all rows of the run, from `measured_rows`. ensemble: the `ensemble` row of the threat model.
-        gradients: of the loss at clean inputs: ``zero_share`` of examples whose gradient is 0 everywhere, and
-        mean
-            ``cosine`` and share of equal ``sign`` between the gradients in two draws. Missing ones are not
-            run.
+        rows: all rows of the run, from `case_results`.
+        ensemble: the `ensemble` row of the threat model.
+        gradients: of the loss at clean inputs: ``zero_share`` of examples whose gradient is 0 everywhere,
+            and mean ``cosine`` and share of equal ``sign`` between the gradients in two draws. Checks
+            whose figures are missing are not run.
         unbounded_eps: the eps from which on any image can be reached; 1 for linf in pixel units.
     """
     measured = gradients or {}
@@ -67,14 +69,14 @@ def run_checks(
     ]
 
 
-def randomness_known(rows: Sequence[Row], ensemble: Row) -> Check:
+def randomness_known(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """The same algorithm and steps with the draw known leaves no more than with it unknown."""
-    name = "randomness known"
+    name = CheckName.RANDOMNESS_KNOWN
     if not ensemble.randomised:
-        return Check(name, "passed", "The defence is deterministic: there is no draw to know.")
-    inputs, model = ensemble.key.threat.partition("/")[0], threat_model(ensemble.key)
-    unknown = attacks_under(rows, model._replace(threat=f"{inputs}/unknown"))
-    known = attacks_under(rows, model._replace(threat=f"{inputs}/known"))
+        return Check(name, CheckOutcome.PASSED, "The defence is deterministic: there is no draw to know.")
+    setting, threat = ensemble.key.setting, ensemble.key.threat
+    unknown = attacks_under(rows, setting.under(threat.with_draw("unknown")))
+    known = attacks_under(rows, setting.under(threat.with_draw("known")))
     pairs = [
         (difference, aware, blind)
         for aware in known
@@ -90,46 +92,46 @@ def randomness_known(rows: Sequence[Row], ensemble: Row) -> Check:
     return compared(name, aware, blind, difference, fault, _goes_on_from_transfer("aware"))
 
 
-def transfer_or_black_box(rows: Sequence[Row], ensemble: Row) -> Check:
+def transfer_or_black_box(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """Transfer and black-box attacks are not stronger than the strongest adaptive attack."""
-    name = "transfer or black-box"
+    name = CheckName.TRANSFER_OR_BLACK_BOX
     usable = usable_by(rows, ensemble)
     adaptive = [row for row in usable if is_adaptive(name_of(row))]
     others = [row for row in usable if not is_adaptive(name_of(row))]
     fault = "the defence's gradients hide what an attack without them finds"
-    estimator = "aware" if ensemble.key.threat.endswith("/known") else "eot10"
+    estimator = "aware" if ensemble.key.threat.draw_known else "eot10"
     return _not_weaker(name, adaptive, others, _SEARCHES, fault, _goes_on_from_transfer(estimator))
 
 
-def random_search(rows: Sequence[Row], ensemble: Row) -> Check:
+def random_search(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """Random search, or random signs alone, is weaker than the strongest attack with gradients."""
-    name, fault, more = "random search", "the gradients mislead", ("bpda-pgd-20", "spsa-2000")
+    name, fault, more = CheckName.RANDOM_SEARCH, "the gradients mislead", ("bpda-pgd-20", "spsa-2000")
     usable = usable_by(rows, ensemble)
     gradient = [row for row in usable if not is_black_box(name_of(row))]
     search = [row for row in usable if name_of(row).algorithm.lower() in SEARCHES]
     check = _not_weaker(name, gradient, search, _SEARCHES, fault, *more)
-    signs = [row for row in rows if row.key == threat_model(ensemble.key)._replace(attack="random-sign")]
-    if check.outcome != "not run" or not gradient or not signs:
+    signs = [row for row in rows if row.key == ensemble.key.of_attack(RANDOM_SIGN)]
+    if check.outcome != CheckOutcome.NOT_RUN or not gradient or not signs:
         return check
     noise = _not_weaker(name, gradient, signs, _SEARCHES, fault, *_SEARCHES, *more)
-    return noise if noise.outcome == "failed" else check
+    return noise if noise.outcome == CheckOutcome.FAILED else check
 
 
-def falls_with_eps(rows: Sequence[Row], ensemble: Row, unbounded_eps: float) -> Check:
+def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float) -> Check:
     """Accuracy falls with eps and reaches, where any image can be reached, what uninformative inputs would
     leave.
 
     That floor is the accuracy after the clean inputs have been exchanged at random among the examples: a
     constant prediction keeps its accuracy, whatever looks at its input falls to chance.
     """
-    name = "falls with eps"
+    name = CheckName.FALLS_WITH_EPS
     if ensemble.clean is None:
         return not_run(name, "The floor is counted from clean outcomes, of which there are none.", "clean")
     floor, left = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
     figures = {"floor": floor, "accuracy": left}
     if left <= max(floor, WORTH):
         finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
-        return Check(name, "passed", finding, figures, (ensemble.strongest_attack,))
+        return Check(name, CheckOutcome.PASSED, finding, figures, (ensemble.strongest_attack,))
     usable = usable_by(rows, ensemble)
     curves = [_curve(rows, attack) for attack in usable]
     for curve in curves:
@@ -139,7 +141,7 @@ def falls_with_eps(rows: Sequence[Row], ensemble: Row, unbounded_eps: float) -> 
                 continue
             fault = f"more at eps {larger.key.eps:.4g} than at {smaller.key.eps:.4g}"
             check = compared(name, larger, smaller, difference, fault, _doubled_steps(larger))
-            if check.outcome == "failed":
+            if check.outcome == CheckOutcome.FAILED:
                 return check
     ends = [curve[-1] for curve in curves if curve[-1].key.eps >= unbounded_eps]
     if not ends:
@@ -155,27 +157,29 @@ def falls_with_eps(rows: Sequence[Row], ensemble: Row, unbounded_eps: float) -> 
         more = ("transfer-pgd-20", *_SEARCHES)
         return Check(
             name,
-            "failed",
+            CheckOutcome.FAILED,
             f"{finding}: it stops where it need not.",
             figures,
             (attack,),
             f"run {' and '.join(more)} at that eps",
             more,
         )
-    return Check(name, "passed", f"{finding}.", figures, (attack,))
+    return Check(name, CheckOutcome.PASSED, f"{finding}.", figures, (attack,))
 
 
-def twice_the_steps(rows: Sequence[Row], ensemble: Row) -> Check:
+def twice_the_steps(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """The strongest attack with twice the steps finds no more."""
     attacks = [row for row in usable_by(rows, ensemble) if name_of(row).steps is not None]
-    return _converged("twice the steps", attacks, "steps", _doubled_steps)
+    return _converged(CheckName.TWICE_THE_STEPS, attacks, "steps", _doubled_steps)
 
 
-def twice_the_draws(rows: Sequence[Row], ensemble: Row) -> Check:
+def twice_the_draws(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """The strongest attack that averages fresh draws finds no more with twice as many."""
-    name = "twice the draws"
+    name = CheckName.TWICE_THE_DRAWS
     if not _guesses(ensemble):
-        return Check(name, "passed", "Nothing is random to the attacker: there are no draws to average.")
+        return Check(
+            name, CheckOutcome.PASSED, "Nothing is random to the attacker: there are no draws to average."
+        )
     attacks = [row for row in usable_by(rows, ensemble) if _averages(name_of(row))]
     return _converged(name, attacks, "draws", _doubled_draws)
 
@@ -191,9 +195,9 @@ def exchanged_accuracy(clean: Cell) -> float:
 
 
 def _not_weaker(
-    name: str,
-    attacks: Sequence[Row],
-    others: Sequence[Row],
+    name: CheckName,
+    attacks: Sequence[CaseResult],
+    others: Sequence[CaseResult],
     missing: tuple[str, ...],
     fault: str,
     *run_next: str,
@@ -210,7 +214,9 @@ def _not_weaker(
     return compared(name, best, lowest(others), difference, fault, *run_next)
 
 
-def _converged(name: str, attacks: Sequence[Row], of: str, doubled: Callable[[Row], str]) -> Check:
+def _converged(
+    name: CheckName, attacks: Sequence[CaseResult], of: str, doubled: Callable[[CaseResult], str]
+) -> Check:
     """Compares the strongest of ``attacks`` with its like of twice, else of half, its steps or draws."""
     if not attacks:
         return not_run(name, f"No attack has {of} to double.", "pgd-20" if of == "steps" else "eot10-pgd-20")
@@ -231,25 +237,29 @@ def _converged(name: str, attacks: Sequence[Row], of: str, doubled: Callable[[Ro
     return not_run(name, f"{best.key.attack} did not run with other {of}.", doubled(best))
 
 
-def _nothing_left(name: str, best: Row) -> Check:
+def _nothing_left(name: CheckName, best: CaseResult) -> Check:
     left, attack = accuracy_of(best), best.key.attack
     return Check(
-        name, "passed", f"{attack} leaves {left:.1%}: nothing to find.", {"accuracy": left}, (attack,)
+        name,
+        CheckOutcome.PASSED,
+        f"{attack} leaves {left:.1%}: nothing to find.",
+        {"accuracy": left},
+        (attack,),
     )
 
 
-def _guesses(ensemble: Row) -> bool:
+def _guesses(ensemble: CaseResult) -> bool:
     """Whether the attacker does not know which draw will answer."""
-    return ensemble.randomised and not ensemble.key.threat.endswith("/known")
+    return ensemble.randomised and not ensemble.key.threat.draw_known
 
 
-def _curve(rows: Sequence[Row], attack: Row) -> list[Row]:
+def _curve(rows: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:
     """The same attack at every eps it ran at, from the clean inputs on."""
     same = attack.key._replace(eps=0.0, step_size=None)
     curve = [
         row for row in rows if row.cell is not None and row.key._replace(eps=0.0, step_size=None) == same
     ]
-    clean = replace(attack, cell=attack.clean, key=attack.key._replace(attack="clean", eps=0.0))
+    clean = replace(attack, cell=attack.clean, key=attack.key._replace(attack=CLEAN, eps=0.0))
     return ([clean] if attack.clean is not None else []) + sorted(curve, key=lambda row: row.key.eps)
 
 
@@ -261,7 +271,7 @@ def _goes_on_from_transfer(estimator: str) -> str:
     return f"{estimator}-pgd-40+init=transfer-pgd-20"
 
 
-def _doubled_steps(row: Row) -> str:
+def _doubled_steps(row: CaseResult) -> str:
     name = name_of(row)
     if name.steps is None:
         return "pgd-20"
@@ -270,6 +280,6 @@ def _doubled_steps(row: Row) -> str:
     return re.sub(rf"-{name.steps}(?=$|[@+])", f"-{2 * name.steps}", name.text, count=1)
 
 
-def _doubled_draws(row: Row) -> str:
+def _doubled_draws(row: CaseResult) -> str:
     name = name_of(row)
     return f"eot{2 * name.draws}-{name.text.removeprefix(f'eot{name.draws}-')}"

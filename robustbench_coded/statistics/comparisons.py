@@ -6,25 +6,26 @@ from dataclasses import replace
 import numpy as np
 
 from attacks.naming import BLACK_BOX, AttackName, parse
-from robustbench_coded.statistics.case_results import COMBINED, NULLS, Row, inherited, threat_model
-from robustbench_coded.statistics.outcomes import RowKey
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.controls import COMBINED, CONTROLS
+from robustbench_coded.statistics.case_results import CaseResult, inherited
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
 
 
-def attacks_under(rows: Sequence[Row], model: RowKey) -> list[Row]:
+def attacks_under(rows: Sequence[CaseResult], model: CaseKey) -> list[CaseResult]:
     """The attacks with outcomes under one threat model, without nulls and combined rows."""
-    return [row for row in rows if _is_attack(row) and threat_model(row.key) == model]
+    return [row for row in rows if _is_attack(row) and row.key.setting == model]
 
 
-def usable_by(rows: Sequence[Row], ensemble: Row) -> list[Row]:
+def usable_by(rows: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResult]:
     """The attacks that this attacker has: his own and those of the attacker who does not know the draw."""
     weaker = [row for row in inherited(ensemble.key, rows) if _is_attack(row)]
-    return attacks_under(rows, threat_model(ensemble.key)) + weaker
+    return attacks_under(rows, ensemble.key.setting) + weaker
 
 
-def _is_attack(row: Row) -> bool:
+def _is_attack(row: CaseResult) -> bool:
     """Whether it is one attack, with outcomes, whose name can be read: those of later versions may not be."""
-    if row.cell is None or row.key.attack in (*NULLS, *COMBINED):
+    if row.cell is None or row.key.attack in (*CONTROLS, *COMBINED):
         return False
     try:
         parse(row.key.attack)
@@ -33,7 +34,7 @@ def _is_attack(row: Row) -> bool:
     return True
 
 
-def name_of(row: Row) -> AttackName:
+def name_of(row: CaseResult) -> AttackName:
     """The attack's name, read."""
     return parse(row.key.attack)
 
@@ -54,17 +55,17 @@ def differs_only_in(one: AttackName, other: AttackName, *fields: str) -> bool:
     return replace(one, **same) == other
 
 
-def lowest(rows: Sequence[Row]) -> Row:
+def lowest(rows: Sequence[CaseResult]) -> CaseResult:
     """The row with the lowest accuracy; the first one of a tie."""
     return min(rows, key=accuracy_of)
 
 
-def accuracy_of(row: Row) -> float:
+def accuracy_of(row: CaseResult) -> float:
     """Its headline accuracy; 1 where there are no outcomes."""
     return 1.0 if row.cell is None else float(np.mean(row.cell.correct))
 
 
-def difference_of(first: Row, second: Row) -> Difference | None:
+def difference_of(first: CaseResult, second: CaseResult) -> Difference | None:
     """`paired_difference`, None where the two rows cannot be paired."""
     try:
         return paired_difference(first, second)

@@ -21,7 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from robustbench_coded.statistics.outcomes import Cell, RowKey, cells
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.controls import CLEAN
+from robustbench_coded.statistics.outcomes import Cell, cells
 from robustbench_coded.statistics.variance import between_batches
 
 
@@ -36,7 +38,7 @@ class Components:
     attack_run: float
 
 
-def components(outcomes: pd.DataFrame, key: RowKey) -> Components:
+def components(outcomes: pd.DataFrame, key: CaseKey) -> Components:
     """The components of the row ``key``, from the scoring outcomes of all replicates.
 
     Raises:
@@ -51,7 +53,7 @@ def components(outcomes: pd.DataFrame, key: RowKey) -> Components:
     batches = float(np.mean([between_batches(cell.correct, cell.batch).variance for cell in own]))
     batch = batches - _or_none(draw) if math.isfinite(batches) else math.nan
     repeated = _repeated(own)
-    if key.attack == "clean":
+    if key.attack == CLEAN:
         partition = repeated
     else:
         partition = _repeated([cell for replicate in found for cell in _clean(replicate, key)])
@@ -59,12 +61,12 @@ def components(outcomes: pd.DataFrame, key: RowKey) -> Components:
     return Components(len(own), *map(_deviation, (draw, batch, partition, repeated - partition)))
 
 
-def _clean(replicate: dict[tuple[RowKey, str], Cell], key: RowKey) -> list[Cell]:
+def _clean(replicate: dict[tuple[CaseKey, str], Cell], key: CaseKey) -> list[Cell]:
     """The clean outcomes of the same checkpoint and defence, at most one cell."""
     return [
         cell
         for (other, purpose), cell in replicate.items()
-        if purpose == "scoring" and other.attack == "clean" and other[:4] == key[:4]
+        if purpose == "scoring" and other.attack == CLEAN and other.subject == key.subject
     ][:1]
 
 

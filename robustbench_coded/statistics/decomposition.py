@@ -14,9 +14,11 @@ are left out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from robustbench_coded.statistics.case_results import Row, threat_model
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.threat_model import ONE_VICTIM
+from robustbench_coded.schema.words import Advantage
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.comparisons import (
     accuracy_of,
     attacks_under,
@@ -25,10 +27,7 @@ from robustbench_coded.statistics.comparisons import (
     lowest,
     name_of,
 )
-from robustbench_coded.statistics.outcomes import RowKey
 from robustbench_coded.statistics.paired import Difference
-
-Source = Literal["randomness", "optimisation", "coupling"]
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,18 @@ class Part:
         without, with_: the rows of the attacker who lacks the advantage and of the one who has it.
     """
 
-    source: Source
+    source: Advantage
     difference: Difference
-    without: RowKey
-    with_: RowKey
+    without: CaseKey
+    with_: CaseKey
 
 
-def decomposition(rows: Sequence[Row], ensemble: Row) -> list[Part]:
+def decomposition(rows: Sequence[CaseResult], ensemble: CaseResult) -> list[Part]:
     """The parts that the rows of a run allow, for the defence, budget and attacked inputs of ``ensemble``."""
-    model = threat_model(ensemble.key)
-    inputs = model.threat.partition("/")[0]
-    unknown = attacks_under(rows, model._replace(threat=f"{inputs}/unknown"))
-    known = attacks_under(rows, model._replace(threat=f"{inputs}/known"))
-    victim = attacks_under(rows, model._replace(threat="victim/unknown")) if inputs == "batch" else []
+    setting, threat = ensemble.key.setting, ensemble.key.threat
+    unknown = attacks_under(rows, setting.under(threat.with_draw("unknown")))
+    known = attacks_under(rows, setting.under(threat.with_draw("known")))
+    victim = attacks_under(rows, setting.under(ONE_VICTIM)) if threat.whole_batch else []
     parts = []
     # The pair with most steps says most about knowledge and least about optimisation.
     same = [
@@ -64,17 +62,17 @@ def decomposition(rows: Sequence[Row], ensemble: Row) -> list[Part]:
     ]
     pair = max(same, key=lambda pair: name_of(pair[0]).steps or 1, default=None)
     if pair is not None:
-        parts.append(_part("randomness", *pair))
+        parts.append(_part(Advantage.RANDOMNESS, *pair))
     started = [
         row for row in known if (init := name_of(row).init) is not None and init.estimator == "transfer"
     ]
     plain = [row for row in known if name_of(row).init is None]
     if started and plain:
         aware = pair[1] if pair is not None else lowest(plain)
-        parts.append(_part("optimisation", aware, lowest(started)))
+        parts.append(_part(Advantage.OPTIMISATION, aware, lowest(started)))
     both = [(whole, one) for whole in unknown for one in victim if whole.key.attack == one.key.attack]
     if both:
-        parts.append(_part("coupling", *min(both, key=lambda pair: accuracy_of(pair[1]))))
+        parts.append(_part(Advantage.COUPLING, *min(both, key=lambda pair: accuracy_of(pair[1]))))
     return [part for part in parts if part is not None]
 
 
@@ -98,6 +96,6 @@ def sentence(parts: Sequence[Part]) -> str:
     return "What the stronger attacker takes away: " + "; ".join(told) + "."
 
 
-def _part(source: Source, without: Row, with_: Row) -> Part | None:
+def _part(source: Advantage, without: CaseResult, with_: CaseResult) -> Part | None:
     difference = difference_of(without, with_)
     return None if difference is None else Part(source, difference, without.key, with_.key)

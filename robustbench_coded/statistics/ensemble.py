@@ -29,14 +29,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_coded.statistics.outcomes import Cell, RowKey
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.statistics.outcomes import Cell
 
 
 @dataclass(frozen=True)
 class Candidate:
     """An attack that one attacker has: its answers on the draws to choose by and on the draws to score on."""
 
-    key: RowKey
+    key: CaseKey
     selection: Cell  # the scoring cell where nothing is random to the attacker
     scoring: Cell
 

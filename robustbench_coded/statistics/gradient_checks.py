@@ -2,6 +2,7 @@
 
 import math
 
+from robustbench_coded.schema.words import CheckName, CheckOutcome
 from robustbench_coded.statistics.check import Check
 
 ZERO_SHARE = 0.1  # of examples without a gradient, above which attacks with gradients say little
@@ -10,15 +11,15 @@ USEFUL_COSINE = 0.5  # between the gradient that an attack averages and that ove
 
 def zero_gradients(share: float | None) -> Check:
     """Nearly all examples have a gradient. ``share``: of examples whose gradient is 0 everywhere."""
-    name = "zero gradients"
+    name = CheckName.ZERO_GRADIENTS
     if share is None:
         return _unseen(name)
     figures = {"zero_share": share}
     finding = f"The gradient is 0 everywhere for {share:.1%} of the examples."
     if share <= ZERO_SHARE:
-        return Check(name, "passed", finding, figures)
+        return Check(name, CheckOutcome.PASSED, finding, figures)
     more = ("transfer-pgd-20", "square-1000", "random-1000", "apgd-dlr-100")
-    return Check(name, "failed", finding, figures, (), f"run {' and '.join(more)}", more)
+    return Check(name, CheckOutcome.FAILED, finding, figures, (), f"run {' and '.join(more)}", more)
 
 
 def gradients_agree(guesses: bool, draws: int, cosine: float | None, sign: float | None) -> Check:
@@ -32,9 +33,9 @@ def gradients_agree(guesses: bool, draws: int, cosine: float | None, sign: float
         draws: M, the most that an attack of the run averaged.
         cosine, sign: mean cosine and share of equal signs of the gradients in two draws.
     """
-    name = "gradients agree"
+    name = CheckName.GRADIENTS_AGREE
     if not guesses:
-        return Check(name, "passed", "Nothing is random to the attacker: there is one gradient.")
+        return Check(name, CheckOutcome.PASSED, "Nothing is random to the attacker: there is one gradient.")
     if cosine is None or math.isnan(cosine):
         return _unseen(name)
     reached = math.sqrt(draws * cosine / (1 + (draws - 1) * cosine)) if cosine > 0 else 0.0
@@ -46,12 +47,12 @@ def gradients_agree(guesses: bool, draws: int, cosine: float | None, sign: float
         f"{reached:.2f} with the mean over all draws."
     )
     if reached >= USEFUL_COSINE:
-        return Check(name, "passed", finding, figures)
+        return Check(name, CheckOutcome.PASSED, finding, figures)
     target = USEFUL_COSINE**2
     enough = math.ceil(target * (1 - cosine) / (cosine * (1 - target))) if cosine > 0 else 2 * draws
     more = f"eot{max(enough, draws + 1)}-pgd-20"
-    return Check(name, "failed", finding, figures, (), f"run {more}", (more,))
+    return Check(name, CheckOutcome.FAILED, finding, figures, (), f"run {more}", (more,))
 
 
-def _unseen(name: str) -> Check:
-    return Check(name, "not run", "Gradients were not measured.", next_step="run the probe")
+def _unseen(name: CheckName) -> Check:
+    return Check(name, CheckOutcome.NOT_RUN, "Gradients were not measured.", next_step="run the probe")

@@ -1,36 +1,22 @@
-"""Outcome frames as arrays: one cell [examples, draws] for each row key and purpose.
+"""Outcome frames as arrays: one cell [examples, draws] for each case and purpose.
 
-    cells(outcomes)  -> {(RowKey, purpose): Cell}
-    row_keys(frame)  -> [RowKey]
+    cells(outcomes)  -> {(CaseKey, purpose): Cell}
+    case_keys(frame) -> [CaseKey]
 
 Columns of an outcome frame: docs/architecture.md, 'Outcomes'.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-KEYS = ("checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space", "step_size")
-NAMES = ("checkpoint", "defence", "threat", "attack", "norm", "eps_space")
+from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
+from robustbench_coded.schema.threat_model import ThreatModel
 
-
-class RowKey(NamedTuple):
-    """What a row of summary.csv is about. None where a number means nothing, '' where a name does."""
-
-    checkpoint: str
-    defence: str
-    k: int | None
-    n: int | None
-    threat: str
-    attack: str
-    norm: str
-    eps: float
-    eps_space: str
-    step_size: float | None
+_NAMES = ("checkpoint", "defence", "attack", "norm", "eps_space")
 
 
 @dataclass(frozen=True)
@@ -61,23 +47,29 @@ class Cell:
         return Cell(self.example, self.batch, self.label, draw, self.prediction[:, columns])
 
 
-def row_keys(frame: pd.DataFrame) -> list[RowKey]:
-    """The key of every row of a small frame (`planned`, `costs`, summary)."""
+def case_keys(frame: pd.DataFrame) -> list[CaseKey]:
+    """The key of every row of a small frame with key columns.
+
+    Raises:
+        ValueError: a threat model that this version does not know.
+    """
     columns: list[Iterable[object]] = []
-    for name in KEYS:
+    for name in KEY_COLUMNS:
         values = frame[name]
-        if name in NAMES:
+        if name == "threat":
+            columns.append(map(ThreatModel.parse, values.astype(str)))
+        elif name in _NAMES:
             columns.append(values.astype(object).where(values.notna(), "").map(str))
         elif name == "eps":
             columns.append(values.map(float))
         else:
             kind = float if name == "step_size" else int
             columns.append([None if pd.isna(value) else kind(value) for value in values])
-    return [RowKey(*values) for values in zip(*columns)]
+    return [CaseKey(*values) for values in zip(*columns)]
 
 
-def cells(outcomes: pd.DataFrame, replicate: int = 0) -> dict[tuple[RowKey, str], Cell]:
-    """Sorts an outcome frame into cells, by row key and purpose (``selection`` or ``scoring``).
+def cells(outcomes: pd.DataFrame, replicate: int = 0) -> dict[tuple[CaseKey, str], Cell]:
+    """Sorts an outcome frame into cells, by case and purpose (``selection`` or ``scoring``).
 
     Args:
         outcomes: columns as in docs/architecture.md; without a ``replicate`` column all rows are replicate 0.
@@ -88,14 +80,14 @@ def cells(outcomes: pd.DataFrame, replicate: int = 0) -> dict[tuple[RowKey, str]
     if outcomes.empty:
         return {}
     code = np.zeros(len(outcomes), dtype=np.int64)
-    for name in (*KEYS, "purpose"):
+    for name in (*KEY_COLUMNS, "purpose"):
         values, levels = pd.factorize(outcomes[name])
         # -1 stands for null and becomes a level of its own.
         code = code * (len(levels) + 1) + values + 1
     order = np.argsort(code, kind="stable")
     starts = np.flatnonzero(np.diff(code[order], prepend=-1))
     firsts = outcomes.iloc[order[starts]]
-    keys = zip(row_keys(firsts), firsts["purpose"].map(str))
+    keys = zip(case_keys(firsts), firsts["purpose"].map(str))
     column = {name: outcomes[name].to_numpy() for name in ("example", "batch", "label", "draw", "prediction")}
     return {
         key: _cell({name: values[rows] for name, values in column.items()})

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from robustbench_coded.statistics.case_results import Row
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.ensemble import common
 from robustbench_coded.statistics.intervals import accuracy_interval, clopper_pearson
 from robustbench_coded.statistics.outcomes import Cell
@@ -47,7 +47,7 @@ class Difference:
         return f"{estimate} points ({low} to {high})"
 
 
-def paired_difference(first: Row, second: Row) -> Difference:
+def paired_difference(first: CaseResult, second: CaseResult) -> Difference:
     """Accuracy of ``first`` less that of ``second``.
 
     Raises:

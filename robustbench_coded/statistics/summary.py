@@ -1,102 +1,203 @@
-"""The table of a run: one line per row, `summary.csv`.
+"""The table of a run: one `SummaryRow` per row of the run, and all of them as a frame, `summary.csv`.
 
-    summarise(outcomes, planned, costs, queries=None) -> DataFrame
-    summary_table(measured_rows(outcomes, planned), costs, queries=None) -> DataFrame
-
-`costs` has the key columns, `forwards` and `backwards`: images through the network, summed over the units of
-a row.
+summary_rows(case_results(outcomes, planned), costs, queries=None) -> list[SummaryRow]
+summary_frame(rows)                                                -> DataFrame
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
-from robustbench_coded.statistics.case_results import Row, measured_rows
+from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
+from robustbench_coded.schema.controls import COMBINED
+from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.draws import (
     accuracy,
     accuracy_every_draw,
     accuracy_majority,
     accuracy_queries,
 )
-from robustbench_coded.statistics.outcomes import KEYS, Cell, RowKey, row_keys
+from robustbench_coded.statistics.outcomes import Cell
 
 DIGITS = 6  # so that the file does not depend on the last bits of a sum
 
 
-def summarise(
-    outcomes: pd.DataFrame, planned: pd.DataFrame, costs: pd.DataFrame, queries: int | None = None
-) -> pd.DataFrame:
-    """Counts a run out.
+class Cost(NamedTuple):
+    """Images through the network."""
+
+    forwards: float
+    backwards: float
+
+    def plus(self, other: "Cost") -> "Cost":
+        """The cost of both."""
+        return Cost(self.forwards + other.forwards, self.backwards + other.backwards)
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One row of summary.csv. Accuracies are fractions; what does not exist (yet) is None.
+
+    Attributes:
+        low, high: ends of the accuracy's interval.
+        forwards, backwards: images through the network per scored example.
+        done: whether every planned example has its outcomes.
+        clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
+        high_batches: where nothing is right in a batch-dependent defence, the upper end if a batch counted
+            as one outcome.
+        unit: of the interval, ``batch`` or ``example``.
+        strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
+            draws it was chosen (0: nothing random).
+        queries, clean_queries: accuracy when any of several queries may fail; None where not asked for.
+        asks_queries: whether it was asked for.
+    """
+
+    key: CaseKey
+    examples: int
+    examples_planned: int
+    draws: int
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    majority: float | None
+    every_draw: float | None
+    forwards: float | None
+    backwards: float | None
+    done: bool
+    clean_accuracy: float | None
+    clean_majority: float | None
+    clean_every_draw: float | None
+    high_batches: float | None
+    unit: str
+    strongest_attack: str
+    selection_draws: int
+    asks_queries: bool = False
+    queries: float | None = None
+    clean_queries: float | None = None
+
+    @property
+    def subject(self) -> SubjectKey:
+        return self.key.subject
+
+    @property
+    def threat(self) -> ThreatModel:
+        return self.key.threat
+
+    @property
+    def attack(self) -> str:
+        return self.key.attack
+
+    @property
+    def budget(self) -> BudgetKey:
+        return self.key.budget
+
+    @property
+    def step_size(self) -> float | None:
+        return self.key.step_size
+
+    @property
+    def measured(self) -> bool:
+        """Whether the row is one attack's own, not made from several."""
+        return self.attack not in COMBINED
+
+    def as_columns(self) -> dict[str, object]:
+        """The columns of summary.csv, in their order (design section 7, then further figures)."""
+        columns: dict[str, object] = {
+            **self.key.as_columns(),
+            "examples": self.examples,
+            "examples_planned": self.examples_planned,
+            "draws": self.draws,
+            "accuracy": _number(self.accuracy),
+            "ci_low": _number(self.low),
+            "ci_high": _number(self.high),
+            "accuracy_majority": _number(self.majority),
+            "accuracy_every_draw": _number(self.every_draw),
+            "forwards_per_example": _number(self.forwards),
+            "backwards_per_example": _number(self.backwards),
+            "status": "done" if self.done else "incomplete",
+            "clean_accuracy": _number(self.clean_accuracy),
+            "clean_majority": _number(self.clean_majority),
+            "clean_every_draw": _number(self.clean_every_draw),
+            "ci_high_batches": _number(self.high_batches),
+            "unit": self.unit,
+            "strongest_attack": self.strongest_attack,
+            "selection_draws": self.selection_draws,
+        }
+        if self.asks_queries:
+            columns["accuracy_queries"] = _number(self.queries)
+            columns["clean_queries"] = _number(self.clean_queries)
+        return columns
+
+
+def summary_rows(
+    results: Iterable[CaseResult], costs: Mapping[CaseKey, Cost], queries: int | None = None
+) -> list[SummaryRow]:
+    """Counts a run out: a row per planned attack and control, and the combined rows of each setting.
 
     Args:
-        outcomes: columns as in docs/architecture.md.
-        planned: one row per planned attack, see `rows.py`.
-        costs: one row per planned attack or unit: key columns, forwards, backwards.
-        queries: tries of an attacker who may query again; adds the column accuracy_queries.
-
-    Returns:
-        One line per planned attack, clean inputs included, then `strongest`, `ensemble` and `naive-min` of
-        its threat model. The columns of design section 7, then: the clean figures of the same examples and
-        draws, `ci_high_batches` (where nothing is right in a batch-dependent defence: the bound if a batch
-        counted as one outcome), `unit` of the interval, `strongest_attack` and `selection_draws`. Figures
-        that do not exist yet are null.
+        results: from `case_results`.
+        costs: of the planned attacks; a combined row bears those of all it was made from.
+        queries: tries of an attacker who may query again; adds ``queries`` and ``clean_queries``.
     """
-    return summary_table(measured_rows(outcomes, planned), costs, queries)
+    return [_summary_row(result, costs, queries) for result in results]
 
 
-def summary_table(rows: Sequence[Row], costs: pd.DataFrame, queries: int | None = None) -> pd.DataFrame:
-    """As `summarise`, for rows that are already measured."""
-    spent: dict[RowKey, tuple[float, float]] = {}
-    for key, forwards, backwards in zip(row_keys(costs), costs["forwards"], costs["backwards"]):
-        before = spent.get(key, (0.0, 0.0))
-        spent[key] = before[0] + forwards, before[1] + backwards
-    table = pd.DataFrame([_line(row, spent, queries) for row in rows])
+def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
+    """The rows as a frame; figures that do not exist (yet) are null."""
+    table = pd.DataFrame([row.as_columns() for row in rows])
     return table.astype({name: "Int64" for name in ("k", "n", "selection_draws") if name in table})
 
 
-def _line(row: Row, spent: dict[RowKey, tuple[float, float]], queries: int | None) -> dict[str, object]:
-    interval = row.interval()
-    examples = 0 if row.cell is None else len(row.cell.example)
-    costs = [spent.get(key, (math.nan, math.nan)) for key in row.sources]
-    line: dict[str, object] = {
-        **dict(zip(KEYS, row.key)),
-        "examples": examples,
-        "examples_planned": row.examples_planned,
-        "draws": 0 if row.cell is None else len(row.cell.draw),
-        "accuracy": _rounded(interval.estimate if interval else None),
-        "ci_low": _rounded(interval.low if interval else None),
-        "ci_high": _rounded(interval.high if interval else None),
-        "accuracy_majority": _figure(accuracy_majority, row.cell),
-        "accuracy_every_draw": _figure(accuracy_every_draw, row.cell),
-        "forwards_per_example": _rounded(sum(cost[0] for cost in costs) / examples if examples else None),
-        "backwards_per_example": _rounded(sum(cost[1] for cost in costs) / examples if examples else None),
-        "status": "done" if row.complete else "incomplete",
-        "clean_accuracy": _figure(accuracy, row.clean),
-        "clean_majority": _figure(accuracy_majority, row.clean),
-        "clean_every_draw": _figure(accuracy_every_draw, row.clean),
-        "ci_high_batches": _rounded(interval.high_batches if interval else None),
-        "unit": "batch" if row.unit_is_batch else "example",
-        "strongest_attack": row.strongest_attack,
-        "selection_draws": row.selection_draws,
-    }
-    if queries is not None:
-        line["accuracy_queries"] = _queried(row.cell, queries)
-        line["clean_queries"] = _queried(row.clean, queries)
-    return line
+def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], queries: int | None) -> SummaryRow:
+    interval = result.interval()
+    examples = 0 if result.cell is None else len(result.cell.example)
+    unknown = Cost(math.nan, math.nan)
+    spent = [costs.get(key, unknown) for key in result.sources]
+    asked = queries is not None
+    return SummaryRow(
+        key=result.key,
+        examples=examples,
+        examples_planned=result.examples_planned,
+        draws=0 if result.cell is None else len(result.cell.draw),
+        accuracy=_rounded(interval.estimate if interval else None),
+        low=_rounded(interval.low if interval else None),
+        high=_rounded(interval.high if interval else None),
+        majority=_figure(accuracy_majority, result.cell),
+        every_draw=_figure(accuracy_every_draw, result.cell),
+        forwards=_rounded(sum(cost.forwards for cost in spent) / examples if examples else None),
+        backwards=_rounded(sum(cost.backwards for cost in spent) / examples if examples else None),
+        done=result.complete,
+        clean_accuracy=_figure(accuracy, result.clean),
+        clean_majority=_figure(accuracy_majority, result.clean),
+        clean_every_draw=_figure(accuracy_every_draw, result.clean),
+        high_batches=_rounded(interval.high_batches if interval else None),
+        unit="batch" if result.unit_is_batch else "example",
+        strongest_attack=result.strongest_attack,
+        selection_draws=result.selection_draws,
+        asks_queries=asked,
+        queries=_queried(result.cell, queries) if queries is not None else None,
+        clean_queries=_queried(result.clean, queries) if queries is not None else None,
+    )
 
 
-def _figure(count: Callable[[Cell], float], cell: Cell | None) -> float:
+def _figure(count: Callable[[Cell], float], cell: Cell | None) -> float | None:
     return _rounded(None if cell is None else count(cell))
 
 
-def _queried(cell: Cell | None, queries: int) -> float:
+def _queried(cell: Cell | None, queries: int) -> float | None:
     # An attacker who knows the draw, or faces none, gains nothing from asking again; too few draws cannot
     # say.
     if cell is None or len(cell.draw) < queries:
-        return math.nan
+        return None
     return _rounded(accuracy_queries(cell, queries))
 
 
-def _rounded(value: float | None) -> float:
-    return math.nan if value is None else round(value, DIGITS)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, DIGITS)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,7 +1,7 @@
 """The verdict on a defence under one threat model, by intervals.
 
     verdict(ensemble, base, checks, claim=None) -> Verdict
-    base_ensemble(rows, ensemble)               -> Row | None     what to hand over as ``base``
+    base_ensemble(rows, ensemble)               -> CaseResult | None     what to hand over as ``base``
 
 The words, for the accuracy of the ensemble of all attacks:
 
@@ -17,9 +17,11 @@ The words, for the accuracy of the ensemble of all attacks:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from robustbench_coded.statistics.case_results import Row, threat_model
+from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CheckOutcome, VerdictWord
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
@@ -27,8 +29,6 @@ from robustbench_coded.statistics.paired import Difference, NotPaired, paired_di
 GAIN = 0.03  # points above the base model that count as no gain
 GAIN_HIGH = 0.06  # and how far the interval may reach
 BROKEN = 0.05
-
-Word = Literal["no gain", "no failure found", "not settled", "broken", "claim refuted"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Verdict:
         open_checks: names of the checks that did not pass.
     """
 
-    word: Word
+    word: VerdictWord
     reason: str
     accuracy: Interval | None
     above_base: Difference | None = None
@@ -50,38 +50,43 @@ class Verdict:
     open_checks: tuple[str, ...] = ()
 
 
-def verdict(ensemble: Row, base: Row | None, checks: Sequence[Check], claim: float | None = None) -> Verdict:
+def verdict(
+    ensemble: CaseResult, base: CaseResult | None, checks: Sequence[Check], claim: float | None = None
+) -> Verdict:
     """Judges one threat model.
 
     Args:
-        ensemble: the defence's `ensemble` row under the threat model. base: the base model's own `ensemble`
-        row for the same budget; None where there is none to compare with. checks: those of this threat model,
-        from `run_checks`. claim: the accuracy that somebody claims for the defence.
+        ensemble: the defence's `ensemble` row under the threat model.
+        base: the base model's own `ensemble` row for the same budget; None where there is none.
+        checks: those of this threat model, from `run_checks`.
+        claim: the accuracy that is claimed for the defence, a fraction.
     """
     accuracy = ensemble.interval()
     above = _above(ensemble, base)
-    unpassed = [check for check in checks if check.outcome != "passed"]
+    unpassed = [check for check in checks if check.outcome != CheckOutcome.PASSED]
 
-    def judged(word: Word, reason: str) -> Verdict:
+    def judged(word: VerdictWord, reason: str) -> Verdict:
         return Verdict(word, reason, accuracy, above, claim, tuple(check.name for check in unpassed))
 
     if accuracy is None:
-        return judged("not settled", "There are no outcomes yet.")
+        return judged(VerdictWord.NOT_SETTLED, "There are no outcomes yet.")
     left = f"The ensemble leaves {_percent(accuracy.estimate)} ({_range(accuracy.low, accuracy.high)})"
     if claim is not None and accuracy.high < claim:
-        return judged("claim refuted", f"{left}, all of it below the claimed {_percent(claim)}.")
+        return judged(VerdictWord.CLAIM_REFUTED, f"{left}, all of it below the claimed {_percent(claim)}.")
     if not ensemble.complete or (base is not None and not base.complete):
-        return judged("not settled", f"{left}, but outcomes are missing.")
+        return judged(VerdictWord.NOT_SETTLED, f"{left}, but outcomes are missing.")
     if base is None:
         small, large = accuracy.high <= BROKEN, accuracy.low > BROKEN
-        word: Word = "broken"
+        word = VerdictWord.BROKEN
         compared = left
         bar = f"broken means at most {_percent(BROKEN)}"
     elif above is None:
-        return judged("not settled", f"{left}, which cannot be paired with the base model's outcomes.")
+        return judged(
+            VerdictWord.NOT_SETTLED, f"{left}, which cannot be paired with the base model's outcomes."
+        )
     else:
         small, large = above.estimate <= GAIN and above.high <= GAIN_HIGH, above.low > GAIN
-        word = "no gain"
+        word = VerdictWord.NO_GAIN
         compared = (
             f"The ensemble leaves {_percent(above.first)} where it leaves the base model "
             f"{_percent(above.second)}: {above}"
@@ -90,27 +95,27 @@ def verdict(ensemble: Row, base: Row | None, checks: Sequence[Check], claim: flo
     if small:
         return judged(word, f"{compared}; {bar}.")
     if not large:
-        return judged("not settled", f"{compared}; {bar}, and the interval is too wide to tell.")
+        return judged(VerdictWord.NOT_SETTLED, f"{compared}; {bar}, and the interval is too wide to tell.")
     if unpassed:
         named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
-        return judged("not settled", f"{compared}, but not every check passed: {named}.")
-    return judged("no failure found", f"{compared}, and every check passed: an upper bound, not a proof.")
+        return judged(VerdictWord.NOT_SETTLED, f"{compared}, but not every check passed: {named}.")
+    return judged(
+        VerdictWord.NO_FAILURE_FOUND, f"{compared}, and every check passed: an upper bound, not a proof."
+    )
 
 
-def base_ensemble(rows: Sequence[Row], ensemble: Row) -> Row | None:
+def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
     """The ensemble of standard inference on the same checkpoint and budget, which serves every threat model.
 
     None for standard inference itself, for a defence that names no base model, and where it was not run.
     """
-    wanted = threat_model(ensemble.key)._replace(
-        defence="standard", k=None, n=None, threat="batch/unknown", attack="ensemble"
-    )
-    if ensemble.key.defence == "standard" or not ensemble.has_base:
+    wanted = ensemble.key.of_attack(ENSEMBLE)._replace(defence=STANDARD, k=None, n=None, threat=WHOLE_BATCH)
+    if ensemble.key.defence == STANDARD or not ensemble.has_base:
         return None
     return next((row for row in rows if row.key == wanted), None)
 
 
-def _above(ensemble: Row, base: Row | None) -> Difference | None:
+def _above(ensemble: CaseResult, base: CaseResult | None) -> Difference | None:
     if base is None:
         return None
     try:

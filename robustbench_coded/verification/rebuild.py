@@ -2,27 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
+from msgspec import to_builtins
 
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.target import images_of
-from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup, Workbench
+from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.plan import Row, Subject
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.evaluation.planning.plan import AttackCase, Subject
+from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase, RunManifest
 
 
 def rebuilt_bench(
-    manifest: dict[str, Any],
+    manifest: RunManifest,
     *,
     checkpoints: Mapping[str, str],
     arch: str | None = None,
     data_dir: str | None = None,
     device: str = "cpu",
-) -> Workbench:
+) -> WorkerContext:
     """The workbench of a run.
 
     Args:
@@ -35,85 +35,78 @@ def rebuilt_bench(
     Raises:
         InputError: data or weights are not there, are other ones, or need code that the user has not named.
     """
-    last = manifest["invocations"][-1]
-    resolved, identity = last["resolved"], manifest["identity"]
+    last, identity = manifest.last, manifest.identity
+    if identity.data is None or manifest.data.examples is None or last.resolved.group_images is None:
+        raise InputError("run.json: it does not say on which data, or in which groups, it was computed")
     loaded = tuple(
         LoadedCheckpoint(
-            name=facts["name"],
-            path=checkpoints.get(facts["name"], facts["path"]),
-            sha256=facts["sha256"],
+            name=facts.name,
+            path=checkpoints.get(facts.name, facts.path or ""),
+            sha256=facts.sha256,
             arch=_trusted_arch(facts, arch),
-            network=facts["arch"],
-            classes=facts["classes"],
-            mean=tuple(facts["normalisation"]["mean"]),
-            deviation=tuple(facts["normalisation"]["std"]),
+            network=facts.arch or "",
+            classes=facts.classes or 0,
+            mean=tuple(facts.normalisation["mean"]),
+            deviation=tuple(facts.normalisation["std"]),
             attack_precision="float32",
-            facts=facts,
+            facts=to_builtins(facts),
         )
-        for facts in manifest["checkpoints"]
+        for facts in manifest.checkpoints
     )
     config = EvalConfig(
         checkpoints=tuple((c.name, c.path) for c in loaded),
-        data=identity["data"],
+        data=identity.data,
         data_dir=data_dir,
-        limit=identity["limit"],
-        seed=identity["seed"],
-        last_batch=identity["last_batch"],
-        selection_draws=last["options"]["selection_draws"],
-        victims=last["options"]["victims"],
+        limit=identity.limit,
+        seed=identity.seed or 0,
+        last_batch=identity.last_batch or "pad",
+        selection_draws=last.options["selection_draws"],
+        victims=last.options["victims"],
     )
     setup = Setup(
         config=config,
-        data=identity["data"],
-        examples=manifest["data"]["examples"],
+        data=identity.data,
+        examples=manifest.data.examples,
         device=device,
-        group_images=resolved["group_images"],
+        group_images=last.resolved.group_images,
         threads=torch.get_num_threads(),
         checkpoints=loaded,
     )
-    bench = Workbench(setup)
-    if bench.data.sha256 != identity["data_sha256"]:
+    context = WorkerContext(setup)
+    if context.data.sha256 != identity.data_sha256:
         raise InputError(
-            f"--data-dir: the images of {identity['data']} here are not those of the run "
-            f"({bench.data.sha256[:16]}, run {identity['data_sha256'][:16]})"
+            f"--data-dir: the images of {identity.data} here are not those of the run "
+            f"({context.data.sha256[:16]}, run {str(identity.data_sha256)[:16]})"
         )
-    return bench
+    return context
 
 
-def rebuilt_row(bench: Workbench, facts: dict[str, Any], defences: Sequence[str]) -> Row | None:
+def rebuilt_row(context: WorkerContext, planned: PlannedCase, defences: Sequence[str]) -> AttackCase | None:
     """A row of run.json; None where it needs code that ``defences`` does not name."""
-    spec = facts["spec"]
+    spec = planned.spec
     if parse_defence(spec).kind == "plugin" and spec not in defences:
         return None
     subject = Subject(
-        checkpoint=facts["checkpoint"],
+        checkpoint=planned.checkpoint,
         spec=spec,
-        label=facts["defence"],
-        k=facts["batch_size"],
-        n=facts["n"],
-        randomised=facts["randomised"],
-        batch_dependent=facts["batch_dependent"],
-        has_base=facts["has_base"],
+        label=planned.defence,
+        k=planned.batch_size or 1,
+        n=planned.n,
+        randomised=planned.randomised,
+        batch_dependent=planned.batch_dependent,
+        has_base=planned.has_base,
         images=1,
     )
-    subject = replace(subject, images=images_of(bench.defence(subject), subject.k))
-    inputs, randomness = facts["threat"].split("/")
-    return Row(
-        subject,
-        ThreatModel(inputs, randomness),
-        facts["attack"],
-        facts["norm"],
-        facts["eps"],
-        facts["eps_space"],
-        facts["step_size"],
-    )
+    subject = replace(subject, images=images_of(context.defence(subject), subject.k))
+    key = planned.key
+    return AttackCase(subject, key.threat, key.attack, *key.budget, key.step_size)
 
 
-def _trusted_arch(facts: dict[str, Any], arch: str | None) -> str | None:
-    if ":" not in facts["arch"]:
+def _trusted_arch(facts: CheckpointFacts, arch: str | None) -> str | None:
+    if facts.arch is None or ":" not in facts.arch:
         return None
-    if arch != facts["arch"]:
+    if arch != facts.arch:
         raise InputError(
-            f"checkpoint {facts['name']} needs the code {facts['arch']}; name it with --arch to load it"
+            f"checkpoint {facts.name} needs the code {facts.arch}; name it with --arch to load it"
         )
     return arch

@@ -39,7 +39,7 @@ def verify_file(path: Path, config: EvalConfig) -> list[ScoredRow]:
         InputError: the file is not of that form, or does not fit the data.
     """
     prepared = prepare(config)
-    x, examples = _read(path, prepared.bench.data)
+    x, examples = _read(path, prepared.context.data)
     return [_scored(prepared, config, subject, x, examples) for subject in prepared.subjects]
 
 
@@ -77,8 +77,8 @@ def _read(path: Path, data: Dataset) -> tuple[Tensor, np.ndarray]:
 def _scored(
     prepared: PreparedEvaluation, config: EvalConfig, subject: Any, given: Tensor, examples: np.ndarray
 ) -> ScoredRow:
-    bench, eps = prepared.bench, prepared.eps[0]
-    defence = bench.defence(subject)
+    context, eps = prepared.context, prepared.eps[0]
+    defence = context.defence(subject)
     place = {int(example): i for i, example in enumerate(examples)}
     budget = PerturbationBudget(config.norm, eps)  # type: ignore[arg-type]
     right: list[np.ndarray] = []
@@ -86,11 +86,11 @@ def _scored(
     unit: list[int] = []
     outside, furthest = 0, 0.0
     draws = list(range(config.draws)) if subject.randomised else [0]
-    for batch in bench.batches(subject, 0):
+    for batch in context.batches(subject, 0):
         slots = [s for s, member in enumerate(batch.members[: batch.scored]) if member in place]
         if not slots:
             continue
-        clean, y = bench.group([batch])
+        clean, y = context.group([batch])
         x = clean.clone()
         x[0, slots] = given[[place[batch.members[s]] for s in slots]].to(x.device)
         box = ((x < 0) | (x > 1)).flatten(2).any(-1)[0, slots]
@@ -107,7 +107,7 @@ def _scored(
                 batches=[batch.index],
                 purpose="scoring",
                 draws=draws,
-                group_images=bench.setup.group_images,
+                group_images=context.setup.group_images,
             )
             found.append((labels[:, 0, slots] == y[0, slots].cpu().numpy()).T)
         unit += [batch.index] * len(slots)

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from attacks.roles import free_company
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.batch_unit import batch_roles
+from robustbench_coded.evaluation.execution.attack_group import batch_roles
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.execution.unit_facts import budget_of
-from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import scored_slots
-from robustbench_coded.evaluation.planning.plan import NULLS, Row
-from robustbench_coded.results.manifest import checked_manifest
+from robustbench_coded.evaluation.planning.plan import AttackCase
+from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, Evaluation, read_adversarials
 from robustbench_coded.runs.folder import read_run
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.manifest import PlannedCase
 from robustbench_coded.verification.rebuild import rebuilt_bench, rebuilt_row
 
 ROUNDING = 1e-5  # distances as a fraction of eps
@@ -93,32 +95,34 @@ def verify_run(
     Raises:
         InputError: not a run folder, nothing to verify, or data or weights are not those of the run.
     """
-    manifest = checked_manifest(path)
+    manifest = load_manifest(path)
     if not (path / "adversarials").is_dir():
         raise InputError(f"{path} stores no perturbed inputs; run it again with --save-adversarials")
-    bench = rebuilt_bench(
+    context = rebuilt_bench(
         manifest, checkpoints=checkpoints or {}, arch=arch, data_dir=data_dir, device=device
     )
-    return [
-        _verified(bench, path, facts, defences) for facts in manifest["rows"] if facts["attack"] not in NULLS
-    ]
+    return [_verified(context, path, case, defences) for case in manifest.rows if case.attack not in CONTROLS]
 
 
-def _verified(bench: Workbench, path: Path, facts: dict[str, Any], defences: Sequence[str]) -> VerifiedRow:
-    name = {key: facts[key] for key in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")}
-    row = rebuilt_row(bench, facts, defences)
+def _verified(
+    context: WorkerContext, path: Path, planned: PlannedCase, defences: Sequence[str]
+) -> VerifiedRow:
+    name = {
+        key: getattr(planned, key) for key in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")
+    }
+    row = rebuilt_row(context, planned, defences)
     if row is None:
-        return VerifiedRow(**name, problem=f"needs the code {facts['spec']}; allow it with --defence")
+        return VerifiedRow(**name, problem=f"needs the code {planned.spec}; allow it with --defence")
     tally = _Tally()
-    for unit in facts["units"]:
-        outcomes, _, _ = read_run(path, [unit["id"]])
+    for unit in planned.units:
+        outcomes, _, _ = read_run(path, [unit.id])
         try:
-            evaluations = read_adversarials(path / "adversarials" / f"{unit['id']}.safetensors")
+            evaluations = read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
         except DamagedAdversarials as error:
             return VerifiedRow(**name, problem=str(error))
         if outcomes.empty:
-            return VerifiedRow(**name, problem=f"the outcomes of unit {unit['id']} are missing or damaged")
-        _verify_unit(bench, row, unit["replicate"], evaluations, outcomes, facts["draws"], tally)
+            return VerifiedRow(**name, problem=f"the outcomes of unit {unit.id} are missing or damaged")
+        _verify_unit(context, row, unit.replicate, evaluations, outcomes, planned.draws, tally)
     return VerifiedRow(**name, **tally.figures())
 
 
@@ -145,8 +149,8 @@ class _Tally:
 
 
 def _verify_unit(
-    bench: Workbench,
-    row: Row,
+    context: WorkerContext,
+    row: AttackCase,
     replicate: int,
     evaluations: list[Evaluation],
     outcomes: pd.DataFrame,
@@ -154,33 +158,33 @@ def _verify_unit(
     tally: _Tally,
 ) -> None:
     scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
-    batches = bench.batches(row.subject, replicate)
-    size = max(1, bench.setup.group_images // row.subject.images)
+    batches = context.batches(row.subject, replicate)
+    size = max(1, context.setup.group_images // row.subject.images)
     for group in _groups(evaluations, size, [batch.k for batch in batches]):
         members = [batches[e.batch] for e in group]
-        clean, y = bench.group(members)
+        clean, y = context.group(members)
         x = clean.clone()
         for g, evaluation in enumerate(group):
             x[g, evaluation.slots.to(x.device)] = evaluation.x.to(x.device)
-        _measure(bench, row, replicate, group, clean, x, tally)
+        _measure(context, row, replicate, group, clean, x, tally)
         known = group[0].known
         indices = list(range(draws)) if known == EVERY else [known]
         answers = [
             predictions(
-                bench.defence(row.subject),
+                context.defence(row.subject),
                 images,
                 y,
                 clean=clean,
-                seed=bench.setup.config.seed + replicate,
+                seed=context.setup.config.seed + replicate,
                 batches=[e.batch for e in group],
                 purpose="scoring",
                 draws=indices,
-                group_images=bench.setup.group_images,
+                group_images=context.setup.group_images,
             )[0]
             for images in (x, (x * 255).round() / 255)
         ]
         for g, (evaluation, batch) in enumerate(zip(group, members, strict=True)):
-            every = scored_slots(row.threat, batch, bench.setup.config.seed + replicate)
+            every = scored_slots(row.threat, batch, context.setup.config.seed + replicate)
             slots = every if evaluation.victim == EVERY else [evaluation.victim]
             for d, draw in enumerate(indices):
                 wanted = pd.MultiIndex.from_tuples([(evaluation.batch, slot, draw) for slot in slots])
@@ -198,8 +202,8 @@ def _verify_unit(
 
 
 def _measure(
-    bench: Workbench,
-    row: Row,
+    context: WorkerContext,
+    row: AttackCase,
     replicate: int,
     group: list[Evaluation],
     clean: Tensor,
@@ -207,15 +211,15 @@ def _measure(
     tally: _Tally,
 ) -> None:
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
-    batches = bench.batches(row.subject, replicate)
-    roles = batch_roles(row, [batches[e.batch] for e in group], bench.setup.config.seed + replicate)
+    batches = context.batches(row.subject, replicate)
+    roles = batch_roles(row, [batches[e.batch] for e in group], context.setup.config.seed + replicate)
     eps_scale = None if roles is None else roles.eps_scale.to(x.device)
     if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])
         eps_scale = free_company(slots, clean.shape[1]).eps_scale.to(x.device)
         if row.threat.inputs == "victim":
             eps_scale = torch.where(torch.isinf(eps_scale), 0.0, eps_scale)
-    distance = budget_of(bench, row, eps_scale).distance(x, clean)
+    distance = budget_of(context, row, eps_scale).distance(x, clean)
     box = ((x < 0) | (x > 1)).flatten(2).any(-1)
     tally.inputs += sum(len(e.slots) for e in group)
     tally.furthest = max(tally.furthest, float(distance.max()))

@@ -17,14 +17,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.zoo.deterministic import Deterministic, standing, with_slope_of
 from robustbench_coded.zoo.known import Known, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    LinearModel,
-    along,
-    fragile,
-    margins,
-    mostly_robust,
-    pattern,
-)
+from robustbench_coded.zoo.linear import LinearModel, along, fragile, margins, mostly_robust, pattern
 
 REJECT = 2  # after the two classes
 DECOY = 33

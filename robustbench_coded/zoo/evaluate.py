@@ -103,11 +103,11 @@ class EvaluatedEntry:
         return sorted(found, key=lambda finding: finding.threat != "batch/unknown")
 
     def _finding(self, judgement: Judgement) -> Finding:
-        verdict, truth = judgement.verdict, self.known.truth(judgement.threat)
+        verdict, truth = judgement.verdict, self.known.truth(str(judgement.threat))
         left = verdict.accuracy
         return Finding(
             self.entry,
-            judgement.threat,
+            str(judgement.threat),
             verdict.word,
             verdict.reason,
             verdict.open_checks,

@@ -383,6 +383,16 @@ def test_other_commands(csrobust, digits_erm, tmp_path, arguments, words):
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
+def test_a_norm_without_a_usual_radius_needs_one(csrobust, digits_erm, tmp_path):
+    run = ("--norm", "l2", "--out", tmp_path / "run")
+    refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, *run), "--norm l2", "digits", "--eps 0.5")
+
+
+def test_dropping_the_only_batch(csrobust, digits_erm):
+    short = ("--limit", "16", "--batch-size", "32", "--last-batch", "drop", "--rci", "N=48")
+    refused(csrobust("eval", "--ckpt", digits_erm, *short), "--last-batch drop", "16 examples", "32")
+
+
 def test_no_checkpoint(csrobust):
     refused(csrobust("eval"), "--ckpt")
 

@@ -8,6 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from robustbench_coded.evidence import bundle
+from robustbench_coded.results.run import load_run
+
 OPTIONS = ("--limit", "64", "--batch-size", "32", "--draws", "4", "--quiet")
 
 
@@ -58,3 +61,61 @@ def test_a_claim_that_holds_leaves_no_evidence(csrobust, digits_erm, tmp_path):
     options = ("--rci", "N=1.5K", "--attacks", "fgsm", "--eps", "0.001", "--claim", "0.5", "--out", run)
     assert csrobust("eval", "--ckpt", digits_erm, *OPTIONS, *options).code == 0
     assert not (run / "evidence").exists()
+
+
+def _claimed(csrobust, digits_erm, run, *options):
+    answer = csrobust("eval", "--ckpt", digits_erm, *OPTIONS, *options, "--out", run)
+    assert answer.code == 0, answer.err
+    return json.loads((run / "evidence" / "claim.json").read_text()), load_run(run)
+
+
+def test_the_evidence_is_about_the_eps_that_refutes_the_claim(csrobust, digits_erm, tmp_path):
+    options = ("--rci", "N=1.5K", "--attacks", "transfer-pgd-10", "--eps", "0.01,0.3", "--claim", "0.6")
+    claim, run = _claimed(csrobust, digits_erm, tmp_path / "run", *options)
+    row = next(
+        row
+        for row in run.rows
+        if (row.subject.defence, row.attack, row.key.eps) == ("rci", "transfer-pgd-10", 0.3)
+    )
+    assert claim["eps"] == 0.3
+    assert claim["measured"] == pytest.approx(row.accuracy, abs=1e-6)
+    assert run.rows[0].accuracy > 0.9  # at the smaller eps nothing is refuted
+
+
+def test_a_claim_may_be_refuted_by_random_signs(csrobust, digits_erm, tmp_path):
+    # A step of no length from the clean input: weaker than the signs at the ball's corners.
+    options = ("--attacks", "fgsm@0.0000001", "--eps", "0.5", "--claim", "0.9")
+    claim, run = _claimed(csrobust, digits_erm, tmp_path / "run", *options)
+    signs = next(row for row in run.rows if row.attack == "random-sign")
+    assert claim["attack"] == "random-sign"
+    assert claim["measured"] == pytest.approx(signs.accuracy, abs=1e-6)
+    assert refute(tmp_path / "run" / "evidence").returncode == 0
+
+
+def test_a_claim_may_be_refuted_by_the_clean_inputs(csrobust, digits_erm, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        bundle, "_strongest", lambda run, judgement, plan: next(c for c in plan.rows if c.attack == "clean")
+    )
+    options = ("--attacks", "pgd-10", "--claim", "1.0", "--limit", "640")
+    claim, _ = _claimed(csrobust, digits_erm, tmp_path / "run", *options)
+    assert (claim["attack"], claim["eps"]) == ("clean", 0.0)
+    with np.load(tmp_path / "run" / "evidence" / "inputs.npz") as file:
+        assert (file["clean"] == file["perturbed"]).all()
+
+
+def test_an_attack_of_an_attacker_who_knows_less_is_found(csrobust, digits_erm, tmp_path):
+    found = []
+    real = bundle._strongest
+
+    def spy(run, judgement, plan):
+        found.extend((j.threat, real(run, j, plan)) for j in run.judgements)
+        return real(run, judgement, plan)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "_strongest", spy)
+        _claimed(
+            csrobust, digits_erm, tmp_path / "run", "--rci", "N=1.5K", "--claim", "0.6",
+            "--attacks", "transfer-pgd-10,aware-pgd-1@0.0000001",
+        )  # fmt: skip
+    known = [case for threat, case in found if str(threat) == "batch/known"]
+    assert [(case.attack, str(case.threat)) for case in known] == [("transfer-pgd-10", "batch/unknown")]

@@ -28,8 +28,8 @@ def tries(monkeypatch):
     def plan(*errors):
         sizes = []
 
-        def execute(bench, unit):
-            sizes.append(bench.setup.group_images)
+        def execute(context, unit):
+            sizes.append(context.setup.group_images)
             if len(sizes) <= len(errors):
                 raise errors[len(sizes) - 1]
             return UnitResult(unit, None, {"forwards": 3}, {})
@@ -45,7 +45,7 @@ def tries(monkeypatch):
 )
 def test_what_would_come_back_is_not_tried_again(prepared, unit, tries, error):
     sizes = tries(error)
-    outcome = attempt(prepared.bench, unit)
+    outcome = attempt(prepared.context, unit)
     assert isinstance(outcome, UnitFailure) and outcome.attempts == 1 and len(sizes) == 1
     assert outcome.process_unusable == ("CUDA" in str(error))
     assert "raise errors" in outcome.details
@@ -53,34 +53,34 @@ def test_what_would_come_back_is_not_tried_again(prepared, unit, tries, error):
 
 def test_a_passing_error_is_tried_once_more(prepared, unit, tries):
     assert len(tries(OSError("stale"))) == 0
-    assert isinstance(attempt(prepared.bench, unit), UnitResult)
+    assert isinstance(attempt(prepared.context, unit), UnitResult)
     tries(OSError("stale"), OSError("stale"))
-    failure = attempt(prepared.bench, unit)
+    failure = attempt(prepared.context, unit)
     assert isinstance(failure, UnitFailure) and failure.attempts == 2
 
 
 def test_memory_that_is_back_leaves_no_trace(prepared, unit, tries):
     sizes = tries(torch.OutOfMemoryError("full"))
-    outcome = attempt(prepared.bench, unit)
+    outcome = attempt(prepared.context, unit)
     assert sizes == [256, 256]
     assert outcome.metadata == {"forwards": 3}
 
 
 def test_without_memory_forwards_halve_down_to_one_batch(prepared, unit, tries):
     sizes = tries(*[MemoryError()] * 20)
-    outcome = attempt(prepared.bench, unit)
+    outcome = attempt(prepared.context, unit)
     assert sizes == [256, 256, 128, 64, 32, 16, 8]  # K = 8
     assert isinstance(outcome, UnitFailure) and not outcome.process_unusable
-    assert prepared.bench.setup.group_images == 256
+    assert prepared.context.setup.group_images == 256
 
 
 def test_smaller_forwards_are_recorded_and_say_the_same(config, faulty, tmp_path):
     chosen = config(defences=(faulty,), standard=False, attacks=("pgd-3",), limit=64)
     prepared = prepare(chosen)
     unit = make_plan(chosen, prepared).units[-1]
-    whole = attempt(prepared.bench, unit)
+    whole = attempt(prepared.context, unit)
     (tmp_path / "fault").write_text("memory")
-    pieces = attempt(prepared.bench, unit)
+    pieces = attempt(prepared.context, unit)
     assert pieces.metadata == {**whole.metadata, "group_images": 16}
     assert pieces.unit == unit
     for column in ("example", "batch", "slot", "prediction"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from robustbench_coded.engine.results import UnitResult
 from robustbench_coded.evaluation.execution.execute import execute
-from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.session.evaluate import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
 
@@ -52,9 +52,9 @@ def plan(config):
 
 
 def _bench(prepared, setup):
-    bench = Workbench(setup)
-    bench.preload(prepared.bench.data, {"erm": prepared.bench.model("erm")})
-    return bench
+    context = WorkerContext(setup)
+    context.preload(prepared.context.data, {"erm": prepared.context.model("erm")})
+    return context
 
 
 def forwards_of(unit):

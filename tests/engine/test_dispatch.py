@@ -11,7 +11,7 @@ from robustbench_coded.engine.dispatch import dispatch
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.unit_time import MAX_TIMEOUTS, UnitTimeLimits
 from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready
-from robustbench_coded.evaluation.planning.plan import Row, Subject, Unit
+from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, Unit
 from robustbench_coded.schema.threat_model import ThreatModel
 
 LIMIT = 100.0
@@ -19,7 +19,7 @@ LIMIT = 100.0
 
 def unit(name, subject="a"):
     subject = Subject(subject, "standard", "standard", 4, None, False, False, True, 4)
-    row = Row(subject, ThreatModel("batch", "unknown"), "fgsm", "linf", 0.1, "pixel", 0.1)
+    row = AttackCase(subject, ThreatModel("batch", "unknown"), "fgsm", "linf", 0.1, "pixel", 0.1)
     return Unit(row, 0, ((0,),), (), 100, name)
 
 

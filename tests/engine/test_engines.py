@@ -18,7 +18,7 @@ def outcomes_of(config, seconds=math.inf, before=lambda: None):
     prepared = prepare(config)
     units = make_plan(config, prepared).units
     before()
-    return {o.unit.id: o for o in run_units(prepared.bench, units, lambda unit: seconds)}, units
+    return {o.unit.id: o for o in run_units(prepared.context, units, lambda unit: seconds)}, units
 
 
 @pytest.fixture(scope="module")

@@ -72,10 +72,10 @@ def test_an_attack_that_stops_early_and_its_scoring_share_one_forward():
     )
     prepared = prepare(config)
     (unit,) = [unit for unit in make_plan(config, prepared).units if unit.row.attack == "pgd-20"]
-    bench = prepared.bench
-    model, asked = bench.model("erm"), []
+    context = prepared.context
+    model, asked = context.model("erm"), []
     handle = model.register_forward_hook(lambda module, inputs, output: asked.append(len(output)))
-    result = execute(bench, unit)
+    result = execute(context, unit)
     handle.remove()
     assert result.rows.prediction.ne(result.rows.label).all()  # every example was broken, none attacked again
     assert asked == [64]

@@ -28,7 +28,7 @@ def measured(*attacks, drop):
     prepared = prepare(config)
     found = {}
     for unit in make_plan(config, prepared).units:
-        result = execute(prepared.bench, unit)
+        result = execute(prepared.context, unit)
         rows = result.rows.sort_values("example")
         cost = sum(result.metadata.get(count, 0) for count in ("forwards", "backwards"))
         found[unit.row.attack] = rows.margin.to_numpy() > 0, cost

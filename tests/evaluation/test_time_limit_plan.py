@@ -2,7 +2,7 @@
 
 import pytest
 
-from robustbench_coded.evaluation.planning.plan import Row, Subject
+from robustbench_coded.evaluation.planning.plan import AttackCase, Subject
 from robustbench_coded.evaluation.planning.time_limit_plan import (
     FEWEST_BATCHES,
     OPENING,
@@ -32,7 +32,7 @@ SIZES = [100, 200, 300, 1000]
 
 def row(subject, attack, inputs="batch"):
     randomness = "known" if attack.startswith("aware") else "unknown"
-    return Row(subject, ThreatModel(inputs, randomness), attack, "linf", 8 / 255, "pixel", None)
+    return AttackCase(subject, ThreatModel(inputs, randomness), attack, "linf", 8 / 255, "pixel", None)
 
 
 ROWS = [row(STANDARD, name) for name in SECONDS if not name.startswith(("aware", "transfer"))]

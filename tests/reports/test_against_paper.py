@@ -1,8 +1,13 @@
 """A run beside the paper's tables."""
 
-from robustbench_coded.reports.paper.against_paper import paper_lines, paper_sheet, reasons, time_sheet
-from robustbench_coded.results.run import load_run
+from robustbench_coded.reports.paper.against_paper import (
+    paper_lines,
+    paper_text_table,
+    reasons,
+    time_text_table,
+)
 from robustbench_coded.reports.paper.paper import paper_tables
+from robustbench_coded.results.run import load_run
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.937, 0.6),
@@ -25,7 +30,7 @@ def test_measured_stands_beside_printed_and_differences_are_marked(make_run, sub
         ("rci", "fgsm"): False,
         ("rci", "pgd-10"): True,
     }
-    sheet = paper_sheet(run)
+    sheet = paper_text_table(run)
     rows = {(row[3], row[4]): row for row in sheet.rows}
     row = dict(zip(sheet.heads, rows["RCI (K = 128, N = 190)", "pgd-10"], strict=True))
     assert row["Paper"] == "65.7"
@@ -54,7 +59,7 @@ def test_a_run_without_the_papers_settings_says_so(make_run):
 def test_times_are_per_answered_batch(make_run, subject):
     subjects = [subject("erm"), subject("erm", "rci", 128, 190)]
     run = load_run(make_run(subjects=subjects, accuracies=ACCURACIES, examples=256, batch_size=128))
-    times = {row[1]: row[2:] for row in time_sheet(run).rows}
+    times = {row[1]: row[2:] for row in time_text_table(run).rows}
     # Two seconds for two batches: once each, or in 4 scoring and 3 selection draws.
     assert times == {"Standard inference": ("1.5", "1e+03"), "RCI (K = 128, N = 190)": ("2", "143")}
 

@@ -8,9 +8,9 @@ import pytest
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.compare.comparison import compare
+from robustbench_coded.reports.compare.differences import differences_told
 from robustbench_coded.reports.render.comparison_csv import comparison_csv
 from robustbench_coded.reports.render.comparison_markdown import comparison_markdown
-from robustbench_coded.reports.compare.differences import differences_told
 from robustbench_coded.reports.render.html import comparison_html
 from robustbench_coded.reports.render.latex import comparison_latex
 
@@ -50,7 +50,7 @@ def test_the_ensemble_who_knows_the_draw_is_compared_with_the_one_answer_of_stan
     accuracies = SMALL | {("aware-pgd-10", "batch/known"): (None, 0.3)}
     found = differences(compare([make_run(accuracies=accuracies)]))
     table = compare([make_run("again", accuracies=accuracies)]).tables[0]
-    known = [c for c in table.columns if c.threat == "batch/known"]
+    known = [c for c in table.columns if str(c.threat) == "batch/known"]
     assert [column.attack for column in known] == ["aware-pgd-10", "ensemble"]
     assert (("RCI (N = 48)", "erm"), "ensemble") in found
 
@@ -66,7 +66,7 @@ def test_several_runs_are_compared_with_the_first(make_run):
     assert {labels[0] for labels, _ in found} == {"b"}
     assert found[("b", "RCI (N = 48)", "erm"), "pgd-10"].high < 0
     assert found[("b", "RCI (N = 48)", "erm"), "clean"].estimate == 0
-    assert comparison.apart == ()
+    assert comparison.incompatibilities == ()
 
 
 def test_a_baseline_may_be_a_checkpoint(make_run, subject):
@@ -96,7 +96,10 @@ def test_several_runs_are_named_in_what_is_said(make_run):
     better = SMALL | {("pgd-10", "batch/unknown"): (0.1, 0.95)}
     comparison = compare([make_run("a", accuracies=SMALL), make_run("b", accuracies=better)])
     told = differences_told(comparison.tables[0])
-    assert [text.partition(" on ")[0] for text in told] == ["b: Standard inference", "b: RCI (K = 32, N = 48)"]
+    assert [text.partition(" on ")[0] for text in told] == [
+        "b: Standard inference",
+        "b: RCI (K = 32, N = 48)",
+    ]
     assert told[0] == "b: Standard inference on erm: not told apart in 4 columns."
 
 
@@ -120,7 +123,7 @@ def test_other_data_are_never_paired(make_run):
         "other data (cifar10 and cifar100)" in text or "other data (cifar100 and cifar10)" in text
         for text in comparison.unpaired
     )
-    assert any(text.startswith("Runs differ in the data") for text in comparison.apart)
+    assert any(text.startswith("Runs differ in the data") for text in comparison.incompatibilities)
 
 
 def test_the_same_name_with_other_labels_is_other_data(make_run):
@@ -136,7 +139,7 @@ def test_fewer_examples_of_the_same_data_are_paired_on_what_is_shared(make_run):
     b = make_run("b", accuracies=SMALL, data_sha256="e" * 64, examples=64)
     found = differences(compare([a, b]))
     assert {difference.examples for difference in found.values()} == {64}
-    assert any("number of examples" in text for text in compare([a, b]).apart)
+    assert any("number of examples" in text for text in compare([a, b]).incompatibilities)
 
 
 def test_other_seeds_batches_and_weights_are_told(make_run, subject):
@@ -147,7 +150,7 @@ def test_other_seeds_batches_and_weights_are_told(make_run, subject):
     manifest = json.loads((b / "run.json").read_text())
     manifest["checkpoints"][0]["sha256"] = "f" * 64
     (b / "run.json").write_text(json.dumps(manifest))
-    told = " ".join(compare([a, b]).apart)
+    told = " ".join(compare([a, b]).incompatibilities)
     assert "the draws: seeds: 0 in a, 3 in b" in told
     assert "K = 32 in a, 64 in b" in told
     assert "erm is not the same file in a and b" in told
@@ -160,7 +163,7 @@ def test_budgets_are_never_mixed(make_run):
     assert [table.budget.eps_space for table in comparison.tables] == ["pixel", "normalized"]
     attacked = [key for key in differences(comparison) if key[1] != "clean"]
     assert attacked == []
-    assert sum("eps and its space are never mixed" in text for text in comparison.apart) == 2
+    assert sum("eps and its space are never mixed" in text for text in comparison.incompatibilities) == 2
 
 
 def test_a_subject_without_counterpart_is_named(make_run, subject):

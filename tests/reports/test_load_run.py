@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.results.run import load_run
 from robustbench_coded.reports.write import csv_table
+from robustbench_coded.results.run import load_run
 
 SECTION_7 = [
     "checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space", "step_size",
@@ -49,7 +49,7 @@ def test_a_failed_and_a_missing_unit_make_their_rows_incomplete(make_run):
     assert rci.loc[("batch/unknown", "transfer-pgd-20"), "status"] == "done"
     errors = {failure.key.attack: failure.error for failure in run.failures}
     assert errors == {"pgd-10": "RuntimeError: <b>out of</b> memory", "fgsm": "it has not run yet"}
-    judged = [j for j in run.judgements if j.subject.defence == "rci" and j.threat == "batch/unknown"]
+    judged = [j for j in run.judgements if j.subject.defence == "rci" and str(j.threat) == "batch/unknown"]
     assert [j.verdict.word for j in judged] == ["not settled"]
 
 
@@ -106,19 +106,26 @@ def _set(*where, value):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_set("rows", value="many"), "rows is not a list of objects"),
-        (_set("rows", 2, "k", value="x"), "rows[2].k is not a count or null"),
-        (_set("rows", 2, "eps", value=float("nan")), "rows[2].eps is not a number"),
-        (_set("rows", 2, "examples_planned", value=-1), "rows[2].examples_planned is not a count"),
-        (_set("rows", 2, "examples_planned", value=10**30), "rows[2].examples_planned is not a count"),
-        (_set("rows", 2, "randomised", value=1), "rows[2].randomised is not true or false"),
-        (_set("rows", 2, "attack", value="pgd-10; rm"), "rows[2].attack is not the name of an attack"),
-        (_set("rows", 0, "units", 0, value=["a"]), "rows[0].units is not a list of objects"),
-        (_set("rows", 0, "units", 0, "id", value=None), "rows[0].units[0].id is not a text"),
-        (_set("checkpoints", 0, "sha256", value=7), "checkpoints[0].sha256 is not a text"),
-        (_set("identity", value=[]), "identity is not an object"),
-        (_set("notes", value=[1]), "notes is not a list of texts"),
-        (_set("invocations", value={}), "invocations is not a list of objects"),
+        (_set("rows", value="many"), "rows: expected `array`, got `str`"),
+        (_set("rows", 2, "k", value="x"), "rows[2].k: expected `int | null`, got `str`"),
+        (_set("rows", 2, "eps", value=float("nan")), "rows[2].eps: expected `float` >="),
+        (_set("rows", 2, "examples_planned", value=-1), "rows[2].examples_planned: expected `int` >= 0"),
+        (_set("rows", 2, "examples_planned", value=10**30), "rows[2].examples_planned: expected `int` <="),
+        (_set("rows", 2, "randomised", value=1), "rows[2].randomised: expected `bool`, got `int`"),
+        (
+            _set("rows", 2, "threat", value="batch/guessed"),
+            "rows[2]: expected randomness out of unknown, known",
+        ),
+        (
+            _set("rows", 2, "attack", value="pgd-10; rm"),
+            "rows[2].attack: 'pgd-10; rm' is not an attack that this version knows",
+        ),
+        (_set("rows", 0, "units", 0, value=["a"]), "rows[0].units[0]: expected `object`, got `array`"),
+        (_set("rows", 0, "units", 0, "id", value=None), "rows[0].units[0].id: expected `str`, got `null`"),
+        (_set("checkpoints", 0, "sha256", value=7), "checkpoints[0].sha256: expected `str`, got `int`"),
+        (_set("identity", value=[]), "identity: expected `object`, got `array`"),
+        (_set("notes", value=[1]), "notes[0]: expected `str`, got `int`"),
+        (_set("invocations", value={}), "invocations: expected `array`, got `object`"),
     ],
 )
 def test_a_manifest_of_another_shape_is_refused_in_one_line(make_run, change, said):
@@ -144,8 +151,8 @@ def test_a_manifest_of_another_shape_is_refused_in_one_line(make_run, change, sa
     "value", [[1, [2]], "text", {"a": {"b": 1}}, -1e300], ids=["list", "text", "object", "number"]
 )
 def test_parts_that_only_inform_may_hold_anything(make_run, where, value):
-    from robustbench_coded.reports.run.document import document_of
     from robustbench_coded.reports.render.markdown import markdown_report
+    from robustbench_coded.reports.run.document import document_of
 
     path = make_run(
         accuracies={("clean", "batch/unknown"): (0.9, 0.8), ("fgsm", "batch/unknown"): (0.1, 0.2)}

@@ -143,7 +143,7 @@ def test_the_rows_are_those_of_the_summary(browser, opened_run):
     assert len(rows) == len(summary)
     for row, line in zip(rows, summary.itertuples(), strict=True):
         assert row["Attack"] == line.attack
-        assert row["Threat"] == line.threat
+        assert row["Threat"] == str(line.threat)
         shown = "–" if pd.isna(line.accuracy) else f"{100 * line.accuracy:.1f}"
         assert row["Accuracy"].split()[0] == shown
 

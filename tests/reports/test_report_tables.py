@@ -1,11 +1,11 @@
 """Which rows and columns tables have, and which cell is the strongest."""
 
-from robustbench_coded.results.run import load_run
 from robustbench_coded.reports.run.tables import tables_of
+from robustbench_coded.results.run import load_run
 
 
 def names(table):
-    return [(column.attack, column.threat) for column in table.columns]
+    return [(column.attack, str(column.threat)) for column in table.columns]
 
 
 def test_columns_are_nulls_then_the_papers_attacks_then_the_others_by_threat(make_run, subject):

@@ -3,23 +3,35 @@
 import pytest
 
 from robustbench_coded.results.judgements import _if_not_stopped
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.manifest import DataFacts, Identity, PlannedCase, RunManifest
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CheckName, CheckOutcome
 from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.outcomes import RowKey
 
-KEY = RowKey("erm", "rci", 16, 24, "batch/unknown", "ensemble", "linf", 0.3, "pixel", None)
+KEY = CaseKey("erm", "rci", 16, 24, WHOLE_BATCH, "ensemble", "linf", 0.3, "pixel", None)
 
 
 def manifest(attack="pgd-40", *, stopped=True, k=16):
-    row = {"checkpoint": "erm", "defence": "rci", "k": k, "n": 24, "attack": attack, "stopped": stopped}
-    return {"rows": [row]}
+    case = PlannedCase(
+        **KEY._replace(k=k, attack=attack).as_columns(),
+        stopped=stopped,
+        randomised=True,
+        batch_dependent=True,
+        examples_planned=64,
+        draws=2,
+    )
+    return RunManifest(
+        identity=Identity(), data=DataFacts(), checkpoints=(), rows=(case,), notes=(), invocations=()
+    )
 
 
 def check(name="twice the steps", attacks=("pgd-20", "pgd-40"), outcome="passed"):
-    return Check(name, outcome, "pgd-20 leaves 9.0% and pgd-40 9.0%.", {}, attacks)
+    return Check(CheckName(name), CheckOutcome(outcome), "pgd-20 leaves 9.0% and pgd-40 9.0%.", {}, attacks)
 
 
 def test_lengths_that_were_made_equal_prove_nothing():
-    found = _if_not_stopped(check(), KEY, manifest())
+    found = _if_not_stopped(check(), KEY.subject, manifest())
     assert found.outcome == "not run" and found.next_step == "give more images (--budget)"
     assert found.finding.startswith("pgd-20 and pgd-40 were stopped at one cost")
 
@@ -36,4 +48,4 @@ def test_lengths_that_were_made_equal_prove_nothing():
     ],
 )
 def test_every_other_check_stays_as_it_is(kept, run):
-    assert _if_not_stopped(kept, KEY, run) is kept
+    assert _if_not_stopped(kept, KEY.subject, run) is kept

@@ -7,9 +7,14 @@ import pytest
 from rich.console import Console
 
 from robustbench_coded.reports.compare.comparison import compare
-from robustbench_coded.reports.run.example import example_sheet
+from robustbench_coded.reports.render.terminal import (
+    comparison_table,
+    example_table,
+    run_table,
+    summary_table,
+)
+from robustbench_coded.reports.run.example import example_text_table
 from robustbench_coded.results.run import load_run
-from robustbench_coded.reports.render.terminal import comparison_table, example_table, run_table, summary_table
 
 
 def printed(path, width, *, color=False, **environment):
@@ -73,7 +78,7 @@ def views(path):
     """What `show`, `show --example` and `compare` print."""
     run = load_run(path)
     yield run_table(run)
-    yield example_table("example 3", example_sheet(run, 3))
+    yield example_table("example 3", example_text_table(run, 3))
     yield comparison_table(compare([path]), paper=True)
 
 
@@ -90,7 +95,7 @@ def test_hostile_names_do_nothing_in_any_view(hostile_run, width):
 
 def test_an_example_has_a_block_for_each_subject(make_run):
     path = make_run()
-    text = shown(example_table("example 3", example_sheet(load_run(path), 3)), 80)
+    text = shown(example_table("example 3", example_text_table(load_run(path), 3)), 80)
     blocks = re.split(r"^(?=Standard inference on|RCI)", text, flags=re.MULTILINE)
     assert blocks[0].startswith("example 3; label 1; linf, eps 8/255 (pixel)")
     assert len(blocks) == 3
@@ -100,7 +105,7 @@ def test_an_example_has_a_block_for_each_subject(make_run):
 
 def test_several_budgets_are_told_apart(make_run, tmp_path):
     path = make_run()
-    sheet = example_sheet(load_run(path), 3)
+    sheet = example_text_table(load_run(path), 3)
     budget = sheet.heads.index("Budget")
     rows = [(*row[:budget], "l2, eps 1 (pixel)", *row[budget + 1 :]) for row in sheet.rows[-1:]]
     both = type(sheet)(sheet.heads, (*sheet.rows, *rows), sheet.numbers)

@@ -11,9 +11,9 @@ from safetensors.numpy import save
 from robustbench_coded.cli.commands.show import show_command
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.run.images import picture_file, triptych
-from robustbench_coded.results.run import load_run
 from robustbench_coded.reports.run.worst import pictures_of, worst_examples
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.pictures import MOST, Pictures, lowest, read_picture
 
 ACCURACIES = {
@@ -31,7 +31,7 @@ def images(examples=128, channels=3, side=4):
 def keep_images(path, x, attack="transfer-pgd-20"):
     """What a unit of an attack leaves: pictures of those with the lowest margins, one corner moved."""
     run = load_run(path)
-    key = next(row.key for row in run.rows if row.key.attack == attack and row.key.defence == "rci")
+    key = next(row.key for row in run.results if row.key.attack == attack and row.key.defence == "rci")
     (unit,) = run.units_of(key)
     o = run.outcomes
     own = o[(o.purpose == "scoring") & (o.defence == "rci") & (o.attack == attack)]

@@ -12,8 +12,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from robustbench_coded.reports.text.escape import csv_text, one_line
-from robustbench_coded.results.run import load_run
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import read_manifest
 
 OURS = {

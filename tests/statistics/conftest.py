@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
+from robustbench_coded.schema.manifest import PlannedCase
+
 BUDGET = {"norm": "linf", "eps": 8 / 255, "eps_space": "pixel"}
 
 
@@ -65,8 +67,12 @@ class Evaluation:
             )
         return self
 
-    def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def parts(self) -> tuple[pd.DataFrame, list[PlannedCase]]:
         """The outcomes and the plan."""
+        return pd.concat(self.outcomes, ignore_index=True), [PlannedCase(**case) for case in self.planned]
+
+    def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The outcomes, and the plan as a frame with key columns."""
         return pd.concat(self.outcomes, ignore_index=True), pd.DataFrame(self.planned)
 
 

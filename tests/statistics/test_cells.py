@@ -1,7 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from robustbench_coded.statistics.outcomes import KEYS, cells, row_keys
+from robustbench_coded.schema.case import KEY_COLUMNS
+from robustbench_coded.statistics.outcomes import case_keys, cells
 
 
 def test_rows_in_any_order_become_tables_of_examples_and_draws(evaluation):
@@ -10,7 +11,7 @@ def test_rows_in_any_order_become_tables_of_examples_and_draws(evaluation):
     ids = rng.permutation(100)[:20]
     outcomes, planned = evaluation().add("fgsm", scoring, selection, examples=ids).frames()
     found = cells(outcomes.sample(frac=1, random_state=0))
-    key = row_keys(planned)[0]
+    key = case_keys(planned)[0]
     assert set(found) == {(key, "scoring"), (key, "selection")}
     order = np.argsort(ids)
     scored = found[key, "scoring"]
@@ -24,7 +25,7 @@ def test_rows_in_any_order_become_tables_of_examples_and_draws(evaluation):
 def test_rows_that_differ_in_one_key_column_are_kept_apart(evaluation):
     run = evaluation()
     changes = dict(
-        zip(KEYS, ("mixup", "coded", None, 32, "batch/known", "pgd-10", "l2", 0.5, "normalized", None))
+        zip(KEY_COLUMNS, ("mixup", "coded", None, 32, "batch/known", "pgd-10", "l2", 0.5, "normalized", None))
     )
     run.add("fgsm", np.ones((4, 1)))
     for number, (name, value) in enumerate(changes.items()):
@@ -34,17 +35,17 @@ def test_rows_that_differ_in_one_key_column_are_kept_apart(evaluation):
         run.add(attack, right, **({} if name == "attack" else {name: value}))
     outcomes, planned = run.frames()
     found = cells(outcomes)
-    keys = row_keys(planned)
-    assert len(found) == len(set(keys)) == len(KEYS) + 1
+    keys = case_keys(planned)
+    assert len(found) == len(set(keys)) == len(KEY_COLUMNS) + 1
     counts = [int(found[key, "scoring"].correct.sum()) for key in keys]
-    assert counts == [4] + [4 - number % 4 for number in range(len(KEYS))]
+    assert counts == [4] + [4 - number % 4 for number in range(len(KEY_COLUMNS))]
     assert keys[3].k is None and keys[0].k == 16 and keys[10].step_size is None
 
 
 def test_a_replicate_is_taken_alone(evaluation):
     run = evaluation().add("fgsm", np.ones((4, 2))).add("fgsm", np.zeros((4, 2)), replicate=1)
     outcomes, planned = run.frames()
-    key = row_keys(planned)[0]
+    key = case_keys(planned)[0]
     assert [cells(outcomes, number)[key, "scoring"].correct.mean() for number in (0, 1)] == [1, 0]
     assert cells(outcomes, 2) == {}
 
@@ -53,4 +54,4 @@ def test_keys_survive_a_csv_file(evaluation, tmp_path):
     run = evaluation().add("clean", np.ones((4, 1)), k=None, n=None).add("fgsm", np.ones((4, 1)))
     planned = run.frames()[1]
     planned.to_csv(tmp_path / "planned.csv", index=False)
-    assert row_keys(pd.read_csv(tmp_path / "planned.csv")) == row_keys(planned)
+    assert case_keys(pd.read_csv(tmp_path / "planned.csv")) == case_keys(planned)

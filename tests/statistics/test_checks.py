@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robustbench_coded.statistics.case_results import measured_rows
+from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import compared
 from robustbench_coded.statistics.checks import exchanged_accuracy, run_checks
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
@@ -28,9 +28,11 @@ def checked(evaluation):
             run.add(name, share(part), share(part), **defence)
         for name, part, *options in attacks:
             run.add(name, share(part), share(part), **{**defence, **(options[0] if options else {})})
-        rows = measured_rows(*run.frames())
+        rows = case_results(*run.parts())
         eps = next(row for row in rows if row.key.attack == "random-sign").key.eps
-        made = [r for r in rows if r.key.attack == "ensemble" and r.key.threat == threat and r.key.eps == eps]
+        made = [
+            r for r in rows if r.key.attack == "ensemble" and str(r.key.threat) == threat and r.key.eps == eps
+        ]
         return {check.name: check for check in run_checks(rows, made[0], gradients, unbounded_eps)}
 
     return checks
@@ -177,7 +179,7 @@ def test_nothing_about_draws_is_asked_of_a_deterministic_defence(checked):
     ],
 )
 def test_a_comparison_fails_on_a_certain_difference_of_some_size(evaluation, low, estimate, high, outcome):
-    row = measured_rows(*evaluation().add("pgd-10", share(0.5)).frames())[0]
+    row = case_results(*evaluation().add("pgd-10", share(0.5)).parts())[0]
     difference = Difference(estimate, low, high, 0.5, 0.5 - estimate, 800, 50)
     assert compared("check", row, row, difference, "fault", "pgd-20").outcome == outcome
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robustbench_coded.statistics.components import components
-from robustbench_coded.statistics.outcomes import row_keys
+from robustbench_coded.statistics.outcomes import case_keys
 
 REPLICATES, BATCHES, SIZE, DRAWS = 60, 10, 16, 4
 SHARED, BATCH, PARTITION, RUN = 0.15, 0.2, 0.03, 0.05
@@ -31,7 +31,7 @@ def repeated(evaluation, effects):
             chance = np.repeat(0.5 + shift + shared + batches[:, None], SIZE, axis=0)
             run.add(attack, rng.random(chance.shape) < chance, batch_size=SIZE, replicate=replicate)
     outcomes, planned = run.frames()
-    return outcomes, dict(zip(planned.attack, row_keys(planned)))
+    return outcomes, dict(zip(planned.attack, case_keys(planned)))
 
 
 def test_components_of_a_simulated_evaluation(repeated, effects):
@@ -57,7 +57,7 @@ def test_clean_inputs_have_no_attack_run(repeated):
 def test_one_replicate_or_draw_cannot_tell(evaluation):
     run = evaluation().add("pgd-10", np.arange(64)[:, None] % 2 == 0)
     outcomes, planned = run.frames()
-    found = components(outcomes, row_keys(planned)[0])
+    found = components(outcomes, case_keys(planned)[0])
     assert all(map(math.isnan, (found.draw, found.partition, found.attack_run)))
     assert found.batch == 0  # every batch has half of its examples right
 

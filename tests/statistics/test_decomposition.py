@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robustbench_coded.statistics.case_results import measured_rows
+from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.decomposition import decomposition, sentence
 
 EXAMPLES = 320
@@ -23,9 +23,9 @@ def parts_of(evaluation):
                 run.add(name, kept[victims], kept[victims], examples=victims, threat=threat)
             else:
                 run.add(name, kept, kept, threat=threat)
-        rows = measured_rows(*run.frames())
+        rows = case_results(*run.parts())
         ensemble = next(
-            row for row in rows if row.key.attack == "ensemble" and row.key.threat == "batch/unknown"
+            row for row in rows if row.key.attack == "ensemble" and str(row.key.threat) == "batch/unknown"
         )
         return decomposition(rows, ensemble)
 

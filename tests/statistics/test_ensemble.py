@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.statistics.ensemble import (
     Candidate,
     aligned,
@@ -12,9 +13,9 @@ from robustbench_coded.statistics.ensemble import (
     worst_case,
 )
 from robustbench_coded.statistics.intervals import accuracy_interval
-from robustbench_coded.statistics.outcomes import Cell, RowKey
+from robustbench_coded.statistics.outcomes import Cell
 
-KEY = RowKey("erm", "rci", 16, 24, "batch/unknown", "", "linf", 0.1, "pixel", None)
+KEY = CaseKey("erm", "rci", 16, 24, "batch/unknown", "", "linf", 0.1, "pixel", None)
 
 
 def cell(correct, ids=None):

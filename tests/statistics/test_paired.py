@@ -4,11 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from robustbench_coded.statistics.case_results import Row
-from robustbench_coded.statistics.outcomes import Cell, RowKey
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.paired import NotPaired, paired_difference
 
-KEY = RowKey("erm", "rci", 16, 24, "batch/unknown", "pgd-10", "linf", 0.1, "pixel", None)
+KEY = CaseKey("erm", "rci", 16, 24, WHOLE_BATCH, "pgd-10", "linf", 0.1, "pixel", None)
 
 
 def row(correct, *, batch_size=16, by_batch=True, randomised=True, ids=None, draws=None, batch=None):
@@ -17,7 +19,7 @@ def row(correct, *, batch_size=16, by_batch=True, randomised=True, ids=None, dra
     draws = np.arange(correct.shape[1]) if draws is None else np.asarray(draws)
     batch = ids // batch_size if batch is None else batch
     cell = Cell(ids, batch, np.zeros(len(ids), int), draws, (~correct).astype(np.int32))
-    return Row(KEY, cell, None, len(ids), by_batch, randomised, True, (KEY,))
+    return CaseResult(KEY, cell, None, len(ids), by_batch, randomised, True, (KEY,))
 
 
 def test_away_from_the_ends_it_is_the_paired_student_interval_over_batches():

@@ -3,9 +3,10 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
-from robustbench_coded.statistics.outcomes import KEYS
-from robustbench_coded.statistics.summary import summarise
+from robustbench_coded.statistics.case_results import case_results
+from robustbench_coded.statistics.summary import Cost, summary_frame, summary_rows
 
 CONTRACT = [
     "checkpoint",
@@ -32,8 +33,8 @@ CONTRACT = [
 ]
 
 
-def no_costs():
-    return pd.DataFrame(columns=[*KEYS, "forwards", "backwards"])
+def summarise(outcomes, planned, costs=None, queries=None):
+    return summary_frame(summary_rows(case_results(outcomes, planned), costs or {}, queries))
 
 
 def random(chance, examples=160, draws=10, seed=0):
@@ -66,7 +67,7 @@ def run(evaluation):
 
 @pytest.fixture
 def table(run):
-    return summarise(*run.frames(), no_costs())
+    return summarise(*run.parts())
 
 
 def line(table, attack, defence="rci", threat="batch/unknown"):
@@ -133,7 +134,7 @@ def test_clean_figures_are_of_the_same_examples_and_draws(run, evaluation):
         examples=victims,
         threat="victim/unknown",
     )
-    table = summarise(*run.frames(), no_costs())
+    table = summarise(*run.parts())
     clean = right(run, "clean")
     one = line(table, "transfer-pgd-20", threat="victim/unknown")
     assert one.clean_accuracy == pytest.approx(clean[victims].mean(), abs=1e-6)
@@ -149,7 +150,7 @@ def test_a_victim_may_be_left_alone_but_gets_no_other_batch_s_noise(evaluation):
     run.add(
         "transfer-pgd-20", np.ones((4, 2)), np.ones((4, 2)), examples=[1, 9, 17, 25], threat="victim/unknown"
     )
-    table = summarise(*run.frames(), no_costs())
+    table = summarise(*run.parts())
     made = line(table, "strongest", threat="victim/unknown")
     assert (made.accuracy, made.strongest_attack) == (0.0, "clean")
 
@@ -159,9 +160,9 @@ def test_what_is_missing_is_not_counted_as_right(evaluation):
     run.add("clean", np.ones((32, 2)), np.ones((32, 2)))
     run.add("fgsm", np.ones((32, 2)), np.ones((32, 2)))
     run.add("pgd-10", np.zeros((16, 2)), np.zeros((16, 2)), planned=32)
-    outcomes, planned = run.frames()
-    never = planned.iloc[[-1]].assign(attack="pgd-100")
-    table = summarise(outcomes, pd.concat([planned, never]), no_costs())
+    outcomes, planned = run.parts()
+    never = replace(planned[-1], attack="pgd-100")
+    table = summarise(outcomes, [*planned, never])
     half, none, made = (line(table, name) for name in ("pgd-10", "pgd-100", "ensemble"))
     assert (half.examples, half.accuracy, half.status) == (16, 0.0, "incomplete")
     assert (none.examples, none.status) == (0, "incomplete") and np.isnan(none.accuracy)
@@ -171,24 +172,22 @@ def test_what_is_missing_is_not_counted_as_right(evaluation):
 
 def test_an_ensemble_waits_for_every_planned_attack(evaluation):
     run = evaluation().add("pgd-10", np.ones((32, 2)), np.ones((32, 2)))
-    outcomes, planned = run.frames()
-    table = summarise(outcomes, pd.concat([planned, planned.assign(attack="pgd-100")]), no_costs())
+    outcomes, planned = run.parts()
+    table = summarise(outcomes, [*planned, *(replace(case, attack="pgd-100") for case in planned)])
     assert (line(table, "ensemble").examples, line(table, "ensemble").status) == (32, "incomplete")
 
 
 def test_an_example_counts_once_all_its_draws_are_there(evaluation):
     run = evaluation().add("clean", np.ones((32, 4)), np.ones((32, 4)))
-    outcomes, planned = run.frames()
+    outcomes, planned = run.parts()
     lacking = outcomes[~((outcomes.example == 5) & (outcomes.draw == 3))]
-    row = line(summarise(lacking, planned, no_costs()), "clean")
+    row = line(summarise(lacking, planned), "clean")
     assert (row.examples, row.draws, row.status) == (31, 4, "incomplete")
 
 
 def test_costs_are_per_scored_example_and_the_ensemble_bears_all_of_them(run):
-    outcomes, planned = run.frames()
-    costs = pd.concat(
-        [planned[list(KEYS)].assign(forwards=160 * 30, backwards=160 * 20)] * 2
-    )  # two units a row
+    outcomes, planned = run.parts()
+    costs = {case.key: Cost(2 * 160 * 30, 2 * 160 * 20) for case in planned}  # two units a row
     table = summarise(outcomes, planned, costs)
     assert (line(table, "pgd-10").forwards_per_example, line(table, "pgd-10").backwards_per_example) == (
         60,
@@ -200,7 +199,7 @@ def test_costs_are_per_scored_example_and_the_ensemble_bears_all_of_them(run):
 
 
 def test_repeated_queries_are_a_column_on_request(run, table):
-    asked = summarise(*run.frames(), no_costs(), queries=3)
+    asked = summarise(*run.parts(), queries=3)
     assert "accuracy_queries" not in table
     assert line(asked, "fgsm").accuracy_queries == pytest.approx(0.9**3, abs=0.06)
     assert np.isnan(line(asked, "aware-pgd-10", threat="batch/known").accuracy_queries)
@@ -209,10 +208,10 @@ def test_repeated_queries_are_a_column_on_request(run, table):
 def test_the_file_depends_on_nothing_but_the_outcomes(run):
     def written(outcomes, planned):
         text = io.StringIO()
-        summarise(outcomes, planned, no_costs()).to_csv(text, index=False)
+        summarise(outcomes, planned).to_csv(text, index=False)
         return text.getvalue()
 
-    outcomes, planned = run.frames()
+    outcomes, planned = run.parts()
     shuffled = outcomes.sample(frac=1, random_state=0).astype({"attack": "category", "defence": "category"})
     other_order = shuffled[shuffled.columns[::-1]].astype({"prediction": "int16", "example": "int32"})
     replicated = pd.concat([outcomes, outcomes.assign(replicate=1, prediction=0)])
@@ -228,7 +227,7 @@ def test_clean_accuracy_does_not_fall_as_attacks_are_added(evaluation):
         for attack in range(number):
             # Draws are shared by all attacks, so the same flips come up under each of them.
             run.add(f"pgd-{10 + attack}", scored, seen)
-        table = summarise(*run.frames(), no_costs())
+        table = summarise(*run.parts())
         figures.append(
             [line(table, name).accuracy for name in ("clean", "strongest", "ensemble", "naive-min")]
         )
@@ -240,6 +239,6 @@ def test_clean_accuracy_does_not_fall_as_attacks_are_added(evaluation):
 
 
 def test_an_empty_run_has_a_table(run):
-    outcomes, planned = run.frames()
-    table = summarise(outcomes.iloc[:0], planned, no_costs())
+    outcomes, planned = run.parts()
+    table = summarise(outcomes.iloc[:0], planned)
     assert set(table.status) == {"incomplete"} and table.accuracy.isna().all()

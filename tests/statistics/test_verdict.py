@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from robustbench_coded.statistics.case_results import measured_rows
+from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.verdict import base_ensemble, verdict
 
@@ -22,7 +23,7 @@ def ensembles(evaluation, defended, base, examples=1600, **options):
     run.add("pgd-10", right, right, **options)
     if base is not None:
         run.add("clean", share(1, examples), **BASE).add("pgd-10", share(base, examples), **BASE)
-    rows = measured_rows(*run.frames())
+    rows = case_results(*run.parts())
     made = next(row for row in rows if row.key.attack == "ensemble" and row.key.defence == "rci")
     return made, base_ensemble(rows, made)
 
@@ -92,8 +93,8 @@ def test_a_defence_without_a_base_model_is_judged_alone(evaluation):
     assert (base is not None, verdict(made, base, PASSED).word) == (True, "no gain")
     run = evaluation().add("pgd-10", share(0.04, 1600, 4), share(0.04, 1600, 4))
     run.add("pgd-10", share(0.04, 1600), **BASE)
-    outcomes, planned = run.frames()
-    rows = measured_rows(outcomes, planned.assign(has_base=planned.defence == "standard"))
+    outcomes, planned = run.parts()
+    rows = case_results(outcomes, [replace(case, has_base=case.defence == "standard") for case in planned])
     alone = next(row for row in rows if row.key.attack == "ensemble" and row.key.defence == "rci")
     assert base_ensemble(rows, alone) is None
     assert verdict(alone, None, PASSED).word == "broken"
@@ -106,8 +107,10 @@ def test_victims_are_compared_with_the_base_on_the_same_examples(evaluation):
     victims = np.arange(0, 1600, 16)
     right = np.repeat(kept[victims][:, None], 4, axis=1)
     run.add("transfer-pgd-20", right, right, examples=victims, threat="victim/unknown")
-    rows = measured_rows(*run.frames())
-    made = next(row for row in rows if row.key.attack == "ensemble" and row.key.threat == "victim/unknown")
+    rows = case_results(*run.parts())
+    made = next(
+        row for row in rows if row.key.attack == "ensemble" and str(row.key.threat) == "victim/unknown"
+    )
     found = verdict(made, base_ensemble(rows, made), PASSED)
     assert found.above_base.examples == 100
     assert found.above_base.estimate == 0

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes
-from robustbench_coded.cli.run import run_evaluation
+from robustbench_coded.cli.run import evaluated, run_evaluation
 from robustbench_coded.errors import InputError
 
 Over = Annotated[str, typer.Option("--over", help="eps, steps, draws or queries.")]
@@ -37,30 +37,25 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
 
 def _queries(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:
     """Accuracy where any of M repeated queries may fail, from the outcomes of one run."""
-    from rich.console import Console
-
-    from robustbench_coded.cli.progress import ProgressListener
     from robustbench_coded.evaluation.session.evaluate import evaluate
     from robustbench_coded.reports.text.escape import one_line
     from robustbench_coded.results.run import load_run
     from robustbench_coded.statistics.draws import accuracy_queries
 
-    listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
-    try:
-        path = evaluate(config_from(**options), listener)
-    finally:
-        listener.close()
+    config = config_from(**options)
+    path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
     points = [
-        {**row.key._asdict(), "queries": tries, "accuracy": accuracy_queries(row.cell, tries)}
-        for row in load_run(path).rows
-        if row.cell is not None
+        (result.key, tries, accuracy_queries(result.cell, tries))
+        for result in (load_run(path).results if path is not None else ())
+        if result.cell is not None
         for tries in QUERIES
-        if tries <= len(row.cell.draw)
+        if tries <= len(result.cell.draw)
     ]
-    if as_json:
-        print(json.dumps(points))
-    else:
-        for p in points:
-            name = f"{p['checkpoint']} | {p['defence']} | {p['threat']} | {p['attack']}"
-            print(one_line(f"{name} | M = {p['queries']}: {100 * p['accuracy']:.1f}%"))
-    return 0
+    if path is not None and as_json:
+        columns = ({**key.as_columns(), "queries": tries, "accuracy": left} for key, tries, left in points)
+        print(json.dumps(list(columns)))
+    elif path is not None:
+        for key, tries, left in points:
+            name = f"{key.checkpoint} | {key.defence} | {key.threat} | {key.attack}"
+            print(one_line(f"{name} | M = {tries}: {100 * left:.1f}%"))
+    return code

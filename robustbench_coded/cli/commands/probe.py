@@ -4,8 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from msgspec import to_builtins
+
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
 from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.schema.manifest import ProbeRecord
 
 OPTIONS = (
     "ckpt", "rci", "coded", "defence", "standard", "data", "data_dir", "limit", "batch_size", "seed", "arch",
@@ -23,23 +26,22 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
         rest.pop(name, None)
     probes = prepare(config_from(**{**rest, **options, "attacks": ["fgsm"]}), refuse=False).probes
     if as_json:
-        print(json.dumps(probes))
+        print(json.dumps(to_builtins(probes)))
     else:
         for probe in probes:
             _show(probe)
-    return 1 if any(probe["contradictions"] for probe in probes) else 0
+    return 1 if any(probe.contradictions for probe in probes) else 0
 
 
-def _show(probe: dict[str, Any]) -> None:
-    sizes = "".join(f" {name.upper()}={probe[name]}" for name in ("k", "n") if probe[name] is not None)
-    print(one_line(f"{probe['defence']}{sizes} on {probe['checkpoint']}"))
-    for name, finding in _findings(probe["figures"], probe["gradients"]):
+def _show(probe: ProbeRecord) -> None:
+    sizes = "".join(f" {name}={size}" for name, size in (("K", probe.k), ("N", probe.n)) if size is not None)
+    print(one_line(f"{probe.defence}{sizes} on {probe.checkpoint}"))
+    for name, finding in _findings(probe.figures, probe.gradients):
         print(f"  {name:<16} {finding}")
-    for kind in ("contradictions", "warnings"):
-        for text in probe[kind]:
-            print(
-                f"  {kind.removesuffix('s')}: it {text}" if kind == "contradictions" else f"  warning: {text}"
-            )
+    for text in probe.contradictions:
+        print(f"  contradiction: it {text}")
+    for text in probe.warnings:
+        print(f"  warning: {text}")
 
 
 def _findings(figures: dict[str, Any], gradients: dict[str, float]) -> Iterator[tuple[str, str]]:

@@ -4,9 +4,9 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes
+from robustbench_coded.cli.run import evaluated
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
 
@@ -28,17 +28,16 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any
     if options["attacks"]:
         raise InputError("--attacks: screen chooses its attacks; use csrobust eval to choose them")
     config = config_from(**{**options, "attacks": ["fgsm"]})
-    from robustbench_coded.cli.progress import ProgressListener
-    from robustbench_coded.evaluation.session.screen import screen
+    from robustbench_coded.evaluation.session.screen import Screening
 
-    listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
-    try:
-        screening = screen(config, listener, seconds=seconds)
-    finally:
-        listener.close()
+    screening = Screening(config, seconds)
+    path, code = evaluated(config, screening.run, silent=quiet or as_json)
+    if path is None:
+        return code
+    judgements = screening.judgements
     if as_json:
-        verdicts = [{**j.key._asdict(), "verdict": j.verdict.word} for j in screening.judgements]
-        print(json.dumps({"run": str(screening.path), "tried": screening.tried, "verdicts": verdicts}))
+        verdicts = [{**j.key.as_columns(), "verdict": j.verdict.word} for j in judgements]
+        print(json.dumps({"run": str(path), "tried": screening.tried, "verdicts": verdicts}))
     else:
         print(one_line(screening.paragraph()))
-    return 0
+    return code

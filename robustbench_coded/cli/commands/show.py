@@ -16,7 +16,7 @@ def show_command(
     from rich.console import Console
 
     from robustbench_coded.reports.render.terminal import example_table, run_table
-    from robustbench_coded.reports.run.example import example_sheet
+    from robustbench_coded.reports.run.example import example_text_table
     from robustbench_coded.results.run import load_run
 
     loaded = load_run(run)
@@ -26,7 +26,7 @@ def show_command(
         else:
             Console().print(run_table(loaded))
         return 0
-    sheet = example_sheet(loaded, example)
+    sheet = example_text_table(loaded, example)
     if as_json:
         rows = [dict(zip(map(str.lower, sheet.heads), row, strict=True)) for row in sheet.rows]
         print(json.dumps({"run": str(run), "example": example, "rows": rows}))

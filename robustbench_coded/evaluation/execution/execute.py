@@ -7,17 +7,18 @@ import time
 import torch
 
 from robustbench_coded.engine.results import UnitResult
-from robustbench_coded.evaluation.execution.batch_unit import run_batches
+from robustbench_coded.evaluation.execution.run_unit import run_unit
 from robustbench_coded.evaluation.execution.score import InvalidAnswer
 from robustbench_coded.evaluation.execution.tally import Tally
-from robustbench_coded.evaluation.execution.victim_unit import run_victims
-from robustbench_coded.evaluation.execution.worker_context import Workbench
-from robustbench_coded.evaluation.planning.plan import NULLS, Unit
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.planning.plan import Unit
 from robustbench_coded.runs.adversarials import Adversarials
 from robustbench_coded.runs.pictures import Pictures
+from robustbench_coded.schema.controls import CLEAN, CONTROLS
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
 
-def execute(bench: Workbench, unit: Unit) -> UnitResult:
+def execute(context: WorkerContext, unit: Unit) -> UnitResult:
     """Runs one unit.
 
     Raises:
@@ -26,18 +27,19 @@ def execute(bench: Workbench, unit: Unit) -> UnitResult:
         Exception: whatever the defence or the attack raised; the engine makes it a recorded failure.
     """
     started = time.perf_counter()
-    if bench.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(bench.device)
-    attacked = unit.row.attack not in NULLS
-    keeps = bench.setup.config.keeps_adversarials and attacked
+    if context.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(context.device)
+    attacked = unit.row.attack not in CONTROLS
+    # Random signs, too: they may be what refutes a claim.
+    keeps = context.setup.config.keeps_adversarials and unit.row.attack != CLEAN
     # Reports show those of the strongest attack on whole batches.
-    shows = attacked and str(unit.row.threat) == "batch/unknown" and unit.replicate == 0
+    shows = attacked and unit.row.threat == WHOLE_BATCH and unit.replicate == 0
     tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
-    bench.defence(unit.row.subject)  # built and asked how it answers before it is attacked
-    (run_victims if unit.row.threat.one_victim else run_batches)(bench, unit, tally)
-    if change := bench.memory(unit.row.subject):
+    context.defence(unit.row.subject)  # built and asked how it answers before it is attacked
+    run_unit(context, unit, tally)
+    if change := context.memory(unit.row.subject):
         raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
-    timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(bench.device)}
+    timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(context.device)}
     found = tally.adversarials.tensors() if tally.adversarials else {}
     pictures = tally.pictures.encoded() if tally.pictures else None
     return UnitResult(unit, tally.rows(unit), tally.metadata(), timing, found, pictures)

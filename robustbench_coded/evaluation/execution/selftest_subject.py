@@ -7,7 +7,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.engine.time_limit import TimeLimitExceeded, time_limit
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.target import Target
-from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.plan import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.tf32 import tf32
@@ -19,15 +19,15 @@ SECONDS = 1800.0  # a subject that takes longer for some ninety forwards of EXAM
 
 
 @tf32(False)
-def selftest_subject(bench: Workbench, subject: Subject, eps: float) -> dict[str, Any]:
+def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> dict[str, Any]:
     """Runs them on the first examples at one eps; the result is JSON data.
 
     Batches are as large as the subject's, but no larger than EXAMPLES: what is tested does not depend on it,
     and its cost does.
     """
-    scene = _scene(bench, subject, eps)
-    checkpoint = bench.model(subject.checkpoint)
-    networks = Networks(bench.defence(subject).base, checkpoint) if is_plugin(subject.spec) else None
+    scene = _scene(context, subject, eps)
+    checkpoint = context.model(subject.checkpoint)
+    networks = Networks(context.defence(subject).base, checkpoint) if is_plugin(subject.spec) else None
     try:
         with time_limit(SECONDS):
             results = run_all(scene, networks)
@@ -42,19 +42,19 @@ def selftest_subject(bench: Workbench, subject: Subject, eps: float) -> dict[str
     }
 
 
-def _scene(bench: Workbench, subject: Subject, eps: float) -> Scene:
-    config, defence = bench.setup.config, bench.defence(subject)
-    k = min(subject.k, EXAMPLES) if subject.batch_dependent else min(EXAMPLES, len(bench.data))
+def _scene(context: WorkerContext, subject: Subject, eps: float) -> Scene:
+    config, defence = context.setup.config, context.defence(subject)
+    k = min(subject.k, EXAMPLES) if subject.batch_dependent else min(EXAMPLES, len(context.data))
     groups = max(1, EXAMPLES // k) if subject.batch_dependent else 1
-    x, y = bench.data.batch([i % len(bench.data) for i in range(groups * k)])
+    x, y = context.data.batch([i % len(context.data) for i in range(groups * k)])
     normalized = config.eps_space == "normalized"
-    deviation = bench.checkpoint(subject.checkpoint).deviation if normalized else None
+    deviation = context.checkpoint(subject.checkpoint).deviation if normalized else None
     # Batches of their own, far from those that are evaluated: no draw of theirs is asked about here.
     batches = [-2 - group for group in range(groups)]
     return Scene(
         Target(defence, k, config.seed, batches),
-        x.view(groups, k, *x.shape[1:]).to(bench.device),
-        y.view(groups, k).to(bench.device),
+        x.view(groups, k, *x.shape[1:]).to(context.device),
+        y.view(groups, k).to(context.device),
         PerturbationBudget(config.norm, eps, config.eps_space, deviation),  # type: ignore[arg-type]
         subject.batch_dependent,
         [stream(config.seed, batch, "selftest") for batch in batches],

@@ -67,24 +67,12 @@ class Tally:
 
     def rows(self, unit: Unit) -> pd.DataFrame:
         """All blocks as outcome rows, in an order that does not depend on how they were computed."""
-        row, subject = unit.row, unit.row.subject
+        row = unit.row
         frame = pd.DataFrame(
             {name: np.concatenate([block[name] for block in self.columns]) for name in self.columns[0]}
         )
         frame = frame.sort_values(["purpose", "draw", "batch", "slot"], kind="stable", ignore_index=True)
-        constant = {
-            "checkpoint": subject.checkpoint,
-            "defence": subject.label,
-            "k": subject.shown_k,
-            "n": subject.n,
-            "threat": str(row.threat),
-            "attack": row.attack,
-            "norm": row.norm,
-            "eps": row.eps,
-            "eps_space": row.eps_space,
-            "step_size": row.step_size,
-            "replicate": unit.replicate,
-        }
+        constant = {**row.key.as_columns(), "replicate": unit.replicate}
         for name, value in constant.items():
             frame[name] = pd.Series([value] * len(frame), dtype="Int32" if name in ("k", "n") else None)
         return frame

@@ -81,7 +81,7 @@ class Setup:
     given: Given = field(default_factory=Given)
 
 
-class Workbench:
+class WorkerContext:
     """Loads what units ask for and keeps it."""
 
     def __init__(self, setup: Setup):

@@ -13,10 +13,13 @@ from pathlib import Path
 
 from attacks.naming import SEARCHES, AttackName, parse
 from robustbench_coded.evaluation.planning.cost import queries_of, step_size_of
-from robustbench_coded.evaluation.planning.plan import NULLS, Row, Subject, UnitMaker, stopped
+from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, UnitMaker, stopped
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.words import DOUBLING, CheckName, CheckOutcome
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.verdict import BROKEN, GAIN
 
@@ -29,12 +32,13 @@ FEWEST_SEARCH_STEPS = 100
 
 
 # With a batch for each victim, attacks cost many times more: what is asked for batches is not asked again.
-_FOR_VICTIMS = ("transfer or black-box", "falls with eps")
+_FOR_VICTIMS = (CheckName.TRANSFER_OR_BLACK_BOX, CheckName.FALLS_WITH_EPS)
+_WITHOUT_GRADIENTS = (CheckName.RANDOM_SEARCH, CheckName.TRANSFER_OR_BLACK_BOX)
 
 
 def follow_up(
-    path: Path, rows: Sequence[Row], maker: UnitMaker, planned: Sequence[Row]
-) -> tuple[list[Row], list[str]]:
+    path: Path, rows: Sequence[AttackCase], maker: UnitMaker, planned: Sequence[AttackCase]
+) -> tuple[list[AttackCase], list[str]]:
     """The rows to run next in a run folder, and sentences on those that are too dear.
 
     Args:
@@ -45,21 +49,21 @@ def follow_up(
     """
     known = {row.key: row for row in rows}
     dearest = _dearest(planned, maker)
-    wanted: dict[tuple, Row] = {}
+    wanted: dict[CaseKey, AttackCase] = {}
     left_out: dict[str, None] = {}
     for judgement in load_run(path).judgements:
         like = _row_like(judgement, rows)
         if like is None:
             continue
         for check in judgement.checks:
-            if check.outcome == "passed" or not (_is_open(judgement) or _misled(check, judgement)):
+            if check.outcome == CheckOutcome.PASSED or not (_is_open(judgement) or _misled(check, judgement)):
                 continue
-            if like.threat.inputs != "batch" and check.name not in _FOR_VICTIMS:
+            if not like.threat.whole_batch and check.name not in _FOR_VICTIMS:
                 continue
             for row in _asked_for(check, judgement, like, rows):
                 if row.key in known or row.key in wanted:
                     continue
-                if check.name.startswith("twice") and stopped(maker.config, row):
+                if check.name in DOUBLING and stopped(maker.config, row):
                     left_out[
                         f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) would be stopped "
                         "by --budget before it is twice as long; give more images to settle that check."
@@ -78,7 +82,7 @@ def follow_up(
 def _is_open(judgement: Judgement) -> bool:
     """Whether a stronger attack could change the verdict's word."""
     verdict = judgement.verdict
-    if verdict.word in ("no gain", "broken", "claim refuted") or verdict.accuracy is None:
+    if verdict.word.settles or verdict.accuracy is None:
         return False
     if verdict.above_base is not None and verdict.above_base.estimate <= GAIN:
         return False
@@ -88,11 +92,11 @@ def _is_open(judgement: Judgement) -> bool:
 def _misled(check: Check, judgement: Judgement) -> bool:
     """Whether an attack without gradients found what those with gradients did not: there may be much more."""
     accuracy = judgement.verdict.accuracy
-    without_gradients = check.name in ("random search", "transfer or black-box")
-    return without_gradients and check.outcome == "failed" and accuracy is not None and accuracy.low > BROKEN
+    found = check.name in _WITHOUT_GRADIENTS and check.outcome == CheckOutcome.FAILED
+    return found and accuracy is not None and accuracy.low > BROKEN
 
 
-def _dearest(rows: Sequence[Row], maker: UnitMaker) -> dict[Subject, int]:
+def _dearest(rows: Sequence[AttackCase], maker: UnitMaker) -> dict[Subject, int]:
     """Image gradients of the costliest row of each subject."""
     costs: dict[Subject, int] = {}
     for row in rows:
@@ -101,35 +105,31 @@ def _dearest(rows: Sequence[Row], maker: UnitMaker) -> dict[Subject, int]:
     return costs
 
 
-def _row_like(judgement: Judgement, rows: Sequence[Row]) -> Row | None:
+def _row_like(judgement: Judgement, rows: Sequence[AttackCase]) -> AttackCase | None:
     """A planned attack under the judged threat model, if there is one."""
-    key = judgement.key
-    names = (key.checkpoint, key.defence, key.k, key.n, key.threat, key.norm, key.eps, key.eps_space)
-    for row in rows:
-        s = row.subject
-        mine = (s.checkpoint, s.label, s.shown_k, s.n, str(row.threat), row.norm, row.eps, row.eps_space)
-        if mine == names and row.attack not in NULLS:
-            return row
-    return None
+    setting = judgement.key.setting
+    return next((row for row in rows if row.key.setting == setting and row.attack not in CONTROLS), None)
 
 
-def _asked_for(check: Check, judgement: Judgement, like: Row, rows: Sequence[Row]) -> list[Row]:
+def _asked_for(
+    check: Check, judgement: Judgement, like: AttackCase, rows: Sequence[AttackCase]
+) -> list[AttackCase]:
     """The check's next attacks as rows, for attackers who know what the judged one knows, or less."""
     found = []
     for text in check.run_next:
-        if text in NULLS:
+        if text in CONTROLS:
             continue
         name = parse(text)
-        if name.algorithm in SEARCHES and not check.name.startswith("twice"):
+        if name.algorithm in SEARCHES and check.name not in DOUBLING:
             name = _as_long_as_gradients(name, like, rows)
         if name.uses_base and not like.subject.has_base:
             continue
-        if like.threat.inputs != "batch" and name.algorithm in SEARCHES:
+        if not like.threat.whole_batch and name.algorithm in SEARCHES:
             continue  # every query would be a batch of its own for each victim
         randomness = "known" if name.estimator == "aware" else "unknown"
         if randomness == "known" and not like.subject.randomised:
             continue
-        eps = judgement.unbounded_eps if check.name == "falls with eps" else like.eps
+        eps = judgement.unbounded_eps if check.name == CheckName.FALLS_WITH_EPS else like.eps
         threat = ThreatModel(like.threat.inputs, randomness)
         found.append(
             replace(
@@ -144,7 +144,7 @@ def _asked_for(check: Check, judgement: Judgement, like: Row, rows: Sequence[Row
     return found
 
 
-def _as_long_as_gradients(name: AttackName, like: Row, rows: Sequence[Row]) -> AttackName:
+def _as_long_as_gradients(name: AttackName, like: AttackCase, rows: Sequence[AttackCase]) -> AttackName:
     """A random search with as many forwards as the costliest attack with gradients had passes."""
     randomised = like.subject.randomised
     most = max(
@@ -152,7 +152,7 @@ def _as_long_as_gradients(name: AttackName, like: Row, rows: Sequence[Row]) -> A
             sum(queries_of(parse(row.attack), randomised=randomised))
             for row in rows
             if row.subject == like.subject
-            and row.attack not in NULLS
+            and row.attack not in CONTROLS
             and parse(row.attack).algorithm == "pgd"
         ),
         default=FEWEST_SEARCH_STEPS,

@@ -1,18 +1,17 @@
 """The units of work of an evaluation, all known before anything runs."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from attacks.naming import AttackName, parse
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
+from robustbench_coded.evaluation.options.inputs import inputs_for
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
 from robustbench_coded.evaluation.planning.cost import queries_of, question_of, step_size_of
-from robustbench_coded.schema.threat_model import ThreatModel, inputs_for
-
-FORMAT_VERSION = 1
-NULLS = ("clean", "random-sign")
+from robustbench_coded.evaluation.planning.unit_identity import unit_id, unit_payload
+from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
+from robustbench_coded.schema.controls import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
+from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,19 @@ class Subject:
         return self.k if self.batch_dependent else None
 
     @property
+    def key(self) -> SubjectKey:
+        """The subject as tables name it."""
+        return SubjectKey(self.checkpoint, self.label, self.shown_k, self.n)
+
+    @property
     def independent(self) -> bool:
         """Deterministic and input by input: examples may be answered in any company."""
         return not self.randomised and not self.batch_dependent
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measured row of summary.csv: a subject, a threat model, a budget and an attack.
+class AttackCase:
+    """One planned row: a subject, a threat model, a perturbation budget and an attack (or a control).
 
     Attributes:
         for_check: measured at another eps than was asked for, because a check needs it; not judged.
@@ -65,20 +69,13 @@ class Row:
     for_check: bool = False
 
     @property
-    def key(self) -> tuple:
-        """What makes two rows the same row of a summary."""
-        s = self.subject
-        return (
-            s.checkpoint,
-            s.label,
-            s.shown_k,
-            s.n,
-            str(self.threat),
-            self.attack,
-            self.norm,
-            self.eps,
-            self.eps_space,
-        )
+    def budget(self) -> BudgetKey:
+        return BudgetKey(self.norm, self.eps, self.eps_space)
+
+    @property
+    def key(self) -> CaseKey:
+        """The identity of the row in every table and file."""
+        return CaseKey.of(self.subject.key, self.threat, self.attack, self.budget, self.step_size)
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Unit:
         id: hash of all that decides its outcomes.
     """
 
-    row: Row
+    row: AttackCase
     replicate: int
     groups: tuple[tuple[int, ...], ...]
     victims: tuple[Victim, ...]
@@ -104,7 +101,7 @@ class Unit:
 class Plan:
     """Rows and their units, in the order in which they run."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[AttackCase, ...]
     units: tuple[Unit, ...]
     notes: tuple[str, ...]
 
@@ -119,27 +116,29 @@ def batches_for(config: EvalConfig, subject: Subject, examples: int, replicate: 
 
 def rows_for(
     config: EvalConfig, subjects: Sequence[Subject], eps: Sequence[float]
-) -> tuple[list[Row], list[str]]:
+) -> tuple[list[AttackCase], list[str]]:
     """The rows that these subjects, attacks and budgets give, and sentences on what is left out."""
-    rows: dict[Row, None] = {}
+    rows: dict[AttackCase, None] = {}
     notes: dict[str, None] = {}
     for subject in subjects:
-        for row in _null_rows(config, subject, eps):
+        for row in _controls(config, subject, eps):
             rows[row] = None
         for text in config.attacks:
             name = parse(text)
             for threat in _threats(config, subject, name, notes):
                 for size in eps:
                     step_size = step_size_of(name, size)
-                    rows[Row(subject, threat, text, config.norm, size, config.eps_space, step_size)] = None
+                    rows[
+                        AttackCase(subject, threat, text, config.norm, size, config.eps_space, step_size)
+                    ] = None
     return list(rows), list(notes)
 
 
-def _null_rows(config: EvalConfig, subject: Subject, eps: Sequence[float]) -> Iterable[Row]:
-    threat = ThreatModel("batch", "unknown")
-    yield Row(subject, threat, "clean", config.norm, 0.0, config.eps_space, None)
+def _controls(config: EvalConfig, subject: Subject, eps: Sequence[float]) -> Iterable[AttackCase]:
+    threat = WHOLE_BATCH
+    yield AttackCase(subject, threat, CLEAN, config.norm, 0.0, config.eps_space, None)
     for size in eps:
-        yield Row(subject, threat, "random-sign", config.norm, size, config.eps_space, None)
+        yield AttackCase(subject, threat, RANDOM_SIGN, config.norm, size, config.eps_space, None)
 
 
 def _threats(
@@ -147,7 +146,7 @@ def _threats(
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     if name.uses_base and not subject.has_base:
-        if subject.spec != "standard":
+        if subject.spec != STANDARD:
             notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
         return []
     asked = inputs_for(config.inputs, subject.k) if subject.batch_dependent else ["batch"]
@@ -193,9 +192,9 @@ def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: Th
     return None
 
 
-def stopped(config: EvalConfig, row: Row) -> bool:
+def stopped(config: EvalConfig, row: AttackCase) -> bool:
     """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
-    if config.budget is None or row.attack in NULLS:
+    if config.budget is None or row.attack in CONTROLS:
         return False
     name, subject = parse(row.attack), row.subject
     per_query = subject.images / (1 if row.threat.one_victim else subject.k)
@@ -207,19 +206,19 @@ def stopped(config: EvalConfig, row: Row) -> bool:
 class UnitMaker:
     """Cuts rows into units; two makers with the same arguments give the same units with the same ids."""
 
-    def __init__(self, config: EvalConfig, examples: int, group_images: int, context: dict):
+    def __init__(self, config: EvalConfig, examples: int, group_images: int, fixed: dict):
         """
         Args:
             examples: examples evaluated.
             group_images: images that may go through the network in one forward.
-            context: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
+            fixed: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
         """
         self.config = config
         self._examples = examples
         self._group_images = group_images
-        self._context = context
+        self._fixed = fixed
 
-    def units(self, row: Row) -> list[Unit]:
+    def units(self, row: AttackCase) -> list[Unit]:
         """The units of one row, over all replicates."""
         made = []
         for replicate in range(self.config.replicates):
@@ -227,10 +226,11 @@ class UnitMaker:
             # In a last batch smaller than the number of malicious inputs nobody is left to harm.
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
             cut = self._victim_units if row.threat.one_victim else self._batch_units
-            made += cut(row, replicate, batches)
+            if batches:
+                made += cut(row, replicate, batches)
         return made
 
-    def _batch_units(self, row: Row, replicate: int, batches: list[Batch]) -> list[Unit]:
+    def _batch_units(self, row: AttackCase, replicate: int, batches: list[Batch]) -> list[Unit]:
         per_group = max(1, self._group_images // row.subject.images)
         groups: list[list[int]] = []
         for batch in batches:
@@ -251,7 +251,7 @@ class UnitMaker:
         made.append(self._unit(row, replicate, piece, [], images))
         return made
 
-    def _victim_units(self, row: Row, replicate: int, batches: list[Batch]) -> list[Unit]:
+    def _victim_units(self, row: AttackCase, replicate: int, batches: list[Batch]) -> list[Unit]:
         victims = choose_victims(batches, self.config.victims, self.config.seed + replicate)
         cost = self._images_per_batch(row)
         per_unit = max(1, IMAGES_PER_UNIT // max(cost, 1))
@@ -260,13 +260,13 @@ class UnitMaker:
             for i in range(0, len(victims), per_unit)
         ]
 
-    def _images_per_batch(self, row: Row) -> int:
+    def _images_per_batch(self, row: AttackCase) -> int:
         """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
         subject = row.subject
         draws = self.config.draws + self.config.selection_draws if subject.randomised else 1
         separate = self.config.aware_attacks if row.threat.randomness == "known" else 1
         images = subject.images * draws // 3
-        if row.attack not in NULLS:
+        if row.attack not in CONTROLS:
             name = parse(row.attack)
             forwards, backwards = queries_of(name, randomised=subject.randomised)
             inputs = 1 if row.threat.one_victim else subject.k
@@ -277,19 +277,8 @@ class UnitMaker:
             images += cost
         return max(images, 1)
 
-    def _unit(self, row: Row, replicate: int, groups: list, victims: Sequence[Victim], images: int) -> Unit:
+    def _unit(
+        self, row: AttackCase, replicate: int, groups: list, victims: Sequence[Victim], images: int
+    ) -> Unit:
         unit = Unit(row, replicate, tuple(map(tuple, groups)), tuple(victims), images, "")
-        data = {
-            **asdict(unit),
-            "images": None,
-            "row": {**asdict(row), "for_check": None},
-            "context": self._context,
-            "format": FORMAT_VERSION,
-        }
-        # Only where it decides something: without it, a unit is what it always was.
-        if self.config.budget is not None and row.attack not in NULLS:
-            data["budget"] = self.config.budget
-        data["checkpoint_sha256"] = self._context["checkpoints"][row.subject.checkpoint]
-        data["context"] = {key: value for key, value in self._context.items() if key != "checkpoints"}
-        digest = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10)
-        return replace(unit, id=digest.hexdigest())
+        return replace(unit, id=unit_id(unit_payload(unit, self._fixed, self.config.budget)))

@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from attacks.naming import parse
-from robustbench_coded.evaluation.planning.plan import NULLS, Row
+from robustbench_coded.evaluation.planning.plan import AttackCase
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.controls import CONTROLS
 
 # Fewer batches than these give no interval that knows about batches: then a limit is exceeded instead.
 FEWEST_BATCHES = 4
@@ -18,7 +20,7 @@ OPENING = "To keep within --time "
 
 MANY_DRAWS = ("eotauto", "gmsaavg", "gmsamin", "bpda")
 
-Cost = Callable[[Row, int], float]
+Cost = Callable[[AttackCase, int], float]
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,18 @@ class Choice:
     """
 
     examples: int
-    rows: tuple[Row, ...]
-    left_out: tuple[Row, ...]
+    rows: tuple[AttackCase, ...]
+    left_out: tuple[AttackCase, ...]
     seconds: float
     fits: bool
 
 
 def choose(
-    rows: Sequence[Row],
+    rows: Sequence[AttackCase],
     cost: Cost,
     seconds: float,
     sizes: Sequence[int],
-    kept: Collection[tuple] = (),
+    kept: Collection[CaseKey] = (),
 ) -> Choice:
     """The rows and the number of examples that fit into ``seconds``, by their forecast.
 
@@ -60,8 +62,8 @@ def choose(
     """
     least = sizes[0]
     ordered = sorted(rows, key=_rank)
-    first = {row.subject: row for row in reversed(ordered) if row.attack not in NULLS}
-    chosen = [r for r in ordered if r.attack in NULLS or first[r.subject] == r or r.key in kept]
+    first = {row.subject: row for row in reversed(ordered) if row.attack not in CONTROLS}
+    chosen = [r for r in ordered if r.attack in CONTROLS or first[r.subject] == r or r.key in kept]
     spent = sum(cost(row, least) for row in chosen)
     for row in ordered:
         needed = cost(row, least)
@@ -85,12 +87,12 @@ def sizes_within(asked: int, batch: int) -> list[int]:
     return [*range(min(FEWEST_BATCHES * batch, asked), asked, batch), asked]
 
 
-def _rank(row: Row) -> tuple[int, bool]:
+def _rank(row: AttackCase) -> tuple[int, bool]:
     """The most damning first: transfer, known draws, averages of draws, then the rest and FGSM.
 
     Attacks on a single victim, of which each needs a batch of its own, come behind those on batches.
     """
-    if row.attack in NULLS:
+    if row.attack in CONTROLS:
         return 0, False
     name = parse(row.attack)
     if name.estimator == "transfer":
@@ -123,9 +125,9 @@ def sentences(choice: Choice, cost: Cost, seconds: float, asked: int) -> list[st
     return told + left_out(choice.left_out, lambda row: cost(row, choice.examples), seconds)
 
 
-def left_out(rows: Sequence[Row], cost: Callable[[Row], float], seconds: float) -> list[str]:
+def left_out(rows: Sequence[AttackCase], cost: Callable[[AttackCase], float], seconds: float) -> list[str]:
     """A sentence for each attack and threat model of these rows, with what running them would take."""
-    by_attack: dict[tuple[str, str], list[Row]] = {}
+    by_attack: dict[tuple[str, str], list[AttackCase]] = {}
     for row in rows:
         by_attack.setdefault((row.attack, str(row.threat)), []).append(row)
     return [
@@ -135,7 +137,7 @@ def left_out(rows: Sequence[Row], cost: Callable[[Row], float], seconds: float) 
     ]
 
 
-def _subject(row: Row) -> str:
+def _subject(row: AttackCase) -> str:
     s = row.subject
     sizes = "" if s.shown_k is None else f" K={s.k}" + (f" N={s.n}" if s.n else "")
     return f"{s.checkpoint} behind {s.label}{sizes}"

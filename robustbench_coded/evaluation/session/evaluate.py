@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from msgspec import structs
 
 from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.run import run_units
@@ -15,25 +16,21 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import Given
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
-from robustbench_coded.evaluation.planning.plan import Plan, Row, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
 from robustbench_coded.evaluation.session.forecast import forecast
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.evaluation.session.manifest import (
-    checked_against,
-    extended,
-    new_manifest,
-    planned_units,
-)
+from robustbench_coded.evaluation.session.manifest import checked_against, extended, new_manifest
 from robustbench_coded.evaluation.session.remarks import remarks_on
 from robustbench_coded.evaluation.session.selftesting import run_selftests, with_selftests
 from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.reports.write import write_reports
-from robustbench_coded.results.manifest import checked_manifest
+from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.adversarials import encoded
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
+from robustbench_coded.schema.manifest import RunManifest, manifest_data
 from robustbench_coded.zoo.bring import with_zoo
 
 
@@ -111,7 +108,7 @@ def _evaluate_into(
     """Brings a run folder up to date with its options; returns the units that failed."""
     if config.overwrite:
         folder.clear()
-    old = checked_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
+    old = load_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
     if old is not None:
         prepared = prepared.resumed_from(old)
     prepared = with_selftests(prepared)
@@ -138,12 +135,13 @@ def _evaluate_into(
         manifest = _planned(folder, config, prepared, plan, old)
         _run(folder, prepared, plan, done, listener)
     if not done.failures:
-        folder.remove(manifest["superseded"])
-        manifest["superseded"] = []
-    notes = list(dict.fromkeys([*manifest["notes"], *remarks, *remarks_on(plan, done.metadata)]))
-    folder.write_manifest({**manifest, "notes": notes, "finished": True})
+        folder.remove(manifest.superseded)
+        manifest = structs.replace(manifest, superseded=())
+    notes = dict.fromkeys([*manifest.notes, *remarks, *remarks_on(plan, done.metadata)])
+    manifest = structs.replace(manifest, notes=tuple(notes), finished=True)
+    folder.write_manifest(manifest_data(manifest))
     if config.claim is not None:
-        for text in write_evidence(folder.path, config, plan, prepared.bench):
+        for text in write_evidence(folder.path, config, plan, prepared.context):
             listener.note(text)
     write_reports(folder.path, final=True)
     return list(done.failures.values())
@@ -158,28 +156,24 @@ class _Done:
 
 
 def _planned(
-    folder: RunFolder,
-    config: EvalConfig,
-    prepared: PreparedEvaluation,
-    plan: Plan,
-    old: dict[str, Any] | None,
-) -> dict[str, Any]:
+    folder: RunFolder, config: EvalConfig, prepared: PreparedEvaluation, plan: Plan, old: RunManifest | None
+) -> RunManifest:
     """The manifest with this plan in it, written to the folder."""
     fresh = new_manifest(config, prepared, plan)
-    manifest = {**extended(old, fresh), "superseded": _superseded(old, fresh)}
+    manifest = structs.replace(extended(old, fresh), superseded=_superseded(old, fresh))
     if config.time is not None:  # what an earlier evaluation left out may have been made up for
-        manifest["notes"] = [t for t in manifest["notes"] if not t.startswith(OPENING) or t in plan.notes]
-    folder.write_manifest(manifest)
+        kept = [text for text in manifest.notes if not text.startswith(OPENING) or text in plan.notes]
+        manifest = structs.replace(manifest, notes=tuple(kept))
+    folder.write_manifest(manifest_data(manifest))
     return manifest
 
 
-def _superseded(old: dict[str, Any] | None, fresh: dict[str, Any]) -> list[str]:
+def _superseded(old: RunManifest | None, fresh: RunManifest) -> tuple[str, ...]:
     """Units of earlier evaluations whose rows now have other units; their files go once these are there."""
     if old is None:
-        return []
-    before = [*map(str, old.get("superseded", [])), *planned_units(old)]
-    now = set(planned_units(extended(old, fresh)))
-    return [unit for unit in dict.fromkeys(before) if unit not in now]
+        return ()
+    now = set(extended(old, fresh).unit_ids)
+    return tuple(unit for unit in dict.fromkeys([*old.superseded, *old.unit_ids]) if unit not in now)
 
 
 class IncompleteRun(Exception):
@@ -212,14 +206,25 @@ def make_plan(config: EvalConfig, prepared: PreparedEvaluation) -> Plan:
     return plan_of(rows, unit_maker(config, prepared), [*prepared.left_out, *notes])
 
 
-def plan_of(rows: Sequence[Row], maker: UnitMaker, notes: Sequence[str]) -> Plan:
-    """These rows with their units."""
-    return Plan(tuple(rows), tuple(unit for row in rows for unit in maker.units(row)), tuple(notes))
+def plan_of(rows: Sequence[AttackCase], maker: UnitMaker, notes: Sequence[str]) -> Plan:
+    """These rows with their units; a row without any is left out, and a sentence says so."""
+    units = {row: maker.units(row) for row in rows}
+    empty = [
+        f"{row.attack} on {row.subject.label} ({row.threat}) was not run: every batch is so small that it "
+        "leaves nobody to harm."
+        for row in rows
+        if not units[row]
+    ]
+    return Plan(
+        tuple(row for row in rows if units[row]),
+        tuple(unit for row in rows for unit in units[row]),
+        tuple(dict.fromkeys([*notes, *empty])),
+    )
 
 
 def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:
     """What cuts the rows of this evaluation into units."""
-    return UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.context)
+    return UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.fixed)
 
 
 def _run(
@@ -230,7 +235,7 @@ def _run(
     expected = forecast(prepared, plan, pending)
     listener.planned(plan, expected)
     limit = limit_for(prepared.setup.config.unit_timeout, expected.of)
-    with closing(run_units(prepared.bench, pending, limit)) as outcomes:
+    with closing(run_units(prepared.context, pending, limit)) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, UnitFailure):
                 record = {"error": outcome.error, "attempts": outcome.attempts, "details": outcome.details}
@@ -250,14 +255,14 @@ def _run(
                 _announce(listener, outcome)
 
 
-def _usable(folder: RunFolder, manifest: dict[str, Any], listener: Listener) -> dict[str, dict]:
+def _usable(folder: RunFolder, manifest: RunManifest, listener: Listener) -> dict[str, dict]:
     """Metadata of the units that are committed; files that can't be trusted are named and set aside."""
-    ours = planned_units(manifest)
+    ours = manifest.unit_ids
     metadata, damaged = folder.committed(ours)
     for unit, reason in damaged.items():
         aside = folder.set_aside(unit)
         listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
-    for name in folder.foreign([*ours, *manifest["superseded"]]):
+    for name in folder.foreign([*ours, *manifest.superseded]):
         listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")
     return metadata
 

@@ -27,7 +27,7 @@ def forecast(prepared: PreparedEvaluation, plan: Plan, pending: Sequence[Unit]) 
     for name, count in images.items():
         if count:
             per_image[name] = seconds_per_image(prepared, name)
-    workers = min(worker_count(prepared.setup.config, prepared.bench.device), max(1, len(pending)))
+    workers = min(worker_count(prepared.setup.config, prepared.context.device), max(1, len(pending)))
     return Forecast(
         units=len(pending),
         images=sum(images.values()),
@@ -39,10 +39,10 @@ def forecast(prepared: PreparedEvaluation, plan: Plan, pending: Sequence[Unit]) 
 
 def seconds_per_image(prepared: PreparedEvaluation, checkpoint: str) -> float:
     """One worker's, for a forward and backward of the model that attacks differentiate."""
-    bench = prepared.bench
-    model = bench.gradients(checkpoint).model
+    context = prepared.context
+    model = context.gradients(checkpoint).model
     count = min(TIMED_IMAGES, prepared.setup.examples)
-    x = bench.data.batch(range(count))[0].to(bench.device)
+    x = context.data.batch(range(count))[0].to(context.device)
     taken: list[float] = []
     before = torch.get_num_threads()
     torch.set_num_threads(prepared.setup.threads)
@@ -52,8 +52,8 @@ def seconds_per_image(prepared: PreparedEvaluation, checkpoint: str) -> float:
             leaf = x.clone().requires_grad_()
             with tf32(True):
                 torch.autograd.grad(model(leaf).sum(), leaf)
-            if bench.device.type == "cuda":
-                torch.cuda.synchronize(bench.device)
+            if context.device.type == "cuda":
+                torch.cuda.synchronize(context.device)
             taken.append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(before)

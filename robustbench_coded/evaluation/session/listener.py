@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustbench_coded.evaluation.planning.plan import Plan, Row, Unit
+from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit
 
 
 @dataclass(frozen=True)
@@ -52,5 +52,5 @@ class Listener:
     def stopping(self) -> None:
         """Interrupted: no unit is computed any more, the reports of what is finished are written now."""
 
-    def row_done(self, row: Row) -> None:
+    def row_done(self, row: AttackCase) -> None:
         """All units of a row are committed."""

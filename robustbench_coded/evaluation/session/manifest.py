@@ -6,14 +6,27 @@ import subprocess
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from msgspec import convert
+from msgspec.structs import replace
 
 from robustbench_coded import __version__
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.plan import NULLS, Plan, Row, stopped
+from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.manifest import (
+    CheckpointFacts,
+    GitState,
+    Invocation,
+    Machine,
+    MatchedBaseline,
+    PlannedCase,
+    RunManifest,
+    UnitEntry,
+)
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
 # What may not change within a run folder, and the option that says it.
@@ -26,44 +39,43 @@ IDENTITY = {
 }
 
 
-def new_manifest(config: EvalConfig, prepared: PreparedEvaluation, plan: Plan) -> dict[str, Any]:
+def new_manifest(config: EvalConfig, prepared: PreparedEvaluation, plan: Plan) -> RunManifest:
     """The manifest of this evaluation alone."""
-    units: dict[Row, list[dict[str, Any]]] = {row: [] for row in plan.rows}
+    units: dict[AttackCase, list[UnitEntry]] = {case: [] for case in plan.rows}
     for unit in plan.units:
-        units[unit.row].append({"id": unit.id, "replicate": unit.replicate})
-    return {
-        "identity": prepared.identity,
-        "data": prepared.data_facts,
-        "checkpoints": [c.facts for c in prepared.setup.checkpoints],
-        "rows": [_row_data(config, prepared, row, units[row]) for row in plan.rows],
-        "probes": prepared.probes,
-        "matched": [
-            asdict(match) | {"defence": parse_defence(match.spec).label} for match in prepared.matched
-        ],
-        "notes": list(plan.notes),
-        "invocations": [
-            {
-                "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "command": list(config.command),
-                "options": config.as_data(),
-                "resolved": prepared.resolved,
-                "versions": _versions(),
-                "git": _git(),
-                "machine": _machine(prepared.setup.device),
-            }
-        ],
-        "finished": False,
-    }
+        units[unit.row].append(UnitEntry(unit.id, unit.replicate))
+    invocation = Invocation(
+        time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=config.command,
+        options=config.as_data(),
+        resolved=prepared.resolved,
+        versions=_versions(),
+        git=_git(),
+        machine=_machine(prepared.setup.device),
+    )
+    return RunManifest(
+        identity=prepared.identity,
+        data=prepared.data_facts,
+        checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
+        rows=tuple(_planned_case(config, prepared, case, units[case]) for case in plan.rows),
+        probes=prepared.probes,
+        matched=tuple(
+            MatchedBaseline(**asdict(match), defence=parse_defence(match.spec).label)
+            for match in prepared.matched
+        ),
+        notes=plan.notes,
+        invocations=(invocation,),
+    )
 
 
-def checked_against(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
+def checked_against(old: RunManifest, new: RunManifest, path: Path) -> None:
     """Refuses to go on in a folder that was made with something else.
 
     Raises:
         InputError: other data, limit, seed or last-batch rule, or other weights under a known name.
     """
     for key, option in IDENTITY.items():
-        before, now = old["identity"].get(key), new["identity"].get(key)
+        before, now = getattr(old.identity, key), getattr(new.identity, key)
         if before != now:
             what = f"{option} {before}" if key != "data_sha256" else "other images behind --data"
             given = f"{now}" if key != "data_sha256" else "these"
@@ -71,84 +83,54 @@ def checked_against(old: dict[str, Any], new: dict[str, Any], path: Path) -> Non
                 f"{path} was made with {what}, not {given}; "
                 "give another --out, or start anew with --overwrite"
             )
-    known = {c["name"]: c["sha256"] for c in old["checkpoints"]}
-    for checkpoint in new["checkpoints"]:
-        name = checkpoint["name"]
-        if known.get(name, checkpoint["sha256"]) != checkpoint["sha256"]:
+    for checkpoint in new.checkpoints:
+        known = old.checkpoint(checkpoint.name)
+        if known is not None and known.sha256 != checkpoint.sha256:
             raise InputError(
-                f"{path} knows other weights under the name {name!r}; "
+                f"{path} knows other weights under the name {checkpoint.name!r}; "
                 "name these otherwise (--ckpt NAME=PATH), or start anew with --overwrite"
             )
 
 
-def extended(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+def extended(old: RunManifest | None, new: RunManifest) -> RunManifest:
     """The manifest of a folder after another evaluation in it: rows and checkpoints of both."""
     if old is None:
         return new
-    rows = {_row_key(row): row for row in old["rows"]}
-    rows.update({_row_key(row): row for row in new["rows"]})
-    checkpoints = {c["name"]: c for c in old["checkpoints"]}
-    checkpoints.update({c["name"]: c for c in new["checkpoints"]})
-    return {
-        **new,
-        "rows": list(rows.values()),
-        "checkpoints": list(checkpoints.values()),
-        "probes": _newest([*old.get("probes", []), *new["probes"]]),
-        "matched": [m for m in old.get("matched", []) if m not in new["matched"]] + new["matched"],
-        "notes": list(dict.fromkeys([*old["notes"], *new["notes"]])),
-        "invocations": [*old["invocations"], *new["invocations"]],
-    }
+    return replace(
+        new,
+        rows=tuple(({case.key: case for case in (*old.rows, *new.rows)}).values()),
+        checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
+        probes=tuple(({probe.subject: probe for probe in (*old.probes, *new.probes)}).values()),
+        matched=(*(m for m in old.matched if m not in new.matched), *new.matched),
+        notes=tuple(dict.fromkeys([*old.notes, *new.notes])),
+        invocations=(*old.invocations, *new.invocations),
+    )
 
 
-def _newest(probes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last probe of each defence."""
-    names = ["checkpoint", "defence", "k", "n"]
-    return list({tuple(p[name] for name in names): p for p in probes}.values())
+def _planned_case(
+    config: EvalConfig, prepared: PreparedEvaluation, case: AttackCase, units: list[UnitEntry]
+) -> PlannedCase:
+    subject = case.subject
+    return PlannedCase(
+        **case.key.as_columns(),  # type: ignore[arg-type]
+        spec=subject.spec,
+        batch_size=subject.k,
+        randomised=subject.randomised,
+        batch_dependent=subject.batch_dependent,
+        has_base=subject.has_base,
+        for_check=case.for_check,
+        examples_planned=prepared.examples_planned(config, case),
+        draws=_draws(config, case),
+        budget=None if case.attack in CONTROLS else config.budget,
+        stopped=stopped(config, case),
+        units=tuple(units),
+    )
 
 
-def planned_units(manifest: dict[str, Any]) -> list[str]:
-    """The ids of all units of a run, in the order of its rows."""
-    return [unit["id"] for row in manifest["rows"] for unit in row["units"]]
-
-
-def _row_data(
-    config: EvalConfig, prepared: PreparedEvaluation, row: Row, units: list[dict[str, Any]]
-) -> dict[str, Any]:
-    subject = row.subject
-    return {
-        "checkpoint": subject.checkpoint,
-        "defence": subject.label,
-        "spec": subject.spec,
-        "k": subject.shown_k,
-        "n": subject.n,
-        "batch_size": subject.k,
-        "threat": str(row.threat),
-        "attack": row.attack,
-        "norm": row.norm,
-        "eps": row.eps,
-        "eps_space": row.eps_space,
-        "step_size": row.step_size,
-        "randomised": subject.randomised,
-        "batch_dependent": subject.batch_dependent,
-        "has_base": subject.has_base,
-        "for_check": row.for_check,
-        "examples_planned": prepared.examples_planned(config, row),
-        "draws": _draws(config, row),
-        "budget": None if row.attack in NULLS else config.budget,
-        "stopped": stopped(config, row),
-        "units": units,
-    }
-
-
-def _draws(config: EvalConfig, row: Row) -> int:
-    if not row.subject.randomised:
+def _draws(config: EvalConfig, case: AttackCase) -> int:
+    if not case.subject.randomised:
         return 1
-    return min(config.aware_attacks, config.draws) if row.threat.randomness == "known" else config.draws
-
-
-def _row_key(row: dict[str, Any]) -> tuple:
-    names = ["checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space", "step_size"]
-    return tuple(row[name] for name in names)
+    return min(config.aware_attacks, config.draws) if case.threat.draw_known else config.draws
 
 
 def _versions() -> dict[str, str]:
@@ -161,30 +143,25 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that this code runs from, if it does."""
-    folder = Path(__file__).parent
+def _git() -> GitState:
+    """The checkout that this code runs from, if it does."""
+    folder = str(Path(__file__).parent)
     try:
-        commit = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True, text=True, timeout=10, check=True,
-        ).stdout.strip()  # fmt: skip
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", folder, *command], capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
     except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(dirty)}
+        return GitState()
+    return GitState(commit=commit, dirty=bool(changes))
 
 
-def _machine(device: str) -> dict[str, Any]:
-    facts = {"system": platform.system(), "processor": platform.machine(), "device": device}
+def _machine(device: str) -> Machine:
+    gpu = None
     if device.startswith("cuda"):
         import torch
 
-        facts["gpu"] = torch.cuda.get_device_name(torch.device(device))
-    return facts
+        gpu = torch.cuda.get_device_name(torch.device(device))
+    return Machine(system=platform.system(), processor=platform.machine(), device=device, gpu=gpu)

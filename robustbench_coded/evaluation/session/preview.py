@@ -8,13 +8,13 @@ from typing import Any
 
 from robustbench_coded.evaluation.execution.in_memory import Given
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.plan import Plan, Row
+from robustbench_coded.evaluation.planning.plan import AttackCase, Plan
 from robustbench_coded.evaluation.session.evaluate import made_ready, make_plan
 from robustbench_coded.evaluation.session.forecast import forecast
 from robustbench_coded.evaluation.session.listener import Forecast
-from robustbench_coded.evaluation.session.manifest import checked_against, new_manifest, planned_units
+from robustbench_coded.evaluation.session.manifest import checked_against, new_manifest
 from robustbench_coded.evaluation.session.within_time import Deadline
-from robustbench_coded.results.manifest import checked_manifest
+from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 
 
@@ -29,7 +29,7 @@ class RowPreview:
         units, done: pieces of work, and how many of them an earlier evaluation has committed.
     """
 
-    row: Row
+    row: AttackCase
     examples: int
     images: int
     seconds: float
@@ -61,15 +61,7 @@ class Preview:
             "run": str(self.path),
             "rows": [
                 {
-                    "checkpoint": p.row.subject.checkpoint,
-                    "defence": p.row.subject.label,
-                    "k": p.row.subject.shown_k,
-                    "n": p.row.subject.n,
-                    "threat": str(p.row.threat),
-                    "attack": p.row.attack,
-                    "norm": p.row.norm,
-                    "eps": p.row.eps,
-                    "eps_space": p.row.eps_space,
+                    **p.row.key.as_columns(),
                     "examples": p.examples,
                     "images": p.images,
                     "seconds": p.seconds,
@@ -98,9 +90,9 @@ def preview(config: EvalConfig, given: Given | None = None) -> Preview:
     committed: frozenset[str] = frozenset()
     going_on = (path / MANIFEST).exists() and not config.overwrite
     if going_on:
-        old = checked_manifest(path)
+        old = load_manifest(path)
         prepared = prepared.resumed_from(old)
-        committed = frozenset(read_run(path, planned_units(old))[1])
+        committed = frozenset(read_run(path, old.unit_ids)[1])
     plan = make_plan(config, prepared)
     if going_on:
         checked_against(old, new_manifest(config, prepared, plan), path)
@@ -116,7 +108,7 @@ def preview(config: EvalConfig, given: Given | None = None) -> Preview:
 
 
 def _rows(
-    plan: Plan, committed: frozenset[str], expected: Forecast, examples: Callable[[Row], int]
+    plan: Plan, committed: frozenset[str], expected: Forecast, examples: Callable[[AttackCase], int]
 ) -> Iterator[RowPreview]:
     for row in plan.rows:
         units = [unit for unit in plan.units if unit.row == row]

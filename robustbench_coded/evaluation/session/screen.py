@@ -1,18 +1,17 @@
 """A quick look: the most damning attacks first, until the question is settled or the time is up."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.reports.text.formatting import subject_words
+from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
-
-SETTLED = ("no gain", "broken", "claim refuted")
+from robustbench_coded.schema.controls import STANDARD
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
 
 @dataclass(frozen=True)
@@ -40,70 +39,75 @@ STAGES = (
 )
 
 
-@dataclass(frozen=True)
 class Screening:
-    """What a screening found.
-
-    Attributes:
-        path: the run folder.
-        judgements: one for each defence, under all inputs attacked and an unknown draw.
-        tried: attacks that ran.
-        seconds: how long it took.
-    """
-
-    path: Path
-    judgements: tuple[Judgement, ...]
-    tried: tuple[str, ...]
-    seconds: float
-
-    @property
-    def settled(self) -> bool:
-        """Whether every defence has an answer that more attacks can't change."""
-        return all(j.verdict.word in SETTLED for j in self.judgements)
-
-    def paragraph(self) -> str:
-        """The finding in a few sentences, ending in the verdicts."""
-        attacks = ", ".join(self.tried)
-        parts = [
-            f"{subject_words(j.subject, with_k=True)}, {j.threat}: {j.verdict.reason} "
-            f"Verdict: {j.verdict.word}."
-            for j in self.judgements
-        ]
-        return f"Tried in {self.seconds:.0f} s: {attacks}. " + " ".join(parts)
-
-
-def screen(config: EvalConfig, listener: Listener | None = None, *, seconds: float = 120.0) -> Screening:
     """Attacks in the order of ``STAGES``, each stage extending the run folder of the one before.
 
     Args:
         config: checkpoints, defences, data and budget; its attacks are not used.
         seconds: no stage begins after this.
 
-    Raises:
-        InputError: the options are not usable.
+    Attributes:
+        path: the run folder, None before the first stage has ended.
+        tried: attacks that ran.
+        spent: seconds so far.
     """
-    started = time.monotonic()
-    screening: Screening | None = None
-    for i, stage in enumerate(STAGES):
-        if screening is not None and (screening.settled or time.monotonic() - started > seconds):
-            break
-        staged = replace(
-            config,
+
+    def __init__(self, config: EvalConfig, seconds: float = 120.0):
+        self.config = config
+        self.seconds = seconds
+        self.path: Path | None = None
+        self.tried: tuple[str, ...] = ()
+        self.spent = 0.0
+
+    def run(self, listener: Listener | None = None) -> Path:
+        """Runs stages until the question is settled or the time is up; returns the run folder.
+
+        Raises:
+            InputError, IncompleteRun, RunStopped, KeyboardInterrupt: as ``evaluate``.
+        """
+        started = time.monotonic()
+        path = self._stage(STAGES[0], listener)
+        for stage in STAGES[1:]:
+            self.spent = time.monotonic() - started
+            if self.settled or self.spent > self.seconds:
+                break
+            path = self._stage(stage, listener)
+        self.spent = time.monotonic() - started
+        return path
+
+    def _stage(self, stage: Stage, listener: Listener | None) -> Path:
+        config = replace(
+            self.config,
             attacks=stage.attacks,
             inputs=stage.inputs,
             victim_attacks=stage.victim_attacks,
-            overwrite=config.overwrite and i == 0,
+            overwrite=self.config.overwrite and self.path is None,
         )
-        path = evaluate(staged, listener)
-        tried = (*(screening.tried if screening else ()), *stage.attacks)
-        screening = Screening(
-            path, tuple(_judged(path)), tuple(dict.fromkeys(tried)), time.monotonic() - started
-        )
-    assert screening is not None
-    return screening
+        try:
+            self.path = evaluate(config, listener)
+        except IncompleteRun as incomplete:
+            self.path = incomplete.path  # what did run can still be told
+            raise
+        finally:
+            self.tried = tuple(dict.fromkeys((*self.tried, *stage.attacks)))
+        return self.path
 
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One for each defence, under all inputs attacked and an unknown draw."""
+        found = load_run(self.path).judgements if self.path is not None else ()
+        return tuple(j for j in found if j.threat == WHOLE_BATCH and j.subject.defence != STANDARD)
 
-def _judged(path: Path) -> Iterator[Judgement]:
-    for judgement in load_run(path).judgements:
-        if judgement.threat == "batch/unknown" and judgement.subject.defence != "standard":
-            yield judgement
+    @property
+    def settled(self) -> bool:
+        """Whether every defence has an answer that more attacks can't change."""
+        return all(j.verdict.word.settles for j in self.judgements)
+
+    def paragraph(self) -> str:
+        """The finding in a few sentences, ending in the verdicts."""
+        parts = [
+            f"{subject_text(j.subject, with_k=True)}, {j.threat}: {j.verdict.reason} "
+            f"Verdict: {j.verdict.word}."
+            for j in self.judgements
+        ]
+        return f"Tried in {self.spent:.0f} s: {', '.join(self.tried)}. " + " ".join(parts)

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from dataclasses import replace
-from typing import Any
+
+from msgspec import structs
 
 from robustbench_coded.evaluation.execution.selftest_subject import selftest_subject
 from robustbench_coded.evaluation.planning.plan import Subject
@@ -17,11 +18,11 @@ _CONTEXT = ("csrobust", "data", "data_sha256", "limit", "seed", "device", "threa
 
 def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
     """The same with the id of each subject's self-tests beside its probe, where run.json names it."""
-    probes = [
-        {**probe, "selftests": _id(prepared, subject)}
+    probes = (
+        structs.replace(probe, selftests=_id(prepared, subject))
         for probe, subject in zip(prepared.probes, prepared.subjects, strict=True)
-    ]
-    return replace(prepared, probes=probes)
+    )
+    return replace(prepared, probes=tuple(probes))
 
 
 def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
@@ -31,8 +32,8 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
         if identity is None or folder.has_selftests(identity):
             continue
         listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
-        found = selftest_subject(prepared.bench, subject, _eps(prepared))
-        folder.commit_selftests(identity, {**_names(subject), **found})
+        found = selftest_subject(prepared.context, subject, _eps(prepared))
+        folder.commit_selftests(identity, {**subject.key._asdict(), **found})
 
 
 def _eps(prepared: PreparedEvaluation) -> float:
@@ -48,19 +49,10 @@ def _id(prepared: PreparedEvaluation, subject: Subject) -> str | None:
     config = prepared.setup.config
     data = {
         "version": VERSION,
-        "context": {name: prepared.context[name] for name in _CONTEXT},
-        "checkpoint": prepared.context["checkpoints"][subject.checkpoint],
+        "context": {name: prepared.fixed[name] for name in _CONTEXT},
+        "checkpoint": prepared.fixed["checkpoints"][subject.checkpoint],
         "spec": subject.spec,
         "k": subject.k,
         "budget": [config.norm, _eps(prepared), config.eps_space],
     }
     return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10).hexdigest()
-
-
-def _names(subject: Subject) -> dict[str, Any]:
-    return {
-        "checkpoint": subject.checkpoint,
-        "defence": subject.label,
-        "k": subject.shown_k,
-        "n": subject.n,
-    }

@@ -8,7 +8,7 @@ from pathlib import Path
 from robustbench_coded.evaluation.execution.in_memory import Given
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.workers import worker_count
-from robustbench_coded.evaluation.planning.plan import Row, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.plan import AttackCase, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.time_limit_plan import (
     Cost,
     choose,
@@ -17,13 +17,11 @@ from robustbench_coded.evaluation.planning.time_limit_plan import (
     sizes_within,
 )
 from robustbench_coded.evaluation.session.forecast import seconds_per_image
-from robustbench_coded.evaluation.session.manifest import planned_units
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
-from robustbench_coded.results.manifest import checked_manifest
+from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
+from robustbench_coded.schema.case import CaseKey
 
-# What Row.key is made of, as run.json names it.
-KEY = ("checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space")
 # Statistics, figures and reports, when everything has run.
 REPORT_SECONDS = 10.0
 
@@ -57,17 +55,17 @@ def within_time(
     """
     asked = prepared.setup.examples
     done: Collection[str] = ()
-    kept: set[tuple] = set()
+    kept: set[CaseKey] = set()
     sizes = sizes_within(asked, max(config.batch_sizes))
     if (path / MANIFEST).exists() and not config.overwrite:
-        old = checked_manifest(path)
-        before = old["identity"].get("limit")
-        if type(before) is int and 0 < before <= (config.limit or asked):
+        old = load_manifest(path)
+        before = old.identity.limit
+        if before is not None and 0 < before <= (config.limit or asked):
             config = replace(config, limit=before)
             prepared = prepare(config, given)
         prepared = prepared.resumed_from(old)
-        done = read_run(path, planned_units(old))[1]
-        kept = {tuple(row[name] for name in KEY) for row in old["rows"]}
+        done = read_run(path, old.unit_ids)[1]
+        kept = {case.key for case in old.rows}
         sizes = [prepared.setup.examples]
     rows, _ = rows_for(config, prepared.subjects, prepared.eps)
     kept |= {row.key for row in rows if row.attack == config.claim_attack}
@@ -83,8 +81,8 @@ def within_time(
 
 
 def fitting(
-    rows: Sequence[Row], config: EvalConfig, prepared: PreparedEvaluation, deadline: Deadline
-) -> tuple[list[Row], list[str]]:
+    rows: Sequence[AttackCase], config: EvalConfig, prepared: PreparedEvaluation, deadline: Deadline
+) -> tuple[list[AttackCase], list[str]]:
     """Those of the rows for which there is time left, and sentences on the others."""
     cost = cost_of_rows(config, prepared)
     found, late, left = [], [], deadline.left
@@ -106,10 +104,10 @@ def cost_of_rows(config: EvalConfig, prepared: PreparedEvaluation, done: Collect
     """
     setup = prepared.setup
     per_image = {c.name: seconds_per_image(prepared, c.name) for c in setup.checkpoints}
-    workers = worker_count(config, prepared.bench.device)
+    workers = worker_count(config, prepared.context.device)
 
-    def cost(row: Row, examples: int) -> float:
-        maker = UnitMaker(config, examples, setup.group_images, prepared.context)
+    def cost(row: AttackCase, examples: int) -> float:
+        maker = UnitMaker(config, examples, setup.group_images, prepared.fixed)
         images = sum(unit.images for unit in maker.units(row) if unit.id not in done)
         return per_image[row.subject.checkpoint] * images / workers
 

@@ -7,7 +7,7 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import Given, weights_digest
-from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Workbench
+from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.loading import Checkpoint, with_normalisation
 from robustbench_coded.models.normalisation import NormalisationChoice
@@ -91,8 +91,8 @@ def in_memory(name: str, given: Given, data: Dataset, config: EvalConfig) -> Loa
     )
 
 
-def with_gradients(checkpoint: LoadedCheckpoint, bench: Workbench) -> LoadedCheckpoint:
+def with_gradients(checkpoint: LoadedCheckpoint, context: WorkerContext) -> LoadedCheckpoint:
     """A checkpoint with the precision of its gradients settled, and what the report says about them."""
-    info = bench.gradients(checkpoint.name).info
+    info = context.gradients(checkpoint.name).info
     facts = {**checkpoint.facts, "gradients": {**asdict(info), "sentence": str(info)}}
     return replace(checkpoint, attack_precision=info.precision, facts=facts)

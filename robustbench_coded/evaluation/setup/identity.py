@@ -6,15 +6,18 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import to_builtins
+
 from robustbench_coded import __version__
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.schema.manifest import Identity
 
 
-def context_of(config: EvalConfig, setup: Setup, identity: dict[str, Any]) -> dict[str, Any]:
+def fixed_facts(config: EvalConfig, setup: Setup, identity: Identity) -> dict[str, Any]:
     """What decides outcomes beside the rows themselves."""
     return {
-        **identity,
+        **to_builtins(identity),
         # Another version may attack or score differently: what it computed is not taken over.
         "csrobust": __version__,
         "checkpoints": {c.name: _what_it_computes(c) for c in setup.checkpoints},
@@ -37,10 +40,10 @@ def _what_it_computes(checkpoint: LoadedCheckpoint) -> list[Any]:
     return [c.sha256, c.arch, c.mean, c.deviation, c.attack_precision, c.facts["gradients"]["prepared"]]
 
 
-def folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: dict[str, Any]) -> str:
+def folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: Identity) -> str:
     """The checkpoint's name and a hash of what may not change within a run."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoints[0].name).strip(".-")[:60] or "run"
     if len(checkpoints) > 1:
         name += f"-and-{len(checkpoints) - 1}-more"
-    content = json.dumps(identity, sort_keys=True)
+    content = json.dumps(to_builtins(identity), sort_keys=True)
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"

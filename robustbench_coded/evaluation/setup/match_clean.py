@@ -8,7 +8,7 @@ from robustbench_coded.defences.matching import STRENGTH, Batches, clean_accurac
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 
 # Inputs to match on, none of them evaluated; a baseline's setting is then known to about a percent.
@@ -54,7 +54,7 @@ def check_matching(config: EvalConfig) -> None:
         raise InputError("--match-clean matches at one batch size; give --batch-size one number")
 
 
-def matched_baselines(config: EvalConfig, bench: Workbench, checkpoint: str) -> list[Matched]:
+def matched_baselines(config: EvalConfig, context: WorkerContext, checkpoint: str) -> list[Matched]:
     """The baselines to match on a checkpoint, each with its setting; none without ``--match-clean``.
 
     Raises:
@@ -63,9 +63,9 @@ def matched_baselines(config: EvalConfig, bench: Workbench, checkpoint: str) -> 
     if config.match_clean is None:
         return []
     k, spec = config.batch_sizes[0], _target(config)
-    model = bench.model(checkpoint)
-    batches = _batches(bench, k)
-    target = bench.build(spec, model, k)
+    model = context.model(checkpoint)
+    batches = _batches(context, k)
+    target = context.build(spec, model, k)
     wanted = clean_accuracy(target, batches, seed=config.seed, draws=DRAWS if target.randomised else 1)
     found = []
     for text in _baselines(config):
@@ -73,7 +73,7 @@ def matched_baselines(config: EvalConfig, bench: Workbench, checkpoint: str) -> 
         option, weakest, strongest = STRENGTH[kind]
 
         def build(setting: float, text: str = text) -> Defence:
-            return bench.build(_with(text, setting), model, k)
+            return context.build(_with(text, setting), model, k)
 
         match = match_clean(
             build,
@@ -143,9 +143,9 @@ def _names(spec: str) -> tuple[Any, ...]:
     return parsed.kind, parsed.label
 
 
-def _batches(bench: Workbench, k: int) -> Batches:
+def _batches(context: WorkerContext, k: int) -> Batches:
     """Batches of inputs that are not evaluated; one smaller one where there are fewer than K."""
-    x, y = bench.spare(EXAMPLES)
+    x, y = context.spare(EXAMPLES)
     whole = len(x) // k * k
     if whole == 0:
         return [(x, y)]

@@ -4,23 +4,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import structs
+
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, Given
-from robustbench_coded.evaluation.execution.worker_context import Setup, Workbench
+from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.options.check_options import check_options
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.default_eps import default_eps
 from robustbench_coded.evaluation.options.workers import thread_count, worker_count
 from robustbench_coded.evaluation.planning.batches import scored_slots
-from robustbench_coded.evaluation.planning.plan import Row, Subject, batches_for
+from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, batches_for
 from robustbench_coded.evaluation.setup.checkpoints import data_named, from_file, in_memory, with_gradients
 from robustbench_coded.evaluation.setup.device import device_named, images_in_one_forward
-from robustbench_coded.evaluation.setup.identity import context_of, folder_name
+from robustbench_coded.evaluation.setup.identity import fixed_facts, folder_name
 from robustbench_coded.evaluation.setup.match_clean import Matched, matched_baselines
 from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
 from robustbench_coded.models.loading import check_data, load_checkpoint
-
-DIGITS_EPS = 0.3  # of scikit-learn's and of MNIST
-DEFAULT_EPS = 8 / 255
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,14 @@ class PreparedEvaluation:
 
     Attributes:
         setup: what workers need.
-        bench: the workbench of this process, with checkpoints and data already loaded.
+        context: what this process runs units with, checkpoints and data already loaded.
         subjects: checkpoints x defences x batch sizes.
-        probes: what the probe of each subject found, as plain data.
+        probes: what the probe of each subject found.
         matched: the baselines among them whose setting was chosen by clean accuracy.
         eps: radii.
         identity: what may not change within a run folder.
         data_facts: what the report says about the data.
-        context: what decides outcomes beside the rows themselves.
+        fixed: what decides outcomes beside the rows themselves.
         resolved: options after defaults were filled in.
         folder_name: the run folder's name where none was given.
         notes: what the user should know before anything runs.
@@ -45,43 +48,43 @@ class PreparedEvaluation:
     """
 
     setup: Setup
-    bench: Workbench
+    context: WorkerContext
     subjects: tuple[Subject, ...]
-    probes: list[dict[str, Any]]
+    probes: tuple[ProbeRecord, ...]
     matched: tuple[Matched, ...]
     eps: tuple[float, ...]
-    identity: dict[str, Any]
-    data_facts: dict[str, Any]
-    context: dict[str, Any]
-    resolved: dict[str, Any]
+    identity: Identity
+    data_facts: DataFacts
+    fixed: dict[str, Any]
+    resolved: Resolved
     folder_name: str
     notes: tuple[str, ...]
-    rows_left_out: frozenset[tuple] = frozenset()
+    rows_left_out: frozenset[CaseKey] = frozenset()
     left_out: tuple[str, ...] = ()
 
-    def resumed_from(self, manifest: dict[str, Any]) -> "PreparedEvaluation":
+    def resumed_from(self, manifest: RunManifest) -> "PreparedEvaluation":
         """The same with the threads and group size of a run folder's last evaluation on the same device.
 
         They decide the last bits of outcomes, so units computed with others could not be taken over. Threads
         given on the command line stay.
         """
-        before = manifest["invocations"][-1].get("resolved", {}) if manifest["invocations"] else {}
-        if before.get("device") != self.resolved["device"]:
+        before = manifest.last.resolved
+        if before.device != self.resolved.device:
             return self
-        threads, group_images = self.setup.threads, self.setup.group_images
+        threads = self.setup.threads
         if self.setup.config.threads is None:
-            threads = _count(before.get("threads"), threads)
-        group_images = _count(before.get("group_images"), group_images)
+            threads = before.threads or threads
+        group_images = before.group_images or self.setup.group_images
         kept = {"threads": threads, "group_images": group_images}
-        self.bench.setup = replace(self.setup, threads=threads, group_images=group_images)
+        self.context.setup = replace(self.setup, threads=threads, group_images=group_images)
         return replace(
             self,
-            setup=self.bench.setup,
-            context={**self.context, **kept},
-            resolved={**self.resolved, **kept},
+            setup=self.context.setup,
+            fixed={**self.fixed, **kept},
+            resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
 
-    def examples_planned(self, config: EvalConfig, row: Row) -> int:
+    def examples_planned(self, config: EvalConfig, row: AttackCase) -> int:
         """How many examples a row will score."""
         batches = batches_for(config, row.subject, self.setup.examples, 0)
         scored = sum(len(scored_slots(row.threat, batch, config.seed)) for batch in batches)
@@ -118,6 +121,7 @@ def prepare(
     data_name = given.data.name if given.data is not None else data_named(config, checkpoints)
     whole = given.data or load_data(data_name, data_dir=config.data_dir)
     data = whole if config.limit is None else whole.first(config.limit)
+    _check_batches(config, len(data))
     loaded, notes = [], []
     for checkpoint in checkpoints:
         labelled = whole.of_all_classes(checkpoint.classes)
@@ -126,7 +130,7 @@ def prepare(
         loaded.append(replace(settled, classes=whole.classes))
         notes.append(note)
     loaded += [in_memory(name, given, whole, config) for name in given.models]
-    eps = config.eps or (DIGITS_EPS if data_name in ("digits", "mnist") else DEFAULT_EPS,)
+    eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
     threads = thread_count(config, worker_count(config, device))
     setup = Setup(
         config=config,
@@ -138,54 +142,56 @@ def prepare(
         checkpoints=tuple(loaded),
         given=given,
     )
-    bench = Workbench(setup)
-    loaded = [with_gradients(checkpoint, bench) for checkpoint in loaded]
-    bench.setup = setup = replace(setup, checkpoints=tuple(loaded))
-    for name, info in ((c.name, bench.gradients(c.name).info) for c in loaded):
+    context = WorkerContext(setup)
+    loaded = [with_gradients(checkpoint, context) for checkpoint in loaded]
+    context.setup = setup = replace(setup, checkpoints=tuple(loaded))
+    for name, info in ((c.name, context.gradients(c.name).info) for c in loaded):
         if config.attack_precision != "float32" or not info.prepared:
             notes.append(f"{name}: {info}")
-    specs = specs_of(config, bench)
+    specs = specs_of(config, context)
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
-    matched = [match for c in loaded for match in matched_baselines(config, bench, c.name)]
-    subjects, probes = probed_subjects(config, bench, specs, matched, refuse=refuse)
-    notes += [f"{p['defence']} on {p['checkpoint']}: {text}" for p in probes for text in p["warnings"]]
-    identity = {
-        "data": data_name,
-        "data_sha256": data.sha256,
-        "limit": config.limit,
-        "seed": config.seed,
-        "last_batch": config.last_batch,
-    }
+    matched = [match for c in loaded for match in matched_baselines(config, context, c.name)]
+    subjects, probes = probed_subjects(config, context, specs, matched, refuse=refuse)
+    notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
+    identity = Identity(
+        data=data_name,
+        data_sha256=data.sha256,
+        limit=config.limit,
+        seed=config.seed,
+        last_batch=config.last_batch,
+    )
     return PreparedEvaluation(
         setup=setup,
-        bench=bench,
+        context=context,
         subjects=tuple(subjects),
-        probes=probes,
+        probes=tuple(probes),
         matched=tuple(matched),
         eps=eps,
         identity=identity,
-        data_facts={
-            "name": data.name,
-            "source": data.source,
-            "sha256": data.sha256,
-            "examples": len(data),
-            "available": len(whole),
-            "classes": data.classes,
-            "image_shape": list(data.image_shape),
-        },
-        context=context_of(config, setup, identity),
-        resolved={
-            "eps": list(eps),
-            "device": str(device),
-            "threads": threads,
-            "group_images": setup.group_images,
-        },
+        data_facts=DataFacts(
+            name=data.name,
+            source=data.source,
+            sha256=data.sha256,
+            examples=len(data),
+            available=len(whole),
+            classes=data.classes,
+            image_shape=tuple(data.image_shape),
+        ),
+        fixed=fixed_facts(config, setup, identity),
+        resolved=Resolved(
+            eps=tuple(eps), device=str(device), threads=threads, group_images=setup.group_images
+        ),
         folder_name=folder_name(loaded, identity),
         notes=tuple(notes),
     )
 
 
-def _count(stored: object, otherwise: int) -> int:
-    """A count out of a file, if it is one."""
-    return stored if type(stored) is int and stored > 0 else otherwise
+def _check_batches(config: EvalConfig, examples: int) -> None:
+    """Raises InputError where ``--last-batch drop`` leaves no batch at all."""
+    for k in config.batch_sizes:
+        if config.last_batch == "drop" and k > examples:
+            raise InputError(
+                f"--last-batch drop leaves none of {examples} examples in batches of {k}; give a smaller "
+                "--batch-size, or pad or shrink"
+            )

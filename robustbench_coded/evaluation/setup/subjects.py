@@ -1,40 +1,46 @@
 """Every checkpoint behind every defence at every batch size, probed before anything is attacked."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_plugin
 from robustbench_coded.evaluation.execution.target import images_of
-from robustbench_coded.evaluation.execution.worker_context import Workbench
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.plan import Subject
 from robustbench_coded.evaluation.setup.match_clean import Matched, plain_defences
 from robustbench_coded.evaluation.setup.probing import REMEMBERED, gradient_figures, probe_batch, probed
+from robustbench_coded.schema.controls import STANDARD
+from robustbench_coded.schema.manifest import ProbeRecord
 
 
 def probed_subjects(
-    config: EvalConfig, bench: Workbench, specs: Sequence[str], matched: Sequence[Matched], *, refuse: bool
-) -> tuple[list[Subject], list[dict[str, Any]]]:
+    config: EvalConfig,
+    context: WorkerContext,
+    specs: Sequence[str],
+    matched: Sequence[Matched],
+    *,
+    refuse: bool,
+) -> tuple[list[Subject], list[ProbeRecord]]:
     """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
     subjects: list[Subject] = []
     probes = []
-    for checkpoint in bench.setup.checkpoints:
+    for checkpoint in context.setup.checkpoints:
         for spec in [*specs, *(match.spec for match in matched if match.checkpoint == checkpoint.name)]:
             for k in config.batch_sizes:
-                defence = bench.build(spec, bench.model(checkpoint.name), k)
+                defence = context.build(spec, context.model(checkpoint.name), k)
                 remembers = None
                 if is_plugin(spec):
-                    remembers = probe_batch(bench.data, k, REMEMBERED).to(bench.device)
-                batch = probe_batch(bench.data, k).to(bench.device)
+                    remembers = probe_batch(context.data, k, REMEMBERED).to(context.device)
+                batch = probe_batch(context.data, k).to(context.device)
                 found = probed(defence, batch, config.seed, remembers=remembers)
                 shown = spec
                 if spec.startswith(PREFIX):
-                    shown += "@" + answers_digest(defence, probe_batch(bench.data, k).to(bench.device))
-                x, y = bench.data.batch([i % len(bench.data) for i in range(k)])
-                x, y = x.to(bench.device), y.to(bench.device)
+                    shown += "@" + answers_digest(defence, probe_batch(context.data, k).to(context.device))
+                x, y = context.data.batch([i % len(context.data) for i in range(k)])
+                x, y = x.to(context.device), y.to(context.device)
                 if found.contradictions and refuse:
                     raise InputError(
                         f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
@@ -43,23 +49,20 @@ def probed_subjects(
                 _refuse_clash(subject, subjects)
                 subjects.append(subject)
                 if is_plugin(spec):
-                    bench.keep(subject, defence)
+                    context.keep(subject, defence)
                 probes.append(
-                    {
-                        "checkpoint": subject.checkpoint,
-                        "defence": subject.label,
-                        "k": subject.shown_k,
-                        "n": subject.n,
-                        "figures": found.figures,
-                        "gradients": gradient_figures(defence, x, y, config.seed),
-                        "warnings": list(found.warnings),
-                        "contradictions": list(found.contradictions),
-                    }
+                    ProbeRecord(
+                        **subject.key._asdict(),
+                        figures=found.figures,
+                        gradients=gradient_figures(defence, x, y, config.seed),
+                        warnings=found.warnings,
+                        contradictions=found.contradictions,
+                    )
                 )
                 if not subject.batch_dependent:
                     break  # its answers do not know a batch size
     for subject in subjects if refuse else ():
-        if change := bench.memory(subject):
+        if change := context.memory(subject):
             raise InputError(
                 f"{subject.label} is not evaluated: it has a memory: after the others were asked {change}; "
                 "give it a reset() that forgets"
@@ -67,14 +70,14 @@ def probed_subjects(
     return subjects, probes
 
 
-def specs_of(config: EvalConfig, bench: Workbench) -> list[str]:
+def specs_of(config: EvalConfig, context: WorkerContext) -> list[str]:
     """What every checkpoint is put behind, as it was named; matched baselines come on top.
 
     Raises:
         InputError: there is nothing.
     """
-    given = [PREFIX + name for name in bench.setup.given.defences]
-    specs = [*(["standard"] if config.standard else []), *plain_defences(config), *given]
+    given = [PREFIX + name for name in context.setup.given.defences]
+    specs = [*([STANDARD] if config.standard else []), *plain_defences(config), *given]
     if not specs:
         raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
     return specs
@@ -83,12 +86,7 @@ def specs_of(config: EvalConfig, bench: Workbench) -> list[str]:
 def _refuse_clash(subject: Subject, others: list[Subject]) -> None:
     """Two defences of one name would end up in one row."""
     for other in others:
-        same = (other.checkpoint, other.label, other.shown_k, other.n) == (
-            subject.checkpoint,
-            subject.label,
-            subject.shown_k,
-            subject.n,
-        )
+        same = other.key == subject.key
         if same and other.spec == subject.spec:
             raise InputError(f"{subject.spec} is given twice")
         if same:

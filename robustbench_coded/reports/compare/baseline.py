@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.results.summary_rows import Subject
+from robustbench_coded.schema.case import SubjectKey
 
 
 class Contender(NamedTuple):
     """One subject of one run."""
 
     run: str
-    subject: Subject
+    subject: SubjectKey
 
 
 Counterpart = Callable[[Contender], Contender | None]
@@ -67,7 +67,7 @@ def _if_known(contender: Contender, known: set[Contender]) -> Contender | None:
 
 
 def _in_run(name: str, contenders: Sequence[Contender]) -> Counterpart:
-    """The same subject in the baseline run; else its only one of the same inference, or of the same checkpoint."""
+    """The same subject in the baseline run; else its only one of the same inference, or checkpoint."""
     there = [c for c in contenders if c.run == name]
 
     def counterpart(contender: Contender) -> Contender | None:

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.compare.incompatibilities import apart
 from robustbench_coded.reports.compare.baseline import Contender, Counterpart, baseline_of
-from robustbench_coded.results.summary_rows import Budget, Subject, lines_of
-from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.results.manifest import asked_budgets
+from robustbench_coded.reports.compare.incompatibilities import incompatibilities_of
 from robustbench_coded.reports.compare.pairing import Pairing
-from robustbench_coded.reports.text.text_table import Sheet
 from robustbench_coded.reports.run.tables import Cell, Table, TableBuilder, TableRow, by_inference, columns_of
-from robustbench_coded.reports.text.formatting import budget_words, inference_words
+from robustbench_coded.reports.text.formatting import budget_text, inference_text
+from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.results.run import Run, load_run
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
 
 LEGEND = (
     "Accuracy in percent on fresh draws of the defence, with its 95% interval; below it the paired "
@@ -35,14 +34,14 @@ class Comparison:
         runs: name -> run, in the order given.
         baseline: the baseline in words.
         tables: one per budget; cells carry the difference to the baseline where it could be formed.
-        apart: what the runs do not share, one sentence each.
+        incompatibilities: what the runs do not share, one sentence each.
         unpaired: why differences could not be formed, one sentence each.
     """
 
     runs: dict[str, Run]
     baseline: str
     tables: tuple[Table, ...]
-    apart: tuple[str, ...]
+    incompatibilities: tuple[str, ...]
     unpaired: tuple[str, ...]
 
     def as_data(self) -> dict[str, Any]:
@@ -57,7 +56,7 @@ class Comparison:
         return {
             "runs": {name: str(run.path) for name, run in self.runs.items()},
             "baseline": self.baseline,
-            "apart": list(self.apart),
+            "apart": list(self.incompatibilities),
             "unpaired": list(self.unpaired),
             "accuracies": cells,
         }
@@ -68,8 +67,8 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Compari
 
     Args:
         paths: run folders.
-        baseline: name of a run, a checkpoint or a defence; None takes the first run, or standard inference where
-            there is one run alone.
+        baseline: name of a run, a checkpoint or a defence; None takes the first run, or standard inference
+            where there is one run alone.
 
     Raises:
         InputError: not a run folder, the same one twice, or a baseline that names nothing.
@@ -80,23 +79,21 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Compari
         {name: str(run.path) for name, run in runs.items()}, contenders, baseline
     )
     pairing = Pairing(runs)
-    asked = {budget for run in runs.values() for budget in asked_budgets(run.manifest)}
-    budgets = dict.fromkeys(
-        line.budget for run in runs.values() for line in lines_of(run.summary) if line.budget in asked
-    )
+    asked = {budget for run in runs.values() for budget in run.manifest.judged_budgets}
+    budgets = dict.fromkeys(line.budget for run in runs.values() for line in run.rows if line.budget in asked)
     tables = [_table(runs, contenders, budget, counterpart, words, pairing) for budget in budgets]
-    return Comparison(runs, words, tuple(tables), tuple(apart(runs)), tuple(pairing.reasons))
+    return Comparison(runs, words, tuple(tables), tuple(incompatibilities_of(runs)), tuple(pairing.reasons))
 
 
-def run_sheet(comparison: Comparison) -> Sheet:
+def run_text_table(comparison: Comparison) -> TextTable:
     """What each run was made on."""
     rows = []
     for name, run in comparison.runs.items():
-        identity, data = run.manifest["identity"], run.manifest["data"]
-        made_on = (data.get("name"), data.get("examples"), identity.get("seed"), identity.get("last_batch"))
+        identity, data = run.manifest.identity, run.manifest.data
+        made_on = (data.name, data.examples, identity.seed, identity.last_batch)
         rows.append((name, *map(str, made_on)))
     numbers = frozenset({"Examples", "Seed"})
-    return Sheet(("Run", "Data", "Examples", "Seed", "Last batch"), tuple(rows), numbers)
+    return TextTable(("Run", "Data", "Examples", "Seed", "Last batch"), tuple(rows), numbers)
 
 
 def _cell_data(cell: Cell) -> dict[str, Any]:
@@ -117,19 +114,19 @@ def _named(runs: Sequence[Run]) -> dict[str, Run]:
     return {run.name if names.count(run.name) == 1 else str(run.path): run for run in runs}
 
 
-def _subjects(run: Run) -> list[Subject]:
-    return by_inference(list(dict.fromkeys(line.subject for line in lines_of(run.summary))))
+def _subjects(run: Run) -> list[SubjectKey]:
+    return by_inference(list(dict.fromkeys(line.subject for line in run.rows)))
 
 
 def _table(
     runs: dict[str, Run],
     contenders: Sequence[Contender],
-    budget: Budget,
+    budget: BudgetKey,
     counterpart: Counterpart,
     baseline: str,
     pairing: Pairing,
 ) -> Table:
-    lines = {name: lines_of(run.summary) for name, run in runs.items()}
+    lines = {name: run.rows for name, run in runs.items()}
     under = [line for found in lines.values() for line in found if line.budget == budget]
     columns = columns_of(under)
     with_k = len({c.subject.k for c in contenders if c.subject.k is not None}) > 1
@@ -145,10 +142,10 @@ def _table(
             pairing.without_counterpart(contender, baseline)
         elif other != contender:
             cells = [_with_difference(cell, contender, other, pairing) for cell in cells]
-        labels = (name, inference_words(subject, with_k=with_k), subject.checkpoint)
+        labels = (name, inference_text(subject, with_k=with_k), subject.checkpoint)
         rows.append(TableRow(subject, labels if len(runs) > 1 else labels[1:], tuple(cells)))
     heads = ("Run", "Inference", "Checkpoint") if len(runs) > 1 else ("Inference", "Checkpoint")
-    return Table(f"Accuracy under attack: {budget_words(budget)}", budget, heads, columns, tuple(rows))
+    return Table(f"Accuracy under attack: {budget_text(budget)}", budget, heads, columns, tuple(rows))
 
 
 def _with_difference(cell: Cell | None, mine: Contender, other: Contender, pairing: Pairing) -> Cell | None:

@@ -1,7 +1,8 @@
-"""What a comparison's paired differences settle, in sentences: where a subject is above its baseline, and below."""
+"""What a comparison's paired differences settle: where a subject is above its baseline, and where below."""
 
-from robustbench_coded.reports.run.tables import Table
-from robustbench_coded.reports.text.formatting import counted, difference_words, settled, subject_words
+from robustbench_coded.reports.run.tables import Column, Table
+from robustbench_coded.reports.text.formatting import counted, difference_text, settled, subject_text
+from robustbench_coded.schema.controls import CLEAN
 
 DIFFERENCES_LEGEND = (
     "Paired differences in points whose 95% interval leaves out 0, largest first. Each interval stands for "
@@ -31,7 +32,7 @@ def differences_told(table: Table) -> list[str]:
         said = []
         for side, sign in (("below", -1), ("above", 1)):
             listed = [
-                f"{column.attack if column.attack == 'clean' else ' '.join(column)} {difference_words(d)}"
+                f"{_column_text(column)} {difference_text(d)}"
                 for column, d in certain
                 if d.estimate * sign > 0
             ]
@@ -40,5 +41,9 @@ def differences_told(table: Table) -> list[str]:
         if len(certain) < len(found):
             said.append(f"not told apart in {counted(len(found) - len(certain), 'column')}")
         run = f"{row.labels[0]}: " if table.heads[0] == "Run" else ""
-        told.append(f"{run}{subject_words(row.subject, with_k=True)}: {'; '.join(said)}.")
+        told.append(f"{run}{subject_text(row.subject, with_k=True)}: {'; '.join(said)}.")
     return told
+
+
+def _column_text(column: Column) -> str:
+    return column.attack if column.attack == CLEAN else f"{column.attack} {column.threat}"

@@ -1,26 +1,27 @@
 """What several runs do not share, so that nobody compares what is not comparable."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from robustbench_coded.results.summary_rows import NULLS, Budget, lines_of
+from robustbench_coded.reports.text.formatting import budget_text, series
 from robustbench_coded.results.run import Run
-from robustbench_coded.results.manifest import asked_budgets, part
-from robustbench_coded.reports.text.formatting import budget_words, series
+from robustbench_coded.schema.case import BudgetKey
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.manifest import RunManifest
 
-SHARED = {
-    "data": ("the data", ("identity", "data")),
-    "limit": ("the number of examples", ("data", "examples")),
-    "seed": ("the draws: seeds", ("identity", "seed")),
-    "last_batch": ("the last-batch rule", ("identity", "last_batch")),
-    "device": ("the device", ("invocations", -1, "machine", "device")),
-    "version": ("the version of csrobust", ("invocations", -1, "versions", "csrobust")),
+SHARED: dict[str, Callable[[RunManifest], object]] = {
+    "the data": lambda manifest: manifest.identity.data,
+    "the number of examples": lambda manifest: manifest.data.examples,
+    "the draws: seeds": lambda manifest: manifest.identity.seed,
+    "the last-batch rule": lambda manifest: manifest.identity.last_batch,
+    "the device": lambda manifest: manifest.last.machine.device,
+    "the version of csrobust": lambda manifest: manifest.last.versions.get("csrobust"),
 }
 
 
-def apart(runs: dict[str, Run]) -> Iterator[str]:
+def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
     """One sentence per thing in which runs differ."""
-    for what, path in SHARED.values():
-        values = {name: part(run.manifest, *path) for name, run in runs.items()}
+    for what, of in SHARED.items():
+        values = {name: of(run.manifest) for name, run in runs.items()}
         if len(set(map(str, values.values()))) > 1:
             yield f"Runs differ in {what}: {_each(values)}."
     sizes = {name: _batch_sizes(run) for name, run in runs.items()}
@@ -31,8 +32,8 @@ def apart(runs: dict[str, Run]) -> Iterator[str]:
         )
     weights: dict[str, dict[str, str]] = {}
     for name, run in runs.items():
-        for checkpoint in run.manifest["checkpoints"]:
-            weights.setdefault(checkpoint["name"], {})[name] = checkpoint["sha256"]
+        for facts in run.manifest.checkpoints:
+            weights.setdefault(facts.name, {})[name] = facts.sha256
     for checkpoint, hashes in weights.items():
         if len(set(hashes.values())) > 1:
             yield f"{checkpoint} is not the same file in {series(list(hashes))}: the weights differ."
@@ -44,9 +45,7 @@ def _each(values: Mapping[str, object]) -> str:
 
 
 def _batch_sizes(run: Run) -> str:
-    return series(
-        [str(k) for k in sorted({row["k"] for row in run.manifest["rows"] if row["k"] is not None})]
-    )
+    return series([str(k) for k in sorted({row.k for row in run.manifest.rows if row.k is not None})])
 
 
 def _other_budgets(runs: dict[str, Run]) -> Iterator[str]:
@@ -54,11 +53,11 @@ def _other_budgets(runs: dict[str, Run]) -> Iterator[str]:
     for budget in dict.fromkeys(b for budgets in found.values() for b in budgets):
         without = [name for name, budgets in found.items() if budget not in budgets]
         if without and len(without) < len(found):
-            words = budget_words(budget)
+            words = budget_text(budget)
             yield f"No attack under {words} in {series(without)}; eps and its space are never mixed."
 
 
-def _budgets(run: Run) -> list[Budget]:
+def _budgets(run: Run) -> list[BudgetKey]:
     """The budgets that attacks ran under because somebody asked for them."""
-    attacked = dict.fromkeys(line.budget for line in lines_of(run.summary) if line.attack not in NULLS)
-    return [budget for budget in attacked if budget in asked_budgets(run.manifest)]
+    attacked = dict.fromkeys(line.budget for line in run.rows if line.attack not in CONTROLS)
+    return [budget for budget in attacked if budget in run.manifest.judged_budgets]

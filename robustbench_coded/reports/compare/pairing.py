@@ -3,27 +3,27 @@
 import numpy as np
 
 from robustbench_coded.reports.compare.baseline import Contender
-from robustbench_coded.results.summary_rows import Line
+from robustbench_coded.reports.text.formatting import inference_text, subject_text
 from robustbench_coded.results.run import Run
-from robustbench_coded.results.manifest import part
-from robustbench_coded.reports.text.formatting import inference_words, subject_words
-from robustbench_coded.statistics.outcomes import RowKey
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
-from robustbench_coded.statistics.case_results import Row
+from robustbench_coded.statistics.summary import SummaryRow
 
 
 class Pairing:
     """Forms paired differences between rows of runs, and keeps why it could not."""
 
     def __init__(self, runs: dict[str, Run]):
-        self._rows: dict[tuple[str, RowKey], Row] = {
-            (name, row.key): row for name, run in runs.items() for row in run.rows
+        self._rows: dict[tuple[str, CaseKey], CaseResult] = {
+            (name, row.key): row for name, run in runs.items() for row in run.results
         }
         self._runs = runs
         self._same_data: dict[tuple[str, str], str] = {}
         self.reasons: dict[str, None] = {}
 
-    def difference(self, mine: Contender, other: Contender, line: Line) -> Difference | None:
+    def difference(self, mine: Contender, other: Contender, line: SummaryRow) -> Difference | None:
         """The accuracy of ``line`` less that of the same attack on ``other``."""
         first = self._row(mine, line, line.threat)
         second = self._row(other, line, line.threat) or self._of_a_fixed_answer(other, line)
@@ -36,24 +36,24 @@ class Pairing:
         try:
             return paired_difference(first, second)
         except NotPaired as error:
-            where = f"{inference_words(mine.subject, with_k=True)} in {mine.run} and "
-            where += f"{inference_words(other.subject, with_k=True)} in {other.run}"
+            where = f"{inference_text(mine.subject, with_k=True)} in {mine.run} and "
+            where += f"{inference_text(other.subject, with_k=True)} in {other.run}"
             self.reasons[f"{where}: {error}."] = None
             return None
 
     def without_counterpart(self, mine: Contender, baseline: str) -> None:
         """Keeps that a subject has nothing to be compared with."""
-        subject = subject_words(mine.subject, with_k=True)
+        subject = subject_text(mine.subject, with_k=True)
         self.reasons[f"{subject} in {mine.run} has no counterpart in the baseline, {baseline}."] = None
 
-    def _row(self, contender: Contender, line: Line, threat: str) -> Row | None:
+    def _row(self, contender: Contender, line: SummaryRow, threat: ThreatModel) -> CaseResult | None:
         """The row of the same attack and budget; a step size that differs is another attack."""
-        key = RowKey(*contender.subject, threat, line.attack, *line.budget, line.step_size)
+        key = CaseKey.of(contender.subject, threat, line.attack, line.budget, line.step_size)
         return self._rows.get((contender.run, key))
 
-    def _of_a_fixed_answer(self, contender: Contender, line: Line) -> Row | None:
+    def _of_a_fixed_answer(self, contender: Contender, line: SummaryRow) -> CaseResult | None:
         """A deterministic defence that answers inputs one by one is the same under every threat model."""
-        row = self._row(contender, line, "batch/unknown")
+        row = self._row(contender, line, WHOLE_BATCH)
         return row if row is not None and not row.randomised and not row.batch_dependent else None
 
     def _other_data(self, one: str, other: str) -> str:
@@ -67,10 +67,10 @@ class Pairing:
 
 
 def _other_data(one: Run, other: Run) -> str:
-    first, second = (part(run.manifest, "identity", "data_sha256") for run in (one, other))
+    first, second = (run.manifest.identity.data_sha256 for run in (one, other))
     if first == second and first is not None:
         return ""
-    names = [part(run.manifest, "identity", "data") for run in (one, other)]
+    names = [run.manifest.identity.data for run in (one, other)]
     if names[0] != names[1]:
         return f"they were made on other data ({names[0]} and {names[1]}), so no difference is formed."
     labels = [_labels(run) for run in (one, other)]

@@ -13,16 +13,17 @@ from robustbench_coded.reports.figures.style import (
     plot,
     subject_title,
 )
-from robustbench_coded.results.summary_rows import Line
-from robustbench_coded.reports.text.formatting import budget_words
+from robustbench_coded.reports.text.formatting import budget_text
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.summary import SummaryRow
 
-THREAT = "batch/unknown"
+THREAT = WHOLE_BATCH
 
 
-def draw(lines: Sequence[Line]) -> Drawing | None:
+def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per swept defence, a line per attack; None where each defence had one batch size."""
     budget = main_budget(lines)
-    swept: dict[tuple[str, str], list[Line]] = {}
+    swept: dict[tuple[str, str], list[SummaryRow]] = {}
     for line in lines:
         usable = line.accuracy is not None and line.subject.k is not None
         if usable and line.threat == THREAT and line.attack not in ("strongest", "naive-min"):
@@ -52,5 +53,5 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
         subject_title(panel, first._replace(k=None, n=None))
         percent_axis(panel)
     legend(figure, axes)
-    caption = f"Accuracy under each attack ({THREAT}, {budget_words(budget)}) with 95% intervals."
+    caption = f"Accuracy under each attack ({THREAT}, {budget_text(budget)}) with 95% intervals."
     return drawing(figure, "batch-sizes", "Accuracy against batch size", caption)

@@ -14,20 +14,21 @@ from robustbench_coded.reports.figures.style import (
     panels,
     subject_title,
 )
-from robustbench_coded.results.summary_rows import NULLS, subject_of
 from robustbench_coded.reports.paper.paper import papers_attack
-from robustbench_coded.statistics.case_results import Row
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.case_results import CaseResult
 
 MOST_PANELS = 6
 DASHES = ("-", "--", ":")
 
 
-def draw(rows: Sequence[Row]) -> Drawing | None:
+def draw(rows: Sequence[CaseResult]) -> Drawing | None:
     """A panel per randomised subject, a line for clean inputs, the paper's attacks and the strongest one."""
-    subjects: dict[tuple, list[Row]] = {}
+    subjects: dict[tuple, list[CaseResult]] = {}
     for row in rows:
-        if row.randomised and row.cell is not None and row.key.threat == "batch/unknown":
-            subjects.setdefault(subject_of(row.key), []).append(row)
+        if row.randomised and row.cell is not None and row.key.threat == WHOLE_BATCH:
+            subjects.setdefault(row.key.subject, []).append(row)
     several = [found for found in subjects.values() if any(r.cell and len(r.cell.draw) > 1 for r in found)]
     shown = several[:MOST_PANELS]
     if not shown:
@@ -46,7 +47,7 @@ def draw(rows: Sequence[Row]) -> Drawing | None:
                 linestyle=DASHES[i],
                 label=name,
             )
-        subject_title(panel, subject_of(found[0].key))
+        subject_title(panel, found[0].key.subject)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.set_xlabel("right draws")
         panel.set_ylabel("examples, %")
@@ -58,10 +59,10 @@ def draw(rows: Sequence[Row]) -> Drawing | None:
     return drawing(figure, "correct-draws", "Right draws per example", caption)
 
 
-def _three(rows: Sequence[Row]) -> list[tuple[str, Row]]:
+def _three(rows: Sequence[CaseResult]) -> list[tuple[str, CaseResult]]:
     """Clean inputs, the lowest of the paper's attacks and the strongest attack, as far as they ran."""
     chosen = [("clean", row) for row in rows if row.key.attack == "clean"][:1]
-    papers = [row for row in rows if row.key.attack not in NULLS and papers_attack(row.key.attack)]
+    papers = [row for row in rows if row.key.attack not in CONTROLS and papers_attack(row.key.attack)]
     if papers:
         chosen.append(("lowest of FGSM and PGD", min(papers, key=_accuracy)))
     strongest = [row for row in rows if row.key.attack == "strongest"]
@@ -70,5 +71,5 @@ def _three(rows: Sequence[Row]) -> list[tuple[str, Row]]:
     return chosen
 
 
-def _accuracy(row: Row) -> float:
+def _accuracy(row: CaseResult) -> float:
     return 1.0 if row.cell is None else float(row.cell.correct.mean())

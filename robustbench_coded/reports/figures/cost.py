@@ -14,17 +14,17 @@ from robustbench_coded.reports.figures.style import (
     plot,
     subject_title,
 )
-from robustbench_coded.results.summary_rows import Line
-from robustbench_coded.reports.text.formatting import budget_words
+from robustbench_coded.reports.text.formatting import budget_text
+from robustbench_coded.statistics.summary import SummaryRow
 
 
-def draw(lines: Sequence[Line]) -> Drawing | None:
+def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per subject, a point per attack; None where no attack has a cost."""
     budget = main_budget(lines)
     costly = [
         line
         for line in attacked(lines)
-        if line.budget == budget and line.forwards and line.threat.startswith("batch")
+        if line.budget == budget and line.forwards and line.threat.whole_batch
     ]
     subjects = [s for s in subjects_of(costly) if s.defence != "standard"][:MOST_PANELS]
     if budget is None or not subjects:
@@ -44,10 +44,10 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
     legend(figure, axes)
     caption = (
         "Images forward and backward per scored example against the accuracy that the attack leaves, with "
-        f"95% intervals ({budget_words(budget)})."
+        f"95% intervals ({budget_text(budget)})."
     )
     return drawing(figure, "cost", "Cost against accuracy", caption)
 
 
-def _images(line: Line) -> float:
+def _images(line: SummaryRow) -> float:
     return (line.forwards or 0.0) + (line.backwards or 0.0)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, label
+from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.reports.text.formatting import subject_words
 
 SOURCES = ("randomness", "optimisation", "coupling")
 MOST = 12
@@ -35,7 +35,7 @@ def draw(judgements: Sequence[Judgement]) -> Drawing | None:
             label=source,
             error_kw={"elinewidth": 0.8},
         )
-    axes.set_yticks(range(len(shown)), [label(subject_words(j.subject, with_k=True), 44) for j in shown])
+    axes.set_yticks(range(len(shown)), [label(subject_text(j.subject, with_k=True), 44) for j in shown])
     axes.set_ylim(len(shown) - 0.45, -0.55)  # the first on top
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set_xlabel("accuracy that the advantage takes away, points")

@@ -11,15 +11,13 @@ from robustbench_coded.reports.figures import (
     pareto,
 )
 from robustbench_coded.reports.figures.style import Drawing, styled
-from robustbench_coded.results.summary_rows import lines_of
 from robustbench_coded.results.run import Run
-from robustbench_coded.results.manifest import asked_budgets
 
 
 def figures_of(run: Run) -> list[Drawing]:
     """The figures of a run, drawn anew; the same run gives the same bytes."""
-    asked = asked_budgets(run.manifest)
-    lines = [line for line in lines_of(run.summary) if line.attack == "clean" or line.budget in asked]
+    asked = run.manifest.judged_budgets
+    lines = [line for line in run.rows if line.attack == "clean" or line.budget in asked]
     with styled():
         drawn = [
             ladder.draw(lines),
@@ -27,7 +25,7 @@ def figures_of(run: Run) -> list[Drawing]:
             pareto.draw(lines),
             batch_sizes.draw(lines),
             eps_curve.draw(lines),
-            correct_draws.draw(run.rows),
+            correct_draws.draw(run.results),
             loss_steps.draw(run),
             cost.draw(lines),
         ]

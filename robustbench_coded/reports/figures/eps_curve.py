@@ -13,13 +13,14 @@ from robustbench_coded.reports.figures.style import (
     percent_axis,
     plot,
 )
-from robustbench_coded.results.summary_rows import Line
-from robustbench_coded.reports.text.formatting import inference_words
+from robustbench_coded.reports.text.formatting import inference_text
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.summary import SummaryRow
 
-THREAT = "batch/unknown"
+THREAT = WHOLE_BATCH
 
 
-def draw(lines: Sequence[Line]) -> Drawing | None:
+def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per checkpoint, a line per defence; None where every attack had the same eps."""
     ensembles = [
         line
@@ -42,7 +43,7 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
             clean = find(lines, subject, "clean", THREAT, None)
             points = [(0.0, clean)] if clean is not None else []
             points += [(line.budget.eps, line) for line in curve]
-            name = inference_words(subject, with_k=True)
+            name = inference_text(subject, with_k=True)
             x = [eps for eps, _ in points]
             plot(panel, x, [line for _, line in points], methods.index(subject[1:]), name)
         panel.set_title(label(checkpoint))

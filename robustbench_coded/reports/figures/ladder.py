@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 
 from attacks.naming import BLACK_BOX
-from robustbench_coded.reports.figures.lookup import (
-    attacked,
-    checkpoints_of,
-    find,
-    main_budget,
-    subjects_of,
-)
+from robustbench_coded.reports.figures.lookup import attacked, checkpoints_of, find, main_budget, subjects_of
 from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
@@ -20,13 +14,16 @@ from robustbench_coded.reports.figures.style import (
     percent_axis,
     plot,
 )
-from robustbench_coded.results.summary_rows import Budget, Line, Subject
-from robustbench_coded.reports.text.formatting import budget_words, inference_words, parsed_attack
+from robustbench_coded.reports.text.formatting import budget_text, inference_text, parsed_attack
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.summary import SummaryRow
 
 ORDER = ("fresh", "eot", "fixed", "gmsa", "bpda", "queries", "aware", "transfer", "transfer, victim")
 
 
-def draw(lines: Sequence[Line]) -> Drawing | None:
+def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per checkpoint, a line per defence, a rung per kind of knowledge; None with fewer than two
     rungs."""
     budget = main_budget(lines)
@@ -48,9 +45,9 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
                 shown = [(names.index(name), line) for name, line in found.items()]
                 shown.sort(key=lambda pair: pair[0])
                 x = [place + 0.06 * style for place, _ in shown]
-                name = inference_words(subject, with_k=True)
+                name = inference_text(subject, with_k=True)
                 plot(panel, x, [line for _, line in shown], style, name)
-        base = find(lines, Subject(checkpoint, "standard", None, None), "ensemble", "batch/unknown", budget)
+        base = find(lines, SubjectKey(checkpoint, STANDARD, None, None), ENSEMBLE, WHOLE_BATCH, budget)
         if base is not None and base.accuracy is not None:
             panel.axhline(100 * base.accuracy, color="0.4", linestyle=":", label="standard, ensemble")
         panel.set_title(label(checkpoint))
@@ -58,16 +55,16 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
         percent_axis(panel)
     legend(figure, axes)
     caption = (
-        f"For each kind of knowledge the lowest of its attacks ({budget_words(budget)}), with 95% "
+        f"For each kind of knowledge the lowest of its attacks ({budget_text(budget)}), with 95% "
         "intervals: fresh draws at each step, eotM: M draws averaged, fixed: one surrogate draw, aware: "
         "the scored draw, transfer: gradients of the base model. Dotted: the base model's own ensemble."
     )
     return drawing(figure, "ladder", "Accuracy up the ladder of knowledge", caption)
 
 
-def _rungs(lines: Sequence[Line], subject: Subject, budget: Budget) -> dict[str, Line]:
+def _rungs(lines: Sequence[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> dict[str, SummaryRow]:
     """The lowest line of each rung."""
-    found: dict[str, Line] = {}
+    found: dict[str, SummaryRow] = {}
     for line in attacked(lines):
         name = _rung(line)
         if (line.subject, line.budget) != (subject, budget) or name is None:
@@ -77,13 +74,12 @@ def _rungs(lines: Sequence[Line], subject: Subject, budget: Budget) -> dict[str,
     return found
 
 
-def _rung(line: Line) -> str | None:
+def _rung(line: SummaryRow) -> str | None:
     name = parsed_attack(line.attack)
     if name is None or name.third_party is not None:
         return None
-    inputs = line.threat.partition("/")[0]
-    if inputs != "batch":
-        return "transfer, victim" if name.estimator == "transfer" and inputs == "victim" else None
+    if not line.threat.whole_batch:
+        return "transfer, victim" if name.estimator == "transfer" and line.threat.inputs == "victim" else None
     if name.algorithm in BLACK_BOX:
         return "queries"
     if name.estimator in ("gmsaavg", "gmsamin"):

@@ -10,21 +10,22 @@ from robustbench_coded.reports.figures.style import (
     style_of,
     subject_title,
 )
-from robustbench_coded.results.summary_rows import Subject, subject_of
 from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.threat_model import ThreatModel
 
 # A line of an attack: name, threat model, step (from 1) -> mean loss before it.
-Curve = tuple[str, str, dict[int, float]]
+Curve = tuple[str, ThreatModel, dict[int, float]]
 
 
 def draw(run: Run) -> Drawing | None:
     """A panel per subject, a line per PGD attack; None where no unit tells its losses."""
-    found: dict[Subject, list[Curve]] = {}
-    for row in run.rows:
+    found: dict[SubjectKey, list[Curve]] = {}
+    for row in run.results:
         losses = losses_of(run.counts_of(row.key)) if row.cell is not None else {}
         if len(losses) > 1:
             curve = (row.key.attack, row.key.threat, losses)
-            found.setdefault(subject_of(row.key), []).append(curve)
+            found.setdefault(row.key.subject, []).append(curve)
     shown = list(found.items())[:MOST_PANELS]
     if not shown:
         return None

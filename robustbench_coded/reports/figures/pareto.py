@@ -10,15 +10,17 @@ from robustbench_coded.reports.figures.lookup import (
     subjects_of,
 )
 from robustbench_coded.reports.figures.style import MARKERS, Drawing, drawing, legend, panels, plot
-from robustbench_coded.results.summary_rows import Line, Subject
-from robustbench_coded.reports.text.formatting import budget_words, inference_words
+from robustbench_coded.reports.text.formatting import budget_text, inference_text
+from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.summary import SummaryRow
 
-THREAT = "batch/unknown"
+THREAT = WHOLE_BATCH
 # A subject, its clean line, and its lines under the paper's attacks and under all of them.
-Point = tuple[Subject, Line, tuple[Line | None, Line]]
+Point = tuple[SubjectKey, SummaryRow, tuple[SummaryRow | None, SummaryRow]]
 
 
-def draw(lines: Sequence[Line]) -> Drawing | None:
+def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
     """The paper's attacks on the left, the ensemble of all on the right; None for fewer than two subjects."""
     budget = main_budget(lines)
     if budget is None:
@@ -48,7 +50,7 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
                 [100 * clean.accuracy],
                 [line],
                 methods.index(subject[1:]),
-                f"{inference_words(subject, with_k=True)}, {subject.checkpoint}",
+                f"{inference_text(subject, with_k=True)}, {subject.checkpoint}",
                 xerr=beside,
                 marker=MARKERS[checkpoints.index(subject.checkpoint) % len(MARKERS)],
                 linestyle="none",
@@ -64,7 +66,7 @@ def draw(lines: Sequence[Line]) -> Drawing | None:
     axes[0].set_ylabel("accuracy under attack, %")
     legend(figure, axes, 2)
     caption = (
-        f"Each point is a checkpoint (marker) behind a defence (colour), {budget_words(budget)}, {THREAT}, "
+        f"Each point is a checkpoint (marker) behind a defence (colour), {budget_text(budget)}, {THREAT}, "
         "with 95% intervals; a grey line joins the sizes and options of one defence. What falls from the "
         "left panel to the right was the attack's failure."
     )

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from robustbench_coded.reports.text.escape import shortened
-from robustbench_coded.results.summary_rows import Line, Subject
-from robustbench_coded.reports.text.formatting import inference_words
+from robustbench_coded.reports.text.formatting import inference_text
+from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.statistics.summary import SummaryRow
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers and dashes repeat what colour says.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -90,7 +91,9 @@ def panels(count: int, height: float = 2.6, *, across: int = PANELS_ACROSS) -> t
     return figure, axes[:count]
 
 
-def plot(axes: Axes, x: Sequence[float], lines: Sequence[Line], style: int, name: str, **more: Any) -> None:
+def plot(
+    axes: Axes, x: Sequence[float], lines: Sequence[SummaryRow], style: int, name: str, **more: Any
+) -> None:
     """Accuracies of ``lines`` at ``x`` with their intervals, in the ``style``-th colour and marker."""
     shown = [
         (at, 100 * line.accuracy, 100 * line.low, 100 * line.high)
@@ -128,9 +131,9 @@ def _marker(style: int) -> str:
     return MARKERS[(style + style // len(COLOURS)) % len(MARKERS)]
 
 
-def subject_title(axes: Axes, subject: Subject) -> None:
+def subject_title(axes: Axes, subject: SubjectKey) -> None:
     """Inference and checkpoint over a panel, a line each: together they are wider than a third of a page."""
-    inference = label(inference_words(subject, with_k=True), TITLE_WIDTH)
+    inference = label(inference_text(subject, with_k=True), TITLE_WIDTH)
     axes.set_title(f"{inference}\n{label(subject.checkpoint, TITLE_WIDTH)}")
 
 

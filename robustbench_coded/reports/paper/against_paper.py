@@ -4,19 +4,20 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from robustbench_coded.results.summary_rows import NULLS, Line, Subject, lines_of
-from robustbench_coded.results.run import Run
-from robustbench_coded.results.manifest import part
 from robustbench_coded.reports.paper.paper import paper_tables, papers_accuracy, papers_data, trainings
-from robustbench_coded.reports.text.text_table import Sheet
 from robustbench_coded.reports.text.formatting import (
-    inference_words,
+    inference_text,
     interval,
     percent,
     pixels,
     points,
     series,
 )
+from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.statistics.summary import SummaryRow
 
 INCONSISTENCIES = (
     "PGD-10 with coded smoothing and RCI over mixup: +31.8 points in the introduction, +33 in section "
@@ -42,7 +43,7 @@ class PaperLine:
 
     table: int
     training: str
-    line: Line
+    line: SummaryRow
     paper: float
 
     @property
@@ -58,7 +59,7 @@ def paper_lines(run: Run) -> list[PaperLine]:
         return []
     known = trainings(run.manifest)
     found = []
-    for line in lines_of(run.summary):
+    for line in run.rows:
         training = known.get(line.subject.checkpoint)
         paper = papers_accuracy(training, line.subject, line.budget, line.threat, line.attack)
         if paper is not None and training is not None and line.accuracy is not None:
@@ -67,7 +68,7 @@ def paper_lines(run: Run) -> list[PaperLine]:
     return found
 
 
-def paper_sheet(run: Run) -> Sheet:
+def paper_text_table(run: Run) -> TextTable:
     """Measured beside printed; marked where the printed number is outside the interval."""
     rows = []
     for found in paper_lines(run):
@@ -78,7 +79,7 @@ def paper_sheet(run: Run) -> Sheet:
                 f"Table {found.table}",
                 line.subject.checkpoint,
                 found.training,
-                inference_words(line.subject, with_k=True),
+                inference_text(line.subject, with_k=True),
                 line.attack,
                 "" if line.attack == "clean" else f"{pixels(line.budget.eps)} {line.budget.eps_space}",
                 percent(found.paper),
@@ -89,7 +90,7 @@ def paper_sheet(run: Run) -> Sheet:
         )
     numbers = ("Paper", "Measured", "Difference")
     heads = ("Table", "Checkpoint", "Training", "Inference", "Attack", "Eps", *numbers, "Interval")
-    return Sheet(heads, tuple(rows), frozenset(numbers))
+    return TextTable(heads, tuple(rows), frozenset(numbers))
 
 
 def reasons(run: Run) -> list[str]:
@@ -104,28 +105,28 @@ def reasons(run: Run) -> list[str]:
     return [*_network(run, found), *_training(run, found), *_attacks(found), *_examples(found)]
 
 
-def time_sheet(run: Run) -> Sheet:
+def time_text_table(run: Run) -> TextTable:
     """Table 4 beside this run: milliseconds to answer one batch, by its quicker row without gradients."""
     table = paper_tables()["table4"]
     rows = []
     for subject, milliseconds in _answer_times(run).items():
         kind = {"standard": "standard", "rci": "coded", "coded": "coded"}.get(subject.defence)
         paper = f"{table[kind][0]:g}" if kind is not None and subject.k in (None, table["k"]) else "–"
-        rows.append((subject.checkpoint, inference_words(subject, with_k=True), paper, f"{milliseconds:.3g}"))
+        rows.append((subject.checkpoint, inference_text(subject, with_k=True), paper, f"{milliseconds:.3g}"))
     heads = ("Checkpoint", "Inference", "Paper, ms", "Measured, ms")
-    return Sheet(heads, tuple(rows), frozenset(heads[2:]))
+    return TextTable(heads, tuple(rows), frozenset(heads[2:]))
 
 
-def _answer_times(run: Run) -> dict[Subject, float]:
+def _answer_times(run: Run) -> dict[SubjectKey, float]:
     """Milliseconds that one batch of each subject took, over all draws that were answered.
 
     The first row of a run also loads the model; hence the quicker of the clean inputs and the random signs.
     """
-    found: dict[Subject, float] = {}
+    found: dict[SubjectKey, float] = {}
     seconds = run.timings["seconds"]
-    for line, spent, row in zip(lines_of(run.summary), seconds, run.rows, strict=True):
+    for line, spent, row in zip(run.rows, seconds, run.results, strict=True):
         size = line.subject.k or _batch_size(run)
-        if line.attack in NULLS and line.done and spent > 0 and size:
+        if line.attack in CONTROLS and line.done and spent > 0 and size:
             answers = -(-line.examples // size) * (
                 line.draws + (_selection_draws(run) if row.randomised else 0)
             )
@@ -134,18 +135,16 @@ def _answer_times(run: Run) -> dict[Subject, float]:
 
 
 def _batch_size(run: Run) -> int:
-    sizes = [row.get("batch_size") for row in run.manifest["rows"]]
-    return max((size for size in sizes if type(size) is int), default=0)
+    return max((row.batch_size or 0 for row in run.manifest.rows), default=0)
 
 
 def _selection_draws(run: Run) -> int:
-    draws = part(run.manifest, "invocations", -1, "options", "selection_draws")
-    return draws if type(draws) is int and draws > 0 else 0
+    return run.manifest.last.count("selection_draws") or 0
 
 
 def _network(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
     names = {f.line.subject.checkpoint for f in found}
-    archs = {str(c.get("arch")) for c in run.manifest["checkpoints"] if c["name"] in names}
+    archs = {str(c.arch) for c in run.manifest.checkpoints if c.name in names}
     others = sorted(archs - {"preact-resnet18", "preactresnet18", "preact_resnet18"})
     if others:
         yield f"Network: {series(others)} here, {paper_tables()['network']} in the paper."
@@ -153,11 +152,11 @@ def _network(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
 
 def _training(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
     names = {f.line.subject.checkpoint for f in found}
-    for checkpoint in run.manifest["checkpoints"]:
-        if checkpoint["name"] in names:
-            epochs = part(checkpoint, "metadata", "epochs") or part(checkpoint, "metadata", "epoch")
+    for checkpoint in run.manifest.checkpoints:
+        if checkpoint.name in names:
+            epochs = checkpoint.metadata.get("epochs") or checkpoint.metadata.get("epoch")
             said = f"{epochs} epochs" if type(epochs) is int else "an unknown number of epochs"
-            yield f"Training length: {said} for {checkpoint['name']}, 350 in the paper."
+            yield f"Training length: {said} for {checkpoint.name}, 350 in the paper."
 
 
 def _attacks(found: Sequence[PaperLine]) -> Iterator[str]:

@@ -6,9 +6,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from robustbench_coded.results.summary_rows import Budget, Subject
-from robustbench_coded.results.manifest import part
 from robustbench_coded.reports.text.formatting import parsed_attack
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.controls import STANDARD
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 
 # The paper's N = 1.5 K at K = 128 is printed as 190; rounded it is 192.
 SAME_N = {192: 190}
@@ -34,32 +36,32 @@ def papers_attack(attack: str) -> str | None:
     return plain if plain in ("fgsm", "pgd-10", "pgd-100") else None
 
 
-def papers_data(manifest: dict[str, Any]) -> bool:
+def papers_data(manifest: RunManifest) -> bool:
     """Whether the run's data are the paper's: CIFAR-10, by its name or by that of the file and the
     images' shape."""
-    name = str(part(manifest, "identity", "data"))
+    name = str(manifest.identity.data)
     stem = re.split(r"[/\\]", name)[-1].lower()
-    like = part(manifest, "data", "classes") == 10 and part(manifest, "data", "image_shape") == [3, 32, 32]
+    like = manifest.data.classes == 10 and manifest.data.image_shape == (3, 32, 32)
     return name == paper_tables()["data"] or (
         name.startswith("npz:") and like and "cifar10" in stem.replace("-", "")
     )
 
 
-def trainings(manifest: dict[str, Any]) -> dict[str, str]:
+def trainings(manifest: RunManifest) -> dict[str, str]:
     """The paper's name for how each checkpoint was trained: by the file's metadata, else by the
     checkpoint's name."""
     found = {}
-    for checkpoint in manifest["checkpoints"]:
-        recipe = part(checkpoint, "metadata", "recipe")
-        recipe = part(recipe, "name") if isinstance(recipe, dict) else recipe
-        training = _training(recipe) if isinstance(recipe, str) else _training(checkpoint["name"])
+    for checkpoint in manifest.checkpoints:
+        recipe = checkpoint.metadata.get("recipe")
+        recipe = recipe.get("name") if isinstance(recipe, dict) else recipe
+        training = _training(recipe if isinstance(recipe, str) else checkpoint.name)
         if training is not None:
-            found[checkpoint["name"]] = training
+            found[checkpoint.name] = training
     return found
 
 
 def papers_accuracy(
-    training: str | None, subject: Subject, budget: Budget, threat: str, attack: str
+    training: str | None, subject: SubjectKey, budget: BudgetKey, threat: ThreatModel, attack: str
 ) -> float | None:
     """The paper's accuracy on CIFAR-10 in this setting as a fraction; None where the paper has no such
     setting.
@@ -70,7 +72,7 @@ def papers_accuracy(
     tables = paper_tables()
     name = papers_attack(attack)
     same_budget = budget.norm == "linf" and abs(budget.eps - tables["eps"]) < 1e-6
-    if training is None or name is None or threat != "batch/unknown":
+    if training is None or name is None or threat != WHOLE_BATCH:
         return None
     if name != "clean" and not same_budget:
         return None
@@ -78,9 +80,9 @@ def papers_accuracy(
     return round(figures[name] / 100, 6) if figures and name in figures else None
 
 
-def _table3(subject: Subject, training: str) -> dict[str, float] | None:
+def _table3(subject: SubjectKey, training: str) -> dict[str, float] | None:
     table = paper_tables()["table3"]
-    if subject.defence == "standard":
+    if subject.defence == STANDARD:
         rows = table["standard"]
     elif subject.defence == "rci" and subject.k == table["k"] and subject.n is not None:
         rows = table["rci"].get(str(SAME_N.get(subject.n, subject.n)), {})
@@ -89,7 +91,7 @@ def _table3(subject: Subject, training: str) -> dict[str, float] | None:
     return dict(zip(table["columns"], rows[training], strict=True)) if training in rows else None
 
 
-def _table10(subject: Subject, training: str) -> dict[str, float] | None:
+def _table10(subject: SubjectKey, training: str) -> dict[str, float] | None:
     table = paper_tables()["table10"]
     if subject.defence != "rci" or training != table["training"]:
         return None

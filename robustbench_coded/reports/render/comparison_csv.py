@@ -4,8 +4,8 @@ import csv
 import io
 
 from robustbench_coded.reports.compare.comparison import Comparison
-from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.reports.run.tables import Cell
+from robustbench_coded.reports.text.escape import csv_text
 
 SUBJECT = ("checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space")
 MEASURED = ("examples", "draws", "accuracy", "ci_low", "ci_high", "status")

@@ -1,17 +1,25 @@
 """A comparison of runs as Markdown."""
 
-from robustbench_coded.reports.paper.against_paper import INCONSISTENCIES, paper_sheet, reasons, time_sheet
-from robustbench_coded.reports.compare.comparison import LEGEND, Comparison, run_sheet
+from robustbench_coded.reports.compare.comparison import LEGEND, Comparison, run_text_table
 from robustbench_coded.reports.compare.differences import DIFFERENCES_LEGEND, differences_told
-from robustbench_coded.reports.text.escape import markdown
+from robustbench_coded.reports.paper.against_paper import (
+    INCONSISTENCIES,
+    paper_text_table,
+    reasons,
+    time_text_table,
+)
 from robustbench_coded.reports.render.markdown import bullets, markdown_sheet, markdown_table
+from robustbench_coded.reports.text.escape import markdown
 
 
 def comparison_markdown(comparison: Comparison, *, paper: bool) -> str:
     """The comparison in GitHub's Markdown; ``paper`` sets every run beside the paper's tables, too."""
     parts = ["# csrobust comparison", f"Baseline: {markdown(comparison.baseline)}.", "## Runs"]
-    parts += [markdown_sheet(run_sheet(comparison))]
-    parts += ["## What the runs do not share", bullets(comparison.apart) or "Nothing that is compared here."]
+    parts += [markdown_sheet(run_text_table(comparison))]
+    parts += [
+        "## What the runs do not share",
+        bullets(comparison.incompatibilities) or "Nothing that is compared here.",
+    ]
     for table in comparison.tables:
         parts += [f"## {markdown(table.title)}", markdown_table(table), markdown(LEGEND)]
         told = differences_told(table)
@@ -21,8 +29,11 @@ def comparison_markdown(comparison: Comparison, *, paper: bool) -> str:
         parts += ["## Differences that could not be formed", bullets(comparison.unpaired)]
     if paper:
         for name, run in comparison.runs.items():
-            parts += [f"## {markdown(name)} beside arXiv 2510.00253", markdown_sheet(paper_sheet(run))]
-            parts += ["Answering one batch (Table 4, on other hardware):", markdown_sheet(time_sheet(run))]
+            parts += [f"## {markdown(name)} beside arXiv 2510.00253", markdown_sheet(paper_text_table(run))]
+            parts += [
+                "Answering one batch (Table 4, on other hardware):",
+                markdown_sheet(time_text_table(run)),
+            ]
             parts += ["Known reasons for differences:", bullets(reasons(run))]
         parts += ["## The paper's own inconsistencies", bullets(INCONSISTENCIES)]
     return "\n\n".join(parts) + "\n"

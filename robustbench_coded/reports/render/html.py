@@ -9,36 +9,42 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from robustbench_coded.reports.paper.against_paper import INCONSISTENCIES, paper_sheet, reasons, time_sheet
-from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
-from robustbench_coded.reports.compare.comparison import LEGEND, Comparison, run_sheet
+from robustbench_coded.reports.compare.comparison import LEGEND, Comparison, run_text_table
 from robustbench_coded.reports.compare.differences import DIFFERENCES_LEGEND, differences_told
-from robustbench_coded.reports.run.document import Document
-from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.results.summary_rows import NULLS, Line, subject_of
+from robustbench_coded.reports.paper.against_paper import (
+    INCONSISTENCIES,
+    paper_text_table,
+    reasons,
+    time_text_table,
+)
+from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
+from robustbench_coded.reports.run.document import Document
 from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
+from robustbench_coded.reports.run.tables import Column, Table, TableRow
 from robustbench_coded.reports.run.text_tables import (
     COMPONENTS,
     COMPONENTS_LEGEND,
     VERDICT_LEGEND,
-    check_sheet,
-    reason_sheet,
-    row_sheet,
-    verdict_sheet,
-    worst_sheet,
+    check_text_table,
+    reason_text_table,
+    row_text_table,
+    verdict_text_table,
+    worst_text_table,
 )
-from robustbench_coded.reports.run.tables import Column, Table, TableRow
+from robustbench_coded.reports.run.worst import answer_text
+from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import (
-    difference_words,
-    incomplete_words,
-    inference_words,
+    difference_text,
+    incomplete_text,
+    inference_text,
     interval,
     percent,
     settled,
-    subject_words,
+    subject_text,
 )
-from robustbench_coded.reports.run.worst import answer_words
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.statistics.summary import SummaryRow
 
 # Heads of plain tables whose values the filters know.
 FILTERED = ("Checkpoint", "Inference", "Threat", "Attack")
@@ -55,17 +61,17 @@ def html_report(document: Document, figures: Sequence[Drawing], pictures: Sequen
         title=document.title,
         document=document,
         figures=figures,
-        verdicts=verdict_sheet(document.judgements),
+        verdicts=verdict_text_table(document.judgements),
         verdict_legend=VERDICT_LEGEND,
-        why=reason_sheet(document.judgements),
-        checks_open=check_sheet(document.judgements, passed=False),
-        checks_passed=check_sheet(document.judgements, passed=True),
-        rows=row_sheet(document.lines),
+        why=reason_text_table(document.judgements),
+        checks_open=check_text_table(document.judgements, passed=False),
+        checks_passed=check_text_table(document.judgements, passed=True),
+        rows=row_text_table(document.lines),
         components_title=COMPONENTS,
         components_legend=COMPONENTS_LEGEND,
         matrix={"title": MATRIX, "legend": MATRIX_LEGEND},
         collateral={"title": COLLATERAL, "legend": COLLATERAL_LEGEND},
-        worst=worst_sheet(document.worst),
+        worst=worst_text_table(document.worst),
         pictures=[
             {"example": worst, "image": _uri(picture, "image/png")}
             for worst, picture in zip(document.worst, pictures, strict=True)
@@ -78,7 +84,12 @@ def html_report(document: Document, figures: Sequence[Drawing], pictures: Sequen
 def comparison_html(comparison: Comparison, *, paper: bool) -> str:
     """A whole comparison in one file; ``paper`` sets every run beside the paper's tables, too."""
     papers = [
-        {"name": name, "accuracies": paper_sheet(run), "times": time_sheet(run), "reasons": reasons(run)}
+        {
+            "name": name,
+            "accuracies": paper_text_table(run),
+            "times": time_text_table(run),
+            "reasons": reasons(run),
+        }
         for name, run in comparison.runs.items()
         if paper
     ]
@@ -88,7 +99,7 @@ def comparison_html(comparison: Comparison, *, paper: bool) -> str:
         comparison=comparison,
         told=[differences_told(table) for table in comparison.tables],
         told_legend=DIFFERENCES_LEGEND,
-        runs=run_sheet(comparison),
+        runs=run_text_table(comparison),
         legend=LEGEND,
         papers=papers,
         inconsistencies=INCONSISTENCIES,
@@ -98,7 +109,7 @@ def comparison_html(comparison: Comparison, *, paper: bool) -> str:
 
 def _page(template: str, **values: Any) -> str:
     style, script = _asset("style.css"), _asset("tables.js")
-    values |= {"style": style, "script": script, "nulls": NULLS}
+    values |= {"style": style, "script": script, "nulls": CONTROLS}
     values |= {"style_hash": _hash(style), "script_hash": _hash(script)}
     return _environment().get_template(template).render(values)
 
@@ -116,11 +127,11 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": percent,
-        "answers": answer_words,
-        "subject": lambda key: subject_words(subject_of(key), with_k=True),
+        "answers": answer_text,
+        "subject": lambda key: subject_text(key.subject, with_k=True),
         "interval": lambda line: interval(line.low, line.high),
-        "difference": difference_words,
-        "incomplete": lambda line: incomplete_words(line.examples, line.examples_planned),
+        "difference": difference_text,
+        "incomplete": lambda line: incomplete_text(line.examples, line.examples_planned),
         "settled": settled,
         "data_uri": _data_uri,
         "of_column": _of_column,
@@ -155,28 +166,28 @@ def _uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _choices(lines: Sequence[Line]) -> dict[str, list[str]]:
+def _choices(lines: Sequence[SummaryRow]) -> dict[str, list[str]]:
     """What each filter offers."""
     texts = [
-        (line.subject.checkpoint, inference_words(line.subject, with_k=True), line.threat, line.attack)
+        (line.subject.checkpoint, inference_text(line.subject, with_k=True), line.threat, line.attack)
         for line in lines
     ]
     return {name: list(dict.fromkeys(one_line(text[i]) for text in texts)) for i, name in enumerate(FILTERED)}
 
 
-def _lines(tables: Sequence[Table]) -> list[Line]:
+def _lines(tables: Sequence[Table]) -> list[SummaryRow]:
     return [cell.line for table in tables for row in table.rows for cell in row.cells if cell is not None]
 
 
 def _of_column(column: Column) -> Markup:
     """Attributes that filters look at; unattacked columns stay in view."""
-    if column.attack in NULLS:
+    if column.attack in CONTROLS:
         return Markup("")
-    return _attributes(("Threat", column.threat), ("Attack", column.attack))
+    return _attributes(("Threat", str(column.threat)), ("Attack", column.attack))
 
 
 def _of_row(row: TableRow) -> Markup:
-    inference = inference_words(row.subject, with_k=True)
+    inference = inference_text(row.subject, with_k=True)
     return _attributes(("Checkpoint", row.subject.checkpoint), ("Inference", inference))
 
 

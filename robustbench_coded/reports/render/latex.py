@@ -1,8 +1,8 @@
 """Tables in LaTeX, for a document that loads booktabs."""
 
 from robustbench_coded.reports.compare.comparison import LEGEND, Comparison
-from robustbench_coded.reports.text.escape import latex
 from robustbench_coded.reports.run.tables import Cell, Column, Table
+from robustbench_coded.reports.text.escape import latex
 from robustbench_coded.reports.text.formatting import interval, percent, settled
 
 CAPTION_WIDTH = 1000

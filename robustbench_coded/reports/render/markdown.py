@@ -4,21 +4,27 @@ from collections.abc import Sequence
 
 from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
 from robustbench_coded.reports.run.document import Document
-from robustbench_coded.reports.text.escape import markdown, markdown_block
 from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
-from robustbench_coded.reports.text.text_table import Sheet
+from robustbench_coded.reports.run.tables import Cell, Column, Table
 from robustbench_coded.reports.run.text_tables import (
     COMPONENTS,
     COMPONENTS_LEGEND,
     VERDICT_LEGEND,
-    check_sheet,
-    reason_sheet,
-    row_sheet,
-    verdict_sheet,
-    worst_sheet,
+    check_text_table,
+    reason_text_table,
+    row_text_table,
+    verdict_text_table,
+    worst_text_table,
 )
-from robustbench_coded.reports.run.tables import Cell, Column, Table
-from robustbench_coded.reports.text.formatting import difference_words, incomplete_words, interval, percent, settled
+from robustbench_coded.reports.text.escape import markdown, markdown_block
+from robustbench_coded.reports.text.formatting import (
+    difference_text,
+    incomplete_text,
+    interval,
+    percent,
+    settled,
+)
+from robustbench_coded.reports.text.text_table import TextTable
 
 
 def markdown_report(document: Document) -> str:
@@ -26,7 +32,11 @@ def markdown_report(document: Document) -> str:
     parts = [f"# {markdown(document.title)}", *[markdown(line) for line in document.opening]]
     if document.warnings:
         parts.append(bullets(document.warnings))
-    parts += ["## Verdicts", markdown_sheet(verdict_sheet(document.judgements)), markdown(VERDICT_LEGEND)]
+    parts += [
+        "## Verdicts",
+        markdown_sheet(verdict_text_table(document.judgements)),
+        markdown(VERDICT_LEGEND),
+    ]
     for table in document.tables:
         parts += [f"## {markdown(table.title)}", markdown_table(table), markdown(document.legend)]
         if table.has_paper:
@@ -42,15 +52,18 @@ def markdown_report(document: Document) -> str:
         parts += ["## What did not run", bullets(document.failures)]
     if document.notes:
         parts += ["## Notes", bullets(document.notes)]
-    parts += ["## Checks that did not pass", markdown_sheet(check_sheet(document.judgements, passed=False))]
+    parts += [
+        "## Checks that did not pass",
+        markdown_sheet(check_text_table(document.judgements, passed=False)),
+    ]
     if document.components.rows:
         parts += [f"## {COMPONENTS}", markdown_sheet(document.components), markdown(COMPONENTS_LEGEND)]
     if document.worst:
-        parts += ["## Examples that fell furthest", markdown_sheet(worst_sheet(document.worst))]
+        parts += ["## Examples that fell furthest", markdown_sheet(worst_text_table(document.worst))]
     parts += ["## Details"]
-    parts += [_folded("Why each verdict", reason_sheet(document.judgements))]
-    parts += [_folded("Checks that passed", check_sheet(document.judgements, passed=True))]
-    parts += [_folded("Every row of summary.csv", row_sheet(document.lines))]
+    parts += [_folded("Why each verdict", reason_text_table(document.judgements))]
+    parts += [_folded("Checks that passed", check_text_table(document.judgements, passed=True))]
+    parts += [_folded("Every row of summary.csv", row_text_table(document.lines))]
     if document.commands:
         parts += ["## Run it again", *(markdown_block(command) for command in document.commands)]
     return "\n\n".join(parts) + "\n"
@@ -65,7 +78,7 @@ def markdown_table(table: Table) -> str:
     return _rows(lines)
 
 
-def markdown_sheet(sheet: Sheet) -> str:
+def markdown_sheet(sheet: TextTable) -> str:
     """A plain table; a dash where it has no rows."""
     if not sheet.rows:
         return "None."
@@ -93,10 +106,10 @@ def _cell(cell: Cell | None) -> str:
     small = interval(line.low, line.high)
     shown = [text + (f" <sub>{small}</sub>" if small else "")]
     if not line.done:
-        shown.append(f"<sub>{incomplete_words(line.examples, line.examples_planned)}</sub>")
+        shown.append(f"<sub>{incomplete_text(line.examples, line.examples_planned)}</sub>")
     if cell.difference is not None:
         mark = "**" if settled(cell.difference) else ""
-        shown.append(f"<sub>{mark}{difference_words(cell.difference)}{mark}</sub>")
+        shown.append(f"<sub>{mark}{difference_text(cell.difference)}{mark}</sub>")
     if cell.paper is not None:
         shown.append(f"<sub>paper {percent(cell.paper)}</sub>")
     return "<br>".join(shown)
@@ -106,7 +119,7 @@ def _facts(document: Document) -> str:
     return "\n".join(f"- **{fact.about}.** {markdown(fact.text)}" for fact in document.facts)
 
 
-def _folded(title: str, sheet: Sheet) -> str:
+def _folded(title: str, sheet: TextTable) -> str:
     summary = f"<summary>{title} ({len(sheet.rows)})</summary>"
     return f"<details>{summary}\n\n{markdown_sheet(sheet)}\n\n</details>"
 

@@ -7,17 +7,24 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table as Grid
 from rich.text import Text
 
-from robustbench_coded.reports.paper.against_paper import paper_sheet, reasons
 from robustbench_coded.reports.compare.comparison import Comparison
+from robustbench_coded.reports.paper.against_paper import paper_text_table, reasons
 from robustbench_coded.reports.run.document import document_of
-from robustbench_coded.reports.text.escape import one_line, shortened
-from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.summary_rows import Budget, Subject
-from robustbench_coded.results.run import Run
-from robustbench_coded.reports.text.text_table import Sheet
-from robustbench_coded.reports.run.text_tables import worst_sheet
 from robustbench_coded.reports.run.tables import Cell, Column, Table, TableRow, tables_of
-from robustbench_coded.reports.text.formatting import budget_words, counted, interval, percent, settled, subject_words
+from robustbench_coded.reports.run.text_tables import worst_text_table
+from robustbench_coded.reports.text.escape import one_line, shortened
+from robustbench_coded.reports.text.formatting import (
+    budget_text,
+    counted,
+    interval,
+    percent,
+    settled,
+    subject_text,
+)
+from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
 
 NAME_WIDTH = 60
 
@@ -34,7 +41,7 @@ def run_table(run: Run) -> Group:
     parts: list[Any] = [Text(one_line(text)) for text in (*document.opening, *document.warnings)]
     parts += [summary_table(run), *(Text(one_line(f"- {text}")) for text in document.findings)]
     if document.worst:
-        parts.append(plain_table("examples that fell furthest", worst_sheet(document.worst)))
+        parts.append(plain_table("examples that fell furthest", worst_text_table(document.worst)))
     return Group(*parts)
 
 
@@ -42,15 +49,15 @@ def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
     """The tables of a comparison, differences to the baseline in them, and what the runs do not share."""
     parts: list[Any] = [Text(one_line(f"baseline: {comparison.baseline}"))]
     parts += [_Fitting(table) for table in comparison.tables]
-    parts += [Text(one_line(text)) for text in (*comparison.apart, *comparison.unpaired)]
+    parts += [Text(one_line(text)) for text in (*comparison.incompatibilities, *comparison.unpaired)]
     if paper:
         for name, run in comparison.runs.items():
-            parts.append(plain_table(f"{name} beside arXiv 2510.00253", paper_sheet(run)))
+            parts.append(plain_table(f"{name} beside arXiv 2510.00253", paper_text_table(run)))
             parts += [Text(one_line(text)) for text in reasons(run)]
     return Group(*parts)
 
 
-def plain_table(title: str, sheet: Sheet) -> Grid:
+def plain_table(title: str, sheet: TextTable) -> Grid:
     """A plain table; names are never read as markup."""
     grid = Grid(title=Text(one_line(title)), title_justify="left")
     for head in sheet.heads:
@@ -60,7 +67,7 @@ def plain_table(title: str, sheet: Sheet) -> Grid:
     return grid
 
 
-def example_table(title: str, sheet: Sheet) -> Group:
+def example_table(title: str, sheet: TextTable) -> Group:
     """What was answered to one example: a block per subject, so that its lines fit a narrow terminal."""
     place = {head: i for i, head in enumerate(sheet.heads)}
     budgets = dict.fromkeys(row[place["Budget"]] for row in sheet.rows if row[place["Budget"]])
@@ -72,18 +79,18 @@ def example_table(title: str, sheet: Sheet) -> Group:
     about = [title, f"label {sheet.rows[0][place['Label']]}", *(budgets if len(budgets) == 1 else [])]
     parts: list[Any] = [Text(one_line("; ".join(about)))]
     for subject, rows in blocks.items():
-        parts.append(plain_table(subject, Sheet(tuple(heads), tuple(rows), sheet.numbers)))
+        parts.append(plain_table(subject, TextTable(tuple(heads), tuple(rows), sheet.numbers)))
     return Group(*parts)
 
 
 def _verdicts(run: Run) -> Iterator[str]:
     """A line per judged subject, its verdicts by threat model; then what is missing."""
-    by_subject: dict[tuple[Subject, Budget], list[Judgement]] = {}
+    by_subject: dict[tuple[SubjectKey, BudgetKey], list[Judgement]] = {}
     for judgement in run.judgements:
         by_subject.setdefault((judgement.subject, judgement.budget), []).append(judgement)
     for (subject, budget), judged in by_subject.items():
         said = ", ".join(f"{j.verdict.word} ({j.threat})" for j in judged)
-        yield one_line(f"{subject_words(subject, with_k=True)}, {budget_words(budget)}: {said}")
+        yield one_line(f"{subject_text(subject, with_k=True)}, {budget_text(budget)}: {said}")
     if run.failures:
         yield f"{counted(len(run.failures), 'unit')} without outcomes: the rows are incomplete"
 

@@ -2,9 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
-from robustbench_coded.results.summary_rows import Budget, Line, Subject
-from robustbench_coded.reports.text.text_table import Sheet
-from robustbench_coded.reports.text.formatting import budget_words, inference_words, interval, percent, subject_words
+from robustbench_coded.reports.text.formatting import (
+    budget_text,
+    inference_text,
+    interval,
+    percent,
+    subject_text,
+)
+from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.controls import ENSEMBLE
+from robustbench_coded.statistics.summary import SummaryRow
 
 COLLATERAL = "Collateral damage"
 COLLATERAL_LEGEND = (
@@ -15,14 +23,7 @@ COLLATERAL_LEGEND = (
 )
 
 
-def malicious_of(threat: str) -> tuple[int, bool] | None:
-    """How many inputs are malicious, and whether they may go anywhere; None for another threat model."""
-    name, _, rest = threat.partition("/")[0].partition("-")
-    count, _, where = rest.partition("-")
-    return (int(count), where == "box") if name == "collateral" and count.isdecimal() else None
-
-
-def collateral_sheet(lines: Sequence[Line]) -> Sheet:
+def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     """A row per subject, budget, number of malicious inputs and what they know; no rows without any."""
     heads = ("Checkpoint", "Inference", "Budget", "Draw", "Malicious", "Clean", "Within eps", "Anywhere")
     rows = []
@@ -32,8 +33,8 @@ def collateral_sheet(lines: Sequence[Line]) -> Sheet:
         rows.append(
             (
                 subject.checkpoint,
-                inference_words(subject, with_k=True),
-                budget_words(budget),
+                inference_text(subject, with_k=True),
+                budget_text(budget),
                 draw,
                 str(count),
                 percent(clean),
@@ -41,12 +42,12 @@ def collateral_sheet(lines: Sequence[Line]) -> Sheet:
                 _accuracy(anywhere),
             )
         )
-    return Sheet(heads, tuple(rows), frozenset(heads[4:]))
+    return TextTable(heads, tuple(rows), frozenset(heads[4:]))
 
 
-def collateral_findings(lines: Sequence[Line]) -> Iterator[str]:
+def collateral_findings(lines: Sequence[SummaryRow]) -> Iterator[str]:
     """What the fewest and the most malicious inputs did to each subject, at their worst."""
-    groups: dict[tuple[Subject, Budget], dict[int, Line]] = {}
+    groups: dict[tuple[SubjectKey, BudgetKey], dict[int, SummaryRow]] = {}
     for (subject, budget, draw, count), found in _found(lines).items():
         if draw == "unknown":
             worst = min(found.values(), key=lambda line: line.accuracy or 0.0)
@@ -60,27 +61,27 @@ def collateral_findings(lines: Sequence[Line]) -> Iterator[str]:
                 f"{percent(line.accuracy)}% {interval(line.low, line.high)}, clean "
                 f"{percent(line.clean_accuracy)}%"
             )
-        yield f"{subject_words(subject, with_k=True)}: {'; '.join(said)}."
+        yield f"{subject_text(subject, with_k=True)}: {'; '.join(said)}."
 
 
-def _found(lines: Sequence[Line]) -> dict[tuple[Subject, Budget, str, int], dict[bool, Line]]:
+def _found(
+    lines: Sequence[SummaryRow],
+) -> dict[tuple[SubjectKey, BudgetKey, str, int], dict[bool, SummaryRow]]:
     """Ensembles by what was attacked, and by whether malicious inputs may go anywhere."""
-    found: dict[tuple[Subject, Budget, str, int], dict[bool, Line]] = {}
+    found: dict[tuple[SubjectKey, BudgetKey, str, int], dict[bool, SummaryRow]] = {}
     for line in lines:
-        malicious = malicious_of(line.threat)
-        if malicious is not None and line.attack == "ensemble" and line.accuracy is not None:
-            count, anywhere = malicious
-            key = line.subject, line.budget, line.threat.partition("/")[2], count
-            found.setdefault(key, {})[anywhere] = line
+        count = line.threat.malicious
+        if count is not None and line.attack == ENSEMBLE and line.accuracy is not None:
+            key = line.subject, line.budget, line.threat.randomness, count
+            found.setdefault(key, {})[line.threat.free] = line
     return found
 
 
-def _accuracy(line: Line | None) -> str:
+def _accuracy(line: SummaryRow | None) -> str:
     if line is None:
         return ""
     return f"{percent(line.accuracy)} {interval(line.low, line.high)}"
 
 
-def _where(line: Line, budget: Budget) -> str:
-    malicious = malicious_of(line.threat)
-    return "anywhere in [0, 1]" if malicious and malicious[1] else f"within {budget_words(budget)}"
+def _where(line: SummaryRow, budget: BudgetKey) -> str:
+    return "anywhere in [0, 1]" if line.threat.free else f"within {budget_text(budget)}"

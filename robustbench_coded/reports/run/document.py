@@ -2,21 +2,20 @@
 
 from dataclasses import dataclass
 
-from robustbench_coded.reports.run.collateral import collateral_findings, collateral_sheet
-from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.run.methodology import Fact, facts_of, limits_of
+from robustbench_coded.reports.run.collateral import collateral_findings, collateral_text_table
 from robustbench_coded.reports.run.findings import decompositions, peers_own_figures, undercuts
 from robustbench_coded.reports.run.headline import headline
-from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.summary_rows import Line, lines_of, subject_of
-from robustbench_coded.results.run import Run
-from robustbench_coded.results.manifest import part
-from robustbench_coded.reports.run.matrix import matrix_sheet
-from robustbench_coded.reports.text.text_table import Sheet
-from robustbench_coded.reports.run.text_tables import component_sheet
+from robustbench_coded.reports.run.matrix import matrix_text_table
+from robustbench_coded.reports.run.methodology import Fact, limits_of, methodology_of
 from robustbench_coded.reports.run.tables import Table, tables_of
-from robustbench_coded.reports.text.formatting import counted, subject_words
+from robustbench_coded.reports.run.text_tables import component_text_table
 from robustbench_coded.reports.run.worst import WorstExample, worst_examples
+from robustbench_coded.reports.text.escape import shell
+from robustbench_coded.reports.text.formatting import counted, subject_text
+from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.run import Run
+from robustbench_coded.statistics.summary import SummaryRow
 
 LEGEND = (
     "Accuracy in percent on fresh draws of the defence, with its 95% interval. Bold: the strongest single "
@@ -44,11 +43,11 @@ class Document:
     limits: tuple[str, ...]
     failures: tuple[str, ...]
     notes: tuple[str, ...]
-    components: Sheet
-    matrix: Sheet
-    collateral: Sheet
+    components: TextTable
+    matrix: TextTable
+    collateral: TextTable
     worst: tuple[WorstExample, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[SummaryRow, ...]
     commands: tuple[str, ...]
     legend: str = LEGEND
     paper_legend: str = PAPER_LEGEND
@@ -58,7 +57,7 @@ def document_of(run: Run) -> Document:
     """The report of a run."""
     tables = tables_of(run)
     findings = undercuts(run)
-    lines = lines_of(run.summary)
+    lines = run.rows
     return Document(
         title=f"csrobust report: {run.name}",
         opening=tuple(headline(run.judgements, findings)),
@@ -66,13 +65,13 @@ def document_of(run: Run) -> Document:
         tables=tuple(tables),
         judgements=run.judgements,
         findings=(*findings, *decompositions(run), *collateral_findings(lines), *peers_own_figures(run)),
-        facts=tuple(facts_of(run, paper=any(table.has_paper for table in tables))),
+        facts=tuple(methodology_of(run, paper=any(table.has_paper for table in tables))),
         limits=tuple(limits_of(run)),
         failures=tuple(_failures(run)),
-        notes=tuple(run.manifest["notes"]),
-        components=component_sheet(run),
-        matrix=matrix_sheet(lines, [table.budget for table in tables]),
-        collateral=collateral_sheet(lines),
+        notes=tuple(run.manifest.notes),
+        components=component_text_table(run),
+        matrix=matrix_text_table(lines, [table.budget for table in tables]),
+        collateral=collateral_text_table(lines),
         worst=tuple(worst_examples(run)),
         lines=tuple(lines),
         commands=tuple(_commands(run)),
@@ -81,7 +80,7 @@ def document_of(run: Run) -> Document:
 
 def _warnings(run: Run) -> list[str]:
     said = []
-    if not run.manifest.get("finished"):
+    if not run.manifest.finished:
         said.append("The run was stopped before its end; the same command goes on with it.")
     if run.failures:
         said.append(
@@ -99,15 +98,14 @@ def _failures(run: Run) -> list[str]:
         units[key, failure.error] = units.get((key, failure.error), 0) + 1
     sentences = []
     for (key, error), count in units.items():
-        subject = subject_words(subject_of(key), with_k=True)
+        subject = subject_text(key.subject, with_k=True)
         sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
     return sentences
 
 
 def _commands(run: Run) -> list[str]:
     found: dict[str, None] = {}
-    for invocation in run.manifest["invocations"]:
-        command = part(invocation, "command")
-        if isinstance(command, list) and command:
-            found[shell([str(argument) for argument in command])] = None
+    for invocation in run.manifest.invocations:
+        if invocation.command:
+            found[shell(list(invocation.command))] = None
     return list(found)

@@ -1,14 +1,14 @@
 """One example of a run: what every defence answered to it under every attack."""
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.results.summary_rows import budget_of, subject_of
+from robustbench_coded.reports.run.worst import answer_text, answers, outcomes_of
+from robustbench_coded.reports.text.formatting import budget_text, inference_text
+from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.run import Run
-from robustbench_coded.reports.text.text_table import Sheet
-from robustbench_coded.reports.text.formatting import budget_words, inference_words
-from robustbench_coded.reports.run.worst import answer_words, answers, outcomes_of
+from robustbench_coded.schema.controls import CLEAN, COMBINED
 
 
-def example_sheet(run: Run, example: int) -> Sheet:
+def example_text_table(run: Run, example: int) -> TextTable:
     """A row per attack that was scored on the example, with its answers over the scoring draws.
 
     Raises:
@@ -17,31 +17,31 @@ def example_sheet(run: Run, example: int) -> Sheet:
     outcomes = run.outcomes
     outcomes = outcomes[(outcomes["example"] == example) & (outcomes["replicate"] == 0)]
     rows = []
-    for row in run.rows:
-        if row.cell is None or row.key.attack in ("strongest", "ensemble", "naive-min"):
+    for row in run.results:
+        if row.cell is None or row.key.attack in COMBINED:
             continue
         found = (row.cell.example == example).nonzero()[0]
         if not len(found):
             continue
         i = int(found[0])
-        subject = subject_of(row.key)
+        subject = row.key.subject
         margin = outcomes_of(outcomes, row.key)["margin"].mean()
         rows.append(
             (
                 subject.checkpoint,
-                inference_words(subject, with_k=True),
-                row.key.threat,
+                inference_text(subject, with_k=True),
+                str(row.key.threat),
                 row.key.attack,
-                "" if row.key.attack == "clean" else budget_words(budget_of(row.key)),
+                "" if row.key.attack == CLEAN else budget_text(row.key.budget),
                 str(int(row.cell.label[i])),
                 f"{int(row.cell.correct[i].sum())} of {len(row.cell.draw)}",
-                answer_words(answers(row.cell, i)),
+                answer_text(answers(row.cell, i)),
                 f"{margin:.2f}",
             )
         )
     if not rows:
-        known = [int(row.cell.example.max()) for row in run.rows if row.cell is not None]
+        known = [int(row.cell.example.max()) for row in run.results if row.cell is not None]
         most = f"0 to {max(known)}" if known else "none yet"
         raise InputError(f"--example {example}: {run.path} has no outcomes for it; its examples are {most}")
     heads = ("Checkpoint", "Inference", "Threat", "Attack", "Budget", "Label", "Right", "Answers", "Margin")
-    return Sheet(heads, tuple(rows), frozenset({"Label", "Right", "Margin"}))
+    return TextTable(heads, tuple(rows), frozenset({"Label", "Right", "Margin"}))

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from robustbench_coded.reports.text.formatting import budget_text, series, subject_text
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.reports.text.formatting import budget_words, series, subject_words
 
 MOST_NAMED = 3
 
@@ -24,7 +24,7 @@ def headline(judgements: Sequence[Judgement], findings: Sequence[str]) -> list[s
 
 def _each(judged: Sequence[Judgement]) -> str:
     """``no gain for RCI (N = 190) on erm under batch/unknown; not settled for ...``"""
-    words = [f"{j.verdict.word} for {subject_words(j.subject)} under {j.threat}" for j in judged]
+    words = [f"{j.verdict.word} for {subject_text(j.subject)} under {j.threat}" for j in judged]
     return f"Verdict: {'; '.join(words)}."
 
 
@@ -34,10 +34,10 @@ def _counted(judged: Sequence[Judgement]) -> str:
         by_word.setdefault(judgement.verdict.word, []).append(judgement)
     counts = [f"{word} in {len(found)}" for word, found in by_word.items()]
     subjects = len({j.subject for j in judged})
-    threats = series(sorted({j.threat for j in judged}))
+    threats = series(sorted({str(j.threat) for j in judged}))
     return f"Verdict: of {len(judged)} judgements ({subjects} subjects under {threats}), {series(counts)}."
 
 
 def _reason(judgement: Judgement) -> str:
-    where = f"{subject_words(judgement.subject)} under {judgement.threat} ({budget_words(judgement.budget)})"
+    where = f"{subject_text(judgement.subject)} under {judgement.threat} ({budget_text(judgement.budget)})"
     return f"{where}: {judgement.verdict.reason}"

@@ -5,18 +5,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.naming import BLACK_BOX
-from robustbench_coded.results.summary_rows import COMBINED, NULLS, Line, lines_of
-from robustbench_coded.results.run import Run
-from robustbench_coded.results.manifest import part
 from robustbench_coded.reports.paper.paper import paper_tables
 from robustbench_coded.reports.text.formatting import (
-    attack_words,
-    budget_words,
+    attack_text,
+    budget_text,
     parsed_attack,
     percent,
     series,
-    threat_words,
+    threat_text,
 )
+from robustbench_coded.results.run import Run
+from robustbench_coded.schema.controls import CLEAN, COMBINED, CONTROLS, ENSEMBLE
+from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
+from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.statistics.summary import SummaryRow
 
 LAST_BATCH = {
     "pad": "a last batch that is not full is filled with examples that are not scored there",
@@ -32,36 +34,36 @@ class Fact(NamedTuple):
     text: str
 
 
-def facts_of(run: Run, *, paper: bool) -> list[Fact]:
+def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
     """Everything that decides the numbers of a run.
 
     Args:
         paper: whether the tables show numbers of the paper.
     """
-    return list(_facts(run, lines_of(run.summary), paper))
+    return list(_facts(run, run.rows, paper))
 
 
 def limits_of(run: Run) -> list[str]:
     """What the tables do not prove, as far as it depends on what was run."""
-    lines = lines_of(run.summary)
-    threats = {line.threat for line in lines if line.attack not in NULLS}
-    attacks = {line.attack for line in lines if line.measured and line.attack not in NULLS}
+    lines = run.rows
+    threats = {line.threat for line in lines if line.attack not in CONTROLS}
+    attacks = {line.attack for line in lines if line.measured and line.attack not in CONTROLS}
     said = [
         "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
         "attack may leave less. Nothing here is a certificate.",
         "The intervals speak about drawing other examples, batches and draws of the defence from where "
         "these came from, not about other attacks, other training runs or shifted data.",
     ]
-    if not any(threat.endswith("/known") for threat in threats):
+    if not any(threat.draw_known for threat in threats):
         said.append(
             "No attacker who knows the defence's draw was tried: there is no row under a known threat model."
         )
-    if any(part(row, "batch_dependent") for row in run.manifest["rows"]):
+    if any(row.batch_dependent for row in run.manifest.rows):
         for inputs, words in (
             ("victim", "one victim among clean inputs"),
             ("co-batch", "chosen co-batched inputs"),
         ):
-            if not any(threat.startswith(inputs) for threat in threats):
+            if not any(threat.inputs == inputs for threat in threats):
                 said.append(
                     f"No attacker with {words} was tried: there is no row under a {inputs} threat model."
                 )
@@ -71,34 +73,32 @@ def limits_of(run: Run) -> list[str]:
     return said
 
 
-def _facts(run: Run, lines: Sequence[Line], paper: bool) -> Iterator[Fact]:
+def _facts(run: Run, lines: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
     manifest = run.manifest
-    yield Fact("Data", _data(manifest))
-    for checkpoint in manifest["checkpoints"]:
+    yield Fact("Data", _data(manifest.data))
+    for checkpoint in manifest.checkpoints:
         yield Fact("Checkpoint", _checkpoint(checkpoint))
     yield Fact("Examples", _examples(lines))
     for threat in dict.fromkeys(line.threat for line in lines):
-        yield Fact("Threat model", f"{threat}: {threat_words(threat)}.")
-    budgets = dict.fromkeys(line.budget for line in lines if line.attack != "clean")
+        yield Fact("Threat model", f"{threat}: {threat_text(threat)}.")
+    budgets = dict.fromkeys(line.budget for line in lines if line.attack != CLEAN)
     if budgets:
         yield Fact(
-            "Budget", series([budget_words(b) for b in budgets]) + _spaces({b.eps_space for b in budgets})
+            "Budget", series([budget_text(b) for b in budgets]) + _spaces({b.eps_space for b in budgets})
         )
     yield from _attacks(lines)
     yield from _cost_limits(manifest)
     yield from _matched(manifest, lines)
     yield Fact("Draws", _draws(manifest, lines))
     yield Fact("Intervals", _intervals())
-    yield Fact(
-        "Seed", f"{manifest['identity'].get('seed')}; every random number comes from a stream named by it."
-    )
-    sizes = sorted({row["batch_size"] for row in manifest["rows"] if type(row.get("batch_size")) is int})
-    rule = str(manifest["identity"].get("last_batch"))
+    yield Fact("Seed", f"{manifest.identity.seed}; every random number comes from a stream named by it.")
+    sizes = sorted({row.batch_size for row in manifest.rows if row.batch_size is not None})
+    rule = str(manifest.identity.last_batch)
     yield Fact(
         "Batches",
         f"K = {series([str(k) for k in sizes])}; {rule}: {LAST_BATCH.get(rule, 'an unknown rule')}.",
     )
-    if any(part(i, "options", "drop") for i in manifest["invocations"]):
+    if any(invocation.options.get("drop") for invocation in manifest.invocations):
         yield Fact(
             "Stopping",
             "where a defence is deterministic and answers inputs one by one, an attack stops on an "
@@ -110,32 +110,27 @@ def _facts(run: Run, lines: Sequence[Line], paper: bool) -> Iterator[Fact]:
         yield Fact("Paper", _paper())
 
 
-def _data(manifest: dict[str, Any]) -> str:
-    data = manifest["data"]
-    shape = part(data, "image_shape")
-    size = "x".join(str(side) for side in shape) if isinstance(shape, list) else "unknown"
+def _data(data: DataFacts) -> str:
+    size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
     return (
-        f"{data.get('name')} ({data.get('source')}), the first {data.get('examples')} of "
-        f"{data.get('available')} examples, {data.get('classes')} classes, images {size}, sha256 "
-        f"{str(data.get('sha256'))[:16]}."
+        f"{data.name} ({data.source}), the first {data.examples} of {data.available} examples, "
+        f"{data.classes} classes, images {size}, sha256 {str(data.sha256)[:16]}."
     )
 
 
-def _checkpoint(checkpoint: dict[str, Any]) -> str:
-    said = (
-        f"{checkpoint['name']}: {checkpoint.get('arch')}, sha256 {checkpoint['sha256'][:16]}; normalisation "
-    )
-    choice = checkpoint.get("normalisation")
-    if not isinstance(choice, dict):
+def _checkpoint(checkpoint: CheckpointFacts) -> str:
+    said = f"{checkpoint.name}: {checkpoint.arch}, sha256 {checkpoint.sha256[:16]}; normalisation "
+    choice = checkpoint.normalisation
+    if not choice:
         return said + "unknown."
     figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
     said += f"{choice.get('source')}: {choice.get('name', 'custom')} ({figures})"
     return f"{said}.{_candidates(choice)}{_gradients(checkpoint)}"
 
 
-def _gradients(checkpoint: dict[str, Any]) -> str:
+def _gradients(checkpoint: CheckpointFacts) -> str:
     """What drove the attacks; what was scored is always the original model."""
-    sentence = part(checkpoint, "gradients", "sentence")
+    sentence = checkpoint.gradients.get("sentence")
     return f" Scored in float32 by the original model; attacked with {sentence}." if sentence else ""
 
 
@@ -162,11 +157,13 @@ def _numbers(values: Any) -> str:
     return ", ".join(f"{v:g}" if isinstance(v, int | float) else str(v) for v in values)
 
 
-def _examples(lines: Sequence[Line]) -> str:
-    counts: dict[int, set[str]] = defaultdict(set)
+def _examples(lines: Sequence[SummaryRow]) -> str:
+    counts: dict[int, set[ThreatModel]] = defaultdict(set)
     for line in lines:
         counts[line.examples_planned].add(line.threat)
-    said = "; ".join(f"{count} under {series(sorted(threats))}" for count, threats in counts.items())
+    said = "; ".join(
+        f"{count} under {series(sorted(map(str, threats)))}" for count, threats in counts.items()
+    )
     missing = sum(1 for line in lines if line.measured and not line.done)
     return f"{said}." + (f" {missing} rows are incomplete." if missing else "")
 
@@ -180,7 +177,7 @@ def _spaces(spaces: set[str]) -> str:
     return ". " + "; ".join(said) + ". Perturbed images stay in [0, 1]."
 
 
-def _attacks(lines: Sequence[Line]) -> Iterator[Fact]:
+def _attacks(lines: Sequence[SummaryRow]) -> Iterator[Fact]:
     sizes: dict[str, dict[float, None]] = {}
     costs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for line in lines:
@@ -190,9 +187,9 @@ def _attacks(lines: Sequence[Line]) -> Iterator[Fact]:
         if line.measured and line.forwards is not None and line.backwards is not None:
             costs[line.attack].append((line.forwards, line.backwards))
     for attack, steps in sorted(sizes.items(), key=lambda entry: entry[0] in COMBINED):
-        if attack == "clean":
+        if attack == CLEAN:
             continue
-        said = f"{attack}: {attack_words(attack, list(steps))}"
+        said = f"{attack}: {attack_text(attack, list(steps))}"
         spent = costs.get(attack, [])
         if any(forwards or backwards for forwards, backwards in spent):
             forwards, backwards = (_range([cost[i] for cost in spent]) for i in (0, 1))
@@ -200,12 +197,12 @@ def _attacks(lines: Sequence[Line]) -> Iterator[Fact]:
         yield Fact("Attack", said + ".")
 
 
-def _cost_limits(manifest: dict[str, Any]) -> Iterator[Fact]:
+def _cost_limits(manifest: RunManifest) -> Iterator[Fact]:
     """How much each attack could cost, where that was limited."""
-    limits = {row["budget"] for row in manifest["rows"] if type(row.get("budget")) is int}
+    limits = {row.budget for row in manifest.rows if row.budget is not None}
     if not limits:
         return
-    some = [row for row in manifest["rows"] if row["attack"] not in NULLS and row.get("budget") is None]
+    some = [row for row in manifest.rows if row.attack not in CONTROLS and row.budget is None]
     yield Fact(
         "Cost",
         f"every attack{' but some' if some else ''}, those of other packages, too, was stopped before it "
@@ -215,29 +212,28 @@ def _cost_limits(manifest: dict[str, Any]) -> Iterator[Fact]:
     )
 
 
-def _matched(manifest: dict[str, Any], lines: Sequence[Line]) -> Iterator[Fact]:
+def _matched(manifest: RunManifest, lines: Sequence[SummaryRow]) -> Iterator[Fact]:
     """How each baseline got its setting, and what that came to on the evaluated inputs."""
-    matched = manifest.get("matched")
-    for match in matched if isinstance(matched, list) else []:
-        names = ("checkpoint", "defence", "option", "target")
-        checkpoint, defence, option, target = (str(part(match, name)) for name in names)
-        figures = [part(match, name) for name in ("setting", "accuracy", "target_accuracy")]
-        if not all(type(figure) in (int, float) for figure in figures):
+    for match in manifest.matched:
+        if match.setting is None or match.accuracy is None or match.target_accuracy is None:
             continue
-        setting, accuracy, wanted = figures
         said = (
-            f"{defence} on {checkpoint}: {option} = {setting:g} was chosen to be as accurate as {target} on "
-            f"unperturbed inputs: {percent(accuracy)}% and {percent(wanted)}% of {part(match, 'examples')} "
-            "inputs that are not evaluated"
+            f"{match.defence} on {match.checkpoint}: {match.option} = {match.setting:g} was chosen to be as "
+            f"accurate as {match.target} on unperturbed inputs: {percent(match.accuracy)}% and "
+            f"{percent(match.target_accuracy)}% of {match.examples} inputs that are not evaluated"
         )
         clean = {
             line.subject.defence: line.accuracy
             for line in lines
-            if line.attack == "clean" and line.subject.checkpoint == checkpoint and line.accuracy is not None
+            if line.attack == CLEAN
+            and line.subject.checkpoint == match.checkpoint
+            and line.accuracy is not None
         }
-        of_target = [row["defence"] for row in manifest["rows"] if row.get("spec") == target]
-        if defence in clean and of_target and of_target[0] in clean:
-            said += f"; {percent(clean[defence])}% and {percent(clean[of_target[0]])}% of those that are"
+        of_target = [row.defence for row in manifest.rows if row.spec == match.target]
+        if match.defence in clean and of_target and of_target[0] in clean:
+            said += (
+                f"; {percent(clean[match.defence])}% and {percent(clean[of_target[0]])}% of those that are"
+            )
         yield Fact("Matched", said + ".")
 
 
@@ -246,18 +242,17 @@ def _range(values: Sequence[float]) -> str:
     return f"{low:g}" if high - low < 0.05 else f"{low:.4g} to {high:.4g}"
 
 
-def _draws(manifest: dict[str, Any], lines: Sequence[Line]) -> str:
-    random = {
-        row["draws"] for row in manifest["rows"] if row["randomised"] and not row["threat"].endswith("/known")
-    }
-    known = {row["draws"] for row in manifest["rows"] if row["threat"].endswith("/known")}
+def _draws(manifest: RunManifest, lines: Sequence[SummaryRow]) -> str:
+    known = {row.draws for row in manifest.rows if row.key.threat.draw_known}
+    random = {row.draws for row in manifest.rows if row.randomised and not row.key.threat.draw_known}
     if not random and not known:
         return "every defence here is deterministic: it has one answer."
     said = [
         f"accuracies are means over {series([str(d) for d in sorted(random)])} draws made after the attack"
     ]
-    selection = {part(i, "options", "selection_draws") for i in manifest["invocations"]} - {None}
-    if selection and any(line.attack == "ensemble" for line in lines):
+    counts = {invocation.count("selection_draws") for invocation in manifest.invocations}
+    selection = sorted(count for count in counts if count is not None)
+    if selection and any(line.attack == ENSEMBLE for line in lines):
         said.append(
             f"attacks are chosen on {series([str(d) for d in sorted(selection, key=str)])} other draws"
         )
@@ -274,26 +269,17 @@ def _intervals() -> str:
     )
 
 
-def _machines(manifest: dict[str, Any]) -> Iterator[Fact]:
+def _machines(manifest: RunManifest) -> Iterator[Fact]:
     seen: dict[str, None] = {}
-    for invocation in manifest["invocations"]:
-        versions = part(invocation, "versions")
-        machine = part(invocation, "machine")
-        text = (
-            ", ".join(f"{name} {version}" for name, version in versions.items())
-            if isinstance(versions, dict)
-            else ""
-        )
-        commit = part(invocation, "git", "commit")
-        if commit:
-            dirty = " with changes" if part(invocation, "git", "dirty") else ""
-            text += f"; commit {str(commit)[:12]}{dirty}"
-        if isinstance(machine, dict):
-            text += f"; device {machine.get('device')}" + (
-                f" ({machine['gpu']})" if machine.get("gpu") else ""
-            )
-            text += f" on {machine.get('system')} {machine.get('processor')}"
-        threads = part(invocation, "resolved", "threads")
+    for invocation in manifest.invocations:
+        text = ", ".join(f"{name} {version}" for name, version in invocation.versions.items())
+        if invocation.git.commit:
+            dirty = " with changes" if invocation.git.dirty else ""
+            text += f"; commit {invocation.git.commit[:12]}{dirty}"
+        machine = invocation.machine
+        text += f"; device {machine.device}" + (f" ({machine.gpu})" if machine.gpu else "")
+        text += f" on {machine.system} {machine.processor}"
+        threads = invocation.resolved.threads
         seen[text + (f", CPU threads: {threads}" if threads else "")] = None
     for text in seen:
         yield Fact("Versions", f"{text}.")

@@ -9,20 +9,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robustbench_coded.reports.run.collateral import malicious_of
-from robustbench_coded.results.summary_rows import COMBINED, NULLS, Budget, Line, Subject, lines_of
-from robustbench_coded.results.run import Run
-from robustbench_coded.results.manifest import asked_budgets
 from robustbench_coded.reports.paper.paper import papers_accuracy, papers_attack, papers_data, trainings
-from robustbench_coded.reports.text.formatting import THREATS, budget_words, inference_words
+from robustbench_coded.reports.text.formatting import THREATS, budget_text, inference_text
+from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.controls import (
+    CLEAN,
+    COMBINED,
+    CONTROLS,
+    ENSEMBLE,
+    RANDOM_SIGN,
+    STANDARD,
+    STRONGEST,
+)
+from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.statistics.paired import Difference
+from robustbench_coded.statistics.summary import SummaryRow
 
 
 class Column(NamedTuple):
     """One attack under one threat model."""
 
     attack: str
-    threat: str
+    threat: ThreatModel
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Cell:
         difference: to the same attack on the subject that this one is compared with.
     """
 
-    line: Line
+    line: SummaryRow
     strongest: bool
     paper: float | None = None
     difference: Difference | None = None
@@ -46,7 +55,7 @@ class Cell:
 class TableRow:
     """A subject and its cells, one per column; None where an attack was not run on it."""
 
-    subject: Subject
+    subject: SubjectKey
     labels: tuple[str, ...]
     cells: tuple[Cell | None, ...]
 
@@ -56,7 +65,7 @@ class Table:
     """Accuracies under one budget; ``heads`` are the titles of the rows' labels."""
 
     title: str
-    budget: Budget
+    budget: BudgetKey
     heads: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
@@ -69,8 +78,8 @@ class Table:
 
 def tables_of(run: Run) -> list[Table]:
     """Table 3 for every budget, then Table 10 for every defence that was run at several batch sizes."""
-    lines = [line for line in lines_of(run.summary) if malicious_of(line.threat) is None]
-    asked = asked_budgets(run.manifest)
+    lines = [line for line in run.rows if line.threat.malicious is None]
+    asked = run.manifest.judged_budgets
     budgets = list(dict.fromkeys(line.budget for line in lines if line.budget in asked))
     budgets = budgets or list(dict.fromkeys(line.budget for line in lines))
     subjects = list(dict.fromkeys(line.subject for line in lines))
@@ -81,17 +90,17 @@ def tables_of(run: Run) -> list[Table]:
     swept = {pair: group for pair, group in swept.items() if len({s.k for s in group}) > 1}
     build = TableBuilder(run, lines)
     main = _at_one_batch_size(subjects, {s for group in swept.values() for s in group})
-    tables = [build.table(f"Accuracy under attack: {budget_words(b)}", b, main) for b in budgets]
+    tables = [build.table(f"Accuracy under attack: {budget_text(b)}", b, main) for b in budgets]
     for (checkpoint, _), group in swept.items():
         group = sorted(group, key=lambda s: (s.k or 0, s.n or 0))
-        kind = inference_words(group[0]._replace(k=None, n=None))
+        kind = inference_text(group[0]._replace(k=None, n=None))
         for budget in budgets:
-            title = f"Accuracy against batch size: {kind} on {checkpoint}, {budget_words(budget)}"
+            title = f"Accuracy against batch size: {kind} on {checkpoint}, {budget_text(budget)}"
             tables.append(build.table(title, budget, group, by_size=True))
     return [table for table in tables if table.rows]
 
 
-def _at_one_batch_size(subjects: Sequence[Subject], swept: set[Subject]) -> list[Subject]:
+def _at_one_batch_size(subjects: Sequence[SubjectKey], swept: set[SubjectKey]) -> list[SubjectKey]:
     """Subjects not swept, and those swept at the batch size that most subjects share."""
     sizes = [s.k for s in subjects if s.k is not None]
     main = max(set(sizes), key=lambda k: (sizes.count(k), k), default=None)
@@ -101,69 +110,69 @@ def _at_one_batch_size(subjects: Sequence[Subject], swept: set[Subject]) -> list
 class TableBuilder:
     """Picks the lines of one run for cells."""
 
-    def __init__(self, run: Run, lines: Sequence[Line]):
+    def __init__(self, run: Run, lines: Sequence[SummaryRow]):
         self._lines = {(line.subject, line.budget, line.threat, line.attack): line for line in lines}
-        self._clean = {line.subject: line for line in reversed(lines) if line.attack == "clean"}
+        self._clean = {line.subject: line for line in reversed(lines) if line.attack == CLEAN}
         self._trainings = trainings(run.manifest) if papers_data(run.manifest) else {}
 
     def table(
-        self, title: str, budget: Budget, subjects: Sequence[Subject], *, by_size: bool = False
+        self, title: str, budget: BudgetKey, subjects: Sequence[SubjectKey], *, by_size: bool = False
     ) -> Table:
         """One table; subjects without a row under this budget are left out."""
         under = [line for key, line in self._lines.items() if key[0] in set(subjects) and key[1] == budget]
-        present = {line.subject for line in under if line.attack != "clean"} or {
-            line.subject for line in under
-        }
+        present = {line.subject for line in under if line.attack != CLEAN} or {line.subject for line in under}
         columns = columns_of(under)
         with_k = len({s.k for s in subjects if s.k is not None}) > 1
         rows = []
         for s in by_inference(subjects):
-            labels = (str(s.k), str(s.n)) if by_size else (inference_words(s, with_k=with_k), s.checkpoint)
+            labels = (str(s.k), str(s.n)) if by_size else (inference_text(s, with_k=with_k), s.checkpoint)
             if s in present:
                 rows.append(TableRow(s, labels, tuple(self.cell(s, budget, c) for c in columns)))
         heads = ("K", "N") if by_size else ("Inference", "Checkpoint")
         return Table(title, budget, heads, columns, tuple(rows))
 
-    def cell(self, subject: Subject, budget: Budget, column: Column) -> Cell | None:
+    def cell(self, subject: SubjectKey, budget: BudgetKey, column: Column) -> Cell | None:
         """The accuracy of one subject under one attack; None where that was not run."""
-        if column.attack == "clean":
+        if column.attack == CLEAN:
             line = self._clean.get(subject)
         else:
             line = self._lines.get((subject, budget, column.threat, column.attack))
         if line is None:
             return None
-        best = self._lines.get((subject, budget, column.threat, "strongest"))
-        strongest = best is not None and best.strongest_attack == line.attack and line.attack not in NULLS
+        best = self._lines.get((subject, budget, column.threat, STRONGEST))
+        strongest = best is not None and best.strongest_attack == line.attack and line.attack not in CONTROLS
         training = self._trainings.get(subject.checkpoint)
         paper = papers_accuracy(training, subject, budget, column.threat, line.attack)
         return Cell(line, strongest, paper)
 
 
-def columns_of(lines: Iterable[Line]) -> tuple[Column, ...]:
-    """Nulls, the paper's attacks, then by threat model the other attacks and the ensemble."""
-    attacks = [Column(line.attack, line.threat) for line in lines if line.attack not in (*NULLS, *COMBINED)]
+def columns_of(lines: Iterable[SummaryRow]) -> tuple[Column, ...]:
+    """Controls, the paper's attacks, then by threat model the other attacks and the ensemble."""
+    attacks = [
+        Column(line.attack, line.threat) for line in lines if line.attack not in (*CONTROLS, *COMBINED)
+    ]
     attacks = list(dict.fromkeys(attacks))
-    nulls = [Column("clean", "batch/unknown")]
-    if any(line.attack == "random-sign" for line in lines):
-        nulls.append(Column("random-sign", "batch/unknown"))
+    controls = [Column(CLEAN, WHOLE_BATCH)]
+    if any(line.attack == RANDOM_SIGN for line in lines):
+        controls.append(Column(RANDOM_SIGN, WHOLE_BATCH))
     threats = [t for t in THREATS if any(c.threat == t for c in attacks)]
     threats += dict.fromkeys(c.threat for c in attacks if c.threat not in THREATS)
-    found = nulls
+    found = controls
     for threat in threats:
         of_threat = [c for c in attacks if c.threat == threat]
         found += sorted(of_threat, key=lambda c: papers_attack(c.attack) is None)
-        found.append(Column("ensemble", threat))
+        found.append(Column(ENSEMBLE, threat))
     return tuple(found)
 
 
-def by_inference(subjects: Sequence[Subject]) -> list[Subject]:
+def by_inference(subjects: Sequence[SubjectKey]) -> list[SubjectKey]:
     """Standard inference first, then defences as in the run, by K and N; checkpoints of each together."""
     kinds = list(dict.fromkeys(s.defence for s in subjects))
     checkpoints = list(dict.fromkeys(s.checkpoint for s in subjects))
 
-    def place(s: Subject) -> tuple[bool, int, int, int, int]:
+    def place(s: SubjectKey) -> tuple[bool, int, int, int, int]:
         return (
-            s.defence != "standard",
+            s.defence != STANDARD,
             kinds.index(s.defence),
             s.k or 0,
             s.n or 0,

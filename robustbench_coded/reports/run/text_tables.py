@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from robustbench_coded.reports.run.worst import WorstExample, answer_text, outcomes_of
+from robustbench_coded.reports.text.formatting import budget_text, inference_text, interval, percent
+from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.summary_rows import COMBINED, Budget, Line, Subject, budget_of, subject_of
 from robustbench_coded.results.run import Run
-from robustbench_coded.reports.text.text_table import Sheet
-from robustbench_coded.reports.text.formatting import budget_words, inference_words, interval, percent
-from robustbench_coded.reports.run.worst import WorstExample, answer_words, outcomes_of
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.controls import CLEAN, COMBINED
+from robustbench_coded.schema.words import CheckOutcome
 from robustbench_coded.statistics.components import components
+from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.verdict import Verdict
 
 SUBJECT = ("Checkpoint", "Inference")
@@ -29,80 +32,88 @@ VERDICT_LEGEND = (
 )
 
 
-def verdict_sheet(judgements: Sequence[Judgement]) -> Sheet:
+def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """A row per subject and budget, a column per threat model."""
-    threats = tuple(dict.fromkeys(j.threat for j in judgements))
-    found: dict[tuple[Subject, Budget], dict[str, str]] = {}
+    threats = tuple(dict.fromkeys(str(j.threat) for j in judgements))
+    found: dict[tuple[SubjectKey, BudgetKey], dict[str, str]] = {}
     for j in judgements:
-        found.setdefault((j.subject, j.budget), {})[j.threat] = _verdict(j.verdict)
+        found.setdefault((j.subject, j.budget), {})[str(j.threat)] = _verdict(j.verdict)
     rows = [
-        (*_subject(subject), budget_words(budget), *(words.get(threat, "") for threat in threats))
+        (*_subject(subject), budget_text(budget), *(words.get(threat, "") for threat in threats))
         for (subject, budget), words in found.items()
     ]
-    return Sheet((*SUBJECT, "Budget", *threats), tuple(rows))
+    return TextTable((*SUBJECT, "Budget", *threats), tuple(rows))
 
 
-def reason_sheet(judgements: Sequence[Judgement]) -> Sheet:
+def reason_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """Why each verdict is what it is."""
     rows = [
-        (*_subject(j.subject), j.threat, budget_words(j.budget), j.verdict.word, j.verdict.reason)
+        (*_subject(j.subject), str(j.threat), budget_text(j.budget), j.verdict.word, j.verdict.reason)
         for j in judgements
     ]
-    return Sheet((*SUBJECT, "Threat", "Budget", "Verdict", "Why"), tuple(rows))
+    return TextTable((*SUBJECT, "Threat", "Budget", "Verdict", "Why"), tuple(rows))
 
 
-def check_sheet(judgements: Sequence[Judgement], *, passed: bool) -> Sheet:
+def check_text_table(judgements: Sequence[Judgement], *, passed: bool) -> TextTable:
     """A row per check that passed, or one per check that did not."""
     rows = [
-        (*_subject(j.subject), j.threat, budget_words(j.budget), c.name, c.outcome, c.finding, c.next_step)
+        (
+            *_subject(j.subject),
+            str(j.threat),
+            budget_text(j.budget),
+            c.name,
+            c.outcome,
+            c.finding,
+            c.next_step,
+        )
         for j in judgements
         for c in j.checks
-        if (c.outcome == "passed") == passed
+        if (c.outcome == CheckOutcome.PASSED) == passed
     ]
     heads = (*SUBJECT, "Threat", "Budget", "Check", "Outcome", "Finding", "Next")
-    return Sheet(heads, tuple(rows))
+    return TextTable(heads, tuple(rows))
 
 
-def worst_sheet(examples: Sequence[WorstExample]) -> Sheet:
+def worst_text_table(examples: Sequence[WorstExample]) -> TextTable:
     """A row per example that fell."""
     rows = [
         (
-            *_subject(subject_of(worst.key)),
+            *_subject(worst.key.subject),
             worst.key.attack,
             str(worst.example),
             str(worst.label),
             f"{worst.right_clean} of {worst.draws}",
             f"{worst.right} of {worst.draws}",
-            answer_words(worst.answers),
+            answer_text(worst.answers),
             f"{worst.margin:.2f}",
         )
         for worst in examples
     ]
     numbers = ("Example", "Label", "Right, clean", "Right, attacked", "Margin")
     heads = (*SUBJECT, "Attack", *numbers[:4], "Answers", "Margin")
-    return Sheet(heads, tuple(rows), frozenset(numbers))
+    return TextTable(heads, tuple(rows), frozenset(numbers))
 
 
-def row_sheet(lines: Sequence[Line]) -> Sheet:
+def row_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     """The lines of summary.csv, accuracies in percent; figures that no line has are left out."""
     columns = {name: figure for name, figure in _FIGURES.items() if any(figure(line) for line in lines)}
     rows = [
         (
             *_subject(line.subject),
-            line.threat,
+            str(line.threat),
             line.attack,
-            "" if line.attack == "clean" else budget_words(line.budget),
+            "" if line.attack == CLEAN else budget_text(line.budget),
             *(figure(line) for figure in columns.values()),
             "done" if line.done else "incomplete",
         )
         for line in lines
     ]
-    return Sheet(
+    return TextTable(
         (*SUBJECT, "Threat", "Attack", "Budget", *columns, "Status"), tuple(rows), frozenset(columns)
     )
 
 
-_FIGURES: dict[str, Callable[[Line], str]] = {
+_FIGURES: dict[str, Callable[[SummaryRow], str]] = {
     "Examples": lambda line: (
         str(line.examples) if line.done else f"{line.examples} of {line.examples_planned}"
     ),
@@ -118,30 +129,30 @@ _FIGURES: dict[str, Callable[[Line], str]] = {
 }
 
 
-def component_sheet(run: Run) -> Sheet:
+def component_text_table(run: Run) -> TextTable:
     """Standard deviations in points that each source alone gives an accuracy; no rows without replicates."""
     heads = (*SUBJECT, "Threat", "Attack", "Budget", "Draw", "Batch", "Partition", "Attack run")
     numbers = frozenset(heads[5:])
     outcomes = run.outcomes
     if not len(outcomes) or int(outcomes["replicate"].max()) == 0:
-        return Sheet(heads, (), numbers)
+        return TextTable(heads, (), numbers)
     rows = []
-    for row in run.rows:
+    for row in run.results:
         if row.cell is None or row.key.attack in COMBINED:
             continue
-        clean = next(r.key for r in run.rows if r.key.attack == "clean" and r.key[:4] == row.key[:4])
+        clean = next(r.key for r in run.results if r.key.attack == CLEAN and r.key.subject == row.key.subject)
         found = components(pd.concat([outcomes_of(outcomes, key) for key in {row.key, clean}]), row.key)
         figures = (found.draw, found.batch, found.partition, found.attack_run)
         rows.append(
             (
-                *_subject(subject_of(row.key)),
-                row.key.threat,
+                *_subject(row.key.subject),
+                str(row.key.threat),
                 row.key.attack,
-                "" if row.key.attack == "clean" else budget_words(budget_of(row.key)),
+                "" if row.key.attack == CLEAN else budget_text(row.key.budget),
                 *("–" if math.isnan(figure) else f"{100 * figure:.2f}" for figure in figures),
             )
         )
-    return Sheet(heads, tuple(rows), numbers)
+    return TextTable(heads, tuple(rows), numbers)
 
 
 def _figure(accuracy: float | None) -> str:
@@ -157,5 +168,5 @@ def _verdict(verdict: Verdict) -> str:
     return said if above is None else f"{said}, base {percent(above.second)}"
 
 
-def _subject(subject: Subject) -> tuple[str, str]:
-    return subject.checkpoint, inference_words(subject, with_k=True)
+def _subject(subject: SubjectKey) -> tuple[str, str]:
+    return subject.checkpoint, inference_text(subject, with_k=True)

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from robustbench_coded.reports.run.images import FOLDER, picture_file, triptych
-from robustbench_coded.results.summary_rows import Budget, budget_of
 from robustbench_coded.results.run import Run
-from robustbench_coded.results.manifest import asked_budgets
-from robustbench_coded.statistics.outcomes import KEYS, Cell, RowKey
-from robustbench_coded.statistics.case_results import Row
+from robustbench_coded.schema.case import BudgetKey, CaseKey
+from robustbench_coded.schema.controls import STANDARD, STRONGEST
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.outcomes import Cell
 
 COUNT = 12
 
@@ -30,7 +31,7 @@ class WorstExample:
         margin: mean over the draws of the true class's logit less the largest other one.
     """
 
-    key: RowKey
+    key: CaseKey
     example: int
     label: int
     batch: int
@@ -47,10 +48,10 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
 
     Defended subjects come first; standard inference is looked at only where nothing else was run.
     """
-    rows = [row for row in run.rows if row.key.attack == "strongest" and row.key.threat == "batch/unknown"]
+    rows = [row for row in run.results if row.key.attack == STRONGEST and row.key.threat == WHOLE_BATCH]
     rows = [row for row in rows if row.cell is not None and row.clean is not None]
-    rows = [row for row in rows if budget_of(row.key) == _largest_budget(run)]
-    defended = [row for row in rows if row.key.defence != "standard"] or rows
+    rows = [row for row in rows if row.key.budget == _largest_budget(run)]
+    defended = [row for row in rows if row.key.defence != STANDARD] or rows
     found: list[WorstExample] = []
     for i, row in enumerate(defended):
         share = (count - len(found)) // (len(defended) - i)
@@ -58,24 +59,24 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
     return found
 
 
-def outcomes_of(outcomes: pd.DataFrame, key: RowKey) -> pd.DataFrame:
+def outcomes_of(outcomes: pd.DataFrame, key: CaseKey) -> pd.DataFrame:
     """The scoring outcomes of one row, all replicates."""
     mask = (outcomes["purpose"] == "scoring").to_numpy(dtype=bool)
-    for name, value in zip(KEYS, key, strict=True):
+    for name, value in key.as_columns().items():
         column = outcomes[name]
         same = column.isna() if value is None else (column == value).fillna(False)
         mask = mask & same.to_numpy(dtype=bool)
     return outcomes[mask]
 
 
-def _largest_budget(run: Run) -> Budget | None:
-    budgets = [budget_of(row.key) for row in run.rows if row.key.attack == "strongest"]
-    asked = asked_budgets(run.manifest)
+def _largest_budget(run: Run) -> BudgetKey | None:
+    budgets = [row.key.budget for row in run.results if row.key.attack == STRONGEST]
+    asked = run.manifest.judged_budgets
     usable = [budget for budget in budgets if budget in asked]
     return max(usable, key=lambda budget: (usable.count(budget), budget.eps), default=None)
 
 
-def _of_row(run: Run, row: Row, count: int) -> list[WorstExample]:
+def _of_row(run: Run, row: CaseResult, count: int) -> list[WorstExample]:
     attacked, clean = row.cell, row.clean
     assert attacked is not None and clean is not None  # as `worst_examples` takes them
     source = row.sources[0]
@@ -121,7 +122,7 @@ def remove_unshown(run: Run, examples: Sequence[WorstExample]) -> None:
             path.unlink()
 
 
-def answer_words(answered: dict[int, int]) -> str:
+def answer_text(answered: dict[int, int]) -> str:
     """``class 3 in 8 draws, class 5 in 2``."""
     first, *others = (f"class {answer} in {count}" for answer, count in answered.items())
     unit = "draw" if max(answered.values()) == 1 else "draws"

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from attacks.naming import BLACK_BOX, AttackName, parse
-from robustbench_coded.results.summary_rows import Budget, Subject
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.controls import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
+from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.statistics.paired import Difference
 
-INFERENCE = {"standard": "Standard inference", "rci": "RCI", "coded": "Coded inference"}
+INFERENCE = {STANDARD: "Standard inference", "rci": "RCI", "coded": "Coded inference"}
 
 _INPUTS = {
     "batch": "the attacker perturbs all K inputs of a batch, each within eps",
@@ -18,15 +20,12 @@ _RANDOMNESS = {
     "unknown": "the defence's random draw is made after the attack",
     "known": "the attacker knows the draw that is scored, and attacks anew for each such draw",
 }
-THREATS = {
-    f"{inputs}/{randomness}": f"{controls}; {knows}"
-    for inputs, controls in _INPUTS.items()
-    for randomness, knows in _RANDOMNESS.items()
-}
-COMBINED = {
-    "strongest": "the one attack that is lowest over the entire run",
-    "ensemble": "for each example the attack that is lowest on selection draws, scored on other draws",
-    "naive-min": "an example must withstand one try of every attack, and any miss is final: biased downwards "
+# In the order in which tables show them.
+THREATS = tuple(ThreatModel(inputs, randomness) for inputs in _INPUTS for randomness in _RANDOMNESS)
+_COMBINED = {
+    STRONGEST: "the one attack that is lowest over the entire run",
+    ENSEMBLE: "for each example the attack that is lowest on selection draws, scored on other draws",
+    NAIVE_MIN: "an example must withstand one try of every attack, and any miss is final: biased downwards "
     "by whatever is random, shown for contrast",
 }
 _ESTIMATORS = {
@@ -52,17 +51,15 @@ _ALGORITHMS = {
 }
 
 
-def threat_words(threat: str) -> str:
+def threat_text(threat: ThreatModel) -> str:
     """What a threat model means: who moves, and what is known of the draw."""
-    inputs, _, randomness = threat.partition("/")
-    name, _, rest = inputs.partition("-")
-    count, _, where = rest.partition("-")
-    if name != "collateral" or not count.isdecimal() or randomness not in _RANDOMNESS:
-        return THREATS.get(threat, "a threat model that this version does not know")
-    moves = "anywhere in [0, 1]" if where == "box" else "within eps"
+    knows = _RANDOMNESS[threat.randomness]
+    if threat.malicious is None:
+        return f"{_INPUTS[threat.inputs]}; {knows}"
+    moves = "anywhere in [0, 1]" if threat.free else "within eps"
     return (
-        f"the attacker moves {counted(int(count), 'input')} of a batch {moves} to harm the others, which "
-        f"nobody touches and which alone are scored; {_RANDOMNESS[randomness]}"
+        f"the attacker moves {counted(threat.malicious, 'input')} of a batch {moves} to harm the others, "
+        f"which nobody touches and which alone are scored; {knows}"
     )
 
 
@@ -81,7 +78,7 @@ def points(difference: float) -> str:
     return f"{100 * difference:.1f}"
 
 
-def difference_words(difference: Difference) -> str:
+def difference_text(difference: Difference) -> str:
     """``+4.2 [1.0, 7.4]`` in percentage points."""
     return f"{100 * difference.estimate:+.1f} {interval(difference.low, difference.high)}"
 
@@ -101,12 +98,12 @@ def pixels(size: float) -> str:
     return f"{size:g}"
 
 
-def budget_words(budget: Budget) -> str:
+def budget_text(budget: BudgetKey) -> str:
     """``linf, eps 8/255 (pixel)``."""
     return f"{budget.norm}, eps {pixels(budget.eps)} ({budget.eps_space})"
 
 
-def inference_words(subject: Subject, *, with_k: bool = False) -> str:
+def inference_text(subject: SubjectKey, *, with_k: bool = False) -> str:
     """``RCI (N = 190)``, with the batch size where a table has several."""
     kind, bracket, options = subject.defence.partition("[")
     sizes = [("K", subject.k if with_k else None), ("N", subject.n)]
@@ -115,32 +112,32 @@ def inference_words(subject: Subject, *, with_k: bool = False) -> str:
     return f"{name} ({shown})" if shown else name
 
 
-def subject_words(subject: Subject, *, with_k: bool = False) -> str:
+def subject_text(subject: SubjectKey, *, with_k: bool = False) -> str:
     """``RCI (N = 190) on resnet20``."""
-    return f"{inference_words(subject, with_k=with_k)} on {subject.checkpoint}"
+    return f"{inference_text(subject, with_k=with_k)} on {subject.checkpoint}"
 
 
-def attack_words(name: str, step_sizes: Sequence[float] = ()) -> str:
+def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
     """What an attack does: algorithm, steps, step size and what its gradients come from."""
-    if name in COMBINED:
-        return COMBINED[name]
-    if name == "clean":
+    if name in _COMBINED:
+        return _COMBINED[name]
+    if name == CLEAN:
         return "unperturbed inputs"
-    if name == "random-sign":
+    if name == RANDOM_SIGN:
         return "plus or minus eps at random in each pixel, no gradients"
     parsed = parsed_attack(name)
     if parsed is None:
         return "an attack that this version does not know"
     if parsed.third_party is not None:
         return f"{parsed.algorithm} of the package {parsed.third_party}" + _options(parsed)
-    said = [_ALGORITHMS[parsed.algorithm]]
+    said = [_ALGORITHMS.get(parsed.algorithm, parsed.algorithm)]
     if parsed.steps:
         said.append(f"{parsed.steps} {'queries' if parsed.algorithm in BLACK_BOX else 'steps'}")
     if step_sizes:
         said.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
     if parsed.algorithm == "pgd" and "init" not in dict(parsed.options):
         said.append("random start")
-    return ", ".join(said) + f"; {_estimator_words(parsed)}" + _options(parsed)
+    return ", ".join(said) + f"; {_estimator_text(parsed)}" + _options(parsed)
 
 
 def parsed_attack(name: str) -> AttackName | None:
@@ -157,13 +154,13 @@ def is_peers(attack: str) -> bool:
     return name is not None and name.third_party is not None
 
 
-def _estimator_words(name: AttackName) -> str:
+def _estimator_text(name: AttackName) -> str:
     if name.draws > 1:
         return f"{name.draws} fresh draws averaged at each step"
     if name.estimator in ("gmsaavg", "gmsamin"):
         loss = "mean" if name.estimator == "gmsaavg" else "smallest"
         return f"{name.rounds} rounds, {loss} loss over the draws met so far"
-    return _ESTIMATORS[name.estimator]
+    return _ESTIMATORS.get(name.estimator, name.estimator)
 
 
 def _options(name: AttackName) -> str:
@@ -175,7 +172,7 @@ def counted(count: int, one: str) -> str:
     return f"{count} {one}" if count == 1 else f"{count} {one}s"
 
 
-def incomplete_words(examples: int, planned: int) -> str:
+def incomplete_text(examples: int, planned: int) -> str:
     """What an incomplete row lacks."""
     return f"incomplete: {examples} of {planned}" if examples < planned else "incomplete: attacks missing"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TextTable:
     """Texts in rows under titles; nothing is escaped yet.
 
     Attributes:

@@ -1,0 +1,95 @@
+"""Perturbs the batches of a group as a case's threat model and attack say."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attacks.naming import parse
+from attacks.roles import Roles, collateral, copies, free_company, one_victim
+from robustbench_coded.evaluation.execution.groups import Group
+from robustbench_coded.evaluation.execution.perturb import AttackInputs, alone, perturb
+from robustbench_coded.evaluation.execution.tally import Tally
+from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.execution.unit_facts import budget_of, query_budget_of, seed_of
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots
+from robustbench_coded.evaluation.planning.plan import AttackCase, Unit
+from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.schema.controls import CLEAN, RANDOM_SIGN
+
+
+def attack_group(
+    context: WorkerContext,
+    unit: Unit,
+    group: Group,
+    x: Tensor,
+    y: Tensor,
+    known: int | None,
+    tally: Tally,
+) -> Tensor:
+    """The group after the attack, ``[G, K, C, H, W]``.
+
+    Args:
+        x, y: its images and labels.
+        known: the scoring draw that the attacker knows, if any.
+        tally: gets what the attack cost.
+    """
+    case, seed = unit.row, seed_of(context, unit)
+    if case.attack == CLEAN:
+        return x
+    roles = _victim_roles(case, group) if group.victims else batch_roles(case, group.batches, seed)
+    budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
+    generators = _generators(group, seed, known or 0)
+    if case.attack == RANDOM_SIGN:
+        return budget.random_sign(x, generators)
+    defence = context.attack_defence(case.subject)
+    target = Target(defence, group.k, seed, group.indices)
+    inputs = AttackInputs(
+        target=target,
+        base=defence.base,
+        x=x,
+        y=y,
+        budget=budget,
+        generators=generators,
+        known=None if known is None else target.known_draws(known),
+        weights=None if roles is None else roles.weights.to(x.device),
+        scored=None if group.victims else context.defence(case.subject),
+        query_budget=query_budget_of(context, case, len(group.victims) or y.numel()),
+        max_images=context.setup.group_images,
+        early_stop=context.setup.config.drop,
+        raw_views=context.setup.config.peer_raw,
+    )
+    name = parse(case.attack)
+    if not group.victims or name.estimator != "transfer":
+        return tally.attacked(perturb(name, inputs))
+    # The base model answers input by input: the victim is attacked without its company, and the best that
+    # free co-batched inputs can do with the result is to be copies of it.
+    slots = torch.tensor(group.victims)
+    found = tally.attacked(perturb(name, alone(inputs, slots)))[:, 0]
+    if case.threat.free:
+        return copies(found, group.k)
+    adversarial = x.clone()
+    adversarial[torch.arange(len(slots)), slots] = found
+    return adversarial
+
+
+def batch_roles(case: AttackCase, batches: Sequence[Batch], seed: int) -> Roles | None:
+    """Who moves and whose losses count, where these are not all inputs of a batch."""
+    count = case.threat.malicious
+    if count is None:
+        return None
+    malicious = torch.zeros(len(batches), batches[0].k, dtype=torch.bool)
+    for position, batch in enumerate(batches):
+        malicious[position, malicious_slots(batch, count, seed)] = True
+    return collateral(malicious, free=case.threat.free)
+
+
+def _victim_roles(case: AttackCase, group: Group) -> Roles:
+    return (free_company if case.threat.free else one_victim)(torch.tensor(group.victims), group.k)
+
+
+def _generators(group: Group, seed: int, index: int) -> list[torch.Generator]:
+    """A start for each batch. Victims of one batch must not start alike: the index tells them apart."""
+    places = [slot + group.k * index for slot in group.victims] or [index] * len(group.batches)
+    return [stream(seed, batch, "start", place) for batch, place in zip(group.indices, places, strict=True)]

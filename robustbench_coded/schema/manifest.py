@@ -1,0 +1,307 @@
+"""run.json as typed, validated objects: what a run is made on, what it planned, and how it was invoked.
+
+    manifest_from(data) -> RunManifest      data: run.json as JSON data, from anybody
+    manifest_data(manifest) -> dict         JSON data to write
+
+What figures are counted from is checked strictly. What only informs (versions, machines, probes ...) may hold
+anything in a stranger's file: there, a value of another type counts as missing.
+"""
+
+from functools import cached_property
+from typing import Annotated, Any, get_args
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
+from robustbench_coded.schema.controls import CLEAN
+from robustbench_coded.schema.threat_model import ThreatModel
+
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Number = Annotated[float, Meta(ge=-1e9, le=1e9)]  # leaves out NaN and infinities, too
+
+
+class ManifestError(ValueError):
+    """What is wrong with run.json, in one line, without its path."""
+
+
+class UnitEntry(Struct, frozen=True):
+    """A unit of work of a case: its id is the name of its files."""
+
+    id: str
+    replicate: Count
+
+
+class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
+    """One planned row: a subject under attack, or a control.
+
+    Attributes:
+        spec: the defence as it was given.
+        batch_size: inputs that are answered together, for every defence.
+        for_check: measured at another eps than was asked for, because a check needs it; not judged.
+        examples_planned: examples that the row scores (victims, where each has a batch of its own).
+        draws: scoring draws; 1 where the answer is not random.
+        budget: images per scored example at which the attack was stopped; None for no limit.
+        stopped: whether that comes before the end that the attack's name says.
+    """
+
+    checkpoint: str
+    defence: str
+    spec: str = ""
+    k: Count | None
+    n: Count | None
+    batch_size: Count | None = None
+    threat: str
+    attack: str
+    norm: str
+    eps: Number
+    eps_space: str
+    step_size: Number | None
+    randomised: bool
+    batch_dependent: bool
+    has_base: bool = True
+    for_check: bool = False
+    examples_planned: Count
+    draws: Count
+    budget: Count | None = None
+    stopped: bool = False
+    units: tuple[UnitEntry, ...] = ()
+
+    def __post_init__(self) -> None:
+        ThreatModel.parse(self.threat)
+
+    @cached_property
+    def key(self) -> CaseKey:
+        """Which case this is."""
+        threat = ThreatModel.parse(self.threat)
+        return CaseKey.of(self.subject, threat, self.attack, self.bound, self.step_size)
+
+    @property
+    def subject(self) -> SubjectKey:
+        return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
+
+    @property
+    def bound(self) -> BudgetKey:
+        return BudgetKey(self.norm, self.eps, self.eps_space)
+
+    @property
+    def one_victim(self) -> bool:
+        """Whether each scored example is the victim of a batch of its own."""
+        return self.key.threat.one_victim
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """What may not change within a run folder."""
+
+    data: str | None = None
+    data_sha256: str | None = None
+    limit: int | None = None
+    seed: int | None = None
+    last_batch: str | None = None
+
+
+class DataFacts(Struct, frozen=True, kw_only=True):
+    """The data evaluated: ``examples`` of the ``available`` ones; the shape of an image is [C, H, W]."""
+
+    name: str | None = None
+    source: str | None = None
+    sha256: str | None = None
+    examples: int | None = None
+    available: int | None = None
+    classes: int | None = None
+    image_shape: tuple[int, ...] | None = None
+
+
+class CheckpointFacts(Struct, frozen=True, kw_only=True):
+    """A checkpoint: what it is, and how what its file does not say was settled."""
+
+    name: str
+    sha256: str
+    path: str | None = None
+    arch: str | None = None
+    classes: int | None = None
+    channels: int | None = None
+    metadata: dict[str, Any] = {}
+    normalisation: dict[str, Any] = {}
+    recognition: dict[str, Any] = {}
+    gradients: dict[str, Any] = {}
+
+
+class ProbeRecord(Struct, frozen=True, kw_only=True):
+    """What the probe of one subject measured before it was attacked.
+
+    Attributes:
+        selftests: the id of its self-tests, the name of their file; None where none were made.
+    """
+
+    checkpoint: str = ""
+    defence: str = ""
+    k: int | None = None
+    n: int | None = None
+    figures: dict[str, Any] = {}
+    gradients: dict[str, Any] = {}
+    warnings: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    selftests: str | None = None
+
+    @property
+    def subject(self) -> SubjectKey:
+        return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
+
+
+class MatchedBaseline(Struct, frozen=True, kw_only=True):
+    """A baseline whose setting was chosen to lose as much clean accuracy as the defence ``target``."""
+
+    checkpoint: str = ""
+    spec: str = ""
+    option: str = ""
+    setting: float | None = None
+    accuracy: float | None = None
+    target: str = ""
+    target_accuracy: float | None = None
+    examples: int | None = None
+    defence: str = ""
+
+
+class Resolved(Struct, frozen=True, kw_only=True):
+    """Options after defaults were filled in; threads and group_images decide the last bits of outcomes."""
+
+    eps: tuple[float, ...] = ()
+    device: str | None = None
+    threads: int | None = None
+    group_images: int | None = None
+
+
+class GitState(Struct, frozen=True, kw_only=True):
+    """The checkout that computed: commit, and whether files were changed. None outside a checkout."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+class Machine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What computed."""
+
+    system: str | None = None
+    processor: str | None = None
+    device: str | None = None
+    gpu: str | None = None
+
+
+class Invocation(Struct, frozen=True, kw_only=True):
+    """One command or call that brought the folder up to date. ``options`` are those of EvalConfig."""
+
+    time: str = ""
+    command: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+    resolved: Resolved = field(default_factory=Resolved)
+    versions: dict[str, Any] = {}
+    git: GitState = field(default_factory=GitState)
+    machine: Machine = field(default_factory=Machine)
+
+    def count(self, option: str) -> int | None:
+        """An option that is a count of at least 1, if it was stored as one."""
+        value = self.options.get(option)
+        return value if type(value) is int and value > 0 else None
+
+    @property
+    def claim(self) -> float | None:
+        """The accuracy that was claimed, a fraction."""
+        value = self.options.get("claim")
+        usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+        return float(value) if usable and value is not None else None
+
+
+class RunManifest(Struct, frozen=True, kw_only=True):
+    """The content of run.json.
+
+    Attributes:
+        rows: every planned row, in the order in which tables show them.
+        notes: sentences for the reader of the report.
+        finished: whether the last invocation came to its end.
+        superseded: ids of units of earlier invocations whose rows now have other units.
+    """
+
+    identity: Identity
+    data: DataFacts
+    checkpoints: tuple[CheckpointFacts, ...]
+    rows: tuple[PlannedCase, ...]
+    probes: tuple[ProbeRecord, ...] = ()
+    matched: tuple[MatchedBaseline, ...] = ()
+    notes: tuple[str, ...]
+    invocations: tuple[Invocation, ...]
+    finished: bool = False
+    superseded: tuple[str, ...] = ()
+
+    @property
+    def unit_ids(self) -> list[str]:
+        """The ids of all planned units, in the order of the rows, each once."""
+        return list(dict.fromkeys(unit.id for row in self.rows for unit in row.units))
+
+    @property
+    def last(self) -> Invocation:
+        """The last invocation; an empty one where none is recorded."""
+        return self.invocations[-1] if self.invocations else Invocation()
+
+    @property
+    def judged_budgets(self) -> frozenset[BudgetKey]:
+        """Budgets that somebody asked for; a check may measure at another, which is not judged."""
+        return frozenset(row.bound for row in self.rows if not row.for_check and row.attack != CLEAN)
+
+    def checkpoint(self, name: str) -> CheckpointFacts | None:
+        """What is known about a checkpoint, if the run has one of that name."""
+        return next((c for c in self.checkpoints if c.name == name), None)
+
+
+def manifest_from(data: Any) -> RunManifest:
+    """run.json, checked.
+
+    Raises:
+        ManifestError: a part that figures are counted from is missing or of the wrong kind.
+    """
+    try:
+        return msgspec.convert(_without_misfits(data, RunManifest, STRICT), RunManifest)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        place = where.strip("`").removeprefix("$").removeprefix(".")
+        what = what[:1].lower() + what[1:]
+        raise ManifestError(f"{place}: {what}" if place else what) from error
+
+
+def manifest_data(manifest: RunManifest) -> dict[str, Any]:
+    """The manifest as JSON data, fields in their order."""
+    return msgspec.to_builtins(manifest)
+
+
+# Parts of run.json that figures are counted from: a value of the wrong type in them is an error.
+STRICT = {
+    RunManifest: {"identity", "data", "checkpoints", "rows", "notes", "invocations"},
+    CheckpointFacts: {"name", "sha256"},
+    PlannedCase: set(PlannedCase.__struct_fields__),
+    UnitEntry: set(UnitEntry.__struct_fields__),
+}
+
+
+def _without_misfits(data: Any, kind: Any, strict: dict[Any, set[str]]) -> Any:
+    """The data without informational values of another type, so that these take their defaults."""
+    if isinstance(data, list | tuple):
+        items = [part for part in get_args(kind) if part is not Ellipsis]
+        return [_without_misfits(entry, items[0], strict) for entry in data] if items else data
+    if not (isinstance(data, dict) and isinstance(kind, type) and issubclass(kind, Struct)):
+        return data
+    kept = {}
+    for entry in msgspec.structs.fields(kind):
+        if entry.name not in data:
+            continue
+        value = _without_misfits(data[entry.name], entry.type, strict)
+        if entry.name in strict.get(kind, ()) or _fits(value, entry.type):
+            kept[entry.name] = value
+    return kept
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except (msgspec.ValidationError, ValueError, OverflowError):
+        return False
+    return True

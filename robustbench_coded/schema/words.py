@@ -1,0 +1,50 @@
+"""Words that a run's judgements use and that code decides by: names of checks, outcomes, verdicts."""
+
+from enum import StrEnum
+
+
+class CheckName(StrEnum):
+    """The checks of a threat model, in the order in which reports list them."""
+
+    RANDOMNESS_KNOWN = "randomness known"
+    TRANSFER_OR_BLACK_BOX = "transfer or black-box"
+    RANDOM_SEARCH = "random search"
+    FALLS_WITH_EPS = "falls with eps"
+    TWICE_THE_STEPS = "twice the steps"
+    TWICE_THE_DRAWS = "twice the draws"
+    ZERO_GRADIENTS = "zero gradients"
+    GRADIENTS_AGREE = "gradients agree"
+    SELF_TESTS = "self-tests"  # one that failed is listed by its own name, ``self-tests: NAME``
+
+
+# Those that compare an attack with itself at twice the length.
+DOUBLING = frozenset({CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS})
+
+
+class CheckOutcome(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_RUN = "not run"
+
+
+class VerdictWord(StrEnum):
+    """What is said of a defence under one threat model (docs/numbers.md)."""
+
+    NO_GAIN = "no gain"
+    NO_FAILURE_FOUND = "no failure found"
+    NOT_SETTLED = "not settled"
+    BROKEN = "broken"
+    CLAIM_REFUTED = "claim refuted"
+
+    @property
+    def settles(self) -> bool:
+        """Whether more attacks can't change it: they only lower an accuracy."""
+        return self in (VerdictWord.NO_GAIN, VerdictWord.BROKEN, VerdictWord.CLAIM_REFUTED)
+
+
+class Advantage(StrEnum):
+    """What a stronger attacker has over a weaker one, in the decomposition of an accuracy."""
+
+    RANDOMNESS = "randomness"
+    OPTIMISATION = "optimisation"
+    COUPLING = "coupling"
