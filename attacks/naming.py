@@ -28,10 +28,15 @@ ALGORITHMS = (
     "spsa",
     "rays",
     "hopskipjump",
+    "fmn",
+    "ddn",
+    "cw",
 )
 SEARCHES = ("square", "random")
 # They ask for labels, not for scores: of what an attacker may see this is the least.
 DECISION_BASED = ("rays", "hopskipjump")
+# They look for the nearest wrong answer, whatever eps is.
+MINIMAL_NORM = ("fmn", "ddn", "cw")
 BLACK_BOX = (*SEARCHES, *DECISION_BASED, "spsa")
 
 # A search compares two points under the same draws; with one draw it would overfit to that draw.
@@ -52,6 +57,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "spsa": ("init",),
     "rays": ("init",),
     "hopskipjump": ("init",),
+    "fmn": ("init", "own"),
+    "ddn": ("init", "own"),
+    "cw": ("init", "own"),
 }
 
 LOSSES = ("ce", "margin", "dlr")
@@ -139,6 +147,9 @@ LISTED: dict[str, str] = {
     "spsa-1000": "gradients from differences of 1000 queries (arXiv 1802.05666)",
     "rays-1000": "directions of signs, 1000 queries for labels alone (arXiv 2006.12792)",
     "hopskipjump-1000": "along the decision boundary, 1000 queries for labels alone (arXiv 1904.02144)",
+    "fmn-100": "fast minimum norm: the nearest wrong answer in linf or l2 (arXiv 2102.12827)",
+    "ddn-100": "decoupled direction and norm: the nearest wrong answer in l2 (arXiv 1811.09600)",
+    "cw-1000": "Carlini and Wagner: the nearest wrong answer in l2 (arXiv 1608.04644)",
     "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
 }
@@ -210,7 +221,7 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, LISTED)}")
     if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "eotauto")):
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
-    if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES, *DECISION_BASED)):
+    if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES, *DECISION_BASED, *MINIMAL_NORM)):
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
     numbers = re.findall("[0-9]+", f"{estimator} {match['steps'] or ''}")
     if any(len(number) > len(str(LARGEST_NUMBER)) or int(number) > LARGEST_NUMBER for number in numbers):

@@ -9,13 +9,16 @@ from torch import Tensor
 from attacks.apgd import Apgd, ApgdTargeted
 from attacks.apgd_mt import ApgdMultiTargeted
 from attacks.attack import Attack
+from attacks.carlini_wagner import CarliniWagner
+from attacks.ddn import Ddn
 from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import AveragingEstimator
 from attacks.fgsm import Fgsm
+from attacks.fmn import Fmn
 from attacks.gmsa import Gmsa
 from attacks.hopskipjump import HopSkipJump
 from attacks.losses import BY_NAME
-from attacks.naming import AttackName
+from attacks.naming import MINIMAL_NORM, AttackName
 from attacks.objective import GradientMode, Objective
 from attacks.oracle import Oracle
 from attacks.pgd import Pgd
@@ -74,6 +77,9 @@ def _algorithm(name: AttackName, *, early_stop: bool) -> Attack:
         return Square(name.steps, early_stop=early_stop)
     if name.algorithm == "random":
         return RandomSearch(name.steps, early_stop=early_stop)
+    if name.algorithm in MINIMAL_NORM:
+        kinds: dict[str, Callable[[int], Attack]] = {"fmn": Fmn, "ddn": Ddn, "cw": CarliniWagner}
+        return kinds[name.algorithm](name.steps)
     if name.algorithm == "rays":
         return Rays(name.steps, early_stop=early_stop)
     if name.algorithm == "hopskipjump":

@@ -9,7 +9,7 @@ import re
 import pytest
 import torch
 
-from attacks.naming import LISTED, PRESETS, parse
+from attacks.naming import LISTED, MINIMAL_NORM, PRESETS, parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 
@@ -26,6 +26,8 @@ OURS = dict.fromkeys(
         "aware-fgsm",
     ]
 )
+# These begin at the clean input and draw no directions.
+FROM_X = re.compile("(aware-)?fgsm|" + "|".join(MINIMAL_NORM))
 # Norm, K, classes, shape of an image, what ties the batch together.
 TARGETS = [
     ("l2", 4, 2, (1, 6, 3), {"noise": 0.3, "mixing": 0.5}),
@@ -38,7 +40,9 @@ TARGETS = [
 def short(text: str) -> str:
     """The name with so few steps that it runs in an instant."""
     most = {"spsa": 64, "square": 12, "random": 12, "rays": 12, "hopskipjump": 60}
-    return re.sub(rf"(pgd|ce|dlr|mt|t|{'|'.join(most)})-(\d+)", lambda m: f"{m[1]}-{most.get(m[1], 4)}", text)
+    return re.sub(
+        rf"(pgd|ce|dlr|mt|t|fmn|ddn|cw|{'|'.join(most)})-(\d+)", lambda m: f"{m[1]}-{most.get(m[1], 4)}", text
+    )
 
 
 def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0):
@@ -74,7 +78,7 @@ def test_stays_in_ball_and_box_repeats_by_seed_and_leaves_everything_else_alone(
         assert torch.equal(problem.x, clean) and torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("text", [name for name in OURS if "fgsm" not in name])
+@pytest.mark.parametrize("text", [name for name in OURS if not FROM_X.match(name)])
 def test_another_seed_is_another_attack(linear, text):
     problem = linear(k=4, classes=5, noise=0.3)
     one, other = (perturbed(problem, short(text), PerturbationBudget("l2", 0.1), seed) for seed in (0, 1))

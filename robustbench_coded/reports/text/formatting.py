@@ -46,6 +46,9 @@ _ALGORITHMS = {
     "square": "Square attack",
     "random": "random search",
     "spsa": "SPSA",
+    "fmn": "FMN, the nearest wrong answer",
+    "ddn": "DDN, the nearest wrong answer in l2",
+    "cw": "Carlini and Wagner's l2 attack",
     "rays": "RayS (labels only)",
     "hopskipjump": "HopSkipJump (labels only)",
 }

@@ -1,0 +1,68 @@
+"""Minimal-norm attacks on linear models, whose nearest wrong answers are known."""
+
+import pytest
+import torch
+
+from attacks.carlini_wagner import CarliniWagner
+from attacks.ddn import Ddn
+from attacks.estimators import FreshDraws
+from attacks.fmn import Fmn
+from attacks.perturbation_budget import PerturbationBudget
+
+ATTACKS = [(Fmn(300), "l2", 2), (Fmn(300), "linf", 1), (Ddn(150), "l2", 2), (CarliniWagner(1800), "l2", 2)]
+ALL = pytest.mark.parametrize("attack", [Fmn(20), Ddn(20), CarliniWagner(40)])
+
+
+@pytest.fixture
+def problem(linear):
+    """Inputs in the middle of the box, so that nothing is cut off on the way to the boundary."""
+    problem = linear(batches=2, k=4)
+    problem.x = 0.35 + 0.3 * problem.x
+    problem.y = problem.oracle.logits(problem.x, problem.oracle.draws(0)).argmax(-1)
+    return problem
+
+
+def answers(problem, attack, budget):
+    x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
+    return x, problem.oracle.logits(x, [None]).argmax(-1)
+
+
+@pytest.mark.parametrize(("attack", "norm", "dual"), ATTACKS)
+@pytest.mark.parametrize(("factor", "stands"), [(1.03, False), (0.99, True)])
+def test_finds_the_nearest_wrong_answer_within_3_percent(problem, attack, norm, dual, factor, stands):
+    w = problem.oracle.weights
+    logits = problem.oracle.logits(problem.x, [None])
+    nearest = (logits[..., 1] - logits[..., 0]).abs() / torch.linalg.vector_norm(w[1] - w[0], ord=dual)
+    # Each slot has the radius that its own boundary asks for.
+    budget = PerturbationBudget(norm, 1.0, eps_scale=factor * nearest)
+    _, label = answers(problem, attack, budget)
+    assert bool(((label == problem.y) == stands).all())
+
+
+@pytest.mark.parametrize(("attack", "norm", "dual"), ATTACKS)
+def test_one_run_tells_for_every_eps(problem, attack, norm, dual):
+    """A large eps does not change the point; a small one is that point, projected."""
+    found, label = answers(problem, attack, PerturbationBudget(norm, 1.0 if norm == "linf" else 8.0))
+    assert bool((label != problem.y).all())
+    budget = PerturbationBudget(norm, 0.02)
+    smaller, _ = answers(problem, attack, budget)
+    torch.testing.assert_close(smaller, budget.project(found, problem.x))
+
+
+@ALL
+def test_slots_that_are_held_stay(linear, attack):
+    problem = linear(batches=1, k=3, mixing=1.0)
+    scale = torch.tensor([[1.0, 0.0, 0.0]])
+    asked = []
+    logits = problem.oracle.logits
+    problem.oracle.logits = lambda x, draws: (asked.append(x.detach()), logits(x, draws))[1]
+    x, _ = answers(problem, attack, PerturbationBudget("l2", 0.5, eps_scale=scale))
+    for points in (*asked, x):
+        torch.testing.assert_close(points[:, 1:], problem.x[:, 1:])
+    assert not torch.equal(x[:, 0], problem.x[:, 0])
+
+
+@pytest.mark.parametrize("kind", [Fmn, Ddn, CarliniWagner])
+def test_zero_steps_are_refused(kind):
+    with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
+        kind(0)
