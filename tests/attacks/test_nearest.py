@@ -9,7 +9,7 @@ from attacks.estimators import FreshDraws
 from attacks.fmn import Fmn
 from attacks.perturbation_budget import PerturbationBudget
 
-ATTACKS = [(Fmn(300), "l2", 2), (Fmn(300), "linf", 1), (Ddn(150), "l2", 2), (CarliniWagner(1800), "l2", 2)]
+ATTACKS = [(Fmn(300), "l2", 2), (Fmn(300), "linf", 1), (Ddn(150), "l2", 2), (CarliniWagner(900), "l2", 2)]
 ALL = pytest.mark.parametrize("attack", [Fmn(20), Ddn(20), CarliniWagner(40)])
 
 
