@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit
+from robustbench_coded.evaluation.planning.plan import Plan, Unit
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,3 @@ class Listener:
 
     def stopping(self) -> None:
         """Interrupted: no unit is computed any more, the reports of what is finished are written now."""
-
-    def row_done(self, row: AttackCase) -> None:
-        """All units of a row are committed."""
