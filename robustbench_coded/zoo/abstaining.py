@@ -7,6 +7,8 @@ answered wrongly: then the attacker leaves it alone.
   margin are answered, and no perturbation takes one to the other side of the band, which is wider than
   eps: they are right or rejected. The others are rejected clean. Exactly the share of margins above 1.2 eps.
 - ``abstain-always`` rejects everything. Truth: 0%, clean and perturbed.
+- ``abstain-off-grid`` rejects inputs with a pixel that is no multiple of 1/255. Truth: perturbations of whole
+  steps cost an attacker less than 1/255 of eps, and the model underneath is fragile: 0%.
 - ``abstain-off-manifold`` rejects inputs with a part along a pattern that no clean image has, and has the
   slope of the model s + 3 v, whose steps are all along that pattern v. Truth: the step straight against s has
   no such part and fools the fragile model underneath: 0%.
@@ -15,6 +17,7 @@ answered wrongly: then the attacker leaves it alone.
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.zoo.attack_aware import OffGrid
 from robustbench_coded.zoo.deterministic import Deterministic, standing, with_slope_of
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import LinearModel, along, fragile, margins, mostly_robust, pattern
@@ -55,6 +58,20 @@ class Always(nn.Module):
         return torch.cat([logits, logits.amax(-1, keepdim=True) + 1], -1)
 
 
+class RejectsOffGrid(nn.Module):
+    """Rejects inputs with pixels that are not of 8 bits."""
+
+    def __init__(self, model: LinearModel):
+        super().__init__()
+        self.model = model
+        self.off = OffGrid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        top = logits.detach().amax(-1, keepdim=True)
+        return torch.cat([logits, torch.where(self.off(x).unsqueeze(-1), top + 5, top - 5)], -1)
+
+
 class OffManifold(nn.Module):
     """Rejects what has a part along ``watched``, to which all of its slope points."""
 
@@ -83,6 +100,13 @@ def known_always(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = mostly_robust(12, n, eps)
     nothing = exactly(0.0)
     return Known(Abstaining("abstain-always", Always(model)), x, y, 128, nothing, everywhere(nothing))
+
+
+def known_off_grid(n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = fragile(12, n, eps)
+    clean = exactly((margins(model, x, y) > 0).double().mean().item())
+    left = standing(model, x, y, int(255 * eps) / 255)
+    return Known(Abstaining("abstain-off-grid", RejectsOffGrid(model)), x, y, 128, clean, everywhere(left))
 
 
 def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:

@@ -12,6 +12,7 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("misleading-gradient", "masked_gradients:known_misleading", BROKEN, "gradients point the wrong way"),
         ("shattered", "masked_gradients:known_shattered", BROKEN, "a ripple hides the slope"),
         ("nan-gradient", "masked_gradients:known_no_number", BROKEN, "gradients are NaN"),
+        ("lifted", "masked_gradients:known_lifted", BROKEN, "slopes of a decoy that are no lie"),
         ("hidden-direction", "hidden_direction:known", BROKEN, "weak where no gradient points"),
         ("saturated-wide", "masked_gradients:known_saturated_wide", GOOD, "large logits, and robust: 80%"),
         ("shattered-wide", "masked_gradients:known_shattered_wide", GOOD, "a ripple, and robust: 80%"),
@@ -22,17 +23,35 @@ ENTRIES: tuple[ZooEntry, ...] = (
         "masked",
         ("one-hot-0.1", "same_answers:known_one_hot", BROKEN, "its network's class, a decoy's slope"),
         ("pinned-0.1", "same_answers:known_pinned", BROKEN, "its network's class, a margin that never moves"),
+        (
+            "lifted-0.1",
+            "same_answers:known_lifted",
+            BROKEN,
+            "its network's class lifted above a decoy's logits",
+        ),
     ),
     *family(
         "masked",
         ("one-hot-0.2", "same_answers:known_one_hot", BROKEN, "its network's class, a decoy's slope"),
         ("pinned-0.2", "same_answers:known_pinned", BROKEN, "its network's class, a margin that never moves"),
+        (
+            "lifted-0.2",
+            "same_answers:known_lifted",
+            BROKEN,
+            "its network's class lifted above a decoy's logits",
+        ),
         eps=0.2,
     ),
     *family(
         "masked",
         ("one-hot-0.3", "same_answers:known_one_hot", BROKEN, "its network's class, a decoy's slope"),
         ("pinned-0.3", "same_answers:known_pinned", BROKEN, "its network's class, a margin that never moves"),
+        (
+            "lifted-0.3",
+            "same_answers:known_lifted",
+            BROKEN,
+            "its network's class lifted above a decoy's logits",
+        ),
         eps=0.3,
     ),
     *family(
@@ -124,6 +143,7 @@ ENTRIES: tuple[ZooEntry, ...] = (
         "abstaining",
         ("abstain-unsure", "abstaining:known_unsure", GOOD, "rejects a band wider than eps: 80%"),
         ("abstain-always", "abstaining:known_always", BROKEN, "rejects everything"),
+        ("abstain-off-grid", "abstaining:known_off_grid", BROKEN, "rejects pixels that are not of 8 bits"),
         ("abstain-off-manifold", "abstaining:known_off_manifold", BROKEN, "rejects what gradients lead to"),
     ),
     *family(

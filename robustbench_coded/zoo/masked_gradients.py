@@ -75,6 +75,23 @@ class OneHot(nn.Module):
         return with_slope_of(10.0 * hard.to(x), self.decoy(x))
 
 
+class Lifted(nn.Module):
+    """The logits of a decoy, bounded, with the model's class lifted above them: the slope is no lie.
+
+    Within a region of one class the logits are smooth and move as their gradients say; the model shows in the
+    jump from one region to the next alone.
+    """
+
+    def __init__(self, model: nn.Module, decoy: nn.Module):
+        super().__init__()
+        self.model = model
+        self.decoy = decoy
+
+    def forward(self, x: Tensor) -> Tensor:
+        shown = self.decoy(x).tanh()
+        return shown + 2.5 * functional.one_hot(self.model(x).argmax(-1), shown.shape[-1]).to(x)
+
+
 class Rippled(nn.Module):
     """Adds a small sine of very short period along a pattern to the score: its slope is all that shows.
 
@@ -144,6 +161,12 @@ def known_one_hot_wide(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = mostly_robust(SEEN, n, eps)
     defence = Deterministic("one-hot-wide", OneHot(model, along(pattern(DECOY))))
     return like_the_model(defence, model, x, y, eps)
+
+
+def known_lifted(n: int = 640, eps: float = 0.1) -> Known:
+    """Gradients and differences of logits agree everywhere, and none of them is the model's."""
+    model, x, y = fragile(SEEN, n, eps)
+    return like_the_model(Deterministic("lifted", Lifted(model, along(pattern(DECOY)))), model, x, y, eps)
 
 
 def known_shattered(n: int = 640, eps: float = 0.1) -> Known:

@@ -1,4 +1,4 @@
-"""Three wrappers around the digits network trained without defence: its answers, and slopes that lie.
+"""Four wrappers around the digits network trained without defence: its answers, and slopes that lie.
 
 Each answers with exactly the network's class for every input, so its robust accuracy is the network's and its
 gain over it is exactly 0. What an attacker sees of it is made up:
@@ -8,6 +8,8 @@ gain over it is exactly 0. What an attacker sees of it is made up:
 - ``other-base``: the same, and it names another network as its base.
 - ``pinned``: the network's class at 0.1, the one that the decoy would answer (the next, where the two agree)
   at 0, the others far below, with the decoy's slope: a margin that never changes.
+- ``lifted``: the decoy's own logits, bounded, with the network's class lifted above them. Gradients agree
+  with differences of logits; the network shows where its class changes alone. It names no base.
 
 Truth: no more than what our own attack on the network leaves (40 steps along the gradients of margin and
 cross-entropy, each from the clean input and a random start). Nothing is certified: the lower end is 0.
@@ -24,7 +26,7 @@ from robustbench_coded.zoo.descent import standing_after_descent
 from robustbench_coded.zoo.deterministic import Deterministic, with_slope_of
 from robustbench_coded.zoo.digits_network import EXAMPLES, digits_network
 from robustbench_coded.zoo.known import Known, Truth, everywhere_later, exactly
-from robustbench_coded.zoo.masked_gradients import OneHot
+from robustbench_coded.zoo.masked_gradients import Lifted, OneHot
 from robustbench_coded.zoo.trained import LinearClassifier
 
 WRAPPED, OTHER = "digits-erm", "digits-mixup"
@@ -60,6 +62,11 @@ def known_other_base(n: int = EXAMPLES, eps: float = 0.1) -> Known:
 def known_pinned(n: int = EXAMPLES, eps: float = 0.1) -> Known:
     model = _network(WRAPPED)
     return _known(Deterministic(f"pinned-{eps:g}", Pinned(model, decoy())), model, n, eps)
+
+
+def known_lifted(n: int = EXAMPLES, eps: float = 0.1) -> Known:
+    model = _network(WRAPPED)
+    return _known(Deterministic(f"lifted-{eps:g}", Lifted(model, decoy())), model, n, eps)
 
 
 @lru_cache

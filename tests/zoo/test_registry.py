@@ -51,8 +51,12 @@ def around_the_corners(known, entry):
     return x
 
 
-def of_eight_bits(known, entry):
-    return (known.x * 255 - int(255 * entry.eps) * sign(known) * pattern(35)).round().clamp(0, 255) / 255
+def of_eight_bits(row):
+    def perturb(known, entry):
+        steps = int(255 * entry.eps) * sign(known) * pattern(row)
+        return (known.x * 255 - steps).round().clamp(0, 255) / 255
+
+    return perturb
 
 
 # The best perturbation under batch/unknown, as each entry's derivation gives it.
@@ -68,7 +72,7 @@ OPTIMAL = {
         name: straight(63)
         for name in (
             *("rounding", "saturated", "misleading-gradient", "shattered", "nan-gradient"),
-            *("saturated-wide", "shattered-wide", "one-hot-wide"),
+            *("lifted", "saturated-wide", "shattered-wide", "one-hot-wide"),
         )
     },
     "hidden-direction": hidden,
@@ -101,7 +105,8 @@ OPTIMAL = {
     "edge-wide": straight(35),
     "edge-only": around_the_corners,
     "off-manifold": straight(35),
-    "off-grid": of_eight_bits,
+    "off-grid": of_eight_bits(35),
+    "abstain-off-grid": of_eight_bits(12),
     "grad-mode": straight(35),
     "call-count": straight(35),
 }

@@ -50,6 +50,19 @@ def test_the_slope_is_the_decoys(name):
     torch.testing.assert_close(found, slope(lambda x: (same_answers.decoy()(x) * weights).sum(), known.x))
 
 
+def test_a_lifted_class_leaves_gradients_that_are_no_lie():
+    """Differences of the logits follow their gradients, to a step that leaves the class."""
+    defence = ZOO["lifted-0.1"].load(8).defence
+    x = ZOO["lifted-0.1"].load(8).x.double().float()
+    weights = torch.arange(10.0).cos()
+    grad = slope(lambda at: (defence.logits(at, None) * weights).sum(), x)
+    step = 1e-3 * grad.sign()
+    ahead, behind = ((defence.logits(x + way * step, None) * weights).sum(1) for way in (1, -1))
+    measured, promised = (ahead - behind) / 2e-3, grad.flatten(1).abs().sum(1)
+    torch.testing.assert_close(measured, promised, rtol=0.05, atol=0.01)
+    assert (promised > 0.01).all()
+
+
 def test_the_pinned_margin_is_always_a_tenth():
     known = ZOO["pinned-0.1"].load(8)
     top = known.defence.logits(torch.rand(200, 1, 8, 8), None).topk(2, -1).values
