@@ -5,7 +5,7 @@ from typing import Any
 
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.engine.time_limit import TimeLimitExceeded, time_limit
-from robustbench_coded.evaluation.execution.in_memory import is_plugin
+from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.plan import Subject
@@ -27,7 +27,9 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
     """
     scene = _scene(context, subject, eps)
     checkpoint = context.model(subject.checkpoint)
-    networks = Networks(context.defence(subject).base, checkpoint) if is_plugin(subject.spec) else None
+    # Where there is no checkpoint, what stands for it is the defence itself.
+    compared = is_plugin(subject.spec) and not isinstance(checkpoint.network, Alone)
+    networks = Networks(context.defence(subject).base, checkpoint) if compared else None
     try:
         with time_limit(SECONDS):
             results = run_all(scene, networks)
