@@ -16,15 +16,17 @@ Who may use what:
   outcomes are the same, nothing is random to the attacker, and there is no `naive-min` row.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.case import CaseKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STRONGEST
 from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
 from robustbench_coded.statistics.ensemble import (
     Candidate,
     aligned,
@@ -55,17 +57,28 @@ class CaseResult:
     # Of combined rows: which attack `strongest` is, and on how many draws was chosen (0: nothing random).
     strongest_attack: str = ""
     selection_draws: int = 0
+    correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
 
     @property
     def unit_is_batch(self) -> bool:
-        """Whether outcomes come in batches: not where each victim had a batch of its own."""
+        """Whether outcomes come in batches; victims do in those that they share company with."""
+        return self.batch_dependent
+
+    @property
+    def attacked_as_batch(self) -> bool:
+        """Whether one attack perturbs all of a batch that is answered as one."""
         return self.batch_dependent and not self.key.threat.one_victim
 
     def interval(self) -> Interval | None:
         """The accuracy with its 95% interval; None while there are no outcomes."""
         if self.cell is None:
             return None
-        return accuracy_interval(self.cell.correct, self.cell.batch, batch_dependent=self.unit_is_batch)
+        return accuracy_interval(
+            self.cell.correct,
+            self.cell.batch,
+            batch_dependent=self.unit_is_batch,
+            correlation=self.correlation,
+        )
 
 
 def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list[CaseResult]:
@@ -92,7 +105,31 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
         )
         groups.setdefault(case.key.setting, []).append(row)
     everything = [row for rows in groups.values() for row in rows]
-    return [row for rows in groups.values() for row in [*rows, *_combined(rows, everything, found)]]
+    combined = [row for rows in groups.values() for row in [*rows, *_combined(rows, everything, found)]]
+    known = correlations(everything)
+    return [
+        replace(row, correlation=known.get((row.key.subject, row.key.threat.inputs), UNMEASURED))
+        for row in combined
+    ]
+
+
+def correlations(rows: Sequence[CaseResult]) -> dict[tuple[SubjectKey, str], Correlation]:
+    """By subject and kind of attacked inputs, what its rows say of how alike the outcomes of a batch are.
+
+    Whole batches speak for all kinds. Rows with fewer than half of the most examples say too little.
+    """
+    shows: dict[tuple[SubjectKey, str], list[tuple[int, Shown]]] = defaultdict(list)
+    for row in rows:
+        if row.cell is not None and row.unit_is_batch and row.cell.correct.size:
+            said = shown(row.cell.correct, row.cell.batch, attacked=row.key.attack not in CONTROLS)
+            shows[row.key.subject, row.key.threat.inputs].append((len(row.cell.example), said))
+    pooled = {}
+    for (subject, inputs), of in shows.items():
+        whole = [] if inputs == "batch" else shows.get((subject, "batch"), [])
+        most = max(examples for examples, _ in of)
+        own = [said for examples, said in of if 2 * examples >= most]
+        pooled[subject, inputs] = pooled_of(own + [said for _, said in whole])
+    return pooled
 
 
 def _combined(rows: Sequence[CaseResult], everything: Sequence[CaseResult], found: Cells) -> list[CaseResult]:
@@ -108,11 +145,13 @@ def _combined(rows: Sequence[CaseResult], everything: Sequence[CaseResult], foun
         return []
     best = strongest(candidates)
     combined = {STRONGEST: candidates[best].scoring}
+    by_batch = model.attacked_as_batch
     if model.randomised and not known:
-        combined |= {ENSEMBLE: ensemble(candidates, best), NAIVE_MIN: naive_min(candidates)}
+        combined |= {ENSEMBLE: ensemble(candidates, best, by_batch=by_batch)}
+        combined |= {NAIVE_MIN: naive_min(candidates)}
         selection_draws = len(candidates[0].selection.draw)
     else:
-        combined |= {ENSEMBLE: worst_case(candidates)}
+        combined |= {ENSEMBLE: worst_case(candidates, by_batch=by_batch)}
         selection_draws = 0
     planned = max(row.examples_planned for row in attacks)
     everybody = tuple(candidate.key for candidate in candidates)

@@ -34,6 +34,7 @@ from robustbench_coded.statistics.comparisons import (
     usable_by,
 )
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
+from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.outcomes import Cell
 
 _SEARCHES = ("square-1000", "random-1000")
@@ -78,16 +79,21 @@ def randomness_known(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     unknown = attacks_under(rows, setting.under(threat.with_draw("unknown")))
     known = attacks_under(rows, setting.under(threat.with_draw("known")))
     pairs = [
-        (difference, aware, blind)
+        (aware, blind)
         for aware in known
         for blind in unknown
         if name_of(blind).estimator in ("fresh", "fixed", "eotauto")
         and differs_only_in(name_of(aware), name_of(blind), "estimator", "draws")
-        and (difference := difference_of(aware, blind)) is not None
     ]
-    if not pairs:
+    # The worst of several pairs is picked: each is asked at its share of the error, as Holm does at first.
+    measured = [
+        (difference, aware, blind)
+        for aware, blind in pairs
+        if (difference := difference_of(aware, blind, TAIL / len(pairs))) is not None
+    ]
+    if not measured:
         return not_run(name, "No attack ran both with its draw known and unknown.", "pgd-10", "aware-pgd-10")
-    difference, aware, blind = max(pairs, key=lambda pair: pair[0].low)
+    difference, aware, blind = max(measured, key=lambda pair: pair[0].low)
     fault = "the optimiser fails where it knows most"
     return compared(name, aware, blind, difference, fault, _goes_on_from_transfer("aware"))
 

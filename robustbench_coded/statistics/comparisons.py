@@ -9,6 +9,7 @@ from attacks.naming import BLACK_BOX, AttackName, parse
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import COMBINED, CONTROLS
 from robustbench_coded.statistics.case_results import CaseResult, inherited
+from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
 
 
@@ -65,9 +66,9 @@ def accuracy_of(row: CaseResult) -> float:
     return 1.0 if row.cell is None else float(np.mean(row.cell.correct))
 
 
-def difference_of(first: CaseResult, second: CaseResult) -> Difference | None:
+def difference_of(first: CaseResult, second: CaseResult, tail: float = TAIL) -> Difference | None:
     """`paired_difference`, None where the two rows cannot be paired."""
     try:
-        return paired_difference(first, second)
+        return paired_difference(first, second, tail)
     except NotPaired:
         return None

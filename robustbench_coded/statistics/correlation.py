@@ -67,22 +67,44 @@ def measured(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Correlat
 Table = tuple[NDArray[np.bool_], NDArray[np.integer]]
 
 
-def pooled(attacked: Iterable[Table], controls: Iterable[Table] = ()) -> Correlation:
-    """The largest limits that the other rows of a subject show.
+@dataclass(frozen=True)
+class Shown:
+    """What one row shows of its batches' correlation, and whether it could have shown much."""
 
-    Only attacked rows with accuracies from 10 to 90% measure a correlation; without any, nothing is known of
-    it. Where a row is seen to have more, whatever its accuracy, the upper limit rises to that.
+    correlation: Correlation
+    attacked: bool  # neither clean inputs nor random signs
+    central: bool  # an accuracy at which a correlation would be seen
 
-    Args:
-        attacked, controls: ``correct`` [examples, draws] and ``batch`` [examples] of each row.
+
+def shown(correct: NDArray[np.bool_], batch: NDArray[np.integer], *, attacked: bool) -> Shown:
+    """`measured`, for `pooled_of`."""
+    central = CENTRAL[0] <= float(correct.mean()) <= CENTRAL[1]
+    return Shown(measured(correct, batch), attacked, central)
+
+
+def pooled_of(rows: Iterable[Shown]) -> Correlation:
+    """The limits that the rows of a subject set together.
+
+    Attacked rows with accuracies from 10 to 90% measure a correlation; without any, nothing is known of it.
+    The upper limit is the median of theirs, and where rows leave no doubt that there is some correlation, at
+    least the largest of those: rows in which batches agree do not speak for the one in which they fall apart.
+    Other rows raise it to the correlation that they certainly have.
     """
-    rows = list(attacked)
-    shown = [(measured(*row), CENTRAL[0] <= row[0].mean() <= CENTRAL[1]) for row in rows]
-    central = [found for found, is_central in shown if is_central]
-    if not central:
+    rows = list(rows)
+    measuring = [row.correlation for row in rows if row.attacked and row.central]
+    if not measuring:
         return UNMEASURED
-    seen = [found.low for found, _ in shown] + [measured(*row).low for row in controls]
-    return Correlation(max(found.low for found in central), max([found.high for found in central] + seen))
+    upper = [sorted(found.high for found in measuring)[len(measuring) // 2]]
+    upper += [found.high for found in measuring if found.low > 0]
+    upper += [row.correlation.low for row in rows]
+    return Correlation(max(found.low for found in measuring), max(upper))
+
+
+def pooled(attacked: Iterable[Table], controls: Iterable[Table] = ()) -> Correlation:
+    """`pooled_of` tables: ``correct`` [examples, draws] and ``batch`` [examples] of each row of a subject."""
+    return pooled_of(
+        [shown(*row, attacked=True) for row in attacked] + [shown(*row, attacked=False) for row in controls]
+    )
 
 
 def _trials_an_example(

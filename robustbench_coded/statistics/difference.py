@@ -9,12 +9,14 @@ the right alone. Each of the four shares has the interval of a proportion whose 
 Medicine 27, 2008). The second way knows the ends: two rows with the same outcomes differ by 0 of n each way.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation
-from robustbench_coded.statistics.variance import between_batches
+from robustbench_coded.statistics.variance import Spread, between_batches
 
 
 def clustered_difference(
@@ -95,12 +97,17 @@ def _independent(correct: NDArray[np.bool_], tail: float) -> tuple[float, float]
     return clopper_pearson(float(correct.mean()) * examples, examples, tail)
 
 
-def correlation_of(one: NDArray[np.bool_], other: NDArray[np.bool_], batch: NDArray[np.integer]) -> float:
-    """Of two estimated shares, from the variances of both and of their difference between batches."""
+def correlation_of(
+    one: NDArray[np.bool_],
+    other: NDArray[np.bool_],
+    batch: NDArray[np.integer],
+    spread: Callable[[NDArray[np.generic], NDArray[np.integer]], Spread] = between_batches,
+) -> float:
+    """Of two estimated shares, from the variances of both and of their difference, as ``spread`` has them."""
     apart = one.astype(np.int8) - other.astype(np.int8)
-    first, second, both = (between_batches(values, batch) for values in (one, other, apart))
+    first, second, both = (spread(values, batch) for values in (one, other, apart))
     product = first.variance * second.variance
-    # Two batches are always in a line, up or down.
+    # Two units are always in a line, up or down.
     if first.degrees < 1.5 or not 0 < product < np.inf:
         return 0.0
     covariance = (first.variance + second.variance - both.variance) / 2

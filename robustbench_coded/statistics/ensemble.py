@@ -65,7 +65,7 @@ def strongest(candidates: Sequence[Candidate]) -> int:
     return int(np.argmin([candidate.selection.correct.mean() for candidate in candidates]))
 
 
-def ensemble(candidates: Sequence[Candidate], best: int, *, by_batch: bool = False) -> Cell:
+def ensemble(candidates: Sequence[Candidate], best: int, *, by_batch: bool) -> Cell:
     """Scoring outcomes of the attack that is lowest on the selection draws of each example, or of each batch.
 
     Ties go to ``best``, the strongest attack, and so does everything where choosing does not pay.
@@ -91,7 +91,7 @@ def naive_min(candidates: Sequence[Candidate]) -> Cell:
     return replace(candidates[0].scoring, draw=np.arange(draws), prediction=chosen)
 
 
-def worst_case(candidates: Sequence[Candidate], *, by_batch: bool = False) -> Cell:
+def worst_case(candidates: Sequence[Candidate], *, by_batch: bool) -> Cell:
     """Scoring outcomes of the attack that leaves least of each example, or batch, in each draw.
 
     The ensemble of an attacker to whom nothing is random: the defence is deterministic or he knows its draw.

@@ -1,15 +1,16 @@
 """Differences between two rows, paired over the same examples, batches and draws.
 
-    paired_difference(first, second) -> Difference      first less second, with a 95% interval
+    paired_difference(first, second, tail=TAIL) -> Difference      first less second, with its interval
 
 Two rows that answer the same examples in the same draws share most of their luck, and the difference of their
 accuracies is known better than either of them. The interval joins those of the two accuracies (Zou and
 Donner, Statistics in Medicine 27, 2008), with their correlation measured between units; away from 0 and 1
 that is the paired Student interval, and where both accuracies are 0 it has the width that 0 of n leaves.
 
-The unit is the batch as soon as one of the two rows has outcomes that come in batches: an example-wise row is
-then averaged over the examples of each batch of the other. Of batches of two sizes the unit is the larger one
-they fit into. A deterministic row has the same outcome in any draw.
+As soon as one of the two rows has outcomes that come in batches, the batch is the unit (`difference.py`); an
+example-wise row is then averaged over the examples of each batch of the other, and keeps the interval of its
+own examples. Of batches of two sizes the unit is the larger one they fit into. A deterministic row has the
+same outcome in any draw.
 """
 
 from dataclasses import dataclass
@@ -20,10 +21,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.clustered import clopper_pearson
+from robustbench_coded.statistics.correlation import Correlation
+from robustbench_coded.statistics.difference import clustered_difference, correlation_of, joined
 from robustbench_coded.statistics.ensemble import common
-from robustbench_coded.statistics.intervals import accuracy_interval, clopper_pearson
+from robustbench_coded.statistics.intervals import TAIL, accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell
-from robustbench_coded.statistics.variance import spread
+from robustbench_coded.statistics.variance import between_examples
 
 
 class NotPaired(ValueError):
@@ -47,8 +51,8 @@ class Difference:
         return f"{estimate} points ({low} to {high})"
 
 
-def paired_difference(first: CaseResult, second: CaseResult) -> Difference:
-    """Accuracy of ``first`` less that of ``second``.
+def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL) -> Difference:
+    """Accuracy of ``first`` less that of ``second``, each end erring with probability ``tail``.
 
     Raises:
         NotPaired: no outcomes, or no examples, batches or draws in common.
@@ -57,33 +61,46 @@ def paired_difference(first: CaseResult, second: CaseResult) -> Difference:
         raise NotPaired("a row without outcomes cannot be compared")
     one, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
     by_batch = first.unit_is_batch or second.unit_is_batch
-    if by_batch:
-        unit = _units([row.batch for row, of in ((one, first), (other, second)) if of.unit_is_batch])
-    else:
-        unit = one.batch
     left, right = one.correct, other.correct
     estimate = float(left.mean() - right.mean())
-    a = accuracy_interval(left, unit, batch_dependent=by_batch)
-    b = accuracy_interval(right, unit, batch_dependent=by_batch)
-    r = _correlation(left, right, unit, by_batch)
-    # However alike the two rows are, they may still differ where 0 of n examples showed it.
-    unseen = clopper_pearson(0, len(one.example))[1]
-    below = max(_joined(a.estimate - a.low, b.high - b.estimate, r), unseen)
-    above = max(_joined(a.high - a.estimate, b.estimate - b.low, r), unseen)
+    if by_batch:
+        of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.unit_is_batch]
+        unit = _units([cell.batch for cell, _ in of])
+        low, high = clustered_difference(
+            left,
+            right,
+            unit,
+            tail,
+            left_clustered=first.unit_is_batch,
+            right_clustered=second.unit_is_batch,
+            correlation=Correlation(0.0, max(row.correlation.high for _, row in of)),
+        )
+    else:
+        unit = one.example
+        low, high = _independent(left, right, one.batch, tail)
     return Difference(
         estimate,
-        max(estimate - below, -1.0),
-        min(estimate + above, 1.0),
-        a.estimate,
-        b.estimate,
+        min(low, estimate),
+        max(high, estimate),
+        float(left.mean()),
+        float(right.mean()),
         len(one.example),
-        len(np.unique(unit)) if by_batch else len(one.example),
+        len(np.unique(unit)),
     )
 
 
-def _joined(one: float, other: float, correlation: float) -> float:
-    """How far a difference may reach when its two terms reach ``one`` and ``other``."""
-    return float(np.sqrt(max(one**2 + other**2 - 2 * correlation * one * other, 0.0)))
+def _independent(
+    left: NDArray[np.bool_], right: NDArray[np.bool_], batch: NDArray[np.int64], tail: float
+) -> tuple[float, float]:
+    """The interval where both rows answer their inputs one by one."""
+    a, b = (accuracy_interval(side, batch, batch_dependent=False, tail=tail) for side in (left, right))
+    r = correlation_of(left, right, batch, between_examples)
+    # However alike the two rows are, they may still differ where 0 of n examples showed it.
+    unseen = clopper_pearson(0, len(left), tail)[1]
+    below = max(joined(a.estimate - a.low, b.high - b.estimate, r), unseen)
+    above = max(joined(a.high - a.estimate, b.estimate - b.low, r), unseen)
+    estimate = a.estimate - b.estimate
+    return max(estimate - below, -1.0), min(estimate + above, 1.0)
 
 
 def _shared(one: Cell, other: Cell, one_random: bool, other_random: bool) -> tuple[Cell, Cell]:
@@ -110,17 +127,3 @@ def _units(batches: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     if number == 1 and min(left.max(), right.max()) > 0:
         raise NotPaired("they cut the examples into other batches, so that no batches are in common")
     return component[left].astype(np.int64)
-
-
-def _correlation(
-    left: NDArray[np.bool_], right: NDArray[np.bool_], unit: NDArray[np.int64], by_batch: bool
-) -> float:
-    """Of the two estimated accuracies, from the variances of both and of their difference."""
-    apart = left.astype(np.int8) - right.astype(np.int8)
-    first, second, both = (spread(values, unit, by_batch=by_batch) for values in (left, right, apart))
-    product = first.variance * second.variance
-    # Two units are always in a line, up or down.
-    if first.degrees < 1.5 or not 0 < product < np.inf:
-        return 0.0
-    covariance = (first.variance + second.variance - both.variance) / 2
-    return float(np.clip(covariance / np.sqrt(product), -1, 1))

@@ -22,11 +22,6 @@ class Spread:
     """The fewest independent outcomes that the units can be worth, however alike those of a unit are."""
 
 
-def spread(values: NDArray[np.generic], batch: NDArray[np.integer], *, by_batch: bool) -> Spread:
-    """`between_batches` or `between_examples`."""
-    return (between_batches if by_batch else between_examples)(values, batch)
-
-
 def between_batches(values: NDArray[np.generic], batch: NDArray[np.integer]) -> Spread:
     """From batch means; unequal batches are worth as many equal ones as Kish's effective number says."""
     members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]

@@ -170,7 +170,8 @@ def test_json_data_holds_the_summary_and_the_verdicts(make_run):
     data = json.loads(json.dumps(load_run(make_run()).as_data()))
     assert {line["attack"] for line in data["summary"]} >= {"clean", "pgd-10", "ensemble", "strongest"}
     rci = [v for v in data["verdicts"] if v["defence"] == "rci" and v["threat"] == "batch/unknown"]
-    assert [v["verdict"] for v in rci] == ["no gain"]
+    # 0 of 4 batches: what the batches that were not seen would keep is open.
+    assert [v["verdict"] for v in rci] == ["not settled"]
     assert {check["outcome"] for check in rci[0]["checks"]} <= {"passed", "failed", "not run"}
 
 

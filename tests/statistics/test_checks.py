@@ -3,7 +3,8 @@ import pytest
 
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import compared
-from robustbench_coded.statistics.checks import exchanged_accuracy, run_checks
+from robustbench_coded.statistics.checks import exchanged_accuracy, randomness_known, run_checks
+from robustbench_coded.statistics.comparisons import difference_of
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
 from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.paired import Difference
@@ -117,8 +118,9 @@ def test_accuracy_falls_with_eps_to_the_floor(checked, attacks, outcome):
 
 
 def test_more_right_under_attack_than_clean_is_a_rise(checked):
-    check = checked([("pgd-10", 0.97), ("pgd-10", 0.0, {"eps": 1.0})])["falls with eps"]
-    # The ensemble leaves the input alone, but the attack itself is at fault.
+    attacks = [("pgd-10", 0.97), ("pgd-10", 0.0, {"eps": 1.0}), ("fgsm", 0.5)]
+    check = checked(attacks)["falls with eps"]
+    # The ensemble prefers fgsm, but the attack itself is at fault. (fgsm also shows that batches are calm.)
     assert (check.outcome, check.attacks) == ("failed", ("pgd-10", "clean"))
 
 
@@ -231,3 +233,22 @@ def test_the_cosine_of_an_average_is_that_of_simulated_gradients():
     ).mean()
     expected = gradients_agree(True, 8, float(cosine), None).figures["cosine_of_mean"]
     assert expected == pytest.approx(reached.mean(), abs=0.015)
+
+
+def test_the_worst_of_several_pairs_is_asked_at_its_share_of_the_error(evaluation):
+    # Eight pairs that differ by noise alone: unadjusted, one such run in six has a pair that is certain.
+    failed, careless = 0, 0
+    for seed in range(40):
+        rng, run, steps = np.random.default_rng(seed), evaluation(), range(10, 18)
+        for name, threat in (("pgd", "batch/unknown"), ("aware-pgd", "batch/known")):
+            for number in steps:
+                right = rng.random((60, 1)) < 0.5
+                run.add(f"{name}-{number}", right, right, threat=threat, batch_dependent=False)
+        rows = case_results(*run.parts())
+        made = next(
+            row for row in rows if (str(row.key.threat), row.key.attack) == ("batch/unknown", "strongest")
+        )
+        failed += randomness_known(rows, made).outcome == "failed"
+        of = {row.key.attack: row for row in rows}
+        careless += any(difference_of(of[f"aware-pgd-{n}"], of[f"pgd-{n}"]).low > 0 for n in steps)
+    assert failed <= 3 < careless

@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from robustbench_coded.statistics.intervals import accuracy_interval, clopper_pearson
+from robustbench_coded.statistics.clustered import clopper_pearson
+from robustbench_coded.statistics.correlation import Correlation
+from robustbench_coded.statistics.intervals import accuracy_interval
 
 
 @given(st.integers(1, 300), st.data())
@@ -38,16 +40,16 @@ def test_every_interval_has_a_width_and_holds_its_estimate(
     assert found.high - found.low > 1e-3
 
 
-@pytest.mark.parametrize(("examples", "bound"), [(256, 0.0143), (1000, 0.0037)])
-def test_none_right_leaves_the_bound_of_independent_examples_and_that_of_batches(examples, bound):
-    batch = np.arange(examples) // 128
-    found = accuracy_interval(np.zeros((examples, 10), bool), batch, batch_dependent=True)
+def test_none_right_counts_batches_where_they_depend_and_examples_where_not():
+    none, batch = np.zeros((640, 10), bool), np.arange(640) // 128
+    found = accuracy_interval(none, batch, batch_dependent=True)
     assert found.low == 0
-    assert found.high == pytest.approx(bound, abs=5e-5)
-    assert found.high_batches == pytest.approx(1 - 0.025 ** (1 / len(set(batch))))
-    assert (
-        accuracy_interval(np.zeros((examples, 10), bool), batch, batch_dependent=False).high_batches is None
-    )
+    assert found.high == found.high_batches == pytest.approx(1 - 0.025 ** (1 / 5))
+    measured = accuracy_interval(none, batch, batch_dependent=True, correlation=Correlation(0, 0.05))
+    assert measured.high == pytest.approx(1 - 0.025 ** (1 / (640 / (1 + 127 * 0.05))))
+    assert measured.high_batches == found.high_batches
+    alone = accuracy_interval(none, batch, batch_dependent=False)
+    assert (alone.high, alone.high_batches) == (pytest.approx(1 - 0.025 ** (1 / 640)), None)
 
 
 def test_all_right_is_the_mirror_of_none_right():
@@ -72,7 +74,9 @@ def test_a_few_right_never_promise_more_than_none():
 def test_batches_that_are_right_or_wrong_as_one_count_once_each():
     right = np.repeat([1, 0, 0, 1, 0, 0, 0, 1], 128).astype(bool)[:, None]
     found = accuracy_interval(right, np.repeat(np.arange(8), 128), batch_dependent=True)
-    assert (found.low, found.high) == pytest.approx(clopper_pearson(3, 8))
+    low, high = clopper_pearson(3, 8, 0.025)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.03)
+    assert found.low <= low + 1e-9 and found.high >= high - 1e-9
 
 
 def test_copies_of_a_draw_add_no_information():
@@ -96,7 +100,7 @@ def test_a_draw_shared_by_a_batch_is_seen_although_inputs_are_independent():
     picks = np.random.default_rng(0).random((5, 10)) < 0.5
     correct, batch = np.repeat(picks, 128, axis=0), np.arange(640) // 128
     found = accuracy_interval(correct, batch, batch_dependent=False)
-    low, high = clopper_pearson(picks.sum(), 50)
+    low, high = clopper_pearson(picks.sum(), 50, 0.025)
     assert found.high - found.low == pytest.approx(high - low, rel=0.25)
 
 

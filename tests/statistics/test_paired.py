@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from scipy.stats import ttest_rel
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.correlation import Correlation
 from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.paired import NotPaired, paired_difference
 
@@ -48,18 +51,23 @@ def test_exchanging_the_rows_mirrors_the_interval(first, second, by_batch, seed)
 
 
 def test_the_same_outcomes_differ_by_no_more_than_0_of_n_leaves():
-    same = row(np.random.default_rng(0).random((640, 10)) < 0.5)
-    found = paired_difference(same, same)
-    bound = 1 - 0.025 ** (1 / 640)
-    assert (found.low, found.estimate, found.high) == pytest.approx((-bound, 0, bound))
+    same = np.random.default_rng(0).random((640, 10)) < 0.5
+    for made, outcomes in ((row(same), 40), (row(same, by_batch=False), 640)):
+        found = paired_difference(made, made)
+        bound = 1 - 0.025 ** (1 / outcomes)
+        assert (found.low, found.estimate, found.high) == pytest.approx((-bound, 0, bound))
+    calm = replace(row(same), correlation=Correlation(0.0, 0.1))
+    bound = 1 - 0.025 ** (1 / (640 / (1 + 15 * 0.1)))
+    assert paired_difference(calm, calm).high == pytest.approx(bound)
 
 
 def test_two_rows_without_a_right_answer_have_the_width_of_0_of_n():
     found = paired_difference(
         row(np.zeros((640, 10))), row(np.zeros((640, 1)), by_batch=False, randomised=False)
     )
-    bound = 1 - 0.025 ** (1 / 640)
-    assert (found.low, found.high) == pytest.approx((-bound, bound))
+    # The defence may keep one batch in 40, the base model one example in 640.
+    by_batch, by_example = (1 - 0.025 ** (1 / outcomes) for outcomes in (40, 640))
+    assert (found.low, found.high) == pytest.approx((-by_example, by_batch))
 
 
 def test_an_example_wise_row_is_paired_by_the_batches_of_the_other():

@@ -37,7 +37,7 @@ def ensembles(evaluation, defended, base, examples=1600, **options):
         (0.20, 0.50, "no gain"),  # below its base is no gain either
         (0.12, 0.0, "no failure found"),
         (0.60, 0.40, "no failure found"),
-        (0.04, None, "broken"),
+        (0.03, None, "broken"),
         (0.0, None, "broken"),
         (0.08, None, "no failure found"),
     ],
@@ -89,10 +89,10 @@ def test_missing_outcomes_settle_nothing(evaluation):
 
 
 def test_a_defence_without_a_base_model_is_judged_alone(evaluation):
-    made, base = ensembles(evaluation, 0.04, 0.04)
+    made, base = ensembles(evaluation, 0.03, 0.03)
     assert (base is not None, verdict(made, base, PASSED).word) == (True, "no gain")
-    run = evaluation().add("pgd-10", share(0.04, 1600, 4), share(0.04, 1600, 4))
-    run.add("pgd-10", share(0.04, 1600), **BASE)
+    run = evaluation().add("pgd-10", share(0.03, 1600, 4), share(0.03, 1600, 4))
+    run.add("pgd-10", share(0.03, 1600), **BASE)
     outcomes, planned = run.parts()
     rows = case_results(outcomes, [replace(case, has_base=case.defence == "standard") for case in planned])
     alone = next(row for row in rows if row.key.attack == "ensemble" and row.key.defence == "rci")
