@@ -20,9 +20,9 @@ from pathlib import Path
 from schedule_costs import RUN, Costs, kept
 
 from robustbench_coded.engine.dispatch import dispatch
-from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.unit_time import UnitTimeLimits, limit_for
 from robustbench_coded.engine.worker_pool import Died, Event, Finished, Ready
+from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.options.attack_choice import attack_options
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS

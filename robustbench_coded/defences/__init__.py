@@ -1,0 +1,1 @@
+"""What answers queries: the protocol, standard, coded and randomised coded inference, baselines, plug-ins."""

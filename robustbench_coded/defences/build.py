@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.defences.coded import Coded
 from robustbench_coded.defences.mixup_inference import MixupInference
+from robustbench_coded.defences.named import BUILDERS
 from robustbench_coded.defences.noise import GaussianNoise
 from robustbench_coded.defences.options import DefenceSpec, parse_defence
 from robustbench_coded.defences.plugin import load_plugin
@@ -12,7 +13,6 @@ from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.resize_pad import ResizePad
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.errors import InputError
-from robustbench_coded.zoo.registry import ZOO
 
 
 def build_defence(
@@ -50,4 +50,4 @@ def build_defence(
         case "plugin":
             return load_plugin(spec.target or "", model)
         case _:
-            return ZOO[spec.kind].build(model)
+            return BUILDERS[spec.kind](model)

@@ -11,8 +11,8 @@ from fractions import Fraction
 from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
+from robustbench_coded.defences.named import BUILDERS
 from robustbench_coded.errors import InputError
-from robustbench_coded.zoo.registry import ZOO
 
 CODED = ("coded", "rci")  # the defences that take N
 _COUNT = re.compile(r"\d{1,9}")
@@ -57,11 +57,11 @@ def parse_defence(text: str) -> DefenceSpec:
     kind, _, rest = text.strip().partition(":")
     if kind in _OPTIONS:
         return _known(kind, rest)
-    if kind in ZOO and not rest:
+    if kind in BUILDERS and not rest:
         return DefenceSpec(kind)
     if _PLUGIN.fullmatch(text.strip()):
         return DefenceSpec("plugin", target=text.strip())
-    near = _closest(kind, [*_OPTIONS, *ZOO])
+    near = _closest(kind, [*_OPTIONS, *BUILDERS])
     raise InputError(
         f"defence {text!r} is not known{near}; write a name of "
         "`csrobust list defences` or package.module:function"

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import torch
 
-from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.plan import Unit
 

@@ -7,9 +7,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
-from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.unit_time import UnitTimeLimits
 from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready, WorkerPool
+from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.plan import Unit
 
 # A fresh process can help if the last one was killed, hung or lost its device. One retry.

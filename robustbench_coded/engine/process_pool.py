@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_coded.engine.attempt import one_line
-from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.server import WORK
 from robustbench_coded.engine.worker import NotReady, work
 from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready
+from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import Setup
 from robustbench_coded.evaluation.planning.plan import Unit
 

@@ -7,8 +7,8 @@ import torch
 from robustbench_coded.engine.dispatch import dispatch
 from robustbench_coded.engine.in_process import run_in_process
 from robustbench_coded.engine.process_pool import ProcessPool
-from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.unit_time import UnitTimeLimits
+from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.workers import worker_count
 from robustbench_coded.evaluation.planning.plan import Unit

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from robustbench_coded.engine.results import UnitFailure, UnitResult
+from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.plan import Unit
 
 

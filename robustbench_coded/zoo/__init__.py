@@ -1,0 +1,1 @@
+"""Defences whose robust accuracy is known exactly or within proven bounds."""

@@ -60,13 +60,17 @@ def test_the_report_states_the_setting_and_the_clean_accuracies(run):
 
 def test_only_what_is_named_without_a_strength_is_matched():
     from robustbench_coded.evaluation.options.config import EvalConfig
-    from robustbench_coded.evaluation.setup.match_clean import _baselines, _target, plain_defences
+    from robustbench_coded.evaluation.options.matching import (
+        baselines_to_match,
+        defence_to_match,
+        plain_defences,
+    )
 
     named = ("noise", "resize-pad:scale=0.9", "mixup-inference:samples=3", "rci:N=7", "rci:N=16")
     config = EvalConfig((), defences=named, match_clean="rci:N=7")
-    assert _baselines(config) == ["noise", "mixup-inference:samples=3"]
+    assert baselines_to_match(config) == ["noise", "mixup-inference:samples=3"]
     assert plain_defences(config) == ("resize-pad:scale=0.9", "rci:N=7", "rci:N=16")
-    assert _target(config) == "rci:N=7"
+    assert defence_to_match(config) == "rci:N=7"
     assert plain_defences(EvalConfig((), defences=named)) == named
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.engine.results import UnitResult
 from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.execution.results import UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.session.evaluate import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from robustbench_coded.engine.results import UnitFailure
 from robustbench_coded.engine.run import run_units
+from robustbench_coded.evaluation.execution.results import UnitFailure
 from robustbench_coded.evaluation.session.evaluate import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
 

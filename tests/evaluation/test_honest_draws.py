@@ -11,8 +11,8 @@ from robustbench_coded.data.in_memory import in_memory
 from robustbench_coded.evaluation.execution.in_memory import Given
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.evaluation.session.zoo_findings import evaluate_entry
 from robustbench_coded.results.run import load_run
-from robustbench_coded.zoo.evaluate import evaluate_entry
 
 K, BATCHES = 16, 6
 

@@ -15,12 +15,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from robustbench_coded.engine.time_limit import time_limit
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import archive, torch_file
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.registry import build
+from robustbench_coded.time_limit import time_limit
 
 MUTATIONS = {"short": 300, "soak": 10_000}
 MOST_SECONDS = 20.0  # for one file: it takes milliseconds, but the machine may be busy

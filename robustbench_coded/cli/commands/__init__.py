@@ -1,0 +1,1 @@
+"""One command a file; `cli/app.py` imports the one that was asked for."""

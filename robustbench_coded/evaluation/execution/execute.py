@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from robustbench_coded.engine.results import UnitResult
+from robustbench_coded.evaluation.execution.results import UnitResult
 from robustbench_coded.evaluation.execution.run_unit import run_unit
 from robustbench_coded.evaluation.execution.score import InvalidAnswer
 from robustbench_coded.evaluation.execution.tally import Tally

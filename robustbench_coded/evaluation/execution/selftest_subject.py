@@ -4,7 +4,6 @@ from dataclasses import asdict
 from typing import Any
 
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.engine.time_limit import TimeLimitExceeded, time_limit
 from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
@@ -14,6 +13,7 @@ from robustbench_coded.models.tf32 import tf32
 from robustbench_coded.selftests.result import judged
 from robustbench_coded.selftests.run_all import EXAMPLES, Networks, run_all
 from robustbench_coded.selftests.scene import Scene
+from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
 
 SECONDS = 1800.0  # a subject that takes longer for some ninety forwards of EXAMPLES inputs hangs
 

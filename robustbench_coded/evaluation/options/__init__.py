@@ -1,0 +1,1 @@
+"""What was asked for: options as plain data, their checks and their defaults."""

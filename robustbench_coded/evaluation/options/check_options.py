@@ -4,11 +4,10 @@ from attacks.adapters.third_party import installed
 from attacks.naming import parse
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES, EvalConfig
 from robustbench_coded.evaluation.options.inputs import check_inputs
+from robustbench_coded.evaluation.options.matching import check_matching, plain_defences
 from robustbench_coded.evaluation.options.workers import check_engine_options
-from robustbench_coded.evaluation.planning.batches import LAST_BATCH_RULES
-from robustbench_coded.evaluation.setup.match_clean import check_matching, plain_defences
 
 # More than anybody means: a slip of the keyboard that would take a machine's memory, or its next years.
 MOST = {"draws": 10_000, "selection_draws": 10_000, "replicates": 1_000}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
+LAST_BATCH_RULES = ("pad", "shrink", "drop")
 IMAGES_PER_UNIT = 50_000  # image gradients in one unit of work: seconds on a GPU, a minute on a laptop
 
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.schema.threat_model import ThreatModel
-
-LAST_BATCH_RULES = ("pad", "shrink", "drop")
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from msgspec import structs
 
-from robustbench_coded.engine.results import UnitFailure, UnitResult
 from robustbench_coded.engine.run import run_units
 from robustbench_coded.engine.unit_time import limit_for
 from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, UnitMaker, rows_for
@@ -25,13 +25,13 @@ from robustbench_coded.evaluation.session.remarks import remarks_on
 from robustbench_coded.evaluation.session.selftesting import run_selftests, with_selftests
 from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
+from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
 from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.adversarials import encoded
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
-from robustbench_coded.zoo.bring import with_zoo
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given | None = None) -> Path:

@@ -1,0 +1,1 @@
+"""What options name, loaded and checked: checkpoints, data, defences, probes."""

@@ -12,9 +12,9 @@ from robustbench_coded.defences.memory import memory_of
 from robustbench_coded.defences.probe import blamed_on, contradictions, probe, warnings
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.engine.time_limit import TimeLimitExceeded, time_limit
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
 
 # A probe is some twenty forwards of one batch: what takes longer hangs, or is too slow to be attacked.
 PROBE_SECONDS = 1800.0

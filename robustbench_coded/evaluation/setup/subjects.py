@@ -9,8 +9,9 @@ from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_dig
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.matching import plain_defences
 from robustbench_coded.evaluation.planning.plan import Subject
-from robustbench_coded.evaluation.setup.match_clean import Matched, plain_defences
+from robustbench_coded.evaluation.setup.match_clean import Matched
 from robustbench_coded.evaluation.setup.probing import REMEMBERED, gradient_figures, probe_batch, probed
 from robustbench_coded.schema.controls import STANDARD
 from robustbench_coded.schema.manifest import ProbeRecord

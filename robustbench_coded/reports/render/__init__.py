@@ -1,0 +1,1 @@
+"""The formats: Markdown, HTML, LaTeX, CSV and the terminal."""

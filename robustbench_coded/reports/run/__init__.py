@@ -1,0 +1,1 @@
+"""What a report says of one run, before anybody chooses a format."""

@@ -17,9 +17,9 @@ from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_o
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
 from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.setup.zoo_entry import brought_by, completed
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.zoo.bring import brought_by, completed
 from robustbench_coded.zoo.known import Known, Truth
 from robustbench_coded.zoo.registry import EXAMPLES, ZOO, ZooEntry
 

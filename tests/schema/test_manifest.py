@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from robustbench_coded.schema.manifest import ManifestError, manifest_data, manifest_from
+
+RUNS = sorted((Path(__file__).parents[2] / "reports").glob("*/run.json"))
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)
+def test_every_committed_run_is_read_and_written_without_loss(path):
+    data = json.loads(path.read_text())
+    again = json.loads(json.dumps(manifest_data(manifest_from(data))))
+
+    def lost(one, other, where):
+        if isinstance(one, dict):
+            return [at for name in one for at in lost(one[name], other.get(name), f"{where}.{name}")]
+        if isinstance(one, list):
+            pairs = zip(one, other, strict=True)
+            return [at for i, (a, b) in enumerate(pairs) for at in lost(a, b, f"{where}[{i}]")]
+        return [] if one == other else [where]
+
+    del data["format_version"]  # written by the run folder
+    assert lost(data, again, "run.json") == []
+
+
+def test_a_case_is_one_key_wherever_it_stands():
+    manifest = manifest_from(json.loads(RUNS[0].read_text()))
+    keys = [case.key for case in manifest.rows]
+    assert len(set(keys)) == len(keys)
+    for case in manifest.rows:
+        columns = case.key.as_columns()
+        assert all(columns[name] == getattr(case, name) for name in columns)
+        assert case.key.setting.of_attack(case.attack)._replace(step_size=case.step_size) == case.key
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rows": 3}, "rows: expected `array`, got `int`"),
+        ({"notes": None}, "notes: expected `array`, got `null`"),
+        ({"identity": 1}, "identity: expected `object`, got `int`"),
+    ],
+)
+def test_what_figures_are_counted_from_is_checked(change, said):
+    with pytest.raises(ManifestError, match="^" + said.replace("`", ".")):
+        manifest_from({**json.loads(RUNS[0].read_text()), **change})
+
+
+def test_what_only_informs_may_be_missing_or_of_another_kind():
+    data = json.loads(RUNS[0].read_text())
+    data |= {"probes": "none", "matched": {}, "finished": "yes"}
+    data["invocations"][0] |= {"versions": 3, "git": [], "machine": {"gpu": 1, "system": "Linux"}}
+    manifest = manifest_from(data)
+    assert manifest.probes == () and manifest.matched == () and manifest.finished is False
+    assert manifest.invocations[0].versions == {} and manifest.invocations[0].git.commit is None
+    assert manifest.invocations[0].machine.system == "Linux" and manifest.invocations[0].machine.gpu is None
