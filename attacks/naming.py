@@ -151,6 +151,7 @@ LISTED: dict[str, str] = {
     "ddn-100": "decoupled direction and norm: the nearest wrong answer in l2 (arXiv 1811.09600)",
     "cw-1000": "Carlini and Wagner: the nearest wrong answer in l2 (arXiv 1608.04644)",
     "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
+    "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
 }
 
@@ -165,6 +166,11 @@ _THIRD_PARTY = re.compile(
     r"(?P<package>torchattacks|autoattack):(?P<name>[^+]+)(?P<options>(?:\+[A-Za-z_]+=[^+]+)*)"
 )
 
+_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
+_PLUGIN = re.compile(
+    rf"(?P<name>{_IDENTIFIER}(?:\.{_IDENTIFIER})*:{_IDENTIFIER})(?P<options>(?:\+{_IDENTIFIER}=[^+]+)*)"
+)
+
 
 @dataclass(frozen=True)
 class AttackName:
@@ -176,7 +182,8 @@ class AttackName:
     algorithm: one of ``ALGORITHMS``, or a third-party package's name for it.
     steps: steps, or queries of a black-box attack; None for FGSM.
     step_size: in units of eps's space; None for the algorithm's default.
-    third_party: the package an attack comes from, "torchattacks" or "autoattack"; None for one of ours.
+    third_party: the package an attack comes from, "torchattacks" or "autoattack"; "plugin" for one of the
+        user's own, whose algorithm is ``package.module:name``; None for one of ours.
     options: ``(option, value)`` in the order given, as text.
     """
 
@@ -212,6 +219,9 @@ def parse(text: str) -> AttackName:
     text = text.strip()
     if match := _THIRD_PARTY.fullmatch(text):
         return _parse_third_party(text, match)
+    if match := _PLUGIN.fullmatch(text):
+        options = _split(match["options"], text)
+        return AttackName(text, "fresh", 1, 1, match["name"], _steps_given(options), None, "plugin", options)
     match = _NAME.fullmatch(text)
     if not match:
         raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text, LISTED)}")
@@ -276,9 +286,13 @@ def _parse_third_party(text: str, match: re.Match[str]) -> AttackName:
     if name not in known:
         raise ValueError(f"expected an attack of {package}, got {name!r}; {_closest(name, known)}")
     options = _split(match["options"], text)
+    return AttackName(text, "fresh", 1, 1, name, _steps_given(options), None, package, options)
+
+
+def _steps_given(options: tuple[tuple[str, str], ...]) -> int | None:
+    """The option ``steps`` of another's attack, if it has one that is a count."""
     given = dict(options).get("steps", "")
-    steps = int(given) if given.isdecimal() else None
-    return AttackName(text, "fresh", 1, 1, name, steps, None, package, options)
+    return int(given) if re.fullmatch(r"[1-9][0-9]{0,6}", given) else None
 
 
 def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ...]:

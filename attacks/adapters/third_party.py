@@ -30,7 +30,7 @@ class ThirdPartyResult(NamedTuple):
 
 def installed(third_party: str) -> bool:
     """Whether the package behind ``torchattacks:`` or ``autoattack:`` can be imported; imports nothing."""
-    return find_spec(_DISTRIBUTION.get(third_party, third_party)) is not None
+    return third_party == "plugin" or find_spec(_DISTRIBUTION.get(third_party, third_party)) is not None
 
 
 def run_third_party(

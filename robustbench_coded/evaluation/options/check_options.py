@@ -1,5 +1,6 @@
 """Options that are wrong whatever is loaded."""
 
+from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
 from attacks.naming import parse
 from robustbench_coded.defences.options import parse_defence
@@ -53,6 +54,11 @@ def check_options(config: EvalConfig) -> None:
     for name in map(parse, config.attacks):
         if name.third_party is None:
             continue
+        if name.third_party == "plugin":
+            try:
+                plugin.load(name)
+            except ValueError as error:
+                raise InputError(f"--attacks {error}") from error
         if not installed(name.third_party):
             raise InputError(f"{name.text} needs its package; install it with pip install 'csrobust[peers]'")
         if config.eps_space != "pixel":

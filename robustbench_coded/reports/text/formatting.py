@@ -131,6 +131,8 @@ def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
     parsed = parsed_attack(name)
     if parsed is None:
         return "an attack that this version does not know"
+    if parsed.third_party == "plugin":
+        return f"{parsed.algorithm}, an attack of the user's own" + _options(parsed)
     if parsed.third_party is not None:
         return f"{parsed.algorithm} of the package {parsed.third_party}" + _options(parsed)
     said = [_ALGORITHMS.get(parsed.algorithm, parsed.algorithm)]

@@ -1,0 +1,117 @@
+"""Attacks of the user's own, named ``package.module:name`` without any registration."""
+
+import textwrap
+
+import pytest
+import torch
+
+from attacks.adapters import plugin
+from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
+
+MODULE = """
+    import torch
+
+    calls = []
+
+
+    class Corner:
+        '''Every pixel moved by eps against the gradient of the margin, or along it.'''
+
+        def __init__(self, steps=1, up=True):
+            self.steps, self.up = steps, up
+
+        def perturb(self, x, y, estimator, budget, generators, start=None):
+            from attacks.losses import margin_loss
+
+            adv = x
+            for _ in range(self.steps):
+                grad = estimator.gradient(adv, y, margin_loss).grad
+                adv = budget.around(x).step_(adv.clone(), grad if self.up else -grad, 10.0)
+            return adv
+
+
+    def brighter(model, x, y, eps, share=1.0):
+        calls.append(share)
+        return x + share * eps
+
+
+    def too_far(model, x, y, eps):
+        return x + 5 * eps
+
+
+    def flat(model, x, y, eps):
+        return x[0]
+
+
+    def sneaky(model, x, y, eps):
+        return x * torch.nan
+
+
+    class Nothing:
+        pass
+
+
+    class Two:
+        def perturb(self, x, y):
+            return x
+
+
+    number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "my_attacks_under_test.py").write_text(textwrap.dedent(MODULE))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def name(text):
+    return parse(f"my_attacks_under_test:{text}")
+
+
+def test_a_name_is_read_without_importing_anything():
+    parsed = parse("no.such_module:Attack+steps=10+lr=1/255")
+    assert parsed.third_party == "plugin" and parsed.algorithm == "no.such_module:Attack"
+    assert parsed.steps == 10 and dict(parsed.options) == {"steps": "10", "lr": "1/255"}
+
+
+def test_options_reach_a_class_and_a_function_as_values(folder):
+    corner = plugin.load(name("Corner+steps=3+up=false"))
+    assert corner.steps == 3 and corner.up is False
+    x, y = torch.rand(2, 1, 3, 3), torch.zeros(2, dtype=torch.long)
+    budget = PerturbationBudget("linf", 0.1)
+    found, verdict = plugin.run(name("brighter+share=1/2"), None, x, y, budget, torch.Generator())
+    torch.testing.assert_close(found, x + 0.05)
+    assert verdict is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Corner+width=3", r"Corner\(width=3\) raised TypeError"),
+        ("Nothing", "Nothing has no method perturb"),
+        ("Two", "Two.perturb does not take"),
+        ("brighter+width=2", r"brighter does not take \(model, x, y, eps, width\)"),
+        ("number", "number is neither a class nor a function"),
+        ("Cornr", "has no Cornr; it has Corner, brighter"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(folder, text, message):
+    with pytest.raises(ValueError, match=message) as error:
+        plugin.load(name(text))
+    assert "\n" not in str(error.value)
+
+
+def test_a_module_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"importing no\.such_module failed .*ModuleNotFoundError"):
+        plugin.load(parse("no.such_module:Attack"))
+
+
+@pytest.mark.parametrize(("text", "message"), [("flat", r"expected perturbed inputs"), ("sneaky", "finite")])
+def test_a_result_that_is_none_is_refused(folder, text, message):
+    x, y = torch.rand(2, 1, 3, 3), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(ValueError, match=message):
+        plugin.run(name(text), None, x, y, PerturbationBudget("linf", 0.1), torch.Generator())
