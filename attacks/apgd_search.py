@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from attacks.better import better_of
+from attacks.better import better_of, larger
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
@@ -173,13 +173,13 @@ class Search:
         yield e
 
     def _no_better(self, e: _Examples, loss: Loss) -> Tensor:
-        """``[G, K]``, where the current point is no better than the one kept at the checkpoint before.
+        """``[G, K]``, where the current point (or batch) is no better than the one kept before.
 
         A loss that is partly luck says little about one step, and its largest value is the luckiest. So
         points are compared at checkpoints alone, under fresh draws that are the same for both.
         """
         before, now = self.estimator.compare([e.best_x, e.x], e.goal, loss)
-        better = now.loss > before.loss
+        better = larger(self.estimator, now.loss, before.loss)
         _keep(e, better)
         return ~better
 

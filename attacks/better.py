@@ -10,29 +10,24 @@ from attacks.losses import margin_loss
 def better_of(estimator: Estimator, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """For each example the point of the larger margin loss, compared under the same draws.
 
-    Where an answer depends on its batch, points of two batches were never answered together. So the batch put
-    together of both is compared with the better of the two, and the better one of these is the result.
+    Where an answer depends on its batch, points of two batches were never answered together: there the better
+    batch is the result.
 
     Args:
         y: true classes ``[G, K]``.
-        first, second: ``[G, K, C, H, W]``; ``first`` is the result where nothing is left to pay with.
+        first, second: ``[G, K, C, H, W]``; ``first`` is the result where the query budget is used up.
     """
     if estimator.exhausted:
         return first
     one, two = (found.loss for found in estimator.compare([first, second], y, margin_loss))
-    mixed = torch.where(_wide(two > one), second, first)
-    if estimator.per_example:
-        return mixed
-    whole = torch.where(_wide(_mean(two) > _mean(one)), second, first)
-    if estimator.exhausted:
-        return whole
-    one, two = (found.loss for found in estimator.compare([whole, mixed], y, margin_loss))
-    return torch.where(_wide(_mean(two) >= _mean(one)), mixed, whole)
+    return torch.where(_wide(larger(estimator, two, one)), second, first)
 
 
-def _mean(loss: Tensor) -> Tensor:
-    """Of each batch, like ``loss`` ``[G, K]``."""
-    return loss.mean(1, keepdim=True).expand_as(loss)
+def larger(estimator: Estimator, loss: Tensor, other: Tensor) -> Tensor:
+    """``[G, K]``, where ``loss`` ``[G, K]`` is larger than ``other``: by batch where batches are coupled."""
+    if estimator.coupled:
+        loss, other = (of.mean(1, keepdim=True).expand_as(of) for of in (loss, other))
+    return loss > other
 
 
 def _wide(per_example: Tensor) -> Tensor:

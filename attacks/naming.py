@@ -93,7 +93,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "transfer-pgd-20",
         "aware-pgd-20+init=transfer-pgd-20",
         # The margin and other classes: what cross-entropy alone leaves on a robust network.
-        "eot2-apgd-mt-20",
+        "apgd-mt-20",
         "transfer-apgd-mt-20",
     ),
     # AutoAttack's standard suite without FAB and with a fifth of Square's queries: those two take more than

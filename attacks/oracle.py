@@ -16,6 +16,9 @@ class Oracle(Protocol):
             co-batched inputs.
 
     Optional: ``reject``, the index of the class by which the target rejects an input.
+
+    Optional: ``coupled``, whether an answer depends on the other inputs of its batch; a target that does not
+    say is taken to be coupled unless it is independent.
     """
 
     randomised: bool

@@ -59,6 +59,11 @@ class AveragingEstimator:
         return self.oracle.independent
 
     @property
+    def coupled(self) -> bool:
+        # A target that does not say is taken for the harder case.
+        return bool(getattr(self.oracle, "coupled", not self.oracle.independent))
+
+    @property
     def exhausted(self) -> bool:
         return (
             self.query_budget is not None

@@ -47,6 +47,7 @@ class _StraightThrough:
     def __init__(self, oracle: Oracle, base: Callable[[Tensor], Tensor]):
         self.oracle, self.base = oracle, PlainModel(base)
         self.randomised, self.independent = oracle.randomised, oracle.independent
+        self.coupled = getattr(oracle, "coupled", not oracle.independent)
         self.draws, self.images = oracle.draws, oracle.images
         self.reject: int | None = getattr(oracle, "reject", None)
 

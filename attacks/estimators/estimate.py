@@ -28,6 +28,8 @@ class Estimator(Protocol):
         backwards: images differentiated so far.
         per_example: whether an example's loss depends on that example alone. If it does not, the largest loss
             seen is partly due to a lucky draw or to co-batched inputs.
+        coupled: whether an answer may depend on the other inputs of its batch, so that results must be
+            compared batch by batch.
         exhausted: whether the query budget is used up: the attack then ends with what it has.
     """
 
@@ -36,6 +38,9 @@ class Estimator(Protocol):
 
     @property
     def per_example(self) -> bool: ...
+
+    @property
+    def coupled(self) -> bool: ...
 
     @property
     def exhausted(self) -> bool: ...

@@ -33,6 +33,7 @@ class PlainModel:
 
     randomised = False
     independent = True
+    coupled = False
 
     def __init__(self, model: Callable[[Tensor], Tensor]):
         self.model = model

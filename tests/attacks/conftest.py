@@ -27,6 +27,10 @@ class LinearOracle:
         return self.noise > 0
 
     @property
+    def coupled(self) -> bool:
+        return self.mixing != 0
+
+    @property
     def independent(self) -> bool:
         return self.noise == 0 and self.mixing == 0
 

@@ -101,7 +101,7 @@ def test_steps_are_halved_when_the_loss_no_longer_rises():
 class Lucky(Scripted):
     """Unsteady: the first point's loss was luck, as a comparison shows."""
 
-    per_example = exhausted = False
+    per_example = exhausted = coupled = False
 
     def compare(self, xs, y, loss):
         return [Estimate(x.mean((2, 3, 4)), None, torch.zeros(*y.shape, 2)) for x in xs]

@@ -44,23 +44,16 @@ def test_each_example_has_the_better_of_its_runs(linear, noise):
     assert torch.equal(x, up)
 
 
-def test_a_batch_that_was_never_answered_together_is_answered_once_more():
-    """Each point is good in its own company alone: the mixture is not."""
-    first, second = torch.zeros(1, 2, 1, 1, 1), torch.ones(1, 2, 1, 1, 1)
-    first[0, 0], second[0, 0] = 2, 5
-
-    class Coupled:
-        per_example = exhausted = False
-
-        def compare(self, xs, y, loss):
-            losses = {(2, 0): (9, 3), (5, 1): (2, 5), (2, 1): (0, 0)}
-            return [
-                type("E", (), {"loss": torch.tensor([losses[tuple(x.flatten().tolist())]]).double()})
-                for x in xs
-            ]
-
-    y = torch.zeros(1, 2, dtype=torch.long)
-    assert torch.equal(better_of(Coupled(), y, first, second), first)
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_points_of_two_batches_that_were_never_answered_together_are_not_mixed(linear, noise):
+    problem = linear(batches=2, k=3, mixing=1.0, noise=noise)
+    better = torch.tensor([[True, False, False], [True, True, False]])[..., None, None, None]
+    up, down = problem.x + 0.1 * slope(problem), problem.x - 0.1 * slope(problem)
+    first, second = torch.where(better, up, down), torch.where(better, down, up)
+    estimator = FreshDraws(problem.oracle, draws=20)
+    losses = [found.loss.mean(1) for found in estimator.compare([first, second], problem.y, margin_loss)]
+    expected = torch.where((losses[1] > losses[0])[:, None, None, None, None], second, first)
+    assert torch.equal(better_of(estimator, problem.y, first, second), expected)
 
 
 def test_runs_after_the_first_leave_out_what_is_broken_and_start_elsewhere(linear):

@@ -32,6 +32,7 @@ class Target:
 
     def __init__(self, defence: Defence, k: int, seed: int, batches: Sequence[int]):
         self.randomised = defence.randomised
+        self.coupled = defence.batch_dependent
         self.independent = not defence.randomised and not defence.batch_dependent
         self.reject = reject_class(defence)
         self._defence = defence
