@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustbench_coded.defences.protocol import Defence, Draw
+from robustbench_coded.defences.protocol import Defence, Draw, reject_class
+
+_CALLS = {"reset": "reset()", "fit": "fit(x)"}
 
 
 class PerBatch:
@@ -45,8 +47,19 @@ class PerBatch:
 
 def per_batch(defence: Defence) -> Defence:
     """The defence under the protocol; itself where it has neither ``reset`` nor ``fit``."""
-    told = any(callable(getattr(defence, name, None)) for name in ("reset", "fit"))
+    told = any(callable(getattr(defence, name, None)) for name in _CALLS)
     return PerBatch(defence) if told else defence
+
+
+def stated_protocol(defence: Defence) -> list[str]:
+    """How a defence that is told of batches, or may reject inputs, is asked and counted; a clause each."""
+    found = []
+    if isinstance(defence, PerBatch):
+        told = [call for name, call in _CALLS.items() if callable(getattr(defence.defence, name, None))]
+        found.append(f"is told of every batch before it answers it, by {' and '.join(told)}")
+    if (reject := reject_class(defence)) is not None:
+        found.append(f"may reject inputs (class {reject}): the answer to the clean input then counts instead")
+    return found
 
 
 def begin_batch(defence: Any, x: Tensor) -> None:

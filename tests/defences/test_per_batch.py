@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from robustbench_coded.defences.per_batch import PerBatch, per_batch
+from robustbench_coded.defences.per_batch import PerBatch, per_batch, stated_protocol
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.defences.standard import Standard
@@ -72,6 +72,14 @@ def test_a_defence_without_either_is_left_as_it_is():
     assert per_batch(defence) is defence
     told = as_defence(Told(), None, name="told", said="it returned")
     assert isinstance(told, PerBatch)
+
+
+def test_the_report_is_told_how_it_was_asked_and_counted():
+    assert stated_protocol(per_batch(Told())) == [
+        "is told of every batch before it answers it, by reset() and fit(x)",
+        "may reject inputs (class 2): the answer to the clean input then counts instead",
+    ]
+    assert stated_protocol(Standard(torch.nn.Flatten())) == []
 
 
 def test_a_plain_module_is_told_too():

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.memory import memory_of
+from robustbench_coded.defences.per_batch import stated_protocol
 from robustbench_coded.defences.probe import blamed_on, contradictions, probe, warnings
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
@@ -92,4 +93,4 @@ def probed(defence: Defence, x: Tensor, seed: int, *, remembers: Tensor | None =
     if isinstance(defence, SamplingModule):
         defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
     found = (*state, *contradictions(defence, result))
-    return Probed(asdict(result), found, tuple(warnings(defence, result)))
+    return Probed(asdict(result), found, (*warnings(defence, result), *stated_protocol(defence)))
