@@ -1,5 +1,7 @@
 """The names of attacks: ``[estimator-]algorithm[-steps][@step_size]``, for example ``eot10-pgd-20@1/255``.
 
+``relaxed-`` before any of them that has gradients smooths operators which hide them (``attacks.relaxation``).
+
 Options follow as ``+option=value``. Attacks of other packages are ``torchattacks:NAME`` and
 ``autoattack:VERSION``. Nothing here needs torch, so a wrong name is refused before anything is loaded.
 """
@@ -83,6 +85,11 @@ AUTOATTACK = (
     "square",
 )
 
+# What the adaptive presets run where a defence's operators hide its gradient, and nowhere else.
+RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
+# And where there is no gradient even then.
+LAST_RESORT = ("square-1000",)
+
 PRESETS: dict[str, tuple[str, ...]] = {
     "paper": ("fgsm", "pgd-10", "pgd-100"),
     "adaptive": (
@@ -95,6 +102,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
         # The margin and other classes: what cross-entropy alone leaves on a robust network.
         "apgd-mt-20",
         "transfer-apgd-mt-20",
+        *RELAXED,
+        *LAST_RESORT,
     ),
     # AutoAttack's standard suite without FAB and with a fifth of Square's queries: those two take more than
     # half of its time and seldom break what targeted Auto-PGD has not broken.
@@ -131,6 +140,8 @@ LISTED: dict[str, str] = {
     "aware-pgd-10": "knows the draw it is scored on; a separate attack for each",
     "transfer-pgd-20": "gradients of the base model",
     "bpda-pgd-20": "the defence forwards, the base model's gradient backwards (arXiv 1802.00420)",
+    "relaxed-pgd-20+momentum=1": "the defence as it is, operators that hide its gradient smooth backwards",
+    "relaxed-eot4-apgd-ce-50": "the same for Auto-PGD on 4 draws; relaxed- goes before any of these",
     "gmsa3avg-pgd-20": "greedy model-space attack, 3 rounds, mean loss of the draws met (arXiv 2110.14735)",
     "gmsa3min-pgd-20": "the same, smallest loss of the draws met",
     "apgd-ce-100": "Auto-PGD on cross-entropy, 100 steps (arXiv 2003.01690)",
@@ -156,6 +167,7 @@ LISTED: dict[str, str] = {
 }
 
 _NAME = re.compile(
+    r"(?P<relaxed>relaxed-)?"
     r"(?:(?P<estimator>eot[1-9][0-9]*|eotauto|fixed|aware|transfer|bpda|gmsa[1-9][0-9]*(?:avg|min))-)?"
     rf"(?P<algorithm>{'|'.join(ALGORITHMS)})"
     r"(?:-(?P<steps>[1-9][0-9]*))?"
@@ -185,6 +197,7 @@ class AttackName:
     third_party: the package an attack comes from, "torchattacks" or "autoattack"; "plugin" for one of the
         user's own, whose algorithm is ``package.module:name``; None for one of ours.
     options: ``(option, value)`` in the order given, as text.
+    relaxed: whether operators that hide the gradient have a smooth backward.
     """
 
     text: str
@@ -196,12 +209,20 @@ class AttackName:
     step_size: float | None
     third_party: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    relaxed: bool = False
 
     @property
     def uses_base(self) -> bool:
         """Whether it needs the base model."""
         init = self.init
         return self.estimator in ("transfer", "bpda") or (init is not None and init.uses_base)
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether it asks for gradients of the defence itself."""
+        if self.estimator in ("transfer", "bpda") or self.algorithm in BLACK_BOX:
+            return False
+        return self.algorithm.lower() not in ("square", "spsa")
 
     @property
     def init(self) -> "AttackName | None":
@@ -231,6 +252,8 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, LISTED)}")
     if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "eotauto")):
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
+    if match["relaxed"] and (algorithm in BLACK_BOX or estimator in ("transfer", "bpda")):
+        raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
     if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES, *DECISION_BASED, *MINIMAL_NORM)):
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
     numbers = re.findall("[0-9]+", f"{estimator} {match['steps'] or ''}")
@@ -257,6 +280,7 @@ def parse(text: str) -> AttackName:
         int(match["steps"]) if match["steps"] else None,
         _step_size(match["step_size"], text) if match["step_size"] else None,
         options=_options(match["options"], algorithm, text),
+        relaxed=bool(match["relaxed"]),
     )
 
 

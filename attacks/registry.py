@@ -24,6 +24,7 @@ from attacks.oracle import Oracle
 from attacks.pgd import Pgd
 from attacks.random_search import RandomSearch
 from attacks.rays import Rays
+from attacks.relaxation import Relaxation
 from attacks.restarts import Restarts
 from attacks.spsa import Spsa
 from attacks.square import Square
@@ -124,6 +125,7 @@ def estimator_for(
     shared: _Shared = {"max_images": max_images, "objective": Objective(weights, mode, generators)}
     estimator = _estimator(name, oracle, base, known, shared)
     estimator.query_budget = query_budget
+    estimator.relaxation = Relaxation() if name.relaxed else None
     return estimator
 
 

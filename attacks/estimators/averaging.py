@@ -1,7 +1,7 @@
 """The part that all estimators share: averages over draws, many draws per forward."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from attacks.losses import Loss
 from attacks.objective import Objective
 from attacks.oracle import Oracle
 from attacks.rejection import fold_rejection
+from attacks.relaxation import Relaxation
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
 
@@ -38,6 +39,8 @@ class AveragingEstimator:
         query_budget: images that may be forwarded and differentiated, in total; None for any number. The
             estimator is exhausted before the query that would exceed it. That query is assumed to be as large
             as the last one and to cost as much per input as the most expensive one so far.
+        relaxation: gives operators that hide the gradient a smooth backward, in gradient queries; None for
+            torch's own gradients.
         trace: mean loss of each gradient query so far, scalars on the inputs' device.
     """
 
@@ -50,6 +53,7 @@ class AveragingEstimator:
         self.forwards = 0
         self.backwards = 0
         self.query_budget: int | None = None
+        self.relaxation: Relaxation | None = None
         self.trace: list[Tensor] = []
         self._cost_per_input = 0.0  # images for one input in one query, at most so far
         self._inputs = 0  # of the last query
@@ -138,13 +142,32 @@ class AveragingEstimator:
     ) -> _Answer:
         """One forward for n draws of every batch; differentiates ``choose(losses [n, G, K])`` if given."""
         objective = self.objective if objective is None else objective
+        if self.relaxation is None or choose is None:
+            return self._forward(x, y, loss, draw_sets, choose, objective, None)
+        relaxed = self.relaxation
+        found = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, choose, objective, relaxed))
+        assert found.grad is not None
+        return found._replace(grad=found.grad.nan_to_num_(0.0, 0.0, 0.0))
+
+    def _forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        loss: Loss,
+        draw_sets: Sequence[DrawSet],
+        choose: Callable[[Tensor], Tensor] | None,
+        objective: Objective,
+        relaxed: Relaxation | None,
+    ) -> _Answer:
         n = len(draw_sets)
         # One leaf per draw: summing afterwards is cheaper than through autograd and has a fixed order on
         # every device.
         leaf = x.detach() if n == 1 else x.detach().expand(n, *x.shape).flatten(0, 1)
-        with torch.set_grad_enabled(choose is not None):
+        with torch.set_grad_enabled(choose is not None), relaxed.forward() if relaxed else nullcontext():
             leaf.requires_grad_(choose is not None)
-            logits = self.oracle.logits(leaf, self._draws_for(leaf, draw_sets))
+            # Relaxed, a defence may change its input in place.
+            shown = leaf if relaxed is None else leaf.view_as(leaf)
+            logits = self.oracle.logits(shown, self._draws_for(leaf, draw_sets))
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
             logits = logits.unflatten(0, (n, x.shape[0]))

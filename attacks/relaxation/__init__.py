@@ -3,7 +3,7 @@
 One family of operators a file; ``mode.py`` puts them together.
 """
 
-from attacks.relaxation.record import Met, Record, describe
+from attacks.relaxation.record import Met, Record
 from attacks.relaxation.relaxation import Relaxation
 
-__all__ = ["Met", "Record", "Relaxation", "describe"]
+__all__ = ["Met", "Record", "Relaxation"]

@@ -1,10 +1,11 @@
 """Which operators a defence ran through that hide its gradient, how often, and how badly."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
+
+from attacks.hiding_operator import describe
 
 CUT = 0.5  # share of an operator's elements without a useful gradient, from which on attacks need another one
 
@@ -39,13 +40,6 @@ class Met:
 
     def __str__(self) -> str:
         return describe(self.plain())
-
-
-def describe(met: Mapping[str, Any]) -> str:
-    """A clause about one operator: "gradients vanish in softmax at scale 150 (32 calls)"."""
-    scale, calls = met.get("scale"), met.get("calls", 0)
-    at = "" if scale is None else f" at scale {scale:.3g}"
-    return f"gradients vanish in {met['operator']}{at} ({calls} call{'' if calls == 1 else 's'})"
 
 
 @dataclass

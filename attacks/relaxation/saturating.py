@@ -15,11 +15,13 @@ from torch import Tensor
 from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing, first
 from attacks.relaxation.graft import flows, graft, sloped
 from attacks.relaxation.record import Met
-from attacks.relaxation.scale import per_example, size, spread_along
+from attacks.relaxation.scale import per_example, sample, size, spread_along
 from attacks.relaxation.shadow import live
 
 VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
 MOST = 0.5  # share of an example's elements
+# Of two logits: from here on float32 rounds the larger probability to 1, and the smaller one to 0.
+ROUNDED, LOST = 17.0, 80.0
 
 
 def softmax(mode: Relaxing, call: Call) -> Any:
@@ -29,12 +31,13 @@ def softmax(mode: Relaxing, call: Call) -> Any:
         return UNSEEN
     real = call.real()
     log = call.name == "log_softmax"
-    winner = real.detach().exp() if log else real
-    settled = (winner.amax(dim, keepdim=True) > 1 - VANISHED).float()
-    along_examples = z.ndim < 2 or dim % z.ndim == 0
-    share = settled.mean() if along_examples else per_example(settled)
-    scale = spread_along(z, dim)
-    tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0)
+    with torch.no_grad():
+        some = sample(real, dim).amax(dim, keepdim=True)
+        settled = ((some.exp() if log else some) > 1 - VANISHED).float()
+        along_examples = z.ndim < 2 or dim % z.ndim == 0
+        share = settled.mean() if along_examples else per_example(settled)
+        scale = spread_along(sample(z, dim), dim)
+        tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0)
     met = mode.record.note(call.name, share, scale)
     return _Softmax.apply(z, real, tau, dim, log, met)
 
@@ -46,20 +49,24 @@ class _Softmax(torch.autograd.Function):
     def forward(
         ctx: Any, z: Tensor, real: Tensor, tau: Tensor, dim: int, log: bool, met: Met | None
     ) -> Tensor:
-        ctx.save_for_backward(z, tau)
-        ctx.dim, ctx.log, ctx.met = dim, log, met
-        return real.detach()
+        ctx.exact = not bool((tau > 1).any())
+        ctx.save_for_backward(real if ctx.exact else z, tau)
+        ctx.dim, ctx.log, ctx.met, ctx.dtype = dim, log, met, z.dtype
+        # The defence may change its own in place.
+        return real.clone() if ctx.exact else real.detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        (grad,), (z, tau) = grads, ctx.saved_tensors
+        (grad,), (saved, tau) = grads, ctx.saved_tensors
         flows(ctx.met, grad)
-        soft = (z.to(grad.dtype) / tau.to(grad.dtype)).softmax(ctx.dim)
-        if ctx.log:
-            inner = grad - soft * grad.sum(ctx.dim, keepdim=True)
-        else:
-            inner = soft * (grad - (grad * soft).sum(ctx.dim, keepdim=True))
-        return (inner / tau.to(grad.dtype)).to(z.dtype), None, None, None, None, None
+        inverse = (1 / tau).to(grad.dtype)
+        soft = saved
+        if not ctx.exact:
+            z = saved.to(grad.dtype) * inverse
+            soft = z.log_softmax(ctx.dim) if ctx.log else z.softmax(ctx.dim)
+        derivative = torch._log_softmax_backward_data if ctx.log else torch._softmax_backward_data
+        inner = derivative(grad, soft.to(grad.dtype), ctx.dim, grad.dtype)
+        return (inner * inverse).to(ctx.dtype), None, None, None, None, None
 
 
 def _elementwise(slope: Callable[[Tensor], Tensor], steepest: float = 1.0) -> Handler:
@@ -120,17 +127,19 @@ def power(mode: Relaxing, call: Call) -> Any:
 def cross_entropy(mode: Relaxing, call: Call) -> Any:
     """Of logits so far apart that no class but one has a probability: then the slope of smaller ones."""
     z, target = first(call), call.arg(1, "target")
-    plain = isinstance(target, Tensor) and not target.is_floating_point() and len(call.args) <= 2
-    if not live(z) or z.ndim != 2 or not plain or call.kwargs.get("label_smoothing"):
+    plain = isinstance(target, Tensor) and not target.is_floating_point()
+    if not live(z) or z.ndim != 2 or z.shape[1] < 2 or not plain or any(call.args[2:3]):
         return UNSEEN
     with torch.no_grad():
-        settled = (z.detach().float().softmax(1).amax(1) == 1).float()
-        scale = spread_along(z, 1)
-        if not bool(settled.any()):
+        top = z.float().topk(2, 1).values
+        gap = top[:, 0] - top[:, 1]
+        rounded = gap > ROUNDED
+        if not bool(rounded.any()):
             return UNSEEN
-        tau = torch.where(settled[:, None] > 0, scale.clamp_min(1.0), 1.0).to(z.dtype)
+        scale = spread_along(z, 1)
+        tau = torch.where(rounded[:, None], scale.clamp_min(1.0), 1.0).to(z.dtype)
     soft = call.func(z / tau, *call.args[1:], **call.kwargs)
-    return graft(call.real(), soft, mode.record.note("cross_entropy", settled, scale))
+    return graft(call.real(), soft, mode.record.note("cross_entropy", (gap > LOST).float(), scale))
 
 
 _NORMAL = 2 / math.sqrt(math.pi)

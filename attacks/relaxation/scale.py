@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+ENOUGH = 2**12  # elements of an example tell its scale
 TINY = 1e-30  # of what is all alike, a scale says nothing: it counts as 1
 
 
@@ -42,6 +43,16 @@ def spread_along(x: Tensor, dim: int) -> Tensor:
         return _positive((away.sum() / there.sum().clamp_min(1)).expand([1] * x.ndim))
     share = there.flatten(1).float().mean(1).clamp_min(TINY)
     return _positive((away.flatten(1).mean(1) / share).view(-1, *[1] * (x.ndim - 1)))
+
+
+def sample(x: Tensor, dim: int) -> Tensor:
+    """Some of the elements of ``x``, regularly spaced along its longest axis beside the first and ``dim``."""
+    axes = [axis for axis in range(1, x.ndim) if axis != dim % x.ndim]
+    if not axes or (each := x[0].numel()) <= ENOUGH:
+        return x
+    axis = max(axes, key=lambda axis: x.shape[axis])
+    step = min(-(-each // ENOUGH), x.shape[axis])
+    return x[(slice(None),) * axis + (slice(step // 2, None, step),)]
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -192,8 +192,6 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
         found.append(
             f"answers batches in a group (logits_grouped) otherwise than alone, by {result.grouped:.2g}"
         )
-    if result.no_gradient:
-        found.append("cannot be differentiated in the input")
     return found
 
 

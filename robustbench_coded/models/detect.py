@@ -1,5 +1,6 @@
 """Which architecture a state dict belongs to, from the names and shapes of its weights alone."""
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -8,6 +9,7 @@ from robustbench_coded.models import registry
 from robustbench_coded.models.architectures import (
     dm_preact_resnet,
     dm_wide_resnet,
+    lwta_wide_resnet,
     robust_wide_resnet,
     sequential_names,
     vit,
@@ -27,7 +29,18 @@ STEMS = (
 HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
 
 # The families that derive a name from shapes.
-DERIVING = (wide_resnet, vit, dm_wide_resnet, dm_preact_resnet, robust_wide_resnet, sequential_names)
+DERIVING = (
+    lwta_wide_resnet,
+    wide_resnet,
+    vit,
+    dm_wide_resnet,
+    dm_preact_resnet,
+    robust_wide_resnet,
+    sequential_names,
+)
+
+# What the layers that sample keep beside weights: a temperature, or a name of their own.
+_SAMPLING = re.compile(r"(^|[._])(lwta|gumbel|concrete|stochastic)|\.(temp|tau|temperature)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,11 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
                 tuple(_notes(candidate, arch, difference)),
             )
         differences.append(difference)
+    if stochastic := [name for name in shapes if _SAMPLING.search(name)]:
+        raise Refused(
+            f"its activation is stochastic ({stochastic[0][:80]}) and of unknown kind, run as no other: "
+            "pass --arch package.module:function"
+        )
     mend = "pass --arch NAME or --arch package.module:function"
     if arch and differences:
         raise Refused(f"its weights are not those of {differences[0]}; {mend}")
@@ -137,6 +155,10 @@ def _notes(found: str, arch: str | None, difference: Difference) -> list[str]:
     if arch is not None:
         return [f"{found} was given, and all {difference.expected} weights fit it"]
     notes = [f"{found}: all {difference.expected} weights have its names and shapes"]
+    if stochastic := registry.find(found)[0].stochastic:
+        notes.append(
+            f"its activation is stochastic: {stochastic}; standard inference is a randomised defence"
+        )
     if registry.find(found)[0].takes_image_size:
         heads = found.rpartition("-")[2]
         notes.append(

@@ -231,12 +231,14 @@ class _Answer(NamedTuple):
 
 def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor | None = None) -> _Answer:
     """Logits, and the gradient of the cross-entropy towards the classes ``raised``, by default its own."""
-    with tf32(allow_tf32), torch.enable_grad():
+    # Networks that sample draw the same numbers in every copy.
+    with tf32(allow_tf32), torch.enable_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
         x = images.detach().clone().requires_grad_()
         logits = model(x)
         predicted = logits.argmax(1)
         loss = F.cross_entropy(logits, predicted if raised is None else raised, reduction="sum")
-        (grad,) = torch.autograd.grad(loss, x)
+        grad = torch.autograd.grad(loss, x)[0] if loss.requires_grad else torch.zeros_like(x)
     return _Answer(logits.detach(), predicted, grad)
 
 

@@ -30,6 +30,7 @@ class Architecture:
         takes_dropout: whether its blocks can have dropout.
         takes_image_size: whether it is made for one image size, which the name does not say.
         image_size: height and width in pixels that the name says; None where it says none.
+        stochastic: how its activation samples in every answer; None where nothing does.
         variants: the parts that leave no trace in its weights: by keyword argument of the class, the forms
             that published networks have beside its default. ``variants.py`` names and enumerates them.
     """
@@ -43,6 +44,7 @@ class Architecture:
     takes_dropout: bool = False
     takes_image_size: bool = False
     image_size: int | None = None
+    stochastic: str | None = None
     variants: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
 
 
@@ -143,6 +145,13 @@ _ARCHITECTURES = (
         pattern=r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
         takes_dropout=True,
         variants={**STEM, **PREACT},
+    ),
+    Architecture(
+        "lwta-wrn-34-1",
+        "wide ResNet, stochastic winner-takes-all activations (arXiv 2112.02671); any lwta-wrn-DEPTH-WIDTH",
+        "lwta_wide_resnet:LwtaWideResNet",
+        pattern=r"lwta-wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
+        stochastic="of channels 2i and 2i + 1 one survives at each pixel, drawn anew in every answer",
     ),
     *(_torchvision(depth) for depth in (18, 34, 50, 101)),
     Architecture(

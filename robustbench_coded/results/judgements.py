@@ -64,7 +64,9 @@ def judgements_of(
         if row.key.attack != ENSEMBLE or row.key.budget not in asked or row.key.threat.collateral:
             continue
         unbounded = _unbounded(row.key.budget, row.key.checkpoint, manifest)
-        checks = tuple(run_checks(rows, row, _gradients(manifest, row.key.subject), unbounded))
+        relaxed = any(_is_relaxed(other) and other.key.subject == row.key.subject for other in rows)
+        measured = _gradients(manifest, row.key.subject, relaxed=relaxed)
+        checks = tuple(run_checks(rows, row, measured, unbounded))
         checks = tuple(_if_not_stopped(check, row.key.subject, manifest) for check in checks)
         checks += selftests.get(row.key.subject, ())
         base = base_ensemble(rows, row)
@@ -72,6 +74,11 @@ def judgements_of(
         claim = _claim(manifest) if row.key.defence != STANDARD or not defended else None
         parts = () if row.key.threat.draw_known else tuple(decomposition(rows, row))
         yield Judgement(row.key, verdict(row, base, checks, claim), checks, parts, unbounded)
+
+
+def _is_relaxed(row: ) -> bool:
+    """Whether its attack smooths what hides the gradient; its gradients are then the ones to judge."""
+    return row.cell is not None and row.key.attack.startswith("relaxed-")
 
 
 def _if_not_stopped(check: Check, subject: SubjectKey, manifest: RunManifest) -> Check:
@@ -104,9 +111,12 @@ def _unbounded(budget: BudgetKey, checkpoint: str, manifest: RunManifest) -> flo
     return reach / min(usable, default=1.0)
 
 
-def _gradients(manifest: RunManifest, subject: SubjectKey) -> dict[str, float] | None:
-    """What the probe measured on the gradients of a subject, if it ran."""
+def _gradients(
+    manifest: RunManifest, subject: SubjectKey, *, relaxed: bool = False
+) -> dict[str, float] | None:
+    """What the probe measured on the gradients of a subject, or on the relaxed ones, if it ran."""
     for probe in manifest.probes:
         if probe.subject == subject:
-            return {k: float(v) for k, v in probe.gradients.items() if type(v) in (int, float)}
+            measured = probe.relaxed_gradients if relaxed else probe.gradients
+            return {k: float(v) for k, v in measured.items() if type(v) in (int, float)}
     return None

@@ -131,6 +131,8 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
     """What the probe of one subject measured before it was attacked.
 
     Attributes:
+        relaxed_gradients: like ``gradients``, with the operators that hide the gradient smoothed.
+        hidden_by: those operators: ``operator``, ``calls``, ``cut`` (a share) and ``scale`` of each.
         selftests: the id of its self-tests, the name of their file; None where none were made.
     """
 
@@ -140,6 +142,8 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
     n: int | None = None
     figures: dict[str, Any] = {}
     gradients: dict[str, Any] = {}
+    relaxed_gradients: dict[str, Any] = {}
+    hidden_by: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
     selftests: str | None = None

@@ -288,4 +288,5 @@ def _doubled_steps(row: CaseResult) -> str:
 
 def _doubled_draws(row: CaseResult) -> str:
     name = name_of(row)
-    return f"eot{2 * name.draws}-{name.text.removeprefix(f'eot{name.draws}-')}"
+    plain = name.text.removeprefix("relaxed-").removeprefix(f"eot{name.draws}-")
+    return f"{'relaxed-' if name.relaxed else ''}eot{2 * name.draws}-{plain}"

@@ -326,7 +326,6 @@ def defences(tmp_path, monkeypatch):
         ("nothing", ["NoneType", "not with a tensor"]),
         ("several", ["tuple", "not with a tensor"]),
         ("complex_numbers", ["complex64"]),
-        ("detached", ["cannot be differentiated"]),
         ("secretly_random", ["same draw"]),
         ("raising", ["ValueError", "rather not"]),
         ("leaving", ["SystemExit"]),

@@ -14,6 +14,7 @@ from robustbench_coded.defences.memory import Sentinel
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.sampling_network import samples
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
@@ -95,6 +96,7 @@ class WorkerContext:
         self._defences: dict[tuple[str, str, int], Defence] = {}
         self._attack_defences: dict[tuple[str, str, int], Defence] = {}
         self._sentinels: dict[tuple[str, str, int], Sentinel] = {}
+        self._sampling: dict[int, bool] = {}
         self._batches: dict[tuple[Subject, int], list[Batch]] = {}
 
     @cached_property
@@ -139,8 +141,17 @@ class WorkerContext:
         """The defence that ``spec`` describes, around ``model``."""
         if spec.startswith(PREFIX):
             return self.setup.given.defence(spec, model)
+        if spec == Standard.name and self._samples(model):
+            return SamplingModule(model, name=Standard.name)
         mixes = parse_defence(spec).kind == "mixup-inference"
         return build_defence(spec, model, k, pool=self._pool if mixes else None)
+
+    def _samples(self, model: PixelModel) -> bool:
+        """Whether a model draws random numbers inside; asked once of each."""
+        if id(model) not in self._sampling:
+            x = self.data.batch([0, min(1, len(self.data) - 1)])[0].to(self.device)
+            self._sampling[id(model)] = samples(model, x)
+        return self._sampling[id(model)]
 
     @cached_property
     def _pool(self) -> Tensor:
@@ -186,8 +197,7 @@ class WorkerContext:
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._defences:
             defence = self.build(subject.spec, self.model(subject.checkpoint), subject.k)
-            if isinstance(defence, SamplingModule):  # what the probe found out in the process that planned
-                defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
+            defence = self._settled(defence, subject)
             if type(defence) is Standard:
                 defence = AnsweredOnce(defence.model)
             self.keep(subject, defence)
@@ -207,6 +217,13 @@ class WorkerContext:
         sentinel = self._sentinels.get((subject.checkpoint, subject.spec, subject.k))
         return None if sentinel is None else sentinel.change()
 
+    @staticmethod
+    def _settled(defence: Defence, subject: Subject) -> Defence:
+        """What the probe found out in the process that planned."""
+        if isinstance(defence, SamplingModule):
+            defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
+        return defence
+
     def gradients(self, checkpoint: str) -> AttackCopy:
         """The model that attacks differentiate in place of the checkpoint's, and how it compares with it."""
         if checkpoint not in self._gradients:
@@ -225,7 +242,7 @@ class WorkerContext:
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._attack_defences:
             model = self.gradients(subject.checkpoint).model
-            self._attack_defences[key] = self.build(subject.spec, model, subject.k)
+            self._attack_defences[key] = self._settled(self.build(subject.spec, model, subject.k), subject)
         return self._attack_defences[key]
 
     def batches(self, subject: Subject, replicate: int) -> list[Batch]:

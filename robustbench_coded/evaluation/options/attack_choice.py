@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attacks.naming import PRESETS, expand
+from attacks.naming import LAST_RESORT, PRESETS, RELAXED, expand
 from robustbench_coded.errors import InputError
 
 DEFAULT = ("paper", "adaptive")
@@ -12,7 +12,7 @@ VICTIM_ATTACKS = ("transfer-pgd-20",)
 
 
 def attack_options(texts: Sequence[str] = DEFAULT, *, checks: bool = False) -> dict[str, Any]:
-    """The fields ``attacks``, ``victim_attacks`` and ``checks`` of a configuration.
+    """The fields ``attacks``, ``victim_attacks``, ``relaxed_attacks`` and ``checks`` of a configuration.
 
     Args:
         texts: names and presets, each one or several divided by commas; none for the default.
@@ -25,9 +25,21 @@ def attack_options(texts: Sequence[str] = DEFAULT, *, checks: bool = False) -> d
         names = tuple(name.text for name in expand(",".join(parts)))
     except ValueError as error:
         raise InputError(f"--attacks: {error}") from error
+    # What a person names, or another preset has, runs whatever the defence is like.
+    written = {name for part in parts for name in _named(part)}
     adaptive = any(part in PRESETS and part != "paper" for part in parts)
     return {
         "attacks": names,
+        "relaxed_attacks": tuple(
+            name for name in (*RELAXED, *LAST_RESORT) if name in names and name not in written
+        ),
         "victim_attacks": VICTIM_ATTACKS if adaptive else (),
         "checks": checks or adaptive,
     }
+
+
+def _named(part: str) -> tuple[str, ...]:
+    """The attacks that a name or a preset runs on every defence."""
+    if part == "adaptive":
+        return ()
+    return PRESETS["aa"] if part == "full" else PRESETS.get(part, (part,))

@@ -26,6 +26,7 @@ class EvalConfig:
         match_clean: the defence among them whose clean accuracy the baselines are to match; None for none.
         attacks: names of attacks, presets expanded.
         victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
+        relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
         norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
         budget: images forwarded and differentiated for each scored example, N/K and co-batched inputs
             included, before which every attack stops; None for as many as its name says.
@@ -63,6 +64,7 @@ class EvalConfig:
     match_clean: str | None = None
     attacks: tuple[str, ...] = ()
     victim_attacks: tuple[str, ...] = ()
+    relaxed_attacks: tuple[str, ...] = ()
     norm: str = "linf"
     eps: tuple[float, ...] | None = None
     eps_space: str = "pixel"

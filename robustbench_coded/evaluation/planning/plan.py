@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from attacks.naming import AttackName, parse
+from attacks.naming import LAST_RESORT, AttackName, parse
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.options.inputs import inputs_for
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
@@ -24,6 +24,9 @@ class Subject:
         k: size of the batches that the data are cut into.
         n: coded inputs per batch, None where that means nothing.
         images: images through the network for one answered batch.
+        hides_gradient: whether operators inside leave most of the gradient out, or all of it.
+        differentiable: whether torch has a gradient for it.
+        relaxable: whether there is one with smooth operators.
     """
 
     checkpoint: str
@@ -35,6 +38,9 @@ class Subject:
     batch_dependent: bool
     has_base: bool
     images: int
+    hides_gradient: bool = False
+    differentiable: bool = True
+    relaxable: bool = True
 
     @property
     def shown_k(self) -> int | None:
@@ -148,6 +154,13 @@ def _threats(
     if name.uses_base and not subject.has_base:
         if subject.spec != STANDARD:
             notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
+        return []
+    if name.text in config.relaxed_attacks and not subject.hides_gradient:
+        return []  # torch's own gradients are what they would be
+    if name.text in LAST_RESORT and name.text in config.relaxed_attacks and subject.relaxable:
+        return []
+    if name.differentiates and not (subject.relaxable if name.relaxed else subject.differentiable):
+        notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
         return []
     asked = inputs_for(config.inputs, subject.k) if subject.batch_dependent else ["batch"]
     randomness = "known" if name.estimator == "aware" else "unknown"

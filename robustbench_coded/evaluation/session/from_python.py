@@ -19,7 +19,9 @@ from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.zoo.registry import ZOO
 
 # Fields of EvalConfig that `evaluate` makes itself, from arguments of its own.
-MADE_HERE = frozenset({"checkpoints", "data", "defences", "attacks", "victim_attacks", "checks", "command"})
+MADE_HERE = frozenset(
+    {"checkpoints", "data", "defences", "attacks", "victim_attacks", "relaxed_attacks", "checks", "command"}
+)
 SEVERAL = ("batch_sizes", "eps", "inputs")
 
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.defences.probe import blamed_on
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_plugin
@@ -11,10 +14,23 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.matching import plain_defences
 from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.setup.hidden_gradients import (
+    ZERO_SHARE,
+    HiddenGradients,
+    hidden_gradients,
+)
 from robustbench_coded.evaluation.setup.match_clean import Matched
-from robustbench_coded.evaluation.setup.probing import REMEMBERED, gradient_figures, probe_batch, probed
+from robustbench_coded.evaluation.setup.probing import (
+    REMEMBERED,
+    Probed,
+    gradient_figures,
+    probe_batch,
+    probed,
+)
 from robustbench_coded.schema.controls import STANDARD
 from robustbench_coded.schema.manifest import ProbeRecord
+
+NO_GRADIENT = {"zero_share": 1.0}
 
 
 def probed_subjects(
@@ -46,7 +62,11 @@ def probed_subjects(
                     raise InputError(
                         f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
                     )
-                subject = _subject(checkpoint.name, shown, k, defence)
+                hidden = _hidden(defence, found, x, y, config.seed)
+                figures = (
+                    gradient_figures(defence, x, y, config.seed) if hidden.differentiable else NO_GRADIENT
+                )
+                subject = _subject(checkpoint.name, shown, k, defence, hidden, figures)
                 _refuse_clash(subject, subjects)
                 subjects.append(subject)
                 if is_plugin(spec):
@@ -55,8 +75,10 @@ def probed_subjects(
                     ProbeRecord(
                         **subject.key._asdict(),
                         figures=found.figures,
-                        gradients=gradient_figures(defence, x, y, config.seed),
-                        warnings=found.warnings,
+                        gradients=figures,
+                        relaxed_gradients=hidden.figures,
+                        hidden_by=hidden.operators,
+                        warnings=(*found.warnings, *hidden.sentences),
                         contradictions=found.contradictions,
                     )
                 )
@@ -96,7 +118,19 @@ def _refuse_clash(subject: Subject, others: list[Subject]) -> None:
             )
 
 
-def _subject(checkpoint: str, spec: str, k: int, defence: Defence) -> Subject:
+def _hidden(defence: Defence, found: Probed, x: Tensor, y: Tensor, seed: int) -> HiddenGradients:
+    with blamed_on(defence, x):
+        return hidden_gradients(defence, x, y, seed, differentiable=not found.figures["no_gradient"])
+
+
+def _subject(
+    checkpoint: str,
+    spec: str,
+    k: int,
+    defence: Defence,
+    hidden: HiddenGradients,
+    figures: dict[str, float],
+) -> Subject:
     if spec.startswith(PREFIX):
         label, n = spec.removeprefix(PREFIX).rpartition("@")[0], None
     else:
@@ -112,4 +146,7 @@ def _subject(checkpoint: str, spec: str, k: int, defence: Defence) -> Subject:
         batch_dependent=defence.batch_dependent,
         has_base=defence.base is not None,
         images=images_of(defence, k),
+        hides_gradient=bool(hidden.operators) or figures["zero_share"] > ZERO_SHARE,
+        differentiable=hidden.differentiable,
+        relaxable=hidden.found,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from robustbench_coded.reports.run.collateral import collateral_findings, collateral_text_table
 from robustbench_coded.reports.run.findings import decompositions, peers_own_figures, undercuts
 from robustbench_coded.reports.run.headline import headline
+from robustbench_coded.reports.run.hidden_gradients import hidden_gradients
 from robustbench_coded.reports.run.matrix import matrix_text_table
 from robustbench_coded.reports.run.methodology import Fact, limits_of, methodology_of
 from robustbench_coded.reports.run.tables import Table, tables_of
@@ -87,7 +88,7 @@ def _warnings(run: Run) -> list[str]:
             f"{counted(len(run.failures), 'unit')} of the run without outcomes: the rows are incomplete. A "
             "unit that failed says nothing about accuracy."
         )
-    return said
+    return said + hidden_gradients(run.manifest)
 
 
 def _failures(run: Run) -> list[str]:

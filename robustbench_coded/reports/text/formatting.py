@@ -142,7 +142,8 @@ def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
         said.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
     if parsed.algorithm == "pgd" and "init" not in dict(parsed.options):
         said.append("random start")
-    return ", ".join(said) + f"; {_estimator_text(parsed)}" + _options(parsed)
+    smooth = "; smooth backwards of operators that hide the gradient" if parsed.relaxed else ""
+    return ", ".join(said) + f"; {_estimator_text(parsed)}" + smooth + _options(parsed)
 
 
 def parsed_attack(name: str) -> AttackName | None:

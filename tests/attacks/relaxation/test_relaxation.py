@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from attacks.relaxation import Relaxation, describe
+from attacks.hiding_operator import describe
+from attacks.relaxation import Relaxation
 
 
 def run(defence, *, measuring=False):
