@@ -238,7 +238,9 @@ def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor 
         logits = model(x)
         predicted = logits.argmax(1)
         loss = F.cross_entropy(logits, predicted if raised is None else raised, reduction="sum")
-        grad = torch.autograd.grad(loss, x)[0] if loss.requires_grad else torch.zeros_like(x)
+        grad = torch.autograd.grad(loss, x, allow_unused=True)[0] if loss.requires_grad else None
+        if grad is None:  # the network cannot be differentiated
+            grad = torch.zeros_like(x)
     return _Answer(logits.detach(), predicted, grad)
 
 

@@ -76,7 +76,7 @@ def judgements_of(
         yield Judgement(row.key, verdict(row, base, checks, claim), checks, parts, unbounded)
 
 
-def _is_relaxed(row: ) -> bool:
+def _is_relaxed(row: CaseResult) -> bool:
     """Whether its attack smooths what hides the gradient; its gradients are then the ones to judge."""
     return row.cell is not None and row.key.attack.startswith("relaxed-")
 

@@ -1,6 +1,7 @@
 import contextlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -124,3 +125,16 @@ def test_every_listed_name_is_a_name():
 def test_names_are_checked_without_torch():
     code = "import sys, attacks.naming; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["relaxed-pgd-20", "relaxed-eot4-apgd-ce-50", "relaxed-aware-pgd-10"])
+def test_relaxed_goes_before_any_attack_with_gradients_of_the_defence(text):
+    name, plain = parse(text), parse(text.removeprefix("relaxed-"))
+    assert name.relaxed and not plain.relaxed
+    assert replace(name, relaxed=False, text=plain.text) == plain
+
+
+@pytest.mark.parametrize("text", ["relaxed-square-10", "relaxed-transfer-pgd-20", "relaxed-bpda-pgd-20"])
+def test_relaxed_is_refused_before_attacks_without_them(text):
+    with pytest.raises(ValueError, match="gradients after relaxed-"):
+        parse(text)
