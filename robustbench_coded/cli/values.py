@@ -39,8 +39,8 @@ def seconds(text: str, option: str) -> float:
     return value
 
 
-def counts(text: str, option: str, least: int) -> tuple[int, ...]:
-    """Comma-separated whole numbers of at least ``least``."""
+def counts(text: str, option: str, least: int | None = None) -> tuple[int, ...]:
+    """Comma-separated whole numbers, of at least ``least`` where nobody else checks them."""
     values = []
     for part in text.split(","):
         try:
@@ -49,7 +49,7 @@ def counts(text: str, option: str, least: int) -> tuple[int, ...]:
             raise InputError(
                 f"{option} {part.strip()!r} is not a whole number; write for example 8,16,32"
             ) from error
-        if value < least:
+        if least is not None and value < least:
             raise InputError(f"{option} {value} is too small; give {least} or more")
         values.append(value)
     return tuple(dict.fromkeys(values))

@@ -3,9 +3,13 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from robustbench_coded.evaluation.options.option import count, number, one_of, option
+
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
 LAST_BATCH_RULES = ("pad", "shrink", "drop")
+# A batch goes through the network as a whole; more is a slip of the keyboard.
+LARGEST_BATCH = 16_384
 IMAGES_PER_UNIT = 50_000  # image gradients in one unit of work: seconds on a GPU, a minute on a laptop
 
 
@@ -53,48 +57,72 @@ class EvalConfig:
     """
 
     checkpoints: tuple[tuple[str, str], ...]
-    arch: str | None = None
-    normalize: str | None = None
-    data: str = "auto"
-    data_dir: str | None = None
-    limit: int | None = None
-    batch_sizes: tuple[int, ...] = (128,)
-    standard: bool = True
+    arch: str | None = option(None, "Architecture, or package.module:function.")
+    normalize: str | None = option(None, "none, cifar10, cifar10-2023, imagenet or m,m,m/s,s,s.")
+    data: str = option("auto", "auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
+    data_dir: str | None = option(None, "Where data sets are looked for.")
+    limit: int | None = option(None, "Take the first LIMIT examples.", count())
+    batch_sizes: tuple[int, ...] = option(
+        (128,), "K: inputs answered together; several: 8,16,32.", count(most=LARGEST_BATCH), flag="batch-size"
+    )
+    standard: bool = option(True, "Evaluate standard inference, too.")
     defences: tuple[str, ...] = ()
-    match_clean: str | None = None
+    match_clean: str | None = option(
+        None, "Also noise, resize-pad and mixup-inference, as accurate on clean inputs as this one: rci."
+    )
     attacks: tuple[str, ...] = ()
     victim_attacks: tuple[str, ...] = ()
     relaxed_attacks: tuple[str, ...] = ()
-    norm: str = "linf"
-    eps: tuple[float, ...] | None = None
-    eps_space: str = "pixel"
-    budget: int | None = None
-    inputs: tuple[str, ...] = ("batch",)
-    draws: int = 10
-    selection_draws: int = 10
-    aware_attacks: int = AWARE_ATTACKS
-    victims: int = VICTIMS
-    seed: int = 0
-    replicates: int = 1
-    queries: int | None = None
-    last_batch: str = "pad"
-    drop: bool = True
-    attack_precision: str = "float32"
-    device: str | None = None
-    threads: int | None = None
-    engine: str = "local"
-    workers: int | None = None
-    address: str | None = None
-    unit_timeout: float | None = None
-    time: float | None = None
-    checks: bool = False
-    peer_raw: bool = False
-    save_adversarials: bool = False
-    claim: float | None = None
+    norm: str = option("linf", "linf or l2.", one_of("linf", "l2"))
+    eps: tuple[float, ...] | None = option(
+        None, "Radius, default 8/255 (digits: 0.3; l2: 0.5 on 32x32 images); several: a curve.", number(0)
+    )
+    eps_space: str = option(
+        "pixel",
+        "pixel ([0, 1]) or normalized (times each channel's deviation).",
+        one_of("pixel", "normalized"),
+    )
+    budget: int | None = option(
+        None, "Stop every attack at this many images forward and back per example.", count()
+    )
+    inputs: tuple[str, ...] = option(
+        ("batch",), "Whose inputs: batch (default), victim, co-batch or collateral."
+    )
+    draws: int = option(10, "Fresh scoring draws of a randomised defence.", count(most=10_000))
+    selection_draws: int = option(10, "Draws that choose between attacks.", count(most=10_000))
+    aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
+    victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
+    seed: int = option(0, "Names every random stream of the run.", count(-(2**63), 2**63 - 1))
+    replicates: int = option(1, "Partitions into batches, each with its attack seed.", count(most=1_000))
+    queries: int | None = option(None, "Also: accuracy when any of M repeated queries may fail.", count())
+    last_batch: str = option(
+        "pad", "pad, shrink or drop a last batch that is not full.", one_of(*LAST_BATCH_RULES)
+    )
+    drop: bool = option(True, "Stop early on broken examples where nothing is random.")
+    attack_precision: str = option(
+        "float32",
+        "Of the attacks' gradients: float32, bfloat16 or auto.",
+        one_of("float32", "bfloat16", "auto"),
+    )
+    device: str | None = option(None, "cpu, cuda, cuda:1 ...; CUDA where there is one.")
+    threads: int | None = option(None, "CPU threads per worker.", count())
+    engine: str = option("local", "local or ray.", one_of("local", "ray"))
+    workers: int | None = option(
+        None, "Processes that share the work; one per GPU where there are several.", count()
+    )
+    address: str | None = option(None, "Ray cluster, auto or HOST:PORT; else Ray starts here.")
+    unit_timeout: float | None = option(
+        None, "Seconds after which a unit of work counts as hanging.", number(0, above=True)
+    )
+    time: float | None = option(None, rule=number(0, above=True))
+    checks: bool = option(False, "Run the attacks that the checks need; adaptive presets do so anyway.")
+    peer_raw: bool = option(False, "Let third-party attacks choose their own batches.")
+    save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
+    claim: float | None = option(None, rule=number(0, 1))
     claim_attack: str | None = None
-    out: Path | None = None
-    resume: bool = False
-    overwrite: bool = False
+    out: Path | None = option(None, "Run folder; named after checkpoint and data unless given.")
+    resume: bool = option(False, "Insist that the folder holds a run to go on with.")
+    overwrite: bool = option(False, "Start the run in this folder anew.")
     command: tuple[str, ...] = field(default=(), compare=False)
 
     @property

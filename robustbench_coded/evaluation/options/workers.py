@@ -8,22 +8,13 @@ import torch
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 
-ENGINES = ("local", "ray")
-
 
 def check_engine_options(config: EvalConfig) -> None:
     """Raises InputError for the first option of the engine that can't be followed."""
-    if config.engine not in ENGINES:
-        raise InputError(f"--engine {config.engine!r} is not known; choose local or ray")
     if config.engine == "ray" and importlib.util.find_spec("ray") is None:
         raise InputError('--engine ray: Ray is not installed; install it with: pip install "csrobust[ray]"')
     if config.address is not None and config.engine != "ray":
         raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
-    for option, value in (("--workers", config.workers), ("--threads", config.threads)):
-        if value is not None and value < 1:
-            raise InputError(f"{option} {value} is too small; give 1 or more")
-    if config.unit_timeout is not None and not config.unit_timeout > 0:
-        raise InputError(f"--unit-timeout {config.unit_timeout:g} is no time; give seconds above 0, or inf")
 
 
 def worker_count(config: EvalConfig, device: torch.device) -> int:

@@ -127,10 +127,6 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
         if name in found and found[name] is not None:
             value = found[name]
             found[name] = (value,) if isinstance(value, str | int | float) else tuple(value)
-    for name in ("limit", "draws", "selection_draws"):
-        value = found.get(name)
-        if value is not None and (type(value) is not int or value < 1):
-            raise InputError(f"{name}: expected a count of at least 1, got {value!r}")
     if found.get("out") is not None:
         found["out"] = Path(found["out"])
     return found
