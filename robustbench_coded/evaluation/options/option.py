@@ -42,7 +42,7 @@ def check_values(config: Any) -> None:
             continue
         for one in value if isinstance(value, tuple) else (value,):
             if wrong := rule(one):
-                raise InputError(f"{flag_of(entry)} {one} {wrong}")
+                raise InputError(f"{flag_of(entry)} {one!r} {wrong}")
 
 
 def helps(config: type) -> Iterator[tuple[str, str]]:
