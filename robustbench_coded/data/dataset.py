@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustbench_coded.errors import InputError
 
-_HASH_CHUNK = 1024  # images read at a time where all of them pass by once
+_HASH_BYTES = 2**24  # read at a time where all images pass by once
 
 
 class Images(Protocol):
@@ -123,8 +123,9 @@ class Dataset:
     def sha256(self) -> str:
         """Digest of shape, scale, pixels and labels: equal for equal data wherever they came from."""
         digest = hashlib.sha256(f"{len(self)} {self.image_shape} {self.scale:g}".encode())
-        for start in range(0, len(self), _HASH_CHUNK):
-            rows = np.arange(start, min(start + _HASH_CHUNK, len(self)))
+        chunk = max(1, _HASH_BYTES // (int(np.prod(self.image_shape)) * (4 if self.scale == 1.0 else 1)))
+        for start in range(0, len(self), chunk):
+            rows = np.arange(start, min(start + chunk, len(self)))
             digest.update(np.ascontiguousarray(self.images[rows]).tobytes())
         digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()

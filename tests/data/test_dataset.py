@@ -62,3 +62,28 @@ def test_data_that_a_model_cannot_take_are_refused(classes, channels, size, mess
     toy().require(3, 3)
     with pytest.raises(InputError, match=message):
         toy().require(classes, channels, size)
+
+
+class Recorded:
+    """Images of a size that are made when they are asked for."""
+
+    def __init__(self, count, side):
+        self.shape, self.most = (count, side, side, 3), 0
+
+    def __getitem__(self, rows):
+        self.most = max(self.most, len(rows))
+        return np.full((len(rows), *self.shape[1:]), 7, np.uint8)
+
+
+def test_hashing_large_images_keeps_few_of_them_in_memory():
+    def data(images):
+        labels = np.zeros(images.shape[0], np.int64)
+        return Dataset("d", images, 255.0, labels, 2, (), "")
+
+    large, small = Recorded(300, 224), Recorded(300, 8)
+    digest = data(large).sha256
+    _ = data(small).sha256
+    assert large.most * 224 * 224 * 3 <= 2**24
+    assert small.most == 300
+    # However many are read at a time, it is one digest.
+    assert digest == data(np.full(large.shape, 7, np.uint8)).sha256
