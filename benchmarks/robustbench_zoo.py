@@ -49,7 +49,6 @@ class Row:
     path: str
     alone: str = ""
     by_name: str = ""
-    arch: str = ""
     loads: bool = False
 
 
@@ -61,8 +60,7 @@ def main(wanted: list[str]) -> None:
         if wanted and path not in wanted:
             continue
         start = time.perf_counter()
-        with _without_initialisation():
-            row = _row(path, constructor, measured)
+        row = _row(path, constructor, measured)
         rows.append(row)
         seconds = time.perf_counter() - start
         print(f"{path} | alone: {row.alone}; by name: {row.by_name} ({seconds:.0f} s)", flush=True)
@@ -84,7 +82,11 @@ def _definitions():
 def _row(path: str, constructor, measured: dict[str, Row]) -> Row:
     """What is measured, or was on another definition that is the same network and means the same to us."""
     try:
-        network = robustbench_library.define(path, constructor).network.eval()
+        try:
+            with _without_initialisation():
+                network = robustbench_library.define(path, constructor).network.eval()
+        except InputError:  # some check what their initialisation made
+            network = robustbench_library.define(path, constructor).network.eval()
     except InputError as error:
         reason = f"cannot be built here: {_reason(error)}"
         return Row(path, reason, reason)
@@ -124,7 +126,7 @@ def _measured(path: str, network: nn.Module) -> Row:
         _give_back_memory()
         archive = read_archive(file)  # once for both: what a file holds does not depend on the name
         with mock.patch.object(loading, "read_archive", lambda _: archive):
-            row.alone, row.arch, alone = _alone(file, pixels, expected)
+            row.alone, alone = _alone(file, pixels, expected)
             _give_back_memory()
             row.by_name, named = _named(file, path, pixels, expected)
     row.loads = alone or named
@@ -168,12 +170,12 @@ def _randomise(network: nn.Module) -> None:
             module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
 
 
-def _alone(file: Path, pixels: Tensor, expected: Tensor) -> tuple[str, str, bool]:
-    """What became of the file without a word about it: a clause, the architecture, whether it is right."""
+def _alone(file: Path, pixels: Tensor, expected: Tensor) -> tuple[str, bool]:
+    """What became of the file without a word about it: a clause, and whether the network is right."""
     try:
         checkpoint = load_checkpoint(file)
     except InputError as error:
-        return f"no: {_reason(error)}", "", False
+        return f"no: {_reason(error)}", False
     stored = checkpoint.normalisation
     normalisations = {"stored": stored} if stored else KNOWN[checkpoint.channels]
     for variant, network in _variants(checkpoint):
@@ -183,8 +185,8 @@ def _alone(file: Path, pixels: Tensor, expected: Tensor) -> tuple[str, str, bool
                 open_parts = [] if stored else [f"the normalisation ({name})"]
                 open_parts += ["the variant"] if variant != checkpoint.arch else []
                 chosen = f", data choose {' and '.join(open_parts)}" if open_parts else ""
-                return f"yes{chosen} ({difference:.0e})", variant, True
-    return "no, another function", checkpoint.arch, False
+                return f"yes{chosen} ({difference:.0e})", True
+    return "no, another function", False
 
 
 def _variants(checkpoint: Checkpoint) -> Iterator[tuple[str, nn.Module]]:
@@ -268,12 +270,12 @@ def _table(rows: list[Row]) -> str:
         loads = sum(row.loads for row in members)
         lines += [f"## {title}, Linf: {loads} of {len(members)}", ""]
         lines += [
-            "| definition | from the weights alone | architecture | with the name |",
-            "| :-- | :-- | :-- | :-- |",
+            "| definition | from the weights alone | with the name |",
+            "| :-- | :-- | :-- |",
         ]
         for row in members:
             name = row.path.rpartition("/")[2]
-            lines.append(f"| {name} | {row.alone} | {row.arch or '-'} | {row.by_name} |")
+            lines.append(f"| {name} | {row.alone} | {row.by_name} |")
         lines.append("")
     return "\n".join(lines)
 
