@@ -98,8 +98,8 @@ def _independent(correct: NDArray[np.bool_], tail: float) -> tuple[float, float]
 
 
 def correlation_of(
-    one: NDArray[np.bool_],
-    other: NDArray[np.bool_],
+    one: NDArray[np.generic],
+    other: NDArray[np.generic],
     batch: NDArray[np.integer],
     spread: Callable[[NDArray[np.generic], NDArray[np.integer]], Spread] = between_batches,
 ) -> float:

@@ -1,0 +1,120 @@
+"""Where the difference between two attackers comes from: a 2 x 2 design with its interaction.
+
+    design(rows, ensemble) -> Design | None
+    sentence(design)       -> str
+
+The two factors are whether the attacker knows the draw, and whether the attack starts from the base model's
+perturbation; algorithm and steps are equal in all four cells. Each of the four simple effects is the paired
+difference of two measured rows: the accuracy of the attacker who lacks something less that of the one who has
+it. The interaction is how much larger the effect of knowing the draw is for the plain start than for the
+other, which is also how much larger the effect of the start is with the draw unknown. The effects add up only
+where it is 0. They say what each step of the ladder takes away in this run, and nothing of causes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.comparisons import attacks_under, differs_only_in, name_of
+from robustbench_coded.statistics.difference import correlation_of, joined
+from robustbench_coded.statistics.ensemble import common
+from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
+from robustbench_coded.statistics.variance import between_batches, between_examples
+
+
+@dataclass(frozen=True)
+class Design:
+    """Four rows of equal algorithm and steps, and what differs between them, as fractions of accuracy.
+
+    Attributes:
+        cells: the rows: draw unknown and known with the plain start, the same started from the base model's
+            perturbation.
+        knowing: effect of knowing the draw, with the plain start and with the other.
+        starting: effect of the start, with the draw unknown and known.
+        interaction: `knowing` with the plain start less `knowing` with the other: estimate, low, high.
+    """
+
+    cells: tuple[CaseResult, CaseResult, CaseResult, CaseResult]
+    knowing: tuple[Difference, Difference]
+    starting: tuple[Difference, Difference]
+    interaction: tuple[float, float, float]
+
+
+def design(rows: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
+    """The design with most steps that the rows of a run fill, for the subject and budget of ``ensemble``."""
+    setting = ensemble.key.setting
+    blind, aware = (
+        attacks_under(rows, setting._replace(threat=ensemble.key.threat.with_draw(draw)))
+        for draw in ("unknown", "known")
+    )
+    found = []
+    for plain in blind:
+        if name_of(plain).estimator != "fresh" or name_of(plain).init is not None:
+            continue
+        started = [row for row in blind if _started(row) and _same_but_start(row, plain)]
+        for other in started:
+            knowing = [
+                next((row for row in aware if differs_only_in(name_of(row), name_of(of), "estimator")), None)
+                for of in (plain, other)
+            ]
+            if knowing[0] is not None and knowing[1] is not None:
+                found.append((plain, knowing[0], other, knowing[1]))
+    if not found:
+        return None
+    cells = max(found, key=lambda four: name_of(four[0]).steps or 1)
+    try:
+        return _measured(cells)
+    except NotPaired:
+        return None
+
+
+def sentence(made: Design | None) -> str:
+    """What was measured; '' without a design."""
+    if made is None:
+        return ""
+    plain, _, started, _ = (row.key.attack for row in made.cells)
+    estimate, low, high = (100 * value for value in made.interaction)
+    return (
+        f"Knowing the draw takes {made.knowing[0]} from {plain} and {made.knowing[1]} from {started}; "
+        f"starting from the base model's perturbation takes {made.starting[0]} with the draw unknown and "
+        f"{made.starting[1]} with it known (interaction {estimate:+.1f} points, {low:+.1f} to {high:+.1f})."
+    )
+
+
+def _started(row: CaseResult) -> bool:
+    init = name_of(row).init
+    return init is not None and init.estimator == "transfer"
+
+
+def _same_but_start(row: CaseResult, plain: CaseResult) -> bool:
+    options = tuple(option for option in name_of(row).options if option[0] != "init")
+    return replace(name_of(row), text="", options=options) == replace(name_of(plain), text="")
+
+
+def _measured(cells: tuple[CaseResult, CaseResult, CaseResult, CaseResult]) -> Design:
+    plain, aware, started, both = _shared(cells)
+    knowing = paired_difference(plain, aware), paired_difference(started, both)
+    starting = paired_difference(plain, started), paired_difference(aware, both)
+    tables = [
+        row.cell.correct.astype(np.int8) for row in (plain, aware, started, both) if row.cell is not None
+    ]
+    assert plain.cell is not None
+    one, other = tables[0] - tables[1], tables[2] - tables[3]
+    spread = between_batches if plain.unit_is_batch else between_examples
+    r = correlation_of(one, other, plain.cell.batch, spread)
+    first, second = knowing
+    estimate = first.estimate - second.estimate
+    below = joined(first.estimate - first.low, second.high - second.estimate, r)
+    above = joined(first.high - first.estimate, second.estimate - second.low, r)
+    return Design(cells, knowing, starting, (estimate, estimate - below, estimate + above))
+
+
+def _shared(rows: Sequence[CaseResult]) -> list[CaseResult]:
+    """The same rows on the examples and draws that all of them have."""
+    cells = [row.cell for row in rows if row.cell is not None]
+    example, draw = common([cell.example for cell in cells]), common([cell.draw for cell in cells])
+    if len(cells) < len(rows) or not len(example) or not len(draw):
+        raise NotPaired("they have no examples and draws in common")
+    return [replace(row, cell=cell.at_examples(example).at_draws(draw)) for row, cell in zip(rows, cells)]
