@@ -14,6 +14,7 @@ from attacks.objective import Objective
 from attacks.oracle import Oracle
 from attacks.rejection import fold_rejection
 from attacks.relaxation import Relaxation
+from attacks.unanswered import fold_unanswered
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
 
@@ -171,6 +172,7 @@ class AveragingEstimator:
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
             logits = logits.unflatten(0, (n, x.shape[0]))
+            logits = fold_unanswered(logits, y.expand(n, *y.shape))
             logits = fold_rejection(logits, y.expand(n, *y.shape), getattr(self.oracle, "reject", None))
             losses = loss(logits, y.expand(n, *y.shape))
             if losses.shape != logits.shape[:-1]:
@@ -181,6 +183,8 @@ class AveragingEstimator:
         grad, passes = None, 0
         if choose is not None:
             grad, passes = objective.differentiate(choose(losses), leaf)
+            # Where a target has no slope there is nowhere to go: NaN would spoil the input itself.
+            grad = torch.where(grad.isnan(), 0, grad)
             grad = grad if n == 1 else grad.unflatten(0, (n, x.shape[0]))
         forwards, backwards = self._cost(leaf, passes)
         self.forwards += forwards

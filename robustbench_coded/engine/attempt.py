@@ -9,14 +9,13 @@ from dataclasses import replace
 import torch
 
 from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.execution.machine_faults import is_out_of_memory, makes_process_unusable
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.plan import Unit
 
 MESSAGE_LENGTH = 500
 DETAILS_LENGTH = 8000
-# torch's CPU allocator and CUDA's libraries have no exception of their own.
-_NO_MEMORY = ("DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
 
 
 def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
@@ -54,7 +53,7 @@ def _try(
         return replace(result, unit=unit, metadata={**result.metadata, "group_images": images}), None
     except (Exception, SystemExit) as error:
         details = "".join(traceback.format_exception(error))[-DETAILS_LENGTH:]
-        return UnitFailure(unit, one_line(error), tries, details, _makes_process_unusable(error)), error
+        return UnitFailure(unit, one_line(error), tries, details, makes_process_unusable(error)), error
 
 
 def _images_of_next_try(error: BaseException, tries: int, images: int, least: int) -> int | None:
@@ -83,20 +82,6 @@ def _group_images(context: WorkerContext, images: int) -> Iterator[None]:
         yield
     finally:
         context.setup = before
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on the device or on the machine."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(sign in text for sign in _NO_MEMORY)
-
-
-def _makes_process_unusable(error: BaseException) -> bool:
-    """After a CUDA fault, every later call in the process fails."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and "CUDA error" in text and not is_out_of_memory(error)
 
 
 def _release_memory() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from attacks.naming import parse
 from attacks.roles import Roles, collateral, copies, free_company, one_victim
 from robustbench_coded.evaluation.execution.groups import Group
+from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, alone, perturb
 from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.target import Target
@@ -44,7 +45,8 @@ def attack_group(
     if case.attack == RANDOM_SIGN:
         return budget.random_sign(x, generators)
     defence = context.attack_defence(case.subject)
-    target = Target(defence, group.k, seed, group.indices)
+    # Only somebody else's code may fail at inputs; an exception in ours is a fault of ours.
+    target = Target(defence, group.k, seed, group.indices, x if is_plugin(case.subject.spec) else None)
     inputs = AttackInputs(
         target=target,
         base=defence.base,

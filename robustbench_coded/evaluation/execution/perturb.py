@@ -20,6 +20,7 @@ from attacks.objective import Objective
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.evaluation.execution.answers import answers_or_nan
 from robustbench_coded.evaluation.execution.target import RawView, Target
 from robustbench_coded.evaluation.planning.cost import question_of
 from robustbench_coded.models.tf32 import tf32
@@ -133,9 +134,14 @@ def _confirmed(
     assert s.scored is not None
     if estimator.exhausted:
         return adversarial
+    scored = s.scored
+
+    def ask(x: Tensor, draws: Sequence[Any]) -> Tensor:
+        return scored.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
+
     with torch.no_grad():
-        answers = s.scored.logits(adversarial.flatten(0, 1), None).argmax(-1).view_as(s.y)
-    early = answers == s.y
+        logits = answers_or_nan(ask, adversarial, [None] * len(s.x), s.x, independent=True)
+    early = (logits.argmax(-1) == s.y) & logits.isfinite().all(-1)
     # Examples that are correct under the copy, too, have had all their steps.
     early[early.clone()] = _wrong(estimator, adversarial[early], s.y[early])
     if not bool(early.any()):

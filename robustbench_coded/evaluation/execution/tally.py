@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustbench_coded.evaluation.execution.loss_trace import LossTrace
 from robustbench_coded.evaluation.execution.perturb import AttackResult
+from robustbench_coded.evaluation.execution.score import NO_ANSWER
 from robustbench_coded.evaluation.planning.plan import Unit
 from robustbench_coded.runs.adversarials import Adversarials
 from robustbench_coded.runs.pictures import Pictures
@@ -53,6 +54,8 @@ class Tally:
         **by_example: np.ndarray,
     ) -> None:
         """One block for each draw; prediction and margin are [draws, examples], the rest [examples]."""
+        if unanswered := int((prediction == NO_ANSWER).sum()):
+            self.counts["unanswered"] += unanswered
         for i, draw in enumerate(draws):
             size = len(prediction[i])
             self.columns.append(

@@ -9,6 +9,7 @@ from torch import Tensor
 from attacks.adapters.view import ThirdPartyView
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.protocol import Defence, logits_grouped, reject_class
+from robustbench_coded.evaluation.execution.answers import answers_or_nan
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
 
 
@@ -28,9 +29,17 @@ def images_of(defence: Defence | torch.nn.Module, k: int) -> int:
 
 
 class Target:
-    """The defence behind one group of batches, seen from the attacker's side (an ``attacks`` oracle)."""
+    """The defence behind one group of batches, seen from the attacker's side (an ``attacks`` oracle).
 
-    def __init__(self, defence: Defence, k: int, seed: int, batches: Sequence[int]):
+    Args:
+        defence, k, seed, batches: who answers batches of which size, and what names its draws.
+        clean: unperturbed inputs [G, K, C, H, W]. Where the defence answers them but raises an exception at
+            perturbed ones, the answer to these is NaN; None lets the exception through.
+    """
+
+    def __init__(
+        self, defence: Defence, k: int, seed: int, batches: Sequence[int], clean: Tensor | None = None
+    ):
         self.randomised = defence.randomised
         self.coupled = defence.batch_dependent
         self.independent = not defence.randomised and not defence.batch_dependent
@@ -39,6 +48,7 @@ class Target:
         self._k = k
         self._seed = seed
         self._batches = batches
+        self._clean = clean
 
     def draws(self, index: int) -> list[Any]:
         """The attacker's ``index``-th draw for each of the G batches."""
@@ -46,7 +56,8 @@ class Target:
 
     def only(self, position: int) -> "Target":
         """The same for one of the batches."""
-        return Target(self._defence, self._k, self._seed, [self._batches[position]])
+        clean = None if self._clean is None else self._clean[position : position + 1]
+        return Target(self._defence, self._k, self._seed, [self._batches[position]], clean)
 
     def answer(self, x: Tensor, index: int) -> Tensor:
         """Answers inputs [B, C, H, W] as a batch of B, under the ``index``-th draw for that size."""
@@ -59,6 +70,11 @@ class Target:
 
     def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         """Answers x [G, K, C, H, W] with [G, K, classes]; differentiable."""
+        return answers_or_nan(self._asked, x, draws, self._clean, independent=self.independent)
+
+    def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+        # A copy: what a defence writes into its input is no business of the attack.
+        x = x.clone() if self._clean is not None else x
         if self.independent:  # any inputs in any company; some of a group's may have been dropped
             return self._defence.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
         return logits_grouped(self._defence, x, draws)

@@ -1,0 +1,68 @@
+"""Answers of a defence that may fail at some inputs: what it raises becomes NaN for those inputs alone."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.evaluation.execution.machine_faults import is_out_of_memory, makes_process_unusable
+
+Ask = Callable[[Tensor, Sequence[Any]], Tensor]  # x [B, K, C, H, W], B draws -> logits [B, K, classes]
+
+
+def answers_or_nan(
+    ask: Ask, x: Tensor, draws: Sequence[Any], clean: Tensor | None, *, independent: bool
+) -> Tensor:
+    """Logits [B, K, classes], NaN where the defence raises an exception; differentiable.
+
+    Where answers depend on the batch or on a draw for it, the whole batch fails together.
+
+    Args:
+        ask: the defence.
+        x: perturbed inputs [B, K, C, H, W].
+        draws: one for each of the B batches.
+        clean: unperturbed inputs of the same shape of batches, which it must answer: if it does not, the
+            exception is not about perturbed inputs. None raises it in any case.
+        independent: whether inputs are answered one by one.
+    Raises:
+        Exception: what the defence raised, if it raises it at clean inputs, too, or if the machine is at
+            fault.
+    """
+    try:
+        return ask(x, draws)
+    except Exception as error:
+        if clean is None or isinstance(error, OSError) or is_out_of_memory(error):
+            raise
+        if makes_process_unusable(error):
+            raise
+        with torch.no_grad():
+            classes = ask(clean[:1], draws[:1]).shape[-1]
+        if independent:
+            flat = _halves(lambda part: ask(part[None], draws[:1])[0], x.flatten(0, 1), classes)
+            return flat.unflatten(0, x.shape[:2])
+        return torch.cat([_whole(ask, x[i : i + 1], draws[i : i + 1], classes) for i in range(len(x))])
+
+
+def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
+    """Logits [n, classes] of inputs [n, C, H, W]: those at which it fails are found by halving."""
+    try:
+        return ask(x)
+    except Exception:
+        if len(x) == 1:
+            return _nothing(x, classes)
+        middle = len(x) // 2
+        return torch.cat([_halves(ask, x[:middle], classes), _halves(ask, x[middle:], classes)])
+
+
+def _whole(ask: Ask, x: Tensor, draws: Sequence[Any], classes: int) -> Tensor:
+    try:
+        return ask(x, draws)
+    except Exception:
+        return _nothing(x, classes)
+
+
+def _nothing(x: Tensor, classes: int) -> Tensor:
+    """NaN for every input x [..., C, H, W], tied to ``x`` by a gradient of 0."""
+    tie = (0 * x).flatten(-3).sum(-1, keepdim=True)
+    return torch.full((*x.shape[:-3], classes), torch.nan, device=x.device, dtype=x.dtype) + tie
