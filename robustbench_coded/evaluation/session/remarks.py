@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from robustbench_coded.evaluation.planning.plan import Plan, Row
+from robustbench_coded.evaluation.planning.plan import AttackCase, Plan
 
 
 def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -18,7 +18,7 @@ def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[st
         for unit in plan.units
         if "group_images" in metadata.get(unit.id, {})
     )
-    unanswered: Counter[Row] = Counter()
+    unanswered: Counter[AttackCase] = Counter()
     for unit in plan.units:
         unanswered[unit.row] += metadata.get(unit.id, {}).get("unanswered", 0)
     return [

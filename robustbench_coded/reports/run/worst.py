@@ -124,9 +124,8 @@ def remove_unshown(run: Run, examples: Sequence[WorstExample]) -> None:
 
 def answer_text(answered: dict[int, int]) -> str:
     """``class 3 in 8 draws, class 5 in 2``."""
-    first, *others = (
-        f"{f'class {answer}' if answer >= 0 else 'no answer'} in {count}" for answer, count in answered.items()
-    )
+    names = {answer: f"class {answer}" if answer >= 0 else "no answer" for answer in answered}
+    first, *others = (f"{names[answer]} in {count}" for answer, count in answered.items())
     unit = "draw" if max(answered.values()) == 1 else "draws"
     return ", ".join([f"{first} {unit}", *others])
 
