@@ -12,57 +12,18 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Literal
 
+from attacks.catalogue import CATALOGUE, of_family
+
 EstimatorName = Literal["fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto"]
 
 # More steps, draws or rounds than this are a typing error.
 LARGEST_NUMBER = 1_000_000
 
-# Largest attack first where one name begins with another.
-ALGORITHMS = (
-    "apgd-ce",
-    "apgd-dlr",
-    "apgd-mt",
-    "apgd-t",
-    "fgsm",
-    "pgd",
-    "square",
-    "random",
-    "spsa",
-    "rays",
-    "hopskipjump",
-    "fmn",
-    "ddn",
-    "cw",
-)
-SEARCHES = ("square", "random")
+SEARCHES = of_family("search")
 # They ask for labels, not for scores: of what an attacker may see this is the least.
-DECISION_BASED = ("rays", "hopskipjump")
-# They look for the nearest wrong answer, whatever eps is.
-MINIMAL_NORM = ("fmn", "ddn", "cw")
-BLACK_BOX = (*SEARCHES, *DECISION_BASED, "spsa")
-
-# A search compares two points under the same draws; with one draw it would overfit to that draw.
-SEARCH_DRAWS = 5
-
-# SPSA needs two queries for each of 16 directions to make one step.
-FEWEST_STEPS = {"spsa": 32}
-
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "apgd-ce": ("init", "own", "restarts"),
-    "apgd-dlr": ("init", "own", "restarts"),
-    "apgd-mt": ("init", "own", "targets"),
-    "apgd-t": ("init", "own", "targets"),
-    "fgsm": ("init", "own"),
-    "pgd": ("init", "loss", "momentum", "own", "restarts"),
-    "square": ("init",),
-    "random": ("init",),
-    "spsa": ("init",),
-    "rays": ("init",),
-    "hopskipjump": ("init",),
-    "fmn": ("init", "own"),
-    "ddn": ("init", "own"),
-    "cw": ("init", "own"),
-}
+DECISION_BASED = of_family("decision")
+MINIMAL_NORM = of_family("nearest")
+BLACK_BOX = of_family("search", "decision", "estimate")
 
 LOSSES = ("ce", "margin", "dlr")
 
@@ -166,14 +127,20 @@ LISTED: dict[str, str] = {
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
 }
 
-_NAME = re.compile(
-    r"(?P<relaxed>relaxed-)?"
-    r"(?:(?P<estimator>eot[1-9][0-9]*|eotauto|fixed|aware|transfer|bpda|gmsa[1-9][0-9]*(?:avg|min))-)?"
-    rf"(?P<algorithm>{'|'.join(ALGORITHMS)})"
-    r"(?:-(?P<steps>[1-9][0-9]*))?"
-    r"(?:@(?P<step_size>[^+]+))?"
-    r"(?P<options>(?:\+[a-z_]+=[^+]+)*)"
-)
+
+def _names() -> re.Pattern[str]:
+    algorithms = "|".join(sorted(CATALOGUE, key=len, reverse=True))  # the longer one first
+    return re.compile(
+        r"(?P<relaxed>relaxed-)?"
+        r"(?:(?P<estimator>eot[1-9][0-9]*|eotauto|fixed|aware|transfer|bpda|gmsa[1-9][0-9]*(?:avg|min))-)?"
+        rf"(?P<algorithm>{algorithms})"
+        r"(?:-(?P<steps>[1-9][0-9]*))?"
+        r"(?:@(?P<step_size>[^+]+))?"
+        r"(?P<options>(?:\+[a-z_]+=[^+]+)*)"
+    )
+
+
+_NAME = _names()
 _THIRD_PARTY = re.compile(
     r"(?P<package>torchattacks|autoattack):(?P<name>[^+]+)(?P<options>(?:\+[A-Za-z_]+=[^+]+)*)"
 )
@@ -191,7 +158,7 @@ class AttackName:
     estimator: what the attacker knows.
     draws: fresh draws averaged in each query (M); 1 for the other estimators.
     rounds: of a greedy model-space attack, else 1.
-    algorithm: one of ``ALGORITHMS``, or a third-party package's name for it.
+    algorithm: a name of the ``CATALOGUE``, or a third-party package's name for it.
     steps: steps, or queries of a black-box attack; None for FGSM.
     step_size: in units of eps's space; None for the algorithm's default.
     third_party: the package an attack comes from, "torchattacks" or "autoattack"; "plugin" for one of the
@@ -254,13 +221,14 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
     if match["relaxed"] and (algorithm in BLACK_BOX or estimator in ("transfer", "bpda")):
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
-    if match["step_size"] and algorithm.startswith(("apgd", *SEARCHES, *DECISION_BASED, *MINIMAL_NORM)):
+    if match["step_size"] and CATALOGUE[algorithm].sets_step:
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
     numbers = re.findall("[0-9]+", f"{estimator} {match['steps'] or ''}")
     if any(len(number) > len(str(LARGEST_NUMBER)) or int(number) > LARGEST_NUMBER for number in numbers):
         raise ValueError(f"expected at most {LARGEST_NUMBER:,} steps or draws, got {text!r}")
-    if match["steps"] and int(match["steps"]) < FEWEST_STEPS.get(algorithm, 1):
-        raise ValueError(f"expected {FEWEST_STEPS[algorithm]} queries or more for {algorithm}, got {text!r}")
+    fewest = CATALOGUE[algorithm].fewest_steps
+    if match["steps"] and int(match["steps"]) < fewest:
+        raise ValueError(f"expected {fewest} queries or more for {algorithm}, got {text!r}")
     draws, rounds = 1, 1
     kind: EstimatorName = "fresh"
     if estimator in ("fixed", "aware", "transfer", "bpda", "eotauto"):
@@ -269,8 +237,8 @@ def parse(text: str) -> AttackName:
         draws = int(estimator[3:])
     elif estimator.startswith("gmsa"):
         kind, rounds = ("gmsaavg" if estimator.endswith("avg") else "gmsamin"), int(estimator[4:-3])
-    elif algorithm in (*SEARCHES, *DECISION_BASED):
-        draws = SEARCH_DRAWS
+    else:
+        draws = CATALOGUE[algorithm].draws
     return AttackName(
         text,
         kind,
@@ -322,8 +290,10 @@ def _steps_given(options: tuple[tuple[str, str], ...]) -> int | None:
 def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ...]:
     options = _split(given, text)
     for option, value in options:
-        if option not in OPTIONS[algorithm]:
-            raise ValueError(f"expected {' or '.join(OPTIONS[algorithm])} as an option, got {text!r}")
+        if option not in CATALOGUE[algorithm].options:
+            raise ValueError(
+                f"expected {' or '.join(CATALOGUE[algorithm].options)} as an option, got {text!r}"
+            )
         if option in ("restarts", "targets") and not re.fullmatch("[1-9][0-9]{0,3}", value):
             raise ValueError(f"expected a whole number below 10,000 for {option}, got {text!r}")
         if option == "momentum" and not re.fullmatch(r"0?\.[0-9]{1,6}|1(\.0)?", value):

@@ -6,28 +6,15 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from attacks.apgd import Apgd, ApgdTargeted
-from attacks.apgd_mt import ApgdMultiTargeted
 from attacks.attack import Attack
-from attacks.carlini_wagner import CarliniWagner
-from attacks.ddn import Ddn
+from attacks.catalogue import CATALOGUE
 from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import AveragingEstimator
-from attacks.fgsm import Fgsm
-from attacks.fmn import Fmn
 from attacks.gmsa import Gmsa
-from attacks.hopskipjump import HopSkipJump
-from attacks.losses import BY_NAME
-from attacks.naming import MINIMAL_NORM, AttackName
+from attacks.naming import AttackName
 from attacks.objective import GradientMode, Objective
 from attacks.oracle import Oracle
-from attacks.pgd import Pgd
-from attacks.random_search import RandomSearch
-from attacks.rays import Rays
 from attacks.relaxation import Relaxation
-from attacks.restarts import Restarts
-from attacks.spsa import Spsa
-from attacks.square import Square
 
 
 class _Shared(TypedDict):
@@ -48,46 +35,9 @@ def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
     """
     if name.third_party is not None:
         raise ValueError(f"expected an attack of this package, got {name.text}")
-    attack = _algorithm(name, early_stop=early_stop and name.estimator != "transfer")
+    algorithm = CATALOGUE[name.algorithm]
+    attack = algorithm.build(name, early_stop=early_stop and name.estimator != "transfer")
     return Gmsa(attack, name.rounds) if name.estimator in ("gmsaavg", "gmsamin") else attack
-
-
-def _algorithm(name: AttackName, *, early_stop: bool) -> Attack:
-    if name.algorithm == "fgsm":
-        return Fgsm(name.step_size)
-    assert name.steps is not None
-    options = dict(name.options)
-    if name.algorithm == "pgd":
-        pgd = Pgd(
-            name.steps,
-            name.step_size,
-            BY_NAME[options.get("loss", "ce")],
-            early_stop=early_stop,
-            momentum=float(options.get("momentum", 0)),
-        )
-        restarts = int(options.get("restarts", 1))
-        return Restarts(pgd, restarts, early_stop=early_stop) if restarts > 1 else pgd
-    if name.algorithm == "apgd-mt":
-        return ApgdMultiTargeted(name.steps, int(options.get("targets", 3)), early_stop=early_stop)
-    if name.algorithm == "apgd-t":
-        return ApgdTargeted(name.steps, int(options.get("targets", 9)), early_stop=early_stop)
-    if name.algorithm in ("apgd-ce", "apgd-dlr"):
-        loss = BY_NAME[name.algorithm.removeprefix("apgd-")]
-        return Apgd(name.steps, loss, int(options.get("restarts", 1)), early_stop=early_stop)
-    if name.algorithm == "square":
-        return Square(name.steps, early_stop=early_stop)
-    if name.algorithm == "random":
-        return RandomSearch(name.steps, early_stop=early_stop)
-    if name.algorithm in MINIMAL_NORM:
-        kinds: dict[str, Callable[[int], Attack]] = {"fmn": Fmn, "ddn": Ddn, "cw": CarliniWagner}
-        return kinds[name.algorithm](name.steps)
-    if name.algorithm == "rays":
-        return Rays(name.steps, early_stop=early_stop)
-    if name.algorithm == "hopskipjump":
-        return HopSkipJump(name.steps, early_stop=early_stop)
-    if name.algorithm == "spsa":
-        return Spsa(name.steps, name.step_size)
-    raise ValueError(f"expected a known algorithm, got {name.algorithm}")
 
 
 def estimator_for(

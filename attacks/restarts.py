@@ -9,8 +9,9 @@ from torch import Tensor
 from attacks.attack import Attack
 from attacks.better import better_of
 from attacks.estimators import Estimator
-from attacks.losses import margin_loss
+from attacks.losses import Loss, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.pgd import Pgd
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,16 @@ class Restarts:
             best = best.clone()
             best[left] = better_of(estimator, labels, best[left][None], found)[0]
         return best
+
+
+def restarted_pgd(
+    steps: int,
+    step_size: float | None,
+    loss: Loss,
+    momentum: float,
+    restarts: int,
+    early_stop: bool,
+) -> Attack:
+    """PGD from one random start, or the best of several."""
+    pgd = Pgd(steps, step_size, loss, early_stop=early_stop, momentum=momentum)
+    return Restarts(pgd, restarts, early_stop=early_stop) if restarts > 1 else pgd

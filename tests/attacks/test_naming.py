@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacks import naming
+from attacks.catalogue import SEARCH_DRAWS
 from attacks.naming import expand, parse
 
 NAMES = {
@@ -30,8 +31,8 @@ NAMES = {
     "transfer-apgd-ce-100": ("transfer", 1, 1, "apgd-ce", 100, None),
     "aware-apgd-ce-50": ("aware", 1, 1, "apgd-ce", 50, None),
     "transfer-fgsm@1/255": ("transfer", 1, 1, "fgsm", None, 1 / 255),
-    "square-1000": ("fresh", naming.SEARCH_DRAWS, 1, "square", 1000, None),
-    "random-1000": ("fresh", naming.SEARCH_DRAWS, 1, "random", 1000, None),
+    "square-1000": ("fresh", SEARCH_DRAWS, 1, "square", 1000, None),
+    "random-1000": ("fresh", SEARCH_DRAWS, 1, "random", 1000, None),
     "eot5-square-1000": ("fresh", 5, 1, "square", 1000, None),
     "spsa-500": ("fresh", 1, 1, "spsa", 500, None),
 }

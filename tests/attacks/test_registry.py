@@ -3,12 +3,13 @@ import torch
 
 from attacks.apgd import Apgd, ApgdTargeted
 from attacks.apgd_mt import ApgdMultiTargeted
+from attacks.catalogue import SEARCH_DRAWS
 from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
 from attacks.hopskipjump import HopSkipJump
 from attacks.losses import cross_entropy, dlr, margin_loss
-from attacks.naming import LISTED, SEARCH_DRAWS, expand, parse
+from attacks.naming import LISTED, expand, parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.random_search import RandomSearch

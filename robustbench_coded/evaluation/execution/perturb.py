@@ -13,6 +13,7 @@ from attacks.adapters import plugin
 from attacks.adapters.third_party import run_third_party
 from attacks.adapters.view import ThirdPartyView
 from attacks.attack import Attack
+from attacks.catalogue import CATALOGUE
 from attacks.estimators import Estimator, FreshDraws
 from attacks.losses import margin_loss
 from attacks.naming import DECISION_BASED, SEARCHES, AttackName
@@ -24,9 +25,6 @@ from robustbench_coded.evaluation.execution.answers import answers_or_nan
 from robustbench_coded.evaluation.execution.target import RawView, Target
 from robustbench_coded.evaluation.planning.cost import question_of
 from robustbench_coded.models.tf32 import tf32
-
-# Algorithms that stop on an example once it is misclassified.
-STOPPING_EARLY = ("pgd", "apgd-ce", "apgd-dlr", "apgd-mt", "apgd-t", *SEARCHES, *DECISION_BASED)
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
         max_images=s.max_images,
         query_budget=s.query_budget,
     )
-    early_stop = s.early_stop and s.target.independent and name.algorithm in STOPPING_EARLY
+    early_stop = s.early_stop and s.target.independent and _stops_early(name)
     before = [generator.get_state() for generator in s.generators]
     adversarial = attack_for(name, early_stop=early_stop).perturb(
         s.x, s.y, estimator, s.budget, s.generators, start
@@ -205,3 +203,8 @@ def alone(inputs: AttackInputs, slots: Tensor) -> AttackInputs:
         budget=replace(inputs.budget, eps_scale=None),
         weights=None,
     )
+
+
+def _stops_early(name: AttackName) -> bool:
+    algorithm = CATALOGUE.get(name.algorithm)
+    return algorithm is not None and algorithm.stops_early

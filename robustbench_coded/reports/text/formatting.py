@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
+from attacks.catalogue import CATALOGUE
 from attacks.naming import BLACK_BOX, AttackName, parse
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
@@ -35,22 +36,6 @@ _ESTIMATORS = {
     "transfer": "gradients of the base model",
     "bpda": "the defence forwards, gradients of the base model backwards",
     "eotauto": "as many fresh draws at each step as still make the gradients agree better",
-}
-_ALGORITHMS = {
-    "fgsm": "FGSM",
-    "pgd": "PGD",
-    "apgd-ce": "Auto-PGD on cross-entropy",
-    "apgd-dlr": "Auto-PGD on the difference of logits ratio",
-    "apgd-mt": "Auto-PGD on the margin, then multi-targeted",
-    "apgd-t": "targeted Auto-PGD",
-    "square": "Square attack",
-    "random": "random search",
-    "spsa": "SPSA",
-    "fmn": "FMN, the nearest wrong answer",
-    "ddn": "DDN, the nearest wrong answer in l2",
-    "cw": "Carlini and Wagner's l2 attack",
-    "rays": "RayS (labels only)",
-    "hopskipjump": "HopSkipJump (labels only)",
 }
 
 
@@ -135,7 +120,7 @@ def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
         return f"{parsed.algorithm}, an attack of the user's own" + _options(parsed)
     if parsed.third_party is not None:
         return f"{parsed.algorithm} of the package {parsed.third_party}" + _options(parsed)
-    said = [_ALGORITHMS.get(parsed.algorithm, parsed.algorithm)]
+    said = [CATALOGUE[parsed.algorithm].words if parsed.algorithm in CATALOGUE else parsed.algorithm]
     if parsed.steps:
         said.append(f"{parsed.steps} {'queries' if parsed.algorithm in BLACK_BOX else 'steps'}")
     if step_sizes:

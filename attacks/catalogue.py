@@ -1,0 +1,151 @@
+"""The algorithms by name, one entry each: naming, registry, checks and reports know an algorithm from here.
+
+A new algorithm is one file with its class and one entry in ``CATALOGUE``. Nothing here needs torch: what
+builds an attack is imported when one is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from attacks.naming import AttackName
+
+# gradient: through the defence. search: compares scores. estimate: of the gradient, from scores. decision:
+# labels alone. nearest: the nearest wrong answer, whatever eps is, by gradients.
+Family = Literal["gradient", "search", "estimate", "decision", "nearest"]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm.
+
+    Attributes:
+        words: as reports name it.
+        module, name: where its class is.
+        arguments: of the class, out of the attack's name, losses by name; ``early_stop`` comes on top.
+        options: what may follow a plus sign.
+        family: what it asks of the defence.
+        draws: fresh draws at each question, unless the name says otherwise.
+        sets_step: whether it chooses its step size itself.
+        stops_early: whether it may leave examples alone once they are answered wrongly.
+        fewest_steps: below which it can't make a move.
+    """
+
+    words: str
+    module: str
+    name: str
+    arguments: Callable[[AttackName], dict[str, Any]]
+    options: tuple[str, ...] = ("init", "own")
+    family: Family = "gradient"
+    draws: int = 1
+    sets_step: bool = True
+    stops_early: bool = True
+    fewest_steps: int = 1
+
+    def build(self, attack: AttackName, *, early_stop: bool) -> Any:
+        """The attack that the name describes."""
+        kind = getattr(import_module(f"attacks.{self.module}"), self.name)
+        arguments = self.arguments(attack)
+        if "loss" in arguments:
+            arguments["loss"] = import_module("attacks.losses").BY_NAME[arguments["loss"]]
+        stopping = {"early_stop": early_stop} if self.stops_early else {}
+        return kind(**arguments, **stopping)
+
+
+def _steps(attack: AttackName) -> dict[str, Any]:
+    return {"steps": attack.steps}
+
+
+def _pgd(attack: AttackName) -> dict[str, Any]:
+    options = dict(attack.options)
+    return {
+        "steps": attack.steps,
+        "step_size": attack.step_size,
+        "loss": options.get("loss", "ce"),
+        "momentum": float(options.get("momentum", 0)),
+        "restarts": int(options.get("restarts", 1)),
+    }
+
+
+def _apgd(loss: str) -> Callable[[AttackName], dict[str, Any]]:
+    return lambda attack: _steps(attack) | {"loss": loss, "restarts": _option(attack, "restarts", 1)}
+
+
+def _targeted(targets: int) -> Callable[[AttackName], dict[str, Any]]:
+    return lambda attack: _steps(attack) | {"targets": _option(attack, "targets", targets)}
+
+
+def _option(attack: AttackName, option: str, otherwise: int) -> int:
+    return int(dict(attack.options).get(option, otherwise))
+
+
+# A search compares two points under the same draws; with one draw it would overfit to that draw.
+SEARCH_DRAWS = 5
+_APGD = ("init", "own", "restarts")
+_TARGETS = ("init", "own", "targets")
+_DRAWN: dict[str, Any] = {"options": ("init",), "draws": SEARCH_DRAWS}
+
+CATALOGUE: dict[str, Algorithm] = {
+    "apgd-ce": Algorithm("Auto-PGD on cross-entropy", "apgd", "Apgd", _apgd("ce"), _APGD),
+    "apgd-dlr": Algorithm("Auto-PGD on the difference of logits ratio", "apgd", "Apgd", _apgd("dlr"), _APGD),
+    "apgd-mt": Algorithm(
+        "Auto-PGD on the margin, then multi-targeted", "apgd_mt", "ApgdMultiTargeted", _targeted(3), _TARGETS
+    ),
+    "apgd-t": Algorithm("targeted Auto-PGD", "apgd", "ApgdTargeted", _targeted(9), _TARGETS),
+    "fgsm": Algorithm(
+        "FGSM",
+        "fgsm",
+        "Fgsm",
+        lambda attack: {"step_size": attack.step_size},
+        sets_step=False,
+        stops_early=False,
+    ),
+    "pgd": Algorithm(
+        "PGD",
+        "restarts",
+        "restarted_pgd",
+        _pgd,
+        ("init", "loss", "momentum", "own", "restarts"),
+        sets_step=False,
+    ),
+    "square": Algorithm("Square attack", "square", "Square", _steps, family="search", **_DRAWN),
+    "random": Algorithm("random search", "random_search", "RandomSearch", _steps, family="search", **_DRAWN),
+    "spsa": Algorithm(
+        "SPSA",
+        "spsa",
+        "Spsa",
+        lambda attack: _steps(attack) | {"step_size": attack.step_size},
+        ("init",),
+        family="estimate",
+        sets_step=False,
+        stops_early=False,
+        fewest_steps=32,  # two queries for each of 16 directions
+    ),
+    "rays": Algorithm("RayS (labels only)", "rays", "Rays", _steps, family="decision", **_DRAWN),
+    "hopskipjump": Algorithm(
+        "HopSkipJump (labels only)", "hopskipjump", "HopSkipJump", _steps, family="decision", **_DRAWN
+    ),
+    "fmn": Algorithm(
+        "FMN, the nearest wrong answer", "fmn", "Fmn", _steps, family="nearest", stops_early=False
+    ),
+    "ddn": Algorithm(
+        "DDN, the nearest wrong answer in l2", "ddn", "Ddn", _steps, family="nearest", stops_early=False
+    ),
+    "cw": Algorithm(
+        "Carlini and Wagner's l2 attack",
+        "carlini_wagner",
+        "CarliniWagner",
+        _steps,
+        family="nearest",
+        stops_early=False,
+    ),
+}
+
+
+def of_family(*families: Family) -> tuple[str, ...]:
+    """The names of the algorithms of these families."""
+    return tuple(name for name, algorithm in CATALOGUE.items() if algorithm.family in families)
