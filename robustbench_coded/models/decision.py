@@ -1,0 +1,192 @@
+"""Weighs what the witnesses say of the ways to assemble a network. How often it errs: docs/numbers.md."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from robustbench_coded.models.candidates import Candidate
+from robustbench_coded.models.fingerprint import Fingerprint
+from robustbench_coded.models.normalisation import Normalisation
+from robustbench_coded.models.variants import split_variant
+from robustbench_coded.models.witnesses import Labelled, floor
+
+# Scores of batch-norms: what is stated, or usual, is taken unless another is so many times better.
+STATED_TIE = 2.0
+TIE = 1.2
+
+# What is stated is contradicted where another is so many times better; where labelled images agree by
+# STANDARD_ERRORS, fewer times are enough.
+CONTRADICTED = 4.0
+CONTRADICTED_BY_BOTH = 1.5
+STANDARD_ERRORS = 3.0
+
+# A median over the batch-norms above which they are not those of this network on these images, unless the
+# accuracy that the file states is confirmed.
+UNFAMILIAR = 0.015
+CONFIRMED = 0.02
+
+# Beyond the 99% interval: so far below the stated accuracy, or another candidate's, is a contradiction.
+FAR_BELOW = 0.05
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One candidate and what each witness says of it; None where that one was not asked.
+
+    Attributes:
+        kind: the kind of training images that fits its batch-norms best.
+        alike: other variants that answer alike.
+    """
+
+    candidate: Candidate
+    kind: str | None = None
+    fingerprint: Fingerprint | None = None
+    alike: tuple[str, ...] = ()
+    labelled: Labelled | None = None
+
+    @property
+    def score(self) -> float:
+        """Of its batch-norms; 0 where it has none."""
+        return 0.0 if self.fingerprint is None else self.fingerprint.score
+
+    def worse_than(self, other: "Evidence") -> bool:
+        """Whether labelled images say so beyond chance."""
+        if self.labelled is None or other.labelled is None:
+            return False
+        return self.labelled.worse_than(other.labelled) >= STANDARD_ERRORS
+
+    def same_as(self, other: "Evidence") -> bool:
+        """Whether no witness tells the two apart."""
+        scores = sorted((self.score, other.score))
+        asked = self.labelled is not None and other.labelled is not None
+        if self.fingerprint is None and not asked:
+            return True
+        return scores[1] <= TIE * scores[0] and not (self.worse_than(other) or other.worse_than(self))
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the user and the file say of a network.
+
+    Attributes:
+        arch: the variant; None where only names and shapes of the weights spoke.
+        normalisation: None where nobody says.
+        source: of the normalisation.
+        accuracy: the file's entry and its value in [0, 1].
+    """
+
+    arch: str | None
+    normalisation: Normalisation | None
+    source: Literal["given", "stored", "guessed"]
+    accuracy: tuple[str, float] | None
+
+    @property
+    def anything(self) -> bool:
+        return self.arch is not None or self.normalisation is not None
+
+
+def allowed(one: Evidence, stated: Stated) -> bool:
+    """Whether a candidate is what is stated, as far as anything is."""
+    if stated.arch is not None and one.candidate.arch != stated.arch:
+        return False
+    return stated.normalisation in (None, one.candidate.normalisation)
+
+
+def chosen_among(close: Sequence[Evidence], stated: Stated) -> Evidence:
+    """The one that is evaluated: the most usual of those that the witnesses do not tell from the best one.
+
+    Args:
+        close: candidates, all of which may be right; at least one.
+    """
+    best = min(close, key=lambda one: one.score)
+    if best.fingerprint is None and best.labelled is not None:
+        best = min(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
+    tie = STATED_TIE if stated.arch is not None else TIE
+    usual = sorted(close, key=lambda one: (len(split_variant(one.candidate.arch)[1]), one.score))
+    same = [one for one in usual if one.score <= tie * best.score]
+    # One that labelled images call worse than another of these is not taken.
+    left = [one for one in same if not any(one.worse_than(other) for other in same)]
+    return next(iter(left), best)
+
+
+def contradictions(
+    chosen: Evidence, others: Sequence[Evidence], stated: Stated, classes: int
+) -> Iterator[str]:
+    """Why the network should not be believed: a clause each that ends in what to try."""
+    yield from _stated_contradicted(chosen, others, stated)
+    yield from _unfamiliar(chosen, stated)
+    yield from _inaccurate(chosen, stated, classes)
+    yield from _less_accurate(chosen, others)
+
+
+def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
+    better = min((one for one in others if not allowed(one, stated)), key=lambda o: o.score, default=None)
+    if chosen.fingerprint is None or better is None or better.fingerprint is None:
+        return
+    times = chosen.score / max(better.score, 1e-12)
+    if times < (CONTRADICTED_BY_BOTH if chosen.worse_than(better) else CONTRADICTED):
+        return
+    yield (
+        f"its batch-norms contradict {chosen.candidate}, which is stated: of what they remember the network "
+        f"is {chosen.fingerprint.median:.2g} away, as {better.candidate} {better.fingerprint.median:.2g}; "
+        f"try {_options(better.candidate)}"
+    )
+
+
+def _options(candidate: Candidate) -> str:
+    normalisation = candidate.normalisation
+    name = str(normalisation) if normalisation.name == "custom" else normalisation.name
+    return f"--arch '{candidate.arch}' --normalize {name}"
+
+
+def _unfamiliar(chosen: Evidence, stated: Stated) -> Iterator[str]:
+    found = chosen.fingerprint
+    if found is None or found.median <= UNFAMILIAR or _confirmed(chosen, stated):
+        return
+    layer = found.departs_at(UNFAMILIAR)
+    yield (
+        f"its batch-norms do not remember such inputs: the best assembly that is known, {chosen.candidate}, "
+        f"is {found.median:.2g} away from what they stored (median), and {layer} is the first layer beyond "
+        f"{UNFAMILIAR:g}: a part before it is another one than in training, or the images are; try --arch "
+        "package.module:function with its authors' network, or --data"
+    )
+
+
+def _confirmed(chosen: Evidence, stated: Stated) -> bool:
+    """Whether the labelled images reach the accuracy that the file states."""
+    if stated.accuracy is None or chosen.labelled is None:
+        return False
+    return chosen.labelled.interval()[1] >= stated.accuracy[1] and (
+        chosen.labelled.accuracy >= stated.accuracy[1] - CONFIRMED
+    )
+
+
+def _inaccurate(chosen: Evidence, stated: Stated, classes: int) -> Iterator[str]:
+    if chosen.labelled is None:
+        return
+    low, high = chosen.labelled.interval()
+    measured = f"{chosen.labelled.accuracy:.1%} of {chosen.labelled.examples} labelled images are right"
+    if stated.accuracy is not None and high < stated.accuracy[1] - FAR_BELOW:
+        name, value = stated.accuracy
+        yield f"{measured}, its file says {name} {value:.2%}; try another --arch, --normalize or --data"
+    elif low <= 1 / classes or (chosen.fingerprint is None and high < floor(classes)):
+        yield (
+            f"{measured}, and chance is {1 / classes:.1%}: its weights are not trained, its labels are "
+            "others, or a part without weights is wrong; try another --arch, --normalize or --data"
+        )
+
+
+def _less_accurate(chosen: Evidence, others: Sequence[Evidence]) -> Iterator[str]:
+    """Another candidate that answers far more images rightly, whatever the batch-norms say."""
+    asked = [one for one in others if one.labelled is not None]
+    best = max(asked, key=lambda one: one.labelled.right if one.labelled else 0, default=None)
+    if best is None or best.labelled is None or chosen.labelled is None:
+        return
+    if best.labelled.interval()[0] - chosen.labelled.interval()[1] > 0 and (
+        best.labelled.accuracy - chosen.labelled.accuracy > FAR_BELOW
+    ):
+        yield (
+            f"the witnesses contradict each other: as {best.candidate} it answers "
+            f"{best.labelled.accuracy:.1%} rightly, as {chosen.candidate} {chosen.labelled.accuracy:.1%}; "
+            f"try {_options(best.candidate)}"
+        )

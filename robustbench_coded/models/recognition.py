@@ -1,0 +1,175 @@
+"""What a checkpoint's network is: which variant of its architecture, behind which normalisation.
+
+The witnesses: what batch-norms remember (``fingerprint``), the cross-entropy and the accuracy of labelled
+images, and the accuracy that the file states. They are asked about every way of assembling the weights;
+``decision`` weighs what they say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.candidates import Assembly, Candidate, multiplications
+from robustbench_coded.models.decision import Evidence, Stated, allowed, chosen_among, contradictions
+from robustbench_coded.models.fingerprint import trained_batch_norms
+from robustbench_coded.models.loading import Checkpoint
+from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.search import Search
+from robustbench_coded.models.variants import changed
+from robustbench_coded.models.witnesses import labelled, stored_accuracy
+
+# Images that are looked at; with their labels as many as these multiplications pay for.
+IMAGES = 2048
+FEWEST_LABELLED = 128
+LABELLED_MULTIPLICATIONS = 60e9
+
+# Labelled images are asked about candidates whose score is at most so many times the best one's.
+CLOSE = 2.0
+MOST_CLOSE = 5
+
+SHOWN = 6  # candidates that evidence names
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The decision on one checkpoint, and its evidence.
+
+    Attributes:
+        chosen: the candidate that is evaluated.
+        choice: its normalisation, and where it comes from.
+        model: the candidate from pixels to logits.
+        others: further candidates, the closest first.
+        unseen: parts that no witness could judge.
+        stated: what the user and the file say.
+        contradictions: why the network should not be believed, a clause each; empty where it should.
+    """
+
+    chosen: Evidence
+    choice: NormalisationChoice
+    model: PixelModel
+    others: tuple[Evidence, ...]
+    unseen: tuple[str, ...]
+    stated: Stated
+    contradictions: tuple[str, ...]
+
+    @property
+    def arch(self) -> str:
+        """The variant, as ``--arch`` takes it."""
+        return self.chosen.candidate.arch
+
+
+def recognise_network(
+    checkpoint: Checkpoint, images: Tensor, labels: Tensor | None, *, device: torch.device | None = None
+) -> Recognition:
+    """Decides what a checkpoint's network is.
+
+    Args:
+        checkpoint: as loaded.
+        images: [n, C, H, W] in [0, 1], n at least 1, of the distribution that it was trained on; of these at
+            most 2,048 are looked at.
+        labels: [n] int64 in [0, classes); None where there are none: then its batch-norms alone decide.
+        device: where networks answer.
+    """
+    stated = stated_by(checkpoint)
+    assembly = Assembly(checkpoint, images[:IMAGES], torch.device("cpu") if device is None else device)
+    normalisations = _normalisations(stated, checkpoint.channels)
+    usual = Candidate(checkpoint.arch, normalisations[0])
+    cost = multiplications(assembly.model(usual), assembly.images[:1].to(assembly.device))
+    if trained_batch_norms(checkpoint.network):
+        search = Search(assembly, normalisations, per_image=cost)
+        found = [
+            Evidence(one.candidate, one.kind, one.fingerprint, one.alike)
+            for one in search.run([usual] if stated.anything else [])
+        ]
+        unseen = search.unseen
+    else:
+        found = [Evidence(replace(usual, normalisation=one)) for one in normalisations]
+        unseen = tuple(assembly.variants)
+    close = [one for one in found if allowed(one, stated)] or found
+    close = [one for one in close if one.score <= CLOSE * close[0].score][:MOST_CLOSE]
+    if labels is not None:
+        count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
+        found = [
+            _asked(assembly, one, labels, count) if one in close or one is found[0] else one for one in found
+        ]
+        close = [one for one in found if one.candidate in {other.candidate for other in close}]
+    chosen = chosen_among(close, stated)
+    if labels is not None:
+        for part in unseen:
+            forms = [_asked(assembly, one, labels, count) for one in _forms(assembly, chosen, part)]
+            found += forms
+            chosen = chosen_among([chosen, *(one for one in forms if allowed(one, stated))], stated)
+        unseen = ()
+    others = tuple(one for one in found if one.candidate != chosen.candidate)
+    return Recognition(
+        chosen=chosen,
+        choice=_choice(chosen, found, stated),
+        model=assembly.model(chosen.candidate),
+        others=others[:SHOWN],
+        unseen=unseen,
+        stated=stated,
+        contradictions=tuple(contradictions(chosen, others, stated, checkpoint.classes)),
+    )
+
+
+def stated_by(checkpoint: Checkpoint) -> Stated:
+    """What the user and the file say of a network."""
+    accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.storing.entries)
+    named = "[" in checkpoint.arch or checkpoint.metadata.get("arch") == checkpoint.arch
+    return Stated(
+        arch=checkpoint.arch if named else None,
+        normalisation=checkpoint.normalisation,
+        source=checkpoint.normalisation_source,
+        accuracy=accuracy,
+    )
+
+
+def _normalisations(stated: Stated, channels: int) -> list[Normalisation]:
+    """All that come into question; one that is stated first."""
+    known = list(KNOWN[channels].values())
+    if stated.normalisation is None:
+        return known
+    return [stated.normalisation, *(one for one in known if one != stated.normalisation)]
+
+
+def _forms(assembly: Assembly, chosen: Evidence, part: str) -> list[Evidence]:
+    """The chosen candidate with that part in its other forms, as far as there are such networks."""
+    found = []
+    for form in assembly.variants[part]:
+        candidate = replace(chosen.candidate, arch=changed(chosen.candidate.arch, part, form))
+        try:
+            assembly.network(candidate.arch)
+        except InputError:
+            continue
+        found.append(replace(chosen, candidate=candidate))
+    return found
+
+
+def _asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evidence:
+    """The same with what labelled images say of it."""
+    images = assembly.images[:count].to(assembly.device)
+    return replace(one, labelled=labelled(assembly.model(one.candidate), images, labels[: len(images)]))
+
+
+def _choice(chosen: Evidence, found: Sequence[Evidence], stated: Stated) -> NormalisationChoice:
+    """The normalisation with the labelled figures of all that were asked about."""
+    normalisation = chosen.candidate.normalisation
+    choice = NormalisationChoice(normalisation.name, normalisation.mean, normalisation.std, stated.source)
+    if stated.normalisation is not None:
+        return choice
+    asked: dict[str, tuple[str, float, float]] = {}
+    for one in (chosen, *found):
+        name = one.candidate.normalisation.name
+        if one.labelled is not None and name not in asked:
+            asked[name] = (name, one.labelled.cross_entropy, one.labelled.accuracy)
+    alike = [one.candidate.normalisation.name for one in found if chosen.same_as(one)]
+    return replace(
+        choice,
+        examples=0 if chosen.labelled is None else chosen.labelled.examples,
+        candidates=tuple(asked.values()),
+        not_separable=tuple(dict.fromkeys(name for name in alike if name != normalisation.name)),
+    )

@@ -1,0 +1,97 @@
+"""What labelled images say about an assembled network, beside what its batch-norms remember."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta
+from torch import Tensor
+from torch.nn import functional as F
+
+BATCH = 128
+
+# Under these names training programs store the accuracy on test images, as a fraction or in percent.
+ACCURACY_NAMES = (
+    "best_prec1", "best_acc1", "best_acc", "best_accuracy", "best_top1", "best_test_acc", "best_val_acc",
+    "clean_acc", "clean_accuracy", "natural_acc", "nat_acc", "standard_acc", "test_acc", "test_acc1",
+    "test_accuracy", "val_acc", "val_acc1", "val_accuracy", "acc", "acc1", "accuracy", "prec1", "top1",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A candidate on labelled images.
+
+    Attributes:
+        examples: how many.
+        right: how many are answered rightly.
+        cross_entropy: mean over the images in nats, of logits divided by the best ``temperature``: a network
+            that is only too sure, or not sure enough, loses nothing by it.
+        losses: [examples] the same for each image.
+    """
+
+    examples: int
+    right: int
+    cross_entropy: float
+    temperature: float
+    losses: Tensor = field(compare=False, repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.examples
+
+    def interval(self, error: float = 0.01) -> tuple[float, float]:
+        """Clopper-Pearson's, wrong with at most that probability."""
+        low, high = error / 2, 1 - error / 2
+        missed = self.examples - self.right
+        lower = 0.0 if self.right == 0 else float(beta.ppf(low, self.right, missed + 1))
+        upper = 1.0 if missed == 0 else float(beta.ppf(high, self.right + 1, missed))
+        return lower, upper
+
+    def worse_than(self, other: "Labelled") -> float:
+        """By how many standard errors its cross-entropy is above the other's, image by image."""
+        difference = self.losses - other.losses
+        deviation = float(difference.std()) if len(difference) > 1 else 0.0
+        if deviation == 0:
+            return 0.0
+        return float(difference.mean()) / (deviation / len(difference) ** 0.5)
+
+
+@torch.no_grad()
+def labelled(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Labelled:
+    """Answers labelled images.
+
+    Args:
+        model: pixels to logits.
+        images: [n, C, H, W] in [0, 1], n at least 1.
+        labels: [n] int64, on the same device.
+    """
+    logits = torch.cat([model(batch) for batch in images.split(BATCH)]).double().cpu()
+    logits = logits.nan_to_num(nan=0.0, posinf=1e30, neginf=-1e30)
+    labels = labels.cpu()
+
+    def loss(log_scale: float) -> float:
+        return float(F.cross_entropy(logits * 2.0**log_scale, labels))
+
+    # Smooth and convex in the scale itself; a factor of 1,000 either way is more than any network needs.
+    log_scale = float(minimize_scalar(loss, bounds=(-10, 10), method="bounded", options={"xatol": 0.01}).x)
+    losses = F.cross_entropy(logits * 2.0**log_scale, labels, reduction="none")
+    right = int((logits.argmax(1) == labels).sum())
+    return Labelled(len(labels), right, float(losses.mean()), 2.0**-log_scale, losses)
+
+
+def stored_accuracy(entries: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The first of :data:`ACCURACY_NAMES` among the values beside the weights, as a fraction in [0, 1]."""
+    for name in ACCURACY_NAMES:
+        value = entries.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100:
+            return name, float(value) if value <= 1 else value / 100
+    return None
+
+
+def floor(classes: int) -> float:
+    """The accuracy below which a network is not believed without other witnesses: chance and a tenth."""
+    chance = 1 / classes
+    return chance + 0.1 * (1 - chance)
