@@ -1,5 +1,8 @@
-"""Networks of known truth for benchmarks/recognition.py: quick trainings, each with other parts without weights."""
+"""Networks of known truth for recognition.py: quick trainings, each with other parts without weights."""
 
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_coded.data.digits import load_digits
-from robustbench_coded.models.normalisation import KNOWN
-from robustbench_coded.models.per_image import PerImage
-from robustbench_coded.models.registry import build
-from robustbench_coded.models.variants import INPUT, split_variant
+from robustbench_coded.models.architectures.per_image import PerImage
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.normalisation import KNOWN, Normalisation
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.registry import build, find
+from robustbench_coded.models.variants import INPUT, changed, split_variant
 from robustbench_coded.training.augment import shift, shift_and_flip
 
 BATCH = 128
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+SHARED = Path(__file__).parents[2] / "shared"
+
+DIGITS_ACTIVATIONS = (
+    "relu", "silu", "gelu", "leaky-relu-0.1", "leaky-relu", "elu", "softplus", "tanh", "mish", "hardswish",
+    "sigmoid", "leaky-relu-0.2", "selu", "square",
+)  # fmt: skip
+CIFAR_QUICK = (
+    ("resnet20[activation=silu,subsampling=mean,new_channels=behind]", "cifar10-2023"),
+    ("wrn-10-1[activation=silu,shortcut=raw]", "none"),
+    ("wrn-10-1[input=per-image]", "none"),
+    ("resnet20[activation=leaky-relu-0.1,new_channels=before]", "imagenet"),
+)
 
 
 def digits_images(split: str, size: int = 8) -> tuple[Tensor, Tensor]:
@@ -23,6 +41,17 @@ def digits_images(split: str, size: int = 8) -> tuple[Tensor, Tensor]:
     data = load_digits(split)
     x, y = data.batch(np.arange(len(data)))
     return (x if size == 8 else F.interpolate(x, size=(size, size), mode="bilinear")).clamp(0, 1), y
+
+
+def cifar10_images(file: str, split: str, count: int) -> tuple[Tensor, Tensor]:
+    """The first images [count, 3, 32, 32] and labels of a file of ../shared."""
+    spec = importlib.util.spec_from_file_location("unpack", SHARED / "data" / "unpack.py")
+    assert spec is not None and spec.loader is not None
+    unpack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(unpack)
+    tiles = unpack.tiles(SHARED / "data" / "cifar10" / f"{file}.webp")[:count]
+    labels = np.load(SHARED / "data" / "cifar10" / "labels.npz")[split][:count].astype(np.int64)
+    return torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(labels)
 
 
 def train(
@@ -52,3 +81,94 @@ def train(
             schedule.step()
     path.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(network.state_dict(), path)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A file of weights whose truth is known.
+
+    Attributes:
+        arch: the true variant.
+        normalisation: the true one.
+        arch_given: what has to be given for the file to be read; None where it is recognised.
+        images, labels: [n, C, H, W] in [0, 1] and [n], for recognition.
+    """
+
+    name: str
+    path: Path
+    arch: str
+    normalisation: Normalisation
+    images: Tensor
+    labels: Tensor
+    arch_given: str | None = None
+
+    def truth(self) -> PixelModel:
+        """The network as it was trained."""
+        checkpoint = load_checkpoint(self.path, arch=self.arch)
+        mean, std = self.normalisation.mean, self.normalisation.std
+        return PixelModel(checkpoint.network, mean, std, classes=checkpoint.classes, arch=self.arch)
+
+
+def networks(folder: Path) -> Iterator[Network]:
+    """Quick trainings, the shipped checkpoints and those of ../shared, as far as they are there."""
+    x, y = digits_images("train")
+    test = digits_images("test")
+    for seed, activation in enumerate(DIGITS_ACTIVATIONS):
+        arch = changed("digits-cnn", "activation", activation) if activation != "relu" else "digits-cnn"
+        name = ("none", "mnist", "half")[seed % 3]
+        path = folder / f"{arch}-{name}.safetensors"
+        train(path, arch, name, x, y, epochs=15, rate=0.1, seed=seed)
+        yield Network(f"{arch} on {name}", path, arch, KNOWN[1][name], *test)
+    for path in sorted(CHECKPOINTS.glob("digits-*.safetensors")):
+        yield _stored(path, *test)
+    if not SHARED.is_dir():
+        return
+    test = cifar10_images("test-0", "test", 2048)
+    for path in sorted(CHECKPOINTS.glob("cifar10-*.safetensors")):
+        yield _stored(path, *test)
+    for path in sorted((SHARED / "checkpoints").glob("resnet*")):
+        yield Network(path.name, path, path.name.split("-")[0], KNOWN[3]["imagenet"], *test)
+    x, y = cifar10_images("train-0", "train", 10_000)
+    for seed, (arch, name) in enumerate(CIFAR_QUICK):
+        path = folder / f"{arch}-{name}.safetensors"
+        train(path, arch, name, x, y, epochs=3, rate=0.1, seed=seed)
+        yield Network(f"{arch} on {name}", path, arch, KNOWN[3][name], *test)
+
+
+def _stored(path: Path, images: Tensor, labels: Tensor) -> Network:
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.normalisation is not None
+    return Network(path.stem, path, checkpoint.arch, checkpoint.normalisation, images, labels)
+
+
+def wrong_forms(network: Network) -> list[tuple[str, str, str]]:
+    """(how it is given, ``--arch``, ``--normalize``) of every assembly that is wrong in one part.
+
+    Forms that answer nearly as the truth does, at most 1 image of 50 otherwise, are left out.
+    """
+    images = network.images[:100]
+    with torch.no_grad():
+        true = network.truth()(images).argmax(1)
+    usual = str(network.normalisation)
+    forms = [
+        (f"--normalize {name}", network.arch, name)
+        for name, known in KNOWN[images.shape[1]].items()
+        if known != network.normalisation
+    ]
+    _, parts = split_variant(network.arch)
+    for part, others in find(network.arch)[0].variants.items():
+        # A name without the part would leave it open, so the usual activation is named, too.
+        for form in (*others, *(["relu"] if part == "activation" else [])):
+            if parts.get(part) != form:
+                arch = changed(network.arch, part, form)
+                forms.append((f"--arch {arch}", arch, usual))
+    found = []
+    for given, arch, normalize in forms:
+        checkpoint = load_checkpoint(network.path, arch=arch, normalize=normalize)
+        known = checkpoint.normalisation
+        model = PixelModel(checkpoint.network, known.mean, known.std, classes=checkpoint.classes, arch=arch)
+        with torch.no_grad():
+            alike = (model(images).argmax(1) == true).double().mean()
+        if alike < 0.98:
+            found.append((given, arch, normalize))
+    return found

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
+from robustbench_coded.models.architectures.per_image import PerImage
 from robustbench_coded.models.fingerprint import Fingerprint, fingerprint
 from robustbench_coded.models.input_kinds import images_of_kind
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.per_image import PerImage
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.variants import INPUT, split_variant
 

@@ -3,11 +3,33 @@
 from typing import Any
 
 from robustbench_coded.models.loading import Checkpoint
+from robustbench_coded.models.normalisation import Normalisation
+from robustbench_coded.models.recognition import Recognition
+from robustbench_coded.models.recognition_text import as_data
 
 
-def describe(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Plain data, fit for JSON: what the file is, what was recognised in it, and what had to be guessed."""
-    layout, normalisation = checkpoint.layout, checkpoint.normalisation
+def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> dict[str, Any]:
+    """Plain data, fit for JSON: what the file is, what was recognised in it, and what had to be guessed.
+
+    Args:
+        checkpoint: as loaded.
+        recognition: what images said about it; None where none were looked at.
+    """
+    normalisation = checkpoint.normalisation
+    if recognition is not None:
+        normalisation = recognition.chosen.candidate.normalisation
+    facts = _facts(checkpoint, normalisation)
+    if recognition is None:
+        return facts | {"notes": [*facts["notes"], *_guesses(checkpoint)]}
+    return facts | {
+        "architecture": recognition.arch,
+        "notes": [*facts["notes"], as_data(recognition)["sentence"], *recognition.contradictions],
+        "recognition": as_data(recognition),
+    }
+
+
+def _facts(checkpoint: Checkpoint, normalisation: Normalisation | None) -> dict[str, Any]:
+    layout = checkpoint.layout
     return {
         "name": checkpoint.name,
         "path": str(checkpoint.path),
@@ -29,7 +51,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "normalisation_source": checkpoint.normalisation_source,
         "metadata": checkpoint.metadata,
         "other_entries": layout.entries,
-        "notes": [*checkpoint.notes, *_guesses(checkpoint)],
+        "notes": [*checkpoint.notes],
     }
 
 
@@ -37,6 +59,6 @@ def _guesses(checkpoint: Checkpoint) -> list[str]:
     if checkpoint.normalisation is not None:
         return []
     return [
-        "no normalisation is stored; unless --normalize says one, an evaluation chooses among the known ones "
-        "by mean cross-entropy on the first 512 labelled images"
+        "no normalisation is stored; unless --normalize says one, an evaluation chooses among the known "
+        "ones by what batch-norms remember and by labelled images; --data settles it here"
     ]

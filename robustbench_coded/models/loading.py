@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.assemble import Assembled, assemble
-from robustbench_coded.models.guessing import guess_normalisation
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import (
     KNOWN,
@@ -167,8 +166,8 @@ def with_normalisation(
 
     Args:
         checkpoint: as loaded; its network is shared with the Model.
-        images: (n, channels, height, width) in [0, 1]; of these the first 512 are read, and only where the
-            normalisation has to be guessed.
+        images: (n, channels, height, width) in [0, 1]; read only where the normalisation has to be guessed,
+            and then the variant of the architecture is, too.
         labels: (n,) int64.
     Raises:
         InputError: the images or labels are not of the checkpoint's channels or classes.
@@ -178,9 +177,10 @@ def with_normalisation(
         choice = NormalisationChoice(known.name, known.mean, known.std, checkpoint.normalisation_source)
     else:
         _check_examples(checkpoint, images, labels)
-        choice = guess_normalisation(
-            checkpoint.network, images, labels, classes=checkpoint.classes, arch=checkpoint.arch
-        )
+        from robustbench_coded.models.recognition import recognise_network  # which imports Checkpoint
+
+        found = recognise_network(checkpoint, images, labels)
+        return found.model, found.choice
     model = PixelModel(
         checkpoint.network, choice.mean, choice.std, classes=checkpoint.classes, arch=checkpoint.arch
     )

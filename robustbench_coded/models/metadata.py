@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+from torch import Tensor
+
 from robustbench_coded.models.archive import Archive
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, named
 from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.witnesses import ACCURACY_NAMES
 
 # In a safetensors header its JSON; in a file of torch.save a dict entry of that name.
 KEY = "csrobust"
@@ -42,12 +45,14 @@ def read_metadata(archive: Archive) -> dict[str, Any]:
 def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
     """Single values stored beside the weights by others, such as ``best_prec1``; long texts are left out."""
     beside = archive.metadata if archive.metadata else archive.contents
-    return {
-        name: value
-        for name, value in (beside.items() if isinstance(beside, dict) else ())
-        if name != KEY and isinstance(name, str) and isinstance(value, str | int | float | bool)
-        if len(name) <= 60 and len(str(value)) <= 200
-    }
+    entries: dict[str, str | int | float | bool] = {}
+    for name, value in beside.items() if isinstance(beside, dict) else ():
+        if name in ACCURACY_NAMES and isinstance(value, Tensor) and value.numel() == 1:
+            value = float(value)  # as much older code stores it
+        plain = isinstance(name, str) and isinstance(value, str | int | float | bool)
+        if plain and name != KEY and len(name) <= 60 and len(str(value)) <= 200:
+            entries[name] = value
+    return entries
 
 
 def stored_normalisation(metadata: dict[str, Any], channels: int) -> Normalisation | None:

@@ -42,9 +42,10 @@ class NormalisationChoice:
         mean: one number a channel.
         std: one positive number a channel.
         source: ``given`` by the user, ``stored`` in the file, or ``guessed``.
-        examples: labelled images that a guess was made on; 0 for the other sources.
-        candidates: (name, mean cross-entropy in nats, accuracy in [0, 1]) of what was tried, best first.
-        not_separable: candidates whose cross-entropy is within 0.02 of the best one's, without it.
+        examples: labelled images that a guess was confirmed on; 0 for the other sources, or without labels.
+        candidates: (name, mean cross-entropy in nats at the best temperature, accuracy in [0, 1]) of those
+            that labelled images were asked about, the chosen one first.
+        not_separable: others that no witness tells apart from it.
     """
 
     name: str
@@ -61,7 +62,8 @@ class NormalisationChoice:
         if self.source != "guessed":
             return sentence
         tried = ", ".join(f"{name} {loss:.3f} ({accuracy:.2%})" for name, loss, accuracy in self.candidates)
-        sentence += f": mean cross-entropy (accuracy) on {self.examples} labelled images is {tried}"
+        if tried:
+            sentence += f": cross-entropy (accuracy) on {self.examples} labelled images is {tried}"
         if self.not_separable:
             sentence += (
                 f"; not separable from {', '.join(self.not_separable)}, --normalize says which is right"
@@ -75,13 +77,21 @@ CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 KNOWN: dict[int, dict[str, Normalisation]] = {
     channels: {normalisation.name: normalisation for normalisation in choices}
     for channels, choices in {
-        1: (Normalisation("none", (0.0,), (1.0,)), Normalisation("mnist", (0.1307,), (0.3081,))),
+        1: (
+            Normalisation("none", (0.0,), (1.0,)),
+            Normalisation("mnist", (0.1307,), (0.3081,)),
+            Normalisation("fashion-mnist", (0.2860,), (0.3530,)),
+            Normalisation("half", (0.5,), (0.5,)),
+        ),
         3: (
             Normalisation("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
             Normalisation("cifar10", CIFAR10_MEAN, (0.2470, 0.2435, 0.2616)),
             # The mean of the images' own deviations, which much published code divides by.
             Normalisation("cifar10-2023", CIFAR10_MEAN, (0.2023, 0.1994, 0.2010)),
             Normalisation("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            Normalisation("half", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+            Normalisation("cifar100", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+            Normalisation("svhn", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
         ),
     }.items()
 }

@@ -16,6 +16,7 @@ from robustbench_coded.models.candidates import Assembly, Candidate, multiplicat
 from robustbench_coded.models.decision import Evidence, Stated, allowed, chosen_among, contradictions
 from robustbench_coded.models.fingerprint import trained_batch_norms
 from robustbench_coded.models.loading import Checkpoint
+from robustbench_coded.models.metadata import stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.search import Search
@@ -25,7 +26,7 @@ from robustbench_coded.models.witnesses import labelled, stored_accuracy
 # Images that are looked at; with their labels as many as these multiplications pay for.
 IMAGES = 2048
 FEWEST_LABELLED = 128
-LABELLED_MULTIPLICATIONS = 60e9
+LABELLED_MULTIPLICATIONS = 30e9
 
 # Labelled images are asked about candidates whose score is at most so many times the best one's.
 CLOSE = 2.0
@@ -76,7 +77,7 @@ def recognise_network(
     """
     stated = stated_by(checkpoint)
     assembly = Assembly(checkpoint, images[:IMAGES], torch.device("cpu") if device is None else device)
-    normalisations = _normalisations(stated, checkpoint.channels)
+    normalisations = _normalisations(stated, checkpoint, assembly.images)
     usual = Candidate(checkpoint.arch, normalisations[0])
     cost = multiplications(assembly.model(usual), assembly.images[:1].to(assembly.device))
     if trained_batch_norms(checkpoint.network):
@@ -118,7 +119,7 @@ def recognise_network(
 
 def stated_by(checkpoint: Checkpoint) -> Stated:
     """What the user and the file say of a network."""
-    accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.storing.entries)
+    accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.layout.entries)
     named = "[" in checkpoint.arch or checkpoint.metadata.get("arch") == checkpoint.arch
     return Stated(
         arch=checkpoint.arch if named else None,
@@ -128,12 +129,22 @@ def stated_by(checkpoint: Checkpoint) -> Stated:
     )
 
 
-def _normalisations(stated: Stated, channels: int) -> list[Normalisation]:
-    """All that come into question; one that is stated first."""
-    known = list(KNOWN[channels].values())
-    if stated.normalisation is None:
-        return known
-    return [stated.normalisation, *(one for one in known if one != stated.normalisation)]
+def _normalisations(stated: Stated, checkpoint: Checkpoint, images: Tensor) -> list[Normalisation]:
+    """All that come into question, one that is stated first: the known ones, the file's, the images' own."""
+    known = list(KNOWN[checkpoint.channels].values())
+    mean, std = (part.tolist() for part in (images.mean((0, 2, 3)), images.std((0, 2, 3)).clamp(min=1e-3)))
+    own = Normalisation("custom", tuple(round(m, 4) for m in mean), tuple(round(s, 4) for s in std))
+    first = (stated.normalisation, stored_normalisation(checkpoint.metadata, checkpoint.channels))
+    found = list(dict.fromkeys([*(one for one in first if one is not None), *known]))
+    # Beside a published one that is nearly the same it would only be a copy.
+    return found if any(_nearly(own, one) for one in found) else [*found, own]
+
+
+def _nearly(one: Normalisation, other: Normalisation) -> bool:
+    """Whether two normalisations differ by less than a twentieth of a deviation."""
+    shifts = (abs(a - b) / s for a, b, s in zip(one.mean, other.mean, other.std, strict=True))
+    scales = (abs(a / b - 1) for a, b in zip(one.std, other.std, strict=True))
+    return max(*shifts, *scales) < 0.05
 
 
 def _forms(assembly: Assembly, chosen: Evidence, part: str) -> list[Evidence]:

@@ -8,6 +8,7 @@ effect, each by the layers up to the next part's, and what is clearly worse ther
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from robustbench_coded.errors import InputError
@@ -17,14 +18,13 @@ from robustbench_coded.models.input_kinds import KINDS
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.variants import INPUT, PER_IMAGE, changed, split_variant
 
-# Images for the first layers alone, and for parts.
-FIRST_IMAGES = 128
-PART_IMAGES = 32
-
-# Multiplications that one candidate may cost for a part, and at the end; they limit the images.
-PART_MULTIPLICATIONS = 8e9
-FINAL_IMAGES = 512
-FINAL_MULTIPLICATIONS = 25e9
+# Images for the first layers alone, for parts, and at the end; the latter two as many as so many
+# multiplications of one candidate pay for, within these limits.
+FIRST_IMAGES = 64
+PART_IMAGES = (8, 32)
+PART_MULTIPLICATIONS = 4e9
+FINAL_IMAGES = (128, 512)
+FINAL_MULTIPLICATIONS = 15e9
 
 # So many batch-norms after the one that a part reaches first are enough to tell its forms apart.
 LAYERS_PER_PART = 4
@@ -37,7 +37,6 @@ BAD = 0.02
 
 WIDTH = 4  # candidates that are taken to the next part, and to the end
 FRONTS = 4  # normalisations with kinds of images that are taken to the end
-KINDS_AT_THE_END = 2
 
 Item = TypeVar("Item")
 
@@ -87,8 +86,9 @@ class Search:
         self.normalisations = normalisations
         # Every part in its usual form; one in another form that is stated is among the candidates.
         self.arch, _ = split_variant(assembly.checkpoint.arch)
-        self.few = max(12, min(PART_IMAGES, int(PART_MULTIPLICATIONS / per_image)))
-        self.images = max(32, min(FINAL_IMAGES, int(FINAL_MULTIPLICATIONS / per_image)))
+        self.few = _affordable(PART_IMAGES, PART_MULTIPLICATIONS / per_image)
+        self.images = _affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS / per_image)
+        self._seen: dict[tuple, Fingerprint] = {}
         self.kinds: tuple[str, ...] = ()  # of training images that fit the first layers
         self.onsets = self._onsets()
 
@@ -108,22 +108,25 @@ class Search:
             tried = dict.fromkeys([*beam, *(other for arch in beam for other in self._forms(arch, part))])
             scored = [(self._score(arch, fronts[0], self.few, depth), arch) for arch in tried]
             beam = _kept(scored, WIDTH)
-        ends = [(front.candidate(arch), front.kind) for arch in beam for front in fronts]
-        return self._ends(ends, stated)
+        return self._ends(beam, fronts, stated)
 
-    def _ends(self, ends: list[tuple[Candidate, str]], stated: Sequence[Candidate]) -> list[Scored]:
-        """Candidates by all layers; first each on a few images, then on the kinds that fit the best ones."""
-        few = max(16, self.images // 8)
-        scored = [(self._full(*end, few).score, end) for end in ends]
-        for candidate in stated:
-            scored += [(self._full(candidate, kind, few).score, (candidate, kind)) for kind in self.kinds]
-        kept = _kept(scored, WIDTH)
-        kinds = list(dict.fromkeys(kind for _, kind in kept))[:KINDS_AT_THE_END]
-        best: dict[Candidate, Scored] = {}
-        for candidate in dict.fromkeys([*(candidate for candidate, _ in kept), *stated]):
-            tried = [Scored(candidate, kind, self._full(candidate, kind, self.images)) for kind in kinds]
-            best[candidate] = min(tried, key=lambda one: one.score)
-        return _without_copies(sorted(best.values(), key=lambda one: one.score), stated)
+    def _ends(self, beam: list[str], fronts: list[Front], stated: Sequence[Candidate]) -> list[Scored]:
+        """Candidates by all layers: on a few images each, and those that come close on more."""
+        ends = [(fronts[0].candidate(arch), fronts[0].kind) for arch in beam]
+        ends += [(front.candidate(beam[0]), front.kind) for front in fronts[1:]]
+        ends += [(candidate, kind) for candidate in stated for kind in self.kinds]
+        scored = {end: self._full(*end, 2 * self.few).score for end in ends}
+        best = min(fronts, key=lambda front: scored[front.candidate(beam[0]), front.kind])
+        for arch in beam:  # where another front turns out best, the variants are compared behind that one
+            end = (best.candidate(arch), best.kind)
+            scored.setdefault(end, self._full(*end, 2 * self.few).score)
+        kept = _kept([(score, end) for end, score in scored.items()], WIDTH)
+        found: dict[Candidate, Scored] = {}
+        for candidate, kind in [*kept, *((candidate, kept[0][1]) for candidate in (*_firsts(kept), *stated))]:
+            one = Scored(candidate, kind, self._full(candidate, kind, self.images))
+            if candidate not in found or one.score < found[candidate].score:
+                found[candidate] = one
+        return _without_copies(sorted(found.values(), key=lambda one: one.score), stated)
 
     def _onsets(self) -> dict[str, int | None]:
         """For every part the first batch-norm that sees another form of it."""
@@ -133,7 +136,7 @@ class Search:
         for part in self.assembly.variants:
             others = [
                 self._fingerprint(front.candidate(other), front.kind, 4)
-                for other in self._forms(self.arch, part)
+                for other in islice(self._forms(self.arch, part), 2)
             ]
             seen = [onset for other in others if (onset := _first_difference(usual, other)) is not None]
             found[part] = min(seen, default=None)
@@ -170,9 +173,21 @@ class Search:
     def _fingerprint(
         self, candidate: Candidate, kind: str, images: int, layers: int | None = None
     ) -> Fingerprint:
-        found = self.assembly.fingerprint(candidate, kind, images, layers)
-        assert found is not None  # the weights of all candidates are the same, and so are their batch-norms
-        return found
+        key = (candidate, kind, images, layers)
+        if key not in self._seen:
+            found = self.assembly.fingerprint(*key)
+            assert found is not None  # all candidates have the same weights, and so the same batch-norms
+            self._seen[key] = found
+        return self._seen[key]
+
+
+def _firsts(ends: Iterable[tuple[Candidate, str]]) -> Iterator[Candidate]:
+    for candidate, _ in ends:
+        yield candidate
+
+
+def _affordable(limits: tuple[int, int], images: float) -> int:
+    return max(limits[0], min(limits[1], int(images)))
 
 
 def _kept(scored: Iterable[tuple[float, Item]], most: int) -> list[Item]:

@@ -12,19 +12,32 @@ def inspect_command(
     arch: Annotated[
         str | None, typer.Option("--arch", help="Architecture, or package.module:function.")
     ] = None,
+    normalize: Annotated[
+        str | None, typer.Option("--normalize", help="Normalisation that is taken for granted.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Data to recognise its network by: auto or what `eval --data` takes."),
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", help="Where data sets are looked for.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
     """Say what a checkpoint is: architecture, classes, normalisation, what was guessed and why."""
+    from robustbench_coded.evaluation.setup.checkpoints import recognised_by
     from robustbench_coded.models.inspect import describe
     from robustbench_coded.models.loading import load_checkpoint
     from robustbench_coded.reports.text.escape import one_line
 
-    facts = describe(load_checkpoint(Path(checkpoint), arch=arch))
+    loaded = load_checkpoint(Path(checkpoint), arch=arch, normalize=normalize)
+    facts = describe(loaded, None if data is None else recognised_by(loaded, data, data_dir))
     if as_json:
         print(json.dumps(facts))
         return 0
-    width = max(map(len, facts))
-    for name, value in facts.items():
+    shown = {name: value for name, value in facts.items() if name != "recognition"}  # the notes say it
+    width = max(map(len, shown))
+    for name, value in shown.items():
         print(one_line(f"{name:<{width}}  {_shown(value)}"))
     return 0
 

@@ -1,19 +1,50 @@
-"""Checkpoints with everything settled that the data decide: normalisation, and precision of gradients."""
+"""Checkpoints with all settled that the data decide: variant, normalisation, precision of gradients."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.registry import data_for
+from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import Given, weights_digest
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.models.loading import Checkpoint, with_normalisation
+from robustbench_coded.models.loading import Checkpoint, check_data
 from robustbench_coded.models.normalisation import NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.recognition import IMAGES, Recognition, recognise_network
+from robustbench_coded.models.recognition_text import as_data
 
-GUESS_IMAGES = 512
+# Large images are looked at in smaller numbers: a quarter of a gigabyte of pixels is enough.
+PIXEL_VALUES = 2**26
+FEWEST_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a checkpoint was recognised as.
+
+    Attributes:
+        arch: the variant, as ``--arch`` takes it.
+        choice: its normalisation.
+        evidence: as plain data.
+        contradictions: why it should not be believed, a clause each.
+    """
+
+    arch: str
+    choice: NormalisationChoice
+    evidence: dict[str, Any]
+    contradictions: tuple[str, ...]
+
+
+# By everything that decides it: one process may prepare the same evaluation several times.
+_SETTLED: dict[tuple, Settled] = {}
 
 
 def data_named(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
@@ -27,33 +58,77 @@ def data_named(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
     return next(iter(names.values()))
 
 
-def from_file(checkpoint: Checkpoint, config: EvalConfig, data: Dataset) -> tuple[LoadedCheckpoint, str]:
-    """A checkpoint with its normalisation given, stored or guessed from the first labelled images."""
-    x, y = data.batch(range(min(GUESS_IMAGES, len(data))))
-    _, choice = with_normalisation(checkpoint, x, y)
+def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Recognition:
+    """What the images that ``--data`` names say about a checkpoint.
+
+    Raises:
+        InputError: there are no such data, or the checkpoint was not made for them.
+    """
+    if data == "auto":
+        data = data_for(checkpoint.metadata, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+    loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
+    check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
+    return recognise_network(checkpoint, *_examples(loaded))
+
+
+def _examples(data: Dataset) -> tuple[Tensor, Tensor]:
+    """Images and labels evenly spread over all of the data."""
+    channels, height, width = data.image_shape
+    affordable = max(FEWEST_IMAGES, PIXEL_VALUES // (channels * height * width))
+    count = min(IMAGES, affordable, len(data))
+    return data.batch(np.arange(count) * len(data) // count)
+
+
+def settled(checkpoint: Checkpoint, data: Dataset, device: torch.device) -> Settled:
+    """What a checkpoint's network is, by images of the data."""
+    x, y = _examples(data)
+    seen = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()
+    key = (checkpoint.sha256, checkpoint.arch, checkpoint.normalisation, seen, str(device))
+    if key not in _SETTLED:
+        found = recognise_network(checkpoint, x, y, device=device)
+        _SETTLED[key] = Settled(found.arch, found.choice, as_data(found), found.contradictions)
+    return _SETTLED[key]
+
+
+def from_file(
+    checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device
+) -> tuple[LoadedCheckpoint, str]:
+    """A checkpoint whose variant and normalisation are settled.
+
+    Raises:
+        InputError: the witnesses contradict each other or what is stated, and ``accept_mismatch`` is not set.
+    """
+    found = settled(checkpoint, data, device)
+    choice = found.choice
+    if found.contradictions and not config.accept_mismatch:
+        raise InputError(
+            f"{checkpoint.path}: {found.contradictions[0]}; --accept-mismatch evaluates it as it is"
+        )
     facts = {
         "name": checkpoint.name,
         "path": str(checkpoint.path),
         "sha256": checkpoint.sha256,
-        "arch": checkpoint.arch,
+        "arch": found.arch,
         "classes": checkpoint.classes,
         "channels": checkpoint.channels,
         "metadata": checkpoint.metadata,
         "normalisation": asdict(choice),
+        "recognition": found.evidence,
     }
     loaded = LoadedCheckpoint(
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
-        arch=config.arch,
-        network=checkpoint.arch,
+        # Workers load the variant; where it is the usual one, as before.
+        arch=config.arch if found.arch == checkpoint.arch else found.arch,
+        network=found.arch,
         classes=checkpoint.classes,
         mean=tuple(choice.mean),
         deviation=tuple(choice.std),
         attack_precision=config.attack_precision,
         facts=facts,
     )
-    return loaded, f"{checkpoint.name}: {choice}"
+    return loaded, f"{checkpoint.name}: {found.evidence['sentence']}"
 
 
 def in_memory(name: str, given: Given, data: Dataset, config: EvalConfig) -> LoadedCheckpoint:

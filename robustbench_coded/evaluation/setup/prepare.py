@@ -126,7 +126,7 @@ def prepare(
     for checkpoint in checkpoints:
         labelled = whole.of_all_classes(checkpoint.classes)
         check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
-        settled, note = from_file(checkpoint, config, labelled)
+        settled, note = from_file(checkpoint, config, labelled, device)
         loaded.append(replace(settled, classes=whole.classes))
         notes.append(note)
     loaded += [in_memory(name, given, whole, config) for name in given.models]

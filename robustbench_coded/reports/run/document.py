@@ -61,7 +61,7 @@ def document_of(run: Run) -> Document:
     lines = run.rows
     return Document(
         title=f"csrobust report: {run.name}",
-        opening=tuple(headline(run.judgements, findings)),
+        opening=(*_mismatches(run), *headline(run.judgements, findings)),
         warnings=tuple(_warnings(run)),
         tables=tuple(tables),
         judgements=run.judgements,
@@ -77,6 +77,19 @@ def document_of(run: Run) -> Document:
         lines=tuple(lines),
         commands=tuple(_commands(run)),
     )
+
+
+def _mismatches(run: Run) -> list[str]:
+    """What was evaluated although its network is not what it is taken for, in one sentence a checkpoint."""
+    said = []
+    for checkpoint in run.manifest["checkpoints"]:
+        found = part(checkpoint, "recognition", "contradictions")
+        if isinstance(found, list) and found:
+            said.append(
+                f"Evaluated with --accept-mismatch, so its figures may be another network's: "
+                f"{checkpoint['name']}: {'; '.join(str(clause) for clause in found)}."
+            )
+    return said
 
 
 def _warnings(run: Run) -> list[str]:

@@ -125,7 +125,9 @@ def _checkpoint(checkpoint: CheckpointFacts) -> str:
         return said + "unknown."
     figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
     said += f"{choice.get('source')}: {choice.get('name', 'custom')} ({figures})"
-    return f"{said}.{_candidates(choice)}{_gradients(checkpoint)}"
+    recognised = part(checkpoint, "recognition", "sentence")
+    how = f" {recognised[:1].upper()}{recognised[1:]}." if isinstance(recognised, str) else _candidates(choice)
+    return f"{said}.{how}{_gradients(checkpoint)}"
 
 
 def _gradients(checkpoint: CheckpointFacts) -> str:

@@ -1,0 +1,88 @@
+"""A recognition in words, and as plain data for run.json and ``csrobust inspect --json``."""
+
+from typing import Any
+
+from robustbench_coded.models.decision import Evidence
+from robustbench_coded.models.recognition import Recognition
+
+
+def sentence(recognition: Recognition) -> str:
+    """What the network was recognised as and by which evidence, in one line."""
+    chosen, source = recognition.chosen, recognition.stated.source
+    said = f"recognised as {chosen.candidate} (normalisation {source}): {_witnesses(recognition)}"
+    rivals = [one for one in recognition.others if not chosen.same_as(one)]
+    if rivals and rivals[0].fingerprint is not None:
+        said += f"; next best {rivals[0].candidate}: {rivals[0].fingerprint.median:.2g}"
+    elif rivals and rivals[0].labelled is not None:
+        said += f"; next best {rivals[0].candidate}: cross-entropy {rivals[0].labelled.cross_entropy:.3f}"
+    alike = [str(one.candidate) for one in recognition.others if chosen.same_as(one)]
+    if alike:
+        said += f"; not separable from {', '.join(alike)}"
+    if recognition.unseen:
+        said += f"; no witness saw {', '.join(recognition.unseen)}: taken as usual"
+    return said
+
+
+def _witnesses(recognition: Recognition) -> str:
+    chosen, said = recognition.chosen, []
+    if chosen.fingerprint is not None:
+        found = chosen.fingerprint
+        said.append(
+            f"{len(found.layers)} batch-norms are {found.median:.2g} (median) from what they remember on "
+            f"{found.images} images ({chosen.kind}), at most {found.largest:.2g}"
+        )
+    else:
+        said.append("no batch-norm remembers anything")
+    if chosen.labelled is not None:
+        right = chosen.labelled
+        said.append(
+            f"{right.accuracy:.2%} of {right.examples} labelled images right, cross-entropy "
+            f"{right.cross_entropy:.3f} at temperature {right.temperature:.2f}"
+        )
+    if recognition.stated.accuracy is not None:
+        name, value = recognition.stated.accuracy
+        said.append(f"the file says {name} {value:.2%}")
+    return ", ".join(said)
+
+
+def as_data(recognition: Recognition) -> dict[str, Any]:
+    """Everything that the decision was made by."""
+    stated = recognition.stated
+    return {
+        "sentence": sentence(recognition),
+        "architecture": recognition.arch,
+        "chosen": _evidence(recognition.chosen),
+        "others": [_evidence(one) for one in recognition.others],
+        "unseen_parts": list(recognition.unseen),
+        "stated": {
+            "architecture": stated.arch,
+            "normalisation": None if stated.normalisation is None else stated.normalisation.name,
+            "accuracy": None if stated.accuracy is None else dict([stated.accuracy]),
+        },
+        "contradictions": list(recognition.contradictions),
+    }
+
+
+def _evidence(one: Evidence) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "architecture": one.candidate.arch,
+        "normalisation": one.candidate.normalisation.name,
+    }
+    if one.fingerprint is not None:
+        data["batch_norms"] = {
+            "median": one.fingerprint.median,
+            "largest": one.fingerprint.largest,
+            "score": one.fingerprint.score,
+            "layers": len(one.fingerprint.layers),
+            "images": one.fingerprint.images,
+            "inputs": one.kind,
+            "alike": list(one.alike),
+        }
+    if one.labelled is not None:
+        data["labelled"] = {
+            "examples": one.labelled.examples,
+            "accuracy": one.labelled.accuracy,
+            "cross_entropy": one.labelled.cross_entropy,
+            "temperature": one.labelled.temperature,
+        }
+    return data

@@ -1,0 +1,198 @@
+"""Which network a file is: small networks trained here in a second, assembled rightly and wrongly."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustbench_coded.data.digits import load_digits
+from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.models.recognition import recognise_network
+from robustbench_coded.models.recognition_text import as_data, sentence
+from robustbench_coded.models.registry import build
+from robustbench_coded.models.saving import save_checkpoint
+
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
+
+
+def digits(split):
+    data = load_digits(split)
+    return data.batch(range(len(data)))
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    return digits("test")
+
+
+def trained(arch, normalisation):
+    """A digits network after eight epochs, and its accuracy on the test images."""
+    x, y = digits("train")
+    known = KNOWN[1][normalisation]
+    x = (x - known.mean[0]) / known.std[0]
+    generator = torch.Generator().manual_seed(0)
+    network = build(arch, 10, 1, generator=generator)
+    optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, total_steps=8 * 18)
+    for _ in range(8):
+        for rows in torch.randperm(len(x), generator=generator).split(64)[:18]:
+            optimiser.zero_grad()
+            F.cross_entropy(network(x[rows]), y[rows]).backward()
+            optimiser.step()
+            schedule.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def silu(tmp_path_factory):
+    """A file that says nothing of its activation, silu, nor of its normalisation, mnist's."""
+    path = tmp_path_factory.mktemp("networks") / "silu.pt"
+    torch.save(trained("digits-cnn[activation=silu]", "mnist").state_dict(), path)
+    return path
+
+
+def test_a_bare_file_is_recognised_as_what_it_is(silu, test_images):
+    found = recognise_network(load_checkpoint(silu), *test_images)
+    assert (found.arch, found.choice.name, found.choice.source) == (
+        "digits-cnn[activation=silu]",
+        "mnist",
+        "guessed",
+    )
+    assert found.contradictions == ()
+    assert found.chosen.labelled.accuracy > 0.9
+    assert found.chosen.fingerprint.median < 0.005
+    model, choice = with_normalisation(load_checkpoint(silu), *test_images)
+    assert choice.name == "mnist" and model.arch == found.arch
+    x = test_images[0][:8]
+    assert torch.equal(model(x), found.model(x))
+    assert "recognised as digits-cnn[activation=silu] on mnist (normalisation guessed)" in sentence(found)
+
+
+def test_without_labels_batch_norms_alone_decide_and_say_what_they_do_not_see(silu, test_images):
+    found = recognise_network(load_checkpoint(silu), test_images[0], None)
+    assert (found.arch, found.choice.name) == ("digits-cnn[activation=silu]", "mnist")
+    assert found.chosen.labelled is None
+    assert found.unseen == ("pooling",)
+    assert "no witness saw pooling: taken as usual" in sentence(found)
+
+
+@pytest.mark.parametrize(
+    ("arch", "normalize", "message"),
+    [
+        ("digits-cnn[activation=relu]", "mnist", "contradict digits-cnn[activation=relu] on mnist"),
+        (None, "none", "contradict digits-cnn[activation=silu] on none, which is stated"),
+        ("digits-cnn[activation=relu]", "half", "contradict digits-cnn[activation=relu] on half"),
+    ],
+)
+def test_what_is_stated_wrongly_is_contradicted(silu, test_images, arch, normalize, message):
+    found = recognise_network(load_checkpoint(silu, arch=arch, normalize=normalize), *test_images)
+    assert message in found.contradictions[0]
+    assert "try --arch 'digits-cnn[activation=silu]' --normalize mnist" in found.contradictions[0]
+
+
+def test_a_part_of_the_users_own_code_that_is_wrong_is_contradicted(silu, test_images, tmp_path, monkeypatch):
+    (tmp_path / "own_code.py").write_text(
+        "from robustbench_coded.models.registry import build\n"
+        "def wrong(classes=10): return build('digits-cnn', classes, 1)\n"
+        "def right(classes=10): return build('digits-cnn[activation=silu]', classes, 1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    wrong = recognise_network(load_checkpoint(silu, arch="own_code:wrong"), *test_images)
+    assert "do not remember such inputs" in wrong.contradictions[0]
+    assert "bn2 is the first layer beyond" in wrong.contradictions[0]
+    right = recognise_network(load_checkpoint(silu, arch="own_code:right"), *test_images)
+    assert (right.contradictions, right.choice.name) == ((), "mnist")
+
+
+def test_labels_that_are_not_the_networks_are_contradicted(silu, test_images):
+    x, y = test_images
+    found = recognise_network(load_checkpoint(silu), x, (y + 1) % 10)
+    assert "and chance is 10.0%" in found.contradictions[0]
+
+
+def test_an_accuracy_far_below_the_stated_one_is_contradicted(silu, test_images):
+    checkpoint = load_checkpoint(silu)
+    x, y = test_images
+    y = torch.where(torch.arange(len(y)) % 4 == 0, (y + 1) % 10, y)  # a quarter of the labels is wrong
+    assert recognise_network(checkpoint, x, y).contradictions == ()
+    layout = dataclasses.replace(checkpoint.layout, entries={"best_prec1": 96.0})
+    found = recognise_network(dataclasses.replace(checkpoint, layout=layout), x, y)
+    assert "its file says best_prec1 96.00%" in found.contradictions[0]
+
+
+@pytest.mark.parametrize("recipe", ["erm", "mixup", "coded", "pgd-at"])
+def test_trainings_on_other_inputs_are_not_refused(recipe, test_images):
+    """Their batch-norms remember mixed, coded or perturbed digits."""
+    found = recognise_network(load_checkpoint(SHIPPED / f"digits-{recipe}.safetensors"), *test_images)
+    assert (found.contradictions, found.arch, found.choice.source) == ((), "digits-cnn", "stored")
+
+
+def test_a_stored_normalisation_that_is_wrong_is_contradicted(silu, test_images, tmp_path):
+    path = tmp_path / "a.safetensors"
+    network = load_checkpoint(silu).network
+    metadata = {"arch": "digits-cnn[activation=silu]", "classes": 10, "normalisation": "none"}
+    save_checkpoint(path, network, metadata)
+    found = recognise_network(load_checkpoint(path), *test_images)
+    assert "on none, which is stated" in found.contradictions[0]
+
+
+def test_per_image_normalisation_is_found(tmp_path, test_images):
+    torch.manual_seed(0)
+    x, _ = digits("train")
+    network = build("digits-cnn", 10, 1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "a.safetensors")
+    own = load_checkpoint(tmp_path / "a.safetensors", arch="digits-cnn[input=per-image]").network
+    for module in own.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    own.train()(x)
+    torch.save(own.network.state_dict(), tmp_path / "b.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "b.pt"), test_images[0], None)
+    assert (found.arch, found.choice.name) == ("digits-cnn[input=per-image]", "none")
+
+
+def test_without_batch_norms_labelled_images_decide(tmp_path, monkeypatch, test_images):
+    (tmp_path / "flat_code.py").write_text(
+        "from torch import nn\n"
+        "def flat(classes=10):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    x, y = digits("train")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(150):
+        optimiser.zero_grad()
+        F.cross_entropy(network((x - 0.1307) / 0.3081), y).backward()
+        optimiser.step()
+    torch.save(network.state_dict(), "flat.pt")
+    checkpoint = load_checkpoint("flat.pt", arch="flat_code:flat")
+    checkpoint = dataclasses.replace(checkpoint, channels=1, normalisation=None)
+    found = recognise_network(checkpoint, *test_images)
+    assert (found.choice.name, found.contradictions) == ("mnist", ())
+    losses = {name: loss for name, loss, _ in found.choice.candidates}
+    assert losses["mnist"] == min(losses.values()) and len(losses) >= 4
+    untrained = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    network.load_state_dict(untrained.state_dict())
+    torch.save(network.state_dict(), "untrained.pt")
+    checkpoint = load_checkpoint("untrained.pt", arch="flat_code:flat", normalize="none")
+    checkpoint = dataclasses.replace(checkpoint, channels=1, normalisation=KNOWN[1]["none"])
+    assert "its weights are not trained" in recognise_network(checkpoint, *test_images).contradictions[0]
+
+
+def test_the_evidence_is_plain_data(silu, test_images):
+    import json
+
+    data = json.loads(json.dumps(as_data(recognise_network(load_checkpoint(silu), *test_images))))
+    assert data["chosen"]["batch_norms"]["layers"] == 3
+    assert data["chosen"]["labelled"]["examples"] == 640
+    assert data["stated"] == {"architecture": None, "normalisation": None, "accuracy": None}

@@ -1,0 +1,75 @@
+"""Labelled images as a witness, in closed form."""
+
+import math
+
+import pytest
+import torch
+
+from robustbench_coded.models.witnesses import floor, labelled, stored_accuracy
+
+
+def answers(logits):
+    logits = torch.tensor(logits, dtype=torch.float32)
+    return lambda x: logits[x[:, 0, 0, 0].long()]
+
+
+def rows(n):
+    return torch.arange(float(n)).view(n, 1, 1, 1)
+
+
+def test_cross_entropy_is_at_the_best_temperature():
+    """Three of four right with margin m: the best scale makes the odds 3 to 1, whatever m is."""
+    expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    for margin in (0.05, 1.0, 40.0):
+        said = labelled(answers([[margin, 0.0]] * 4), rows(4), torch.tensor([0, 0, 0, 1]))
+        assert said.cross_entropy == pytest.approx(expected, abs=1e-4)
+        assert said.temperature == pytest.approx(margin / math.log(3), rel=0.02)
+        assert (said.right, said.examples, said.accuracy) == (3, 4, 0.75)
+
+
+def test_the_interval_is_clopper_and_pearsons():
+    labels = torch.zeros(20, dtype=torch.long)
+    everything = labelled(answers([[1.0, 0.0]] * 20), rows(20), labels)
+    assert everything.interval(0.05) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
+    nothing = labelled(answers([[0.0, 1.0]] * 20), rows(20), labels)
+    assert nothing.interval(0.05) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
+
+
+def test_networks_are_compared_image_by_image():
+    labels = torch.zeros(100, dtype=torch.long)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(100, 2, generator=generator)
+    good = labelled(answers((noise + torch.tensor([2.0, 0])).tolist()), rows(100), labels)
+    bad = labelled(answers((noise + torch.tensor([1.0, 0])).tolist()), rows(100), labels)
+    assert bad.worse_than(good) > 3 > -3 > good.worse_than(bad)
+    assert good.worse_than(good) == 0
+
+
+def test_logits_that_are_not_numbers_are_no_right_answers_by_luck():
+    said = labelled(answers([[math.nan, math.nan], [math.inf, 0.0]]), rows(2), torch.tensor([1, 0]))
+    assert math.isfinite(said.cross_entropy)
+    assert said.right == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ({}, None),
+        ({"epoch": 90, "lr": 0.1}, None),
+        ({"best_prec1": 93.62}, ("best_prec1", 0.9362)),
+        ({"acc": 0.91, "epoch": 3}, ("acc", 0.91)),
+        ({"acc": 80.0, "clean_acc": 82.5}, ("clean_acc", 0.825)),
+        ({"accuracy": True}, None),
+        ({"accuracy": "0.9"}, None),
+        ({"acc": 640.0}, None),
+        ({"train_acc": 99.0}, None),
+    ],
+)
+def test_accuracies_beside_the_weights(entries, expected):
+    found = stored_accuracy(entries)
+    assert found == (expected if expected is None else (expected[0], pytest.approx(expected[1])))
+
+
+def test_below_the_floor_is_near_chance():
+    assert floor(10) == pytest.approx(0.19)
+    assert floor(2) == pytest.approx(0.55)
