@@ -59,6 +59,11 @@ format: $(INSTALLED)
 clean:
 	rm -rf .venv
 
+# Networks of known truth, half of them put together wrongly: who is refused, who is taken for what.
+.PHONY: benchmark-recognition
+benchmark-recognition: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/recognition.py
+
 # The committed reports on CIFAR-10; they need checkpoints and data that are not part of this repository.
 SHARED ?= ../shared
 ON_CIFAR := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2

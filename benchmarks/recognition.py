@@ -6,15 +6,17 @@ that way by "the user's own code". A right one must be accepted as what it is, a
 
     python benchmarks/recognition.py [FOLDER]
 
-FOLDER (default: a temporary one) keeps the quick networks that it trains. CIFAR-10 and the networks of
+FOLDER (default: a temporary one) keeps the quick networks that it trains, and the lines, so that a stopped
+measurement goes on. CIFAR-10 and the networks of
 ../shared take part where they are beside the checkout.
 """
 
+import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -71,13 +73,25 @@ def _is_truth(found: Recognition, network: Network) -> bool:
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    """The table, a line at a time."""
+    """The table, a line at a time; what an earlier, stopped measurement found is taken from its folder."""
     generator = torch.Generator().manual_seed(SEED)
-    for network in networks(folder):
-        yield row(network, "as the file is", network.arch_given, None, wrong=False)
+    stored = folder / "rows.jsonl"
+    lines = stored.read_text().splitlines() if stored.exists() else []
+    done = [Row(**json.loads(line)) for line in lines]
+    for number, network in enumerate(networks(folder)):
+        chance = float(torch.rand((), generator=generator))
+        if len(done) >= 2 * number + 2:
+            yield from done[2 * number : 2 * number + 2]
+            continue
         forms = wrong_forms(network)
-        given, arch, normalize = forms[int(torch.randint(len(forms), (1,), generator=generator))]
-        yield row(network, given, arch, normalize, wrong=True)
+        given, arch, normalize = forms[int(chance * len(forms))]
+        pair = [
+            row(network, "as the file is", network.arch_given, None, wrong=False),
+            row(network, given, arch, normalize, wrong=True),
+        ]
+        with stored.open("a") as file:
+            file.writelines(json.dumps(asdict(one)) + "\n" for one in pair)
+        yield from pair
 
 
 def written(found: list[Row]) -> str:
@@ -115,13 +129,11 @@ def written(found: list[Row]) -> str:
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
     found = []
-    for r in rows(folder):
-        found.append(r)
-        print(
-            f"{'ok ' if r.right else 'BAD'} {r.network} | {r.given} | {r.taken_for} | {r.reason[:90]}",
-            flush=True,
-        )
-    (HERE / "recognition.md").write_text(written(found))
+    for one in rows(folder):
+        found.append(one)
+        verdict = "as it should be" if one.right else "WRONG"
+        print(f"{verdict}: {one.network} | {one.given} | {one.taken_for} | {one.reason}", flush=True)
+        (HERE / "recognition.md").write_text(written(found))
 
 
 if __name__ == "__main__":

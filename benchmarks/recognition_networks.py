@@ -24,9 +24,11 @@ BATCH = 128
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 SHARED = Path(__file__).parents[2] / "shared"
 
-DIGITS_ACTIVATIONS = (
+DIGITS = (
     "relu", "silu", "gelu", "leaky-relu-0.1", "leaky-relu", "elu", "softplus", "tanh", "mish", "hardswish",
-    "sigmoid", "leaky-relu-0.2", "selu", "square",
+    "sigmoid", "leaky-relu-0.2", "selu", "square", "relu,pooling=max", "silu,pooling=max",
+    "leaky-relu-0.1,pooling=max", "elu,pooling=max", "gelu,pooling=max", "tanh,pooling=max",
+    "relu,input=per-image", "silu,input=per-image", "gelu,input=per-image", "mish,input=per-image",
 )  # fmt: skip
 CIFAR_QUICK = (
     ("resnet20[activation=silu,subsampling=mean,new_channels=behind]", "cifar10-2023"),
@@ -113,9 +115,9 @@ def networks(folder: Path) -> Iterator[Network]:
     """Quick trainings, the shipped checkpoints and those of ../shared, as far as they are there."""
     x, y = digits_images("train")
     test = digits_images("test")
-    for seed, activation in enumerate(DIGITS_ACTIVATIONS):
-        arch = changed("digits-cnn", "activation", activation) if activation != "relu" else "digits-cnn"
-        name = ("none", "mnist", "half")[seed % 3]
+    for seed, form in enumerate(DIGITS):
+        arch = f"digits-cnn[activation={form}]"
+        name = "none" if "per-image" in form else ("none", "mnist", "half")[seed % 3]
         path = folder / f"{arch}-{name}.safetensors"
         train(path, arch, name, x, y, epochs=15, rate=0.1, seed=seed)
         yield Network(f"{arch} on {name}", path, arch, KNOWN[1][name], *test)
@@ -124,10 +126,10 @@ def networks(folder: Path) -> Iterator[Network]:
     if not SHARED.is_dir():
         return
     test = cifar10_images("test-0", "test", 2048)
-    for path in sorted(CHECKPOINTS.glob("cifar10-*.safetensors")):
-        yield _stored(path, *test)
     for path in sorted((SHARED / "checkpoints").glob("resnet*")):
         yield Network(path.name, path, path.name.split("-")[0], KNOWN[3]["imagenet"], *test)
+    for path in sorted(CHECKPOINTS.glob("cifar10-*.safetensors")):
+        yield _stored(path, *test)
     x, y = cifar10_images("train-0", "train", 10_000)
     for seed, (arch, name) in enumerate(CIFAR_QUICK):
         path = folder / f"{arch}-{name}.safetensors"

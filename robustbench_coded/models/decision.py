@@ -102,11 +102,16 @@ def chosen_among(close: Sequence[Evidence], stated: Stated) -> Evidence:
     if best.fingerprint is None and best.labelled is not None:
         best = min(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
     tie = STATED_TIE if stated.arch is not None else TIE
-    usual = sorted(close, key=lambda one: (len(split_variant(one.candidate.arch)[1]), one.score))
+    usual = sorted(close, key=_unusual)
     same = [one for one in usual if one.score <= tie * best.score]
     # One that labelled images call worse than another of these is not taken.
     left = [one for one in same if not any(one.worse_than(other) for other in same)]
     return next(iter(left), best)
+
+
+def _unusual(one: Evidence) -> tuple[int, float]:
+    """Fewer parts that are not as usual first, then what batch-norms know better."""
+    return len(split_variant(one.candidate.arch)[1]), one.score
 
 
 def contradictions(
@@ -120,9 +125,12 @@ def contradictions(
 
 
 def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
-    better = min((one for one in others if not allowed(one, stated)), key=lambda o: o.score, default=None)
-    if chosen.fingerprint is None or better is None or better.fingerprint is None:
+    rivals = [one for one in others if one.fingerprint is not None and not allowed(one, stated)]
+    if chosen.fingerprint is None or not rivals:
         return
+    least = min(one.score for one in rivals)
+    better = min((one for one in rivals if one.score <= TIE * least), key=_unusual)
+    assert better.fingerprint is not None
     times = chosen.score / max(better.score, 1e-12)
     if times < (CONTRADICTED_BY_BOTH if chosen.worse_than(better) else CONTRADICTED):
         return

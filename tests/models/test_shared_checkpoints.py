@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.recognition import recognise_network
 
 SHARED = Path(__file__).parents[3] / "shared"
 CHECKPOINTS = SHARED / "checkpoints"
@@ -48,9 +51,13 @@ def test_files_trained_on_cuda_by_others_give_their_stated_accuracy(cifar10, fil
 
 def test_accuracy_would_have_chosen_a_wrong_normalisation(cifar10):
     checkpoint = load_checkpoint(CHECKPOINTS / "resnet20-12fca82f.th")
-    _, choice = with_normalisation(checkpoint, *cifar10)
-    assert choice.candidates[0][2] == pytest.approx(0.9043, abs=5e-5)
-    assert max(accuracy for _, _, accuracy in choice.candidates) == pytest.approx(0.9102, abs=5e-5)
+    found = recognise_network(checkpoint, *(part[:2000] for part in cifar10))
+    assert (found.arch, found.choice.name, found.contradictions) == ("resnet20", "imagenet", ())
+    assert found.stated.accuracy == ("best_prec1", pytest.approx(0.9173, abs=5e-4))
+    wrong = KNOWN[3]["cifar10-2023"]
+    other = PixelModel(checkpoint.network, wrong.mean, wrong.std, classes=10, arch="resnet20")
+    few = tuple(part[:512] for part in cifar10)
+    assert accuracy(other, *few) > accuracy(found.model, *few)
 
 
 @pytest.mark.parametrize(("training", "stated"), [("erm", 0.8868), ("mixup", 0.8613), ("coded", 0.8929)])
