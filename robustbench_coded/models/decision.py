@@ -20,6 +20,9 @@ CONTRADICTED = 4.0
 CONTRADICTED_BY_BOTH = 1.5
 STANDARD_ERRORS = 3.0
 
+# Where no batch-norm sees a part, another form is taken if labelled images prefer it by so many.
+LABELS_ALONE = 1.64
+
 # A median over the batch-norms above which they are not those of this network on these images, unless the
 # accuracy that the file states is confirmed.
 UNFAMILIAR = 0.015
@@ -107,6 +110,15 @@ def chosen_among(close: Sequence[Evidence], stated: Stated) -> Evidence:
     # One that labelled images call worse than another of these is not taken.
     left = [one for one in same if not any(one.worse_than(other) for other in same)]
     return next(iter(left), best)
+
+
+def by_labels(chosen: Evidence, forms: Sequence[Evidence]) -> Evidence:
+    """``chosen``, or another form of a part that no batch-norm sees."""
+    asked = [one for one in (chosen, *forms) if one.labelled is not None]
+    best = min(asked, key=lambda one: one.labelled.cross_entropy if one.labelled else 0, default=chosen)
+    if best.labelled is None or chosen.labelled is None:
+        return chosen
+    return best if chosen.labelled.worse_than(best.labelled) >= LABELS_ALONE else chosen
 
 
 def _unusual(one: Evidence) -> tuple[int, float]:

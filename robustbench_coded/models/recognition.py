@@ -13,7 +13,14 @@ from torch import Tensor
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import Assembly, Candidate, multiplications
-from robustbench_coded.models.decision import Evidence, Stated, allowed, chosen_among, contradictions
+from robustbench_coded.models.decision import (
+    Evidence,
+    Stated,
+    allowed,
+    by_labels,
+    chosen_among,
+    contradictions,
+)
 from robustbench_coded.models.fingerprint import trained_batch_norms
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import stored_normalisation
@@ -95,7 +102,10 @@ def recognise_network(
     if labels is not None:
         count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
         found = [
-            _asked(assembly, one, labels, count) if one in close or one is found[0] else one for one in found
+            _asked(assembly, one, labels, count)
+            if one in close or one is found[0] or one.fingerprint is None
+            else one
+            for one in found
         ]
         close = [one for one in found if one.candidate in {other.candidate for other in close}]
     chosen = chosen_among(close, stated)
@@ -103,7 +113,7 @@ def recognise_network(
         for part in unseen:
             forms = [_asked(assembly, one, labels, count) for one in _forms(assembly, chosen, part)]
             found += forms
-            chosen = chosen_among([chosen, *(one for one in forms if allowed(one, stated))], stated)
+            chosen = by_labels(chosen, [one for one in forms if allowed(one, stated)])
         unseen = ()
     others = tuple(one for one in found if one.candidate != chosen.candidate)
     return Recognition(
