@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_coded.data.augment import shift, shift_and_flip
 from robustbench_coded.data.digits import load_digits
 from robustbench_coded.models.architectures.per_image import PerImage
 from robustbench_coded.models.loading import load_checkpoint
@@ -18,7 +19,6 @@ from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.registry import build, find
 from robustbench_coded.models.variants import INPUT, changed, split_variant
-from robustbench_coded.training.augment import shift, shift_and_flip
 
 BATCH = 128
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustbench_coded.training.augment import shift, shift_and_flip
+from robustbench_coded.data.augment import shift, shift_and_flip
 
 Kind = Callable[[Tensor, torch.Generator], Tensor]
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from robustbench_coded.data.augment import AUGMENTATIONS
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.training.augment import AUGMENTATIONS
 from robustbench_coded.training.distributed import Processes
 from robustbench_coded.training.streams import stream
 

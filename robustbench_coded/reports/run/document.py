@@ -82,12 +82,12 @@ def document_of(run: Run) -> Document:
 def _mismatches(run: Run) -> list[str]:
     """What was evaluated although its network is not what it is taken for, in one sentence a checkpoint."""
     said = []
-    for checkpoint in run.manifest["checkpoints"]:
-        found = part(checkpoint, "recognition", "contradictions")
+    for checkpoint in run.manifest.checkpoints:
+        found = checkpoint.recognition.get("contradictions")
         if isinstance(found, list) and found:
             said.append(
                 f"Evaluated with --accept-mismatch, so its figures may be another network's: "
-                f"{checkpoint['name']}: {'; '.join(str(clause) for clause in found)}."
+                f"{checkpoint.name}: {'; '.join(str(clause) for clause in found)}."
             )
     return said
 

@@ -125,8 +125,10 @@ def _checkpoint(checkpoint: CheckpointFacts) -> str:
         return said + "unknown."
     figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
     said += f"{choice.get('source')}: {choice.get('name', 'custom')} ({figures})"
-    recognised = part(checkpoint, "recognition", "sentence")
-    how = f" {recognised[:1].upper()}{recognised[1:]}." if isinstance(recognised, str) else _candidates(choice)
+    recognised = checkpoint.recognition.get("sentence")
+    how = (
+        f" {recognised[:1].upper()}{recognised[1:]}." if isinstance(recognised, str) else _candidates(choice)
+    )
     return f"{said}.{how}{_gradients(checkpoint)}"
 
 

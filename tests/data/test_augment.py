@@ -1,6 +1,6 @@
 import torch
 
-from robustbench_coded.training.augment import shift, shift_and_flip
+from robustbench_coded.data.augment import shift, shift_and_flip
 
 
 def images(count):
