@@ -83,10 +83,6 @@ class Stated:
     source: Literal["given", "stored", "guessed"]
     accuracy: tuple[str, float] | None
 
-    @property
-    def anything(self) -> bool:
-        return self.arch is not None or self.normalisation is not None
-
 
 def allowed(one: Evidence, stated: Stated) -> bool:
     """Whether a candidate is what is stated, as far as anything is."""

@@ -82,16 +82,25 @@ def recognise_network(
         labels: [n] int64 in [0, classes); None where there are none: then its batch-norms alone decide.
         device: where networks answer.
     """
+    device = torch.device("cpu") if device is None else device
+    # Networks that sample take the same draws each time, and nobody else's.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        return _recognised(Assembly(checkpoint, images[:IMAGES], device), labels)
+
+
+def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
+    checkpoint = assembly.checkpoint
     stated = stated_by(checkpoint)
-    assembly = Assembly(checkpoint, images[:IMAGES], torch.device("cpu") if device is None else device)
     normalisations = _normalisations(stated, checkpoint, assembly.images)
     usual = Candidate(checkpoint.arch, normalisations[0])
     cost = multiplications(assembly.model(usual), assembly.images[:1].to(assembly.device))
     if trained_batch_norms(checkpoint.network):
+        first = [usual] if stated.normalisation is not None else []
         search = Search(assembly, normalisations, per_image=cost)
         found = [
             Evidence(one.candidate, one.kind, one.fingerprint, one.alike)
-            for one in search.run([usual] if stated.anything else [])
+            for one in search.run(first, None if first else stated.arch)
         ]
         unseen = search.unseen
     else:

@@ -97,10 +97,20 @@ class Search:
         """Parts that no batch-norm sees, such as a pooling before the last layer."""
         return tuple(part for part, onset in self.onsets.items() if onset is None)
 
-    def run(self, stated: Sequence[Candidate]) -> list[Scored]:
-        """The candidates that come closest and those that are ``stated``, best first."""
+    def run(self, stated: Sequence[Candidate], arch: str | None = None) -> list[Scored]:
+        """The candidates that come closest and those that are ``stated``, best first.
+
+        Args:
+            arch: a variant that is stated without a normalisation; it is tried behind the likely ones.
+        """
         order = sorted((onset, part) for part, onset in self.onsets.items() if onset is not None)
         fronts = self._fronts(max(1, order[0][0]) if order else 2)
+        if arch is not None:
+            own_input = INPUT in split_variant(arch)[1]
+            likely = [
+                Candidate(arch, front.normalisation) for front in fronts if front.per_image == own_input
+            ]
+            stated = list(dict.fromkeys([*stated, *likely]))
         beam = [self.arch]
         for place, (onset, part) in enumerate(order):
             later = [other for other, _ in order[place + 1 :] if other > onset]
