@@ -76,12 +76,15 @@ class Stated:
         normalisation: None where nobody says.
         source: of the normalisation.
         accuracy: the file's entry and its value in [0, 1].
+        samples: the network draws in every answer. It does so otherwise in training (a temperature), so
+            batch-norms that are unfamiliar with its answers are no contradiction.
     """
 
     arch: str | None
     normalisation: Normalisation | None
     source: Literal["given", "stored", "guessed"]
     accuracy: tuple[str, float] | None
+    samples: bool = False
 
 
 def allowed(one: Evidence, stated: Stated) -> bool:
@@ -157,7 +160,7 @@ def _options(candidate: Candidate) -> str:
 
 def _unfamiliar(chosen: Evidence, stated: Stated) -> Iterator[str]:
     found = chosen.fingerprint
-    if found is None or found.median <= UNFAMILIAR or _confirmed(chosen, stated):
+    if found is None or found.median <= UNFAMILIAR or stated.samples or _confirmed(chosen, stated):
         return
     layer = found.departs_at(UNFAMILIAR)
     yield (

@@ -145,6 +145,7 @@ def stated_by(checkpoint: Checkpoint) -> Stated:
         normalisation=checkpoint.normalisation,
         source=checkpoint.normalisation_source,
         accuracy=accuracy,
+        samples=bool(getattr(checkpoint.network, "samples", False)),
     )
 
 
