@@ -140,7 +140,8 @@ def test_a_batch_keeps_its_size_though_some_of_it_is_broken(run, third_party):
     found = run(attacks, lambda base: watched, drop=True)
     broken = accuracies(found)
     assert 0 < min(broken.values()) < 1
-    assert watched.sizes == {K, K // 2}  # the probe asks with half a batch, too
+    # The probe asks with half a batch, too, and whether it has a memory with four inputs.
+    assert watched.sizes == {K, K // 2, 4}
 
 
 def test_noise_of_attacks_and_of_scoring_is_never_the_same(run):

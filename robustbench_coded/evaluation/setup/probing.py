@@ -83,7 +83,7 @@ def probed(defence: Defence, x: Tensor, seed: int, *, remembers: Tensor | None =
     """
     try:
         with time_limit(PROBE_SECONDS):
-            state = [] if remembers is None else memory_of(defence, remembers, stream(seed, -1, "probe", 3))
+            state = [] if remembers is None else _memory(defence, remembers, seed)
             result = probe(defence, x, stream(seed, -1, "probe"))
     except TimeLimitExceeded:
         raise InputError(
@@ -94,3 +94,8 @@ def probed(defence: Defence, x: Tensor, seed: int, *, remembers: Tensor | None =
         defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
     found = (*state, *contradictions(defence, result))
     return Probed(asdict(result), found, (*warnings(defence, result), *stated_protocol(defence)))
+
+
+def _memory(defence: Defence, x: Tensor, seed: int) -> list[str]:
+    with blamed_on(defence, x):
+        return memory_of(defence, x, stream(seed, -1, "probe", 3))
