@@ -10,7 +10,7 @@ from robustbench_coded.ablations.paper import paper_tables, papers_network, pape
 from robustbench_coded.ablations.results import Result
 from robustbench_coded.ablations.settings import AblationSettings
 from robustbench_coded.ablations.studies import Study
-from robustbench_coded.reports.render.markdown import markdown_sheet
+from robustbench_coded.reports.render.markdown import markdown_text_table
 from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.training.recipes.coded import Coded
@@ -54,7 +54,7 @@ def section(study: Study, results: Sequence[Result], settings: AblationSettings)
     lines = [
         f"## {study.title}{table}",
         "",
-        markdown_sheet(sheet_of(study, results)),
+        markdown_text_table(sheet_of(study, results)),
         "",
         f"![{study.title}](figures/{study.name}.png)",
     ]

@@ -12,7 +12,9 @@ from robustbench_coded.errors import InputError
 EXPECTED = "x uint8 [n, C, H, W] or floats in [0, 1], C 1 or 3, and y integers [n]"
 
 
-def in_memory(data: Any, *, classes: int | None = None, name: str = "in memory", source: str = "") -> Dataset:
+def dataset_in_memory(
+    data: Any, *, classes: int | None = None, name: str = "in memory", source: str = ""
+) -> Dataset:
     """Images and labels as a data set.
 
     Args:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.data.in_memory import in_memory
-from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.data.in_memory import dataset_in_memory
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.evaluation.session.zoo_findings import evaluate_entry
@@ -82,8 +82,8 @@ def run(tmp_path):
             checkpoints=(), defences=(), attacks=attacks, eps=(0.2,), batch_sizes=(K,), standard=False,
             checks=False, victims=4, out=tmp_path / "run", **options,
         )  # fmt: skip
-        data = in_memory((x, y), name="easy", source="made here")
-        evaluate(config, None, Given(data=data, models={"plain": Plain()}, defences={"it": defence}))
+        data = dataset_in_memory((x, y), name="easy", source="made here")
+        evaluate(config, None, InMemory(data=data, models={"plain": Plain()}, defences={"it": defence}))
         return load_run(tmp_path / "run")
 
     return evaluated

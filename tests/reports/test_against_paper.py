@@ -30,9 +30,9 @@ def test_measured_stands_beside_printed_and_differences_are_marked(make_run, sub
         ("rci", "fgsm"): False,
         ("rci", "pgd-10"): True,
     }
-    sheet = paper_text_table(run)
-    rows = {(row[3], row[4]): row for row in sheet.rows}
-    row = dict(zip(sheet.heads, rows["RCI (K = 128, N = 190)", "pgd-10"], strict=True))
+    text_table = paper_text_table(run)
+    rows = {(row[3], row[4]): row for row in text_table.rows}
+    row = dict(zip(text_table.heads, rows["RCI (K = 128, N = 190)", "pgd-10"], strict=True))
     assert row["Paper"] == "65.7"
     assert row["Interval"] == "differs"
     assert float(row["Measured"].split()[0]) - 65.7 == __import__("pytest").approx(

@@ -105,11 +105,11 @@ def test_an_example_has_a_block_for_each_subject(make_run):
 
 def test_several_budgets_are_told_apart(make_run, tmp_path):
     path = make_run()
-    sheet = example_text_table(load_run(path), 3)
-    budget = sheet.heads.index("Budget")
-    rows = [(*row[:budget], "l2, eps 1 (pixel)", *row[budget + 1 :]) for row in sheet.rows[-1:]]
-    both = type(sheet)(sheet.heads, (*sheet.rows, *rows), sheet.numbers)
+    text_table = example_text_table(load_run(path), 3)
+    budget = text_table.heads.index("Budget")
+    rows = [(*row[:budget], "l2, eps 1 (pixel)", *row[budget + 1 :]) for row in text_table.rows[-1:]]
+    both = type(text_table)(text_table.heads, (*text_table.rows, *rows), text_table.numbers)
     text = shown(example_table("example 3", both), 160)
     assert "budget" in text
     assert "l2, eps 1 (pixel)" in text
-    assert "budget" not in shown(example_table("example 3", sheet), 160)
+    assert "budget" not in shown(example_table("example 3", text_table), 160)

@@ -26,7 +26,7 @@ def is_plugin(spec: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Given:
+class InMemory:
     """Things in memory; what is left out comes from where the options say.
 
     Attributes:
@@ -154,5 +154,5 @@ def _answers(model: nn.Module, data: Dataset, name: str) -> Tensor:
     return answers
 
 
-def _unpickled(state: bytes) -> Given:
-    return Given(*pickle.loads(state))
+def _unpickled(state: bytes) -> InMemory:
+    return InMemory(*pickle.loads(state))

@@ -18,7 +18,7 @@ from robustbench_coded.defences.sampling_network import samples
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, Given, is_plugin
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory, is_plugin
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.plan import Subject, batches_for
@@ -46,7 +46,7 @@ class LoadedCheckpoint:
     Attributes:
         arch: as given on the command line, to load it the same way again.
         network, classes: the architecture that was found, and its number of classes.
-        mean, deviation: its normalisation per channel, given, stored or guessed.
+        mean, deviation: its normalisation per channel, in_memory, stored or guessed.
         facts: what the report says about it (architecture, hashes, how its normalisation was chosen).
     """
 
@@ -72,7 +72,7 @@ class Setup:
         device: torch device as text.
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
-        given: what is in memory already, and loaded from nowhere.
+        in_memory: what is in memory already, and loaded from nowhere.
     """
 
     config: EvalConfig
@@ -82,7 +82,7 @@ class Setup:
     group_images: int
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
-    given: Given = field(default_factory=Given)
+    in_memory: InMemory = field(default_factory=InMemory)
 
 
 class WorkerContext:
@@ -101,7 +101,7 @@ class WorkerContext:
 
     @cached_property
     def data(self) -> Dataset:
-        data = self.setup.given.data or load_data(self.setup.data, data_dir=self.setup.config.data_dir)
+        data = self.setup.in_memory.data or load_data(self.setup.data, data_dir=self.setup.config.data_dir)
         return data.first(self.setup.examples) if self.setup.examples < len(data) else data
 
     def preload(self, data: Dataset, models: dict[str, PixelModel]) -> None:
@@ -117,8 +117,8 @@ class WorkerContext:
 
     def model(self, checkpoint: str) -> PixelModel:
         """The checkpoint's model in float32 on the worker's device, parameters frozen."""
-        if checkpoint in self.setup.given.models and checkpoint not in self._models:
-            model = self.setup.given.model(checkpoint, self.data)
+        if checkpoint in self.setup.in_memory.models and checkpoint not in self._models:
+            model = self.setup.in_memory.model(checkpoint, self.data)
             self._models[checkpoint] = model.to(self.device)
         if checkpoint not in self._models:
             info = self.checkpoint(checkpoint)
@@ -140,7 +140,7 @@ class WorkerContext:
     def build(self, spec: str, model: PixelModel, k: int) -> Defence:
         """The defence that ``spec`` describes, around ``model``."""
         if spec.startswith(PREFIX):
-            return self.setup.given.defence(spec, model)
+            return self.setup.in_memory.defence(spec, model)
         if spec == Standard.name and self._samples(model):
             return SamplingModule(model, name=Standard.name)
         mixes = parse_defence(spec).kind == "mixup-inference"
@@ -183,8 +183,8 @@ class WorkerContext:
     def _not_evaluated(self, wanted: int) -> tuple[Dataset, range]:
         """The examples after those evaluated, by index; where these are too few, those of training."""
         name, folder = self.setup.data, self.setup.config.data_dir
-        data, first = self.setup.given.data or load_data(name, data_dir=folder), self.setup.examples
-        if len(data) - first < wanted and ":" not in name and self.setup.given.data is None:
+        data, first = self.setup.in_memory.data or load_data(name, data_dir=folder), self.setup.examples
+        if len(data) - first < wanted and ":" not in name and self.setup.in_memory.data is None:
             try:
                 data, first = load_data(name, data_dir=folder, split="train"), 0
             except InputError:

@@ -12,7 +12,7 @@ from robustbench_coded.engine.run import run_units
 from robustbench_coded.engine.unit_time import limit_for
 from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
@@ -34,14 +34,14 @@ from robustbench_coded.runs.folder import MANIFEST, RunFolder
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
 
 
-def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given | None = None) -> Path:
+def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
     """Runs an evaluation, or goes on with it, and writes its reports.
 
     Units that the folder already holds are not computed again; options that change what a unit means give it
     another identity, so that a folder never mixes the two.
 
     Args:
-        given: data, models and defences that are in memory already; None for none, but for what a defence
+        in_memory: data, models and defences that are in memory already; None for none, but for what a defence
             of the zoo brings.
 
     Returns:
@@ -55,7 +55,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given 
     """
     listener = listener or Listener()
     deadline = None if config.time is None else Deadline(config.time, time.monotonic())
-    config, prepared, path = made_ready(config, given, deadline, listener.preparing)
+    config, prepared, path = made_ready(config, in_memory, deadline, listener.preparing)
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with RunFolder(path) as folder:
@@ -76,7 +76,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, given: Given 
 
 def made_ready(
     config: EvalConfig,
-    given: Given | None = None,
+    in_memory: InMemory | None = None,
     deadline: Deadline | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[EvalConfig, PreparedEvaluation, Path]:
@@ -87,15 +87,15 @@ def made_ready(
     Raises:
         InputError: the options, a checkpoint or the data are not usable.
     """
-    if given is None:
-        config, given = with_zoo(config)
-    prepared = prepare(config, given, say=say)
+    if in_memory is None:
+        config, in_memory = with_zoo(config)
+    prepared = prepare(config, in_memory, say=say)
     path = config.out or Path("reports") / prepared.folder_name
     if deadline is None:
         return config, prepared, path
     if config.out is None:  # how many examples fit, and with them the name, may be another the next time
         path = path.with_name(f"{path.name}-{time_text(deadline.seconds)}")
-    return *within_time(config, prepared, given, path, deadline), path
+    return *within_time(config, prepared, in_memory, path, deadline), path
 
 
 def _evaluate_into(

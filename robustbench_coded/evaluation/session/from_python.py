@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from robustbench_coded.data.in_memory import in_memory
+from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
@@ -64,7 +64,7 @@ def evaluate(
     if not checkpoints and not modules and not any(text in ZOO for text in named):
         raise InputError("no model given; give a torch.nn.Module, a checkpoint's path, or either by name")
     plain = isinstance(data, str)
-    given = Given(None if plain else in_memory(data), modules, built)
+    in_memory = InMemory(None if plain else dataset_in_memory(data), modules, built)
     chosen = [attacks] if isinstance(attacks, str) else list(attacks)
     config = EvalConfig(
         checkpoints=checkpoints,
@@ -74,7 +74,7 @@ def evaluate(
         **_options(options),
     )
     in_hand = not plain or modules or built
-    return load_run(run_evaluation(config, listener, given if in_hand else None))
+    return load_run(run_evaluation(config, listener, in_memory if in_hand else None))
 
 
 def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, nn.Module]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.plan import AttackCase, Plan
 from robustbench_coded.evaluation.session.evaluate import made_ready, make_plan
@@ -79,14 +79,14 @@ class Preview:
         }
 
 
-def preview(config: EvalConfig, given: Given | None = None) -> Preview:
+def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     """Loads and checks everything as ``evaluate`` does, plans it and times one forward and backward.
 
     Raises:
         InputError: as ``evaluate`` would: the options, a checkpoint, the data or the folder are not usable.
     """
     deadline = None if config.time is None else Deadline(config.time, time.monotonic())
-    config, prepared, path = made_ready(config, given, deadline)
+    config, prepared, path = made_ready(config, in_memory, deadline)
     committed: frozenset[str] = frozenset()
     going_on = (path / MANIFEST).exists() and not config.overwrite
     if going_on:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from robustbench_coded.evaluation.execution.in_memory import Given
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.workers import worker_count
 from robustbench_coded.evaluation.planning.plan import AttackCase, UnitMaker, rows_for
@@ -45,7 +45,7 @@ class Deadline:
 
 
 def within_time(
-    config: EvalConfig, prepared: PreparedEvaluation, given: Given, path: Path, deadline: Deadline
+    config: EvalConfig, prepared: PreparedEvaluation, in_memory: InMemory, path: Path, deadline: Deadline
 ) -> tuple[EvalConfig, PreparedEvaluation]:
     """The evaluation on as many examples, and without the rows, that the forecast asks for.
 
@@ -62,7 +62,7 @@ def within_time(
         before = old.identity.limit
         if before is not None and 0 < before <= (config.limit or asked):
             config = replace(config, limit=before)
-            prepared = prepare(config, given)
+            prepared = prepare(config, in_memory)
         prepared = prepared.resumed_from(old)
         done = read_run(path, old.unit_ids)[1]
         kept = {case.key for case in old.rows}
@@ -73,7 +73,7 @@ def within_time(
     choice = choose(rows, cost, deadline.left, sizes, kept)
     if choice.examples < prepared.setup.examples:
         config = replace(config, limit=choice.examples)
-        prepared = prepare(config, given)
+        prepared = prepare(config, in_memory)
     notes = sentences(choice, cost, deadline.seconds, asked)
     return config, replace(
         prepared, rows_left_out=frozenset(row.key for row in choice.left_out), left_out=tuple(notes)

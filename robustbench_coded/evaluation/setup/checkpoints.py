@@ -12,7 +12,7 @@ from torch import Tensor
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import Given, weights_digest
+from robustbench_coded.evaluation.execution.in_memory import InMemory, weights_digest
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.loading import Checkpoint, check_data
@@ -131,14 +131,16 @@ def from_file(
     return loaded, f"{checkpoint.name}: {found.evidence['sentence']}"
 
 
-def in_memory(name: str, given: Given, data: Dataset, config: EvalConfig) -> LoadedCheckpoint:
+def checkpoint_in_memory(
+    name: str, in_memory: InMemory, data: Dataset, config: EvalConfig
+) -> LoadedCheckpoint:
     """A model in memory as a checkpoint; whatever normalisation it has is inside it."""
-    if config.eps_space == "normalized" and not isinstance(given.models[name], PixelModel):
+    if config.eps_space == "normalized" and not isinstance(in_memory.models[name], PixelModel):
         raise InputError(
             f"{name}: eps in normalized units needs the model's deviations, and a model in memory has its "
             "normalisation inside; give eps in pixel units"
         )
-    model = given.model(name, data)
+    model = in_memory.model(name, data)
     mean, deviation = tuple(model.mean.flatten().tolist()), tuple(model.std.flatten().tolist())
     choice = NormalisationChoice("inside the model", mean, deviation, "given")
     sha256 = weights_digest(model)

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, Given
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.options.check_options import check_options
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -16,7 +16,12 @@ from robustbench_coded.evaluation.options.default_eps import default_eps
 from robustbench_coded.evaluation.options.workers import thread_count, worker_count
 from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, batches_for
-from robustbench_coded.evaluation.setup.checkpoints import data_named, from_file, in_memory, with_gradients
+from robustbench_coded.evaluation.setup.checkpoints import (
+    checkpoint_in_memory,
+    data_named,
+    from_file,
+    with_gradients,
+)
 from robustbench_coded.evaluation.setup.device import device_named, images_in_one_forward
 from robustbench_coded.evaluation.setup.identity import fixed_facts, folder_name
 from robustbench_coded.evaluation.setup.match_clean import Matched, matched_baselines
@@ -93,7 +98,7 @@ class PreparedEvaluation:
 
 def prepare(
     config: EvalConfig,
-    given: Given | None = None,
+    in_memory: InMemory | None = None,
     *,
     refuse: bool = True,
     say: Callable[[str], None] = lambda text: None,
@@ -102,7 +107,7 @@ def prepare(
 
     Args:
         config: the options.
-        given: what is in memory already.
+        in_memory: what is in memory already.
         refuse: whether a defence that contradicts its own declaration ends it.
         say: is told what is going to be probed, which takes a while with many checkpoints.
 
@@ -115,11 +120,11 @@ def prepare(
         load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
         for name, path in config.checkpoints
     ]
-    given = given or Given()
+    in_memory = in_memory or InMemory()
     if config.workers is not None or config.engine == "ray" or worker_count(config, device) > 1:
-        given.check_sendable()
-    data_name = given.data.name if given.data is not None else data_named(config, checkpoints)
-    whole = given.data or load_data(data_name, data_dir=config.data_dir)
+        in_memory.check_sendable()
+    data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
+    whole = in_memory.data or load_data(data_name, data_dir=config.data_dir)
     data = whole if config.limit is None else whole.first(config.limit)
     _check_batches(config, len(data))
     loaded, notes = [], []
@@ -129,7 +134,7 @@ def prepare(
         settled, note = from_file(checkpoint, config, labelled, device)
         loaded.append(replace(settled, classes=whole.classes))
         notes.append(note)
-    loaded += [in_memory(name, given, whole, config) for name in given.models]
+    loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
     threads = thread_count(config, worker_count(config, device))
     setup = Setup(
@@ -140,7 +145,7 @@ def prepare(
         group_images=images_in_one_forward(device),
         threads=threads,
         checkpoints=tuple(loaded),
-        given=given,
+        in_memory=in_memory,
     )
     context = WorkerContext(setup)
     loaded = [with_gradients(checkpoint, context) for checkpoint in loaded]

@@ -99,7 +99,7 @@ def specs_of(config: EvalConfig, context: WorkerContext) -> list[str]:
     Raises:
         InputError: there is nothing.
     """
-    given = [PREFIX + name for name in context.setup.given.defences]
+    given = [PREFIX + name for name in context.setup.in_memory.defences]
     specs = [*([STANDARD] if config.standard else []), *plain_defences(config), *given]
     if not specs:
         raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")

@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-from robustbench_coded.data.in_memory import in_memory
+from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import Alone, Given
+from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.zoo.known import Known
 from robustbench_coded.zoo.registry import ZOO, ZooEntry
 
 
-def with_zoo(config: EvalConfig) -> tuple[EvalConfig, Given]:
+def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
     """The options of an evaluation of a zoo entry, complete, and what it brings; others as they are.
 
     Raises:
@@ -19,7 +19,7 @@ def with_zoo(config: EvalConfig) -> tuple[EvalConfig, Given]:
     """
     names = [text for text in config.defences if text in ZOO]
     if not names:
-        return config, Given()
+        return config, InMemory()
     name = names[0]
     for option, there in (
         ("--ckpt", bool(config.checkpoints)),
@@ -43,9 +43,9 @@ def completed(config: EvalConfig, entry: ZooEntry, known: Known) -> EvalConfig:
     return replace(config, defences=(entry.name,), standard=standard, eps=eps, norm=norm)
 
 
-def brought_by(name: str, known: Known) -> Given:
+def brought_by(name: str, known: Known) -> InMemory:
     """The data of an entry and the model underneath it; the defence itself is built by its name."""
     model = Alone(per_batch(known.defence), known.k) if known.beside is None else known.beside
     source = f"the zoo's {name}, {len(known.x)} examples"
-    data = in_memory((known.x, known.y), name=f"zoo:{name}", source=source)
-    return Given(data=data, models={name: model})
+    data = dataset_in_memory((known.x, known.y), name=f"zoo:{name}", source=source)
+    return InMemory(data=data, models={name: model})

@@ -8,14 +8,14 @@ from robustbench_coded.reports.paper.against_paper import (
     reasons,
     time_text_table,
 )
-from robustbench_coded.reports.render.markdown import bullets, markdown_sheet, markdown_table
+from robustbench_coded.reports.render.markdown import bullets, markdown_table, markdown_text_table
 from robustbench_coded.reports.text.escape import markdown
 
 
 def comparison_markdown(comparison: Comparison, *, paper: bool) -> str:
     """The comparison in GitHub's Markdown; ``paper`` sets every run beside the paper's tables, too."""
     parts = ["# csrobust comparison", f"Baseline: {markdown(comparison.baseline)}.", "## Runs"]
-    parts += [markdown_sheet(run_text_table(comparison))]
+    parts += [markdown_text_table(run_text_table(comparison))]
     parts += [
         "## What the runs do not share",
         bullets(comparison.incompatibilities) or "Nothing that is compared here.",
@@ -29,10 +29,13 @@ def comparison_markdown(comparison: Comparison, *, paper: bool) -> str:
         parts += ["## Differences that could not be formed", bullets(comparison.unpaired)]
     if paper:
         for name, run in comparison.runs.items():
-            parts += [f"## {markdown(name)} beside arXiv 2510.00253", markdown_sheet(paper_text_table(run))]
+            parts += [
+                f"## {markdown(name)} beside arXiv 2510.00253",
+                markdown_text_table(paper_text_table(run)),
+            ]
             parts += [
                 "Answering one batch (Table 4, on other hardware):",
-                markdown_sheet(time_text_table(run)),
+                markdown_text_table(time_text_table(run)),
             ]
             parts += ["Known reasons for differences:", bullets(reasons(run))]
         parts += ["## The paper's own inconsistencies", bullets(INCONSISTENCIES)]

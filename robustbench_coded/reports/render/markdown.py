@@ -34,16 +34,16 @@ def markdown_report(document: Document) -> str:
         parts.append(bullets(document.warnings))
     parts += [
         "## Verdicts",
-        markdown_sheet(verdict_text_table(document.judgements)),
+        markdown_text_table(verdict_text_table(document.judgements)),
         markdown(VERDICT_LEGEND),
     ]
     for table in document.tables:
         parts += [f"## {markdown(table.title)}", markdown_table(table), markdown(document.legend)]
         if table.has_paper:
             parts.append(markdown(document.paper_legend))
-    parts += [f"## {MATRIX}", markdown_sheet(document.matrix), markdown(MATRIX_LEGEND)]
+    parts += [f"## {MATRIX}", markdown_text_table(document.matrix), markdown(MATRIX_LEGEND)]
     if document.collateral.rows:
-        parts += [f"## {COLLATERAL}", markdown_sheet(document.collateral), markdown(COLLATERAL_LEGEND)]
+        parts += [f"## {COLLATERAL}", markdown_text_table(document.collateral), markdown(COLLATERAL_LEGEND)]
     if document.findings:
         parts += ["## What the stronger attacks found", bullets(document.findings)]
     parts += ["## How this was measured", _facts(document)]
@@ -54,12 +54,12 @@ def markdown_report(document: Document) -> str:
         parts += ["## Notes", bullets(document.notes)]
     parts += [
         "## Checks that did not pass",
-        markdown_sheet(check_text_table(document.judgements, passed=False)),
+        markdown_text_table(check_text_table(document.judgements, passed=False)),
     ]
     if document.components.rows:
-        parts += [f"## {COMPONENTS}", markdown_sheet(document.components), markdown(COMPONENTS_LEGEND)]
+        parts += [f"## {COMPONENTS}", markdown_text_table(document.components), markdown(COMPONENTS_LEGEND)]
     if document.worst:
-        parts += ["## Examples that fell furthest", markdown_sheet(worst_text_table(document.worst))]
+        parts += ["## Examples that fell furthest", markdown_text_table(worst_text_table(document.worst))]
     parts += ["## Details"]
     parts += [_folded("Why each verdict", reason_text_table(document.judgements))]
     parts += [_folded("Checks that passed", check_text_table(document.judgements, passed=True))]
@@ -78,12 +78,12 @@ def markdown_table(table: Table) -> str:
     return _rows(lines)
 
 
-def markdown_sheet(sheet: TextTable) -> str:
+def markdown_text_table(text_table: TextTable) -> str:
     """A plain table; a dash where it has no rows."""
-    if not sheet.rows:
+    if not text_table.rows:
         return "None."
-    align = ["--:" if head in sheet.numbers else ":--" for head in sheet.heads]
-    return _rows([sheet.heads, align, *([markdown(text) for text in row] for row in sheet.rows)])
+    align = ["--:" if head in text_table.numbers else ":--" for head in text_table.heads]
+    return _rows([text_table.heads, align, *([markdown(text) for text in row] for row in text_table.rows)])
 
 
 def bullets(texts: Sequence[str]) -> str:
@@ -119,9 +119,9 @@ def _facts(document: Document) -> str:
     return "\n".join(f"- **{fact.about}.** {markdown(fact.text)}" for fact in document.facts)
 
 
-def _folded(title: str, sheet: TextTable) -> str:
-    summary = f"<summary>{title} ({len(sheet.rows)})</summary>"
-    return f"<details>{summary}\n\n{markdown_sheet(sheet)}\n\n</details>"
+def _folded(title: str, text_table: TextTable) -> str:
+    summary = f"<summary>{title} ({len(text_table.rows)})</summary>"
+    return f"<details>{summary}\n\n{markdown_text_table(text_table)}\n\n</details>"
 
 
 def _rows(cells: Sequence[Sequence[str]]) -> str:

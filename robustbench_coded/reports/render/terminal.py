@@ -57,29 +57,31 @@ def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
     return Group(*parts)
 
 
-def plain_table(title: str, sheet: TextTable) -> Grid:
+def plain_table(title: str, text_table: TextTable) -> Grid:
     """A plain table; names are never read as markup."""
     grid = Grid(title=Text(one_line(title)), title_justify="left")
-    for head in sheet.heads:
-        grid.add_column(head.lower(), overflow="fold", justify="right" if head in sheet.numbers else "left")
-    for row in sheet.rows:
+    for head in text_table.heads:
+        grid.add_column(
+            head.lower(), overflow="fold", justify="right" if head in text_table.numbers else "left"
+        )
+    for row in text_table.rows:
         grid.add_row(*(Text(shortened(text, NAME_WIDTH)) for text in row))
     return grid
 
 
-def example_table(title: str, sheet: TextTable) -> Group:
+def example_table(title: str, text_table: TextTable) -> Group:
     """What was answered to one example: a block per subject, so that its lines fit a narrow terminal."""
-    place = {head: i for i, head in enumerate(sheet.heads)}
-    budgets = dict.fromkeys(row[place["Budget"]] for row in sheet.rows if row[place["Budget"]])
+    place = {head: i for i, head in enumerate(text_table.heads)}
+    budgets = dict.fromkeys(row[place["Budget"]] for row in text_table.rows if row[place["Budget"]])
     heads = ["Attack", "Threat", *(["Budget"] if len(budgets) > 1 else []), "Right", "Margin", "Answers"]
     blocks: dict[str, list[tuple[str, ...]]] = {}
-    for row in sheet.rows:
+    for row in text_table.rows:
         subject = f"{row[place['Inference']]} on {row[place['Checkpoint']]}"
         blocks.setdefault(subject, []).append(tuple(row[place[head]] for head in heads))
-    about = [title, f"label {sheet.rows[0][place['Label']]}", *(budgets if len(budgets) == 1 else [])]
+    about = [title, f"label {text_table.rows[0][place['Label']]}", *(budgets if len(budgets) == 1 else [])]
     parts: list[Any] = [Text(one_line("; ".join(about)))]
     for subject, rows in blocks.items():
-        parts.append(plain_table(subject, TextTable(tuple(heads), tuple(rows), sheet.numbers)))
+        parts.append(plain_table(subject, TextTable(tuple(heads), tuple(rows), text_table.numbers)))
     return Group(*parts)
 
 
