@@ -106,7 +106,7 @@ def test_a_notebook_shows_the_summary(run):
         ({"models": {"a": len}}, "model a: expected a torch.nn.Module or a path, got builtin_function"),
         ({"defences": [Jitter, Jitter]}, "two are named 'jitter'"),
         ({"epsilon": 1}, "there is no option 'epsilon'; choose from"),
-        ({"limit": 0}, "limit: expected a count of at least 1, got 0"),
+        ({"limit": 0}, "--limit 0 is too small; give 1 or more"),
         ({"data": np.zeros((2, 2))}, "expected batches"),
         ({"data": (torch.rand(4, 1, 8, 8), torch.zeros(3))}, "got y"),
         ({"attacks": "pgd-ten"}, "--attacks: "),
