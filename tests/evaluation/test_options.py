@@ -50,7 +50,7 @@ def test_one_sentence_for_both(name, capsys, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("value", ["many", 2.5, True, None])
 def test_a_count_is_a_whole_number(value):
-    with pytest.raises(InputError, match=f"^--draws {value} is not a whole number$"):
+    with pytest.raises(InputError, match=f"^--draws {value!r} is not a whole number$"):
         evaluate("model.pt", "digits", draws=value)
 
 
