@@ -12,12 +12,13 @@ def fold_rejection(logits: Tensor, y: Tensor, reject: int | None) -> Tensor:
 
     Args:
         logits: ``[..., classes]``, the reject class among them.
-        y: true classes ``[...]``, none of them ``reject``.
+        y: true classes ``[...]``, none of them ``reject``; of a targeted attack its goals ``[..., 2]``, the
+            true class first.
         reject: index of the reject class; None leaves the logits as they are.
     """
     if reject is None:
         return logits
-    true = y.unsqueeze(-1)
+    true = y[..., :1] if y.ndim == logits.ndim else y.unsqueeze(-1)
     either = torch.maximum(logits.gather(-1, true), logits[..., reject : reject + 1])
     column = torch.full_like(true, reject)
     lowest = logits.detach().amin(-1, keepdim=True)

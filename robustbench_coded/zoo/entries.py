@@ -1,6 +1,6 @@
 """The table of the zoo: every defence, by family. Needs no torch."""
 
-from robustbench_coded.zoo.entry import ZooEntry, family
+from robustbench_coded.zoo.entry import IN_BATCHES, ZooEntry, family
 
 GOOD, BROKEN = False, True
 
@@ -91,17 +91,20 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("rci-linear-wide", "rci_linear:known_wide", GOOD, "linear model under RCI, wide margins: 100%"),
         ("rci-linear", "rci_linear:known", BROKEN, "linear model under RCI: 70%, as without it"),
         ("label-leak", "label_leak:known", BROKEN, "answers each input by its neighbour's pixels"),
+        examples=IN_BATCHES,
     ),
     *family(
         "coupled",
         ("half-batch", "half_batch:known", GOOD, "half of every batch stands, whatever is done: 50%"),
         eps=0.05,
+        examples=IN_BATCHES,
     ),
     *family(
         "test-time adapted",
         ("refit-mean", "refit:known_wide", GOOD, "scores centred on the batch, wide margins: 80%"),
         ("refit-mean-narrow", "refit:known_narrow", BROKEN, "scores centred on the batch, narrow margins"),
         eps=0.05,
+        examples=IN_BATCHES,
     ),
     *family(
         "stateful",
@@ -114,6 +117,7 @@ ENTRIES: tuple[ZooEntry, ...] = (
         "stateful",
         ("running-mean", "memory:known_running_mean", GOOD, "scores centred on a running mean: 80%"),
         eps=0.05,
+        examples=IN_BATCHES,
     ),
     *family(
         "lying",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robustbench_coded.zoo.known import Known
 
 EXAMPLES = 640  # five batches of 128
+IN_BATCHES = 20 * 128  # of inputs that are answered together: as many outcomes as batches may be all there is
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ZooEntry:
             others are as robust as their truth says and must not be called ``no gain`` or ``broken``.
         description: one line.
         norm, eps: the budget that the truth is for, in pixel units.
+        examples: how many there are by default. Where inputs are answered together, the batches count.
     """
 
     name: str
@@ -36,9 +38,11 @@ class ZooEntry:
     description: str
     norm: str
     eps: float
+    examples: int = EXAMPLES
 
-    def load(self, n: int = EXAMPLES) -> Known:
+    def load(self, n: int | None = None) -> Known:
         """The defence with its first ``n`` examples (fewer where it has fewer) and its truth on them."""
+        n = n or self.examples
         module, _, function = self.source.partition(":")
         return getattr(importlib.import_module(f"robustbench_coded.zoo.{module}"), function)(
             n=n, eps=self.eps
@@ -52,7 +56,11 @@ class ZooEntry:
 
 
 def family(
-    name: str, *rows: tuple[str, str, bool, str], norm: str = "linf", eps: float = 0.1
+    name: str,
+    *rows: tuple[str, str, bool, str],
+    norm: str = "linf",
+    eps: float = 0.1,
+    examples: int = EXAMPLES,
 ) -> list[ZooEntry]:
     """Entries of one family and budget, each from its name, source, whether it is broken, and description."""
-    return [ZooEntry(row[0], name, row[1], row[2], row[3], norm, eps) for row in rows]
+    return [ZooEntry(row[0], name, row[1], row[2], row[3], norm, eps, examples) for row in rows]

@@ -5,6 +5,9 @@ import torch
 
 from attacks.estimators import Bpda, FreshDraws
 from attacks.losses import margin_loss
+from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
+from attacks.registry import attack_for, estimator_for
 from attacks.rejection import fold_rejection
 
 
@@ -20,6 +23,26 @@ def test_the_largest_folded_logit_is_wrong_where_the_answer_is_neither_right_nor
     assert torch.equal(folded.argmax(-1) != y, fooled)
     assert 0.4 < fooled.double().mean() < 0.8
     assert torch.equal(fold_rejection(logits, y, None), logits)
+
+
+def test_the_goals_of_a_targeted_attack_begin_with_the_true_class():
+    logits, y = (
+        torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[0, 1, 3]] * 2),
+    )
+    goals = torch.stack([y, (y + 1) % 4], -1)
+    assert torch.equal(fold_rejection(logits, goals, 2), fold_rejection(logits, y, 2))
+
+
+@pytest.mark.parametrize("name", ["apgd-mt-20", "apgd-t-20", "pgd-10", "square-50"])
+def test_every_kind_of_attack_takes_a_target_that_rejects(name):
+    x, y = torch.full((1, 2, 1, 1, 1), 0.45), torch.zeros(1, 2, dtype=torch.int64)
+    generators = [torch.Generator().manual_seed(0)]
+    parsed = parse(name)
+    estimator = estimator_for(parsed, Rejecting(), generators=generators)
+    attack = attack_for(parsed, early_stop=False)
+    found = attack.perturb(x, y, estimator, PerturbationBudget("linf", 0.3), generators, None)
+    assert (found > 0.6).all()  # past the band from 0.4 to 0.6, where the answer is a rejection
 
 
 class Rejecting:

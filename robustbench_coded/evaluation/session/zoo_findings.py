@@ -1,7 +1,7 @@
 """An entry of the zoo through the ordinary evaluation, and its verdicts beside the truth.
 
-    evaluate_entry(name, out, n=640, **options) -> EvaluatedEntry, with .findings
-    judge_entry(name, out, n=640, **options)    -> [Finding, ...], of entries that are refused, too
+    evaluate_entry(name, out, **options) -> EvaluatedEntry, with .findings
+    judge_entry(name, out, **options)    -> [Finding, ...], of entries that are refused, too
 
 Same plan, units, statistics, checks and verdict as for anybody's defence: only data and model come from
 memory, and the truth is known.
@@ -21,7 +21,7 @@ from robustbench_coded.evaluation.setup.zoo_entry import brought_by, completed
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.zoo.known import Known, Truth
-from robustbench_coded.zoo.registry import EXAMPLES, ZOO, ZooEntry
+from robustbench_coded.zoo.registry import ZOO, ZooEntry
 
 # The truth is what the best attack leaves. One answer in a thousand may be left by the attacks that ran.
 SLIP = 0.001
@@ -122,7 +122,7 @@ def evaluate_entry(
     name: str,
     out: Path,
     *,
-    n: int = EXAMPLES,
+    n: int | None = None,
     attacks: Sequence[str] = DEFAULT,
     listener: Listener | None = None,
     **options: Any,
@@ -130,7 +130,7 @@ def evaluate_entry(
     """Evaluates an entry with default settings, into the run folder ``out``.
 
     Args:
-        n: examples.
+        n: examples; the entry's own number unless given.
         attacks: names and presets.
         options: of `EvalConfig`, in place of its defaults.
 
@@ -145,7 +145,7 @@ def evaluate_entry(
     return EvaluatedEntry(entry, known, load_run(path))
 
 
-def judge_entry(name: str, out: Path, *, n: int = EXAMPLES, **options: Any) -> list[Finding]:
+def judge_entry(name: str, out: Path, *, n: int | None = None, **options: Any) -> list[Finding]:
     """What an evaluation with default settings says of an entry, whether or not it can be finished.
 
     Args:
