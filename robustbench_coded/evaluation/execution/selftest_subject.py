@@ -15,6 +15,7 @@ from robustbench_coded.selftests.run_all import EXAMPLES, Networks, run_all
 from robustbench_coded.selftests.scene import Scene
 from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
 
+UNITS = 5  # times what --unit-timeout gives a unit of work, where that is less
 SECONDS = 1800.0  # a subject that takes longer for some ninety forwards of EXAMPLES inputs hangs
 
 
@@ -30,11 +31,13 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
     # Where there is no checkpoint, what stands for it is the defence itself.
     compared = is_plugin(subject.spec) and not isinstance(checkpoint.network, Alone)
     networks = Networks(context.defence(subject).base, checkpoint) if compared else None
+    unit = context.setup.config.unit_timeout
+    seconds = SECONDS if unit is None else min(SECONDS, UNITS * unit)
     try:
-        with time_limit(SECONDS):
+        with time_limit(seconds):
             results = run_all(scene, networks)
     except TimeLimitExceeded:
-        results = (judged("attack", False, f"A short attack on it took longer than {SECONDS:g} s."),)
+        results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
     return {
         "eps": eps,
         "examples": scene.examples,
