@@ -152,6 +152,8 @@ class Search:
                 _halve(e, _stalled(e, interval) if self.estimator.per_example else self._no_better(e, loss))
                 shorter = interval - max(int(SHORTER_BY * self.steps), 1)
                 interval, since_check = max(shorter, shortest), 0
+                if self.estimator.exhausted:
+                    break
             weight = MOMENTUM if step else 1.0
             moved = ball.step_(e.x.clone(), e.grad, e.size)
             x = ball.project_(e.x + weight * (moved - e.x) + (1 - weight) * (e.x - e.last_x))
@@ -178,8 +180,11 @@ class Search:
         A loss that is partly luck says little about one step, and its largest value is the luckiest. So
         points are compared at checkpoints alone, under fresh draws that are the same for both.
         """
-        before, now = self.estimator.compare([e.best_x, e.x], e.goal, loss)
-        better = larger(self.estimator, now.loss, before.loss)
+        if self.estimator.exhausted:  # nothing is left to compare with: the last point has seen most draws
+            better = torch.ones_like(e.wrong)
+        else:
+            before, now = self.estimator.compare([e.best_x, e.x], e.goal, loss)
+            better = larger(self.estimator, now.loss, before.loss)
         _keep(e, better)
         return ~better
 

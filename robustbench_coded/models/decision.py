@@ -126,11 +126,16 @@ def _unusual(one: Evidence) -> tuple[int, float]:
 
 
 def contradictions(
-    chosen: Evidence, others: Sequence[Evidence], stated: Stated, classes: int
+    chosen: Evidence, others: Sequence[Evidence], stated: Stated, classes: int, *, few: bool = False
 ) -> Iterator[str]:
-    """Why the network should not be believed: a clause each that ends in what to try."""
-    yield from _stated_contradicted(chosen, others, stated)
-    yield from _unfamiliar(chosen, stated)
+    """Why the network should not be believed: a clause each that ends in what to try.
+
+    Args:
+        few: whether there are so few images that only labels count, not batch-norms.
+    """
+    if not few:
+        yield from _stated_contradicted(chosen, others, stated)
+        yield from _unfamiliar(chosen, stated)
     yield from _inaccurate(chosen, stated, classes)
     yield from _less_accurate(chosen, others)
 

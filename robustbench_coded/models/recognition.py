@@ -42,6 +42,9 @@ MOST_CLOSE = 5
 SHOWN = 6  # candidates that evidence names
 
 
+FEWEST_IMAGES = 256  # below which batch-norms overrule nobody
+
+
 @dataclass(frozen=True)
 class Recognition:
     """The decision on one checkpoint, and its evidence.
@@ -106,7 +109,11 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
     else:
         found = [Evidence(replace(usual, normalisation=one)) for one in normalisations]
         unseen = tuple(assembly.variants)
+    # Batch-norms over few images say too little to overrule what is usual.
+    few = len(assembly.images) < FEWEST_IMAGES
     close = [one for one in found if allowed(one, stated)] or found
+    if few:
+        close = [one for one in close if one.candidate.arch == (stated.arch or checkpoint.arch)] or close
     close = [one for one in close if one.score <= CLOSE * close[0].score][:MOST_CLOSE]
     if labels is not None:
         count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
@@ -132,7 +139,7 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
         others=others[:SHOWN],
         unseen=unseen,
         stated=stated,
-        contradictions=tuple(contradictions(chosen, others, stated, checkpoint.classes)),
+        contradictions=tuple(contradictions(chosen, others, stated, checkpoint.classes, few=few)),
     )
 
 

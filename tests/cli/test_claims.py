@@ -11,7 +11,7 @@ import pytest
 from robustbench_coded.evidence import bundle
 from robustbench_coded.results.run import load_run
 
-OPTIONS = ("--limit", "64", "--batch-size", "32", "--draws", "4", "--quiet")
+OPTIONS = ("--limit", "320", "--batch-size", "32", "--draws", "4", "--quiet")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_script_shows_the_refutation_by_itself(evidence):
     assert done.returncode == 0, done.stderr
     assert "does not hold" in done.stdout
     # The same batches and draws as in the run, so the same figure.
-    assert f"perturbed: {claim['measured']:.1%} of 256 answers" in done.stdout
+    assert f"perturbed: {claim['measured']:.1%} of 1024 answers" in done.stdout
 
 
 def test_the_script_believes_the_claim_where_the_inputs_do_not_refute_it(evidence):

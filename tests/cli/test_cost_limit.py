@@ -84,4 +84,4 @@ def test_another_budget_is_another_unit_and_replaces_the_row(run, csrobust, digi
 
 def test_a_budget_that_pays_for_nothing_is_refused(csrobust, digits_erm):
     answer = csrobust("eval", "--ckpt", digits_erm, "--data", "digits", "--budget", "0")
-    assert answer.code == 2 and "--budget 0 pays for no image" in answer.err
+    assert answer.code == 2 and "--budget 0 is too small" in answer.err
