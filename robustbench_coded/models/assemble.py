@@ -1,6 +1,5 @@
 """From the weights of a file and perhaps a name to a network with these weights in it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -140,20 +139,17 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
     try:
         return recognise(_shapes(weights), arch), weights
     except Refused as refused:
-        fitting = {id(reading): (reading, found) for reading, found in _fitting(weights, arch)}
+        fitting: list[tuple[Reading, Recognised]] = []
+        for reading in readings(weights):
+            try:
+                fitting.append((reading, recognise(_shapes(reading.weights), arch)))
+            except Refused as error:
+                if reading.whole:
+                    refused = error  # without a prefix of all names the nearest architecture shows
         if not fitting:
-            raise refused
-        chosen = one_of([reading for reading, _ in fitting.values()])
-        return fitting[id(chosen)][1], chosen.weights
-
-
-def _fitting(weights: StateDict, arch: str | None) -> Iterator[tuple[Reading, Recognised]]:
-    """Other readings of the file's names under which an architecture fits."""
-    for reading in readings(weights):
-        try:
-            yield reading, recognise(_shapes(reading.weights), arch)
-        except Refused:
-            continue
+            raise refused from None
+        chosen = one_of([reading for reading, _ in fitting])
+        return next((found, reading.weights) for reading, found in fitting if reading is chosen)
 
 
 def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:

@@ -28,11 +28,13 @@ class Reading:
         weights: under the names of this reading.
         wrapper: the part that was taken off.
         complete: whether all weights of the file are still there.
+        whole: whether it was taken off every name.
     """
 
     weights: StateDict
     wrapper: str
     complete: bool
+    whole: bool = False
 
 
 def readings(weights: StateDict) -> Iterator[Reading]:
@@ -44,7 +46,7 @@ def readings(weights: StateDict) -> Iterator[Reading]:
         prefix = f"{parts.pop()}."
         off = {name.removeprefix(prefix): tensor for name, tensor in weights.tensors.items()}
         weights = _read(weights, off, prefix, f"{prefix} is taken off every name")
-        yield Reading(weights, prefix, complete=True)
+        yield Reading(weights, prefix, complete=True, whole=True)
     for part in _likely(weights):
         prefix = f"{part}."
         outside = [name for name in weights.tensors if not name.startswith(prefix)]

@@ -118,8 +118,12 @@ def test_the_network_inside_is_found_and_what_was_done_is_said(tmp_path, network
             lambda w: {n: t for n, t in prefixed("backbone.", w).items() if "bn2" not in n},
             r"nearest is digits-cnn, where bn2.weight is missing \(4 of 17 differ\); pass --arch",
         ),
+        (
+            lambda w: {n: t for n, t in prefixed("inner.most.", w).items() if "bn2" not in n},
+            r"nearest is digits-cnn, where bn2.weight is missing \(4 of 17 differ\); pass --arch",
+        ),
     ],
-    ids=["two entries", "no weights", "two networks", "incomplete"],
+    ids=["two entries", "no weights", "two networks", "incomplete", "incomplete behind any prefix"],
 )
 def test_what_is_not_settled_is_refused_in_one_line(tmp_path, weights, contents, message):
     torch.save(contents(weights), tmp_path / "a.pt")
