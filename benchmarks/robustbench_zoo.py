@@ -160,7 +160,7 @@ def _answer(network: nn.Module, pixels: Tensor) -> Tensor | None:
 
 
 def _randomise(network: nn.Module, gain: float) -> None:
-    """Weights at ``gain`` times He's scale, affine parameters around 1 and 0, statistics around fresh ones."""
+    """Weights at ``gain`` times He's scale; affine parameters around 1 and 0, statistics likewise."""
     generator = torch.Generator().manual_seed(0)
     pool = torch.randn(1_000_003, generator=generator)
     norms = (nn.BatchNorm2d, nn.BatchNorm1d, nn.LayerNorm, nn.GroupNorm)

@@ -139,15 +139,15 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
     try:
         return recognise(_shapes(weights), arch), weights
     except Refused as refused:
-        fitting: list[tuple[Reading, Recognised]] = []
+        why, fitting = refused, list[tuple[Reading, Recognised]]()
         for reading in readings(weights):
             try:
                 fitting.append((reading, recognise(_shapes(reading.weights), arch)))
             except Refused as error:
                 if reading.whole:
-                    refused = error  # without a prefix of all names the nearest architecture shows
+                    why = error  # without a prefix of all names the nearest architecture shows
         if not fitting:
-            raise refused from None
+            raise why from None
         chosen = one_of([reading for reading, _ in fitting])
         return next((found, reading.weights) for reading, found in fitting if reading is chosen)
 
