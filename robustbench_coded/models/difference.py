@@ -16,19 +16,24 @@ class Difference:
     Attributes:
         arch: name of the architecture.
         expected: number of its weights, without counters of batches.
+        total: number of names that the two have together.
         count: weights that are missing, unexpected or of another shape.
-        share: that count among all names of the two, in [0, 1].
         first: the first of them, a clause; empty where there is none.
     """
 
     arch: str
     expected: int
+    total: int
     count: int
-    share: float
     first: str
 
+    @property
+    def share(self) -> float:
+        """What differs among all names, in [0, 1]."""
+        return self.count / max(1, self.total)
+
     def __str__(self) -> str:
-        others = f" ({self.count} of {self.expected} differ)" if self.count > 1 else ""
+        others = f" ({self.count} of {self.total} differ)" if self.count > 1 else ""
         return f"{self.arch}, where {self.first}{others}"
 
 
@@ -48,5 +53,5 @@ def compare(arch: str, shapes: Shapes, expected: Shapes) -> Difference:
             clauses.append(f"{name} is {list(shapes[name])} instead of {list(shape)}")
     unexpected = [name for name in shapes if name not in expected]
     clauses += [f"{name[:80]} has no place" for name in unexpected]
-    share = len(clauses) / max(1, len(expected) + len(unexpected))
-    return Difference(arch, len(expected), len(clauses), share, clauses[0] if clauses else "")
+    total = len(expected) + len(unexpected)
+    return Difference(arch, len(expected), total, len(clauses), clauses[0] if clauses else "")
