@@ -27,11 +27,9 @@ from robustbench_coded.models.architectures.some_classes import SomeClasses
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
-from robustbench_coded.zoo import registry as zoo
+from robustbench_coded.zoo import registry as _zoo  # noqa: F401  (registers names that a worker may build)
 
 SENTINEL = 16  # inputs by which a defence is asked whether it still answers as it did
-# Its defences can be named wherever a worker builds one.
-NAMED_DEFENCES = tuple(zoo.ZOO)
 COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
 
 # Images that mixup inference may mix in.
