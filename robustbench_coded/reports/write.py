@@ -9,7 +9,8 @@ import pandas as pd
 
 from robustbench_coded.reports.figures.draw import figures_of
 from robustbench_coded.reports.render.html import html_report
-from robustbench_coded.reports.render.markdown import markdown_report
+from robustbench_coded.reports.render.markdown import markdown_details, markdown_report
+from robustbench_coded.reports.render.sections import sections_of
 from robustbench_coded.reports.run.document import document_of
 from robustbench_coded.reports.run.worst import pictures_of, remove_unshown
 from robustbench_coded.reports.text.escape import csv_text
@@ -33,8 +34,10 @@ def write_reports(path: str | Path, *, final: bool = False) -> None:
     write_text(run.path / "timings.csv", csv_table(run.timings))
     document = document_of(run)
     figures, pictures = figures_of(run), pictures_of(run, document.worst)
-    write_text(run.path / "report.md", markdown_report(document))
-    write_text(run.path / "report.html", html_report(document, figures, pictures))
+    sections = sections_of(document, figures, pictures)
+    write_text(run.path / "report.md", markdown_report(document, sections))
+    write_text(run.path / "details.md", markdown_details(document, sections))
+    write_text(run.path / "report.html", html_report(document, sections))
     for figure in figures:
         write_bytes(run.path / "figures" / f"{figure.name}.svg", figure.svg)
         write_bytes(run.path / "figures" / f"{figure.name}.png", figure.png)

@@ -50,7 +50,8 @@ def test_what_makes_no_sense_is_left_out_and_nothing_is_judged_by_the_base_model
     assert "transfer-pgd-5 was not run for collateral damage" in report
     assert "## Collateral damage" in report and "4 of 8 inputs, malicious " in report
     assert "collateral" not in report[report.index("## Verdicts") : report.index("## Accuracy")]
-    matrix = report[report.index("## What the attacker controls") :].split("\n\n")[1]
+    details = (run / "details.md").read_text()
+    matrix = details[details.index("## What the attacker controls") :].split("\n\n")[1]
     assert "batch" in matrix and "collateral" not in matrix
     assert 'id="collateral"' in (run / "report.html").read_text()
 

@@ -64,7 +64,8 @@ def test_the_document_has_two_sentences_at_its_top_and_the_word_of_each_verdict(
 
 
 def test_no_report_calls_anything_robust(make_run):
-    from robustbench_coded.reports.render.markdown import markdown_report
+    from robustbench_coded.reports.render.markdown import markdown_details, markdown_report
+    from robustbench_coded.reports.render.sections import sections_of
 
     safe = {
         **BASE,
@@ -73,7 +74,9 @@ def test_no_report_calls_anything_robust(make_run):
     }
     for name, accuracies in (("broken", None), ("safe", safe)):
         changes = {} if accuracies is None else {"accuracies": accuracies}
-        text = markdown_report(document_of(load_run(make_run(name, **changes))))
+        document = document_of(load_run(make_run(name, **changes)))
+        sections = sections_of(document)
+        text = markdown_report(document, sections) + markdown_details(document, sections)
         assert not re.search(r"(?<!cs)robust", text.lower())
 
 
@@ -147,9 +150,11 @@ def test_replicates_tell_where_the_uncertainty_comes_from(make_run):
 
 
 def test_the_bound_by_batches_stands_beside_that_by_examples(make_run):
-    from robustbench_coded.reports.render.markdown import markdown_report
+    from robustbench_coded.reports.render.markdown import markdown_details
+    from robustbench_coded.reports.render.sections import sections_of
 
     zero = BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)}
-    text = markdown_report(document_of(load_run(make_run(accuracies=zero))))
+    document = document_of(load_run(make_run(accuracies=zero)))
+    text = markdown_details(document, sections_of(document))
     assert "Upper, by batches" in text
     assert "| 60.2 |" in text  # 0 of 4 batches

@@ -18,20 +18,9 @@ from robustbench_coded.reports.paper.against_paper import (
     reasons,
     time_text_table,
 )
-from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
+from robustbench_coded.reports.render.sections import Section
 from robustbench_coded.reports.run.document import Document
-from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
 from robustbench_coded.reports.run.tables import Column, Table, TableRow
-from robustbench_coded.reports.run.text_tables import (
-    COMPONENTS,
-    COMPONENTS_LEGEND,
-    VERDICT_LEGEND,
-    check_text_table,
-    reason_text_table,
-    row_text_table,
-    verdict_text_table,
-    worst_text_table,
-)
 from robustbench_coded.reports.run.worst import answer_text
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import (
@@ -50,33 +39,13 @@ from robustbench_coded.statistics.summary import SummaryRow
 FILTERED = ("Checkpoint", "Inference", "Threat", "Attack")
 
 
-def html_report(document: Document, figures: Sequence[Drawing], pictures: Sequence[bytes | None]) -> str:
-    """A whole report in one file.
-
-    Args:
-        pictures: a PNG for each of the examples that fell furthest, None where its images were not kept.
-    """
+def html_report(document: Document, sections: Sequence[Section]) -> str:
+    """A whole report in one file."""
     return _page(
         "report.html.j2",
         title=document.title,
         document=document,
-        figures=figures,
-        verdicts=verdict_text_table(document.judgements),
-        verdict_legend=VERDICT_LEGEND,
-        why=reason_text_table(document.judgements),
-        checks_open=check_text_table(document.judgements, passed=False),
-        checks_passed=check_text_table(document.judgements, passed=True),
-        rows=row_text_table(document.lines),
-        components_title=COMPONENTS,
-        components_legend=COMPONENTS_LEGEND,
-        matrix={"title": MATRIX, "legend": MATRIX_LEGEND},
-        collateral={"title": COLLATERAL, "legend": COLLATERAL_LEGEND},
-        worst=worst_text_table(document.worst),
-        pictures=[
-            {"example": worst, "image": _uri(picture, "image/png")}
-            for worst, picture in zip(document.worst, pictures, strict=True)
-            if picture is not None
-        ],
+        sections=sections,
         choices=_choices(document.lines),
     )
 
@@ -133,7 +102,9 @@ def _environment() -> Environment:
         "difference": difference_text,
         "incomplete": lambda line: incomplete_text(line.examples, line.examples_planned),
         "settled": settled,
+        "kind": lambda block: type(block).__name__,
         "data_uri": _data_uri,
+        "png_uri": lambda png: _uri(png, "image/png"),
         "of_column": _of_column,
         "of_row": _of_row,
         "of_sheet_row": _of_sheet_row,

@@ -1,21 +1,20 @@
-"""report.md: the tables and what stands under them, for a repository."""
+"""report.md, for a repository, and details.md, for those who check it."""
 
 from collections.abc import Sequence
 
-from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
-from robustbench_coded.reports.run.document import Document
-from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
-from robustbench_coded.reports.run.tables import Cell, Column, Table
-from robustbench_coded.reports.run.text_tables import (
-    COMPONENTS,
-    COMPONENTS_LEGEND,
-    VERDICT_LEGEND,
-    check_text_table,
-    reason_text_table,
-    row_text_table,
-    verdict_text_table,
-    worst_text_table,
+from robustbench_coded.reports.render.sections import (
+    Block,
+    Bullets,
+    Commands,
+    Facts,
+    Figures,
+    Folded,
+    Legend,
+    Pictures,
+    Section,
 )
+from robustbench_coded.reports.run.document import Document
+from robustbench_coded.reports.run.tables import Cell, Column, Table
 from robustbench_coded.reports.text.escape import markdown, markdown_block
 from robustbench_coded.reports.text.formatting import (
     difference_text,
@@ -27,45 +26,26 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.reports.text.text_table import TextTable
 
 
-def markdown_report(document: Document) -> str:
-    """A whole report in GitHub's Markdown."""
+def markdown_report(document: Document, sections: Sequence[Section]) -> str:
+    """What a report finds and how it was measured, in GitHub's Markdown; the rest is named at its end."""
     parts = [f"# {markdown(document.title)}", *[markdown(line) for line in document.opening]]
     if document.warnings:
         parts.append(bullets(document.warnings))
-    parts += [
-        "## Verdicts",
-        markdown_text_table(verdict_text_table(document.judgements)),
-        markdown(VERDICT_LEGEND),
-    ]
-    for table in document.tables:
-        parts += [f"## {markdown(table.title)}", markdown_table(table), markdown(document.legend)]
-        if table.has_paper:
-            parts.append(markdown(document.paper_legend))
-    parts += [f"## {MATRIX}", markdown_text_table(document.matrix), markdown(MATRIX_LEGEND)]
-    if document.collateral.rows:
-        parts += [f"## {COLLATERAL}", markdown_text_table(document.collateral), markdown(COLLATERAL_LEGEND)]
-    if document.findings:
-        parts += ["## What the stronger attacks found", bullets(document.findings)]
-    parts += ["## How this was measured", _facts(document)]
-    parts += ["## What these tables do not prove", bullets(document.limits)]
-    if document.failures:
-        parts += ["## What did not run", bullets(document.failures)]
-    if document.notes:
-        parts += ["## Notes", bullets(document.notes)]
-    parts += [
-        "## Checks that did not pass",
-        markdown_text_table(check_text_table(document.judgements, passed=False)),
-    ]
-    if document.components.rows:
-        parts += [f"## {COMPONENTS}", markdown_text_table(document.components), markdown(COMPONENTS_LEGEND)]
-    if document.worst:
-        parts += ["## Examples that fell furthest", markdown_text_table(worst_text_table(document.worst))]
-    parts += ["## Details"]
-    parts += [_folded("Why each verdict", reason_text_table(document.judgements))]
-    parts += [_folded("Checks that passed", check_text_table(document.judgements, passed=True))]
-    parts += [_folded("Every row of summary.csv", row_text_table(document.lines))]
-    if document.commands:
-        parts += ["## Run it again", *(markdown_block(command) for command in document.commands)]
+    for section in sections:
+        if not section.detail:
+            parts += _section(section)
+    left = [section.title for section in sections if section.detail]
+    if left:
+        parts += ["## Details", f"[details.md](details.md) has the rest: {markdown('; '.join(left))}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_details(document: Document, sections: Sequence[Section]) -> str:
+    """What `markdown_report` leaves out."""
+    parts = [f"# {markdown(document.title)}: details", "What it finds is in [report.md](report.md)."]
+    for section in sections:
+        if section.detail:
+            parts += _section(section)
     return "\n\n".join(parts) + "\n"
 
 
@@ -91,6 +71,41 @@ def bullets(texts: Sequence[str]) -> str:
     return "\n".join(f"- {markdown(text)}" for text in texts)
 
 
+def _section(section: Section) -> list[str]:
+    return [f"## {markdown(section.title)}", *(text for block in section.blocks for text in _block(block))]
+
+
+def _block(block: Block) -> list[str]:
+    """The paragraphs of one block."""
+    match block:
+        case Legend(text):
+            return [markdown(text)]
+        case Bullets(texts):
+            return [bullets(texts)]
+        case Facts(facts):
+            return ["\n".join(f"- **{fact.about}.** {markdown(fact.text)}" for fact in facts)]
+        case Commands(commands):
+            return [markdown_block(command) for command in commands]
+        case Figures(figures):
+            return [
+                text
+                for figure in figures
+                for text in (
+                    f"![{markdown(figure.title)}](figures/{figure.name}.svg)",
+                    f"**{markdown(figure.title)}.** {markdown(figure.caption)}",
+                )
+            ]
+        case Pictures():
+            return ["The pictures are in report.html."]
+        case Folded(title, table):
+            summary = f"<summary>{markdown(title)} ({len(table.rows)})</summary>"
+            return [f"<details>{summary}\n\n{markdown_text_table(table)}\n\n</details>"]
+        case Table():
+            return [markdown_table(block)]
+        case TextTable():
+            return [markdown_text_table(block)]
+
+
 def _head(column: Column) -> str:
     title = markdown(column.attack)
     if column.attack in ("clean", "random-sign"):
@@ -113,15 +128,6 @@ def _cell(cell: Cell | None) -> str:
     if cell.paper is not None:
         shown.append(f"<sub>paper {percent(cell.paper)}</sub>")
     return "<br>".join(shown)
-
-
-def _facts(document: Document) -> str:
-    return "\n".join(f"- **{fact.about}.** {markdown(fact.text)}" for fact in document.facts)
-
-
-def _folded(title: str, text_table: TextTable) -> str:
-    summary = f"<summary>{title} ({len(text_table.rows)})</summary>"
-    return f"<details>{summary}\n\n{markdown_text_table(text_table)}\n\n</details>"
 
 
 def _rows(cells: Sequence[Sequence[str]]) -> str:
