@@ -23,7 +23,7 @@ from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.answers import answers_or_nan
 from robustbench_coded.evaluation.execution.target import RawView, Target
-from robustbench_coded.evaluation.planning.cost import question_of
+from robustbench_coded.evaluation.planning.cost import images_per_query
 from robustbench_coded.models.tf32 import tf32
 
 
@@ -118,7 +118,7 @@ def _first_query(name: AttackName, s: AttackInputs) -> float:
     """Images that the first query of an attack costs."""
     t = s.target
     images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
-    return question_of(name, images, s.y.shape[1], randomised=t.randomised, independent=t.independent)
+    return images_per_query(name, images, s.y.shape[1], randomised=t.randomised, independent=t.independent)
 
 
 def _confirmed(

@@ -40,7 +40,9 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
     return forwards * draws + more[0], backwards * draws + more[1]
 
 
-def question_of(name: AttackName, images: float, k: int, *, randomised: bool, independent: bool) -> float:
+def images_per_query(
+    name: AttackName, images: float, k: int, *, randomised: bool, independent: bool
+) -> float:
     """Images forwarded and differentiated in the least that an attack of ours can ask.
 
     Args:

@@ -7,7 +7,7 @@ from attacks.naming import LAST_RESORT, AttackName, parse
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.options.inputs import inputs_for
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
-from robustbench_coded.evaluation.planning.cost import queries_of, question_of, step_size_of
+from robustbench_coded.evaluation.planning.cost import images_per_query, queries_of, step_size_of
 from robustbench_coded.evaluation.planning.unit_identity import unit_id, unit_payload
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
@@ -190,7 +190,7 @@ def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: Th
     if threat.malicious is not None and name.uses_base:
         return f"{name.text} was not run for collateral damage: the base model answers inputs one by one."
     images = subject.images / (1 if threat.one_victim else subject.k)
-    cost = question_of(
+    cost = images_per_query(
         name,
         1 if name.estimator == "transfer" else images,
         subject.k,

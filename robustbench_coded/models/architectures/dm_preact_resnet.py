@@ -4,12 +4,14 @@ Other than in ``preact_resnet`` the shortcut is a 3x3 convolution, and it sees t
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dm_wide_resnet import pad_same
+from robustbench_coded.models.architectures.stage import stage
 
 STAGES: dict[int, tuple[int, int, int, int]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
@@ -53,12 +55,11 @@ class DMPreActResNet(BlockNetwork):
             raise ValueError(f"expected depth 18 or 34, got {depth}")
         self.act = activation_named(activation)
         self.conv_2d = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+        block = partial(DMPreActBlock, activation=activation)
         stages = []
         in_planes = 64
         for planes, count, stride in zip((64, 128, 256, 512), STAGES[depth], (1, 2, 2, 2), strict=True):
-            first = DMPreActBlock(in_planes, planes, stride, activation)
-            others = (DMPreActBlock(planes, planes, 1, activation) for _ in range(count - 1))
-            stages.append(nn.Sequential(first, *others))
+            stages.append(stage(block, in_planes, planes, count, stride))
             in_planes = planes
         self.layer_0, self.layer_1, self.layer_2, self.layer_3 = stages
         self.batchnorm = nn.BatchNorm2d(512)

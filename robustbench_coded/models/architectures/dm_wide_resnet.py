@@ -5,12 +5,14 @@ stride 2 that pad below and to the right alone, as TensorFlow's ``SAME`` does on
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.architectures.stage import blocks_of_wide, stage
 
 
 def pad_same(x: Tensor, stride: int) -> Tensor:
@@ -45,10 +47,7 @@ class DMWideStage(nn.Module):
 
     def __init__(self, in_planes: int, planes: int, count: int, stride: int, activation: str):
         super().__init__()
-        first = DMWideBlock(in_planes, planes, stride, activation)
-        self.block = nn.Sequential(
-            first, *(DMWideBlock(planes, planes, 1, activation) for _ in range(count - 1))
-        )
+        self.block = stage(partial(DMWideBlock, activation=activation), in_planes, planes, count, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block(x)
@@ -74,11 +73,7 @@ class DMWideResNet(BlockNetwork):
         activation: str = "silu",
     ) -> None:
         super().__init__()
-        if depth < 10 or depth % 6 != 4:
-            raise ValueError(f"expected depth 6 n + 4, got {depth}")
-        if width < 1:
-            raise ValueError(f"expected width >= 1, got {width}")
-        n = (depth - 4) // 6
+        n = blocks_of_wide(depth, width)
         self.act = activation_named(activation)
         self.init_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.layer = nn.Sequential(

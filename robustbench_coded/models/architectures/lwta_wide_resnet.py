@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.models.architectures import wide_resnet
 from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.architectures.stage import stage
 
 TEMPERATURE = 0.01  # of the Gumbel trick when the network answers; the files' ``temp`` is that of training
 
@@ -59,8 +60,7 @@ class LwtaStage(nn.Module):
 
     def __init__(self, in_planes: int, planes: int, count: int, stride: int):
         super().__init__()
-        first = LwtaBlock(in_planes, planes, stride)
-        self.layer = nn.Sequential(first, *(LwtaBlock(planes, planes, 1) for _ in range(count - 1)))
+        self.layer = stage(LwtaBlock, in_planes, planes, count, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x)

@@ -4,6 +4,7 @@ Names of the weights are kuangliu's; the two forms in use differ in a batch-norm
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dropout import Dropout
 from robustbench_coded.models.architectures.pooling import pooled
 from robustbench_coded.models.architectures.preact_parts import PreactParts
+from robustbench_coded.models.architectures.stage import stage
 from robustbench_coded.models.architectures.stem import enter, stem_stride
 
 
@@ -68,18 +70,13 @@ class PreActResNet18(BlockNetwork):
         self.activation = activation_named(self.parts.activation)
         self.stem = stem
         self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=stem_stride(stem), padding=1, bias=False)
-        self.layer1 = self._stage(64, 64, 1, dropout)
-        self.layer2 = self._stage(64, 128, 2, dropout)
-        self.layer3 = self._stage(128, 256, 2, dropout)
-        self.layer4 = self._stage(256, 512, 2, dropout)
+        block = partial(PreActBlock, dropout=dropout, parts=self.parts)
+        self.layer1 = stage(block, 64, 64, 2, 1)
+        self.layer2 = stage(block, 64, 128, 2, 2)
+        self.layer3 = stage(block, 128, 256, 2, 2)
+        self.layer4 = stage(block, 256, 512, 2, 2)
         self.bn = nn.BatchNorm2d(512) if final_bn else None
         self.linear = nn.Linear(512, classes)
-
-    def _stage(self, in_planes: int, planes: int, stride: int, dropout: float) -> nn.Sequential:
-        return nn.Sequential(
-            PreActBlock(in_planes, planes, stride, dropout, self.parts),
-            PreActBlock(planes, planes, 1, dropout, self.parts),
-        )
 
     def _stem(self, x: Tensor) -> Tensor:
         return enter(self.conv1(x), self.stem)

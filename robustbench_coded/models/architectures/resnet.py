@@ -5,6 +5,7 @@ Names of the weights are kuangliu's (``shortcut``, ``linear``).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dropout import Dropout
 from robustbench_coded.models.architectures.pooling import pooled
+from robustbench_coded.models.architectures.stage import stage
 from robustbench_coded.models.architectures.stem import enter, stem_stride
 
 
@@ -138,14 +140,9 @@ class ResNet(BlockNetwork):
         stages = []
         in_planes = 64
         for planes, count, stride in zip((64, 128, 256, 512), counts, (1, 2, 2, 2), strict=True):
-            out_planes = block.expansion * planes
-            stages.append(
-                nn.Sequential(
-                    block(in_planes, planes, stride, dropout, self.parts),
-                    *(block(out_planes, planes, 1, dropout, self.parts) for _ in range(count - 1)),
-                )
-            )
-            in_planes = out_planes
+            make = partial(block, dropout=dropout, parts=self.parts)
+            stages.append(stage(make, in_planes, planes, count, stride, block.expansion))
+            in_planes = block.expansion * planes
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.linear = nn.Linear(in_planes, classes)
 

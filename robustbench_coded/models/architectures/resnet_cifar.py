@@ -5,6 +5,7 @@ Names of the weights are those of the files trained with akamaster's implementat
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dropout import Dropout
 from robustbench_coded.models.architectures.shortcuts import check_shortcut, subsampled, widened
+from robustbench_coded.models.architectures.stage import stage
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,11 @@ class ResNetCifar(BlockNetwork):
         self.activation = activation_named(self.parts.activation)
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, n, 1, dropout)
-        self.layer2 = self._stage(16, 32, n, 2, dropout)
-        self.layer3 = self._stage(32, 64, n, 2, dropout)
+        block = partial(BasicBlock, dropout=dropout, parts=self.parts)
+        self.layer1 = stage(block, 16, 16, n, 1)
+        self.layer2 = stage(block, 16, 32, n, 2)
+        self.layer3 = stage(block, 32, 64, n, 2)
         self.linear = nn.Linear(64, classes)
-
-    def _stage(self, in_planes: int, planes: int, n: int, stride: int, dropout: float) -> nn.Sequential:
-        first = BasicBlock(in_planes, planes, stride, dropout, self.parts)
-        rest = (BasicBlock(planes, planes, 1, dropout, self.parts) for _ in range(n - 1))
-        return nn.Sequential(first, *rest)
 
     def _stem(self, x: Tensor) -> Tensor:
         return self.activation(self.bn1(self.conv1(x)))

@@ -6,11 +6,13 @@ shortcut and the last batch-norm differently: ``convShortcut`` and ``bn1``, or `
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.architectures.stage import stage
 
 
 class RobustWideBlock(nn.Module):
@@ -46,9 +48,8 @@ class RobustWideStage(nn.Module):
         self, in_planes: int, planes: int, count: int, stride: int, activation: str, named_2022: bool
     ):
         super().__init__()
-        first = RobustWideBlock(in_planes, planes, stride, activation, named_2022)
-        others = (RobustWideBlock(planes, planes, 1, activation, named_2022) for _ in range(count - 1))
-        self.layer = nn.Sequential(first, *others)
+        block = partial(RobustWideBlock, activation=activation, named_2022=named_2022)
+        self.layer = stage(block, in_planes, planes, count, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x)

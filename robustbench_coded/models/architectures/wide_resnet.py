@@ -4,6 +4,7 @@ Names of the weights are those that most robust checkpoints use (``block1.layer.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dropout import Dropout
 from robustbench_coded.models.architectures.pooling import pooled
 from robustbench_coded.models.architectures.preact_parts import PreactParts
+from robustbench_coded.models.architectures.stage import blocks_of_wide, stage
 from robustbench_coded.models.architectures.stem import enter, stem_stride
 
 
@@ -49,9 +51,8 @@ class WideStage(nn.Module):
         self, in_planes: int, planes: int, count: int, stride: int, dropout: float, parts: PreactParts
     ) -> None:
         super().__init__()
-        first = WideBlock(in_planes, planes, stride, dropout, parts)
-        rest = (WideBlock(planes, planes, 1, dropout, parts) for _ in range(count - 1))
-        self.layer = nn.Sequential(first, *rest)
+        block = partial(WideBlock, dropout=dropout, parts=parts)
+        self.layer = stage(block, in_planes, planes, count, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x)
@@ -81,11 +82,7 @@ class WideResNet(BlockNetwork):
         **parts: str,
     ) -> None:
         super().__init__()
-        if depth < 10 or depth % 6 != 4:
-            raise ValueError(f"expected depth 6 n + 4, got {depth}")
-        if width < 1:
-            raise ValueError(f"expected width >= 1, got {width}")
-        n = (depth - 4) // 6
+        n = blocks_of_wide(depth, width)
         self.parts = PreactParts(**parts)
         self.activation = activation_named(self.parts.activation)
         self.stem = stem
