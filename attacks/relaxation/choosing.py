@@ -102,7 +102,8 @@ def ordered(mode: Relaxing, call: Call) -> Any:
     if call.name in ("argsort", "sort"):
         shadow = shadow_of(index)
         assert shadow is not None
-        attach(index, Shadow(shadow.value, shadow.choice, None, (z, dim)))
+        descending = bool(call.arg(2, "descending", False))
+        attach(index, Shadow(shadow.value, shadow.choice, None, (z, dim, descending)))
     return found
 
 
@@ -113,12 +114,22 @@ def _members(z: Tensor, k: int, dim: int, top: bool, scale: Tensor) -> Tensor:
     return torch.sigmoid(gap / scale.to(z.dtype)).float()
 
 
-def _ranks(mode: Relaxing, call: Call, z: Tensor, dim: int) -> Tensor:
+def _ranks(mode: Relaxing, call: Call, z: Tensor, dim: int, descending: bool) -> Tensor:
+    """A rank counts the elements that come before: it rises with its own element and falls with the others'.
+
+    So an element that never changes has a rank with a slope, too. Too many pairs to keep leave the own slope.
+    """
     real = call.real()
     scale = spread_along(z, dim % z.ndim)
-    # So many elements as lie in a stretch of the range have their rank raised by moving across it.
-    slope = (z.shape[dim] / (4 * scale)).expand(z.shape)
     met = mode.record.note("rank", 1.0, scale)
+    sign = -1.0 if descending else 1.0
+    rows = z.movedim(dim, -1).float()
+    if rows.numel() * rows.shape[-1] <= MOST_PAIRS:
+        gaps = sign * (rows[..., :, None] - rows[..., None, :]) / scale.movedim(dim, -1)[..., None]
+        soft = gaps.sigmoid().sum(-1).movedim(-1, dim)
+        return attach(real, Shadow(graft(real.float(), soft, met)))
+    # So many elements as lie in a stretch of the range have their rank raised by moving across it.
+    slope = (sign * z.shape[dim] / (4 * scale)).expand(z.shape)
     return attach(real, Shadow(sloped(real.float(), z.float(), slope, met)))
 
 

@@ -140,3 +140,19 @@ def test_a_codec_counts_as_the_identity_times_its_slope():
         return torch.from_numpy((x.detach().numpy() * 0.5).copy())
 
     torch.testing.assert_close(gradient(halved, x), torch.full_like(x, 0.5), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_rank_rises_with_its_own_element_and_falls_with_the_others(z, descending):
+    """The rank of an element that is a constant is all an attacker may be shown."""
+
+    def rank_of_the_first(x):
+        shown = torch.cat([torch.zeros_like(x[:, :1]), x], 1)
+        return shown.argsort(1, descending=descending).argsort(1)[:, 0]
+
+    sign = -1.0 if descending else 1.0
+    shown = torch.cat([torch.zeros_like(z[:, :1]), z], 1)
+    scale = (shown - shown.mean(1, keepdim=True)).abs().mean(1, keepdim=True)
+    likely = torch.sigmoid(sign * (0 - z) / scale)
+    expected = -sign * likely * (1 - likely) / scale
+    torch.testing.assert_close(gradient(rank_of_the_first, z), expected, rtol=1e-4, atol=1e-7)

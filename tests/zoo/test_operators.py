@@ -1,0 +1,85 @@
+"""The operator family: what its truths rest on, and that the default sees through every operator."""
+
+import pytest
+import torch
+from scipy.stats import binom
+
+from robustbench_coded.evaluation.session.zoo_findings import judge_entry
+from robustbench_coded.zoo.operators import cuts, sampled, scores
+from robustbench_coded.zoo.operators.sampled import probability_of_one
+from robustbench_coded.zoo.registry import ZOO
+
+OPERATORS = {name: entry for name, entry in ZOO.items() if entry.family == "operators"}
+BROKEN = [name for name, entry in OPERATORS.items() if entry.broken]
+GOOD = [name for name, entry in OPERATORS.items() if not entry.broken]
+QUICK = {"draws": 2, "checks": False, "inputs": ("batch",)}
+MONOTONE = (
+    *(scores.softmax, scores.sigmoid, scores.tanh, scores.clamp, scores.one_hot_votes, scores.winners),
+    *(scores.median_filter, scores.ranks, scores.pooled_ties, scores.sign, scores.floor, scores.where),
+    *(scores.assigned, scores.in_place, scores.thermometer, scores.nearest_code, scores.bit_depth),
+    *(cuts.silent_backward, cuts.lying_backward, cuts.detached, cuts.without_graph, cuts.through_numpy),
+)
+
+
+def test_at_least_twelve_broken_operators_and_four_honest_ones():
+    assert len(BROKEN) >= 12
+    assert len(GOOD) >= 4
+
+
+@pytest.mark.parametrize("score", MONOTONE, ids=lambda score: score.__name__)
+@pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
+def test_no_score_falls_as_a_pixel_grows(score, share):
+    """What makes the corner the worst point: a few, many and all pixels raised, from around the boundary."""
+    generator = torch.Generator().manual_seed(0)
+    u = (0.15 * torch.randn(2000, 64, generator=generator)).clamp(-0.4, 0.4)
+    raised = 0.1 * torch.rand(u.shape, generator=generator)
+    raised = raised * (torch.rand(u.shape, generator=generator) < share)
+    rise = score(u + raised) - score(u)
+    assert rise.min() >= -1e-6
+    if share == 1:
+        assert rise.max() > 0
+
+
+@pytest.mark.parametrize("score", [sampled.bernoulli, sampled.gumbel, sampled.compared])
+def test_no_bit_turns_off_as_its_pixel_grows_whatever_the_draw(score):
+    generator = torch.Generator().manual_seed(0)
+    u = 0.1 * torch.randn(500, 64, generator=generator)
+    raised = 0.1 * torch.rand(u.shape, generator=generator)
+    found = []
+    for pixels in (u, u + raised):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            found.append(score(pixels))
+    assert (found[1] - found[0]).min() >= 0
+    assert (found[1] > found[0]).any()
+
+
+def test_the_chance_that_most_bits_are_on_is_a_binomial_tail_where_all_are_alike():
+    p = torch.tensor([0.2, 0.5, 0.55, 0.9], dtype=torch.float64)
+    found = probability_of_one(p[:, None].expand(4, 64))
+    assert found.tolist() == pytest.approx([binom.sf(32, 64, float(one)) for one in p], abs=1e-12)
+    # Bits that differ: one that is always on and one that never is change nothing but the count.
+    mixed = p[2].repeat(1, 64)
+    mixed[0, :2] = torch.tensor([0.0, 1.0])
+    assert float(probability_of_one(mixed)) == pytest.approx(binom.sf(31, 62, 0.55), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_smooth_operators_break_it(name, tmp_path):
+    (found, *_) = judge_entry(name, tmp_path / "run", n=64, attacks=["relaxed-pgd-20+momentum=1"], **QUICK)
+    assert found.threat == "batch/unknown"
+    assert found.estimate <= 0.01
+
+
+@pytest.mark.parametrize("name", ["op-softmax", "op-lying-backward", "op-numpy"])
+def test_the_default_notices_the_operator_and_breaks_it(name, tmp_path):
+    (found, *_) = judge_entry(name, tmp_path / "run", n=128, draws=2, checks=False)
+    assert found.word == "broken"
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_is_robust_keeps_its_accuracy(name, tmp_path):
+    attacks = ["relaxed-pgd-20+momentum=1", "square-100"]
+    (found, *_) = judge_entry(name, tmp_path / "run", n=64, attacks=attacks, **QUICK)
+    assert found.estimate == pytest.approx(found.truth.low, abs=0.02)
+    assert found.sense != "condemned"
