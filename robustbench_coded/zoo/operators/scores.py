@@ -1,6 +1,6 @@
 """Scores of signed pixels through one operator that has no useful slope. None falls as a pixel grows.
 
-Each function takes u [k, 64] in [-0.5, 0.5] and returns [k]. Most count pixels, or blocks of them, above zero.
+Each function takes u [k, 64] in [-0.5, 0.5] and returns [k]. Most count pixels or blocks that are above zero.
 """
 
 import torch
