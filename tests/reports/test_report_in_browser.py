@@ -181,7 +181,8 @@ def test_filters_leave_what_was_chosen_and_can_be_taken_back(browser, opened_run
     browser.run(choose, "attack", "pgd-10")
     assert browser.run(visible) == (chosen.attack == "pgd-10").sum()
     shown = browser.run(
-        "return [...document.querySelectorAll('.pivot thead th')].filter((h) => h.offsetParent).length"
+        "return [...document.querySelector('.pivot').tHead.rows[0].cells]"
+        ".filter((head) => head.offsetParent).length"
     )
     assert shown == 5  # two labels, clean, random-sign and the chosen attack
     browser.run("document.querySelector('.filters').reset()")

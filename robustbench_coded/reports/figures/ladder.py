@@ -1,9 +1,11 @@
-"""Accuracy up the ladder of what the attacker knows."""
+"""What each attacker leaves, from clean inputs down to the ensemble of all attacks."""
 
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
+
 from attacks.naming import BLACK_BOX
-from robustbench_coded.reports.figures.lookup import attacked, checkpoints_of, find, main_budget, subjects_of
+from robustbench_coded.reports.figures.lookup import checkpoints_of, main_budget, subjects_of
 from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
@@ -11,84 +13,146 @@ from robustbench_coded.reports.figures.style import (
     label,
     legend,
     panels,
-    percent_axis,
-    plot,
+    style_of,
 )
+from robustbench_coded.reports.paper.paper import papers_attack
 from robustbench_coded.reports.text.formatting import budget_text, inference_text, parsed_attack
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
+from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.statistics.summary import SummaryRow
 
-ORDER = ("fresh", "eot", "fixed", "gmsa", "bpda", "queries", "aware", "transfer", "transfer, victim")
+# Rungs from the top; those of attacks by their names stand between the controls and the ensembles.
+_FIRST = ("clean", "random signs", "FGSM", "PGD-10", "PGD-100")
+_MIDDLE = (
+    "other gradients",
+    "averaged draws",
+    "one surrogate draw",
+    "relaxed gradients",
+    "base gradients",
+    "queries alone",
+    "other packages",
+    "transfer",
+    "known draw",
+    "transfer, one victim",
+)
+_LAST = ("ensemble", "ensemble, known draw", "ensemble, one victim")
+_ORDER = (*_FIRST, *_MIDDLE, *_LAST)
+_KINDS = {
+    "fresh": "other gradients",
+    "eot": "averaged draws",
+    "eotauto": "averaged draws",
+    "fixed": "one surrogate draw",
+    "gmsaavg": "averaged draws",
+    "gmsamin": "averaged draws",
+    "relaxed": "relaxed gradients",
+    "bpda": "base gradients",
+    "transfer": "transfer",
+    "aware": "known draw",
+}
+_ENSEMBLES = {
+    WHOLE_BATCH: "ensemble",
+    ThreatModel("batch", "known"): "ensemble, known draw",
+    ThreatModel("victim", "unknown"): "ensemble, one victim",
+}
+RUNG_HEIGHT = 0.2  # inches
+PANELS_ACROSS = 2
 
 
 def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
-    """A panel per checkpoint, a line per defence, a rung per kind of knowledge; None with fewer than two
-    rungs."""
+    """A panel per checkpoint, a dot per defence and rung; None without an attack."""
     budget = main_budget(lines)
-    defended = [line for line in lines if line.subject.defence != "standard"]
     if budget is None:
         return None
-    rungs = {s: _rungs(defended, s, budget) for s in subjects_of(defended)}
-    rungs = {subject: found for subject, found in rungs.items() if found}
-    names = sorted({name for found in rungs.values() for name in found}, key=_place)
-    if len(names) < 2:
-        return None
-    checkpoints = [c for c in checkpoints_of(lines) if any(s.checkpoint == c for s in rungs)][:MOST_PANELS]
-    figure, axes = panels(len(checkpoints))
-    methods = list(dict.fromkeys(s[1:] for s in rungs))
-    for panel, checkpoint in zip(axes, checkpoints, strict=True):
+    rungs = {subject: _rungs(lines, subject, budget) for subject in subjects_of(lines)}
+    names = sorted({name for found in rungs.values() for name in found}, key=_ORDER.index)
+    checkpoints = checkpoints_of(lines)
+    shown, left = checkpoints[:MOST_PANELS], len(checkpoints[MOST_PANELS:])
+    across = min(PANELS_ACROSS, len(shown))
+    figure, axes = panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
+    methods = list(dict.fromkeys(subject[1:] for subject in rungs))
+    for panel, checkpoint in zip(axes, shown, strict=True):
         for subject, found in rungs.items():
             if subject.checkpoint == checkpoint:
-                style = methods.index(subject[1:])
-                shown = [(names.index(name), line) for name, line in found.items()]
-                shown.sort(key=lambda pair: pair[0])
-                x = [place + 0.06 * style for place, _ in shown]
-                name = inference_text(subject, with_k=True)
-                plot(panel, x, [line for _, line in shown], style, name)
-        base = find(lines, SubjectKey(checkpoint, STANDARD, None, None), ENSEMBLE, WHOLE_BATCH, budget)
-        if base is not None and base.accuracy is not None:
-            panel.axhline(100 * base.accuracy, color="0.4", linestyle=":", label="standard, ensemble")
+                _dots(panel, found, names, methods.index(subject[1:]), len(methods), subject)
         panel.set_title(label(checkpoint))
-        panel.set_xticks(range(len(names)), names, rotation=35, ha="right")
-        percent_axis(panel)
+        panel.set_yticks(range(len(names)), names, fontsize=8)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_xlim(-3, 103)
+        panel.set_xlabel("accuracy, %")
     legend(figure, axes)
     caption = (
-        f"For each kind of knowledge the lowest of its attacks ({budget_text(budget)}), with 95% "
-        "intervals: fresh draws at each step, eotM: M draws averaged, fixed: one surrogate draw, aware: "
-        "the scored draw, transfer: gradients of the base model. Dotted: the base model's own ensemble."
+        f"Accuracy that is left under the lowest attack of each kind ({budget_text(budget)}), with 95% "
+        "intervals, and under the ensemble of all attacks of a threat model, which decides the verdict. "
+        "Transfer: gradients of the base model alone. Known draw: the attacker knows the defence's draw."
     )
-    return drawing(figure, "ladder", "Accuracy up the ladder of knowledge", caption)
+    if left:
+        caption += f" Of {len(checkpoints)} checkpoints the first {MOST_PANELS} are shown."
+    return drawing(figure, "ladder", "Accuracy under stronger and stronger attacks", caption)
+
+
+def _dots(
+    panel: Axes,
+    found: dict[str, SummaryRow],
+    names: Sequence[str],
+    style: int,
+    styles: int,
+    subject: SubjectKey,
+) -> None:
+    """One subject's accuracies; subjects of one rung stand a little apart."""
+    apart = 0.6 / styles * (style - (styles - 1) / 2)
+    rows = [(names.index(name) + apart, row) for name, row in found.items()]
+    points = [
+        (at, 100 * row.accuracy, 100 * row.low, 100 * row.high)
+        for at, row in sorted(rows, key=lambda pair: pair[0])
+        if row.accuracy is not None and row.low is not None and row.high is not None
+    ]
+    panel.errorbar(
+        [accuracy for _, accuracy, *_ in points],
+        [at for at, *_ in points],
+        xerr=[
+            [max(accuracy - low, 0.0) for _, accuracy, low, _ in points],
+            [max(high - accuracy, 0.0) for _, accuracy, _, high in points],
+        ],
+        **{**style_of(style, inference_text(subject, with_k=True)), "linestyle": "none"},
+    )
 
 
 def _rungs(lines: Sequence[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> dict[str, SummaryRow]:
-    """The lowest line of each rung."""
+    """The lowest row of each rung."""
     found: dict[str, SummaryRow] = {}
-    for line in attacked(lines):
+    for line in lines:
         name = _rung(line)
-        if (line.subject, line.budget) != (subject, budget) or name is None:
+        if name is None or line.subject != subject or line.accuracy is None:
             continue
-        if name not in found or (line.accuracy or 0.0) < (found[name].accuracy or 0.0):
+        if line.attack != CLEAN and line.budget != budget:
+            continue
+        if name not in found or line.accuracy < (found[name].accuracy or 0.0):
             found[name] = line
     return found
 
 
 def _rung(line: SummaryRow) -> str | None:
+    """The rung of a row; None for those that have no place in the figure."""
+    if line.attack == ENSEMBLE:
+        return _ENSEMBLES.get(line.threat)
+    if line.attack in CONTROLS:
+        return (
+            {CLEAN: "clean", RANDOM_SIGN: "random signs"}[line.attack] if line.threat == WHOLE_BATCH else None
+        )
     name = parsed_attack(line.attack)
-    if name is None or name.third_party is not None:
+    if name is None:
         return None
     if not line.threat.whole_batch:
-        return "transfer, victim" if name.estimator == "transfer" and line.threat.inputs == "victim" else None
+        one_victim = line.threat.inputs == "victim" and name.estimator == "transfer"
+        return "transfer, one victim" if one_victim else None
+    papers = papers_attack(line.attack)
+    if papers is not None:
+        return papers.upper()
+    if name.third_party is not None:
+        return "other packages"
     if name.algorithm in BLACK_BOX:
-        return "queries"
-    if name.estimator in ("gmsaavg", "gmsamin"):
-        return "gmsa"
-    return f"eot{name.draws}" if name.draws > 1 else "eot" if name.estimator == "eotauto" else name.estimator
-
-
-def _place(rung: str) -> tuple[int, int]:
-    draws = rung.removeprefix("eot")
-    if rung.startswith("eot"):
-        return ORDER.index("eot"), int(draws) if draws.isdecimal() else 10**6
-    return ORDER.index(rung), 0
+        return "queries alone"
+    if name.draws > 1 and name.estimator == "fresh":
+        return "averaged draws"
+    return _KINDS.get(name.estimator, "other gradients")

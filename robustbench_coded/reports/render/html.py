@@ -33,6 +33,7 @@ from robustbench_coded.reports.text.formatting import (
     subject_text,
 )
 from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.summary import SummaryRow
 
 # Heads of plain tables whose values the filters know.
@@ -105,6 +106,8 @@ def _environment() -> Environment:
         "kind": lambda block: type(block).__name__,
         "data_uri": _data_uri,
         "png_uri": lambda png: _uri(png, "image/png"),
+        "chip": _chip,
+        "head_of": lambda column: column.attack if column.attack in CONTROLS else " ".join(map(str, column)),
         "of_column": _of_column,
         "of_row": _of_row,
         "of_sheet_row": _of_sheet_row,
@@ -148,6 +151,15 @@ def _choices(lines: Sequence[SummaryRow]) -> dict[str, list[str]]:
 
 def _lines(tables: Sequence[Table]) -> list[SummaryRow]:
     return [cell.line for table in tables for row in table.rows for cell in row.cells if cell is not None]
+
+
+def _chip(text: str) -> Markup | str:
+    """The text, with the word of a verdict that it opens with as a coloured label."""
+    for word in VerdictWord:
+        if text == word or text.startswith(f"{word}:"):
+            mark = Markup('<span class="chip {}">{}</span>').format(word.replace(" ", "-"), word)
+            return mark + escape(one_line(text[len(word) + 1 :]))
+    return text
 
 
 def _of_column(column: Column) -> Markup:

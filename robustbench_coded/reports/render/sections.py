@@ -1,7 +1,7 @@
 """The sections of a report in their order, and what each is made of, whatever the format."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.reports.figures.style import Drawing
@@ -10,6 +10,7 @@ from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGE
 from robustbench_coded.reports.run.document import Document
 from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
 from robustbench_coded.reports.run.methodology import Fact
+from robustbench_coded.reports.run.narrow import narrowed
 from robustbench_coded.reports.run.tables import Table
 from robustbench_coded.reports.run.text_tables import (
     COMPONENTS,
@@ -111,7 +112,7 @@ def sections_of(
     sections = [
         _section("verdicts", "Verdicts", verdict_text_table(judgements), Legend(VERDICT_LEGEND)),
         _section("ladder", "At a glance", Figures(first)),
-        *(_accuracies(document, table) for table in document.tables),
+        *(_accuracies(document, narrowed(table)) for table in document.tables),
         _section("findings", "What the stronger attacks found", Bullets(document.findings)),
         _section("checks", "Checks of the attacks", check_count_text_table(judgements)),
         _section("measured", "How this was measured", Facts(document.facts)),
@@ -127,6 +128,7 @@ def sections_of(
             Folded("Checks that passed", check_text_table(judgements, passed=True)),
             detail=True,
         ),
+        *(_all_attacks(document, table) for table in document.tables if narrowed(table) != table),
         _section("matrix", MATRIX, document.matrix, Legend(MATRIX_LEGEND), detail=True),
         _section("collateral", COLLATERAL, document.collateral, Legend(COLLATERAL_LEGEND)),
         _section("figures", "Figures", Figures(others), detail=True),
@@ -148,6 +150,11 @@ def sections_of(
 def _accuracies(document: Document, table: Table) -> Section:
     legend = f"{document.legend} {document.paper_legend}" if table.has_paper else document.legend
     return _section("accuracies", table.title, table, Legend(legend))
+
+
+def _all_attacks(document: Document, table: Table) -> Section:
+    section = _accuracies(document, table)
+    return replace(section, title=f"All attacks. {table.title}", detail=True)
 
 
 def _section(name: str, title: str, *blocks: Block, detail: bool = False) -> Section:
