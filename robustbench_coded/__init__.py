@@ -7,11 +7,16 @@
     load_run("reports/mine").judgements       # verdicts and their checks
     attack(model, x, y, "pgd-10", eps=8/255)  # perturbed inputs, like x
 
+The distribution, the command and the project are called ``csrobust``; it brings two packages: this one, and
+``attacks``, which works on tensors alone and can be used without the rest (docs/install.md).
+
 What is named here is imported when it is first used: ``csrobust --help`` needs neither torch nor pandas.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from robustbench_coded.installation import require_own_attacks
 
 if TYPE_CHECKING:
     from robustbench_coded.errors import InputError
@@ -38,6 +43,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_own_attacks()
     return getattr(import_module(_HOMES[name]), name)
 
 

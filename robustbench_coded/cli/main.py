@@ -6,8 +6,8 @@ from typing import Any
 
 import typer
 
-from robustbench_coded.cli import app
 from robustbench_coded.errors import InputError
+from robustbench_coded.installation import require_own_attacks
 from robustbench_coded.reports.text.escape import one_line
 
 # Some versions of typer bring their own copy of click: its base error is found through typer's.
@@ -25,6 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(arguments: list[str]) -> int:
     """0 done, 2 the user's input is wrong, 130 interrupted, 1 anything else."""
+    try:
+        require_own_attacks()
+    except ImportError as error:
+        return _complain(str(error), FAILED)
+    from robustbench_coded.cli import app
+
     command = typer.main.get_command(app.app)
     try:
         code = command.main(arguments, prog_name="csrobust", standalone_mode=False)

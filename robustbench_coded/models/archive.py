@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.models import safetensors_file, torch_file
 from robustbench_coded.models.pickle_scan import HOW_TO_MEND
 from robustbench_coded.models.refusal import MAX_FILE_BYTES, Refused
+from robustbench_coded.models.shipped import located, shipped
 
 # How other kinds of files begin, and what they are.
 STRANGERS = (
@@ -44,6 +45,8 @@ class Archive:
 def read_archive(path: str | Path) -> Archive:
     """Reads a ``.pt``, ``.pth``, ``.th`` or ``.safetensors`` file; the content decides, not the name.
 
+    Args:
+        path: the file, or the name of a shipped checkpoint; a file of that name comes first.
     Raises:
         InputError: the file is missing, empty, too large, truncated, no checkpoint, or holds code.
     """
@@ -56,10 +59,15 @@ def read_archive(path: str | Path) -> Archive:
     return Archive(path, hashlib.sha256(data).hexdigest(), len(data), kind, contents, metadata)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(named: Path) -> bytes:
+    path = named
     try:
+        path = located(named)
         if not path.exists():
-            raise InputError(f"{path}: no such file; --ckpt takes a .pt, .pth, .th or .safetensors file")
+            raise InputError(
+                f"{path}: no such file; {did_you_mean(str(path), shipped())}--ckpt takes a .pt, .pth, .th or "
+                ".safetensors file, or a name of `csrobust list checkpoints`"
+            )
         if not path.is_file():
             raise InputError(f"{path}: not a file; --ckpt takes a .pt, .pth, .th or .safetensors file")
         nbytes = path.stat().st_size

@@ -86,7 +86,7 @@ def load_checkpoint(
     """Reads a checkpoint, finds its architecture, puts the weights into it; executes nothing in the file.
 
     Args:
-        path: a ``.pt``, ``.pth``, ``.th`` or ``.safetensors`` file.
+        path: a ``.pt``, ``.pth``, ``.th`` or ``.safetensors`` file, or the name of a shipped checkpoint.
         arch: a name of ``csrobust list models``, or ``package.module:function`` in the user's own code; None
             to recognise it.
         normalize: as for ``--normalize``; None to take what the file says.

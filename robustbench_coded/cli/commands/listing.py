@@ -1,16 +1,16 @@
-"""``csrobust list attacks|models|data|defences``: plain lines, one uncut name first."""
+"""``csrobust list attacks|models|data|defences|checkpoints``: plain lines, one uncut name first."""
 
 from typing import Annotated
 
 import typer
 
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
 
-KINDS = ("attacks", "models", "data", "defences")
+KINDS = ("attacks", "models", "data", "defences", "checkpoints")
 
 
 def list_command(
-    kind: Annotated[str, typer.Argument(help="attacks, models, data or defences.")],
+    kind: Annotated[str, typer.Argument(help="attacks, models, data, defences or checkpoints.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
     """List what can be named on the command line."""
@@ -50,4 +50,10 @@ def names(kind: str) -> dict[str, str]:
         from robustbench_coded.zoo.registry import ZOO
 
         return {**DEFENCES, **{name: f"zoo: {entry.description}" for name, entry in ZOO.items()}}
-    raise InputError(f"there is no list of {kind!r}; choose from {', '.join(KINDS)}")
+    if kind == "checkpoints":
+        from robustbench_coded.models.shipped import descriptions
+
+        return descriptions()
+    raise InputError(
+        f"there is no list of {kind!r}; {did_you_mean(kind, KINDS)}choose from {', '.join(KINDS)}"
+    )

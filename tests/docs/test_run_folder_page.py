@@ -1,0 +1,39 @@
+"""docs/run-folder.md promises a schema: it names every column and field that a run has, and no other."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from robustbench_coded.runs.folder import FORMAT_VERSION
+from robustbench_coded.runs.outcomes import SCHEMA
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "run-folder.md").read_text()
+RUN = ROOT / "reports" / "digits"
+ONLY_WITH_QUERIES = {"accuracy_queries", "clean_queries"}
+
+
+def named(file: str) -> list[str]:
+    """The names in the first column of the table below a heading."""
+    section = PAGE.split(f"\n## {file}\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+
+
+@pytest.mark.parametrize("file", ["summary.csv", "timings.csv"])
+def test_the_columns_of_a_table_are_those_of_the_page(file):
+    with (RUN / file).open() as lines:
+        columns = next(csv.reader(lines))
+    assert [name for name in named(file) if name not in ONLY_WITH_QUERIES] == columns
+
+
+def test_the_columns_of_outcome_files_are_those_of_the_page():
+    assert named("outcomes/*.parquet") == SCHEMA.names
+
+
+def test_the_fields_of_run_json_are_those_of_the_page():
+    assert set(named("run.json")) == set(json.loads((RUN / "run.json").read_text()))
+    assert f"format {FORMAT_VERSION}\n" in PAGE.splitlines(keepends=True)[0]
