@@ -66,7 +66,7 @@ benchmark-recognition: $(INSTALLED)
 
 # The committed reports on CIFAR-10; they need checkpoints and data that are not part of this repository.
 SHARED ?= ../shared
-ON_CIFAR := --data npz:data/cifar10_test.npz --limit 640 --threads 1 --workers 2
+ON_CIFAR := --data npz:data/cifar10_test.npz --limit 640 --first --threads 1 --workers 2
 CIFAR := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-resnet20
 
 data/cifar10_test.npz: $(INSTALLED)

@@ -127,6 +127,7 @@ def attacked(models: Sequence[PixelModel], attacks: Sequence[str], eps: Sequence
         standard=False,
         eps=tuple(eps),
         limit=LIMIT,
+        first=True,
         batch_sizes=K,
         budget=BUDGET,
         threads=1,
@@ -166,9 +167,9 @@ def report(ours: Run, theirs: Run, third_party: Sequence[str]) -> str:
     lines = [
         "# One of eight networks behind RCI",
         f"Every draw picks one of {NETWORKS} digits networks and a permutation (RCI, K={K}, N={N}); a ninth "
-        f"is the attacker's base model. {LIMIT} images, eps {EPS} (linf, pixels), at most {BUDGET} images "
-        "forwarded and differentiated for an example by every attack, ours and theirs. Accuracy left in "
-        "percent over 10 fresh draws, 95% intervals; differences are paired over batches and draws. The "
+        f"is the attacker's base model. The first {LIMIT} images, eps {EPS} (linf, pixels), at most {BUDGET} "
+        "images forwarded and differentiated for an example by every attack, ours and theirs. Accuracy left "
+        "in percent over 10 fresh draws, 95% intervals; differences are paired over batches and draws. The "
         "strongest of ours is chosen on draws of its own.",
         f"- Clean: {_percent(row_of(ours, 'clean', EPS))}.\n"
         f"- `{TRANSFER}` leaves {_percent(transfer)}, `{EOT}` {_percent(eot)}: transfer is weaker by {gap}"

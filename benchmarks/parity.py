@@ -165,6 +165,7 @@ def main() -> None:
             data=given.data,
             data_dir=given.data_dir,
             limit=given.limit,
+            first=True,
             batch_sizes=(given.batch_size,),
             threads=given.threads,
             workers=given.workers,

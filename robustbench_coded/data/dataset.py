@@ -40,6 +40,8 @@ class Dataset:
         source: where the images came from, in words, for reports.
         outputs: for data of some of a network's classes, the output that each class has; None where classes
             and outputs are the same.
+        numbers: ``[n]``, which image of the set that these were taken from each one is; None where they are
+            not part of another set.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Dataset:
     class_names: tuple[str, ...]
     source: str
     outputs: tuple[int, ...] | None = None
+    numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,7 +83,7 @@ class Dataset:
 
     def subset(self, rows: np.ndarray) -> Dataset:
         """The images of these rows, in this order."""
-        return replace(self, images=_Rows.of(self.images, rows), labels=self.labels[rows])
+        return replace(self, images=_Rows.of(self.images, rows), labels=self.labels[rows], numbers=rows)
 
     def of_all_classes(self, classes: int) -> Dataset:
         """The same images with labels as a network of ``classes`` outputs has them.

@@ -91,11 +91,17 @@ class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """What may not change within a run folder."""
+    """What may not change within a run folder.
+
+    Attributes:
+        subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
+            are the first ones, or all.
+    """
 
     data: str | None = None
     data_sha256: str | None = None
     limit: int | None = None
+    subset: str | None = None
     seed: int | None = None
     last_batch: str | None = None
 

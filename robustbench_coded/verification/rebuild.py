@@ -58,6 +58,7 @@ def rebuilt_bench(
         data=identity.data,
         data_dir=data_dir,
         limit=identity.limit,
+        first=identity.subset is None,
         seed=identity.seed or 0,
         last_batch=identity.last_batch or "pad",
         selection_draws=last.options["selection_draws"],

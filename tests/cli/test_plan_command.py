@@ -72,7 +72,7 @@ def test_a_time_limit_is_kept_said_and_made_up_for(csrobust, digits_erm, tmp_pat
     (examples,) = {row["examples"] for row in table}
     assert examples % 8 == 0 and 32 <= examples < 200
     said = (
-        f"To keep within --time 40m, only the first {examples} of 200 examples were evaluated.",
+        f"To keep within --time 40m, only {examples} of 200 examples were evaluated.",
         "To keep within --time 40m, pgd-40 (batch/unknown) was left out on",
     )
     manifest = json.loads((run / "run.json").read_text())

@@ -31,7 +31,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ERM = ROOT / "checkpoints" / "digits-erm.safetensors"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES, K = 16, 8
-FEW = ("--limit", str(EXAMPLES), "--threads", "1")
+FEW = ("--limit", str(EXAMPLES), "--first", "--threads", "1")
 CHEAP = (*FEW, "--draws", "2", "--selection-draws", "2", "--victims", "2", "--quiet")
 ADDED = {
     "eval": (*CHEAP, "--batch-size", str(K)),
@@ -41,7 +41,8 @@ ADDED = {
 RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify")
 ELSEWHERE = (".", "ray")  # programs of the shell and of others
 SHOWN = ("console", "text", "toml")
-TINY = {"limit": EXAMPLES, "batch_sizes": K, "draws": 2, "selection_draws": 2, "victims": 2, "threads": 1}
+TINY = {"limit": EXAMPLES, "first": True, "batch_sizes": K, "draws": 2, "selection_draws": 2}
+TINY |= {"victims": 2, "threads": 1}
 QUICK_ATTACKS = "fgsm,transfer-pgd-2"
 
 

@@ -19,6 +19,7 @@ def measured(*attacks, drop):
         checkpoints=(("erm", str(DIGITS)),),
         data="digits",
         limit=64,
+        first=True,
         batch_sizes=(16,),
         eps=(0.1,),
         attacks=attacks,

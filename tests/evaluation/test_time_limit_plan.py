@@ -99,7 +99,7 @@ def test_attacks_on_one_victim_come_behind_those_on_batches():
 def test_the_report_says_what_was_left_out_where_and_what_it_takes():
     choice = choose(ROWS, cost, 30, SIZES)
     texts = sentences(choice, cost, 30, 1000)
-    assert texts[0] == f"{OPENING}30s, only the first 100 of 1,000 examples were evaluated."
+    assert texts[0] == f"{OPENING}30s, only 100 of 1,000 examples were evaluated."
     assert (
         f"{OPENING}30s, pgd-100 (batch/unknown) was left out on erm behind standard, "
         + ("erm behind rci K=128 N=190: about 1.8m.")

@@ -11,8 +11,8 @@ from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.manifest import ProbeRecord
 
 OPTIONS = (
-    "ckpt", "rci", "coded", "defence", "standard", "data", "data_dir", "limit", "batch_size", "seed", "arch",
-    "normalize", "device", "threads", "as_json",
+    "ckpt", "rci", "coded", "defence", "standard", "data", "data_dir", "limit", "first", "batch_size",
+    "seed", "arch", "normalize", "device", "threads", "as_json",
 )  # fmt: skip
 
 

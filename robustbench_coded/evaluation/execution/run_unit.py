@@ -27,7 +27,7 @@ def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
             scored = draws_to_score(context, unit.row) if draw is None else [("scoring", [draw])]
             for purpose, draws in scored:
                 margins = _score(context, unit, group, x, adversarial, y, purpose, draws, tally)
-            _picture(tally, group, margins, x, adversarial)
+            _picture(tally, group, margins, x, adversarial, context.numbers)
 
 
 def _score(
@@ -57,7 +57,7 @@ def _score(
         tally.add(
             purpose,
             draws,
-            example=np.asarray(batch.members)[slots],
+            example=context.numbers[np.asarray(batch.members)[slots]],
             batch=np.full(len(slots), batch.index),
             slot=slots,
             label=y[position].cpu().numpy()[slots],
@@ -67,7 +67,9 @@ def _score(
     return margins
 
 
-def _picture(tally: Tally, group: Group, margins: np.ndarray, x: Tensor, adversarial: Tensor) -> None:
+def _picture(
+    tally: Tally, group: Group, margins: np.ndarray, x: Tensor, adversarial: Tensor, numbers: np.ndarray
+) -> None:
     """Offers pictures of the inputs with the lowest margins [draws, G, K]; filled-up slots are not scored."""
     if tally.pictures is None:
         return
@@ -75,7 +77,7 @@ def _picture(tally: Tally, group: Group, margins: np.ndarray, x: Tensor, adversa
     for position, batch in enumerate(group.batches):
         slots = lowest(margin[position, : batch.scored])
         tally.pictures.add(
-            np.asarray(batch.members)[slots],
+            numbers[np.asarray(batch.members)[slots]],
             margin[position, slots],
             *(images[position, torch.from_numpy(slots)].cpu().numpy() for images in (x, adversarial)),
         )

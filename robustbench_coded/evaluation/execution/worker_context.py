@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory, is_plugin
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch
+from robustbench_coded.evaluation.planning.examples import evaluated
 from robustbench_coded.evaluation.planning.plan import Subject, batches_for
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.architectures.some_classes import SomeClasses
@@ -99,8 +101,14 @@ class WorkerContext:
 
     @cached_property
     def data(self) -> Dataset:
-        data = self.setup.in_memory.data or load_data(self.setup.data, data_dir=self.setup.config.data_dir)
-        return data.first(self.setup.examples) if self.setup.examples < len(data) else data
+        setup, config = self.setup, self.setup.config
+        whole = setup.in_memory.data or load_data(setup.data, data_dir=config.data_dir)
+        return evaluated(whole, setup.examples, first=config.first, seed=config.seed)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Which image of the data set each example is, by its place among those evaluated."""
+        return np.arange(len(self.data)) if self.data.numbers is None else self.data.numbers
 
     def preload(self, data: Dataset, models: dict[str, PixelModel]) -> None:
         """Takes the data evaluated and the models by checkpoint, instead of loading them from files."""
@@ -155,7 +163,7 @@ class WorkerContext:
     def _pool(self) -> Tensor:
         """Images for defences that mix them in."""
         data, left = self._not_evaluated(POOL_IMAGES)
-        if not left:
+        if not len(left):
             raise InputError(
                 "mixup-inference mixes in images that are not evaluated; leave some with a lower --limit"
             )
@@ -178,17 +186,19 @@ class WorkerContext:
         x, y = data.batch(chosen[:count])
         return x.to(self.device), y.to(self.device)
 
-    def _not_evaluated(self, wanted: int) -> tuple[Dataset, range]:
-        """The examples after those evaluated, by index; where these are too few, those of training."""
+    def _not_evaluated(self, wanted: int) -> tuple[Dataset, np.ndarray]:
+        """The examples that are not evaluated, by index; where these are too few, those of training."""
         name, folder = self.setup.data, self.setup.config.data_dir
-        data, first = self.setup.in_memory.data or load_data(name, data_dir=folder), self.setup.examples
-        if len(data) - first < wanted and ":" not in name and self.setup.in_memory.data is None:
+        data = self.setup.in_memory.data or load_data(name, data_dir=folder)
+        left = np.setdiff1d(np.arange(len(data)), self.numbers)
+        if len(left) < wanted and ":" not in name and self.setup.in_memory.data is None:
             try:
-                data, first = load_data(name, data_dir=folder, split="train"), 0
+                data = load_data(name, data_dir=folder, split="train")
+                left = np.arange(len(data))
             except InputError:
-                if len(data) == first:
+                if not len(left):
                     raise
-        return data, range(first, len(data))
+        return data, left
 
     def defence(self, subject: Subject) -> Defence:
         """The defence of a subject, around its checkpoint's model."""

@@ -23,7 +23,8 @@ class EvalConfig:
         normalize: normalisation as text; None takes the stored one or guesses.
         data: data set as text (``digits``, ``cifar10``, ``npz:FILE`` ...), or ``auto``.
         data_dir: where data sets are looked for.
-        limit: the first ``limit`` examples; None takes all.
+        limit: how many examples are taken; None takes all.
+        first: take the first ``limit`` examples, not a random ``limit`` stratified by class.
         batch_sizes: K, one or several.
         standard: whether standard inference is evaluated, too.
         defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
@@ -62,7 +63,8 @@ class EvalConfig:
     normalize: str | None = option(None, "none, cifar10, cifar10-2023, imagenet or m,m,m/s,s,s.")
     data: str = option("auto", "auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
     data_dir: str | None = option(None, "Where data sets are looked for.")
-    limit: int | None = option(None, "Take the first LIMIT examples.", count())
+    limit: int | None = option(None, "Take a random LIMIT examples, stratified by class.", count())
+    first: bool = option(False, "Take the first LIMIT examples, not random ones.")
     batch_sizes: tuple[int, ...] = option(
         (128,), "K: inputs answered together; several: 8,16,32.", count(most=LARGEST_BATCH), flag="batch-size"
     )

@@ -9,7 +9,9 @@ from typing import Literal, get_args
 
 import torch
 
-Purpose = Literal["partition", "victims", "probe", "selftest", "start", "attack", "selection", "scoring"]
+Purpose = Literal[
+    "examples", "partition", "victims", "probe", "selftest", "start", "attack", "selection", "scoring"
+]
 
 
 def stream(seed: int, batch: int, purpose: Purpose, index: int = 0) -> torch.Generator:

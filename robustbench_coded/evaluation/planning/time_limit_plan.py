@@ -116,7 +116,7 @@ def sentences(choice: Choice, cost: Cost, seconds: float, asked: int) -> list[st
     limit = f"{OPENING}{time_text(seconds)}, "
     told = []
     if choice.examples < asked:
-        told.append(f"{limit}only the first {choice.examples:,} of {asked:,} examples were evaluated.")
+        told.append(f"{limit}only {choice.examples:,} of {asked:,} examples were evaluated.")
     if not choice.fits:
         told.append(
             f"{limit}no more could be left out, though it may not suffice: one attack on each defence and "

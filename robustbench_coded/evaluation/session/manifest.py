@@ -35,7 +35,14 @@ IDENTITY = {
     "limit": "--limit",
     "seed": "--seed",
     "last_batch": "--last-batch",
+    "subset": "--first",
     "data_sha256": "--data",
+}
+_OTHER_EXAMPLES = {
+    True: "the first examples, not random ones; give --first to go on there, another --out, or start anew "
+    "with --overwrite",
+    False: "random examples, not the first ones; leave out --first to go on there, give another --out, or "
+    "start anew with --overwrite",
 }
 
 
@@ -76,6 +83,8 @@ def checked_against(old: RunManifest, new: RunManifest, path: Path) -> None:
     """
     for key, option in IDENTITY.items():
         before, now = getattr(old.identity, key), getattr(new.identity, key)
+        if before != now and key == "subset":
+            raise InputError(f"{path} was made with {_OTHER_EXAMPLES[before is None]}")
         if before != now:
             what = f"{option} {before}" if key != "data_sha256" else "other images behind --data"
             given = f"{now}" if key != "data_sha256" else "these"

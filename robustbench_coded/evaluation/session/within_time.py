@@ -61,7 +61,7 @@ def within_time(
         old = load_manifest(path)
         before = old.identity.limit
         if before is not None and 0 < before <= (config.limit or asked):
-            config = replace(config, limit=before)
+            config = replace(config, limit=before, first=config.first or old.identity.subset is None)
             prepared = prepare(config, in_memory)
         prepared = prepared.resumed_from(old)
         done = read_run(path, old.unit_ids)[1]

@@ -17,7 +17,7 @@ from robustbench_coded.schema.manifest import Identity
 def fixed_facts(config: EvalConfig, setup: Setup, identity: Identity) -> dict[str, Any]:
     """What decides outcomes beside the rows themselves."""
     return {
-        **to_builtins(identity),
+        **_hashed(identity),
         # Another version may attack or score differently: what it computed is not taken over.
         "csrobust": __version__,
         "checkpoints": {c.name: _what_it_computes(c) for c in setup.checkpoints},
@@ -34,6 +34,11 @@ def fixed_facts(config: EvalConfig, setup: Setup, identity: Identity) -> dict[st
     }
 
 
+def _hashed(identity: Identity) -> dict[str, Any]:
+    """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
+    return {name: value for name, value in to_builtins(identity).items() if name != "subset"}
+
+
 def _what_it_computes(checkpoint: LoadedCheckpoint) -> list[Any]:
     """What decides a checkpoint's answers, and the gradients that attacks take of it."""
     c = checkpoint
@@ -45,5 +50,5 @@ def folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: Identity) -> 
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoints[0].name).strip(".-")[:60] or "run"
     if len(checkpoints) > 1:
         name += f"-and-{len(checkpoints) - 1}-more"
-    content = json.dumps(to_builtins(identity), sort_keys=True)
+    content = json.dumps(_hashed(identity), sort_keys=True)
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"

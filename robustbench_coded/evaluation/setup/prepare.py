@@ -15,6 +15,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.default_eps import default_eps
 from robustbench_coded.evaluation.options.workers import thread_count, worker_count
 from robustbench_coded.evaluation.planning.batches import scored_slots
+from robustbench_coded.evaluation.planning.examples import evaluated, subset_rule
 from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, batches_for
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,
@@ -125,7 +126,7 @@ def prepare(
         in_memory.check_sendable()
     data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = in_memory.data or load_data(data_name, data_dir=config.data_dir)
-    data = whole if config.limit is None else whole.first(config.limit)
+    data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
     _check_batches(config, len(data))
     loaded, notes = [], []
     for checkpoint in checkpoints:
@@ -163,6 +164,7 @@ def prepare(
         data=data_name,
         data_sha256=data.sha256,
         limit=config.limit,
+        subset=subset_rule(whole, config.limit, first=config.first),
         seed=config.seed,
         last_batch=config.last_batch,
     )

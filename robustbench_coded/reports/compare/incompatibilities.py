@@ -11,6 +11,7 @@ from robustbench_coded.schema.manifest import RunManifest
 SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the data": lambda manifest: manifest.identity.data,
     "the number of examples": lambda manifest: manifest.data.examples,
+    "the choice of examples": lambda manifest: manifest.identity.subset or "first, or all",
     "the draws: seeds": lambda manifest: manifest.identity.seed,
     "the last-batch rule": lambda manifest: manifest.identity.last_batch,
     "the device": lambda manifest: manifest.last.machine.device,

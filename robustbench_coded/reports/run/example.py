@@ -2,10 +2,12 @@
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.run.worst import answer_text, answers, outcomes_of
-from robustbench_coded.reports.text.formatting import budget_text, inference_text
+from robustbench_coded.reports.text.formatting import budget_text, inference_text, series
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CLEAN, COMBINED
+
+NEAREST = 3  # examples named in place of one that a run does not have
 
 
 def example_text_table(run: Run, example: int) -> TextTable:
@@ -40,8 +42,17 @@ def example_text_table(run: Run, example: int) -> TextTable:
             )
         )
     if not rows:
-        known = [int(row.cell.example.max()) for row in run.results if row.cell is not None]
-        most = f"0 to {max(known)}" if known else "none yet"
-        raise InputError(f"--example {example}: {run.path} has no outcomes for it; its examples are {most}")
+        raise InputError(f"--example {example}: {run.path} has no outcomes for it; {_known(run, example)}")
     heads = ("Checkpoint", "Inference", "Threat", "Attack", "Budget", "Label", "Right", "Answers", "Margin")
     return TextTable(heads, tuple(rows), frozenset({"Label", "Right", "Margin"}))
+
+
+def _known(run: Run, example: int) -> str:
+    """Which examples a run has: all where they follow one another, else those around the one asked for."""
+    known = sorted({int(i) for row in run.results if row.cell is not None for i in row.cell.example})
+    if not known:
+        return "its examples are none yet"
+    if known[-1] - known[0] + 1 == len(known):
+        return f"its examples are {known[0]} to {known[-1]}"
+    near = sorted(sorted(known, key=lambda i: abs(i - example))[:NEAREST])
+    return f"of its {len(known)} examples the nearest are {series([str(i) for i in near])}"

@@ -16,7 +16,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CLEAN, COMBINED, CONTROLS, ENSEMBLE
-from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
+from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.statistics.summary import SummaryRow
 
@@ -75,7 +75,7 @@ def limits_of(run: Run) -> list[str]:
 
 def _facts(run: Run, lines: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
     manifest = run.manifest
-    yield Fact("Data", _data(manifest.data))
+    yield Fact("Data", _data(manifest))
     for checkpoint in manifest.checkpoints:
         yield Fact("Checkpoint", _checkpoint(checkpoint))
     yield Fact("Examples", _examples(lines))
@@ -91,6 +91,7 @@ def _facts(run: Run, lines: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]
     yield from _matched(manifest, lines)
     yield Fact("Draws", _draws(manifest, lines))
     yield Fact("Intervals", _intervals())
+    yield Fact("Population", population_of(manifest))
     yield Fact("Seed", f"{manifest.identity.seed}; every random number comes from a stream named by it.")
     sizes = sorted({row.batch_size for row in manifest.rows if row.batch_size is not None})
     rule = str(manifest.identity.last_batch)
@@ -110,10 +111,31 @@ def _facts(run: Run, lines: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]
         yield Fact("Paper", _paper())
 
 
-def _data(data: DataFacts) -> str:
-    size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
+def population_of(manifest: RunManifest) -> str:
+    """What the intervals of a run are about, in one sentence."""
+    data = manifest.data
+    if manifest.identity.subset is not None:
+        return (
+            f"the intervals speak about all {data.available} examples of {data.name}, of which these are a "
+            "random part of every class, and about images drawn as those were."
+        )
+    if data.examples == data.available:
+        return f"the intervals speak about images drawn as these {data.examples} were."
     return (
-        f"{data.name} ({data.source}), the first {data.examples} of {data.available} examples, "
+        f"the intervals speak about images drawn as the first {data.examples} of {data.name} were; about the "
+        f"other {(data.available or 0) - (data.examples or 0)} only if their order is a random one."
+    )
+
+
+def _data(manifest: RunManifest) -> str:
+    data = manifest.data
+    size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
+    if manifest.identity.subset is not None:
+        taken = f"a random {data.examples} of {data.available} examples, stratified by class"
+    else:
+        taken = f"the first {data.examples} of {data.available} examples"
+    return (
+        f"{data.name} ({data.source}), {taken}, "
         f"{data.classes} classes, images {size}, sha256 {str(data.sha256)[:16]}."
     )
 
