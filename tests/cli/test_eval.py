@@ -13,6 +13,7 @@ SMALL = (
     "digits",
     "--limit",
     "40",
+    "--first",
     "--batch-size",
     "16",
     "--threads",
