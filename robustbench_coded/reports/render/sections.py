@@ -32,6 +32,9 @@ ROWS_LEGEND = (
 PICTURES_LEGEND = "Clean image, perturbation with its largest change at full scale, perturbed image."
 
 
+_PARTICULARS = ("Attack", "Versions")  # facts that are long and that few look up
+
+
 class Legend(NamedTuple):
     """How to read what stands above it."""
 
@@ -103,6 +106,8 @@ def sections_of(
         pictures: a PNG for each of the examples that fell furthest, None where its images were not kept.
     """
     judgements = document.judgements
+    particulars = tuple(fact for fact in document.facts if fact.about in _PARTICULARS)
+    measured = tuple(fact for fact in document.facts if fact.about not in _PARTICULARS)
     first, others = tuple(figures[:1]), tuple(figures[1:])
     shown: tuple[tuple[WorstExample, bytes], ...] = tuple(
         (worst, picture)
@@ -115,11 +120,12 @@ def sections_of(
         *(_accuracies(document, narrowed(table)) for table in document.tables),
         _section("findings", "What the stronger attacks found", Bullets(document.findings)),
         _section("checks", "Checks of the attacks", check_count_text_table(judgements)),
-        _section("measured", "How this was measured", Facts(document.facts)),
+        _section("measured", "How this was measured", Facts(measured)),
         _section("limits", "What these tables do not prove", Bullets(document.limits)),
         _section("failures", "What did not run", Bullets(document.failures)),
         _section("notes", "Notes", Bullets(document.notes)),
         _section("again", "Run it again", Commands(document.commands)),
+        _section("attacks", "Every attack, and the versions of what ran", Facts(particulars), detail=True),
         _section("why", "Why each verdict", reason_text_table(judgements), detail=True),
         _section(
             "open-checks",
