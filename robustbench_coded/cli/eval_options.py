@@ -73,6 +73,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "last_batch": _of_config(str, "last_batch"),
     "drop": _of_config(bool, "drop", "--drop/--no-drop"),
     "checks": _of_config(bool, "checks"),
+    "margin": _of_config(float, "margin"),
     "save_adversarials": _of_config(bool, "save_adversarials"),
     "peer_raw": _of_config(bool, "peer_raw"),
     "arch": _of_config(str | None, "arch"),
@@ -153,7 +154,20 @@ def config_from(
     return config
 
 
-def claim_value(text: str | None) -> float | None:
+# Of the commands that weigh a claim.
+CLAIM: dict[str, tuple[Any, Any]] = {
+    "claim": (_option(str | None, "--claim", help="An accuracy that somebody claims, 0.72 or 72%."), None),
+    "claim_threat": _of_config(str | None, "claim_threat"),
+    "claim_eps": _of_config(str | None, "claim_eps"),
+    "claim_accuracy": _of_config(str, "claim_accuracy"),
+    "claim_attack": (
+        _option(str | None, "--claim-attack", help="The attack that the claim is about."),
+        None,
+    ),
+}
+
+
+def claimed_value(text: str | None) -> float | None:
     """``--claim 0.72`` or ``72%`` as a fraction."""
     if text is None:
         return None
@@ -161,3 +175,8 @@ def claim_value(text: str | None) -> float | None:
     if not 0 <= value <= 1:
         raise InputError(f"--claim {text} is not an accuracy; write 0.72 or 72%")
     return value
+
+
+def claimed_eps(text: str | None) -> float | None:
+    """``--claim-eps 8/255`` as a number."""
+    return None if text is None else fraction(text, "--claim-eps")

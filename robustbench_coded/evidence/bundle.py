@@ -24,6 +24,7 @@ from robustbench_coded.runs.adversarials import EVERY, Evaluation, read_adversar
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.controls import CLEAN, STRONGEST
 from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.statistics.verdict import claimed_accuracy
 
 FOLDER = "evidence"
 # Enough to see the refutation; the run folder holds the rest.
@@ -89,10 +90,12 @@ def _claim(
     config: EvalConfig, context: WorkerContext, run: Run, judgement: Judgement, row: AttackCase
 ) -> dict[str, Any]:
     result = next(result for result in run.results if result.key == row.key)
-    interval = result.interval()
-    assert interval is not None
+    claim = judgement.verdict.claim
+    interval = None if claim is None else claimed_accuracy(claim, result)
+    assert claim is not None and interval is not None  # the judgement is refuted by its outcomes
     return {
-        "claim": config.claim,
+        "claim": claim.value,
+        "accuracy": claim.about,
         "about": f" under {config.claim_attack}" if config.claim_attack else "",
         "checkpoint": row.subject.checkpoint,
         "checkpoint_sha256": context.checkpoint(row.subject.checkpoint).sha256,

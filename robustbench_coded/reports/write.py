@@ -19,7 +19,7 @@ from robustbench_coded.runs.atomic import write_bytes, write_text
 
 
 def write_reports(path: str | Path, *, final: bool = False) -> None:
-    """summary.csv, timings.csv and the reports, made from run.json and the outcomes alone.
+    """summary.csv, timings.csv, verdicts.csv and the reports, made from run.json and the outcomes alone.
 
     All but timings.csv come out byte-equal when they are written again.
 
@@ -32,6 +32,7 @@ def write_reports(path: str | Path, *, final: bool = False) -> None:
     run = load_run(path)
     write_text(run.path / "summary.csv", csv_table(run.summary))
     write_text(run.path / "timings.csv", csv_table(run.timings))
+    write_text(run.path / "verdicts.csv", csv_table(run.verdicts))
     document = document_of(run)
     figures, pictures = figures_of(run), pictures_of(run, document.worst)
     sections = sections_of(document, figures, pictures)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
+from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
@@ -14,7 +15,7 @@ from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.checks import run_checks
 from robustbench_coded.statistics.decomposition import Part, decomposition
-from robustbench_coded.statistics.verdict import Verdict, base_ensemble, verdict
+from robustbench_coded.statistics.verdict import MARGIN, Verdict, base_ensemble, verdict
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def judgements_of(
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = _claim(manifest) if row.key.defence != STANDARD or not defended else None
         parts = () if row.key.threat.draw_known else tuple(decomposition(rows, row))
-        yield Judgement(row.key, verdict(row, base, checks, claim), checks, parts, unbounded)
+        found = verdict(row, base, checks, margin=_margin(manifest), claim=claim)
+        yield Judgement(row.key, found, checks, parts, unbounded)
 
 
 def _is_relaxed(row: CaseResult) -> bool:
@@ -94,10 +96,16 @@ def _if_not_stopped(check: Check, subject: SubjectKey, manifest: RunManifest) ->
     )
 
 
-def _claim(manifest: RunManifest) -> float | None:
-    """The accuracy that the last invocation with a claim claims."""
+def _claim(manifest: RunManifest) -> Claim | None:
+    """What the last invocation with a claim claims."""
     claims = [i.claim for i in reversed(manifest.invocations) if i.claim is not None]
     return claims[0] if claims else None
+
+
+def _margin(manifest: RunManifest) -> float:
+    """The margin of the last invocation."""
+    margin = manifest.last.margin
+    return MARGIN if margin is None else margin
 
 
 def _unbounded(budget: BudgetKey, checkpoint: str, manifest: RunManifest) -> float:

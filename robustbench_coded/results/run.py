@@ -16,10 +16,14 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.results.judgements import Judgement, judgements_of
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.results.selftests import selftest_checks
+from robustbench_coded.results.verdicts import verdict_frame
 from robustbench_coded.runs.folder import read_failures, read_run
 from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
+from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.statistics.case_results import CaseResult, case_results
+from robustbench_coded.statistics.intervals import Interval
+from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import Cost, SummaryRow, summary_frame, summary_rows
 
 
@@ -111,6 +115,11 @@ class Run:
         return tuple(found)
 
     @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """verdicts.csv: a line for each subject, threat model and budget; accuracies are fractions."""
+        return verdict_frame(self.judgements)
+
+    @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Verdict, checks and decomposition per subject, threat model and budget."""
         selftests = selftest_checks(self.path, self.manifest)
@@ -194,14 +203,29 @@ def _judgement_data(judgement: Judgement) -> dict[str, Any]:
         **{name: key[name] for name in KEY_COLUMNS if name not in ("attack", "step_size")},
         "verdict": judgement.verdict.word,
         "reason": judgement.verdict.reason,
-        "claim": judgement.verdict.claim,
-        "above_base": None if judgement.verdict.above_base is None else asdict(judgement.verdict.above_base),
+        "claim": _claim_data(judgement.verdict.claim),
+        "accuracy": _data(judgement.verdict.accuracy),
+        "gain": _data(judgement.verdict.gain),
+        "clean": _data(judgement.verdict.clean),
+        "clean_loss": _data(judgement.verdict.clean_loss),
         "checks": [{**asdict(check), "figures": dict(check.figures)} for check in judgement.checks],
         "decomposition": [
             {"source": p.source, **asdict(p.difference), "without": p.without.attack, "with": p.with_.attack}
             for p in judgement.parts
         ],
     }
+
+
+def _data(figure: Interval | Difference | None) -> dict[str, Any] | None:
+    return None if figure is None else asdict(figure)
+
+
+def _claim_data(claim: Claim | None) -> dict[str, Any] | None:
+    """A claim about this threat model and budget."""
+    if claim is None:
+        return None
+    eps = None if claim.budget is None else claim.budget.eps
+    return {"accuracy": claim.value, "about": claim.about, "threat": str(claim.threat), "eps": eps}
 
 
 def _amount(value: Any) -> float:

@@ -7,6 +7,7 @@ What figures are counted from is checked strictly. What only informs (versions, 
 anything in a stranger's file: there, a value of another type counts as missing.
 """
 
+import math
 from functools import cached_property
 from typing import Annotated, Any, get_args
 
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
+from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.schema.threat_model import ThreatModel
 
@@ -215,11 +217,43 @@ class Invocation(Struct, frozen=True, kw_only=True):
         return value if type(value) is int and value > 0 else None
 
     @property
-    def claim(self) -> float | None:
-        """The accuracy that was claimed, a fraction."""
-        value = self.options.get("claim")
-        usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-        return float(value) if usable and value is not None else None
+    def margin(self) -> float | None:
+        """The gain that counts, a fraction; None where it was not stored."""
+        value = _finite(self.options.get("margin"))
+        return None if value is None or not 0 <= value <= 100 else value / 100
+
+    @property
+    def claim(self) -> Claim | None:
+        """What was claimed, with the defaults of what it did not say filled in.
+
+        A claim that names no threat model is about the first inputs that were attacked, with the draw
+        unknown; one that names no eps is about the largest.
+        """
+        value = _finite(self.options.get("claim"))
+        if value is None or not 0 <= value <= 1:
+            return None
+        inputs = self.options.get("inputs")
+        first = inputs[0] if isinstance(inputs, list | tuple) and inputs else "batch"
+        threat = self.options.get("claim_threat") or f"{first}/unknown"
+        about = self.options.get("claim_accuracy", ClaimedAccuracy.MEAN)
+        eps = _finite(self.options.get("claim_eps"))
+        eps = max(self.resolved.eps, default=None) if eps is None else eps
+        norm, space = (self.options.get(name, default) for name, default in _BUDGET)
+        try:
+            parsed, which = ThreatModel.parse(str(threat)), ClaimedAccuracy(about)
+        except ValueError:
+            return None
+        budget = None if eps is None else BudgetKey(str(norm), eps, str(space))
+        return Claim(value, parsed, budget, which)
+
+
+_BUDGET = (("norm", "linf"), ("eps_space", "pixel"))
+
+
+def _finite(value: Any) -> float | None:
+    """A stranger's number; None unless it is one."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
 
 
 class RunManifest(Struct, frozen=True, kw_only=True):

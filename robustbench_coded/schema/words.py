@@ -31,6 +31,7 @@ class VerdictWord(StrEnum):
     """What is said of a defence under one threat model (docs/numbers.md)."""
 
     NO_GAIN = "no gain"
+    WORSE_THAN_BASE = "worse than its base"
     NO_FAILURE_FOUND = "no failure found"
     NOT_SETTLED = "not settled"
     BROKEN = "broken"
@@ -38,8 +39,8 @@ class VerdictWord(StrEnum):
 
     @property
     def settles(self) -> bool:
-        """Whether more attacks can't change it: they only lower an accuracy."""
-        return self in (VerdictWord.NO_GAIN, VerdictWord.BROKEN, VerdictWord.CLAIM_REFUTED)
+        """Whether more attacks on the defence can't change it: they only lower its accuracy."""
+        return self not in (VerdictWord.NO_FAILURE_FOUND, VerdictWord.NOT_SETTLED)
 
 
 class Advantage(StrEnum):

@@ -35,7 +35,7 @@ from robustbench_coded.statistics.ensemble import (
     strongest,
     worst_case,
 )
-from robustbench_coded.statistics.intervals import Interval, accuracy_interval
+from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell, cells
 
 Cells = dict[tuple[CaseKey, str], Cell]
@@ -69,8 +69,10 @@ class CaseResult:
         """Whether one attack perturbs all of a batch that is answered as one."""
         return self.batch_dependent and not self.key.threat.one_victim
 
-    def interval(self) -> Interval | None:
-        """The accuracy with its 95% interval; None while there are no outcomes."""
+    def interval(self, tail: float = TAIL) -> Interval | None:
+        """The accuracy with its interval, each end of which errs with probability ``tail``; None while there
+        are no outcomes.
+        """
         if self.cell is None:
             return None
         return accuracy_interval(
@@ -78,6 +80,7 @@ class CaseResult:
             self.cell.batch,
             batch_dependent=self.unit_is_batch,
             correlation=self.correlation,
+            tail=tail,
         )
 
 

@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
-
 from attacks.naming import SEARCHES, AttackName
 from robustbench_coded.schema.controls import CLEAN, RANDOM_SIGN
 from robustbench_coded.schema.words import CheckName, CheckOutcome
@@ -33,9 +31,9 @@ from robustbench_coded.statistics.comparisons import (
     name_of,
     usable_by,
 )
+from robustbench_coded.statistics.floor import exchanged_accuracy
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
 from robustbench_coded.statistics.intervals import TAIL
-from robustbench_coded.statistics.outcomes import Cell
 
 _SEARCHES = ("square-1000", "random-1000")
 
@@ -188,16 +186,6 @@ def twice_the_draws(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
         )
     attacks = [row for row in usable_by(rows, ensemble) if _averages(name_of(row))]
     return _converged(name, attacks, "draws", _doubled_draws)
-
-
-def exchanged_accuracy(clean: Cell) -> float:
-    """Mean over all pairs of two examples of how often the answer to the one is the label of the other."""
-    examples, draws = clean.prediction.shape
-    classes = int(max(clean.prediction.max(), clean.label.max())) + 1
-    answers = np.bincount(clean.prediction.ravel(), minlength=classes)
-    labels = np.bincount(clean.label, minlength=classes)
-    own = int(clean.correct.sum())
-    return float(int(answers @ labels) - own) / (draws * examples * max(examples - 1, 1))
 
 
 def _not_weaker(

@@ -1,34 +1,48 @@
 """The verdict on a defence under one threat model, by intervals.
 
-    verdict(ensemble, base, checks, claim=None) -> Verdict
-    base_ensemble(rows, ensemble)               -> CaseResult | None     what to hand over as ``base``
+    verdict(ensemble, base, checks, margin=MARGIN, claim=None) -> Verdict
+    base_ensemble(rows, ensemble) -> CaseResult | None     what to hand over as ``base``
 
-The words, for the accuracy of the ensemble of all attacks:
+The words, for the gain: the accuracy that the ensemble of all attacks leaves the defence, less what it leaves
+its base model, paired:
 
-* ``no gain``: at most 3 points above the base model's own ensemble, and the upper end of that difference at
-  most 6;
-* ``broken``, where there is no base model to compare with: the upper end is at most 5 points;
-* ``no failure found``: certainly more than that, and every check passed. An upper bound on robustness, never
-  a proof;
-* ``not settled``: the interval is too wide for either, a check failed or was not run, or outcomes are
-  missing;
-* ``claim refuted``: the upper end is below the accuracy that was claimed. It goes before the others.
+* ``worse than its base``: the upper end of the gain is below 0;
+* ``no gain``: it is below the margin;
+* ``no failure found``: the lower end is above the margin, and every check and self-test passed. An upper
+  bound on robustness, never a proof;
+* ``not settled``: anything else, with what would settle it.
+
+Where there is no base model to compare with (standard inference itself, a defence that names none):
+
+* ``broken``: the upper end of the accuracy is at most a twentieth of the clean accuracy above what
+  uninformative inputs leave, or the clean accuracy is no better than a constant answer's (`floor.py`);
+* ``no failure found``: the lower end is above that, and every check and self-test passed; else ``not
+  settled``.
+
+``claim refuted`` goes before the others: the upper end of the accuracy that a claim is about, under its
+threat model and budget, is below the claim, and no outcomes are missing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
 from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import CheckOutcome, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.intervals import Interval
+from robustbench_coded.statistics.correlation import UNMEASURED
+from robustbench_coded.statistics.draws import plurality
+from robustbench_coded.statistics.floor import SHARE_OF_CLEAN, broken_below, exchanged_accuracy, uninformative
+from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
 
-GAIN = 0.03  # points above the base model that count as no gain
-GAIN_HIGH = 0.06  # and how far the interval may reach
-BROKEN = 0.05
+MARGIN = 0.03  # a gain that is certainly smaller is none
+NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
+NEXT_STEPS_TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -36,22 +50,46 @@ class Verdict:
     """The word, why, and the figures it came from (fractions).
 
     Attributes:
-        reason: one sentence.
+        reason: one or two sentences.
         accuracy: of the ensemble; None without outcomes.
-        above_base: accuracy less that of the base model's ensemble, paired; None without a base.
+        bar: what the gain, or without a base model the accuracy, is held against.
+        gain: accuracy less that of the base model's ensemble, paired; None without a base.
+        clean: accuracy on unperturbed inputs, of the same examples and draws.
+        clean_loss: that of the base model less ``clean``, paired; None without a base.
+        claim: what was claimed under this threat model and budget.
         open_checks: names of the checks that did not pass.
     """
 
     word: VerdictWord
     reason: str
     accuracy: Interval | None
-    above_base: Difference | None = None
-    claim: float | None = None
+    bar: float
+    gain: Difference | None = None
+    clean: Interval | None = None
+    clean_loss: Difference | None = None
+    claim: Claim | None = None
     open_checks: tuple[str, ...] = ()
+
+    @property
+    def could_fall(self) -> bool:
+        """Whether a stronger attack has a question to answer: what it leaves could change this word, or, of a
+        base model, those of its defences.
+        """
+        if self.word in (VerdictWord.CLAIM_REFUTED, VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE):
+            return False
+        if self.accuracy is None or (self.gain is not None and self.gain.estimate <= self.bar):
+            return False
+        return self.accuracy.estimate > NEXT_TO_NOTHING
 
 
 def verdict(
-    ensemble: CaseResult, base: CaseResult | None, checks: Sequence[Check], claim: float | None = None
+    ensemble: CaseResult,
+    base: CaseResult | None,
+    checks: Sequence[Check],
+    *,
+    margin: float = MARGIN,
+    claim: Claim | None = None,
+    tail: float = TAIL,
 ) -> Verdict:
     """Judges one threat model.
 
@@ -59,49 +97,41 @@ def verdict(
         ensemble: the defence's `ensemble` row under the threat model.
         base: the base model's own `ensemble` row for the same budget; None where there is none.
         checks: those of this threat model, from `run_checks`.
-        claim: the accuracy that is claimed for the defence, a fraction.
+        margin: the gain that counts, a fraction.
+        claim: what is claimed for the defence; it says nothing here if it is about another threat model or
+            budget.
+        tail: with which probability each end of an interval may err.
     """
-    accuracy = ensemble.interval()
-    above = _above(ensemble, base)
+    if claim is not None and not claim.is_about(ensemble.key.threat, ensemble.key.budget):
+        claim = None
+    gain = None if base is None else _difference(ensemble, base, tail)
+    compared = ensemble.has_base and ensemble.key.defence != STANDARD
+    clean = _of_clean(ensemble)
     unpassed = [check for check in checks if check.outcome != CheckOutcome.PASSED]
-
-    def judged(word: VerdictWord, reason: str) -> Verdict:
-        return Verdict(word, reason, accuracy, above, claim, tuple(check.name for check in unpassed))
-
-    if accuracy is None:
-        return judged(VerdictWord.NOT_SETTLED, "There are no outcomes yet.")
-    left = f"The ensemble leaves {_percent(accuracy.estimate)} ({_range(accuracy.low, accuracy.high)})"
-    if claim is not None and accuracy.high < claim:
-        return judged(VerdictWord.CLAIM_REFUTED, f"{left}, all of it below the claimed {_percent(claim)}.")
-    if not ensemble.complete or (base is not None and not base.complete):
-        return judged(VerdictWord.NOT_SETTLED, f"{left}, but outcomes are missing.")
-    if base is None:
-        small, large = accuracy.high <= BROKEN, accuracy.low > BROKEN
-        word = VerdictWord.BROKEN
-        compared = left
-        bar = f"broken means at most {_percent(BROKEN)}"
-    elif above is None:
-        return judged(
-            VerdictWord.NOT_SETTLED, f"{left}, which cannot be paired with the base model's outcomes."
-        )
-    else:
-        small, large = above.estimate <= GAIN and above.high <= GAIN_HIGH, above.low > GAIN
-        word = VerdictWord.NO_GAIN
-        compared = (
-            f"The ensemble leaves {_percent(above.first)} where it leaves the base model "
-            f"{_percent(above.second)}: {above}"
-        )
-        bar = f"no gain means at most {100 * GAIN:g} points and an upper end of {100 * GAIN_HIGH:g}"
-    if small:
-        return judged(word, f"{compared}; {bar}.")
-    if not large:
-        return judged(VerdictWord.NOT_SETTLED, f"{compared}; {bar}, and the interval is too wide to tell.")
-    if unpassed:
-        named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
-        return judged(VerdictWord.NOT_SETTLED, f"{compared}, but not every check passed: {named}.")
-    return judged(
-        VerdictWord.NO_FAILURE_FOUND, f"{compared}, and every check passed: an upper bound, not a proof."
+    made = Verdict(
+        VerdictWord.NOT_SETTLED,
+        "There are no outcomes yet.",
+        ensemble.interval(tail),
+        margin if compared else broken_below(ensemble.clean),
+        gain,
+        clean.interval(tail),
+        None if base is None else _difference(_of_clean(base), clean, tail),
+        claim,
+        tuple(check.name for check in unpassed),
     )
+    if made.accuracy is None:
+        return made
+    if claim is not None and ensemble.complete and (said := _refuted(claim, ensemble, tail)):
+        return replace(made, word=VerdictWord.CLAIM_REFUTED, reason=said)
+    if not ensemble.complete or (base is not None and not base.complete):
+        said = f"The ensemble leaves {_told(made.accuracy)}, but outcomes are missing; run it again."
+        return replace(made, reason=said)
+    word, said = _against_base(made) if compared else _alone(made, ensemble)
+    if word == VerdictWord.NO_FAILURE_FOUND and unpassed:
+        return replace(made, reason=f"{said}, but {_open(unpassed)}")
+    if word == VerdictWord.NO_FAILURE_FOUND:
+        said = f"{said}; every check passed: an upper bound, not a proof"
+    return replace(made, word=word, reason=f"{said}.")
 
 
 def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
@@ -115,11 +145,94 @@ def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResul
     return next((row for row in rows if row.key == wanted), None)
 
 
-def _above(ensemble: CaseResult, base: CaseResult | None) -> Difference | None:
-    if base is None:
-        return None
+def _against_base(made: Verdict) -> tuple[VerdictWord, str]:
+    """The word by the gain, and why; praise still depends on the checks."""
+    accuracy, gain, margin = made.accuracy, made.gain, f"the margin of {100 * made.bar:g}"
+    assert accuracy is not None
+    if gain is None:
+        left = f"The ensemble leaves {_told(accuracy)}"
+        if accuracy.high < made.bar:
+            return VerdictWord.NO_GAIN, f"{left}: whatever its base model keeps, the gain is below {margin}"
+        return (
+            VerdictWord.NOT_SETTLED,
+            f"{left}, and there is nothing of its base model to pair it with: run standard inference, too",
+        )
+    compared = (
+        f"The ensemble leaves {_percent(gain.first)} where it leaves the base model {_percent(gain.second)}: "
+        f"{gain}"
+    )
+    if gain.high < 0:
+        return VerdictWord.WORSE_THAN_BASE, f"{compared}, a certain loss"
+    if gain.high < made.bar:
+        certain = "a certain gain, but " if gain.low > 0 else ""
+        return VerdictWord.NO_GAIN, f"{compared}, {certain}below {margin}"
+    if gain.low > made.bar:
+        return VerdictWord.NO_FAILURE_FOUND, f"{compared}, above {margin}"
+    return VerdictWord.NOT_SETTLED, f"{compared}; that interval holds {margin}, {_MORE}"
+
+
+def _alone(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
+    """The word by the accuracy, where there is no base model, and why; praise still depends on the checks."""
+    accuracy, clean = made.accuracy, ensemble.clean
+    assert accuracy is not None
+    said = f"The ensemble leaves {_told(accuracy)}; broken means at most {_percent(made.bar)}"
+    if clean is not None:
+        floor, share = _percent(exchanged_accuracy(clean)), f"{100 * SHARE_OF_CLEAN:g}%"
+        of = f"{share} of the clean {_percent(float(clean.correct.mean()))}"
+        said = f"{said}, {of} above the {floor} that uninformative inputs leave"
+    if accuracy.high <= made.bar:
+        return VerdictWord.BROKEN, said
+    if clean is not None and made.clean is not None and uninformative(clean, made.clean.high):
+        return VerdictWord.BROKEN, f"{said}; clean inputs get no better answers than a constant one"
+    if accuracy.low > made.bar:
+        return VerdictWord.NO_FAILURE_FOUND, said
+    return VerdictWord.NOT_SETTLED, f"{said}; the interval holds that, {_MORE}"
+
+
+_MORE = "and more examples or batches would tell (--limit)"
+
+
+def _open(unpassed: Sequence[Check]) -> str:
+    """What is open, and what would settle it."""
+    named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
+    steps = list(dict.fromkeys(check.next_step for check in unpassed if check.next_step))
+    told = f" To settle it: {'; '.join(steps[:NEXT_STEPS_TOLD])}." if steps else ""
+    return f"not every check passed: {named}.{told}"
+
+
+def _refuted(claim: Claim, ensemble: CaseResult, tail: float) -> str:
+    """How the claim is refuted; '' where it is not."""
+    claimed = claimed_accuracy(claim, ensemble, tail)
+    if claimed is None or claimed.high >= claim.value:
+        return ""
+    which = "" if claim.about == ClaimedAccuracy.MEAN else f" ({claim.about})"
+    return f"{_told(claimed)} is left{which}, all of it below the claimed {_percent(claim.value)}."
+
+
+def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> Interval | None:
+    """The accuracy that the claim is about, as the ensemble leaves it; None without outcomes."""
+    cell = ensemble.cell
+    if claim.about == ClaimedAccuracy.MEAN or cell is None:
+        return ensemble.interval(tail)
+    if claim.about == ClaimedAccuracy.MAJORITY:
+        right = np.equal(plurality(cell.prediction), cell.label)
+    else:
+        right = cell.correct.all(axis=1)
+    # What the rows show of the correlation is about single answers.
+    by_batch = ensemble.unit_is_batch
+    return accuracy_interval(
+        right[:, None], cell.batch, batch_dependent=by_batch, correlation=UNMEASURED, tail=tail
+    )
+
+
+def _of_clean(row: CaseResult) -> CaseResult:
+    """The same row as if nobody had attacked it."""
+    return replace(row, cell=row.clean)
+
+
+def _difference(one: CaseResult, other: CaseResult, tail: float) -> Difference | None:
     try:
-        return paired_difference(ensemble, base)
+        return paired_difference(one, other, tail)
     except NotPaired:
         return None
 
@@ -128,5 +241,5 @@ def _percent(fraction: float) -> str:
     return f"{fraction:.1%}"
 
 
-def _range(low: float, high: float) -> str:
-    return f"{_percent(low)} to {_percent(high)}"
+def _told(accuracy: Interval) -> str:
+    return f"{_percent(accuracy.estimate)} ({_percent(accuracy.low)} to {_percent(accuracy.high)})"

@@ -82,6 +82,27 @@ def test_the_evidence_is_about_the_eps_that_refutes_the_claim(csrobust, digits_e
     assert run.rows[0].accuracy > 0.9  # at the smaller eps nothing is refuted
 
 
+def test_a_claim_about_something_else_is_not_refuted(csrobust, digits_erm, tmp_path):
+    run = tmp_path / "run"
+    options = ("--rci", "N=1.5K", "--attacks", "transfer-pgd-10", "--eps", "0.01,0.3", "--claim", "0.6")
+    for about in (("--claim-eps", "0.01"), ("--claim-threat", "batch/known")):
+        assert csrobust("eval", "--ckpt", digits_erm, *OPTIONS, *options, *about, "--out", run).code == 0
+        assert "claim refuted" not in (run / "verdicts.csv").read_text()
+        assert not (run / "evidence").exists()
+
+
+def test_the_script_counts_the_accuracy_that_is_claimed(csrobust, digits_erm, tmp_path):
+    options = ("--rci", "N=1.5K", "--attacks", "pgd-3", "--claim", "0.6", "--claim-accuracy", "every-draw")
+    all_of_them = ("--limit", "256")  # the eight batches that the bundle holds
+    claim, run = _claimed(csrobust, digits_erm, tmp_path / "run", *options, *all_of_them)
+    row = next(row for row in run.rows if (row.subject.defence, row.attack) == ("rci", claim["attack"]))
+    assert claim["measured"] == pytest.approx(row.every_draw, abs=1e-6)
+    assert row.every_draw < row.accuracy
+    done = refute(tmp_path / "run" / "evidence")
+    assert done.returncode == 0, done.stderr
+    assert f"perturbed: {claim['measured']:.1%} of 256 inputs (every-draw)" in done.stdout
+
+
 def test_a_claim_may_be_refuted_by_random_signs(csrobust, digits_erm, tmp_path):
     # A step of no length from the clean input: weaker than the signs at the ball's corners.
     options = ("--attacks", "fgsm@0.0000001", "--eps", "0.5", "--claim", "0.9")

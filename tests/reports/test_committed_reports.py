@@ -22,7 +22,7 @@ def written(tmp_path_factory):
     return copy
 
 
-@pytest.mark.parametrize("name", ["summary.csv", "timings.csv", "report.md", "details.md"])
+@pytest.mark.parametrize("name", ["summary.csv", "timings.csv", "verdicts.csv", "report.md", "details.md"])
 def test_tables_are_equal_byte_for_byte(written, name):
     assert (written / name).read_bytes() == (DIGITS / name).read_bytes(), MENDING
 

@@ -3,8 +3,9 @@ import pytest
 
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import compared
-from robustbench_coded.statistics.checks import exchanged_accuracy, randomness_known, run_checks
+from robustbench_coded.statistics.checks import randomness_known, run_checks
 from robustbench_coded.statistics.comparisons import difference_of
+from robustbench_coded.statistics.floor import exchanged_accuracy
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
 from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.paired import Difference

@@ -2,6 +2,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from robustbench_coded.schema.case import BudgetKey
+from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
+from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.verdict import base_ensemble, verdict
@@ -28,35 +31,100 @@ def ensembles(evaluation, defended, base, examples=1600, **options):
     return made, base_ensemble(rows, made)
 
 
+def alone(evaluation, left, examples=1600, clean=None, labels=None):
+    """The ensemble row of a defence that names no base model."""
+    run = evaluation().add("clean", share(1, examples, 4) if clean is None else clean)
+    right = share(left, examples, 4) if np.isscalar(left) else left
+    run.add("pgd-10", right, right)
+    outcomes, planned = run.parts()
+    if labels is not None:
+        outcomes = labels(outcomes)
+    rows = case_results(outcomes, [replace(case, has_base=False) for case in planned])
+    return next(row for row in rows if row.key.attack == "ensemble")
+
+
 @pytest.mark.parametrize(
     ("defended", "base", "word"),
     [
         (0.0, 0.0, "no gain"),
-        (0.03, 0.0, "no gain"),
-        (0.33, 0.31, "no gain"),
-        (0.20, 0.50, "no gain"),  # below its base is no gain either
+        (0.01, 0.0, "no gain"),
+        (0.30, 0.30, "no gain"),
+        (0.20, 0.50, "worse than its base"),
+        (0.27, 0.30, "worse than its base"),
+        (0.29, 0.30, "no gain"),  # a loss that is not certain
         (0.12, 0.0, "no failure found"),
         (0.60, 0.40, "no failure found"),
-        (0.03, None, "broken"),
-        (0.0, None, "broken"),
-        (0.08, None, "no failure found"),
     ],
 )
-def test_words_by_intervals(evaluation, defended, base, word):
-    made = verdict(*ensembles(evaluation, defended, base), PASSED)
+def test_words_by_the_interval_of_the_gain(evaluation, defended, base, word):
+    made = verdict(*ensembles(evaluation, defended, base, 12_800), PASSED)
     assert made.word == word
     assert made.reason.endswith(".")
 
 
+def test_a_gain_that_is_certain_and_below_the_margin_is_called_so(evaluation):
+    rows = ensembles(evaluation, 0.02, 0.0, 12_800)
+    made = verdict(*rows, PASSED)
+    assert made.word == "no gain" and made.gain.low > 0
+    assert "a certain gain, but below the margin of 3" in made.reason
+    assert verdict(*rows, PASSED, margin=0.01).word == "no failure found"
+    assert verdict(*rows, PASSED, margin=0.02).word == "not settled"
+
+
 @pytest.mark.parametrize(
-    ("defended", "base", "examples"),
-    [(0.035, 0.0, 3200), (0.05, None, 320), (0.03, 0.0, 80)],
-    ids=["between the words", "either side of 5 points", "too few examples"],
+    ("left", "word"),
+    [
+        (0.0, "broken"),
+        (0.10, "broken"),  # ten even classes: what uninformative inputs leave
+        (0.12, "broken"),
+        (0.15, "not settled"),  # either side of 10 points and 5% of 100
+        (0.20, "no failure found"),
+    ],
 )
-def test_an_interval_that_leaves_both_open_settles_nothing(evaluation, defended, base, examples):
+def test_without_a_base_model_the_floor_and_the_clean_accuracy_are_the_bar(evaluation, left, word):
+    made = verdict(alone(evaluation, left, 12_800), None, PASSED)
+    assert made.word == word, made.reason
+    assert made.bar == pytest.approx(0.15, abs=0.001)
+    assert made.clean.estimate == 1
+
+
+@pytest.mark.parametrize("answer", [0, 7, 11], ids=["the largest class", "another class", "rejection"])
+def test_a_constant_answer_is_broken_whatever_it_keeps(evaluation, answer):
+    def constant(outcomes):
+        label = np.where(outcomes.example % 10 < 3, 0, outcomes.example % 10)
+        return outcomes.assign(label=label, prediction=answer)
+
+    made = verdict(alone(evaluation, 0.5, 640, labels=constant), None, PASSED)
+    assert (made.accuracy.estimate, made.word) == ({0: 0.3, 7: 0.1, 11: 0.0}[answer], "broken")
+
+
+def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluation):
+    left, base = ensembles(evaluation, 0.5, None)
+    made = verdict(left, base, PASSED)
+    assert (made.word, made.gain) == ("not settled", None)
+    assert "run standard inference" in made.reason
+    nothing, _ = ensembles(evaluation, 0.0, None, 12_800)
+    assert verdict(nothing, None, PASSED).word == "no gain"
+
+
+@pytest.mark.parametrize(
+    ("defended", "base", "examples"), [(0.035, 0.0, 3200), (0.03, 0.0, 80)], ids=["near the margin", "few"]
+)
+def test_an_interval_that_holds_the_margin_settles_nothing(evaluation, defended, base, examples):
     made = verdict(*ensembles(evaluation, defended, base, examples), PASSED)
     assert made.word == "not settled"
-    assert "too wide" in made.reason
+    assert "--limit" in made.reason
+
+
+def test_the_clean_loss_is_measured_beside_the_word(evaluation):
+    run = evaluation().add("clean", share(0.9, 1600, 4)).add("clean", share(0.95, 1600), **BASE)
+    run.add("pgd-10", share(0.5, 1600, 4), share(0.5, 1600, 4)).add("pgd-10", share(0, 1600), **BASE)
+    rows = case_results(*run.parts())
+    made = next(row for row in rows if row.key.attack == "ensemble" and row.key.defence == "rci")
+    found = verdict(made, base_ensemble(rows, made), PASSED)
+    assert found.clean.estimate == pytest.approx(0.9)
+    assert found.clean_loss.estimate == pytest.approx(0.05)
+    assert found.clean_loss.low < 0.05 < found.clean_loss.high
 
 
 def test_batches_that_move_together_settle_less_than_independent_examples(evaluation):
@@ -72,14 +140,48 @@ def test_a_check_that_did_not_pass_leaves_strength_unsettled_but_not_weakness(ev
     strong = verdict(*ensembles(evaluation, 0.6, 0.2), checks)
     assert (strong.word, strong.open_checks) == ("not settled", ("random search",))
     assert f"random search ({outcome})" in strong.reason
-    assert verdict(*ensembles(evaluation, 0.01, 0.0), checks).word == "no gain"
+    assert verdict(*ensembles(evaluation, 0.01, 0.0, 12_800), checks).word == "no gain"
+
+
+BUDGET = BudgetKey("linf", 8 / 255, "pixel")
 
 
 def test_a_claim_is_refuted_by_the_upper_end(evaluation):
     made, base = ensembles(evaluation, 0.30, 0.0)
     high = made.interval().high
-    assert verdict(made, base, PASSED, claim=high + 0.001).word == "claim refuted"
-    assert verdict(made, base, PASSED, claim=high - 0.001).word == "no failure found"
+
+    def word(value, **what):
+        claim = Claim(value, **{"threat": WHOLE_BATCH, "budget": BUDGET, **what})
+        return verdict(made, base, PASSED, claim=claim).word
+
+    assert word(high + 0.001) == "claim refuted"
+    assert word(high - 0.001) == "no failure found"
+    assert word(1.0, threat=ONE_VICTIM) == "no failure found"
+    assert word(1.0, threat=WHOLE_BATCH.with_draw("known")) == "no failure found"
+    assert word(1.0, budget=BUDGET._replace(eps=0.3)) == "no failure found"
+    assert word(1.0, budget=None) == "no failure found"
+
+
+def test_each_accuracy_has_claims_of_its_own(evaluation):
+    examples = np.arange(1600)
+    draws = np.stack([examples % 4 != draw for draw in range(4)], axis=1)  # each is wrong in one draw of four
+    made, base = ensembles(evaluation, draws, 0.0)
+
+    def word(about):
+        claim = Claim(0.5, WHOLE_BATCH, BUDGET, ClaimedAccuracy(about))
+        return verdict(made, base, PASSED, claim=claim).word
+
+    assert [word(about) for about in ("mean", "majority", "every-draw")] == [
+        "no failure found",
+        "no failure found",
+        "claim refuted",
+    ]
+
+
+def test_an_incomplete_run_refutes_nothing(evaluation):
+    made, base = ensembles(evaluation, 0.0, 0.0, planned=2000)
+    found = verdict(made, base, PASSED, claim=Claim(0.9, WHOLE_BATCH, BUDGET))
+    assert found.word == "not settled"
 
 
 def test_missing_outcomes_settle_nothing(evaluation):
@@ -88,16 +190,13 @@ def test_missing_outcomes_settle_nothing(evaluation):
     assert "missing" in verdict(made, base, PASSED).reason
 
 
-def test_a_defence_without_a_base_model_is_judged_alone(evaluation):
-    made, base = ensembles(evaluation, 0.03, 0.03)
-    assert (base is not None, verdict(made, base, PASSED).word) == (True, "no gain")
+def test_standard_inference_and_defences_that_name_no_base_have_none(evaluation):
     run = evaluation().add("pgd-10", share(0.03, 1600, 4), share(0.03, 1600, 4))
     run.add("pgd-10", share(0.03, 1600), **BASE)
     outcomes, planned = run.parts()
     rows = case_results(outcomes, [replace(case, has_base=case.defence == "standard") for case in planned])
-    alone = next(row for row in rows if row.key.attack == "ensemble" and row.key.defence == "rci")
-    assert base_ensemble(rows, alone) is None
-    assert verdict(alone, None, PASSED).word == "broken"
+    lone = next(row for row in rows if row.key.attack == "ensemble" and row.key.defence == "rci")
+    assert base_ensemble(rows, lone) is None
     assert base_ensemble(rows, next(row for row in rows if row.key.defence == "standard")) is None
 
 
@@ -112,5 +211,5 @@ def test_victims_are_compared_with_the_base_on_the_same_examples(evaluation):
         row for row in rows if row.key.attack == "ensemble" and str(row.key.threat) == "victim/unknown"
     )
     found = verdict(made, base_ensemble(rows, made), PASSED)
-    assert found.above_base.examples == 100
-    assert found.above_base.estimate == 0
+    assert found.gain.examples == 100
+    assert found.gain.estimate == 0

@@ -5,22 +5,31 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from robustbench_coded.cli.commands.eval_ import Claim, ClaimAttack, Time
-from robustbench_coded.cli.eval_options import claim_value, config_from, takes
+from robustbench_coded.cli.commands.eval_ import Time
+from robustbench_coded.cli.eval_options import CLAIM, claimed_eps, claimed_value, config_from, takes
 from robustbench_coded.cli.values import seconds
 
 if TYPE_CHECKING:
     from robustbench_coded.evaluation.session.preview import Preview
 
 
-@takes(claim=(Claim, None), claim_attack=(ClaimAttack, None), time=(Time, None))
-def plan_command(*, quiet: bool, as_json: bool, claim: str | None, time: str | None, **options: Any) -> int:
+@takes(**CLAIM, time=(Time, None))
+def plan_command(
+    *,
+    quiet: bool,
+    as_json: bool,
+    claim: str | None,
+    claim_eps: str | None,
+    time: str | None,
+    **options: Any,
+) -> int:
     """Print what eval would run with these options and about how long that takes; nothing is written."""
     from robustbench_coded.cli.progress import duration
     from robustbench_coded.evaluation.session.preview import preview
 
     limit = None if time is None else seconds(time, "--time")
-    found = preview(config_from(claim=claim_value(claim), time=limit, **options))
+    config = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
+    found = preview(config)
     if as_json:
         print(json.dumps(found.as_data()))
         return 0

@@ -5,6 +5,7 @@ from attacks.adapters.third_party import installed
 from attacks.naming import parse
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.claim import check_claim
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.inputs import check_inputs
 from robustbench_coded.evaluation.options.matching import check_matching, plain_defences
@@ -21,6 +22,7 @@ def check_options(config: EvalConfig) -> None:
     check_values(config)
     check_engine_options(config)
     check_inputs(config.inputs, config.eps or ())
+    check_claim(config)
     for size in config.eps or ():
         if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
+from robustbench_coded.schema.claim import ClaimedAccuracy
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -56,6 +57,9 @@ class EvalConfig:
         time: seconds that the evaluation may take: attacks and examples are chosen to fit; None for no limit.
         peer_raw: let third-party attacks choose their own batches.
         checks: run the attacks of the checks, too.
+        margin: points of accuracy above the base model's that count as a gain.
+        claim: an accuracy that somebody claims, a fraction; claim_threat, claim_eps, claim_accuracy: the
+            threat model and radius it is about, and which accuracy over the draws it is.
     """
 
     checkpoints: tuple[tuple[str, str], ...]
@@ -124,7 +128,19 @@ class EvalConfig:
     checks: bool = option(False, "Run the attacks that the checks need; adaptive presets do so anyway.")
     peer_raw: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
+    margin: float = option(3.0, "Points above its base model that count as a gain.", number(0, 100))
     claim: float | None = option(None, rule=number(0, 1))
+    claim_threat: str | None = option(
+        None, "Threat model that the claim is about; the first of --inputs, draw unknown, unless given."
+    )
+    claim_eps: float | None = option(
+        None, "Radius that the claim is about; the largest of --eps unless given.", number(0)
+    )
+    claim_accuracy: str = option(
+        "mean",
+        "Which accuracy is claimed: mean (over draws), majority or every-draw.",
+        one_of(*ClaimedAccuracy),
+    )
     claim_attack: str | None = None
     out: Path | None = option(None, "Run folder; named after checkpoint and data unless given.")
     resume: bool = option(False, "Insist that the folder holds a run to go on with.")

@@ -21,7 +21,7 @@ from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.schema.words import DOUBLING, CheckName, CheckOutcome
 from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.verdict import BROKEN, GAIN
+from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 
 ROUNDS = 2
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is
@@ -56,7 +56,9 @@ def follow_up(
         if like is None:
             continue
         for check in judgement.checks:
-            if check.outcome == CheckOutcome.PASSED or not (_is_open(judgement) or _misled(check, judgement)):
+            if check.outcome == CheckOutcome.PASSED or not (
+                judgement.verdict.could_fall or _misled(check, judgement)
+            ):
                 continue
             if not like.threat.whole_batch and check.name not in _FOR_VICTIMS:
                 continue
@@ -79,21 +81,11 @@ def follow_up(
     return list(wanted.values()), list(left_out)
 
 
-def _is_open(judgement: Judgement) -> bool:
-    """Whether a stronger attack could change the verdict's word."""
-    verdict = judgement.verdict
-    if verdict.word.settles or verdict.accuracy is None:
-        return False
-    if verdict.above_base is not None and verdict.above_base.estimate <= GAIN:
-        return False
-    return verdict.accuracy.estimate > BROKEN
-
-
 def _misled(check: Check, judgement: Judgement) -> bool:
     """Whether an attack without gradients found what those with gradients did not: there may be much more."""
-    accuracy = judgement.verdict.accuracy
+    verdict = judgement.verdict
     found = check.name in _WITHOUT_GRADIENTS and check.outcome == CheckOutcome.FAILED
-    return found and accuracy is not None and accuracy.low > BROKEN
+    return found and verdict.accuracy is not None and verdict.accuracy.low > NEXT_TO_NOTHING
 
 
 def _dearest(rows: Sequence[AttackCase], maker: UnitMaker) -> dict[Subject, int]:

@@ -42,6 +42,7 @@ class Finding:
         low, estimate, high: the ensemble's accuracy and its 95% interval, as fractions; None where there are
             no outcomes.
         truth: robust accuracy under the best possible attack, or bounds on it.
+        bar: the accuracy up to which the verdict calls a defence without a base model broken.
     """
 
     entry: ZooEntry
@@ -53,6 +54,7 @@ class Finding:
     estimate: float | None
     high: float | None
     truth: Truth
+    bar: float = NOTHING
 
     @property
     def sense(self) -> Sense:
@@ -74,10 +76,15 @@ class Finding:
 
     @property
     def fair(self) -> bool:
-        """Whether the verdict is one that the truth allows."""
+        """Whether the verdict is one that the truth allows.
+
+        ``broken`` says that next to nothing is left above what uninformative inputs leave: half of two
+        classes.
+        """
         if self.broken:
             return self.sense != "praised"
-        return self.sense != "condemned" or self.truth.low <= NOTHING
+        nothing = max(NOTHING, self.bar) if self.word == "broken" else NOTHING
+        return self.sense != "condemned" or self.truth.low <= nothing
 
     @property
     def holds(self) -> bool:
@@ -115,6 +122,7 @@ class EvaluatedEntry:
             None if left is None else left.estimate,
             None if left is None else left.high,
             truth,
+            verdict.bar,
         )
 
 

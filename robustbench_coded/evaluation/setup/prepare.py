@@ -11,6 +11,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.options.check_options import check_options
+from robustbench_coded.evaluation.options.claim import check_claimed_eps
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.default_eps import default_eps
 from robustbench_coded.evaluation.options.workers import thread_count, worker_count
@@ -137,6 +138,7 @@ def prepare(
         notes.append(note)
     loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
+    check_claimed_eps(config, eps)
     threads = thread_count(config, worker_count(config, device))
     setup = Setup(
         config=config,

@@ -14,6 +14,7 @@ from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, COMBINED
 from robustbench_coded.schema.words import CheckOutcome
 from robustbench_coded.statistics.components import components
+from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.verdict import Verdict
 
@@ -25,24 +26,34 @@ COMPONENTS_LEGEND = (
     "another run of the attack. A dash: too few to tell."
 )
 VERDICT_LEGEND = (
-    "no gain: at most 3 points above the base model, upper end at most 6. broken, where there is no base "
-    "model: the upper end is at most 5 percent. no failure found: more than that, and every check passed; "
-    "an upper bound, never a proof. not settled: the interval is too wide, outcomes are missing, or a "
-    "check did not pass. claim refuted: the upper end is below the claim."
+    "By pointwise 95% intervals. Gain: the accuracy that the ensemble of all attacks leaves, less what it "
+    "leaves the base model. worse than its base: its upper end is below 0. no gain: it is below the margin "
+    "(3 points unless --margin says otherwise). no failure found: its lower end is above the margin and "
+    "every check passed; an upper bound, never a proof. Without a base model, broken: the upper end of the "
+    "accuracy is at most a twentieth of the clean accuracy above what uninformative inputs leave; no failure "
+    "found: its lower end is above that, and every check passed. not settled: anything else. claim refuted: "
+    "the upper end of the accuracy that is claimed is below the claim. Clean loss: clean accuracy of the "
+    "base model less that of the defence."
 )
 
 
 def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
-    """A row per subject and budget, a column per threat model."""
+    """A row per subject and budget: its clean accuracy, what that lost, and a column per threat model."""
     threats = tuple(dict.fromkeys(str(j.threat) for j in judgements))
-    found: dict[tuple[SubjectKey, BudgetKey], dict[str, str]] = {}
+    found: dict[tuple[SubjectKey, BudgetKey], dict[str, Verdict]] = {}
     for j in judgements:
-        found.setdefault((j.subject, j.budget), {})[str(j.threat)] = _verdict(j.verdict)
+        found.setdefault((j.subject, j.budget), {})[str(j.threat)] = j.verdict
     rows = [
-        (*_subject(subject), budget_text(budget), *(words.get(threat, "") for threat in threats))
-        for (subject, budget), words in found.items()
+        (
+            *_subject(subject),
+            budget_text(budget),
+            *_clean(max(verdicts.values(), key=_examples)),
+            *(_verdict(verdicts[threat]) if threat in verdicts else "" for threat in threats),
+        )
+        for (subject, budget), verdicts in found.items()
     ]
-    return TextTable((*SUBJECT, "Budget", *threats), tuple(rows))
+    numbers = frozenset({"Clean", "Clean loss"})
+    return TextTable((*SUBJECT, "Budget", "Clean", "Clean loss", *threats), tuple(rows), numbers)
 
 
 def reason_text_table(judgements: Sequence[Judgement]) -> TextTable:
@@ -160,12 +171,28 @@ def _figure(accuracy: float | None) -> str:
 
 
 def _verdict(verdict: Verdict) -> str:
-    """The word and its figures: ``no gain: 0.0 [0.0, 0.6], base 0.0``."""
-    accuracy, above = verdict.accuracy, verdict.above_base
+    """The word and its figures: ``no gain: 0.4 [0.1, 2.3], base 0.0, gain +0.4 [-0.2, +2.3]``."""
+    accuracy, gain = verdict.accuracy, verdict.gain
     if accuracy is None:
         return verdict.word
     said = f"{verdict.word}: {percent(accuracy.estimate)} {interval(accuracy.low, accuracy.high)}"
-    return said if above is None else f"{said}, base {percent(above.second)}"
+    return said if gain is None else f"{said}, base {percent(gain.second)}, gain {_points(gain)}"
+
+
+def _clean(verdict: Verdict) -> tuple[str, str]:
+    """Clean accuracy, and the loss against the base model."""
+    clean, loss = verdict.clean, verdict.clean_loss
+    return "" if clean is None else percent(clean.estimate), "" if loss is None else _points(loss)
+
+
+def _examples(verdict: Verdict) -> int:
+    """On how many examples the clean accuracy is compared: a sample of victims says less than all batches."""
+    return 0 if verdict.clean_loss is None else verdict.clean_loss.examples
+
+
+def _points(difference: Difference) -> str:
+    low, estimate, high = (f"{100 * v:+.1f}" for v in (difference.low, difference.estimate, difference.high))
+    return f"{estimate} [{low}, {high}]"
 
 
 def _subject(subject: SubjectKey) -> tuple[str, str]:

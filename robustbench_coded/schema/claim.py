@@ -1,0 +1,36 @@
+"""What somebody claims of a defence: an accuracy, which one, and the threat model and budget it is for."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from robustbench_coded.schema.case import BudgetKey
+from robustbench_coded.schema.threat_model import ThreatModel
+
+
+class ClaimedAccuracy(StrEnum):
+    """Which of the accuracies over several draws a claim is about; without randomness they are the same."""
+
+    MEAN = "mean"
+    MAJORITY = "majority"
+    EVERY_DRAW = "every-draw"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An accuracy that is claimed.
+
+    Attributes:
+        value: the accuracy, a fraction.
+        threat: the threat model under which it is to hold.
+        budget: the perturbation budget; None where no eps is known, and then nothing refutes it.
+        about: which accuracy.
+    """
+
+    value: float
+    threat: ThreatModel
+    budget: BudgetKey | None
+    about: ClaimedAccuracy = ClaimedAccuracy.MEAN
+
+    def is_about(self, threat: ThreatModel, budget: BudgetKey) -> bool:
+        """Whether figures under this threat model and budget can refute it."""
+        return self.threat == threat and self.budget == budget

@@ -1,0 +1,78 @@
+"""verdicts.csv: one line for each subject, threat model and budget, written wherever reports are."""
+
+import pandas as pd
+import pytest
+
+from robustbench_coded.cli.main import main
+from robustbench_coded.reports.write import write_reports
+from robustbench_coded.results.run import load_run
+
+COLUMNS = [
+    "checkpoint",
+    "defence",
+    "k",
+    "n",
+    "threat",
+    "norm",
+    "eps",
+    "eps_space",
+    "word",
+    "accuracy",
+    "ci_low",
+    "ci_high",
+    "base_accuracy",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "clean_accuracy",
+    "open_checks",
+    "reason",
+]
+
+
+@pytest.fixture
+def table(make_run):
+    folder = make_run()
+    write_reports(folder)
+    written = (folder / "verdicts.csv").read_bytes()
+    (folder / "verdicts.csv").unlink()
+    assert main(["report", str(folder), "--quiet"]) == 0
+    assert (folder / "verdicts.csv").read_bytes() == written
+    return load_run(folder), pd.read_csv(folder / "verdicts.csv")
+
+
+def test_a_line_for_each_judgement(table):
+    run, lines = table
+    assert list(lines) == COLUMNS
+    assert len(lines) == len(run.judgements)
+    for line, judgement in zip(lines.itertuples(), run.judgements):
+        verdict = judgement.verdict
+        assert (line.defence, line.threat, line.word) == (
+            judgement.key.defence,
+            str(judgement.threat),
+            verdict.word,
+        )
+        assert line.accuracy == pytest.approx(verdict.accuracy.estimate, abs=1e-6)
+        assert line.ci_low <= line.accuracy <= line.ci_high
+        assert line.reason == verdict.reason
+        checks = [] if pd.isna(line.open_checks) else line.open_checks.split(";")
+        assert checks == list(verdict.open_checks)
+
+
+def test_what_has_no_base_has_no_gain(table):
+    _, lines = table
+    alone = lines.defence == "standard"
+    figures = lines[["base_accuracy", "gain", "gain_low", "gain_high"]]
+    assert alone.any() and figures[alone].isna().all().all()
+    defended = figures[~alone]
+    assert (defended.gain_low <= defended.gain).all() and (defended.gain <= defended.gain_high).all()
+    assert lines.clean_accuracy.notna().all()
+
+
+def test_the_clean_accuracy_and_its_loss_stand_beside_the_verdict(table):
+    run, _ = table
+    text = (run.path / "report.md").read_text()
+    head = next(line for line in text.splitlines() if "Clean loss" in line and "|" in line)
+    rows = text[text.index(head) :].splitlines()[2:]
+    rci = next(row for row in rows if "RCI" in row)
+    assert "88." in rci and "91." not in rci.split("|")[4]
