@@ -215,7 +215,7 @@ def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> 
     if claim.about == ClaimedAccuracy.MEAN or cell is None:
         return ensemble.interval(tail)
     if claim.about == ClaimedAccuracy.MAJORITY:
-        right = np.equal(plurality(cell.prediction), cell.label)
+        right = np.asarray(plurality(cell.prediction) == cell.label)
     else:
         right = cell.correct.all(axis=1)
     # What the rows show of the correlation is about single answers.
