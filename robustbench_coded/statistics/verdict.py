@@ -214,14 +214,12 @@ def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> 
     cell = ensemble.cell
     if claim.about == ClaimedAccuracy.MEAN or cell is None:
         return ensemble.interval(tail)
-    if claim.about == ClaimedAccuracy.MAJORITY:
-        right = np.asarray(plurality(cell.prediction) == cell.label)
-    else:
-        right = cell.correct.all(axis=1)
+    majority = claim.about == ClaimedAccuracy.MAJORITY
+    right = [plurality(cell.prediction) == cell.label if majority else cell.correct.all(axis=1)]
     # What the rows show of the correlation is about single answers.
     by_batch = ensemble.unit_is_batch
     return accuracy_interval(
-        right[:, None], cell.batch, batch_dependent=by_batch, correlation=UNMEASURED, tail=tail
+        np.stack(right, axis=1), cell.batch, batch_dependent=by_batch, correlation=UNMEASURED, tail=tail
     )
 
 
