@@ -1,0 +1,1 @@
+"""Lower bounds on robust accuracy: what no perturbation within eps can do to a defence."""

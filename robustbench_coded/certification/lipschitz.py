@@ -1,0 +1,79 @@
+"""Margins that shrink no faster than by eps times a Lipschitz constant: the product of the layers' norms.
+
+Exact for linear maps in l2 and for layers that keep distances; loose for nearly everything else.
+"""
+
+from math import inf, prod
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.certification.affine import Affine, Matrix
+from robustbench_coded.certification.bends import Bend, Rising
+from robustbench_coded.certification.graph import Graph, Step
+
+DENSE = 1024  # numbers in and out up to which a step is written out as a matrix
+ROUNDED = 1 + 1e-9  # singular values are found in float64
+
+
+def constants(graph: Graph) -> list[float]:
+    """For every value, a bound on its change in l2 by a change of the images of size 1 in l2."""
+    found = [1.0]
+    for step in graph.steps:
+        before = [found[i] for i in step.inputs]
+        if isinstance(step.op, Bend):
+            found.append(before[0] * max(1.0, abs(step.op.slope)))
+        elif isinstance(step.op, Rising):
+            found.append(inf)
+        else:
+            found.append(_norms(graph, step, before))
+    return found
+
+
+def margins(graph: Graph, x: Tensor, y: Tensor, radius: float) -> Tensor:
+    """Lower bounds [n, classes] on how far class y is ahead of each; infinite for y itself.
+
+    Args:
+        x: images [n, C, H, W], float64.
+        radius: how far an image may move in l2, in pixel units.
+    """
+    logits = graph.logits(x)
+    lead = logits.gather(1, y[:, None]) - logits
+    known, last = constants(graph), graph.steps[-1]
+    if isinstance(last.op, Matrix):
+        weight = last.op.weight
+        slope = (weight[y].unsqueeze(1) - weight).norm(dim=2) * known[last.inputs[0]]
+    else:
+        slope = torch.full_like(lead, 2**0.5 * known[-1])
+    return (lead - radius * slope * ROUNDED).scatter(1, y[:, None], inf)
+
+
+def _norms(graph: Graph, step: Step, before: list[float]) -> float:
+    """Of an affine step: its norm on all its inputs together, weighted by what those may change."""
+    shapes = [graph.shape(i) for i in step.inputs]
+    numbers = [prod(shape) for shape in shapes]
+    op = step.op
+    assert not isinstance(op, Bend | Rising)
+    first = next(iter(_tensors(op)), torch.zeros(1, dtype=torch.float64))
+    if max(*numbers, prod(step.shape), 1) > DENSE:
+        # ||A||_2^2 <= ||A||_1 ||A||_inf, input by input.
+        ones = [first.new_ones(1, *shape) for shape in shapes]
+        total = 0.0
+        for i, change in enumerate(before):
+            alone = [o if i == j else torch.zeros_like(o) for j, o in enumerate(ones)]
+            rows = float(op.spread(*alone).amax())
+            with torch.enable_grad():
+                at = [o.clone().requires_grad_() for o in ones]
+                columns = torch.autograd.grad(op.spread(*at).sum(), at)[i]
+            total += (rows * float(columns.amax())) ** 0.5 * change
+        return total
+    rows_of = torch.eye(prod(step.shape), dtype=torch.float64, device=first.device).view(-1, *step.shape)
+    matrices = [part.reshape(len(rows_of), -1) for part in op.transpose(rows_of)]
+    if inf in before:
+        return inf
+    # The inputs change together: (A_1 c_1 | A_2 c_2) on a vector of which every part has length 1.
+    return sum(float(torch.linalg.matrix_norm(m, 2)) * c for m, c in zip(matrices, before, strict=True))
+
+
+def _tensors(op: Affine) -> list[Tensor]:
+    return [value for value in vars(op).values() if isinstance(value, Tensor)]
