@@ -3,7 +3,8 @@
 ``relaxed-`` before any of them that has gradients smooths operators which hide them (``attacks.relaxation``).
 
 Options follow as ``+option=value``. Attacks of other packages are ``torchattacks:NAME`` and
-``autoattack:VERSION``. Nothing here needs torch, so a wrong name is refused before anything is loaded.
+``autoattack:VERSION``. ``from:SUBJECT/ATTACK`` are perturbed inputs made against another subject, which only an
+evaluation itself can submit (``attacks.submitted``). Nothing here needs torch, so a wrong name is refused before anything is loaded.
 """
 
 import re
@@ -12,9 +13,13 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Literal
 
+from attacks import submitted
 from attacks.catalogue import CATALOGUE, of_family
 
-EstimatorName = Literal["fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto"]
+EstimatorName = Literal[
+    "fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto", "submitted"
+]
+SUBMITTED: EstimatorName = "submitted"
 
 # More steps, draws or rounds than this are a typing error.
 LARGEST_NUMBER = 1_000_000
@@ -179,6 +184,11 @@ class AttackName:
     relaxed: bool = False
 
     @property
+    def is_submitted(self) -> bool:
+        """Whether its perturbed inputs were made against another subject, or by another attack."""
+        return self.estimator == SUBMITTED
+
+    @property
     def uses_base(self) -> bool:
         """Whether it needs the base model."""
         init = self.init
@@ -187,7 +197,7 @@ class AttackName:
     @property
     def differentiates(self) -> bool:
         """Whether it asks for gradients of the defence itself."""
-        if self.estimator in ("transfer", "bpda") or self.algorithm in BLACK_BOX:
+        if self.estimator in ("transfer", "bpda", SUBMITTED) or self.algorithm in BLACK_BOX:
             return False
         return self.algorithm.lower() not in ("square", "spsa")
 
@@ -205,6 +215,11 @@ def parse(text: str) -> AttackName:
         ValueError: one line: what is wrong, and known names that come close.
     """
     text = text.strip()
+    if text.startswith(submitted.PREFIX):
+        _, attack, transforms = submitted.split_submitted(text)
+        if attack != submitted.SEVERAL:
+            parse(attack)
+        return AttackName(text, SUBMITTED, 1, 1, SUBMITTED, None, None, options=transforms)
     if match := _THIRD_PARTY.fullmatch(text):
         return _parse_third_party(text, match)
     if match := _PLUGIN.fullmatch(text):
@@ -267,6 +282,11 @@ def expand(text: str) -> tuple[AttackName, ...]:
                 if part.isalpha():
                     raise ValueError(f"{error}; presets: {', '.join(PRESETS)}") from None
                 raise
+            if names[name].is_submitted:
+                raise ValueError(
+                    f"expected an attack that can be run, got {part!r}: perturbed inputs of other subjects are "
+                    "submitted by the evaluation itself"
+                )
     if not names:
         raise ValueError(f"expected names of attacks divided by commas, got {text!r}")
     return tuple(names.values())

@@ -81,9 +81,8 @@ class _Dispatch:
                 self._failed_starts = 0
                 self._assign(worker)
             case Finished(outcome=UnitFailure(process_unusable=True) as failure):
-                del self._busy[worker]
                 self._pool.stop(worker)
-                self._retry(failure)
+                self._retry(replace(failure, unit=self._busy.pop(worker)))
             case Finished(outcome=outcome):
                 del self._busy[worker]
                 self._outcomes.append(self._with_all_attempts(outcome))

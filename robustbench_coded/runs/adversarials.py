@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 EVERY = -1  # victim: the whole batch is scored; known: no draw was known
@@ -91,16 +91,32 @@ def read_adversarials(path: Path) -> list[Evaluation]:
         tensors = load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise DamagedAdversarials(f"{path.name} can't be read ({type(error).__name__})") from error
+    return _evaluations(tensors, path.name)
+
+
+def decoded(content: bytes, name: str) -> list[Evaluation]:
+    """The evaluations in the content of a file, called ``name`` where it is damaged.
+
+    Raises:
+        DamagedAdversarials: it is truncated or altered.
+    """
+    try:
+        return _evaluations(load(content), name)
+    except (SafetensorError, ValueError) as error:
+        raise DamagedAdversarials(f"{name} can't be read ({type(error).__name__})") from error
+
+
+def _evaluations(tensors: dict[str, Tensor], name: str) -> list[Evaluation]:
     if set(tensors) != set(NAMES) or tensors["x"].ndim != 4 or tensors["x"].dtype != torch.float32:
-        raise DamagedAdversarials(f"{path.name} does not hold {', '.join(NAMES)}")
+        raise DamagedAdversarials(f"{name} does not hold {', '.join(NAMES)}")
     count, inputs = len(tensors["batch"]), len(tensors["x"])
     fits = (
-        all(tensors[name].shape == (count,) for name in ("batch", "victim", "known"))
-        and all(tensors[name].shape == (inputs,) for name in ("evaluation", "slot"))
+        all(tensors[part].shape == (count,) for part in ("batch", "victim", "known"))
+        and all(tensors[part].shape == (inputs,) for part in ("evaluation", "slot"))
         and bool(((tensors["evaluation"] >= 0) & (tensors["evaluation"] < max(count, 1))).all())
     )
     if not fits:
-        raise DamagedAdversarials(f"{path.name} holds parts that do not fit together")
+        raise DamagedAdversarials(f"{name} holds parts that do not fit together")
     return [
         Evaluation(
             int(tensors["batch"][e]),

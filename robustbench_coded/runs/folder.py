@@ -21,8 +21,9 @@ MANIFEST = "run.json"
 LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
-    "outcomes", "timings", "failures", "selftests", "adversarials", "pictures", "figures", "evidence",
-    "summary.csv", "timings.csv", "verdicts.csv", "report.md", "details.md", "report.html", "report.tex",
+    "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed", "pictures", "figures",
+    "evidence", "summary.csv", "timings.csv", "verdicts.csv", "report.md", "details.md", "report.html",
+    "report.tex",
 )  # fmt: skip
 MAX_OBJECT_BYTES = 1 << 20
 _UNIT = re.compile(r"[0-9a-f]{20}")

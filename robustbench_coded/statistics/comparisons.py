@@ -41,8 +41,8 @@ def name_of(row: CaseResult) -> AttackName:
 
 
 def is_black_box(name: AttackName) -> bool:
-    """Whether it uses answers alone; third-party packages write the same algorithms with a capital."""
-    return name.algorithm.lower() in BLACK_BOX
+    """Whether it uses answers alone, or none; third-party packages write the same algorithms with a capital."""
+    return name.is_submitted or name.algorithm.lower() in BLACK_BOX
 
 
 def is_adaptive(name: AttackName) -> bool:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from attacks.naming import parse
 from attacks.roles import Roles, collateral, copies, free_company, one_victim
+from robustbench_coded.defences.standard import Standard
 from robustbench_coded.evaluation.execution.groups import Group
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, alone, perturb
@@ -44,12 +45,13 @@ def attack_group(
     generators = _generators(group, seed, known or 0)
     if case.attack == RANDOM_SIGN:
         return budget.random_sign(x, generators)
-    defence = context.attack_defence(case.subject)
+    defence, name = context.attack_defence(case.subject), parse(case.attack)
     # Only somebody else's code may fail at inputs; an exception in ours is a fault of ours.
     target = Target(defence, group.k, seed, group.indices, x if is_plugin(case.subject.spec) else None)
     inputs = AttackInputs(
         target=target,
-        base=defence.base,
+        # Standard inference is attacked through itself only for others, who get the steps of all examples.
+        base=defence.model if isinstance(defence, Standard) else defence.base,
         x=x,
         y=y,
         budget=budget,
@@ -59,10 +61,9 @@ def attack_group(
         scored=None if group.victims else context.defence(case.subject),
         query_budget=query_budget_of(context, case, len(group.victims) or y.numel()),
         max_images=context.setup.group_images,
-        early_stop=context.setup.config.drop,
+        early_stop=context.setup.config.drop and not (isinstance(defence, Standard) and name.uses_base),
         raw_views=context.setup.config.peer_raw,
     )
-    name = parse(case.attack)
     if not group.victims or name.estimator != "transfer":
         return tally.attacked(perturb(name, inputs))
     # The base model answers input by input: the victim is attacked without its company, and the best that

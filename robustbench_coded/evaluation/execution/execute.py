@@ -4,6 +4,7 @@ import resource
 import sys
 import time
 
+import pandas as pd
 import torch
 
 from robustbench_coded.evaluation.execution.results import UnitResult
@@ -31,7 +32,7 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
         torch.cuda.reset_peak_memory_stats(context.device)
     attacked = unit.row.attack not in CONTROLS
     # Random signs, too: they may be what refutes a claim.
-    keeps = context.setup.config.keeps_adversarials and unit.row.attack != CLEAN
+    keeps = (context.setup.config.keeps_adversarials and unit.row.attack != CLEAN) or unit.keep
     # Reports show those of the strongest attack on whole batches.
     shows = attacked and unit.row.threat == WHOLE_BATCH and unit.replicate == 0
     tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
@@ -42,7 +43,8 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(context.device)}
     found = tally.adversarials.tensors() if tally.adversarials else {}
     pictures = tally.pictures.encoded() if tally.pictures else None
-    return UnitResult(unit, tally.rows(unit), tally.metadata(), timing, found, pictures)
+    rows = tally.rows(unit) if unit.scored else pd.DataFrame()
+    return UnitResult(unit, rows, tally.metadata(), timing, found, pictures)
 
 
 def _peak_memory(device: torch.device) -> int:

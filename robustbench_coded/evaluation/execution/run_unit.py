@@ -7,6 +7,7 @@ from torch import Tensor
 from robustbench_coded.evaluation.execution.attack_group import attack_group
 from robustbench_coded.evaluation.execution.groups import Group, groups_of
 from robustbench_coded.evaluation.execution.score import predictions
+from robustbench_coded.evaluation.execution.submitted import submitted_group
 from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.unit_facts import draws_to_score, seed_of, separate_attacks
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
@@ -17,13 +18,22 @@ from robustbench_coded.schema.controls import CLEAN
 
 def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
     """Attacks and scores the groups of a unit; where the draw is known, anew for each scored draw."""
+    sources = None if unit.submitted is None else unit.submitted.read()
     for group in groups_of(context, unit):
         x, y = context.group(list(group.batches))
         known = range(separate_attacks(context)) if unit.row.threat.draw_known else [None]
         for draw in known:
-            adversarial = attack_group(context, unit, group, x, y, draw, tally)
+            if sources is not None:
+                adversarial = submitted_group(context, unit, group, sources, x, y, tally)
+            else:
+                adversarial = attack_group(context, unit, group, x, y, draw, tally)
             if tally.adversarials is not None:
                 tally.adversarials.add(group.indices, group.stored_victims, draw, x, adversarial)
+            if unit.row.threat.whole_batch and draw is None and unit.row.attack != CLEAN:
+                for batch, inputs in zip(group.batches, adversarial, strict=True):
+                    tally.perturbed.add(batch.members[: batch.scored], inputs[: batch.scored])
+            if not unit.scored:
+                continue
             scored = draws_to_score(context, unit.row) if draw is None else [("scoring", [draw])]
             for purpose, draws in scored:
                 margins = _score(context, unit, group, x, adversarial, y, purpose, draws, tally)

@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.execution.perturb import AttackResult
 from robustbench_coded.evaluation.execution.score import NO_ANSWER
 from robustbench_coded.evaluation.planning.plan import Unit
 from robustbench_coded.runs.adversarials import Adversarials
+from robustbench_coded.runs.perturbed_digest import PerturbedDigest
 from robustbench_coded.runs.pictures import Pictures
 
 
@@ -26,6 +27,7 @@ class Tally:
         losses: the attack loss over the steps.
         adversarials: the perturbed inputs, if they are kept.
         pictures: the inputs with the lowest margins, if reports may show them.
+        perturbed: digest of the perturbed inputs, where whole batches are attacked for any draw.
     """
 
     columns: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -33,6 +35,7 @@ class Tally:
     losses: LossTrace = field(default_factory=LossTrace)
     adversarials: Adversarials | None = None
     pictures: Pictures | None = None
+    perturbed: PerturbedDigest = field(default_factory=PerturbedDigest)
 
     def attacked(self, result: AttackResult) -> Tensor:
         """Records the cost of an attack on one group and its losses; returns the perturbed inputs."""
@@ -42,7 +45,8 @@ class Tally:
 
     def metadata(self) -> dict[str, Any]:
         """Counts and losses, as the unit's outcome file stores them."""
-        return dict(sorted({**self.counts, **self.losses.metadata()}.items()))
+        found = {**self.counts, **self.losses.metadata(), **self.perturbed.metadata()}
+        return dict(sorted(found.items()))
 
     def add(
         self,
@@ -56,6 +60,8 @@ class Tally:
         """One block for each draw; prediction and margin are [draws, examples], the rest [examples]."""
         if unanswered := int((prediction == NO_ANSWER).sum()):
             self.counts["unanswered"] += unanswered
+        self.counts[f"right_{purpose}"] += int((prediction == by_example["label"]).sum())
+        self.counts[f"answers_{purpose}"] += int(prediction.size)
         for i, draw in enumerate(draws):
             size = len(prediction[i])
             self.columns.append(

@@ -147,12 +147,12 @@ class WorkerContext:
         """The defence that ``spec`` describes, around ``model``."""
         if spec.startswith(PREFIX):
             return self.setup.in_memory.defence(spec, model)
-        if spec == Standard.name and self._samples(model):
+        if spec == Standard.name and self.samples(model):
             return SamplingModule(model, name=Standard.name)
         mixes = parse_defence(spec).kind == "mixup-inference"
         return build_defence(spec, model, k, pool=self._pool if mixes else None)
 
-    def _samples(self, model: PixelModel) -> bool:
+    def samples(self, model: PixelModel) -> bool:
         """Whether a model draws random numbers inside; asked once of each."""
         if id(model) not in self._sampling:
             x = self.data.batch([0, min(1, len(self.data) - 1)])[0].to(self.device)

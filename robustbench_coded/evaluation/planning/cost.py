@@ -19,6 +19,8 @@ def step_size_of(name: AttackName, eps: float) -> float | None:
 
 def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
     """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
+    if name.is_submitted:
+        return 0, 0
     steps = name.steps or 1
     draws = name.draws if randomised else 1
     if randomised and name.estimator == "eotauto":

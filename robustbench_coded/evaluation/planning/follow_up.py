@@ -100,7 +100,8 @@ def _dearest(rows: Sequence[AttackCase], maker: UnitMaker) -> dict[Subject, int]
 def _row_like(judgement: Judgement, rows: Sequence[AttackCase]) -> AttackCase | None:
     """A planned attack under the judged threat model, if there is one."""
     setting = judgement.key.setting
-    return next((row for row in rows if row.key.setting == setting and row.attack not in CONTROLS), None)
+    attacks = (row for row in rows if row.attack not in CONTROLS and row.submission is None)
+    return next((row for row in attacks if row.key.setting == setting), None)
 
 
 def _asked_for(

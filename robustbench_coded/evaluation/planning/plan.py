@@ -1,13 +1,14 @@
 """The units of work of an evaluation, all known before anything runs."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from attacks.naming import LAST_RESORT, AttackName, parse
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.options.inputs import inputs_for
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
 from robustbench_coded.evaluation.planning.cost import images_per_query, queries_of, step_size_of
+from robustbench_coded.evaluation.planning.submission import Submission, SubmittedInputs
 from robustbench_coded.evaluation.planning.unit_identity import unit_id, unit_payload
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
@@ -63,6 +64,7 @@ class AttackCase:
 
     Attributes:
         for_check: measured at another eps than was asked for, because a check needs it; not judged.
+        submission: where the perturbed inputs come from, if nothing is attacked for this row.
     """
 
     subject: Subject
@@ -73,6 +75,7 @@ class AttackCase:
     eps_space: str
     step_size: float | None
     for_check: bool = False
+    submission: Submission | None = None
 
     @property
     def budget(self) -> BudgetKey:
@@ -93,6 +96,9 @@ class Unit:
         victims: the victims of this unit, for ``victim`` and ``co-batch`` rows.
         images: image gradients that it will cost, about.
         id: hash of all that decides its outcomes.
+        keep: whether its perturbed inputs come back with its outcomes.
+        scored: whether it has outcomes; without, it only makes its perturbed inputs again.
+        submitted: the perturbed inputs of a row that attacks nothing, once they are at hand.
     """
 
     row: AttackCase
@@ -101,6 +107,9 @@ class Unit:
     victims: tuple[Victim, ...]
     images: int
     id: str
+    keep: bool = field(default=False, compare=False)
+    scored: bool = field(default=True, compare=False)
+    submitted: SubmittedInputs | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -234,7 +243,8 @@ class UnitMaker:
     def units(self, row: AttackCase) -> list[Unit]:
         """The units of one row, over all replicates."""
         made = []
-        for replicate in range(self.config.replicates):
+        # Submitted inputs are those of the first replicate.
+        for replicate in range(1 if row.submission is not None else self.config.replicates):
             batches = batches_for(self.config, row.subject, self._examples, replicate)
             # In a last batch smaller than the number of malicious inputs nobody is left to harm.
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
@@ -279,7 +289,9 @@ class UnitMaker:
         draws = self.config.draws + self.config.selection_draws if subject.randomised else 1
         separate = self.config.aware_attacks if row.threat.randomness == "known" else 1
         images = subject.images * draws // 3
-        if row.attack not in CONTROLS:
+        if row.submission is not None:
+            images += subject.images * row.submission.questions // 3
+        elif row.attack not in CONTROLS:
             name = parse(row.attack)
             forwards, backwards = queries_of(name, randomised=subject.randomised)
             inputs = 1 if row.threat.one_victim else subject.k

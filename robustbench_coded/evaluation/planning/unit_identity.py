@@ -41,6 +41,8 @@ def unit_payload(unit: Unit, fixed: dict[str, Any], budget: int | None) -> dict[
     # Only where it decides something: without it, a unit is what it always was.
     if budget is not None and case.attack not in CONTROLS:
         payload["budget"] = budget
+    if case.submission is not None:
+        payload["submission"] = case.submission.as_data()
     return payload
 
 

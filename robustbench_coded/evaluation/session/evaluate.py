@@ -2,26 +2,25 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec import structs
 
-from robustbench_coded.engine.run import run_units
-from robustbench_coded.engine.unit_time import limit_for
 from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
+from robustbench_coded.evaluation.execution.results import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
+from robustbench_coded.evaluation.planning.measured import measured_attacks
 from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.resubmission import resubmissions
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
-from robustbench_coded.evaluation.session.forecast import forecast
+from robustbench_coded.evaluation.session.hidden_sources import hidden_sources
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import checked_against, extended, new_manifest
 from robustbench_coded.evaluation.session.remarks import remarks_on
+from robustbench_coded.evaluation.session.run_plan import Done, run_plan
 from robustbench_coded.evaluation.session.selftesting import run_selftests, with_selftests
 from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
@@ -29,8 +28,8 @@ from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
 from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.results.manifest import load_manifest
-from robustbench_coded.runs.adversarials import encoded
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
+from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
 
 
@@ -118,22 +117,33 @@ def _evaluate_into(
     for text in prepared.notes:
         listener.note(text)
     manifest = _planned(folder, config, prepared, plan, old)
-    done = _Done(_usable(folder, manifest, listener))
+    done = Done(_usable(folder, manifest, listener))
     run_selftests(folder, prepared, listener)
-    _run(folder, prepared, plan, done, listener)
-    remarks: dict[str, None] = {}
+    store = PerturbationStore(folder.path)
+    run_plan(folder, prepared, plan, done, store, listener)
     planned = plan.rows
-    for _ in range(ROUNDS if config.checks else 0):
-        rows, left_out = follow_up(folder.path, plan.rows, unit_maker(config, prepared), planned)
+    remarks: dict[str, None] = {}
+
+    def goes_on(rows: Sequence[AttackCase], left_out: Sequence[str]) -> bool:
+        """Runs further rows; False where there are none."""
+        nonlocal plan, manifest
         if deadline is not None:
             rows, late = fitting(rows, config, prepared, deadline)
-            left_out += late
-        remarks |= dict.fromkeys(left_out)
+            left_out = [*left_out, *late]
+        remarks.update(dict.fromkeys(left_out))
         if not rows:
-            break
+            return False
         plan = plan_of([*plan.rows, *rows], unit_maker(config, prepared), plan.notes)
         manifest = _planned(folder, config, prepared, plan, old)
-        _run(folder, prepared, plan, done, listener)
+        run_plan(folder, prepared, plan, done, store, listener)
+        return True
+
+    goes_on(*submitted_rows(config, prepared, plan, done))
+    for _ in range(ROUNDS if config.checks else 0):
+        if not goes_on(*follow_up(folder.path, plan.rows, unit_maker(config, prepared), planned)):
+            break
+    goes_on(*submitted_rows(config, prepared, plan, done))
+    store.remove()
     if not done.failures:
         folder.remove(manifest.superseded)
         manifest = structs.replace(manifest, superseded=())
@@ -145,14 +155,6 @@ def _evaluate_into(
             listener.note(text)
     write_reports(folder.path, final=True)
     return list(done.failures.values())
-
-
-@dataclass
-class _Done:
-    """What became of units so far, by id: the metadata of those that are committed, and the failures."""
-
-    metadata: dict[str, dict]
-    failures: dict[str, UnitFailure] = field(default_factory=dict)
 
 
 def _planned(
@@ -222,37 +224,20 @@ def plan_of(rows: Sequence[AttackCase], maker: UnitMaker, notes: Sequence[str]) 
     )
 
 
+def submitted_rows(
+    config: EvalConfig, prepared: PreparedEvaluation, plan: Plan, done: Done
+) -> tuple[list[AttackCase], list[str]]:
+    """The rows that submit what has been found so far elsewhere, and sentences on those left out."""
+    known = {row.key for row in plan.rows}
+    measured = measured_attacks(plan.rows, plan.units, done.metadata)
+    hidden = hidden_sources(prepared.context, plan.rows)
+    rows, left_out = resubmissions(measured, hidden, unit_maker(config, prepared))
+    return [row for row in rows if row.key not in known], left_out
+
+
 def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:
     """What cuts the rows of this evaluation into units."""
     return UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.fixed)
-
-
-def _run(
-    folder: RunFolder, prepared: PreparedEvaluation, plan: Plan, done: _Done, listener: Listener
-) -> None:
-    """Computes and commits the units of a plan that have neither outcomes nor failed in this evaluation."""
-    pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
-    expected = forecast(prepared, plan, pending)
-    listener.planned(plan, expected)
-    limit = limit_for(prepared.setup.config.unit_timeout, expected.of)
-    with closing(run_units(prepared.context, pending, limit)) as outcomes:
-        for outcome in outcomes:
-            if isinstance(outcome, UnitFailure):
-                record = {"error": outcome.error, "attempts": outcome.attempts, "details": outcome.details}
-                folder.record_failure(outcome.unit.id, record)
-                done.failures[outcome.unit.id] = outcome
-                listener.unit_failed(outcome.unit, outcome.error)
-            else:
-                folder.commit(
-                    outcome.unit.id,
-                    outcome.rows,
-                    outcome.metadata,
-                    outcome.timing,
-                    encoded(outcome.adversarials),
-                    outcome.pictures,
-                )
-                done.metadata[outcome.unit.id] = outcome.metadata
-                _announce(listener, outcome)
 
 
 def _usable(folder: RunFolder, manifest: RunManifest, listener: Listener) -> dict[str, dict]:
@@ -265,8 +250,3 @@ def _usable(folder: RunFolder, manifest: RunManifest, listener: Listener) -> dic
     for name in folder.foreign([*ours, *manifest.superseded]):
         listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")
     return metadata
-
-
-def _announce(listener: Listener, result: UnitResult) -> None:
-    scoring = result.rows[result.rows.purpose == "scoring"]
-    listener.unit_done(result.unit, int((scoring.prediction == scoring.label).sum()), len(scoring))

@@ -1,0 +1,68 @@
+"""What is done to perturbed inputs before they are submitted again: scaled, or rounded to 8 bits.
+
+Both keep to the budget. Groups of batches are ``[G, K, C, H, W]`` in [0, 1], as everywhere.
+"""
+
+import torch
+from torch import Tensor
+
+from attacks.perturbation_budget import PerturbationBudget
+
+LEVELS = 255
+# Part of a level by which a bound may miss one: a pixel in float32 is a multiple of 1/255 only nearly.
+SLACK = 1e-5
+# Part of eps that rounding of float32 may add to a distance.
+ROUNDING = 1e-5
+# Lengths at which a perturbation is tried until its rounded version is inside an l2 ball.
+LENGTHS = (1.0, 0.98, 0.96, 0.94, 0.92, 0.9, 0.85, 0.8, 0.7, 0.6, 0.4, 0.2, 0.0)
+
+
+def scaled(x: Tensor, clean: Tensor, factor: float) -> Tensor:
+    """The perturbations times ``factor`` from 0 to 1: inside every ball and box that holds both ends."""
+    return torch.lerp(clean, x, factor).clamp_(0, 1)
+
+
+def inside(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
+    """The same inputs; those further away than the budget allows are projected."""
+    ball = budget.around(clean)
+    far = ball.distance(x) > 1 + ROUNDING
+    return torch.where(_wide(far), ball.project_(x.clone()), x) if bool(far.any()) else x
+
+
+def rounded_to_8_bits(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
+    """The nearest inputs inside the ball whose pixels are multiples of 1/255, as in a file of 8 bits.
+
+    linf: each pixel takes the nearest such level within eps of its clean one; where there is none, the clean
+    pixel stays as it is. l2: all pixels are rounded; where that leaves the ball, the perturbation is shortened
+    until it does not, and where nothing helps, the input stays clean.
+    """
+    if budget.norm == "linf":
+        return _rounded_in_box(x, clean, budget)
+    ball = budget.around(clean)
+    found = clean.clone()
+    open_ = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    for length in LENGTHS:
+        tried = _on_grid((scaled(x, clean, length) * LEVELS).round())
+        fits = open_ & (ball.distance(tried) <= 1 + ROUNDING)
+        found = torch.where(_wide(fits), tried, found)
+        open_ &= ~fits
+        if not bool(open_.any()):
+            break
+    return found
+
+
+def _rounded_in_box(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
+    ball = budget.around(clean.double())  # whose bounds are the projections of black and white
+    lower, upper = (ball.project_(torch.full_like(ball.x0, corner)) for corner in (0.0, 1.0))
+    lowest, highest = (lower * LEVELS - SLACK).ceil(), (upper * LEVELS + SLACK).floor()
+    level = (x.double() * LEVELS).round().clamp(lowest, highest).to(x)
+    return torch.where(lowest > highest, clean, _on_grid(level))
+
+
+def _on_grid(level: Tensor) -> Tensor:
+    """Levels as a picture of 8 bits is read."""
+    return level.clamp(0, LEVELS) / LEVELS
+
+
+def _wide(per_input: Tensor) -> Tensor:
+    return per_input[:, :, None, None, None]

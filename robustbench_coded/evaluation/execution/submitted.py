@@ -1,0 +1,109 @@
+"""Puts perturbed inputs that were made elsewhere into the batches of a group: no attack, forward passes alone."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attacks.moved import inside, rounded_to_8_bits, scaled
+from attacks.submitted import BITS, SHRUNK
+from robustbench_coded.evaluation.execution.groups import Group
+from robustbench_coded.evaluation.execution.score import predictions
+from robustbench_coded.evaluation.execution.tally import Tally
+from robustbench_coded.evaluation.execution.target import images_of
+from robustbench_coded.evaluation.execution.unit_facts import budget_of, seed_of
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.submission import CHOICE_DRAWS
+from robustbench_coded.runs.adversarials import Evaluation
+
+
+def submitted_group(
+    context: WorkerContext,
+    unit: Unit,
+    group: Group,
+    sources: list[dict[int, Evaluation]],
+    x: Tensor,
+    y: Tensor,
+    tally: Tally,
+) -> Tensor:
+    """The group as it is submitted, ``[G, K, C, H, W]``; an input that no source perturbed stays clean.
+
+    Args:
+        sources: for each source the perturbed inputs by batch.
+        x, y: the group's images and labels.
+        tally: gets what choosing between several sources costs.
+    """
+    candidates = [_transformed(context, unit, _placed(group, source, x), x) for source in sources]
+    return _worst(context, unit, group, candidates, x, y, tally) if len(candidates) > 1 else candidates[0]
+
+
+def _placed(group: Group, source: dict[int, Evaluation], clean: Tensor) -> Tensor:
+    x = clean.clone()
+    for position, batch in enumerate(group.batches):
+        if batch.index in source:
+            evaluation = source[batch.index]
+            x[position, evaluation.slots.to(x.device)] = evaluation.x.to(x)
+    return x
+
+
+def _transformed(context: WorkerContext, unit: Unit, x: Tensor, clean: Tensor) -> Tensor:
+    """What the submission's transforms make of perturbed inputs, inside the target's own ball."""
+    case = unit.row
+    assert case.submission is not None
+    budget = budget_of(context, case)
+    x = inside(x, clean, budget)
+    for option, value in case.submission.transforms:
+        if option == SHRUNK:
+            x = scaled(x, clean, float(value))
+        elif option == BITS:
+            x = rounded_to_8_bits(x, clean, budget)
+        else:
+            raise ValueError(f"expected shrunk or bits, got {option!r}")
+    return x
+
+
+def _worst(
+    context: WorkerContext,
+    unit: Unit,
+    group: Group,
+    candidates: list[Tensor],
+    clean: Tensor,
+    y: Tensor,
+    tally: Tally,
+) -> Tensor:
+    """For each input the candidate with the fewest right answers on the attacker's own draws, for each batch
+    where inputs are answered together; of those that tie the one with the lowest margin, then the first."""
+    defence = context.defence(unit.row.subject)
+    draws = list(range(CHOICE_DRAWS)) if defence.randomised else [0]
+    best, lowest = candidates[0], None
+    for candidate in candidates:
+        predicted, margins = predictions(
+            defence,
+            candidate,
+            y,
+            clean=clean,
+            seed=seed_of(context, unit),
+            batches=group.indices,
+            purpose="attack",
+            draws=draws,
+            group_images=context.setup.group_images,
+        )
+        tally.counts["forwards"] += len(draws) * len(group.batches) * images_of(defence, group.k)
+        right = (predicted == y.cpu().numpy()).sum(0).astype(np.float64)
+        margin = margins.astype(np.float64).sum(0)
+        if unit.row.subject.batch_dependent:
+            right, margin = (_of_batches(figure, group) for figure in (right, margin))
+        if lowest is None:
+            lowest = right, margin
+            continue
+        better = (right < lowest[0]) | ((right == lowest[0]) & (margin < lowest[1]))
+        lowest = np.where(better, right, lowest[0]), np.where(better, margin, lowest[1])
+        chosen = torch.from_numpy(better).to(clean.device)[:, :, None, None, None]
+        best = torch.where(chosen, candidate, best)
+    return best
+
+
+def _of_batches(figure: np.ndarray, group: Group) -> np.ndarray:
+    """[G, K], each slot bearing the sum over the scored slots of its batch."""
+    sums = [figure[position, slots].sum() for position, slots in enumerate(group.scored)]
+    return np.broadcast_to(np.asarray(sums)[:, None], figure.shape)

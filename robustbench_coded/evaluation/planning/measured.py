@@ -1,0 +1,107 @@
+"""What the attacks that have run so far left, by what their units say of themselves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attacks.naming import BLACK_BOX, AttackName, parse
+from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, Unit
+from robustbench_coded.runs.perturbed_digest import NAME, sum_of
+from robustbench_coded.schema.case import BudgetKey
+from robustbench_coded.schema.controls import CONTROLS
+
+
+@dataclass(frozen=True)
+class MeasuredAttack:
+    """An attack on whole batches, whose draw is made afterwards, with all of its outcomes.
+
+    Attributes:
+        units: of the first replicate: they hold its perturbed inputs.
+        share: of right answers on the draws that attacks are chosen by.
+        right: right answers on scoring draws.
+        digest: equal for equal perturbed inputs; None where an earlier version measured them.
+    """
+
+    case: AttackCase
+    units: tuple[Unit, ...]
+    share: float
+    right: int
+    digest: str | None
+
+    @property
+    def kind(self) -> str:
+        """What sort of search found its perturbed inputs."""
+        return kind_of(parse(self.case.attack))
+
+
+def kind_of(name: AttackName) -> str:
+    """Attacks of one kind tend to find the same; the strongest of another kind may find something else."""
+    if name.is_submitted:
+        return "submitted"
+    if name.uses_base:
+        return "base"
+    if name.algorithm.lower() in BLACK_BOX:
+        return "answers"
+    return "auto-pgd" if name.algorithm.startswith("apgd") or name.third_party else "pgd"
+
+
+def measured_attacks(
+    cases: Sequence[AttackCase], units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[Subject, BudgetKey], list[MeasuredAttack]]:
+    """The attacks by subject and budget, the strongest first; those that tie in the order of the plan.
+
+    Args:
+        metadata: of the units that are committed, by id.
+    """
+    of_case: dict[AttackCase, list[Unit]] = {case: [] for case in cases}
+    for unit in units:
+        if unit.replicate == 0 and unit.row in of_case:
+            of_case[unit.row].append(unit)
+    found: dict[tuple[Subject, BudgetKey], list[MeasuredAttack]] = {}
+    for case, own in of_case.items():
+        if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
+            continue
+        said = [metadata.get(unit.id) for unit in own]
+        if None in said or not said:
+            continue
+        facts = [one for one in said if one is not None]
+        purpose = "selection" if case.subject.randomised else "scoring"
+        answers = _total(facts, f"answers_{purpose}")
+        if not answers:
+            continue  # of an earlier version
+        attack = MeasuredAttack(
+            case,
+            tuple(own),
+            _total(facts, f"right_{purpose}") / answers,
+            _total(facts, "right_scoring"),
+            sum_of(one.get(NAME) for one in facts),
+        )
+        found.setdefault((case.subject, case.budget), []).append(attack)
+    return {key: sorted(attacks, key=lambda attack: attack.share) for key, attacks in found.items()}
+
+
+def of_each_kind(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
+    """The strongest attack of each kind, the strongest first, without those that found the same inputs."""
+    kinds: set[str] = set()
+    found = []
+    for attack in distinct(attacks):
+        if attack.kind not in kinds:
+            kinds.add(attack.kind)
+            found.append(attack)
+    return found
+
+
+def distinct(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
+    """Attacks of this run's own, without those that found the same perturbed inputs as one before."""
+    seen: set[str] = set()
+    found = []
+    for attack in attacks:
+        if attack.case.submission is None and attack.digest not in seen:
+            found.append(attack)
+            if attack.digest is not None:
+                seen.add(attack.digest)
+    return found
+
+
+def _total(facts: Sequence[Mapping[str, Any]], name: str) -> int:
+    return sum(int(one.get(name, 0)) for one in facts)

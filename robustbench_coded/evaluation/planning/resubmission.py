@@ -1,0 +1,169 @@
+"""Which perturbed inputs are submitted to which subject: the rule of docs/numbers.md, 'Resubmission'.
+
+Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the edge
+of the ball meets the same perturbations inside it. 8 bits: the same in pictures that a file can hold.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from attacks.submitted import BITS, EIGHT_BITS, SEVERAL, SHRUNK, Transforms, name_of_submitted
+from robustbench_coded.evaluation.planning.measured import MeasuredAttack, distinct, of_each_kind
+from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, Unit, UnitMaker
+from robustbench_coded.evaluation.planning.submission import Submission
+from robustbench_coded.schema.case import BudgetKey, CaseKey
+from robustbench_coded.schema.controls import STANDARD
+
+LENGTHS = ("0.9", "0.75", "0.5")
+# Of what the attacks planned on a subject cost: the most that inputs of other subjects may cost, beyond the
+# strongest of each subject of the same checkpoint.
+SHARE = 8
+
+Measured = Mapping[tuple[Subject, BudgetKey], Sequence[MeasuredAttack]]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Perturbed inputs that may be submitted.
+
+    Attributes:
+        needed: whether they are submitted whatever it costs.
+    """
+
+    name: str
+    submission: Submission
+    needed: bool
+
+
+def resubmissions(
+    measured: Measured, hidden: Mapping[Subject, Sequence[AttackCase]], maker: UnitMaker
+) -> tuple[list[AttackCase], list[str]]:
+    """The rows that submit what was found so far, and sentences on what was left out for its cost.
+
+    Args:
+        measured: the attacks so far, the strongest first.
+        hidden: attacks on a plug-in's checkpoint that the plug-in meets although they are no rows.
+    """
+    rows: dict[CaseKey, AttackCase] = {}
+    left_out: list[str] = []
+    for (subject, budget), attacks in measured.items():
+        own = [attack for attack in attacks if attack.case.submission is None]
+        if not own:
+            continue
+        known = {attack.case.key for attack in attacks}
+        allowed = sum(unit.images for attack in own for unit in attack.units) // SHARE
+        spent = late = 0
+        for offer in _offers(subject, budget, measured, hidden.get(subject, ()), maker):
+            row = _row(own[0].case, offer)
+            cost = sum(unit.images for unit in maker.units(row))
+            if row.key in known:
+                spent += 0 if offer.needed else cost
+            elif row.key in rows:
+                continue
+            elif not offer.needed and spent + cost > allowed:
+                late += 1
+            else:
+                spent += 0 if offer.needed else cost
+                rows[row.key] = row
+        if late:
+            left_out.append(
+                f"Perturbed inputs that {late} more attacks made against other subjects were not submitted to "
+                f"{subject.label} on {subject.checkpoint}: that would cost more than 1/{SHARE} of its own attacks."
+            )
+    return list(rows.values()), left_out
+
+
+def _row(like: AttackCase, offer: Offer) -> AttackCase:
+    return replace(like, attack=offer.name, step_size=None, submission=offer.submission)
+
+
+def _offers(
+    subject: Subject,
+    budget: BudgetKey,
+    measured: Measured,
+    hidden: Sequence[AttackCase],
+    maker: UnitMaker,
+) -> Iterator[Offer]:
+    """What may be submitted to a subject, in the order of its worth."""
+    attacks = measured[subject, budget]
+    own = of_each_kind(attacks)
+    if subject.independent:  # a forward pass for each of them is next to nothing
+        own = distinct(attacks)
+    yield from _rounded(subject, attacks[0], own)
+    if not attacks[0].right:
+        return  # there is nothing left to find
+    seen = {attack.digest for attack in attacks if attack.digest is not None}
+    others = _other_subjects(subject, budget, measured)
+    for other in [one for one in others if one.checkpoint == subject.checkpoint]:
+        offered = [one for one in of_each_kind(measured[other, budget]) if one.digest not in seen][:2]
+        for place, attack in enumerate(offered):
+            seen |= {attack.digest} - {None}
+            needed = place == 0 or other.spec == STANDARD
+            yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed)
+    for case in hidden:
+        if case.budget == budget:
+            units = tuple(maker.units(case))
+            name = _name(case.subject, subject, case.attack)
+            yield Offer(name, Submission((units[: _of_first_replicate(units)],)), needed=True)
+    for length in LENGTHS:
+        yield _of_own(subject, own, ((SHRUNK, length),))
+    for other in [one for one in others if one.checkpoint != subject.checkpoint]:
+        offered = [one for one in of_each_kind(measured[other, budget]) if one.digest not in seen][:1]
+        for attack in offered:
+            seen |= {attack.digest} - {None}
+            yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed=False)
+
+
+def _rounded(subject: Subject, strongest: MeasuredAttack, own: Sequence[MeasuredAttack]) -> Iterator[Offer]:
+    """The strongest attack at 8 bits, and the worst of all."""
+    if (BITS, "8") not in _transforms(strongest):
+        yield _moved(subject, strongest, EIGHT_BITS)
+    if strongest.right and len(own) > 1:
+        yield _of_own(subject, own, (EIGHT_BITS,))
+
+
+def _transforms(attack: MeasuredAttack) -> Transforms:
+    return () if attack.case.submission is None else attack.case.submission.transforms
+
+
+def _moved(subject: Subject, attack: MeasuredAttack, transform: tuple[str, str]) -> Offer:
+    """One attack's inputs with one more transform."""
+    before = attack.case.submission
+    if before is None:
+        name = _name(subject, subject, attack.case.attack, (transform,))
+        return Offer(name, _submission(attack, (transform,)), needed=True)
+    name = f"{attack.case.attack}+{transform[0]}={transform[1]}"
+    return Offer(name, replace(before, transforms=(*before.transforms, transform)), needed=True)
+
+
+def _of_own(subject: Subject, own: Sequence[MeasuredAttack], transforms: Transforms) -> Offer:
+    """A subject's own perturbed inputs, transformed: the worst of them."""
+    attack = own[0].case.attack if len(own) == 1 else SEVERAL
+    submission = Submission(tuple(attack.units for attack in own), transforms)
+    return Offer(_name(subject, subject, attack, transforms), submission, needed=True)
+
+
+def _submission(attack: MeasuredAttack, transforms: Transforms = ()) -> Submission:
+    return Submission((attack.units,), transforms)
+
+
+def _name(source: Subject, target: Subject, attack: str, transforms: Transforms = ()) -> str:
+    size = "" if source.n is None else f":N={source.n}"
+    checkpoint = "" if source.checkpoint == target.checkpoint else f"@{source.checkpoint}"
+    return name_of_submitted(f"{source.label}{size}{checkpoint}", attack, transforms)
+
+
+def _other_subjects(subject: Subject, budget: BudgetKey, measured: Measured) -> list[Subject]:
+    """Those whose perturbed inputs fit this one's batches, standard inference first."""
+    others = [
+        other
+        for other, at in measured
+        if at == budget
+        and other != subject
+        and not (other.batch_dependent and subject.batch_dependent and other.k != subject.k)
+    ]
+    return sorted(others, key=lambda other: other.spec != STANDARD)
+
+
+def _of_first_replicate(units: Sequence[Unit]) -> int:
+    return sum(unit.replicate == 0 for unit in units)

@@ -1,0 +1,98 @@
+"""Brings stored perturbed inputs to the units that submit them, and makes them again where they are missing."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from robustbench_coded.engine.run import run_units
+from robustbench_coded.evaluation.execution.results import UnitResult
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.submission import SubmittedInputs
+from robustbench_coded.runs.adversarials import EVERY, Evaluation
+from robustbench_coded.runs.perturbation_store import PerturbationStore
+from robustbench_coded.schema.controls import CONTROLS
+
+
+def kept_for_later(unit: Unit) -> Unit:
+    """The unit with its perturbed inputs wanted back, if they are of the kind that is submitted elsewhere."""
+    row = unit.row
+    wanted = row.attack not in CONTROLS and row.submission is None and not row.for_check
+    wanted = wanted and unit.replicate == 0 and str(row.threat) == "batch/unknown"
+    return replace(unit, keep=True) if wanted else unit
+
+
+def with_perturbations(
+    units: Sequence[Unit],
+    store: PerturbationStore,
+    context: WorkerContext,
+    limit: Callable[[Unit], float],
+) -> list[Unit]:
+    """The units, those that submit perturbed inputs with these at hand.
+
+    What the store lacks is made again: attacks follow named streams of random numbers, so the inputs are the
+    same. A unit whose inputs can't be had comes back without, and fails.
+
+    Args:
+        limit: seconds that a unit may take.
+    """
+    sources = {
+        source.id: source
+        for unit in units
+        if unit.row.submission is not None
+        for several in unit.row.submission.sources
+        for source in several
+    }
+    again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]
+    with closing(run_units(context, again, limit)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, UnitResult):
+                store.put(outcome.unit.id, outcome.adversarials, whatever_the_size=True)
+    return [_with_inputs(unit, store, context) for unit in units]
+
+
+def _with_inputs(unit: Unit, store: PerturbationStore, context: WorkerContext) -> Unit:
+    submission = unit.row.submission
+    if submission is None:
+        return unit
+    if any(source.id not in store for several in submission.sources for source in several):
+        return unit
+    return replace(unit, submitted=SubmittedInputs(partial(_read, unit, store, context)))
+
+
+def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, Evaluation]]:
+    """For each source of a unit's row the perturbed inputs of the unit's batches, by batch."""
+    assert unit.row.submission is not None
+    return [_of_source(unit, several, store, context) for several in unit.row.submission.sources]
+
+
+def _of_source(
+    unit: Unit, several: Sequence[Unit], store: PerturbationStore, context: WorkerContext
+) -> dict[int, Evaluation]:
+    """A source's perturbed inputs in the batches of a unit.
+
+    Where both have the same batches, a batch is what the attack made of it, inputs that only fill it up
+    included. Elsewhere each example brings its own perturbed input to wherever it stands.
+    """
+    theirs = context.batches(several[0].row.subject, 0)
+    ours = context.batches(unit.row.subject, 0)
+    wanted = {index for group in unit.groups for index in group}
+    found = [evaluation for source in several for evaluation in store.get(source.id) or ()]
+    if theirs == ours:
+        return {evaluation.batch: evaluation for evaluation in found if evaluation.batch in wanted}
+    by_example = {
+        theirs[evaluation.batch].members[slot]: x
+        for evaluation in found
+        for slot, x in zip(evaluation.slots.tolist(), evaluation.x, strict=True)
+        if slot < theirs[evaluation.batch].scored
+    }
+    brought = {}
+    for index in sorted(wanted):
+        slots = [slot for slot, member in enumerate(ours[index].members) if member in by_example]
+        if slots:
+            x = torch.stack([by_example[ours[index].members[slot]] for slot in slots])
+            brought[index] = Evaluation(index, EVERY, EVERY, torch.tensor(slots), x)
+    return brought

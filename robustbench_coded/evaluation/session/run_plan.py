@@ -1,0 +1,72 @@
+"""Computes and commits the units of a plan that are neither committed nor failed yet."""
+
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from robustbench_coded.engine.run import run_units
+from robustbench_coded.engine.unit_time import limit_for
+from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
+from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.evaluation.session.forecast import forecast
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.session.perturbations import kept_for_later, with_perturbations
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.runs.adversarials import encoded
+from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.runs.perturbation_store import PerturbationStore
+
+NO_INPUTS = "the perturbed inputs that it submits could not be made again"
+
+
+@dataclass
+class Done:
+    """What became of units so far, by id: the metadata of those that are committed, and the failures."""
+
+    metadata: dict[str, dict]
+    failures: dict[str, UnitFailure] = field(default_factory=dict)
+
+
+def run_plan(
+    folder: RunFolder,
+    prepared: PreparedEvaluation,
+    plan: Plan,
+    done: Done,
+    store: PerturbationStore,
+    listener: Listener,
+) -> None:
+    """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed."""
+    config = prepared.setup.config
+    pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
+    expected = forecast(prepared, plan, pending)
+    listener.planned(plan, expected)
+    limit = limit_for(config.unit_timeout, expected.of)
+    pending = with_perturbations(pending, store, prepared.context, limit)
+    for unit in pending:
+        if unit.row.submission is not None and unit.submitted is None:
+            _failed(folder, UnitFailure(unit, NO_INPUTS, 0), done, listener)
+    ready = [kept_for_later(unit) for unit in pending if unit.id not in done.failures]
+    with closing(run_units(prepared.context, ready, limit)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, UnitFailure):
+                _failed(folder, outcome, done, listener)
+                continue
+            kept = encoded(outcome.adversarials) if config.keeps_adversarials else None
+            if kept is None:
+                store.put(outcome.unit.id, outcome.adversarials)
+            folder.commit(
+                outcome.unit.id, outcome.rows, outcome.metadata, outcome.timing, kept, outcome.pictures
+            )
+            done.metadata[outcome.unit.id] = outcome.metadata
+            _announce(listener, outcome)
+
+
+def _failed(folder: RunFolder, failure: UnitFailure, done: Done, listener: Listener) -> None:
+    record = {"error": failure.error, "attempts": failure.attempts, "details": failure.details}
+    folder.record_failure(failure.unit.id, record)
+    done.failures[failure.unit.id] = failure
+    listener.unit_failed(failure.unit, failure.error)
+
+
+def _announce(listener: Listener, result: UnitResult) -> None:
+    scoring = result.rows[result.rows.purpose == "scoring"]
+    listener.unit_done(result.unit, int((scoring.prediction == scoring.label).sum()), len(scoring))
