@@ -33,8 +33,8 @@ def rounded_to_8_bits(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> T
     """The nearest inputs inside the ball whose pixels are multiples of 1/255, as in a file of 8 bits.
 
     linf: each pixel takes the nearest such level within eps of its clean one; where there is none, the clean
-    pixel stays as it is. l2: all pixels are rounded; where that leaves the ball, the perturbation is shortened
-    until it does not, and where nothing helps, the input stays clean.
+    pixel stays as it is. l2: all pixels are rounded; where that leaves the ball, the perturbation is
+    shortened until it does not, and where nothing helps, the input stays clean.
     """
     if budget.norm == "linf":
         return _rounded_in_box(x, clean, budget)
@@ -52,8 +52,9 @@ def rounded_to_8_bits(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> T
 
 
 def _rounded_in_box(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
-    ball = budget.around(clean.double())  # whose bounds are the projections of black and white
-    lower, upper = (ball.project_(torch.full_like(ball.x0, corner)) for corner in (0.0, 1.0))
+    start = clean.double()
+    ball = budget.around(start)  # whose bounds are the projections of black and white
+    lower, upper = (ball.project_(torch.full_like(start, corner)) for corner in (0.0, 1.0))
     lowest, highest = (lower * LEVELS - SLACK).ceil(), (upper * LEVELS + SLACK).floor()
     level = (x.double() * LEVELS).round().clamp(lowest, highest).to(x)
     return torch.where(lowest > highest, clean, _on_grid(level))

@@ -3,8 +3,9 @@
 ``relaxed-`` before any of them that has gradients smooths operators which hide them (``attacks.relaxation``).
 
 Options follow as ``+option=value``. Attacks of other packages are ``torchattacks:NAME`` and
-``autoattack:VERSION``. ``from:SUBJECT/ATTACK`` are perturbed inputs made against another subject, which only an
-evaluation itself can submit (``attacks.submitted``). Nothing here needs torch, so a wrong name is refused before anything is loaded.
+``autoattack:VERSION``. ``from:SUBJECT/ATTACK`` are perturbed inputs made against another subject, which only
+an evaluation itself can submit (``attacks.submitted``). Nothing here needs torch, so a wrong name is refused
+before anything is loaded.
 """
 
 import re
@@ -284,8 +285,8 @@ def expand(text: str) -> tuple[AttackName, ...]:
                 raise
             if names[name].is_submitted:
                 raise ValueError(
-                    f"expected an attack that can be run, got {part!r}: perturbed inputs of other subjects are "
-                    "submitted by the evaluation itself"
+                    f"expected an attack that can be run, got {part!r}: perturbed inputs of other subjects "
+                    "are submitted by the evaluation itself"
                 )
     if not names:
         raise ValueError(f"expected names of attacks divided by commas, got {text!r}")

@@ -93,6 +93,10 @@ def _estimator(
         case "bpda":
             assert base is not None
             return Bpda(oracle, base, draws=name.draws, **shared)
+        case "submitted":
+            raise ValueError(
+                f"expected an attack, got perturbed inputs that were made elsewhere: {name.text}"
+            )
         case "aware":
             assert known is not None
             return KnownDraw(oracle, known, **shared)

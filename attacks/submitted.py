@@ -2,9 +2,10 @@
 
     from:SUBJECT/ATTACK[+shrunk=FACTOR][+bits=8]
 
-SUBJECT is a defence, ``standard`` or ``rci:N=190``, with ``@CHECKPOINT`` behind it where its checkpoint is another
-than the target's. ATTACK is the attack that made the perturbations, or ``ensemble``: the target takes the worst of
-several. ``shrunk`` scales each perturbation, ``bits=8`` rounds the perturbed pixels to multiples of 1/255.
+SUBJECT is a defence, ``standard`` or ``rci:N=190``, with ``@CHECKPOINT`` behind it where its checkpoint is
+another than the target's. ATTACK is the attack that made the perturbations, or ``ensemble``: the target takes
+the worst of several. ``shrunk`` scales each perturbation, ``bits=8`` rounds the perturbed pixels to multiples
+of 1/255.
 """
 
 import re

@@ -1,14 +1,18 @@
 """Perturbed inputs of a run while it runs, so that later stages of the evaluation can submit them elsewhere.
 
     store = PerturbationStore(run_folder)
-    store.put(unit_id, tensors)     tensors as `runs.adversarials.Adversarials.tensors` gives them: float32, exact
+    store.put(unit_id, tensors)     as `runs.adversarials.Adversarials.tensors` gives them: exact
     store.get(unit_id)              [Evaluation, ...], None where nothing whole is stored
     store.remove()                  at the end of the run
 
-A file per unit in ``perturbed/``: a digest of 16 bytes, then the content of an adversarials file. It is not synced to the
-disk: what a crash leaves behind does not match its digest, counts as missing and is made again, from the same
-streams of random numbers. With ``--save-adversarials`` the run keeps the same inputs in ``adversarials/``, and
-these are read.
+What is stored: units of attacks on whole batches whose draw is made afterwards, of the first replicate. An
+`Evaluation` is one batch: its index in the partition of the attacked subject, the slots that were changed,
+and x [m, C, H, W] in float32. Which examples these are, ``WorkerContext.batches(subject, 0)`` says.
+
+A file per unit in ``perturbed/``: a digest of 16 bytes, then the content of an adversarials file. It is not
+synced to the disk: what a crash leaves behind does not match its digest, counts as missing and is made again,
+from the same streams of random numbers (`evaluation.session.perturbations.with_perturbations`). With
+``--save-adversarials`` the run keeps the same inputs in ``adversarials/``, and these are read.
 """
 
 import hashlib
@@ -48,7 +52,7 @@ class PerturbationStore:
         replace_bytes(self._folder / f"{unit}.safetensors", _digest(content) + content)
 
     def get(self, unit: str) -> list[Evaluation] | None:
-        """The perturbed inputs of a unit, in the order in which they were made; None where they are missing."""
+        """The perturbed inputs of a unit, in the order of its batches; None where they are missing."""
         try:
             stored = (self._folder / f"{unit}.safetensors").read_bytes()
         except FileNotFoundError:

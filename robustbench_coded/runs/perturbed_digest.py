@@ -1,4 +1,4 @@
-"""A digest of perturbed inputs that does not depend on batches or units: equal for equal inputs of equal examples."""
+"""A digest of perturbed inputs that does not depend on how they were cut into batches and units."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

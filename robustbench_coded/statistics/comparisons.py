@@ -41,7 +41,7 @@ def name_of(row: CaseResult) -> AttackName:
 
 
 def is_black_box(name: AttackName) -> bool:
-    """Whether it uses answers alone, or none; third-party packages write the same algorithms with a capital."""
+    """Whether it uses no gradients of the defence; third-party packages write algorithms with a capital."""
     return name.is_submitted or name.algorithm.lower() in BLACK_BOX
 
 

@@ -1,4 +1,4 @@
-"""Puts perturbed inputs that were made elsewhere into the batches of a group: no attack, forward passes alone."""
+"""Puts perturbed inputs that were made elsewhere into the batches of a group; nothing is attacked."""
 
 import numpy as np
 import torch

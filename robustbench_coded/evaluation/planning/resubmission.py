@@ -1,10 +1,10 @@
 """Which perturbed inputs are submitted to which subject: the rule of docs/numbers.md, 'Resubmission'.
 
-Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the edge
-of the ball meets the same perturbations inside it. 8 bits: the same in pictures that a file can hold.
+Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
+edge of the ball meets the same perturbations inside it. 8 bits: the same in pictures that a file can hold.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from attacks.submitted import BITS, EIGHT_BITS, SEVERAL, SHRUNK, Transforms, name_of_submitted
@@ -67,8 +67,9 @@ def resubmissions(
                 rows[row.key] = row
         if late:
             left_out.append(
-                f"Perturbed inputs that {late} more attacks made against other subjects were not submitted to "
-                f"{subject.label} on {subject.checkpoint}: that would cost more than 1/{SHARE} of its own attacks."
+                f"Perturbed inputs of {late} more attacks on other subjects were not submitted to "
+                f"{subject.label} on {subject.checkpoint}: with them, all would cost more than 1/{SHARE} of "
+                "its own attacks."
             )
     return list(rows.values()), left_out
 
@@ -92,12 +93,12 @@ def _offers(
     yield from _rounded(subject, attacks[0], own)
     if not attacks[0].right:
         return  # there is nothing left to find
-    seen = {attack.digest for attack in attacks if attack.digest is not None}
+    seen = {attack.digest for attack in attacks}
     others = _other_subjects(subject, budget, measured)
     for other in [one for one in others if one.checkpoint == subject.checkpoint]:
-        offered = [one for one in of_each_kind(measured[other, budget]) if one.digest not in seen][:2]
+        offered = _new(measured[other, budget], seen)[:2]
         for place, attack in enumerate(offered):
-            seen |= {attack.digest} - {None}
+            seen.add(attack.digest)
             needed = place == 0 or other.spec == STANDARD
             yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed)
     for case in hidden:
@@ -108,10 +109,15 @@ def _offers(
     for length in LENGTHS:
         yield _of_own(subject, own, ((SHRUNK, length),))
     for other in [one for one in others if one.checkpoint != subject.checkpoint]:
-        offered = [one for one in of_each_kind(measured[other, budget]) if one.digest not in seen][:1]
+        offered = _new(measured[other, budget], seen)[:1]
         for attack in offered:
-            seen |= {attack.digest} - {None}
+            seen.add(attack.digest)
             yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed=False)
+
+
+def _new(attacks: Sequence[MeasuredAttack], seen: Container[str | None]) -> list[MeasuredAttack]:
+    """The strongest of each kind, without perturbed inputs that were met before."""
+    return [one for one in of_each_kind(attacks) if one.digest is None or one.digest not in seen]
 
 
 def _rounded(subject: Subject, strongest: MeasuredAttack, own: Sequence[MeasuredAttack]) -> Iterator[Offer]:

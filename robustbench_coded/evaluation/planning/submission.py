@@ -21,8 +21,8 @@ class Submission:
     """Perturbed inputs that were made elsewhere, one forward pass for each draw of the target.
 
     Attributes:
-        sources: units of one attack each, which hold its perturbed inputs; of several attacks the target takes
-            the worst for each input, or each batch, on the attacker's own draws.
+        sources: units of one attack each, which hold its perturbed inputs; of several attacks the target
+            takes the worst for each input, or each batch, on the attacker's own draws.
         transforms: what is done to the perturbed inputs first.
     """
 

@@ -142,7 +142,9 @@ def _evaluate_into(
     for _ in range(ROUNDS if config.checks else 0):
         if not goes_on(*follow_up(folder.path, plan.rows, unit_maker(config, prepared), planned)):
             break
-    goes_on(*submitted_rows(config, prepared, plan, done))
+    for _ in range(ROUNDS):  # what the checks found, and then what is strongest because of it
+        if not goes_on(*submitted_rows(config, prepared, plan, done)):
+            break
     store.remove()
     if not done.failures:
         folder.remove(manifest.superseded)

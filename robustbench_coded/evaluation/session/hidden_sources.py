@@ -1,7 +1,7 @@
 """Attacks on the checkpoint of a plug-in, for the plug-in alone: they are no rows of the run.
 
-A plug-in meets its checkpoint's own perturbed inputs, whatever it calls its base. Attacks through that base do
-so where it is the checkpoint; elsewhere the checkpoint is attacked as if it were.
+A plug-in meets its checkpoint's own perturbed inputs, whatever it calls its base. Attacks through that base
+bring them where it is the checkpoint; elsewhere the checkpoint is attacked as if it were.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Brings stored perturbed inputs to the units that submit them, and makes them again where they are missing."""
+"""Brings stored perturbed inputs to the units that submit them; makes them again where they are missing."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing

@@ -141,7 +141,7 @@ def _rung(line: SummaryRow) -> str | None:
             {CLEAN: "clean", RANDOM_SIGN: "random signs"}[line.attack] if line.threat == WHOLE_BATCH else None
         )
     name = parsed_attack(line.attack)
-    if name is None:
+    if name is None or name.is_submitted:
         return None
     if not line.threat.whole_batch:
         one_victim = line.threat.inputs == "victim" and name.estimator == "transfer"

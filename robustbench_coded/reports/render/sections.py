@@ -8,9 +8,19 @@ from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run.check_counts import check_count_text_table
 from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
 from robustbench_coded.reports.run.document import Document
+from robustbench_coded.reports.run.eight_bits import (
+    EIGHT_BITS_LEGEND,
+    EIGHT_BITS_TITLE,
+    eight_bits_text_table,
+)
 from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
 from robustbench_coded.reports.run.methodology import Fact
 from robustbench_coded.reports.run.narrow import narrowed
+from robustbench_coded.reports.run.submitted import (
+    SUBMITTED_LEGEND,
+    SUBMITTED_TITLE,
+    submitted_text_table,
+)
 from robustbench_coded.reports.run.tables import Table
 from robustbench_coded.reports.run.text_tables import (
     COMPONENTS,
@@ -120,6 +130,9 @@ def sections_of(
         *(_accuracies(document, narrowed(table)) for table in document.tables),
         _section("findings", "What the stronger attacks found", Bullets(document.findings)),
         _section("checks", "Checks of the attacks", check_count_text_table(judgements)),
+        _section(
+            "eight-bits", EIGHT_BITS_TITLE, eight_bits_text_table(document.lines), Legend(EIGHT_BITS_LEGEND)
+        ),
         _section("measured", "How this was measured", Facts(measured)),
         _section("limits", "What these tables do not prove", Bullets(document.limits)),
         _section("failures", "What did not run", Bullets(document.failures)),
@@ -136,6 +149,13 @@ def sections_of(
         ),
         *(_all_attacks(document, table) for table in document.tables if narrowed(table) != table),
         _section("matrix", MATRIX, document.matrix, Legend(MATRIX_LEGEND), detail=True),
+        _section(
+            "submitted",
+            SUBMITTED_TITLE,
+            submitted_text_table(document.lines),
+            Legend(SUBMITTED_LEGEND),
+            detail=True,
+        ),
         _section("collateral", COLLATERAL, document.collateral, Legend(COLLATERAL_LEGEND)),
         _section("figures", "Figures", Figures(others), detail=True),
         _section("components", COMPONENTS, document.components, Legend(COMPONENTS_LEGEND), detail=True),

@@ -9,6 +9,7 @@ from robustbench_coded.reports.paper.paper import paper_tables
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     budget_text,
+    is_submitted,
     parsed_attack,
     percent,
     series,
@@ -20,6 +21,12 @@ from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.statistics.summary import SummaryRow
 
+_SUBMITTED = (
+    "from:SUBJECT/ATTACK: the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is "
+    "another one), submitted as they are: forward passes alone. +shrunk: scaled to that part of the length. "
+    "+bits=8: pixels rounded to multiples of 1/255 within eps. ensemble: of several attacks the worst by the "
+    "attacker's own draws."
+)
 LAST_BATCH = {
     "pad": "a last batch that is not full is filled with examples that are not scored there",
     "shrink": "a last batch that is not full stays smaller, and N with it",
@@ -68,6 +75,7 @@ def limits_of(run: Run) -> list[str]:
                     f"No attacker with {words} was tried: there is no row under a {inputs} threat model."
                 )
     parsed = [name for attack in attacks if (name := parsed_attack(attack)) is not None]
+    parsed = [name for name in parsed if not name.is_submitted]
     if not any(name.estimator == "transfer" or name.algorithm.lower() in BLACK_BOX for name in parsed):
         said.append("No attack without gradients of the defence was tried (transfer, Square, SPSA).")
     return said
@@ -213,7 +221,7 @@ def _attacks(lines: Sequence[SummaryRow]) -> Iterator[Fact]:
         if line.measured and line.forwards is not None and line.backwards is not None:
             costs[line.attack].append((line.forwards, line.backwards))
     for attack, steps in sorted(sizes.items(), key=lambda entry: entry[0] in COMBINED):
-        if attack == CLEAN:
+        if attack == CLEAN or is_submitted(attack):
             continue
         said = f"{attack}: {attack_text(attack, list(steps))}"
         spent = costs.get(attack, [])
@@ -221,6 +229,8 @@ def _attacks(lines: Sequence[SummaryRow]) -> Iterator[Fact]:
             forwards, backwards = (_range([cost[i] for cost in spent]) for i in (0, 1))
             said += f"; per scored example {forwards} images forward and {backwards} backward"
         yield Fact("Attack", said + ".")
+    if any(is_submitted(attack) for attack in sizes):
+        yield Fact("Attack", _SUBMITTED)
 
 
 def _cost_limits(manifest: RunManifest) -> Iterator[Fact]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from robustbench_coded.reports.paper.paper import papers_accuracy, papers_attack, papers_data, trainings
-from robustbench_coded.reports.text.formatting import THREATS, budget_text, inference_text
+from robustbench_coded.reports.text.formatting import THREATS, budget_text, inference_text, is_submitted
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import (
@@ -25,6 +25,8 @@ from robustbench_coded.schema.controls import (
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
+
+SUBMITTED = "from:"  # the column of the lowest of all perturbed inputs that were made elsewhere
 
 
 class Column(NamedTuple):
@@ -135,6 +137,8 @@ class TableBuilder:
         """The accuracy of one subject under one attack; None where that was not run."""
         if column.attack == CLEAN:
             line = self._clean.get(subject)
+        elif column.attack == SUBMITTED:
+            line = self._lowest_submitted(subject, budget, column.threat)
         else:
             line = self._lines.get((subject, budget, column.threat, column.attack))
         if line is None:
@@ -145,12 +149,24 @@ class TableBuilder:
         paper = papers_accuracy(training, subject, budget, column.threat, line.attack)
         return Cell(line, strongest, paper)
 
+    def _lowest_submitted(
+        self, subject: SubjectKey, budget: BudgetKey, threat: ThreatModel
+    ) -> SummaryRow | None:
+        """The worst of the perturbed inputs that were made elsewhere; tables have one column for them."""
+        found = [
+            line
+            for key, line in self._lines.items()
+            if key[:3] == (subject, budget, threat) and is_submitted(line.attack)
+        ]
+        return min(found, key=lambda line: 1.0 if line.accuracy is None else line.accuracy, default=None)
+
 
 def columns_of(lines: Iterable[SummaryRow]) -> tuple[Column, ...]:
     """Controls, the paper's attacks, then by threat model the other attacks and the ensemble."""
     attacks = [
         Column(line.attack, line.threat) for line in lines if line.attack not in (*CONTROLS, *COMBINED)
     ]
+    attacks = [c._replace(attack=SUBMITTED) if is_submitted(c.attack) else c for c in attacks]
     attacks = list(dict.fromkeys(attacks))
     controls = [Column(CLEAN, WHOLE_BATCH)]
     if any(line.attack == RANDOM_SIGN for line in lines):
@@ -160,7 +176,7 @@ def columns_of(lines: Iterable[SummaryRow]) -> tuple[Column, ...]:
     found = controls
     for threat in threats:
         of_threat = [c for c in attacks if c.threat == threat]
-        found += sorted(of_threat, key=lambda c: papers_attack(c.attack) is None)
+        found += sorted(of_threat, key=lambda c: (papers_attack(c.attack) is None, c.attack == SUBMITTED))
         found.append(Column(ENSEMBLE, threat))
     return tuple(found)
 

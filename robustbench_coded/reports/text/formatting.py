@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from attacks.catalogue import CATALOGUE
 from attacks.naming import BLACK_BOX, AttackName, parse
+from attacks.submitted import PREFIX
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
 from robustbench_coded.schema.threat_model import ThreatModel
@@ -116,6 +117,8 @@ def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
     parsed = parsed_attack(name)
     if parsed is None:
         return "an attack that this version does not know"
+    if parsed.is_submitted:
+        return "perturbed inputs of that attack on that subject, submitted again" + _options(parsed)
     if parsed.third_party == "plugin":
         return f"{parsed.algorithm}, an attack of the user's own" + _options(parsed)
     if parsed.third_party is not None:
@@ -137,6 +140,12 @@ def parsed_attack(name: str) -> AttackName | None:
         return parse(name)
     except ValueError:
         return None
+
+
+def is_submitted(attack: str) -> bool:
+    """Whether it is perturbed inputs that were made elsewhere, submitted again."""
+    name = parsed_attack(attack) if attack.startswith(PREFIX) else None
+    return name is not None and name.is_submitted
 
 
 def is_peers(attack: str) -> bool:

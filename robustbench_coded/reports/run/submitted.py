@@ -1,0 +1,44 @@
+"""What became of perturbed inputs that were made against other subjects, or shrunk."""
+
+from collections.abc import Sequence
+
+from attacks.submitted import EIGHT_BITS, split_submitted
+from robustbench_coded.reports.text.formatting import (
+    budget_text,
+    inference_text,
+    interval,
+    is_submitted,
+    percent,
+)
+from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.schema.controls import STRONGEST
+from robustbench_coded.statistics.summary import SummaryRow
+
+SUBMITTED_TITLE = "Perturbed inputs of other subjects, and shrunk ones"
+SUBMITTED_LEGEND = (
+    "Inputs that an attack perturbed elsewhere, submitted as they are (from:SUBJECT/ATTACK), and each "
+    "subject's own scaled to a part of their length. Strongest: what the strongest of all attacks leaves. A "
+    "defence that answers these worse than the attacks made against it hides from those attacks."
+)
+
+
+def submitted_text_table(lines: Sequence[SummaryRow]) -> TextTable:
+    """A row per subject and perturbed inputs; those at 8 bits have a table of their own."""
+    heads = ("Checkpoint", "Inference", "Budget", "Perturbed inputs", "Accuracy", "Strongest")
+    strongest = {(x.subject, x.budget, x.threat): x for x in lines if x.attack == STRONGEST}
+    rows = []
+    for line in lines:
+        if not is_submitted(line.attack) or EIGHT_BITS in split_submitted(line.attack)[2]:
+            continue
+        best = strongest.get((line.subject, line.budget, line.threat))
+        rows.append(
+            (
+                line.subject.checkpoint,
+                inference_text(line.subject, with_k=True),
+                budget_text(line.budget),
+                line.attack,
+                f"{percent(line.accuracy)} {interval(line.low, line.high)}".strip(),
+                percent(best.accuracy if best is not None else None),
+            )
+        )
+    return TextTable(heads, tuple(rows), frozenset({"Accuracy", "Strongest"}))
