@@ -55,6 +55,15 @@ def test_the_summary_has_a_row_for_every_attack(run):
     table = pd.read_csv(run / "summary.csv")
     assert (table.status == "done").all()
     rci = table[table.defence == "rci"]
+    submitted = set(rci.attack[rci.attack.str.startswith("from:")])
+    assert any(name.startswith("from:standard/") for name in submitted)
+    assert any(name.endswith("+bits=8") for name in submitted)
+    assert {name.rpartition("+shrunk=")[2] for name in submitted if "shrunk" in name} == {
+        "0.9",
+        "0.75",
+        "0.5",
+    }
+    rci = rci[~rci.attack.isin(submitted)]
     assert set(rci[rci.threat == "batch/unknown"].attack) == {
         "clean", "random-sign", "fgsm", "pgd-3", "eot2-pgd-2", "fixed-pgd-2", "transfer-pgd-3", "strongest",
         "ensemble", "naive-min",
@@ -62,7 +71,8 @@ def test_the_summary_has_a_row_for_every_attack(run):
     assert "aware-pgd-2" in set(rci[rci.threat == "batch/known"].attack)
     standard = table[table.defence == "standard"]
     # Standard inference has no base model to transfer from, and no draw to know.
-    assert not standard.attack.str.contains("transfer|aware").any()
+    own = standard.attack[~standard.attack.str.startswith("from:")]
+    assert not own.str.contains("transfer|aware").any()
     assert standard.k.isna().all() and standard.n.isna().all()
     assert set(rci.k) == {16} and set(rci.n) == {24}
 

@@ -1,0 +1,39 @@
+"""``from:SUBJECT/ATTACK``: what it says, and that nobody can ask for it."""
+
+import pytest
+
+from attacks.naming import expand, parse
+from attacks.submitted import name_of_submitted, split_submitted
+
+SHRUNK, BITS = ("shrunk", "0.5"), ("bits", "8")
+
+
+@pytest.mark.parametrize("subject", ["standard", "rci:N=190", "rci[average=4]:N=48@mixup", "my defence"])
+@pytest.mark.parametrize("attack", ["pgd-100@1/255+momentum=1", "torchattacks:PGD+steps=10", "ensemble"])
+@pytest.mark.parametrize("transforms", [(), (SHRUNK,), (BITS,), (SHRUNK, BITS)])
+def test_a_name_is_read_as_it_was_made(subject, attack, transforms):
+    text = name_of_submitted(subject, attack, transforms)
+    assert split_submitted(text) == (subject, attack, transforms)
+    name = parse(text)
+    assert name.is_submitted and name.text == text and name.options == transforms
+    assert not name.uses_base and not name.differentiates and name.steps is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("from:standard", "expected from:SUBJECT/ATTACK"),
+        ("from:/pgd-10", "expected from:SUBJECT/ATTACK"),
+        ("from:standard/nonsense-3", "expected an attack's name"),
+        ("from:standard/pgd-10+bits=7", "expected shrunk=0.5 or bits=8"),
+        ("from:standard/pgd-10+shrunk=1.5", "expected shrunk=0.5 or bits=8"),
+    ],
+)
+def test_what_is_none_is_refused_in_one_line(text, why):
+    with pytest.raises(ValueError, match=why):
+        parse(text)
+
+
+def test_it_cannot_be_asked_for():
+    with pytest.raises(ValueError, match="submitted by the evaluation itself"):
+        expand("pgd-10,from:standard/pgd-10")

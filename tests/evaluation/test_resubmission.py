@@ -1,0 +1,186 @@
+"""Perturbed inputs made against one subject, submitted to another: planted faults and closed forms."""
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded.data.in_memory import dataset_in_memory
+from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.results.run import load_run
+
+N, EPS = 32, 0.1
+
+
+class Rows(nn.Module):
+    """Two classes by the mean of one row of pixels."""
+
+    def __init__(self, row=0):
+        super().__init__()
+        self.row = row
+
+    def forward(self, x):
+        score = 8 * (x[:, 0, self.row].mean(-1) - 0.5)
+        return torch.stack([-score, score], 1)
+
+
+class Wrapper:
+    """A deterministic defence that names no base."""
+
+    randomised = batch_dependent = False
+    base = None
+
+    def __init__(self, model):
+        self.model = model
+
+    def sample(self, generator, k):
+        return None
+
+
+class LyingGradients(Wrapper):
+    """Exactly the classes of its model, with the slope of another row."""
+
+    name = "lying"
+
+    def logits(self, x, draw):
+        hard = nn.functional.one_hot(self.model(x).argmax(1), 2).to(x)
+        decoy = Rows(4)(x)
+        return hard + decoy - decoy.detach()
+
+
+class FullLengthOnly(Wrapper):
+    """Right wherever a pixel is near the edge of the ball, by the true row; else as fragile as its model."""
+
+    name = "edge"
+
+    def logits(self, x, draw):
+        far = (x[:, 0, 7] - 0.5).abs().amax(-1) > 0.95 * EPS
+        return torch.where(far[:, None], Rows(6)(x), self.model(x) + 1e-3 * Rows(7)(x))
+
+
+class OffGrid(Wrapper):
+    """Right wherever a pixel is no multiple of 1/255, by another row, whose margins no attack takes."""
+
+    name = "off-grid"
+
+    def logits(self, x, draw):
+        levels = x * 255
+        off = (levels - levels.round()).abs().flatten(1).amax(1) > 1e-2
+        return torch.where(off[:, None], Rows(6)(x), self.model(x))
+
+
+def labelled(n=N):
+    """Row 0 says the class by a margin of 0.05 (for half of the examples 0.15), row 6 by one of 0.3."""
+    y = torch.arange(n) % 2
+    sign = (2 * y - 1).float()
+    x = torch.full((n, 1, 8, 8), 128 / 255)
+    near = torch.where(torch.arange(n) < n // 2, 13 / 255, 38 / 255)
+    x[:, 0, 0] += (sign * near)[:, None]
+    x[:, 0, 6] += (sign * 77 / 255)[:, None]
+    return x, y
+
+
+def run_of(tmp_path, *defences, attacks=("fgsm", "pgd-5"), name="run", models=None, **options):
+    data = dataset_in_memory(labelled(), name="rows", source="a test")
+    brought = InMemory(data, models or {"rows": Rows()}, {defence.name: defence for defence in defences})
+    config = EvalConfig(
+        checkpoints=(),
+        attacks=attacks,
+        eps=(EPS,),
+        batch_sizes=(8,),
+        draws=2,
+        selection_draws=2,
+        threads=1,
+        out=tmp_path / name,
+        **options,
+    )
+    return load_run(evaluate(config, in_memory=brought))
+
+
+def accuracy(run, defence, attack):
+    table = run.summary[(run.summary.defence == defence) & (run.summary.threat == "batch/unknown")]
+    (found,) = table[table.attack == attack].accuracy
+    return found
+
+
+def attacks_on(run, defence):
+    return {row.attack for row in run.rows if row.key.defence == defence}
+
+
+def test_a_plugin_with_its_checkpoints_classes_reads_its_checkpoints_number(tmp_path):
+    run = run_of(tmp_path, LyingGradients)
+    assert accuracy(run, "lying", "pgd-5") == 1.0
+    assert accuracy(run, "standard", "ensemble") == 0.5
+    assert accuracy(run, "lying", "ensemble") == 0.5
+    assert any(name.startswith("from:standard/") for name in attacks_on(run, "lying"))
+
+
+def test_a_plugin_meets_its_checkpoint_without_standard_inference_too(tmp_path):
+    run = run_of(tmp_path, LyingGradients, standard=False)
+    assert {row.key.defence for row in run.rows} == {"lying"}
+    assert accuracy(run, "lying", "from:standard/transfer-pgd-20") == 0.5
+    assert accuracy(run, "lying", "ensemble") == 0.5
+
+
+def test_a_defence_that_is_only_right_at_full_length_is_caught_inside(tmp_path):
+    run = run_of(tmp_path, FullLengthOnly, standard=False)
+    assert accuracy(run, "edge", "fgsm") == 1.0
+    assert accuracy(run, "edge", "from:edge/ensemble+shrunk=0.9") == 0.5
+    # Of the near half those above grey, which is 128/255, have a margin of 13.5/255, the others 12.5/255.
+    assert accuracy(run, "edge", "from:edge/ensemble+shrunk=0.5") == 0.75
+    assert accuracy(run, "edge", "ensemble") == 0.5
+
+
+def test_a_defence_that_notices_pixels_off_the_grid_is_caught_on_it(tmp_path):
+    run = run_of(tmp_path, OffGrid, attacks=("fgsm",), standard=False)
+    assert accuracy(run, "off-grid", "fgsm") == 1.0
+    assert accuracy(run, "off-grid", "from:off-grid/fgsm+bits=8") == 0.5
+    assert accuracy(run, "off-grid", "ensemble") == 0.5
+    assert "from:off-grid/fgsm+bits=8" in (run.path / "summary.csv").read_text()
+    report = (run.path / "report.md").read_text()
+    assert "At 8 bits" in report
+
+
+def test_inputs_of_another_checkpoint_are_submitted_under_its_name(tmp_path):
+    run = run_of(tmp_path, models={"rows": Rows(), "same": Rows()}, attacks=("pgd-5",))
+    names = {row.attack for row in run.rows if row.key.checkpoint == "rows"}
+    # The two have the same weights, so their inputs are the same, and need not be submitted.
+    assert not any("@same" in name for name in names)
+    run = run_of(tmp_path, models={"rows": Rows(), "other": Rows(6)}, attacks=("pgd-5",), name="other")
+    names = {row.attack for row in run.rows if row.key.checkpoint == "rows"}
+    assert any("@other" in name for name in names)
+
+
+def outcomes_of(run):
+    keys = ["defence", "attack", "purpose", "draw", "batch", "slot"]
+    return run.outcomes.astype({"attack": str, "defence": str}).sort_values(keys, ignore_index=True)
+
+
+def test_outcomes_do_not_depend_on_where_the_inputs_come_from(tmp_path, monkeypatch):
+    """From the store, from a stage of the run that is over, and through a stop in between."""
+    options = {"defences": ("rci:N=12",), "attacks": ("fgsm", "pgd-5", "transfer-pgd-5")}
+    first = run_of(tmp_path, **options)
+    files = {file.name: file.read_bytes() for file in (first.path / "outcomes").iterdir()}
+    assert any("+bits=8" in row.attack for row in first.rows)
+    for file in (first.path / "outcomes").iterdir():
+        table = pd.read_parquet(file)
+        if table.attack.astype(str).str.startswith("from:").any():
+            file.unlink()  # the store is gone: the inputs must be made again
+    again = run_of(tmp_path, **options)
+    assert {file.name: file.read_bytes() for file in (again.path / "outcomes").iterdir()} == files
+    assert not (again.path / "perturbed").exists()
+
+    from robustbench_coded.evaluation.session import evaluate as session
+
+    whole = session.submitted_rows
+    monkeypatch.setattr(session, "submitted_rows", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run_of(tmp_path, name="stopped", **options)
+    assert list((tmp_path / "stopped" / "perturbed").iterdir())
+    monkeypatch.setattr(session, "submitted_rows", whole)
+    stopped = run_of(tmp_path, name="stopped", **options)
+    assert {file.name: file.read_bytes() for file in (stopped.path / "outcomes").iterdir()} == files
+    workers = run_of(tmp_path, name="workers", workers=2, **options)
+    pd.testing.assert_frame_equal(outcomes_of(workers), outcomes_of(first), check_exact=True)
