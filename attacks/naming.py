@@ -9,6 +9,7 @@ before anything is loaded.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
@@ -16,6 +17,7 @@ from typing import Literal
 
 from attacks import submitted
 from attacks.catalogue import CATALOGUE, of_family
+from attacks.misspelt import corrections
 
 EstimatorName = Literal[
     "fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto", "submitted"
@@ -132,6 +134,10 @@ LISTED: dict[str, str] = {
     "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
 }
+
+
+# The words that names are made of.
+WORDS = (*CATALOGUE, "fixed", "aware", "transfer", "bpda", "eotauto", "relaxed", "torchattacks", "autoattack")
 
 
 def _names() -> re.Pattern[str]:
@@ -280,6 +286,9 @@ def expand(text: str) -> tuple[AttackName, ...]:
             try:
                 names.setdefault(name, parse(name))
             except ValueError as error:
+                if preset := get_close_matches(part.lower(), PRESETS, n=1, cutoff=0.7):
+                    hint = f"did you mean {preset[0]}?"
+                    raise ValueError(f"expected an attack's name, got {part!r}; {hint}") from None
                 if part.isalpha():
                     raise ValueError(f"{error}; presets: {', '.join(PRESETS)}") from None
                 raise
@@ -346,6 +355,14 @@ def _step_size(given: str, text: str) -> float:
     return size
 
 
-def _closest(text: str, known) -> str:
-    close = get_close_matches(text, known, n=3, cutoff=0.5) or list(known)[:6]
-    return f"known: {', '.join(close)}"
+def _well_formed(text: str) -> bool:
+    """Whether a text has the form of a name of ours, its options aside."""
+    match = _NAME.fullmatch(text)
+    return match is not None and (match["algorithm"] == "fgsm") == (match["steps"] is None)
+
+
+def _closest(text: str, known: Collection[str]) -> str:
+    likely = [*filter(_well_formed, corrections(text, WORDS)), *known]
+    written = {name.lower(): name for name in reversed(likely)}
+    close = [written[near] for near in get_close_matches(text.lower(), written, n=3, cutoff=0.5)]
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join([*known][:6])}"

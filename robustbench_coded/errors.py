@@ -1,7 +1,13 @@
 """The one exception that means 'the user's input is wrong', and what a mistyped name may have meant."""
 
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+
+_OURS = tuple(str(Path(__file__).resolve().parents[1] / name) for name in ("robustbench_coded", "attacks"))
+_LIBRARIES = tuple(sysconfig.get_path(name) + "/" for name in ("stdlib", "purelib", "platlib"))
 
 
 class InputError(Exception):
@@ -21,3 +27,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     lower = {each.lower(): each for each in known}
     near = get_close_matches(name.lower(), lower, n=1)
     return f"did you mean {lower[near[0]]}? " if near else ""
+
+
+def where_raised(error: BaseException | None) -> str:
+    """`` (my_defence.py, line 12)``: the innermost line outside this project and the libraries, if any."""
+    frames = traceback.extract_tb(None if error is None else error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith((*_OURS, *_LIBRARIES, "<"))]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
+def described(error: BaseException) -> str:
+    """What somebody's code raised, and where: ``ValueError: no such layer (my_defence.py, line 12)``."""
+    return f"{type(error).__name__}: {error}{where_raised(error)}"

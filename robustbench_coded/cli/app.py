@@ -1,5 +1,7 @@
 """The commands of ``csrobust``; each imports what it needs when it runs: ``--help`` answers at once."""
 
+from collections.abc import Callable
+
 import typer
 
 from robustbench_coded.cli.commands import (
@@ -20,39 +22,53 @@ from robustbench_coded.cli.commands import (
     train,
     verify,
 )
+from robustbench_coded.cli.examples import EXAMPLES
+from robustbench_coded.cli.help import GroupedCommand, SharingCommand
 
 app = typer.Typer(
     name="csrobust",
     help="Attacks defences that are random or answer in batches; says what was tried and how far it got.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("eval")(eval_.evaluate_command)
-app.command("plan")(plan.plan_command)
-app.command("sweep")(sweep.sweep_command)
-app.command("curve")(curve.curve_command)
-app.command("screen")(screen.screen_command)
-app.command("compare")(compare.compare_command)
-app.command("report")(report.report_command)
-app.command("show")(show.show_command)
-app.command("train")(train.train_command)
-app.command("ablate")(ablate.ablate_command)
+
+
+def _add(name: str, command: Callable[..., int], *, shares: bool = False) -> None:
+    """A command with its examples; ``shares``: its options are those of eval, and a few."""
+    epilog = "\n".join(EXAMPLES[name])
+    app.command(name, cls=SharingCommand if shares else GroupedCommand, epilog=epilog)(command)
+
+
+_add("eval", eval_.evaluate_command)
+_add("plan", plan.plan_command, shares=True)
+_add("sweep", sweep.sweep_command, shares=True)
+_add("curve", curve.curve_command, shares=True)
+_add("screen", screen.screen_command, shares=True)
+_add("compare", compare.compare_command)
+_add("report", report.report_command)
+_add("show", show.show_command)
+_add("train", train.train_command)
+_add("ablate", ablate.ablate_command)
 app.add_typer(figure.app, name="figure")
-app.command("verify")(verify.verify_command)
-app.command("probe")(probe.probe_command)
-app.command("bench")(bench.bench_command)
-app.command("inspect")(inspect.inspect_command)
-app.command("list")(listing.list_command)
+_add("verify", verify.verify_command)
+_add("probe", probe.probe_command, shares=True)
+_add("bench", bench.bench_command)
+_add("inspect", inspect.inspect_command)
+_add("list", listing.list_command)
 
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+    debug: bool = typer.Option(
+        False, "--debug", help="Print the traceback of an error; may stand anywhere in the command."
+    ),
 ) -> None:
     if version:
         from robustbench_coded import __version__
 
         print(f"csrobust {__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        print(context.get_help())

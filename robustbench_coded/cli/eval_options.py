@@ -2,16 +2,16 @@
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from robustbench_coded.cli.values import counts, fraction, fractions, named_paths
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.attack_choice import attack_options
+from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.option import check_values, helps
 from robustbench_coded.zoo.registry import ZOO
@@ -20,14 +20,27 @@ _HELP = dict(helps(EvalConfig))
 _DEFAULTS = {entry.name: entry.default for entry in fields(EvalConfig)}
 
 
-def _option(kind: Any, *names: str, help: str) -> Any:
-    return Annotated[kind, typer.Option(*names, help=help)]
+# What stands for a value in `--help`.
+_METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
+
+
+def _option(kind: Any, *names: str, help: str, **more: Any) -> Any:
+    """An option of the command line; a type that may be None is named by the other one."""
+    plain = next((part for part in get_args(kind) if part is not type(None)), kind)
+    metavar = None if kind is bool else _METAVARS.get(plain, "TEXT")
+    return Annotated[kind, typer.Option(*names, **{"help": help, "metavar": metavar, **more})]
 
 
 def _of_config(kind: Any, name: str, *flags: str, default: Any = ...) -> tuple[Any, Any]:
     """An option as EvalConfig defines it; ``default`` where the command line reads it as text."""
     flag = flags or ("--" + name.replace("_", "-"),)
     return _option(kind, *flag, help=_HELP[name]), _DEFAULTS[name] if default is ... else default
+
+
+def attacks_option(shown: str, default: Sequence[str] = ()) -> tuple[Any, Any]:
+    """``--attacks`` of a command, with the default that its help shows."""
+    text = "Presets (paper, adaptive, aa, full) and names of `csrobust list attacks`, comma-separated."
+    return _option(list[str], "--attacks", help=f"{text}  [default: {shown}]", show_default=False), [*default]
 
 
 # name -> (type with its help, default), in the order of `--help`
@@ -48,12 +61,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
     "match_clean": _of_config(str | None, "match_clean"),
     "standard": _of_config(bool, "standard", "--standard/--no-standard"),
-    "attacks": (
-        _option(
-            list[str], "--attacks", help="Presets (paper, adaptive, aa, full) and attacks, comma-separated."
-        ),
-        [],
-    ),
+    "attacks": attacks_option(",".join(DEFAULT)),
     "data": _of_config(str, "data"),
     "data_dir": _of_config(str | None, "data_dir"),
     "limit": _of_config(int | None, "limit"),

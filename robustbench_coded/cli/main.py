@@ -2,16 +2,18 @@
 
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean, where_raised
 from robustbench_coded.installation import require_own_attacks
 from robustbench_coded.reports.text.escape import one_line
 
 # Some versions of typer bring their own copy of click: its base error is found through typer's.
 ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+DEBUG = "--debug"
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -24,7 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(arguments: list[str]) -> int:
-    """0 done, 2 the user's input is wrong, 130 interrupted, 1 anything else."""
+    """0 done, 2 the user's input is wrong, 130 interrupted, 1 anything else.
+
+    Errors are one line, unless ``--debug`` stands somewhere: then their tracebacks come first.
+    """
+    debug = DEBUG in arguments
     try:
         require_own_attacks()
     except ImportError as error:
@@ -33,21 +39,43 @@ def run(arguments: list[str]) -> int:
 
     command = typer.main.get_command(app.app)
     try:
-        code = command.main(arguments, prog_name="csrobust", standalone_mode=False)
+        rest = [argument for argument in arguments if argument != DEBUG]
+        code = command.main(rest, prog_name="csrobust", standalone_mode=False)
         return code if isinstance(code, int) else DONE
-    except InputError as error:
-        return _complain(str(error), WRONG_INPUT)
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return FAILED
-    except ClickException as error:
-        return _complain(" ".join(error.format_message().split()), WRONG_INPUT)
-    except Exception:
-        traceback.print_exc()
-        return FAILED
+    except Exception as error:
+        if debug:
+            traceback.print_exception(error)
+        if isinstance(error, InputError):
+            return _complain(str(error), WRONG_INPUT)
+        if isinstance(error, ClickException):
+            return _complain(_misused(error), WRONG_INPUT)
+        return _complain(_unexpected(error, debug), FAILED)
+
+
+def _misused(error: Any) -> str:
+    """What is wrong with the command line itself, and which name may have been meant."""
+    said = " ".join(error.format_message().split())
+    typed, context = getattr(error, "option_name", None), error.ctx
+    if typed is None or context is None or not said.startswith("No such option"):
+        return said
+    flags = [flag for param in context.command.params for flag in (*param.opts, *param.secondary_opts)]
+    near = did_you_mean(typed, [flag for flag in flags if flag.startswith("--")])
+    return f"no such option {typed}; {near}`{context.command_path} --help` lists them"
+
+
+def _unexpected(error: Exception, debug: bool) -> str:
+    """An error that nobody foresaw, with its place: that of somebody's own code if it passed through any."""
+    place = where_raised(error)
+    if not place and (frames := traceback.extract_tb(error.__traceback__)):
+        place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    more = "" if debug else f"; {DEBUG} prints the traceback"
+    return f"{type(error).__name__}: {error}{place}{more}"
 
 
 def _complain(message: str, code: int) -> int:

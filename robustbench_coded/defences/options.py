@@ -63,7 +63,7 @@ def parse_defence(text: str) -> DefenceSpec:
         return DefenceSpec("plugin", target=text.strip())
     near = _closest(kind, [*_OPTIONS, *BUILDERS])
     raise InputError(
-        f"defence {text!r} is not known{near}; write a name of "
+        f"defence {text!r} is not known;{near} write a name of "
         "`csrobust list defences` or package.module:function"
     )
 
@@ -99,7 +99,7 @@ def _known(kind: str, rest: str) -> DefenceSpec:
             raise InputError(f"{kind}: {part!r} is not name=value; write {_example(kind)}")
         if name not in names:
             takes = f"it takes {', '.join(names)}" if names else "it takes none"
-            raise InputError(f"{kind} has no option {name!r}{_closest(name, names)}; {takes}")
+            raise InputError(f"{kind} has no option {name!r};{_closest(name, names)} {takes}")
         if name in given:
             raise InputError(f"{kind}: {name} is given twice; give it once")
         if not value:
@@ -139,7 +139,7 @@ def _shown(value: Any) -> str:
 
 def _closest(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
-    return f", did you mean {next(n for n in names if n.lower() == near[0])}?" if near else ""
+    return f" did you mean {next(n for n in names if n.lower() == near[0])}?" if near else ""
 
 
 def _example(kind: str) -> str:

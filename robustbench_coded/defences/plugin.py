@@ -10,7 +10,7 @@ from robustbench_coded.defences.global_generators import seeded_globally
 from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.plugin import current_folder_first, import_function
 
 _ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
@@ -41,7 +41,7 @@ def load_plugin(target: str, model: nn.Module) -> Defence:
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # the user's function can fail in any way
-        raise InputError(f"--defence {target}: it raised {type(error).__name__}: {error}") from error
+        raise InputError(f"--defence {target}: it raised {described(error)}") from error
     return as_defence(
         built,
         model,

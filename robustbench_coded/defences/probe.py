@@ -13,7 +13,7 @@ from torch.nn import functional
 from robustbench_coded.defences.global_generators import seeded_globally
 from robustbench_coded.defences.memory import modules_of
 from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, reject_class
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, described
 
 # Changes below this share of the largest logit are rounding. Another batch size may be computed by another
 # algorithm, on a GPU in less precision, hence the looser second figure.
@@ -117,7 +117,7 @@ def blamed_on(defence: Defence, x: Tensor) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"{defence.name} fails on a batch of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
+            f"{defence.name} fails on a batch of shape {tuple(x.shape)}: {described(error)}"
         ) from error
 
 

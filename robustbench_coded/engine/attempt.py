@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from robustbench_coded.errors import where_raised
 from robustbench_coded.evaluation.execution.execute import execute
 from robustbench_coded.evaluation.execution.machine_faults import is_out_of_memory, makes_process_unusable
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
@@ -92,7 +93,7 @@ def _release_memory() -> None:
 
 def one_line(error: BaseException) -> str:
     """An exception as one line of printable text."""
-    text = " ".join(str(error).split())
+    text = " ".join(f"{error}{where_raised(error)}".split())
     text = "".join(c if c.isprintable() else "?" for c in text)
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return line if len(line) <= MESSAGE_LENGTH else line[: MESSAGE_LENGTH - 4] + " ..."

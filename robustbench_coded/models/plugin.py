@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, described
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def import_function(spec: str, option: str) -> Callable[..., Any]:
             module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # the user's module can fail in any way
         raise InputError(
-            f"{option} {spec}: importing {module_name} failed ({type(error).__name__}: {error}); "
+            f"{option} {spec}: importing {module_name} failed ({described(error)}); "
             "it must be installed or lie in the current folder"
         ) from error
     function = getattr(module, function_name, None)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.detect import classes_of
 from robustbench_coded.models.fitting import fit
 from robustbench_coded.models.plugin import current_folder_first, import_function
@@ -35,7 +35,7 @@ def load_plugin(spec: str, weights: StateDict) -> tuple[nn.Module, bool]:
         try:
             network = _call(function, weights.tensors)
         except Exception as error:  # the user's function can fail in any way
-            raise InputError(f"--arch {spec}: it raised {type(error).__name__}: {error}") from error
+            raise InputError(f"--arch {spec}: it raised {described(error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"--arch {spec}: expected a torch.nn.Module, it returned a {type(network).__name__}")
     network = network.float().cpu()

@@ -64,8 +64,8 @@ def test_options_and_peers():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pdg-10", "expected an attack's name, got 'pdg-10'; known: pgd-10"),
-        ("pgd", "expected a number of steps after pgd, got 'pgd'; known: pgd-1"),
+        ("pdg-10", "expected an attack's name, got 'pdg-10'; did you mean pgd-10"),
+        ("pgd", "expected a number of steps after pgd, got 'pgd'; did you mean pgd-1"),
         ("spsa-20", "expected 32 queries or more for spsa, got 'spsa-20'"),
         ("fgsm-3", "expected no number of steps after fgsm"),
         ("pgd-0", "expected an attack's name, got 'pgd-0'"),
@@ -77,8 +77,8 @@ def test_options_and_peers():
         ("apgd-ce-100@1/255", "expected no step size, which apgd-ce sets by itself"),
         ("bpda-square-100", "expected an attack with gradients after bpda-"),
         ("gmsa3-pgd-20", "expected an attack's name"),
-        ("torchattacks:PDG", "expected an attack of torchattacks, got 'PDG'; known: PGD"),
-        ("autoattack:standart", "expected an attack of autoattack, got 'standart'; known: standard"),
+        ("torchattacks:PDG", "expected an attack of torchattacks, got 'PDG'; did you mean PGD"),
+        ("autoattack:standart", "expected an attack of autoattack, got 'standart'; did you mean standard"),
         ("pgd-10+targets=2", "expected init or loss or momentum or own or restarts as an option"),
         ("pgd-10+loss=hinge", "expected a loss out of ce, margin, dlr, got 'pgd-10+loss=hinge'"),
         ("pgd-10+momentum=2", "expected a momentum from 0 to 1, got 'pgd-10+momentum=2'"),
@@ -112,8 +112,10 @@ def test_presets_expand_in_order_without_duplicates():
     for preset in naming.PRESETS:
         texts = [n.text for n in expand(preset)]
         assert len(texts) == len(set(texts))
-    with pytest.raises(ValueError, match="presets: paper, adaptive"):
+    with pytest.raises(ValueError, match="got 'papers'; did you mean paper"):
         expand("papers")
+    with pytest.raises(ValueError, match="presets: paper, adaptive"):
+        expand("everything")
     with pytest.raises(ValueError, match="expected names of attacks"):
         expand(" , ")
 

@@ -53,7 +53,7 @@ def test_half_a_coded_input_is_rounded_up():
         ("rci:N=nan", "N=nan is not"),
         ("rci:190", "'190' is not name=value; write --rci N=190"),
         ("rci:N=8,N=9", "N is given twice"),
-        ("rci:N=8,avrage=4", "'avrage', did you mean average"),
+        ("rci:N=8,avrage=4", "'avrage'; did you mean average"),
         ("coded:N=8,average=4", "coded has no option 'average'"),
         ("rci:N=8,average=0", "average=0 is not a whole number from 1"),
         ("rci:N=8,blocks=1-3", "blocks=1-3 is not a set of blocks"),

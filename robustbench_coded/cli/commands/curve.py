@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from robustbench_coded.cli.eval_options import SHARED, config_from, takes
+from robustbench_coded.cli.eval_options import attacks_option, config_from, takes
 from robustbench_coded.cli.run import evaluated, run_evaluation
 from robustbench_coded.errors import InputError
 
@@ -18,7 +18,7 @@ EPS_ATTACKS = "pgd-20,transfer-pgd-20"
 RADII = "0,1/255,2/255,4/255,8/255,16/255,32/255"
 
 
-@takes(over=(Over, "eps"), attacks=(SHARED["attacks"][0], []))
+@takes(over=(Over, "eps"), attacks=attacks_option(f"over eps {EPS_ATTACKS}"))
 def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> int:
     """Measure a security curve; the points are rows of an ordinary run, so a run can be extended by one."""
     if over == "eps":

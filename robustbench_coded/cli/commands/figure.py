@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Draw a figure of the paper from measurements of our own.",
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 
@@ -28,6 +27,12 @@ Ckpt = Annotated[list[str], typer.Option("--ckpt", help="Checkpoint, PATH or NAM
 Data = Annotated[str, typer.Option(help="Images; auto: what the checkpoints were made for.")]
 DataDir = Annotated[Path | None, typer.Option(help="Where data sets are looked for.")]
 FOLDER = Path("reports/paper-figures")
+
+
+@app.callback(invoke_without_command=True)
+def _figures(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command("spiral")

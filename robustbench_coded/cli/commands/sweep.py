@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from robustbench_coded.cli.eval_options import SHARED, config_from, takes
+from robustbench_coded.cli.eval_options import SHARED, attacks_option, config_from, takes
 from robustbench_coded.cli.run import run_evaluation
 from robustbench_coded.errors import InputError
 
@@ -10,7 +10,10 @@ from robustbench_coded.errors import InputError
 SWEEP_ATTACKS = ["fgsm,pgd-10,transfer-pgd-20"]
 
 
-@takes(batch_size=(SHARED["batch_size"][0], "8,16,32,64,128"), attacks=(SHARED["attacks"][0], SWEEP_ATTACKS))
+@takes(
+    batch_size=(SHARED["batch_size"][0], "8,16,32,64,128"),
+    attacks=attacks_option(SWEEP_ATTACKS[0], SWEEP_ATTACKS),
+)
 def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
     """Evaluate a batch-dependent defence at several batch sizes."""
     if not options["rci"] and not options["coded"] and not options["defence"]:

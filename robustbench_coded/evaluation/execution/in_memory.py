@@ -14,7 +14,7 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.pixel_model import PixelModel
 
 PREFIX = "given:"  # of the specification of a defence in memory; its name follows
@@ -145,9 +145,7 @@ def _answers(model: nn.Module, data: Dataset, name: str) -> Tensor:
             torch.manual_seed(0)
             answers = model(x.to(device))
     except Exception as error:  # the user's code can fail in any way
-        raise InputError(
-            f"{name}: the model fails on images {list(x.shape)}: {type(error).__name__}: {error}"
-        ) from error
+        raise InputError(f"{name}: the model fails on images {list(x.shape)}: {described(error)}") from error
     if not isinstance(answers, Tensor) or answers.ndim != 2 or len(answers) != len(x):
         shape = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
         raise InputError(f"{name}: expected logits [{len(x)}, classes], got {shape}")

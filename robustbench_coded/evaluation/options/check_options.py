@@ -4,7 +4,7 @@ from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
 from attacks.naming import parse
 from robustbench_coded.defences.options import parse_defence
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options.claim import check_claim
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.inputs import check_inputs
@@ -33,7 +33,7 @@ def check_options(config: EvalConfig) -> None:
             try:
                 plugin.load(name)
             except ValueError as error:
-                raise InputError(f"--attacks {error}") from error
+                raise InputError(f"--attacks {error}{where_raised(error.__cause__)}") from error
         if not installed(name.third_party):
             raise InputError(f"{name.text} needs its package; install it with pip install 'csrobust[peers]'")
         if config.eps_space != "pixel":

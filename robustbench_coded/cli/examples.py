@@ -1,0 +1,30 @@
+"""What ``--help`` of each command shows to copy."""
+
+EXAMPLES = {
+    "eval": (
+        "csrobust eval --ckpt model.pt --rci N=190",
+        "csrobust eval --ckpt digits-erm --data digits --rci N=1.5K --limit 640",
+        "csrobust eval --ckpt erm=a.pt --ckpt mixup=b.pt --rci N=128 --attacks paper,transfer-pgd-20",
+        "csrobust eval --ckpt model.pt --defence my_defence:build --claim 72% --claim-attack pgd-10",
+    ),
+    "plan": ("csrobust plan --ckpt model.pt --rci N=190 --limit 640",),
+    "sweep": ("csrobust sweep --ckpt model.pt --batch-size 8,16,32,64,128 --rci N=1.5K",),
+    "curve": (
+        "csrobust curve --ckpt model.pt --rci N=190 --eps 0,2/255,4/255,8/255",
+        "csrobust curve --ckpt model.pt --rci N=190 --over draws",
+    ),
+    "screen": ("csrobust screen --ckpt model.pt --rci N=190",),
+    "compare": (
+        "csrobust compare reports/mine reports/other",
+        "csrobust compare reports/mine --baseline standard --format md,html,csv,latex --out comparison",
+    ),
+    "report": ("csrobust report reports/mine",),
+    "show": ("csrobust show reports/mine", "csrobust show reports/mine --example 5"),
+    "train": ("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors",),
+    "ablate": ("csrobust ablate n mu --data digits --arch digits-cnn --seeds 3",),
+    "verify": ("csrobust verify reports/mine",),
+    "probe": ("csrobust probe --ckpt model.pt --defence my_defence:build",),
+    "bench": ("csrobust bench --short",),
+    "inspect": ("csrobust inspect model.pt",),
+    "list": ("csrobust list attacks", "csrobust list checkpoints"),
+}

@@ -1,0 +1,83 @@
+"""``--help`` in plain text: options in groups, shared ones described once, examples at the end.
+
+Plain, since rich would take longer to import than the whole command takes to answer.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from typer.core import TyperCommand
+
+# Title -> options, by their names in Python, in the order of `--help`.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "What is evaluated": (
+        "ckpt", "arch", "normalize", "accept_mismatch", "rci", "coded", "defence", "match_clean", "standard",
+    ),
+    "Data and batches": ("data", "data_dir", "limit", "first", "batch_size", "last_batch"),
+    "Attacks": (
+        "attacks", "norm", "eps", "eps_space", "inputs", "victims", "budget", "checks", "drop", "peer_raw",
+    ),
+    "Draws and repetitions": ("draws", "selection_draws", "queries", "replicates", "seed"),
+    "A claim, a time limit": (
+        "claim", "claim_attack", "claim_threat", "claim_eps", "claim_accuracy", "time", "until",
+    ),
+    "The machine": (
+        "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",
+    ),
+    "Output": ("out", "resume", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
+}  # fmt: skip
+_GROUP_OF = {name: title for title, names in GROUPS.items() for name in names}
+OTHERS = "Options"
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose options are in groups; its epilog is a list of examples, one a line."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        for title, records in self._grouped(ctx, list(self.get_params(ctx))):
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.splitlines():
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+    def _grouped(self, ctx: Any, params: list[Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+        titles = {param.name: _GROUP_OF.get(param.name, OTHERS) for param in params}
+        for title in (OTHERS, *GROUPS):
+            shown = [param for param in params if titles[param.name] == title]
+            if title in GROUPS:
+                shown.sort(key=lambda param: GROUPS[title].index(param.name))
+            if records := [record for param in shown if (record := param.get_help_record(ctx)) is not None]:
+                yield title, records
+
+
+class SharingCommand(GroupedCommand):
+    """A command with the options of ``csrobust eval``: described there, and only named here."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        as_in_eval = {param.name: param for param in _command_beside(ctx, "eval").get_params(ctx)}
+        params = list(self.get_params(ctx))
+        own = [p for p in params if not _alike(p, as_in_eval.get(p.name))]
+        for _, records in self._grouped(ctx, [p for p in own if p.name not in _GROUP_OF]):
+            with formatter.section("Options of its own"):
+                formatter.write_dl(records)
+        if changed := [p.get_help_record(ctx) for p in own if p.name in _GROUP_OF]:
+            with formatter.section("Options of `csrobust eval` that differ here"):
+                formatter.write_dl([record for record in changed if record is not None])
+        rest = {p.name: p.opts[0] for p in params if p not in own}
+        with formatter.section("Options that `csrobust eval --help` describes"):
+            rows = [
+                (title, ", ".join(rest[n] for n in names if n in rest)) for title, names in GROUPS.items()
+            ]
+            formatter.write_dl([(title, flags) for title, flags in rows if flags])
+
+
+def _command_beside(ctx: Any, name: str) -> Any:
+    return ctx.parent.command.commands[name] if ctx.parent is not None else ctx.command
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return other is not None and (one.help, one.default) == (other.help, other.default)

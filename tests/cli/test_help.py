@@ -1,0 +1,127 @@
+"""Help in groups with examples, names that were meant, and what a failing plug-in says."""
+
+import re
+import shlex
+
+import pytest
+import typer
+
+from robustbench_coded.cli.app import app
+from robustbench_coded.cli.eval_options import SHARED
+from robustbench_coded.cli.examples import EXAMPLES
+from robustbench_coded.cli.help import GROUPS
+
+COMMANDS = typer.main.get_command(app).commands
+SMALL = ("--ckpt", "digits-erm", "--data", "digits", "--limit", "32", "--batch-size", "16", "--threads", "1")
+
+
+def test_every_shared_option_stands_in_exactly_one_group(csrobust):
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert len(grouped) == len(set(grouped)) and set(SHARED) <= set(grouped)
+    shown = csrobust("eval", "--help").out
+    assert [title for title in GROUPS if f"\n{title}:\n" not in shown] == []
+    flags = [param.opts[0] for param in COMMANDS["eval"].params]
+    assert [flag for flag in flags if len(re.findall(rf"^  {flag}\b(?!-)", shown, re.MULTILINE)) != 1] == []
+
+
+@pytest.mark.parametrize("command", ["plan", "sweep", "curve", "screen", "probe"])
+def test_shared_options_are_described_once(csrobust, command):
+    shown = csrobust(command, "--help").out
+    assert "Options that `csrobust eval --help` describes:" in shown
+    assert re.search(r"^  --seed\b", csrobust("eval", "--help").out, re.MULTILINE)
+    assert not re.search(r"^  --seed\b", shown, re.MULTILINE) and "--seed" in shown
+
+
+def test_the_help_says_which_attacks_run_by_default(csrobust):
+    assert "[default: paper,adaptive]" in " ".join(csrobust("eval", "--help").out.split())
+    assert "[default: fgsm,pgd-10,transfer-pgd-20]" in " ".join(csrobust("sweep", "--help").out.split())
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_parse(csrobust, name):
+    shown = csrobust(name, "--help").out
+    for line in EXAMPLES[name]:
+        assert f"\n  {line}\n" in shown
+        program, command, *words = shlex.split(line)
+        assert program == "csrobust" and command == name
+        COMMANDS[command].make_context(command, words)
+
+
+def test_every_command_has_examples():
+    assert set(COMMANDS) - {"figure"} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("words", [(), ("figure",)])
+def test_no_command_prints_the_help_as_help(csrobust, words):
+    answer = csrobust(*words)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == csrobust(*words, "--help").out and answer.out.count("\n") > 5
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["eval", *SMALL, "--attacks", "pdg-10"], "did you mean pgd-10"),
+        (["eval", *SMALL, "--attacks", "pdg-7"], "did you mean pgd-7"),
+        (["eval", *SMALL, "--attacks", "adaptve"], "did you mean adaptive?"),
+        (
+            ["eval", *SMALL, "--atacks", "fgsm"],
+            "no such option --atacks; did you mean --attacks? `csrobust eval",
+        ),
+        (["eval", "--ckpt", "digits-erm", "--data", "digitz"], "did you mean digits?"),
+        (["eval", "--ckpt", "digits-emr"], "did you mean digits-erm?"),
+        (["eval", *SMALL, "--defence", "nosie:sigma=0.1"], "did you mean noise?"),
+        (["eval", *SMALL, "--defence", "noise:sgima=0.1"], "did you mean sigma?"),
+        (["evla"], "Did you mean 'eval'?"),
+        (["figure", "sprial"], "Did you mean 'spiral'?"),
+        (["list", "atacks"], "did you mean attacks?"),
+    ],
+)
+def test_a_mistyped_name_is_told_the_right_one(csrobust, words, meant):
+    answer = csrobust(*words)
+    assert answer.code == 2 and answer.err.count("\n") == 1
+    assert meant in answer.err
+
+
+PLUGINS = {
+    "when_imported": "layers = 3\nraise RuntimeError('no such layer')\n",
+    "when_built": "def build(model):\n    raise RuntimeError('no such layer')\n",
+    "when_asked": (
+        "import torch\n\n\nclass Broken(torch.nn.Module):\n    def forward(self, x):\n"
+        "        raise RuntimeError('no such layer')\n\n\ndef build(model):\n    return Broken()\n"
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "line"), [("when_imported", 2), ("when_built", 2), ("when_asked", 6)])
+def test_a_failing_plug_in_names_its_file_and_line(csrobust, tmp_path, name, line):
+    (tmp_path / f"{name}.py").write_text(PLUGINS[name])
+    command = ("eval", *SMALL, "--defence", f"{name}:build", "--attacks", "fgsm")
+    answer = csrobust(*command)
+    assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
+    assert f"RuntimeError: no such layer ({name}.py, line {line})" in answer.err
+    traced = csrobust(*command, "--debug").err
+    assert "Traceback (most recent call last)" in traced
+    assert traced.splitlines()[-1] == answer.err.splitlines()[-1]
+
+
+def test_an_attack_of_somebody_that_fails_names_its_file_and_line(csrobust, tmp_path):
+    (tmp_path / "failing_attack.py").write_text(
+        "class Mine:\n    def __init__(self):\n        self.steps = 1 / 0\n"
+    )
+    answer = csrobust("eval", *SMALL, "--attacks", "failing_attack:Mine")
+    assert answer.code == 2 and "(failing_attack.py, line 3)" in answer.err
+
+
+def test_an_error_nobody_foresaw_is_one_line_with_its_place(csrobust, monkeypatch):
+    from robustbench_coded.cli.commands import listing
+
+    monkeypatch.setattr(listing, "names", lambda kind: [][1])
+    answer = csrobust("list", "data")
+    assert answer.code == 1 and answer.out == ""
+    assert re.fullmatch(
+        r"csrobust: IndexError: list index out of range \(test_help.py, line \d+\); --debug prints the "
+        r"traceback\n",
+        answer.err,
+    )
+    assert "Traceback" in csrobust("--debug", "list", "data").err
