@@ -185,6 +185,11 @@ def test_options(csrobust, digits_erm, tmp_path, options, words):
         (["--claim", "nan"], ["nan"]),
         (["--claim", "2"], ["--claim 2", "72%"]),
         (["--margin", "-1"], ["--margin -1", "0 or more"]),
+        (["--claim-attack", "pgd-10"], ["--claim-attack", "--claim 72%"]),
+        (
+            ["--claim", "0.5", "--claim-attack", "pdg-10"],
+            ["--claim-attack", "'pdg-10'", "did you mean pgd-10"],
+        ),
         (["--claim-threat", "batch/known"], ["--claim-threat", "--claim 72%"]),
         (["--claim", "0.5", "--claim-threat", "batch"], ["--claim-threat batch", "batch/unknown"]),
         (["--claim", "0.5", "--claim-threat", "collateral-4/unknown"], ["collateral-4", "batch/unknown"]),

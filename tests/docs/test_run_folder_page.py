@@ -23,7 +23,7 @@ def named(file: str) -> list[str]:
     return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
 
 
-@pytest.mark.parametrize("file", ["summary.csv", "timings.csv"])
+@pytest.mark.parametrize("file", ["summary.csv", "timings.csv", "verdicts.csv"])
 def test_the_columns_of_a_table_are_those_of_the_page(file):
     with (RUN / file).open() as lines:
         columns = next(csv.reader(lines))
