@@ -18,8 +18,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "attacks", "norm", "eps", "eps_space", "inputs", "victims", "budget", "checks", "drop", "peer_raw",
     ),
     "Draws and repetitions": ("draws", "selection_draws", "queries", "replicates", "seed"),
-    "A claim, a time limit": (
-        "claim", "claim_attack", "claim_threat", "claim_eps", "claim_accuracy", "time", "until",
+    "Verdicts, claims, time": (
+        "margin", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_accuracy", "time", "until",
     ),
     "The machine": (
         "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",

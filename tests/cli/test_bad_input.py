@@ -188,7 +188,7 @@ def test_options(csrobust, digits_erm, tmp_path, options, words):
         (["--claim-attack", "pgd-10"], ["--claim-attack", "--claim 72%"]),
         (
             ["--claim", "0.5", "--claim-attack", "pdg-10"],
-            ["--claim-attack", "'pdg-10'", "did you mean pgd-10"],
+            ["--claim-attack", "did you mean pgd-10"],
         ),
         (["--claim-threat", "batch/known"], ["--claim-threat", "--claim 72%"]),
         (["--claim", "0.5", "--claim-threat", "batch"], ["--claim-threat batch", "batch/unknown"]),

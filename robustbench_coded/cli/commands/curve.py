@@ -9,7 +9,7 @@ from robustbench_coded.cli.eval_options import attacks_option, config_from, take
 from robustbench_coded.cli.run import evaluated, run_evaluation
 from robustbench_coded.errors import InputError
 
-Over = Annotated[str, typer.Option("--over", help="eps, steps, draws or queries.")]
+Over = Annotated[str, typer.Option("--over", metavar="TEXT", help="eps, steps, draws or queries.")]
 STEPS = (1, 2, 5, 10, 20, 50, 100)
 DRAWS = (1, 5, 10, 20, 30)
 QUERIES = (1, 2, 5, 10)

@@ -10,7 +10,9 @@ from robustbench_coded.cli.values import seconds
 
 Time = Annotated[
     str | None,
-    typer.Option("--time", help="90s, 30m, 2h: the attacks and examples that fit, most damning first."),
+    typer.Option(
+        "--time", metavar="TEXT", help="90s, 30m, 2h: the attacks and examples that fit, most damning first."
+    ),
 ]
 
 

@@ -13,7 +13,9 @@ from robustbench_coded.reports.text.escape import one_line
 # Four batches of 128: enough for an interval that knows about batches, few enough for two minutes.
 EXAMPLES = 512
 VICTIMS = 16
-Seconds = Annotated[float, typer.Option("--seconds", help="No further attack begins after this.")]
+Seconds = Annotated[
+    float, typer.Option("--seconds", metavar="NUMBER", help="No further attack begins after this.")
+]
 
 
 @takes(
