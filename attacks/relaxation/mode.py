@@ -17,6 +17,7 @@ from attacks.relaxation import (
     comparing,
     cutting,
     leaving,
+    oscillating,
     places,
     rounding,
     sampling,
@@ -28,7 +29,8 @@ from attacks.relaxation.record import Record
 from attacks.relaxation.shadow import follows, replaced, shadow_of, tensors_in
 
 _FAMILIES = (
-    casting, choosing, clamping, comparing, cutting, leaving, places, rounding, sampling, saturating,
+    casting, choosing, clamping, comparing, cutting, leaving, oscillating, places, rounding, sampling,
+    saturating,
 )  # fmt: skip
 HANDLERS: dict[str, Handler] = {
     name: handler for family in _FAMILIES for name, handler in family.HANDLERS.items()

@@ -16,6 +16,7 @@ from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.checks import run_checks
 from robustbench_coded.statistics.decomposition import Part, decomposition
 from robustbench_coded.statistics.verdict import MARGIN, Verdict, base_ensemble, verdict
+from robustbench_coded.statistics.without_gradients import answered_without_gradients
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def judgements_of(
         checks = tuple(run_checks(rows, row, measured, unbounded))
         checks = tuple(_if_not_stopped(check, row.key.subject, manifest) for check in checks)
         checks += selftests.get(row.key.subject, ())
+        stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == row.key.subject}
+        checks = answered_without_gradients(checks, rows, row, stopped)
         base = base_ensemble(rows, row)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = _claim(manifest) if row.key.defence != STANDARD or not defended else None

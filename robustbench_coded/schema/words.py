@@ -20,6 +20,18 @@ class CheckName(StrEnum):
 # Those that compare an attack with itself at twice the length.
 DOUBLING = frozenset({CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS})
 
+# Self-tests of the gradient alone: what they leave open, attacks without gradients may answer.
+GRADIENT_SELF_TESTS = frozenset(
+    {
+        "gradients along the path",
+        "finite differences",
+        "steps uphill",
+        "gradients agree along the path",
+        "gaps between logits",
+        "planted perturbations",
+    }
+)
+
 
 class CheckOutcome(StrEnum):
     PASSED = "passed"

@@ -95,6 +95,15 @@ def test_a_defence_without_a_checkpoint_is_not_compared_with_itself(tmp_path):
     assert [name for name in found.open_checks if "base model" in name]
 
 
+def test_labels_alone_speak_for_gradients_that_are_none(tmp_path):
+    """Hard answers with another model's slope, and robust: RayS is run by itself and finds no more."""
+    (found,) = judge_entry("one-hot-wide", tmp_path / "robust", n=128)
+    assert (found.word, found.open_checks) == ("no failure found", ())
+    (found,) = judge_entry("constant", tmp_path / "constant", n=64)
+    assert found.sense != "praised"
+    assert "self-tests: gradients along the path" in found.open_checks
+
+
 def test_the_matrix_counts_entries(zoo_report):
     def judged(name, word, threat="batch/unknown", truth=(0, 0), interval=(0.0, 0.0, 0.01)):
         found = finding(name, word, threat, truth, interval)

@@ -7,11 +7,12 @@ question to answer; unless an attack without gradients was the stronger one, whi
 question.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attacks.naming import SEARCHES, AttackName, parse
+from attacks.naming import DECISION_BASED, SEARCHES, AttackName, parse
 from robustbench_coded.evaluation.planning.cost import queries_of, step_size_of
 from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, UnitMaker, stopped
 from robustbench_coded.results.judgements import Judgement
@@ -27,6 +28,10 @@ ROUNDS = 2
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is
 # left to the user. Twice the steps or the draws of that attack are within it.
 DEAREST = 2
+# Attacks by labels alone are the last resort where gradients fail, and never as cheap as those. They may cost
+# as much as everything planned on that defence together, or so many images an example where examples are left
+# alone once they fall.
+MOST_DECISIONS = 2000
 # A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
 FEWEST_SEARCH_STEPS = 100
 
@@ -48,7 +53,7 @@ def follow_up(
         planned: those of them that were planned before anything ran: what a follow-up may cost.
     """
     known = {row.key: row for row in rows}
-    dearest = _dearest(planned, maker)
+    costs = _costs(planned, maker)
     wanted: dict[CaseKey, AttackCase] = {}
     left_out: dict[str, None] = {}
     for judgement in load_run(path).judgements:
@@ -71,10 +76,10 @@ def follow_up(
                         "by --budget before it is twice as long; give more images to settle that check."
                     ] = None
                     continue
-                if sum(unit.images for unit in maker.units(row)) > DEAREST * dearest[row.subject]:
+                if sum(unit.images for unit in maker.units(row)) > _most(row, costs[row.subject], maker):
                     left_out[
-                        f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) costs more than "
-                        f"{DEAREST} times the costliest attack planned there; run it by its name."
+                        f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) costs too much "
+                        "beside the attacks planned there; run it by its name."
                     ] = None
                     continue
                 wanted[row.key] = row
@@ -88,13 +93,21 @@ def _misled(check: Check, judgement: Judgement) -> bool:
     return found and verdict.accuracy is not None and verdict.accuracy.low > NEXT_TO_NOTHING
 
 
-def _dearest(rows: Sequence[AttackCase], maker: UnitMaker) -> dict[Subject, int]:
-    """Image gradients of the costliest row of each subject."""
-    costs: dict[Subject, int] = {}
+def _costs(rows: Sequence[AttackCase], maker: UnitMaker) -> dict[Subject, list[int]]:
+    """Images forwarded and differentiated by each row, for each subject."""
+    costs: dict[Subject, list[int]] = defaultdict(list)
     for row in rows:
-        images = sum(unit.images for unit in maker.units(row))
-        costs[row.subject] = max(costs.get(row.subject, 0), images)
+        costs[row.subject].append(sum(unit.images for unit in maker.units(row)))
     return costs
+
+
+def _most(row: AttackCase, planned: Sequence[int], maker: UnitMaker) -> float:
+    """Images that a follow-up may cost."""
+    dearest = DEAREST * max(planned)
+    if parse(row.attack).algorithm not in DECISION_BASED:
+        return dearest
+    alone = MOST_DECISIONS * maker.examples * maker.config.replicates if row.subject.independent else 0
+    return max(dearest, sum(planned), alone)
 
 
 def _row_like(judgement: Judgement, rows: Sequence[AttackCase]) -> AttackCase | None:
@@ -117,7 +130,7 @@ def _asked_for(
             name = _as_long_as_gradients(name, like, rows)
         if name.uses_base and not like.subject.has_base:
             continue
-        if not like.threat.whole_batch and name.algorithm in SEARCHES:
+        if not like.threat.whole_batch and name.algorithm in (*SEARCHES, *DECISION_BASED):
             continue  # every query would be a batch of its own for each victim
         randomness = "known" if name.estimator == "aware" else "unknown"
         if randomness == "known" and not like.subject.randomised:

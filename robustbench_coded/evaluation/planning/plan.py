@@ -236,7 +236,7 @@ class UnitMaker:
             fixed: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
         """
         self.config = config
-        self._examples = examples
+        self.examples = examples
         self._group_images = group_images
         self._fixed = fixed
 
@@ -245,7 +245,7 @@ class UnitMaker:
         made = []
         # Submitted inputs are those of the first replicate.
         for replicate in range(1 if row.submission is not None else self.config.replicates):
-            batches = batches_for(self.config, row.subject, self._examples, replicate)
+            batches = batches_for(self.config, row.subject, self.examples, replicate)
             # In a last batch smaller than the number of malicious inputs nobody is left to harm.
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
             cut = self._victim_units if row.threat.one_victim else self._batch_units

@@ -156,3 +156,11 @@ def test_a_rank_rises_with_its_own_element_and_falls_with_the_others(z, descendi
     likely = torch.sigmoid(sign * (0 - z) / scale)
     expected = -sign * likely * (1 - likely) / scale
     torch.testing.assert_close(gradient(rank_of_the_first, z), expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("function", [torch.sin, torch.cos, lambda x: x.clone().sin_()])
+def test_a_ripple_is_flat_and_an_ordinary_sine_is_not(z, function):
+    leaf = (3 * z).requires_grad_()
+    (expected,) = torch.autograd.grad(function(leaf).sum(), leaf)
+    torch.testing.assert_close(gradient(lambda x: function(x).double(), 3 * z), expected)
+    assert (gradient(function, 3000 * z) == 0).all()

@@ -1,0 +1,129 @@
+"""Whether attacks that ask for answers alone settle what a defence's gradients leave open.
+
+A gradient that is zero, jumps, or says nothing about the answers does not make a defence robust, and does not
+make it weak. What it does is to silence attacks with gradients. Checks of the gradient that failed
+count as answered where attacks without gradients have had theirs (arXiv 1902.06705, section 4.5):
+
+* a decision-based attack ran in two lengths, and the one twice as long finds at most half a point more;
+* no attack without gradients leaves half a point less than the strongest of the others;
+* the strongest attack without gradients leaves at most 3 points more than the ensemble. It may be as weak
+  as the gradients are otherwise, and then its silence is no evidence;
+* the ensemble leaves more than uninformative inputs would.
+
+Checks of anything else (the base model, answers that change with the gradient mode or right beside the clean
+input) stand as they are.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from attacks.naming import DECISION_BASED
+from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, CheckOutcome
+from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.check import WORTH, Check
+from robustbench_coded.statistics.checks import exchanged_accuracy
+from robustbench_coded.statistics.comparisons import (
+    accuracy_of,
+    difference_of,
+    differs_only_in,
+    is_black_box,
+    lowest,
+    name_of,
+    usable_by,
+)
+
+REACHES = 0.03  # how far from the ensemble the strongest attack without gradients may stay
+LENGTHS = ("rays-400", "rays-800")  # to begin with; a difference between them asks for the next one
+STRONGER = ("hopskipjump-800", "square-1000")
+
+_OF_THE_GRADIENT = frozenset(
+    {
+        CheckName.ZERO_GRADIENTS,
+        CheckName.GRADIENTS_AGREE,
+        *(f"{CheckName.SELF_TESTS}: {name}" for name in GRADIENT_SELF_TESTS),
+    }
+)
+
+
+def answered_without_gradients(
+    checks: Sequence[Check],
+    rows: Sequence[CaseResult],
+    ensemble: CaseResult,
+    stopped: Collection[str] = (),
+) -> tuple[Check, ...]:
+    """The checks, those of the gradient passed where attacks without gradients answer them.
+
+    Args:
+        checks: of one threat model, self-tests included.
+        rows: all rows of the run.
+        ensemble: the `ensemble` row of the threat model.
+        stopped: attacks on this defence that a budget of images ended before their length.
+    """
+    failed = [c for c in checks if str(c.name) in _OF_THE_GRADIENT and c.outcome == CheckOutcome.FAILED]
+    if not failed:
+        return tuple(checks)
+    usable = [row for row in usable_by(rows, ensemble) if row.complete and row.key.attack not in stopped]
+    finding, more = _finding(usable, ensemble)
+    if more is None:
+        return tuple(_passed(check, finding) if check in failed else check for check in checks)
+    return tuple(_asking(check, finding, more) if check in failed else check for check in checks)
+
+
+def _finding(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, tuple[str, ...] | None]:
+    """What attacks without gradients say, a clause; and what to run next, None where nothing is left open."""
+    blind = [row for row in usable if is_black_box(name_of(row))]
+    seeing = [row for row in usable if not is_black_box(name_of(row))]
+    decisions = [row for row in blind if name_of(row).algorithm in DECISION_BASED]
+    if not decisions or ensemble.cell is None:
+        return "no attack by labels alone ran", LENGTHS
+    best, left = lowest(blind), accuracy_of(ensemble)
+    if ensemble.clean is not None and left <= exchanged_accuracy(ensemble.clean) + WORTH:
+        # A constant answer resists every attack, and so do labels.
+        return f"the ensemble leaves {left:.1%}, no more than inputs that say nothing would", ()
+    said = f"{best.key.attack} leaves {accuracy_of(best):.1%} and the ensemble {left:.1%}"
+    wanted: list[str] = []
+    longer = _longest(decisions)
+    gained = difference_of(*longer) if longer is not None else None
+    if longer is None or gained is None:
+        said += ", but no attack by labels alone ran in two lengths"
+        wanted += LENGTHS
+    elif gained.estimate > WORTH:
+        said += f", but {longer[1].key.attack} finds more than {longer[0].key.attack}"
+        wanted.append(_doubled(longer[1]))
+    beaten = difference_of(lowest(seeing), best) if seeing else None
+    if beaten is not None and beaten.estimate > WORTH:
+        said += ", but no attack with gradients found as much"
+        wanted.append(_doubled(max(decisions, key=lambda row: name_of(row).steps or 0)))
+    if accuracy_of(best) - left > REACHES:
+        said += ", but attacks without gradients are too weak here to answer for it"
+        wanted += STRONGER
+    return said, tuple(dict.fromkeys(wanted)) or None
+
+
+def _longest(decisions: Sequence[CaseResult]) -> tuple[CaseResult, CaseResult] | None:
+    """The longest decision-based attack that also ran at half its length, after that one."""
+    pairs = [
+        (fewer, more)
+        for fewer in decisions
+        for more in decisions
+        if name_of(more).steps == 2 * (name_of(fewer).steps or 0)
+        and differs_only_in(name_of(fewer), name_of(more), "steps")
+    ]
+    return max(pairs, key=lambda pair: name_of(pair[1]).steps or 0, default=None)
+
+
+def _doubled(row: CaseResult) -> str:
+    name = name_of(row)
+    return name.text.replace(f"-{name.steps}", f"-{2 * (name.steps or 1)}", 1)
+
+
+def _passed(check: Check, finding: str) -> Check:
+    said = f"{check.finding.rstrip('.')}; answered without gradients: {finding}."
+    return replace(check, outcome=CheckOutcome.PASSED, finding=said, next_step="", run_next=())
+
+
+def _asking(check: Check, finding: str, more: tuple[str, ...]) -> Check:
+    said = f"{check.finding.rstrip('.')}; without gradients: {finding}."
+    wanted = tuple(dict.fromkeys((*check.run_next, *more)))
+    next_step = f"{check.next_step} and {' and '.join(more)}" if more and check.next_step else check.next_step
+    return replace(check, finding=said, next_step=next_step, run_next=wanted)
