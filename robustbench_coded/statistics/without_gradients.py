@@ -39,7 +39,6 @@ STRONGER = ("hopskipjump-800", "square-1000")
 _OF_THE_GRADIENT = frozenset(
     {
         CheckName.ZERO_GRADIENTS,
-        CheckName.GRADIENTS_AGREE,
         *(f"{CheckName.SELF_TESTS}: {name}" for name in GRADIENT_SELF_TESTS),
     }
 )
