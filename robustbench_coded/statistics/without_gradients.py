@@ -70,8 +70,8 @@ def answered_without_gradients(
 
 def _finding(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, tuple[str, ...] | None]:
     """What attacks without gradients say, a clause; and what to run next, None where nothing is left open."""
-    blind = [row for row in usable if is_black_box(name_of(row))]
-    seeing = [row for row in usable if not is_black_box(name_of(row))]
+    blind = [row for row in usable if _asks_for_answers(row)]
+    seeing = [row for row in usable if not _asks_for_answers(row)]
     decisions = [row for row in blind if name_of(row).algorithm in DECISION_BASED]
     if not decisions or ensemble.cell is None:
         return "no attack by labels alone ran", LENGTHS
@@ -97,6 +97,12 @@ def _finding(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, t
         said += ", but attacks without gradients are too weak here to answer for it"
         wanted += STRONGER
     return said, tuple(dict.fromkeys(wanted)) or None
+
+
+def _asks_for_answers(row: CaseResult) -> bool:
+    """Whether it searches this defence by its answers; what others' gradients found and submitted does not."""
+    name = name_of(row)
+    return is_black_box(name) and not name.is_submitted
 
 
 def _longest(decisions: Sequence[CaseResult]) -> tuple[CaseResult, CaseResult] | None:

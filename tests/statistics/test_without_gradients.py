@@ -58,9 +58,11 @@ def test_agreement_of_attacks_with_and_without_gradients_answers_it(outcome):
         ({"pgd-20": 0.8, "rays-400": 0.85, "rays-800": 0.82}, ("rays-1600",)),
         # The slope of another network, and a search that gets as far as that: neither is evidence.
         ({"pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, STRONGER),
+        # What was found on another subject says nothing about how far labels get.
+        ({"pgd-20": 0.8, "from:standard/pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, STRONGER),
         ({"pgd-20": 0.9, "rays-400": 0.8, "rays-800": 0.8}, ("rays-1600",)),
     ],
-    ids=["none", "scores alone", "one length", "unfinished", "too weak", "gradients beaten"],
+    ids=["none", "scores alone", "one length", "unfinished", "too weak", "submitted", "gradients beaten"],
 )
 def test_it_stays_failed_and_asks_for_more(outcome, attacks, asked):
     found = outcome(attacks)
