@@ -100,7 +100,7 @@ def _finding(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, t
 
 
 def _asks_for_answers(row: CaseResult) -> bool:
-    """Whether it searches this defence by its answers; what others' gradients found and submitted does not."""
+    """Whether it searches this defence by its answers, as inputs made elsewhere and submitted do not."""
     name = name_of(row)
     return is_black_box(name) and not name.is_submitted
 
