@@ -15,7 +15,8 @@ from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.checks import run_checks
 from robustbench_coded.statistics.decomposition import Part, decomposition
-from robustbench_coded.statistics.verdict import MARGIN, Verdict, base_ensemble, verdict
+from robustbench_coded.statistics.judge import judge
+from robustbench_coded.statistics.verdict import MARGIN, Verdict
 from robustbench_coded.statistics.without_gradients import answered_without_gradients
 
 
@@ -73,11 +74,10 @@ def judgements_of(
         checks += selftests.get(row.key.subject, ())
         stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == row.key.subject}
         checks = answered_without_gradients(checks, rows, row, stopped)
-        base = base_ensemble(rows, row)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = _claim(manifest) if row.key.defence != STANDARD or not defended else None
         parts = () if row.key.threat.draw_known else tuple(decomposition(rows, row))
-        found = verdict(row, base, checks, margin=_margin(manifest), claim=claim)
+        found, checks = judge(rows, row, checks, margin=_margin(manifest), claim=claim)
         yield Judgement(row.key, found, checks, parts, unbounded)
 
 

@@ -14,6 +14,7 @@ class CheckName(StrEnum):
     TWICE_THE_DRAWS = "twice the draws"
     ZERO_GRADIENTS = "zero gradients"
     GRADIENTS_AGREE = "gradients agree"
+    WHAT_BROKE_THE_BASE = "what broke the base"
     SELF_TESTS = "self-tests"  # one that failed is listed by its own name, ``self-tests: NAME``
 
 

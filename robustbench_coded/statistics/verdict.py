@@ -90,6 +90,7 @@ def verdict(
     margin: float = MARGIN,
     claim: Claim | None = None,
     tail: float = TAIL,
+    doubt: str = "",
 ) -> Verdict:
     """Judges one threat model.
 
@@ -101,6 +102,7 @@ def verdict(
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             budget.
         tail: with which probability each end of an interval may err.
+        doubt: why the lack of a gain cannot be believed, as a clause; '' where it can be.
     """
     if claim is not None and not claim.is_about(ensemble.key.threat, ensemble.key.budget):
         claim = None
@@ -129,6 +131,8 @@ def verdict(
     word, said = _against_base(made) if compared else _alone(made, ensemble)
     if word == VerdictWord.NO_FAILURE_FOUND and unpassed:
         return replace(made, reason=f"{said}, but {_open(unpassed)}")
+    if word in (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE) and doubt:
+        return replace(made, reason=f"{said}, but {doubt}.")
     if word == VerdictWord.NO_FAILURE_FOUND:
         said = f"{said}; every check passed: an upper bound, not a proof"
     return replace(made, word=word, reason=f"{said}.")

@@ -1,0 +1,190 @@
+"""Whether a defence and its base model met the same attacks: before that, neither a gain nor its absence
+counts.
+
+    what_broke_the_base(rows, ensemble, base, margin) -> Check    asked before a gain is believed
+    not_compared(rows, ensemble, base, margin)        -> str      asked before the lack of one is believed
+
+A gain is the difference of two upper bounds, and an attack that only one of the two met moves only one of
+them. If the base model alone met stronger attacks, the defence is flattered; if the defence alone did, it is
+slandered.
+
+* A gain is believed when what broke the base model ran on the defence, too: adaptively and by transfer.
+  Attacks whose loss would leave the base model within half a point of what all of them leave broke nothing.
+* It has to hold against each attack that tells (gradients of the base model, ten steps or more) alone. Where
+  the defence gains nothing over what one of them leaves the base model, more attacks on the base model must
+  not turn that into praise.
+* The lack of a gain is believed when the base model met an attack that tells, and the attack that is
+  strongest on the defence; else the strongest attack on the defence that both met decides.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks.naming import AttackName
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.words import CheckName, CheckOutcome
+from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.check import WORTH, Check
+from robustbench_coded.statistics.comparisons import (
+    accuracy_of,
+    attacks_under,
+    difference_of,
+    is_adaptive,
+    is_black_box,
+    lowest,
+    name_of,
+    usable_by,
+)
+
+FEWEST_STEPS = 10  # of an attack whose figure tells what a base model keeps
+_SUBMITTED = "from:"  # perturbed inputs of another subject
+_OF_BASE = re.compile(r"from:standard(?:@[^/]+)?/(?P<attack>[^/]+)")
+
+
+def what_broke_the_base(
+    rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
+) -> Check:
+    """Whether the defence met what broke its base model, and gains over each attack that tells.
+
+    Args:
+        rows: all rows of the run.
+        ensemble, base: their `ensemble` rows.
+        margin: the gain that counts, a fraction.
+    """
+    name = CheckName.WHAT_BROKE_THE_BASE
+    on_base = _attacks_on(rows, base)
+    on_defence = usable_by(rows, ensemble)
+    transferred = _transferred(rows, ensemble)
+    if base.cell is None or not on_base:
+        return Check(name, CheckOutcome.NOT_RUN, "The base model has no outcomes.", next_step="run it, too")
+    forms = {row.key.attack: _missing(name_of(row), on_defence, transferred) for row in on_base}
+    gain = difference_of(ensemble, base)
+    spare = 0.0 if gain is None else gain.low - margin
+    lacking = _lacking(base, on_base, forms, max(min(WORTH, spare), 0.0))
+    left = _left(base, on_base)
+    if lacking:
+        without = _left(base, [row for row in on_base if not forms[row.key.attack]])
+        asked = tuple(dict.fromkeys(form for attack in lacking for form in forms[attack]))
+        finding = (
+            f"{' and '.join(lacking)} took the base model from {without:.1%} to {left:.1%}, and did not run "
+            "on the defence both adaptively and by transfer."
+        )
+        figures = {"base": left, "base_without": without}
+        return Check(
+            name, CheckOutcome.NOT_RUN, finding, figures, tuple(lacking), f"run {' and '.join(asked)}", asked
+        )
+    for row in on_base:
+        over = difference_of(ensemble, row) if _tells(name_of(row)) else None
+        if over is not None and over.high < margin:
+            finding = (
+                f"Over the {accuracy_of(row):.1%} that {row.key.attack} leaves the base model the gain is "
+                f"{over}: a larger one rests on attacks to which the base model alone fell."
+            )
+            attacks = (ensemble.strongest_attack, row.key.attack)
+            figures = {"base": left, "gain": over.estimate, "low": over.low, "high": over.high}
+            return Check(
+                name, CheckOutcome.FAILED, finding, figures, attacks, "attack the defence in more ways"
+            )
+    finding = f"What left the base model {left:.1%} ran on the defence adaptively and by transfer."
+    return Check(name, CheckOutcome.PASSED, finding, {"base": left}, tuple(row.key.attack for row in on_base))
+
+
+def _lacking(
+    base: CaseResult, on_base: Sequence[CaseResult], forms: dict[str, list[str]], worth: float
+) -> list[str]:
+    """The fewest attacks that the defence did not meet in all forms and that took the base model down.
+
+    Args:
+        forms: what is missing of each attack.
+        worth: what attacks that are left out may take from the base model.
+    """
+    met = [row for row in on_base if not forms[row.key.attack]]
+    unmet = [row for row in on_base if forms[row.key.attack]]
+    left, lacking = _left(base, on_base), []
+    while unmet and _left(base, met) - left > worth:
+        worst = min(range(len(unmet)), key=lambda index: _left(base, [*met, unmet[index]]))
+        met.append(unmet.pop(worst))
+        lacking.append(met[-1].key.attack)
+    return lacking
+
+
+def not_compared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float) -> str:
+    """Why a gain below the margin cannot be believed, as a clause; '' where it can be."""
+    on_base = _attacks_on(rows, base)
+    if not any(_tells(name_of(row)) for row in on_base):
+        return f"no attack with gradients and {FEWEST_STEPS} steps or more ran on the base model: run pgd-20"
+    algorithms = {name_of(row).algorithm.lower() for row in on_base}
+
+    def both_met(row: CaseResult) -> bool:
+        return row.key.attack.startswith(_SUBMITTED) or name_of(row).algorithm.lower() in algorithms
+
+    usable = usable_by(rows, ensemble)
+    strongest = [row for row in usable if row.key.attack == ensemble.strongest_attack]
+    if ensemble.strongest_attack in CONTROLS or any(map(both_met, strongest)):
+        return ""
+    shared = [row for row in usable if both_met(row)]
+    gain = difference_of(lowest(shared), base) if shared else None
+    if gain is not None and gain.high < margin:
+        return ""
+    return f"the base model did not meet {ensemble.strongest_attack}, the strongest attack here"
+
+
+def _attacks_on(rows: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
+    """The base model's own attacks; what was submitted to it is compared by whoever it came from."""
+    found = attacks_under(rows, base.key.setting)
+    return [row for row in found if not row.key.attack.startswith(_SUBMITTED) and row.complete]
+
+
+def _tells(name: AttackName) -> bool:
+    """FGSM's one step does not say what is left, and neither does a search."""
+    if is_black_box(name) or name.algorithm == "fgsm":
+        return False
+    return name.steps is None or name.steps >= FEWEST_STEPS
+
+
+def _transferred(rows: Sequence[CaseResult], ensemble: CaseResult) -> set[str]:
+    """The base model's attacks whose perturbed inputs were submitted to the defence as they are."""
+    settings = (ensemble.key.setting, ensemble.key.under(ensemble.key.threat.with_draw("unknown")))
+    found = (
+        _OF_BASE.fullmatch(row.key.attack)
+        for row in rows
+        if row.key.setting in settings and row.cell is not None
+    )
+    return {match["attack"] for match in found if match}
+
+
+def _missing(name: AttackName, on_defence: Sequence[CaseResult], transferred: set[str]) -> list[str]:
+    """The forms of a base model's attack that did not run on the defence, by name."""
+    like = [found for row in on_defence if _at_least(found := name_of(row), name)]
+    missing = []
+    if not any(is_adaptive(one) or (is_black_box(one) and one.estimator != "transfer") for one in like):
+        missing.append(name.text)
+    by_transfer = any(one.estimator == "transfer" for one in like) or transferred & {name.text, "ensemble"}
+    if not by_transfer and name.third_party is None and name.estimator == "fresh":
+        missing.append(f"transfer-{_plain(name)}")
+    return missing
+
+
+def _at_least(found: AttackName, wanted: AttackName) -> bool:
+    """Whether it is the same algorithm with as many gradients or queries."""
+    if found.algorithm.lower() != wanted.algorithm.lower() or found.third_party != wanted.third_party:
+        return False
+    return wanted.steps is None or (found.steps or 0) * found.draws >= wanted.steps
+
+
+def _plain(name: AttackName) -> str:
+    return name.text.removeprefix("relaxed-").removeprefix(f"eot{name.draws}-")
+
+
+def _left(base: CaseResult, attacks: Sequence[CaseResult]) -> float:
+    """Accuracy of the base model under the worst of these attacks for each example, and on clean inputs."""
+    assert base.cell is not None
+    example = base.cell.example
+    cells = [row.cell for row in attacks] + [base.clean]
+    tables: list[NDArray[np.bool_]] = [
+        cell.at_examples(example).correct.all(axis=1) for cell in cells if cell is not None
+    ]
+    return float(np.all(tables, axis=0).mean()) if tables else 1.0

@@ -1,0 +1,139 @@
+"""More attacks never make a defence look better: words of a run beside those of parts of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from robustbench_coded.results.judgements import judgements_of
+from robustbench_coded.results.run import load_run
+from robustbench_coded.schema.controls import CONTROLS, ENSEMBLE, STANDARD
+from robustbench_coded.statistics import judge as judging
+from robustbench_coded.statistics.case_results import case_results
+from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.judge import judge
+
+REPORTS = Path(__file__).parents[2] / "reports"
+PRAISE, OPEN = "no failure found", "not settled"
+PASSED = Check("falls with eps", "passed", "")
+BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
+EXAMPLES = 480
+ALONE = {"randomised": False, "batch_dependent": False}
+# In the order in which base models usually fall to them.
+ATTACKS = ("fgsm", "pgd-10", "pgd-20", "apgd-ce-100", "apgd-t-100", "square-1000")
+
+
+def condemned(word):
+    return word not in (PRAISE, OPEN)
+
+
+def moves_towards_praise(fewer, more):
+    """Whether a word of more rows is kinder than that of fewer; passing a check may settle what was open."""
+    return condemned(fewer) and more == PRAISE
+
+
+class Generated:
+    """A base model and a defence, answered one by one, and which attack breaks which of them."""
+
+    def __init__(self, generator):
+        fallen = generator.random((2, len(ATTACKS))) * generator.choice([0.3, 1.0], (2, 1))
+        # Attacks break inputs in one order, with accidents: several leave less than the worst of them.
+        slips = generator.random((2, len(ATTACKS), EXAMPLES)) < 0.01
+        self.right = (generator.random(EXAMPLES) > fallen[..., None]) ^ slips
+
+    def rows(self, evaluation, on_base, on_defence):
+        """The rows of these attacks; transfer is what the base model's own inputs leave the defence."""
+        run = evaluation()
+        clean = np.ones((EXAMPLES, 1), dtype=bool)
+        run.add("clean", clean, **BASE).add("clean", clean, **ALONE)
+        for attack in on_base:
+            run.add(attack, self.right[0, ATTACKS.index(attack)][:, None], **BASE)
+        for attack in on_defence:
+            index = ATTACKS.index(attack.removeprefix("transfer-"))
+            right = self.right[1, index] | (self.right[0, index] & attack.startswith("transfer-"))
+            run.add(attack, right[:, None], **ALONE)
+        return case_results(*run.parts())
+
+    def word(self, evaluation, on_base, on_defence):
+        rows = self.rows(evaluation, on_base, on_defence)
+        return _word(rows)
+
+
+def _word(rows):
+    made = next(row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != STANDARD)
+    return judge(rows, made, [PASSED])[0].word
+
+
+def parts_of(generator, attacks):
+    """A random part of the attacks in their order, at least one of them."""
+    kept = [attack for attack in attacks if generator.random() < 0.5]
+    return kept or [attacks[int(generator.integers(len(attacks)))]]
+
+
+def generated(evaluation, seeds):
+    """(word of fewer rows, word of more) for made-up runs."""
+    for seed in seeds:
+        generator = np.random.default_rng(seed)
+        made = Generated(generator)
+        both = [*ATTACKS, *(f"transfer-{attack}" for attack in ATTACKS)]
+        more = parts_of(generator, ATTACKS), parts_of(generator, both)
+        fewer = parts_of(generator, more[0]), parts_of(generator, more[1])
+        yield made.word(evaluation, *fewer), made.word(evaluation, *more)
+
+
+def test_more_rows_never_turn_a_condemned_defence_into_a_praised_one(evaluation):
+    found = list(generated(evaluation, range(90)))
+    words = [word for pair in found for word in pair]
+    assert {PRAISE, OPEN} < set(words) and any(map(condemned, words))  # it could have gone wrong
+    assert not [pair for pair in found if moves_towards_praise(*pair)]
+
+
+def test_the_property_sees_a_comparison_that_is_not_made(evaluation, monkeypatch):
+    passed = Check("what broke the base", "passed", "")
+    monkeypatch.setattr(judging, "what_broke_the_base", lambda *args: passed)
+    monkeypatch.setattr(judging, "not_compared", lambda *args: "")
+    assert [pair for pair in generated(evaluation, range(90)) if moves_towards_praise(*pair)]
+
+
+def test_attacks_on_the_base_model_alone_never_bring_praise(evaluation):
+    kinder = 0
+    for seed in range(50):
+        generator = np.random.default_rng(1000 + seed)
+        made = Generated(generator)
+        shared, alone = ["pgd-10", "pgd-20"], ["apgd-t-100", "square-1000"]
+        on_defence = [*shared, *(f"transfer-{attack}" for attack in shared)]
+        before = made.word(evaluation, shared, on_defence)
+        after = made.word(evaluation, [*shared, *alone], on_defence)
+        kinder += before != PRAISE and after == PRAISE
+    assert kinder == 0
+
+
+def words_of(run, planned):
+    """The words of a run from some of its rows, by subject, threat model and budget."""
+    rows = case_results(run.outcomes, planned)
+    manifest = structs.replace(run.manifest, rows=tuple(planned))
+    return {judgement.key: judgement.verdict.word for judgement in judgements_of(rows, manifest)}
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint", "parts"), [("cifar10-adversarial", "pgd-at", 5), ("digits", "pgd-at", 3)]
+)
+def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
+    run = load_run(REPORTS / name)
+    planned = [case for case in run.manifest.rows if case.checkpoint == checkpoint]
+    attacks = sorted({case.attack for case in planned if case.attack not in CONTROLS})
+    everything = words_of(run, planned)
+    generator = np.random.default_rng(0)
+    for _ in range(parts):
+        lost = {
+            (subject, attack)
+            for subject in {case.subject for case in planned}
+            for attack in attacks
+            if generator.random() < 0.4
+        }
+        fewer = words_of(run, [case for case in planned if (case.subject, case.attack) not in lost])
+        assert fewer
+        for key, word in fewer.items():
+            assert not moves_towards_praise(word, everything[key]), (key, lost)
+            assert everything[key] != PRAISE or word in (PRAISE, OPEN)

@@ -1,0 +1,100 @@
+"""Base and defence are compared over the same attacks: what a comparison asks for, and when it is closed."""
+
+import numpy as np
+import pytest
+
+from attacks.naming import parse
+from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
+from robustbench_coded.statistics.case_results import case_results
+from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.judge import judge
+
+PASSED = Check("falls with eps", "passed", "")
+BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
+ALONE = {"randomised": False, "batch_dependent": False}
+
+
+def judged(evaluation, base, defence, margin=0.03):
+    """The verdict and its checks, from attack -> accuracy on either side; inputs fall in one order."""
+    run = evaluation()
+    order = np.arange(1600)[:, None] * 89 % 1600 / 1600
+    for attacks, subject in ((base, BASE), (defence, ALONE)):
+        run.add("clean", order >= 0, **subject)
+        for attack, left in attacks.items():
+            run.add(attack, order < left, **subject)
+    rows = case_results(*run.parts())
+    made = next(row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != STANDARD)
+    return judge(rows, made, [PASSED], margin=margin)
+
+
+def comparison(checks):
+    return next((check for check in checks if check.name == "what broke the base"), None)
+
+
+def test_what_broke_the_base_is_asked_for_adaptively_and_by_transfer(evaluation):
+    base = {"pgd-20": 0.3, "apgd-t-100": 0.1}
+    found, checks = judged(evaluation, base, {"pgd-20": 0.6, "transfer-pgd-20": 0.6})
+    check = comparison(checks)
+    assert (found.word, check.outcome) == ("not settled", "not run")
+    assert check.run_next == ("apgd-t-100", "transfer-apgd-t-100")
+    assert [parse(name).text for name in check.run_next] == list(check.run_next)
+    assert "apgd-t-100 took the base model from 30.0% to 10.0%" in check.finding
+    half = {"pgd-20": 0.6, "transfer-pgd-20": 0.6, "apgd-t-100": 0.6}
+    assert comparison(judged(evaluation, base, half)[1]).run_next == ("transfer-apgd-t-100",)
+    found, _ = judged(evaluation, base, {**half, "transfer-apgd-t-100": 0.6})
+    assert found.word == "no failure found"
+
+
+@pytest.mark.parametrize(
+    ("defence", "closed"),
+    [
+        ({"eot10-pgd-20": 0.6, "transfer-pgd-200": 0.6}, True),  # as many gradients as pgd-100
+        ({"eot10-pgd-5": 0.6, "transfer-pgd-200": 0.6}, False),
+        ({"pgd-100": 0.6, "transfer-pgd-20": 0.6}, False),
+    ],
+)
+def test_fewer_steps_than_the_base_model_met_do_not_count(evaluation, defence, closed):
+    found, _ = judged(evaluation, {"pgd-100": 0.1}, defence)
+    assert (found.word == "no failure found") == closed
+
+
+def test_attacks_worth_less_than_half_a_point_are_not_asked_for_where_the_gain_has_room(evaluation):
+    base, defence = {"pgd-20": 0.304, "square-1000": 0.3}, {"transfer-pgd-20": 0.9}
+    assert judged(evaluation, base, {"pgd-20": 0.6, **defence})[0].word == "no failure found"
+    # A gain that only these four thousandths lift above the margin hangs on them.
+    gain = judged(evaluation, base, {"pgd-20": 0.6, **defence})[0].gain
+    found, checks = judged(evaluation, base, {"pgd-20": 0.6, **defence}, margin=gain.low - 0.001)
+    assert found.word == "not settled"
+    assert comparison(checks).run_next == ("square-1000", "transfer-square-1000")
+
+
+def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_base_model(evaluation):
+    defence = {"pgd-20": 0.4, "transfer-pgd-20": 0.4, "apgd-t-100": 0.4, "transfer-apgd-t-100": 0.4}
+    before, _ = judged(evaluation, {"pgd-20": 0.45}, defence)
+    assert before.word == "worse than its base"
+    after, checks = judged(evaluation, {"pgd-20": 0.45, "apgd-t-100": 0.1}, defence)
+    assert (after.word, comparison(checks).outcome) == ("not settled", "failed")
+    assert "45.0% that pgd-20 leaves the base model" in comparison(checks).finding
+
+
+def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
+    found, _ = judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.4, "pgd-20": 0.3})
+    assert found.word == "not settled" and "run pgd-20" in found.reason
+    assert (
+        judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.0})[0].word == "worse than its base"
+    )  # nothing is left
+
+
+def test_a_defence_is_not_condemned_for_what_its_base_model_never_met(evaluation):
+    found, _ = judged(evaluation, {"pgd-20": 0.4}, {"pgd-20": 0.6, "square-1000": 0.2})
+    assert found.word == "not settled"
+    assert "did not meet square-1000" in found.reason
+    # What both met decides where it is enough.
+    assert judged(evaluation, {"pgd-20": 0.4}, {"pgd-20": 0.3, "square-1000": 0.2})[0].word == (
+        "worse than its base"
+    )
+
+
+def test_nothing_is_asked_where_it_could_not_change_the_word(evaluation):
+    found, checks = judged(evaluation, {"pgd-20": 0.4}, {"pgd-20": 0.405})
+    assert found.word in ("no gain", "not settled") and comparison(checks) is None
