@@ -17,14 +17,13 @@ slandered.
   strongest on the defence; else the strongest attack on the defence that both met decides.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attacks.naming import AttackName
-from robustbench_coded.schema.controls import CONTROLS
+from attacks.submitted import PREFIX, SEVERAL, split_submitted
+from robustbench_coded.schema.controls import CONTROLS, STANDARD
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import WORTH, Check
@@ -40,8 +39,6 @@ from robustbench_coded.statistics.comparisons import (
 )
 
 FEWEST_STEPS = 10  # of an attack whose figure tells what a base model keeps
-_SUBMITTED = "from:"  # perturbed inputs of another subject
-_OF_BASE = re.compile(r"from:standard(?:@[^/]+)?/(?P<attack>[^/]+)")
 
 
 def what_broke_the_base(
@@ -119,7 +116,7 @@ def not_compared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseRes
     algorithms = {name_of(row).algorithm.lower() for row in on_base}
 
     def both_met(row: CaseResult) -> bool:
-        return row.key.attack.startswith(_SUBMITTED) or name_of(row).algorithm.lower() in algorithms
+        return row.key.attack.startswith(PREFIX) or name_of(row).algorithm.lower() in algorithms
 
     usable = usable_by(rows, ensemble)
     strongest = [row for row in usable if row.key.attack == ensemble.strongest_attack]
@@ -135,7 +132,7 @@ def not_compared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseRes
 def _attacks_on(rows: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
     """The base model's own attacks; what was submitted to it is compared by whoever it came from."""
     found = attacks_under(rows, base.key.setting)
-    return [row for row in found if not row.key.attack.startswith(_SUBMITTED) and row.complete]
+    return [row for row in found if not row.key.attack.startswith(PREFIX) and row.complete]
 
 
 def _tells(name: AttackName) -> bool:
@@ -148,12 +145,14 @@ def _tells(name: AttackName) -> bool:
 def _transferred(rows: Sequence[CaseResult], ensemble: CaseResult) -> set[str]:
     """The base model's attacks whose perturbed inputs were submitted to the defence as they are."""
     settings = (ensemble.key.setting, ensemble.key.under(ensemble.key.threat.with_draw("unknown")))
-    found = (
-        _OF_BASE.fullmatch(row.key.attack)
-        for row in rows
-        if row.key.setting in settings and row.cell is not None
-    )
-    return {match["attack"] for match in found if match}
+    found = set()
+    for row in rows:
+        if row.cell is None or row.key.setting not in settings or not row.key.attack.startswith(PREFIX):
+            continue
+        subject, attack, transforms = split_submitted(row.key.attack)
+        if subject == STANDARD and not transforms:
+            found.add(attack)
+    return found
 
 
 def _missing(name: AttackName, on_defence: Sequence[CaseResult], transferred: set[str]) -> list[str]:
@@ -162,7 +161,7 @@ def _missing(name: AttackName, on_defence: Sequence[CaseResult], transferred: se
     missing = []
     if not any(is_adaptive(one) or (is_black_box(one) and one.estimator != "transfer") for one in like):
         missing.append(name.text)
-    by_transfer = any(one.estimator == "transfer" for one in like) or transferred & {name.text, "ensemble"}
+    by_transfer = any(one.estimator == "transfer" for one in like) or transferred & {name.text, SEVERAL}
     if not by_transfer and name.third_party is None and name.estimator == "fresh":
         missing.append(f"transfer-{_plain(name)}")
     return missing
@@ -184,7 +183,8 @@ def _left(base: CaseResult, attacks: Sequence[CaseResult]) -> float:
     assert base.cell is not None
     example = base.cell.example
     cells = [row.cell for row in attacks] + [base.clean]
-    tables: list[NDArray[np.bool_]] = [
-        cell.at_examples(example).correct.all(axis=1) for cell in cells if cell is not None
-    ]
-    return float(np.all(tables, axis=0).mean()) if tables else 1.0
+    stands = np.ones(len(example), dtype=bool)
+    for cell in cells:
+        if cell is not None:
+            stands &= cell.at_examples(example).correct.all(axis=1)
+    return float(stands.mean())

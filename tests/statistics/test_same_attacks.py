@@ -41,8 +41,10 @@ def test_what_broke_the_base_is_asked_for_adaptively_and_by_transfer(evaluation)
     assert "apgd-t-100 took the base model from 30.0% to 10.0%" in check.finding
     half = {"pgd-20": 0.6, "transfer-pgd-20": 0.6, "apgd-t-100": 0.6}
     assert comparison(judged(evaluation, base, half)[1]).run_next == ("transfer-apgd-t-100",)
-    found, _ = judged(evaluation, base, {**half, "transfer-apgd-t-100": 0.6})
-    assert found.word == "no failure found"
+    for transferred in ("transfer-apgd-t-100", "from:standard/apgd-t-100", "from:standard/ensemble"):
+        assert judged(evaluation, base, {**half, transferred: 0.6})[0].word == "no failure found"
+    for other in ("from:standard@mixup/apgd-t-100", "from:standard/apgd-t-100+shrunk=0.5"):
+        assert judged(evaluation, base, {**half, other: 0.6})[0].word == "not settled"
 
 
 @pytest.mark.parametrize(
