@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from robustbench_coded.cli.config_file import options_from_file
 from robustbench_coded.cli.values import counts, fraction, fractions, named_paths
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
@@ -139,19 +140,28 @@ def config_from(
     eps: list[str],
     inputs: list[str],
     checks: bool = False,
+    victim_attacks: Sequence[str] = (),
+    relaxed_attacks: Sequence[str] = (),
     **rest: object,
 ) -> EvalConfig:
     """Options as typed, made into a configuration and checked.
+
+    Args:
+        victim_attacks, relaxed_attacks: in place of those that the presets among the attacks stand for.
 
     Raises:
         InputError: with one line, for the first value that is wrong.
     """
     if not ckpt and not any(text in ZOO for text in defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
+    chosen = attack_options(attacks, checks=checks)
+    for name, given in (("victim_attacks", victim_attacks), ("relaxed_attacks", relaxed_attacks)):
+        if given:
+            chosen[name] = tuple(given)
     config = EvalConfig(
         checkpoints=named_paths(ckpt, "--ckpt"),
         defences=tuple([f"rci:{t}" for t in rci] + [f"coded:{t}" for t in coded] + defence),
-        **attack_options(attacks, checks=checks),
+        **chosen,
         batch_sizes=counts(batch_size, "--batch-size"),
         eps=fractions(eps, "--eps") if eps else None,
         inputs=tuple(dict.fromkeys(part.strip() for text in inputs or ["batch"] for part in text.split(","))),
@@ -161,6 +171,25 @@ def config_from(
     check_values(config)
     return config
 
+
+# Of the commands that take their options from a file, too. The hidden ones stand in run.toml alone.
+FILE: dict[str, tuple[Any, Any]] = {
+    "config": (
+        Annotated[
+            Path | None,
+            typer.Argument(
+                metavar="[RUN.TOML]",
+                help="A file with options, such as the run.toml of a run; those typed behind it count first.",
+                is_eager=True,
+                callback=options_from_file,
+            ),
+        ],
+        None,
+    ),
+    "victim_attacks": (_option(list[str], "--victim-attacks", help="", hidden=True), []),
+    "relaxed_attacks": (_option(list[str], "--relaxed-attacks", help="", hidden=True), []),
+    "aware_attacks": (_option(int, "--aware-attacks", help="", hidden=True), _DEFAULTS["aware_attacks"]),
+}
 
 # Of the commands that weigh a claim.
 CLAIM: dict[str, tuple[Any, Any]] = {

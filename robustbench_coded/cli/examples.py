@@ -5,6 +5,7 @@ EXAMPLES = {
         "csrobust eval --ckpt model.pt --rci N=190",
         "csrobust eval --ckpt digits-erm --data digits --rci N=1.5K --limit 640",
         "csrobust eval --ckpt erm=a.pt --ckpt mixup=b.pt --rci N=128 --attacks paper,transfer-pgd-20",
+        "csrobust eval reports/mine/run.toml --limit 1280 --out reports/more",
         "csrobust eval --ckpt model.pt --defence my_defence:build --claim 72% --claim-attack pgd-10",
     ),
     "plan": ("csrobust plan --ckpt model.pt --rci N=190 --limit 640",),
@@ -26,5 +27,5 @@ EXAMPLES = {
     "probe": ("csrobust probe --ckpt model.pt --defence my_defence:build",),
     "bench": ("csrobust bench --short",),
     "inspect": ("csrobust inspect model.pt",),
-    "list": ("csrobust list attacks", "csrobust list checkpoints"),
+    "list": ("csrobust list attacks", "csrobust list checkpoints", "csrobust list runs reports"),
 }

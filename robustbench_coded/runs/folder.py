@@ -18,12 +18,13 @@ from robustbench_coded.runs.outcomes import DamagedFile, read_table, write_outco
 
 FORMAT_VERSION = 1
 MANIFEST = "run.json"
+RUN_FILE = "run.toml"
 LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
-    "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed", "pictures", "figures",
-    "evidence", "summary.csv", "timings.csv", "verdicts.csv", "report.md", "details.md", "report.html",
-    "report.tex",
+    RUN_FILE, "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed", "pictures",
+    "figures", "evidence", "summary.csv", "timings.csv", "verdicts.csv", "report.md", "details.md",
+    "report.html", "report.tex",
 )  # fmt: skip
 MAX_OBJECT_BYTES = 1 << 20
 _UNIT = re.compile(r"[0-9a-f]{20}")
@@ -76,6 +77,13 @@ class RunFolder:
         """Replaces run.json."""
         text = json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n"
         write_text(self.path / MANIFEST, text)
+
+    def write_run_file(self, text: str | None) -> None:
+        """Replaces run.toml, the options of the last evaluation; None where no file can repeat it."""
+        if text is None:
+            (self.path / RUN_FILE).unlink(missing_ok=True)
+        else:
+            write_text(self.path / RUN_FILE, text)
 
     def clear(self) -> None:
         """Removes what runs write, for ``--overwrite``, and nothing else.

@@ -20,7 +20,9 @@ def test_every_shared_option_stands_in_exactly_one_group(csrobust):
     assert len(grouped) == len(set(grouped)) and set(SHARED) <= set(grouped)
     shown = csrobust("eval", "--help").out
     assert [title for title in GROUPS if f"\n{title}:\n" not in shown] == []
-    flags = [param.opts[0] for param in COMMANDS["eval"].params]
+    flags = [
+        param.opts[0] for param in COMMANDS["eval"].params if param.name != "config" and not param.hidden
+    ]
     assert [flag for flag in flags if len(re.findall(rf"^  {flag}\b(?!-)", shown, re.MULTILINE)) != 1] == []
 
 
@@ -38,7 +40,9 @@ def test_the_help_says_which_attacks_run_by_default(csrobust):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_parse(csrobust, name):
+def test_examples_parse(csrobust, tmp_path, name):
+    (tmp_path / "reports" / "mine").mkdir(parents=True)
+    (tmp_path / "reports" / "mine" / "run.toml").write_text("")
     shown = csrobust(name, "--help").out
     for line in EXAMPLES[name]:
         assert f"\n  {line}\n" in shown

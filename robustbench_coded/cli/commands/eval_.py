@@ -1,10 +1,11 @@
 """``csrobust eval``: checkpoints behind defences, attacked and reported."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from robustbench_coded.cli.eval_options import CLAIM, claimed_eps, claimed_value, config_from, takes
+from robustbench_coded.cli.eval_options import CLAIM, FILE, claimed_eps, claimed_value, config_from, takes
 from robustbench_coded.cli.run import run_evaluation
 from robustbench_coded.cli.values import seconds
 
@@ -16,9 +17,10 @@ Time = Annotated[
 ]
 
 
-@takes(**CLAIM, time=(Time, None))
+@takes(**FILE, **CLAIM, time=(Time, None))
 def evaluate_command(
     *,
+    config: Path | None,
     quiet: bool,
     as_json: bool,
     claim: str | None,
@@ -28,5 +30,5 @@ def evaluate_command(
 ) -> int:
     """Attack checkpoints behind standard inference and other defences, and write a report."""
     limit = None if time is None else seconds(time, "--time")
-    config = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
-    return run_evaluation(config, quiet=quiet, as_json=as_json)
+    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
+    return run_evaluation(chosen, quiet=quiet, as_json=as_json)

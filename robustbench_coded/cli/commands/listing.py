@@ -1,20 +1,30 @@
-"""``csrobust list attacks|models|data|defences|checkpoints``: plain lines, one uncut name first."""
+"""``csrobust list attacks|models|data|defences|checkpoints|runs``: plain lines, one uncut name first."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.reports.text.escape import one_line
 
-KINDS = ("attacks", "models", "data", "defences", "checkpoints")
+if TYPE_CHECKING:
+    from robustbench_coded.schema.manifest import RunManifest
+
+KINDS = ("attacks", "models", "data", "defences", "checkpoints", "runs")
 
 
 def list_command(
-    kind: Annotated[str, typer.Argument(help="attacks, models, data, defences or checkpoints.")],
+    kind: Annotated[str, typer.Argument(help="attacks, models, data, defences, checkpoints or runs.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Of runs: a run folder, or a folder of them; reports unless given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
     """List what can be named on the command line."""
-    table = names(kind)
+    if folder is not None and kind != "runs":
+        raise InputError(f"csrobust list {kind} takes no folder; csrobust list runs {folder} does")
+    table = run_names(folder or Path("reports")) if kind == "runs" else names(kind)
     if as_json:
         import json
 
@@ -22,8 +32,42 @@ def list_command(
         return 0
     width = max(map(len, table))
     for name, description in table.items():
-        print(f"{name:<{width}}  {description}")
+        print(one_line(f"{name:<{width}}  {description}"))
     return 0
+
+
+def run_names(folder: Path) -> dict[str, str]:
+    """Path -> what was evaluated, of every run below a folder; what can't be read says why.
+
+    Raises:
+        InputError: there is none.
+    """
+    from robustbench_coded.results.manifest import load_manifest
+    from robustbench_coded.runs.folder import MANIFEST
+
+    found = {}
+    for path in sorted(file.parent for file in folder.rglob(MANIFEST)):
+        try:
+            found[str(path)] = _described(load_manifest(path))
+        except InputError as error:
+            found[str(path)] = str(error)
+    if not found:
+        raise InputError(f"{folder} holds no run; csrobust eval writes one")
+    return found
+
+
+def _described(manifest: "RunManifest") -> str:
+    """Day, state, data, checkpoints and defences of a run, in one line."""
+    named = ((row.defence, "" if row.n is None else f" N={row.n}") for row in manifest.rows)
+    behind = dict.fromkeys(map("".join, named))
+    parts = (
+        manifest.last.time[:10] or "no date",
+        "finished" if manifest.finished else "not finished",
+        f"{manifest.data.examples} examples of {manifest.data.name}",
+        ", ".join(checkpoint.name for checkpoint in manifest.checkpoints) or "its own networks",
+        ", ".join(behind),
+    )
+    return " | ".join(parts)
 
 
 def names(kind: str) -> dict[str, str]:

@@ -1,21 +1,23 @@
 """``csrobust plan``: what an evaluation would run and about how long it would take, before anything runs."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from robustbench_coded.cli.commands.eval_ import Time
-from robustbench_coded.cli.eval_options import CLAIM, claimed_eps, claimed_value, config_from, takes
+from robustbench_coded.cli.eval_options import CLAIM, FILE, claimed_eps, claimed_value, config_from, takes
 from robustbench_coded.cli.values import seconds
 
 if TYPE_CHECKING:
     from robustbench_coded.evaluation.session.preview import Preview
 
 
-@takes(**CLAIM, time=(Time, None))
+@takes(**FILE, **CLAIM, time=(Time, None))
 def plan_command(
     *,
+    config: Path | None,
     quiet: bool,
     as_json: bool,
     claim: str | None,
@@ -28,8 +30,8 @@ def plan_command(
     from robustbench_coded.evaluation.session.preview import preview
 
     limit = None if time is None else seconds(time, "--time")
-    config = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
-    found = preview(config)
+    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
+    found = preview(chosen)
     if as_json:
         print(json.dumps(found.as_data()))
         return 0

@@ -11,6 +11,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.results import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.run_file import run_toml
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.measured import measured_attacks
 from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, UnitMaker, rows_for
@@ -54,13 +55,14 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     """
     listener = listener or Listener()
     deadline = None if config.time is None else Deadline(config.time, time.monotonic())
+    run_file = None if in_memory is not None else run_toml(config)
     config, prepared, path = made_ready(config, in_memory, deadline, listener.preparing)
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with RunFolder(path) as folder:
         listener.opened(path)
         try:
-            failures = _evaluate_into(folder, config, prepared, listener, deadline)
+            failures = _evaluate_into(folder, config, prepared, listener, deadline, run_file)
         except KeyboardInterrupt:
             listener.stopping()
             if (path / MANIFEST).exists():
@@ -103,6 +105,7 @@ def _evaluate_into(
     prepared: PreparedEvaluation,
     listener: Listener,
     deadline: Deadline | None,
+    run_file: str | None,
 ) -> list[UnitFailure]:
     """Brings a run folder up to date with its options; returns the units that failed."""
     if config.overwrite:
@@ -117,6 +120,7 @@ def _evaluate_into(
     for text in prepared.notes:
         listener.note(text)
     manifest = _planned(folder, config, prepared, plan, old)
+    folder.write_run_file(run_file)
     done = Done(_usable(folder, manifest, listener))
     run_selftests(folder, prepared, listener)
     store = PerturbationStore(folder.path)

@@ -1,0 +1,142 @@
+"""``run.toml``: options in a file; every run folder has the one that repeats it."""
+
+import pytest
+
+from robustbench_coded.cli.commands import eval_
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.run_file import run_toml
+
+SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--attacks", "fgsm", "--threads", "1")
+A = ("--ckpt", "a.pt")
+
+
+@pytest.fixture
+def parsed(csrobust, monkeypatch):
+    """The configuration that a command line means; nothing is run."""
+    seen: list[EvalConfig] = []
+    monkeypatch.setattr(eval_, "run_evaluation", lambda config, **how: seen.append(config) or 0)
+
+    def read(*words: object) -> EvalConfig:
+        answer = csrobust("eval", *words)
+        assert answer.code == 0, answer.err
+        return seen.pop()
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*A],
+        [
+            "--ckpt",
+            "erm=a.pt",
+            "--ckpt",
+            "x=b=c.pt",
+            "--rci",
+            "N=190",
+            "--coded",
+            "N=1.5K",
+            "--defence",
+            "m:b",
+        ],
+        [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2", "--replicates", "2"],
+        [*A, "--attacks", "full", "--checks", "--batch-size", "8,16", "--no-standard", "--no-drop"],
+        [*A, "--attacks", "paper,pgd-7,relaxed-pgd-20+momentum=1", "--inputs", "victim,co-batch"],
+        [*A, "--attacks", "paper", "--checks", "--time", "30m", "--unit-timeout", "1.5"],
+        [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
+        [
+            *A,
+            "--seed",
+            "-7",
+            "--out",
+            'runs/\u00e4 \\ "b"',
+            "--data",
+            "npz:'it'.npz",
+            "--first",
+            "--limit",
+            "9",
+        ],
+        [
+            "--defence",
+            "coin-flip",
+            "--engine",
+            "ray",
+            "--address",
+            "auto",
+            "--workers",
+            "3",
+            "--queries",
+            "5",
+        ],
+    ],
+)
+def test_the_file_of_an_evaluation_repeats_it(parsed, tmp_path, words):
+    config = parsed(*words)
+    (tmp_path / "run.toml").write_text(run_toml(config))
+    assert parsed("run.toml") == config
+
+
+def test_attacks_that_no_preset_stands_for_are_repeated(parsed, tmp_path):
+    config = EvalConfig(
+        (("a", "a.pt"),), attacks=("pgd-20", "square-1000"), victim_attacks=("pgd-3",),
+        relaxed_attacks=("square-1000",), checks=True, aware_attacks=5,
+    )  # fmt: skip
+    (tmp_path / "run.toml").write_text(run_toml(config))
+    assert parsed("run.toml") == config
+
+
+def test_what_is_typed_counts_before_the_file(parsed, tmp_path):
+    text = 'ckpt = "a.pt"\nlimit = 64\nbatch-size = [8, 16]\nstandard = false\n'
+    (tmp_path / "mine.toml").write_text(text)
+    config = parsed("mine.toml", "--limit", "32")
+    assert (config.limit, config.batch_sizes, config.standard) == (32, (8, 16), False)
+
+
+def test_a_name_that_is_no_text_leaves_no_file():
+    assert run_toml(EvalConfig((("a", "\udc80.pt"),))) is None
+
+
+def test_a_run_is_repeated_from_its_folder(csrobust, tmp_path):
+    first = csrobust("eval", "--ckpt", "digits-erm", *SMALL, "--out", "run", "--quiet")
+    assert first.code == 0, first.err
+    again = csrobust("eval", "run/run.toml", "--out", "again", "--json")
+    assert again.code == 0, again.err
+    assert (tmp_path / "again" / "summary.csv").read_text() == (tmp_path / "run" / "summary.csv").read_text()
+    listed = csrobust("list", "runs", ".").out.splitlines()
+    assert [line.split()[0] for line in listed] == ["again", "run"]
+    assert "| finished | 32 examples of digits | digits-erm | standard" in listed[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lmit = 3\n", "there is no option 'lmit'; did you mean limit? `csrobust eval --help` lists them"),
+        ("limit = true\n", "limit is true; write text, a number, or a list of them"),
+        ("ckpt = {a = 1}\n", "ckpt is {'a': 1}; write text, a number, or a list of them"),
+        ("standard = 1\n", "standard is 1; write true or false"),
+        ("limit =\n", "not a TOML file (Invalid value"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(csrobust, tmp_path, text, said):
+    (tmp_path / "mine.toml").write_text(text)
+    answer = csrobust("eval", "mine.toml")
+    assert answer.code == 2 and f"csrobust: mine.toml: {said}" in answer.err
+    assert answer.err.count("\n") == 1
+
+
+MISSING = "can't be read (No such file or directory)"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["eval", "nowhere.toml"], f"nowhere.toml: {MISSING}"),
+        (["eval", "digits"], f"digits: {MISSING}; write an option as --name"),
+        (["list", "runs", "nowhere"], "nowhere holds no run; csrobust eval writes one"),
+        (["list", "data", "x"], "csrobust list data takes no folder; csrobust list runs x does"),
+    ],
+)
+def test_what_is_not_there_is_said_to_be_missing(csrobust, words, said):
+    answer = csrobust(*words)
+    assert (answer.code, answer.err) == (2, f"csrobust: {said}\n")
