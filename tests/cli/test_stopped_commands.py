@@ -21,7 +21,7 @@ def test_an_interrupted_run_says_how_to_go_on(csrobust, command, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "_run", interrupted)
+    monkeypatch.setattr(session, "run_plan", interrupted)
     answer = csrobust(*command)
     assert answer.code == 130
     assert "go on with: csrobust" in answer.err and "Traceback" not in answer.err
