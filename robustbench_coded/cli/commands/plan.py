@@ -40,7 +40,8 @@ def plan_command(
         for line in _table(found):
             print(line)
     done = f"; {found.forecast.done} are done already" if found.forecast.done else ""
-    more = "; the checks may ask for more" if found.checks else ""
+    more = "; what the attacks find is submitted again, which is known only then"
+    more += "; the checks may ask for more" if found.checks else ""
     print(
         f"{len(found.rows)} rows in {found.forecast.units} units: {found.forecast.images:,} images forward "
         f"and backward, about {duration(found.forecast.seconds)} here{done}{more}"
