@@ -90,7 +90,7 @@ class Run:
     def timings(self) -> pd.DataFrame:
         """Seconds, images per second and peak memory (bytes) per line of `summary`, scoring included."""
         units = defaultdict(list)
-        for key, unit, _ in self._units():
+        for key, unit in self._with_partitions():
             units[key].append(unit)
         lines = [self._timing(row, [u for key in row.sources for u in units[key]]) for row in self.results]
         table = pd.DataFrame(lines)
@@ -106,7 +106,7 @@ class Run:
                 f"{self.path}/failures can't be read; remove that folder and run again"
             ) from error
         found = []
-        for key, unit, _ in self._units():
+        for key, unit in self._with_partitions():
             if unit in self._read[1]:
                 continue
             damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
@@ -191,10 +191,16 @@ class Run:
         }
 
     def _units(self) -> Iterator[tuple[CaseKey, str, int]]:
-        """(row, unit, replicate) of every planned unit."""
+        """(row, unit, replicate) of every planned unit that attacks, or scores clean inputs."""
         for case in self.manifest.rows:
             for unit in case.units:
                 yield case.key, unit.id, unit.replicate
+
+    def _with_partitions(self) -> Iterator[tuple[CaseKey, str]]:
+        """(row, unit) of these, and of those that score again what others have attacked."""
+        for case in self.manifest.rows:
+            for unit in (*case.units, *case.partitions):
+                yield case.key, unit.id
 
 
 def _judgement_data(judgement: Judgement) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
         draws: scoring draws; 1 where the answer is not random.
         budget: images per scored example at which the attack was stopped; None for no limit.
         stopped: whether that comes before the end that the attack's name says.
+        partitions: units that score its perturbed inputs in random partitions into batches.
     """
 
     checkpoint: str
@@ -68,6 +69,7 @@ class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
     budget: Count | None = None
     stopped: bool = False
     units: tuple[UnitEntry, ...] = ()
+    partitions: tuple[UnitEntry, ...] = ()
 
     def __post_init__(self) -> None:
         ThreatModel.parse(self.threat)
@@ -280,7 +282,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     @property
     def unit_ids(self) -> list[str]:
         """The ids of all planned units, in the order of the rows, each once."""
-        return list(dict.fromkeys(unit.id for row in self.rows for unit in row.units))
+        return list(dict.fromkeys(unit.id for row in self.rows for unit in (*row.units, *row.partitions)))
 
     @property
     def last(self) -> Invocation:

@@ -17,7 +17,7 @@ Who may use what:
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +37,13 @@ from robustbench_coded.statistics.ensemble import (
 )
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell, cells
+from robustbench_coded.statistics.repartitioned import (
+    PARTITION,
+    Beside,
+    Repartitioned,
+    beside,
+    repartitioned,
+)
 
 Cells = dict[tuple[CaseKey, str], Cell]
 
@@ -58,6 +65,7 @@ class CaseResult:
     strongest_attack: str = ""
     selection_draws: int = 0
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
+    partitions: Beside | None = None  # the same perturbed inputs in random partitions into batches
 
     @property
     def unit_is_batch(self) -> bool:
@@ -73,15 +81,21 @@ class CaseResult:
         """The accuracy with its interval, each end of which errs with probability ``tail``; None while there
         are no outcomes.
         """
-        if self.cell is None:
+        cell = self.cell
+        if cell is None:
             return None
-        return accuracy_interval(
-            self.cell.correct,
-            self.cell.batch,
-            batch_dependent=self.unit_is_batch,
-            correlation=self.correlation,
-            tail=tail,
-        )
+
+        def alone(share: float) -> Interval:
+            return accuracy_interval(
+                cell.correct,
+                cell.batch,
+                batch_dependent=self.unit_is_batch,
+                correlation=self.correlation,
+                tail=share,
+            )
+
+        known = self.partitions
+        return alone(tail) if known is None or known.cell is not cell else known.interval(alone, tail)
 
 
 def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list[CaseResult]:
@@ -91,7 +105,8 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
         outcomes: columns as in docs/architecture.md.
         planned: the attacks and controls of the plan.
     """
-    found = cells(outcomes)
+    again = repartitioned(outcomes)
+    found = cells(outcomes[outcomes["purpose"] != PARTITION] if again else outcomes)
     groups: dict[CaseKey, list[CaseResult]] = {}
     for case in planned:
         cell = _nonempty(found.get((case.key, "scoring")))
@@ -105,10 +120,13 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
             complete=cell is not None and len(cell.example) >= case.examples_planned,
             sources=(case.key,),
             has_base=case.has_base,
+            partitions=beside(cell, again.get(case.key), []),
         )
         groups.setdefault(case.key.setting, []).append(row)
     everything = [row for rows in groups.values() for row in rows]
-    combined = [row for rows in groups.values() for row in [*rows, *_combined(rows, everything, found)]]
+    combined = [
+        row for rows in groups.values() for row in [*rows, *_combined(rows, everything, found, again)]
+    ]
     known = correlations(everything)
     return [
         replace(row, correlation=known.get((row.key.subject, row.key.threat.inputs), UNMEASURED))
@@ -135,7 +153,12 @@ def correlations(rows: Sequence[CaseResult]) -> dict[tuple[SubjectKey, str], Cor
     return pooled
 
 
-def _combined(rows: Sequence[CaseResult], everything: Sequence[CaseResult], found: Cells) -> list[CaseResult]:
+def _combined(
+    rows: Sequence[CaseResult],
+    everything: Sequence[CaseResult],
+    found: Cells,
+    again: Mapping[CaseKey, Repartitioned],
+) -> list[CaseResult]:
     """The rows made from several attacks under one threat model; none before there are outcomes."""
     attacks = [row for row in rows if row.key.attack not in CONTROLS]
     if not attacks:
@@ -158,6 +181,8 @@ def _combined(rows: Sequence[CaseResult], everything: Sequence[CaseResult], foun
         selection_draws = 0
     planned = max(row.examples_planned for row in attacks)
     everybody = tuple(candidate.key for candidate in candidates)
+    playable = {ENSEMBLE: [again[key] for key in everybody if key in again]}
+    own = {STRONGEST: again.get(candidates[best].key)}
     return [
         CaseResult(
             key=model.key.of_attack(name),
@@ -171,6 +196,7 @@ def _combined(rows: Sequence[CaseResult], everything: Sequence[CaseResult], foun
             has_base=model.has_base,
             strongest_attack=candidates[best].key.attack,
             selection_draws=selection_draws,
+            partitions=beside(cell, own.get(name), playable.get(name, [])),
         )
         for name, cell in combined.items()
     ]

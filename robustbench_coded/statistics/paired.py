@@ -64,17 +64,25 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
     left, right = one.correct, other.correct
     estimate = float(left.mean() - right.mean())
     if by_batch:
+        again = first.partitions
         of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.unit_is_batch]
         unit = _units([cell.batch for cell, _ in of])
-        low, high = clustered_difference(
-            left,
-            right,
-            unit,
-            tail,
-            left_clustered=first.unit_is_batch,
-            right_clustered=second.unit_is_batch,
-            correlation=Correlation(0.0, max(row.correlation.high for _, row in of)),
-        )
+
+        def ends(share: float) -> tuple[float, float]:
+            return clustered_difference(
+                left,
+                right,
+                unit,
+                share,
+                left_clustered=first.unit_is_batch,
+                right_clustered=second.unit_is_batch,
+                correlation=Correlation(0.0, max(row.correlation.high for _, row in of)),
+            )
+
+        low, high = ends(tail)
+        whole = len(one.example) == len(first.cell.example) and right.shape[1] == 1
+        if again is not None and again.playable and again.cell is first.cell and whole and len(of) == 1:
+            high = again.difference_high(lambda share: ends(share)[1], right[:, 0], estimate, tail)
     else:
         unit = one.example
         low, high = _independent(left, right, one.batch, tail)

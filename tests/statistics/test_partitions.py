@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robustbench_coded.statistics.partitions import partition_interval
+from robustbench_coded.statistics.partitions import partition_difference_high, partition_interval
 
 TAIL, K = 0.025, 32
 
@@ -50,3 +50,28 @@ def test_none_right_leaves_0_of_the_batches_scored_and_at_most_of_the_examples()
 def test_one_partition_is_refused():
     with pytest.raises(ValueError, match="2 or more partitions"):
         partition_interval(np.ones((64, 1), bool), np.zeros((64, 1), int), TAIL)
+
+
+def ends(correct, base, tail=TAIL):
+    company = random_companies(np.random.default_rng(0), *correct.shape)
+    return partition_difference_high(correct, company, base, tail)
+
+
+def test_a_difference_of_nothing_reaches_as_far_as_0_of_n():
+    base = np.arange(640) % 3 == 0
+    same = np.repeat(base[:, None], 100, axis=1)
+    assert ends(same, base) == pytest.approx(1 - TAIL ** (1 / 640))
+    assert ends(np.zeros_like(same), base) < -0.25  # a certain loss
+
+
+def test_the_upper_end_of_a_difference_errs_as_seldom_as_it_may():
+    rng, highs = np.random.default_rng(1), []
+    for _ in range(300):
+        base = rng.random(320) < 0.4
+        company = random_companies(rng, 320, 30)
+        shift = rng.normal(0, 0.5, (30, 10))[np.arange(30)[None, :], company]
+        right = np.where(base, 1.5, -1.5)[:, None] + shift + rng.standard_normal((320, 30)) > 0
+        highs.append(partition_difference_high(right, company, base, TAIL))
+    # Both kinds of flips have probability Phi(-1.5 / sqrt(1.25)) = 0.0898, of 0.6 and 0.4 of the examples.
+    assert np.mean(np.asarray(highs) < 0.0898 * 0.2) <= 0.05
+    assert np.mean(highs) < 0.08

@@ -33,11 +33,12 @@ def submitted_group(
         x, y: the group's images and labels.
         tally: gets what choosing between several sources costs.
     """
-    candidates = [_transformed(context, unit, _placed(group, source, x), x) for source in sources]
+    candidates = [_transformed(context, unit, placed(group, source, x), x) for source in sources]
     return _worst(context, unit, group, candidates, x, y, tally) if len(candidates) > 1 else candidates[0]
 
 
-def _placed(group: Group, source: dict[int, Evaluation], clean: Tensor) -> Tensor:
+def placed(group: Group, source: dict[int, Evaluation], clean: Tensor) -> Tensor:
+    """The batches with the inputs that a source perturbed in them."""
     x = clean.clone()
     for position, batch in enumerate(group.batches):
         if batch.index in source:

@@ -96,6 +96,9 @@ class Unit:
         victims: the victims of this unit, for ``victim`` and ``co-batch`` rows.
         images: image gradients that it will cost, about.
         id: hash of all that decides its outcomes.
+        partitions: numbers of the random partitions that the inputs of ``groups`` are scored in, after an
+            attack in these; empty where they are scored as they were attacked.
+        attacked: where they are not, the units that attacked them.
         keep: whether its perturbed inputs come back with its outcomes.
         scored: whether it has outcomes; without, it only makes its perturbed inputs again.
         submitted: the perturbed inputs of a row that attacks nothing, once they are at hand.
@@ -107,9 +110,18 @@ class Unit:
     victims: tuple[Victim, ...]
     images: int
     id: str
+    partitions: tuple[int, ...] = ()
+    attacked: tuple["Unit", ...] = field(default=(), compare=False)
     keep: bool = field(default=False, compare=False)
     scored: bool = field(default=True, compare=False)
     submitted: SubmittedInputs | None = field(default=None, compare=False)
+
+
+def sources_of(unit: Unit) -> tuple[tuple[Unit, ...], ...]:
+    """The units whose perturbed inputs a unit scores that attacks nothing itself, by source."""
+    if unit.row.submission is not None:
+        return unit.row.submission.sources
+    return (unit.attacked,) if unit.attacked else ()
 
 
 @dataclass(frozen=True)
@@ -305,5 +317,8 @@ class UnitMaker:
     def _unit(
         self, row: AttackCase, replicate: int, groups: list, victims: Sequence[Victim], images: int
     ) -> Unit:
-        unit = Unit(row, replicate, tuple(map(tuple, groups)), tuple(victims), images, "")
+        return self.identified(Unit(row, replicate, tuple(map(tuple, groups)), tuple(victims), images, ""))
+
+    def identified(self, unit: Unit) -> Unit:
+        """The unit under the id that belongs to it."""
         return replace(unit, id=unit_id(unit_payload(unit, self._fixed, self.config.budget)))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from msgspec import structs
@@ -14,12 +15,19 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.run_file import run_toml
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.measured import measured_attacks
-from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.partition_choice import chosen_for_partitions, partition_units
+from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.resubmission import resubmissions
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
+from robustbench_coded.evaluation.session.forecast import forecast
 from robustbench_coded.evaluation.session.hidden_sources import hidden_sources
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.evaluation.session.manifest import checked_against, extended, new_manifest
+from robustbench_coded.evaluation.session.manifest import (
+    checked_against,
+    extended,
+    new_manifest,
+    with_partitions,
+)
 from robustbench_coded.evaluation.session.remarks import remarks_on
 from robustbench_coded.evaluation.session.run_plan import Done, run_plan
 from robustbench_coded.evaluation.session.selftesting import run_selftests, with_selftests
@@ -149,6 +157,11 @@ def _evaluate_into(
     for _ in range(ROUNDS):  # what the checks found, and then what is strongest because of it
         if not goes_on(*submitted_rows(config, prepared, plan, done)):
             break
+    again = units_in_partitions(folder, config, prepared, plan)
+    if again and (deadline is None or forecast(prepared, plan, again).seconds <= deadline.left):
+        manifest = with_partitions(manifest, again)
+        folder.write_manifest(manifest_data(manifest))
+        run_plan(folder, prepared, replace(plan, units=tuple(again)), done, store, listener)
     store.remove()
     if not done.failures:
         folder.remove(manifest.superseded)
@@ -239,6 +252,15 @@ def submitted_rows(
     hidden = hidden_sources(prepared.context, plan.rows)
     rows, left_out = resubmissions(measured, hidden, unit_maker(config, prepared))
     return [row for row in rows if row.key not in known], left_out
+
+
+def units_in_partitions(
+    folder: RunFolder, config: EvalConfig, prepared: PreparedEvaluation, plan: Plan
+) -> list[Unit]:
+    """The units that score in many random batches what few batches left open."""
+    maker, examples = unit_maker(config, prepared), prepared.setup.examples
+    cases = chosen_for_partitions(folder.path, plan.rows)
+    return [unit for case in cases for unit in partition_units(case, maker, examples)]
 
 
 def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:

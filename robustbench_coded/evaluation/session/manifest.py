@@ -3,6 +3,7 @@
 import datetime
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -14,8 +15,9 @@ from robustbench_coded import __version__
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, stopped
+from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.manifest import (
     CheckpointFacts,
@@ -105,15 +107,32 @@ def extended(old: RunManifest | None, new: RunManifest) -> RunManifest:
     """The manifest of a folder after another evaluation in it: rows and checkpoints of both."""
     if old is None:
         return new
+    before = {case.key: case for case in old.rows}
+    kept = [_with_partitions(case, before.get(case.key)) for case in new.rows]
     return replace(
         new,
-        rows=tuple(({case.key: case for case in (*old.rows, *new.rows)}).values()),
+        rows=tuple(({case.key: case for case in (*old.rows, *kept)}).values()),
         checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
         probes=tuple(({probe.subject: probe for probe in (*old.probes, *new.probes)}).values()),
         matched=(*(m for m in old.matched if m not in new.matched), *new.matched),
         notes=tuple(dict.fromkeys([*old.notes, *new.notes])),
         invocations=(*old.invocations, *new.invocations),
     )
+
+
+def with_partitions(manifest: RunManifest, units: Sequence[Unit]) -> RunManifest:
+    """The manifest with these units, which score rows of it in random partitions."""
+    of_row: dict[CaseKey, list[UnitEntry]] = {}
+    for unit in units:
+        of_row.setdefault(unit.row.key, []).append(UnitEntry(unit.id, unit.replicate))
+    rows = (replace(row, partitions=tuple(of_row.get(row.key, row.partitions))) for row in manifest.rows)
+    return replace(manifest, rows=tuple(rows))
+
+
+def _with_partitions(case: PlannedCase, before: PlannedCase | None) -> PlannedCase:
+    """A planned row with the partitions that it was scored in before, as long as its inputs are the same."""
+    same = before is not None and case.units == before.units and not case.partitions
+    return replace(case, partitions=before.partitions) if before is not None and same else case
 
 
 def _planned_case(

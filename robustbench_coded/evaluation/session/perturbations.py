@@ -10,7 +10,7 @@ import torch
 from robustbench_coded.engine.run import run_units
 from robustbench_coded.evaluation.execution.results import UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.plan import Unit, sources_of
 from robustbench_coded.evaluation.planning.submission import SubmittedInputs
 from robustbench_coded.runs.adversarials import EVERY, Evaluation
 from robustbench_coded.runs.perturbation_store import PerturbationStore
@@ -20,7 +20,7 @@ from robustbench_coded.schema.controls import CONTROLS
 def kept_for_later(unit: Unit) -> Unit:
     """The unit with its perturbed inputs wanted back, if they are of the kind that is submitted elsewhere."""
     row = unit.row
-    wanted = row.attack not in CONTROLS and row.submission is None and not row.for_check
+    wanted = row.attack not in CONTROLS and not sources_of(unit) and not row.for_check
     wanted = wanted and unit.replicate == 0 and str(row.threat) == "batch/unknown"
     return replace(unit, keep=True) if wanted else unit
 
@@ -39,13 +39,7 @@ def with_perturbations(
     Args:
         limit: seconds that a unit may take.
     """
-    sources = {
-        source.id: source
-        for unit in units
-        if unit.row.submission is not None
-        for several in unit.row.submission.sources
-        for source in several
-    }
+    sources = {source.id: source for unit in units for several in sources_of(unit) for source in several}
     again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]
     with closing(run_units(context, again, limit)) as outcomes:
         for outcome in outcomes:
@@ -55,18 +49,15 @@ def with_perturbations(
 
 
 def _with_inputs(unit: Unit, store: PerturbationStore, context: WorkerContext) -> Unit:
-    submission = unit.row.submission
-    if submission is None:
-        return unit
-    if any(source.id not in store for several in submission.sources for source in several):
+    sources = sources_of(unit)
+    if not sources or any(source.id not in store for several in sources for source in several):
         return unit
     return replace(unit, submitted=SubmittedInputs(partial(_read, unit, store, context)))
 
 
 def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, Evaluation]]:
     """For each source of a unit's row the perturbed inputs of the unit's batches, by batch."""
-    assert unit.row.submission is not None
-    return [_of_source(unit, several, store, context) for several in unit.row.submission.sources]
+    return [_of_source(unit, several, store, context) for several in sources_of(unit)]
 
 
 def _of_source(

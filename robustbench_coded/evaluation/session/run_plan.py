@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from robustbench_coded.engine.run import run_units
 from robustbench_coded.engine.unit_time import limit_for
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.evaluation.planning.plan import Plan, sources_of
 from robustbench_coded.evaluation.session.forecast import forecast
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.perturbations import kept_for_later, with_perturbations
@@ -42,7 +42,7 @@ def run_plan(
     limit = limit_for(config.unit_timeout, expected.of)
     pending = with_perturbations(pending, store, prepared.context, limit)
     for unit in pending:
-        if unit.row.submission is not None and unit.submitted is None:
+        if sources_of(unit) and unit.submitted is None:
             _failed(folder, UnitFailure(unit, NO_INPUTS, 0), done, listener)
     ready = [kept_for_later(unit) for unit in pending if unit.id not in done.failures]
     with closing(run_units(prepared.context, ready, limit)) as outcomes:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from attacks.naming import BLACK_BOX
 from robustbench_coded.reports.paper.paper import paper_tables
+from robustbench_coded.reports.run.population import partitions_of, population_of
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     budget_text,
@@ -100,6 +101,8 @@ def _facts(run: Run, lines: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]
     yield Fact("Draws", _draws(manifest, lines))
     yield Fact("Intervals", _intervals())
     yield Fact("Population", population_of(manifest))
+    for said in partitions_of(run):
+        yield Fact("Partitions", said)
     yield Fact("Seed", f"{manifest.identity.seed}; every random number comes from a stream named by it.")
     sizes = sorted({row.batch_size for row in manifest.rows if row.batch_size is not None})
     rule = str(manifest.identity.last_batch)
@@ -117,22 +120,6 @@ def _facts(run: Run, lines: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]
     yield from _machines(manifest)
     if paper:
         yield Fact("Paper", _paper())
-
-
-def population_of(manifest: RunManifest) -> str:
-    """What the intervals of a run are about, in one sentence."""
-    data = manifest.data
-    if manifest.identity.subset is not None:
-        return (
-            f"the intervals speak about all {data.available} examples of {data.name}, of which these are a "
-            "random part of every class, and about images drawn as those were."
-        )
-    if data.examples == data.available:
-        return f"the intervals speak about images drawn as these {data.examples} were."
-    return (
-        f"the intervals speak about images drawn as the first {data.examples} of {data.name} were; about the "
-        f"other {(data.available or 0) - (data.examples or 0)} only if their order is a random one."
-    )
 
 
 def _data(manifest: RunManifest) -> str:

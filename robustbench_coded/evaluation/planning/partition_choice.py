@@ -1,0 +1,101 @@
+"""Which attacks are scored in random partitions of the examples, and in which units.
+
+chosen_for_partitions(path, cases)       -> [AttackCase]     where many batches could settle a word
+partition_units(case, maker, examples)   -> [Unit]
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from attacks.naming import parse
+from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
+from robustbench_coded.evaluation.planning.partitions import partitions_wanted
+from robustbench_coded.evaluation.planning.plan import AttackCase, Unit, UnitMaker, batches_for
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.run import load_run
+from robustbench_coded.schema.controls import CLEAN, CONTROLS
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.statistics.case_results import CaseResult
+
+
+def depends_on_company(case: AttackCase) -> bool:
+    """Whether an input's perturbation depends on the inputs that it was attacked together with."""
+    if case.attack in CONTROLS:
+        return False
+    if case.submission is not None:
+        sources = [source[0].row for source in case.submission.sources]
+        # The worst of several is chosen for a batch.
+        return len(sources) > 1 or (sources[0].subject.batch_dependent and depends_on_company(sources[0]))
+    name = parse(case.attack)
+    return name.estimator != "transfer" or name.third_party is not None or name.init is not None
+
+
+def chosen_for_partitions(path: Path, cases: Sequence[AttackCase]) -> list[AttackCase]:
+    """The attacks of a run folder by which a word is settled if many batches confirm what few have shown.
+
+    That is: a batch-dependent defence whose word is open, and an attack that could always be played and
+    leaves, as far as few batches tell, no more than would settle it. One attack for each subject and budget:
+    the lowest one, on draws that partitions do not use.
+    """
+    run = load_run(path)
+    by_key = {case.key: case for case in cases}
+    chosen: dict[AttackCase, None] = {}
+    for judgement in run.judgements:
+        ensemble = next((row for row in run.results if row.key == judgement.key), None)
+        if ensemble is None or ensemble.cell is None or not ensemble.attacked_as_batch:
+            continue
+        if not judgement.key.threat.whole_batch or not ensemble.complete:
+            continue
+        played = [
+            (float(row.cell.correct.mean()), by_key[row.key])
+            for row in run.results
+            if row.cell is not None and row.complete and row.key in by_key and _serves(row, ensemble)
+            if not depends_on_company(by_key[row.key])
+        ]
+        if played:
+            least, case = min(played, key=lambda pair: pair[0])
+            if _could_settle(judgement, least):
+                chosen[case] = None
+    return list(chosen)
+
+
+def _serves(row: CaseResult, ensemble: CaseResult) -> bool:
+    """Whether a row is an attack that the attacker of ``ensemble`` has."""
+    same = row.key.subject == ensemble.key.subject and row.key.threat == WHOLE_BATCH
+    return same and (row.key.budget == ensemble.key.budget or row.key.attack == CLEAN)
+
+
+def _could_settle(judgement: Judgement, left: float) -> bool:
+    """Whether the word is open, and would not be if ``left`` were known exactly."""
+    verdict = judgement.verdict
+    if verdict.word != VerdictWord.NOT_SETTLED or verdict.accuracy is None:
+        return False
+    if verdict.claim is not None and left < verdict.claim.value <= verdict.accuracy.high:
+        return True
+    base = 0.0 if verdict.gain is None else verdict.gain.second
+    return left - base < verdict.bar
+
+
+def partition_units(case: AttackCase, maker: UnitMaker, examples: int) -> list[Unit]:
+    """The units that score a case in random partitions; one draw of the defence in each."""
+    base = [unit for unit in maker.units(case) if unit.replicate == 0]
+    batches = batches_for(maker.config, case.subject, examples, 0)
+    groups = tuple(group for unit in base for group in unit.groups)
+    wanted = partitions_wanted(sum(batch.scored for batch in batches), len(batches), case.subject.k)
+    cost = max(1, case.subject.images * len(batches) // 3)  # a forward is a third of a gradient
+    each = max(1, IMAGES_PER_UNIT // cost)
+    numbers = range(1, wanted + 1)
+    return [
+        maker.identified(
+            replace(
+                base[0],
+                groups=groups,
+                images=cost * len(numbers[start : start + each]),
+                partitions=tuple(numbers[start : start + each]),
+                attacked=() if case.attack in CONTROLS or case.submission is not None else tuple(base),
+            )
+        )
+        for start in range(0, wanted, each)
+    ]

@@ -1,0 +1,56 @@
+"""Random partitions of the examples into other batches."""
+
+import pytest
+
+from robustbench_coded.evaluation.planning.batches import partition
+from robustbench_coded.evaluation.planning.partition_choice import depends_on_company
+from robustbench_coded.evaluation.planning.partitions import partitions_wanted, repartition
+from robustbench_coded.evaluation.planning.plan import AttackCase, Subject
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+
+
+@pytest.mark.parametrize(("examples", "rule"), [(40, "pad"), (37, "pad"), (37, "shrink"), (37, "drop")])
+def test_each_scored_example_is_scored_once_in_each_partition_and_in_other_company(examples, rule):
+    base = partition(examples, 8, rule)
+    scored = [member for batch in base for member in batch.members[: batch.scored]]
+    seen, companies = set(range(len(base))), set()
+    for number in (1, 2, 3):
+        made = repartition(base, rule, 0, number)
+        assert [batch.k for batch in made] == [batch.k for batch in base]
+        assert sorted(m for batch in made for m in batch.members[: batch.scored]) == sorted(scored)
+        # What fills a batch up is scored elsewhere.
+        assert {m for batch in made for m in batch.members} <= set(scored)
+        assert not seen & {batch.index for batch in made}
+        seen |= {batch.index for batch in made}
+        companies |= {frozenset(batch.members) for batch in made}
+    assert len(companies) == 3 * len(base)
+    assert repartition(base, rule, 0, 1) == repartition(base, rule, 0, 1) != repartition(base, rule, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("examples", "batches", "k", "wanted"),
+    [(640, 5, 128, 100), (5120, 40, 128, 13), (256, 2, 128, 128), (64, 8, 8, 8), (1000, 1000, 1, 2)],
+)
+def test_as_many_as_make_500_batches_and_no_more_than_examples(examples, batches, k, wanted):
+    assert partitions_wanted(examples, batches, k) == wanted
+
+
+@pytest.mark.parametrize(
+    ("attack", "depends"),
+    [
+        ("clean", False),
+        ("random-sign", False),
+        ("transfer-pgd-20", False),
+        ("transfer-apgd-t-100", False),
+        ("pgd-20", True),
+        ("eot10-pgd-20", True),
+        ("square-100", True),
+        ("aware-pgd-20+init=transfer-pgd-20", True),
+        ("pgd-20+init=transfer-pgd-20", True),
+        ("torchattacks:PGD+steps=10", True),
+    ],
+)
+def test_gradients_of_the_base_model_know_no_company(attack, depends):
+    subject = Subject("a", "rci:N=12", "rci", 8, 12, True, True, True, 12)
+    case = AttackCase(subject, WHOLE_BATCH, attack, "linf", 0.1, "pixel", None)
+    assert depends_on_company(case) == depends
