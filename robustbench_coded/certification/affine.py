@@ -64,13 +64,13 @@ class Convolution:
 
 
 class Matrix:
-    """A linear layer, weight [out, in], on the last axis."""
+    """A linear layer, weight [out, in], on the last axis; a weight [in] takes that axis away."""
 
     diagonal = False
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         self.weight, self.bias = weight, bias
-        self.fan_in = weight.shape[1] + 1
+        self.fan_in = weight.shape[-1] + 1
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight, self.bias)
@@ -79,7 +79,7 @@ class Matrix:
         return functional.linear(radius, self.weight.abs())
 
     def transpose(self, a: Tensor) -> tuple[Tensor]:
-        return (a @ self.weight,)
+        return (a @ self.weight if self.weight.ndim == 2 else a.unsqueeze(-1) * self.weight,)
 
 
 class Scale:

@@ -12,7 +12,7 @@ from robustbench_coded.certification.affine import Affine, Matrix
 from robustbench_coded.certification.bends import Bend, Rising
 from robustbench_coded.certification.graph import Graph, Step
 
-DENSE = 1024  # numbers in and out up to which a step is written out as a matrix
+DENSE = 256  # numbers in and out up to which a step is written out as a matrix
 ROUNDED = 1 + 1e-9  # singular values are found in float64
 
 
@@ -30,22 +30,22 @@ def constants(graph: Graph) -> list[float]:
     return found
 
 
-def margins(graph: Graph, x: Tensor, y: Tensor, radius: float) -> Tensor:
+def margins(graph: Graph, x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
     """Lower bounds [n, classes] on how far class y is ahead of each; infinite for y itself.
 
     Args:
         x: images [n, C, H, W], float64.
-        radius: how far an image may move in l2, in pixel units.
+        radius: how far each image may move in l2, in pixel units, [n].
     """
     logits = graph.logits(x)
     lead = logits.gather(1, y[:, None]) - logits
     known, last = constants(graph), graph.steps[-1]
-    if isinstance(last.op, Matrix):
+    if isinstance(last.op, Matrix) and last.op.weight.ndim == 2:
         weight = last.op.weight
         slope = (weight[y].unsqueeze(1) - weight).norm(dim=2) * known[last.inputs[0]]
     else:
         slope = torch.full_like(lead, 2**0.5 * known[-1])
-    return (lead - radius * slope * ROUNDED).scatter(1, y[:, None], inf)
+    return (lead - radius.unsqueeze(1) * slope * ROUNDED).scatter(1, y[:, None], inf)
 
 
 def _norms(graph: Graph, step: Step, before: list[float]) -> float:
@@ -71,8 +71,13 @@ def _norms(graph: Graph, step: Step, before: list[float]) -> float:
     matrices = [part.reshape(len(rows_of), -1) for part in op.transpose(rows_of)]
     if inf in before:
         return inf
-    # The inputs change together: (A_1 c_1 | A_2 c_2) on a vector of which every part has length 1.
-    return sum(float(torch.linalg.matrix_norm(m, 2)) * c for m, c in zip(matrices, before, strict=True))
+    # ||sum A_i v_i||^2 <= sum ||A_i^T A_j|| c_i c_j, |v_i| <= c_i: what goes to other places does not add up.
+    square = sum(
+        float(torch.linalg.matrix_norm(a.T @ b, 2)) * c * d
+        for a, c in zip(matrices, before, strict=True)
+        for b, d in zip(matrices, before, strict=True)
+    )
+    return float(square**0.5)
 
 
 def _tensors(op: Affine) -> list[Tensor]:

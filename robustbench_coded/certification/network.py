@@ -38,8 +38,7 @@ def _of_some(graph: Graph, region: Region, y: Tensor) -> Tensor:
     taken_off = off.gather(1, y[:, None]) + off
     found = margins_from_logits(*bounds[-1], y)
     if region.l2 is not None:
-        radius = region.l2 * float(region.unit.max())
-        found = torch.maximum(found, lipschitz.margins(graph, region.centre, y, radius))
+        found = torch.maximum(found, lipschitz.margins(graph, region.centre, y, region.reach()))
     found = (found - taken_off).scatter(1, y[:, None], torch.inf)
     right = graph.logits(region.centre).argmax(1) == y
     left = (right & (found.amin(1) <= 0)).nonzero().squeeze(1)

@@ -172,9 +172,9 @@ def _arithmetic(
     c = torch.as_tensor(constant, dtype=made.dtype, device=made.device)
     shape = _shape_of(given[dependent[0]])
     if name in ("matmul", "linear"):
-        if not first or c.ndim != 2:
+        if not first or c.ndim not in (1, 2):
             _refuse("a product of matrices of this order")
-        return Matrix(c if name == "linear" else c.T, None)
+        return Matrix(c if name == "linear" or c.ndim == 1 else c.T, None)
     # A constant must not tell the images of a batch apart, nor make them larger.
     if c.ndim == len(made.shape) and c.ndim and len(c) != 1:
         _refuse(f"{name} with a constant for each image of a batch")

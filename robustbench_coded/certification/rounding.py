@@ -20,28 +20,34 @@ SAFETY = 2.0
 FUNCTION = 8 * UNIT  # of a function's own value: sigmoid, tanh
 
 
-def rounding(graph: Graph, bounds: Sequence[Interval]) -> Tensor:
+def rounding(graph: Graph, bounds: Sequence[Interval], start: Tensor | None = None) -> Tensor:
     """How far each logit may be off, [n, classes].
 
     Args:
         bounds: intervals of all values over the region.
+        start: how far the images may be off; by default, as a float32 is of a sum of two.
     """
-    off = [torch.zeros_like(bounds[0][0])]
+    off = [UNIT * largest(bounds[0]) if start is None else start]
     for made, step in enumerate(graph.steps, start=1):
         before = [off[i] for i in step.inputs]
         if isinstance(step.op, Bend):
-            off.append(before[0] * max(1.0, abs(step.op.slope)) + UNIT * _largest(bounds[made]))
+            off.append(before[0] * max(1.0, abs(step.op.slope)) + UNIT * largest(bounds[made]))
         elif isinstance(step.op, Rising):
             most = before[0].flatten(1).amax(1).view(-1, *(1,) * len(step.shape))
-            off.append(most + FUNCTION * _largest(bounds[made]))
+            off.append(most + FUNCTION * largest(bounds[made]))
         else:
-            sizes = [_largest(bounds[i]) + off[i] for i in step.inputs]
+            sizes = [largest(bounds[i]) + off[i] for i in step.inputs]
             constant = step.op.forward(*(torch.zeros_like(s[:1]) for s in sizes)).abs()
-            terms = step.op.fan_in * UNIT * SAFETY
-            off.append(step.op.spread(*before) + terms / (1 - terms) * (step.op.spread(*sizes) + constant))
+            share = sum_off(step.op.fan_in)
+            off.append(step.op.spread(*before) + share * (step.op.spread(*sizes) + constant))
     return off[-1]
 
 
-def _largest(bound: Interval) -> Tensor:
+def sum_off(terms: int) -> float:
+    """By how much a sum of so many products may be off, as a share of the sum of their absolute values."""
+    return SAFETY * terms * UNIT / (1 - SAFETY * terms * UNIT)
+
+
+def largest(bound: Interval) -> Tensor:
     low, high = bound
     return torch.maximum(low.abs(), high.abs())

@@ -116,7 +116,8 @@ class Windows:
             bounds.append(None)
         first = self.stack.windows[0]
         cut = [self._cut(end, first, image, row, column) for end in self._ends()]
-        region = Region(cut[0], cut[1], cut[2], self.region.l2, self.region.unit)
+        l2 = None if self.region.l2 is None else self.region.l2[image]
+        region = Region(cut[0], cut[1], cut[2], l2, self.region.unit)
         return Local(Graph(tuple(steps), self._shape(0, first)), region, tuple(bounds))
 
     def _ends(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -81,6 +81,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "seed": _of_config(int, "seed"),
     "last_batch": _of_config(str, "last_batch"),
     "drop": _of_config(bool, "drop", "--drop/--no-drop"),
+    "certify": _of_config(bool, "certify"),
     "checks": _of_config(bool, "checks"),
     "margin": _of_config(float, "margin"),
     "save_adversarials": _of_config(bool, "save_adversarials"),

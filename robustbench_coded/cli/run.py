@@ -58,6 +58,7 @@ def evaluated(
     from robustbench_coded.cli.progress import ProgressListener
     from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
     from robustbench_coded.reports.write import write_reports
+    from robustbench_coded.results.certified import CertificateContradicted
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 
@@ -75,6 +76,9 @@ def evaluated(
     except IncompleteRun as incomplete:
         print(one_line(f"csrobust: {incomplete}; the same command tries them again"), file=sys.stderr)
         return incomplete.path, FAILED
+    except CertificateContradicted as contradicted:
+        print(one_line(f"csrobust: {contradicted}"), file=sys.stderr)
+        return None, FAILED
     except RunStopped as stopped:
         said = f"csrobust: {stopped}; finished units are kept, the same command goes on"
         print(one_line(said), file=sys.stderr)

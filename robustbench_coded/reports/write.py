@@ -14,6 +14,7 @@ from robustbench_coded.reports.render.sections import sections_of
 from robustbench_coded.reports.run.document import document_of
 from robustbench_coded.reports.run.worst import pictures_of, remove_unshown
 from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.results.certified import certified_frame
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
@@ -28,11 +29,15 @@ def write_reports(path: str | Path, *, final: bool = False) -> None:
 
     Raises:
         InputError: not a run folder, or run.json is not usable.
+        CertificateContradicted: an attack did what a certified bound rules out; nothing is written.
     """
     run = load_run(path)
+    certified = run.certified
     write_text(run.path / "summary.csv", csv_table(run.summary))
     write_text(run.path / "timings.csv", csv_table(run.timings))
     write_text(run.path / "verdicts.csv", csv_table(run.verdicts))
+    if certified:
+        write_text(run.path / "certified.csv", csv_table(certified_frame(certified)))
     document = document_of(run)
     figures, pictures = figures_of(run), pictures_of(run, document.worst)
     sections = sections_of(document, figures, pictures)

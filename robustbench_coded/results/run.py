@@ -13,10 +13,12 @@ import pandas as pd
 from msgspec import to_builtins
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.results.certified import CertifiedRow, certified_frame, certified_rows
 from robustbench_coded.results.judgements import Judgement, judgements_of
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.results.selftests import selftest_checks
 from robustbench_coded.results.verdicts import verdict_frame
+from robustbench_coded.runs.certificates import read_certificates
 from robustbench_coded.runs.folder import read_failures, read_run
 from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
 from robustbench_coded.schema.claim import Claim
@@ -115,6 +117,15 @@ class Run:
         return tuple(found)
 
     @cached_property
+    def certified(self) -> tuple[CertifiedRow, ...]:
+        """What is certified beside every ensemble; empty where nothing was asked for.
+
+        Raises:
+            CertificateContradicted: an attack did what a bound rules out.
+        """
+        return tuple(certified_rows(read_certificates(self.path), self.results))
+
+    @cached_property
     def verdicts(self) -> pd.DataFrame:
         """verdicts.csv: a line for each subject, threat model and budget; accuracies are fractions."""
         return verdict_frame(self.judgements)
@@ -146,6 +157,9 @@ class Run:
             "identity": to_builtins(self.manifest.identity),
             "summary": json.loads(self.summary.to_json(orient="records", double_precision=15)),
             "verdicts": [_judgement_data(judgement) for judgement in self.judgements],
+            "certified": json.loads(
+                certified_frame(self.certified).to_json(orient="records", double_precision=15)
+            ),
             "failures": [{**f.key.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
             "notes": list(self.manifest.notes),
         }

@@ -23,7 +23,8 @@ LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
     RUN_FILE, "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed", "pictures",
-    "figures", "evidence", "summary.csv", "timings.csv", "verdicts.csv", "report.md", "details.md",
+    "figures", "evidence", "certificates", "summary.csv", "timings.csv", "verdicts.csv", "certified.csv",
+    "report.md", "details.md",
     "report.html", "report.tex",
 )  # fmt: skip
 MAX_OBJECT_BYTES = 1 << 20

@@ -85,7 +85,7 @@ def test_lipschitz_margins_of_a_linear_map_are_exact():
         net[1].weight.copy_(torch.linalg.qr(net[1].weight.T).Q.T)  # keeps distances in its range
     x = 0.4 + 0.2 * images(3, 1, 3, 3)
     graph, y = graph_of(net, x), torch.tensor([0, 1, 2])
-    found = lipschitz.margins(graph, x.double(), y, 0.1)
+    found = lipschitz.margins(graph, x.double(), y, torch.full((3,), 0.1, dtype=torch.float64))
     w = net[2].weight.double()
     logits = graph.logits(x.double())
     expected = logits.gather(1, y[:, None]) - logits - 0.1 * (w[y][:, None] - w).norm(dim=2)

@@ -56,6 +56,7 @@ class EvalConfig:
             forecast where that is more.
         time: seconds that the evaluation may take: attacks and examples are chosen to fit; None for no limit.
         peer_raw: let third-party attacks choose their own batches.
+        certify: compute lower bounds on accuracy, too.
         checks: run the attacks of the checks, too.
         margin: points of accuracy above the base model's that count as a gain.
         claim: an accuracy that somebody claims, a fraction; claim_threat, claim_eps, claim_accuracy: the
@@ -125,6 +126,9 @@ class EvalConfig:
         None, "Seconds after which a unit of work counts as hanging.", number(0, above=True)
     )
     time: float | None = option(None, rule=number(0, above=True))
+    certify: bool = option(
+        False, "Also: a certified lower bound where one can be had (docs/certification.md)."
+    )
     checks: bool = option(False, "Run the attacks that the checks need; adaptive presets do so anyway.")
     peer_raw: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")

@@ -10,7 +10,16 @@ from typing import Literal, get_args
 import torch
 
 Purpose = Literal[
-    "examples", "partition", "victims", "probe", "selftest", "start", "attack", "selection", "scoring"
+    "examples",
+    "partition",
+    "victims",
+    "probe",
+    "selftest",
+    "start",
+    "attack",
+    "selection",
+    "scoring",
+    "certificate",
 ]
 
 

@@ -19,6 +19,7 @@ from robustbench_coded.evaluation.planning.partition_choice import chosen_for_pa
 from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.resubmission import resubmissions
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
+from robustbench_coded.evaluation.session.certifying import certify
 from robustbench_coded.evaluation.session.forecast import forecast
 from robustbench_coded.evaluation.session.hidden_sources import hidden_sources
 from robustbench_coded.evaluation.session.listener import Listener
@@ -57,6 +58,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
 
     Raises:
         InputError: the options, a checkpoint, the data or the folder are not usable.
+        CertificateContradicted: an attack did what a certified bound rules out.
         IncompleteRun: some units failed; everything else is finished and reported.
         RunStopped: the disk or the workers fail; finished units are kept.
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
@@ -166,6 +168,8 @@ def _evaluate_into(
     if not done.failures:
         folder.remove(manifest.superseded)
         manifest = structs.replace(manifest, superseded=())
+    if config.certify:
+        certify(folder, prepared, listener)
     notes = dict.fromkeys([*manifest.notes, *remarks, *remarks_on(plan, done.metadata)])
     manifest = structs.replace(manifest, notes=tuple(notes), finished=True)
     folder.write_manifest(manifest_data(manifest))

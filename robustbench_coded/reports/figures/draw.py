@@ -2,6 +2,7 @@
 
 from robustbench_coded.reports.figures import (
     batch_sizes,
+    certified,
     correct_draws,
     cost,
     decomposition,
@@ -28,5 +29,6 @@ def figures_of(run: Run) -> list[Drawing]:
             correct_draws.draw(run.results),
             loss_steps.draw(run),
             cost.draw(lines),
+            certified.draw(run.certified),
         ]
     return [figure for figure in drawn if figure is not None]

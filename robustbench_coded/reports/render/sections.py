@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.reports.figures.style import Drawing
+from robustbench_coded.reports.run.certified import CERTIFIED, CERTIFIED_LEGEND
 from robustbench_coded.reports.run.check_counts import check_count_text_table
 from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
 from robustbench_coded.reports.run.document import Document
@@ -118,7 +119,8 @@ def sections_of(
     judgements = document.judgements
     particulars = tuple(fact for fact in document.facts if fact.about in _PARTICULARS)
     measured = tuple(fact for fact in document.facts if fact.about not in _PARTICULARS)
-    first, others = tuple(figures[:1]), tuple(figures[1:])
+    bars = tuple(figure for figure in figures if figure.name == "certified")
+    first, others = tuple(figures[:1]), tuple(figure for figure in figures[1:] if figure not in bars)
     shown: tuple[tuple[WorstExample, bytes], ...] = tuple(
         (worst, picture)
         for worst, picture in zip(document.worst, pictures, strict=bool(pictures))
@@ -128,6 +130,7 @@ def sections_of(
         _section("verdicts", "Verdicts", verdict_text_table(judgements), Legend(VERDICT_LEGEND)),
         _section("ladder", "At a glance", Figures(first)),
         *(_accuracies(document, narrowed(table)) for table in document.tables),
+        _section("certified", CERTIFIED, document.certified, Legend(CERTIFIED_LEGEND), Figures(bars)),
         _section("findings", "What the stronger attacks found", Bullets(document.findings)),
         _section("checks", "Checks of the attacks", check_count_text_table(judgements)),
         _section(

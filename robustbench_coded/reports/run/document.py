@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from robustbench_coded.reports.run.certified import certified_text_table
 from robustbench_coded.reports.run.collateral import collateral_findings, collateral_text_table
 from robustbench_coded.reports.run.findings import decompositions, peers_own_figures, undercuts
 from robustbench_coded.reports.run.headline import headline
@@ -47,6 +48,7 @@ class Document:
     components: TextTable
     matrix: TextTable
     collateral: TextTable
+    certified: TextTable
     worst: tuple[WorstExample, ...]
     lines: tuple[SummaryRow, ...]
     commands: tuple[str, ...]
@@ -73,6 +75,7 @@ def document_of(run: Run) -> Document:
         components=component_text_table(run),
         matrix=matrix_text_table(lines, [table.budget for table in tables]),
         collateral=collateral_text_table(lines),
+        certified=certified_text_table(run.certified),
         worst=tuple(worst_examples(run)),
         lines=tuple(lines),
         commands=tuple(_commands(run)),

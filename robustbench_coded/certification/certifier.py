@@ -1,0 +1,207 @@
+"""What can be certified of a defence: one certifier for each kind of bound that it allows.
+
+Every certifier has
+
+    method              how it works, in words
+    inputs, randomness  the threat models that its bounds hold under
+    chance              whether they are probabilities of a right answer in a fresh draw; else of one draw
+    right(...)          float64 [K] for a batch: 1 where an input is right in this draw whatever is done
+                        within its region, else 0; or a lower bound on how probable a right answer is
+    answers(x, draw)    logits [K, classes] as it has them, to compare with the defence's; None for none
+
+Defences are recognised by their very class: what a subclass changes is not known here.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.certification.coded import Matrices, coded_margins
+from robustbench_coded.certification.graph import Graph, graph_of
+from robustbench_coded.certification.network import follows_all, least_margins
+from robustbench_coded.certification.operations import NotCertifiable
+from robustbench_coded.certification.region import Region
+from robustbench_coded.certification.smoothing import (
+    ALPHA,
+    SAMPLES,
+    count_right,
+    majority,
+    moved,
+    probability,
+)
+from robustbench_coded.defences.coded import Coded
+from robustbench_coded.defences.coded_path import CodedPath
+from robustbench_coded.defences.noise import GaussianNoise, standard_normal
+from robustbench_coded.defences.protocol import Defence, Draw
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.defences.standard import Standard
+from robustbench_coded.zoo.lipschitz import LipschitzDefence
+from robustbench_coded.zoo.smoothing import Smoothed
+
+SEPARATE = ("batch", "victim", "co-batch")  # whose inputs may be the attacker's, where each is answered alone
+TOLERANCE = 1e-3  # of the largest logit: a defence against what its certifier takes it for
+
+
+def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
+    """Those that a defence allows.
+
+    Args:
+        images: two or more [n, C, H, W] in [0, 1], on its device.
+
+    Raises:
+        NotCertifiable: there is none.
+    """
+    kind = type(defence)
+    if kind is Standard or kind is LipschitzDefence:
+        return [Alone(graph_of(defence.model, images))]  # type: ignore[attr-defined]
+    if isinstance(defence, GaussianNoise) and kind is GaussianNoise:
+        found: list[Certifier] = [Smoothing(defence.model, defence.sigma, votes=1)]
+        with suppress(NotCertifiable):
+            found.append(KnownNoise(graph_of(defence.model, images), defence.sigma))
+        return found
+    if isinstance(defence, Smoothed) and kind is Smoothed:
+        return [Smoothing(defence.model, defence.sigma, defence.votes)]
+    if isinstance(defence, Coded | RCI) and kind in (Coded, RCI):
+        if len(defence.path.runs) != 1 or not isinstance(defence.base, nn.Module | None):
+            raise NotCertifiable("only coding of the whole network has bounds here")
+        model = defence.path.runs[0].f
+        assert isinstance(model, nn.Module)
+        return [InBatch(graph_of(model, images), defence.path)]
+    raise NotCertifiable(f"{defence.name} is none of the defences that have bounds here")
+
+
+def check_answers(certifier: "Certifier", defence: Defence, x: Tensor, draw: Draw) -> None:
+    """Raises NotCertifiable where a defence answers a batch otherwise than its certifier takes it to."""
+    expected = certifier.answers(x, draw)
+    if expected is None:
+        return
+    with torch.no_grad():
+        found = defence.logits(x.clone(), draw).double()
+    difference = float((found - expected).abs().max())
+    if not difference <= TOLERANCE * float(expected.abs().max()) + 1e-6:
+        raise NotCertifiable(
+            f"{defence.name} answers otherwise than what it is made of, by up to {difference:.2g}"
+        )
+
+
+def _method(graph: Graph) -> str:
+    return "linear bounds" if follows_all(graph) else "interval bounds, margins by linear bounds"
+
+
+@dataclass
+class Alone:
+    """A network that answers every input by itself, and nothing random."""
+
+    graph: Graph
+    inputs = SEPARATE
+    randomness = ("unknown", "known")
+    chance = False
+
+    @property
+    def method(self) -> str:
+        return _method(self.graph)
+
+    def right(
+        self, region: Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
+    ) -> Tensor:
+        return (least_margins(self.graph, region, y).amin(1) > 0).double()
+
+    def answers(self, x: Tensor, draw: Draw) -> Tensor:
+        return self.graph.logits(x.double())
+
+
+@dataclass
+class KnownNoise:
+    """Gaussian noise that the attacker knows: the network on images moved by it."""
+
+    graph: Graph
+    sigma: float
+    inputs = SEPARATE
+    randomness = ("unknown", "known")
+    chance = False
+
+    @property
+    def method(self) -> str:
+        return f"{_method(self.graph)} in every draw"
+
+    def right(
+        self, region: Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
+    ) -> Tensor:
+        noise = self._noise(draw, region.centre)
+        return (least_margins(self.graph, region.moved(noise), y).amin(1) > 0).double()
+
+    def answers(self, x: Tensor, draw: Draw) -> Tensor:
+        return self.graph.logits(x.double() + self._noise(draw, x))
+
+    def _noise(self, draw: Draw, x: Tensor) -> Tensor:
+        return self.sigma * standard_normal(draw, x.shape).to(x.device).double()
+
+
+@dataclass
+class Smoothing:
+    """Gaussian noise made after the attack, one noisy copy or a majority of several."""
+
+    model: nn.Module
+    sigma: float
+    votes: int
+    inputs = SEPARATE
+    randomness = ("unknown",)
+    chance = True
+    method = "Gaussian smoothing"
+
+    def right(
+        self, region: Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
+    ) -> Tensor:
+        x = region.centre.float()
+        counted = count_right(self.model, x, y, self.sigma, SAMPLES, generator)
+        p = moved(probability(counted, SAMPLES, ALPHA / examples), region.reach(), self.sigma)
+        return majority(p, self.votes)
+
+    def answers(self, x: Tensor, draw: Draw) -> None:
+        return None
+
+
+@dataclass
+class InBatch:
+    """Coded inference with its permutations known: each is one map of the whole batch."""
+
+    graph: Graph
+    path: CodedPath
+    inputs = ("batch",)
+    randomness = ("unknown", "known")
+    chance = False
+
+    @property
+    def method(self) -> str:
+        return f"{_method(self.graph)} over the batch"
+
+    def right(
+        self, region: Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
+    ) -> Tensor:
+        # The margin of a mean is at least the mean of the margins' bounds.
+        matrices = self._matrices(len(y), draw, y.device)
+        found = torch.stack([coded_margins(self.graph, m, region, y) for m in matrices]).mean(0)
+        return (found.amin(1) > 0).double()
+
+    def answers(self, x: Tensor, draw: Draw) -> Tensor:
+        x = x.double()
+        found = [
+            m.decoder @ self.graph.logits(torch.tensordot(m.encoder, x, dims=1))
+            for m in self._matrices(len(x), draw, x.device)
+        ]
+        return torch.stack(found).mean(0)
+
+    def _matrices(self, k: int, draw: Draw, device: torch.device) -> Sequence[Matrices]:
+        codec = self.path.codec_for(k)
+        perms = torch.arange(k)[None] if draw is None else draw.reshape(-1, k)
+        encoder, decoder = codec.encoder(perms), codec.decoder(perms)
+        return [
+            Matrices(e.double().to(device), d.double().to(device))
+            for e, d in zip(encoder, decoder, strict=True)
+        ]
+
+
+Certifier = Alone | KnownNoise | Smoothing | InBatch

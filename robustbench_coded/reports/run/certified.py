@@ -1,0 +1,41 @@
+"""What lies between the attacks and the certificates of a run, as a table."""
+
+from collections.abc import Sequence
+
+from robustbench_coded.reports.text.formatting import budget_text, inference_text, interval, percent
+from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.results.certified import CertifiedRow
+from robustbench_coded.statistics.intervals import Interval
+
+CERTIFIED = "Certified, unknown and broken"
+CERTIFIED_LEGEND = (
+    "Certified: answers that stay right whatever an attack within eps does, with a 95% interval over "
+    "examples. Broken: what the ensemble of all attacks took. Unknown: the rest, which no attack of this run "
+    "broke and no bound keeps. Bounds take the rounding of float32 off; those of Gaussian smoothing are "
+    "probabilities of a right answer, and all of them hold with probability 99.9%."
+)
+
+
+def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
+    """A row per subject, threat model and budget."""
+    heads = (
+        "Checkpoint", "Inference", "Threat", "Budget", "Certified", "Unknown", "Broken", "How",
+    )  # fmt: skip
+    lines = [
+        (
+            row.key.checkpoint,
+            inference_text(row.key.subject, with_k=True),
+            str(row.key.threat),
+            budget_text(row.key.budget),
+            _with_interval(row.certified),
+            percent(row.unknown),
+            percent(row.broken),
+            row.method or f"not certified: {row.missing}",
+        )
+        for row in rows
+    ]
+    return TextTable(heads, tuple(lines), frozenset({"Unknown", "Broken"}))
+
+
+def _with_interval(figure: Interval | None) -> str:
+    return "–" if figure is None else f"{percent(figure.estimate)} {interval(figure.low, figure.high)}"

@@ -1,0 +1,140 @@
+"""Certified accuracy of a run beside its ensembles, and certified.csv."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.certificate import Certificate
+from robustbench_coded.schema.controls import ENSEMBLE
+from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.certified import certified_interval, contradictions
+from robustbench_coded.statistics.intervals import Interval
+from robustbench_coded.statistics.summary import DIGITS
+
+COLUMNS = (
+    "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "certified", "ci_low", "ci_high",
+    "unknown", "broken", "ensemble", "ensemble_ci_high", "examples", "draws", "method", "missing",
+)  # fmt: skip
+
+
+class CertificateContradicted(Exception):
+    """A certified bound lies above what an attack left: one of them is wrong, and so is the run."""
+
+
+@dataclass(frozen=True)
+class CertifiedRow:
+    """One ensemble and what is certified under its threat model.
+
+    Attributes:
+        key: of the ensemble.
+        certified: share of answers that stay right whatever is done; None where there is no bound.
+        ensemble: what its attacks leave; None while there are no outcomes.
+        examples, draws: what ``certified`` is counted over.
+        method: how it was found; ``missing``: why it was not.
+    """
+
+    key: CaseKey
+    certified: Interval | None
+    ensemble: Interval | None
+    examples: int
+    draws: int
+    method: str
+    missing: str
+
+    @property
+    def broken(self) -> float | None:
+        """The share that attacks took."""
+        return None if self.ensemble is None else 1 - self.ensemble.estimate
+
+    @property
+    def unknown(self) -> float | None:
+        """The share that neither attacks took nor a bound keeps."""
+        if self.ensemble is None:
+            return None
+        return max(0.0, self.ensemble.estimate - (self.certified.estimate if self.certified else 0.0))
+
+
+def certified_rows(certificates: Sequence[Certificate], results: Sequence[CaseResult]) -> list[CertifiedRow]:
+    """A row for every ensemble of a subject that was certified; of several bounds the largest.
+
+    Raises:
+        CertificateContradicted: an attack did what a bound rules out.
+    """
+    for certificate in certificates:
+        for found in contradictions(certificate, results):
+            raise CertificateContradicted(
+                f"example {found.example} is certified ({certificate.method}: {found.bound}) for "
+                f"{certificate.defence} on {certificate.checkpoint} at {certificate.norm} eps "
+                f"{certificate.eps:g}, and {found.attack.attack} under {found.attack.threat} broke it; the "
+                "bound or the outcome is wrong: no figure of this run can be trusted"
+            )
+    rows = [
+        _row(result, [c for c in certificates if _of(c, result.key)])
+        for result in results
+        if result.key.attack == ENSEMBLE and not result.key.threat.collateral
+    ]
+    return [row for row in rows if row is not None]
+
+
+def certified_frame(rows: Sequence[CertifiedRow]) -> pd.DataFrame:
+    """certified.csv: accuracies as fractions, null where there is nothing to count."""
+    table = pd.DataFrame([_line(row) for row in rows], columns=list(COLUMNS))
+    return table.astype({"k": "Int64", "n": "Int64"})
+
+
+def _of(certificate: Certificate, key: CaseKey) -> bool:
+    return certificate.subject == key.subject and certificate.budget == key.budget
+
+
+def _row(result: CaseResult, certificates: Sequence[Certificate]) -> CertifiedRow | None:
+    if not certificates:
+        return None
+    ensemble = result.interval()
+    best: tuple[Interval, Certificate] | None = None
+    for certificate in certificates:
+        if certificate.missing or not certificate.covers(result.key.threat):
+            continue
+        found = certified_interval(certificate, batch_dependent=result.batch_dependent)
+        if best is None or found.estimate > best[0].estimate:
+            best = found, certificate
+    if best is None:
+        missing = next(
+            (c.missing for c in certificates if c.missing), "no bound holds under this threat model"
+        )
+        return CertifiedRow(result.key, None, ensemble, 0, 0, "", missing)
+    certified, certificate = best
+    if ensemble is not None and result.complete and certified.estimate > ensemble.high:
+        raise CertificateContradicted(
+            f"{certified.estimate:.4f} of {certificate.defence} on {certificate.checkpoint} is certified "
+            f"({certificate.method}) under {result.key.threat}, and its ensemble leaves at most "
+            f"{ensemble.high:.4f}: no figure of this run can be trusted"
+        )
+    draws = 0 if certificate.chance else len(certificate.draw)
+    return CertifiedRow(
+        result.key, certified, ensemble, len(certificate.example), draws, certificate.method, ""
+    )
+
+
+def _line(row: CertifiedRow) -> dict[str, object]:
+    key, certified, ensemble = row.key.as_columns(), row.certified, row.ensemble
+    return {
+        **{name: key[name] for name in COLUMNS if name in key},
+        "certified": _rounded(None if certified is None else certified.estimate),
+        "ci_low": _rounded(None if certified is None else certified.low),
+        "ci_high": _rounded(None if certified is None else certified.high),
+        "unknown": _rounded(row.unknown),
+        "broken": _rounded(row.broken),
+        "ensemble": _rounded(None if ensemble is None else ensemble.estimate),
+        "ensemble_ci_high": _rounded(None if ensemble is None else ensemble.high),
+        "examples": row.examples,
+        "draws": row.draws,
+        "method": row.method,
+        "missing": row.missing,
+    }
+
+
+def _rounded(value: float | None) -> float:
+    return math.nan if value is None else round(value, DIGITS)
