@@ -11,6 +11,8 @@ from rich.status import Status
 from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit
 from robustbench_coded.evaluation.session.listener import Forecast, Listener
 from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.reports.text.formatting import pixels
+from robustbench_coded.schema.controls import CLEAN
 
 
 class ProgressListener(Listener):
@@ -105,13 +107,14 @@ class ProgressListener(Listener):
 
 
 def row_name(row: AttackCase) -> str:
-    """A row in one line: checkpoint, defence with its sizes, threat model and attack."""
+    """A row in one line: checkpoint, defence with its sizes, threat model, attack and eps."""
     s = row.subject
     sizes = ", ".join(
         f"{name}={value}" for name, value in (("K", s.shown_k), ("N", s.n)) if value is not None
     )
     defence = f"{s.label} {sizes}".strip()
-    return one_line(f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}")
+    eps = "" if row.attack == CLEAN else f" | eps {pixels(row.eps)}"
+    return one_line(f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}{eps}")
 
 
 def duration(seconds: float) -> str:

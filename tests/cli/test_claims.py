@@ -40,6 +40,7 @@ def test_the_script_shows_the_refutation_by_itself(evidence):
     claim = json.loads((evidence / "claim.json").read_text())
     assert claim["claim"] == 0.6 and claim["interval"][1] < 0.6
     assert len((evidence / "refute.py").read_text().splitlines()) <= 200
+    assert "`python evidence/refute.py` shows it" in (evidence.parent / "report.md").read_text()
     done = refute(evidence)
     assert done.returncode == 0, done.stderr
     assert "does not hold" in done.stdout
@@ -61,6 +62,7 @@ def test_a_claim_that_holds_leaves_no_evidence(csrobust, digits_erm, tmp_path):
     options = ("--rci", "N=1.5K", "--attacks", "fgsm", "--eps", "0.001", "--claim", "0.5", "--out", run)
     assert csrobust("eval", "--ckpt", digits_erm, *OPTIONS, *options).code == 0
     assert not (run / "evidence").exists()
+    assert "refute.py" not in (run / "report.md").read_text()
 
 
 def _claimed(csrobust, digits_erm, run, *options):

@@ -53,7 +53,7 @@ def test_a_plan_is_what_eval_runs_and_nothing_is_written(csrobust, digits_erm, t
 def test_a_plan_for_people_names_rows_and_the_folder(csrobust, digits_erm, tmp_path, a_second_an_image):
     answer = csrobust("plan", "--ckpt", digits_erm, *SMALL, *ATTACKS, "--limit", "40")
     assert answer.code == 0
-    assert "digits-erm | rci K=8, N=12 | batch/unknown | transfer-pgd-2\n" in answer.out
+    assert "digits-erm | rci K=8, N=12 | batch/unknown | transfer-pgd-2 | eps 0.3\n" in answer.out
     assert "run folder: reports/digits-erm-" in answer.out
     assert list(tmp_path.iterdir()) == []
 

@@ -32,6 +32,7 @@ from robustbench_coded.evaluation.session.manifest import (
 from robustbench_coded.evaluation.session.remarks import remarks_on
 from robustbench_coded.evaluation.session.run_plan import Done, run_plan
 from robustbench_coded.evaluation.session.selftesting import run_selftests, with_selftests
+from robustbench_coded.evaluation.session.tracked import tracked_by_git
 from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
@@ -129,6 +130,8 @@ def _evaluate_into(
         checked_against(old, new_manifest(config, prepared, plan), folder.path)
     for text in prepared.notes:
         listener.note(text)
+    if tracked_by_git(folder.path):
+        listener.note(f"git tracks {folder.path}: this changes committed files; --out gives another folder")
     manifest = _planned(folder, config, prepared, plan, old)
     folder.write_run_file(run_file)
     done = Done(_usable(folder, manifest, listener))

@@ -25,6 +25,7 @@ from robustbench_coded.evaluation.setup.checkpoints import (
     with_gradients,
 )
 from robustbench_coded.evaluation.setup.device import device_named, images_in_one_forward
+from robustbench_coded.evaluation.setup.doubtful import doubts
 from robustbench_coded.evaluation.setup.identity import fixed_facts, folder_name
 from robustbench_coded.evaluation.setup.match_clean import Matched, matched_baselines
 from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
@@ -162,6 +163,7 @@ def prepare(
     matched = [match for c in loaded for match in matched_baselines(config, context, c.name)]
     subjects, probes = probed_subjects(config, context, specs, matched, refuse=refuse)
     notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
+    notes += doubts(config, subjects, context, len(whole))
     identity = Identity(
         data=data_name,
         data_sha256=data.sha256,

@@ -105,15 +105,14 @@ class _Fitting:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = self._table
-        forms = (_wide(table, True), _tall(table, True), _wide(table, False), _tall(table, False))
-        for form in forms:
+        for form in (_wide(table), _tall(table)):
             if console.measure(form, options=options.update(max_width=10_000)).maximum <= options.max_width:
                 yield form
                 return
         yield _narrow(table)
 
 
-def _wide(table: Table, with_interval: bool) -> Grid:
+def _wide(table: Table) -> Grid:
     """A column per attack."""
     grid = Grid(title=Text(one_line(table.title)), title_justify="left")
     for head in table.heads:
@@ -122,11 +121,11 @@ def _wide(table: Table, with_interval: bool) -> Grid:
         grid.add_column(_head(column, "\n"), justify="right", no_wrap=True)
     for row in table.rows:
         labels = _labels(table, row)
-        grid.add_row(*labels, *(_cell(cell, "\n" if with_interval else None) for cell in row.cells))
+        grid.add_row(*labels, *(_cell(cell, "\n") for cell in row.cells))
     return grid
 
 
-def _tall(table: Table, with_interval: bool) -> Grid:
+def _tall(table: Table) -> Grid:
     """A line per attack, a column per subject."""
     grid = Grid(title=Text(one_line(table.title)), title_justify="left")
     grid.add_column("attack", no_wrap=True)
@@ -134,7 +133,7 @@ def _tall(table: Table, with_interval: bool) -> Grid:
         grid.add_column(Text("\n".join(label.plain for label in _labels(table, row))), justify="right")
     for i, column in enumerate(table.columns):
         cells = [row.cells[i] for row in table.rows]
-        grid.add_row(_head(column, " "), *(_cell(cell, " " if with_interval else None) for cell in cells))
+        grid.add_row(_head(column, " "), *(_cell(cell, " ") for cell in cells))
     return grid
 
 
@@ -171,17 +170,17 @@ def _head(column: Column, between: str) -> Text:
     return head
 
 
-def _cell(cell: Cell | None, between: str | None) -> Text:
-    """An accuracy, its interval after ``between`` (left out where None)."""
+def _cell(cell: Cell | None, between: str) -> Text:
+    """An accuracy, and after ``between`` its interval: no table is so narrow that it goes."""
     if cell is None:
         return Text("")
     line = cell.line
     text = Text(percent(line.accuracy), style="bold" if cell.strongest else "")
-    if between is not None and line.low is not None:
+    if line.low is not None:
         text.append(f"{between}{interval(line.low, line.high)}", style="not bold dim")
     if cell.difference is not None:
         style = "bold" if settled(cell.difference) else "not bold"
-        text.append(f"{between or ' '}{100 * cell.difference.estimate:+.1f}", style=style)
+        text.append(f"{between}{100 * cell.difference.estimate:+.1f}", style=style)
     if not line.done:
-        text.append(f"{between or ' '}{line.examples}/{line.examples_planned}", style="not bold yellow")
+        text.append(f"{between}{line.examples}/{line.examples_planned}", style="not bold yellow")
     return text

@@ -63,7 +63,7 @@ def document_of(run: Run) -> Document:
     lines = run.rows
     return Document(
         title=f"csrobust report: {run.name}",
-        opening=(*_mismatches(run), *headline(run.judgements, findings)),
+        opening=(*_mismatches(run), *headline(run.judgements, findings), *_evidence(run)),
         warnings=tuple(_warnings(run)),
         tables=tuple(tables),
         judgements=run.judgements,
@@ -80,6 +80,13 @@ def document_of(run: Run) -> Document:
         lines=tuple(lines),
         commands=tuple(_commands(run)),
     )
+
+
+def _evidence(run: Run) -> list[str]:
+    """Where a refuted claim can be checked without this project."""
+    if not (run.path / "evidence" / "refute.py").is_file():
+        return []
+    return ["The claim is refuted; `python evidence/refute.py` shows it with torch and numpy alone."]
 
 
 def _mismatches(run: Run) -> list[str]:
