@@ -86,7 +86,7 @@ def _evidence(run: Run) -> list[str]:
     """Where a refuted claim can be checked without this project."""
     if not (run.path / "evidence" / "refute.py").is_file():
         return []
-    return ["The claim is refuted; `python evidence/refute.py` shows it with torch and numpy alone."]
+    return ["The claim is refuted; evidence/refute.py shows it with torch and numpy alone."]
 
 
 def _mismatches(run: Run) -> list[str]:
