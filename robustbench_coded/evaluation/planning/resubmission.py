@@ -17,7 +17,10 @@ from robustbench_coded.schema.controls import STANDARD
 LENGTHS = ("0.9", "0.75", "0.5")
 # Of what the attacks planned on a subject cost: the most that inputs of other subjects may cost, beyond the
 # strongest of each subject of the same checkpoint.
-SHARE = 8
+SHARE = 16
+# Where the strongest attack leaves no more, there is nothing to find that would be worth it: half a point, as
+# in the comparisons of checks.
+NOTHING = 0.005
 
 Measured = Mapping[tuple[Subject, BudgetKey], Sequence[MeasuredAttack]]
 
@@ -91,8 +94,8 @@ def _offers(
     if subject.independent:  # a forward pass for each of them is next to nothing
         own = distinct(attacks)
     yield from _rounded(subject, attacks[0], own)
-    if not attacks[0].right:
-        return  # there is nothing left to find
+    if not attacks[0].right or attacks[0].share <= NOTHING:
+        return
     seen = {attack.digest for attack in attacks}
     others = _other_subjects(subject, budget, measured)
     for other in [one for one in others if one.checkpoint == subject.checkpoint]:
@@ -124,7 +127,7 @@ def _rounded(subject: Subject, strongest: MeasuredAttack, own: Sequence[Measured
     """The strongest attack at 8 bits, and the worst of all."""
     if (BITS, "8") not in _transforms(strongest):
         yield _moved(subject, strongest, EIGHT_BITS)
-    if strongest.right and len(own) > 1:
+    if strongest.right and strongest.share > NOTHING and len(own) > 1:
         yield _of_own(subject, own, (EIGHT_BITS,))
 
 
