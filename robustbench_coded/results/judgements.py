@@ -1,7 +1,7 @@
-"""What the statistics say about each threat model of a run: verdict, checks, decomposition."""
+"""What the statistics say about each threat model of a run: verdict, checks, the design of attackers."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -10,11 +10,13 @@ from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
-from robustbench_coded.schema.words import DOUBLING, CheckOutcome
+from robustbench_coded.schema.words import DOUBLING, CheckName, CheckOutcome, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.checks import run_checks
-from robustbench_coded.statistics.decomposition import Part, decomposition
+from robustbench_coded.statistics.design import Design, design
+from robustbench_coded.statistics.holm import step_down
+from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.judge import judge
 from robustbench_coded.statistics.verdict import MARGIN, Verdict
 from robustbench_coded.statistics.without_gradients import answered_without_gradients
@@ -26,14 +28,15 @@ class Judgement:
 
     Attributes:
         key: of its ensemble.
-        parts: where its accuracy above the base model comes from; given once, where the draw is unknown.
+        design: draw known or not, started from the base model's perturbation or not; given once, where the
+            draw is unknown, and None where the four attacks did not run.
         unbounded_eps: the eps from which on any image reaches any other.
     """
 
     key: CaseKey
     verdict: Verdict
     checks: tuple[Check, ...]
-    parts: tuple[Part, ...]
+    design: Design | None
     unbounded_eps: float
 
     @property
@@ -76,9 +79,30 @@ def judgements_of(
         checks = answered_without_gradients(checks, rows, row, stopped)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = _claim(manifest) if row.key.defence != STANDARD or not defended else None
-        parts = () if row.key.threat.draw_known else tuple(decomposition(rows, row))
+        made = None if row.key.threat.draw_known else design(rows, row)
         found, checks = judge(rows, row, checks, margin=_margin(manifest), claim=claim)
-        yield Judgement(row.key, found, checks, parts, unbounded)
+        yield Judgement(row.key, found, checks, made, unbounded)
+
+
+def words_together(
+    judgements: Sequence[Judgement], rows: Sequence[CaseResult], manifest: RunManifest
+) -> list[VerdictWord]:
+    """The words of several judgements with the error adjusted for their number (Holm), as counts need them.
+
+    A word that needs more certainty than is left becomes ``not settled``. Checks keep their own levels.
+    """
+    ensembles = {row.key: row for row in rows if row.key.attack == ENSEMBLE}
+
+    def ask(judgement: Judgement) -> Callable[[float], VerdictWord]:
+        if judgement.verdict.word == VerdictWord.NOT_SETTLED:
+            return lambda tail: VerdictWord.NOT_SETTLED
+        checks = [check for check in judgement.checks if check.name != CheckName.WHAT_BROKE_THE_BASE]
+        row, margin, claim = ensembles[judgement.key], _margin(manifest), judgement.verdict.claim
+        return lambda tail: judge(rows, row, checks, margin=margin, claim=claim, tail=tail)[0].word
+
+    asked = [ask(judgement) for judgement in judgements]
+    answers = step_down(asked, lambda word: word != VerdictWord.NOT_SETTLED, TAIL)
+    return [answer.answer for answer in answers]
 
 
 def _is_relaxed(row: CaseResult) -> bool:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from msgspec import to_builtins
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.results.certified import CertifiedRow, certified_frame, certified_rows
-from robustbench_coded.results.judgements import Judgement, judgements_of
+from robustbench_coded.results.judgements import Judgement, judgements_of, words_together
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.results.selftests import selftest_checks
 from robustbench_coded.results.verdicts import verdict_frame
@@ -23,7 +23,9 @@ from robustbench_coded.runs.folder import read_failures, read_run
 from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
 from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult, case_results
+from robustbench_coded.statistics.design import Design
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import Cost, SummaryRow, summary_frame, summary_rows
@@ -132,9 +134,13 @@ class Run:
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
-        """Verdict, checks and decomposition per subject, threat model and budget."""
+        """Verdict, checks and design of attackers per subject, threat model and budget."""
         selftests = selftest_checks(self.path, self.manifest)
         return tuple(judgements_of(self.results, self.manifest, selftests))
+
+    def words_together(self, judgements: Sequence[Judgement]) -> list[VerdictWord]:
+        """The words of these judgements of the run, the error adjusted for their number (Holm)."""
+        return words_together(judgements, self.results, self.manifest)
 
     def counts_of(self, key: CaseKey) -> dict[str, float]:
         """What the units of one row counted, summed over replicate 0."""
@@ -229,15 +235,24 @@ def _judgement_data(judgement: Judgement) -> dict[str, Any]:
         "clean": _data(judgement.verdict.clean),
         "clean_loss": _data(judgement.verdict.clean_loss),
         "checks": [{**asdict(check), "figures": dict(check.figures)} for check in judgement.checks],
-        "decomposition": [
-            {"source": p.source, **asdict(p.difference), "without": p.without.attack, "with": p.with_.attack}
-            for p in judgement.parts
-        ],
+        "design": _design_data(judgement.design),
     }
 
 
 def _data(figure: Interval | Difference | None) -> dict[str, Any] | None:
     return None if figure is None else asdict(figure)
+
+
+def _design_data(made: Design | None) -> dict[str, Any] | None:
+    """The four attacks and what sets them apart."""
+    if made is None:
+        return None
+    return {
+        "attacks": [row.key.attack for row in made.cells],
+        "knowing": [asdict(effect) for effect in made.knowing],
+        "starting": [asdict(effect) for effect in made.starting],
+        "interaction": dict(zip(("estimate", "low", "high"), made.interaction)),
+    }
 
 
 def _claim_data(claim: Claim | None) -> dict[str, Any] | None:

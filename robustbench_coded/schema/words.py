@@ -54,11 +54,3 @@ class VerdictWord(StrEnum):
     def settles(self) -> bool:
         """Whether more attacks on the defence can't change it: they only lower its accuracy."""
         return self not in (VerdictWord.NO_FAILURE_FOUND, VerdictWord.NOT_SETTLED)
-
-
-class Advantage(StrEnum):
-    """What a stronger attacker has over a weaker one, in the decomposition of an accuracy."""
-
-    RANDOMNESS = "randomness"
-    OPTIMISATION = "optimisation"
-    COUPLING = "coupling"

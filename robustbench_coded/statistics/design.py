@@ -23,6 +23,9 @@ from robustbench_coded.statistics.ensemble import common
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
 from robustbench_coded.statistics.variance import between_batches, between_examples
 
+# Attacks that fill the four cells; any algorithm and number of steps does, if all four have it.
+CELLS = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")
+
 
 @dataclass(frozen=True)
 class Design:

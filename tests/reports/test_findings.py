@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.reports.run.document import document_of
-from robustbench_coded.reports.run.findings import undercuts
+from robustbench_coded.reports.run.findings import designs, undercuts
 from robustbench_coded.results.run import load_run
+from robustbench_coded.statistics.intervals import TAIL
+from robustbench_coded.statistics.paired import paired_difference
 
 COMMITTED = Path(__file__).parents[2] / "reports" / "cifar10-resnet20"
 BASE = {
@@ -158,3 +160,44 @@ def test_the_bound_by_batches_stands_beside_that_by_examples(make_run):
     text = markdown_details(document, sections_of(document))
     assert "Upper, by batches" in text
     assert "| 60.2 |" in text  # 0 of 4 batches
+
+
+def test_the_largest_difference_holds_among_all_that_were_looked_at(make_run):
+    several = with_attack("eot10-pgd-20", "batch/unknown", 0.2) | {
+        ("aware-pgd-10", "batch/known"): (None, 0.1)
+    }
+    run = load_run(make_run(accuracies=several))
+    (sentence,) = undercuts(run)
+    assert "2 comparisons at once" in sentence
+    rows = {(str(row.key.threat), row.key.attack): row for row in run.results if row.key.defence == "rci"}
+    pair = rows["batch/unknown", "pgd-10"], rows["batch/unknown", "strongest"]
+    low, high = (f"{100 * end:.1f}" for end in _ends(paired_difference(*pair, TAIL / 2)))
+    assert f"[{low}, {high}] (2" in sentence
+    assert _ends(paired_difference(*pair)) != _ends(paired_difference(*pair, TAIL / 2))
+
+
+def _ends(difference):
+    return difference.low, difference.high
+
+
+def test_counts_of_verdicts_share_one_error():
+    run = load_run(COMMITTED.parent / "digits")
+    settled = next(j for j in run.judgements if j.verdict.word == "no gain")
+    assert run.words_together([settled]) == ["no gain"]
+    assert set(run.words_together([settled] * 30)) == {"not settled"}
+    counted = document_of(run).opening[0]
+    assert "adjusted for their number (Holm); one by one, no gain in" in counted
+
+
+FOUR = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")
+
+
+def test_the_design_is_told_or_what_it_takes(make_run):
+    left = dict(zip(FOUR, (0.6, 0.4, 0.3, 0.2)))
+    threats = {name: "batch/known" if name.startswith("aware") else "batch/unknown" for name in FOUR}
+    cells = {(name, threats[name]): (None, left[name]) for name in FOUR}
+    (told,) = designs(load_run(make_run("all", accuracies=BASE | cells)))
+    assert "Knowing the draw takes +2" in told and "(interaction +" in told
+    three = {key: cell for key, cell in cells.items() if key[0] != FOUR[2]}
+    (told,) = designs(load_run(make_run("three", accuracies=BASE | three)))
+    assert "were not told apart" in told and all(name in told for name in FOUR)

@@ -197,7 +197,6 @@ def test_figures_are_svg_and_png_without_dates(hostile_run):
         "clean-against-attacked",
         "correct-draws",
         "cost",
-        "decomposition",
     }
     for svg in svgs:
         text = svg.read_text()

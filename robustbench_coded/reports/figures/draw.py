@@ -5,7 +5,7 @@ from robustbench_coded.reports.figures import (
     certified,
     correct_draws,
     cost,
-    decomposition,
+    design,
     eps_curve,
     ladder,
     loss_steps,
@@ -22,7 +22,7 @@ def figures_of(run: Run) -> list[Drawing]:
     with styled():
         drawn = [
             ladder.draw(lines),
-            decomposition.draw(run.judgements),
+            design.draw(run.judgements),
             pareto.draw(lines),
             batch_sizes.draw(lines),
             eps_curve.draw(lines),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from robustbench_coded.reports.run.certified import certified_text_table
 from robustbench_coded.reports.run.collateral import collateral_findings, collateral_text_table
-from robustbench_coded.reports.run.findings import decompositions, peers_own_figures, undercuts
+from robustbench_coded.reports.run.findings import designs, peers_own_figures, undercuts
 from robustbench_coded.reports.run.headline import headline
 from robustbench_coded.reports.run.hidden_gradients import hidden_gradients
 from robustbench_coded.reports.run.matrix import matrix_text_table
@@ -20,10 +20,10 @@ from robustbench_coded.results.run import Run
 from robustbench_coded.statistics.summary import SummaryRow
 
 LEGEND = (
-    "Accuracy in percent on fresh draws of the defence, with its 95% interval. Bold: the strongest single "
-    "attack of its threat model; where none is bold, it is one that another attacker with less knowledge "
-    "has, too. ensemble: for each example the attack that is lowest on selection draws, scored on other "
-    "draws; it has the attacks of attackers who know less, too."
+    "Accuracy in percent on fresh draws of the defence, with its pointwise 95% interval. Bold: the "
+    "strongest single attack of its threat model; where none is bold, it is one that another attacker with "
+    "less knowledge has, too. ensemble: for each example the attack that is lowest on selection draws, "
+    "scored on other draws; it has the attacks of attackers who know less, too."
 )
 PAPER_LEGEND = (
     "paper: the number of arXiv 2510.00253 in the same setting, measured there on another network; see "
@@ -63,11 +63,15 @@ def document_of(run: Run) -> Document:
     lines = run.rows
     return Document(
         title=f"csrobust report: {run.name}",
-        opening=(*_mismatches(run), *headline(run.judgements, findings), *_evidence(run)),
+        opening=(
+            *_mismatches(run),
+            *headline(run.judgements, findings, run.words_together),
+            *_evidence(run),
+        ),
         warnings=tuple(_warnings(run)),
         tables=tuple(tables),
         judgements=run.judgements,
-        findings=(*findings, *decompositions(run), *collateral_findings(lines), *peers_own_figures(run)),
+        findings=(*findings, *designs(run), *collateral_findings(lines), *peers_own_figures(run)),
         facts=tuple(methodology_of(run, paper=any(table.has_paper for table in tables))),
         limits=tuple(limits_of(run)),
         failures=tuple(_failures(run)),

@@ -2,7 +2,8 @@
 how much."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from robustbench_coded.reports.paper.paper import papers_attack
 from robustbench_coded.reports.text.formatting import (
@@ -11,15 +12,29 @@ from robustbench_coded.reports.text.formatting import (
     is_peers,
     percent,
     points,
+    series,
     subject_text,
 )
+from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CONTROLS, STRONGEST
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.decomposition import sentence
-from robustbench_coded.statistics.paired import NotPaired, paired_difference
+from robustbench_coded.statistics.comparisons import difference_of
+from robustbench_coded.statistics.design import CELLS, sentence
+from robustbench_coded.statistics.holm import Ends, holm
+from robustbench_coded.statistics.intervals import TAIL
+from robustbench_coded.statistics.paired import Difference, paired_difference
+
+
+class _Pair(NamedTuple):
+    """The strongest of the paper's attacks on a subject, and the strongest attack under a threat model."""
+
+    subject: SubjectKey
+    budget: BudgetKey
+    papers: CaseResult
+    stronger: CaseResult
 
 
 def undercuts(run: Run) -> list[str]:
@@ -27,27 +42,54 @@ def undercuts(run: Run) -> list[str]:
 
     The stronger attack is the strongest single one of a threat model as chosen on selection draws; where
     several threat models have one, the one that knows least is named, and of two of those the one with
-    more to show.
+    more to show. All comparisons of the run share one error: which of them are told is Holm's decision, and
+    the intervals hold for all of them at once, so that the largest may be picked.
     """
     groups: dict[tuple[SubjectKey, BudgetKey], list[CaseResult]] = defaultdict(list)
     asked = run.manifest.judged_budgets
     for row in run.results:
         if row.cell is not None and row.key.attack not in CONTROLS and row.key.budget in asked:
             groups[row.key.subject, row.key.budget].append(row)
+    pairs = [pair for group, rows in groups.items() for pair in _pairs(*group, rows)]
+    measured = {index: paired_difference(pair.papers, pair.stronger) for index, pair in enumerate(pairs)}
+    told = holm([_asked(pair, measured[index]) for index, pair in enumerate(pairs)], _certain, TAIL)
+    best: dict[tuple[SubjectKey, BudgetKey], int] = {}
+    for index, pair in enumerate(pairs):
+        if told[index].settled:
+            group = pair.subject, pair.budget
+            best[group] = min(best.get(group, index), index, key=lambda i: _order(pairs[i], measured[i]))
     several_k = len({subject.k for subject, _ in groups if subject.k is not None}) > 1
-    told = [_undercut(subject, budget, rows, several_k) for (subject, budget), rows in groups.items()]
-    by_size = sorted(filter(None, told), key=lambda found: -found[0])
-    return [said for _, said in by_size]
+    chosen = sorted(best.values(), key=lambda index: -measured[index].estimate)
+    return [_undercut(pairs[i], len(pairs), with_k=several_k) for i in chosen]
 
 
-def decompositions(run: Run) -> list[str]:
-    """Where each subject's accuracy above its base model comes from, by the attacks of the run."""
-    sentences = []
+def designs(run: Run) -> list[str]:
+    """What knowing the draw and starting from the base model's perturbation take from each subject.
+
+    Where a cell of the design did not run, the attacks that fill it are named, once for all such subjects.
+    """
+    sentences, missing = [], []
     for judgement in run.judgements:
-        told = sentence(judgement.parts)
-        if told:
-            sentences.append(f"{subject_text(judgement.subject, with_k=True)} ({judgement.threat}): {told}")
+        subject = subject_text(judgement.subject, with_k=True)
+        if judgement.design is not None:
+            sentences.append(f"{subject} ({judgement.threat}): {sentence(judgement.design)}")
+        elif _could_be_designed(run, judgement):
+            missing.append(f"{subject} ({judgement.threat})")
+    if missing:
+        sentences.append(
+            "Knowing the draw and starting from the base model's perturbation were not told apart for "
+            f"{series(list(dict.fromkeys(missing)))}: that takes {series(CELLS)}."
+        )
     return sentences
+
+
+def _could_be_designed(run: Run, judgement: Judgement) -> bool:
+    """Whether there is a draw to know, and a base model to start from, and both were tried one by one."""
+    threat = judgement.threat
+    if threat.draw_known or not threat.whole_batch:
+        return False
+    rows = [row for row in run.results if row.key == judgement.key]
+    return any(row.randomised and row.has_base for row in rows)
 
 
 def peers_own_figures(run: Run) -> list[str]:
@@ -74,26 +116,38 @@ def peers_own_figures(run: Run) -> list[str]:
     return sentences
 
 
-def _undercut(
-    subject: SubjectKey, budget: BudgetKey, rows: Sequence[CaseResult], with_k: bool
-) -> tuple[float, str] | None:
-    """By how much, and the sentence."""
+def _pairs(subject: SubjectKey, budget: BudgetKey, rows: Sequence[CaseResult]) -> list[_Pair]:
     papers = [row for row in rows if papers_attack(row.key.attack) and row.key.threat == WHOLE_BATCH]
     if not papers:
-        return None
+        return []
     best = min(papers, key=_accuracy)
-    found = []
-    for row in rows:
-        if row.key.attack == STRONGEST and not papers_attack(row.strongest_attack):
-            try:
-                difference = paired_difference(best, row)
-            except NotPaired:
-                continue
-            if difference.low > 0:
-                found.append((row.key.threat.draw_known, -difference.estimate, row, difference))
-    if not found:
-        return None
-    row, difference = min(found, key=lambda entry: entry[:2])[2:]
+    stronger = [
+        row for row in rows if row.key.attack == STRONGEST and not papers_attack(row.strongest_attack)
+    ]
+    return [_Pair(subject, budget, best, row) for row in stronger if difference_of(best, row) is not None]
+
+
+def _asked(pair: _Pair, measured: Difference) -> Callable[[float], Ends]:
+    """The interval of the difference at an error; where it holds 0 by itself it does so together, too."""
+
+    def ends(tail: float) -> Ends:
+        asked = measured if measured.low <= 0 else paired_difference(pair.papers, pair.stronger, tail)
+        return asked.low, asked.high
+
+    return ends
+
+
+def _certain(ends: Ends) -> bool:
+    return ends[0] > 0
+
+
+def _order(pair: _Pair, measured: Difference) -> tuple[bool, float]:
+    return pair.stronger.key.threat.draw_known, -measured.estimate
+
+
+def _undercut(pair: _Pair, comparisons: int, *, with_k: bool) -> str:
+    row, best = pair.stronger, pair.papers
+    difference = paired_difference(best, row, TAIL / comparisons)
     measured = row.interval()
     assert measured is not None and row.cell is not None  # it has a difference, so it has outcomes
     shared = (
@@ -101,12 +155,13 @@ def _undercut(
         if difference.examples == len(row.cell.example)
         else f", on the {difference.examples} examples that both have"
     )
-    return difference.estimate, (
-        f"{subject_text(subject, with_k=with_k)}: under {row.key.threat} ({budget_text(budget)}) "
+    together = "" if comparisons == 1 else f" ({comparisons} comparisons at once)"
+    return (
+        f"{subject_text(pair.subject, with_k=with_k)}: under {row.key.threat} ({budget_text(pair.budget)}) "
         f"{row.strongest_attack} leaves {percent(measured.estimate)}% "
         f"{interval(measured.low, measured.high)}, which is {points(difference.estimate)} points "
-        f"{interval(difference.low, difference.high)} less than {best.key.attack}, the strongest of the "
-        f"paper's attacks here, which leaves {percent(difference.first)}%{shared}."
+        f"{interval(difference.low, difference.high)}{together} less than {best.key.attack}, the strongest "
+        f"of the paper's attacks here, which leaves {percent(difference.first)}%{shared}."
     )
 
 

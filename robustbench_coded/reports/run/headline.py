@@ -1,24 +1,26 @@
 """The verdict of a whole run in two sentences: the first counts, the second tells the largest figure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from robustbench_coded.reports.text.formatting import budget_text, series, subject_text
 from robustbench_coded.results.judgements import Judgement
 
 MOST_NAMED = 3
+Together = Callable[[Sequence[Judgement]], Sequence[str]]
 
 
-def headline(judgements: Sequence[Judgement], findings: Sequence[str]) -> list[str]:
+def headline(judgements: Sequence[Judgement], findings: Sequence[str], together: Together) -> list[str]:
     """Two sentences, fewer where a run has less to say.
 
     Args:
         judgements: of the whole run; those of standard inference count only where nothing else was judged.
         findings: sentences on stronger attacks that undercut the paper's, if any.
+        together: the words of several judgements with the error adjusted for their number.
     """
     judged = [j for j in judgements if j.subject.defence != "standard"] or list(judgements)
     if not judged:
         return ["No attack has outcomes yet, so there is nothing to judge."]
-    first = _each(judged) if len(judged) <= MOST_NAMED else _counted(judged)
+    first = _each(judged) if len(judged) <= MOST_NAMED else _counted(judged, together(judged))
     return [first, findings[0] if findings else _reason(judged[0])]
 
 
@@ -28,14 +30,20 @@ def _each(judged: Sequence[Judgement]) -> str:
     return f"Verdict: {'; '.join(words)}."
 
 
-def _counted(judged: Sequence[Judgement]) -> str:
-    by_word: dict[str, list[Judgement]] = {}
-    for judgement in judged:
-        by_word.setdefault(judgement.verdict.word, []).append(judgement)
-    counts = [f"{word} in {len(found)}" for word, found in by_word.items()]
+def _counted(judged: Sequence[Judgement], words: Sequence[str]) -> str:
+    """Counts hold together, so each word is one that stands at the error adjusted for their number."""
     subjects = len({j.subject for j in judged})
     threats = series(sorted({str(j.threat) for j in judged}))
-    return f"Verdict: of {len(judged)} judgements ({subjects} subjects under {threats}), {series(counts)}."
+    said = (
+        f"Verdict: of {len(judged)} judgements ({subjects} subjects under {threats}), {_counts(words)}, with "
+        "the error adjusted for their number (Holm)"
+    )
+    alone = [j.verdict.word for j in judged]
+    return f"{said}." if list(words) == alone else f"{said}; one by one, {_counts(alone)}."
+
+
+def _counts(words: Sequence[str]) -> str:
+    return series([f"{word} in {list(words).count(word)}" for word in dict.fromkeys(words)])
 
 
 def _reason(judgement: Judgement) -> str:
