@@ -20,12 +20,24 @@ from attacks.catalogue import CATALOGUE, of_family
 from attacks.misspelt import corrections
 
 EstimatorName = Literal[
-    "fresh", "fixed", "aware", "transfer", "bpda", "gmsaavg", "gmsamin", "eotauto", "submitted"
+    "fresh",
+    "fixed",
+    "aware",
+    "transfer",
+    "bpda",
+    "gmsaavg",
+    "gmsamin",
+    "eotauto",
+    "submitted",
+    "surrogate",
 ]
 SUBMITTED: EstimatorName = "submitted"
 
 # More steps, draws or rounds than this are a typing error.
 LARGEST_NUMBER = 1_000_000
+
+# A question to a randomised target that a surrogate learns from averages over so many fresh draws.
+SURROGATE_DRAWS = 4
 
 SEARCHES = of_family("search")
 # They ask for labels, not for scores: of what an attacker may see this is the least.
@@ -109,6 +121,7 @@ LISTED: dict[str, str] = {
     "aware-pgd-10": "knows the draw it is scored on; a separate attack for each",
     "transfer-pgd-20": "gradients of the base model",
     "bpda-pgd-20": "the defence forwards, the base model's gradient backwards (arXiv 1802.00420)",
+    "surrogate-pgd-20": "gradients of a small network taught the defence's answers (arXiv 1602.02697)",
     "relaxed-pgd-20+momentum=1": "the defence as it is, operators that hide its gradient smooth backwards",
     "relaxed-eot4-apgd-ce-50": "the same for Auto-PGD on 4 draws; relaxed- goes before any of these",
     "gmsa3avg-pgd-20": "greedy model-space attack, 3 rounds, mean loss of the draws met (arXiv 2110.14735)",
@@ -144,7 +157,7 @@ def _names() -> re.Pattern[str]:
     algorithms = "|".join(sorted(CATALOGUE, key=len, reverse=True))  # the longer one first
     return re.compile(
         r"(?P<relaxed>relaxed-)?"
-        r"(?:(?P<estimator>eot[1-9][0-9]*|eotauto|fixed|aware|transfer|bpda|gmsa[1-9][0-9]*(?:avg|min))-)?"
+        r"(?:(?P<estimator>eot[1-9][0-9]*|eotauto|fixed|aware|transfer|bpda|surrogate|gmsa[1-9][0-9]*(?:avg|min))-)?"
         rf"(?P<algorithm>{algorithms})"
         r"(?:-(?P<steps>[1-9][0-9]*))?"
         r"(?:@(?P<step_size>[^+]+))?"
@@ -204,7 +217,7 @@ class AttackName:
     @property
     def differentiates(self) -> bool:
         """Whether it asks for gradients of the defence itself."""
-        if self.estimator in ("transfer", "bpda", SUBMITTED) or self.algorithm in BLACK_BOX:
+        if self.estimator in ("transfer", "bpda", "surrogate", SUBMITTED) or self.algorithm in BLACK_BOX:
             return False
         return self.algorithm.lower() not in ("square", "spsa")
 
@@ -239,9 +252,9 @@ def parse(text: str) -> AttackName:
     if (algorithm == "fgsm") != (match["steps"] is None):
         rule = "no number of steps" if algorithm == "fgsm" else "a number of steps"
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, LISTED)}")
-    if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "eotauto")):
+    if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "eotauto", "surrogate")):
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
-    if match["relaxed"] and (algorithm in BLACK_BOX or estimator in ("transfer", "bpda")):
+    if match["relaxed"] and (algorithm in BLACK_BOX or estimator in ("transfer", "bpda", "surrogate")):
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
     if match["step_size"] and CATALOGUE[algorithm].sets_step:
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
@@ -253,8 +266,9 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected {fewest} queries or more for {algorithm}, got {text!r}")
     draws, rounds = 1, 1
     kind: EstimatorName = "fresh"
-    if estimator in ("fixed", "aware", "transfer", "bpda", "eotauto"):
+    if estimator in ("fixed", "aware", "transfer", "bpda", "eotauto", "surrogate"):
         kind = estimator  # type: ignore[assignment]
+        draws = SURROGATE_DRAWS if kind == "surrogate" else 1
     elif estimator.startswith("eot"):
         draws = int(estimator[3:])
     elif estimator.startswith("gmsa"):

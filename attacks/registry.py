@@ -15,6 +15,7 @@ from attacks.naming import AttackName
 from attacks.objective import GradientMode, Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation
+from attacks.surrogate import Surrogate, Taught
 
 
 class _Shared(TypedDict):
@@ -28,7 +29,8 @@ def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
     Args:
         name: as parsed; the caller runs its ``init`` and passes the result as ``start``.
         early_stop: stop on examples already answered wrongly; only for a deterministic target that answers
-            inputs one by one. A transfer attack never stops early: it does not see the target's answers.
+            inputs one by one. A transfer or surrogate attack never stops early: it does not see the target's
+            answers at its steps.
 
     Raises:
         ValueError: a third-party attack, which an adapter runs.
@@ -36,7 +38,10 @@ def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
     if name.third_party is not None:
         raise ValueError(f"expected an attack of this package, got {name.text}")
     algorithm = CATALOGUE[name.algorithm]
-    attack = algorithm.build(name, early_stop=early_stop and name.estimator != "transfer")
+    blind = name.estimator in ("transfer", "surrogate")
+    attack = algorithm.build(name, early_stop=early_stop and not blind)
+    if name.estimator == "surrogate":
+        return Surrogate(attack)
     return Gmsa(attack, name.rounds) if name.estimator in ("gmsaavg", "gmsamin") else attack
 
 
@@ -97,6 +102,10 @@ def _estimator(
             raise ValueError(
                 f"expected an attack, got perturbed inputs that were made elsewhere: {name.text}"
             )
+        case "surrogate":
+            taught = Taught(oracle, draws=name.draws, **shared)
+            taught.base = base
+            return taught
         case "aware":
             assert known is not None
             return KnownDraw(oracle, known, **shared)

@@ -42,7 +42,7 @@ def name_of(row: CaseResult) -> AttackName:
 
 def is_black_box(name: AttackName) -> bool:
     """Whether it uses no gradients of the defence; third-party packages write algorithms with a capital."""
-    return name.is_submitted or name.algorithm.lower() in BLACK_BOX
+    return name.is_submitted or name.estimator == "surrogate" or name.algorithm.lower() in BLACK_BOX
 
 
 def is_adaptive(name: AttackName) -> bool:

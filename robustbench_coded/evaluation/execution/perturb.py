@@ -99,12 +99,13 @@ def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
         max_images=s.max_images,
         query_budget=s.query_budget,
     )
+    blind = name.estimator in ("transfer", "surrogate")  # these never stop early
     early_stop = s.early_stop and s.target.independent and _stops_early(name)
     before = [generator.get_state() for generator in s.generators]
     adversarial = attack_for(name, early_stop=early_stop).perturb(
         s.x, s.y, estimator, s.budget, s.generators, start
     )
-    if early_stop and s.scored is not None and name.estimator != "transfer":  # which never stops early
+    if early_stop and s.scored is not None and not blind:
         for generator, state in zip(s.generators, before, strict=True):
             generator.set_state(state)
         adversarial = _confirmed(name, s, estimator, adversarial, start)

@@ -2,6 +2,7 @@
 
 from attacks.naming import BLACK_BOX, AttackName, parse
 from attacks.pgd import default_step_size as pgd_step_size
+from attacks.surrogate import QUERIES as SURROGATE_QUERIES
 
 TARGETS = 9  # targets of a targeted attack on ten or more classes
 EOT_AUTO_DRAWS = 8  # a typical number; the estimator itself decides when it runs
@@ -27,7 +28,9 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         draws = EOT_AUTO_DRAWS
     if randomised and name.estimator in ("gmsaavg", "gmsamin"):
         draws = name.rounds * (name.rounds + 1) // 2
-    if name.third_party is not None:
+    if name.estimator == "surrogate":
+        forwards, backwards = SURROGATE_QUERIES, 0
+    elif name.third_party is not None:
         forwards = backwards = name.steps or THIRD_PARTY_STEPS
     elif name.algorithm in BLACK_BOX:
         forwards, backwards = steps, 0
@@ -53,6 +56,8 @@ def images_per_query(
         independent: whether the defence is deterministic and answers inputs one by one.
     """
     draws = name.draws if randomised else 1
+    if name.estimator == "surrogate":
+        return images * draws
     if name.algorithm in BLACK_BOX:
         # Where chance or company has a say, two points are compared under the same draws.
         return images * draws * (1 if independent and name.algorithm != "spsa" else 2)

@@ -47,6 +47,7 @@ _KINDS = {
     "gmsamin": "averaged draws",
     "relaxed": "relaxed gradients",
     "bpda": "base gradients",
+    "surrogate": "queries alone",
     "transfer": "transfer",
     "aware": "known draw",
 }

@@ -35,6 +35,7 @@ _ESTIMATORS = {
     "fixed": "one surrogate draw for the whole attack",
     "aware": "the scored draw itself",
     "transfer": "gradients of the base model",
+    "surrogate": "gradients of a small network taught the defence's mean answers",
     "bpda": "the defence forwards, gradients of the base model backwards",
     "eotauto": "as many fresh draws at each step as still make the gradients agree better",
 }
@@ -155,7 +156,7 @@ def is_peers(attack: str) -> bool:
 
 
 def _estimator_text(name: AttackName) -> str:
-    if name.draws > 1:
+    if name.draws > 1 and name.estimator != "surrogate":
         return f"{name.draws} fresh draws averaged at each step"
     if name.estimator in ("gmsaavg", "gmsamin"):
         loss = "mean" if name.estimator == "gmsaavg" else "smallest"
