@@ -109,7 +109,7 @@ class _Memory:
         """Adam on the cross-entropy to the target's answers."""
         points, targets = torch.cat(self.points), torch.cat(self.targets)
         known = torch.cat(self.known) if self.known else None
-        optimiser = torch.optim.AdamW(network.own.parameters(), lr=_RATE, weight_decay=1e-2)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
         with torch.enable_grad():
             for _ in range(_STEPS):
                 rows = torch.randint(len(points), (min(_BATCH, len(points)),), generator=generator)
@@ -135,24 +135,20 @@ class _Network(nn.Module):
         channels, height, width = shape
         self.base = [base]  # no part of this module: it is not taught
         stride = max(1, max(height, width) // _LARGEST_MAP)
-        self.own = nn.ModuleDict(
-            {
-                "linear": skip_init(nn.Linear, channels * height * width, classes),
-                "first": skip_init(nn.Conv2d, channels, 16, 3, stride, 1),
-                "second": skip_init(nn.Conv2d, 16, 32, 3, 2, 1),
-                "last": skip_init(nn.Linear, 32 * 16, classes),
-                "share": skip_init(nn.Linear, 1, 1, bias=False),
-            }
-        )
+        self.linear = skip_init(nn.Linear, channels * height * width, classes)
+        self.first = skip_init(nn.Conv2d, channels, 16, 3, stride, 1)
+        self.second = skip_init(nn.Conv2d, 16, 32, 3, 2, 1)
+        self.last = skip_init(nn.Linear, 32 * 16, classes)
+        self.share = skip_init(nn.Linear, 1, 1, bias=False)
         with torch.no_grad():
-            for parameter in self.own.parameters():
+            for parameter in self.parameters():
                 if parameter.ndim == 1:
                     parameter.zero_()
                 else:  # He's rule, from a generator of our own
                     size = (2 / parameter[0].numel()) ** 0.5
                     parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
-            self.own["linear"].weight.zero_()
-            self.own["share"].weight.fill_(1.0)
+            self.linear.weight.zero_()
+            self.share.weight.fill_(1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         (base,) = self.base
@@ -160,15 +156,14 @@ class _Network(nn.Module):
 
     def answer(self, x: Tensor, known: Tensor | None) -> Tensor:
         """Logits [n, classes] at x [n, C, H, W], given those of the base model."""
-        own = self.own
-        hidden = functional.relu(own["second"](functional.relu(own["first"](x))))
+        hidden = functional.relu(self.second(functional.relu(self.first(x))))
         hidden = functional.adaptive_avg_pool2d(hidden, 4).flatten(1)
-        logits: Tensor = own["linear"]((x - 0.5).flatten(1)) + own["last"](hidden)
+        logits: Tensor = self.linear((x - 0.5).flatten(1)) + self.last(hidden)
         if known is None:
             return logits
         if known.shape[-1] < logits.shape[-1]:  # a base model rejects nothing
             known = functional.pad(known, (0, logits.shape[-1] - known.shape[-1]))
-        return logits + own["share"].weight * known[:, : logits.shape[-1]]
+        return logits + self.share.weight * known[:, : logits.shape[-1]]
 
 
 def _likelihoods(logits: Tensor) -> Tensor:
