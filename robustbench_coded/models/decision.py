@@ -12,13 +12,17 @@ from robustbench_coded.models.witnesses import Labelled, floor
 
 # Scores of batch-norms: what is stated, or usual, is taken unless another is so many times better.
 STATED_TIE = 2.0
-TIE = 1.2
+TIE = 1.25
 
 # What is stated is contradicted where another is so many times better; where labelled images agree by
 # STANDARD_ERRORS, fewer times are enough.
 CONTRADICTED = 4.0
 CONTRADICTED_BY_BOTH = 1.5
 STANDARD_ERRORS = 3.0
+
+# Without batch-norms a stated normalisation is contradicted where another explains the labels better by so
+# many, and answers no fewer rightly.
+LABELS_CONTRADICT = 5.0
 
 # Where no batch-norm sees a part, another form is taken if labelled images prefer it by so many.
 LABELS_ALONE = 1.64
@@ -52,6 +56,11 @@ class Evidence:
         """Of its batch-norms; 0 where it has none."""
         return 0.0 if self.fingerprint is None else self.fingerprint.score
 
+    @property
+    def images(self) -> int:
+        """That its batch-norms were looked at on; 0 where it has none."""
+        return 0 if self.fingerprint is None else self.fingerprint.images
+
     def worse_than(self, other: "Evidence") -> bool:
         """Whether labelled images say so beyond chance."""
         if self.labelled is None or other.labelled is None:
@@ -60,6 +69,8 @@ class Evidence:
 
     def same_as(self, other: "Evidence") -> bool:
         """Whether no witness tells the two apart."""
+        if self.images != other.images:  # one of them was clearly worse on fewer
+            return False
         scores = sorted((self.score, other.score))
         asked = self.labelled is not None and other.labelled is not None
         if self.fingerprint is None and not asked:
@@ -102,9 +113,9 @@ def chosen_among(close: Sequence[Evidence], stated: Stated) -> Evidence:
     """
     best = min(close, key=lambda one: one.score)
     if best.fingerprint is None and best.labelled is not None:
-        best = min(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
+        return min(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
     tie = STATED_TIE if stated.arch is not None else TIE
-    usual = sorted(close, key=_unusual)
+    usual = sorted(close, key=unusual)
     same = [one for one in usual if one.score <= tie * best.score]
     # One that labelled images call worse than another of these is not taken.
     left = [one for one in same if not any(one.worse_than(other) for other in same)]
@@ -120,7 +131,7 @@ def by_labels(chosen: Evidence, forms: Sequence[Evidence]) -> Evidence:
     return best if chosen.labelled.worse_than(best.labelled) >= LABELS_ALONE else chosen
 
 
-def _unusual(one: Evidence) -> tuple[int, float]:
+def unusual(one: Evidence) -> tuple[int, float]:
     """Fewer parts that are not as usual first, then what batch-norms know better."""
     return len(split_variant(one.candidate.arch)[1]), one.score
 
@@ -136,6 +147,7 @@ def contradictions(
     if not few:
         yield from _stated_contradicted(chosen, others, stated)
         yield from _unfamiliar(chosen, stated)
+    yield from _labels_contradict(chosen, others, stated)
     yield from _inaccurate(chosen, stated, classes)
     yield from _less_accurate(chosen, others)
 
@@ -145,7 +157,7 @@ def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: S
     if chosen.fingerprint is None or not rivals:
         return
     least = min(one.score for one in rivals)
-    better = min((one for one in rivals if one.score <= TIE * least), key=_unusual)
+    better = min((one for one in rivals if one.score <= TIE * least), key=unusual)
     assert better.fingerprint is not None
     times = chosen.score / max(better.score, 1e-12)
     if times < (CONTRADICTED_BY_BOTH if chosen.worse_than(better) else CONTRADICTED):
@@ -155,6 +167,23 @@ def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: S
         f"is {chosen.fingerprint.median:.2g} away, as {better.candidate} {better.fingerprint.median:.2g}; "
         f"try {_options(better.candidate)}"
     )
+
+
+def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
+    """Without batch-norms only labels can say that a stated normalisation is another one."""
+    if chosen.fingerprint is not None or chosen.labelled is None or stated.normalisation is None:
+        return
+    asked = [one for one in others if one.labelled is not None]
+    best = min(asked, key=lambda one: one.labelled.cross_entropy if one.labelled else 0, default=None)
+    if best is None or best.labelled is None or best.labelled.right < chosen.labelled.right:
+        return
+    errors, ours, theirs = chosen.labelled.worse_than(best.labelled), chosen.labelled, best.labelled
+    if errors >= LABELS_CONTRADICT:
+        yield (
+            f"its labelled images contradict {chosen.candidate}, which is stated: {best.candidate} has a "
+            f"lower cross-entropy by {errors:.1f} standard errors, and answers {theirs.accuracy:.2%} of "
+            f"{theirs.examples} rightly instead of {ours.accuracy:.2%}; try {_options(best.candidate)}"
+        )
 
 
 def _options(candidate: Candidate) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from scipy.stats import beta
 from torch import Tensor
 
 from robustbench_coded.data.augment import shift, shift_and_flip
@@ -10,15 +11,18 @@ from robustbench_coded.data.augment import shift, shift_and_flip
 Kind = Callable[[Tensor, torch.Generator], Tensor]
 
 
+BLOCK = 16  # images among which the shares of mixing are spread evenly, so that few of them stand for many
+
+
 def mixed(share: float, alpha: float) -> Kind:
     """Mixup (arXiv 1710.09412) of that share of shifted images; coded training looks much alike."""
 
     def kind(x: Tensor, generator: torch.Generator) -> Tensor:
         x = _augmented(x, generator)
-        weights = 1 - _beta(len(x), alpha, generator).view(-1, 1, 1, 1)
-        weights[torch.rand(len(x), generator=generator) >= share] = 0
-        partners = x[torch.randperm(len(x), generator=generator)]
-        return torch.lerp(x, partners, weights.to(x.dtype))
+        spread = _evenly(len(x), generator)
+        shares = beta.ppf((spread / share).clamp(max=1).numpy(), alpha, alpha)
+        weights = torch.from_numpy(1 - shares).where(spread < share, 0.0).view(-1, 1, 1, 1)
+        return torch.lerp(x, x[_partners(len(x), generator)], weights.to(x.dtype))
 
     return kind
 
@@ -26,9 +30,10 @@ def mixed(share: float, alpha: float) -> Kind:
 def cut_and_mixed(x: Tensor, generator: torch.Generator) -> Tensor:
     """CutMix (arXiv 1905.04899): a rectangle of random area from another image, in shifted images."""
     x = _augmented(x, generator)
-    partners = x[torch.randperm(len(x), generator=generator)]
+    partners = x[_partners(len(x), generator)]
     _, _, height, width = x.shape
-    areas, tops, lefts = (torch.rand(len(x), generator=generator) for _ in range(3))
+    areas = _evenly(len(x), generator)
+    tops, lefts = (torch.rand(len(x), generator=generator) for _ in range(2))
     rows, columns = torch.arange(height), torch.arange(width)
     mixed = x.clone()
     for i, (side, top, left) in enumerate(zip(areas.sqrt(), tops * height, lefts * width, strict=True)):
@@ -69,16 +74,21 @@ def _augmented(x: Tensor, generator: torch.Generator) -> Tensor:
     return shift_and_flip(x, generator) if x.shape[1] == 3 else x
 
 
-def images_of_kind(kind: str, images: Tensor) -> Tensor:
+def images_of_kind(kind: str, images: Tensor, *, seed: int = 0) -> Tensor:
     """images [n, C, H, W] in [0, 1] as in that kind of training; the same each time."""
-    return KINDS[kind](images.clone(), torch.Generator().manual_seed(0))
+    return KINDS[kind](images.clone(), torch.Generator().manual_seed(seed))
 
 
-def _beta(count: int, alpha: float, generator: torch.Generator) -> Tensor:
-    """Draws of Beta(alpha, alpha), by Joehnk's method for alpha <= 1, from that generator alone."""
-    draws = torch.empty(0, dtype=torch.float64)
-    while len(draws) < count:
-        u = torch.rand(2, 4 * count, generator=generator, dtype=torch.float64) ** (1 / alpha)
-        inside = (u.sum(0) <= 1) & (u.sum(0) > 0)
-        draws = torch.cat([draws, (u[0] / u.sum(0))[inside]])
-    return draws[:count]
+def _evenly(count: int, generator: torch.Generator) -> Tensor:
+    """[count] float64 uniform in (0, 1); of each block one in every sixteenth of it."""
+    strata = torch.cat([torch.randperm(BLOCK, generator=generator) for _ in range(-(-count // BLOCK))])
+    return (strata[:count] + torch.rand(count, generator=generator, dtype=torch.float64)) / BLOCK
+
+
+def _partners(count: int, generator: torch.Generator) -> Tensor:
+    """[count] another image of the same block for each."""
+    partners = torch.empty(count, dtype=torch.long)
+    for block in torch.arange(count).split(BLOCK):
+        order = block[torch.randperm(len(block), generator=generator)]
+        partners[order] = order.roll(1)
+    return partners

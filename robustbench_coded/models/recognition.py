@@ -30,8 +30,13 @@ from robustbench_coded.models.search import Search
 from robustbench_coded.models.variants import changed
 from robustbench_coded.models.witnesses import labelled, stored_accuracy
 
-# Images that are looked at; with their labels as many as these multiplications pay for.
+# Images that are looked at; with their labels as many as these multiplications pay for: of every candidate
+# that is asked, and of the one that is chosen.
 IMAGES = 2048
+IMAGES_FOR_LABELS_ALONE = 10_000  # where no batch-norm remembers anything
+FEWEST_COMPARED = 64
+FORM_IMAGES = 32  # at first, of a form that no batch-norm sees
+COMPARED_MULTIPLICATIONS = 15e9
 FEWEST_LABELLED = 128
 LABELLED_MULTIPLICATIONS = 30e9
 
@@ -80,8 +85,8 @@ def recognise_network(
 
     Args:
         checkpoint: as loaded.
-        images: [n, C, H, W] in [0, 1], n at least 1, of the distribution that it was trained on; of these at
-            most 2,048 are looked at.
+        images: [n, C, H, W] in [0, 1], n at least 1, of the distribution that it was trained on; of these as
+            many as ``images_wanted`` are looked at.
         labels: [n] int64 in [0, classes); None where there are none: then its batch-norms alone decide.
         device: where networks answer.
     """
@@ -89,7 +94,12 @@ def recognise_network(
     # Networks that sample take the same draws each time, and nobody else's.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        return _recognised(Assembly(checkpoint, images[:IMAGES], device), labels)
+        return _recognised(Assembly(checkpoint, images[: images_wanted(checkpoint)], device), labels)
+
+
+def images_wanted(checkpoint: Checkpoint) -> int:
+    """The most images that are looked at: without batch-norms, labels alone decide and more are needed."""
+    return IMAGES if trained_batch_norms(checkpoint.network) else IMAGES_FOR_LABELS_ALONE
 
 
 def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
@@ -105,33 +115,44 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
             Evidence(one.candidate, one.kind, one.fingerprint, one.alike)
             for one in search.run(first, None if first else stated.arch)
         ]
-        unseen = search.unseen
+        unseen, alone = search.unseen, search.stands_out
     else:
         found = [Evidence(replace(usual, normalisation=one)) for one in normalisations]
-        unseen = tuple(assembly.variants)
+        unseen, alone = tuple(assembly.variants), False
     # Batch-norms over few images say too little to overrule what is usual.
     few = len(assembly.images) < FEWEST_IMAGES
-    close = [one for one in found if allowed(one, stated)] or found
+    # Only what saw the most images is decided among; the others were clearly worse before.
+    most = found[0].images
+    close = [one for one in found if one.images == most and allowed(one, stated)] or found[:1]
     if few:
         close = [one for one in close if one.candidate.arch == (stated.arch or checkpoint.arch)] or close
-    close = [one for one in close if one.score <= CLOSE * close[0].score][:MOST_CLOSE]
+    if most:
+        close = [one for one in close if one.score <= CLOSE * close[0].score][: 1 if alone else MOST_CLOSE]
     if labels is not None:
-        count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
+        count = max(FEWEST_COMPARED, min(IMAGES, int(COMPARED_MULTIPLICATIONS / cost)))
         found = [
             _asked(assembly, one, labels, count)
             if one in close or one is found[0] or one.fingerprint is None
             else one
             for one in found
         ]
+        if not most:
+            found = _by_more_labels(assembly, found, labels, stated, COMPARED_MULTIPLICATIONS / cost)
         close = [one for one in found if one.candidate in {other.candidate for other in close}]
     chosen = chosen_among(close, stated)
     if labels is not None:
         for part in unseen:
-            forms = [_asked(assembly, one, labels, count) for one in _forms(assembly, chosen, part)]
-            found += forms
+            forms = _forms(assembly, chosen, part)
+            for images in (min(FORM_IMAGES, count), count):
+                forms = [_asked(assembly, one, labels, images) for one in forms]
+                found += [one for one in forms if images == count or one.worse_than(chosen)]
+                forms = [one for one in forms if not one.worse_than(chosen)]
             chosen = by_labels(chosen, [one for one in forms if allowed(one, stated)])
         unseen = ()
+        count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
+        chosen = _asked(assembly, chosen, labels, count)
     others = tuple(one for one in found if one.candidate != chosen.candidate)
+    seen = [one for one in others if one.images == most]
     return Recognition(
         chosen=chosen,
         choice=_choice(chosen, found, stated),
@@ -139,7 +160,7 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
         others=others[:SHOWN],
         unseen=unseen,
         stated=stated,
-        contradictions=tuple(contradictions(chosen, others, stated, checkpoint.classes, few=few)),
+        contradictions=tuple(contradictions(chosen, seen, stated, checkpoint.classes, few=few)),
     )
 
 
@@ -183,14 +204,29 @@ def _forms(assembly: Assembly, chosen: Evidence, part: str) -> list[Evidence]:
             assembly.network(candidate.arch)
         except InputError:
             continue
-        found.append(replace(chosen, candidate=candidate))
+        found.append(replace(chosen, candidate=candidate, labelled=None))
     return found
 
 
 def _asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evidence:
     """The same with what labelled images say of it."""
+    if one.labelled is not None and one.labelled.examples >= min(count, len(assembly.images)):
+        return one
     images = assembly.images[:count].to(assembly.device)
-    return replace(one, labelled=labelled(assembly.model(one.candidate), images, labels[: len(images)]))
+    asked = labelled(assembly.model(one.candidate), images, labels[: len(images)], before=one.labelled)
+    return replace(one, labelled=asked)
+
+
+def _by_more_labels(
+    assembly: Assembly, found: list[Evidence], labels: Tensor, stated: Stated, affordable: float
+) -> list[Evidence]:
+    """What labels alone have to decide, on more images: without what they call clearly worse already."""
+    count = min(IMAGES_FOR_LABELS_ALONE, int(affordable))
+    best = min(found, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
+    return [
+        _asked(assembly, one, labels, count) if allowed(one, stated) or not one.worse_than(best) else one
+        for one in found
+    ]
 
 
 def _choice(chosen: Evidence, found: Sequence[Evidence], stated: Stated) -> NormalisationChoice:
@@ -202,7 +238,9 @@ def _choice(chosen: Evidence, found: Sequence[Evidence], stated: Stated) -> Norm
     asked: dict[str, tuple[str, float, float]] = {}
     for one in (chosen, *found):
         name = one.candidate.normalisation.name
-        if one.labelled is not None and name not in asked:
+        if chosen.labelled is None or one.labelled is None or name in asked:
+            continue
+        if one.labelled.examples == chosen.labelled.examples:
             asked[name] = (name, one.labelled.cross_entropy, one.labelled.accuracy)
     alike = [one.candidate.normalisation.name for one in found if chosen.same_as(one)]
     return replace(

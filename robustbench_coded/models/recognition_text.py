@@ -16,11 +16,39 @@ def sentence(recognition: Recognition) -> str:
     elif rivals and rivals[0].labelled is not None:
         said += f"; next best {rivals[0].candidate}: cross-entropy {rivals[0].labelled.cross_entropy:.3f}"
     alike = [str(one.candidate) for one in recognition.others if chosen.same_as(one)]
-    if alike:
+    if alike and chosen.fingerprint is not None:
         said += f"; not separable from {', '.join(alike)}"
+    if chosen.fingerprint is None:
+        said += _equally_well(recognition)
     if recognition.unseen:
         said += f"; no witness saw {', '.join(recognition.unseen)}: taken as usual"
     return said
+
+
+def _equally_well(recognition: Recognition) -> str:
+    """That labels alone do not tell normalisations apart; empty where they do."""
+    chosen = recognition.chosen
+    own = chosen.labelled
+    asked = [one for one in recognition.others if one.labelled is not None]
+    if own is None or not asked:
+        return ""
+    better = [one for one in asked if chosen.worse_than(one)]
+    if better:
+        best = max(better, key=lambda one: own.worse_than(one.labelled) if one.labelled else 0.0)
+        assert best.labelled is not None
+        return (
+            f"; {best.candidate} explains the labels better by {own.worse_than(best.labelled):.1f} "
+            "standard errors and may be right"
+        )
+    alike = [one for one in asked if chosen.same_as(one)]
+    if not alike:
+        return ""
+    apart = max(abs(one.labelled.accuracy - own.accuracy) for one in alike if one.labelled is not None)
+    said = "both" if len(alike) == 1 else "all of"
+    return (
+        f"; {said} {chosen.candidate} and {', '.join(str(one.candidate) for one in alike)} explain the data "
+        f"equally well, accuracy differs by {100 * apart:.2f} points at most; --normalize says which is right"
+    )
 
 
 def _witnesses(recognition: Recognition) -> str:

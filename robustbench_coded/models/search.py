@@ -6,24 +6,29 @@ batch-norm that it reaches first. So parts are tried one after the other in the 
 effect, each by the layers up to the next part's, and what is clearly worse there goes no further.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.candidates import Assembly, Candidate
-from robustbench_coded.models.fingerprint import Fingerprint
+from robustbench_coded.models.candidates import MOST_IMAGES, Assembly, Candidate
+from robustbench_coded.models.fingerprint import Fingerprint, Moments
 from robustbench_coded.models.input_kinds import KINDS
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.variants import INPUT, PER_IMAGE, changed, split_variant
 
-# Images for the first layers alone, for parts, and at the end; the latter two as many as so many
-# multiplications of one candidate pay for, within these limits.
-FIRST_IMAGES = 64
-PART_IMAGES = (8, 32)
+# Images for the first layers alone: of all, and of those that are not clearly worse.
+FIRST_IMAGES = (16, 64)
+FIRST_MARGIN, KIND_MARGIN = 2.0, 4.0  # where one layer alone decides, so many times what is by chance
+
+# Images for parts and at first for whole networks; for a network that stands out; and for those that stay
+# close to each other: as many as so many multiplications of one candidate pay for, within these limits.
+PART_IMAGES = (16, 64)
 PART_MULTIPLICATIONS = 4e9
-FINAL_IMAGES = (128, 512)
+ENOUGH_IMAGES = (64, MOST_IMAGES)
+ENOUGH_MULTIPLICATIONS = 10e9
+FINAL_IMAGES = (128, MOST_IMAGES)
 FINAL_MULTIPLICATIONS = 15e9
 
 # So many batch-norms after the one that a part reaches first are enough to tell its forms apart.
@@ -35,8 +40,17 @@ CLEARLY_WORSE = 4.0
 CLEARLY_WORSE_THAN_BAD = 10.0
 BAD = 0.02
 
+# A usual network stands out, and is not compared on more images, where no other is better, those with other
+# normalisations are so many times worse, and it is near to what is remembered.
+STANDS_OUT = 2.0
+NEAR = 0.005
+
+# Forms of one part that differ by less are as good as alike, as ReLU and ReLU6.
+ALIKE = 1.2
+
 WIDTH = 4  # candidates that are taken to the next part, and to the end
-FRONTS = 4  # normalisations with kinds of images that are taken to the end
+NORMALISATIONS = 4  # that are taken to the end
+KINDS_TAKEN = 4  # kinds of images that are taken to the end with the first normalisation
 
 Item = TypeVar("Item")
 
@@ -87,9 +101,11 @@ class Search:
         # Every part in its usual form; one in another form that is stated is among the candidates.
         self.arch, _ = split_variant(assembly.checkpoint.arch)
         self.few = _affordable(PART_IMAGES, PART_MULTIPLICATIONS / per_image)
+        self.enough = _affordable(ENOUGH_IMAGES, ENOUGH_MULTIPLICATIONS / per_image)
         self.images = _affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS / per_image)
         self._seen: dict[tuple, Fingerprint] = {}
-        self.kinds: tuple[str, ...] = ()  # of training images that fit the first layers
+        self._moments: dict[tuple, Moments] = {}
+        self.stands_out = False  # whether the first of those found has no rival
         self.onsets = self._onsets()
 
     @property
@@ -114,38 +130,73 @@ class Search:
         beam = [self.arch]
         for place, (onset, part) in enumerate(order):
             later = [other for other, _ in order[place + 1 :] if other > onset]
-            depth = min([onset + LAYERS_PER_PART, *later])
-            tried = dict.fromkeys([*beam, *(other for arch in beam for other in self._forms(arch, part))])
-            scored = [(self._score(arch, fronts[0], self.few, depth), arch) for arch in tried]
-            beam = _kept(scored, WIDTH)
+            beam = self._in_one_part(part, beam, fronts[0], min([onset + LAYERS_PER_PART, *later]))
         return self._ends(beam, fronts, stated)
 
+    def _in_one_part(self, part: str, beam: list[str], front: Front, layers: int) -> list[str]:
+        """The best of the ``beam`` and of its other forms in one part, by the first layers."""
+        images = max(self.few, FIRST_IMAGES[-1]) if layers == 1 else self.few
+
+        def kept(archs: Iterable[str]) -> list[str]:
+            scored = {
+                arch: self._fingerprint(front.candidate(arch), front.kind, images, layers) for arch in archs
+            }
+            left = _kept(((one, arch) for arch, one in scored.items()), len(scored))
+            best = scored[left[0]]
+            alike = max(ALIKE * best.score, best.score + best.by_chance / 2)
+            # What is usual goes on before its near copies.
+            left.sort(key=lambda arch: len(split_variant(arch)[1]) if scored[arch].score <= alike else 9)
+            return left[:WIDTH]
+
+        first = [beam[0], *self._forms(beam[0], part)]
+        likely = kept(first)
+        forms = {split_variant(arch)[1].get(part) for arch in likely}
+        return kept(
+            [
+                *likely,
+                *beam,
+                *(other for arch in beam for other in self._forms(arch, part, forms)),
+            ]
+        )
+
     def _ends(self, beam: list[str], fronts: list[Front], stated: Sequence[Candidate]) -> list[Scored]:
-        """Candidates by all layers: on a few images each, and those that come close on more."""
+        """Candidates by all layers, on more and more images: until one stands out, or there are enough."""
+        usual = min(beam, key=lambda arch: len(split_variant(arch)[1]))
         ends = [(fronts[0].candidate(arch), fronts[0].kind) for arch in beam]
-        ends += [(front.candidate(beam[0]), front.kind) for front in fronts[1:]]
-        ends += [(candidate, kind) for candidate in stated for kind in self.kinds]
-        scored = {end: self._full(*end, 2 * self.few).score for end in ends}
-        best = min(fronts, key=lambda front: scored[front.candidate(beam[0]), front.kind])
-        for arch in beam:  # where another front turns out best, the variants are compared behind that one
-            end = (best.candidate(arch), best.kind)
-            scored.setdefault(end, self._full(*end, 2 * self.few).score)
-        kept = _kept([(score, end) for end, score in scored.items()], WIDTH)
-        found: dict[Candidate, Scored] = {}
-        for candidate, kind in [*kept, *((candidate, kept[0][1]) for candidate in (*_firsts(kept), *stated))]:
-            one = Scored(candidate, kind, self._full(candidate, kind, self.images))
-            if candidate not in found or one.score < found[candidate].score:
-                found[candidate] = one
-        return _without_copies(sorted(found.values(), key=lambda one: one.score), stated)
+        ends += [(front.candidate(usual), front.kind) for front in fronts[1:]]
+        scored = {end: self._fingerprint(*end, self.few) for end in ends}
+        best = min(fronts, key=lambda front: scored[front.candidate(usual), front.kind].score)
+        kinds = tuple(dict.fromkeys([best.kind, *(front.kind for front in fronts)]))
+        # Where another front turns out best, the variants are compared behind that one.
+        ends = [(best.candidate(arch), best.kind) for arch in beam]
+        ends += [(candidate, kind) for candidate in stated for kind in kinds]
+        scored |= {end: self._fingerprint(*end, self.few) for end in ends}
+        left, count = _best_kinds(scored), self.few
+        while True:
+            kept = _kept([(scored[end], end) for end in left], WIDTH)
+            # What is stated is compared with the best one, however far it is.
+            asked = [end for end in left if end[0] in stated]
+            left = list(dict.fromkeys([*kept, *_nearest(asked, scored)]))
+            alone = _stands_out(left, scored, stated)
+            most = min(self.enough if alone else self.images, len(self.assembly.balanced))
+            if count >= most:
+                break
+            count = most if count >= self.enough else min(self.enough, most)
+            scored |= {end: self._fingerprint(*end, count) for end in left}
+        ends = [*left, *(end for end in _best_kinds(scored) if end not in left)]
+        found = [Scored(*end, scored[end]) for end in ends]
+        self.stands_out = alone
+        found.sort(key=lambda one: (-one.fingerprint.images, one.score))
+        return _without_copies(found, stated)
 
     def _onsets(self) -> dict[str, int | None]:
         """For every part the first batch-norm that sees another form of it."""
         front = Front(self.normalisations[0], False, next(iter(KINDS)))
-        usual = self._fingerprint(front.candidate(self.arch), front.kind, 4)
+        usual = self._fingerprint(front.candidate(self.arch), front.kind, 2)
         found: dict[str, int | None] = {}
         for part in self.assembly.variants:
             others = [
-                self._fingerprint(front.candidate(other), front.kind, 4)
+                self._fingerprint(front.candidate(other), front.kind, 2)
                 for other in islice(self._forms(self.arch, part), 2)
             ]
             seen = [onset for other in others if (onset := _first_difference(usual, other)) is not None]
@@ -158,15 +209,24 @@ class Search:
         if self.assembly.variants:
             channels = self.assembly.checkpoint.channels
             known.append((Normalisation("none", (0.0,) * channels, (1.0,) * channels), True))
-        fronts = [Front(*one, kind) for one in known for kind in KINDS]
-        scored = [(self._score(self.arch, front, FIRST_IMAGES, layers), front) for front in fronts]
-        kept = _kept(scored, FRONTS)
-        self.kinds = tuple(dict.fromkeys(front.kind for front in kept))
-        return kept
+        left = [Front(*one, kind) for one in known for kind in KINDS]
+        for images in FIRST_IMAGES:
+            seen = [
+                (self._fingerprint(one.candidate(self.arch), one.kind, images, layers), one) for one in left
+            ]
+            left = _kept(seen, len(left), margin=KIND_MARGIN)
+        # Mixing adds to chance, so kinds of images are let off more than normalisations.
+        near = _kept(seen, len(left), margin=FIRST_MARGIN)
+        firsts = {front[:2]: front for front in reversed(left)}  # the best kind of each normalisation
+        kinds = [front for front in left if front[:2] == left[0][:2]][:KINDS_TAKEN]
+        others = [front for front in near if front is firsts[front[:2]] and front not in kinds]
+        return [*kinds, *others[: NORMALISATIONS - 1]]
 
-    def _forms(self, arch: str, part: str) -> Iterator[str]:
-        """The other variants in one part, as far as they exist."""
+    def _forms(self, arch: str, part: str, among: Container[str | None] | None = None) -> Iterator[str]:
+        """The other variants in one part, as far as they exist; ``among`` these forms alone."""
         for form in self.assembly.variants[part]:
+            if among is not None and str(form) not in among:
+                continue
             other = changed(arch, part, form)
             try:
                 self.assembly.network(other)
@@ -174,38 +234,54 @@ class Search:
                 continue
             yield other
 
-    def _score(self, arch: str, front: Front, images: int, layers: int | None) -> float:
-        return self._fingerprint(front.candidate(arch), front.kind, images, layers).score
-
-    def _full(self, candidate: Candidate, kind: str, images: int) -> Fingerprint:
-        return self._fingerprint(candidate, kind, images)
-
     def _fingerprint(
         self, candidate: Candidate, kind: str, images: int, layers: int | None = None
     ) -> Fingerprint:
-        key = (candidate, kind, images, layers)
-        if key not in self._seen:
-            found = self.assembly.fingerprint(*key)
-            assert found is not None  # all candidates have the same weights, and so the same batch-norms
-            self._seen[key] = found
-        return self._seen[key]
-
-
-def _firsts(ends: Iterable[tuple[Candidate, str]]) -> Iterator[Candidate]:
-    for candidate, _ in ends:
-        yield candidate
+        """On the first ``images``; what fewer of them have shown is kept."""
+        images = min(images, len(self.assembly.balanced))
+        key = (candidate, kind, layers)
+        if (*key, images) not in self._seen:
+            moments = self._moments.setdefault(key, {})
+            self._seen[*key, images] = self.assembly.fingerprint(candidate, kind, images, layers, moments)
+        return self._seen[*key, images]
 
 
 def _affordable(limits: tuple[int, int], images: float) -> int:
     return max(limits[0], min(limits[1], int(images)))
 
 
-def _kept(scored: Iterable[tuple[float, Item]], most: int) -> list[Item]:
+def _kept(scored: Iterable[tuple[Fingerprint, Item]], most: int, margin: float = 1.0) -> list[Item]:
     """The best, best first, without what is clearly worse than the first of them."""
-    ordered = sorted(scored, key=lambda entry: entry[0])
-    least = ordered[0][0]
-    limit = least * (CLEARLY_WORSE if least < BAD else CLEARLY_WORSE_THAN_BAD)
-    return [item for score, item in ordered[:most] if score <= limit]
+    ordered = sorted(scored, key=lambda entry: entry[0].score)
+    best = ordered[0][0]
+    times = CLEARLY_WORSE if best.score - best.by_chance < BAD else CLEARLY_WORSE_THAN_BAD
+    # What both owe to the small number of images is much the same: it is not multiplied.
+    limit = best.score + max((times - 1) * (best.score - best.by_chance), margin * best.by_chance)
+    return [item for one, item in ordered[:most] if one.score <= limit]
+
+
+End = tuple[Candidate, str]
+
+
+def _best_kinds(scored: Mapping[End, Fingerprint]) -> list[End]:
+    """Each candidate on the kind of images that fits it best, of those that it has seen most images of."""
+    ordered = sorted(scored, key=lambda end: (-scored[end].images, scored[end].score))
+    return list({end[0]: end for end in reversed(ordered)}.values())
+
+
+def _stands_out(left: Sequence[End], scored: Mapping[End, Fingerprint], stated: Sequence[Candidate]) -> bool:
+    """Whether the first one is what is usual, or stated, and no other comes near."""
+    first, _ = left[0]
+    best = scored[left[0]]
+    usual = first in stated or (not stated and not split_variant(first.arch)[1])
+    if best.median > NEAR or not usual:
+        return len(left) == 1 and best.median <= NEAR
+    others = [end for end in left if end[0].normalisation != first.normalisation]
+    return all(scored[end].score > STANDS_OUT * best.score for end in others)
+
+
+def _nearest(ends: Sequence[End], scored: Mapping[End, Fingerprint]) -> list[End]:
+    return sorted(ends, key=lambda end: scored[end].score)[:1]
 
 
 def _first_difference(one: Fingerprint, other: Fingerprint) -> int | None:

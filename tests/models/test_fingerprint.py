@@ -33,7 +33,9 @@ def test_a_divergence_is_that_of_two_gaussians(mean, variance):
     norm = norm_of(mean, variance)
     found = fingerprint(norm, norm, x)
     assert found.layers == ("",)
-    assert found.divergences[0] == pytest.approx(gaussian_divergence(0.5, 0.25, mean, variance), abs=1e-7)
+    assert found.divergences[0] == pytest.approx(
+        gaussian_divergence(0.5, 0.25, mean, variance), rel=1e-6, abs=1e-7
+    )
 
 
 def test_images_weigh_alike_however_they_are_batched():

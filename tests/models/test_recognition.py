@@ -10,12 +10,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_coded.data.digits import load_digits
+from robustbench_coded.models.candidates import Candidate
+from robustbench_coded.models.decision import Evidence, Stated, contradictions
 from robustbench_coded.models.loading import load_checkpoint, with_normalisation
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.recognition_text import as_data, sentence
 from robustbench_coded.models.registry import build
 from robustbench_coded.models.saving import save_checkpoint
+from robustbench_coded.models.witnesses import Labelled
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
@@ -180,6 +183,9 @@ def test_without_batch_norms_labelled_images_decide(tmp_path, monkeypatch, test_
     found = recognise_network(checkpoint, *test_images)
     assert (found.choice.name, found.contradictions) == ("mnist", ())
     losses = {name: loss for name, loss, _ in found.choice.candidates}
+    said = sentence(found)
+    close = [one for one in found.others if found.chosen.same_as(one)]
+    assert ("explain the data equally well, accuracy differs by" in said) == bool(close)
     assert losses["mnist"] == min(losses.values()) and len(losses) >= 4
     untrained = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     network.load_state_dict(untrained.state_dict())
@@ -196,3 +202,26 @@ def test_the_evidence_is_plain_data(silu, test_images):
     assert data["chosen"]["batch_norms"]["layers"] == 3
     assert data["chosen"]["labelled"]["examples"] == 640
     assert data["stated"] == {"architecture": None, "normalisation": None, "accuracy": None}
+
+
+def judged_by_labels(loss, rival_loss, rival_right):
+    """A stated normalisation beside another, both without batch-norms, on a thousand images."""
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.1 * torch.rand(1000, generator=generator)
+    candidates = [Candidate("flat", KNOWN[1][name]) for name in ("mnist", "none")]
+    said = [
+        Labelled(1000, right, mean, 1.0, mean + sign * noise, torch.empty(0))
+        for right, mean, sign in ((980, loss, 1), (rival_right, rival_loss, -1))
+    ]
+    chosen, other = (Evidence(one, labelled=its) for one, its in zip(candidates, said, strict=True))
+    stated = Stated(None, KNOWN[1]["mnist"], "given", None)
+    return chosen, other, list(contradictions(chosen, [other], stated, 10))
+
+
+def test_labels_alone_contradict_a_stated_normalisation_only_beyond_doubt():
+    _, _, found = judged_by_labels(0.06, 0.05, 981)
+    assert "its labelled images contradict flat on mnist" in found[0]
+    assert found[0].endswith("try --arch 'flat' --normalize none")
+    assert judged_by_labels(0.06, 0.05, 970)[2] == []  # fewer right answers
+    chosen, other, found = judged_by_labels(0.0, 0.0999, 981)
+    assert found == [] and chosen.same_as(other)

@@ -73,3 +73,21 @@ def test_accuracies_beside_the_weights(entries, expected):
 def test_below_the_floor_is_near_chance():
     assert floor(10) == pytest.approx(0.19)
     assert floor(2) == pytest.approx(0.55)
+
+
+def test_more_images_are_added_to_what_is_known():
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(50, 3, generator=generator).tolist()
+    labels = torch.randint(3, (50,), generator=generator)
+    asked = []
+
+    def model(x):
+        asked.append(len(x))
+        return answers(logits)(x)
+
+    first = labelled(model, rows(20), labels[:20])
+    both = labelled(model, rows(50), labels, before=first)
+    assert sum(asked) == 50
+    at_once = labelled(answers(logits), rows(50), labels)
+    assert both == at_once and torch.equal(both.losses, at_once.losses)
+    assert at_once.worse_than(first) == -first.worse_than(at_once)  # on the 20 that both have answered

@@ -18,7 +18,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.loading import Checkpoint, check_data
 from robustbench_coded.models.normalisation import NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import IMAGES, Recognition, recognise_network
+from robustbench_coded.models.recognition import Recognition, images_wanted, recognise_network
 from robustbench_coded.models.recognition_text import as_data
 
 # Large images are looked at in smaller numbers: a quarter of a gigabyte of pixels is enough.
@@ -68,20 +68,20 @@ def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Re
         data = data_for(checkpoint.metadata, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
     loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
     check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
-    return recognise_network(checkpoint, *_examples(loaded))
+    return recognise_network(checkpoint, *_examples(loaded, images_wanted(checkpoint)))
 
 
-def _examples(data: Dataset) -> tuple[Tensor, Tensor]:
+def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor]:
     """Images and labels evenly spread over all of the data."""
     channels, height, width = data.image_shape
     affordable = max(FEWEST_IMAGES, PIXEL_VALUES // (channels * height * width))
-    count = min(IMAGES, affordable, len(data))
+    count = min(most, affordable, len(data))
     return data.batch(np.arange(count) * len(data) // count)
 
 
 def settled(checkpoint: Checkpoint, data: Dataset, device: torch.device) -> Settled:
     """What a checkpoint's network is, by images of the data."""
-    x, y = _examples(data)
+    x, y = _examples(data, images_wanted(checkpoint))
     seen = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()
     key = (checkpoint.sha256, checkpoint.arch, checkpoint.normalisation, seen, str(device))
     if key not in _SETTLED:

@@ -1,0 +1,78 @@
+"""How long recognition takes: normalisation, variants, witnesses and decision, from a loaded file on.
+
+Wide networks with random weights, whose batch-norms have seen CIFAR-10's training images behind one
+normalisation: enough for every step of recognition except a good accuracy. Writes recognition_time.md; needs
+../shared.
+
+    OMP_NUM_THREADS=2 python benchmarks/recognition_time.py
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from recognition_networks import SHARED, cifar10_images
+from torch import Tensor, nn
+
+from robustbench_coded.data.augment import shift_and_flip
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.models.recognition import recognise_network
+from robustbench_coded.models.registry import build
+
+NETWORKS = (
+    ("resnet18", "cifar10"),
+    ("resnet18[activation=silu]", "imagenet"),
+    ("preact-resnet18-bn", "none"),
+    ("wrn-28-4[shortcut=raw]", "cifar10-2023"),
+)
+
+
+@torch.no_grad()
+def remembering(arch: str, normalisation: str, x: Tensor) -> nn.Module:
+    """A network with random weights whose batch-norms have seen the images x."""
+    generator = torch.Generator().manual_seed(0)
+    network = build(arch, 10, 3, 32, generator=generator)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches
+            module.weight.uniform_(0.7, 1.3, generator=generator)
+            module.bias.normal_(0, 0.2, generator=generator)
+    known = KNOWN[3][normalisation]
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (known.mean, known.std))
+    for batch in shift_and_flip(x.clone(), generator).split(256):
+        network((batch - mean) / std)
+    return network.eval()
+
+
+def main() -> None:
+    x, _ = cifar10_images("train-0", "train", 1024)
+    images, labels = cifar10_images("test-0", "test", 2048)
+    lines = [
+        "# Time of recognition",
+        "",
+        f"{torch.get_num_threads()} threads; 2,048 CIFAR-10 images to choose from.",
+        "",
+        "| network | recognised as | seconds | processor seconds |",
+        "| :-- | :-- | --: | --: |",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number, (arch, normalisation) in enumerate(NETWORKS):
+            files.append((f"{arch} on {normalisation}", Path(folder) / f"{number}.pt"))
+            torch.save(remembering(arch, normalisation, x).state_dict(), files[-1][1])
+        trained = sorted((SHARED / "checkpoints").glob("resnet*.th"))
+        for name, path in [*files, *((path.name, path) for path in trained)]:
+            checkpoint = load_checkpoint(path)
+            started, processor = time.perf_counter(), time.process_time()
+            found = recognise_network(checkpoint, images, labels)
+            seconds, processor = time.perf_counter() - started, time.process_time() - processor
+            lines.append(f"| {name} | {found.chosen.candidate} | {seconds:.1f} | {processor:.1f} |")
+            print(lines[-1], flush=True)
+    text = "\n".join([*lines, ""]).replace("[", "\\[")
+    (Path(__file__).parent / "recognition_time.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
