@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +18,23 @@ from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
     from robustbench_coded.evaluation.session.listener import Listener
+    from robustbench_coded.results.run import Run
 
 FAILED = 1
 
 
-def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
-    """Evaluates and prints; the exit code says whether every unit has outcomes."""
+def run_evaluation(
+    config: EvalConfig,
+    *,
+    quiet: bool,
+    as_json: bool,
+    more: Callable[[Run], Iterable[str]] = lambda run: (),
+) -> int:
+    """Evaluates and prints; the exit code says whether every unit has outcomes.
+
+    Args:
+        more: lines that a person gets behind the tables.
+    """
     from robustbench_coded.evaluation.session.evaluate import evaluate
     from robustbench_coded.results.run import load_run
 
@@ -37,6 +48,8 @@ def run_evaluation(config: EvalConfig, *, quiet: bool, as_json: bool) -> int:
         print(json.dumps(run.as_data()))
     else:
         Console().print(summary_table(run))
+        for line in more(run):
+            print(line)
         print(one_line(f"report: {Path(path) / 'report.md'}"))
     return code
 

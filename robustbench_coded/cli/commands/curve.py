@@ -1,13 +1,17 @@
 """``csrobust curve``: how accuracy falls over eps, steps, draws or repeated queries, with intervals."""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from robustbench_coded.cli.eval_options import attacks_option, config_from, takes
 from robustbench_coded.cli.run import evaluated, run_evaluation
 from robustbench_coded.errors import InputError
+
+if TYPE_CHECKING:
+    from robustbench_coded.results.run import Run
 
 Over = Annotated[str, typer.Option("--over", metavar="TEXT", help="eps, steps, draws or queries.")]
 STEPS = (1, 2, 5, 10, 20, 50, 100)
@@ -32,7 +36,13 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
         return _queries(options, quiet=quiet, as_json=as_json)
     else:
         raise InputError(f"--over {over!r} is not known; choose eps, steps, draws or queries")
-    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
+
+    def lines(run: "Run") -> Iterator[str]:
+        from robustbench_coded.cli.curve_points import curve_lines
+
+        yield from curve_lines(run.rows, over)
+
+    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
 
 
 def _queries(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:

@@ -25,8 +25,6 @@ Seconds = Annotated[
 )
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any) -> int:
     """Attack for two minutes, the most damning attack first; print one paragraph that ends in a verdict."""
-    if not options["rci"] and not options["coded"] and not options["defence"]:
-        raise InputError("nothing to screen; name a defence, for example --rci N=1.5K")
     if options["attacks"]:
         raise InputError("--attacks: screen chooses its attacks; use csrobust eval to choose them")
     config = config_from(**{**options, "attacks": ["fgsm"]})

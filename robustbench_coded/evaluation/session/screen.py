@@ -10,7 +10,6 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
-from robustbench_coded.schema.controls import STANDARD
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
 
@@ -94,9 +93,9 @@ class Screening:
 
     @property
     def judgements(self) -> tuple[Judgement, ...]:
-        """One for each defence, under all inputs attacked and an unknown draw."""
+        """One for each subject, standard inference too, under all inputs attacked and an unknown draw."""
         found = load_run(self.path).judgements if self.path is not None else ()
-        return tuple(j for j in found if j.threat == WHOLE_BATCH and j.subject.defence != STANDARD)
+        return tuple(j for j in found if j.threat == WHOLE_BATCH)
 
     @property
     def settled(self) -> bool:
@@ -110,4 +109,5 @@ class Screening:
             f"Verdict: {j.verdict.word}."
             for j in self.judgements
         ]
-        return f"Tried in {self.spent:.0f} s: {', '.join(self.tried)}. " + " ".join(parts)
+        tried = f"Tried in {self.spent:.0f} s: {', '.join(self.tried)}. "
+        return tried + " ".join(parts) + f" All rows: {self.path}/report.md"

@@ -1,0 +1,43 @@
+"""The points of a security curve as lines of text, each with its interval."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.reports.text.formatting import interval, percent, pixels, subject_text
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.statistics.summary import SummaryRow
+
+# A curve's attacks differ in one number: what stays of the name, and where the number stands.
+_NAMES = {
+    "steps": re.compile(r"(?P<family>(?:transfer-)?pgd)-(?P<x>\d+)"),
+    "draws": re.compile(r"(?:eot(?P<x>\d+)-)?(?P<family>pgd-20)"),
+}
+
+
+def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
+    """A line for each curve of at least two points: accuracy over ``eps``, ``steps`` or ``draws``."""
+    curves: dict[tuple, dict[float, str]] = {}
+    for row in rows:
+        place = _place(row, over)
+        if place is None or row.accuracy is None:
+            continue
+        family, x = place
+        shown = pixels(x) if over == "eps" else f"{x:g}"
+        point = f"{shown}: {percent(row.accuracy)} {interval(row.low, row.high)}".rstrip()
+        where = "" if over == "eps" else f", eps {pixels(row.key.eps)}"
+        title = f"{subject_text(row.key.subject, with_k=True)}, {row.key.threat}, {family}{where}"
+        curves.setdefault((title,), {})[x] = point
+    for (title,), points in curves.items():
+        if len(points) > 1:
+            yield one_line(f"{title} over {over}: " + "; ".join(points[x] for x in sorted(points)))
+
+
+def _place(row: SummaryRow, over: str) -> tuple[str, float] | None:
+    """The family of a row's attack, and where on the curve it stands; None for a row of no curve."""
+    if row.attack in CONTROLS:
+        return None
+    if over == "eps":
+        return row.attack, row.key.eps
+    match = _NAMES[over].fullmatch(row.attack)
+    return None if match is None else (match["family"], float(match["x"] or 1))
