@@ -73,8 +73,8 @@ def graph_of(model: nn.Module, images: Tensor) -> Graph:
     steps: list[Step] = []
     first: Tensor = x
     if isinstance(model, PixelModel):
-        std = model.std.double()
-        scale = Scale(1 / std, -model.mean.double() / std)
+        mean, std = model.mean.double().squeeze(0), model.std.double().squeeze(0)
+        scale = Scale(1 / std, -mean / std)
         steps.append(Step(scale, (0,), x.shape[1:]))
         first = scale.forward(x)
     try:

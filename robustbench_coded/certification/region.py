@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# An attack's projection works in float32: it may leave the ball by the last bits of a pixel.
+# An attack's projection works in float32: it may leave the ball by the last bits of a pixel, and by 1e-5 of
+# eps where inputs are submitted to another subject.
 BEYOND = 2e-6
+BEYOND_SHARE = 2e-5
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Region:
         """
         x = x.double()
         unit = x.new_ones(()) if unit is None else unit.to(x).view(-1, 1, 1)
+        eps = eps * (1 + BEYOND_SHARE)
         radius = eps * unit + BEYOND
         beyond = BEYOND * x[0].numel() ** 0.5 / float(unit.min())
         return cls(

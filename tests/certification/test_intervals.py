@@ -7,7 +7,7 @@ from robustbench_coded.certification import lipschitz, network
 from robustbench_coded.certification.bends import Bend
 from robustbench_coded.certification.graph import graph_of
 from robustbench_coded.certification.intervals import intervals, margins_from_logits
-from robustbench_coded.certification.region import BEYOND, Region
+from robustbench_coded.certification.region import BEYOND, BEYOND_SHARE, Region
 from robustbench_coded.certification.rounding import rounding
 from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
@@ -24,7 +24,7 @@ def test_by_hand():
     net[3].bias.zero_()
     x = torch.full((2, 1, 1, 2), 0.5)
     found = intervals(graph_of(net, x), Region.around(x, "linf", 0.1))
-    e = 0.2 + 2 * BEYOND  # a and b lie in [-e, e], their ReLUs in [0, e]
+    e = 0.2 * (1 + BEYOND_SHARE) + 2 * BEYOND  # a and b lie in [-e, e], their ReLUs in [0, e]
     torch.testing.assert_close(found[2][0][0], torch.tensor([-e, -e], dtype=torch.float64))
     torch.testing.assert_close(found[-1][0][0], torch.tensor([0.0, -e], dtype=torch.float64))
     torch.testing.assert_close(found[-1][1][0], torch.tensor([3 * e, 0.0], dtype=torch.float64))
