@@ -8,8 +8,10 @@ from torch import nn
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.session.earlier_units import with_counts
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.results.run import load_run
+from robustbench_coded.runs.folder import read_run
 
 N, EPS = 32, 0.1
 
@@ -151,6 +153,18 @@ def test_inputs_of_another_checkpoint_are_submitted_under_its_name(tmp_path):
     run = run_of(tmp_path, models={"rows": Rows(), "other": Rows(6)}, attacks=("pgd-5",), name="other")
     names = {row.attack for row in run.rows if row.key.checkpoint == "rows"}
     assert any("@other" in name for name in names)
+
+
+def test_units_of_earlier_versions_are_counted(tmp_path):
+    run = run_of(tmp_path, attacks=("pgd-2",), defences=("rci:N=12",))
+    _, metadata, _ = read_run(run.path, run.manifest.unit_ids)
+    counts = ("right_", "answers_")
+    earlier = {
+        unit: {name: value for name, value in said.items() if not name.startswith(counts)}
+        for unit, said in metadata.items()
+    }
+    assert earlier != metadata
+    assert with_counts(run.path, earlier) == metadata
 
 
 def outcomes_of(run):

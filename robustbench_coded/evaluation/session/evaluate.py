@@ -20,6 +20,7 @@ from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit, U
 from robustbench_coded.evaluation.planning.resubmission import resubmissions
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
 from robustbench_coded.evaluation.session.certifying import certify
+from robustbench_coded.evaluation.session.earlier_units import with_counts
 from robustbench_coded.evaluation.session.forecast import forecast
 from robustbench_coded.evaluation.session.hidden_sources import hidden_sources
 from robustbench_coded.evaluation.session.listener import Listener
@@ -284,4 +285,4 @@ def _usable(folder: RunFolder, manifest: RunManifest, listener: Listener) -> dic
         listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
     for name in folder.foreign([*ours, *manifest.superseded]):
         listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")
-    return metadata
+    return with_counts(folder.path, metadata)
