@@ -40,12 +40,15 @@ def broken_below(clean: Cell | None) -> float:
 
 
 def uninformative(clean: Cell, high: float) -> bool:
-    """Whether the clean accuracy is certainly near what the best constant answer keeps, or below it.
+    """Whether there is one answer to all clean inputs, or the clean accuracy is near what such a one keeps.
 
-    Near is within 5 points, or half as much again where there are many classes.
+    Near, or below: certainly within 5 points of the largest class, or half as much again where there are many
+    classes.
 
     Args:
         high: upper end of the clean accuracy.
     """
+    if np.ptp(clean.prediction) == 0 < np.ptp(clean.label):
+        return True
     share = float(np.bincount(clean.label).max()) / len(clean.label)
     return high <= share + min(NEAR_CONSTANT, share / 2)

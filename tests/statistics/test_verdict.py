@@ -94,8 +94,18 @@ def test_a_constant_answer_is_broken_whatever_it_keeps(evaluation, answer):
         label = np.where(outcomes.example % 10 < 3, 0, outcomes.example % 10)
         return outcomes.assign(label=label, prediction=answer)
 
-    made = verdict(alone(evaluation, 0.5, 640, labels=constant), None, PASSED)
-    assert (made.accuracy.estimate, made.word) == ({0: 0.3, 7: 0.1, 11: 0.0}[answer], "broken")
+    for examples in (100, 640):
+        made = verdict(alone(evaluation, 0.5, examples, labels=constant), None, PASSED)
+        assert (made.accuracy.estimate, made.word) == ({0: 0.3, 7: 0.1, 11: 0.0}[answer], "broken")
+
+
+def test_guesses_are_broken_and_whatever_looks_at_its_input_is_not(evaluation):
+    def guesses(outcomes):
+        return outcomes.assign(prediction=(outcomes.example * 7 // 10 + outcomes.draw) % 10)
+
+    made = verdict(alone(evaluation, 0.5, 6400, labels=guesses), None, PASSED)
+    assert made.accuracy.estimate == pytest.approx(0.1, abs=0.02) and made.word == "broken"
+    assert verdict(alone(evaluation, 0.5, 640), None, PASSED).word == "no failure found"
 
 
 def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluation):
