@@ -372,7 +372,7 @@ def test_defences(csrobust, digits_erm, tmp_path, defences, monkeypatch, name, w
         (["probe", "--ckpt", "CKPT", "--defence", "rcj"], ["rcj", "rci"]),
         (["sweep", "--ckpt", "CKPT", "--batch-size", "8"], ["--rci N=1.5K"]),
         (["curve", "--ckpt", "CKPT", "--eps", "x"], ["'x'", "8/255"]),
-        (["screen"], ["--rci"]),
+        (["screen"], ["--ckpt"]),
         (["screen", "--ckpt", "nothing.pt", "--rci", "N=8"], ["nothing.pt"]),
         (["train", "--recipe", "nothing.toml"], ["--out"]),
         (["train", "--recipe", "nothing.toml", "--out", "x.safetensors"], ["nothing.toml"]),
