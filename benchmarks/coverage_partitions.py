@@ -1,6 +1,6 @@
 """How often the upper end errs that random partitions make short, on populations whose accuracy is known.
 
-    python benchmarks/coverage_partitions.py            prints the table (about 3 minutes on one core)
+    python benchmarks/coverage_partitions.py            prints the table (about 5 minutes on one core)
     python benchmarks/coverage_partitions.py --write    and puts it into docs/numbers.md
 
 One simulation is an evaluation as a report makes it: batches of 128 in 10 draws, and where these leave at
