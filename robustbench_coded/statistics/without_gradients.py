@@ -33,7 +33,8 @@ from robustbench_coded.statistics.comparisons import (
 )
 
 REACHES = 0.03  # how far from the ensemble the strongest attack without gradients may stay
-LENGTHS = ("rays-400", "rays-800")  # to begin with; a difference between them asks for the next one
+# To begin with, after the cheapest of all: a difference between the two lengths asks for the next one.
+ASKED_FIRST = ("surrogate-pgd-20", "rays-400", "rays-800")
 STRONGER = ("hopskipjump-800", "square-1000")
 
 _OF_THE_GRADIENT = frozenset(
@@ -74,7 +75,7 @@ def _finding(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, t
     seeing = [row for row in usable if not _asks_for_answers(row)]
     decisions = [row for row in blind if name_of(row).algorithm in DECISION_BASED]
     if not decisions or ensemble.cell is None:
-        return "no attack by labels alone ran", LENGTHS
+        return "no attack by labels alone ran", ASKED_FIRST
     best, left = lowest(blind), accuracy_of(ensemble)
     if ensemble.clean is not None and left <= exchanged_accuracy(ensemble.clean) + WORTH:
         # A constant answer resists every attack, and so do labels.
@@ -85,7 +86,7 @@ def _finding(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, t
     gained = difference_of(*longer) if longer is not None else None
     if longer is None or gained is None:
         said += ", but no attack by labels alone ran in two lengths"
-        wanted += LENGTHS
+        wanted += ASKED_FIRST
     elif gained.estimate > WORTH:
         said += f", but {longer[1].key.attack} finds more than {longer[0].key.attack}"
         wanted.append(_doubled(longer[1]))

@@ -8,7 +8,7 @@ from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, Check
 from robustbench_coded.selftests.run_all import _TESTS
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.without_gradients import LENGTHS, STRONGER, answered_without_gradients
+from robustbench_coded.statistics.without_gradients import ASKED_FIRST, STRONGER, answered_without_gradients
 
 N = 400
 ALONE = {"randomised": False, "batch_dependent": False}
@@ -52,9 +52,9 @@ def test_agreement_of_attacks_with_and_without_gradients_answers_it(outcome):
 @pytest.mark.parametrize(
     ("attacks", "asked"),
     [
-        ({"pgd-20": 0.8}, LENGTHS),
-        ({"pgd-20": 0.8, "square-1000": 0.8}, LENGTHS),  # scores may lie, labels may not
-        ({"pgd-20": 0.8, "rays-800": 0.8}, LENGTHS),  # nobody knows whether it had come to its end
+        ({"pgd-20": 0.8}, ASKED_FIRST),
+        ({"pgd-20": 0.8, "square-1000": 0.8}, ASKED_FIRST),  # scores may lie, labels may not
+        ({"pgd-20": 0.8, "rays-800": 0.8}, ASKED_FIRST),  # nobody knows whether it had come to its end
         ({"pgd-20": 0.8, "rays-400": 0.85, "rays-800": 0.82}, ("rays-1600",)),
         # The slope of another network, and a search that gets as far as that: neither is evidence.
         ({"pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, STRONGER),
