@@ -68,7 +68,11 @@ def graph_of(model: nn.Module, images: Tensor) -> Graph:
     Raises:
         NotCertifiable: the network can't be traced, or has an operation without bounds.
     """
-    network = copy.deepcopy(model.network if isinstance(model, PixelModel) else model).double().eval()
+    try:
+        network = copy.deepcopy(model.network if isinstance(model, PixelModel) else model).double().eval()
+    except Exception as error:  # a network from outside can refuse in any way
+        reason = " ".join(str(error).split())[:120]
+        raise NotCertifiable(f"its network can't be copied ({type(error).__name__}: {reason})") from error
     x = images[:2].double()
     steps: list[Step] = []
     first: Tensor = x

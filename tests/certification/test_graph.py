@@ -87,6 +87,13 @@ def test_what_has_no_bounds_is_refused(name):
         graph_of(Calls(function), images(2, 1, 2, 2))
 
 
+def test_a_network_that_cannot_be_copied_is_refused():
+    network = seeded(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+    network.kept = torch.ones(2, requires_grad=True) * 2  # in the midst of a gradient
+    with pytest.raises(NotCertifiable, match="can't be copied"):
+        graph_of(network, images(2, 1, 2, 2))
+
+
 def test_a_trace_that_answers_otherwise_is_refused():
     """What depends on Python's own state is a constant in the trace."""
 
