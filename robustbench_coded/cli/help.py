@@ -19,7 +19,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Draws and repetitions": ("draws", "selection_draws", "queries", "replicates", "seed"),
     "Verdicts, claims, time": (
-        "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_accuracy", "time", "until",
+        "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_accuracy",
+        "time", "until",
     ),
     "The machine": (
         "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",
