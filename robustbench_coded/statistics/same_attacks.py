@@ -13,15 +13,16 @@ slandered.
 * It has to hold against each attack that tells (gradients of the base model, ten steps or more) alone. Where
   the defence gains nothing over what one of them leaves the base model, more attacks on the base model must
   not turn that into praise.
-* The lack of a gain is believed when the base model met an attack that tells, and the attack that is
-  strongest on the defence; else the strongest attack on the defence that both met decides.
+* The lack of a gain is believed when the base model met an attack that tells, one of them on another loss
+  than cross-entropy (a margin, targets), and the attack that is strongest on the defence; else the strongest
+  attack on the defence that both met decides.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from attacks.naming import AttackName
+from attacks.naming import TORCHATTACKS_LINF, AttackName
 from attacks.submitted import PREFIX, SEVERAL, split_submitted
 from robustbench_coded.schema.controls import CONTROLS, STANDARD
 from robustbench_coded.schema.words import CheckName, CheckOutcome
@@ -113,6 +114,8 @@ def not_compared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseRes
     on_base = _attacks_on(rows, base)
     if not any(_tells(name_of(row)) for row in on_base):
         return f"no attack with gradients and {FEWEST_STEPS} steps or more ran on the base model: run pgd-20"
+    if not any(_past_cross_entropy(name_of(row)) for row in on_base):
+        return "no attack on another loss than cross-entropy ran on the base model: run apgd-mt-20"
     algorithms = {name_of(row).algorithm.lower() for row in on_base}
 
     def both_met(row: CaseResult) -> bool:
@@ -140,6 +143,23 @@ def _tells(name: AttackName) -> bool:
     if is_black_box(name) or name.algorithm == "fgsm":
         return False
     return name.steps is None or name.steps >= FEWEST_STEPS
+
+
+def _past_cross_entropy(name: AttackName) -> bool:
+    """Margins and targets find what cross-entropy leaves of a robust network: five points of one of ours."""
+    algorithm = name.algorithm.lower()
+    if not _tells(name) or algorithm in ("apgd-ce", "spsa"):
+        return False
+    losses = (dict(name.options).get("loss"), "margin" if algorithm not in _CROSS_ENTROPY else None)
+    return any(loss in ("margin", "dlr") for loss in losses)
+
+
+# They raise the cross-entropy unless their name says otherwise; those of other packages do, too, by default.
+_CROSS_ENTROPY = frozenset(
+    name.lower()
+    for name in ("pgd", "fgsm", "apgd-ce", *TORCHATTACKS_LINF, "PGDL2")
+    if name.upper() != "APGDT"
+)
 
 
 def _transferred(rows: Sequence[CaseResult], ensemble: CaseResult) -> set[str]:

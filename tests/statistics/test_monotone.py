@@ -135,5 +135,12 @@ def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
         fewer = words_of(run, [case for case in planned if (case.subject, case.attack) not in lost])
         assert fewer
         for key, word in fewer.items():
-            assert not moves_towards_praise(word, everything[key]), (key, lost)
-            assert everything[key] != PRAISE or word in (PRAISE, OPEN)
+            assert not condemned(word) or condemned(everything[key]), (key, lost)
+
+
+def test_a_base_model_that_was_spared_the_stronger_losses_condemns_nobody():
+    run = load_run(REPORTS / "cifar10-adversarial")
+    spared = ("apgd", "transfer-apgd")
+    planned = [case for case in run.manifest.rows if not case.attack.startswith(spared)]
+    found = {str(key.threat): word for key, word in words_of(run, planned).items() if key.defence == "rci"}
+    assert found["batch/known"] == OPEN  # five points below the 33.9% that are left without apgd-t

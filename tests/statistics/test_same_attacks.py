@@ -72,7 +72,7 @@ def test_attacks_worth_less_than_half_a_point_are_not_asked_for_where_the_gain_h
 
 def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_base_model(evaluation):
     defence = {"pgd-20": 0.4, "transfer-pgd-20": 0.4, "apgd-t-100": 0.4, "transfer-apgd-t-100": 0.4}
-    before, _ = judged(evaluation, {"pgd-20": 0.45}, defence)
+    before, _ = judged(evaluation, {"pgd-20": 0.45, "apgd-mt-20": 0.45}, defence)
     assert before.word == "worse than its base"
     after, checks = judged(evaluation, {"pgd-20": 0.45, "apgd-t-100": 0.1}, defence)
     assert (after.word, comparison(checks).outcome) == ("not settled", "failed")
@@ -88,13 +88,15 @@ def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
 
 
 def test_a_defence_is_not_condemned_for_what_its_base_model_never_met(evaluation):
-    found, _ = judged(evaluation, {"pgd-20": 0.4}, {"pgd-20": 0.6, "square-1000": 0.2})
+    base = {"pgd-20": 0.4, "apgd-mt-20": 0.4}
+    found, _ = judged(evaluation, base, {"pgd-20": 0.6, "square-1000": 0.2})
     assert found.word == "not settled"
     assert "did not meet square-1000" in found.reason
     # What both met decides where it is enough.
-    assert judged(evaluation, {"pgd-20": 0.4}, {"pgd-20": 0.3, "square-1000": 0.2})[0].word == (
-        "worse than its base"
-    )
+    both = {"pgd-20": 0.3, "square-1000": 0.2}
+    assert judged(evaluation, base, both)[0].word == "worse than its base"
+    # Cross-entropy alone leaves of a robust network what margins and targets take.
+    assert "run apgd-mt-20" in judged(evaluation, {"pgd-20": 0.4}, both)[0].reason
 
 
 def test_nothing_is_asked_where_it_could_not_change_the_word(evaluation):
