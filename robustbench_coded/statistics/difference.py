@@ -9,7 +9,7 @@ the right alone. Each of the four shares has the interval of a proportion whose 
 Medicine 27, 2008). The second way knows the ends: two rows with the same outcomes differ by 0 of n each way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,15 +44,20 @@ def clustered_difference(
     correlation = Correlation(0.0, correlation.high)
     estimate = float(left.mean() - right.mean())
     first, second = (
-        _side(correct, correct, batch, tail, clustered, correlation)
+        _reach(correct, clustered_interval(correct, batch, tail, correlation))
+        if clustered
+        else _reach(correct, _independent(correct, tail))
         for correct, clustered in ((left, left_clustered), (right, right_clustered))
     )
     alone, other = left & ~right, right & ~left
+    # Where one side's answers don't depend on one another, neither does what it has wrong.
+    alone_in = [*([] if left_clustered else [left]), *([] if right_clustered else [~right])]
+    other_in = [*([] if right_clustered else [right]), *([] if left_clustered else [~left])]
     ways = [
         _joined_ends(first, second, correlation_of(left, right, batch)),
         _joined_ends(
-            _side(alone, left, batch, tail, left_clustered, correlation),
-            _side(other, right, batch, tail, right_clustered, correlation),
+            _part(alone, alone_in, batch, tail, correlation),
+            _part(other, other_in, batch, tail, correlation),
             correlation_of(alone, other, batch),
         ),
     ]
@@ -63,23 +68,21 @@ def clustered_difference(
 Reach = tuple[float, float]  # how far an interval goes below and above its estimate
 
 
-def _side(
+def _reach(correct: NDArray[np.bool_], interval: tuple[float, float]) -> Reach:
+    share = float(correct.mean())
+    return share - interval[0], max(interval[1], share) - share
+
+
+def _part(
     correct: NDArray[np.bool_],
-    within: NDArray[np.bool_],
+    within: Sequence[NDArray[np.bool_]],
     batch: NDArray[np.integer],
     tail: float,
-    clustered: bool,
     correlation: Correlation,
 ) -> Reach:
-    """Reach of the interval for a share of answers, which is at most the share of ``within``."""
-    share = float(correct.mean())
-    if not clustered and correct is within:
-        low, high = _independent(correct, tail)
-    else:
-        low, high = clustered_interval(correct, batch, tail, correlation)
-        if not clustered:
-            high = min(high, _independent(within, tail)[1])
-    return share - low, max(high, share) - share
+    """Reach of the interval for a share that is at most each of ``within``, whose answers are independent."""
+    low, high = clustered_interval(correct, batch, tail, correlation)
+    return _reach(correct, (low, min([high, *(_independent(whole, tail)[1] for whole in within)])))
 
 
 def _joined_ends(one: Reach, other: Reach, correlation: float) -> Reach:
