@@ -7,10 +7,13 @@ from typing import Any
 import typer
 
 from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.runs.folder import MANIFEST
 
 
 def options_from_file(context: typer.Context, path: Path | None) -> Path | None:
     """Makes the entries of a file the defaults of a command's options.
+
+    The file of a run folder means that folder, unless ``--out`` names another.
 
     Raises:
         InputError: the file can't be read, or an entry is no option or of the wrong kind.
@@ -18,7 +21,7 @@ def options_from_file(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     options = {param.name: param for param in context.command.params if param.name != "config"}
-    found = {}
+    found = {"out": str(path.parent)} if (path.parent / MANIFEST).exists() else {}
     for key, value in _read(path).items():
         name = {"json": "as_json"}.get(key, key.replace("-", "_"))
         if name not in options or name == "help":

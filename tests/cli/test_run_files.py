@@ -1,5 +1,7 @@
 """``run.toml``: options in a file; every run folder has the one that repeats it."""
 
+import json
+
 import pytest
 
 from robustbench_coded.cli.commands import eval_
@@ -49,10 +51,8 @@ def parsed(csrobust, monkeypatch):
             *A,
             "--seed",
             "-7",
-            "--out",
-            'runs/\u00e4 \\ "b"',
             "--data",
-            "npz:'it'.npz",
+            'npz:\u00e4 \\ "it".npz',
             "--first",
             "--limit",
             "9",
@@ -97,9 +97,13 @@ def test_a_name_that_is_no_text_leaves_no_file():
     assert run_toml(EvalConfig((("a", "\udc80.pt"),))) is None
 
 
-def test_a_run_is_repeated_from_its_folder(csrobust, tmp_path):
-    first = csrobust("eval", "--ckpt", "digits-erm", *SMALL, "--out", "run", "--quiet")
+def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path):
+    first = csrobust("eval", "--ckpt", "digits-erm", *SMALL, "--out", "first", "--quiet")
     assert first.code == 0, first.err
+    (tmp_path / "first").rename(tmp_path / "run")
+    more = csrobust("eval", "run/run.toml", "--quiet")
+    assert more.code == 0 and not (tmp_path / "first").exists(), more.err
+    assert len(json.loads((tmp_path / "run" / "run.json").read_text())["invocations"]) == 2
     again = csrobust("eval", "run/run.toml", "--out", "again", "--json")
     assert again.code == 0, again.err
     assert (tmp_path / "again" / "summary.csv").read_text() == (tmp_path / "run" / "summary.csv").read_text()

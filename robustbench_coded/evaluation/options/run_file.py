@@ -16,10 +16,11 @@ from attacks.naming import PRESETS
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
 
-# Written in a form of their own, or not at all: they say how a command was typed, not what it evaluates.
+# Written in a form of their own, or not at all: they say how a command was typed, not what it evaluates. The
+# folder is where the file lies, so that a run that is moved still names itself.
 _ATTACKS = ("attacks", "victim_attacks", "relaxed_attacks", "checks")
 _OTHERWISE = {*_ATTACKS, "checkpoints", "defences", "eps", "batch_sizes"}
-_NEVER = {"command", "resume", "overwrite"}
+_NEVER = {"command", "resume", "overwrite", "out"}
 
 
 def run_toml(config: EvalConfig) -> str | None:
