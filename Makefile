@@ -105,10 +105,11 @@ benchmark-robustbench: .venv-robustbench/.installed
 	.venv-robustbench/bin/pip install --quiet --editable ".[timm]" robustbench
 	touch $@
 
-# Writes the committed reports again from their outcomes, after a change of what reports say.
+# Writes the committed reports, and README's tables and figure, again from stored outcomes.
 .PHONY: rewrite
 rewrite: $(INSTALLED)
 	for run in reports/*/run.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
+	$(BIN)/python docs/readme_findings.py
 
 report-cifar10: data/cifar10_test.npz
 	rm -rf reports/cifar10-resnet20

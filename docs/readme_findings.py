@@ -1,0 +1,182 @@
+"""The figure and the tables of README.md, from the committed reports (`make rewrite` runs it).
+
+python docs/readme_findings.py
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from robustbench_coded.bench.table import pipes
+from robustbench_coded.reports.figures import ladder
+from robustbench_coded.reports.figures.style import Drawing, styled
+from robustbench_coded.results.run import load_run
+from robustbench_coded.zoo.registry import ZOO
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+FIGURE = ROOT / "docs" / "findings.png"
+REPORTS = ROOT / "reports"
+# run, checkpoint, N of RCI -> the name in the table and the title in the figure
+NETWORKS = {
+    ("cifar10-resnet20", "resnet20", 190): "undefended ResNet-20",
+    ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
+}
+MAIN = "batch/unknown"
+COLUMNS = ("clean", "pgd-10", "pgd-100", "transfer-pgd-20", "ensemble")
+# Five that are robust and five that are not; the counts below the table are of all entries.
+ZOO_ROWS = (
+    "coin-flip",
+    "noise-wide",
+    "lipschitz",
+    "ensemble-opposed",
+    "trained-linear",
+    "rounding",
+    "saturated",
+    "misleading-gradient",
+    "hidden-direction",
+    "ensemble-decoys",
+)
+FAR = 0.03  # as in benchmarks/zoo_report.py
+
+
+def main() -> None:
+    FIGURE.write_bytes(figure().png)
+    README.write_text(with_blocks(README.read_text()))
+
+
+def with_blocks(text: str) -> str:
+    """``text`` with what stands between each pair of markers written anew."""
+    for name, block in (("findings", findings()), ("zoo", zoo())):
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{block}\n\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def figure() -> Drawing:
+    """The ladder of attacks for both networks, with and without RCI."""
+    lines = []
+    for (name, checkpoint, n), title in NETWORKS.items():
+        run = load_run(REPORTS / name)
+        lines += [
+            replace(row, key=row.key._replace(checkpoint=title))
+            for row in run.rows
+            if row.key.checkpoint == checkpoint and row.key.n in (None, n)
+            if row.attack == "clean" or row.budget in run.manifest.judged_budgets
+        ]
+    with styled():
+        drawn = ladder.draw(lines)
+    assert drawn is not None
+    return drawn
+
+
+def findings() -> str:
+    """Accuracy of both networks, with and without RCI, under a few attacks, and the verdicts."""
+    rows: list[Sequence[str]] = [("network", "inference", *COLUMNS, "verdict")]
+    for (run, checkpoint, n), title in NETWORKS.items():
+        for size in ("", str(n)):
+            subject = {"checkpoint": checkpoint, "n": size, "threat": MAIN}
+            (verdict,) = _matching(_rows(f"{run}/verdicts.csv"), subject)
+            budget = {name: verdict[name] for name in ("norm", "eps", "eps_space")}
+            lines = _matching(_rows(f"{run}/summary.csv"), subject)
+            cells = (_cell(lines, attack, budget) for attack in COLUMNS)
+            rows.append((title, f"RCI, N = {n}" if size else "standard", *cells, verdict["word"]))
+    return pipes(rows)
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (REPORTS / name).open() as file:
+        return list(csv.DictReader(file))
+
+
+def _matching(rows: list[dict[str, str]], wanted: dict[str, str]) -> list[dict[str, str]]:
+    return [row for row in rows if all(row[column] == value for column, value in wanted.items())]
+
+
+def _cell(rows: list[dict[str, str]], attack: str, budget: dict[str, str]) -> str:
+    found = _matching(rows, {"attack": attack, **({} if attack == "clean" else budget)})
+    return _accuracy(found[0]) if found else "–"
+
+
+def _accuracy(row: dict[str, str]) -> str:
+    accuracy, low, high = (100 * float(row[column]) for column in ("accuracy", "ci_low", "ci_high"))
+    return f"{accuracy:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def zoo() -> str:
+    """Ten defences of known robust accuracy, and on how many of all entries each tool errs."""
+    entries = _matching(_rows("zoo/zoo.csv"), {"threat": MAIN})
+    head = ("defence", "what it is", "true", "csrobust", "verdict", "AutoAttack", "PGD")
+    body = [_entry([row for row in entries if row["defence"] == name]) for name in ZOO_ROWS]
+    return pipes([head, *body]) + "\n\n" + " ".join(_counts(entries))
+
+
+def _entry(rows: list[dict[str, str]]) -> tuple[str, ...]:
+    ours = next(row for row in rows if not _third_party(row))
+    low, high = float(ours["truth_low"]), float(ours["truth_high"])
+    theirs = {_third_party(row): row for row in rows if _third_party(row)}
+    columns = ("autoattack:", "torchattacks:PGD")
+    found = [next((theirs[name] for name in theirs if name.startswith(start)), None) for start in columns]
+    return (
+        f"`{ours['defence']}`",
+        ZOO[ours["defence"]].description,
+        f"{100 * low:.1f}" if low == high else f"{100 * low:.1f} to {100 * high:.1f}",
+        _accuracy(ours),
+        ours.get("verdict") or ours["word"],
+        *("–" if row is None else _marked(_account(row), low, high) for row in found),
+    )
+
+
+def _third_party(row: dict[str, str]) -> str:
+    return row.get("peer") or row.get("third_party") or ""
+
+
+def _account(row: dict[str, str]) -> float:
+    return float(row.get("peer_accuracy") or row["third_party_accuracy"])
+
+
+def _side(account: float, low: float, high: float) -> str:
+    if account < low - FAR:
+        return "too low"
+    return "too high" if account > high + FAR else ""
+
+
+def _marked(account: float, low: float, high: float) -> str:
+    side = _side(account, low, high)
+    return f"**{100 * account:.1f}** {side}" if side else f"{100 * account:.1f}"
+
+
+def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
+    ours = [row for row in entries if not _third_party(row)]
+    for package in ("AutoAttack", "torchattacks"):
+        accounts: dict[str, list[dict[str, str]]] = {}
+        for row in entries:
+            if _third_party(row).startswith(package.lower()):
+                accounts.setdefault(row["defence"], []).append(row)
+        sides = [
+            _side(min(map(_account, rows)), float(rows[0]["truth_low"]), float(rows[0]["truth_high"]))
+            for rows in accounts.values()
+        ]
+        yield (
+            f"{package} is more than {100 * FAR:g} points off on {sum(map(bool, sides))} of {len(sides)} "
+            f"defences: too low on {sides.count('too low')}, too high on {sides.count('too high')}."
+        )
+    broken = {row["defence"] for row in ours if row["broken"] == "True"}
+    words = {row["defence"]: row.get("verdict") or row["word"] for row in ours}
+    praised = sum(words[name] == "no failure found" for name in broken)
+    condemned = sum(
+        word in ("no gain", "broken", "worse than its base")
+        for name, word in words.items()
+        if name not in broken
+    )
+    open_words = sum(word == "not settled" for word in words.values())
+    yield (
+        f"csrobust finds no failure in {praised} of {len(broken)} broken defences, condemns {condemned} of "
+        f"{len(words) - len(broken)} robust ones, and leaves {open_words} not settled."
+    )
+
+
+if __name__ == "__main__":
+    main()

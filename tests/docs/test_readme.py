@@ -1,0 +1,37 @@
+"""README.md is short, and its tables are those of the committed reports (`make rewrite` after a change)."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def findings():
+    spec = importlib.util.spec_from_file_location("readme_findings", ROOT / "docs" / "readme_findings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_those_of_the_reports(findings):
+    mending = "README.md differs from reports/; run python docs/readme_findings.py and commit"
+    assert findings.with_blocks(README) == README, mending
+
+
+def test_a_changed_figure_is_noticed(findings):
+    (line,) = (line for line in README.splitlines() if line.startswith("| `rounding`"))
+    assert findings.with_blocks(README.replace(line, line.replace("0.0", "1.0", 1))) == README
+
+
+def test_third_parties_are_marked_on_the_right_side_of_the_truth(findings):
+    assert findings._side(0.90, 0.94, 0.95) == "too low"
+    assert findings._side(0.99, 0.94, 0.95) == "too high"
+    assert findings._side(0.97, 0.94, 0.95) == ""
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) < 200
