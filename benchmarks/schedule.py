@@ -187,24 +187,24 @@ def report() -> str:
     most = max(unit.images for unit in plan)
     return "\n\n".join(
         [
-            f"Of one outcome, the committing process unpacks the rows ({_ms(costs.unpack)}), commits them "
-            f"({_ms(costs.commit)}) and asks Ray twice who is through ({_ms(2000 * costs.wait)} with 1,000 "
-            f"workers); reading a committed unit again takes {_ms(costs.read)}. All of it was measured while "
-            f"{costs.load:g} processes wanted each processor. Image for image, the middle "
-            f"90% of {len(factors)} measured units took {_percentile(factors, 5):.2f} to "
-            f"{_percentile(factors, 95):.2f} times the median.",
-            f"**One evaluation on more and more workers.** {CHECKPOINTS} checkpoints behind standard "
-            f"inference and RCI at N = {CODED[0]} and {CODED[1]}, {EXAMPLES:,} images, preset `full`: "
-            f"{len(plan):,} units, {images / 1e6:,.0f} million image gradients, at most {most:,} in a unit; "
-            f"{IMAGES_PER_UNIT:,} of them take 10 s.",
+            f"For each unit, the committing process unpacks the rows ({_ms(costs.unpack)}), commits them "
+            f"({_ms(costs.commit)}) and polls Ray twice ({_ms(2000 * costs.wait)} with 1,000 workers); "
+            f"reading a committed unit again takes {_ms(costs.read)}. All times were measured at a load of "
+            f"{costs.load:g} per core. Per image, the middle 90% of {len(factors)} "
+            f"measured units took {_percentile(factors, 5):.2f} to {_percentile(factors, 95):.2f} times the "
+            "median.",
+            f"**One evaluation on an increasing number of workers.** {CHECKPOINTS} checkpoints behind "
+            f"standard inference and RCI at N = {CODED[0]} and {CODED[1]}, {EXAMPLES:,} images, preset "
+            f"`full`: {len(plan):,} units, {images / 1e6:,.0f} million image gradients, at most {most:,} in "
+            f"a unit; {IMAGES_PER_UNIT:,} of them take 10 s.",
             _strong(plan, factors, costs),
-            f"**Work that grows with the workers**, {UNITS_PER_WORKER} units for each, under the same "
-            "trouble: share of the workers' time that goes into outcomes.",
+            f"**Work proportional to the number of workers**, {UNITS_PER_WORKER} units per worker, with the "
+            "same trouble: share of worker time that produces outcomes.",
             _weak(plan, factors, costs),
-            "**Where one committing process is full.** Workers whose outcomes it can just keep up with.",
+            "**The limit of one committing process**: the number of workers it can just keep up with.",
             _full(costs),
-            f"**What is read again** between rounds and for the reports, {ROUNDS + 1} times in all, by one "
-            "process.",
+            f"**Reading outcomes again** between rounds and for the reports, {ROUNDS + 1} times in all, by "
+            "one process.",
             _reading(costs),
         ]
     )
