@@ -1,0 +1,187 @@
+"""How often an interval is ever wrong while somebody looks at it all along, and how soon it settles a word.
+
+    python benchmarks/anytime.py            prints the tables (about 12 minutes on one core)
+    python benchmarks/anytime.py --write    and puts them into docs/numbers.md
+
+A run errs at an end where that end was on the wrong side of the population accuracy at any look. The looks of
+batches and of differences are those of `eval --until settled` at 10 batches.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from coverage import pairs, populations, write
+from coverage_populations import K, Pair, Population
+from numpy.typing import NDArray
+
+from robustbench_coded.evaluation.planning.rounds import rounds_of
+from robustbench_coded.statistics.anytime.betting import betting_sequence
+from robustbench_coded.statistics.anytime.finite import finite_interval
+from robustbench_coded.statistics.anytime.mixture import mixture_interval
+from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
+from robustbench_coded.statistics.correlation import pooled
+from robustbench_coded.statistics.difference import clustered_difference
+
+SIMULATIONS, SEED, TAIL = 2000, 0, 0.025
+ANSWERS, BATCHES = 640, 10
+ACCURACIES = (0.5, 0.1, 0.02, 0.005)
+LOOKS = tuple(end // K for end in rounds_of(BATCHES * K, K))
+SHARE = TAIL / (len(LOOKS) + 1)  # the last round is looked at once more, after all attacks have run
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass
+class Ever:
+    """Which runs ever erred at an end, and the widths of the last look."""
+
+    above: Bools
+    below: Bools
+    width: float
+
+    def __str__(self) -> str:
+        return f"{self.above.mean():.1%} | {self.below.mean():.1%} | {self.width:.4f}"
+
+
+def ends_by_count(method: Callable[[int, int], tuple[float, float]], looks: range) -> NDArray[np.float64]:
+    """[looks, right answers, 2]: an interval for each number of right answers at each look."""
+    table = np.full((len(looks), looks[-1] + 1, 2), np.nan)
+    for row, answers in enumerate(looks):
+        for right in range(answers + 1):
+            table[row, right] = method(right, answers)
+    return table
+
+
+def of_answers(simulations: int) -> Iterator[str]:
+    """Single answers: looked at after every one of 640, and after every sixteenth for the finite set."""
+    yield (
+        f"| accuracy | interval | ever above the truth | ever below the truth | mean width after {ANSWERS} "
+        "| answers until it is below 14.6% |"
+    )
+    yield "| ---: | --- | ---: | ---: | ---: | ---: |"
+    every, some = range(1, ANSWERS + 1), range(16, ANSWERS + 1, 16)
+    right, trials = np.meshgrid(np.arange(ANSWERS + 1), np.array(every))
+    sequence = np.stack(mixture_interval(np.minimum(right, trials), trials, TAIL), axis=-1)
+    methods = {
+        "one-sided beta-binomial mixture": (every, sequence),
+        "Clopper and Pearson at every look": (
+            every,
+            ends_by_count(lambda s, n: clopper_pearson(s, n, TAIL), every),
+        ),
+        f"all {2 * ANSWERS} of a finite set": (
+            some,
+            ends_by_count(lambda s, n: finite_interval(s, n, 2 * ANSWERS, TAIL), some),
+        ),
+    }
+    for accuracy in ACCURACIES:
+        rng = np.random.default_rng(SEED)
+        answers = rng.random((simulations, 2 * ANSWERS)) < accuracy
+        for name, (looks, table) in methods.items():
+            counted = answers[:, :ANSWERS].cumsum(axis=1)[:, np.array(looks) - 1]
+            ends = table[np.arange(len(looks)), counted]
+            finite = table is methods[f"all {2 * ANSWERS} of a finite set"][1]
+            truth = answers.mean(axis=1)[:, None] if finite else accuracy
+            ever = Ever(
+                (ends[..., 0] > truth + 1e-12).any(axis=1),
+                (ends[..., 1] < truth - 1e-12).any(axis=1),
+                float((ends[:, -1, 1] - ends[:, -1, 0]).mean()),
+            )
+            below = ends[..., 1] < 0.146
+            first = np.array(looks)[below.argmax(axis=1)]
+            settled = f"{np.median(first):.0f}" if below.any(axis=1).all() else ""
+            yield f"| {accuracy:g} | {name} | {ever} | {settled} |"
+
+
+def of_batches(population: Population, simulations: int) -> tuple[Ever, Ever]:
+    """Batches: the run's own interval at its share of the error a look, and betting after every batch."""
+    rng, batch = np.random.default_rng(SEED), np.repeat(np.arange(BATCHES), K)
+    shares = np.empty((simulations, BATCHES))
+    ends = np.empty((simulations, len(LOOKS), 2))
+    for run in range(simulations):
+        evaluation = population.simulate(rng, batch)
+        shares[run] = evaluation.judged.reshape(BATCHES, -1).mean(axis=1)
+        for look, batches in enumerate(LOOKS):
+            part = slice(0, batches * K)
+            attacked, controls = (
+                [(correct[part], batch[part]) for correct in rows]
+                for rows in (evaluation.weaker, evaluation.clean)
+            )
+            known = pooled(attacked, controls)
+            ends[run, look] = clustered_interval(evaluation.judged[part], batch[part], SHARE, known)
+    betting = np.stack(betting_sequence(shares, TAIL), axis=-1)
+    return ever_of(ends, population.truth), ever_of(betting, population.truth)
+
+
+def of_difference(pair: Pair, simulations: int) -> Ever:
+    """The same for paired differences, at a share of the error a look."""
+    rng, batch = np.random.default_rng(SEED), np.repeat(np.arange(BATCHES), K)
+    ends = np.empty((simulations, len(LOOKS), 2))
+    for run in range(simulations):
+        left, right = pair.simulate(rng, batch)
+        for look, batches in enumerate(LOOKS):
+            part = slice(0, batches * K)
+            rows = [left[part]] if pair.base else [left[part], right[part]]
+            ends[run, look] = clustered_difference(
+                left[part],
+                right[part],
+                batch[part],
+                SHARE,
+                right_clustered=not pair.base,
+                correlation=pooled([(correct, batch[part]) for correct in rows]),
+            )
+    return ever_of(ends, pair.truth)
+
+
+def ever_of(ends: NDArray[np.float64], truth: float) -> Ever:
+    """From [runs, looks, 2]."""
+    return Ever(
+        (ends[..., 0] > truth).any(axis=1),
+        (ends[..., 1] < truth).any(axis=1),
+        float((ends[:, -1, 1] - ends[:, -1, 0]).mean()),
+    )
+
+
+def batch_table(simulations: int) -> Iterator[str]:
+    """Markdown, one line a population."""
+    yield (
+        "| population | the run's interval: ever above the truth | ever below | width at last "
+        "| betting: ever above | ever below | width at last |"
+    )
+    yield f"| --- |{' ---: |' * 6}"
+    for population in populations():
+        yield f"| {population.name} | {' | '.join(map(str, of_batches(population, simulations)))} |"
+
+
+def difference_table(simulations: int) -> Iterator[str]:
+    """Markdown, one line a pair."""
+    yield "| difference of | ever above the truth | ever below the truth | width at last |"
+    yield "| --- | ---: | ---: | ---: |"
+    for pair in pairs():
+        yield f"| {pair.name} | {of_difference(pair, simulations)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/numbers.md")
+    parser.add_argument("--simulations", type=int, default=SIMULATIONS, help="runs simulated per line")
+    options = parser.parse_args()
+    tables = {
+        "anytime-answers": of_answers,
+        "anytime-batches": batch_table,
+        "anytime-differences": difference_table,
+    }
+    for name, made in tables.items():
+        lines = []
+        for line in made(options.simulations):
+            print(line, flush=True)
+            lines.append(line)
+        if options.write:
+            write(name, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
