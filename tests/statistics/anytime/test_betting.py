@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from robustbench_coded.statistics.anytime.betting import betting_difference, betting_sequence
+from robustbench_coded.statistics.anytime.betting import betting_difference, betting_sequence, stakes
 
 TAIL = 0.025
 
@@ -32,6 +32,13 @@ def test_an_end_is_where_a_gambler_would_have_got_rich():
     assert richest(values, low[-1], above=True) >= 1 / TAIL > richest(values, low[-1] + 0.001, above=True)
     assert richest(values, high[-1], above=False) >= 1 / TAIL > richest(values, high[-1] - 0.001, above=False)
     assert (np.diff(low) >= 0).all() and (np.diff(high) <= 0).all()
+
+
+def test_a_stake_is_chosen_before_its_value_is_seen():
+    values = np.random.default_rng(4).random(30)
+    other = np.where(np.arange(30) < 20, values, 1 - values)
+    np.testing.assert_array_equal(stakes(values, TAIL)[:21], stakes(other, TAIL)[:21])
+    assert (stakes(values, TAIL)[21:] != stakes(other, TAIL)[21:]).all()
 
 
 def test_peeking_after_every_batch_errs_as_rarely_as_promised():
