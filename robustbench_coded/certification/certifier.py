@@ -36,6 +36,7 @@ from robustbench_coded.defences.coded import Coded
 from robustbench_coded.defences.coded_path import CodedPath
 from robustbench_coded.defences.noise import GaussianNoise, standard_normal
 from robustbench_coded.defences.protocol import Defence, Draw
+from robustbench_coded.defences.published.randomised_smoothing import RandomisedSmoothing
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.zoo.lipschitz import LipschitzDefence
@@ -62,7 +63,7 @@ def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
         with suppress(NotCertifiable):
             found.append(KnownNoise(graph_of(defence.model, images), defence.sigma))
         return found
-    if isinstance(defence, Smoothed) and kind is Smoothed:
+    if isinstance(defence, Smoothed | RandomisedSmoothing) and kind in (Smoothed, RandomisedSmoothing):
         return [Smoothing(defence.model, defence.sigma, defence.votes)]
     if isinstance(defence, Coded | RCI) and kind in (Coded, RCI):
         if len(defence.path.runs) != 1 or not isinstance(defence.base, nn.Module | None):

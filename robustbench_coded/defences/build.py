@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.defences.coded import Coded
 from robustbench_coded.defences.mixup_inference import MixupInference
-from robustbench_coded.defences.named import BUILDERS
+from robustbench_coded.defences.named import BUILDERS, POOLED
 from robustbench_coded.defences.noise import GaussianNoise
 from robustbench_coded.defences.options import DefenceSpec, parse_defence
 from robustbench_coded.defences.plugin import load_plugin
@@ -44,10 +44,16 @@ def build_defence(
         case "resize-pad":
             return ResizePad(model, name=spec.label, **options)
         case "mixup-inference":
-            if pool is None:
-                raise InputError("mixup-inference cannot be built without a pool of images to mix in")
-            return MixupInference(model, pool, name=spec.label, **options)
+            return MixupInference(model, _given(pool, spec), name=spec.label, **options)
         case "plugin":
             return load_plugin(spec.target or "", model)
+        case kind if kind in POOLED:
+            return BUILDERS[kind](model, _given(pool, spec))
         case _:
             return BUILDERS[spec.kind](model)
+
+
+def _given(pool: Tensor | None, spec: DefenceSpec) -> Tensor:
+    if pool is None:
+        raise InputError(f"{spec.label} cannot be built without a pool of images that are not evaluated")
+    return pool

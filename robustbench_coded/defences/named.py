@@ -3,13 +3,19 @@
 register({"coin-flip": build})      build(model) -> Defence
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-BUILDERS: dict[str, Callable[[Any], Any]] = {}
+BUILDERS: dict[str, Callable[..., Any]] = {}
+POOLED: set[str] = set()  # those whose builder takes images that are not evaluated, too
 
 
-def register(builders: Mapping[str, Callable[[Any], Any]]) -> None:
+def register_pooled(names: Iterable[str]) -> None:
+    """Says that the builders of these names take a pool of images as a second argument."""
+    POOLED.update(names)
+
+
+def register(builders: Mapping[str, Callable[..., Any]]) -> None:
     """Makes these names known to ``--defence``; each builds a defence around a model.
 
     Raises:

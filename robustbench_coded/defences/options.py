@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
-from robustbench_coded.defences.named import BUILDERS
+from robustbench_coded.defences.named import BUILDERS, POOLED
+from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
 from robustbench_coded.errors import InputError
 
 CODED = ("coded", "rci")  # the defences that take N
@@ -57,6 +58,8 @@ def parse_defence(text: str) -> DefenceSpec:
     kind, _, rest = text.strip().partition(":")
     if kind in _OPTIONS:
         return _known(kind, rest)
+    if f"{kind}:" == PREFIX:
+        return _published(rest)
     if kind in BUILDERS and not rest:
         return DefenceSpec(kind)
     if _PLUGIN.fullmatch(text.strip()):
@@ -66,6 +69,31 @@ def parse_defence(text: str) -> DefenceSpec:
         f"defence {text!r} is not known;{near} write a name of "
         "`csrobust list defences` or package.module:function"
     )
+
+
+def mixes_images(spec: DefenceSpec) -> bool:
+    """Whether a defence needs images that are not evaluated."""
+    return spec.kind == "mixup-inference" or spec.kind in POOLED
+
+
+def _published(name: str) -> DefenceSpec:
+    """A published defence by the name of its file.
+
+    Raises:
+        InputError: there is none, or it is a way of training.
+    """
+    found = PUBLISHED.get(name)
+    if found is None:
+        raise InputError(
+            f"published:{name} is not known;{_closest(name, list(PUBLISHED))} "
+            "`csrobust list defences` has them"
+        )
+    if found.record.is_training:
+        raise InputError(
+            f"published:{name} is a property of the checkpoint; name one that has it with --ckpt, without "
+            "--defence"
+        )
+    return DefenceSpec(PREFIX + name) if found.builds else parse_defence(found.record.spec)
 
 
 def resolve_n(n: str | int, k: int) -> int:

@@ -10,6 +10,7 @@ from robustbench_coded.certification import smoothing
 from robustbench_coded.certification.certifier import Smoothing, certifiers_of
 from robustbench_coded.certification.region import Region
 from robustbench_coded.defences.noise import GaussianNoise
+from robustbench_coded.defences.published.randomised_smoothing import RandomisedSmoothing
 from robustbench_coded.zoo.linear import along, pattern, worst_margins
 from robustbench_coded.zoo.registry import ZOO
 
@@ -93,3 +94,12 @@ def test_certified_lies_below_the_truth_of_the_zoo(name):
         assert (found <= 1).all() and certifiers[0].right(
             Region.around(x, entry.norm, entry.eps), y, 0, torch.Generator().manual_seed(1), k
         ).le(exact + 1e-9).all()
+
+
+def test_the_published_vote_is_certified_by_its_own_noise_and_votes():
+    defence = RandomisedSmoothing(along(pattern(9)), sigma=0.4, votes=7)
+    (certifier,) = certifiers_of(defence, torch.rand(2, 1, 8, 8))
+    assert isinstance(certifier, Smoothing)
+    assert (certifier.sigma, certifier.votes) == (0.4, 7)
+    logits = defence.logits(torch.rand(3, 1, 8, 8), 5)
+    assert (7 * logits / 10).round().sub(7 * logits / 10).abs().max() < 1e-5  # shares of seven votes

@@ -91,9 +91,11 @@ def names(kind: str) -> dict[str, str]:
         return dict(DATA)
     if kind == "defences":
         from robustbench_coded.defences.options import DEFENCES
+        from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
         from robustbench_coded.zoo.registry import ZOO
 
-        return {**DEFENCES, **{name: f"zoo: {entry.description}" for name, entry in ZOO.items()}}
+        published = {PREFIX + name: found.description for name, found in PUBLISHED.items()}
+        return {**DEFENCES, **published, **{name: f"zoo: {entry.description}" for name, entry in ZOO.items()}}
     if kind == "checkpoints":
         from robustbench_coded.models.shipped import descriptions
 

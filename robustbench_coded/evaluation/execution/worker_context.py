@@ -12,7 +12,7 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.memory import Sentinel
-from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.defences.options import mixes_images, parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.defences.sampling_network import samples
@@ -149,8 +149,8 @@ class WorkerContext:
             return self.setup.in_memory.defence(spec, model)
         if spec == Standard.name and self.samples(model):
             return SamplingModule(model, name=Standard.name)
-        mixes = parse_defence(spec).kind == "mixup-inference"
-        return build_defence(spec, model, k, pool=self._pool if mixes else None)
+        parsed = parse_defence(spec)
+        return build_defence(parsed, model, k, pool=self._pool if mixes_images(parsed) else None)
 
     def samples(self, model: PixelModel) -> bool:
         """Whether a model draws random numbers inside; asked once of each."""
@@ -165,7 +165,7 @@ class WorkerContext:
         data, left = self._not_evaluated(POOL_IMAGES)
         if not len(left):
             raise InputError(
-                "mixup-inference mixes in images that are not evaluated; leave some with a lower --limit"
+                "a defence here needs images that are not evaluated; leave some with a lower --limit"
             )
         return data.batch(left[:POOL_IMAGES])[0].to(self.device)
 
