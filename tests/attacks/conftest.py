@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from attacks import surrogate
+
 
 @dataclass
 class LinearOracle:
@@ -96,3 +98,10 @@ def linear() -> Callable[..., Problem]:
         return Problem(oracle, x, y)
 
     return build
+
+
+@pytest.fixture
+def barely_taught(monkeypatch):
+    """Taught networks that learn next to nothing, for tests that ask other things of the attack."""
+    for name, value in (("ROUNDS", 2), ("FIRST", 4), ("AROUND", 1), ("_STEPS", 2), ("_BATCH", 16)):
+        monkeypatch.setattr(surrogate, name, value)

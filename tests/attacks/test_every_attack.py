@@ -26,6 +26,8 @@ OURS = dict.fromkeys(
         "aware-fgsm",
     ]
 )
+pytestmark = pytest.mark.usefixtures("barely_taught")
+
 # These begin at the clean input and draw no directions.
 FROM_X = re.compile("(aware-)?fgsm|" + "|".join(MINIMAL_NORM))
 # Norm, K, classes, shape of an image, what ties the batch together.

@@ -107,6 +107,7 @@ def test_draws_and_own_losses_come_from_the_name(linear):
 
 
 @pytest.mark.parametrize("text", [name for name in LISTED if parse(name).third_party is None])
+@pytest.mark.usefixtures("barely_taught")
 def test_every_listed_attack_runs_and_stays_in_its_budget(linear, model, text):
     problem = linear(batches=2, noise=0.3, classes=4)
     budget = PerturbationBudget("linf", 0.05)

@@ -1,0 +1,19 @@
+"""What makes evaluations of entries quick: verdicts rest on outcomes, whatever is written about them."""
+
+import pytest
+
+from attacks import surrogate
+from robustbench_coded.evaluation.session import evaluate as session
+
+
+@pytest.fixture(autouse=True)
+def nothing_written(monkeypatch):
+    """No report and no figures, which take longer than most of these evaluations."""
+    monkeypatch.setattr(session, "write_reports", lambda path, *, final=False: None)
+
+
+@pytest.fixture
+def taught_briefly(monkeypatch):
+    """Taught networks with a sixth of their training."""
+    monkeypatch.setattr(surrogate, "_STEPS", 40)
+    monkeypatch.setattr(surrogate, "_BATCH", 64)
