@@ -32,7 +32,8 @@ from robustbench_coded.bench.table import pipes
 from robustbench_coded.evaluation.execution.execute import execute
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.plan import Plan, Unit
+from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.evaluate import evaluate, make_plan
 from robustbench_coded.evaluation.session.listener import Forecast, Listener
 from robustbench_coded.evaluation.setup.prepare import prepare

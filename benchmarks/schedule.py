@@ -25,8 +25,9 @@ from robustbench_coded.engine.worker_pool import Died, Event, Finished, Ready
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.options.attack_choice import attack_options
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
+from robustbench_coded.evaluation.planning.cases import Subject, Unit
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS
-from robustbench_coded.evaluation.planning.plan import Subject, Unit, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.plan import UnitMaker, rows_for
 from robustbench_coded.runs.outcomes import read_table
 
 DOCS = Path(__file__).parent.parent / "docs" / "scale.md"

@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.status import Status
 
-from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.listener import Forecast, Listener
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import pixels

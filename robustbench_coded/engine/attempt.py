@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.execution.execute import execute
 from robustbench_coded.evaluation.execution.machine_faults import is_out_of_memory, makes_process_unusable
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 
 MESSAGE_LENGTH = 500
 DETAILS_LENGTH = 8000

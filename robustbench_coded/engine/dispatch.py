@@ -10,7 +10,7 @@ from dataclasses import replace
 from robustbench_coded.engine.unit_time import UnitTimeLimits
 from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready, WorkerPool
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 
 # A fresh process can help if the last one was killed, hung or lost its device. One retry.
 ATTEMPTS = 2

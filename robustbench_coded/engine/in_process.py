@@ -8,7 +8,7 @@ from robustbench_coded.engine.attempt import attempt
 from robustbench_coded.engine.unit_time import UnitTimeLimits
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
 
 

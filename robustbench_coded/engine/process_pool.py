@@ -20,7 +20,7 @@ from robustbench_coded.engine.worker import NotReady, work
 from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import Setup
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 
 EXIT_SECONDS = 2.0
 SERVER_STARTS = 3

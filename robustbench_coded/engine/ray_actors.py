@@ -22,7 +22,7 @@ from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finis
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.models.pixel_model import PixelModel
 
 SPARE_STORE_BYTES = 256 << 20  # room for results on their way

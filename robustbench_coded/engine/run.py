@@ -11,7 +11,7 @@ from robustbench_coded.engine.unit_time import UnitTimeLimits
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.workers import worker_count
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 
 
 def run_units(

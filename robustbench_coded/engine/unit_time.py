@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
-from robustbench_coded.evaluation.planning.plan import Subject, Unit
+from robustbench_coded.evaluation.planning.cases import Subject, Unit
 
 LEAST_SECONDS = 3600.0
 TIMES_FORECAST = 20.0

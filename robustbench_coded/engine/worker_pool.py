@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 
 
 class EngineError(Exception):

@@ -11,7 +11,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase, RunManifest
 
 

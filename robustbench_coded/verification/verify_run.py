@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.execution.unit_facts import budget_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import scored_slots
-from robustbench_coded.evaluation.planning.plan import AttackCase
+from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, Evaluation, read_adversarials
 from robustbench_coded.runs.folder import read_run

@@ -11,7 +11,7 @@ from robustbench_coded.engine.dispatch import dispatch
 from robustbench_coded.engine.unit_time import MAX_TIMEOUTS, UnitTimeLimits
 from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.schema.threat_model import ThreatModel
 
 LIMIT = 100.0

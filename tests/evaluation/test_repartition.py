@@ -3,9 +3,9 @@
 import pytest
 
 from robustbench_coded.evaluation.planning.batches import partition
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.partition_choice import depends_on_company
 from robustbench_coded.evaluation.planning.partitions import partitions_wanted, repartition
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
 

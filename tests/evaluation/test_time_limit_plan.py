@@ -2,7 +2,7 @@
 
 import pytest
 
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.time_limit_plan import (
     FEWEST_BATCHES,
     OPENING,

@@ -8,7 +8,7 @@ import pytest
 from robustbench_coded.evaluation.options.attack_choice import attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Victim
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.evaluation.planning.unit_identity import FORMAT_VERSION, unit_id, unit_payload
 from robustbench_coded.evaluation.session.evaluate import made_ready, make_plan
 from robustbench_coded.results.manifest import load_manifest

@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.execution.unit_facts import budget_of, query_budget_of, seed_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots
-from robustbench_coded.evaluation.planning.plan import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.schema.controls import CLEAN, RANDOM_SIGN
 

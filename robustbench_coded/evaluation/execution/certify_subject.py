@@ -13,7 +13,7 @@ from robustbench_coded.defences.standard import Standard
 from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.tf32 import tf32
 from robustbench_coded.schema.certificate import Certificate

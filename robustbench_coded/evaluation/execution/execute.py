@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.execution.run_unit import run_unit
 from robustbench_coded.evaluation.execution.score import InvalidAnswer
 from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.runs.adversarials import Adversarials
 from robustbench_coded.runs.pictures import Pictures
 from robustbench_coded.schema.controls import CLEAN, CONTROLS

@@ -7,7 +7,7 @@ import numpy as np
 
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, scored_slots
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.runs.adversarials import EVERY
 
 

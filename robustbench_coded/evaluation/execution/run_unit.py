@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.execution.submitted import submitted_group
 from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.unit_facts import draws_to_score, seed_of, separate_attacks
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.runs.pictures import lowest
 from robustbench_coded.schema.controls import CLEAN
 

@@ -14,8 +14,8 @@ from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.unit_facts import seed_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.partitions import repartition
-from robustbench_coded.evaluation.planning.plan import Unit
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.statistics.repartitioned import PARTITION
 

@@ -7,7 +7,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.tf32 import tf32
 from robustbench_coded.selftests.result import judged

@@ -12,8 +12,7 @@ from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.unit_facts import budget_of, seed_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import Unit
-from robustbench_coded.evaluation.planning.submission import CHOICE_DRAWS
+from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, Unit
 from robustbench_coded.runs.adversarials import Evaluation
 
 

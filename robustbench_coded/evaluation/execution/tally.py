@@ -11,7 +11,7 @@ from torch import Tensor
 from robustbench_coded.evaluation.execution.loss_trace import LossTrace
 from robustbench_coded.evaluation.execution.perturb import AttackResult
 from robustbench_coded.evaluation.execution.score import NO_ANSWER
-from robustbench_coded.evaluation.planning.plan import Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.runs.adversarials import Adversarials
 from robustbench_coded.runs.perturbed_digest import PerturbedDigest
 from robustbench_coded.runs.pictures import Pictures

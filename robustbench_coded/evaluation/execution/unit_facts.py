@@ -5,7 +5,7 @@ from torch import Tensor
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import scored_slots
-from robustbench_coded.evaluation.planning.plan import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 
 
 def seed_of(context: WorkerContext, unit: Unit) -> int:

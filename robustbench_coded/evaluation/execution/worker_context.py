@@ -22,8 +22,9 @@ from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory, is_plugin
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch
+from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.examples import evaluated
-from robustbench_coded.evaluation.planning.plan import Subject, batches_for
+from robustbench_coded.evaluation.planning.plan import batches_for
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.architectures.some_classes import SomeClasses
 from robustbench_coded.models.loading import load_checkpoint

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from attacks.naming import DECISION_BASED, SEARCHES, AttackName, parse
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.cost import queries_of, step_size_of
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, UnitMaker, stopped
+from robustbench_coded.evaluation.planning.plan import UnitMaker, stopped
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import CaseKey

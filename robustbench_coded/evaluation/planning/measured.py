@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attacks.naming import BLACK_BOX, AttackName, parse
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.runs.perturbed_digest import NAME, sum_of
 from robustbench_coded.schema.case import BudgetKey
 from robustbench_coded.schema.controls import CONTROLS

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from attacks.naming import parse
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.partitions import partitions_wanted
-from robustbench_coded.evaluation.planning.plan import AttackCase, Unit, UnitMaker, batches_for
+from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.controls import CLEAN, CONTROLS

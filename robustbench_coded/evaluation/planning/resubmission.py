@@ -8,9 +8,9 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from attacks.submitted import BITS, EIGHT_BITS, SEVERAL, SHRUNK, Transforms, name_of_submitted
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack, distinct, of_each_kind
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, Unit, UnitMaker
-from robustbench_coded.evaluation.planning.submission import Submission
+from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.schema.case import BudgetKey, CaseKey
 from robustbench_coded.schema.controls import STANDARD
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from attacks.naming import parse
-from robustbench_coded.evaluation.planning.plan import AttackCase
+from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import CONTROLS
 

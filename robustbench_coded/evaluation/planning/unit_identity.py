@@ -4,16 +4,12 @@ The payload is spelled out key by key. Its keys belong to version 1 of the forma
 same things today: a key that changes, or a value that is written another way, orphans every run that exists.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.schema.controls import CONTROLS
-
-if TYPE_CHECKING:
-    from robustbench_coded.evaluation.planning.plan import AttackCase, Unit
 
 FORMAT_VERSION = 1
 

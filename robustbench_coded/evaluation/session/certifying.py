@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from robustbench_coded.evaluation.execution.certify_subject import certify_subject
-from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates

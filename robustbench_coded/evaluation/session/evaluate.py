@@ -13,10 +13,11 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.results import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.run_file import run_toml
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.measured import measured_attacks
 from robustbench_coded.evaluation.planning.partition_choice import chosen_for_partitions, partition_units
-from robustbench_coded.evaluation.planning.plan import AttackCase, Plan, Unit, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.resubmission import resubmissions
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
 from robustbench_coded.evaluation.session.certifying import certify

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.schema.controls import CONTROLS, STANDARD
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustbench_coded.evaluation.planning.plan import Plan, Unit
+from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.evaluation.planning.plan import Plan
 
 
 @dataclass(frozen=True)

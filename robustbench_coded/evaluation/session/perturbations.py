@@ -10,8 +10,8 @@ import torch
 from robustbench_coded.engine.run import run_units
 from robustbench_coded.evaluation.execution.results import UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.plan import Unit, sources_of
-from robustbench_coded.evaluation.planning.submission import SubmittedInputs
+from robustbench_coded.evaluation.planning.cases import Unit, sources_of
+from robustbench_coded.evaluation.planning.submitted_inputs import SubmittedInputs
 from robustbench_coded.runs.adversarials import EVERY, Evaluation
 from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.controls import CONTROLS

@@ -8,7 +8,8 @@ from typing import Any
 
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.plan import AttackCase, Plan
+from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.evaluate import made_ready, make_plan
 from robustbench_coded.evaluation.session.forecast import forecast
 from robustbench_coded.evaluation.session.listener import Forecast

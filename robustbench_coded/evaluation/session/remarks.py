@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from robustbench_coded.evaluation.planning.plan import AttackCase, Plan
+from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.plan import Plan
 
 
 def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:

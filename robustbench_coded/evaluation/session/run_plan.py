@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from robustbench_coded.engine.run import run_units
 from robustbench_coded.engine.unit_time import limit_for
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.planning.plan import Plan, sources_of
+from robustbench_coded.evaluation.planning.cases import sources_of
+from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.forecast import forecast
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.perturbations import kept_for_later, with_perturbations

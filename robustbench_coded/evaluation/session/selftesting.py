@@ -7,7 +7,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from robustbench_coded.evaluation.execution.selftest_subject import selftest_subject
-from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.folder import RunFolder

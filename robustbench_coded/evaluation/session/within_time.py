@@ -8,7 +8,8 @@ from pathlib import Path
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.workers import worker_count
-from robustbench_coded.evaluation.planning.plan import AttackCase, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.plan import UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.time_limit_plan import (
     Cost,
     choose,

@@ -7,7 +7,7 @@ from scipy.stats import binom
 
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.planning.cases import Subject
 
 # Batches from which intervals begin to be narrow; coded inputs per input beyond which more only cost.
 BATCHES, MOST_CODED = 5, 4

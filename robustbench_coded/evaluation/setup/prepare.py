@@ -16,8 +16,9 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.default_eps import default_eps
 from robustbench_coded.evaluation.options.workers import thread_count, worker_count
 from robustbench_coded.evaluation.planning.batches import scored_slots
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.examples import evaluated, subset_rule
-from robustbench_coded.evaluation.planning.plan import AttackCase, Subject, batches_for
+from robustbench_coded.evaluation.planning.plan import batches_for
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,
     data_named,

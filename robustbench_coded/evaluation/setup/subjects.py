@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.matching import plain_defences
-from robustbench_coded.evaluation.planning.plan import Subject
+from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.setup.hidden_gradients import (
     ZERO_SHARE,
     HiddenGradients,

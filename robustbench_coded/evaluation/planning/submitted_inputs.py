@@ -1,4 +1,4 @@
-"""Where the perturbed inputs of a row come from that attacks nothing: units of other rows, and transforms."""
+"""Perturbed inputs of other rows, for a row that attacks nothing."""
 
 from __future__ import annotations
 
@@ -6,41 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attacks.submitted import Transforms
-
 if TYPE_CHECKING:
-    from robustbench_coded.evaluation.planning.plan import Unit
     from robustbench_coded.runs.adversarials import Evaluation
-
-# Of the attacker's own draws, by which the target's worst of several perturbed inputs is found.
-CHOICE_DRAWS = 2
-
-
-@dataclass(frozen=True)
-class Submission:
-    """Perturbed inputs that were made elsewhere, one forward pass for each draw of the target.
-
-    Attributes:
-        sources: units of one attack each, which hold its perturbed inputs; of several attacks the target
-            takes the worst for each input, or each batch, on the attacker's own draws.
-        transforms: what is done to the perturbed inputs first.
-    """
-
-    sources: tuple[tuple[Unit, ...], ...]
-    transforms: Transforms = ()
-
-    @property
-    def questions(self) -> int:
-        """Forward passes that choosing costs, beside those of scoring."""
-        return CHOICE_DRAWS * len(self.sources) if len(self.sources) > 1 else 0
-
-    def as_data(self) -> dict[str, Any]:
-        """What decides the submitted inputs, as JSON data; ids of units are hashes of what decides theirs."""
-        return {
-            "version": 1,
-            "sources": [[unit.id for unit in source] for source in self.sources],
-            "transforms": [list(transform) for transform in self.transforms],
-        }
 
 
 class SubmittedInputs:

@@ -1,0 +1,151 @@
+"""What an evaluation is made of: subjects, the cases that each is attacked in, and their units of work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from attacks.submitted import Transforms
+from robustbench_coded.evaluation.planning.batches import Victim
+from robustbench_coded.evaluation.planning.submitted_inputs import SubmittedInputs
+from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
+from robustbench_coded.schema.threat_model import ThreatModel
+
+# Of the attacker's own draws, by which the target's worst of several perturbed inputs is found.
+CHOICE_DRAWS = 2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One checkpoint behind one defence at one batch size: what is attacked.
+
+    Attributes:
+        spec: the defence's specification as text.
+        label: the defence as tables name it.
+        k: size of the batches that the data are cut into.
+        n: coded inputs per batch, None where that means nothing.
+        images: images through the network for one answered batch.
+        hides_gradient: whether operators inside leave most of the gradient out, or all of it.
+        differentiable: whether torch has a gradient for it.
+        relaxable: whether there is one with smooth operators.
+    """
+
+    checkpoint: str
+    spec: str
+    label: str
+    k: int
+    n: int | None
+    randomised: bool
+    batch_dependent: bool
+    has_base: bool
+    images: int
+    hides_gradient: bool = False
+    differentiable: bool = True
+    relaxable: bool = True
+
+    @property
+    def shown_k(self) -> int | None:
+        return self.k if self.batch_dependent else None
+
+    @property
+    def key(self) -> SubjectKey:
+        """The subject as tables name it."""
+        return SubjectKey(self.checkpoint, self.label, self.shown_k, self.n)
+
+    @property
+    def independent(self) -> bool:
+        """Deterministic and input by input: examples may be answered in any company."""
+        return not self.randomised and not self.batch_dependent
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Perturbed inputs that were made elsewhere, one forward pass for each draw of the target.
+
+    Attributes:
+        sources: units of one attack each, which hold its perturbed inputs; of several attacks the target
+            takes the worst for each input, or each batch, on the attacker's own draws.
+        transforms: what is done to the perturbed inputs first.
+    """
+
+    sources: tuple[tuple[Unit, ...], ...]
+    transforms: Transforms = ()
+
+    @property
+    def questions(self) -> int:
+        """Forward passes that choosing costs, beside those of scoring."""
+        return CHOICE_DRAWS * len(self.sources) if len(self.sources) > 1 else 0
+
+    def as_data(self) -> dict[str, Any]:
+        """What decides the submitted inputs, as JSON data; ids of units are hashes of what decides theirs."""
+        return {
+            "version": 1,
+            "sources": [[unit.id for unit in source] for source in self.sources],
+            "transforms": [list(transform) for transform in self.transforms],
+        }
+
+
+@dataclass(frozen=True)
+class AttackCase:
+    """One planned row: a subject, a threat model, a perturbation budget and an attack (or a control).
+
+    Attributes:
+        for_check: measured at another eps than was asked for, because a check needs it; not judged.
+        submission: where the perturbed inputs come from, if nothing is attacked for this row.
+    """
+
+    subject: Subject
+    threat: ThreatModel
+    attack: str
+    norm: str
+    eps: float
+    eps_space: str
+    step_size: float | None
+    for_check: bool = False
+    submission: Submission | None = None
+
+    @property
+    def budget(self) -> BudgetKey:
+        return BudgetKey(self.norm, self.eps, self.eps_space)
+
+    @property
+    def key(self) -> CaseKey:
+        """The identity of the row in every table and file."""
+        return CaseKey.of(self.subject.key, self.threat, self.attack, self.budget, self.step_size)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of one row that is computed and committed at once.
+
+    Attributes:
+        groups: batches by index; the batches of a group are answered in one forward. Empty for victims.
+        victims: the victims of this unit, for ``victim`` and ``co-batch`` rows.
+        images: image gradients that it will cost, about.
+        id: hash of all that decides its outcomes.
+        partitions: numbers of the random partitions that the inputs of ``groups`` are scored in, after an
+            attack in these; empty where they are scored as they were attacked.
+        attacked: where they are not, the units that attacked them.
+        keep: whether its perturbed inputs come back with its outcomes.
+        scored: whether it has outcomes; without, it only makes its perturbed inputs again.
+        submitted: the perturbed inputs of a row that attacks nothing, once they are at hand.
+    """
+
+    row: AttackCase
+    replicate: int
+    groups: tuple[tuple[int, ...], ...]
+    victims: tuple[Victim, ...]
+    images: int
+    id: str
+    partitions: tuple[int, ...] = ()
+    attacked: tuple[Unit, ...] = field(default=(), compare=False)
+    keep: bool = field(default=False, compare=False)
+    scored: bool = field(default=True, compare=False)
+    submitted: SubmittedInputs | None = field(default=None, compare=False)
+
+
+def sources_of(unit: Unit) -> tuple[tuple[Unit, ...], ...]:
+    """The units whose perturbed inputs a unit scores that attacks nothing itself, by source."""
+    if unit.row.submission is not None:
+        return unit.row.submission.sources
+    return (unit.attacked,) if unit.attacked else ()
