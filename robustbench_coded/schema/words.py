@@ -6,6 +6,7 @@ from enum import StrEnum
 class CheckName(StrEnum):
     """The checks of a threat model, in the order in which reports list them."""
 
+    ANOTHER_LOSS = "another loss"
     RANDOMNESS_KNOWN = "randomness known"
     TRANSFER_OR_BLACK_BOX = "transfer or black-box"
     RANDOM_SEARCH = "random search"
@@ -17,6 +18,9 @@ class CheckName(StrEnum):
     WHAT_BROKE_THE_BASE = "what broke the base"
     SELF_TESTS = "self-tests"  # one that failed is listed by its own name, ``self-tests: NAME``
 
+
+# Those asked for because of the word that the others lead to.
+BEFORE_PRAISE = frozenset({CheckName.WHAT_BROKE_THE_BASE, CheckName.ANOTHER_LOSS})
 
 # Those that compare an attack with itself at twice the length.
 DOUBLING = frozenset({CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS})

@@ -66,6 +66,8 @@ class CaseResult:
     selection_draws: int = 0
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
     partitions: Beside | None = None  # the same perturbed inputs in random partitions into batches
+    # Of an ensemble with outcomes missing: that of the attacks with all of theirs, if there are any.
+    of_complete: "CaseResult | None" = None
 
     @property
     def unit_is_batch(self) -> bool:
@@ -128,10 +130,13 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
         row for rows in groups.values() for row in [*rows, *_combined(rows, everything, found, again)]
     ]
     known = correlations(everything)
-    return [
-        replace(row, correlation=known.get((row.key.subject, row.key.threat.inputs), UNMEASURED))
-        for row in combined
-    ]
+
+    def correlated(row: CaseResult) -> CaseResult:
+        measured = known.get((row.key.subject, row.key.threat.inputs), UNMEASURED)
+        whole = None if row.of_complete is None else replace(row.of_complete, correlation=measured)
+        return replace(row, correlation=measured, of_complete=whole)
+
+    return [correlated(row) for row in combined]
 
 
 def correlations(rows: Sequence[CaseResult]) -> dict[tuple[SubjectKey, str], Correlation]:
@@ -183,7 +188,7 @@ def _combined(
     everybody = tuple(candidate.key for candidate in candidates)
     playable = {ENSEMBLE: [again[key] for key in everybody if key in again]}
     own = {STRONGEST: again.get(candidates[best].key)}
-    return [
+    made = [
         CaseResult(
             key=model.key.of_attack(name),
             cell=cell,
@@ -200,6 +205,22 @@ def _combined(
         )
         for name, cell in combined.items()
     ]
+    if all(row.complete for row in made) or all(row.complete for row in everything):
+        return made
+    whole = _of_complete(rows, everything, found, again)
+    return [replace(row, of_complete=whole) if row.key.attack == ENSEMBLE else row for row in made]
+
+
+def _of_complete(
+    rows: Sequence[CaseResult],
+    everything: Sequence[CaseResult],
+    found: Cells,
+    again: Mapping[CaseKey, Repartitioned],
+) -> CaseResult | None:
+    """The ensemble of the attacks with all of their outcomes; None where it lacks some, too."""
+    whole = [row for row in everything if row.complete]
+    made = _combined([row for row in rows if row.complete], whole, found, again)
+    return next((row for row in made if row.key.attack == ENSEMBLE and row.complete), None)
 
 
 def _candidate(row: CaseResult, found: Cells, known: bool) -> Candidate | None:

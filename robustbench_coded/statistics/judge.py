@@ -3,19 +3,25 @@
     judge(rows, ensemble, checks, ...) -> (Verdict, checks)
 
 A word is asked for what it takes to believe it. Praise asks whether the defence met what broke its base
-model; the lack of a gain asks whether the base model met what broke the defence (`same_attacks.py`). Neither
-is asked where the other figures leave no room for the word.
+model (`same_attacks.py`), and an attack on a margin or on targets (`another_loss.py`); the lack of a gain
+asks whether the base model met what broke the defence. Neither is asked where the other figures leave no
+room for the word.
+
+Attacks with missing outcomes withhold praise and claims, and nothing else: what the complete ones condemn
+stays condemned, since an attack that is not finished cannot speak for a defence.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.statistics.another_loss import another_loss
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.same_attacks import not_compared, what_broke_the_base
-from robustbench_coded.statistics.verdict import MARGIN, Verdict, base_ensemble, verdict
+from robustbench_coded.statistics.verdict import CONDEMNED, MARGIN, Verdict, base_ensemble, verdict
 
 
 def judge(
@@ -27,7 +33,7 @@ def judge(
     claim: Claim | None = None,
     tail: float = TAIL,
 ) -> tuple[Verdict, tuple[Check, ...]]:
-    """The verdict, and ``checks`` with the comparison to the base model where the word hangs on it.
+    """The verdict, and ``checks`` with those that were asked for because of the word.
 
     Args:
         rows: all rows of the run.
@@ -36,13 +42,40 @@ def judge(
         margin, claim, tail: as for `verdict`.
     """
     base = base_ensemble(rows, ensemble)
+    found = _judged(rows, ensemble, base, checks, margin, claim, tail)
+    if ensemble.complete and (base is None or base.complete):
+        return found
+    whole = ensemble if ensemble.complete else ensemble.of_complete
+    whole_base = base if base is None or base.complete else base.of_complete
+    if whole is None or (base is not None and whole_base is None):
+        return found
+    complete = [row for row in rows if row.complete]
+    made, asked = _judged(complete, whole, whole_base, checks, margin, None, tail)
+    if made.word not in CONDEMNED:
+        return found
+    said = f"{made.reason} Outcomes of other attacks are missing, and those attacks do not count."
+    return replace(made, reason=said, claim=found[0].claim), asked
+
+
+def _judged(
+    rows: Sequence[CaseResult],
+    ensemble: CaseResult,
+    base: CaseResult | None,
+    checks: Sequence[Check],
+    margin: float,
+    claim: Claim | None,
+    tail: float,
+) -> tuple[Verdict, tuple[Check, ...]]:
     found = verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail)
-    if base is None or found.gain is None or found.accuracy is None:
+    if found.accuracy is None:
         return found, tuple(checks)
-    if found.gain.low > margin:
-        checks = (*checks, what_broke_the_base(rows, ensemble, base, margin))
+    if found.above_the_bar:
+        checks = (another_loss(rows, ensemble), *checks)
+        if base is not None:
+            checks = (*checks, what_broke_the_base(rows, ensemble, base, margin))
         return verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail), tuple(checks)
-    if found.word in (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE) and found.accuracy.high >= margin:
+    condemned = found.word in (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE)
+    if base is not None and condemned and found.accuracy.high >= margin:
         doubt = not_compared(rows, ensemble, base, margin)
         found = verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail, doubt=doubt)
     return found, tuple(checks)

@@ -22,10 +22,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attacks.naming import TORCHATTACKS_LINF, AttackName
+from attacks.naming import AttackName
 from attacks.submitted import PREFIX, SEVERAL, split_submitted
 from robustbench_coded.schema.controls import CONTROLS, STANDARD
 from robustbench_coded.schema.words import CheckName, CheckOutcome
+from robustbench_coded.statistics.another_loss import ASKED, FEWEST_STEPS, past_cross_entropy, tells
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import WORTH, Check
 from robustbench_coded.statistics.comparisons import (
@@ -38,8 +39,6 @@ from robustbench_coded.statistics.comparisons import (
     name_of,
     usable_by,
 )
-
-FEWEST_STEPS = 10  # of an attack whose figure tells what a base model keeps
 
 
 def what_broke_the_base(
@@ -75,7 +74,7 @@ def what_broke_the_base(
             name, CheckOutcome.NOT_RUN, finding, figures, tuple(lacking), f"run {' and '.join(asked)}", asked
         )
     for row in on_base:
-        over = difference_of(ensemble, row) if _tells(name_of(row)) else None
+        over = difference_of(ensemble, row) if tells(name_of(row)) else None
         if over is not None and over.high < margin:
             finding = (
                 f"Over the {accuracy_of(row):.1%} that {row.key.attack} leaves the base model the gain is "
@@ -112,10 +111,10 @@ def _lacking(
 def not_compared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float) -> str:
     """Why a gain below the margin cannot be believed, as a clause; '' where it can be."""
     on_base = _attacks_on(rows, base)
-    if not any(_tells(name_of(row)) for row in on_base):
+    if not any(tells(name_of(row)) for row in on_base):
         return f"no attack with gradients and {FEWEST_STEPS} steps or more ran on the base model: run pgd-20"
-    if not any(_past_cross_entropy(name_of(row)) for row in on_base):
-        return "no attack on another loss than cross-entropy ran on the base model: run apgd-mt-20"
+    if not any(past_cross_entropy(name_of(row)) for row in on_base):
+        return f"no attack on another loss than cross-entropy ran on the base model: run {ASKED}"
     algorithms = {name_of(row).algorithm.lower() for row in on_base}
 
     def both_met(row: CaseResult) -> bool:
@@ -136,30 +135,6 @@ def _attacks_on(rows: Sequence[CaseResult], base: CaseResult) -> list[CaseResult
     """The base model's own attacks; what was submitted to it is compared by whoever it came from."""
     found = attacks_under(rows, base.key.setting)
     return [row for row in found if not row.key.attack.startswith(PREFIX) and row.complete]
-
-
-def _tells(name: AttackName) -> bool:
-    """FGSM's one step does not say what is left, and neither does a search."""
-    if is_black_box(name) or name.algorithm == "fgsm":
-        return False
-    return name.steps is None or name.steps >= FEWEST_STEPS
-
-
-def _past_cross_entropy(name: AttackName) -> bool:
-    """Margins and targets find what cross-entropy leaves of a robust network: five points of one of ours."""
-    algorithm = name.algorithm.lower()
-    if not _tells(name) or algorithm in ("apgd-ce", "spsa"):
-        return False
-    losses = (dict(name.options).get("loss"), "margin" if algorithm not in _CROSS_ENTROPY else None)
-    return any(loss in ("margin", "dlr") for loss in losses)
-
-
-# They raise the cross-entropy unless their name says otherwise; those of other packages do, too, by default.
-_CROSS_ENTROPY = frozenset(
-    name.lower()
-    for name in ("pgd", "fgsm", "apgd-ce", *TORCHATTACKS_LINF, "PGDL2")
-    if name.upper() != "APGDT"
-)
 
 
 def _transferred(rows: Sequence[CaseResult], ensemble: CaseResult) -> set[str]:

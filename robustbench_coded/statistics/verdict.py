@@ -43,6 +43,7 @@ from robustbench_coded.statistics.paired import Difference, NotPaired, paired_di
 MARGIN = 0.03  # a gain that is certainly smaller is none
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
+CONDEMNED = frozenset({VerdictWord.BROKEN, VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE})
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Verdict:
         reason: one or two sentences.
         accuracy: of the ensemble; None without outcomes.
         bar: what the gain, or without a base model the accuracy, is held against.
+        compared: whether the gain is, because the defence names a base model.
         gain: accuracy less that of the base model's ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
@@ -64,11 +66,19 @@ class Verdict:
     reason: str
     accuracy: Interval | None
     bar: float
+    compared: bool = False
     gain: Difference | None = None
     clean: Interval | None = None
     clean_loss: Difference | None = None
     claim: Claim | None = None
     open_checks: tuple[str, ...] = ()
+
+    @property
+    def above_the_bar(self) -> bool:
+        """Whether the figures leave room for praise, so that it depends on checks alone."""
+        if self.compared:
+            return self.gain is not None and self.gain.low > self.bar
+        return self.accuracy is not None and self.accuracy.low > self.bar
 
     @property
     def could_fall(self) -> bool:
@@ -115,6 +125,7 @@ def verdict(
         "There are no outcomes yet.",
         ensemble.interval(tail),
         margin if compared else broken_below(ensemble.clean),
+        compared,
         gain,
         clean.interval(tail),
         None if base is None else _difference(_of_clean(base), clean, tail),

@@ -21,7 +21,7 @@ BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch
 EXAMPLES = 480
 ALONE = {"randomised": False, "batch_dependent": False}
 # In the order in which base models usually fall to them.
-ATTACKS = ("fgsm", "pgd-10", "pgd-20", "apgd-ce-100", "apgd-t-100", "square-1000")
+ATTACKS = ("fgsm", "pgd-10", "pgd-20", "apgd-mt-20", "apgd-t-100", "square-1000")
 
 
 def condemned(word):
@@ -42,27 +42,34 @@ class Generated:
         slips = generator.random((2, len(ATTACKS), EXAMPLES)) < 0.01
         self.right = (generator.random(EXAMPLES) > fallen[..., None]) ^ slips
 
-    def rows(self, evaluation, on_base, on_defence):
-        """The rows of these attacks; transfer is what the base model's own inputs leave the defence."""
+    def rows(self, evaluation, on_base, on_defence, unfinished=()):
+        """The rows of these attacks; transfer is what the base model's own inputs leave the defence.
+
+        Of ``unfinished`` attacks, on either side, the first half of the outcomes is there.
+        """
         run = evaluation()
         clean = np.ones((EXAMPLES, 1), dtype=bool)
         run.add("clean", clean, **BASE).add("clean", clean, **ALONE)
         for attack in on_base:
-            run.add(attack, self.right[0, ATTACKS.index(attack)][:, None], **BASE)
+            run.add(attack, self._of(0, attack, unfinished), planned=EXAMPLES, **BASE)
         for attack in on_defence:
-            index = ATTACKS.index(attack.removeprefix("transfer-"))
-            right = self.right[1, index] | (self.right[0, index] & attack.startswith("transfer-"))
-            run.add(attack, right[:, None], **ALONE)
+            run.add(attack, self._of(1, attack, unfinished), planned=EXAMPLES, **ALONE)
         return case_results(*run.parts())
 
-    def word(self, evaluation, on_base, on_defence):
-        rows = self.rows(evaluation, on_base, on_defence)
-        return _word(rows)
+    def _of(self, side, attack, unfinished):
+        index = ATTACKS.index(attack.removeprefix("transfer-"))
+        right = self.right[side, index] | (self.right[0, index] & attack.startswith("transfer-"))
+        kept = EXAMPLES // 2 if attack in unfinished else EXAMPLES
+        return right[:kept, None]
+
+    def word(self, evaluation, on_base, on_defence, unfinished=()):
+        return _words(self.rows(evaluation, on_base, on_defence, unfinished))[-1]
 
 
-def _word(rows):
-    made = next(row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != STANDARD)
-    return judge(rows, made, [PASSED])[0].word
+def _words(rows):
+    """The word of the base model, and that of the defence."""
+    made = [row for row in rows if row.key.attack == ENSEMBLE]
+    return [judge(rows, row, [PASSED])[0].word for row in made]
 
 
 def parts_of(generator, attacks):
@@ -72,18 +79,18 @@ def parts_of(generator, attacks):
 
 
 def generated(evaluation, seeds):
-    """(word of fewer rows, word of more) for made-up runs."""
+    """(word of fewer rows, word of more) for made-up runs, of base model and defence."""
     for seed in seeds:
         generator = np.random.default_rng(seed)
         made = Generated(generator)
         both = [*ATTACKS, *(f"transfer-{attack}" for attack in ATTACKS)]
         more = parts_of(generator, ATTACKS), parts_of(generator, both)
         fewer = parts_of(generator, more[0]), parts_of(generator, more[1])
-        yield made.word(evaluation, *fewer), made.word(evaluation, *more)
+        yield from zip(_words(made.rows(evaluation, *fewer)), _words(made.rows(evaluation, *more)), strict=True)
 
 
 def test_more_rows_never_turn_a_condemned_defence_into_a_praised_one(evaluation):
-    found = list(generated(evaluation, range(90)))
+    found = list(generated(evaluation, range(45)))
     words = [word for pair in found for word in pair]
     assert {PRAISE, OPEN} < set(words) and any(map(condemned, words))  # it could have gone wrong
     assert not [pair for pair in found if moves_towards_praise(*pair)]
@@ -93,20 +100,40 @@ def test_the_property_sees_a_comparison_that_is_not_made(evaluation, monkeypatch
     passed = Check("what broke the base", "passed", "")
     monkeypatch.setattr(judging, "what_broke_the_base", lambda *args: passed)
     monkeypatch.setattr(judging, "not_compared", lambda *args: "")
-    assert [pair for pair in generated(evaluation, range(90)) if moves_towards_praise(*pair)]
+    assert [pair for pair in generated(evaluation, range(45)) if moves_towards_praise(*pair)]
 
 
 def test_attacks_on_the_base_model_alone_never_bring_praise(evaluation):
     kinder = 0
-    for seed in range(50):
+    for seed in range(25):
         generator = np.random.default_rng(1000 + seed)
         made = Generated(generator)
-        shared, alone = ["pgd-10", "pgd-20"], ["apgd-t-100", "square-1000"]
+        shared, alone = ["pgd-20", "apgd-mt-20"], ["apgd-t-100", "square-1000"]
         on_defence = [*shared, *(f"transfer-{attack}" for attack in shared)]
         before = made.word(evaluation, shared, on_defence)
         after = made.word(evaluation, [*shared, *alone], on_defence)
         kinder += before != PRAISE and after == PRAISE
     assert kinder == 0
+
+
+def test_an_unfinished_attack_withholds_praise_and_changes_nothing_else(evaluation):
+    seen = set()
+    for seed in range(16):
+        generator = np.random.default_rng(2000 + seed)
+        made = Generated(generator)
+        both = [*ATTACKS, *(f"transfer-{attack}" for attack in ATTACKS)]
+        on_base, on_defence = parts_of(generator, ATTACKS), parts_of(generator, both)
+        late = [attack for attack in both if attack not in (*on_base, *on_defence)][:2]
+        before = _words(made.rows(evaluation, on_base, on_defence))
+        after = _words(made.rows(evaluation, on_base, [*on_defence, *late], late))
+        assert after[0] == before[0]  # the base model's own attacks are all there
+        assert after[1] == (before[1] if condemned(before[1]) or not late else OPEN)
+        on_base = [*on_base, *(attack for attack in late if attack in ATTACKS)]
+        after = _words(made.rows(evaluation, on_base, on_defence, late))
+        expected = [word if condemned(word) or not set(late) & set(on_base) else OPEN for word in before]
+        assert after == expected
+        seen |= set(before)
+    assert {PRAISE, OPEN} < seen and len(seen) > 3
 
 
 def words_of(run, planned):
@@ -144,3 +171,11 @@ def test_a_base_model_that_was_spared_the_stronger_losses_condemns_nobody():
     planned = [case for case in run.manifest.rows if not case.attack.startswith(spared)]
     found = {str(key.threat): word for key, word in words_of(run, planned).items() if key.defence == "rci"}
     assert found["batch/known"] == OPEN  # five points below the 33.9% that are left without apgd-t
+
+
+def test_a_network_that_was_spared_the_stronger_losses_is_not_praised():
+    run = load_run(REPORTS / "cifar10-adversarial")
+    alone = [case for case in run.manifest.rows if case.defence == STANDARD]
+    assert set(words_of(run, alone).values()) == {PRAISE}  # 28.9% by apgd-t
+    weak = [case for case in alone if case.attack in (*CONTROLS, "fgsm", "pgd-10", "pgd-20", "pgd-100")]
+    assert set(words_of(run, weak).values()) == {OPEN}

@@ -56,12 +56,12 @@ def test_what_broke_the_base_is_asked_for_adaptively_and_by_transfer(evaluation)
     ],
 )
 def test_fewer_steps_than_the_base_model_met_do_not_count(evaluation, defence, closed):
-    found, _ = judged(evaluation, {"pgd-100": 0.1}, defence)
+    found, _ = judged(evaluation, {"pgd-100": 0.1}, {**defence, "apgd-mt-20": 0.6})
     assert (found.word == "no failure found") == closed
 
 
 def test_attacks_worth_less_than_half_a_point_are_not_asked_for_where_the_gain_has_room(evaluation):
-    base, defence = {"pgd-20": 0.304, "square-1000": 0.3}, {"transfer-pgd-20": 0.9}
+    base, defence = {"pgd-20": 0.304, "square-1000": 0.3}, {"transfer-pgd-20": 0.9, "apgd-mt-20": 0.6}
     assert judged(evaluation, base, {"pgd-20": 0.6, **defence})[0].word == "no failure found"
     # A gain that only these four thousandths lift above the margin hangs on them.
     gain = judged(evaluation, base, {"pgd-20": 0.6, **defence})[0].gain

@@ -1,0 +1,68 @@
+"""Praise needs an attack on a margin or on targets, whether or not there is a base model to compare with."""
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from attacks.naming import PRESETS, parse
+from robustbench_coded.schema.controls import ENSEMBLE
+from robustbench_coded.statistics.another_loss import past_cross_entropy
+from robustbench_coded.statistics.case_results import case_results
+from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.judge import judge
+
+PASSED = Check("falls with eps", "passed", "")
+EXAMPLES = 640
+STANDARD = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
+PLUGIN = {**STANDARD, "defence": "plugin"}
+
+
+def judged(evaluation, attacks, subject=STANDARD, unfinished=()):
+    """Verdict and checks of a subject that has no base model, from attack -> accuracy."""
+    run = evaluation().add("clean", np.ones((EXAMPLES, 1)), **subject)
+    for attack, left in attacks.items():
+        right = np.arange(EXAMPLES)[:, None] < left * EXAMPLES
+        run.add(attack, right[: 500 if attack in unfinished else None], planned=EXAMPLES, **subject)
+    outcomes, planned = run.parts()
+    rows = case_results(outcomes, [replace(case, has_base=False) for case in planned])
+    return judge(rows, next(row for row in rows if row.key.attack == ENSEMBLE), [PASSED])
+
+
+WEAK = {"fgsm": 0.6, "pgd-10": 0.4, "pgd-20": 0.39}
+
+
+@pytest.mark.parametrize("subject", [STANDARD, PLUGIN])
+@pytest.mark.parametrize(
+    "attack", [None, "apgd-ce-100", "square-1000", "transfer-apgd-mt-20", "apgd-mt-9", "my_module:Attack"]
+)
+def test_cross_entropy_and_searches_alone_praise_nobody(evaluation, subject, attack):
+    found, checks = judged(evaluation, WEAK | ({attack: 0.38} if attack else {}), subject)
+    assert found.word == "not settled" and found.open_checks == ("another loss",)
+    assert "another loss (not run). To settle it: add --attacks apgd-mt-20" in found.reason
+    assert checks[0].run_next == ("apgd-mt-20",)
+
+
+@pytest.mark.parametrize(
+    "attack", ["apgd-mt-20", "apgd-t-100", "apgd-dlr-100", "pgd-20+loss=margin", "autoattack:standard"]
+)
+def test_a_margin_or_targets_close_the_question(evaluation, attack):
+    found, checks = judged(evaluation, WEAK | {attack: 0.35})
+    assert found.word == "no failure found"
+    assert (checks[0].outcome, checks[0].figures["accuracy"]) == ("passed", 0.35)
+
+
+def test_half_of_such_an_attack_closes_nothing(evaluation):
+    found, _ = judged(evaluation, WEAK | {"apgd-mt-20": 0.35}, unfinished=("apgd-mt-20",))
+    assert found.word == "not settled" and "missing" in found.reason
+
+
+def test_the_question_is_not_asked_where_nothing_is_left_to_praise(evaluation):
+    found, checks = judged(evaluation, {"pgd-20": 0.0})
+    assert found.word == "broken" and len(checks) == 1
+    found, checks = judged(evaluation, {"pgd-20": 0.0, "apgd-t-100": 0.0}, unfinished=("apgd-t-100",))
+    assert found.word == "broken" and "missing" in found.reason
+
+
+def test_the_default_attacks_have_one_and_those_of_the_paper_do_not():
+    assert any(past_cross_entropy(parse(name)) for name in PRESETS["adaptive"])
+    assert not any(past_cross_entropy(parse(name)) for name in PRESETS["paper"])
