@@ -86,7 +86,8 @@ def generated(evaluation, seeds):
         both = [*ATTACKS, *(f"transfer-{attack}" for attack in ATTACKS)]
         more = parts_of(generator, ATTACKS), parts_of(generator, both)
         fewer = parts_of(generator, more[0]), parts_of(generator, more[1])
-        yield from zip(_words(made.rows(evaluation, *fewer)), _words(made.rows(evaluation, *more)), strict=True)
+        words = (_words(made.rows(evaluation, *some)) for some in (fewer, more))
+        yield from zip(*words, strict=True)
 
 
 def test_more_rows_never_turn_a_condemned_defence_into_a_praised_one(evaluation):
