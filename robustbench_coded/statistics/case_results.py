@@ -188,7 +188,7 @@ def _combined(
     everybody = tuple(candidate.key for candidate in candidates)
     playable = {ENSEMBLE: [again[key] for key in everybody if key in again]}
     own = {STRONGEST: again.get(candidates[best].key)}
-    made = [
+    results = [
         CaseResult(
             key=model.key.of_attack(name),
             cell=cell,
@@ -205,10 +205,10 @@ def _combined(
         )
         for name, cell in combined.items()
     ]
-    if all(row.complete for row in made) or all(row.complete for row in everything):
-        return made
+    if all(row.complete for row in results) or all(row.complete for row in everything):
+        return results
     whole = _of_complete(rows, everything, found, again)
-    return [replace(row, of_complete=whole) if row.key.attack == ENSEMBLE else row for row in made]
+    return [replace(row, of_complete=whole) if row.key.attack == ENSEMBLE else row for row in results]
 
 
 def _of_complete(
