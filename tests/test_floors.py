@@ -13,7 +13,7 @@ ROOMS = (
     "reports.text", "reports.paper", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
     "evaluation.options", "evaluation.planning", "evaluation.execution", "engine", "evidence",
-    "evaluation.setup", "evaluation.session", "verification",
+    "evaluation.setup", "evaluation.session", "verification", "shift",
     "training", "ablations", "paper_figures", "bench", "cli",
 )  # fmt: skip
 FILES = sorted(

@@ -17,6 +17,7 @@ from robustbench_coded.cli.commands import (
     probe,
     report,
     screen,
+    shift,
     show,
     sweep,
     train,
@@ -45,6 +46,7 @@ _add("plan", plan.plan_command, shares=True)
 _add("sweep", sweep.sweep_command, shares=True)
 _add("curve", curve.curve_command, shares=True)
 _add("screen", screen.screen_command, shares=True)
+_add("shift", shift.shift_command)
 _add("compare", compare.compare_command)
 _add("report", report.report_command)
 _add("show", show.show_command)

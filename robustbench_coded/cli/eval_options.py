@@ -104,9 +104,9 @@ SHARED: dict[str, tuple[Any, Any]] = {
 }
 
 
-def takes_only(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Gives a command these of the shared options."""
-    return _with({name: SHARED[name] for name in names})
+def takes_only(*names: str, **more: tuple[Any, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Gives a command these of the shared options, and ``more`` of its own or with other defaults."""
+    return _with({**{name: SHARED[name] for name in names}, **more})
 
 
 def takes(**more: tuple[Any, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:

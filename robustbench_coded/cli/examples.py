@@ -15,6 +15,11 @@ EXAMPLES = {
         "csrobust curve --ckpt model.pt --rci N=190 --over draws",
     ),
     "screen": ("csrobust screen --ckpt model.pt --rci N=190",),
+    "shift": (
+        "csrobust shift --ckpt digits-erm --ckpt digits-coded --data digits --rci N=1.5K",
+        "csrobust shift --ckpt erm=a.pt --ckpt coded=b.pt --data cifar10 --data cifar10.1:DIR --limit 1000",
+        "csrobust shift --ckpt model.pt --data cifar10c:DIR --corruptions fog,frost --severities 3,5",
+    ),
     "compare": (
         "csrobust compare reports/mine reports/other",
         "csrobust compare reports/mine --baseline standard --format md,html,csv,latex --out comparison",

@@ -12,8 +12,11 @@ from typer.core import TyperCommand
 GROUPS: dict[str, tuple[str, ...]] = {
     "What is evaluated": (
         "ckpt", "arch", "normalize", "accept_mismatch", "rci", "coded", "defence", "match_clean", "standard",
+        "baseline",
     ),
-    "Data and batches": ("data", "data_dir", "limit", "first", "batch_size", "last_batch"),
+    "Data and batches": (
+        "data", "corruptions", "severities", "data_dir", "limit", "first", "batch_size", "last_batch",
+    ),
     "Attacks": (
         "attacks", "norm", "eps", "eps_space", "inputs", "victims", "budget", "checks", "drop", "peer_raw",
     ),

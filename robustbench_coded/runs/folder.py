@@ -38,21 +38,23 @@ class RunFolder:
 
     Args:
         path: the folder; made if it is missing.
+        manifest: the file that says what the folder holds; other kinds of runs have another.
 
     Raises:
         InputError: the path is a file, contains something other than a run, can't be written, or is in use.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, manifest: str = MANIFEST):
         self.path = path
+        self._manifest = manifest
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; give --out a folder")
         self._made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if not (path / MANIFEST).exists() and not _is_empty(path):
+            if not (path / manifest).exists() and not _is_empty(path):
                 raise InputError(
-                    f"{path} holds other files and no {MANIFEST}; give --out a new or an empty folder"
+                    f"{path} holds other files and no {manifest}; give --out a new or an empty folder"
                 )
             self._lock = _lock(path / LOCK)
             remove_unfinished(path)
@@ -75,9 +77,9 @@ class RunFolder:
         self.close()
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Replaces run.json."""
+        """Replaces run.json, or what stands for it."""
         text = json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n"
-        write_text(self.path / MANIFEST, text)
+        write_text(self.path / self._manifest, text)
 
     def write_run_file(self, text: str | None) -> None:
         """Replaces run.toml, the options of the last evaluation; None where no file can repeat it."""
@@ -91,7 +93,7 @@ class RunFolder:
 
         run.json is removed last: if this is killed, the folder is still a run folder with missing units.
         """
-        for name in (*WRITTEN, MANIFEST):
+        for name in (*WRITTEN, self._manifest):
             entry = self.path / name
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -173,15 +175,15 @@ class RunFolder:
         return self.path / "outcomes" / f"{unit}.parquet"
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """run.json of a run folder.
+def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
+    """run.json of a run folder, or what stands for it.
 
     Raises:
         InputError: there is none, it can't be read, or a newer csrobust wrote it.
     """
-    file = path / MANIFEST
+    file = path / name
     if not file.is_file():
-        raise InputError(f"{path} is not a run folder (it has no {MANIFEST})")
+        raise InputError(f"{path} is not a run folder (it has no {name})")
     try:
         manifest = json.loads(file.read_text())
         version = int(manifest["format_version"])

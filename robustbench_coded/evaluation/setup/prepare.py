@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import structs
 
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
@@ -91,6 +92,29 @@ class PreparedEvaluation:
             setup=self.context.setup,
             fixed={**self.fixed, **kept},
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
+        )
+
+    def on_other_images(self, data: Dataset) -> "PreparedEvaluation":
+        """The same checkpoints behind the same defences, to be asked about all of ``data``.
+
+        Networks and normalisations are recognised by the images that a checkpoint was made for, which shifted
+        ones would mislead.
+        """
+        config = self.setup.config
+        identity = structs.replace(
+            self.identity, data=data.name, data_sha256=data.sha256, limit=None, subset=None
+        )
+        setup = replace(
+            self.setup, data=data.name, examples=len(data), in_memory=replace(self.setup.in_memory, data=data)
+        )
+        self.context.exchange(setup, data)
+        return replace(
+            self,
+            setup=setup,
+            identity=identity,
+            data_facts=_data_facts(data, len(data)),
+            fixed=fixed_facts(config, setup, identity),
+            folder_name=folder_name(setup.checkpoints, identity),
         )
 
     def examples_planned(self, config: EvalConfig, row: AttackCase) -> int:
@@ -181,21 +205,25 @@ def prepare(
         matched=tuple(matched),
         eps=eps,
         identity=identity,
-        data_facts=DataFacts(
-            name=data.name,
-            source=data.source,
-            sha256=data.sha256,
-            examples=len(data),
-            available=len(whole),
-            classes=data.classes,
-            image_shape=tuple(data.image_shape),
-        ),
+        data_facts=_data_facts(data, len(whole)),
         fixed=fixed_facts(config, setup, identity),
         resolved=Resolved(
             eps=tuple(eps), device=str(device), threads=threads, group_images=setup.group_images
         ),
         folder_name=folder_name(loaded, identity),
         notes=tuple(notes),
+    )
+
+
+def _data_facts(data: Dataset, available: int) -> DataFacts:
+    return DataFacts(
+        name=data.name,
+        source=data.source,
+        sha256=data.sha256,
+        examples=len(data),
+        available=available,
+        classes=data.classes,
+        image_shape=tuple(data.image_shape),
     )
 
 

@@ -77,6 +77,11 @@ def comparison_html(comparison: Comparison, *, paper: bool) -> str:
     )
 
 
+def plain_html(title: str, opening: Sequence[str], sections: Sequence[Section]) -> str:
+    """A report that is no evaluation's, in one file."""
+    return _page("plain.html.j2", title=title, opening=opening, sections=sections, choices={})
+
+
 def _page(template: str, **values: Any) -> str:
     style, script = _asset("style.css"), _asset("tables.js")
     values |= {"style": style, "script": script, "nulls": CONTROLS}

@@ -49,6 +49,14 @@ def markdown_details(document: Document, sections: Sequence[Section]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def plain_markdown(title: str, opening: Sequence[str], sections: Sequence[Section]) -> str:
+    """A report that is no evaluation's."""
+    parts = [f"# {markdown(title)}", *[markdown(line) for line in opening]]
+    for section in sections:
+        parts += _section(section)
+    return "\n\n".join(parts) + "\n"
+
+
 def markdown_table(table: Table) -> str:
     """A table with the strongest attack of each threat model in bold."""
     lines = [[*table.heads, *(_head(column) for column in table.columns)]]

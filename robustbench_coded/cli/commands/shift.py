@@ -1,0 +1,102 @@
+"""``csrobust shift``: accuracy under covariate shift, Table 5 of arXiv 2510.00253."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robustbench_coded.cli.eval_options import config_from, takes_only
+from robustbench_coded.cli.run import evaluated
+from robustbench_coded.cli.values import counts
+from robustbench_coded.errors import InputError
+
+if TYPE_CHECKING:
+    from robustbench_coded.shift.answers import ShiftRun
+
+_DATA = (
+    "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
+    "cifar10.2:DIR, imagenet-c:DIR, imagenet-r:DIR, imagenet-a:DIR. May be repeated."
+)
+OWN: dict[str, tuple[Any, Any]] = {
+    "data": (Annotated[list[str], typer.Option("--data", metavar="TEXT", help=_DATA)], ["auto"]),
+    "corruptions": (
+        Annotated[
+            str | None,
+            typer.Option("--corruptions", metavar="TEXT", help="fog,frost ...; all unless given."),
+        ],
+        None,
+    ),
+    "severities": (
+        Annotated[str, typer.Option("--severities", metavar="TEXT", help="From 1 to 5: 1,3,5.")],
+        "1,2,3,4,5",
+    ),
+    "baseline": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--baseline",
+                metavar="TEXT",
+                help="Checkpoint that others are held against.",
+            ),
+        ],
+        None,
+    ),
+}
+
+
+@takes_only(
+    "ckpt", "arch", "normalize", "accept_mismatch", "rci", "coded", "defence", "standard", "data_dir",
+    "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine", "address",
+    "unit_timeout", "out", "overwrite", "quiet", "as_json",
+    **OWN,
+)  # fmt: skip
+def shift_command(
+    *,
+    data: list[str],
+    corruptions: str | None,
+    severities: str,
+    baseline: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Measure accuracy under corruptions and on shifted test sets; nothing is attacked."""
+    from robustbench_coded.shift.answers import load_shift
+    from robustbench_coded.shift.config import ShiftConfig
+    from robustbench_coded.shift.run import shift
+
+    if not data:
+        raise InputError("--data: name a data set")
+    evaluation = config_from(**options, attacks=[], eps=[], inputs=[], data=data[0])
+    config = ShiftConfig(
+        evaluation=evaluation,
+        data=tuple(dict.fromkeys(data)),
+        corruptions=tuple(
+            dict.fromkeys(part.strip() for part in (corruptions or "").split(",") if part.strip())
+        ),
+        severities=tuple(sorted(set(counts(severities, "--severities")))),
+        baseline=baseline,
+    )
+    path, code = evaluated(evaluation, lambda listener: shift(config, listener), silent=quiet or as_json)
+    if path is None:
+        return code
+    print_shift(load_shift(path), quiet=False, as_json=as_json)
+    return code
+
+
+def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
+    """The means of a run: as one object, as a table, or not at all."""
+    from rich.console import Console
+
+    from robustbench_coded.reports.render.terminal import plain_table
+    from robustbench_coded.reports.text.escape import one_line
+    from robustbench_coded.shift.rows import rows_of
+    from robustbench_coded.shift.tables import means_table
+
+    rows = rows_of(run) if as_json or not quiet else []
+    if as_json:
+        print(json.dumps([row.as_data() for row in rows]))
+    elif not quiet:
+        Console().print(plain_table("Accuracy under shift", means_table(rows)))
+        print(one_line(f"report: {run.path / 'report.md'}"))
+    return 0

@@ -1,0 +1,1 @@
+"""Accuracy under covariate shift: corrupted test sets, published ones, and the report on them (Table 5)."""

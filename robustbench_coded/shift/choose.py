@@ -1,0 +1,149 @@
+"""From options to sets: what is corrupted here, what is read as published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.download import search_path
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.planning.examples import evaluated
+from robustbench_coded.evaluation.setup.checkpoints import data_named
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.shift.blocks import as_dataset
+from robustbench_coded.shift.config import ShiftConfig
+from robustbench_coded.shift.corruptions.constants import CONSTANTS
+from robustbench_coded.shift.corruptions.corrupt import corruptions_for
+from robustbench_coded.shift.generated import cached_sets
+from robustbench_coded.shift.published import WHERE, classes_of, published_sets
+from robustbench_coded.shift.sets import CLEAN, ShiftSet, StoredArray
+
+AS_IT_IS = ("imagenet-r", "imagenet-a")
+_TITLES = {"cifar10": "CIFAR-10-C (ours)", "digits": "digits-C (ours)"}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Attributes:
+    sets: in the order in which they are evaluated.
+    data: all of them as one data set.
+    reference: images that the checkpoints were made for, by which networks are recognised.
+    """
+
+    sets: list[ShiftSet]
+    data: Dataset
+    reference: Dataset
+
+
+def chosen_sets(config: ShiftConfig, say: Callable[[str], None] = lambda text: None) -> Chosen:
+    """The sets of all ``--data``.
+
+    Raises:
+        InputError: unknown or missing data, images that can't be corrupted, sets that do not go together.
+    """
+    sets: list[ShiftSet] = []
+    like: Dataset | None = None
+    classes = 0
+    for spec in config.data:
+        kind, _, place = spec.partition(":")
+        if kind in WHERE and place:
+            options = config.evaluation
+            sets += published_sets(
+                kind, Path(place), config.corruptions or tuple(CONSTANTS), config.severities,
+                limit=options.limit, first=options.first, seed=options.seed,
+            )  # fmt: skip
+            classes = max(classes, classes_of(kind))
+            continue
+        like, found = _loaded(config, spec, say)
+        classes = max(classes, like.classes)
+        sets += found
+    if like is not None and like.outputs is not None and len(config.data) > 1:
+        raise InputError(f"{like.name} compares some of a network's outputs; evaluate it alone")
+    _check_names(sets)
+    k = config.evaluation.batch_sizes[0]
+    reference = like or _reference(config, sets, classes)
+    return Chosen(sets, as_dataset(sets, k, classes=classes, scale=255.0, like=reference), reference)
+
+
+def _reference(config: ShiftConfig, sets: list[ShiftSet], classes: int) -> Dataset:
+    """What the checkpoints were made for, beside published sets alone; else a natural set."""
+    try:
+        return load_data(_named(config), data_dir=config.evaluation.data_dir)
+    except InputError:
+        natural = [one for one in sets if not one.severity]
+        if not natural and sets[0].collection.startswith("CIFAR"):
+            raise
+    one = (natural or sets)[0]
+    return Dataset(one.collection, one.images, 255.0, one.labels, classes, (), "").subset(one.rows)
+
+
+def _loaded(config: ShiftConfig, spec: str, say: Callable[[str], None]) -> tuple[Dataset, list[ShiftSet]]:
+    """A data set that ``csrobust eval`` knows, and the sets made of it."""
+    options = config.evaluation
+    name = _named(config) if spec == "auto" else spec
+    whole = load_data(name, data_dir=options.data_dir)
+    part = evaluated(whole, options.limit, first=options.first, seed=options.seed)
+    numbers = np.arange(len(part)) if part.numbers is None else part.numbers
+    if name.partition(":")[0] in AS_IT_IS:
+        title = "ImageNet-" + name.partition(":")[0][-1].upper()
+        return whole, [ShiftSet(title, "test", 0, part.images, np.arange(len(part)), part.labels)]
+    channels = whole.image_shape[0]
+    known = corruptions_for(channels)
+    if missing := [one for one in config.corruptions if one not in known]:
+        raise InputError(f"--corruptions {missing[0]}: the images of {name} are grey and have no colours")
+    names = config.corruptions or known
+    wanted = [(one, severity) for one in names for severity in config.severities]
+    files = cached_sets(
+        _bytes(part),
+        numbers,
+        wanted,
+        seed=options.seed,
+        cache=search_path(None)[-1],
+        workers=options.workers or 1,
+        say=say,
+    )
+    title = _title(name, whole)
+    rows = np.arange(len(part))
+    made = [
+        ShiftSet(title, one, severity, StoredArray(path), rows, part.labels)
+        for (one, severity), path in sorted(files.items(), key=lambda pair: pair[0][0] != CLEAN)
+    ]
+    return whole, made
+
+
+def _bytes(data: Dataset) -> np.ndarray:
+    """All images as bytes [n, H, W, C]; those of other scales are rounded."""
+    images = data.images[np.arange(len(data))]
+    if data.scale == 255.0 and images.dtype == np.uint8:
+        return images
+    return np.round(images.astype(np.float64) * (255.0 / data.scale)).astype(np.uint8)
+
+
+def _title(name: str, data: Dataset) -> str:
+    if name in _TITLES:
+        return _TITLES[name]
+    stem = Path(name.partition(":")[2] or name).stem.lower()
+    if stem.replace("-", "").startswith("cifar10_") and data.classes == 10:
+        return _TITLES["cifar10"]
+    return f"{stem}-C (ours)"
+
+
+def _named(config: ShiftConfig) -> str:
+    """What the checkpoints were made for."""
+    options = config.evaluation
+    loaded = [load_checkpoint(path, arch=options.arch, name=name) for name, path in options.checkpoints]
+    return data_named(replace(options, data="auto"), loaded)
+
+
+def _check_names(sets: list[ShiftSet]) -> None:
+    seen = set()
+    for one in sets:
+        key = (one.collection, one.name, one.severity)
+        if key in seen:
+            raise InputError(f"--data: {one.collection} is given twice")
+        seen.add(key)

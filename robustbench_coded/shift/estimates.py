@@ -1,0 +1,124 @@
+"""Accuracies under shift, differences between two subjects, and mean corruption errors, with 95% intervals.
+
+The corruptions are fixed and the examples are a sample: every example has one value, the mean over sets and
+draws, and the interval is that of the mean over examples. As soon as an inference is random or answers in
+batches, whole batches are the units. Single sets have the intervals of `statistics.intervals`; differences
+and ratios are paired over the same examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from robustbench_coded.shift.answers import Answers
+from robustbench_coded.shift.facts import SetFacts
+from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval, student_factor
+from robustbench_coded.statistics.difference import clustered_difference
+from robustbench_coded.statistics.intervals import TAIL, accuracy_interval
+
+
+class Estimate(NamedTuple):
+    """A figure and its interval; None where a single unit says nothing about its spread."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def accuracy(answers: Answers, sets: list[SetFacts]) -> Estimate:
+    """Mean over the examples, sets and draws."""
+    correct = answers.of(sets)
+    batch = answers.batches(len(correct))
+    if answers.clustered:
+        low, high = clustered_interval(correct, batch, TAIL, answers.correlation)
+        return Estimate(float(correct.mean()), low, high)
+    if len(sets) == 1:
+        found = accuracy_interval(correct, batch, batch_dependent=False)
+        return Estimate(found.estimate, found.low, found.high)
+    return _share(correct.mean(axis=1))
+
+
+def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> Estimate:
+    """Accuracy less that of ``other``."""
+    left, right = answers.of(sets), other.of(sets)
+    together = answers.clustered or other.clustered
+    unit = answers.batches(len(left)) if together else np.arange(len(left))
+    if len(sets) > 1:
+        return _mean(left.mean(axis=1) - right.mean(axis=1), unit)
+    if together:
+        columns = max(left.shape[1], right.shape[1])
+        left, right = (np.repeat(side, columns // side.shape[1], axis=1) for side in (left, right))
+        low, high = clustered_difference(
+            left,
+            right,
+            unit,
+            TAIL,
+            left_clustered=answers.clustered,
+            right_clustered=other.clustered,
+            correlation=max(answers.correlation, other.correlation, key=lambda found: found.high),
+        )
+        return Estimate(float(left.mean() - right.mean()), low, high)
+    found = _mean(left.mean(axis=1) - right.mean(axis=1), unit)
+    if found.low is None or found.high is None:
+        return found
+    # However alike the answers to one set are, they may still differ where 0 of n examples showed it.
+    reach = max(found.high - found.value, clopper_pearson(0, len(left), TAIL)[1])
+    return Estimate(found.value, found.value - reach, found.value + reach)
+
+
+def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFacts]) -> Estimate | None:
+    """Mean corruption error (arXiv 1903.12261, section 3): errors over severities divided by the baseline's.
+
+    Returns:
+        the mean over the corruptions of ``sets``, 1 for the baseline itself; None where the baseline has no
+        error to divide by.
+    """
+    by_name: dict[str, list[SetFacts]] = {}
+    for one in sets:
+        by_name.setdefault(one.name, []).append(one)
+    ratios, slopes = [], []
+    for chosen in by_name.values():
+        errors = 1 - answers.of(chosen).mean(axis=1)
+        base = 1 - baseline.of(chosen).mean(axis=1)
+        if base.mean() == 0:
+            return None
+        ratio = errors.mean() / base.mean()
+        ratios.append(ratio)
+        slopes.append((errors - ratio * base) / base.mean())  # of the ratio, by example
+    examples = len(slopes[0])
+    together = answers.clustered or baseline.clustered
+    slope = _mean(np.mean(slopes, axis=0), answers.batches(examples) if together else np.arange(examples))
+    value = float(np.mean(ratios))
+    if slope.low is None or slope.high is None:
+        return Estimate(value, None, None)
+    reach = (slope.high - slope.low) / 2
+    return Estimate(value, max(value - reach, 0.0), value + reach)
+
+
+def _share(values: NDArray[np.floating]) -> Estimate:
+    """Mean of shares [examples] in [0, 1]: Clopper and Pearson's with the effective number of examples."""
+    examples, mean = len(values), float(values.mean())
+    never = clopper_pearson(0, examples, TAIL)[1]
+    if mean in (0.0, 1.0) or examples < 2:
+        return Estimate(mean, 0.0 if mean < 1 else 1 - never, 1.0 if mean > 0 else never)
+    variance = float(values.var(ddof=1)) / examples * student_factor(examples - 1, TAIL)
+    effective = mean * (1 - mean) / variance if variance > 0 else np.inf
+    low, high = clopper_pearson(mean * effective, effective, TAIL) if np.isfinite(effective) else (mean, mean)
+    return Estimate(mean, min(low, mean), max(high, mean))
+
+
+def _mean(values: NDArray[np.floating], unit: NDArray[np.int64]) -> Estimate:
+    """Mean of the values and Student's interval over units, of whatever sizes."""
+    mean = float(values.mean())
+    sums = np.bincount(unit, values - mean)
+    units = len(sums)
+    if units < 2:
+        return Estimate(mean, None, None)
+    deviation = np.sqrt(units / (units - 1) * float((sums**2).sum())) / len(values)
+    reach = float(stdtrit(units - 1, 1 - TAIL)) * deviation
+    return Estimate(mean, mean - reach, mean + reach)

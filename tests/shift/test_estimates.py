@@ -1,0 +1,97 @@
+"""Means, differences and corruption errors against closed forms and planted truths."""
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.shift.answers import Answers
+from robustbench_coded.shift.estimates import accuracy, corruption_error, difference
+from robustbench_coded.shift.facts import SetFacts
+from robustbench_coded.shift.rows import means_of
+from robustbench_coded.statistics.clustered import clopper_pearson
+
+EXAMPLES, K = 200, 20
+
+
+def sets(*named):
+    return [SetFacts("c", name, severity, 0, EXAMPLES, "", 0, 0, None) for name, severity in named]
+
+
+def subject(chosen, shares, seed, *, clustered=False, draws=1):
+    generator = np.random.RandomState(seed)
+    right = {one: generator.rand(EXAMPLES, draws) < share for one, share in zip(chosen, shares, strict=True)}
+    return Answers(SubjectKey("a", "standard", None, None), right, clustered, K)
+
+
+FOG = sets(("fog", 1), ("fog", 2), ("frost", 1))
+
+
+def test_one_set_has_the_exact_interval():
+    answers = subject(FOG, (0.9, 0.5, 0.2), 0)
+    found = accuracy(answers, FOG[:1])
+    right = int(answers.right[FOG[0]].sum())
+    assert (found.low, found.high) == pytest.approx(clopper_pearson(right, EXAMPLES, 0.025))
+
+
+def test_a_mean_over_alike_sets_is_known_no_better_than_one_of_them():
+    answers = subject(FOG, (0.7, 0.7, 0.7), 0)
+    same = Answers(answers.subject, dict.fromkeys(FOG, answers.right[FOG[0]]), False, K)
+    one, three = accuracy(same, FOG[:1]), accuracy(same, FOG)
+    assert three.value == one.value
+    assert (three.low, three.high) == pytest.approx((one.low, one.high), abs=2e-3)
+    apart = accuracy(answers, FOG)
+    assert apart.high - apart.low < 0.7 * (one.high - one.low)
+
+
+def test_differences_of_means_are_students_paired_interval():
+    one, other = subject(FOG, (0.9, 0.6, 0.4), 1), subject(FOG, (0.8, 0.6, 0.2), 2)
+    found = difference(one, other, FOG)
+    student = ttest_rel(one.of(FOG).mean(axis=1), other.of(FOG).mean(axis=1)).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((student.low, student.high))
+
+
+def test_equal_answers_to_one_set_still_leave_what_0_of_n_leaves():
+    answers = subject(FOG, (0.9, 0.5, 0.2), 0)
+    found = difference(answers, answers, FOG[:1])
+    assert found.value == 0 and found.high == pytest.approx(clopper_pearson(0, EXAMPLES, 0.025)[1])
+
+
+def test_batches_that_fall_as_one_widen_every_interval():
+    plain = subject(FOG, (0.5, 0.5, 0.5), 3)
+    whole = {one: np.repeat(right[:: EXAMPLES // 10], 20, axis=0) for one, right in plain.right.items()}
+    alike = Answers(plain.subject, whole, True, K)
+    base = subject(FOG, (0.5, 0.5, 0.5), 4)
+    for of in (lambda a: accuracy(a, FOG), lambda a: difference(a, base, FOG)):
+        narrow, wide = of(plain), of(alike)
+        assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_the_corruption_error_is_a_mean_of_ratios_of_sums_over_severities():
+    base, answers = subject(FOG, (0.8, 0.6, 0.5), 5), subject(FOG, (0.9, 0.8, 0.5), 6)
+
+    def errors(one, *chosen):
+        return sum(1 - one.right[FOG[i]].mean() for i in chosen)
+
+    found = corruption_error(answers, base, FOG)
+    expected = (errors(answers, 0, 1) / errors(base, 0, 1) + errors(answers, 2) / errors(base, 2)) / 2
+    assert found.value == pytest.approx(expected) and found.low < expected < found.high
+    itself = corruption_error(base, base, FOG)
+    assert itself == pytest.approx((1, 1, 1))
+    assert corruption_error(answers, subject(FOG, (1.1, 1.1, 1.1), 0), FOG) is None
+
+
+def test_the_interval_of_a_corruption_error_covers():
+    truth = (0.1 / 0.3 + 0.4 / 0.5) / 2
+    chosen = sets(("fog", 1), ("frost", 1))
+    covered = 0
+    for seed in range(200):
+        base, answers = subject(chosen, (0.7, 0.5), 2 * seed), subject(chosen, (0.9, 0.6), 2 * seed + 1)
+        found = corruption_error(answers, base, chosen)
+        covered += found.low <= truth <= found.high
+    assert 180 <= covered <= 199
+
+
+def test_means_are_named_by_what_they_are_over():
+    assert list(means_of(FOG)) == ["mean of 2", "fog", "frost", "severity 1", "severity 2"]
+    assert means_of(sets(("v6", 0))) == {}
