@@ -21,7 +21,7 @@ from robustbench_coded.schema.case import BudgetKey, SubjectKey
 
 LEGEND = (
     "Accuracy in percent on fresh draws of the defence, with its 95% interval; below it the paired "
-    "difference to the same attack on the baseline in points, bold where its interval leaves out 0. An "
+    "difference from the same attack on the baseline in points, bold where its interval excludes 0. An "
     "accuracy in bold is that of the strongest single attack of its threat model."
 )
 

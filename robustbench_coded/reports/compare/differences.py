@@ -5,9 +5,9 @@ from robustbench_coded.reports.text.formatting import counted, difference_text, 
 from robustbench_coded.schema.controls import CLEAN
 
 DIFFERENCES_LEGEND = (
-    "Paired differences in points whose 95% interval leaves out 0, largest first. Each interval stands for "
-    "itself: where nothing differs, one of twenty leaves out 0 by chance. A difference under one attack says "
-    "how far that attack got; the ensembles have the strongest of every threat model."
+    "Paired differences in points whose 95% interval excludes 0, largest first. Intervals are not adjusted "
+    "for their number: if nothing differs, one in twenty excludes 0 by chance. A difference under one "
+    "attack shows how far that attack got; the ensemble has the strongest attacks of its threat model."
 )
 
 
@@ -39,7 +39,7 @@ def differences_told(table: Table) -> list[str]:
             if listed:
                 said.append(f"{side} the baseline in {', '.join(listed)}")
         if len(certain) < len(found):
-            said.append(f"not told apart in {counted(len(found) - len(certain), 'column')}")
+            said.append(f"not distinguishable in {counted(len(found) - len(certain), 'column')}")
         run = f"{row.labels[0]}: " if table.heads[0] == "Run" else ""
         told.append(f"{run}{subject_text(row.subject, with_k=True)}: {'; '.join(said)}.")
     return told

@@ -29,7 +29,7 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
     if len(set(sizes.values())) > 1:
         yield (
             f"Runs differ in the batches: K = {_each(sizes)}. "
-            "Differences then rest on groups of examples that no batch of either straddles."
+            "Differences are then computed over groups of examples that are unions of batches in both."
         )
     weights: dict[str, dict[str, str]] = {}
     for name, run in runs.items():

@@ -72,11 +72,11 @@ def _other_data(one: Run, other: Run) -> str:
         return ""
     names = [run.manifest.identity.data for run in (one, other)]
     if names[0] != names[1]:
-        return f"they were made on other data ({names[0]} and {names[1]}), so no difference is formed."
+        return f"they use different data ({names[0]} and {names[1]}), so no difference is computed."
     labels = [_labels(run) for run in (one, other)]
     shared = labels[0].keys() & labels[1].keys()
     if not shared or any(labels[0][example] != labels[1][example] for example in shared):
-        return f"both were made on {names[0]}, with other images or labels, so no difference is formed."
+        return f"both use {names[0]}, but with different images or labels, so no difference is computed."
     return ""
 
 

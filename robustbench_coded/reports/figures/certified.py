@@ -43,8 +43,8 @@ def draw(rows: Sequence[CertifiedRow]) -> Drawing | None:
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=3)
     caption = (
-        "Of all answers: those that no perturbation within eps can change to a wrong one, those that the "
-        "ensemble of attacks made or found wrong, and those that nobody knows about."
+        "Shares of answers: certified (no perturbation within eps can make them wrong), broken (wrong "
+        "under the ensemble of attacks), and unknown (neither)."
     )
     return drawing(figure, "certified", "Certified, unknown and broken", caption)
 

@@ -53,10 +53,10 @@ def draw(rows: Sequence[CaseResult]) -> Drawing | None:
         panel.set_ylabel("examples, %")
     legend(figure, axes)
     caption = (
-        "How many examples are answered rightly in none, one, ... all of the scoring draws. Noise spreads "
-        "the middle; an attack that works fills the left."
+        "Share of examples that are answered correctly in none, one, ... all of the scoring draws. Noise "
+        "spreads examples over the middle; a successful attack moves them to the left."
     )
-    return drawing(figure, "correct-draws", "Right draws per example", caption)
+    return drawing(figure, "correct-draws", "Correct draws per example", caption)
 
 
 def _three(rows: Sequence[CaseResult]) -> list[tuple[str, CaseResult]]:

@@ -35,12 +35,12 @@ def draw(judgements: Sequence[Judgement]) -> Drawing | None:
     axes.set_yticks(range(len(shown)), [label(subject_text(j.subject, with_k=True), 44) for j, _ in shown])
     axes.set_ylim(len(shown) - 0.45, -0.55)  # the first on top
     axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.set_xlabel("accuracy taken away, points")
+    axes.set_xlabel("reduction of accuracy, points")
     figure.legend(loc="outside upper center", ncols=2)
     caption = (
-        "Paired differences of four attacks of equal steps, with pointwise 95% intervals: draw known or not, "
-        "started from the base model's perturbation or not. The effects add up only where the interaction is "
-        "0."
+        "Paired differences between four attacks with equal steps, with pointwise 95% intervals: draw "
+        "known or not, started from the base model's perturbation or not. The effects are additive only if "
+        "the interaction is 0."
     )
     return drawing(figure, "design", "Knowing the draw, and where the attack starts", caption)
 

@@ -83,13 +83,13 @@ def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
         panel.set_xlabel("accuracy, %")
     legend(figure, axes)
     caption = (
-        f"Accuracy that is left under the lowest attack of each kind ({budget_text(budget)}), with 95% "
-        "intervals, and under the ensemble of all attacks of a threat model, which decides the verdict. "
-        "Transfer: gradients of the base model alone. Known draw: the attacker knows the defence's draw."
+        f"Accuracy under the strongest attack of each kind ({budget_text(budget)}), with 95% intervals, and "
+        "under the ensemble of all attacks of a threat model, which decides the verdict. Transfer: gradients "
+        "of the base model only. Known draw: the attacker knows the defence's draw."
     )
     if left:
-        caption += f" Of {len(checkpoints)} checkpoints the first {MOST_PANELS} are shown."
-    return drawing(figure, "ladder", "Accuracy under stronger and stronger attacks", caption)
+        caption += f" The first {MOST_PANELS} of {len(checkpoints)} checkpoints are shown."
+    return drawing(figure, "ladder", "Accuracy under increasingly strong attacks", caption)
 
 
 def _dots(

@@ -42,9 +42,9 @@ def draw(run: Run) -> Drawing | None:
         panel.set_ylim(bottom=0)
     legend(figure, axes)
     caption = (
-        "Mean loss before each step as the attacker sees it: on fresh draws, on the draw he knows, or on the "
-        "base model. A line that stays low belongs to an attack that finds no way; one that still rises at "
-        "its end, to one with too few steps."
+        "Mean loss before each step, as the attacker sees it: on fresh draws, on the known draw, or on the "
+        "base model. An attack whose line stays low is not effective; one whose line still rises at the "
+        "end had too few steps."
     )
     return drawing(figure, "loss-over-steps", "Attack loss over the steps", caption)
 

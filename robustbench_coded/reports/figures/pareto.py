@@ -67,8 +67,8 @@ def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
     legend(figure, axes, 2)
     caption = (
         f"Each point is a checkpoint (marker) behind a defence (colour), {budget_text(budget)}, {THREAT}, "
-        "with 95% intervals; a grey line joins the sizes and options of one defence. What falls from the "
-        "left panel to the right was the attack's failure."
+        "with 95% intervals; a grey line joins the sizes and options of one defence. Accuracy that is lost "
+        "from the left panel to the right was due to weak attacks."
     )
     return drawing(figure, "clean-against-attacked", "Clean accuracy against accuracy under attack", caption)
 

@@ -17,20 +17,20 @@ def comparison_markdown(comparison: Comparison, *, paper: bool) -> str:
     parts = ["# csrobust comparison", f"Baseline: {markdown(comparison.baseline)}.", "## Runs"]
     parts += [markdown_text_table(run_text_table(comparison))]
     parts += [
-        "## What the runs do not share",
-        bullets(comparison.incompatibilities) or "Nothing that is compared here.",
+        "## Differences between the runs",
+        bullets(comparison.incompatibilities) or "None that matters here.",
     ]
     for table in comparison.tables:
         parts += [f"## {markdown(table.title)}", markdown_table(table), markdown(LEGEND)]
         told = differences_told(table)
         if told:
-            parts += ["### Beside the baseline", bullets(told), markdown(DIFFERENCES_LEGEND)]
+            parts += ["### Compared with the baseline", bullets(told), markdown(DIFFERENCES_LEGEND)]
     if comparison.unpaired:
-        parts += ["## Differences that could not be formed", bullets(comparison.unpaired)]
+        parts += ["## Differences that could not be computed", bullets(comparison.unpaired)]
     if paper:
         for name, run in comparison.runs.items():
             parts += [
-                f"## {markdown(name)} beside arXiv 2510.00253",
+                f"## {markdown(name)} and arXiv 2510.00253",
                 markdown_text_table(paper_text_table(run)),
             ]
             parts += [

@@ -36,13 +36,13 @@ def markdown_report(document: Document, sections: Sequence[Section]) -> str:
             parts += _section(section)
     left = [section.title for section in sections if section.detail]
     if left:
-        parts += ["## Details", f"[details.md](details.md) has the rest: {markdown('; '.join(left))}."]
+        parts += ["## Details", f"See [details.md](details.md) for: {markdown('; '.join(left))}."]
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_details(document: Document, sections: Sequence[Section]) -> str:
     """What `markdown_report` leaves out."""
-    parts = [f"# {markdown(document.title)}: details", "What it finds is in [report.md](report.md)."]
+    parts = [f"# {markdown(document.title)}: details", "The main results are in [report.md](report.md)."]
     for section in sections:
         if section.detail:
             parts += _section(section)

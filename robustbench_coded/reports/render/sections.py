@@ -40,7 +40,7 @@ ROWS_LEGEND = (
     "Images forward and backward through the network per scored example; seconds, images per second and "
     "memory are in timings.csv."
 )
-PICTURES_LEGEND = "Clean image, perturbation with its largest change at full scale, perturbed image."
+PICTURES_LEGEND = "Clean image, perturbation scaled to its largest change, perturbed image."
 
 
 _PARTICULARS = ("Attack", "Versions")  # facts that are long and that few look up
@@ -141,8 +141,8 @@ def sections_of(
         _section("failures", "What did not run", Bullets(document.failures)),
         _section("notes", "Notes", Bullets(document.notes)),
         _section("again", "Run it again", Commands(document.commands)),
-        _section("attacks", "Every attack, and the versions of what ran", Facts(particulars), detail=True),
-        _section("why", "Why each verdict", reason_text_table(judgements), detail=True),
+        _section("attacks", "Attacks and software versions", Facts(particulars), detail=True),
+        _section("why", "Reasons for the verdicts", reason_text_table(judgements), detail=True),
         _section(
             "open-checks",
             "Checks that did not pass",
@@ -164,7 +164,7 @@ def sections_of(
         _section("components", COMPONENTS, document.components, Legend(COMPONENTS_LEGEND), detail=True),
         _section(
             "worst",
-            "Examples that fell furthest",
+            "Examples with the largest drop in margin",
             *((Legend(PICTURES_LEGEND), Pictures(shown)) if shown else ()),
             worst_text_table(document.worst),
             detail=True,

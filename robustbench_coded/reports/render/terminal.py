@@ -41,7 +41,7 @@ def run_table(run: Run) -> Group:
     parts: list[Any] = [Text(one_line(text)) for text in (*document.opening, *document.warnings)]
     parts += [summary_table(run), *(Text(one_line(f"- {text}")) for text in document.findings)]
     if document.worst:
-        parts.append(plain_table("examples that fell furthest", worst_text_table(document.worst)))
+        parts.append(plain_table("examples with the largest drop", worst_text_table(document.worst)))
     return Group(*parts)
 
 
@@ -52,7 +52,7 @@ def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
     parts += [Text(one_line(text)) for text in (*comparison.incompatibilities, *comparison.unpaired)]
     if paper:
         for name, run in comparison.runs.items():
-            parts.append(plain_table(f"{name} beside arXiv 2510.00253", paper_text_table(run)))
+            parts.append(plain_table(f"{name} and arXiv 2510.00253", paper_text_table(run)))
             parts += [Text(one_line(text)) for text in reasons(run)]
     return Group(*parts)
 
@@ -94,7 +94,7 @@ def _verdicts(run: Run) -> Iterator[str]:
         said = ", ".join(f"{j.verdict.word} ({j.threat})" for j in judged)
         yield one_line(f"{subject_text(subject, with_k=True)}, {budget_text(budget)}: {said}")
     if run.failures:
-        yield f"{counted(len(run.failures), 'unit')} without outcomes: the rows are incomplete"
+        yield f"{counted(len(run.failures), 'unit')} failed: some rows are incomplete"
 
 
 class _Fitting:

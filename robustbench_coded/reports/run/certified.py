@@ -9,10 +9,10 @@ from robustbench_coded.statistics.intervals import Interval
 
 CERTIFIED = "Certified, unknown and broken"
 CERTIFIED_LEGEND = (
-    "Certified: answers that stay right whatever an attack within eps does, with a 95% interval over "
-    "examples. Broken: what the ensemble of all attacks took. Unknown: the rest, which no attack of this run "
-    "broke and no bound keeps. Bounds take the rounding of float32 off; those of Gaussian smoothing are "
-    "probabilities of a right answer, and all of them hold with probability 99.9%."
+    "Certified: answers that no perturbation within eps can change to a wrong one, with a 95% interval "
+    "over examples. Broken: answers that are wrong under the ensemble of all attacks. Unknown: neither. "
+    "Bounds account for float32 rounding. Those of Gaussian smoothing are probabilities of a right answer, "
+    "and all of them hold together with probability 99.9%."
 )
 
 

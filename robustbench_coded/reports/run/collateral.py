@@ -16,10 +16,10 @@ from robustbench_coded.statistics.summary import SummaryRow
 
 COLLATERAL = "Collateral damage"
 COLLATERAL_LEGEND = (
-    "Accuracy of the inputs that nobody touches, in batches in which so many others are malicious: moved "
-    "within eps, or anywhere in [0, 1], to raise the loss of the untouched ones. Which inputs are malicious "
-    "is chosen at random, those of 2 among those of 4. Ensemble of the attacks that ran; clean: the same "
-    "inputs where nobody is malicious."
+    "Accuracy on unperturbed inputs whose batch contains the given number of malicious inputs. Malicious "
+    "inputs are perturbed within eps, or anywhere in [0, 1], to raise the loss on the unperturbed ones. "
+    "They are chosen at random and nested: those of 2 are among those of 4. Accuracy is under the ensemble "
+    "of the attacks that ran; clean: the same inputs without malicious ones."
 )
 
 

@@ -21,12 +21,13 @@ from robustbench_coded.statistics.summary import SummaryRow
 
 LEGEND = (
     "Accuracy in percent on fresh draws of the defence, with its pointwise 95% interval. Bold: the "
-    "strongest single attack of its threat model; where none is bold, it is one that another attacker with "
-    "less knowledge has, too. ensemble: for each example the attack that is lowest on selection draws, "
-    "scored on other draws; it has the attacks of attackers who know less, too."
+    "strongest single attack of its threat model; no entry is bold where it is inherited from an attacker "
+    "with less knowledge. ensemble: the strongest attack for each example, or for each batch where inputs "
+    "are answered together, chosen on selection draws and scored on other draws. It includes the attacks "
+    "of attackers with less knowledge."
 )
 PAPER_LEGEND = (
-    "paper: the number of arXiv 2510.00253 in the same setting, measured there on another network; see "
+    "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
     "'How this was measured'."
 )
 
@@ -90,7 +91,7 @@ def _evidence(run: Run) -> list[str]:
     """Where a refuted claim can be checked without this project."""
     if not (run.path / "evidence" / "refute.py").is_file():
         return []
-    return ["The claim is refuted; evidence/refute.py shows it with torch and numpy alone."]
+    return ["The claim is refuted; evidence/refute.py reproduces this with torch and numpy alone."]
 
 
 def _mismatches(run: Run) -> list[str]:
@@ -100,7 +101,7 @@ def _mismatches(run: Run) -> list[str]:
         found = checkpoint.recognition.get("contradictions")
         if isinstance(found, list) and found:
             said.append(
-                f"Evaluated with --accept-mismatch, so its figures may be another network's: "
+                f"Evaluated with --accept-mismatch, so the figures may be those of another network: "
                 f"{checkpoint.name}: {'; '.join(str(clause) for clause in found)}."
             )
     return said
@@ -109,11 +110,11 @@ def _mismatches(run: Run) -> list[str]:
 def _warnings(run: Run) -> list[str]:
     said = []
     if not run.manifest.finished:
-        said.append("The run was stopped before its end; the same command goes on with it.")
+        said.append("The run was stopped before its end; the same command resumes it.")
     if run.failures:
         said.append(
-            f"{counted(len(run.failures), 'unit')} of the run without outcomes: the rows are incomplete. A "
-            "unit that failed says nothing about accuracy."
+            f"{counted(len(run.failures), 'unit')} of the run failed, so some rows are incomplete. Failed "
+            "units are not counted in any accuracy."
         )
     return said + hidden_gradients(run.manifest)
 

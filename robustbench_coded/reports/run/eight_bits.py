@@ -17,10 +17,10 @@ from robustbench_coded.statistics.summary import SummaryRow
 
 EIGHT_BITS_TITLE = "At 8 bits"
 EIGHT_BITS_LEGEND = (
-    "The perturbed images with every pixel rounded to the nearest multiple of 1/255 within eps, scored. An "
-    "accuracy that rises: part of the attack is lost in a file of 8 bits. One that falls: the defence "
-    "notices pixels that no such file can hold. Ensemble: the subject's own attacks, each rounded, the worst "
-    "by the attacker's own draws. The rounded images are attacks of their own, part of every ensemble."
+    "Accuracy after every pixel is rounded to the nearest multiple of 1/255 within eps. If it rises, the "
+    "attack loses strength when images are stored with 8 bits. If it falls, the defence reacts to pixel "
+    "values that 8-bit images cannot have. Ensemble: the subject's own attacks after rounding, the "
+    "strongest by the attacker's own draws. Rounded images count as attacks of their own in every ensemble."
 )
 
 

@@ -13,7 +13,7 @@ def hidden_gradients(manifest: RunManifest) -> list[str]:
         clauses = [describe(met) for met in probe.hidden_by if _usable(met)]
         if clauses:
             who = f"{probe.defence} on {probe.checkpoint}"
-            said[f"{who}: {'; '.join(clauses)}. The relaxed- attacks give them a smooth backward."] = None
+            said[f"{who}: {'; '.join(clauses)}. The relaxed- attacks smooth their backward pass."] = None
     return list(said)
 
 

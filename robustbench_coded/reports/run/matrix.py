@@ -9,11 +9,11 @@ from robustbench_coded.schema.controls import ENSEMBLE, STRONGEST
 from robustbench_coded.schema.threat_model import RANDOMNESS, ThreatModel
 from robustbench_coded.statistics.summary import SummaryRow
 
-MATRIX = "What the attacker controls, and what is known of the draw"
+MATRIX = "Accuracy by what the attacker controls and knows"
 MATRIX_LEGEND = (
-    "Accuracy of each threat model's ensemble with its 95% interval, and its strongest single attack. Rows: "
-    "whose inputs of a batch are the attacker's. Columns: whether the defence's draw is made after the "
-    "attack or known to it. A dash: not run, or nothing there to know."
+    "Accuracy under the ensemble of each threat model with its 95% interval, and its strongest single "
+    "attack. Rows: which inputs of a batch the attacker controls. Columns: whether the attacker knows the "
+    "defence's draw. A dash: not run, or the defence has no draw."
 )
 
 

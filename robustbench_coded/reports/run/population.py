@@ -35,8 +35,9 @@ def partitions_of(run: Run) -> Iterator[str]:
         batches = sum(len(np.unique(column)) for column in own.batch.T)
         subject = subject_text(row.key.subject, with_k=True)
         yield (
-            f"the inputs of {row.key.attack} on {subject} were also scored in {own.correct.shape[1]} random "
-            f"partitions into batches, {batches} batches in all, in one draw each. Its interval, and the "
-            "upper end of an ensemble that may always play it, count these; where they find nothing right, "
-            "that assumes that no rare kind of example decides what becomes of its whole batch."
+            f"the perturbed inputs of {row.key.attack} on {subject} were also scored in "
+            f"{own.correct.shape[1]} random partitions into batches ({batches} batches in all, one draw "
+            "each). The interval of this attack and the upper end of an ensemble that contains it use "
+            "these; if none is right, this assumes that no rare kind of example decides the answers of its "
+            "whole batch."
         )

@@ -16,9 +16,10 @@ from robustbench_coded.statistics.summary import SummaryRow
 
 SUBMITTED_TITLE = "Perturbed inputs of other subjects, and shrunk ones"
 SUBMITTED_LEGEND = (
-    "Inputs that an attack perturbed elsewhere, submitted as they are (from:SUBJECT/ATTACK), and each "
-    "subject's own scaled to a part of their length. Strongest: what the strongest of all attacks leaves. A "
-    "defence that answers these worse than the attacks made against it hides from those attacks."
+    "Inputs perturbed by an attack on another subject and submitted unchanged (from:SUBJECT/ATTACK), and "
+    "each subject's own perturbations scaled down. Strongest: accuracy under the strongest of all attacks. "
+    "If accuracy is lower here than under the attacks made against the defence, the defence misleads those "
+    "attacks."
 )
 
 

@@ -21,9 +21,9 @@ from robustbench_coded.statistics.verdict import Verdict
 SUBJECT = ("Checkpoint", "Inference")
 COMPONENTS = "Where the uncertainty comes from"
 COMPONENTS_LEGEND = (
-    "Standard deviation in points that one source alone would give the accuracy of a single evaluation: "
-    "other scoring draws, other batches of other examples, the same examples cut into other batches, "
-    "another run of the attack. A dash: too few to tell."
+    "Standard deviation of the accuracy of one evaluation, in points, due to each source alone: other "
+    "scoring draws, other batches of other examples, the same examples in other batches, another run of "
+    "the attack. A dash: too few to estimate it."
 )
 VERDICT_LEGEND = (
     "By pointwise 95% intervals. Gain: the accuracy that the ensemble of all attacks leaves, less what it "

@@ -19,25 +19,25 @@ _INPUTS = {
     "co-batch": "the attacker perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
 }
 _RANDOMNESS = {
-    "unknown": "the defence's random draw is made after the attack",
-    "known": "the attacker knows the draw that is scored, and attacks anew for each such draw",
+    "unknown": "the defence draws its randomness after the attack",
+    "known": "the attacker knows the scored draw, with a separate attack for each draw",
 }
 # In the order in which tables show them.
 THREATS = tuple(ThreatModel(inputs, randomness) for inputs in _INPUTS for randomness in _RANDOMNESS)
 _COMBINED = {
     STRONGEST: "the one attack that is lowest over the entire run",
     ENSEMBLE: "for each example the attack that is lowest on selection draws, scored on other draws",
-    NAIVE_MIN: "an example must withstand one try of every attack, and any miss is final: biased downwards "
-    "by whatever is random, shown for contrast",
+    NAIVE_MIN: "an example counts as right only if it is right in one try of every attack: biased downwards "
+    "by randomness, shown for comparison",
 }
 _ESTIMATORS = {
     "fresh": "one fresh draw at each step",
     "fixed": "one surrogate draw for the whole attack",
     "aware": "the scored draw itself",
     "transfer": "gradients of the base model",
-    "surrogate": "gradients of a small network taught the defence's mean answers",
-    "bpda": "the defence forwards, gradients of the base model backwards",
-    "eotauto": "as many fresh draws at each step as still make the gradients agree better",
+    "surrogate": "gradients of a small network trained on the defence's mean answers",
+    "bpda": "the defence in the forward pass, the base model in the backward pass",
+    "eotauto": "fresh draws at each step, as many as still improve the agreement of gradients",
 }
 
 
@@ -48,8 +48,8 @@ def threat_text(threat: ThreatModel) -> str:
         return f"{_INPUTS[threat.inputs]}; {knows}"
     moves = "anywhere in [0, 1]" if threat.free else "within eps"
     return (
-        f"the attacker moves {counted(threat.malicious, 'input')} of a batch {moves} to harm the others, "
-        f"which nobody touches and which alone are scored; {knows}"
+        f"the attacker perturbs {counted(threat.malicious, 'input')} of a batch {moves} to harm the others, "
+        f"which are unperturbed and alone are scored; {knows}"
     )
 
 
@@ -117,11 +117,11 @@ def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
         return "plus or minus eps at random in each pixel, no gradients"
     parsed = parsed_attack(name)
     if parsed is None:
-        return "an attack that this version does not know"
+        return "an attack unknown to this version"
     if parsed.is_submitted:
         return "perturbed inputs of that attack on that subject, submitted again" + _options(parsed)
     if parsed.third_party == "plugin":
-        return f"{parsed.algorithm}, an attack of the user's own" + _options(parsed)
+        return f"{parsed.algorithm}, a user-defined attack" + _options(parsed)
     if parsed.third_party is not None:
         return f"{parsed.algorithm} of the package {parsed.third_party}" + _options(parsed)
     said = [CATALOGUE[parsed.algorithm].words if parsed.algorithm in CATALOGUE else parsed.algorithm]
@@ -131,7 +131,7 @@ def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
         said.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
     if parsed.algorithm == "pgd" and "init" not in dict(parsed.options):
         said.append("random start")
-    smooth = "; smooth backwards of operators that hide the gradient" if parsed.relaxed else ""
+    smooth = "; smooth backward pass for operators that hide the gradient" if parsed.relaxed else ""
     return ", ".join(said) + f"; {_estimator_text(parsed)}" + smooth + _options(parsed)
 
 
