@@ -51,7 +51,7 @@ def test_what_makes_no_sense_is_left_out_and_nothing_is_judged_by_the_base_model
     assert "## Collateral damage" in report and "4 of 8 inputs, malicious " in report
     assert "collateral" not in report[report.index("## Verdicts") : report.index("## Accuracy")]
     details = (run / "details.md").read_text()
-    matrix = details[details.index("## What the attacker controls") :].split("\n\n")[1]
+    matrix = details[details.index("## Accuracy by what the attacker controls") :].split("\n\n")[1]
     assert "batch" in matrix and "collateral" not in matrix
     assert 'id="collateral"' in (run / "report.html").read_text()
 

@@ -45,7 +45,7 @@ def test_it_runs_beside_the_others_and_stays_inside_eps(csrobust, mine, digits_e
         assert rows[defence, f"{mine}:grey"]["status"] == "done"
     # One step of eps along the gradient from the clean input is FGSM.
     assert rows["standard", f"{mine}:Steps+steps=1"]["accuracy"] == rows["standard", "fgsm"]["accuracy"]
-    assert "an attack of the user's own; steps 1" in (tmp_path / "run" / "details.md").read_text()
+    assert "a user-defined attack; steps 1" in (tmp_path / "run" / "details.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,9 @@ def test_what_is_certainly_above_and_below_the_baseline_is_said(make_run):
     assert below and all(0 < told.index(attack) < above for attack in below)
     open_ones = sum(d.low <= 0 <= d.high for d in found.values())
     assert "fgsm" not in told
-    assert told.endswith(f"; not told apart in {open_ones} column{'s' * (open_ones > 1)}.")
+    assert told.endswith(f"; not distinguishable in {open_ones} column{'s' * (open_ones > 1)}.")
     for text in (comparison_markdown(comparison, paper=False), comparison_html(comparison, paper=False)):
-        assert "Beside the baseline" in text and "above the baseline in" in text
+        assert "Compared with the baseline" in text and "above the baseline in" in text
 
 
 def test_several_runs_are_named_in_what_is_said(make_run):
@@ -100,13 +100,13 @@ def test_several_runs_are_named_in_what_is_said(make_run):
         "b: Standard inference",
         "b: RCI (K = 32, N = 48)",
     ]
-    assert told[0] == "b: Standard inference on erm: not told apart in 4 columns."
+    assert told[0] == "b: Standard inference on erm: not distinguishable in 4 columns."
 
 
 def test_nothing_is_said_without_a_baseline(make_run, subject):
     comparison = compare([make_run(subjects=[subject("erm", "rci", 32, 48)], accuracies=SMALL)])
     assert differences_told(comparison.tables[0]) == []
-    assert "Beside the baseline" not in comparison_markdown(comparison, paper=False)
+    assert "Compared with the baseline" not in comparison_markdown(comparison, paper=False)
 
 
 def test_a_name_that_names_nothing_is_refused_with_those_that_do(make_run):

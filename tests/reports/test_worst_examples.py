@@ -1,4 +1,4 @@
-"""The examples that fell furthest, their pictures, and ``csrobust show``."""
+"""The examples with the largest drop in margin, their pictures, and ``csrobust show``."""
 
 import io
 import json
@@ -150,7 +150,7 @@ def test_show_prints_a_run_and_one_of_its_examples(make_run, capsys, monkeypatch
     assert show_command(path) == 0
     out = capsys.readouterr().out
     assert "Verdict:" in out
-    assert "examples that fell furthest" in out
+    assert "examples with the largest drop" in out
     assert show_command(path, 5, as_json=True) == 0
     data = json.loads(capsys.readouterr().out)
     assert [(row["inference"], row["attack"]) for row in data["rows"]][:2] == [
