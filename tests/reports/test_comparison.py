@@ -131,7 +131,7 @@ def test_the_same_name_with_other_labels_is_other_data(make_run):
     b = make_run("b", accuracies=SMALL, data_sha256="e" * 64, classes=9)
     comparison = compare([a, b])
     assert differences(comparison) == {}
-    assert any("other images or labels" in text for text in comparison.unpaired)
+    assert any("different images or labels" in text for text in comparison.unpaired)
 
 
 def test_fewer_examples_of_the_same_data_are_paired_on_what_is_shared(make_run):
