@@ -120,7 +120,7 @@ def test_other_data_are_never_paired(make_run):
     comparison = compare([a, b])
     assert differences(comparison) == {}
     assert any(
-        "other data (cifar10 and cifar100)" in text or "other data (cifar100 and cifar10)" in text
+        "different data (cifar10 and cifar100)" in text or "different data (cifar100 and cifar10)" in text
         for text in comparison.unpaired
     )
     assert any(text.startswith("Runs differ in the data") for text in comparison.incompatibilities)
