@@ -20,6 +20,10 @@ BATCH = 32
 # are few: 0.08 to 0.13 on convolutional networks of CIFAR-10.
 FEW = 0.1
 
+# The images are divided into so many groups: what a score becomes without each of them says how much it owes
+# to these images and not others.
+GROUPS = 8
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -30,11 +34,13 @@ class Fingerprint:
         divergences: of each layer, the mean over its channels of the symmetric divergence between Gaussians
             of the stored and the measured mean and variance, in nats; 0 where they are equal.
         images: how many it was measured on.
+        without: the score without the first, second, ... of GROUPS groups of images (jackknife).
     """
 
     layers: tuple[str, ...]
     divergences: tuple[float, ...]
     images: int
+    without: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -47,12 +53,32 @@ class Fingerprint:
 
         A part that only the last layers see does not move the median.
         """
-        return (sum(divergence**0.5 for divergence in self.divergences) / len(self.divergences)) ** 2
+        return _score(self.divergences)
 
     @property
     def by_chance(self) -> float:
         """What a right network's score is because there are so few images."""
         return FEW / self.images
+
+    @property
+    def excess(self) -> float:
+        """The score that infinitely many images would leave, by the jackknife; at least 0."""
+        if not self.without:
+            return max(0.0, self.score - self.by_chance)
+        count = len(self.without)
+        return max(0.0, count * self.score - (count - 1) * sum(self.without) / count)
+
+    def error_beside(self, other: "Fingerprint") -> float:
+        """The standard error of the difference of two scores on the same images, by the jackknife.
+
+        What both owe to the choice of images is in neither: on few images already, near copies part.
+        """
+        if not self.without or len(self.without) != len(other.without):
+            return max(self.by_chance, other.by_chance)
+        count = len(self.without)
+        differences = [a - b for a, b in zip(self.without, other.without, strict=True)]
+        mean = sum(differences) / count
+        return float(((count - 1) / count * sum((one - mean) ** 2 for one in differences)) ** 0.5)
 
     @property
     def largest(self) -> float:
@@ -126,14 +152,33 @@ def moments_seen(
 
 def fingerprint_of(moments: Moments, norms: dict[str, nn.modules.batchnorm._BatchNorm]) -> Fingerprint:
     """What was seen beside what is remembered."""
-    divergences = []
+    layers = []
     images = 0
     for name, pieces in moments.items():
         seen = torch.cat(pieces, 1)
         images = seen.shape[1]
         # The mean of each image's own moments: images weigh alike, whatever the layer's size.
-        divergences.append(_divergence(norms[name], seen.mean(1)))
-    return Fingerprint(tuple(moments), tuple(divergences), images)
+        layers.append(_divergences(norms[name], _means(seen)))
+    found = torch.stack(layers, 1).tolist()
+    return Fingerprint(tuple(moments), tuple(found[0]), images, tuple(_score(one) for one in found[1:]))
+
+
+def _score(divergences: Sequence[float]) -> float:
+    return (sum(divergence**0.5 for divergence in divergences) / len(divergences)) ** 2
+
+
+def _means(seen: Tensor) -> Tensor:
+    """seen [2, images, channels]: means over all images, then over all but each group; [1 + groups, 2, channels].
+
+    Fewer images than two groups' make no groups.
+    """
+    images = seen.shape[1]
+    total = seen.sum(1)
+    means = [total / images]
+    if images >= 2 * GROUPS:
+        for group in seen.tensor_split(GROUPS, 1):
+            means.append((total - group.sum(1)) / (images - group.shape[1]))
+    return torch.stack(means)
 
 
 def fingerprint(
@@ -153,9 +198,9 @@ def fingerprint(
     return fingerprint_of(moments_seen(model, norms, images, layers), norms) if norms else None
 
 
-def _divergence(norm: nn.modules.batchnorm._BatchNorm, moments: Tensor) -> float:
-    """Mean over the channels; ``moments`` [2, channels] are of the first and second order."""
-    mean, second = moments
+def _divergences(norm: nn.modules.batchnorm._BatchNorm, moments: Tensor) -> Tensor:
+    """[n] means over the channels; ``moments`` [n, 2, channels] are of the first and second order."""
+    mean, second = moments.unbind(1)
     # What the layer divides by; it also keeps channels without any variance from deciding.
     variance = (second - mean**2).clamp(min=0) + norm.eps
     assert norm.running_mean is not None and norm.running_var is not None
@@ -163,4 +208,4 @@ def _divergence(norm: nn.modules.batchnorm._BatchNorm, moments: Tensor) -> float
     ratio = stored_variance / variance
     apart = (stored_mean - mean) ** 2 * (1 / variance + 1 / stored_variance)
     per_channel = (ratio + 1 / ratio - 2 + apart) / 2
-    return float(per_channel.nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9).mean())
+    return per_channel.nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9).mean(1)

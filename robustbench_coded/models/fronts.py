@@ -1,0 +1,68 @@
+"""What lies before the first layer: the normalisation, and images as in which training.
+
+The first batch-norm alone tells most normalisations apart. Kinds of training images it does not: those that
+are not clearly worse are compared again as soon as more layers can be trusted.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from robustbench_coded.models.candidates import Candidate
+from robustbench_coded.models.elimination import kept
+from robustbench_coded.models.input_kinds import KINDS
+from robustbench_coded.models.normalisation import Normalisation
+from robustbench_coded.models.remembered import Remembered
+from robustbench_coded.models.variants import INPUT, PER_IMAGE, changed
+
+# Images for the first layers alone: of all, and of those that are not clearly worse.
+FIRST_IMAGES = (16, 64)
+FIRST_MARGIN, KIND_MARGIN = 2.0, 4.0  # where one layer alone decides, so many times what is by chance
+
+NORMALISATIONS = 4  # that are taken to the end
+KINDS_TAKEN = 4  # kinds of images that are taken to the end with the first normalisation
+
+
+class Front(NamedTuple):
+    """What happens to images before the first layer, and which kind of images they are."""
+
+    normalisation: Normalisation
+    per_image: bool
+    kind: str
+
+    def candidate(self, arch: str) -> Candidate:
+        return Candidate(changed(arch, INPUT, PER_IMAGE) if self.per_image else arch, self.normalisation)
+
+
+def likely_fronts(
+    remembered: Remembered, arch: str, normalisations: Sequence[Normalisation], layers: int
+) -> list[Front]:
+    """Normalisations with kinds of images, best first by the first layers."""
+    known = [(normalisation, False) for normalisation in normalisations]
+    if remembered.assembly.variants:
+        channels = remembered.assembly.checkpoint.channels
+        known.append((Normalisation("none", (0.0,) * channels, (1.0,) * channels), True))
+    left = [Front(*one, kind) for one in known for kind in KINDS]
+    for images in FIRST_IMAGES:
+        seen = [
+            (remembered.fingerprint(one.candidate(arch), one.kind, images, layers), one) for one in left
+        ]
+        left = kept(seen, len(left), margin=KIND_MARGIN)
+    # Mixing adds to chance, so kinds of images are let off more than normalisations.
+    near = kept(seen, len(left), margin=FIRST_MARGIN)
+    firsts = {front[:2]: front for front in reversed(left)}  # the best kind of each normalisation
+    kinds = [front for front in left if front[:2] == left[0][:2]][:KINDS_TAKEN]
+    others = [front for front in near if front is firsts[front[:2]] and front not in kinds]
+    return [*kinds, *others[: NORMALISATIONS - 1]]
+
+
+def best_first(
+    remembered: Remembered, arch: str, fronts: Sequence[Front], images: int, layers: int
+) -> list[Front]:
+    """The same fronts by what more layers say; none is dropped."""
+    if len(fronts) == 1:
+        return list(fronts)
+
+    def score(front: Front) -> float:
+        return remembered.fingerprint(front.candidate(arch), front.kind, images, layers).score
+
+    return sorted(fronts, key=score)

@@ -1,0 +1,43 @@
+"""Fingerprints of one checkpoint's candidates: each image is sent through each candidate once."""
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.candidates import Assembly, Candidate
+from robustbench_coded.models.fingerprint import Fingerprint, Moments
+from robustbench_coded.models.variants import changed
+
+
+class Remembered:
+    """What the batch-norms of candidates remember and see; what was seen is kept.
+
+    Args:
+        assembly: of the checkpoint, with images.
+    """
+
+    def __init__(self, assembly: Assembly) -> None:
+        self.assembly = assembly
+        self._fingerprints: dict[tuple, Fingerprint] = {}
+        self._moments: dict[tuple, Moments] = {}
+
+    def fingerprint(
+        self, candidate: Candidate, kind: str, images: int, layers: int | None = None
+    ) -> Fingerprint:
+        """On the first ``images`` of that kind, up to so many batch-norms."""
+        images = min(images, len(self.assembly.balanced))
+        key = (candidate, kind, layers)
+        if (*key, images) not in self._fingerprints:
+            moments = self._moments.setdefault(key, {})
+            found = self.assembly.fingerprint(candidate, kind, images, layers, moments)
+            self._fingerprints[*key, images] = found
+        return self._fingerprints[*key, images]
+
+    def forms(self, arch: str, part: str) -> list[str]:
+        """The variants that differ from ``arch`` in one part, as far as there are such networks."""
+        found = []
+        for form in self.assembly.variants[part]:
+            other = changed(arch, part, form)
+            try:
+                self.assembly.network(other)
+            except InputError:
+                continue
+            found.append(other)
+        return found
