@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.models.fingerprint import Fingerprint, fingerprint, trained_batch_norms
+from robustbench_coded.models.elimination import alike, kept
+from robustbench_coded.models.fingerprint import GROUPS, Fingerprint, fingerprint, trained_batch_norms
 from robustbench_coded.models.input_kinds import KINDS, images_of_kind
 
 
@@ -119,3 +120,43 @@ def test_mixed_images_have_the_variance_of_mixup():
     assert float(images_of_kind("mixed up", x).var()) == pytest.approx(0.25 * 2 / 3, rel=0.02)
     half = float(images_of_kind("half of them mixed up", x).var())
     assert half == pytest.approx(0.25 * (1 + 2 / 3) / 2, rel=0.02)
+
+
+def test_a_score_without_a_group_of_images_is_that_of_the_others():
+    network = remembering(stack(nn.ReLU()), images(256))
+    x = images(64, seed=1)
+    found = fingerprint(network, network, x)
+    assert len(found.without) == GROUPS
+    for group, others in ((0, x[8:]), (3, torch.cat([x[:24], x[32:]]))):
+        assert found.without[group] == pytest.approx(fingerprint(network, network, others).score, rel=1e-4)
+    assert fingerprint(network, network, x[: 2 * GROUPS - 1]).without == ()
+
+
+def leaky_copy(network, slope):
+    other = stack(nn.LeakyReLU(slope)).eval()
+    other.load_state_dict(network.state_dict())
+    return other
+
+
+def test_near_copies_part_on_images_too_few_for_their_scores():
+    """Both owe much to these few images; the difference owes little."""
+    network = remembering(stack(nn.ReLU()), images(1024))
+    x = images(32, seed=1)
+    right = fingerprint(network, network, x)
+    other = leaky_copy(network, 0.02)
+    wrong = fingerprint(other, other, x)
+    assert wrong.score - right.score < right.by_chance
+    assert wrong.score - right.score > 3 * wrong.error_beside(right)
+    assert kept([(right, "relu"), (wrong, "leaky")], 2) == ["relu"]
+    assert kept([(right, "relu"), (wrong, "leaky")], 2, margin=1.0) == ["relu", "leaky"]
+    assert right.error_beside(right) == 0 and alike(right, right)
+
+
+def test_the_excess_leaves_out_what_few_images_do():
+    network = remembering(stack(nn.ReLU()), images(1024))
+    x = images(64, seed=2)
+    right = fingerprint(network, network, x)
+    assert right.excess < right.score / 2
+    other = leaky_copy(network, 0.3)
+    wrong = fingerprint(other, other, x)
+    assert wrong.excess > 0.8 * wrong.score
