@@ -20,9 +20,7 @@ ALIKE = 1.2
 Item = TypeVar("Item")
 
 
-def kept(
-    scored: Iterable[tuple[Fingerprint, Item]], most: int, *, margin: float | None = None
-) -> list[Item]:
+def kept(scored: Iterable[tuple[Fingerprint, Item]], most: int, *, margin: float | None = None) -> list[Item]:
     """The best, best first, without what is clearly worse than the first of them.
 
     What a score owes to the small number of images is taken off the best one before it is multiplied.

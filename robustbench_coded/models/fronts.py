@@ -43,9 +43,7 @@ def likely_fronts(
         known.append((Normalisation("none", (0.0,) * channels, (1.0,) * channels), True))
     left = [Front(*one, kind) for one in known for kind in KINDS]
     for images in FIRST_IMAGES:
-        seen = [
-            (remembered.fingerprint(one.candidate(arch), one.kind, images, layers), one) for one in left
-        ]
+        seen = [(remembered.fingerprint(one.candidate(arch), one.kind, images, layers), one) for one in left]
         left = kept(seen, len(left), margin=KIND_MARGIN)
     # Mixing adds to chance, so kinds of images are let off more than normalisations.
     near = kept(seen, len(left), margin=FIRST_MARGIN)

@@ -152,9 +152,7 @@ class Search:
         ends = [*left, *(end for end in _best_kinds(scored) if end not in left)]
         found = [Scored(*end, scored[end]) for end in ends]
         self.stands_out = alone is not None
-        found.sort(
-            key=lambda one: (-one.fingerprint.images, (one.candidate, one.kind) != alone, one.score)
-        )
+        found.sort(key=lambda one: (-one.fingerprint.images, (one.candidate, one.kind) != alone, one.score))
         return _without_copies(found, stated)
 
     def _scored(self, ends: Iterable["End"], images: int) -> dict["End", Fingerprint]:
