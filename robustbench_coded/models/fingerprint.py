@@ -168,9 +168,10 @@ def _score(divergences: Sequence[float]) -> float:
 
 
 def _means(seen: Tensor) -> Tensor:
-    """seen [2, images, channels]: means over all images, then over all but each group; [1 + groups, 2, channels].
+    """Of ``seen`` [2, images, channels] the means over all images, then over all but each group.
 
-    Fewer images than two groups' make no groups.
+    Returns:
+        [1 + groups, 2, channels]; there are no groups where they would be of one image.
     """
     images = seen.shape[1]
     total = seen.sum(1)
