@@ -71,6 +71,16 @@ RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
 # And where there is no gradient even then.
 LAST_RESORT = ("square-1000",)
 
+# What they run where other attacks leave something.
+SECOND_STAGE = (
+    "pgd-100+momentum=1",
+    "aware-pgd-20+init=transfer-pgd-20",
+    "apgd-mt-20",
+    "transfer-apgd-mt-20",
+    *RELAXED,
+    *LAST_RESORT,
+)
+
 PRESETS: dict[str, tuple[str, ...]] = {
     "paper": ("fgsm", "pgd-10", "pgd-100"),
     "adaptive": (

@@ -143,12 +143,14 @@ def config_from(
     checks: bool = False,
     victim_attacks: Sequence[str] = (),
     relaxed_attacks: Sequence[str] = (),
+    second_attacks: Sequence[str] = (),
     **rest: object,
 ) -> EvalConfig:
     """Options as typed, made into a configuration and checked.
 
     Args:
-        victim_attacks, relaxed_attacks: in place of those that the presets among the attacks stand for.
+        victim_attacks, relaxed_attacks, second_attacks: in place of those that the presets among the attacks
+            stand for.
 
     Raises:
         InputError: with one line, for the first value that is wrong.
@@ -156,9 +158,8 @@ def config_from(
     if not ckpt and not any(text in ZOO for text in defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
     chosen = attack_options(attacks, checks=checks)
-    for name, given in (("victim_attacks", victim_attacks), ("relaxed_attacks", relaxed_attacks)):
-        if given:
-            chosen[name] = tuple(given)
+    written = {"victim": victim_attacks, "relaxed": relaxed_attacks, "second": second_attacks}
+    chosen |= {f"{kind}_attacks": tuple(given) for kind, given in written.items() if given}
     config = EvalConfig(
         checkpoints=named_paths(ckpt, "--ckpt"),
         defences=tuple([f"rci:{t}" for t in rci] + [f"coded:{t}" for t in coded] + defence),
@@ -189,6 +190,7 @@ FILE: dict[str, tuple[Any, Any]] = {
     ),
     "victim_attacks": (_option(list[str], "--victim-attacks", help="", hidden=True), []),
     "relaxed_attacks": (_option(list[str], "--relaxed-attacks", help="", hidden=True), []),
+    "second_attacks": (_option(list[str], "--second-attacks", help="", hidden=True), []),
     "aware_attacks": (_option(int, "--aware-attacks", help="", hidden=True), _DEFAULTS["aware_attacks"]),
 }
 

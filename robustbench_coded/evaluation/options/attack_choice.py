@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attacks.naming import LAST_RESORT, PRESETS, RELAXED, expand
+from attacks.naming import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE, expand
 from robustbench_coded.errors import InputError
 
 DEFAULT = ("paper", "adaptive")
@@ -12,7 +12,8 @@ VICTIM_ATTACKS = ("transfer-pgd-20",)
 
 
 def attack_options(texts: Sequence[str] = DEFAULT, *, checks: bool = False) -> dict[str, Any]:
-    """The fields ``attacks``, ``victim_attacks``, ``relaxed_attacks`` and ``checks`` of a configuration.
+    """The fields ``attacks``, ``victim_attacks``, ``relaxed_attacks``, ``second_attacks`` and ``checks`` of a
+    configuration.
 
     Args:
         texts: names and presets, each one or several divided by commas; none for the default.
@@ -32,6 +33,10 @@ def attack_options(texts: Sequence[str] = DEFAULT, *, checks: bool = False) -> d
         "attacks": names,
         "relaxed_attacks": tuple(
             name for name in (*RELAXED, *LAST_RESORT) if name in names and name not in written
+        ),
+        # Whoever asks for `full` wants all of it.
+        "second_attacks": tuple(
+            name for name in SECOND_STAGE if name in names and name not in written and "full" not in parts
         ),
         "victim_attacks": VICTIM_ATTACKS if adaptive else (),
         "checks": checks or adaptive,

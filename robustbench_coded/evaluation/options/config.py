@@ -33,6 +33,7 @@ class EvalConfig:
         attacks: names of attacks, presets expanded.
         victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
         relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
+        second_attacks: those of ``attacks`` that run only where the others leave something.
         norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
         budget: images forwarded and differentiated for each scored example, N/K and co-batched inputs
             included, before which every attack stops; None for as many as its name says.
@@ -81,6 +82,7 @@ class EvalConfig:
     attacks: tuple[str, ...] = ()
     victim_attacks: tuple[str, ...] = ()
     relaxed_attacks: tuple[str, ...] = ()
+    second_attacks: tuple[str, ...] = ()
     norm: str = option("linf", "linf or l2.", one_of("linf", "l2"))
     eps: tuple[float, ...] | None = option(
         None, "Radius, default 8/255 (digits: 0.3; l2: 0.5 on 32x32 images); several: a curve.", number(0)

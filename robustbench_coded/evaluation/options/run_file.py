@@ -18,7 +18,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 
 # Written in a form of their own, or not at all: they say how a command was typed, not what it evaluates. The
 # folder is where the file lies, so that a run that is moved still names itself.
-_ATTACKS = ("attacks", "victim_attacks", "relaxed_attacks", "checks")
+_ATTACKS = ("attacks", "victim_attacks", "relaxed_attacks", "second_attacks", "checks")
 _OTHERWISE = {*_ATTACKS, "checkpoints", "defences", "eps", "batch_sizes"}
 _NEVER = {"command", "resume", "overwrite", "out"}
 

@@ -1,6 +1,6 @@
 """The units of work of an evaluation, all known before anything runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from attacks.naming import LAST_RESORT, AttackName, parse
@@ -21,6 +21,15 @@ class Plan:
     rows: tuple[AttackCase, ...]
     units: tuple[Unit, ...]
     notes: tuple[str, ...]
+
+    def only(self, rows: Collection[AttackCase]) -> "Plan":
+        """The plan of some of its rows."""
+        kept = set(rows)
+        return Plan(
+            tuple(row for row in self.rows if row in kept),
+            tuple(unit for unit in self.units if unit.row in kept),
+            self.notes,
+        )
 
 
 def batches_for(config: EvalConfig, subject: Subject, examples: int, replicate: int) -> list[Batch]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from msgspec import structs
@@ -19,6 +20,12 @@ from robustbench_coded.evaluation.planning.measured import measured_attacks
 from robustbench_coded.evaluation.planning.partition_choice import chosen_for_partitions, partition_units
 from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.resubmission import resubmissions
+from robustbench_coded.evaluation.planning.second_stage import (
+    in_two_stages,
+    second_stage,
+    settled_in,
+    without_made_up,
+)
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
 from robustbench_coded.evaluation.session.certifying import certify
 from robustbench_coded.evaluation.session.earlier_units import with_counts
@@ -128,19 +135,21 @@ def _evaluate_into(
         prepared = prepared.resumed_from(old)
     prepared = with_selftests(prepared)
     plan = make_plan(config, prepared)
+    planned = plan.rows
     if old is not None:
         checked_against(old, new_manifest(config, prepared, plan), folder.path)
     for text in prepared.notes:
         listener.note(text)
     if tracked_by_git(folder.path):
         listener.note(f"git tracks {folder.path}: this changes committed files; --out gives another folder")
+    first, waiting = in_two_stages(config, planned)
+    plan = plan.only(first)
     manifest = _planned(folder, config, prepared, plan, old)
     folder.write_run_file(run_file)
     done = Done(_usable(folder, manifest, listener))
     run_selftests(folder, prepared, listener)
     store = PerturbationStore(folder.path)
     run_plan(folder, prepared, plan, done, store, listener)
-    planned = plan.rows
     remarks: dict[str, None] = {}
 
     def goes_on(rows: Sequence[AttackCase], left_out: Sequence[str]) -> bool:
@@ -157,6 +166,10 @@ def _evaluate_into(
         run_plan(folder, prepared, plan, done, store, listener)
         return True
 
+    measured = measured_attacks(plan.rows, plan.units, done.metadata)
+    begun = () if old is None else {case.key for case in old.rows}
+    settled = partial(settled_in, folder.path)
+    goes_on(*second_stage(waiting, measured, settled, begun, replicates=config.replicates))
     goes_on(*submitted_rows(config, prepared, plan, done))
     for _ in range(ROUNDS if config.checks else 0):
         if not goes_on(*follow_up(folder.path, plan.rows, unit_maker(config, prepared), planned)):
@@ -175,7 +188,8 @@ def _evaluate_into(
         manifest = structs.replace(manifest, superseded=())
     if config.certify:
         certify(folder, prepared, listener)
-    notes = dict.fromkeys([*manifest.notes, *remarks, *remarks_on(plan, done.metadata)])
+    kept = without_made_up(manifest.notes, plan.rows)
+    notes = dict.fromkeys([*kept, *remarks, *remarks_on(plan, done.metadata)])
     manifest = structs.replace(manifest, notes=tuple(notes), finished=True)
     folder.write_manifest(manifest_data(manifest))
     if config.claim is not None:

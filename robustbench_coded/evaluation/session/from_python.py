@@ -20,7 +20,10 @@ from robustbench_coded.zoo.registry import ZOO
 
 # Fields of EvalConfig that `evaluate` makes itself, from arguments of its own.
 MADE_HERE = frozenset(
-    {"checkpoints", "data", "defences", "attacks", "victim_attacks", "relaxed_attacks", "checks", "command"}
+    {
+        *("checkpoints", "data", "defences", "command"),
+        *("attacks", "victim_attacks", "relaxed_attacks", "second_attacks", "checks"),
+    }
 )
 SEVERAL = ("batch_sizes", "eps", "inputs")
 

@@ -1,0 +1,104 @@
+"""Attacks of the adaptive preset that wait for the others, and run only where these leave something.
+
+    in_two_stages(config, rows)                     -> (first, waiting)
+    second_stage(waiting, measured, settled, begun) -> (rows to run, sentences on the others)
+    settled_in(path)                                -> whose verdicts stronger attacks can't change
+    without_made_up(notes, rows)                    -> earlier such sentences that are still true
+
+Against a defence that draws or mixes, an attack pays for all of its steps, and where nothing is left it finds
+nothing. On a deterministic defence that answers input by input attacks end at the first wrong answer, so none
+of its rows waits. Neither does a base model's: what it keeps must be known in full when its defences are
+compared with it.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.measured import MeasuredAttack
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.resubmission import NOTHING
+from robustbench_coded.results.run import load_run
+from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
+from robustbench_coded.schema.controls import STANDARD
+
+Measured = Mapping[tuple[Subject, BudgetKey], Sequence[MeasuredAttack]]
+Settled = Callable[[], Collection[tuple[SubjectKey, BudgetKey]]]
+
+
+def in_two_stages(
+    config: EvalConfig, rows: Sequence[AttackCase]
+) -> tuple[list[AttackCase], list[AttackCase]]:
+    """The rows that run first, and those that wait for their outcomes; both in the order given."""
+    first: list[AttackCase] = []
+    waiting: list[AttackCase] = []
+    for row in rows:
+        (waiting if _waits(config, row) else first).append(row)
+    return first, waiting
+
+
+def _waits(config: EvalConfig, row: AttackCase) -> bool:
+    """Not where nobody says what is left: that is measured on whole batches whose draw is unknown."""
+    if row.attack not in config.second_attacks or row.attack == config.claim_attack:
+        return False
+    if row.subject.independent or row.subject.spec == STANDARD:
+        return False
+    return row.threat.inputs == "batch" and "batch" in config.inputs
+
+
+def second_stage(
+    waiting: Sequence[AttackCase],
+    measured: Measured,
+    settled: Settled,
+    begun: Collection[CaseKey] = (),
+    *,
+    replicates: int = 1,
+) -> tuple[list[AttackCase], list[str]]:
+    """The waiting rows of subjects that have something left, and a sentence on every other subject.
+
+    Nothing is left where the strongest attack so far leaves no right answer; or no more than ``NOTHING``, if
+    every verdict on the subject's batches is one that stronger attacks can't change.
+
+    Args:
+        measured: the attacks so far.
+        settled: gives subjects and budgets with such verdicts; asked only where a word may depend on it.
+        begun: rows of the folder: they run in any case.
+        replicates: of the evaluation; what is measured is the first.
+    """
+    rows: list[AttackCase] = []
+    spared: dict[Subject, dict[str, None]] = {}
+    known: Collection[tuple[SubjectKey, BudgetKey]] | None = None
+    for row in waiting:
+        attacks = measured.get((row.subject, row.budget), ())
+        nothing = bool(attacks) and attacks[0].share <= NOTHING and row.key not in begun
+        if nothing and (attacks[0].right or replicates > 1):
+            known = settled() if known is None else known
+            nothing = (row.subject.key, row.budget) in known
+        if nothing:
+            spared.setdefault(row.subject, {})[row.attack] = None
+        else:
+            rows.append(row)
+    return rows, [f"{_opening(subject)} {_said(list(names))}" for subject, names in spared.items()]
+
+
+def settled_in(path: Path) -> set[tuple[SubjectKey, BudgetKey]]:
+    """Subjects and budgets of a run folder whose verdicts on batches no stronger attack can change."""
+    batches = [found for found in load_run(path).judgements if found.threat.inputs == "batch"]
+    every = {(found.subject, found.budget) for found in batches}
+    return every - {(found.subject, found.budget) for found in batches if not found.verdict.word.settles}
+
+
+def without_made_up(notes: Sequence[str], rows: Sequence[AttackCase]) -> list[str]:
+    """The notes without sentences on subjects on which one of the attacks has run after all."""
+    made_up = [(_opening(row.subject), row.attack) for row in rows]
+    return [note for note in notes if not any(note.startswith(a) and b in note for a, b in made_up)]
+
+
+def _opening(subject: Subject) -> str:
+    size = "" if subject.n is None else f" (K = {subject.k}, N = {subject.n})"
+    return f"Nothing was left to find on {subject.label}{size} on {subject.checkpoint}:"
+
+
+def _said(names: Sequence[str]) -> str:
+    verb = "was" if len(names) == 1 else "were"
+    return f"{', '.join(names)} of the adaptive preset {verb} not run there (--attacks with names runs them)."
