@@ -12,8 +12,8 @@ from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.attack_choice import attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.measured import MeasuredAttack
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.measured import MeasuredAttack
 from robustbench_coded.evaluation.planning.second_stage import in_two_stages, second_stage
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.evaluation.session.listener import Listener

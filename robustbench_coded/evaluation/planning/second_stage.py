@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.measured import MeasuredAttack
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.measured import MeasuredAttack
 from robustbench_coded.evaluation.planning.resubmission import NOTHING
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
