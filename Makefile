@@ -137,6 +137,12 @@ OURS := $(foreach r,erm mixup manifold-mixup coded,$(patsubst %,--ckpt $(r)=%,$(
 ADAPTIVE = $(shell $(BIN)/python -c "from attacks.naming import PRESETS; print(','.join(PRESETS['adaptive']))")
 RECIPES := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-recipes
 
+# The board: published defences around the digits networks, RCI from the reports above, and LWTA with its authors' weights.
+BOARD := board-digits board-lwta digits cifar10-resnet20 cifar10-adversarial
+.PHONY: board report-board-digits report-board-lwta
+board: $(INSTALLED)
+	$(BIN)/csrobust board $(wildcard $(BOARD:%=reports/%)) --out reports/board
+
 .PHONY: report-recipes report-ablations report-ablations-cifar10 report-figures
 report-recipes: data/cifar10_test.npz
 	@test -n "$(strip $(OURS))" || { echo "no checkpoints/cifar10-*-resnet20.safetensors; train them by recipes/" >&2; exit 1; }

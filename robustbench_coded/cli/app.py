@@ -7,6 +7,7 @@ import typer
 from robustbench_coded.cli.commands import (
     ablate,
     bench,
+    board,
     compare,
     curve,
     eval_,
@@ -19,6 +20,7 @@ from robustbench_coded.cli.commands import (
     screen,
     shift,
     show,
+    submit,
     sweep,
     train,
     verify,
@@ -49,6 +51,8 @@ _add("screen", screen.screen_command, shares=True)
 _add("shift", shift.shift_command)
 _add("compare", compare.compare_command)
 _add("report", report.report_command)
+_add("board", board.board_command)
+_add("submit", submit.submit_command)
 _add("show", show.show_command)
 _add("train", train.train_command)
 _add("ablate", ablate.ablate_command)

@@ -25,6 +25,8 @@ EXAMPLES = {
         "csrobust compare reports/mine --baseline standard --format md,html,csv,latex --out comparison",
     ),
     "report": ("csrobust report reports/mine",),
+    "board": ("csrobust board reports/mine reports/other --out board",),
+    "submit": ("csrobust submit reports/mine --entry entry.toml --out board-entries",),
     "show": ("csrobust show reports/mine", "csrobust show reports/mine --example 5"),
     "train": ("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors",),
     "ablate": ("csrobust ablate n mu --data digits --arch digits-cnn --seeds 3",),

@@ -58,6 +58,7 @@ def test_there_are_enough_and_records_say_where_they_come_from():
         assert re.fullmatch(r"\d{4}\.\d{5}|[A-Z]+ \d{4}", record.arxiv), name
         assert record.section and record.claim and record.setting and 2017 <= record.year <= 2026, name
         assert record.arxiv in found.description and found.description.endswith(")."), name
+        assert found.label != found.description and len(found.label) < 40, name
         assert sum((found.builds, bool(record.spec), record.is_training)) == 1, name
 
 

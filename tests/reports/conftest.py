@@ -109,6 +109,14 @@ def hostile_run(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def invented_run(tmp_path_factory) -> Path:
+    """An invented run of RCI beside its base model, to read and not to change."""
+    path = tmp_path_factory.mktemp("invented") / "run"
+    write_invented(path, Invented())
+    return path
+
+
 @pytest.fixture
 def subject() -> type[Subject]:
     """``subject("erm", "rci", 128, 190)``: what an invented run attacks."""

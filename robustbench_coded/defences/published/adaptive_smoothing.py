@@ -1,4 +1,4 @@
-"""Mixing the probabilities of an accurate and a robust network (arXiv 2301.12554)."""
+"""Adaptive smoothing: mixes the probabilities of an accurate and a robust network (arXiv 2301.12554)."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""Adversarial training with PGD, the positive control: deterministic, and it holds (arXiv 1706.06083)."""
+"""Adversarial training: on perturbations that PGD finds, the positive control (arXiv 1706.06083)."""
 
 from robustbench_coded.defences.published.record import Record
 

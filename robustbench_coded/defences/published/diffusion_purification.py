@@ -1,4 +1,4 @@
-"""Purification: noise is added and removed by a diffusion model, before the network (arXiv 2205.07460)."""
+"""Diffusion purification: noise is added, and removed by a diffusion model (arXiv 2205.07460)."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""A barrage of random transforms, in random order and strength (Raff and others, CVPR 2019)."""
+"""Barrage of random transforms: several in random order and strength (Raff and others, CVPR 2019)."""
 
 import torch
 from torch import Tensor, nn

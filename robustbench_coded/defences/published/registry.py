@@ -35,6 +35,11 @@ class PublishedDefence:
     pooled: bool
 
     @property
+    def label(self) -> str:
+        """As tables name it: what stands before the colon of its description."""
+        return self.description.partition(":")[0]
+
+    @property
     def module(self) -> str:
         return f"{__package__}.{self.name.replace('-', '_')}"
 

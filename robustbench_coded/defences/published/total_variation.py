@@ -1,4 +1,4 @@
-"""Total variation minimisation of an image of which random pixels were dropped (arXiv 1711.00117)."""
+"""Total variation minimisation: random pixels are dropped, the image is smoothed (arXiv 1711.00117)."""
 
 import torch
 from torch import Tensor, nn

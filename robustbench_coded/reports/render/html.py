@@ -42,7 +42,7 @@ FILTERED = ("Checkpoint", "Inference", "Threat", "Attack")
 
 def html_report(document: Document, sections: Sequence[Section]) -> str:
     """A whole report in one file."""
-    return _page(
+    return page(
         "report.html.j2",
         title=document.title,
         document=document,
@@ -63,7 +63,7 @@ def comparison_html(comparison: Comparison, *, paper: bool) -> str:
         for name, run in comparison.runs.items()
         if paper
     ]
-    return _page(
+    return page(
         "comparison.html.j2",
         title="csrobust comparison",
         comparison=comparison,
@@ -79,11 +79,18 @@ def comparison_html(comparison: Comparison, *, paper: bool) -> str:
 
 def plain_html(title: str, opening: Sequence[str], sections: Sequence[Section]) -> str:
     """A report that is no evaluation's, in one file."""
-    return _page("plain.html.j2", title=title, opening=opening, sections=sections, choices={})
+    return page("plain.html.j2", title=title, opening=opening, sections=sections, choices={})
 
 
-def _page(template: str, **values: Any) -> str:
-    style, script = _asset("style.css"), _asset("tables.js")
+def page(template: str, *, more_style: str = "", **values: Any) -> str:
+    """One page in the style of the reports, which asks the network for nothing.
+
+    Args:
+        template: a file of ``templates/`` that extends base.html.j2.
+        more_style: rules of this page alone.
+        values: what the template names.
+    """
+    style, script = _asset("style.css") + Markup(more_style), _asset("tables.js")
     values |= {"style": style, "script": script, "nulls": CONTROLS}
     values |= {"style_hash": _hash(style), "script_hash": _hash(script)}
     return _environment().get_template(template).render(values)

@@ -1,0 +1,1 @@
+"""The board: defences of several runs side by side, as a static site and as data."""

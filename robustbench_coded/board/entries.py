@@ -1,0 +1,194 @@
+"""From a run to its entries: one for each defence under each threat model and budget that was judged."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from robustbench_coded.board.entry import Board, BoardEntry, Break, Figure
+from robustbench_coded.board.known import published_as
+from robustbench_coded.board.source import Source, SubmittedEntry
+from robustbench_coded.defences.published.registry import PublishedDefence
+from robustbench_coded.errors import InputError
+from robustbench_coded.reports.paper.paper import papers_attack
+from robustbench_coded.reports.text.escape import shell
+from robustbench_coded.reports.text.formatting import parsed_attack
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.run import Run, load_run
+from robustbench_coded.runs.folder import MANIFEST
+from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.controls import CLEAN, ENSEMBLE
+from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.intervals import Interval
+from robustbench_coded.statistics.paired import Difference
+from robustbench_coded.statistics.summary import SummaryRow
+
+# Options that a command to repeat needs, where they were not left at their defaults.
+_REPEATED = ("limit", "draws", "selection_draws", "victims", "seed", "norm", "eps_space")
+_DEFAULTS = {
+    "limit": None, "draws": 10, "selection_draws": 10, "victims": 64, "seed": 0, "norm": "linf",
+    "eps_space": "pixel",
+}  # fmt: skip
+
+
+def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]:
+    """The entries of all sources, and the runs they came from in the same order as ``sources``.
+
+    Raises:
+        InputError: a run that can't be read or is not finished, or no entry at all.
+    """
+    runs, entries = [], []
+    for source in sources:
+        run = load_run(source.path)
+        if not run.manifest.finished:
+            raise InputError(f"{source.path} is not finished; the command that began it goes on with it")
+        runs.append(run)
+        entries += list(entries_of(run, source.entry))
+    if not entries:
+        raise InputError("no defence in these runs; standard inference alone is an entry where it is one")
+    entries.sort(key=lambda e: (e.threat != str(WHOLE_BATCH), e.dataset, e.norm, e.name, e.checkpoint))
+    return Board(csrobust=version, entries=tuple(entries)), runs
+
+
+def entries_of(run: Run, submitted: SubmittedEntry | None = None) -> Iterator[BoardEntry]:
+    """The entries of a run: of the submitted subject, or of every defence and every published training."""
+    digest = hashlib.sha256((run.path / MANIFEST).read_bytes()).hexdigest()
+    for judgement in run.judgements:
+        subject = judgement.subject
+        known = published_as(subject, run.manifest.checkpoint(subject.checkpoint))
+        if submitted is not None:
+            if (subject.defence, subject.checkpoint) != (submitted.defence, submitted.checkpoint):
+                continue
+        elif known is None:
+            continue
+        yield _entry(run, judgement, known, submitted, digest)
+
+
+def entry_id(run: Run, subject: SubjectKey) -> str:
+    """A name for files, of letters, digits and hyphens."""
+    parts = (run.name, subject.checkpoint, subject.defence, subject.k and f"k{subject.k}")
+    text = "-".join(str(part) for part in (*parts, subject.n and f"n{subject.n}") if part)
+    short = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+    return f"{short[:80]}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
+
+
+def _entry(
+    run: Run,
+    judgement: Judgement,
+    known: PublishedDefence | None,
+    submitted: SubmittedEntry | None,
+    digest: str,
+) -> BoardEntry:
+    subject, verdict = judgement.subject, judgement.verdict
+    checkpoint = run.manifest.checkpoint(subject.checkpoint)
+    rows = [row for row in run.rows if row.key.setting == judgement.key.setting]
+    planned = next(case for case in run.manifest.rows if case.subject == subject)
+    usual = _lowest([row for row in rows if row.attack != CLEAN and papers_attack(row.attack)])
+    autoattack = _lowest([row for row in rows if _is_autoattack(row.attack)])
+    whole = next(row for row in rows if row.attack == ENSEMBLE)
+    fgsm = next((row for row in rows if row.attack == "fgsm"), None)
+    certified = next((row.certified for row in run.certified if row.key == judgement.key), None)
+    return BoardEntry(
+        id=entry_id(run, subject),
+        **_told(known, submitted, subject),
+        dataset=_data_name(run),
+        architecture=None if checkpoint is None else checkpoint.arch,
+        **judgement.key.subject._asdict(),
+        number_forward_passes=None if fgsm is None else fgsm.forwards,
+        threat=str(judgement.threat),
+        **judgement.budget._asdict(),
+        randomised=planned.randomised,
+        batch_dependent=planned.batch_dependent,
+        clean_acc=None if verdict.clean is None else verdict.clean.estimate,
+        usual_acc=None if usual is None else usual.accuracy,
+        usual_attack=None if usual is None else usual.attack,
+        autoattack_acc=None if autoattack is None else autoattack.accuracy,
+        autoattack=None if autoattack is None else autoattack.attack,
+        ensemble=_figure(verdict.accuracy),
+        certified=_figure(certified),
+        base_acc=None if verdict.gain is None else verdict.gain.second,
+        gain=_figure(verdict.gain),
+        examples=whole.examples,
+        draws=whole.draws,
+        verdict=str(verdict.word),
+        reason=verdict.reason,
+        open_checks=verdict.open_checks,
+        forwards=whole.forwards,
+        backwards=whole.backwards,
+        run=run.name,
+        run_sha256=digest,
+        stored=(run.path / "adversarials").is_dir(),
+        command=_command(run, planned, judgement.budget.eps),
+    )
+
+
+def _told(
+    known: PublishedDefence | None, submitted: SubmittedEntry | None, subject: SubjectKey
+) -> dict[str, Any]:
+    """What is said of a defence and not measured: by whoever submitted it, else by its record."""
+    if submitted is not None:
+        said = {name: getattr(submitted, name) for name in ("name", "link", "authors", "venue", "year")}
+        said |= {name: getattr(submitted, name) for name in ("randomness", "coupling", "claim", "reported")}
+        breaks = submitted.breaks
+        said |= {"footnote": submitted.setting, "additional_data": submitted.additional_data}
+    else:
+        assert known is not None
+        record = known.record
+        on_arxiv = record.arxiv[:1].isdigit()
+        breaks = record.breaks
+        said = {
+            "name": known.label,
+            "link": f"https://arxiv.org/abs/{record.arxiv}" if on_arxiv else None,
+            "venue": f"arXiv {record.arxiv}" if on_arxiv else record.arxiv,
+            "year": record.year,
+            "randomness": record.random,
+            "coupling": record.coupling,
+            "claim": record.claim,
+            "footnote": record.setting,
+        }
+    return {**said, "breaks": tuple(Break(*one) for one in breaks)}
+
+
+def _data_name(run: Run) -> str:
+    """The data set as tables name it; of a file its name alone."""
+    kind, _, rest = (run.manifest.identity.data or "").partition(":")
+    return PurePath(rest).stem if kind in ("npz", "folder") and rest else run.manifest.data.name or kind
+
+
+def _lowest(rows: Sequence[SummaryRow]) -> SummaryRow | None:
+    measured = [row for row in rows if row.accuracy is not None and row.done]
+    return min(measured, key=lambda row: row.accuracy or 0.0, default=None)
+
+
+def _is_autoattack(attack: str) -> bool:
+    name = parsed_attack(attack)
+    return name is not None and name.third_party == "autoattack"
+
+
+def _figure(found: Interval | Difference | None) -> Figure | None:
+    return None if found is None else Figure(found.estimate, found.low, found.high)
+
+
+def _command(run: Run, planned: PlannedCase, eps: float) -> str:
+    """Evaluates this defence again, by the options of the run's last evaluation."""
+    options, facts = run.manifest.last.options, run.manifest.checkpoint(planned.checkpoint)
+    path = planned.checkpoint if facts is None or facts.path is None else facts.path
+    words = ["csrobust", "eval", "--ckpt", f"{planned.checkpoint}={path}"]
+    words += ["--data", str(run.manifest.identity.data)]
+    kind, _, rest = planned.spec.partition(":")
+    if kind in ("rci", "coded"):
+        words += [f"--{kind}", rest]
+    elif planned.spec and planned.spec != "standard":
+        words += ["--defence", planned.spec]
+    words += ["--eps", f"{eps:g}"] if f"{eps:g}" == str(eps) else ["--eps", str(eps)]
+    if planned.batch_size is not None:
+        words += ["--batch-size", str(planned.batch_size)]
+    for name in _REPEATED:
+        value = options.get(name)
+        if value is not None and value != _DEFAULTS[name]:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    if options.get("first") is True:
+        words.append("--first")
+    return shell(words)

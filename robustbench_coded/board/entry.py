@@ -1,0 +1,123 @@
+"""One line of the board as typed data: the fields of RobustBench's model_info, and what randomness needs.
+
+``board.json`` holds a `Board`, ``board.schema.json`` the JSON schema of that class. Accuracies are fractions.
+"""
+
+import msgspec
+from msgspec import Struct
+
+FORMAT = 1
+
+
+class Figure(Struct, frozen=True):
+    """An accuracy, or a difference of two, with its 95% interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class Break(Struct, frozen=True):
+    """What an evaluation by others reports."""
+
+    source: str
+    says: str
+
+
+class BoardEntry(Struct, frozen=True, kw_only=True):
+    """One defence on one checkpoint under one threat model and budget.
+
+    Attributes:
+        id: of the defence on this checkpoint in this run; it names its page.
+        name, link, authors, venue, dataset, architecture, additional_data, number_forward_passes, eps,
+            clean_acc, reported, autoattack_acc, footnote: as in RobustBench's model_info. ``reported`` is the
+            accuracy that the run weighed as a claim, ``number_forward_passes`` images through the network for
+            one answered input, ``footnote`` how the setting differs from the paper's. Null: not known.
+        claim: what the paper claims, in words.
+        randomness, coupling: what is drawn anew, what couples the inputs of a batch; '' for nothing.
+        usual_acc, usual_attack: the lowest of FGSM, PGD-10 and PGD-100 on fresh draws.
+        autoattack: which of AutoAttack's suites was run.
+        ensemble: accuracy under the ensemble of all attacks, which decides the verdict.
+        certified: lower bound on robust accuracy under this threat model.
+        base_acc, gain: of the base model under its own ensemble, and the paired difference.
+        forwards, backwards: images per scored example that the evaluation cost.
+        breaks: published evaluations by others that found less than is claimed.
+        run, run_sha256: the folder's name, and the hash of its run.json.
+        stored: whether perturbed inputs are stored, so that `csrobust verify` can score them again.
+        command: evaluates this defence again.
+    """
+
+    id: str
+    name: str
+    link: str | None = None
+    authors: str | None = None
+    venue: str | None = None
+    year: int | None = None
+    dataset: str
+    architecture: str | None = None
+    checkpoint: str
+    defence: str
+    k: int | None = None
+    n: int | None = None
+    additional_data: bool | None = None
+    number_forward_passes: float | None = None
+    threat: str
+    norm: str
+    eps: float
+    eps_space: str
+    randomised: bool
+    batch_dependent: bool
+    randomness: str = ""
+    coupling: str = ""
+    claim: str = ""
+    footnote: str = ""
+    clean_acc: float | None = None
+    reported: float | None = None
+    usual_acc: float | None = None
+    usual_attack: str | None = None
+    autoattack_acc: float | None = None
+    autoattack: str | None = None
+    ensemble: Figure | None = None
+    certified: Figure | None = None
+    base_acc: float | None = None
+    gain: Figure | None = None
+    examples: int = 0
+    draws: int = 0
+    verdict: str
+    reason: str
+    open_checks: tuple[str, ...] = ()
+    forwards: float | None = None
+    backwards: float | None = None
+    breaks: tuple[Break, ...] = ()
+    run: str
+    run_sha256: str
+    stored: bool = False
+    command: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Whether its answers are random, depend on the batch, both, or neither."""
+        parts = [
+            word
+            for word, has in (("random", self.randomised), ("batch-dependent", self.batch_dependent))
+            if has
+        ]
+        return ", ".join(parts) or "deterministic"
+
+
+class Board(Struct, frozen=True, kw_only=True):
+    """The content of board.json."""
+
+    format: int = FORMAT
+    csrobust: str
+    entries: tuple[BoardEntry, ...]
+
+
+def schema() -> bytes:
+    """The JSON schema of board.json."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Board)), indent=2) + b"\n"
+
+
+def encoded(board: Board) -> bytes:
+    """board.json: indented, floats as they are."""
+    return msgspec.json.format(msgspec.json.encode(board), indent=1) + b"\n"

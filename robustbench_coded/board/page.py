@@ -1,0 +1,106 @@
+"""The pages of the board: one for the table, one for each defence. They ask the network for nothing."""
+
+from collections.abc import Sequence
+
+from robustbench_coded.board.entries import entry_id
+from robustbench_coded.board.entry import Board, BoardEntry
+from robustbench_coded.reports.figures import ladder
+from robustbench_coded.reports.figures.style import Drawing, styled
+from robustbench_coded.reports.render.html import page
+from robustbench_coded.reports.text.formatting import inference_text, interval, percent, pixels
+from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import SubjectKey
+
+STYLE = """
+a { color: var(--mark); }
+td a { font-weight: 600; }
+#rows td.short, #rows td.number { overflow-wrap: normal; }
+#rows td.number { white-space: nowrap; }
+@media screen and (max-width: 40rem) { #rows td small { flex-basis: 100%; } }
+"""
+FILTERS = ("Data", "Threat", "Norm", "Kind", "Verdict")
+COLUMNS = {
+    "Defence": "the name of the defence; it leads to its page",
+    "Verdict": "by fixed rules: docs/numbers.md",
+    "Data": "the data set, and the checkpoint",
+    "Threat": "what the attacker controls, and whether the draw is known",
+    "Norm": "the norm and the radius",
+    "Kind": "whether answers are random or depend on the batch",
+    "Clean": "accuracy on unperturbed inputs, in percent",
+    "Claim": "the accuracy that the run weighed as a claim",
+    "FGSM, PGD": "the lowest of FGSM, PGD-10 and PGD-100: what many papers report",
+    "AutoAttack": "by its own rules, where the run has it",
+    "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval",
+    "Base": "the same for the network without the defence",
+    "Certified": "what no attack can undercut",
+    "Cost": "images through the network, forwards and backwards, that attacks spent on each example",
+}
+
+
+def index_page(board: Board) -> str:
+    """The table of all entries."""
+    choices = {name: list(dict.fromkeys(_choice(entry, name) for entry in board.entries)) for name in FILTERS}
+    return page(
+        "board.html.j2",
+        more_style=STYLE,
+        title="csrobust board",
+        entries=[(entry, {name: _choice(entry, name) for name in FILTERS}) for entry in board.entries],
+        columns=COLUMNS,
+        choices=choices,
+        budget=budget,
+        between=lambda figure: interval(figure.low, figure.high),
+    )
+
+
+def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
+    """The page of one defence on one checkpoint, under every threat model of its run.
+
+    Args:
+        entries: those of this defence, of one id.
+    """
+    first = entries[0]
+    subject = SubjectKey(first.checkpoint, first.defence, first.k, first.n)
+    return page(
+        "board_entry.html.j2",
+        more_style=STYLE,
+        title=f"{first.name} on {first.checkpoint}",
+        subtitle=f"{inference_text(subject, with_k=True)}, {first.dataset}",
+        entries=entries,
+        first=first,
+        judgements=[j for j in run.judgements if entry_id(run, j.subject) == first.id],
+        probed=next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
+        figures=_ladder(run, subject),
+        choices={},
+        budget=budget,
+        cases=_cases(run, subject),
+    )
+
+
+def _choice(entry: BoardEntry, name: str) -> str:
+    by_name = {"Data": entry.dataset, "Threat": entry.threat, "Norm": entry.norm, "Kind": entry.kind}
+    return by_name.get(name, entry.verdict)
+
+
+def budget(entry: BoardEntry) -> str:
+    """``linf 8/255``, with the space where it is not that of pixels."""
+    space = "" if entry.eps_space == "pixel" else f" ({entry.eps_space})"
+    return f"{entry.norm} {pixels(entry.eps)}{space}"
+
+
+def _ladder(run: Run, subject: SubjectKey) -> list[Drawing]:
+    asked = run.manifest.judged_budgets
+    # The base model beside it: what the defence adds is what lies between them.
+    shown = (subject, SubjectKey(subject.checkpoint, "standard", None, None))
+    lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.budget in asked)]
+    with styled():
+        drawn = ladder.draw(lines)
+    return [] if drawn is None else [drawn]
+
+
+def _cases(run: Run, subject: SubjectKey) -> list[tuple[str, str, str, str]]:
+    """Threat, attack, accuracy and interval of every attack of one defence."""
+    return [
+        (str(row.threat), row.attack, percent(row.accuracy), interval(row.low, row.high))
+        for row in run.rows
+        if row.subject == subject
+    ]

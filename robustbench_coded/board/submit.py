@@ -1,0 +1,39 @@
+"""Makes an entry of a run: its folder with entry.toml, the run, and the hashes of all files."""
+
+import re
+import shutil
+from pathlib import Path
+
+from robustbench_coded.board.rules import broken_rules
+from robustbench_coded.board.source import ENTRY, HASHES, RUN, hashes_of, read_entry
+from robustbench_coded.errors import InputError
+from robustbench_coded.results.run import load_run
+from robustbench_coded.runs.atomic import write_text
+
+# What a report is made of again, and what a run keeps for itself alone.
+LEFT_OUT = (".lock", "*.part", "perturbed", "figures", "report.html")
+
+
+def submit(path: Path, entry_file: Path, out: Path) -> Path:
+    """Checks a run against the rules of the board and writes the folder of its entry.
+
+    Args:
+        path: the run folder.
+        entry_file: entry.toml.
+        out: the folder below which the entry's own is made, named by the defence.
+
+    Raises:
+        InputError: the entry or the run breaks a rule, or there is an entry of that name.
+    """
+    entry, run = read_entry(entry_file), load_run(path)
+    broken = list(broken_rules(run, entry))
+    if broken:
+        more = f" (and {len(broken) - 1} more: {'; '.join(broken[1:])})" if len(broken) > 1 else ""
+        raise InputError(f"{path} can't go on the board: {broken[0]}{more}")
+    folder = out / (re.sub(r"[^a-z0-9]+", "-", entry.name.lower()).strip("-")[:60] or "entry")
+    if folder.exists():
+        raise InputError(f"{folder} is there already; remove it, or give the entry another name")
+    shutil.copytree(path, folder / RUN, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    write_text(folder / ENTRY, entry_file.read_text(encoding="utf-8"))
+    write_text(folder / HASHES, hashes_of(folder))
+    return folder

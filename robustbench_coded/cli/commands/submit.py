@@ -1,0 +1,23 @@
+"""``csrobust submit``: a run, checked against the rules of the board and made into an entry."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustbench_coded.reports.text.escape import one_line
+
+
+def submit_command(
+    run: Annotated[Path, typer.Argument(help="Run folder made with --save-adversarials.")],
+    entry: Annotated[Path, typer.Option("--entry", help="entry.toml; docs/board.md lists its fields.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder that the entry's own is made in.")] = Path(
+        "board-entries"
+    ),
+) -> int:
+    """Check a run against the rules of the board and write its entry, to be sent in."""
+    from robustbench_coded.board.submit import submit
+
+    folder = submit(run, entry, out)
+    print(one_line(f"entry: {folder}; see it with csrobust board {folder} --out board"))
+    return 0

@@ -1,0 +1,199 @@
+"""The board: what it shows is what its runs say, its pages stand alone, and its rules are kept."""
+
+import json
+import re
+import shutil
+
+import msgspec
+import pytest
+
+from robustbench_coded.board.entry import Board, schema
+from robustbench_coded.board.source import check_hashes, hashes_of
+from robustbench_coded.cli.main import main
+from robustbench_coded.results.run import load_run
+
+ENTRY = """
+name = "My coded inference"
+defence = "rci"
+checkpoint = "erm"
+link = "https://arxiv.org/abs/2510.00253"
+code = "https://example.org/code"
+weights = "https://example.org/weights"
+contact = "somebody@example.org"
+claim = "60% on CIFAR-10 at linf 8/255"
+reported = 0.6
+breaks = [["an evaluation", "10% is left"]]
+"""
+
+
+@pytest.fixture(scope="module")
+def site(invented_run, tmp_path_factory):
+    """A board of an invented run: RCI beside its base model."""
+    folder = tmp_path_factory.mktemp("board") / "site"
+    assert main(["board", str(invented_run), "--out", str(folder)]) == 0
+    return invented_run, folder
+
+
+def board_in(folder):
+    return msgspec.json.decode((folder / "board.json").read_bytes(), type=Board)
+
+
+def test_entries_have_the_figures_of_the_run(site):
+    path, folder = site
+    run = load_run(path)
+    entries = {entry.threat: entry for entry in board_in(folder).entries}
+    judged = {str(j.threat): j for j in run.judgements if j.subject.defence == "rci"}
+    assert set(entries) == set(judged) == {"batch/unknown", "batch/known", "victim/unknown"}
+    for threat, entry in entries.items():
+        verdict = judged[threat].verdict
+        assert entry.verdict == verdict.word and entry.reason == verdict.reason
+        assert entry.ensemble.estimate == verdict.accuracy.estimate
+        assert (entry.name, entry.venue) == ("Randomised coded inference", "arXiv 2510.00253")
+        assert (entry.k, entry.n, entry.kind) == (32, 48, "random, batch-dependent")
+    usual = entries["batch/unknown"]
+    assert (usual.usual_attack, round(usual.usual_acc, 2)) == ("pgd-10", 0.29)
+    assert usual.base_acc == 0.0 and usual.clean_acc == pytest.approx(0.88, abs=0.01)
+
+
+def test_standard_inference_is_no_entry_unless_its_training_is_a_defence(make_run, subject, tmp_path, capsys):
+    alone = make_run("alone", subjects=[subject("erm")])
+    assert main(["board", str(alone), "--out", str(tmp_path / "site")]) == 2
+    assert "no defence in these runs" in capsys.readouterr().err
+    facts = {"name": "a", "sha256": "0" * 64, "metadata": {"recipe": "pgd-at"}, "arch": "resnet20"}
+    trained = make_run("trained", subjects=[subject("a")], changes={"checkpoints": [facts]})
+    assert main(["board", str(trained), "--out", str(tmp_path / "site")]) == 0
+    (entry,) = board_in(tmp_path / "site").entries
+    assert (entry.name, entry.kind) == ("Adversarial training", "deterministic")
+
+
+def test_board_json_follows_its_schema(site):
+    _, folder = site
+    assert (folder / "board.schema.json").read_bytes() == schema()
+    stated = json.loads(schema())["$defs"]["BoardEntry"]["properties"]
+    for entry in json.loads((folder / "board.json").read_text())["entries"]:
+        assert set(entry) == set(stated)
+
+
+def test_pages_ask_the_network_for_nothing_and_are_small(site):
+    _, folder = site
+    pages = [folder / "index.html", *(folder / "entries").iterdir()]
+    assert len(pages) == 2
+    for page in pages:
+        text = page.read_text()
+        assert len(text) < 1_000_000
+        loaded = re.findall(r"(?<![-\w])(?:src=|url\()[\"']?([^\"'\s>)]*)", text)
+        assert all(target.startswith("data:") for target in loaded)
+        assert "default-src 'none'" in text and 'name="viewport"' in text
+    links = re.findall(r'href="(entries/[^"]+)"', pages[0].read_text())
+    assert {(folder / link).is_file() for link in links} == {True}
+
+
+def test_rows_can_be_filtered_by_threat_norm_and_kind(site):
+    _, folder = site
+    text = (folder / "index.html").read_text()
+    assert set(re.findall(r'data-filter="(\w+)"', text)) == {"data", "threat", "norm", "kind", "verdict"}
+    assert text.count('data-threat="batch/unknown" data-norm="linf" data-kind="random, batch-dependent"') == 1
+
+
+def test_the_same_runs_give_the_same_bytes_and_pages_that_are_gone_are_removed(site):
+    path, folder = site
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    (folder / "entries" / "old.html").write_text("")
+    assert main(["board", str(path), "--out", str(folder)]) == 0
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+def test_hostile_names_stay_text(make_run, subject, tmp_path):
+    checkpoint, defence = "<script>alert(1)</script>", 'x"><img src=x onerror=alert(1)>'
+    run = make_run("hostile", subjects=[subject(checkpoint), subject(checkpoint, defence, 32, 48)])
+    folder = tmp_path / "entry"
+    shutil.copytree(run, folder / "run")
+    text = ENTRY.replace('"rci"', json.dumps(defence)).replace('"erm"', json.dumps(checkpoint))
+    (folder / "entry.toml").write_text(text.replace("My coded inference", checkpoint))
+    (folder / "SHA256SUMS").write_text(hashes_of(folder))
+    assert main(["board", str(folder), "--out", str(tmp_path / "site")]) == 0
+    for page in (tmp_path / "site").rglob("*.html"):
+        assert "<script>alert" not in page.read_text() and "<img src=x" not in page.read_text()
+
+
+@pytest.fixture
+def accepted(make_run):
+    """A run that keeps the rules."""
+    attacks = ("fgsm", "pgd-10", "pgd-100", "eot10-pgd-20", "transfer-pgd-20")
+    accuracies = {(name, "batch/unknown"): (0.0, 0.1) for name in attacks}
+    accuracies |= {("clean", "batch/unknown"): (0.9, 0.9), ("random-sign", "batch/unknown"): (0.8, 0.8)}
+    run = make_run("accepted", accuracies=accuracies)
+    (run / "adversarials").mkdir()
+    return run
+
+
+def submitted(run, tmp_path, text=ENTRY):
+    (tmp_path / "entry.toml").write_text(text)
+    return main(["submit", str(run), "--entry", str(tmp_path / "entry.toml"), "--out", str(tmp_path / "in")])
+
+
+def test_a_submitted_entry_says_what_its_author_says_and_what_was_measured(accepted, tmp_path):
+    assert submitted(accepted, tmp_path) == 0
+    folder = tmp_path / "in" / "my-coded-inference"
+    assert main(["board", str(folder), "--out", str(tmp_path / "site")]) == 0
+    (entry,) = board_in(tmp_path / "site").entries
+    assert (entry.name, entry.reported, entry.stored) == ("My coded inference", 0.6, True)
+    assert entry.breaks[0].says == "10% is left"
+    assert entry.ensemble.estimate == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_changed_file_of_an_entry_is_noticed(accepted, tmp_path, capsys):
+    assert submitted(accepted, tmp_path) == 0
+    folder = tmp_path / "in" / "my-coded-inference"
+    check_hashes(folder)
+    outcome = next((folder / "run" / "outcomes").iterdir())
+    outcome.write_bytes(outcome.read_bytes() + b"x")
+    assert main(["board", str(folder), "--out", str(tmp_path / "site")]) == 2
+    assert f"{outcome.relative_to(folder)} is not as it was submitted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"examples": 64}, "64 examples, and 128 are the fewest; raise --limit"),
+        ({"draws": 2}, "2 scoring draws, and 4 are the fewest"),
+        ({"finished": False}, "not finished"),
+        ({"missing": [("pgd-10", "rci")]}, "1 units have no outcomes (pgd-10: it has not run yet)"),
+        ({"accuracies": {("clean", "batch/unknown"): (0.9, 0.9), ("fgsm", "batch/unknown"): (0.0, 0.1)}},
+         "it lacks pgd-10, pgd-100, eot10-pgd-20, transfer-pgd-20 under batch/unknown"),
+    ],
+)  # fmt: skip
+def test_rules_that_a_run_breaks_are_named(make_run, tmp_path, capsys, change, said):
+    run = make_run("broken", **change)
+    (run / "adversarials").mkdir()
+    assert submitted(run, tmp_path) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not (tmp_path / "in").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ENTRY.replace('"rci"', '"rcj"'), "the run has no rcj on erm; it has rci on erm, standard on erm"),
+        (ENTRY.replace("contact", "contakt"), "docs/board.md lists the fields"),
+        (ENTRY.replace("0.6", "60.0"), "reported = 60.0 is not a fraction; write 0.72 for 72%"),
+        (ENTRY.replace('"https://example.org/code"', '" "'), "code may not be empty"),
+        ("name = ", "is no TOML"),
+    ],
+)
+def test_entries_that_say_too_little_are_refused(accepted, tmp_path, capsys, text, said):
+    assert submitted(accepted, tmp_path, text) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_stored_inputs_nobody_could_verify_it(accepted, tmp_path, capsys):
+    (accepted / "adversarials").rmdir()
+    assert submitted(accepted, tmp_path) == 2
+    assert "run it with --save-adversarials" in capsys.readouterr().err
+
+
+def test_other_folders_are_refused(tmp_path, capsys):
+    assert main(["board", str(tmp_path), "--out", str(tmp_path / "site")]) == 2
+    assert "holds neither a run (run.json) nor a submitted entry (entry.toml)" in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
