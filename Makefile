@@ -105,6 +105,18 @@ benchmark-robustbench: .venv-robustbench/.installed
 	.venv-robustbench/bin/pip install --quiet --editable ".[timm]" robustbench
 	touch $@
 
+# The documentation as a site in build/site, with every link checked. Its packages need a newer `requests` than
+# torchattacks allows, so they have an environment of their own.
+DOCS_EXTRA := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])
+.PHONY: docs
+docs: .venv-docs/.installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+.venv-docs/.installed: pyproject.toml docs/site/constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --constraint docs/site/constraints.txt $$($(PYTHON) -c '$(DOCS_EXTRA)')
+	touch $@
+
 # Writes the committed reports, and README's tables and figure, again from stored outcomes.
 .PHONY: rewrite
 rewrite: $(INSTALLED)
