@@ -76,7 +76,9 @@ def judgements_of(
         checks = tuple(_if_not_stopped(check, row.key.subject, manifest) for check in checks)
         checks += selftests.get(row.key.subject, ())
         stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == row.key.subject}
-        checks = answered_without_gradients(checks, rows, row, stopped)
+        network = selftests.get(row.key.subject._replace(defence=STANDARD, k=None, n=None), ())
+        passed = bool(network) and all(check.outcome == CheckOutcome.PASSED for check in network)
+        checks = answered_without_gradients(checks, rows, row, stopped, network_passed=passed)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = _claim(manifest) if row.key.defence != STANDARD or not defended else None
         made = None if row.key.threat.draw_known else design(rows, row)

@@ -154,7 +154,9 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
                 return check
     ends = [curve[-1] for curve in curves if curve[-1].key.eps >= unbounded_eps]
     if not ends:
-        wanted = lowest(usable).key.attack if usable else "pgd-20"
+        # What was found elsewhere was found at this eps: it cannot be submitted at another.
+        made_here = [row for row in usable if not name_of(row).is_submitted]
+        wanted = lowest(made_here).key.attack if made_here else "pgd-20"
         return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
     end = lowest(ends)
     interval = end.interval()

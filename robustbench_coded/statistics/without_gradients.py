@@ -7,7 +7,9 @@ count as answered where attacks without gradients have had theirs (arXiv 1902.06
 * a decision-based attack ran in two lengths, and the one twice as long finds at most half a point more;
 * no attack without gradients leaves half a point less than the strongest of the others;
 * the strongest attack without gradients leaves at most 3 points more than the ensemble. It may be as weak
-  as the gradients are otherwise, and then its silence is no evidence;
+  as the gradients are otherwise, and then its silence is no evidence. Or there is no gradient at all, so
+  that none misleads, the checkpoint underneath passed every self-test, and the ensemble, which has the
+  checkpoint's perturbed inputs, leaves at most 3 points more than the checkpoint keeps;
 * the ensemble leaves more than uninformative inputs would.
 
 Checks of anything else (the base model, answers that change with the gradient mode or right beside the clean
@@ -18,6 +20,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from attacks.naming import DECISION_BASED
+from attacks.submitted import PREFIX, split_submitted
+from robustbench_coded.schema.controls import STANDARD
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import WORTH, Check
@@ -32,6 +37,7 @@ from robustbench_coded.statistics.comparisons import (
     usable_by,
 )
 
+SILENT = 0.9  # share of inputs without any gradient from which on a defence has none
 REACHES = 0.03  # how far from the ensemble the strongest attack without gradients may stay
 # To begin with, after the cheapest of all: a difference between the two lengths asks for the next one.
 ASKED_FIRST = ("surrogate-pgd-20", "rays-400", "rays-800")
@@ -50,6 +56,8 @@ def answered_without_gradients(
     rows: Sequence[CaseResult],
     ensemble: CaseResult,
     stopped: Collection[str] = (),
+    *,
+    network_passed: bool = False,
 ) -> tuple[Check, ...]:
     """The checks, those of the gradient passed where attacks without gradients answer them.
 
@@ -58,19 +66,41 @@ def answered_without_gradients(
         rows: all rows of the run.
         ensemble: the `ensemble` row of the threat model.
         stopped: attacks on this defence that a budget of images ended before their length.
+        network_passed: whether the checkpoint behind standard inference passed every self-test.
     """
     failed = [c for c in checks if str(c.name) in _OF_THE_GRADIENT and c.outcome == CheckOutcome.FAILED]
     if not failed:
         return tuple(checks)
     usable = [row for row in usable_by(rows, ensemble) if row.complete and row.key.attack not in stopped]
-    finding, more = _finding(usable, ensemble)
+    network = _network(rows, usable, ensemble) if network_passed and any(map(_silent, failed)) else None
+    finding, more = _finding(usable, ensemble, network)
     if more is None:
         return tuple(_passed(check, finding) if check in failed else check for check in checks)
     return tuple(_asking(check, finding, more) if check in failed else check for check in checks)
 
 
-def _finding(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, tuple[str, ...] | None]:
-    """What attacks without gradients say, a clause; and what to run next, None where nothing is left open."""
+def _silent(check: Check) -> bool:
+    return check.figures.get("zero_share", 0.0) >= SILENT
+
+
+def _network(
+    rows: Sequence[CaseResult], usable: Sequence[CaseResult], ensemble: CaseResult
+) -> CaseResult | None:
+    """The ensemble of the checkpoint alone, if its perturbed inputs were submitted to the defence."""
+    wanted = ensemble.key._replace(defence=STANDARD, k=None, n=None, threat=WHOLE_BATCH)
+    found = next((row for row in rows if row.key == wanted and row.complete), None)
+    submitted = (split_submitted(row.key.attack) for row in usable if row.key.attack.startswith(PREFIX))
+    return found if any(subject == STANDARD for subject, _, _ in submitted) else None
+
+
+def _finding(
+    usable: Sequence[CaseResult], ensemble: CaseResult, network: CaseResult | None
+) -> tuple[str, tuple[str, ...] | None]:
+    """What attacks without gradients say, a clause; and what to run next, None where nothing is left open.
+
+    Args:
+        network: the ensemble of the checkpoint underneath, where that may answer for the defence.
+    """
     blind = [row for row in usable if _asks_for_answers(row)]
     seeing = [row for row in usable if not _asks_for_answers(row)]
     decisions = [row for row in blind if name_of(row).algorithm in DECISION_BASED]
@@ -94,7 +124,9 @@ def _finding(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, t
     if beaten is not None and beaten.estimate > WORTH:
         said += ", but no attack with gradients found as much"
         wanted.append(_doubled(max(decisions, key=lambda row: name_of(row).steps or 0)))
-    if accuracy_of(best) - left > REACHES:
+    if network is not None and left - accuracy_of(network) <= REACHES:
+        said += f", and its checkpoint, which can be attacked, keeps {accuracy_of(network):.1%}"
+    elif accuracy_of(best) - left > REACHES:
         said += ", but attacks without gradients are too weak here to answer for it"
         wanted += STRONGER
     return said, tuple(dict.fromkeys(wanted)) or None

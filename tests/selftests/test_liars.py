@@ -154,8 +154,29 @@ def test_other_base_models_are_told_from_the_network_underneath(world):
     assert failed(honest, Networks(world.model, world.model)) == {}
     (finding,) = failed(honest, Networks(world.other, world.model)).values()
     assert "repeats 100% of" in finding and "found on the checkpoint" in finding
-    (finding,) = failed(honest, Networks(None, world.model)).values()
+
+
+def test_a_version_of_the_checkpoint_need_not_name_it_and_one_with_the_slope_of_another_hides_it(world):
+    def rounded(x):
+        return world.model(x + ((x * 15).round() / 15 - x).detach())
+
+    for honest in (
+        world.model,
+        lambda x: world.model(x) / 3,
+        lambda x: world.model(x).log_softmax(1),
+        rounded,
+    ):
+        assert failed(world.scene(honest), Networks(None, world.model)) == {}
+
+    def lifted(x):  # smooth answers of another network, below the class of this one
+        return torch.tanh(world.other(x) / 4) + 2.5 * torch.eye(10)[world.model(x).argmax(1)]
+
+    finding = failed(world.scene(lifted), Networks(None, world.model))["base model"]
     assert finding.startswith("The defence names no base model; it answers like the checkpoint at 100%")
+    assert "its gradients have cosine 0." in finding
+    # Without any gradient there is nothing that misleads; that it has none is another test's finding.
+    silent = failed(world.scene(lambda x: world.model(x).detach()), Networks(None, world.model))
+    assert "gradients along the path" in silent and "base model" not in silent
 
 
 def test_a_network_of_its_own_needs_no_base_and_may_name_itself(world):

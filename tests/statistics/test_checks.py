@@ -118,6 +118,11 @@ def test_accuracy_falls_with_eps_to_the_floor(checked, attacks, outcome):
     assert checked(attacks)["falls with eps"].outcome == outcome
 
 
+def test_what_was_found_elsewhere_is_not_asked_for_at_another_eps(checked):
+    check = checked([("pgd-10", 0.5), ("square-1000", 0.6), ("from:standard/pgd-10", 0.4)])["falls with eps"]
+    assert (check.outcome, check.run_next) == ("not run", ("pgd-10",))
+
+
 def test_more_right_under_attack_than_clean_is_a_rise(checked):
     attacks = [("pgd-10", 0.97), ("pgd-10", 0.0, {"eps": 1.0}), ("fgsm", 0.5)]
     check = checked(attacks)["falls with eps"]

@@ -113,3 +113,32 @@ def test_nothing_is_answered_where_labels_alone_find_everything(outcome):
 
 def test_the_self_tests_of_the_gradient_exist():
     assert GRADIENT_SELF_TESTS.issubset(_TESTS)
+
+
+STANDARD = {"defence": "standard", "k": None, "n": None}
+SILENT = Check("self-tests: gradients along the path", "failed", "It has none.", {"zero_share": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("check", "passed", "network", "found", "outcome"),
+    [
+        (SILENT, True, 0.8, "from:standard/apgd-mt-20", "passed"),
+        (SILENT, True, 0.7, "from:standard/apgd-mt-20", "failed"),  # what it keeps beyond is unexplained
+        (SILENT, False, 0.8, "from:standard/apgd-mt-20", "failed"),  # its own gradients may mislead
+        (SILENT, True, 0.8, "from:mixup/apgd-mt-20", "failed"),
+        (DIFFERENCES, True, 0.8, "from:standard/apgd-mt-20", "failed"),  # a gradient that lies
+    ],
+)
+def test_a_checkpoint_that_can_be_attacked_answers_for_a_defence_without_gradients(
+    evaluation, check, passed, network, found, outcome
+):
+    made = evaluation()
+    attacks = {"pgd-20": 1.0, found: 0.82, "rays-400": 0.9, "rays-800": 0.9}
+    for subject, left in (({}, attacks), (STANDARD, {"apgd-mt-20": network})):
+        made.add("clean", np.ones((N, 1)), **ALONE, **subject)
+        for attack, share in left.items():
+            made.add(attack, (np.arange(N) < share * N)[:, None], **ALONE, **subject)
+    rows = case_results(*made.parts())
+    ensemble = next(row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != "standard")
+    (judged,) = answered_without_gradients([check], rows, ensemble, network_passed=passed)
+    assert judged.outcome == outcome
