@@ -11,6 +11,8 @@ from robustbench_coded import evaluate
 from robustbench_coded.certification.certifier import Alone, KnownNoise, Smoothing
 from robustbench_coded.evaluation.session import certifying
 
+DRAWS_FIGURES = True
+
 SMALL = (
     "eval", "--data", "digits", "--limit", "8", "--batch-size", "4", "--threads", "1", "--draws", "2",
     "--selection-draws", "2", "--attacks", "pgd-10,aware-pgd-10", "--eps", "0.05", "--quiet",

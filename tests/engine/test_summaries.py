@@ -5,7 +5,6 @@ import importlib.util
 import pytest
 
 from robustbench_coded.evaluation.session.evaluate import evaluate
-from robustbench_coded.reports import write
 
 LOCAL = [{"workers": 1}, {"workers": 2}, {"workers": 4}]
 # One of them stands for Ray in the short form: its workers import everything anew.
@@ -22,9 +21,7 @@ def summary_of(config, tmp_path_factory):
         evaluate(config(out=out, replicates=2, **engine))
         return (out / "summary.csv").read_bytes()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "figures_of", lambda run: [])  # they take longer than all else
-        yield evaluated
+    return evaluated
 
 
 @pytest.fixture(scope="module")

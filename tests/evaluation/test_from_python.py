@@ -14,6 +14,8 @@ import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
 from robustbench_coded.reports.figures.loss_steps import losses_of
 
+DRAWS_FIGURES = True
+
 K = 8
 SMALL = {"batch_sizes": K, "attacks": "fgsm,pgd-2", "eps": 0.1, "draws": 2, "selection_draws": 2}
 

@@ -11,17 +11,8 @@ import numpy as np
 import pytest
 
 from robustbench_coded.data.digits import load_digits
-from robustbench_coded.reports import write
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
-
-
-@pytest.fixture(scope="module", autouse=True)  # not the session: other tests in this process want them
-def no_figures():
-    """They take longer than all else in these runs, and are tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "figures_of", lambda run: [])
-        yield
 
 
 @dataclass

@@ -86,6 +86,11 @@ HOSTILE = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_figures():
+    """Here they are tested: runs draw them."""
+
+
 @pytest.fixture(scope="session")
 def hostile_run(tmp_path_factory) -> Path:
     """A run whose checkpoints, defences, data, notes and errors have hostile names, with its reports."""
