@@ -4,6 +4,7 @@ mkdocs wants all pages below one folder, and the pages of this repository link a
 layout is kept, their links work in the site, in a checkout and on a code host alike.
 """
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ PAGES = (
 
 
 def on_config(config: Any) -> Any:
-    """Copies the pages and points mkdocs at the copies."""
+    """Copies the pages, notebooks as Markdown, too, and points mkdocs at the copies."""
     shutil.rmtree(STAGED, ignore_errors=True)
     for pattern in PAGES:
         for page in sorted(ROOT.glob(pattern)):
@@ -33,5 +34,19 @@ def on_config(config: Any) -> Any:
                 copy = STAGED / page.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(page, copy)
+    for notebook in STAGED.rglob("*.ipynb"):
+        notebook.with_suffix(".md").write_text(_as_page(json.loads(notebook.read_text())))
     config["docs_dir"] = str(STAGED)
     return config
+
+
+def _as_page(notebook: dict[str, Any]) -> str:
+    """A notebook as Markdown, with what its cells print."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+        for output in cell.get("outputs", ()):
+            shown = output.get("text") or output["data"]["text/plain"]
+            parts.append(f"```text\n{''.join(shown)}\n```")
+    return "\n\n".join(parts) + "\n"

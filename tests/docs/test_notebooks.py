@@ -1,0 +1,64 @@
+"""The notebooks run from the first cell to the last, and are committed with what they show."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import robustbench_coded
+from robustbench_coded.evaluation.session.from_python import evaluate
+from robustbench_coded.reports import write
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
+FEW = {"limit": 32, "batch_sizes": 16, "draws": 2, "selection_draws": 2, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def run_cells():
+    spec = importlib.util.spec_from_file_location("run_cells", NOTEBOOKS[0].with_name("run_cells.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def short(tmp_path, monkeypatch):
+    """A folder of its own, few images, and no figures: they are tested elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(write, "figures_of", lambda run: [])
+    monkeypatch.setattr(
+        robustbench_coded, "evaluate", lambda *given, **more: evaluate(*given, **more | FEW), raising=False
+    )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cells_run_and_show_what_is_committed(path, run_cells, short):
+    committed = json.loads(path.read_text())
+    kinds = [_kinds(cell) for cell in committed["cells"]]
+    ran = run_cells.run_notebook(json.loads(path.read_text()))
+    assert [_kinds(cell) for cell in ran["cells"]] == kinds
+    assert any(kinds)
+
+
+def _kinds(cell):
+    return [output["output_type"] for output in cell.get("outputs", ())]
+
+
+def test_a_cell_that_fails_is_not_passed_over(run_cells):
+    cell = {"cell_type": "code", "source": ["1 / 0"], "outputs": []}
+    with pytest.raises(ZeroDivisionError):
+        run_cells.run_notebook({"cells": [cell]})
+
+
+def test_outputs_are_shown_as_a_notebook_shows_them(run_cells):
+    cell = {"cell_type": "code", "source": ["a = 2\n", "print(a)\n", "a + 1"], "outputs": []}
+    first, second = run_cells.run_notebook({"cells": [cell]})["cells"][0]["outputs"]
+    assert first["text"] == ["2"]
+    assert second["data"]["text/plain"] == ["3"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_name_no_folder_of_the_machine_that_made_them(path):
+    assert not re.search(r"(?<![\w.])/(home|tmp|root|work|usr)/", path.read_text())
