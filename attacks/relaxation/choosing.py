@@ -193,6 +193,62 @@ def looked_up(mode: Relaxing, call: Call) -> Any:
     return graft(real.detach(), real + extra) if real.requires_grad else graft(real, extra)
 
 
+def gathered(mode: Relaxing, call: Call) -> Any:
+    """gather and take_along_dim at chosen places of a table: the mean of what could have been read.
+
+    Where what is read has a gradient itself, as sorted values do, that one is kept.
+    """
+    table, dim, index = call.arg(0, "input"), call.arg(1, "dim"), call.arg(2, "index")
+    if call.name == "take_along_dim":
+        index, dim = call.arg(1, "indices"), call.arg(2, "dim")
+    shadow = shadow_of(index)
+    if shadow is None or shadow.choice is None or not isinstance(dim, int):
+        return UNSEEN
+    if not isinstance(table, Tensor) or not table.is_floating_point() or table.ndim != index.ndim:
+        return UNSEEN
+    if live(table):
+        return call.run()
+    real, dim = call.run(), dim % table.ndim
+    rows = table.detach().float()
+    for axis, length in enumerate(index.shape):
+        if axis != dim:
+            rows = rows.narrow(axis, 0, min(length, rows.shape[axis]))
+    rows = rows.movedim(dim, -1).unsqueeze(dim)
+    if rows.shape[-1] != shadow.choice.shape[-1]:
+        return real
+    soft = (shadow.choice * rows).sum(-1)
+    if soft.shape != real.shape or not soft.requires_grad:
+        return real
+    return graft(real, soft.to(real.dtype), mode.record.note("lookup"))
+
+
+def counted(mode: Relaxing, call: Call) -> Any:
+    """bincount of chosen classes: how many of each are to be expected."""
+    index = first(call)
+    shadow = shadow_of(index)
+    if shadow is None or shadow.choice is None or index.ndim != 1 or call.arg(1, "weights") is not None:
+        return UNSEEN
+    real = call.real()
+    soft = shadow.choice.sum(0)
+    if len(real) < len(soft):
+        soft = soft[: len(real)]
+    else:
+        soft = functional.pad(soft, (0, len(real) - len(soft)))
+    return attach(real, Shadow(graft(real.float(), soft, mode.record.note("bincount"))))
+
+
+def most_frequent(mode: Relaxing, call: Call) -> Any:
+    """mode of several votes: a class is as likely as its share of them."""
+    votes, dim = first(call), call.arg(1, "dim", -1)
+    shadow = shadow_of(votes)
+    if shadow is None or shadow.choice is None:
+        return UNSEEN
+    found = call.run()
+    likely = shadow.choice.mean(dim % votes.ndim, keepdim=bool(call.arg(2, "keepdim", False)))
+    with_choice(found[0], likely, mode.record.note("mode"))
+    return found
+
+
 def scattered(mode: Relaxing, call: Call) -> Any:
     """Numbers put where chosen indices point: scatter, scatter_add and those with one value."""
     base, dim, index = call.arg(0, "input"), call.arg(1, "dim"), call.arg(2, "index")
@@ -233,5 +289,8 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("bucketize", "searchsorted"), bins),
     "one_hot": one_hot,
     **dict.fromkeys(("embedding", "index_select"), looked_up),
+    **dict.fromkeys(("gather", "take_along_dim"), gathered),
+    "bincount": counted,
+    "mode": most_frequent,
     **dict.fromkeys(("scatter", "scatter_add"), scattered),
 }

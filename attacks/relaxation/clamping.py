@@ -18,6 +18,9 @@ from attacks.relaxation.shadow import live
 # A cut on one side is what a ReLU is. It hides something only where it leaves next to nothing.
 NEXT_TO_ALL = 0.99
 MOST = 0.5
+FAR = 10.0  # inputs this many times as far apart as the range is wide saturate even a ReLU6
+
+_ONE_SIDED = "_csrobust_cut"  # what a cut with one bound was applied to, and the bounds
 
 
 def between(mode: Relaxing, call: Call) -> Any:
@@ -31,7 +34,7 @@ def between(mode: Relaxing, call: Call) -> Any:
         low, high = call.arg(1, "min"), None
     elif call.name == "clamp_max":
         low, high = None, call.arg(1, "max")
-    return _cut(mode, call, first(call), low, high)
+    return _bounded(mode, call, first(call), low, high)
 
 
 def pairwise(mode: Relaxing, call: Call) -> Any:
@@ -40,7 +43,7 @@ def pairwise(mode: Relaxing, call: Call) -> Any:
     if not isinstance(other, Tensor) or other.requires_grad:
         return UNSEEN
     upper = call.name in ("minimum", "fmin", "min")
-    return _cut(mode, call, x, None if upper else other, other if upper else None)
+    return _bounded(mode, call, x, None if upper else other, other if upper else None)
 
 
 def hardsigmoid(mode: Relaxing, call: Call) -> Any:
@@ -61,6 +64,19 @@ def shrink(mode: Relaxing, call: Call) -> Any:
     return sloped(real, x, 1.0, mode.record.note(call.name, share))
 
 
+def _bounded(mode: Relaxing, call: Call, x: Any, low: Any, high: Any) -> Any:
+    """One bound after the other makes a range: the second cut is that of the first one's input."""
+    before, its_low, its_high = getattr(x, _ONE_SIDED, (None, None, None))
+    if before is not None and (low is None) == (its_high is None) and (high is None) == (its_low is None):
+        both = (its_low if low is None else low, its_high if high is None else high)
+        return _cut(mode, call, before, *both)
+    answer = _cut(mode, call, x, low, high)
+    if live(x) and (low is None) != (high is None):
+        answer = call.run() if answer is UNSEEN else answer
+        setattr(answer, _ONE_SIDED, (x, low, high))
+    return answer
+
+
 def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float = 1.0) -> Any:
     bounds = [bound for bound in (low, high) if bound is not None]
     if not live(x) or not bounds or any(isinstance(b, Tensor) and b.requires_grad for b in bounds):
@@ -74,13 +90,13 @@ def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float =
         share = per_example(outside.float())
         if not bool(outside.any()):
             return UNSEEN
-        if not _cuts(low, high, x):
+        scale = spread(x).to(x.dtype)
+        if not _cuts(low, high, scale):
             # The half of a ReLU that is off stays off, and the few that a ReLU6 cuts stay cut.
             share = share if len(bounds) == 1 else per_example((above > 0).float())
             outside = outside & (share > NEXT_TO_ALL) if len(bounds) == 1 else (above > 0) & (share > MOST)
             if not bool(outside.any()):
                 return UNSEEN
-        scale = spread(x).to(x.dtype)
         width = scale if len(bounds) == 1 else torch.minimum(scale, (high - low) * torch.ones_like(scale))
         inside = (distance == 0).to(x.dtype)
         slopes = slope * torch.where(outside, width / (2 * (distance + scale)), inside)
@@ -91,10 +107,12 @@ def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float =
     return sloped(real, x, slopes, met)
 
 
-def _cuts(low: Any, high: Any, x: Tensor) -> bool:
-    """Whether it is a range, and not a ReLU or a ReLU6."""
+def _cuts(low: Any, high: Any, scale: Tensor) -> bool:
+    """Whether it is a range, and not a ReLU, or a ReLU6 of numbers that it is made for."""
     if low is None or high is None:
         return False
+    if bool((scale > FAR * (high - low)).any()):
+        return True
     return not (isinstance(low, int | float) and low == 0 and isinstance(high, int | float) and high > 1)
 
 

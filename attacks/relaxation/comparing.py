@@ -56,6 +56,21 @@ def equality(mode: Relaxing, call: Call) -> Any:
     return attach(real, Shadow(sloped(real.float(), gap.float(), slope.float(), met)))
 
 
+def close(mode: Relaxing, call: Call) -> Any:
+    """isclose: whether the distance is within what is allowed."""
+    a, b = _graph(call.arg(0, "input")), _graph(call.arg(1, "other"))
+    if not (follows(call.arg(0, "input")) or follows(call.arg(1, "other"))):
+        return UNSEEN
+    real = call.real()
+    room = call.arg(3, "atol", 1e-8) + call.arg(2, "rtol", 1e-5) * torch.as_tensor(b).abs() - (a - b).abs()
+    if not live(room) or room.shape != real.shape:
+        return real
+    scale = size(room)
+    s = torch.sigmoid(room.detach() / scale)
+    met = mode.record.note("comparison", 1.0, scale)
+    return attach(real, Shadow(sloped(real.float(), room.float(), s * (1 - s) / scale, met)))
+
+
 def _chosen(index: Any, other: Any, real: Tensor) -> Tensor | None:
     """How likely a chosen index is ``other``, shaped like ``real``."""
     shadow = shadow_of(index)
@@ -158,7 +173,7 @@ def _is_truth(value: Any) -> bool:
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys((*_LARGER, *_SMALLER), order),
     **dict.fromkeys((*_EQUAL, *_UNEQUAL), equality),
-    "where": where,
+    "isclose": close,
     "masked_fill": masked_fill,
     **dict.fromkeys(("logical_and", "logical_or", "logical_not", "logical_xor"), both),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor"), both),

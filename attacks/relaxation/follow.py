@@ -47,10 +47,10 @@ def _number(x: Tensor) -> Tensor:
     return graph_of(x)
 
 
-def _joined(real: Any, soft: Any, call: Call) -> Any:
+def _joined(real: Any, soft: Any, call: Call, place: int | None = None) -> Any:
     if isinstance(real, tuple | list):
         parts = soft if isinstance(soft, tuple | list) and len(soft) == len(real) else [None] * len(real)
-        joined = [_joined(one, other, call) for one, other in zip(real, parts)]
+        joined = [_joined(one, other, call, place=i) for i, (one, other) in enumerate(zip(real, parts))]
         return type(real)(joined) if type(real) in (tuple, list) else real
     if not isinstance(real, Tensor):
         return real
@@ -63,7 +63,7 @@ def _joined(real: Any, soft: Any, call: Call) -> Any:
         return real
     if real.is_floating_point() and not real.is_quantized:
         return graft(real, soft.to(real.dtype))
-    choice = _moved_choice(real, call) if call.name in MOVES else None
+    choice = _moved_choice(real, call, place) if call.name in MOVES else None
     # Numbers that are no longer those of the integer (its bits, say) have its gradient still.
     return attach(real, Shadow(soft.float(), choice))
 
@@ -77,8 +77,11 @@ def _carried(real: Tensor, call: Call) -> Tensor | None:
     return None
 
 
-def _moved_choice(real: Tensor, call: Call) -> Tensor | None:
-    """Likelihoods of indices that were moved: the same operator on the positions of the elements."""
+def _moved_choice(real: Tensor, call: Call, place: int | None) -> Tensor | None:
+    """Likelihoods of indices that were moved: the same operator on the positions of the elements.
+
+    ``place`` is that of ``real`` among several answers.
+    """
     rows: list[Tensor] = []
     count = 0
     sizes = set()
@@ -95,6 +98,7 @@ def _moved_choice(real: Tensor, call: Call) -> Tensor | None:
 
     try:
         where = call.func(*replaced(call.args, position), **call.kwargs)
+        where = where if place is None else where[place]
     except (RuntimeError, TypeError, IndexError):
         return None
     whole = isinstance(where, Tensor) and where.shape == real.shape and not bool((where < 0).any())

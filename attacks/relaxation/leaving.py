@@ -17,6 +17,7 @@ from attacks.relaxation.record import Met
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, tensors_in
 
 ALIKE = 0.5  # correlation of what returns with what left
+MANY, ALIKE_AMONG_MANY = 256, 0.25  # of so many elements of the same shape, by chance not even a half of it
 FEWEST = 8  # elements that a correlation says anything about
 KEPT = 4096  # departures
 
@@ -58,7 +59,8 @@ class Departed:
         for x, met in self._rows[value.numel()]:
             for shown in _layouts(x, value):
                 correlation, slope = _regression(shown.detach(), numbers)
-                if correlation > best:
+                many = shown.shape == x.shape and value.numel() >= MANY
+                if correlation > best or (chosen is None and many and correlation > ALIKE_AMONG_MANY):
                     best, chosen = correlation, (shown, slope, met)
         if chosen is None:
             return None

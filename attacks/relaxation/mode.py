@@ -36,6 +36,9 @@ HANDLERS: dict[str, Handler] = {
     name: handler for family in _FAMILIES for name, handler in family.HANDLERS.items()
 }
 
+# What torch.ops.aten calls operators whose arguments begin as those of the function do.
+_ATEN = {"_softmax": "softmax", "_log_softmax": "log_softmax", "_to_copy": "to", "index": "__getitem__"}
+
 # Floating answers without a history that nobody wants one of.
 _NEW = ("_like", "new_", "zeros", "ones", "empty", "full", "rand", "tensor", "arange", "linspace", "eye")
 
@@ -136,7 +139,11 @@ def _tensors(call: Call) -> Any:
 
 def _name(func: Any) -> str:
     """What a function is called, in whatever form: ``special_softmax``, ``softmax`` the method, ``data``."""
+    if isinstance(func, torch._ops.OpOverload):
+        func = func.overloadpacket
     name: str = getattr(func, "__name__", "") or ""
+    if isinstance(func, torch._ops.OpOverloadPacket):
+        return _ATEN.get(name, name)
     if name in ("__get__", "__set__", "__delete__"):
         owner = getattr(func, "__self__", None)
         return f"{getattr(owner, '__name__', '')}.{name.strip('_')}"

@@ -7,9 +7,11 @@ from torch import Tensor
 
 from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing
 from attacks.relaxation.choosing import looked_up
-from attacks.relaxation.comparing import mixed
+from attacks.relaxation.comparing import mixed, where
 from attacks.relaxation.graft import graft
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, shadow_of
+
+_MASK = "_csrobust_mask"  # of indices: the mask whose places they are, and along which axis
 
 
 def read(mode: Relaxing, call: Call) -> Any:
@@ -20,9 +22,39 @@ def read(mode: Relaxing, call: Call) -> Any:
     return looked_up(mode, call)
 
 
+def places_of(mode: Relaxing, call: Call) -> Any:
+    """``nonzero(as_tuple=True)`` and ``where(mask)``: places which remember the mask that they come from."""
+    mask = call.arg(0, "input")
+    alone = call.name == "where" and len(call.args) + len(call.kwargs) == 1
+    if not alone and not (call.name == "nonzero" and call.arg(1, "as_tuple", False)):
+        return where(mode, call) if call.name == "where" else UNSEEN
+    if alone and mask is None:
+        mask = call.kwargs.get("condition")
+    found = call.run()
+    if shadow_of(mask) is not None and mask.dtype == torch.bool:
+        for axis, each in enumerate(found):
+            setattr(each, _MASK, (mask, axis))
+    return found
+
+
+def put(mode: Relaxing, call: Call) -> Any:
+    """index_put: as square brackets do it, to a copy or, for index_put_, in place."""
+    x, key, value = call.args[:3] if len(call.args) > 2 else (None, None, None)
+    if not isinstance(x, Tensor) or len(call.args) > 3 or call.kwargs:
+        return UNSEEN
+    key = key[0] if len(key) == 1 else tuple(key)
+    into = x if call.func.__name__.endswith("_") else x.clone()
+    answer = write(mode, Call(torch.Tensor.__setitem__, "__setitem__", (into, key, value), {}))
+    if answer is UNSEEN:
+        torch.Tensor.__setitem__(into, key, value)
+    return into
+
+
 def write(mode: Relaxing, call: Call) -> Any:
     """``x[mask] = value``, ``x[rows, chosen] = value``, and integers written among integers."""
     x, key, value = call.args
+    key = _as_mask(key)
+    call = Call(call.func, call.name, (x, key, value), call.kwargs)
     before = x.detach().clone() if _has_shadow(key) else None
     if x.is_floating_point() and shadow_of(value) is not None:
         value = graft(value.to(x.dtype), graph_of(value).to(x.dtype))
@@ -32,14 +64,17 @@ def write(mode: Relaxing, call: Call) -> Any:
         call.func(x, key, value)
         return None
     likely = _likely(key, x)
-    if likely is None or (isinstance(value, Tensor) and value.numel() != 1):
+    if likely is None or (isinstance(value, Tensor) and not _alike(value)):
         call.func(x, key, value)
+        return None
+    if isinstance(value, Tensor) and not value.numel():
         return None
     with torch.no_grad():
         after = before.clone()
         call.func(after, key, value.detach() if isinstance(value, Tensor) else value)
     met = mode.record.note("assignment")
-    soft = mixed(torch.zeros_like(after, dtype=torch.float32), likely, float(value), before.float())
+    number = float(value.flatten()[0]) if isinstance(value, Tensor) else float(value)
+    soft = mixed(torch.zeros_like(after, dtype=torch.float32), likely, number, before.float())
     call.func(x, key, value)
     if x.is_floating_point():
         x.add_(graft(torch.zeros_like(x), soft.to(x.dtype), met))
@@ -57,6 +92,21 @@ def _into_integers(call: Call, x: Tensor, key: Any, value: Any) -> None:
     number[key] = graph_of(value).float() if isinstance(value, Tensor) else value
     if number.requires_grad:
         attach(x, Shadow(number))
+
+
+def _as_mask(key: Any) -> Any:
+    """The mask that places in every dimension were made of, in their place."""
+    parts = key if isinstance(key, tuple) else (key,)
+    told = [getattr(part, _MASK, None) for part in parts]
+    masks = [each[0] for each in told if each is not None]
+    whole = len(masks) == len(parts) and masks[0].ndim == len(parts)
+    if not whole or any(mask is not masks[0] for mask in masks):
+        return key
+    return masks[0] if [each[1] for each in told] == list(range(len(parts))) else key  # type: ignore[index]
+
+
+def _alike(value: Tensor) -> bool:
+    return value.numel() < 2 or bool((value == value.flatten()[0]).all())
 
 
 def _has_shadow(key: Any) -> bool:
@@ -82,4 +132,9 @@ def _likely(key: Any, x: Tensor) -> Tensor | None:
     return None
 
 
-HANDLERS: dict[str, Handler] = {"__getitem__": read, "__setitem__": write}
+HANDLERS: dict[str, Handler] = {
+    "__getitem__": read,
+    "__setitem__": write,
+    **dict.fromkeys(("nonzero", "where"), places_of),
+    "index_put": put,
+}

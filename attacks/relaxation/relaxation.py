@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-from attacks.relaxation import custom, cutting
+from attacks.relaxation import apart, custom, cutting
 from attacks.relaxation.mode import RelaxedMode
 from attacks.relaxation.record import Record
 
@@ -65,6 +65,7 @@ class Relaxation:
     def _around(self) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(custom.opened(self.record, self._mode))
+            stack.enter_context(apart.reached(self.record))
             if self.level < _CUTS:
                 stack.enter_context(cutting.cuts_mended(self.record))
             if self.level == _ASIDE:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing, first
 from attacks.relaxation.graft import graft, sloped
-from attacks.relaxation.scale import size, spread
+from attacks.relaxation.scale import per_example, size, spread
 from attacks.relaxation.shadow import live
+
+NEXT_TO_ALL, MOST = 1e-3, 0.5  # of the largest quotient; of an example's elements
 
 
 def nearest(mode: Relaxing, call: Call) -> Any:
@@ -35,14 +37,38 @@ def sign(mode: Relaxing, call: Call) -> Any:
     return sloped(call.real(), x, slope.to(x.dtype), met)
 
 
+def copied_sign(mode: Relaxing, call: Call) -> Any:
+    """copysign: the size of one number and the sign of the other."""
+    x, other = first(call), call.arg(1, "other")
+    if not (live(x) or live(other)) or not isinstance(other, Tensor):
+        return UNSEEN
+    scale = size(other)
+    soft = x.abs() * torch.tanh(other / scale)
+    return graft(call.real(), soft, mode.record.note("copysign", 1.0, scale))
+
+
 def division(mode: Relaxing, call: Call) -> Any:
     """Division that rounds: the quotient's own gradient."""
     x, by = first(call), call.arg(1, "other")
     rounds = call.name in ("floor_divide", "__floordiv__") or call.kwargs.get("rounding_mode")
+    if not rounds and live(x) and live(by) and x.shape == by.shape:
+        return _sign_by_hand(mode, call, x, by)
     if not rounds or not (live(x) or live(by)):
         return UNSEEN
     real = call.real()
     return graft(real, torch.true_divide(x, by).to(real.dtype), mode.record.note("floor_divide"))
+
+
+def _sign_by_hand(mode: Relaxing, call: Call, x: Tensor, by: Tensor) -> Any:
+    """``x / (|x| + tiny)``: a quotient that is as large almost everywhere, or as small, is a sign."""
+    real = call.real()
+    height = real.abs().flatten(1).amax(1).view(-1, *[1] * (x.ndim - 1)) if x.ndim > 1 else real.abs().amax()
+    share = per_example((real.abs() >= height * (1 - NEXT_TO_ALL)).to(real.dtype))
+    if not bool((share > MOST).any()):
+        return UNSEEN
+    scale = size(x)
+    slope = height * (1 - torch.tanh(x.detach() / scale) ** 2) / scale
+    return sloped(real, x, slope.to(x.dtype), mode.record.note("sign", share, scale))
 
 
 def remainder(mode: Relaxing, call: Call) -> Any:
@@ -65,6 +91,9 @@ HANDLERS: dict[str, Handler] = {
     "fake_quantize_per_tensor_affine": nearest,
     "fake_quantize_per_channel_affine": nearest,
     **dict.fromkeys(("sign", "sgn", "heaviside"), sign),
-    **dict.fromkeys(("div", "divide", "floor_divide", "__floordiv__"), division),
+    "copysign": copied_sign,
+    **dict.fromkeys(
+        ("div", "divide", "true_divide", "__truediv__", "floor_divide", "__floordiv__"), division
+    ),
     **dict.fromkeys(("remainder", "fmod", "frac"), remainder),
 }
