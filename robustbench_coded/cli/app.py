@@ -12,6 +12,7 @@ from robustbench_coded.cli.commands import (
     curve,
     eval_,
     figure,
+    gan,
     inspect,
     listing,
     plan,
@@ -22,6 +23,7 @@ from robustbench_coded.cli.commands import (
     show,
     submit,
     sweep,
+    tabular,
     train,
     verify,
 )
@@ -57,6 +59,8 @@ _add("show", show.show_command)
 _add("train", train.train_command)
 _add("ablate", ablate.ablate_command)
 app.add_typer(figure.app, name="figure")
+_add("gan", gan.gan_command)
+_add("tabular", tabular.tabular_command)
 _add("verify", verify.verify_command)
 _add("probe", probe.probe_command, shares=True)
 _add("bench", bench.bench_command)

@@ -30,6 +30,8 @@ EXAMPLES = {
     "show": ("csrobust show reports/mine", "csrobust show reports/mine --example 5"),
     "train": ("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors",),
     "ablate": ("csrobust ablate n mu --data digits --arch digits-cnn --seeds 3",),
+    "gan": ("csrobust gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",),
+    "tabular": ("csrobust tabular --sets breast-cancer,wine --seeds 10",),
     "verify": ("csrobust verify reports/mine",),
     "probe": ("csrobust probe --ckpt model.pt --defence my_defence:build",),
     "bench": ("csrobust bench --short",),

@@ -1,0 +1,54 @@
+"""``csrobust gan``: WGAN-GP with and without coded-smoothing in the generator."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustbench_coded.cli.values import counts
+from robustbench_coded.errors import InputError
+
+
+def gan_command(
+    features: Annotated[
+        str, typer.Option(help="Checkpoint whose features and answers generated images are measured by.")
+    ],
+    data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",
+    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are looked for.")] = None,
+    n: Annotated[str, typer.Option("--n", help="Coded inputs of the coded generators: 64,96.")] = "64,96",
+    mu: Annotated[float, typer.Option(help="Weight of the coded path.")] = 0.5,
+    iterations: Annotated[int, typer.Option(help="Generator steps; the paper has 100000.")] = 1000,
+    batch_size: Annotated[int, typer.Option(help="K.")] = 64,
+    every: Annotated[int, typer.Option(help="Iterations between measurements.")] = 100,
+    samples: Annotated[
+        int, typer.Option(help="Generated images of a measurement; the paper has 50000.")
+    ] = 2000,
+    seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
+    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
+    out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+) -> int:
+    """Train plain and coded generators and compare them; the same command goes on with what was stopped."""
+    from robustbench_coded.evaluation.setup.device import device_named
+    from robustbench_coded.generation.config import GanConfig
+    from robustbench_coded.generation.report import last_points, write_gan_report
+    from robustbench_coded.generation.study import study
+
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds}: give 1 or more")
+    plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
+    coded = [
+        GanConfig(data, size, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
+        for size in counts(n, "--n")
+    ]
+    on = str(device_named(device))
+    study([plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet)
+    ends = last_points(write_gan_report(out))
+    if as_json:
+        print(json.dumps([point._asdict() for of_seed in ends.values() for point in of_seed.values()]))
+    else:
+        print(f"report: {out / 'report.md'}")
+    return 0

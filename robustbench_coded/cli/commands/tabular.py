@@ -1,0 +1,43 @@
+"""``csrobust tabular``: coded-smoothing on tables of measurements, beside other regularisers."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tabular_command(
+    sets: Annotated[
+        str, typer.Option(help="Tables, comma-separated: breast-cancer, wine, digits.")
+    ] = "breast-cancer,wine,digits",
+    seeds: Annotated[int, typer.Option(help="Splits, each trained on with every setting.")] = 10,
+    steps: Annotated[int, typer.Option(help="Batches of a training.")] = 600,
+    out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/tabular"),
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+) -> int:
+    """Compare coded training with ERM, weight decay and mixup on scikit-learn's tables."""
+    from robustbench_coded.errors import InputError
+    from robustbench_coded.tabular.report import answer, write_tabular_report
+    from robustbench_coded.tabular.study import comparisons, run_all
+
+    if steps < 1:
+        raise InputError(f"--steps {steps}: give 1 or more")
+
+    def said(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr)
+
+    tables = list(dict.fromkeys(part.strip() for part in sets.split(",") if part.strip()))
+    if not tables:
+        raise InputError("--sets: name a table: breast-cancer, wine or digits")
+    found = comparisons(run_all(out, tables, seeds=seeds, steps=steps, said=said))
+    write_tabular_report(out, found, steps)
+    if as_json:
+        print(json.dumps([one._asdict() for one in found]))
+    else:
+        print("\n".join(answer(found)))
+        print(f"report: {out / 'report.md'}")
+    return 0

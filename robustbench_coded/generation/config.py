@@ -1,0 +1,77 @@
+"""The options of one training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+
+from robustbench_coded.errors import InputError
+
+# The paper trains for 100,000 iterations on a GPU.
+PAPERS_ITERATIONS = 100_000
+PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """One generator and its critic. The defaults are the paper's (appendix E.2) but for the iterations.
+
+    Attributes:
+        data: training images as text, as for ``csrobust train``.
+        n: coded inputs of the generator's coded path; None trains without one.
+        mu: weight of the coded path, in [0, 1].
+        iterations: generator steps.
+        batch_size: K.
+        critic_steps: critic steps for each generator step.
+        penalty: weight of the gradient penalty.
+        learning_rate, betas: of Adam.
+        ema: decay of the running mean of the generator's weights; less in the first steps.
+        every: iterations between measurements.
+        samples: generated images of a measurement.
+        seed: names every random number.
+    """
+
+    data: str
+    n: int | None = None
+    mu: float = 0.5
+    iterations: int = 1000
+    batch_size: int = 64
+    critic_steps: int = 5
+    penalty: float = 10.0
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.0, 0.9)
+    ema: float = 0.999
+    every: int = 100
+    samples: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"iterations": 1, "batch_size": 4, "critic_steps": 1, "every": 1, "samples": 100}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"{flag} {getattr(self, name)}: give {value} or more")
+        if self.n is not None and self.n < 4:
+            raise InputError(f"--n {self.n}: a codec has 4 or more coded inputs")
+        if not 0 <= self.mu <= 1:
+            raise InputError(f"--mu {self.mu}: give a weight from 0 to 1")
+
+    @property
+    def variant(self) -> str:
+        """``plain`` or ``coded N=96``."""
+        return PLAIN if self.n is None else f"coded N={self.n}"
+
+    @property
+    def name(self) -> str:
+        """Of its folder: ``plain-seed0``."""
+        return f"{self.variant.lower().replace(' ', '-').replace('=', '')}-seed{self.seed}"
+
+    def seeded(self, seed: int) -> GanConfig:
+        """The same with another seed."""
+        return replace(self, seed=seed)
+
+    def fingerprint(self) -> str:
+        """Hash of all that decides its course but the number of iterations: a longer run goes on."""
+        data = {name: value for name, value in asdict(self).items() if name != "iterations"}
+        return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).hexdigest()

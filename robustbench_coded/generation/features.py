@@ -1,0 +1,51 @@
+"""Features and probabilities of a named classifier: what generated images are measured by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.loading import check_data, load_checkpoint, with_normalisation
+
+_IMAGES = 500  # in one forward
+_EXAMPLES = 512  # by which a normalisation is recognised
+
+
+class Classifier:
+    """A checkpoint that answers with what enters its last linear layer, and with probabilities.
+
+    Args:
+        path: the checkpoint; only weights are read, nothing in it is run.
+        data: images that it was made for.
+
+    Raises:
+        InputError: it can't be read, was made for other images, or ends in no linear layer.
+    """
+
+    def __init__(self, path: str | Path, data: Dataset, device: torch.device):
+        checkpoint = load_checkpoint(str(path))
+        check_data(checkpoint, data.image_shape, data.classes, data.name)
+        model = with_normalisation(checkpoint, *data.batch(range(min(_EXAMPLES, len(data)))))[0]
+        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        if not linear:
+            raise InputError(f"{path}: a classifier without a linear layer has no features to measure by")
+        self.name = f"{checkpoint.arch}, {checkpoint.sha256[:12]}"
+        self._model = model.to(device).eval()
+        self._device = device
+        self._entered: list[Tensor] = []
+        linear[-1].register_forward_pre_hook(lambda module, inputs: self._entered.append(inputs[0]))
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Features [n, d] and probabilities [n, classes] of images [n, C, S, S] in [0, 1]."""
+        features, answers = [], []
+        for chunk in images.split(_IMAGES):
+            self._entered.clear()
+            answers.append(self._model(chunk.to(self._device)).softmax(dim=1).cpu())
+            features.append(self._entered[-1].flatten(1).cpu())
+        return torch.cat(features).numpy(), torch.cat(answers).numpy()

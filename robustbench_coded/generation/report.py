@@ -1,0 +1,249 @@
+"""report.md and report.html of a study of generators, made from its files alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.special import stdtrit
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN
+from robustbench_coded.generation.records import Point, read_points
+from robustbench_coded.generation.train import POINTS, SAMPLES
+from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, styled
+from robustbench_coded.reports.render.plain import write_plain
+from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
+from robustbench_coded.reports.text.text_table import TextTable
+
+FACTS = "gan.json"
+TAIL = 0.025
+
+
+class Spread(NamedTuple):
+    """A mean over seeds and Student's 95% interval; None of it from a single seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    def text(self, digits: int = 2, sign: str = "") -> str:
+        """``12.34 [11.90, 12.78]``"""
+        ends = "" if self.low is None else f" [{self.low:{sign}.{digits}f}, {self.high:{sign}.{digits}f}]"
+        return f"{self.mean:{sign}.{digits}f}{ends}"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of one value for each seed."""
+    found = np.asarray(values, np.float64)
+    if len(found) < 2:
+        return Spread(float(found.mean()), None, None, len(found))
+    reach = float(stdtrit(len(found) - 1, 1 - TAIL) * found.std(ddof=1) / np.sqrt(len(found)))
+    return Spread(float(found.mean()), float(found.mean()) - reach, float(found.mean()) + reach, len(found))
+
+
+def write_gan_report(folder: Path) -> list[Point]:
+    """Writes report.md, report.html and figures/; returns all measurements.
+
+    Raises:
+        InputError: no folder of ``csrobust gan``.
+    """
+    try:
+        facts = json.loads((folder / FACTS).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} is no folder of csrobust gan (it has no usable {FACTS})") from error
+    points = [point for path in sorted(folder.glob(f"*/{POINTS}")) for point in read_points(path)]
+    ends = last_points(points)
+    names = (f"FD ({facts['features']})", f"IS ({facts['features']})")
+    figures = [_curves(points, names)]
+    grid = _samples(folder, ends)
+    sections = [
+        Section(
+            "figures-of-merit",
+            "At the end of training",
+            (_table(ends, names), Legend(LEGEND), Figures(tuple(figures))),
+        ),
+        Section("cost", "Cost of the coded path", (_cost(ends), Legend(COST_LEGEND))),
+        Section("samples", "Samples", (Figures((grid,)) if grid is not None else Legend("None yet."),)),
+        Section("measured", "How this was measured", (Bullets(tuple(_facts(facts))),)),
+    ]
+    write_plain(folder, f"WGAN-GP on {facts['data']}, plain and coded", _opening(ends, names), sections)
+    return points
+
+
+LEGEND = (
+    "Means over seeds with Student's 95% intervals. FD: Frechet distance to the training images, lower is "
+    "better. IS: inception score, higher is better. Less plain: paired over seeds."
+)
+COST_LEGEND = (
+    "Processor time. An iteration is all critic steps and one generator step; the latter has the coded path."
+)
+
+
+def last_points(points: Sequence[Point]) -> dict[str, dict[int, Point]]:
+    """By variant and seed, the measurements at the last iteration that all of them have reached."""
+    by_run: dict[tuple[str, int], list[Point]] = {}
+    for point in points:
+        by_run.setdefault((point.variant, point.seed), []).append(point)
+    if not by_run:
+        return {}
+    least = min(max(p.iteration for p in run) for run in by_run.values())
+    ends: dict[str, dict[int, Point]] = {}
+    for (variant, seed), run in by_run.items():
+        at = [p for p in run if p.iteration == least]
+        if at:
+            ends.setdefault(variant, {})[seed] = at[0]
+    return dict(
+        sorted(ends.items(), key=lambda pair: (pair[0] != PLAIN, next(iter(pair[1].values())).n or 0))
+    )
+
+
+def paired(ends: dict[str, dict[int, Point]], variant: str, of: Callable[[Point], float]) -> Spread | None:
+    """A variant's figure less plain's, seed by seed; None without common seeds."""
+    common = sorted(set(ends.get(PLAIN, {})) & set(ends[variant]))
+    if variant == PLAIN or not common:
+        return None
+    return spread([of(ends[variant][seed]) - of(ends[PLAIN][seed]) for seed in common])
+
+
+def _table(ends: dict[str, dict[int, Point]], names: tuple[str, str]) -> TextTable:
+    lines = []
+    for variant, of_seed in ends.items():
+        cells = []
+        for digits, of in ((3, _distance), (3, _score)):
+            less = paired(ends, variant, of)
+            cells += [
+                spread([of(p) for p in of_seed.values()]).text(digits),
+                less.text(digits, "+") if less else "",
+            ]
+        lines.append((variant, str(len(of_seed)), *cells))
+    heads = ("Generator", "Seeds", names[0], "FD less plain", names[1], "IS less plain")
+    return TextTable(heads, tuple(lines), frozenset(heads[1:]))
+
+
+def _cost(ends: dict[str, dict[int, Point]]) -> TextTable:
+    lines = []
+    for variant, of_seed in ends.items():
+        steps = spread([1000 * p.generator_seconds for p in of_seed.values()])
+        whole = spread([1000 * (p.generator_seconds + p.critic_seconds) for p in of_seed.values()])
+        common = [seed for seed in of_seed if variant != PLAIN and seed in ends.get(PLAIN, {})]
+        ratios = [
+            spread([of(of_seed[s]) / of(ends[PLAIN][s]) for s in common]).text() if common else ""
+            for of in (_generator_seconds, _seconds)
+        ]
+        lines.append((variant, steps.text(1), ratios[0], whole.text(1), ratios[1]))
+    heads = ("Generator", "Generator step, ms", "Ratio to plain", "Iteration, ms", "Ratio to plain of it")
+    return TextTable(heads, tuple(lines), frozenset(heads[1:]))
+
+
+def _curves(points: Sequence[Point], names: tuple[str, str]) -> Drawing:
+    """Both figures over iterations: means over seeds in their intervals, as in the paper's Figure 5b."""
+    variants = list(last_points(points)) or list(dict.fromkeys(p.variant for p in points))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+        for axes, of, name in zip(figure.subplots(1, 2), (_distance, _score), names, strict=True):
+            for number, variant in enumerate(variants):
+                chosen = [p for p in points if p.variant == variant]
+                iterations = sorted({p.iteration for p in chosen})
+                spreads = [spread([of(p) for p in chosen if p.iteration == i]) for i in iterations]
+                colour = COLOURS[number % len(COLOURS)]
+                axes.plot(iterations, [s.mean for s in spreads], color=colour, label=variant)
+                low = [s.mean if s.low is None else s.low for s in spreads]
+                high = [s.mean if s.high is None else s.high for s in spreads]
+                axes.fill_between(iterations, low, high, color=colour, alpha=0.15)
+            axes.set_title(name, fontsize=8)
+            axes.set_xlabel("iteration")
+        figure.axes[0].set_yscale("log")
+        figure.axes[0].set_ylabel("Frechet distance")
+        figure.axes[1].set_ylabel("inception score")
+        figure.axes[1].legend()
+        caption = "Means over seeds in Student's 95% intervals, of the averaged generator."
+        return drawing(figure, "curves", "Figures of merit during training", caption)
+
+
+def _samples(folder: Path, ends: dict[str, dict[int, Point]]) -> Drawing | None:
+    grids = []
+    for variant, of_seed in ends.items():
+        name = f"{variant.lower().replace(' ', '-').replace('=', '')}-seed{min(of_seed)}"
+        file = folder / name / SAMPLES
+        if file.is_file():
+            grids.append((variant, np.load(file, allow_pickle=False)))
+    if not grids:
+        return None
+    with styled():
+        figure = Figure(figsize=(WIDTH, 1.5 * len(grids)), layout="constrained")
+        for axes, (variant, images) in zip(np.atleast_1d(figure.subplots(len(grids), 1)), grids):
+            rows = 2 if len(images) >= 2 else 1
+            tiles = images[: len(images) // rows * rows].reshape(rows, -1, *images.shape[1:])
+            picture = tiles.transpose(0, 3, 1, 4, 2).reshape(rows * images.shape[2], -1, images.shape[1])
+            axes.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_title(variant)
+            axes.axis("off")
+        return drawing(figure, "samples", "Samples", "The first seed's, from the same latents, not chosen.")
+
+
+def _opening(ends: dict[str, dict[int, Point]], names: tuple[str, str]) -> list[str]:
+    said = []
+    for variant in ends:
+        less, more = paired(ends, variant, _distance), paired(ends, variant, _score)
+        if less is None or more is None:
+            continue
+        found = [
+            f"{name} {figure.text(3, '+')} ({_word(figure, lower=lower)})"
+            for name, figure, lower in ((names[0], less, True), (names[1], more, False))
+        ]
+        said.append(f"{variant} less plain, {less.seeds} seeds: {', '.join(found)}.")
+    reached = max((p.iteration for of_seed in ends.values() for p in of_seed.values()), default=0)
+    said.append(
+        f"{reached:,} iterations, where the paper has {PAPERS_ITERATIONS:,}. FD and IS are measured with a "
+        "classifier of this project, not with Inception: they are not the paper's figures and cannot be held "
+        "against them."
+    )
+    return said
+
+
+def _word(less: Spread, *, lower: bool) -> str:
+    if less.low is None or less.high is None:
+        return "one seed, no interval"
+    if less.low <= 0 <= less.high:
+        return "no difference found"
+    return "better" if (less.high < 0) == lower else "worse"
+
+
+def _facts(facts: dict[str, Any]) -> list[str]:
+    config = facts["config"]
+    return [
+        f"{facts['images']:,} training images of {facts['data']}; FD is measured against all of them, with "
+        f"{config['samples']:,} generated images, of the running mean of the generator's weights "
+        f"(decay {config['ema']:g}).",
+        f"The test images have FD {facts['test_distance']:.3f} to the training images and IS "
+        f"{facts['test_score']:.3f}: what images as good as real ones would reach.",
+        f"WGAN-GP (arXiv 1704.00028): K = {config['batch_size']}, {config['critic_steps']} critic steps for "
+        f"each generator step, gradient penalty {config['penalty']:g}, Adam {config['learning_rate']:g} with "
+        f"betas {config['betas'][0]:g} and {config['betas'][1]:g}.",
+        f"Coded: mu = {config['mu']:g}; latents are encoded, the generator runs on the coded ones, and the "
+        "critic scores the decoded images, too. The paper gives no formula for this; it says N = K = 64 in "
+        "one place and N = 96 in another, so both are here.",
+        "Plain and coded generators of one seed begin alike and see the same images and latents.",
+    ]
+
+
+def _distance(point: Point) -> float:
+    return point.distance
+
+
+def _score(point: Point) -> float:
+    return point.score
+
+
+def _generator_seconds(point: Point) -> float:
+    return point.generator_seconds
+
+
+def _seconds(point: Point) -> float:
+    return point.generator_seconds + point.critic_seconds

@@ -1,0 +1,1 @@
+"""Coded-smoothing on tables of measurements: whether it helps where there are no images."""

@@ -1,0 +1,28 @@
+"""``csrobust gan`` from one end to the other, and what it refuses."""
+
+import json
+
+from robustbench_coded.cli.main import main
+
+TINY = [
+    "gan", "--data", "digits", "--features", "digits-erm", "--n", "12", "--iterations", "2", "--every", "1",
+    "--samples", "100", "--batch-size", "8", "--seeds", "2",
+]  # fmt: skip
+
+
+def test_plain_and_coded_generators_are_compared_and_the_report_names_the_classifier(tmp_path, capsys):
+    assert main([*TINY, "--out", str(tmp_path), "--json", "--quiet"]) == 0
+    points = json.loads(capsys.readouterr().out)
+    assert [(p["variant"], p["seed"], p["iteration"]) for p in points] == [
+        ("plain", 0, 2), ("plain", 1, 2), ("coded N=12", 0, 2), ("coded N=12", 1, 2)
+    ]  # fmt: skip
+    report = (tmp_path / "report.md").read_text()
+    assert "FD (digits-cnn, " in report and "FID" not in report and "26.9" not in report
+    assert (tmp_path / "figures" / "samples.svg").is_file() and (tmp_path / "report.html").is_file()
+
+
+def test_other_features_and_sizes_are_refused_in_one_line(tmp_path, capsys):
+    assert main([*TINY, "--out", str(tmp_path), "--n", "3"]) == 2
+    assert "--n 3" in capsys.readouterr().err
+    assert main([*TINY, "--out", str(tmp_path), "--features", str(tmp_path / "no.pt")]) == 2
+    assert "no.pt" in capsys.readouterr().err
