@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from math import isfinite
 from typing import Literal
 
@@ -238,6 +239,7 @@ class AttackName:
         return None if text is None else parse(text)
 
 
+@lru_cache(maxsize=4096)  # statistics read the names of all rows for each judgement
 def parse(text: str) -> AttackName:
     """Reads one attack's name.
 

@@ -3,6 +3,7 @@
 import math
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 FEWEST = 4  # the smallest K and N: arXiv:2510.00253, section 5
 MOST = 65_536  # the largest N: beyond it a slip of the pen fills the memory before anything is computed
@@ -10,6 +11,7 @@ MOST = 65_536  # the largest N: beyond it a slip of the pen fills the memory bef
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})?([Kk]?)")
 
 
+@lru_cache(maxsize=1024)  # asked at every query of an attack
 def coded_size(size: str | float, k: int) -> int:
     """Reads N: a number (``190``), or a multiple of ``k`` rounded half up (``1.5K``, ``K``).
 

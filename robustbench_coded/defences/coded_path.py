@@ -53,6 +53,7 @@ class CodedPath:
         self.k = k
         self.n_given = n
         self._codec_options = codec
+        self._codecs: dict[int, Codec] = {}
         try:
             self.n = coded_size(n, k)
             self.codec_for(k)
@@ -68,7 +69,9 @@ class CodedPath:
 
     def codec_for(self, k: int) -> Codec:
         """The codec of a batch of ``k``; its matrices are cached by value."""
-        return Codec(k, self.n_for(k), **self._codec_options)
+        if k not in self._codecs:
+            self._codecs[k] = Codec(k, self.n_for(k), **self._codec_options)
+        return self._codecs[k]
 
     def images(self, k: int) -> int:
         """The most images that any part of the network sees for a batch of ``k``."""

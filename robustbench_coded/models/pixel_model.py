@@ -10,6 +10,8 @@ from robustbench_coded.models.architectures.block_network import BlockNetwork
 # Images that go through a network at once on a CPU: so many of CIFAR's stay in its cache from layer to layer.
 # With 256 at once each costs a sixth more, with 768 half as much again.
 CPU_IMAGES = 128
+# Of images this small more stay there: 8x8 digits cost an eighth less than in pieces of 128.
+SMALL_PIXELS, SMALL_IMAGES = 16 * 16, 512
 
 
 class PixelModel(nn.Module):
@@ -56,10 +58,13 @@ class PixelModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # What is traced must not depend on how many images there are.
-        if x.device.type != "cpu" or torch.compiler.is_compiling() or len(x) <= CPU_IMAGES:
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return self._at_once(x)
+        most = SMALL_IMAGES if x.shape[-2:].numel() <= SMALL_PIXELS else CPU_IMAGES
+        if len(x) <= most:
             return self._at_once(x)
         # Every image is answered by itself, so in pieces they get the same answers.
-        return torch.cat([self._at_once(piece) for piece in x.split(CPU_IMAGES)])
+        return torch.cat([self._at_once(piece) for piece in x.split(most)])
 
     def _at_once(self, x: Tensor) -> Tensor:
         for block in self.blocks():

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.atomic import is_unfinished, remove_unfinished, write_bytes, write_text
-from robustbench_coded.runs.outcomes import DamagedFile, read_table, write_outcomes
+from robustbench_coded.runs.outcomes import DamagedFile, write_outcomes
+from robustbench_coded.runs.read_units import read_unit
 
 FORMAT_VERSION = 1
 MANIFEST = "run.json"
@@ -143,7 +144,7 @@ class RunFolder:
             if not _UNIT.fullmatch(unit) or not os.path.lexists(path):
                 continue
             try:
-                trusted[unit] = _read_unit(path, unit)[1]
+                trusted[unit] = read_unit(path, unit)[1]
             except DamagedFile as error:
                 damaged[unit] = str(error)
         return trusted, damaged
@@ -211,7 +212,7 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
         if not _UNIT.fullmatch(unit) or not file.exists():
             continue
         try:
-            rows, metadata[unit] = _read_unit(file, unit)
+            rows, metadata[unit] = read_unit(file, unit)
         except (DamagedFile, OSError):
             continue
         tables.append(rows)
@@ -232,13 +233,6 @@ def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
 def read_selftests(path: Path, identity: str) -> dict[str, Any] | None:
     """What the self-tests of one subject found; None where there is nothing that can be read."""
     return _read_object(path / "selftests" / f"{identity}.json") if _UNIT.fullmatch(identity) else None
-
-
-def _read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
-    rows, metadata = read_table(file)
-    if metadata.get("unit") != unit:
-        raise DamagedFile(f"{file.name} belongs to another unit")
-    return rows, metadata
 
 
 def _read_object(file: Path) -> dict[str, Any] | None:

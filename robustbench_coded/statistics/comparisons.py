@@ -15,7 +15,7 @@ from robustbench_coded.statistics.paired import Difference, NotPaired, paired_di
 
 def attacks_under(rows: Sequence[CaseResult], model: CaseKey) -> list[CaseResult]:
     """The attacks with outcomes under one threat model, without nulls and combined rows."""
-    return [row for row in rows if _is_attack(row) and row.key.setting == model]
+    return [row for row in rows if row.key.setting == model and _is_attack(row)]
 
 
 def usable_by(rows: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResult]:

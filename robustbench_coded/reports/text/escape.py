@@ -49,7 +49,10 @@ _FORMULA_STARTS = ("=", "+", "-", "@")
 
 def one_line(text: object) -> str:
     """The text with everything that is not printable as a visible escape, a newline for example as \\\\n."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def shortened(text: object, width: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 from attacks.catalogue import CATALOGUE
 from attacks.naming import BLACK_BOX, AttackName, parse
@@ -135,6 +136,7 @@ def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
     return ", ".join(said) + f"; {_estimator_text(parsed)}" + smooth + _options(parsed)
 
 
+@lru_cache(maxsize=4096)
 def parsed_attack(name: str) -> AttackName | None:
     """The parts of an attack's name, None for a name of another version or of a combined row."""
     try:
