@@ -155,6 +155,25 @@ BOARD := board-digits board-lwta digits cifar10-resnet20 cifar10-adversarial
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(wildcard $(BOARD:%=reports/%)) --out reports/board
 
+# 128 images and 4 draws: as many as "no gain" needs where nothing is left. The control comes first.
+PUBLISHED := adaptive-smoothing anti-adversary batch-norm-adaptation bit-depth diffusion-purification feature-squeezing \
+	jpeg k-winners-take-all parametric-noise pixel-deflection random-transforms stateful-detection \
+	stochastic-activation-pruning tent thermometer total-variation resize-pad
+ON_DIGITS := --data digits --limit 128 --batch-size 16 --eps 0.2 --draws 4 --selection-draws 4 --threads 1 \
+	--out reports/board-digits
+report-board-digits: $(INSTALLED)
+	rm -rf reports/board-digits
+	$(BIN)/csrobust eval --ckpt pgd-at=checkpoints/digits-pgd-at.safetensors $(ON_DIGITS)
+	$(BIN)/csrobust eval --ckpt erm=checkpoints/digits-erm.safetensors $(ON_DIGITS) \
+		$(PUBLISHED:%=--defence published:%) --rci N=1K --rci N=1.5K
+
+# The authors' weights, and the accuracy that their log claims under AutoAttack's rand.
+report-board-lwta: data/cifar10_test.npz
+	rm -rf reports/board-lwta
+	$(BIN)/csrobust eval --ckpt lwta-wrn34-1=$(SHARED)/checkpoints/lwta-wrn34-1.pt --data npz:data/cifar10_test.npz \
+		--limit 64 --batch-size 16 --draws 4 --selection-draws 4 --threads 1 --claim 76.08% \
+		--attacks pgd-10,aware-pgd-10,relaxed-pgd-20+momentum=1 --out reports/board-lwta
+
 .PHONY: report-recipes report-ablations report-ablations-cifar10 report-figures
 report-recipes: data/cifar10_test.npz
 	@test -n "$(strip $(OURS))" || { echo "no checkpoints/cifar10-*-resnet20.safetensors; train them by recipes/" >&2; exit 1; }

@@ -90,9 +90,12 @@ def _entry(
     whole = next(row for row in rows if row.attack == ENSEMBLE)
     fgsm = next((row for row in rows if row.attack == "fgsm"), None)
     certified = next((row.certified for row in run.certified if row.key == judgement.key), None)
+    told = _told(known, submitted)
+    if told.get("reported") is None and verdict.claim is not None:
+        told["reported"] = verdict.claim.value
     return BoardEntry(
         id=entry_id(run, subject),
-        **_told(known, submitted, subject),
+        **told,
         dataset=_data_name(run),
         architecture=None if checkpoint is None else checkpoint.arch,
         **judgement.key.subject._asdict(),
@@ -124,9 +127,7 @@ def _entry(
     )
 
 
-def _told(
-    known: PublishedDefence | None, submitted: SubmittedEntry | None, subject: SubjectKey
-) -> dict[str, Any]:
+def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None) -> dict[str, Any]:
     """What is said of a defence and not measured: by whoever submitted it, else by its record."""
     if submitted is not None:
         said = {name: getattr(submitted, name) for name in ("name", "link", "authors", "venue", "year")}

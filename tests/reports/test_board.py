@@ -66,6 +66,14 @@ def test_standard_inference_is_no_entry_unless_its_training_is_a_defence(make_ru
     assert (entry.name, entry.kind) == ("Adversarial training", "deterministic")
 
 
+def test_a_claim_that_the_run_weighed_stands_beside_its_figures(make_run, subject, tmp_path):
+    options = {"claim": 0.6, "inputs": ["batch"], "claim_eps": 8 / 255}
+    run = make_run("claimed", changes={"invocations": [{"options": options}]})
+    assert main(["board", str(run), "--out", str(tmp_path / "site")]) == 0
+    reported = {entry.threat: entry.reported for entry in board_in(tmp_path / "site").entries}
+    assert reported == {"batch/unknown": 0.6, "batch/known": None, "victim/unknown": None}
+
+
 def test_board_json_follows_its_schema(site):
     _, folder = site
     assert (folder / "board.schema.json").read_bytes() == schema()

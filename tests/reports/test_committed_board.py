@@ -1,0 +1,56 @@
+"""The committed board: as large and as honest as docs/board.md says, and in step with its runs."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from robustbench_coded.board.entry import Board, schema
+
+REPORTS = Path(__file__).parents[2] / "reports"
+BOARD = REPORTS / "board"
+MENDING = "reports/board is not what its runs say; make board, and commit what it changes"
+
+
+@pytest.fixture(scope="module")
+def entries():
+    return msgspec.json.decode((BOARD / "board.json").read_bytes(), type=Board).entries
+
+
+def test_there_are_fifteen_published_defences_and_more(entries):
+    assert len({entry.name for entry in entries}) >= 15
+    assert all(entry.claim and entry.footnote and entry.venue for entry in entries)
+
+
+def test_nothing_is_praised_whose_break_is_published(entries):
+    praised = {entry.name: entry.breaks for entry in entries if entry.verdict == "no failure found"}
+    assert {name for name, breaks in praised.items() if breaks} == set()
+
+
+def test_the_positive_control_is_praised_with_its_accuracy(entries):
+    controls = [e for e in entries if e.name == "Adversarial training" and e.run == "board-digits"]
+    assert [control.verdict for control in controls] == ["no failure found"]
+    assert controls[0].ensemble.low > 0.5
+
+
+def test_verdicts_are_those_of_the_runs(entries):
+    recorded = {}
+    for run in {entry.run for entry in entries}:
+        digest = hashlib.sha256((REPORTS / run / "run.json").read_bytes()).hexdigest()
+        assert {entry.run_sha256 for entry in entries if entry.run == run} == {digest}, MENDING
+        with (REPORTS / run / "verdicts.csv").open() as lines:
+            for row in csv.DictReader(lines):
+                at = (row["checkpoint"], row["defence"], row["k"], row["n"], row["threat"], float(row["eps"]))
+                recorded[run, *at] = (row["word"], float(row["accuracy"]))
+    for entry in entries:
+        sizes = tuple("" if size is None else str(size) for size in (entry.k, entry.n))
+        found = recorded[entry.run, entry.checkpoint, entry.defence, *sizes, entry.threat, entry.eps]
+        assert (entry.verdict, pytest.approx(entry.ensemble.estimate, abs=1e-6)) == found, MENDING
+
+
+def test_every_entry_has_its_page_and_the_schema_is_ours(entries):
+    assert {page.stem for page in (BOARD / "entries").iterdir()} == {entry.id for entry in entries}
+    assert (BOARD / "board.schema.json").read_bytes() == schema()
+    assert all(page.stat().st_size < 1_000_000 for page in BOARD.rglob("*.html"))
