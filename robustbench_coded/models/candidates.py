@@ -114,6 +114,12 @@ class Assembly:
             pieces.append(self._inputs[kind, number][max(0, start - first) : end - first])
         return torch.cat(pieces)
 
+    def bfloat16(self) -> torch.autocast:
+        """Inside it, networks multiply bfloat16 where the processor does; those that sample never."""
+        samples = bool(getattr(self.checkpoint.network, "samples", False))
+        enabled = multiplies_bfloat16(self.device) and not samples
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
     def fingerprint(
         self, candidate: Candidate, kind: str, count: int, layers: int | None, moments: Moments
     ) -> Fingerprint:
@@ -127,7 +133,7 @@ class Assembly:
         seen = sum(piece.shape[1] for piece in next(iter(moments.values()), []))
         if seen < count:
             # Rounding moves a score by less than a tenth of what is by chance.
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=multiplies_bfloat16(self.device)):
+            with self.bfloat16():
                 new = moments_seen(model, norms, self.inputs(kind, seen, count), layers)
             for name, pieces in new.items():
                 moments.setdefault(name, []).extend(pieces)

@@ -6,6 +6,7 @@ images, and the accuracy that the file states. They are asked about every way of
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -209,11 +210,12 @@ def _forms(assembly: Assembly, chosen: Evidence, part: str) -> list[Evidence]:
 
 
 def _asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evidence:
-    """The same with what labelled images say of it."""
+    """The same with what labelled images say of it; where they alone decide, in float32."""
     if one.labelled is not None and one.labelled.examples >= min(count, len(assembly.images)):
         return one
     images = assembly.images[:count].to(assembly.device)
-    asked = labelled(assembly.model(one.candidate), images, labels[: len(images)], before=one.labelled)
+    with assembly.bfloat16() if one.fingerprint is not None else nullcontext():
+        asked = labelled(assembly.model(one.candidate), images, labels[: len(images)], before=one.labelled)
     return replace(one, labelled=asked)
 
 

@@ -35,7 +35,8 @@ LAYERS_PER_PART = 4
 STANDS_OUT = 2.0
 NEAR = 0.005
 
-WIDTH = 4  # candidates that are taken to the next part, and to the end
+WIDTH = 4  # candidates that are taken to the next part
+RIVALS = 3  # that are taken to more images of whole networks
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Search:
         scored |= self._scored(ends, self.few)
         left, count = _best_kinds(scored), self.few
         while True:
-            near = kept([(scored[end], end) for end in left], WIDTH)
+            near = kept([(scored[end], end) for end in left], RIVALS)
             # What is stated is compared with the best one, however far it is.
             asked = [end for end in left if end[0] in stated]
             left = list(dict.fromkeys([*near, *_nearest(asked, scored)]))
