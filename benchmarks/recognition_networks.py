@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from robustbench_coded.data.augment import shift, shift_and_flip
 from robustbench_coded.data.digits import load_digits
-from robustbench_coded.models.architectures.per_image import PerImage
+from robustbench_coded.models.architectures.inputs import OtherInput
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.pixel_model import PixelModel
@@ -66,7 +66,8 @@ def train(
     network = build(arch, 10, x.shape[1], x.shape[2], generator=generator)
     known = KNOWN[x.shape[1]][normalisation]
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (known.mean, known.std))
-    model = PerImage(network).train() if INPUT in split_variant(arch)[1] else network
+    form = split_variant(arch)[1].get(INPUT)
+    model = network if form is None else OtherInput(network, form).train()
     augmented = shift_and_flip if x.shape[1] == 3 else shift
     steps = epochs * (len(x) // BATCH)
     optimiser = torch.optim.SGD(network.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=5e-4)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import loading, registry
-from robustbench_coded.models.architectures.per_image import PerImage
+from robustbench_coded.models.architectures.inputs import OtherInput
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.libraries import robustbench_library
 from robustbench_coded.models.libraries.robustbench_names import own_definitions
@@ -208,7 +208,7 @@ def _variants(checkpoint: Checkpoint) -> Iterator[tuple[str, nn.Module]]:
     yield checkpoint.arch, checkpoint.network
     if ":" in checkpoint.arch or sum(p.numel() for p in checkpoint.network.parameters()) > LARGE:
         return
-    yield f"{checkpoint.arch}[input=per-image]", PerImage(checkpoint.network)
+    yield f"{checkpoint.arch}[input=per-image]", OtherInput(checkpoint.network, "per-image")
     for _, variant in changes(checkpoint.arch, registry.find(checkpoint.arch)[0].variants):
         network = registry.construct(variant, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
         network.load_state_dict(checkpoint.network.state_dict(), assign=True)

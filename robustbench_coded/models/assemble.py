@@ -8,7 +8,7 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
-from robustbench_coded.models.architectures.per_image import PerImage
+from robustbench_coded.models.architectures.inputs import OtherInput
 from robustbench_coded.models.detect import Recognised, recognise
 from robustbench_coded.models.difference import COUNTER
 from robustbench_coded.models.libraries import timm_names
@@ -83,8 +83,8 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     network = registry.construct(found.arch, found.classes, found.channels, found.image_size)
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
-    if INPUT in split_variant(found.arch)[1]:
-        network = PerImage(network)
+    if form := split_variant(found.arch)[1].get(INPUT):
+        network = OtherInput(network, form)
     return Assembled(found, network, weights)
 
 

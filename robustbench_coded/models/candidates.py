@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
-from robustbench_coded.models.architectures.per_image import PerImage
+from robustbench_coded.models.architectures.inputs import OtherInput
 from robustbench_coded.models.balanced import balanced_order
 from robustbench_coded.models.fingerprint import (
     Fingerprint,
@@ -97,9 +97,10 @@ class Assembly:
         if arch not in self._networks:
             built = registry.construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
             trained = checkpoint.network
-            weights = (trained.network if isinstance(trained, PerImage) else trained).state_dict()
+            weights = (trained.network if isinstance(trained, OtherInput) else trained).state_dict()
             built.load_state_dict(weights, strict=False, assign=True)
-            network = PerImage(built) if INPUT in split_variant(arch)[1] else built
+            form = split_variant(arch)[1].get(INPUT)
+            network = built if form is None else OtherInput(built, form)
             self._networks[arch] = network.eval().requires_grad_(False)
         return self._networks[arch]
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.elimination import kept
 from robustbench_coded.models.input_kinds import KINDS
-from robustbench_coded.models.normalisation import Normalisation
+from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.remembered import Remembered
-from robustbench_coded.models.variants import INPUT, PER_IMAGE, changed
+from robustbench_coded.models.variants import BGR, INPUT, PER_IMAGE, changed
 
 # Images for the first layers alone: of all, and of those that are not clearly worse.
 FIRST_IMAGES = (16, 64)
@@ -26,21 +26,25 @@ class Front(NamedTuple):
     """What happens to images before the first layer, and which kind of images they are."""
 
     normalisation: Normalisation
-    per_image: bool
+    input: str | None  # its form, where it is not the usual one
     kind: str
 
     def candidate(self, arch: str) -> Candidate:
-        return Candidate(changed(arch, INPUT, PER_IMAGE) if self.per_image else arch, self.normalisation)
+        return Candidate(changed(arch, INPUT, self.input) if self.input else arch, self.normalisation)
 
 
 def likely_fronts(
     remembered: Remembered, arch: str, normalisations: Sequence[Normalisation], layers: int
 ) -> list[Front]:
     """Normalisations with kinds of images, best first by the first layers."""
-    known = [(normalisation, False) for normalisation in normalisations]
+    known: list[tuple[Normalisation, str | None]] = [(one, None) for one in normalisations]
     if remembered.assembly.variants:
         channels = remembered.assembly.checkpoint.channels
-        known.append((Normalisation("none", (0.0,) * channels, (1.0,) * channels), True))
+        known.append((Normalisation("none", (0.0,) * channels, (1.0,) * channels), PER_IMAGE))
+        if channels == 3:
+            # Means and deviations in the same order, or left in that of red, green, blue.
+            turned = [named(one.mean[::-1], one.std[::-1]) for one in normalisations]
+            known += [(one, BGR) for one in dict.fromkeys([*normalisations, *turned])]
     left = [Front(*one, kind) for one in known for kind in KINDS]
     for images in FIRST_IMAGES:
         seen = [(remembered.fingerprint(one.candidate(arch), one.kind, images, layers), one) for one in left]

@@ -82,6 +82,7 @@ KNOWN: dict[int, dict[str, Normalisation]] = {
             Normalisation("mnist", (0.1307,), (0.3081,)),
             Normalisation("fashion-mnist", (0.2860,), (0.3530,)),
             Normalisation("half", (0.5,), (0.5,)),
+            Normalisation("bytes", (0.0,), (1 / 255,)),  # pixels from 0 to 255
         ),
         3: (
             Normalisation("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
@@ -90,6 +91,7 @@ KNOWN: dict[int, dict[str, Normalisation]] = {
             Normalisation("cifar10-2023", CIFAR10_MEAN, (0.2023, 0.1994, 0.2010)),
             Normalisation("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
             Normalisation("half", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+            Normalisation("bytes", (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
             Normalisation("cifar100", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
             Normalisation("svhn", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
         ),

@@ -95,10 +95,8 @@ class Search:
         first = max(1, order[0][0]) if order else 2
         fronts = likely_fronts(self.remembered, self.arch, self.normalisations, first)
         if arch is not None:
-            own_input = INPUT in split_variant(arch)[1]
-            likely = [
-                Candidate(arch, front.normalisation) for front in fronts if front.per_image == own_input
-            ]
+            form = split_variant(arch)[1].get(INPUT)
+            likely = [Candidate(arch, front.normalisation) for front in fronts if front.input == form]
             stated = list(dict.fromkeys([*stated, *likely]))
         beam = [self.arch]
         for place, (onset, part) in enumerate(order):
@@ -161,7 +159,7 @@ class Search:
 
     def _onsets(self) -> dict[str, int | None]:
         """For every part the first batch-norm that sees another form of it."""
-        front = Front(self.normalisations[0], False, next(iter(KINDS)))
+        front = Front(self.normalisations[0], None, next(iter(KINDS)))
         usual = self.remembered.fingerprint(front.candidate(self.arch), front.kind, 2)
         found: dict[str, int | None] = {}
         for part in self.assembly.variants:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 
 from robustbench_coded.errors import InputError
 
-# A part of every architecture: what happens to an image before its normalisation. ``per-image`` subtracts
-# each image's own mean and divides by its own deviation, as in arXiv 1812.02637.
+# A part of every architecture: what happens to an image before its first layer. ``per-image`` subtracts each
+# image's own mean and divides by its own deviation, as in arXiv 1812.02637; ``bgr`` puts its three channels
+# in the order blue, green, red, as OpenCV reads images.
 INPUT = "input"
 PER_IMAGE = "per-image"
+BGR = "bgr"
 
 
 def split_variant(arch: str) -> tuple[str, dict[str, str]]:
@@ -29,8 +31,8 @@ def split_variant(arch: str) -> tuple[str, dict[str, str]]:
     parts = {part.strip(): form.strip() for part, _, form in pairs}
     if not inside.endswith("]") or len(parts) != len(pairs) or not all(p and f for p, f in parts.items()):
         raise InputError(f"architecture {arch!r}: expected NAME[part=form,part=form]")
-    if parts.get(INPUT, PER_IMAGE) != PER_IMAGE:
-        raise InputError(f"architecture {arch!r}: the only {INPUT} to choose is {PER_IMAGE}")
+    if parts.get(INPUT, BGR) not in (PER_IMAGE, BGR):
+        raise InputError(f"architecture {arch!r}: expected {INPUT}={PER_IMAGE} or {INPUT}={BGR}")
     return name, parts
 
 

@@ -162,6 +162,35 @@ def test_per_image_normalisation_is_found(tmp_path, test_images):
     assert (found.arch, found.choice.name) == ("digits-cnn[input=per-image]", "none")
 
 
+@pytest.mark.parametrize(
+    ("arch", "scale", "shift", "normalisation"),
+    [
+        ("digits-cnn[input=bgr]", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "half"),
+        # OpenCV's order, and means and deviations that are meant for the usual one.
+        ("digits-cnn[input=bgr]", (0.225, 0.224, 0.229), (0.406, 0.456, 0.485), "custom"),
+        ("digits-cnn", (1 / 255, 1 / 255, 1 / 255), (0, 0, 0), "bytes"),
+    ],
+)
+def test_channels_in_another_order_and_pixels_to_255_are_found(
+    tmp_path, test_images, arch, scale, shift, normalisation
+):
+    generator = torch.Generator().manual_seed(0)
+    grey, _ = digits("train")
+    colours = torch.rand(len(grey), 3, 1, 1, generator=generator) * torch.tensor([1, 0.8, 0.5]).view(3, 1, 1)
+    x, test = grey * colours, test_images[0] * colours[: len(test_images[0])]
+    network = build("digits-cnn", 10, 3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (shift, scale))
+    seen = (x - mean) / std
+    network.train()(seen.flip(1) if "bgr" in arch else seen)
+    torch.save(network.state_dict(), tmp_path / "a.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), test, None)
+    assert (found.arch, found.choice.name, found.contradictions) == (arch, normalisation, ())
+    assert found.choice.std == pytest.approx(scale, abs=1e-4)
+
+
 def test_without_batch_norms_labelled_images_decide(tmp_path, monkeypatch, test_images):
     (tmp_path / "flat_code.py").write_text(
         "from torch import nn\n"

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.activations import ACTIVATIONS
-from robustbench_coded.models.architectures.per_image import PerImage, standardised
+from robustbench_coded.models.architectures.inputs import OtherInput, standardised
 from robustbench_coded.models.architectures.shortcuts import NEW_CHANNELS, SUBSAMPLINGS, subsampled, widened
 from robustbench_coded.models.fold import fold_batch_norms
 from robustbench_coded.models.loading import load_checkpoint
@@ -75,7 +75,7 @@ def test_activations_are_sent_and_traced(name):
         ("resnet20[activation]", "expected NAME"),
         ("resnet20[activation=silu,activation=relu]", "expected NAME"),
         ("resnet20[activation=silu]x", "expected NAME"),
-        ("resnet20[input=raw]", "the only input to choose is per-image"),
+        ("resnet20[input=raw]", "expected input=per-image or input=bgr"),
         ("resnet20[shortcut=raw]", "has no part 'shortcut' to choose; it has activation, after_sum"),
         ("resnet20[activation=swash]", "expected an activation of relu, leaky-relu, .* got swash"),
         ("resnet20[new_channels=above]", "expected new_channels of both, behind, before, repeat, got above"),
@@ -145,7 +145,7 @@ def test_a_variant_is_an_arch_like_any_other(tmp_path):
     arch = "digits-cnn[activation=silu,input=per-image]"
     checkpoint = load_checkpoint(tmp_path / "a.safetensors", arch=arch)
     assert checkpoint.arch == arch
-    assert isinstance(checkpoint.network, PerImage)
+    assert isinstance(checkpoint.network, OtherInput)
     expected = settled("digits-cnn[activation=silu]", like=network)(standardised(images()))
     assert torch.equal(checkpoint.network(images()), expected)
     assert len(checkpoint.network.blocks()) == 3
