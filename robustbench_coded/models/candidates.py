@@ -12,6 +12,7 @@ from robustbench_coded.models import registry
 from robustbench_coded.models.architectures.inputs import OtherInput
 from robustbench_coded.models.balanced import balanced_order
 from robustbench_coded.models.fingerprint import (
+    BatchNorm,
     Fingerprint,
     Moments,
     fingerprint_of,
@@ -62,6 +63,8 @@ class Assembly:
     images: Tensor
     device: torch.device
     _networks: dict[str, nn.Module] = field(default_factory=dict)
+    _models: dict[Candidate, PixelModel] = field(default_factory=dict)
+    _norms: dict[str, dict[str, BatchNorm]] = field(default_factory=dict)
     _inputs: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
     @cached_property
@@ -79,11 +82,12 @@ class Assembly:
 
     def model(self, candidate: Candidate) -> PixelModel:
         """The candidate, from pixels to logits."""
-        checkpoint, normalisation = self.checkpoint, candidate.normalisation
-        network = self.network(candidate.arch)
-        mean, std = normalisation.mean, normalisation.std
-        model = PixelModel(network, mean, std, classes=checkpoint.classes, arch=candidate.arch)
-        return model.to(self.device)
+        if candidate not in self._models:
+            mean, std = candidate.normalisation.mean, candidate.normalisation.std
+            network, classes = self.network(candidate.arch), self.checkpoint.classes
+            model = PixelModel(network, mean, std, classes=classes, arch=candidate.arch)
+            self._models[candidate] = model.to(self.device)
+        return self._models[candidate]
 
     def network(self, arch: str) -> nn.Module:
         """The network of a variant with the checkpoint's weights.
@@ -130,7 +134,9 @@ class Assembly:
             moments: what the first of these images have shown; the others are added.
         """
         model = self.model(candidate)
-        norms = trained_batch_norms(model.network)
+        if candidate.arch not in self._norms:
+            self._norms[candidate.arch] = trained_batch_norms(model.network)
+        norms = self._norms[candidate.arch]
         seen = sum(piece.shape[1] for piece in next(iter(moments.values()), []))
         if seen < count:
             # Rounding moves a score by less than a tenth of what is by chance.

@@ -12,6 +12,7 @@ from statistics import median
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 # On a CPU so many at once are answered fastest, by wide networks a third faster than 128.
 BATCH = 32
@@ -94,12 +95,12 @@ class _Enough(Exception):
     """As many batch-norms were seen as were asked for."""
 
 
-def trained_batch_norms(network: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+def trained_batch_norms(network: nn.Module) -> dict[str, BatchNorm]:
     """The batch-norms that remember something: those with statistics that are not a fresh layer's."""
     return {
         name: module
         for name, module in network.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, BatchNorm)
         and module.running_mean is not None
         and module.running_var is not None
         and not (bool((module.running_mean == 0).all()) and bool((module.running_var == 1).all()))
@@ -114,7 +115,7 @@ Moments = dict[str, list[Tensor]]
 @torch.no_grad()
 def moments_seen(
     model: Callable[[Tensor], Tensor],
-    norms: dict[str, nn.modules.batchnorm._BatchNorm],
+    norms: dict[str, BatchNorm],
     images: Tensor,
     layers: int | None = None,
 ) -> Moments:
@@ -150,7 +151,7 @@ def moments_seen(
     return moments
 
 
-def fingerprint_of(moments: Moments, norms: dict[str, nn.modules.batchnorm._BatchNorm]) -> Fingerprint:
+def fingerprint_of(moments: Moments, norms: dict[str, BatchNorm]) -> Fingerprint:
     """What was seen beside what is remembered."""
     layers = []
     images = 0
@@ -199,7 +200,7 @@ def fingerprint(
     return fingerprint_of(moments_seen(model, norms, images, layers), norms) if norms else None
 
 
-def _divergences(norm: nn.modules.batchnorm._BatchNorm, moments: Tensor) -> Tensor:
+def _divergences(norm: BatchNorm, moments: Tensor) -> Tensor:
     """[n] means over the channels; ``moments`` [n, 2, channels] are of the first and second order."""
     mean, second = moments.unbind(1)
     # What the layer divides by; it also keeps channels without any variance from deciding.
