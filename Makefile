@@ -122,6 +122,7 @@ docs: .venv-docs/.installed
 rewrite: $(INSTALLED)
 	for run in reports/*/run.json reports/*/shift.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
 	$(BIN)/python docs/readme_findings.py
+	$(MAKE) board
 
 report-cifar10: data/cifar10_test.npz
 	rm -rf reports/cifar10-resnet20

@@ -69,6 +69,11 @@ class Browser:
         order = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
         self._ask("/goog/cdp/execute", order)
 
+    def narrow(self, width):
+        """Shows pages in a window of so many pixels across."""
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        self._ask("/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": size})
+
     def screenshot(self):
         """What the window shows, as a PNG."""
         return base64.b64decode(self._ask("/screenshot"))
@@ -214,3 +219,36 @@ def test_both_colour_schemes_keep_text_apart_from_its_background(browser):
 
 def test_nothing_is_wider_than_the_window_but_what_scrolls_by_itself(browser):
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.fixture(scope="module")
+def board_browser(tmp_path_factory):
+    """The committed board, in a window as narrow as a telephone's."""
+    with browsing(tmp_path_factory.mktemp("profile")) as opened:
+        opened.narrow(390)
+        opened.open(MEASURED.parent / "board" / "index.html")
+        yield opened
+
+
+def test_the_board_fits_a_telephone_and_filters_and_sorts(board_browser):
+    assert board_browser.log("browser") == []
+    assert board_browser.run("return document.documentElement.scrollWidth <= 390")
+    visible = (
+        "return [...document.querySelectorAll('#rows tbody tr')].filter((row) => row.offsetParent)"
+        ".map((row) => row.dataset.kind)"
+    )
+    every = board_browser.run(visible)
+    board_browser.run(
+        "const s = document.querySelector('select[data-filter=kind]'); s.value = 'deterministic';"
+        "s.dispatchEvent(new Event('change', {bubbles: true}))"
+    )
+    assert board_browser.run(visible) == [kind for kind in every if kind == "deterministic"] != []
+    index = board_browser.run(TEXTS, "#rows thead th").index("Ensemble")
+    board_browser.run("document.querySelectorAll('#rows thead button')[arguments[0]].click()", index)
+    values = board_browser.run(
+        "return [...document.querySelectorAll('#rows tbody tr')]"
+        ".map((row) => row.cells[arguments[0]].dataset.value)",
+        index,
+    )
+    shown = [float(value) for value in values if value]
+    assert len(shown) > 40 and shown == sorted(shown)
