@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 
 
@@ -16,6 +16,7 @@ class Forecast:
         done: units that an earlier run has already committed.
         seconds: about how long that takes here, from a timed forward and backward of each model.
         seconds_per_image: one worker's, by checkpoint.
+        shares: of their images, what rows whose attacks stop early are likely to need.
     """
 
     units: int
@@ -23,10 +24,15 @@ class Forecast:
     done: int
     seconds: float
     seconds_per_image: dict[str, float] = field(default_factory=dict)
+    shares: dict[AttackCase, float] = field(default_factory=dict)
 
     def of(self, unit: Unit) -> float:
-        """Seconds that one unit takes one worker, about."""
+        """Seconds that one unit takes one worker at most, about."""
         return self.seconds_per_image[unit.row.subject.checkpoint] * unit.images
+
+    def likely(self, unit: Unit) -> float:
+        """Seconds that one unit is likely to take one worker."""
+        return self.of(unit) * self.shares.get(unit.row, 1.0)
 
 
 class Listener:

@@ -118,7 +118,7 @@ def _rows(
             row=row,
             examples=examples(row),
             images=sum(unit.images for unit in pending),
-            seconds=sum(map(expected.of, pending)),
+            seconds=sum(map(expected.likely, pending)),
             units=len(units),
             done=len(units) - len(pending),
         )

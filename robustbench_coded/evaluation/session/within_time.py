@@ -1,9 +1,10 @@
 """An evaluation cut down to what fits into the time that it may take."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -17,6 +18,7 @@ from robustbench_coded.evaluation.planning.time_limit_plan import (
     sentences,
     sizes_within,
 )
+from robustbench_coded.evaluation.session.early_stops import likely_shares
 from robustbench_coded.evaluation.session.forecast import seconds_per_image
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.results.manifest import load_manifest
@@ -70,7 +72,7 @@ def within_time(
         sizes = [prepared.setup.examples]
     rows, _ = rows_for(config, prepared.subjects, prepared.eps)
     kept |= {row.key for row in rows if row.attack == config.claim_attack}
-    cost = cost_of_rows(config, prepared, done)
+    cost = cost_of_rows(config, prepared, done, likely_shares(prepared, rows))
     choice = choose(rows, cost, deadline.left, sizes, kept)
     if choice.examples < prepared.setup.examples:
         config = replace(config, limit=choice.examples)
@@ -97,11 +99,17 @@ def fitting(
     return found, left_out(late, lambda row: cost(row, prepared.setup.examples), deadline.seconds)
 
 
-def cost_of_rows(config: EvalConfig, prepared: PreparedEvaluation, done: Collection[str] = ()) -> Cost:
+def cost_of_rows(
+    config: EvalConfig,
+    prepared: PreparedEvaluation,
+    done: Collection[str] = (),
+    shares: Mapping[AttackCase, float] = MappingProxyType({}),
+) -> Cost:
     """Seconds that a row takes on a number of examples, as forecast here.
 
     Args:
         done: units that cost nothing any more.
+        shares: of their images, what rows whose attacks stop early are likely to need.
     """
     setup = prepared.setup
     per_image = {c.name: seconds_per_image(prepared, c.name) for c in setup.checkpoints}
@@ -110,6 +118,6 @@ def cost_of_rows(config: EvalConfig, prepared: PreparedEvaluation, done: Collect
     def cost(row: AttackCase, examples: int) -> float:
         maker = UnitMaker(config, examples, setup.group_images, prepared.fixed)
         images = sum(unit.images for unit in maker.units(row) if unit.id not in done)
-        return per_image[row.subject.checkpoint] * images / workers
+        return per_image[row.subject.checkpoint] * images * shares.get(row, 1.0) / workers
 
     return cost

@@ -1,0 +1,53 @@
+"""The forecast of attacks that end at the first wrong answer."""
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded.data.in_memory import dataset_in_memory
+from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.session.early_stops import FALLS_AFTER, likely_shares
+from robustbench_coded.evaluation.session.evaluate import made_ready, make_plan
+from robustbench_coded.evaluation.session.forecast import forecast
+
+STEPS = 40
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        score = 8 * (x.flatten(1).mean(1) - 0.5)
+        return torch.stack([-score, score], 1)
+
+
+@pytest.fixture
+def planned(tmp_path):
+    def plan(**options):
+        y = torch.arange(16) % 2
+        # Half of the examples are ten times as far from the boundary.
+        margin = torch.where(torch.arange(16) < 8, 0.04, 0.4)
+        x = (0.5 + margin * (2 * y - 1).float())[:, None, None, None].expand(16, 1, 4, 4).clone()
+        brought = InMemory(dataset_in_memory((x, y), name="rows", source="a test"), {"mean": Mean()}, {})
+        options = {"attacks": (f"pgd-{STEPS}",), "eps": (0.1,), "defences": ("noise:sigma=0.01",)} | options
+        config = EvalConfig(checkpoints=(), batch_sizes=(8,), threads=1, out=tmp_path / "run", **options)
+        config, prepared, _ = made_ready(config, brought)
+        return prepared, make_plan(config, prepared)
+
+    return plan
+
+
+def test_what_falls_costs_a_few_queries_and_what_stands_all_of_them(planned):
+    prepared, plan = planned()
+    ((row, share),) = likely_shares(prepared, plan.rows).items()
+    assert (row.subject.label, row.attack) == ("standard", f"pgd-{STEPS}")
+    assert share == pytest.approx(0.5 + 0.5 * FALLS_AFTER / STEPS)
+    expected = forecast(prepared, plan, plan.units)
+    likely = {unit: expected.likely(unit) / expected.of(unit) for unit in plan.units if unit.row == row}
+    assert all(value == pytest.approx(share) for value in likely.values()) and likely
+    assert expected.seconds == pytest.approx(sum(map(expected.likely, plan.units)))
+
+
+@pytest.mark.parametrize("options", [{"drop": False}, {"attacks": ("fgsm",)}, {"eps": (0.0,)}])
+def test_attacks_that_do_not_stop_early_cost_what_they_say(planned, options):
+    prepared, plan = planned(**options)
+    assert all(share == 1.0 for share in likely_shares(prepared, plan.rows).values())
