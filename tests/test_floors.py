@@ -14,7 +14,7 @@ ROOMS = (
     "reports.write",
     "evaluation.options", "evaluation.planning", "evaluation.execution", "engine", "evidence",
     "evaluation.setup", "evaluation.session", "verification", "shift",
-    "training", "ablations", "generation", "tabular", "paper_figures", "bench", "board", "cli",
+    "training", "ablations", "generation", "tabular", "paper_figures", "bench", "board", "exporters", "cli",
 )  # fmt: skip
 FILES = sorted(
     path for package in ("attacks", "robustbench_coded") for path in (ROOT / package).rglob("*.py")

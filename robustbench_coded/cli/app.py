@@ -11,6 +11,7 @@ from robustbench_coded.cli.commands import (
     compare,
     curve,
     eval_,
+    export,
     figure,
     gan,
     inspect,
@@ -53,6 +54,7 @@ _add("screen", screen.screen_command, shares=True)
 _add("shift", shift.shift_command)
 _add("compare", compare.compare_command)
 _add("report", report.report_command)
+_add("export", export.export_command)
 _add("board", board.board_command)
 _add("submit", submit.submit_command)
 _add("show", show.show_command)

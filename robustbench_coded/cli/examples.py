@@ -24,6 +24,10 @@ EXAMPLES = {
         "csrobust compare reports/mine reports/other",
         "csrobust compare reports/mine --baseline standard --format md,html,csv,latex --out comparison",
     ),
+    "export": (
+        "csrobust export reports/mine --to robustbench --out model_info",
+        "csrobust export reports/mine --to wandb",
+    ),
     "report": ("csrobust report reports/mine",),
     "board": ("csrobust board reports/mine reports/other --out board",),
     "submit": ("csrobust submit reports/mine --entry entry.toml --out board-entries",),

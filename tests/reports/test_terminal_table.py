@@ -71,7 +71,7 @@ def test_hostile_names_are_shown_and_do_nothing(hostile_run, width):
 def test_incomplete_rows_say_so(make_run):
     text = printed(make_run(failed=[("pgd-10", "rci")]), 250)
     assert "0/128" in text
-    assert "1 unit failed" in text
+    assert "1 unit without outcomes" in text
 
 
 def views(path):

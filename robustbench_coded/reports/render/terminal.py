@@ -94,7 +94,7 @@ def _verdicts(run: Run) -> Iterator[str]:
         said = ", ".join(f"{j.verdict.word} ({j.threat})" for j in judged)
         yield one_line(f"{subject_text(subject, with_k=True)}, {budget_text(budget)}: {said}")
     if run.failures:
-        yield f"{counted(len(run.failures), 'unit')} failed: some rows are incomplete"
+        yield f"{counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
 
 
 class _Fitting:

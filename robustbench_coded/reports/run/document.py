@@ -113,8 +113,8 @@ def _warnings(run: Run) -> list[str]:
         said.append("The run was stopped before its end; the same command resumes it.")
     if run.failures:
         said.append(
-            f"{counted(len(run.failures), 'unit')} of the run failed, so some rows are incomplete. Failed "
-            "units are not counted in any accuracy."
+            f"{counted(len(run.failures), 'unit')} of the run without outcomes, so some rows are incomplete. "
+            "Missing outcomes are not counted in any accuracy."
         )
     return said + hidden_gradients(run.manifest)
 
