@@ -27,7 +27,7 @@ def model_info(run: Run, out: Path) -> list[Path]:
     Raises:
         InputError: there is none.
     """
-    files = []
+    files: list[Path] = []
     for judgement in run.judgements:
         budget = judgement.budget
         if judgement.threat != WHOLE_BATCH or budget.eps_space != "pixel" or budget.norm not in NORMS:

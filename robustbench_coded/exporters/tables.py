@@ -11,7 +11,7 @@ from robustbench_coded.runs.atomic import write_text
 def parquet_tables(run: Run, out: Path) -> list[Path]:
     """summary, verdicts and all outcomes; the columns of docs/run-folder.md, accuracies as fractions."""
     frames = {"summary": run.summary, "verdicts": run.verdicts, "outcomes": run.outcomes}
-    files = []
+    files: list[Path] = []
     for name, frame in frames.items():
         files.append(out / f"{name}.parquet")
         frame.to_parquet(files[-1], index=False)

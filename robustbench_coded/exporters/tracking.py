@@ -87,7 +87,7 @@ def words(run: Run) -> dict[str, str]:
     return {f"{group}/verdict": str(row["word"]) for group, row in _verdicts(run)}
 
 
-def _verdicts(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+def _verdicts(run: Run) -> Iterator[tuple[str, dict[Any, Any]]]:
     met: dict[str, int] = {}
     for row in run.verdicts.astype(object).to_dict("records"):
         sizes = "".join(
