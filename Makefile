@@ -105,6 +105,14 @@ benchmark-robustbench: .venv-robustbench/.installed
 	.venv-robustbench/bin/pip install --quiet --editable ".[timm]" robustbench
 	touch $@
 
+# On a machine with a GPU: the tests that use one, and the speed of attacks beside torchattacks and pyautoattack, in
+# benchmarks/speed-cuda.md. Elsewhere it says what is missing.
+.PHONY: gpu
+gpu: $(INSTALLED)
+	@$(BIN)/python benchmarks/gpu_missing.py
+	$(BIN)/python -m pytest -k "cuda or gpu"
+	$(BIN)/python benchmarks/speed.py --arch preact-resnet18 --device cuda
+
 # The documentation as a site in build/site, with every link checked. Its packages need a newer `requests` than
 # torchattacks allows, so they have an environment of their own.
 DOCS_EXTRA := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])
