@@ -5,6 +5,8 @@ layout is kept, their links work in the site, in a checkout and on a code host a
 """
 
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ PAGES = (
     "reports/**/*.md",
     "reports/**/figures/*",
     "reports/paper-figures/*",
+    "reports/board/**/*",
 )
 
 
@@ -34,10 +37,23 @@ def on_config(config: Any) -> Any:
                 copy = STAGED / page.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(page, copy)
+    for page in sorted(STAGED.rglob("*.md")):
+        _copy_linked_files(page)
     for notebook in STAGED.rglob("*.ipynb"):
         notebook.with_suffix(".md").write_text(_as_page(json.loads(notebook.read_text())))
     config["docs_dir"] = str(STAGED)
     return config
+
+
+def _copy_linked_files(page: Path) -> None:
+    """Files of the repository that a page links to and that are no pages themselves."""
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        copy = Path(os.path.normpath(page.parent / target))
+        if "://" not in target and copy.is_relative_to(STAGED) and not copy.exists():
+            original = ROOT / copy.relative_to(STAGED)
+            if original.is_file():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(original, copy)
 
 
 def _as_page(notebook: dict[str, Any]) -> str:

@@ -33,7 +33,7 @@ from robustbench_coded.cli.help import GroupedCommand, SharingCommand
 
 app = typer.Typer(
     name="csrobust",
-    help="Attacks defences that are random or answer in batches; says what was tried and how far it got.",
+    help="Evaluates the adversarial robustness of randomised and batch-dependent defences.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -56,7 +56,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
         _option(
             list[str],
             "--defence",
-            help="Another: a name of `csrobust list defences`, or package.module:build.",
+            help="Other defence: a name from `csrobust list defences`, or package.module:build.",
         ),
         [],
     ),
@@ -99,7 +99,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "out": _of_config(Path | None, "out"),
     "resume": _of_config(bool, "resume"),
     "overwrite": _of_config(bool, "overwrite"),
-    "quiet": (_option(bool, "--quiet", help="Print the result alone."), False),
+    "quiet": (_option(bool, "--quiet", help="Print only the result."), False),
     "as_json": (_option(bool, "--json", help="Print one machine-readable object, not a table."), False),
 }
 
@@ -181,7 +181,7 @@ FILE: dict[str, tuple[Any, Any]] = {
             Path | None,
             typer.Argument(
                 metavar="[RUN.TOML]",
-                help="A file with options, such as the run.toml of a run; those typed behind it count first.",
+                help="A file with options, such as a run.toml; the command line overrides it.",
                 is_eager=True,
                 callback=options_from_file,
             ),
@@ -196,12 +196,12 @@ FILE: dict[str, tuple[Any, Any]] = {
 
 # Of the commands that weigh a claim.
 CLAIM: dict[str, tuple[Any, Any]] = {
-    "claim": (_option(str | None, "--claim", help="An accuracy that somebody claims, 0.72 or 72%."), None),
+    "claim": (_option(str | None, "--claim", help="A claimed accuracy to test, 0.72 or 72%."), None),
     "claim_threat": _of_config(str | None, "claim_threat"),
     "claim_eps": _of_config(str | None, "claim_eps"),
     "claim_accuracy": _of_config(str, "claim_accuracy"),
     "claim_attack": (
-        _option(str | None, "--claim-attack", help="The attack that the claim is about."),
+        _option(str | None, "--claim-attack", help="The attack under which the accuracy was claimed."),
         None,
     ),
 }

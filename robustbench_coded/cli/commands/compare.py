@@ -18,17 +18,19 @@ def compare_command(
         str | None,
         typer.Option(
             "--baseline",
-            help="Run, checkpoint or defence that the others are compared with; the first run unless given.",
+            help="Run, checkpoint or defence to compare with; default: the first run.",
         ),
     ] = None,
     formats: Annotated[
         str | None, typer.Option("--format", help=f"{', '.join(ENDINGS)}; several with --out.")
     ] = None,
-    paper: Annotated[bool, typer.Option("--paper", help="Set runs beside arXiv 2510.00253, too.")] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Also compare with the numbers of arXiv 2510.00253.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write comparison.md ... to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Set runs side by side, with differences paired where they share batches and draws."""
+    """Compare runs, with paired differences where they share batches and draws."""
     from robustbench_coded.reports.compare.comparison import compare
 
     chosen = _formats(formats, out)

@@ -68,16 +68,16 @@ class EvalConfig:
     arch: str | None = option(None, "Architecture, or package.module:function.")
     normalize: str | None = option(None, "none, cifar10, cifar10-2023, imagenet or m,m,m/s,s,s.")
     data: str = option("auto", "auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
-    data_dir: str | None = option(None, "Where data sets are looked for.")
-    limit: int | None = option(None, "Take a random LIMIT examples, stratified by class.", count())
-    first: bool = option(False, "Take the first LIMIT examples, not random ones.")
+    data_dir: str | None = option(None, "Folder in which to look for data sets.")
+    limit: int | None = option(None, "Number of examples: a random, class-balanced sample.", count())
+    first: bool = option(False, "Use the first LIMIT examples instead of a random sample.")
     batch_sizes: tuple[int, ...] = option(
-        (128,), "K: inputs answered together; several: 8,16,32.", count(most=LARGEST_BATCH), flag="batch-size"
+        (128,), "K, inputs answered together; several: 8,16,32.", count(most=LARGEST_BATCH), flag="batch-size"
     )
-    standard: bool = option(True, "Evaluate standard inference, too.")
+    standard: bool = option(True, "Also evaluate standard inference.")
     defences: tuple[str, ...] = ()
     match_clean: str | None = option(
-        None, "Also noise, resize-pad and mixup-inference, as accurate on clean inputs as this one: rci."
+        None, "Add noise, resize-pad and mixup inference tuned to the clean accuracy of this defence: rci."
     )
     attacks: tuple[str, ...] = ()
     victim_attacks: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class EvalConfig:
     second_attacks: tuple[str, ...] = ()
     norm: str = option("linf", "linf or l2.", one_of("linf", "l2"))
     eps: tuple[float, ...] | None = option(
-        None, "Radius, default 8/255 (digits: 0.3; l2: 0.5 on 32x32 images); several: a curve.", number(0)
+        None, "Radius; default 8/255 (digits: 0.3; l2: 0.5 on 32x32 images). Several give a curve.", number(0)
     )
     eps_space: str = option(
         "pixel",
@@ -93,64 +93,62 @@ class EvalConfig:
         one_of("pixel", "normalized"),
     )
     budget: int | None = option(
-        None, "Stop every attack at this many images forward and back per example.", count()
+        None, "Stop every attack at this many images, forward and backward, per example.", count()
     )
     inputs: tuple[str, ...] = option(
-        ("batch",), "Whose inputs: batch (default), victim, co-batch or collateral."
+        ("batch",), "Inputs that the attacker controls: batch (default), victim, co-batch or collateral."
     )
     draws: int = option(10, "Fresh scoring draws of a randomised defence.", count(most=10_000))
-    selection_draws: int = option(10, "Draws that choose between attacks.", count(most=10_000))
+    selection_draws: int = option(10, "Draws on which the strongest attack is chosen.", count(most=10_000))
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
-    seed: int = option(0, "Names every random stream of the run.", count(-(2**63), 2**63 - 1))
-    replicates: int = option(1, "Partitions into batches, each with its attack seed.", count(most=1_000))
-    queries: int | None = option(None, "Also: accuracy when any of M repeated queries may fail.", count())
+    seed: int = option(0, "Seed of all random streams of the run.", count(-(2**63), 2**63 - 1))
+    replicates: int = option(1, "Repetitions with other batches and attack seeds.", count(most=1_000))
+    queries: int | None = option(None, "Also report the accuracy under M repeated queries.", count())
     last_batch: str = option(
         "pad", "pad, shrink or drop a last batch that is not full.", one_of(*LAST_BATCH_RULES)
     )
-    drop: bool = option(True, "Stop early on broken examples where nothing is random.")
+    drop: bool = option(True, "Stop attacking misclassified examples where nothing is random.")
     attack_precision: str = option(
         "float32",
-        "Of the attacks' gradients: float32, bfloat16 or auto.",
+        "Precision of attack gradients: float32, bfloat16 or auto.",
         one_of("float32", "bfloat16", "auto"),
     )
     accept_mismatch: bool = option(
-        False, "Evaluate a network although its batch-norms, labels or file contradict it."
+        False, "Evaluate a network even if its batch-norms, labels or file contradict it."
     )
-    device: str | None = option(None, "cpu, cuda, cuda:1 ...; CUDA where there is one.")
+    device: str | None = option(None, "cpu, cuda, cuda:1 ...; default CUDA if available.")
     threads: int | None = option(None, "CPU threads per worker.", count())
     engine: str = option("local", "local or ray.", one_of("local", "ray"))
     workers: int | None = option(
-        None, "Processes that share the work; one per GPU where there are several.", count()
+        None, "Worker processes; by default one per GPU if there are several.", count()
     )
-    address: str | None = option(None, "Ray cluster, auto or HOST:PORT; else Ray starts here.")
+    address: str | None = option(None, "Ray cluster, auto or HOST:PORT; by default Ray is started here.")
     unit_timeout: float | None = option(
-        None, "Seconds after which a unit of work counts as hanging.", number(0, above=True)
+        None, "Seconds after which a unit of work is treated as hanging.", number(0, above=True)
     )
     time: float | None = option(None, rule=number(0, above=True))
     certify: bool = option(
-        False, "Also: a certified lower bound where one can be had (docs/certification.md)."
+        False, "Also compute certified lower bounds where possible (docs/certification.md)."
     )
-    checks: bool = option(False, "Run the attacks that the checks need; adaptive presets do so anyway.")
+    checks: bool = option(False, "Run the attacks that the checks need; always on with adaptive presets.")
     peer_raw: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
-    margin: float = option(3.0, "Points above its base model that count as a gain.", number(0, 100))
+    margin: float = option(3.0, "Smallest gain over the base model that matters, in points.", number(0, 100))
     claim: float | None = option(None, rule=number(0, 1))
     claim_threat: str | None = option(
-        None, "Threat model that the claim is about; the first of --inputs, draw unknown, unless given."
+        None, "Threat model of the claim; default: the first of --inputs, draw unknown."
     )
-    claim_eps: float | None = option(
-        None, "Radius that the claim is about; the largest of --eps unless given.", number(0)
-    )
+    claim_eps: float | None = option(None, "Radius of the claim; default: the largest of --eps.", number(0))
     claim_accuracy: str = option(
         "mean",
         "Which accuracy is claimed: mean (over draws), majority or every-draw.",
         one_of(*ClaimedAccuracy),
     )
     claim_attack: str | None = None
-    out: Path | None = option(None, "Run folder; named after checkpoint and data unless given.")
-    resume: bool = option(False, "Insist that the folder holds a run to go on with.")
-    overwrite: bool = option(False, "Start the run in this folder anew.")
+    out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
+    resume: bool = option(False, "Require that the folder holds a run to resume.")
+    overwrite: bool = option(False, "Delete the run in this folder and start again.")
     command: tuple[str, ...] = field(default=(), compare=False)
 
     @property
