@@ -181,8 +181,11 @@ class AveragingEstimator:
                 raise ValueError(f"expected losses without NaN, got {int(losses.isnan().sum())} NaN")
             losses = objective.slot_losses(losses)
         grad, passes = None, 0
-        if choose is not None:
+        if relaxed is not None and choose is not None and not losses.requires_grad:
+            grad, passes = torch.zeros_like(leaf), 0  # smooth operators led nowhere, at these inputs
+        elif choose is not None:
             grad, passes = objective.differentiate(choose(losses), leaf)
+        if grad is not None:
             # Where a target has no slope there is nowhere to go: NaN would spoil the input itself.
             grad = torch.where(grad.isnan(), 0, grad)
             grad = grad if n == 1 else grad.unflatten(0, (n, x.shape[0]))

@@ -195,6 +195,17 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("op-floor", "operators.cases:known_floor", BROKEN, "pixels rounded down to eighths"),
         ("op-where", "operators.cases:known_where", BROKEN, "a comparison and where"),
         ("op-assigned", "operators.cases:known_assigned", BROKEN, "a mask written in place"),
+        (
+            "op-gather",
+            "operators.cases:known_gathered",
+            BROKEN,
+            "the nearest of four code words, read by gather",
+        ),
+        ("op-nonzero", "operators.cases:known_placed", BROKEN, "ones written to the places of a mask"),
+        ("op-majority", "operators.cases:known_majorities", BROKEN, "majorities of votes"),
+        ("op-two-bounds", "operators.cases:known_two_bounds", BROKEN, "minimum of a maximum"),
+        ("op-vmap", "operators.cases:known_mapped", BROKEN, "signs under torch.vmap"),
+        ("op-python", "operators.cases:known_in_python", BROKEN, "counted in Python: no gradient at all"),
         ("op-in-place", "operators.cases:known_in_place", BROKEN, "rounded and cut in place"),
         (
             "op-thermometer",

@@ -7,6 +7,7 @@ from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDr
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
+from attacks.relaxation import Relaxation
 
 
 def one_by_one(problem, draws_of_batch, loss):
@@ -228,3 +229,23 @@ def test_gradients_touch_neither_inputs_nor_parameters(linear):
     Pgd(3).perturb(problem.x, problem.y, Transfer(model), PerturbationBudget("linf", 0.1), problem.generators)
     assert torch.equal(problem.x, before) and not problem.x.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_where_smooth_operators_lead_nowhere_the_gradient_is_zero_and_no_error(linear):
+    class Severed:
+        randomised, coupled, independent = False, False, True
+
+        def __init__(self, oracle):
+            self.draws, self.images = oracle.draws, oracle.images
+
+        def logits(self, x, draws):
+            return torch.tensor([[[float(len(x)), 0.0]] * x.shape[1]] * len(x))
+
+    problem = linear(batches=2)
+    estimator = FreshDraws(Severed(problem.oracle))
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        estimator.gradient(problem.x, problem.y, cross_entropy)
+    estimator.relaxation = Relaxation()
+    found = estimator.gradient(problem.x, problem.y, cross_entropy)
+    assert found.grad.shape == problem.x.shape
+    assert (found.grad == 0).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from attacks.naming import AttackName
 from attacks.submitted import Transforms
 from robustbench_coded.evaluation.planning.batches import Victim
 from robustbench_coded.evaluation.planning.submitted_inputs import SubmittedInputs
@@ -51,6 +52,10 @@ class Subject:
     def key(self) -> SubjectKey:
         """The subject as tables name it."""
         return SubjectKey(self.checkpoint, self.label, self.shown_k, self.n)
+
+    def has_gradient_for(self, name: AttackName) -> bool:
+        """Whether there is a gradient for an attack that differentiates the defence."""
+        return self.relaxable if name.relaxed else self.differentiable
 
     @property
     def independent(self) -> bool:

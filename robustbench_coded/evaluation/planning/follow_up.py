@@ -131,6 +131,8 @@ def _asked_for(
             name = _as_long_as_gradients(name, like, rows)
         if name.uses_base and not like.subject.has_base:
             continue
+        if name.differentiates and not like.subject.has_gradient_for(name):
+            continue
         if not like.threat.whole_batch and name.algorithm in (*SEARCHES, *DECISION_BASED):
             continue  # every query would be a batch of its own for each victim
         randomness = "known" if name.estimator == "aware" else "unknown"

@@ -79,7 +79,7 @@ def _threats(
         return []  # torch's own gradients are what they would be
     if name.text in LAST_RESORT and name.text in config.relaxed_attacks and subject.relaxable:
         return []
-    if name.differentiates and not (subject.relaxable if name.relaxed else subject.differentiable):
+    if name.differentiates and not subject.has_gradient_for(name):
         notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
         return []
     asked = inputs_for(config.inputs, subject.k) if subject.batch_dependent else ["batch"]

@@ -58,3 +58,8 @@ def without_graph(u: Tensor) -> Tensor:
 def through_numpy(u: Tensor) -> Tensor:
     steps = np.floor(8 * u.detach().cpu().numpy()) + 0.5
     return torch.from_numpy(steps).to(u).mean(1)
+
+
+def in_python(u: Tensor) -> Tensor:
+    """Pixels above zero, counted in Python: no gradient comes back in any way."""
+    return u.new_tensor([sum(value > 0 for value in image) / len(image) - 0.5 for image in u.tolist()])

@@ -113,6 +113,37 @@ def nearest_code(u: Tensor) -> Tensor:
     return codes[(u[..., None] - codes).abs().argmin(-1)].mean(1)
 
 
+def gathered_code(u: Tensor) -> Tensor:
+    """The same, the code words read by gather."""
+    codes = torch.tensor([-0.3, -0.1, 0.1, 0.3]).to(u)
+    nearest = (u[..., None] - codes).abs().min(-1, keepdim=True).indices
+    return codes.expand(*u.shape, -1).gather(-1, nearest)[..., 0].mean(1)
+
+
+def placed(u: Tensor) -> Tensor:
+    """Ones written to the places where a mask is true."""
+    votes = -torch.ones_like(u)
+    votes[(u > 0).nonzero(as_tuple=True)] = 1.0
+    return votes.mean(1)
+
+
+def majorities(u: Tensor) -> Tensor:
+    """Each block's pixels vote for a class, and its majority counts."""
+    votes = torch.stack([-u, u], -1).argmax(-1).unflatten(1, (BLOCKS, -1))
+    return functional.one_hot(votes[..., :7].mode(-1).values, 2).to(u).mean(1)[:, 1] - 0.5
+
+
+def two_bounds(u: Tensor) -> Tensor:
+    """A cut from below and one from above, each by itself a harmless one."""
+    low, high = torch.tensor(-1.0).to(u), torch.tensor(1.0).to(u)
+    return torch.minimum(torch.maximum(EXTREME * blocks(u), low), high).mean(1)
+
+
+def mapped(u: Tensor) -> Tensor:
+    """Signs by torch.vmap, one image at a time."""
+    return torch.vmap(lambda image: image.sign().mean())(u)
+
+
 def bit_depth(u: Tensor) -> Tensor:
     """Eight bits, of which the highest three are kept."""
     bits = ((u + 0.5) * 255).to(torch.uint8) >> 5

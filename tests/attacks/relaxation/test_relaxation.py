@@ -1,7 +1,11 @@
 """What a defence does not survive is left to it, step by step; what is patched is put back."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+
 import pytest
 import torch
+from torch._functorch import apis
 
 from attacks.hiding_operator import describe
 from attacks.relaxation import Relaxation
@@ -114,3 +118,13 @@ def test_a_clause_names_operator_scale_and_calls():
     (met,) = relaxation.record.hiding()
     assert describe(met.plain()).startswith("gradients vanish in softmax at scale ")
     assert str(met).endswith("(1 call)")
+
+
+def test_what_reaches_threads_vmap_and_torchscript_is_put_back():
+    def patched():
+        return ThreadPoolExecutor.submit, Thread.start, apis.vmap_impl, torch._C.ScriptFunction.__call__
+
+    before, within = patched(), []
+    run(lambda x: (within.append(patched()), x.round())[1])
+    assert all(one is not other for one, other in zip(before, within[0]))
+    assert all(one is other for one, other in zip(before, patched()))
