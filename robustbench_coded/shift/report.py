@@ -118,6 +118,7 @@ def _sections(run: ShiftRun, rows: list[Row]) -> list[Section]:
                 Folded("Accuracy by corruption and severity, percent", every_set(rows)),
                 Folded("Statistics of the images, values from 0 to 255", statistics_table(sets)),
             ),
+            detail=True,
         )
     )
     return sections

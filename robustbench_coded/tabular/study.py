@@ -14,8 +14,9 @@ from scipy.special import stdtrit
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.statistics.clustered import clopper_pearson
 from robustbench_coded.statistics.holm import holm
-from robustbench_coded.tabular.data import TEST_SHARE, split_of
+from robustbench_coded.tabular.data import SETS, TEST_SHARE, split_of
 from robustbench_coded.tabular.train import BASELINE, SETTINGS, STEPS, trained
 
 TAIL = 0.025
@@ -99,17 +100,23 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
             pairs = [(by_key[table, setting, seed], by_key[table, BASELINE, seed]) for seed in seeds]
             gains[table, setting] = np.array([one.accuracy - base.accuracy for one, base in pairs])
             losses[table, setting] = np.array([one.loss - base.loss for one, base in pairs])
+
+    def of_gain(table: str, setting: str, tail: float) -> tuple[float, float]:
+        low, high = _ends(gains[table, setting], tail)
+        # However alike two trainings are, they may differ where 0 of the table's rows showed it.
+        reach = max((high - low) / 2, clopper_pearson(0, SETS[table], tail)[1])
+        middle = (low + high) / 2
+        return middle - reach, middle + reach
+
     asked = [key for key in gains if key[1] != BASELINE]
-    answers = holm(
-        [partial(_ends, gains[key]) for key in asked], lambda ends: ends[0] > 0 or ends[1] < 0, TAIL
-    )
+    answers = holm([partial(of_gain, *key) for key in asked], lambda ends: ends[0] > 0 or ends[1] < 0, TAIL)
     settled = {key: answer.settled for key, answer in zip(asked, answers, strict=True)}
     return [
         Comparison(
             table, setting, len(seeds),
             float(np.mean([by_key[table, setting, seed].accuracy for seed in seeds])),
             float(np.mean([by_key[table, setting, seed].loss for seed in seeds])),
-            float(gains[table, setting].mean()), *_ends(gains[table, setting], TAIL),
+            float(gains[table, setting].mean()), *of_gain(table, setting, TAIL),
             settled.get((table, setting), False),
             float(losses[table, setting].mean()), *_ends(losses[table, setting], TAIL),
         )

@@ -7,6 +7,7 @@ from scipy.stats import t as student
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import InputError
+from robustbench_coded.statistics.clustered import clopper_pearson
 from robustbench_coded.tabular.data import split_of
 from robustbench_coded.tabular.report import answer
 from robustbench_coded.tabular.study import Run, comparisons, read_runs, run_all
@@ -59,10 +60,12 @@ def planted(gain, spread, seeds=10):
 
 
 def test_intervals_are_corrected_for_overlapping_splits():
-    runs, values = planted(0.02, 0.01)
+    runs, values = planted(0.02, 0.05)
     (coded,) = [one for one in comparisons(runs) if one.setting.startswith("coded")]
     reach = student.ppf(0.975, 9) * values.std(ddof=1) * np.sqrt(1 / 10 + 1 / 2)
     assert (coded.low, coded.high) == pytest.approx((values.mean() - reach, values.mean() + reach))
+    (alike,) = [one for one in comparisons(planted(0.02, 0.0)[0]) if one.setting == "mixup 1"]
+    assert alike.high == -alike.low == pytest.approx(clopper_pearson(0, 178, 0.025)[1])
 
 
 @pytest.mark.parametrize(

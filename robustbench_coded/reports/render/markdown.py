@@ -53,7 +53,17 @@ def plain_markdown(title: str, opening: Sequence[str], sections: Sequence[Sectio
     """A report that is no evaluation's."""
     parts = [f"# {markdown(title)}", *[markdown(line) for line in opening]]
     for section in sections:
-        parts += _section(section)
+        parts += [] if section.detail else _section(section)
+    if any(section.detail for section in sections):
+        parts.append("[details.md](details.md) has the rest.")
+    return "\n\n".join(parts) + "\n"
+
+
+def plain_details(title: str, sections: Sequence[Section]) -> str:
+    """What `plain_markdown` leaves out."""
+    parts = [f"# {markdown(title)}: details", "What it finds is in [report.md](report.md)."]
+    for section in sections:
+        parts += _section(section) if section.detail else []
     return "\n\n".join(parts) + "\n"
 
 
