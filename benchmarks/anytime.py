@@ -1,10 +1,10 @@
 """How often an interval is ever wrong while somebody looks at it all along, and how soon it settles a word.
 
-    python benchmarks/anytime.py            prints the tables (about 12 minutes on one core)
+    python benchmarks/anytime.py            prints the tables (about 10 minutes on one core)
     python benchmarks/anytime.py --write    and puts them into docs/numbers.md
 
 A run errs at an end where that end was on the wrong side of the population accuracy at any look. The looks of
-batches and of differences are those of `eval --until settled` at 10 batches.
+batches are those of `eval --until settled` at 40 batches: after 8, 16 and 40.
 """
 
 import argparse
@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from coverage import pairs, populations, write
-from coverage_populations import K, Pair, Population
+from coverage import populations, write
+from coverage_populations import K, Population
 from numpy.typing import NDArray
 
-from robustbench_coded.evaluation.planning.rounds import rounds_of
+from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
 from robustbench_coded.statistics.anytime.betting import betting_sequence
 from robustbench_coded.statistics.anytime.finite import finite_interval
 from robustbench_coded.statistics.anytime.mixture import mixture_interval
 from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
 from robustbench_coded.statistics.correlation import pooled
-from robustbench_coded.statistics.difference import clustered_difference
 
 SIMULATIONS, SEED, TAIL = 2000, 0, 0.025
-ANSWERS, BATCHES = 640, 10
+ANSWERS, BATCHES = 640, 40
 ACCURACIES = (0.5, 0.1, 0.02, 0.005)
-LOOKS = tuple(end // K for end in rounds_of(BATCHES * K, K))
+ENDS = rounds_of(BATCHES * K, K)
+LOOKS = tuple(ENDS[number - 1] // K for number in looks_of(ENDS, K, batch_dependent=True))
 SHARE = TAIL / (len(LOOKS) + 1)  # the last round is looked at once more, after all attacks have run
 
 Bools = NDArray[np.bool_]
@@ -114,26 +114,6 @@ def of_batches(population: Population, simulations: int) -> tuple[Ever, Ever]:
     return ever_of(ends, population.truth), ever_of(betting, population.truth)
 
 
-def of_difference(pair: Pair, simulations: int) -> Ever:
-    """The same for paired differences, at a share of the error a look."""
-    rng, batch = np.random.default_rng(SEED), np.repeat(np.arange(BATCHES), K)
-    ends = np.empty((simulations, len(LOOKS), 2))
-    for run in range(simulations):
-        left, right = pair.simulate(rng, batch)
-        for look, batches in enumerate(LOOKS):
-            part = slice(0, batches * K)
-            rows = [left[part]] if pair.base else [left[part], right[part]]
-            ends[run, look] = clustered_difference(
-                left[part],
-                right[part],
-                batch[part],
-                SHARE,
-                right_clustered=not pair.base,
-                correlation=pooled([(correct, batch[part]) for correct in rows]),
-            )
-    return ever_of(ends, pair.truth)
-
-
 def ever_of(ends: NDArray[np.float64], truth: float) -> Ever:
     """From [runs, looks, 2]."""
     return Ever(
@@ -154,14 +134,6 @@ def batch_table(simulations: int) -> Iterator[str]:
         yield f"| {population.name} | {' | '.join(map(str, of_batches(population, simulations)))} |"
 
 
-def difference_table(simulations: int) -> Iterator[str]:
-    """Markdown, one line a pair."""
-    yield "| difference of | ever above the truth | ever below the truth | width at last |"
-    yield "| --- | ---: | ---: | ---: |"
-    for pair in pairs():
-        yield f"| {pair.name} | {of_difference(pair, simulations)} |"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -172,7 +144,6 @@ def main() -> None:
     tables = {
         "anytime-answers": of_answers,
         "anytime-batches": batch_table,
-        "anytime-differences": difference_table,
     }
     for name, made in tables.items():
         lines = []

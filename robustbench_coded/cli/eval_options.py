@@ -194,6 +194,9 @@ FILE: dict[str, tuple[Any, Any]] = {
     "aware_attacks": (_option(int, "--aware-attacks", help="", hidden=True), _DEFAULTS["aware_attacks"]),
 }
 
+# Of the command that may stop along the way.
+UNTIL: dict[str, tuple[Any, Any]] = {"until": _of_config(str | None, "until")}
+
 # Of the commands that weigh a claim.
 CLAIM: dict[str, tuple[Any, Any]] = {
     "claim": (_option(str | None, "--claim", help="A claimed accuracy to test, 0.72 or 72%."), None),

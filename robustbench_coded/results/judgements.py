@@ -82,7 +82,9 @@ def judgements_of(
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = _claim(manifest) if row.key.defence != STANDARD or not defended else None
         made = None if row.key.threat.draw_known else design(rows, row)
-        found, checks = judge(rows, row, checks, margin=_margin(manifest), claim=claim)
+        found, checks = judge(
+            rows, row, checks, margin=_margin(manifest), claim=claim, tail=TAIL / _questions(manifest)
+        )
         yield Judgement(row.key, found, checks, made, unbounded)
 
 
@@ -123,6 +125,11 @@ def _if_not_stopped(check: Check, subject: SubjectKey, manifest: RunManifest) ->
     return replace(
         check, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step="give more images (--budget)"
     )
+
+
+def _questions(manifest: RunManifest) -> int:
+    """Between how many words the error is divided: those of a run that stops where a word has fallen."""
+    return 1 if manifest.sequential is None else max(manifest.sequential.questions, 1)
 
 
 def _claim(manifest: RunManifest) -> Claim | None:

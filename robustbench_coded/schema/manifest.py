@@ -46,6 +46,8 @@ class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
         budget: images per scored example at which the attack was stopped; None for no limit.
         stopped: whether that comes before the end that the attack's name says.
         partitions: units that score its perturbed inputs in random partitions into batches.
+        looks: how often its subject may be judged on what it left so far, and then stop; 0 where the number
+            of its examples was fixed beforehand.
     """
 
     checkpoint: str
@@ -68,6 +70,7 @@ class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
     draws: Count
     budget: Count | None = None
     stopped: bool = False
+    looks: Count = 0
     units: tuple[UnitEntry, ...] = ()
     partitions: tuple[UnitEntry, ...] = ()
 
@@ -186,6 +189,49 @@ class Resolved(Struct, frozen=True, kw_only=True):
     group_images: int | None = None
 
 
+class Stop(Struct, frozen=True, kw_only=True):
+    """A subject under one threat model and budget whose word nothing can change any more.
+
+    Attributes:
+        word: the verdict; examples, batches: on how many it fell.
+        planned: examples that were to be attacked.
+        images, images_planned: image gradients that its attacks cost until then, and that all would have.
+        attacks: those that ran until then; spared: those that did not run at all.
+    """
+
+    checkpoint: str = ""
+    defence: str = ""
+    k: int | None = None
+    n: int | None = None
+    threat: str = ""
+    norm: str = ""
+    eps: float = 0.0
+    eps_space: str = ""
+    word: str = ""
+    examples: int = 0
+    planned: int = 0
+    batches: int = 0
+    images: int = 0
+    images_planned: int = 0
+    attacks: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
+
+
+class Sequential(Struct, frozen=True, kw_only=True):
+    """How an evaluation with ``--until`` looked along the way.
+
+    Attributes:
+        until: ``settled`` or ``claim``.
+        rounds: examples at the end of each round.
+        questions: subjects under one threat model and budget, between which the error is divided.
+    """
+
+    until: str = ""
+    rounds: tuple[int, ...] = ()
+    questions: Count = 1
+    stops: tuple[Stop, ...] = ()
+
+
 class GitState(Struct, frozen=True, kw_only=True):
     """The checkout that computed: commit, and whether files were changed. None outside a checkout."""
 
@@ -266,6 +312,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         notes: sentences for the reader of the report.
         finished: whether the last invocation came to its end.
         superseded: ids of units of earlier invocations whose rows now have other units.
+        sequential: rounds and stops of the last invocation with ``--until``.
     """
 
     identity: Identity
@@ -278,6 +325,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     invocations: tuple[Invocation, ...]
     finished: bool = False
     superseded: tuple[str, ...] = ()
+    sequential: Sequential | None = None
 
     @property
     def unit_ids(self) -> list[str]:

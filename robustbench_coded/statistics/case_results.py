@@ -26,6 +26,7 @@ import pandas as pd
 from robustbench_coded.schema.case import CaseKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STRONGEST
 from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.statistics.anytime.mixture import mixture_interval
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
 from robustbench_coded.statistics.ensemble import (
     Candidate,
@@ -65,6 +66,7 @@ class CaseResult:
     strongest_attack: str = ""
     selection_draws: int = 0
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
+    looks: int = 0  # how often it may be judged along the way, and then stop; 0: a number fixed beforehand
     partitions: Beside | None = None  # the same perturbed inputs in random partitions into batches
     # Of an ensemble with outcomes missing: that of the attacks with all of theirs, if there are any.
     of_complete: "CaseResult | None" = None
@@ -86,6 +88,11 @@ class CaseResult:
         cell = self.cell
         if cell is None:
             return None
+        if self.looks and not self.unit_is_batch and cell.correct.shape[1] == 1:
+            right, answers = int(cell.correct.sum()), len(cell.example)
+            low, high = mixture_interval(right, answers, tail)
+            return Interval(right / answers, float(low), float(high))
+        tail /= max(self.looks, 1)
 
         def alone(share: float) -> Interval:
             return accuracy_interval(
@@ -122,6 +129,7 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
             complete=cell is not None and len(cell.example) >= case.examples_planned,
             sources=(case.key,),
             has_base=case.has_base,
+            looks=case.looks,
             partitions=beside(cell, again.get(case.key), []),
         )
         groups.setdefault(case.key.setting, []).append(row)
@@ -184,7 +192,9 @@ def _combined(
     else:
         combined |= {ENSEMBLE: worst_case(candidates, by_batch=by_batch)}
         selection_draws = 0
-    planned = max(row.examples_planned for row in attacks)
+    # What may stop along the way is judged on the examples that all of its attacks have met.
+    stopping = [row.examples_planned for row in attacks if row.looks]
+    planned = min(stopping) if stopping else max(row.examples_planned for row in attacks)
     everybody = tuple(candidate.key for candidate in candidates)
     playable = {ENSEMBLE: [again[key] for key in everybody if key in again]}
     own = {STRONGEST: again.get(candidates[best].key)}
@@ -199,6 +209,7 @@ def _combined(
             complete=all(row.complete for row in attacks) and len(cell.example) >= planned,
             sources=(candidates[best].key,) if name == STRONGEST else everybody,
             has_base=model.has_base,
+            looks=max(row.looks for row in usable),
             strongest_attack=candidates[best].key.attack,
             selection_draws=selection_draws,
             partitions=beside(cell, own.get(name), playable.get(name, [])),

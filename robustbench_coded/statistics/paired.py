@@ -59,6 +59,7 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
     """
     if first.cell is None or second.cell is None:
         raise NotPaired("a row without outcomes cannot be compared")
+    tail /= max(first.looks, second.looks, 1)
     one, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
     by_batch = first.unit_is_batch or second.unit_is_batch
     left, right = one.correct, other.correct

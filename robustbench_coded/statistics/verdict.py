@@ -234,7 +234,11 @@ def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> 
     # What the rows show of the correlation is about single answers.
     by_batch = ensemble.unit_is_batch
     return accuracy_interval(
-        np.stack(right, axis=1), cell.batch, batch_dependent=by_batch, correlation=UNMEASURED, tail=tail
+        np.stack(right, axis=1),
+        cell.batch,
+        batch_dependent=by_batch,
+        correlation=UNMEASURED,
+        tail=tail / max(ensemble.looks, 1),
     )
 
 

@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from robustbench_coded.cli.eval_options import CLAIM, FILE, claimed_eps, claimed_value, config_from, takes
+from robustbench_coded.cli.eval_options import (
+    CLAIM,
+    FILE,
+    UNTIL,
+    claimed_eps,
+    claimed_value,
+    config_from,
+    takes,
+)
 from robustbench_coded.cli.run import run_evaluation
 from robustbench_coded.cli.values import seconds
 
@@ -17,7 +25,7 @@ Time = Annotated[
 ]
 
 
-@takes(**FILE, **CLAIM, time=(Time, None))
+@takes(**FILE, **CLAIM, **UNTIL, time=(Time, None))
 def evaluate_command(
     *,
     config: Path | None,

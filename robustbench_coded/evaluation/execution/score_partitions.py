@@ -25,9 +25,11 @@ def score_partitions(context: WorkerContext, unit: Unit, tally: Tally) -> None:
     subject, seed = unit.row.subject, seed_of(context, unit)
     place, perturbed = _perturbed(context, unit, tally)
     together = max(1, context.setup.group_images // subject.images)
-    batches = context.batches(subject, unit.replicate)
+    rule = context.setup.config.last_batch
+    every = context.batches(subject, unit.replicate)
+    batches = [every[index] for group in unit.groups for index in group]
     for number in unit.partitions:
-        for group in _alike(repartition(batches, context.setup.config.last_batch, seed, number), together):
+        for group in _alike(repartition(batches, rule, seed, number, len(every)), together):
             clean, y = context.group(list(group))
             members = torch.tensor([[place[member] for member in batch.members] for batch in group])
             labels, margins = predictions(

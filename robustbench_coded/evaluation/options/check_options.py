@@ -10,6 +10,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.inputs import check_inputs
 from robustbench_coded.evaluation.options.matching import check_matching, plain_defences
 from robustbench_coded.evaluation.options.option import check_values
+from robustbench_coded.evaluation.options.until import check_until
 from robustbench_coded.evaluation.options.workers import check_engine_options
 
 
@@ -23,6 +24,7 @@ def check_options(config: EvalConfig) -> None:
     check_engine_options(config)
     check_inputs(config.inputs, config.eps or ())
     check_claim(config)
+    check_until(config)
     for size in config.eps or ():
         if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")

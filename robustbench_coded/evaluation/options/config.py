@@ -57,6 +57,8 @@ class EvalConfig:
             forecast where that is more.
         time: seconds that the evaluation may take: attacks and examples are chosen to fit; None for no limit.
         peer_raw: let third-party attacks choose their own batches.
+        until: ``settled`` or ``claim``: run attacks in rounds, and none any more on what is settled, or on
+            what the claim is not about or is refuted for; None runs them all.
         certify: compute lower bounds on accuracy, too.
         checks: run the attacks of the checks, too.
         margin: points of accuracy above the base model's that count as a gain.
@@ -128,6 +130,11 @@ class EvalConfig:
         None, "Seconds after which a unit of work is treated as hanging.", number(0, above=True)
     )
     time: float | None = option(None, rule=number(0, above=True))
+    until: str | None = option(
+        None,
+        "settled or claim: no more attacks where nothing can change the word any more.",
+        one_of("settled", "claim"),
+    )
     certify: bool = option(
         False, "Also compute certified lower bounds where possible (docs/certification.md)."
     )

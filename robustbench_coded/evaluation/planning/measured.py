@@ -61,23 +61,37 @@ def measured_attacks(
     for case, own in of_case.items():
         if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
             continue
-        said = [metadata.get(unit.id) for unit in own]
-        if None in said or not said:
+        share = share_left(case, own, metadata)
+        if share is None:
             continue
-        facts = [one for one in said if one is not None]
-        purpose = "selection" if case.subject.randomised else "scoring"
-        answers = _total(facts, f"answers_{purpose}")
-        if not answers:
-            continue  # of an earlier version
+        facts = [metadata[unit.id] for unit in own]
         attack = MeasuredAttack(
             case,
             tuple(own),
-            _total(facts, f"right_{purpose}") / answers,
+            share,
             _total(facts, "right_scoring"),
             sum_of(one.get(NAME) for one in facts),
         )
         found.setdefault((case.subject, case.budget), []).append(attack)
     return {key: sorted(attacks, key=lambda attack: attack.share) for key, attacks in found.items()}
+
+
+def share_left(
+    case: AttackCase, units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]]
+) -> float | None:
+    """The share of right answers on the draws that attacks are chosen by; None while units are missing.
+
+    Args:
+        units: of the first replicate of the case.
+        metadata: of the units that are committed, by id.
+    """
+    if not units or any(unit.id not in metadata for unit in units):
+        return None
+    facts = [metadata[unit.id] for unit in units]
+    seen = case.subject.randomised and not case.threat.draw_known
+    purpose = "selection" if seen else "scoring"
+    answers = _total(facts, f"answers_{purpose}")  # none: of an earlier version
+    return _total(facts, f"right_{purpose}") / answers if answers else None
 
 
 def of_each_kind(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:

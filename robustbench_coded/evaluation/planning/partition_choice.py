@@ -82,8 +82,9 @@ def _could_settle(judgement: Judgement, left: float) -> bool:
 def partition_units(case: AttackCase, maker: UnitMaker, examples: int) -> list[Unit]:
     """The units that score a case in random partitions; one draw of the defence in each."""
     base = [unit for unit in maker.units(case) if unit.replicate == 0]
-    batches = batches_for(maker.config, case.subject, examples, 0)
     groups = tuple(group for unit in base for group in unit.groups)
+    attacked = {index for group in groups for index in group}
+    batches = [b for b in batches_for(maker.config, case.subject, examples, 0) if b.index in attacked]
     wanted = partitions_wanted(sum(batch.scored for batch in batches), len(batches), case.subject.k)
     cost = max(1, case.subject.images * len(batches) // 3)  # a forward is a third of a gradient
     each = max(1, IMAGES_PER_UNIT // cost)

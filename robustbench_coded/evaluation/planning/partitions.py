@@ -24,19 +24,22 @@ def partitions_wanted(examples: int, batches: int, k: int) -> int:
     return max(2, min(-(-BATCHES_WANTED // batches), -(-examples // batches), k))
 
 
-def repartition(batches: Sequence[Batch], rule: str, seed: int, number: int) -> list[Batch]:
+def repartition(
+    batches: Sequence[Batch], rule: str, seed: int, number: int, of: int | None = None
+) -> list[Batch]:
     """Partition ``number`` (1 ...) of the examples that ``batches`` score, into as many batches as these.
 
     Its batches have indices, and so random streams, of their own: from ``number`` times as many as there are.
 
     Args:
         rule: what becomes of a last batch that is not full.
+        of: how many batches there are, where these are not all of them.
     """
     examples = [member for batch in batches for member in batch.members[: batch.scored]]
     order = torch.randperm(len(examples), generator=stream(seed, number, "partition")).tolist()
     return [
         Batch(
-            number * len(batches) + batch.index,
+            number * (of or len(batches)) + batch.index,
             tuple(examples[order[place]] for place in batch.members),
             batch.scored,
         )

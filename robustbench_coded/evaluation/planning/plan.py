@@ -159,19 +159,27 @@ class UnitMaker:
             batches = batches_for(self.config, row.subject, self.examples, replicate)
             # In a last batch smaller than the number of malicious inputs nobody is left to harm.
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
-            cut = self._victim_units if row.threat.one_victim else self._batch_units
-            if batches:
-                made += cut(row, replicate, batches)
+            for part in self.parts(row, batches):
+                if row.threat.one_victim:
+                    made += self._victim_units(row, replicate, batches, part)
+                else:
+                    made += self._batch_units(row, replicate, part)
         return made
+
+    def parts(self, row: AttackCase, batches: list[Batch]) -> list[list[Batch]]:
+        """The batches that a row runs on, those apart that have no unit in common; none of them empty."""
+        return [batches] if batches else []
 
     def _batch_units(self, row: AttackCase, replicate: int, batches: list[Batch]) -> list[Unit]:
         per_group = max(1, self._group_images // row.subject.images)
         groups: list[list[int]] = []
+        k = None
         for batch in batches:
-            if groups and len(groups[-1]) < per_group and batches[groups[-1][0]].k == batch.k:
+            if groups and len(groups[-1]) < per_group and k == batch.k:
                 groups[-1].append(batch.index)
             else:
                 groups.append([batch.index])
+            k = batch.k
         cost = self._images_per_batch(row)
         made: list[Unit] = []
         piece: list[list[int]] = []
@@ -185,8 +193,13 @@ class UnitMaker:
         made.append(self._unit(row, replicate, piece, [], images))
         return made
 
-    def _victim_units(self, row: AttackCase, replicate: int, batches: list[Batch]) -> list[Unit]:
+    def _victim_units(
+        self, row: AttackCase, replicate: int, batches: list[Batch], part: list[Batch]
+    ) -> list[Unit]:
+        """The victims among ``batches`` that are in those of ``part``."""
         victims = choose_victims(batches, self.config.victims, self.config.seed + replicate)
+        inside = {batch.index for batch in part}
+        victims = [victim for victim in victims if victim.batch in inside]
         cost = self._images_per_batch(row)
         per_unit = max(1, IMAGES_PER_UNIT // max(cost, 1))
         return [

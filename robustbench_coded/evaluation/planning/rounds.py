@@ -1,4 +1,24 @@
-"""How much of the examples a sequential evaluation looks at before it decides: fixed before anything runs."""
+"""How much of the examples a sequential evaluation looks at before it decides: fixed before anything runs.
+
+rounds_of(examples, batch)               -> (end, ...)      examples at the end of each round
+looks_of(ends, k, batch_dependent)       -> (number, ...)   the rounds after which a subject is judged
+lane_of(row)                             -> Lane            the rows that go through the rounds together
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from attacks.naming import PRESETS
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
+from robustbench_coded.schema.case import BudgetKey, CaseKey
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.manifest import Sequential
+
+FEWEST_BATCHES = 5  # that an interval from the spread of batches rests on (docs/numbers.md)
 
 
 def rounds_of(examples: int, batch: int) -> tuple[int, ...]:
@@ -16,3 +36,124 @@ def rounds_of(examples: int, batch: int) -> tuple[int, ...]:
         ends.append(end)
         end *= 2
     return (*ends, examples)
+
+
+def rounds_for(config: EvalConfig, examples: int) -> "Rounds":
+    """The rounds of an evaluation, none of them begun."""
+    return Rounds(examples, rounds_of(examples, min(max(config.batch_sizes), examples)))
+
+
+def looks_of(ends: Sequence[int], k: int, *, batch_dependent: bool) -> tuple[int, ...]:
+    """The rounds, from 1 on, after which a subject is judged.
+
+    Where the batch is the unit, not before there are five: with fewer, the batches that were seen say too
+    little about those that were not.
+
+    Args:
+        ends: from `rounds_of`. k: examples of a batch.
+    """
+    enough = FEWEST_BATCHES * k if batch_dependent else 0
+    return tuple(number for number, end in enumerate(ends, 1) if end >= enough or number == len(ends))
+
+
+class Lane(NamedTuple):
+    """Rows that go through the rounds together, whether the draw is known or not.
+
+    Whoever knows the draw has the perturbations of those who do not: their rows need the same examples.
+    """
+
+    subject: Subject
+    budget: BudgetKey
+    inputs: str
+
+
+def lane_of(row: AttackCase) -> Lane:
+    """The lane of an attack."""
+    return Lane(row.subject, row.budget, row.threat.inputs)
+
+
+@dataclass
+class Rounds:
+    """How far each lane has come.
+
+    Attributes:
+        examples: all that may be evaluated.
+        ends: examples at the end of each round, from `rounds_of`.
+        reached: rounds that a lane may use, by lane; all of them where it is not named.
+        completing: whether the rows of the paper's attacks go on to the end where their lane has stopped.
+        open: lanes that have not stopped.
+        record: what run.json says of it.
+        planned: keys of all rows that may run.
+    """
+
+    examples: int
+    ends: tuple[int, ...]
+    reached: dict[Lane, int] = field(default_factory=dict)
+    completing: bool = False
+    open: set[Lane] = field(default_factory=set)
+    record: Sequential | None = None
+    planned: frozenset[CaseKey] = frozenset()
+
+    def completes(self, row: AttackCase) -> bool:
+        """Whether a row runs on all examples, whatever becomes of its lane."""
+        return row.attack in CONTROLS or (self.completing and row.attack in PRESETS["paper"])
+
+    def open_ones(self, rows: Sequence[AttackCase]) -> list[AttackCase]:
+        """Those of the rows that belong to a subject and to inputs that have not stopped."""
+        open_to = {(lane.subject, lane.inputs) for lane in self.open}
+        return [row for row in rows if (row.subject, row.threat.inputs) in open_to]
+
+    def whole(self, rows: Sequence[AttackCase]) -> list[AttackCase]:
+        """Those of the rows that run on all examples."""
+        return [row for row in rows if self.of(row) == len(self.ends)]
+
+    def of(self, row: AttackCase) -> int:
+        """The number of rounds that a row runs in."""
+        if self.completes(row):
+            return len(self.ends)
+        return self.reached.get(lane_of(row), len(self.ends))
+
+    def looks(self, row: AttackCase) -> int:
+        """How often the row's lane may be judged, all attacks at the end included; 0 for rows run in full."""
+        if self.completes(row):
+            return 0
+        subject = row.subject
+        return len(looks_of(self.ends, subject.k, batch_dependent=subject.batch_dependent)) + 1
+
+    def parts(self, row: AttackCase, batches: Sequence[Batch]) -> list[list[Batch]]:
+        """The batches of each round that a row runs in, of rounds that have any."""
+        if row.attack in CONTROLS:
+            return [list(batches)] if batches else []
+        starts = (0, *self.ends)
+        parts = [
+            [batch for batch in batches if starts[number] < self._end(batch, row.subject.k) <= end]
+            for number, end in enumerate(self.ends[: self.of(row)])
+        ]
+        return [part for part in parts if part]
+
+    def reached_by(self, row: AttackCase, batches: Sequence[Batch]) -> list[Batch]:
+        """All of these batches."""
+        return [batch for part in self.parts(row, batches) for batch in part]
+
+    def victims_in(self, config: EvalConfig, subject: Subject, batches: Sequence[Batch]) -> list[Victim]:
+        """The victims in these batches, of those sampled from all."""
+        every = batches_for(config, subject, self.examples, 0)
+        inside = {batch.index for batch in batches}
+        chosen = choose_victims(every, config.victims, config.seed)
+        return [victim for victim in chosen if victim.batch in inside]
+
+    def _end(self, batch: Batch, k: int) -> int:
+        return min((batch.index + 1) * k, self.examples)
+
+
+class RoundUnitMaker(UnitMaker):
+    """Cuts rows into units that no two rounds share, as far as each row's lane has come."""
+
+    def __init__(
+        self, config: EvalConfig, examples: int, group_images: int, fixed: dict, rounds: Rounds
+    ) -> None:
+        super().__init__(config, examples, group_images, fixed)
+        self.rounds = rounds
+
+    def parts(self, row: AttackCase, batches: list[Batch]) -> list[list[Batch]]:
+        return self.rounds.parts(row, batches)

@@ -1,7 +1,7 @@
 """One evaluation from options to a finished run folder."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from robustbench_coded.evaluation.planning.measured import measured_attacks
 from robustbench_coded.evaluation.planning.partition_choice import chosen_for_partitions, partition_units
 from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.resubmission import resubmissions
+from robustbench_coded.evaluation.planning.rounds import RoundUnitMaker, rounds_for
 from robustbench_coded.evaluation.planning.second_stage import (
     in_two_stages,
     second_stage,
@@ -37,11 +38,13 @@ from robustbench_coded.evaluation.session.manifest import (
     extended,
     new_manifest,
     with_partitions,
+    without_rounds,
 )
 from robustbench_coded.evaluation.session.remarks import remarks_on
 from robustbench_coded.evaluation.session.run_plan import Done, run_plan
 from robustbench_coded.evaluation.session.selftesting import run_selftests, with_selftests
 from robustbench_coded.evaluation.session.tracked import tracked_by_git
+from robustbench_coded.evaluation.session.until_settled import UntilSettled
 from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
@@ -134,27 +137,55 @@ def _evaluate_into(
     if old is not None:
         prepared = prepared.resumed_from(old)
     prepared = with_selftests(prepared)
+    if config.until is not None:
+        prepared = replace(prepared, rounds=rounds_for(config, prepared.setup.examples))
     plan = make_plan(config, prepared)
     planned = plan.rows
+    if prepared.rounds is not None:
+        prepared.rounds.planned = frozenset(row.key for row in planned)
     if old is not None:
         checked_against(old, new_manifest(config, prepared, plan), folder.path)
     for text in prepared.notes:
         listener.note(text)
     if tracked_by_git(folder.path):
         listener.note(f"git tracks {folder.path}: this changes committed files; --out gives another folder")
-    first, waiting = in_two_stages(config, planned)
+    first, waiting = in_two_stages(config, planned) if config.until is None else (planned, [])
     plan = plan.only(first)
     manifest = _planned(folder, config, prepared, plan, old)
     folder.write_run_file(run_file)
     done = Done(_usable(folder, manifest, listener))
     run_selftests(folder, prepared, listener)
     store = PerturbationStore(folder.path)
-    run_plan(folder, prepared, plan, done, store, listener)
     remarks: dict[str, None] = {}
+    in_partitions: Sequence[Unit] = ()
+    retired: Collection[str] = ()
+    if config.until is not None:
+
+        def update(rows: Sequence[AttackCase], partitions: Sequence[Unit]) -> None:
+            nonlocal plan, manifest
+            plan = replace(plan_of(rows, unit_maker(config, prepared), ()), notes=plan.notes)
+            manifest = _planned(folder, config, prepared, plan, old, partitions)
+            units = [unit for unit in (*plan.units, *partitions) if unit.id not in done.metadata]
+            done.metadata.update(with_counts(folder.path, folder.committed([unit.id for unit in units])[0]))
+            left = tuple(unit for unit in units if unit.id not in done.metadata)
+            run_plan(folder, prepared, replace(plan, units=left, notes=()), done, store, listener)
+
+        sequential = UntilSettled(
+            config, prepared, plan.rows, unit_maker(config, prepared), done.metadata, update
+        )
+        sequential.run(folder, listener)
+        waiting = in_two_stages(config, sequential.not_begun)[1]
+        rows = [row for row in sequential.final_rows() if row not in waiting]
+        update(rows, sequential.all_partitions)
+        in_partitions, retired = sequential.all_partitions, sequential.retired
+    else:
+        run_plan(folder, prepared, plan, done, store, listener)
 
     def goes_on(rows: Sequence[AttackCase], left_out: Sequence[str]) -> bool:
         """Runs further rows; False where there are none."""
         nonlocal plan, manifest
+        if prepared.rounds is not None:
+            rows = prepared.rounds.open_ones(rows)
         if deadline is not None:
             rows, late = fitting(rows, config, prepared, deadline)
             left_out = [*left_out, *late]
@@ -162,12 +193,12 @@ def _evaluate_into(
         if not rows:
             return False
         plan = plan_of([*plan.rows, *rows], unit_maker(config, prepared), plan.notes)
-        manifest = _planned(folder, config, prepared, plan, old)
+        manifest = _planned(folder, config, prepared, plan, old, in_partitions)
         run_plan(folder, prepared, plan, done, store, listener)
         return True
 
     measured = measured_attacks(plan.rows, plan.units, done.metadata)
-    begun = () if old is None else {case.key for case in old.rows}
+    begun = () if old is None or config.until is not None else {case.key for case in old.rows}
     settled = partial(settled_in, folder.path)
     goes_on(*second_stage(waiting, measured, settled, begun, replicates=config.replicates))
     goes_on(*submitted_rows(config, prepared, plan, done))
@@ -179,12 +210,12 @@ def _evaluate_into(
             break
     again = units_in_partitions(folder, config, prepared, plan)
     if again and (deadline is None or forecast(prepared, plan, again).seconds <= deadline.left):
-        manifest = with_partitions(manifest, again)
+        manifest = with_partitions(manifest, [*in_partitions, *again])
         folder.write_manifest(manifest_data(manifest))
         run_plan(folder, prepared, replace(plan, units=tuple(again)), done, store, listener)
     store.remove()
     if not done.failures:
-        folder.remove(manifest.superseded)
+        folder.remove([*manifest.superseded, *retired])
         manifest = structs.replace(manifest, superseded=())
     if config.certify:
         certify(folder, prepared, listener)
@@ -200,11 +231,20 @@ def _evaluate_into(
 
 
 def _planned(
-    folder: RunFolder, config: EvalConfig, prepared: PreparedEvaluation, plan: Plan, old: RunManifest | None
+    folder: RunFolder,
+    config: EvalConfig,
+    prepared: PreparedEvaluation,
+    plan: Plan,
+    old: RunManifest | None,
+    in_partitions: Sequence[Unit] = (),
 ) -> RunManifest:
     """The manifest with this plan in it, written to the folder."""
     fresh = new_manifest(config, prepared, plan)
-    manifest = structs.replace(extended(old, fresh), superseded=_superseded(old, fresh))
+    before = old
+    if old is not None and prepared.rounds is not None:
+        before = without_rounds(old, prepared.rounds.planned)
+    manifest = with_partitions(extended(before, fresh), in_partitions)
+    manifest = structs.replace(manifest, superseded=_superseded(old, manifest))
     if config.time is not None:  # what an earlier evaluation left out may have been made up for
         kept = [text for text in manifest.notes if not text.startswith(OPENING) or text in plan.notes]
         manifest = structs.replace(manifest, notes=tuple(kept))
@@ -212,11 +252,11 @@ def _planned(
     return manifest
 
 
-def _superseded(old: RunManifest | None, fresh: RunManifest) -> tuple[str, ...]:
+def _superseded(old: RunManifest | None, manifest: RunManifest) -> tuple[str, ...]:
     """Units of earlier evaluations whose rows now have other units; their files go once these are there."""
     if old is None:
         return ()
-    now = set(extended(old, fresh).unit_ids)
+    now = set(manifest.unit_ids)
     return tuple(unit for unit in dict.fromkeys([*old.superseded, *old.unit_ids]) if unit not in now)
 
 
@@ -271,7 +311,8 @@ def submitted_rows(
 ) -> tuple[list[AttackCase], list[str]]:
     """The rows that submit what has been found so far elsewhere, and sentences on those left out."""
     known = {row.key for row in plan.rows}
-    measured = measured_attacks(plan.rows, plan.units, done.metadata)
+    whole = plan.rows if prepared.rounds is None else prepared.rounds.whole(plan.rows)
+    measured = measured_attacks(whole, plan.units, done.metadata)
     hidden = hidden_sources(prepared.context, plan.rows)
     rows, left_out = resubmissions(measured, hidden, unit_maker(config, prepared))
     return [row for row in rows if row.key not in known], left_out
@@ -283,12 +324,15 @@ def units_in_partitions(
     """The units that score in many random batches what few batches left open."""
     maker, examples = unit_maker(config, prepared), prepared.setup.examples
     cases = chosen_for_partitions(folder.path, plan.rows)
+    if prepared.rounds is not None:
+        cases = prepared.rounds.open_ones(cases)
     return [unit for case in cases for unit in partition_units(case, maker, examples)]
 
 
 def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:
     """What cuts the rows of this evaluation into units."""
-    return UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.fixed)
+    of = config, prepared.setup.examples, prepared.setup.group_images, prepared.fixed
+    return UnitMaker(*of) if prepared.rounds is None else RoundUnitMaker(*of, prepared.rounds)
 
 
 def _usable(folder: RunFolder, manifest: RunManifest, listener: Listener) -> dict[str, dict]:

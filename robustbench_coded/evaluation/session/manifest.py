@@ -3,7 +3,7 @@
 import datetime
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -75,6 +75,7 @@ def new_manifest(config: EvalConfig, prepared: PreparedEvaluation, plan: Plan) -
         ),
         notes=plan.notes,
         invocations=(invocation,),
+        sequential=None if prepared.rounds is None else prepared.rounds.record,
     )
 
 
@@ -118,7 +119,18 @@ def extended(old: RunManifest | None, new: RunManifest) -> RunManifest:
         matched=(*(m for m in old.matched if m not in new.matched), *new.matched),
         notes=tuple(dict.fromkeys([*old.notes, *new.notes])),
         invocations=(*old.invocations, *new.invocations),
+        sequential=new.sequential or old.sequential,
     )
+
+
+def without_rounds(old: RunManifest, planned: Collection[CaseKey]) -> RunManifest:
+    """The manifest without the rows of rounds: an evaluation in rounds decides again, by what it has then.
+
+    Args:
+        planned: what it may run.
+    """
+    rows = (replace(row, partitions=()) for row in old.rows if not row.looks and row.key not in planned)
+    return replace(old, rows=tuple(rows), sequential=None)
 
 
 def with_partitions(manifest: RunManifest, units: Sequence[Unit]) -> RunManifest:
@@ -152,6 +164,7 @@ def _planned_case(
         draws=_draws(config, case),
         budget=None if case.attack in CONTROLS else config.budget,
         stopped=stopped(config, case),
+        looks=0 if prepared.rounds is None else prepared.rounds.looks(case),
         units=tuple(units),
     )
 

@@ -20,6 +20,7 @@ from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.examples import evaluated, subset_rule
 from robustbench_coded.evaluation.planning.plan import batches_for
+from robustbench_coded.evaluation.planning.rounds import Rounds
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,
     data_named,
@@ -55,6 +56,7 @@ class PreparedEvaluation:
         notes: what the user should know before anything runs.
         rows_left_out: keys of rows that a time limit leaves no room for.
         left_out: sentences on what a time limit left out.
+        rounds: how far each subject has come where the evaluation stops along the way.
     """
 
     setup: Setup
@@ -71,6 +73,7 @@ class PreparedEvaluation:
     notes: tuple[str, ...]
     rows_left_out: frozenset[CaseKey] = frozenset()
     left_out: tuple[str, ...] = ()
+    rounds: Rounds | None = None
 
     def resumed_from(self, manifest: RunManifest) -> "PreparedEvaluation":
         """The same with the threads and group size of a run folder's last evaluation on the same device.
@@ -118,7 +121,16 @@ class PreparedEvaluation:
         )
 
     def examples_planned(self, config: EvalConfig, row: AttackCase) -> int:
-        """How many examples a row will score."""
+        """How many examples a row will score; where it may stop, in the rounds that it has reached."""
+        if self.rounds is None:
+            return self.examples_in_full(config, row)
+        batches = self.rounds.reached_by(row, batches_for(config, row.subject, self.setup.examples, 0))
+        if row.threat.one_victim:
+            return len(self.rounds.victims_in(config, row.subject, batches))
+        return sum(len(scored_slots(row.threat, batch, config.seed)) for batch in batches)
+
+    def examples_in_full(self, config: EvalConfig, row: AttackCase) -> int:
+        """How many examples a row scores if nothing stops it."""
         batches = batches_for(config, row.subject, self.setup.examples, 0)
         scored = sum(len(scored_slots(row.threat, batch, config.seed)) for batch in batches)
         return min(config.victims, scored) if row.threat.one_victim else scored

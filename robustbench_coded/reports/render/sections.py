@@ -17,6 +17,7 @@ from robustbench_coded.reports.run.eight_bits import (
 from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
 from robustbench_coded.reports.run.methodology import Fact
 from robustbench_coded.reports.run.narrow import narrowed
+from robustbench_coded.reports.run.stops import STOPS_TITLE
 from robustbench_coded.reports.run.submitted import (
     SUBMITTED_LEGEND,
     SUBMITTED_TITLE,
@@ -130,6 +131,7 @@ def sections_of(
         _section("verdicts", "Verdicts", verdict_text_table(judgements), Legend(VERDICT_LEGEND)),
         _section("ladder", "At a glance", Figures(first)),
         *(_accuracies(document, narrowed(table)) for table in document.tables),
+        _section("stops", STOPS_TITLE, document.stops, Legend(document.stops_legend)),
         _section("certified", CERTIFIED, document.certified, Legend(CERTIFIED_LEGEND), Figures(bars)),
         _section("findings", "What the stronger attacks found", Bullets(document.findings)),
         _section("checks", "Checks of the attacks", check_count_text_table(judgements)),
