@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.reports.run.document import document_of
-from robustbench_coded.reports.run.findings import designs, undercuts
+from robustbench_coded.reports.run.findings import designs
+from robustbench_coded.reports.run.undercuts import undercut_text, undercuts
 from robustbench_coded.results.run import load_run
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.paired import paired_difference
@@ -19,13 +20,17 @@ BASE = {
 }
 
 
+def told_of(run):
+    return [undercut_text(undercut) for undercut in undercuts(run)]
+
+
 def with_attack(attack, threat, accuracy):
     return BASE | {(attack, threat): (None, accuracy)}
 
 
 def test_a_stronger_attack_is_told_with_its_threat_model_and_how_much_it_takes(make_run):
     run = load_run(make_run(accuracies=with_attack("transfer-pgd-20", "batch/unknown", 0.1)))
-    (sentence,) = undercuts(run)
+    (sentence,) = told_of(run)
     rci = run.summary[(run.summary.defence == "rci") & (run.summary.threat == "batch/unknown")]
     left = 100 * rci[rci.attack == "transfer-pgd-20"].accuracy.iloc[0]
     papers = 100 * rci[rci.attack == "pgd-10"].accuracy.iloc[0]
@@ -36,7 +41,7 @@ def test_a_stronger_attack_is_told_with_its_threat_model_and_how_much_it_takes(m
 
 
 def test_the_largest_difference_is_told_first():
-    told = undercuts(load_run(COMMITTED))
+    told = told_of(load_run(COMMITTED))
     sizes = [float(re.search(r"is ([0-9.]+) points", sentence)[1]) for sentence in told]
     assert len(sizes) > 5 and sizes == sorted(sizes, reverse=True)
 
@@ -44,25 +49,43 @@ def test_the_largest_difference_is_told_first():
 @pytest.mark.parametrize("accuracy", [0.5, 0.9])
 def test_nothing_is_told_where_the_papers_attack_is_the_strongest(make_run, accuracy):
     accuracies = with_attack("transfer-pgd-20", "batch/unknown", accuracy)
-    assert undercuts(load_run(make_run(accuracies=accuracies))) == []
+    assert told_of(load_run(make_run(accuracies=accuracies))) == []
 
 
 def test_the_attacker_who_knows_less_is_named_first(make_run):
     both = with_attack("eot10-pgd-20", "batch/unknown", 0.2) | {("aware-pgd-10", "batch/known"): (None, 0.0)}
-    (sentence,) = undercuts(load_run(make_run(accuracies=both)))
+    (sentence,) = told_of(load_run(make_run(accuracies=both)))
     assert "eot10-pgd-20" in sentence
     only = with_attack("aware-pgd-10", "batch/known", 0.0)
-    (sentence,) = undercuts(load_run(make_run("other", accuracies=only)))
+    (sentence,) = told_of(load_run(make_run("other", accuracies=only)))
     assert "under batch/known" in sentence
 
 
-def test_the_document_has_two_sentences_at_its_top_and_the_word_of_each_verdict(make_run):
+def test_the_document_opens_with_an_answer_and_the_word_of_each_verdict(make_run):
     run = load_run(make_run())
     document = document_of(run)
-    assert len(document.opening) == 2
-    words = {judgement.verdict.word for judgement in run.judgements if judgement.subject.defence == "rci"}
-    for word in words:
-        assert word in document.opening[0]
+    answered, words = document.opening
+    assert answered.startswith("RCI (N = 48) on erm keeps ") and "not settled, because" in answered
+    for judgement in run.judgements:
+        if judgement.subject.defence == "rci":
+            assert judgement.verdict.word in words
+
+
+def test_without_an_undercut_the_answer_is_about_all_attacks_together(make_run):
+    run = load_run(make_run(accuracies=with_attack("transfer-pgd-20", "batch/unknown", 0.9)))
+    answered, _, reason = document_of(run).opening
+    assert answered.startswith("RCI (N = 48) on erm answers ") and "together (batch/unknown): " in answered
+    judged = next(judgement for judgement in run.judgements if judgement.subject.defence == "rci")
+    assert reason.endswith(judged.verdict.reason)
+
+
+def test_an_undercut_is_the_answer_in_the_words_of_a_person():
+    answered, counts = document_of(load_run(COMMITTED.parent / "digits-sweep")).opening
+    assert answered == (
+        "RCI (K = 64, N = 96) on coded keeps 21.4% under pgd-10 at eps 0.3 (linf), and 0.0% [0.0, 1.4] under "
+        "transfer from its own base model (transfer-pgd-20): no gain over the bare network (0.0%)."
+    )
+    assert counts.startswith("Verdict: of 5 judgements")
 
 
 def test_no_report_calls_anything_robust(make_run):
@@ -167,7 +190,7 @@ def test_the_largest_difference_holds_among_all_that_were_looked_at(make_run):
         ("aware-pgd-10", "batch/known"): (None, 0.1)
     }
     run = load_run(make_run(accuracies=several))
-    (sentence,) = undercuts(run)
+    (sentence,) = told_of(run)
     assert "2 comparisons at once" in sentence
     rows = {(str(row.key.threat), row.key.attack): row for row in run.results if row.key.defence == "rci"}
     pair = rows["batch/unknown", "pgd-10"], rows["batch/unknown", "strongest"]
@@ -185,7 +208,8 @@ def test_counts_of_verdicts_share_one_error():
     settled = next(j for j in run.judgements if j.verdict.word == "no gain")
     assert run.words_together([settled]) == ["no gain"]
     assert set(run.words_together([settled] * 30)) == {"not settled"}
-    counted = document_of(run).opening[0]
+    answered, counted = document_of(run).opening
+    assert answered.endswith(", though not settled with the error shared by 24 judgements.")
     assert "adjusted for their number (Holm); one by one, no gain in" in counted
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from robustbench_coded.reports.run.certified import certified_text_table
 from robustbench_coded.reports.run.collateral import collateral_findings, collateral_text_table
-from robustbench_coded.reports.run.findings import designs, peers_own_figures, undercuts
+from robustbench_coded.reports.run.findings import designs, peers_own_figures
 from robustbench_coded.reports.run.headline import headline
 from robustbench_coded.reports.run.hidden_gradients import hidden_gradients
 from robustbench_coded.reports.run.matrix import matrix_text_table
@@ -12,6 +12,7 @@ from robustbench_coded.reports.run.methodology import Fact, limits_of, methodolo
 from robustbench_coded.reports.run.stops import stops_legend, stops_text_table
 from robustbench_coded.reports.run.tables import Table, tables_of
 from robustbench_coded.reports.run.text_tables import component_text_table
+from robustbench_coded.reports.run.undercuts import undercut_text, undercuts
 from robustbench_coded.reports.run.worst import WorstExample, worst_examples
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import counted, subject_text
@@ -63,19 +64,24 @@ class Document:
 def document_of(run: Run) -> Document:
     """The report of a run."""
     tables = tables_of(run)
-    findings = undercuts(run)
+    undercut = undercuts(run)
     lines = run.rows
     return Document(
         title=f"csrobust report: {run.name}",
         opening=(
             *_mismatches(run),
-            *headline(run.judgements, findings, run.words_together),
+            *headline(run.judgements, undercut, run.words_together),
             *_evidence(run),
         ),
         warnings=tuple(_warnings(run)),
         tables=tuple(tables),
         judgements=run.judgements,
-        findings=(*findings, *designs(run), *collateral_findings(lines), *peers_own_figures(run)),
+        findings=(
+            *map(undercut_text, undercut),
+            *designs(run),
+            *collateral_findings(lines),
+            *peers_own_figures(run),
+        ),
         facts=tuple(methodology_of(run, paper=any(table.has_paper for table in tables))),
         limits=tuple(limits_of(run)),
         failures=tuple(_failures(run)),

@@ -1,7 +1,9 @@
-"""The verdict of a whole run in two sentences: the first counts, the second tells the largest figure."""
+"""How a report begins: one sentence with the figures that matter most, then the words of all judgements."""
 
 from collections.abc import Callable, Sequence
 
+from robustbench_coded.reports.run.answer import answer
+from robustbench_coded.reports.run.undercuts import Undercut
 from robustbench_coded.reports.text.formatting import budget_text, series, subject_text
 from robustbench_coded.results.judgements import Judgement
 
@@ -9,19 +11,28 @@ MOST_NAMED = 3
 Together = Callable[[Sequence[Judgement]], Sequence[str]]
 
 
-def headline(judgements: Sequence[Judgement], findings: Sequence[str], together: Together) -> list[str]:
-    """Two sentences, fewer where a run has less to say.
+def headline(judgements: Sequence[Judgement], undercuts: Sequence[Undercut], together: Together) -> list[str]:
+    """Two or three sentences, one where there is nothing to say.
+
+    The first is about the largest undercut, else about the first judgement; its word stands at the error
+    adjusted for the number of judgements, since it was picked out of them.
 
     Args:
         judgements: of the whole run; those of standard inference count only where nothing else was judged.
-        findings: sentences on stronger attacks that undercut the paper's, if any.
+        undercuts: where stronger attacks undercut the paper's, the largest first.
         together: the words of several judgements with the error adjusted for their number.
     """
     judged = [j for j in judgements if j.subject.defence != "standard"] or list(judgements)
     if not judged:
         return ["No attack has outcomes yet, so there is nothing to judge."]
-    first = _each(judged) if len(judged) <= MOST_NAMED else _counted(judged, together(judged))
-    return [first, findings[0] if findings else _reason(judged[0])]
+    words = together(judged)
+    counted = _each(judged) if len(judged) <= MOST_NAMED else _counted(judged, words)
+    for undercut in undercuts[:1]:
+        setting = undercut.stronger.key.setting
+        for judgement, word in zip(judged, words, strict=True):
+            if judgement.key.setting == setting:
+                return [answer(judgement, word, len(judged), undercut), counted]
+    return [answer(judged[0], words[0], len(judged)), counted, _reason(judged[0])]
 
 
 def _each(judged: Sequence[Judgement]) -> str:

@@ -1,0 +1,120 @@
+"""The sentence that a report opens with: what is left of one subject, and what that comes to.
+
+RCI (N = 190) on erm keeps 30.0% under pgd-10, and 0.0% [0.0, 0.6] under transfer from its own base
+model (transfer-pgd-20): no gain over the bare network (0.0%).
+"""
+
+from robustbench_coded.reports.run.undercuts import Undercut
+from robustbench_coded.reports.text.formatting import (
+    counted,
+    interval,
+    is_submitted,
+    parsed_attack,
+    percent,
+    pixels,
+    subject_text,
+)
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.statistics.verdict import Verdict
+
+_OPEN_NAMED = 2
+
+
+def answer(judgement: Judgement, word: str, judgements: int, undercut: Undercut | None = None) -> str:
+    """One sentence on a judgement.
+
+    Args:
+        word: the verdict's, at the error adjusted for the number of judgements.
+        judgements: that number.
+        undercut: the paper's strongest attack on this subject and a stronger one, where there is one; else
+            clean accuracy and all attacks together are told.
+    """
+    with_k = undercut is not None and undercut.with_k
+    subject = subject_text(judgement.subject, with_k=with_k)
+    return f"{subject} {_left(judgement, undercut)}: {_comes_to(judgement.verdict, word, judgements)}."
+
+
+def _left(judgement: Judgement, undercut: Undercut | None) -> str:
+    verdict = judgement.verdict
+    if undercut is not None:
+        before, after = undercut.papers.interval(), undercut.stronger.interval()
+        if before is not None and after is not None:
+            papers = f"{undercut.papers.key.attack} {_within(judgement)}"
+            return (
+                f"keeps {percent(before.estimate)}% under {papers}, and "
+                f"{percent(after.estimate)}% {interval(after.low, after.high)} under "
+                f"{_named(undercut.stronger.strongest_attack)}"
+            )
+    if verdict.accuracy is None:
+        return "has no outcomes yet"
+    said = f"{percent(verdict.accuracy.estimate)}% {interval(verdict.accuracy.low, verdict.accuracy.high)}"
+    clean = "" if verdict.clean is None else f"answers {percent(verdict.clean.estimate)}% correctly, and "
+    return f"{clean}keeps {said} under all attacks {_within(judgement)} together ({judgement.threat})"
+
+
+def _within(judgement: Judgement) -> str:
+    """``at eps 8/255 (linf)``."""
+    budget = judgement.budget
+    space = "" if budget.eps_space == "pixel" else f", {budget.eps_space}"
+    return f"at eps {pixels(budget.eps)} ({budget.norm}{space})"
+
+
+def _named(attack: str) -> str:
+    """The attack, and what its attacker has."""
+    name = parsed_attack(attack)
+    if is_submitted(attack):
+        return f"perturbed inputs that were found elsewhere ({attack})"
+    if name is not None and name.estimator == "transfer":
+        return f"transfer from its own base model ({attack})"
+    if name is not None and name.estimator == "aware":
+        return f"an attacker who knows its draw ({attack})"
+    return attack
+
+
+def _comes_to(verdict: Verdict, word: str, judgements: int) -> str:
+    if word != verdict.word:
+        by_itself = _meaning(verdict, verdict.word)
+        return f"{by_itself}, though not settled with the error shared by {judgements} judgements"
+    return _meaning(verdict, word)
+
+
+def _meaning(verdict: Verdict, word: str) -> str:
+    base = "" if verdict.gain is None else f" ({percent(verdict.gain.second)}%)"
+    match word:
+        case VerdictWord.NO_GAIN:
+            return f"no gain over the bare network{base}"
+        case VerdictWord.WORSE_THAN_BASE:
+            return f"less than the bare network keeps{base}"
+        case VerdictWord.BROKEN:
+            return f"broken, which means at most {percent(verdict.bar)}%"
+        case VerdictWord.CLAIM_REFUTED:
+            claimed = "" if verdict.claim is None else f" of {percent(verdict.claim.value)}%"
+            return f"the claim{claimed} is refuted"
+        case VerdictWord.NO_FAILURE_FOUND:
+            over = "" if verdict.gain is None else f"; the bare network keeps {percent(verdict.gain.second)}%"
+            return f"no failure found, which is an upper bound and no proof{over}"
+        case _:
+            return f"not settled, {_why_open(verdict)}"
+
+
+def _why_open(verdict: Verdict) -> str:
+    """The shortest reason for ``not settled``."""
+    if "outcomes are missing" in verdict.reason or verdict.accuracy is None:
+        return "because outcomes are missing"
+    if verdict.above_the_bar:
+        names = verdict.open_checks
+        more = f" and {len(names) - _OPEN_NAMED} more" if len(names) > _OPEN_NAMED else ""
+        listed = ", ".join(names[:_OPEN_NAMED])
+        return f"because {counted(len(names), 'check')} did not pass ({listed}{more})"
+    gain = verdict.gain
+    if not verdict.compared:
+        return f"because the interval holds {percent(verdict.bar)}%, up to which it counts as broken"
+    if gain is None:
+        return "because the bare network was not evaluated"
+    if gain.high < verdict.bar:
+        return "because the bare network met weaker attacks"
+    return (
+        f"because the gain over the bare network ({percent(gain.second)}%) may be anything from "
+        f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f} points"
+    )
