@@ -7,6 +7,7 @@ normalisation: enough for every step of recognition except a good accuracy. Writ
     OMP_NUM_THREADS=2 python benchmarks/recognition_time.py
 """
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -52,7 +53,8 @@ def main() -> None:
     lines = [
         "# Time of recognition",
         "",
-        f"{torch.get_num_threads()} threads; 2,048 CIFAR-10 images to choose from.",
+        f"Threads: {torch.get_num_threads()}. Load of the last minute before: {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} processors. 2,048 CIFAR-10 images to choose from.",
         "",
         "| network | recognised as | seconds | processor seconds |",
         "| :-- | :-- | --: | --: |",
