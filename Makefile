@@ -125,6 +125,11 @@ docs: .venv-docs/.installed
 	.venv-docs/bin/pip install --quiet --constraint docs/site/constraints.txt $$($(PYTHON) -c '$(DOCS_EXTRA)')
 	touch $@
 
+# Puts the outcomes of each committed run into one file, for fewer files in the repository.
+.PHONY: compact
+compact: $(INSTALLED)
+	$(BIN)/csrobust compact $(patsubst %/run.json,%,$(wildcard reports/*/run.json))
+
 # Writes the committed reports, and README's tables and figure, again from stored outcomes.
 .PHONY: rewrite
 rewrite: $(INSTALLED)

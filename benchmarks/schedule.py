@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from own_files import own_files
 from schedule_costs import RUN, Costs, kept
 
 from robustbench_coded.engine.dispatch import dispatch
@@ -160,12 +161,13 @@ def full_evaluation() -> list[Unit]:
 def spread() -> list[float]:
     """How many times the median each unit of reports/digits took, image for image."""
     rates = []
-    for file in sorted((RUN / "timings").glob("*.json")):
-        metadata = read_table(RUN / "outcomes" / f"{file.stem}.parquet")[1]
-        images = (metadata.get("forwards", 0) + 2 * metadata.get("backwards", 0)) / 3
-        seconds = json.loads(file.read_text())["seconds"]
-        if images > LEAST_IMAGES:
-            rates.append(seconds / images)
+    with own_files(RUN) as run:
+        for file in sorted((run / "timings").glob("*.json")):
+            metadata = read_table(run / "outcomes" / f"{file.stem}.parquet")[1]
+            images = (metadata.get("forwards", 0) + 2 * metadata.get("backwards", 0)) / 3
+            seconds = json.loads(file.read_text())["seconds"]
+            if images > LEAST_IMAGES:
+                rates.append(seconds / images)
     return [rate / statistics.median(rates) for rate in rates]
 
 

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from own_files import own_files
+
 from robustbench_coded.runs.adversarials import encoded
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.runs.outcomes import read_outcomes, read_table
@@ -53,8 +55,10 @@ class Costs:
 
 def measure() -> Costs:
     """The costs here: the disk is the one that this repository lies on."""
-    files = sorted((RUN / "outcomes").glob("*.parquet"))[:UNITS]
-    units = {file.stem: read_outcomes(file) for file in files}
+    with own_files(RUN) as own:
+        files = sorted((own / "outcomes").glob("*.parquet"))[:UNITS]
+        units = {file.stem: read_outcomes(file) for file in files}
+        read = _median([_seconds(lambda f=file: read_table(f)) for file in files])
     sent = {unit: pickle.dumps(SimpleNamespace(rows=rows, unit=unit)) for unit, (rows, _) in units.items()}
     with tempfile.TemporaryDirectory(dir=ROOT) as folder, RunFolder(Path(folder) / "run") as run:
         commit = [
@@ -64,7 +68,7 @@ def measure() -> Costs:
     return Costs(
         unpack=_median([_seconds(lambda b=content: pickle.loads(b)) for content in sent.values()]),
         commit=_median(commit),
-        read=_median([_seconds(lambda f=file: read_table(f)) for file in files]),
+        read=read,
         wait=_waiting(),
         load=round(os.getloadavg()[0] / (os.cpu_count() or 1), 1),
     )

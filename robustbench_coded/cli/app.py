@@ -8,6 +8,7 @@ from robustbench_coded.cli.commands import (
     ablate,
     bench,
     board,
+    compact,
     compare,
     curve,
     eval_,
@@ -55,6 +56,7 @@ _add("shift", shift.shift_command)
 _add("compare", compare.compare_command)
 _add("report", report.report_command)
 _add("export", export.export_command)
+_add("compact", compact.compact_command)
 _add("board", board.board_command)
 _add("submit", submit.submit_command)
 _add("show", show.show_command)

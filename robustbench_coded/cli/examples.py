@@ -29,6 +29,7 @@ EXAMPLES = {
         "csrobust export reports/mine --to wandb",
     ),
     "report": ("csrobust report reports/mine",),
+    "compact": ("csrobust compact reports/mine",),
     "board": ("csrobust board reports/mine reports/other --out board",),
     "submit": ("csrobust submit reports/mine --entry entry.toml --out board-entries",),
     "show": ("csrobust show reports/mine", "csrobust show reports/mine --example 5"),

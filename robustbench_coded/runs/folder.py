@@ -15,6 +15,7 @@ import pyarrow as pa
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.atomic import is_unfinished, remove_unfinished, write_bytes, write_text
 from robustbench_coded.runs.outcomes import DamagedFile, write_outcomes
+from robustbench_coded.runs.packed import packed_timings, packed_units, unpack
 from robustbench_coded.runs.read_units import read_unit
 
 FORMAT_VERSION = 1
@@ -59,6 +60,7 @@ class RunFolder:
                 )
             self._lock = _lock(path / LOCK)
             remove_unfinished(path)
+            unpack(path)
         except OSError as error:
             raise InputError(f"{path} can't be written ({error.strerror}); give another --out") from error
 
@@ -207,9 +209,19 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
         out of all three; the caller must notice.
     """
     tables, metadata, timings = [], {}, {}
+    try:
+        packed, packed_times = packed_units(path, units), packed_timings(path)
+    except DamagedFile:
+        packed, packed_times = {}, {}
     for unit in units:
         file = path / "outcomes" / f"{unit}.parquet"
-        if not _UNIT.fullmatch(unit) or not file.exists():
+        if not _UNIT.fullmatch(unit):
+            continue
+        if not file.exists():
+            if unit in packed:
+                rows, metadata[unit] = packed[unit]
+                tables.append(rows)
+                timings[unit] = packed_times.get(unit, {})
             continue
         try:
             rows, metadata[unit] = read_unit(file, unit)

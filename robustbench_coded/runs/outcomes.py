@@ -47,8 +47,13 @@ class DamagedFile(Exception):
 def write_outcomes(path: Path, rows: pd.DataFrame, metadata: dict) -> None:
     """Writes one unit's outcome rows with its metadata (plain JSON data) and a hash of both."""
     table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
-    content = {**metadata, "content": _content_hash(table, metadata)}
+    content = {**metadata, "content": content_hash(table, metadata)}
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(content, sort_keys=True).encode()})
+    write_bytes(path, encoded(table))
+
+
+def encoded(table: pa.Table) -> bytes:
+    """A table in ``SCHEMA``'s columns as the content of a Parquet file."""
     buffer = io.BytesIO()
     pq.write_table(
         table,
@@ -59,7 +64,7 @@ def write_outcomes(path: Path, rows: pd.DataFrame, metadata: dict) -> None:
         column_encoding={"margin": "BYTE_STREAM_SPLIT"},
         write_statistics=False,
     )
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_outcomes(path: Path) -> tuple[pd.DataFrame, dict]:
@@ -89,7 +94,7 @@ def read_table(path: Path) -> tuple[pa.Table, dict]:
         metadata = json.loads(raw) if raw else {}
         expected = metadata.pop("content", None)
         table = table.select(SCHEMA.names).cast(SCHEMA)
-        actual = _content_hash(table, metadata)
+        actual = content_hash(table, metadata)
     except DamagedFile:
         raise
     except (
@@ -108,7 +113,7 @@ def read_table(path: Path) -> tuple[pa.Table, dict]:
     return table.replace_schema_metadata(), metadata
 
 
-def _content_hash(table: pa.Table, metadata: dict) -> str:
+def content_hash(table: pa.Table, metadata: dict) -> str:
     """Hash of the values (not of their encoding, which another writer may choose differently)."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(metadata, sort_keys=True).encode())
