@@ -41,6 +41,8 @@ def read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
         DamagedFile: the file is truncated, altered, or of another unit.
         OSError: the file system fails.
     """
+    if not file.is_file():  # a link to nowhere has no state to ask for
+        raise DamagedFile(f"{file.name} is not a file")
     found = file.stat()
     state, whole = (found.st_ino, found.st_size, found.st_mtime_ns), file.resolve()
     if (known := _kept.get(whole, state)) is not None and known[1]["unit"] == unit:
