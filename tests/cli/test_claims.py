@@ -40,7 +40,7 @@ def test_the_script_shows_the_refutation_by_itself(evidence):
     claim = json.loads((evidence / "claim.json").read_text())
     assert claim["claim"] == 0.6 and claim["interval"][1] < 0.6
     assert len((evidence / "refute.py").read_text().splitlines()) <= 200
-    assert "evidence/refute.py shows it with torch" in (evidence.parent / "report.md").read_text()
+    assert "evidence/refute.py reproduces this with torch" in (evidence.parent / "report.md").read_text()
     done = refute(evidence)
     assert done.returncode == 0, done.stderr
     assert "does not hold" in done.stdout

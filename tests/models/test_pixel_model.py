@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.models.pixel_model import CPU_IMAGES, PixelModel
+from robustbench_coded.models.pixel_model import CPU_IMAGES, SMALL_IMAGES, PixelModel
 from robustbench_coded.models.registry import build
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -79,12 +79,13 @@ class Widest(nn.Module):
         return x.flatten(1) ** 2
 
 
-@pytest.mark.parametrize("images", [CPU_IMAGES, 2 * CPU_IMAGES + 1])
-def test_a_cpu_answers_many_images_in_pieces_with_the_same_gradients(images):
+@pytest.mark.parametrize("side, most", [(16, SMALL_IMAGES), (17, CPU_IMAGES)])
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_cpu_answers_many_images_in_pieces_with_the_same_gradients(side, most, more):
     network = Widest()
     model = PixelModel(network, (0.0,), (1.0,), classes=4, arch="")
-    x = torch.rand(images, 1, 2, 2).requires_grad_()
+    x = torch.rand(most + more, 1, side, side).requires_grad_()
     logits = model(x)
-    assert torch.equal(logits, x.flatten(1) ** 2) and max(network.shown) <= CPU_IMAGES
+    assert torch.equal(logits, x.flatten(1) ** 2) and network.shown == [most] + more * [more]
     (grad,) = torch.autograd.grad(logits.sum(), x)
     assert torch.equal(grad, 2 * x)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.per_image import standardised
+from robustbench_coded.models.architectures.inputs import standardised
 from robustbench_coded.models.libraries.robustbench_names import _table, own_definitions
 from robustbench_coded.models.loading import load_checkpoint, with_normalisation
 from robustbench_coded.models.registry import build, find
