@@ -136,11 +136,15 @@ def _matrix(measured: Sequence[Measured]) -> str:
 def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
     praised = [f"{one.defence} ({one.threat})" for one in every if one.broken and one.sense == "praised"]
     slandered = [f"{one.defence} ({one.threat})" for one in every if not one.broken and not one.fair]
+    chance = [one.defence for one in every if not one.broken and one.fair and one.sense == "condemned"]
     outside = [f"{one.defence} ({one.threat})" for one in every if not one.holds]
     ours, theirs = sum(f.seconds for f in measured) / 60, sum(f.their_seconds for f in measured) / 60
     sentences = [
         f"Broken and praised, under any threat model: {', '.join(praised) or 'none'}.",
         f"Good and condemned, under any threat model: {', '.join(slandered) or 'none'}.",
+        "Good, and condemned because a constant answer keeps as much (the floor of `broken`): "
+        f"{', '.join(chance) or 'none'}.",
+        f"Third parties attacked {sum(bool(found.accounts) for found in measured)} of the entries.",
         f"Intervals that miss the truth or lie on the wrong side of a bound: {', '.join(outside) or 'none'} "
         f"of {len(every)}.",
         f"Time on one thread: {ours:.0f} minutes for our verdicts, {theirs:.0f} for third parties.",
