@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "run-folder.md").read_text()
 RUN = ROOT / "reports" / "digits"
 ONLY_WITH_QUERIES = {"accuracy_queries", "clean_queries"}
-ONLY_WITH_UNTIL = {"sequential"}
 
 
 def named(file: str) -> list[str]:
@@ -36,5 +35,5 @@ def test_the_columns_of_outcome_files_are_those_of_the_page():
 
 
 def test_the_fields_of_run_json_are_those_of_the_page():
-    assert set(named("run.json")) - ONLY_WITH_UNTIL == set(json.loads((RUN / "run.json").read_text()))
+    assert set(named("run.json")) == set(json.loads((RUN / "run.json").read_text()))
     assert f"format {FORMAT_VERSION}\n" in PAGE.splitlines(keepends=True)[0]

@@ -208,9 +208,10 @@ def test_counts_of_verdicts_share_one_error():
     settled = next(j for j in run.judgements if j.verdict.word == "no gain")
     assert run.words_together([settled]) == ["no gain"]
     assert set(run.words_together([settled] * 30)) == {"not settled"}
-    answered, counted = document_of(run).opening
+    answered, counted, told = document_of(run).opening
     assert answered.endswith(", though not settled with the error shared by 24 judgements.")
     assert "adjusted for their number (Holm); one by one, no gain in" in counted
+    assert "below the margin of 3" in told
 
 
 FOUR = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")
