@@ -15,8 +15,8 @@ import torch
 from robustbench_coded.bench.machine import in_words, machine
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.bench.timing import Contender, interleaved
+from robustbench_coded.models.build import build
 from robustbench_coded.models.normalisation import KNOWN
-from robustbench_coded.models.registry import build
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.training.recipes.coded import Coded
 from robustbench_coded.training.recipes.erm import Erm

@@ -37,7 +37,7 @@ from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.evaluate import evaluate, make_plan
 from robustbench_coded.evaluation.session.listener import Forecast, Listener
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.models.registry import build
+from robustbench_coded.models.build import build
 from robustbench_coded.models.saving import save_checkpoint
 from robustbench_coded.runs.atomic import write_text
 

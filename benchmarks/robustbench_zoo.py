@@ -29,9 +29,11 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models import loading, registry
 from robustbench_coded.models.architectures.inputs import OtherInput
 from robustbench_coded.models.archive import read_archive
+from robustbench_coded.models.build import construct
+from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.libraries import robustbench_library
 from robustbench_coded.models.libraries.robustbench_names import own_definitions
-from robustbench_coded.models.loading import Checkpoint, load_checkpoint
+from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.variants import changes
 
@@ -210,7 +212,7 @@ def _variants(checkpoint: Checkpoint) -> Iterator[tuple[str, nn.Module]]:
         return
     yield f"{checkpoint.arch}[input=per-image]", OtherInput(checkpoint.network, "per-image")
     for _, variant in changes(checkpoint.arch, registry.find(checkpoint.arch)[0].variants):
-        network = registry.construct(variant, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        network = construct(variant, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
         network.load_state_dict(checkpoint.network.state_dict(), assign=True)
         yield variant, network.eval()
 

@@ -15,7 +15,8 @@ from robustbench_coded.ablations.records import EpochRecord, Measurement, Record
 from robustbench_coded.ablations.settings import AblationSettings
 from robustbench_coded.ablations.studies import Study
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.listener import Listener
 from robustbench_coded.training.loop import Diverged, train

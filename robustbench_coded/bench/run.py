@@ -18,11 +18,11 @@ from robustbench_coded.bench.timing import Contender, Timing, interleaved
 from robustbench_coded.bench.workload import SMALL_K, Workload
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.device import device_named
+from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import prepare_model
-from robustbench_coded.models.registry import build
 
 CLASSES = 10
 SHAPES = {"digits-cnn": (1, 8, 8)}  # image shapes of networks that do not take CIFAR images

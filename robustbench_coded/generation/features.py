@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.loading import check_data, load_checkpoint, with_normalisation
+from robustbench_coded.models.checkpoint import check_data
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.with_normalisation import with_normalisation
 
 _IMAGES = 500  # in one forward
 _EXAMPLES = 512  # by which a normalisation is recognised

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models import registry
 from robustbench_coded.models.architectures.inputs import OtherInput
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.detect import Recognised, recognise
 from robustbench_coded.models.difference import COUNTER
 from robustbench_coded.models.libraries import timm_names
@@ -80,7 +80,7 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     quantised = [name for name in integers if not name.endswith(COUNTER)]
     if quantised:
         raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
-    network = registry.construct(found.arch, found.classes, found.channels, found.image_size)
+    network = construct(found.arch, found.classes, found.channels, found.image_size)
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
     if form := split_variant(found.arch)[1].get(INPUT):

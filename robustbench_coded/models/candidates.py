@@ -11,6 +11,8 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
 from robustbench_coded.models.architectures.inputs import OtherInput
 from robustbench_coded.models.balanced import balanced_order
+from robustbench_coded.models.build import construct
+from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.fingerprint import (
     BatchNorm,
     Fingerprint,
@@ -20,7 +22,6 @@ from robustbench_coded.models.fingerprint import (
     trained_batch_norms,
 )
 from robustbench_coded.models.input_kinds import images_of_kind
-from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import multiplies_bfloat16
@@ -99,7 +100,7 @@ class Assembly:
         if arch == checkpoint.arch:
             return checkpoint.network
         if arch not in self._networks:
-            built = registry.construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+            built = construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
             trained = checkpoint.network
             weights = (trained.network if isinstance(trained, OtherInput) else trained).state_dict()
             built.load_state_dict(weights, strict=False, assign=True)

@@ -15,6 +15,7 @@ from robustbench_coded.models.architectures import (
     vit,
     wide_resnet,
 )
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.difference import Difference, Shapes, compare
 from robustbench_coded.models.refusal import Refused
 
@@ -65,7 +66,7 @@ class Recognised:
 @lru_cache(maxsize=64)
 def shapes_of(arch: str, classes: int, channels: int, image_size: int | None) -> Shapes:
     """Names and shapes of an architecture's weights."""
-    network = registry.construct(arch, classes, channels, image_size)
+    network = construct(arch, classes, channels, image_size)
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 

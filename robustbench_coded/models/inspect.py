@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from robustbench_coded.models.loading import Checkpoint
+from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.recognition import Recognition
 from robustbench_coded.models.recognition_text import as_data

@@ -1,83 +1,16 @@
-"""From a checkpoint file to a Model: the one way in for `eval`, `inspect` and everything else."""
+"""From a checkpoint file to a Checkpoint: the one way in for `eval`, `inspect` and everything else."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.assemble import Assembled, assemble
+from robustbench_coded.models.checkpoint import Checkpoint, FileLayout
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
-from robustbench_coded.models.normalisation import (
-    KNOWN,
-    Normalisation,
-    NormalisationChoice,
-    parse_normalisation,
-)
-from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.state_dict import read_state_dict
-
-
-@dataclass(frozen=True)
-class FileLayout:
-    """How the weights lay in the file.
-
-    Attributes:
-        format: ``safetensors``, ``torch`` or ``torch (before 1.6)``.
-        nbytes: size of the file.
-        nesting: the entries that the weights lay under, from the outside.
-        prefixes: what was taken off every name, from the outside.
-        dropped: weights that the network does not use.
-        dtypes: number of tensors by type.
-        entries: single values beside the weights.
-    """
-
-    format: str
-    nbytes: int
-    nesting: tuple[str, ...]
-    prefixes: tuple[str, ...]
-    dropped: tuple[str, ...]
-    dtypes: dict[str, int]
-    entries: dict[str, str | int | float | bool]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A trained network, and what its file says about it.
-
-    Attributes:
-        name: as printed in tables.
-        path: the file.
-        sha256: of the file, in hexadecimal.
-        arch: name of the architecture, or the ``package.module:function`` it was built by.
-        classes: number of classes.
-        channels: channels of the image, 1 or 3.
-        image_size: height and width in pixels; None where the network takes any.
-        network: takes normalised images; float32, on the CPU, in eval mode, its parameters frozen.
-        metadata: what this project stored beside the weights; empty for files of others.
-        normalisation: given or stored; None when it has to be guessed from labelled images.
-        normalisation_source: ``given``, ``stored`` or ``guessed``.
-        notes: what was recognised and why, a sentence each.
-        layout: how the weights lay in the file.
-    """
-
-    name: str
-    path: Path
-    sha256: str
-    arch: str
-    classes: int
-    channels: int
-    image_size: int | None
-    network: nn.Module
-    metadata: dict[str, Any]
-    normalisation: Normalisation | None
-    normalisation_source: Literal["given", "stored", "guessed"]
-    notes: tuple[str, ...]
-    layout: FileLayout
 
 
 def load_checkpoint(
@@ -126,78 +59,6 @@ def load_checkpoint(
             plain_entries(archive),
         ),
     )
-
-
-def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int, data: str) -> None:
-    """Refuses data that the checkpoint was not made for.
-
-    Args:
-        checkpoint: as loaded.
-        image_shape: (channels, height, width) of the data.
-        classes: number of classes of the data.
-        data: name of the data, for messages.
-    Raises:
-        InputError: another number of classes or channels, or another image size where the checkpoint has one.
-    """
-    channels, height, width = image_shape
-    mend = "choose the data it was trained on with --data"
-    if classes != checkpoint.classes:
-        raise InputError(
-            f"{checkpoint.path}: it answers {checkpoint.classes} classes, {data} has {classes}; {mend}"
-        )
-    if channels != checkpoint.channels:
-        raise InputError(
-            f"{checkpoint.path}: it takes {checkpoint.channels}-channel images, {data} has {channels}; {mend}"
-        )
-    expected = checkpoint.metadata.get("image_shape", [channels, height, width])[1:]
-    if checkpoint.image_size is not None:
-        expected = [checkpoint.image_size, checkpoint.image_size]
-    if expected != [height, width]:
-        raise InputError(
-            f"{checkpoint.path}: it was made for {expected[0]}x{expected[1]} images, "
-            f"{data} has {height}x{width}; {mend}"
-        )
-
-
-def with_normalisation(
-    checkpoint: Checkpoint, images: Tensor, labels: Tensor
-) -> tuple[PixelModel, NormalisationChoice]:
-    """The checkpoint as a Model from pixels to logits, and the normalisation it has inside.
-
-    Args:
-        checkpoint: as loaded; its network is shared with the Model.
-        images: (n, channels, height, width) in [0, 1]; read only where the normalisation has to be guessed,
-            and then the variant of the architecture is, too.
-        labels: (n,) int64.
-    Raises:
-        InputError: the images or labels are not of the checkpoint's channels or classes.
-    """
-    if checkpoint.normalisation is not None:
-        known = checkpoint.normalisation
-        choice = NormalisationChoice(known.name, known.mean, known.std, checkpoint.normalisation_source)
-    else:
-        _check_examples(checkpoint, images, labels)
-        from robustbench_coded.models.recognition import recognise_network  # which imports Checkpoint
-
-        found = recognise_network(checkpoint, images, labels)
-        return found.model, found.choice
-    model = PixelModel(
-        checkpoint.network, choice.mean, choice.std, classes=checkpoint.classes, arch=checkpoint.arch
-    )
-    return model, choice
-
-
-def _check_examples(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -> None:
-    if images.ndim != 4 or len(images) == 0 or images.shape[1] != checkpoint.channels:
-        raise InputError(
-            f"{checkpoint.path}: guessing its normalisation takes images of {checkpoint.channels} channels, "
-            f"got {tuple(images.shape)}; pass --normalize"
-        )
-    if labels.min() < 0 or labels.max() >= checkpoint.classes:
-        raise InputError(
-            f"{checkpoint.path}: it answers {checkpoint.classes} classes, the labels go from "
-            f"{int(labels.min())} to {int(labels.max())}; choose the data it was trained on with --data"
-        )
 
 
 def _normalisation(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import Assembly, Candidate, multiplications
+from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.decision import (
     Evidence,
     Stated,
@@ -23,7 +24,6 @@ from robustbench_coded.models.decision import (
     contradictions,
 )
 from robustbench_coded.models.fingerprint import trained_batch_norms
-from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel

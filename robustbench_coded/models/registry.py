@@ -1,52 +1,14 @@
-"""Names of the architectures, what they are, and how to build them. Importing this does not import torch."""
+"""Names of the architectures, and what they are. Importing this does not import torch."""
 
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.architectures.architecture import Architecture
 from robustbench_coded.models.variants import INPUT, split_variant
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """One line of ``csrobust list models``.
-
-    Attributes:
-        name: as given to ``--arch``.
-        description: what it is, and where it comes from.
-        constructor: ``module:class`` inside ``models.architectures``.
-        parameters: keyword arguments that make the class this architecture.
-        pattern: regular expression of further names; its groups are integer keyword arguments.
-        resolver: ``module:function`` beside the constructor's, for names that no expression describes: it
-            answers the architecture of a name, or None.
-        takes_dropout: whether its blocks can have dropout.
-        takes_image_size: whether it is made for one image size, which the name does not say.
-        image_size: height and width in pixels that the name says; None where it says none.
-        stochastic: how its activation samples in every answer; None where nothing does.
-        variants: the parts that leave no trace in its weights: by keyword argument of the class, the forms
-            that published networks have beside its default. ``variants.py`` names and enumerates them.
-    """
-
-    name: str
-    description: str
-    constructor: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    pattern: str | None = None
-    resolver: str | None = None
-    takes_dropout: bool = False
-    takes_image_size: bool = False
-    image_size: int | None = None
-    stochastic: str | None = None
-    variants: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
-
 
 # Names alone: importing the functions would import torch.
 BESIDE_RELU = (
@@ -217,7 +179,7 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
     name, parts = split_variant(arch)
     for architecture in MODELS.values():
         if architecture.resolver is not None:
-            resolved = _inside(architecture.resolver)(name, architecture)
+            resolved = inside(architecture.resolver)(name, architecture)
             if resolved is not None:
                 return resolved, {**resolved.parameters, **_forms(resolved, parts)}
         elif architecture.pattern is None:
@@ -247,70 +209,7 @@ def _forms(architecture: Architecture, parts: Mapping[str, str]) -> dict[str, st
     return forms
 
 
-def _inside(path: str) -> Any:
+def inside(path: str) -> Any:
     """``module:name`` of the package of architectures."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(f"robustbench_coded.models.architectures.{module}"), name)
-
-
-def construct(
-    arch: str,
-    classes: int,
-    in_channels: int = 3,
-    image_size: int | None = None,
-    *,
-    dropout: float = 0.0,
-) -> "nn.Module":
-    """The network without weights, on torch's meta device: for its names and shapes, or to load weights into.
-
-    Args:
-        arch: a name as in :data:`MODELS`.
-        classes: number of classes, at least 2.
-        in_channels: channels of the image.
-        image_size: height and width in pixels, for architectures made for one size; others take any.
-        dropout: probability after the second batch-norm of each block.
-    Raises:
-        InputError: unknown name, or sizes that the architecture does not take.
-    """
-    import torch
-
-    architecture, parameters = find(arch)
-    if classes < 2:
-        raise InputError(f"{arch}: expected at least 2 classes, got {classes}")
-    if architecture.takes_image_size:
-        if image_size is None:
-            raise InputError(f"{arch} is made for one image size; none was given")
-        parameters["image_size"] = image_size
-    if dropout and not architecture.takes_dropout:
-        raise InputError(f"{arch}: dropout has no place in this architecture; leave it at 0")
-    if dropout:
-        parameters["dropout"] = dropout
-    constructor = _inside(architecture.constructor)
-    with torch.device("meta"):  # also keeps torch's own initialisation off the global generator
-        try:
-            return constructor(classes=classes, in_channels=in_channels, **parameters)
-        except ValueError as error:
-            raise InputError(f"{arch}: {error}") from None
-
-
-def build(
-    arch: str,
-    classes: int,
-    in_channels: int = 3,
-    image_size: int | None = None,
-    *,
-    dropout: float = 0.0,
-    generator: "torch.Generator | None" = None,
-) -> "nn.Module":
-    """A network with fresh weights, in train mode, float32 on the CPU; arguments as in :func:`construct`.
-
-    Args:
-        generator: CPU generator of the weights; None for one seeded with 0. Torch's global one is not read.
-    """
-    import torch
-
-    from robustbench_coded.models.initialisation import initialise
-
-    network = construct(arch, classes, in_channels, image_size, dropout=dropout).to_empty(device="cpu")
-    initialise(network, generator if generator is not None else torch.Generator().manual_seed(0))
-    return network.train()

@@ -17,7 +17,7 @@ def save_checkpoint(path: str | Path, network: nn.Module, metadata: dict[str, An
 
     Args:
         path: a file ending in ``.safetensors``; one that is there is replaced in one step.
-        network: as built by ``registry.build``; saved from whatever device it is on.
+        network: as built by ``models.build``; saved from whatever device it is on.
         metadata: plain data; ``arch``, ``classes``, ``image_shape`` ([channels, height, width]) and
             ``normalisation`` (``{"mean": [...], "std": [...]}`` or a known name) are what loading reads.
     Raises:

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.dropout import seed_dropout
-from robustbench_coded.models.registry import build
+from robustbench_coded.models.build import build
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.distributed import Processes, device_of, joined_processes
 from robustbench_coded.training.listener import EpochRow, Listener

@@ -1,8 +1,9 @@
 """The project's own networks for digits, with their normalisation."""
 
 from robustbench_coded.data.digits import load_digits
-from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.with_normalisation import with_normalisation
 
 EXAMPLES = 256  # of the test data, the first; the networks are a hundred times as slow as a linear model
 

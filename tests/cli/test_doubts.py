@@ -7,7 +7,7 @@ import torch
 
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.models.registry import build
+from robustbench_coded.models.build import build
 
 CHEAP = ("--data", "digits", "--attacks", "fgsm", "--draws", "2", "--selection-draws", "2", "--threads", "1")
 

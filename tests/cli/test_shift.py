@@ -8,7 +8,8 @@ import torch
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.shift.corruptions.corrupt import corrupt
 
 TINY = [

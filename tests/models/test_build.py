@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.registry import MODELS, build, construct
+from robustbench_coded.models.build import build, construct
+from robustbench_coded.models.registry import MODELS
 
 
 def test_names_and_normalisations_are_readable_without_torch():

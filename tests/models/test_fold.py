@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_coded.models.build import build
 from robustbench_coded.models.fold import fold_batch_norms
-from robustbench_coded.models.registry import build
 
 
 def trained_looking(network):

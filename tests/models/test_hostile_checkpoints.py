@@ -17,9 +17,9 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import archive, torch_file
+from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.refusal import Refused
-from robustbench_coded.models.registry import build
 from robustbench_coded.time_limit import time_limit
 
 MUTATIONS = {"short": 300, "soak": 10_000}

@@ -7,9 +7,9 @@ import torch
 
 from robustbench_coded.defences.sampling_network import samples
 from robustbench_coded.models.architectures.lwta_wide_resnet import Competition, LwtaWideResNet
+from robustbench_coded.models.build import build
 from robustbench_coded.models.detect import recognise
 from robustbench_coded.models.refusal import Refused
-from robustbench_coded.models.registry import build
 
 SHARED = Path(__file__).parents[3] / "shared" / "checkpoints" / "lwta-wrn34-1.pt"
 

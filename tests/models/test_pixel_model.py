@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_coded.models.build import build
 from robustbench_coded.models.pixel_model import CPU_IMAGES, SMALL_IMAGES, PixelModel
-from robustbench_coded.models.registry import build
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

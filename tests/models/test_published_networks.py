@@ -11,8 +11,8 @@ from robustbench_coded.models.architectures.dm_wide_resnet import DMWideResNet
 from robustbench_coded.models.architectures.preact_resnet import PreActResNet18
 from robustbench_coded.models.architectures.robust_wide_resnet import RobustWideResNet
 from robustbench_coded.models.architectures.wide_resnet import WideResNet
+from robustbench_coded.models.build import build
 from robustbench_coded.models.detect import recognise, shapes_of
-from robustbench_coded.models.registry import build
 
 
 def filled(network):

@@ -10,14 +10,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_coded.data.digits import load_digits
+from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.decision import Evidence, Stated, contradictions
-from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.recognition_text import as_data, sentence
-from robustbench_coded.models.registry import build
 from robustbench_coded.models.saving import save_checkpoint
+from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.models.witnesses import Labelled
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -100,7 +101,7 @@ def test_what_is_stated_wrongly_is_contradicted(silu, test_images, arch, normali
 
 def test_a_part_of_the_users_own_code_that_is_wrong_is_contradicted(silu, test_images, tmp_path, monkeypatch):
     (tmp_path / "own_code.py").write_text(
-        "from robustbench_coded.models.registry import build\n"
+        "from robustbench_coded.models.build import build\n"
         "def wrong(classes=10): return build('digits-cnn', classes, 1)\n"
         "def right(classes=10): return build('digits-cnn[activation=silu]', classes, 1)\n"
     )

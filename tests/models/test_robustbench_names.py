@@ -7,9 +7,11 @@ import torch
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.inputs import standardised
+from robustbench_coded.models.build import build
 from robustbench_coded.models.libraries.robustbench_names import _table, own_definitions
-from robustbench_coded.models.loading import load_checkpoint, with_normalisation
-from robustbench_coded.models.registry import build, find
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.registry import find
+from robustbench_coded.models.with_normalisation import with_normalisation
 
 ENTRIES = [
     (f"{dataset}/{threat}/{name}", arch)

@@ -12,9 +12,10 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.activations import ACTIVATIONS
 from robustbench_coded.models.architectures.inputs import OtherInput, standardised
 from robustbench_coded.models.architectures.shortcuts import NEW_CHANNELS, SUBSAMPLINGS, subsampled, widened
+from robustbench_coded.models.build import build, construct
 from robustbench_coded.models.fold import fold_batch_norms
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.registry import BESIDE_RELU, MODELS, build, construct, find
+from robustbench_coded.models.registry import BESIDE_RELU, MODELS, find
 from robustbench_coded.models.variants import changed, changes, split_variant
 
 SMALL = ("digits-cnn", "resnet20", "preact-resnet18", "resnet18", "wrn-10-1", "vit-4-24-2-3")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.registry import build
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ from robustbench_coded.evaluation.setup.doubtful import doubts
 from robustbench_coded.evaluation.setup.identity import fixed_facts, folder_name
 from robustbench_coded.evaluation.setup.match_clean import Matched, matched_baselines
 from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
-from robustbench_coded.models.loading import check_data, load_checkpoint
+from robustbench_coded.models.checkpoint import check_data
+from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
 

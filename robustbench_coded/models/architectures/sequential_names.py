@@ -13,10 +13,8 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import islice, product
 from math import isqrt
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from robustbench_coded.models.registry import Architecture
+from robustbench_coded.models.architectures.architecture import Architecture
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -217,7 +215,7 @@ def _side_after(
     return size
 
 
-def resolve(name: str, family: "Architecture") -> "Architecture | None":
+def resolve(name: str, family: Architecture) -> Architecture | None:
     """The architecture of that name, its layouts and activations as variants; None for another family."""
     parsed = tokens_of(name)
     if parsed is None:

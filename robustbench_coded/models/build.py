@@ -1,0 +1,65 @@
+"""Networks of the registry, with no weights or fresh ones."""
+
+import torch
+from torch import nn
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.initialisation import initialise
+from robustbench_coded.models.registry import find, inside
+
+
+def construct(
+    arch: str,
+    classes: int,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    *,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """The network without weights, on torch's meta device: for its names and shapes, or to load weights into.
+
+    Args:
+        arch: a name as in :data:`registry.MODELS`.
+        classes: number of classes, at least 2.
+        in_channels: channels of the image.
+        image_size: height and width in pixels, for architectures made for one size; others take any.
+        dropout: probability after the second batch-norm of each block.
+    Raises:
+        InputError: unknown name, or sizes that the architecture does not take.
+    """
+    architecture, parameters = find(arch)
+    if classes < 2:
+        raise InputError(f"{arch}: expected at least 2 classes, got {classes}")
+    if architecture.takes_image_size:
+        if image_size is None:
+            raise InputError(f"{arch} is made for one image size; none was given")
+        parameters["image_size"] = image_size
+    if dropout and not architecture.takes_dropout:
+        raise InputError(f"{arch}: dropout has no place in this architecture; leave it at 0")
+    if dropout:
+        parameters["dropout"] = dropout
+    constructor = inside(architecture.constructor)
+    with torch.device("meta"):  # also keeps torch's own initialisation off the global generator
+        try:
+            return constructor(classes=classes, in_channels=in_channels, **parameters)
+        except ValueError as error:
+            raise InputError(f"{arch}: {error}") from None
+
+
+def build(
+    arch: str,
+    classes: int,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    *,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """A network with fresh weights, in train mode, float32 on the CPU; arguments as in :func:`construct`.
+
+    Args:
+        generator: CPU generator of the weights; None for one seeded with 0. Torch's global one is not read.
+    """
+    network = construct(arch, classes, in_channels, image_size, dropout=dropout).to_empty(device="cpu")
+    initialise(network, generator if generator is not None else torch.Generator().manual_seed(0))
+    return network.train()
