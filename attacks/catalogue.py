@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-if TYPE_CHECKING:
-    from attacks.naming import AttackName
-
-# gradient: through the defence. search: compares scores. estimate: of the gradient, from scores. decision:
-# labels alone. nearest: the nearest wrong answer, whatever eps is, by gradients.
-Family = Literal["gradient", "search", "estimate", "decision", "nearest"]
+from attacks.attack_name import WITHOUT_GRADIENTS, AttackName, Family
 
 
 @dataclass(frozen=True)
@@ -149,3 +144,10 @@ CATALOGUE: dict[str, Algorithm] = {
 def of_family(*families: Family) -> tuple[str, ...]:
     """The names of the algorithms of these families."""
     return tuple(name for name, algorithm in CATALOGUE.items() if algorithm.family in families)
+
+
+SEARCHES = of_family("search")
+# They ask for labels, not for scores: of what an attacker may see this is the least.
+DECISION_BASED = of_family("decision")
+MINIMAL_NORM = of_family("nearest")
+BLACK_BOX = of_family(*WITHOUT_GRADIENTS)

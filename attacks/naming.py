@@ -10,29 +10,17 @@ before anything is loaded.
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from math import isfinite
-from typing import Literal
 
 from attacks import submitted
-from attacks.catalogue import CATALOGUE, of_family
+from attacks.attack_name import SUBMITTED, AttackName, EstimatorName
+from attacks.catalogue import BLACK_BOX, CATALOGUE
+from attacks.listed import LISTED
 from attacks.misspelt import corrections
-
-EstimatorName = Literal[
-    "fresh",
-    "fixed",
-    "aware",
-    "transfer",
-    "bpda",
-    "gmsaavg",
-    "gmsamin",
-    "eotauto",
-    "submitted",
-    "surrogate",
-]
-SUBMITTED: EstimatorName = "submitted"
+from attacks.presets import PRESETS
+from attacks.third_party_names import AUTOATTACK, TORCHATTACKS_L2, TORCHATTACKS_LINF
 
 # More steps, draws or rounds than this are a typing error.
 LARGEST_NUMBER = 1_000_000
@@ -40,125 +28,7 @@ LARGEST_NUMBER = 1_000_000
 # A question to a randomised target that a surrogate learns from averages over so many fresh draws.
 SURROGATE_DRAWS = 4
 
-SEARCHES = of_family("search")
-# They ask for labels, not for scores: of what an attacker may see this is the least.
-DECISION_BASED = of_family("decision")
-MINIMAL_NORM = of_family("nearest")
-BLACK_BOX = of_family("search", "decision", "estimate")
-
 LOSSES = ("ce", "margin", "dlr")
-
-# Those that keep to an eps given to their constructor.
-TORCHATTACKS_LINF = (
-    "APGD", "APGDT", "BIM", "DIFGSM", "EOTPGD", "FAB", "FFGSM", "FGSM", "Jitter", "MIFGSM", "NIFGSM", "PGD",
-    "PIFGSM", "PIFGSMPP", "RFGSM", "SINIFGSM", "SPSA", "Square", "TIFGSM", "TPGD", "UPGD", "VMIFGSM",
-    "VNIFGSM",
-)  # fmt: skip
-TORCHATTACKS_L2 = ("APGD", "APGDT", "FAB", "PGDL2", "Square")
-AUTOATTACK = (
-    "standard",
-    "plus",
-    "rand",
-    "apgd-ce",
-    "apgd-dlr",
-    "apgd-t",
-    "fab",
-    "fab-t",
-    "square",
-)
-
-# What the adaptive presets run where a defence's operators hide its gradient, and nowhere else.
-RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
-# And where there is no gradient even then.
-LAST_RESORT = ("square-1000",)
-
-# What they run where other attacks leave something.
-SECOND_STAGE = (
-    "pgd-100+momentum=1",
-    "aware-pgd-20+init=transfer-pgd-20",
-    "apgd-mt-20",
-    "transfer-apgd-mt-20",
-    *RELAXED,
-    *LAST_RESORT,
-)
-
-PRESETS: dict[str, tuple[str, ...]] = {
-    "paper": ("fgsm", "pgd-10", "pgd-100"),
-    "adaptive": (
-        "eot10-pgd-20",
-        "pgd-100+momentum=1",
-        "fixed-pgd-10",
-        "aware-pgd-10",
-        "transfer-pgd-20",
-        "aware-pgd-20+init=transfer-pgd-20",
-        # The margin and other classes: what cross-entropy alone leaves on a robust network.
-        "apgd-mt-20",
-        "transfer-apgd-mt-20",
-        *RELAXED,
-        *LAST_RESORT,
-    ),
-    # AutoAttack's standard suite without FAB and with a fifth of Square's queries: those two take more than
-    # half of its time and seldom break what targeted Auto-PGD has not broken.
-    "aa": ("apgd-ce-100", "apgd-t-100", "square-1000"),
-}
-PRESETS["full"] = (
-    *PRESETS["paper"],
-    *PRESETS["adaptive"],
-    "transfer-apgd-ce-100",
-    "transfer-apgd-t-100",
-    "eot20-apgd-ce-100",
-    "aware-apgd-ce-50",
-    "gmsa3avg-pgd-20",
-    "gmsa3min-pgd-20",
-    "bpda-pgd-20",
-    "eotauto-pgd-20",
-    *PRESETS["aa"],
-    "apgd-dlr-100",
-    "spsa-2000",
-)
-
-# What `csrobust list attacks` prints, in this order: a name to copy, and what it does.
-LISTED: dict[str, str] = {
-    "fgsm": "one step of eps from the clean input (arXiv 1412.6572)",
-    "pgd-10": "10 steps of eps/4 from a random start, last iterate (arXiv 1706.06083)",
-    "pgd-100": "100 steps of eps/8",
-    "pgd-100@1/255": "100 steps of a stated size",
-    "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
-    "pgd-10+restarts=5": "the best of 5 random starts, chosen on the attacker's own draws",
-    "eot10-pgd-20+loss=margin": "raises the margin loss instead of cross-entropy (or loss=dlr)",
-    "eot10-pgd-20": "gradients averaged over 10 fresh draws each step (arXiv 1707.07397)",
-    "eotauto-pgd-20": "as many draws as still make the gradients agree better",
-    "fixed-pgd-10": "one surrogate draw for the whole attack",
-    "aware-pgd-10": "knows the draw it is scored on; a separate attack for each",
-    "transfer-pgd-20": "gradients of the base model",
-    "bpda-pgd-20": "the defence forwards, the base model's gradient backwards (arXiv 1802.00420)",
-    "surrogate-pgd-20": "gradients of a small network taught the defence's answers (arXiv 1602.02697)",
-    "relaxed-pgd-20+momentum=1": "the defence as it is, operators that hide its gradient smooth backwards",
-    "relaxed-eot4-apgd-ce-50": "the same for Auto-PGD on 4 draws; relaxed- goes before any of these",
-    "gmsa3avg-pgd-20": "greedy model-space attack, 3 rounds, mean loss of the draws met (arXiv 2110.14735)",
-    "gmsa3min-pgd-20": "the same, smallest loss of the draws met",
-    "apgd-ce-100": "Auto-PGD on cross-entropy, 100 steps (arXiv 2003.01690)",
-    "apgd-dlr-100": "Auto-PGD on the difference of logits ratio",
-    "apgd-t-100": "Auto-PGD on the targeted ratio, 100 steps for each of up to 9 targets",
-    "apgd-mt-20": "Auto-PGD on the margin, then towards 3 more classes, each run from the best point so far",
-    "eot2-apgd-mt-20": "the same on the mean loss of 2 draws",
-    "eot20-apgd-ce-100": "Auto-PGD whose step control and best point use the mean loss of 20 draws",
-    "transfer-apgd-ce-100": "Auto-PGD on the base model",
-    "aware-apgd-ce-50": "Auto-PGD that knows the scored draw",
-    "aware-pgd-20+init=transfer-pgd-20": "goes on from another attack's result",
-    "square-1000": "random squares, 1000 queries, no gradients (arXiv 1912.00049)",
-    "random-1000": "1000 random points of the ball, the best one kept",
-    "spsa-1000": "gradients from differences of 1000 queries (arXiv 1802.05666)",
-    "rays-1000": "directions of signs, 1000 queries for labels alone (arXiv 2006.12792)",
-    "hopskipjump-1000": "along the decision boundary, 1000 queries for labels alone (arXiv 1904.02144)",
-    "fmn-100": "fast minimum norm: the nearest wrong answer in linf or l2 (arXiv 2102.12827)",
-    "ddn-100": "decoupled direction and norm: the nearest wrong answer in l2 (arXiv 1811.09600)",
-    "cw-1000": "Carlini and Wagner: the nearest wrong answer in l2 (arXiv 1608.04644)",
-    "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
-    "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
-    "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
-}
-
 
 # The words that names are made of.
 WORDS = (*CATALOGUE, "fixed", "aware", "transfer", "bpda", "eotauto", "relaxed", "torchattacks", "autoattack")
@@ -185,58 +55,6 @@ _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLUGIN = re.compile(
     rf"(?P<name>{_IDENTIFIER}(?:\.{_IDENTIFIER})*:{_IDENTIFIER})(?P<options>(?:\+{_IDENTIFIER}=[^+]+)*)"
 )
-
-
-@dataclass(frozen=True)
-class AttackName:
-    """Attributes:
-    text: the name as given, as stored in results.
-    estimator: what the attacker knows.
-    draws: fresh draws averaged in each query (M); 1 for the other estimators.
-    rounds: of a greedy model-space attack, else 1.
-    algorithm: a name of the ``CATALOGUE``, or a third-party package's name for it.
-    steps: steps, or queries of a black-box attack; None for FGSM.
-    step_size: in units of eps's space; None for the algorithm's default.
-    third_party: the package an attack comes from, "torchattacks" or "autoattack"; "plugin" for one of the
-        user's own, whose algorithm is ``package.module:name``; None for one of ours.
-    options: ``(option, value)`` in the order given, as text.
-    relaxed: whether operators that hide the gradient have a smooth backward.
-    """
-
-    text: str
-    estimator: EstimatorName
-    draws: int
-    rounds: int
-    algorithm: str
-    steps: int | None
-    step_size: float | None
-    third_party: str | None = None
-    options: tuple[tuple[str, str], ...] = ()
-    relaxed: bool = False
-
-    @property
-    def is_submitted(self) -> bool:
-        """Whether its perturbed inputs were made against another subject, or by another attack."""
-        return self.estimator == SUBMITTED
-
-    @property
-    def uses_base(self) -> bool:
-        """Whether it needs the base model."""
-        init = self.init
-        return self.estimator in ("transfer", "bpda") or (init is not None and init.uses_base)
-
-    @property
-    def differentiates(self) -> bool:
-        """Whether it asks for gradients of the defence itself."""
-        if self.estimator in ("transfer", "bpda", "surrogate", SUBMITTED) or self.algorithm in BLACK_BOX:
-            return False
-        return self.algorithm.lower() not in ("square", "spsa")
-
-    @property
-    def init(self) -> "AttackName | None":
-        """The attack whose result this one continues from."""
-        text = dict(self.options).get("init")
-        return None if text is None else parse(text)
 
 
 @lru_cache(maxsize=4096)  # statistics read the names of all rows for each judgement
@@ -287,6 +105,7 @@ def parse(text: str) -> AttackName:
         kind, rounds = ("gmsaavg" if estimator.endswith("avg") else "gmsamin"), int(estimator[4:-3])
     else:
         draws = CATALOGUE[algorithm].draws
+    options = _options(match["options"], algorithm, text)
     return AttackName(
         text,
         kind,
@@ -295,8 +114,10 @@ def parse(text: str) -> AttackName:
         algorithm,
         int(match["steps"]) if match["steps"] else None,
         _step_size(match["step_size"], text) if match["step_size"] else None,
-        options=_options(match["options"], algorithm, text),
+        options=options,
         relaxed=bool(match["relaxed"]),
+        family=CATALOGUE[algorithm].family,
+        init=parse(dict(options)["init"]) if "init" in dict(options) else None,
     )
 
 

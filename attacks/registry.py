@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from attacks.attack import Attack
+from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import AveragingEstimator
 from attacks.gmsa import Gmsa
-from attacks.naming import AttackName
 from attacks.objective import GradientMode, Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.adapters.third_party import installed
-from attacks.naming import PRESETS
+from attacks.presets import PRESETS
 from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.data.registry import load_data

@@ -18,7 +18,7 @@ from typing import Any
 
 from parts import joined, parts_of
 
-from attacks.naming import PRESETS
+from attacks.presets import PRESETS
 from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.cli.values import fractions

@@ -11,7 +11,7 @@ from pyautoattack import AutoAttack
 from torch import Tensor
 
 from attacks.adapters.seeding import seeded_from
-from attacks.naming import AttackName
+from attacks.attack_name import AttackName
 from attacks.perturbation_budget import PerturbationBudget
 
 DLR_CLASSES = 4

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attacks.adapters.seeding import seeded_from
 from attacks.attack import Attack
-from attacks.naming import AttackName
+from attacks.attack_name import AttackName
 from attacks.perturbation_budget import PerturbationBudget
 
 _PERTURB = "perturb(x, y, estimator, budget, generators, start)"

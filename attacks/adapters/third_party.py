@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attacks.adapters.view import QueryBudgetExhausted, ThirdPartyView
-from attacks.naming import AttackName
+from attacks.attack_name import AttackName
 from attacks.perturbation_budget import PerturbationBudget
 
 # The name under which a package is installed, where it differs.

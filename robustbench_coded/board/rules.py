@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from attacks.naming import PRESETS
+from attacks.presets import PRESETS
 from robustbench_coded.board.source import SubmittedEntry
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CONTROLS

@@ -12,7 +12,8 @@ The margin between two logits has neither fault (arXiv 1608.04644, section V; ar
 
 from collections.abc import Sequence
 
-from attacks.naming import TORCHATTACKS_LINF, AttackName
+from attacks.attack_name import AttackName
+from attacks.third_party_names import TORCHATTACKS_LINF
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check

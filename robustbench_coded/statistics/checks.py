@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from attacks.naming import SEARCHES, AttackName
+from attacks.attack_name import AttackName
+from attacks.catalogue import SEARCHES
 from robustbench_coded.schema.controls import CLEAN, RANDOM_SIGN
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult

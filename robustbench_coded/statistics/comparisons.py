@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from attacks.naming import BLACK_BOX, AttackName, parse
+from attacks.attack_name import AttackName
+from attacks.catalogue import BLACK_BOX
+from attacks.naming import parse
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import COMBINED, CONTROLS
 from robustbench_coded.statistics.case_results import CaseResult, inherited

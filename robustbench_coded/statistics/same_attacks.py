@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attacks.naming import AttackName
+from attacks.attack_name import AttackName
 from attacks.submitted import PREFIX, SEVERAL, split_submitted
 from robustbench_coded.schema.controls import CONTROLS, STANDARD
 from robustbench_coded.schema.words import CheckName, CheckOutcome

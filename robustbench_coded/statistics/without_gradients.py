@@ -19,7 +19,7 @@ input) stand as they are.
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from attacks.naming import DECISION_BASED
+from attacks.catalogue import DECISION_BASED
 from attacks.submitted import PREFIX, split_submitted
 from robustbench_coded.schema.controls import STANDARD
 from robustbench_coded.schema.threat_model import WHOLE_BATCH

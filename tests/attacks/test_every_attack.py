@@ -9,8 +9,11 @@ import re
 import pytest
 import torch
 
-from attacks.naming import LISTED, MINIMAL_NORM, PRESETS, parse
+from attacks.catalogue import MINIMAL_NORM
+from attacks.listed import LISTED
+from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.presets import PRESETS
 from attacks.registry import attack_for, estimator_for
 
 OURS = dict.fromkeys(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks import naming
+from attacks import listed, presets
 from attacks.catalogue import SEARCH_DRAWS
 from attacks.naming import expand, parse
 
@@ -109,7 +109,7 @@ def test_presets_expand_in_order_without_duplicates():
     assert [n.text for n in expand("paper,pgd-7,pgd-10, fgsm")] == ["fgsm", "pgd-10", "pgd-100", "pgd-7"]
     adaptive = {n.text for n in expand("adaptive")}
     assert adaptive >= {"eot10-pgd-20", "fixed-pgd-10", "aware-pgd-10", "transfer-pgd-20"}
-    for preset in naming.PRESETS:
+    for preset in presets.PRESETS:
         texts = [n.text for n in expand(preset)]
         assert len(texts) == len(set(texts))
     with pytest.raises(ValueError, match="got 'papers'; did you mean paper"):
@@ -121,7 +121,7 @@ def test_presets_expand_in_order_without_duplicates():
 
 
 def test_every_listed_name_is_a_name():
-    for text in naming.LISTED:
+    for text in listed.LISTED:
         assert parse(text).text == text
 
 

@@ -8,8 +8,9 @@ from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDr
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
 from attacks.hopskipjump import HopSkipJump
+from attacks.listed import LISTED
 from attacks.losses import cross_entropy, dlr, margin_loss
-from attacks.naming import LISTED, expand, parse
+from attacks.naming import expand, parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.random_search import RandomSearch

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from attacks.naming import PRESETS
+from attacks.presets import PRESETS
 from robustbench_coded.reports.figures import ladder
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.controls import ENSEMBLE

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from attacks.naming import PRESETS, parse
+from attacks.naming import parse
+from attacks.presets import PRESETS
 from robustbench_coded.schema.controls import ENSEMBLE
 from robustbench_coded.statistics.another_loss import past_cross_entropy
 from robustbench_coded.statistics.case_results import case_results

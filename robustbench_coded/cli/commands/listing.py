@@ -77,7 +77,8 @@ def names(kind: str) -> dict[str, str]:
         InputError: an unknown kind.
     """
     if kind == "attacks":
-        from attacks.naming import LISTED, PRESETS
+        from attacks.listed import LISTED
+        from attacks.presets import PRESETS
 
         presets = {name: "preset: " + ", ".join(members) for name, members in PRESETS.items()}
         return {**LISTED, **presets}

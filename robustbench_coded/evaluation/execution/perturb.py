@@ -13,10 +13,10 @@ from attacks.adapters import plugin
 from attacks.adapters.third_party import run_third_party
 from attacks.adapters.view import ThirdPartyView
 from attacks.attack import Attack
-from attacks.catalogue import CATALOGUE
+from attacks.attack_name import AttackName
+from attacks.catalogue import CATALOGUE, DECISION_BASED, SEARCHES
 from attacks.estimators import Estimator, FreshDraws
 from attacks.losses import margin_loss
-from attacks.naming import DECISION_BASED, SEARCHES, AttackName
 from attacks.objective import Objective
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for

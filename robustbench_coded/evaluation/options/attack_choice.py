@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attacks.naming import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE, expand
+from attacks.naming import expand
+from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE
 from robustbench_coded.errors import InputError
 
 DEFAULT = ("paper", "adaptive")

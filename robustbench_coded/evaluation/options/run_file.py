@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from attacks.naming import PRESETS
+from attacks.presets import PRESETS
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
 

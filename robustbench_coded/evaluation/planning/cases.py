@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from attacks.naming import AttackName
+from attacks.attack_name import AttackName
 from attacks.submitted import Transforms
 from robustbench_coded.evaluation.planning.batches import Victim
 from robustbench_coded.evaluation.planning.submitted_inputs import SubmittedInputs

@@ -1,6 +1,8 @@
 """What attacks will cost, from their names alone."""
 
-from attacks.naming import BLACK_BOX, AttackName, parse
+from attacks.attack_name import AttackName
+from attacks.catalogue import BLACK_BOX
+from attacks.naming import parse
 from attacks.pgd import default_step_size as pgd_step_size
 from attacks.surrogate import QUERIES as SURROGATE_QUERIES
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from attacks.naming import DECISION_BASED, SEARCHES, AttackName, parse
+from attacks.attack_name import AttackName
+from attacks.catalogue import DECISION_BASED, SEARCHES
+from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.cost import queries_of, step_size_of
 from robustbench_coded.evaluation.planning.plan import UnitMaker, stopped

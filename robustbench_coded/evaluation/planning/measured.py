@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attacks.naming import BLACK_BOX, AttackName, parse
+from attacks.attack_name import AttackName
+from attacks.catalogue import BLACK_BOX
+from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.runs.perturbed_digest import NAME, sum_of
 from robustbench_coded.schema.case import BudgetKey

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from attacks.naming import LAST_RESORT, AttackName, parse
+from attacks.attack_name import AttackName
+from attacks.naming import parse
+from attacks.presets import LAST_RESORT
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.options.inputs import inputs_for
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from attacks.naming import PRESETS
+from attacks.presets import PRESETS
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import structs
 
-from attacks.naming import PRESETS
+from attacks.presets import PRESETS
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.attack_order import damage_per_image
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit

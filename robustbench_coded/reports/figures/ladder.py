@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from attacks.naming import BLACK_BOX
+from attacks.catalogue import BLACK_BOX
 from robustbench_coded.reports.figures.lookup import checkpoints_of, main_budget, subjects_of
 from robustbench_coded.reports.figures.style import (
     MOST_PANELS,

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from attacks.naming import BLACK_BOX
+from attacks.catalogue import BLACK_BOX
 from robustbench_coded.reports.paper.paper import paper_tables
 from robustbench_coded.reports.run.population import partitions_of, population_of
 from robustbench_coded.reports.text.formatting import (

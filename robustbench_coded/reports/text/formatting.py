@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
-from attacks.catalogue import CATALOGUE
-from attacks.naming import BLACK_BOX, AttackName, parse
+from attacks.attack_name import AttackName
+from attacks.catalogue import BLACK_BOX, CATALOGUE
+from attacks.naming import parse
 from attacks.submitted import PREFIX
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST

@@ -1,0 +1,51 @@
+"""Attacks that are run together, by the name of the set."""
+
+# What the adaptive presets run where a defence's operators hide its gradient, and nowhere else.
+RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
+# And where there is no gradient even then.
+LAST_RESORT = ("square-1000",)
+
+# What they run where other attacks leave something.
+SECOND_STAGE = (
+    "pgd-100+momentum=1",
+    "aware-pgd-20+init=transfer-pgd-20",
+    "apgd-mt-20",
+    "transfer-apgd-mt-20",
+    *RELAXED,
+    *LAST_RESORT,
+)
+
+PRESETS: dict[str, tuple[str, ...]] = {
+    "paper": ("fgsm", "pgd-10", "pgd-100"),
+    "adaptive": (
+        "eot10-pgd-20",
+        "pgd-100+momentum=1",
+        "fixed-pgd-10",
+        "aware-pgd-10",
+        "transfer-pgd-20",
+        "aware-pgd-20+init=transfer-pgd-20",
+        # The margin and other classes: what cross-entropy alone leaves on a robust network.
+        "apgd-mt-20",
+        "transfer-apgd-mt-20",
+        *RELAXED,
+        *LAST_RESORT,
+    ),
+    # AutoAttack's standard suite without FAB and with a fifth of Square's queries: those two take more than
+    # half of its time and seldom break what targeted Auto-PGD has not broken.
+    "aa": ("apgd-ce-100", "apgd-t-100", "square-1000"),
+}
+PRESETS["full"] = (
+    *PRESETS["paper"],
+    *PRESETS["adaptive"],
+    "transfer-apgd-ce-100",
+    "transfer-apgd-t-100",
+    "eot20-apgd-ce-100",
+    "aware-apgd-ce-50",
+    "gmsa3avg-pgd-20",
+    "gmsa3min-pgd-20",
+    "bpda-pgd-20",
+    "eotauto-pgd-20",
+    *PRESETS["aa"],
+    "apgd-dlr-100",
+    "spsa-2000",
+)
