@@ -1,5 +1,5 @@
 # The main job in a container:
-#   docker build -t csrobust . && docker run --rm -v "$PWD/docker-reports:/csrobust/reports/digits" csrobust
+#   docker build -t csrobust . && docker run --rm -v "$PWD/docker-runs:/csrobust/runs/digits" csrobust
 FROM python:3.11-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends make \
