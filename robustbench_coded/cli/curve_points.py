@@ -2,10 +2,21 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import interval, percent, pixels, subject_text
-from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.reports.text.formatting import (
+    interval,
+    is_submitted,
+    percent,
+    pixels,
+    subject_text,
+)
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.controls import COMBINED, CONTROLS, ENSEMBLE
+from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.intervals import Interval
+from robustbench_coded.statistics.queries import queries_interval
 from robustbench_coded.statistics.summary import SummaryRow
 
 # A curve's attacks differ in one number: what stays of the name, and where the number stands.
@@ -33,9 +44,45 @@ def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
             yield one_line(f"{title} over {over}: " + "; ".join(points[x] for x in sorted(points)))
 
 
+class QueryPoint(NamedTuple):
+    """What is left of one row where the attacker submits each perturbed input ``queries`` times."""
+
+    key: CaseKey
+    queries: int
+    left: Interval
+
+
+def query_points(results: Iterable[CaseResult], queries: Iterable[int]) -> list[QueryPoint]:
+    """A point for each attack and number of queries for which there are draws."""
+    queries = tuple(queries)
+    return [
+        QueryPoint(row.key, tries, queries_interval(row.cell, tries, batch_dependent=row.unit_is_batch))
+        for row in results
+        if row.cell is not None and _on_curve(row.key.attack)
+        for tries in queries
+        if tries <= row.cell.correct.shape[1]
+    ]
+
+
+def query_lines(points: Iterable[QueryPoint]) -> Iterator[str]:
+    """A line for each row: accuracy over the number of queries."""
+    rows: dict[CaseKey, list[str]] = {}
+    for key, queries, left in points:
+        point = f"{queries}: {percent(left.estimate)} {interval(left.low, left.high)}"
+        rows.setdefault(key, []).append(point)
+    for key, shown in rows.items():
+        title = f"{subject_text(key.subject, with_k=True)}, {key.threat}, {key.attack}, eps {pixels(key.eps)}"
+        yield one_line(f"{title} over queries: {'; '.join(shown)}")
+
+
+def _on_curve(attack: str) -> bool:
+    """Attacks that were asked for, and the ensemble of all; the report has the rest."""
+    return attack == ENSEMBLE or not (attack in (*CONTROLS, *COMBINED) or is_submitted(attack))
+
+
 def _place(row: SummaryRow, over: str) -> tuple[str, float] | None:
     """The family of a row's attack, and where on the curve it stands; None for a row of no curve."""
-    if row.attack in CONTROLS:
+    if not _on_curve(row.attack):
         return None
     if over == "eps":
         return row.attack, row.key.eps

@@ -3,6 +3,7 @@
 Plain, since rich would take longer to import than the whole command takes to answer.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _GROUP_OF = {name: title for title, names in GROUPS.items() for name in names}
 OTHERS = "Options"
+# What the parser calls a value, and what people call it.
+_METAVARS = {"str": "TEXT", "Path": "PATH", "path": "PATH", "int": "N", "float": "NUMBER"}
+_METAVAR = re.compile(rf"<(?:list\[)?({'|'.join(_METAVARS)})\]?>")
 
 
 class GroupedCommand(TyperCommand):
@@ -54,7 +58,7 @@ class GroupedCommand(TyperCommand):
             shown = [param for param in params if titles[param.name] == title]
             if title in GROUPS:
                 shown.sort(key=lambda param: GROUPS[title].index(param.name))
-            if records := [record for param in shown if (record := param.get_help_record(ctx)) is not None]:
+            if records := [record for param in shown if (record := _record(param, ctx)) is not None]:
                 yield title, records
 
 
@@ -68,7 +72,7 @@ class SharingCommand(GroupedCommand):
         for _, records in self._grouped(ctx, [p for p in own if p.name not in _GROUP_OF]):
             with formatter.section("Options of its own"):
                 formatter.write_dl(records)
-        if changed := [p.get_help_record(ctx) for p in own if p.name in _GROUP_OF]:
+        if changed := [_record(p, ctx) for p in own if p.name in _GROUP_OF]:
             with formatter.section("Options of `csrobust eval` that differ here"):
                 formatter.write_dl([record for record in changed if record is not None])
         rest = {p.name: p.opts[0] for p in params if p not in own}
@@ -77,6 +81,15 @@ class SharingCommand(GroupedCommand):
                 (title, ", ".join(rest[n] for n in names if n in rest)) for title, names in GROUPS.items()
             ]
             formatter.write_dl([(title, flags) for title, flags in rows if flags])
+
+
+def _record(param: Any, ctx: Any) -> tuple[str, str] | None:
+    """How an option is written and what it does; values are TEXT, PATH, N or NUMBER."""
+    record = param.get_help_record(ctx)
+    if record is None:
+        return None
+    written, described = record
+    return _METAVAR.sub(lambda match: _METAVARS[match[1]], written), described
 
 
 def _command_beside(ctx: Any, name: str) -> Any:

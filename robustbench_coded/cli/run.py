@@ -41,16 +41,17 @@ def run_evaluation(
     path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
     if path is None:
         return code
-    from robustbench_coded.reports.render.terminal import summary_table
+    from robustbench_coded.reports.render.terminal import result
 
     run = load_run(path)
     if as_json:
         print(json.dumps(run.as_data()))
     else:
-        Console().print(summary_table(run))
+        Console().print(result(run))
         for line in more(run):
             print(line)
-        print(one_line(f"report: {Path(path) / 'report.md'}"))
+        print(one_line(f"report: {Path(path) / 'report.html'}"))
+        print(one_line(f"more:   csrobust show {shell([str(path)])}"))
     return code
 
 

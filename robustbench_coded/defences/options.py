@@ -64,7 +64,8 @@ def parse_defence(text: str) -> DefenceSpec:
         return DefenceSpec(kind)
     if _PLUGIN.fullmatch(text.strip()):
         return DefenceSpec("plugin", target=text.strip())
-    near = _closest(kind, [*_OPTIONS, *BUILDERS])
+    published = f" did you mean {PREFIX}{kind}?" if kind in PUBLISHED else ""
+    near = published or _closest(kind, [*_OPTIONS, *BUILDERS])
     raise InputError(
         f"defence {text!r} is not known;{near} write a name of "
         "`csrobust list defences` or package.module:function"

@@ -1,4 +1,4 @@
-"""Curves are printed with an interval at every point; a screening needs no defence."""
+"""Curves are printed with an interval at every point; a screening needs no defence and names its own rows."""
 
 import re
 
@@ -14,8 +14,35 @@ def test_a_curve_is_printed_with_intervals(csrobust):
     assert re.search(f"{title}0: {point}; 8/255: {point}; 0.3: {point}", said), said
 
 
-def test_standard_inference_alone_is_screened(csrobust):
+def test_repeated_queries_are_printed_with_intervals(csrobust):
+    defended = (*SMALL, "--no-standard", "--defence", "noise:sigma=0.5", "--attacks", "fgsm", "--draws", "4")
+    answer = csrobust("curve", "--ckpt", "digits-erm", *defended, "--over", "queries", "--eps", "0.3")
+    assert answer.code == 0, answer.err
+    fgsm, ensemble = answer.out.splitlines()
+    assert "fgsm, eps 0.3 over queries: 1: " in fgsm and " ensemble, " in ensemble
+    points = re.findall(r"([125]): (\d+\.\d) \[(\d+\.\d), (\d+\.\d)\]", fgsm)
+    assert [int(queries) for queries, *_ in points] == [1, 2]
+    (once, *_), (twice, low, high) = ([float(x) for x in point[1:]] for point in points)
+    assert low < twice < once < high
+
+
+def test_standard_inference_is_screened(csrobust):
     answer = csrobust("screen", "--ckpt", "digits-erm", *SMALL, "--seconds", "0.001", "--out", "run")
     assert answer.code == 0, answer.err
-    assert "Standard inference on digits-erm, batch/unknown: " in answer.out
-    assert re.search(r"Verdict: .+\. All rows: run/report.md\n$", answer.out), answer.out
+    tried, judged, rows = answer.out.splitlines()
+    assert re.fullmatch(r"Tried in \d+ s: pgd-20\.", tried)
+    assert re.fullmatch(r"Standard inference on digits-erm, batch/unknown: .+ Verdict: .+\.", judged)
+    assert rows == "All rows: run/report.html"
+
+
+def test_a_screening_names_its_own_rows_and_what_it_had_no_time_for(csrobust):
+    earlier = ("--attacks", "fgsm", "--defence", "noise:sigma=0.1", "--eps", "0.05", "--out", "run")
+    assert csrobust("eval", "--ckpt", "digits-erm", *SMALL, *earlier).code == 0
+    again = ("--eps", "0.05", "--seconds", "0.001", "--out", "run")
+    answer = csrobust("screen", "--ckpt", "digits-erm", *SMALL, *again)
+    assert answer.code == 0, answer.err
+    tried, *judged, _ = answer.out.splitlines()
+    assert "fgsm" not in tried and "noise" not in answer.out
+    assert re.search(r"The folder holds \d+ more rows, which the verdicts include\.", tried)
+    assert len(judged) == 1 and judged[0].startswith("Standard inference on digits-erm")
+    assert "No time was left for transfer-pgd-20, aware-pgd-20" in tried

@@ -76,6 +76,7 @@ def test_no_command_prints_the_help_as_help(csrobust, words):
         (["eval", "--ckpt", "digits-emr"], "did you mean digits-erm?"),
         (["eval", *SMALL, "--defence", "nosie:sigma=0.1"], "did you mean noise?"),
         (["eval", *SMALL, "--defence", "noise:sgima=0.1"], "did you mean sigma?"),
+        (["eval", *SMALL, "--defence", "bit-depth"], "did you mean published:bit-depth?"),
         (["evla"], "Did you mean 'eval'?"),
         (["figure", "sprial"], "Did you mean 'spiral'?"),
         (["list", "atacks"], "did you mean attacks?"),

@@ -10,6 +10,7 @@ from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.terminal import (
     comparison_table,
     example_table,
+    result,
     run_table,
     summary_table,
 )
@@ -72,6 +73,25 @@ def test_incomplete_rows_say_so(make_run):
     text = printed(make_run(failed=[("pgd-10", "rci")]), 250)
     assert "0/128" in text
     assert "1 unit without outcomes" in text
+
+
+def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
+    run = load_run(make_run())
+    text = " ".join(shown(result(run), 80).split())
+    assert text.startswith("RCI (N = 48) on erm keeps 28.9% under pgd-10")
+    for judgement in run.judgements:
+        settled = judgement.verdict.word != "not settled"
+        told = " ".join(judgement.verdict.reason.split()) in text
+        assert settled or told
+    assert any(judgement.verdict.word == "not settled" for judgement in run.judgements)
+
+
+def test_the_largest_drops_fit_80_columns_with_no_word_cut(make_run):
+    text = shown(run_table(load_run(make_run())), 80)
+    assert re.search(
+        r"│ example │ label │ right, clean │ attacked │ margin │ answers", text.replace("┃", "│")
+    )
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def views(path):

@@ -46,7 +46,10 @@ def ablate_command(
     eps: Annotated[Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Train and measure a setting at a time; the same command goes on with what was stopped."""
+    """Train and measure one setting after another.
+
+    The same command resumes a stopped study.
+    """
     from robustbench_coded.ablations.report import write_studies
     from robustbench_coded.ablations.run import Laboratory
     from robustbench_coded.ablations.settings import AblationSettings, base_config

@@ -29,7 +29,7 @@ def bench_command(
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Time attacks, coded inference and other packages side by side."""
+    """Time attacks, coded inference and other packages."""
     from robustbench_coded.bench.run import BenchOptions, bench
     from robustbench_coded.bench.table import plain
 

@@ -15,7 +15,10 @@ def board_command(
     out: Annotated[Path, typer.Option("--out", help="Folder to write index.html to.")] = Path("board"),
     as_json: Annotated[bool, typer.Option("--json", help="Print board.json, too.")] = False,
 ) -> int:
-    """Write a static site of the defences in these runs: a sortable table, and a page for each."""
+    """Write a static site of the defences in these runs.
+
+    It has a sortable table and a page for each defence.
+    """
     from robustbench_coded.board.entry import encoded
     from robustbench_coded.board.write import write_board
 

@@ -11,7 +11,10 @@ from robustbench_coded.reports.text.escape import one_line
 def compact_command(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
 ) -> int:
-    """Put the outcomes of a finished run into one file, and its timings into another; it can still go on."""
+    """Pack the files of a finished run into two.
+
+    Outcomes go into one file, timings into another. The run can still be extended.
+    """
     from robustbench_coded.runs.folder import RunFolder, read_manifest
     from robustbench_coded.runs.packed import pack
 

@@ -30,7 +30,10 @@ def compare_command(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write comparison.md ... to.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Compare runs, with paired differences where they share batches and draws."""
+    """Compare runs by paired differences.
+
+    Differences are paired where runs share batches and draws. What two runs do not share is listed.
+    """
     from robustbench_coded.reports.compare.comparison import compare
 
     chosen = _formats(formats, out)

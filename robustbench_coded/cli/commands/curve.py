@@ -11,6 +11,7 @@ from robustbench_coded.cli.run import evaluated, run_evaluation
 from robustbench_coded.errors import InputError
 
 if TYPE_CHECKING:
+    from robustbench_coded.cli.curve_points import QueryPoint
     from robustbench_coded.results.run import Run
 
 Over = Annotated[str, typer.Option("--over", metavar="TEXT", help="eps, steps, draws or queries.")]
@@ -24,7 +25,10 @@ RADII = "0,1/255,2/255,4/255,8/255,16/255,32/255"
 
 @takes(over=(Over, "eps"), attacks=attacks_option(f"over eps {EPS_ATTACKS}"))
 def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> int:
-    """Measure a security curve; the points are rows of an ordinary run, so a run can be extended by one."""
+    """Measure accuracy over eps, steps, draws or queries.
+
+    The points are rows of an ordinary run, so a curve can extend an existing run.
+    """
     if over == "eps":
         options["attacks"] = options["attacks"] or [EPS_ATTACKS]
         options["eps"] = options["eps"] or [RADII]
@@ -47,25 +51,24 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
 
 def _queries(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:
     """Accuracy where any of M repeated queries may fail, from the outcomes of one run."""
+    from robustbench_coded.cli.curve_points import query_lines, query_points
     from robustbench_coded.evaluation.session.evaluate import evaluate
-    from robustbench_coded.reports.text.escape import one_line
     from robustbench_coded.results.run import load_run
-    from robustbench_coded.statistics.draws import accuracy_queries
 
     config = config_from(**options)
     path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
-    points = [
-        (result.key, tries, accuracy_queries(result.cell, tries))
-        for result in (load_run(path).results if path is not None else ())
-        if result.cell is not None
-        for tries in QUERIES
-        if tries <= len(result.cell.draw)
-    ]
-    if path is not None and as_json:
-        columns = ({**key.as_columns(), "queries": tries, "accuracy": left} for key, tries, left in points)
-        print(json.dumps(list(columns)))
-    elif path is not None:
-        for key, tries, left in points:
-            name = f"{key.checkpoint} | {key.defence} | {key.threat} | {key.attack}"
-            print(one_line(f"{name} | M = {tries}: {100 * left:.1f}%"))
+    if path is None:
+        return code
+    points = query_points(load_run(path).results, QUERIES)
+    if as_json:
+        print(json.dumps([_point_as_data(point) for point in points]))
+    else:
+        for line in query_lines(points):
+            print(line)
     return code
+
+
+def _point_as_data(point: "QueryPoint") -> dict[str, Any]:
+    left = point.left
+    figures = {"accuracy": left.estimate, "ci_low": left.low, "ci_high": left.high}
+    return {**point.key.as_columns(), "queries": point.queries, **figures}

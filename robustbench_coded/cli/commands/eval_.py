@@ -36,7 +36,10 @@ def evaluate_command(
     time: str | None,
     **options: Any,
 ) -> int:
-    """Attack checkpoints behind standard inference and other defences, and write a report."""
+    """Attack checkpoints and defences, and write a report.
+
+    Every checkpoint is evaluated with standard inference and with each defence that is named.
+    """
     limit = None if time is None else seconds(time, "--time")
     chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
     return run_evaluation(chosen, quiet=quiet, as_json=as_json)

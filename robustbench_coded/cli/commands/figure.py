@@ -43,7 +43,7 @@ def spiral_command(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> int:
-    """Figure 1b: decision boundaries of ERM, mixup and coded training on two spirals."""
+    """Figure 1b: decision boundaries of three trainings."""
     for option, value in (("--seeds", seeds), ("--epochs", epochs)):
         if value < 1:
             raise InputError(f"{option} {value} is too small; give 1 or more")
@@ -63,7 +63,10 @@ def lemma1_command(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> int:
-    """Lemma 1: the error of coded smoothing over N, of two formulas and of checkpoints, beside N^-3."""
+    """Lemma 1: the error of coded smoothing over N.
+
+    Of two formulas and of checkpoints, beside N^-3.
+    """
     from robustbench_coded.paper_figures.lemma1 import BATCHES, K, lemma1
 
     networks = {}
@@ -88,7 +91,10 @@ def loss_command(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> int:
-    """Figure 5a: validation loss during training; runs that an ablation in --out has made are taken."""
+    """Figure 5a: validation loss during training.
+
+    Runs that an ablation has written to --out are used.
+    """
     from robustbench_coded.ablations.run import Laboratory, run_id
     from robustbench_coded.ablations.settings import AblationSettings, base_config
     from robustbench_coded.ablations.studies import STUDIES
@@ -125,7 +131,10 @@ def smoothness_command(
     batches: Annotated[int, typer.Option(help="Paths, through other images each.")] = 5,
     as_json: Json = False,
 ) -> int:
-    """First and second differences of checkpoints along the encoder's curve and along straight lines."""
+    """Smoothness of checkpoints along the encoder's curve.
+
+    First and second differences, along the curve and along straight lines.
+    """
     if batch_size < 4 or batches < 1:
         raise InputError("give a --batch-size of 4 or more and 1 or more --batches")
     from robustbench_coded.paper_figures.smoothness import smoothness

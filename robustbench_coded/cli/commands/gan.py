@@ -31,7 +31,10 @@ def gan_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Train plain and coded generators and compare them; the same command goes on with what was stopped."""
+    """Train plain and coded generators and compare them.
+
+    The same command resumes stopped trainings.
+    """
     from robustbench_coded.evaluation.setup.device import device_named
     from robustbench_coded.generation.config import GanConfig
     from robustbench_coded.generation.report import last_points, write_gan_report

@@ -24,7 +24,10 @@ def inspect_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Say what a checkpoint is: architecture, classes, normalisation, what was guessed and why."""
+    """Say what a checkpoint is and how it was recognised.
+
+    Architecture, classes, normalisation, and the evidence for each.
+    """
     from robustbench_coded.evaluation.setup.checkpoints import recognised_by
     from robustbench_coded.models.inspect import describe
     from robustbench_coded.models.loading import load_checkpoint

@@ -25,7 +25,10 @@ def plan_command(
     time: str | None,
     **options: Any,
 ) -> int:
-    """Print what eval would run with these options and about how long that takes; nothing is written."""
+    """Print what eval would run, and how long that takes.
+
+    Takes the options of eval. Nothing is written.
+    """
     from robustbench_coded.cli.progress import duration
     from robustbench_coded.evaluation.session.preview import preview
 

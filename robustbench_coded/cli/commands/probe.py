@@ -18,7 +18,11 @@ OPTIONS = (
 
 @takes_only(*OPTIONS)
 def probe_command(*, as_json: bool, **options: Any) -> int:
-    """Probe defences: random? batch-dependent? usable gradients? Exit code 1 where one contradicts itself."""
+    """Measure whether defences are random or batch-dependent.
+
+    Also measures whether their gradients are usable. The exit code is 1 if a defence contradicts its
+    declaration.
+    """
     from robustbench_coded.evaluation.setup.prepare import prepare
 
     rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}

@@ -13,9 +13,7 @@ from robustbench_coded.reports.text.escape import one_line
 # Four batches of 128: enough for an interval that knows about batches, few enough for two minutes.
 EXAMPLES = 512
 VICTIMS = 16
-Seconds = Annotated[
-    float, typer.Option("--seconds", metavar="NUMBER", help="No further attack begins after this.")
-]
+Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
 
 
 @takes(
@@ -24,7 +22,10 @@ Seconds = Annotated[
     victims=(SHARED["victims"][0], VICTIMS),
 )
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any) -> int:
-    """Attack for two minutes, the most damning attack first; print one paragraph that ends in a verdict."""
+    """Run the most damaging attacks first, for two minutes.
+
+    Prints one paragraph for each subject, which ends in a verdict.
+    """
     if options["attacks"]:
         raise InputError("--attacks: screen chooses its attacks; use csrobust eval to choose them")
     config = config_from(**{**options, "attacks": ["fgsm"]})
@@ -39,5 +40,6 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any
         verdicts = [{**j.key.as_columns(), "verdict": j.verdict.word} for j in judgements]
         print(json.dumps({"run": str(path), "tried": screening.tried, "verdicts": verdicts}))
     else:
-        print(one_line(screening.paragraph()))
+        for line in screening.lines():
+            print(one_line(line))
     return code

@@ -60,7 +60,10 @@ def shift_command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Measure accuracy under corruptions and on shifted test sets; nothing is attacked."""
+    """Measure accuracy under corruptions and covariate shift.
+
+    Nothing is attacked.
+    """
     from robustbench_coded.shift.answers import load_shift
     from robustbench_coded.shift.config import ShiftConfig
     from robustbench_coded.shift.run import shift

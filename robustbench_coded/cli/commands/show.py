@@ -12,7 +12,7 @@ def show_command(
     example: Annotated[int | None, typer.Option("--example", help="One example, by its number.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Show a run, or what every defence answered to one example under every attack."""
+    """Show a run, or all answers to one of its examples."""
     from rich.console import Console
 
     from robustbench_coded.reports.render.terminal import example_table, run_table

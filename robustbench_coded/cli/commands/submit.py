@@ -15,7 +15,7 @@ def submit_command(
         "board-entries"
     ),
 ) -> int:
-    """Check a run against the rules of the board and write its entry, to be sent in."""
+    """Check a run against the board's rules, write its entry."""
     from robustbench_coded.board.submit import submit
 
     folder = submit(run, entry, out)

@@ -18,7 +18,10 @@ def tabular_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Compare coded training with ERM, weight decay and mixup on scikit-learn's tables."""
+    """Compare coded training with others on tabular data.
+
+    The others are ERM, weight decay and mixup; the data sets come with scikit-learn.
+    """
     from robustbench_coded.errors import InputError
     from robustbench_coded.tabular.report import answer, write_tabular_report
     from robustbench_coded.tabular.study import comparisons, run_all

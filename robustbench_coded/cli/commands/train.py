@@ -43,7 +43,10 @@ def train_command(
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's logs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Train a checkpoint; the same command goes on with a run that was stopped."""
+    """Train a checkpoint.
+
+    The same command resumes a stopped training.
+    """
     given = {
         "arch": arch, "data": data, "test_data": test_data, "data_dir": data_dir, "epochs": epochs,
         "schedule": schedule, "milestones": milestones and counts(milestones, "--milestones", 1),

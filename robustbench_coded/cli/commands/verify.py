@@ -43,7 +43,10 @@ def verify_command(
     normalize: Annotated[str | None, typer.Option("--normalize", help="With --adversarials.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Score perturbed inputs again and check eps and box: a run's, or those of any other tool."""
+    """Score perturbed inputs again and check eps and box.
+
+    They are those of a run, or those that another tool made.
+    """
     if (run is None) == (adversarials is None):
         raise InputError("nothing to verify; name a run folder, or --adversarials FILE.npz with --ckpt")
     if run is not None:

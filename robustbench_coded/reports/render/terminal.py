@@ -9,15 +9,18 @@ from rich.text import Text
 
 from robustbench_coded.reports.compare.comparison import Comparison
 from robustbench_coded.reports.paper.against_paper import paper_text_table, reasons
-from robustbench_coded.reports.run.document import document_of
+from robustbench_coded.reports.run.collateral import COLLATERAL, collateral_text_table
+from robustbench_coded.reports.run.document import Document, document_of, opening_of
 from robustbench_coded.reports.run.tables import Cell, Column, Table, TableRow, tables_of
-from robustbench_coded.reports.run.text_tables import worst_text_table
+from robustbench_coded.reports.run.worst import WorstExample, answer_text
 from robustbench_coded.reports.text.escape import one_line, shortened
 from robustbench_coded.reports.text.formatting import (
     budget_text,
     counted,
+    inference_text,
     interval,
     percent,
+    pixels,
     settled,
     subject_text,
 )
@@ -25,24 +28,85 @@ from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.words import VerdictWord
 
 NAME_WIDTH = 60
+WORST_SHOWN = 5  # examples with the largest drop; the report has more
+
+
+def result(run: Run) -> Group:
+    """What an evaluation prints: the answer in a sentence, the tables, the verdicts, and what is open."""
+    return Group(*map(_sentence, opening_of(run)), summary_table(run), *map(_sentence, _open(run)))
 
 
 def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
-    verdicts = [Text(line) for line in _verdicts(run)]
-    return Group(*(_Fitting(table) for table in tables_of(run)), *verdicts)
+    parts: list[Any] = [_Fitting(table) for table in tables_of(run)]
+    collateral = collateral_text_table(run.rows)
+    if collateral.rows:
+        parts.append(_collateral(collateral))
+    return Group(*parts, *map(Text, _verdicts(run)))
 
 
 def run_table(run: Run) -> Group:
     """What a run is, its tables and verdicts, what it found, and the examples that fell furthest."""
     document = document_of(run)
-    parts: list[Any] = [Text(one_line(text)) for text in (*document.opening, *document.warnings)]
-    parts += [summary_table(run), *(Text(one_line(f"- {text}")) for text in document.findings)]
-    if document.worst:
-        parts.append(plain_table("examples with the largest drop", worst_text_table(document.worst)))
+    parts: list[Any] = [*map(_sentence, (*opening_of(run), *document.warnings)), summary_table(run)]
+    parts += [*map(_sentence, _open(run)), *(_sentence(f"- {text}") for text in document.findings)]
+    return Group(*parts, *_worst(document))
+
+
+def _sentence(text: str) -> Text:
+    return Text(one_line(text))
+
+
+def _worst(document: Document) -> Iterator[Grid]:
+    """The examples with the largest drop, a short table per subject and attack."""
+    by_attack: dict[str, list[WorstExample]] = {}
+    for worst in document.worst:
+        subject = subject_text(worst.key.subject, with_k=True)
+        by_attack.setdefault(f"{subject}: largest drops under {worst.key.attack}", []).append(worst)
+    heads = ("Example", "Label", "Right, clean", "Attacked", "Margin", "Answers")
+    for title, examples in by_attack.items():
+        rows = tuple(
+            (
+                str(worst.example),
+                str(worst.label),
+                f"{worst.right_clean} of {worst.draws}",
+                f"{worst.right} of {worst.draws}",
+                f"{worst.margin:.2f}",
+                answer_text(worst.answers),
+            )
+            for worst in examples[:WORST_SHOWN]
+        )
+        yield plain_table(title, TextTable(heads, rows, frozenset(heads[:-1])))
+
+
+def _collateral(text_table: TextTable) -> Group:
+    """Accuracy of the unperturbed inputs beside M malicious ones, a table per subject."""
+    subject, figures = text_table.heads[:4], text_table.heads[4:]
+    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for row in text_table.rows:
+        groups.setdefault(row[: len(subject)], []).append(row[len(subject) :])
+    parts = [
+        plain_table(
+            f"{COLLATERAL}: {inference} on {checkpoint}, {budget}, draw {draw}",
+            TextTable(figures, tuple(rows), frozenset(figures)),
+        )
+        for (checkpoint, inference, budget, draw), rows in groups.items()
+    ]
     return Group(*parts)
+
+
+def _open(run: Run) -> Iterator[str]:
+    """Why verdicts are not settled and what would settle them; subjects with one reason share a line."""
+    reasons: dict[str, list[str]] = {}
+    for j in run.judgements:
+        if j.verdict.word == VerdictWord.NOT_SETTLED:
+            where = f"{inference_text(j.subject, with_k=True)}, {j.threat}, eps {pixels(j.budget.eps)}"
+            reasons.setdefault(j.verdict.reason, []).append(where)
+    for reason, places in reasons.items():
+        yield f"Not settled ({'; '.join(places)}): {reason}"
 
 
 def comparison_table(comparison: Comparison, *, paper: bool) -> Group:

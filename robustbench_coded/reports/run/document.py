@@ -98,6 +98,12 @@ def document_of(run: Run) -> Document:
     )
 
 
+def opening_of(run: Run) -> tuple[str, ...]:
+    """What a reader at a terminal is told first: the first sentence of the report and what qualifies it."""
+    answer = headline(run.judgements, undercuts(run), run.words_together)[:1]
+    return (*_mismatches(run), *answer, *_evidence(run))
+
+
 def _evidence(run: Run) -> list[str]:
     """Where a refuted claim can be checked without this project."""
     if not (run.path / "evidence" / "refute.py").is_file():
