@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,86 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.global_generators import seeded_globally
+from robustbench_coded.defences.logits_shape import misshapen
 from robustbench_coded.defences.memory import modules_of
-from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, reject_class
+from robustbench_coded.defences.probe_result import DRAWS, ProbeResult
+from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped
 from robustbench_coded.errors import InputError, described
 
-# Changes below this share of the largest logit are rounding. Another batch size may be computed by another
-# algorithm, on a GPU in less precision, hence the looser second figure.
-ROUNDING = 1e-4
-ROUNDING_ACROSS_SIZES = 1e-2
-DRAWS = 4
 _MODE_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """What was measured. Changes are the largest absolute change of any logit, in units of logits.
-
-    Attributes:
-        k: inputs in the batch.
-        scale: largest absolute logit.
-        shape: of the logits, which should be (k, classes).
-        not_finite: share of logits that are NaN or infinite. Unless it is 0 nothing else was measured.
-        same_draw: change between two answers to one input under one draw.
-        other_draws: change between draws.
-        global_state: change when nothing but the process's global random generators differs.
-        co_batched: change of the other answers when one co-batched input is changed.
-        co_batched_by: what was done to it in the worst case.
-        all_co_batched: change of one answer when all the other inputs are changed.
-        cross_gradient: gradient of half the answers with respect to the inputs of the other half, as a share
-            of the gradient with respect to their own.
-        other_size: change of the first answers when the batch is cut in half; None where draws or co-batched
-            inputs differ anyway.
-        other_size_error: what happened when half a batch was asked, if it failed.
-        other_slot: change of an answer when its input moves to another slot, the others as before; None
-            where draws belong to slots.
-        grouped: change between ``logits_grouped`` and ``logits``; None where there is no ``logits_grouped``.
-        no_gradient: whether logits cannot be differentiated in the input at all.
-        zero_gradients: share of inputs at which cross-entropy has gradient zero in every pixel.
-        zero_margin_gradients: the same for the gap between the two largest logits.
-        nan_gradients: share of inputs with NaN or infinite gradients.
-        double: change between float32 and float64; None where the defence cannot be cast.
-        training_layers: batch normalisation and dropout left in training mode, by name.
-    """
-
-    k: int
-    scale: float
-    shape: tuple[int, ...]
-    not_finite: float
-    same_draw: float = 0.0
-    other_draws: float = 0.0
-    global_state: float = 0.0
-    co_batched: float = 0.0
-    co_batched_by: str = ""
-    all_co_batched: float = 0.0
-    cross_gradient: float = 0.0
-    other_size: float | None = None
-    other_size_error: str | None = None
-    other_slot: float | None = None
-    grouped: float | None = None
-    no_gradient: bool = False
-    zero_gradients: float = 0.0
-    zero_margin_gradients: float = 0.0
-    nan_gradients: float = 0.0
-    double: float | None = None
-    training_layers: tuple[str, ...] = field(default=())
-
-    @property
-    def randomised(self) -> bool:
-        """Whether some draw gave another answer."""
-        return self._moved(self.other_draws)
-
-    @property
-    def batch_dependent(self) -> bool:
-        """Whether some answer followed its co-batched inputs."""
-        return (
-            self._moved(self.co_batched) or self._moved(self.all_co_batched) or self.cross_gradient > ROUNDING
-        )
-
-    def _moved(self, change: float, rounding: float = ROUNDING) -> bool:
-        # NaN compares false with everything; it must count as a change.
-        return not change <= rounding * self.scale
 
 
 def probe(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeResult:
@@ -134,7 +60,7 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeR
             raise InputError(f"{defence.name} answers with {kind}, not with floating-point logits")
         shape = tuple(first.shape)
         not_finite = 1 - torch.isfinite(first).double().mean().item()
-        if _misshapen(defence, len(x), shape) or not_finite:
+        if misshapen(defence, len(x), shape) or not_finite:
             return ProbeResult(len(x), 0.0, shape, not_finite)
 
         def moved(answers: Tensor) -> float:
@@ -158,87 +84,6 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeR
         }
     measured |= _gradients(defence, x, draws[0])
     return ProbeResult(len(x), first.abs().max().item(), shape, not_finite, **measured)
-
-
-def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
-    """What it did that its declaration or the protocol rules out: one line each, to follow "it"."""
-    found = []
-    if wrong := _misshapen(defence, result.k, result.shape):
-        found.append(wrong)
-    if result.not_finite:
-        found.append(f"answers with NaN or infinite logits ({result.not_finite:.0%} of them)")
-    if found:
-        return found
-    if result._moved(result.same_draw):
-        found.append(
-            f"answers the same input differently under the same draw, logits moved by {result.same_draw:.2g}"
-        )
-    elif result._moved(result.global_state):
-        found.append(
-            "depends on the global random generators beside its draw, reseeding them moved logits by "
-            f"{result.global_state:.2g}"
-        )
-    if not defence.randomised and result.randomised:
-        found.append(f"says not randomised, but another draw moved logits by {result.other_draws:.2g}")
-    if not defence.batch_dependent and result.batch_dependent:
-        found.append(f"says batch-independent, but {_dependence(result)}")
-    elif (
-        not defence.batch_dependent
-        and result.other_size is not None
-        and result._moved(result.other_size, ROUNDING_ACROSS_SIZES)
-    ):
-        found.append(f"says batch-independent, but halving the batch moved logits by {result.other_size:.2g}")
-    if result.grouped is not None and result._moved(result.grouped, ROUNDING_ACROSS_SIZES):
-        found.append(
-            f"answers batches in a group (logits_grouped) otherwise than alone, by {result.grouped:.2g}"
-        )
-    return found
-
-
-def _misshapen(defence: Defence, k: int, shape: tuple[int, ...]) -> str | None:
-    """What is wrong with the shape of the logits of k inputs, if anything."""
-    if len(shape) != 2 or shape[0] != k:
-        return f"answers {k} inputs with logits of shape {shape}, not ({k}, classes)"
-    classes, reject = getattr(defence.base, "classes", None), reject_class(defence)
-    if reject is not None and not 0 <= reject < shape[1]:
-        return f"rejects by class {reject}, of {shape[1]} logits for each input"
-    if classes is not None and shape[1] - (reject is not None) != classes:
-        return f"answers with {shape[1]} logits for each input, its base model has {classes} classes"
-    return None if shape[1] > 1 else "answers with one logit for each input: there is nothing to choose from"
-
-
-def warnings(defence: Defence, result: ProbeResult) -> list[str]:
-    """What is allowed but may mislead an evaluation; one line each."""
-    found = []
-    if result.zero_gradients:
-        masked = result.zero_margin_gradients < result.zero_gradients
-        reason = " (those of the margin are not: saturated logits)" if masked else ""
-        found.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs{reason}")
-    if result.nan_gradients:
-        found.append(f"gradients are NaN or infinite at {result.nan_gradients:.0%} of inputs")
-    if result.double is not None and result._moved(result.double, ROUNDING_ACROSS_SIZES):
-        found.append(f"float64 moves logits by {result.double:.2g}: answers hang on rounding")
-    if result.training_layers:
-        names = ", ".join(result.training_layers[:3])
-        more = f" and {len(result.training_layers) - 3} more" if len(result.training_layers) > 3 else ""
-        found.append(f"layers in training mode: {names}{more}")
-    if result.other_size_error:
-        found.append(f"cannot answer {result.k // 2} inputs: {result.other_size_error}")
-    if defence.randomised and not result.randomised:
-        found.append(f"says randomised, but {DRAWS} draws gave the same answers")
-    if defence.batch_dependent and not result.batch_dependent:
-        found.append("says batch-dependent, but no answer followed its co-batched inputs")
-    return found
-
-
-def _dependence(result: ProbeResult) -> str:
-    if result._moved(result.co_batched):
-        return (
-            f"changing one co-batched input moved logits by {result.co_batched:.2g} ({result.co_batched_by})"
-        )
-    if result._moved(result.all_co_batched):
-        return f"changing the co-batched inputs moved logits by {result.all_co_batched:.2g}"
-    return f"answers have {result.cross_gradient:.2g} of their gradient in co-batched inputs"
 
 
 def _changes(x: Tensor) -> Iterator[tuple[str, int, Tensor]]:

@@ -4,7 +4,8 @@ from torch import nn
 
 from robustbench_coded.defences.coded import Coded
 from robustbench_coded.defences.noise import GaussianNoise
-from robustbench_coded.defences.probe import contradictions, probe, warnings
+from robustbench_coded.defences.probe import probe
+from robustbench_coded.defences.probe_findings import contradictions, warnings
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.resize_pad import ResizePad
 from robustbench_coded.defences.sampling_module import SamplingModule

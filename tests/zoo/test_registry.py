@@ -9,7 +9,8 @@ import torch
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.per_batch import per_batch
-from robustbench_coded.defences.probe import contradictions, probe
+from robustbench_coded.defences.probe import probe
+from robustbench_coded.defences.probe_findings import contradictions
 from robustbench_coded.zoo.attack_aware import CORNERS
 from robustbench_coded.zoo.known import THREATS, Truth
 from robustbench_coded.zoo.linear import PIXELS, pattern

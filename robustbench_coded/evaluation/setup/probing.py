@@ -10,7 +10,8 @@ from torch.nn import functional
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.memory import memory_of
 from robustbench_coded.defences.per_batch import stated_protocol
-from robustbench_coded.defences.probe import blamed_on, contradictions, probe, warnings
+from robustbench_coded.defences.probe import blamed_on, probe
+from robustbench_coded.defences.probe_findings import contradictions, warnings
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError

@@ -1,0 +1,74 @@
+"""What the figures of a probe say about a defence: contradictions to its declaration, and warnings."""
+
+from robustbench_coded.defences.logits_shape import misshapen
+from robustbench_coded.defences.probe_result import DRAWS, ROUNDING_ACROSS_SIZES, ProbeResult
+from robustbench_coded.defences.protocol import Defence
+
+
+def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
+    """What it did that its declaration or the protocol rules out: one line each, to follow "it"."""
+    found = []
+    if wrong := misshapen(defence, result.k, result.shape):
+        found.append(wrong)
+    if result.not_finite:
+        found.append(f"answers with NaN or infinite logits ({result.not_finite:.0%} of them)")
+    if found:
+        return found
+    if result.moved(result.same_draw):
+        found.append(
+            f"answers the same input differently under the same draw, logits moved by {result.same_draw:.2g}"
+        )
+    elif result.moved(result.global_state):
+        found.append(
+            "depends on the global random generators beside its draw, reseeding them moved logits by "
+            f"{result.global_state:.2g}"
+        )
+    if not defence.randomised and result.randomised:
+        found.append(f"says not randomised, but another draw moved logits by {result.other_draws:.2g}")
+    if not defence.batch_dependent and result.batch_dependent:
+        found.append(f"says batch-independent, but {_dependence(result)}")
+    elif (
+        not defence.batch_dependent
+        and result.other_size is not None
+        and result.moved(result.other_size, ROUNDING_ACROSS_SIZES)
+    ):
+        found.append(f"says batch-independent, but halving the batch moved logits by {result.other_size:.2g}")
+    if result.grouped is not None and result.moved(result.grouped, ROUNDING_ACROSS_SIZES):
+        found.append(
+            f"answers batches in a group (logits_grouped) otherwise than alone, by {result.grouped:.2g}"
+        )
+    return found
+
+
+def warnings(defence: Defence, result: ProbeResult) -> list[str]:
+    """What is allowed but may mislead an evaluation; one line each."""
+    found = []
+    if result.zero_gradients:
+        masked = result.zero_margin_gradients < result.zero_gradients
+        reason = " (those of the margin are not: saturated logits)" if masked else ""
+        found.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs{reason}")
+    if result.nan_gradients:
+        found.append(f"gradients are NaN or infinite at {result.nan_gradients:.0%} of inputs")
+    if result.double is not None and result.moved(result.double, ROUNDING_ACROSS_SIZES):
+        found.append(f"float64 moves logits by {result.double:.2g}: answers hang on rounding")
+    if result.training_layers:
+        names = ", ".join(result.training_layers[:3])
+        more = f" and {len(result.training_layers) - 3} more" if len(result.training_layers) > 3 else ""
+        found.append(f"layers in training mode: {names}{more}")
+    if result.other_size_error:
+        found.append(f"cannot answer {result.k // 2} inputs: {result.other_size_error}")
+    if defence.randomised and not result.randomised:
+        found.append(f"says randomised, but {DRAWS} draws gave the same answers")
+    if defence.batch_dependent and not result.batch_dependent:
+        found.append("says batch-dependent, but no answer followed its co-batched inputs")
+    return found
+
+
+def _dependence(result: ProbeResult) -> str:
+    if result.moved(result.co_batched):
+        return (
+            f"changing one co-batched input moved logits by {result.co_batched:.2g} ({result.co_batched_by})"
+        )
+    if result.moved(result.all_co_batched):
+        return f"changing the co-batched inputs moved logits by {result.all_co_batched:.2g}"
+    return f"answers have {result.cross_gradient:.2g} of their gradient in co-batched inputs"
