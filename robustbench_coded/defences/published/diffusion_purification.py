@@ -1,10 +1,14 @@
 """Diffusion purification: noise is added, and removed by a diffusion model (arXiv 2205.07460)."""
 
+from functools import partial
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
 from robustbench_coded.defences.published.kinds import Seeded
 from robustbench_coded.defences.published.record import Record
+from robustbench_coded.defences.published.sampler_steps import after_steps
 
 RECORD = Record(
     title="Diffusion Models for Adversarial Purification",
@@ -44,17 +48,21 @@ class DiffusionPurification(Seeded):
     def purified(self, x: Tensor) -> Tensor:
         """Images [k, C, H, W] with noise of deviation ``LARGEST``, denoised by Euler's steps."""
         deviations = torch.logspace(0, 1, STEPS + 1) ** torch.tensor(SMALLEST / LARGEST).log10() * LARGEST
-        for s, smaller in zip(deviations[:-1].tolist(), deviations[1:].tolist(), strict=True):
-            x = x + (smaller - s) / s * (x - self.denoised(x, s))
-        return self.denoised(x, SMALLEST)
+        euler = [partial(self._euler, s=s, smaller=t) for s, t in pairwise(deviations.tolist())]
+        return after_steps(x, [*euler, partial(self.denoised, s=SMALLEST)])
 
     def denoised(self, x: Tensor, s: float) -> Tensor:
         """The expected clean image of each noisy one, noise of deviation s."""
         images = self.pool.to(x).flatten(1)
         noise, kernel = s * s, WIDTH * WIDTH
-        distance = (x.flatten(1).unsqueeze(1) - images).square().sum(-1)
-        nearby = (-distance / (2 * (noise + kernel))).softmax(-1) @ images
+        # Squared distances to the images, halved, less what is the same for all of them.
+        closeness = x.flatten(1) @ images.T - images.square().sum(1) / 2
+        nearby = (closeness / (noise + kernel)).softmax(-1) @ images
         return (noise * nearby.view_as(x) + kernel * x) / (noise + kernel)
+
+    def _euler(self, x: Tensor, s: float, smaller: float) -> Tensor:
+        """From noise of deviation s to a smaller one."""
+        return x + (smaller - s) / s * (x - self.denoised(x, s))
 
 
 def build(model: nn.Module, pool: Tensor) -> DiffusionPurification:
