@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from robustbench_coded.board.accounts import Accounts, only_accounts
 from robustbench_coded.board.entry import Board, BoardEntry, Break, Figure
 from robustbench_coded.board.known import published_as
 from robustbench_coded.board.source import Source, SubmittedEntry
@@ -13,7 +14,6 @@ from robustbench_coded.defences.published.registry import PublishedDefence
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.paper.paper import papers_attack
 from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import parsed_attack
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.folder import MANIFEST
@@ -39,20 +39,23 @@ def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]
     Raises:
         InputError: a run that can't be read or is not finished, or no entry at all.
     """
-    runs, entries = [], []
-    for source in sources:
-        run = load_run(source.path)
+    runs = [load_run(source.path) for source in sources]
+    for run in runs:
         if not run.manifest.finished:
-            raise InputError(f"{source.path} is not finished; the command that began it goes on with it")
-        runs.append(run)
-        entries += list(entries_of(run, source.entry))
+            raise InputError(f"{run.path} is not finished; the command that began it goes on with it")
+    accounts = Accounts(runs)
+    entries = [
+        entry
+        for source, run in zip(sources, runs, strict=True)
+        for entry in entries_of(run, accounts, source.entry)
+    ]
     if not entries:
         raise InputError("no defence in these runs; standard inference alone is an entry where it is one")
     entries.sort(key=lambda e: (e.threat != str(WHOLE_BATCH), e.dataset, e.norm, e.name, e.checkpoint))
     return Board(csrobust=version, entries=tuple(entries)), runs
 
 
-def entries_of(run: Run, submitted: SubmittedEntry | None = None) -> Iterator[BoardEntry]:
+def entries_of(run: Run, accounts: Accounts, submitted: SubmittedEntry | None = None) -> Iterator[BoardEntry]:
     """The entries of a run: of the submitted subject, or of every defence and every published training."""
     digest = hashlib.sha256((run.path / MANIFEST).read_bytes()).hexdigest()
     for judgement in run.judgements:
@@ -61,9 +64,9 @@ def entries_of(run: Run, submitted: SubmittedEntry | None = None) -> Iterator[Bo
         if submitted is not None:
             if (subject.defence, subject.checkpoint) != (submitted.defence, submitted.checkpoint):
                 continue
-        elif known is None:
+        elif known is None or only_accounts(run, subject):
             continue
-        yield _entry(run, judgement, known, submitted, digest)
+        yield _entry(run, judgement, known, submitted, digest, accounts)
 
 
 def entry_id(run: Run, subject: SubjectKey) -> str:
@@ -80,13 +83,14 @@ def _entry(
     known: PublishedDefence | None,
     submitted: SubmittedEntry | None,
     digest: str,
+    accounts: Accounts,
 ) -> BoardEntry:
     subject, verdict = judgement.subject, judgement.verdict
     checkpoint = run.manifest.checkpoint(subject.checkpoint)
     rows = [row for row in run.rows if row.key.setting == judgement.key.setting]
     planned = next(case for case in run.manifest.rows if case.subject == subject)
     usual = _lowest([row for row in rows if row.attack != CLEAN and papers_attack(row.attack)])
-    autoattack = _lowest([row for row in rows if _is_autoattack(row.attack)])
+    account = accounts.of(run, rows)
     whole = next(row for row in rows if row.attack == ENSEMBLE)
     fgsm = next((row for row in rows if row.attack == "fgsm"), None)
     certified = next((row.certified for row in run.certified if row.key == judgement.key), None)
@@ -107,8 +111,9 @@ def _entry(
         clean_acc=None if verdict.clean is None else verdict.clean.estimate,
         usual_acc=None if usual is None else usual.accuracy,
         usual_attack=None if usual is None else usual.attack,
-        autoattack_acc=None if autoattack is None else autoattack.accuracy,
-        autoattack=None if autoattack is None else autoattack.attack,
+        autoattack_acc=None if account is None else account.share,
+        autoattack=None if account is None else account.attack,
+        autoattack_examples=None if account is None else account.examples,
         ensemble=_figure(verdict.accuracy),
         certified=_figure(certified),
         base_acc=None if verdict.gain is None else verdict.gain.second,
@@ -161,11 +166,6 @@ def _data_name(run: Run) -> str:
 def _lowest(rows: Sequence[SummaryRow]) -> SummaryRow | None:
     measured = [row for row in rows if row.accuracy is not None and row.done]
     return min(measured, key=lambda row: row.accuracy or 0.0, default=None)
-
-
-def _is_autoattack(attack: str) -> bool:
-    name = parsed_attack(attack)
-    return name is not None and name.third_party == "autoattack"
 
 
 def _figure(found: Interval | Difference | None) -> Figure | None:

@@ -36,7 +36,8 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         claim: what the paper claims, in words.
         randomness, coupling: what is drawn anew, what couples the inputs of a batch; '' for nothing.
         usual_acc, usual_attack: the lowest of FGSM, PGD-10 and PGD-100 on fresh draws.
-        autoattack: which of AutoAttack's suites was run.
+        autoattack_acc, autoattack, autoattack_examples: the share that AutoAttack says is left, by its own
+            rules (one wrong answer in one draw counts); which of its suites; of how many inputs.
         ensemble: accuracy under the ensemble of all attacks, which decides the verdict.
         certified: lower bound on robust accuracy under this threat model.
         base_acc, gain: of the base model under its own ensemble, and the paired difference.
@@ -77,6 +78,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
     usual_attack: str | None = None
     autoattack_acc: float | None = None
     autoattack: str | None = None
+    autoattack_examples: int | None = None
     ensemble: Figure | None = None
     certified: Figure | None = None
     base_acc: float | None = None

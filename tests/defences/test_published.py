@@ -15,6 +15,8 @@ from robustbench_coded.defences.published import (
     jpeg,
     k_winners_take_all,
     pixel_deflection,
+    random_projection_filters,
+    small_denoiser,
     stochastic_activation_pruning,
     thermometer,
     total_variation,
@@ -153,6 +155,26 @@ def test_deflected_pixels_come_from_nearby():
     moved = source != at
     assert moved.float().mean().item() == pytest.approx(0.1 * 24 / 25, abs=0.02)
     assert ((source // 8 - at // 8).abs() <= 2).all() and ((source % 8 - at % 8).abs() <= 2).all()
+
+
+def test_random_filters_keep_their_norms_and_the_others_stay():
+    filters = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    found = random_projection_filters.projected(filters, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(found.flatten(1).norm(dim=1), filters.flatten(1).norm(dim=1))
+    assert [bool((a == b).all()) for a, b in zip(found, filters, strict=True)] == [False] * 2 + [True] * 6
+    cosines = torch.cosine_similarity(found.flatten(1), filters.flatten(1))
+    assert cosines[:2].abs().max() < 0.7
+
+
+def test_a_learnt_denoiser_removes_noise_and_draws_nothing_from_the_global_generator():
+    before = torch.get_rng_state()
+    smooth = images(60, seed=5).mean((2, 3), keepdim=True).expand(-1, -1, 8, 8)
+    denoiser = small_denoiser.denoiser_of(smooth)
+    noisy = smooth[:20] + 0.2 * torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    off = [(x - smooth[:20]).square().mean() for x in (denoiser(noisy, 0.2), noisy)]
+    assert off[0] < off[1] / 3
+    assert torch.equal(torch.get_rng_state(), before)
+    assert small_denoiser.denoiser_of(smooth.clone()) is denoiser
 
 
 def test_a_density_of_one_image_is_denoised_in_closed_form(model):

@@ -1,6 +1,5 @@
 """Diffusion purification: noise is added, and removed by a diffusion model (arXiv 2205.07460)."""
 
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -8,7 +7,6 @@ from torch import Tensor, nn
 
 from robustbench_coded.defences.published.kinds import Seeded
 from robustbench_coded.defences.published.record import Record
-from robustbench_coded.defences.published.sampler_steps import after_steps
 
 RECORD = Record(
     title="Diffusion Models for Adversarial Purification",
@@ -48,8 +46,9 @@ class DiffusionPurification(Seeded):
     def purified(self, x: Tensor) -> Tensor:
         """Images [k, C, H, W] with noise of deviation ``LARGEST``, denoised by Euler's steps."""
         deviations = torch.logspace(0, 1, STEPS + 1) ** torch.tensor(SMALLEST / LARGEST).log10() * LARGEST
-        euler = [partial(self._euler, s=s, smaller=t) for s, t in pairwise(deviations.tolist())]
-        return after_steps(x, [*euler, partial(self.denoised, s=SMALLEST)])
+        for s, smaller in pairwise(deviations.tolist()):
+            x = x + (smaller - s) / s * (x - self.denoised(x, s))
+        return self.denoised(x, SMALLEST)
 
     def denoised(self, x: Tensor, s: float) -> Tensor:
         """The expected clean image of each noisy one, noise of deviation s."""
@@ -59,10 +58,6 @@ class DiffusionPurification(Seeded):
         closeness = x.flatten(1) @ images.T - images.square().sum(1) / 2
         nearby = (closeness / (noise + kernel)).softmax(-1) @ images
         return (noise * nearby.view_as(x) + kernel * x) / (noise + kernel)
-
-    def _euler(self, x: Tensor, s: float, smaller: float) -> Tensor:
-        """From noise of deviation s to a smaller one."""
-        return x + (smaller - s) / s * (x - self.denoised(x, s))
 
 
 def build(model: nn.Module, pool: Tensor) -> DiffusionPurification:

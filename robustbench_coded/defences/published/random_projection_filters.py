@@ -22,7 +22,7 @@ SHARE = 1 / 4
 
 
 class RandomProjectionFilters(Seeded):
-    """The network with its first filters random in every answer, each as large as the one that it replaces."""
+    """The network with new filters in every answer, each with the norm of the one that it replaces."""
 
     def __init__(self, model: nn.Module):
         self.base = model

@@ -1,13 +1,10 @@
 """Total variation minimisation: random pixels are dropped, the image is smoothed (arXiv 1711.00117)."""
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
 from robustbench_coded.defences.published.kinds import Seeded
 from robustbench_coded.defences.published.record import Record
-from robustbench_coded.defences.published.sampler_steps import after_steps
 
 RECORD = Record(
     title="Countering Adversarial Images using Input Transformations",
@@ -42,13 +39,11 @@ class TotalVariation(Seeded):
 def minimised(x: Tensor, kept: Tensor) -> Tensor:
     """Descends on |kept (z - x)|^2 / 2 + weight TV(z) from z = x, by gradients written out."""
     z = kept * x
-    return after_steps(z, [partial(_descended, x=x, kept=kept)] * STEPS).clamp(0, 1)
-
-
-def _descended(z: Tensor, x: Tensor, kept: Tensor) -> Tensor:
-    across, down = z.diff(dim=-1), z.diff(dim=-2)
-    pull = WEIGHT * (_spread(across, -1) + _spread(down, -2))
-    return z - STEP * (kept * (z - x) + pull)
+    for _ in range(STEPS):
+        across, down = z.diff(dim=-1), z.diff(dim=-2)
+        pull = WEIGHT * (_spread(across, -1) + _spread(down, -2))
+        z = z - STEP * (kept * (z - x) + pull)
+    return z.clamp(0, 1)
 
 
 def _spread(difference: Tensor, dim: int) -> Tensor:
