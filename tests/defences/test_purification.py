@@ -12,7 +12,8 @@ from robustbench_coded.defences.published.sampler_steps import after_steps
 from robustbench_coded.defences.published.score_purification import ScorePurification
 from robustbench_coded.defences.published.small_denoiser import denoiser_of
 from robustbench_coded.evaluation.execution.target import Target
-from robustbench_coded.models.loading import load_checkpoint, with_normalisation
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.selftests.run_all import run_all
 from robustbench_coded.selftests.scene import Scene
 
