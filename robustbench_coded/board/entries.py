@@ -19,7 +19,7 @@ from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE
-from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference

@@ -4,7 +4,7 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED, PublishedDefence
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.controls import STANDARD
-from robustbench_coded.schema.manifest import CheckpointFacts
+from robustbench_coded.schema.evaluated import CheckpointFacts
 
 _INFERENCES = {
     parse_defence(found.record.spec).kind: found for found in PUBLISHED.values() if found.record.spec

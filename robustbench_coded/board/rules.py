@@ -6,7 +6,7 @@ from attacks.presets import PRESETS
 from robustbench_coded.board.source import SubmittedEntry
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CONTROLS
-from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
 FEWEST_EXAMPLES = 128  # 0 of so many right leave an upper end below the margin of 3 points

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.manifest import PlannedCase, RunManifest
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.shift.facts import SetFacts, ShiftFacts, from_data
 from robustbench_coded.statistics.correlation import Correlation, pooled
 from robustbench_coded.statistics.outcomes import cells

@@ -25,7 +25,7 @@ import pandas as pd
 
 from robustbench_coded.schema.case import CaseKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STRONGEST
-from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.statistics.anytime.mixture import mixture_interval
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
 from robustbench_coded.statistics.ensemble import (

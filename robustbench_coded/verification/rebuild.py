@@ -12,7 +12,9 @@ from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase, RunManifest
+from robustbench_coded.schema.evaluated import CheckpointFacts
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.planned_case import PlannedCase
 
 
 def rebuilt_bench(

@@ -21,7 +21,7 @@ from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, Evaluation, read_adversarials
 from robustbench_coded.runs.folder import read_run
 from robustbench_coded.schema.controls import CONTROLS
-from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.verification.rebuild import rebuilt_bench, rebuilt_row
 
 ROUNDING = 1e-5  # distances as a fraction of eps

@@ -4,7 +4,9 @@ import pytest
 
 from robustbench_coded.results.judgements import _if_not_stopped
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.manifest import DataFacts, Identity, PlannedCase, RunManifest
+from robustbench_coded.schema.evaluated import DataFacts, Identity
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 from robustbench_coded.statistics.check import Check

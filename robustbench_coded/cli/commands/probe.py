@@ -8,7 +8,7 @@ from msgspec import to_builtins
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.schema.manifest import ProbeRecord
+from robustbench_coded.schema.evaluated import ProbeRecord
 
 OPTIONS = (
     "ckpt", "rci", "coded", "defence", "standard", "data", "data_dir", "limit", "first", "batch_size",

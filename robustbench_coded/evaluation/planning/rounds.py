@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.schema.case import BudgetKey, CaseKey
 from robustbench_coded.schema.controls import CONTROLS
-from robustbench_coded.schema.manifest import Sequential
+from robustbench_coded.schema.stops import Sequential
 
 FEWEST_BATCHES = 5  # that an interval from the spread of batches rests on (docs/numbers.md)
 

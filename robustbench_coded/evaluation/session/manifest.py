@@ -20,16 +20,10 @@ from robustbench_coded.evaluation.planning.plan import Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import CONTROLS
-from robustbench_coded.schema.manifest import (
-    CheckpointFacts,
-    GitState,
-    Invocation,
-    Machine,
-    MatchedBaseline,
-    PlannedCase,
-    RunManifest,
-    UnitEntry,
-)
+from robustbench_coded.schema.evaluated import CheckpointFacts, MatchedBaseline
+from robustbench_coded.schema.invocation import GitState, Invocation, Machine
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
 # What may not change within a run folder, and the option that says it.

@@ -31,7 +31,7 @@ from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, STANDARD
-from robustbench_coded.schema.manifest import Sequential, Stop
+from robustbench_coded.schema.stops import Sequential, Stop
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.anytime.final import is_final

@@ -11,7 +11,7 @@ from msgspec import to_builtins
 from robustbench_coded import __version__
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.schema.manifest import Identity
+from robustbench_coded.schema.evaluated import Identity
 
 
 def fixed_facts(config: EvalConfig, setup: Setup, identity: Identity) -> dict[str, Any]:

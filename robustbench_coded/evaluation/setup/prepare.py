@@ -35,7 +35,9 @@ from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_o
 from robustbench_coded.models.checkpoint import check_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
+from robustbench_coded.schema.evaluated import DataFacts, Identity, ProbeRecord
+from robustbench_coded.schema.invocation import Resolved
+from robustbench_coded.schema.manifest import RunManifest
 
 
 @dataclass(frozen=True)

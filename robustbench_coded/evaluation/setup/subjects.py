@@ -28,7 +28,7 @@ from robustbench_coded.evaluation.setup.probing import (
     probed,
 )
 from robustbench_coded.schema.controls import STANDARD
-from robustbench_coded.schema.manifest import ProbeRecord
+from robustbench_coded.schema.evaluated import ProbeRecord
 
 NO_GRADIENT = {"zero_share": 1.0}
 

@@ -3,7 +3,7 @@
 from robustbench_coded.reports.text.formatting import budget_text, inference_text
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.manifest import Sequential, Stop
+from robustbench_coded.schema.stops import Sequential, Stop
 
 STOPS_TITLE = "When the verdicts fell"
 _COUNTS = ("Examples", "Batches", "Image gradients", "All would cost")
