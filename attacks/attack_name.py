@@ -1,6 +1,6 @@
 """What the name of an attack says, read by ``attacks.naming``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 EstimatorName = Literal[
@@ -37,7 +37,7 @@ class AttackName:
         user's own, whose algorithm is ``package.module:name``; None for one of ours.
     options: ``(option, value)`` in the order given, as text.
     relaxed: whether operators that hide the gradient have a smooth backward.
-    family: what the algorithm asks of the defence; None for another's attack.
+    family: what the algorithm asks of the defence, by its algorithm; None for another's attack.
     init: the attack whose result this one continues from.
     """
 
@@ -51,8 +51,8 @@ class AttackName:
     third_party: str | None = None
     options: tuple[tuple[str, str], ...] = ()
     relaxed: bool = False
-    family: Family | None = None
-    init: "AttackName | None" = None
+    family: Family | None = field(default=None, compare=False)
+    init: "AttackName | None" = field(default=None, compare=False)
 
     @property
     def is_submitted(self) -> bool:
