@@ -1,6 +1,7 @@
 """From a path to what a checkpoint file holds, whatever its format; nothing in it is executed."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ STRANGERS = (
     (b"\x89HDF\r\n", "a Keras or HDF5 file; only PyTorch's weights are read"),
     (b"\x93NUMPY", "a NumPy array, which belongs to --data npz:FILE if it holds images"),
     (b"\x1f\x8b", "compressed with gzip; unpack it first"),
+    (b"GGUF", "a GGUF file; only PyTorch's weights are read"),
 )
 
 
@@ -97,4 +99,6 @@ def _parse(data: bytes) -> tuple[str, Any, dict[str, str]]:
             raise Refused(what)
     if data.startswith(b"\x80"):
         raise Refused(f"a plain pickle, which can hold code: not loaded; {HOW_TO_MEND}")
+    if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", data):  # its version, then a field of its model
+        raise Refused("perhaps an ONNX file; save the state dict of the PyTorch network that it comes from")
     raise Refused("not a checkpoint; .pt, .pth, .th and .safetensors files are read")

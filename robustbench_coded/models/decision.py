@@ -7,6 +7,7 @@ from typing import Literal
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.fingerprint import Fingerprint
 from robustbench_coded.models.normalisation import Normalisation
+from robustbench_coded.models.stored_accuracy import allowed_shortfall
 from robustbench_coded.models.variants import split_variant
 from robustbench_coded.models.witnesses import Labelled, floor
 
@@ -32,7 +33,7 @@ LABELS_ALONE = 1.64
 UNFAMILIAR = 0.015
 CONFIRMED = 0.02
 
-# Beyond the 99% interval: so far below the stated accuracy, or another candidate's, is a contradiction.
+# Beyond the 99% interval: so far below another candidate's accuracy is a contradiction.
 FAR_BELOW = 0.05
 
 
@@ -214,14 +215,25 @@ def _confirmed(chosen: Evidence, stated: Stated) -> bool:
     )
 
 
+def accuracy_in_doubt(chosen: Evidence, stated: Stated) -> bool:
+    """Whether the accuracy is too far below the stated one, and only the number of images leaves it open."""
+    if stated.accuracy is None or chosen.labelled is None:
+        return False
+    least = stated.accuracy[1] - allowed_shortfall(stated.accuracy[0])
+    return chosen.labelled.accuracy < least <= chosen.labelled.interval()[1]
+
+
 def _inaccurate(chosen: Evidence, stated: Stated, classes: int) -> Iterator[str]:
     if chosen.labelled is None:
         return
     low, high = chosen.labelled.interval()
     measured = f"{chosen.labelled.accuracy:.1%} of {chosen.labelled.examples} labelled images are right"
-    if stated.accuracy is not None and high < stated.accuracy[1] - FAR_BELOW:
+    if stated.accuracy is not None and high < stated.accuracy[1] - allowed_shortfall(stated.accuracy[0]):
         name, value = stated.accuracy
-        yield f"{measured}, its file says {name} {value:.2%}; try another --arch, --normalize or --data"
+        yield (
+            f"{measured}, its file says {name} {value:.2%}: a part without weights is wrong, or that was on "
+            "other images; try another --arch, --normalize or --data"
+        )
     elif low <= 1 / classes or (chosen.fingerprint is None and high < floor(classes)):
         yield (
             f"{measured}, and chance is {1 / classes:.1%}: its weights are not trained, its labels are "

@@ -23,7 +23,11 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         return facts | {"notes": [*facts["notes"], *_guesses(checkpoint)]}
     return facts | {
         "architecture": recognition.arch,
-        "notes": [*facts["notes"], as_data(recognition)["sentence"], *recognition.contradictions],
+        "notes": [
+            *facts["notes"],
+            as_data(recognition)["sentence"],
+            *(f"eval would refuse this: {reason}" for reason in recognition.contradictions),
+        ],
         "recognition": as_data(recognition),
     }
 

@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from robustbench_coded.models.archive import Archive
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, named
 from robustbench_coded.models.refusal import Refused
-from robustbench_coded.models.witnesses import ACCURACY_NAMES
+from robustbench_coded.models.stored_accuracy import is_accuracy
 
 # In a safetensors header its JSON; in a file of torch.save a dict entry of that name.
 KEY = "csrobust"
@@ -47,9 +48,13 @@ def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
     beside = archive.metadata if archive.metadata else archive.contents
     entries: dict[str, str | int | float | bool] = {}
     for name, value in beside.items() if isinstance(beside, dict) else ():
-        if name in ACCURACY_NAMES and isinstance(value, Tensor) and value.numel() == 1:
+        if not isinstance(name, str):
+            continue
+        if is_accuracy(name) and isinstance(value, Tensor) and value.numel() == 1:
             value = float(value)  # as much older code stores it
-        plain = isinstance(name, str) and isinstance(value, str | int | float | bool)
+        if isinstance(value, np.generic):
+            value = value.item()
+        plain = isinstance(value, str | int | float | bool)
         if plain and name != KEY and len(name) <= 60 and len(str(value)) <= 200:
             entries[name] = value
     return entries

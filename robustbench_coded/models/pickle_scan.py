@@ -12,46 +12,22 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from robustbench_coded.models.refusal import MAX_HEADER_BYTES, MAX_TENSORS, Refused, check_shape
-
-ITEM_BYTES = {
-    "torch DoubleStorage": 8,
-    "torch FloatStorage": 4,
-    "torch HalfStorage": 2,
-    "torch BFloat16Storage": 2,
-    "torch LongStorage": 8,
-    "torch IntStorage": 4,
-    "torch ShortStorage": 2,
-    "torch CharStorage": 1,
-    "torch ByteStorage": 1,
-    "torch BoolStorage": 1,
-}
+from robustbench_coded.models.pickle_stand_ins import (
+    ITEM_BYTES,
+    NAMED,
+    NAMESPACE,
+    REBUILD,
+    Attributes,
+    Global,
+    NumpyType,
+    Ordered,
+    Storage,
+    expect,
+    store,
+)
+from robustbench_coded.models.refusal import MAX_HEADER_BYTES, MAX_TENSORS, Refused
 
 HOW_TO_MEND = "where you trust it, load it in its own program and torch.save(model.state_dict(), FILE)"
-
-
-@dataclass(frozen=True)
-class Global:
-    """A name that the pickle imports: ``"module name"``."""
-
-    path: str
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A run of ``numel`` items of one type, ``nbytes`` in all."""
-
-    numel: int
-    nbytes: int
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A view of a storage, checked to lie inside it."""
-
-
-class Ordered(dict):
-    """Stands for a collections.OrderedDict."""
 
 
 @dataclass
@@ -104,6 +80,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks under each open mark
         self.memo: dict[int, Any] = {}
+        self.copied = 0  # items and letters that calls were given
         self.result = Scan()
 
     def step(self, operation: str, argument: Any) -> None:
@@ -154,120 +131,71 @@ class _Machine:
 
     def append(self, _: None) -> None:
         item = self.stack.pop()
-        _expect(self.stack[-1], list).append(item)
+        expect(self.stack[-1], list).append(item)
 
     def appends(self, _: None) -> None:
         items = self.pop_mark()
-        _expect(self.stack[-1], list).extend(items)
+        expect(self.stack[-1], list).extend(items)
 
     def set_item(self, _: None) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        _store(self.stack[-1], [(key, value)])
+        store(self.stack[-1], [(key, value)])
 
     def set_items(self, _: None) -> None:
         items = self.pop_mark()
-        _store(self.stack[-1], list(zip(items[::2], items[1::2], strict=True)))
+        store(self.stack[-1], list(zip(items[::2], items[1::2], strict=True)))
 
     def import_name(self, path: str) -> None:
-        if path not in ITEM_BYTES and path not in _REBUILD:
+        if path not in ITEM_BYTES and path not in REBUILD and path not in NAMED:
             name = path.replace(" ", ".")[:100]
             raise Refused(f"its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}")
         self.stack.append(Global(path))
 
     def reduce(self, _: None) -> None:
-        arguments = _expect(self.stack.pop(), tuple)
-        function = _expect(self.stack.pop(), Global)
-        if function.path not in _REBUILD:
+        arguments = expect(self.stack.pop(), tuple)
+        function = expect(self.stack.pop(), Global)
+        # What is in the file once can be copied by a call of a few bytes, again and again.
+        self.copied += sum(len(one) for one in arguments if isinstance(one, str | list | tuple | dict))
+        if self.copied > MAX_HEADER_BYTES:
+            raise Refused(f"its pickle copies more than it holds: not loaded; {HOW_TO_MEND}")
+        if function.path not in REBUILD:
             raise TypeError("a storage type is called")
-        self.stack.append(_REBUILD[function.path](*arguments))
+        self.stack.append(REBUILD[function.path](*arguments))
+
+    def new(self, _: None) -> None:
+        arguments, made = self.stack.pop(), expect(self.stack.pop(), Global)
+        if made.path != NAMESPACE or arguments != ():
+            raise Refused(f"its pickle does what no state dict needs (NEWOBJ): not loaded; {HOW_TO_MEND}")
+        self.stack.append(Attributes())
 
     def build(self, _: None) -> None:
-        state = _expect(self.stack.pop(), dict)
-        _expect(self.stack[-1], Ordered)
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], NumpyType):
+            if not all(type(part) in (int, str, type(None)) for part in expect(state, tuple)):
+                raise TypeError("a numpy type with more than a byte order")
+            return
+        expect(state, dict)
+        if isinstance(self.stack[-1], Attributes):
+            return  # set_items has seen that their names are plain
+        expect(self.stack[-1], Ordered)
         # An attribute of any other name could hide a method that is called later.
         if not state.keys() <= {"_metadata"}:
             raise TypeError("attributes set on a dict")
 
     def persistent_id(self, _: None) -> None:
-        identity = _expect(self.stack.pop(), tuple)
+        identity = expect(self.stack.pop(), tuple)
         if len(identity) != self.id_length or identity[0] != "storage" or identity[5:] not in ((), (None,)):
             raise TypeError("not a storage")
         kind, key, location, numel = identity[1:5]
         if type(key) is not str or type(location) is not str or type(numel) is not int or numel < 0:
             raise TypeError("not a storage")
-        storage = Storage(numel, numel * ITEM_BYTES[_expect(kind, Global).path])
+        storage = Storage(numel, numel * ITEM_BYTES[expect(kind, Global).path])
         if self.result.storages.setdefault(key, storage) != storage:
             raise TypeError(f"two sizes of storage {key[:20]}")
         if len(self.result.storages) > MAX_TENSORS:
             raise Refused(f"more than {MAX_TENSORS} tensors")
         self.stack.append(storage)
 
-
-def _expect(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"{type(value).__name__} in place of {kind.__name__}")
-    return value
-
-
-def _store(target: Any, items: list[tuple[Any, Any]]) -> None:
-    _expect(target, dict)
-    for key, value in items:
-        # Hashing nested tuples can take for ever.
-        if type(key) not in (str, int, float, bool, type(None)):
-            raise TypeError(f"a dict's key is a {type(key).__name__}")
-        target[key] = value
-
-
-def _ordered_dict(items: list[Any] | tuple[Any, ...] = ()) -> Ordered:
-    result = Ordered()
-    _store(result, [(key, value) for key, value in items])
-    return result
-
-
-def _counter(counts: dict[Any, Any]) -> dict[Any, Any]:
-    if not all(type(count) is int for count in _expect(counts, dict).values()):
-        raise TypeError("a counter of something else than integers")
-    return dict(counts)
-
-
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> Tensor:
-    _expect(storage, Storage)
-    elements = check_shape("a tensor", size, storage.numel)
-    if type(stride) is not tuple or len(stride) != len(size):
-        raise TypeError("strides that do not fit the shape")
-    if (
-        type(offset) is not int
-        or not all(type(step) is int for step in stride)
-        or min(offset, *stride, 0) < 0
-    ):
-        raise TypeError("negative offset or stride")
-    last = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
-    if elements and last >= storage.numel:
-        raise Refused("a tensor reaches past the end of its storage")
-    return Tensor()
-
-
-def _tensor_v2(
-    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, metadata: Any = None
-) -> Tensor:
-    if type(requires_grad) is not bool or _expect(hooks, dict) or metadata:
-        raise TypeError("a tensor with hooks or flags")
-    return _tensor(storage, offset, size, stride)
-
-
-def _parameter(tensor: Any, requires_grad: Any, hooks: Any) -> Tensor:
-    if type(requires_grad) is not bool or _expect(hooks, dict):
-        raise TypeError("a parameter with hooks")
-    return _expect(tensor, Tensor)
-
-
-_REBUILD: dict[str, Callable[..., Any]] = {
-    "collections OrderedDict": _ordered_dict,
-    "collections Counter": _counter,
-    "torch._utils _rebuild_tensor": _tensor,
-    "torch._utils _rebuild_tensor_v2": _tensor_v2,
-    "torch._utils _rebuild_parameter": _parameter,
-}
 
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
@@ -293,6 +221,7 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "SETITEMS": _Machine.set_items,
     "GLOBAL": _Machine.import_name,
     "REDUCE": _Machine.reduce,
+    "NEWOBJ": _Machine.new,
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.persistent_id,
 }

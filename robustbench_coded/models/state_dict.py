@@ -14,7 +14,7 @@ from robustbench_coded.models.refusal import Refused
 # Where files of training programs keep the weights; the first of these that is there is taken, at each level.
 NESTS = (
     "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "last", "best", "ema",
-    "state_dict_ema", "ema_state_dict", "model_ema",
+    "state_dict_ema", "ema_state_dict", "model_ema", "checkpoint",
 )  # fmt: skip
 
 # What else they keep that holds tensors, and never the network's weights.
@@ -109,9 +109,15 @@ def _nests(contents: Mapping[Any, Any]) -> list[str]:
     known = [name for name in NESTS if name in inside]
     if known or _tensors(contents):
         return known
-    return [
-        name for name, one in inside.items() if _tensors(one) and not name.lower().startswith(NOT_WEIGHTS)
-    ]
+    others = {name: one for name, one in inside.items() if not name.lower().startswith(NOT_WEIGHTS)}
+    direct = [name for name, one in others.items() if _tensors(one)]
+    return direct or [name for name, one in others.items() if _tensors_below(one, 3)]
+
+
+def _tensors_below(contents: Any, levels: int) -> bool:
+    if levels == 0 or not isinstance(contents, Mapping):
+        return False
+    return bool(_tensors(contents)) or any(_tensors_below(one, levels - 1) for one in contents.values())
 
 
 def _tensors(contents: Any) -> dict[str, Tensor]:
@@ -177,4 +183,6 @@ def _normalisation_buffers(tensors: Mapping[str, Tensor]) -> tuple[str, str] | N
                 continue
             if tensor.numel() == tensors[other].numel() and tensor.numel() in (1, 3):
                 pairs.append((name, other))
-    return pairs[0] if len(pairs) == 1 else None
+    # Wrappers inside wrappers keep copies.
+    values = {tuple(tuple(tensors[name].flatten().tolist()) for name in pair) for pair in pairs}
+    return pairs[0] if len(values) == 1 else None

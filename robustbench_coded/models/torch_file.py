@@ -1,13 +1,19 @@
 """Files of torch.save, of today's zip format and of the one before it, read in weights-only mode alone."""
 
+import argparse
 import io
 import zipfile
+from contextlib import nullcontext
 from typing import Any
 
+import numpy
 import torch
 
-from robustbench_coded.models.pickle_scan import HOW_TO_MEND, Storage, scan
+from robustbench_coded.models.pickle_scan import HOW_TO_MEND, scan
+from robustbench_coded.models.pickle_stand_ins import NUMPY_TYPES, Storage
 from robustbench_coded.models.refusal import MAX_TENSORS, Refused
+
+_numpy_scalar = numpy.float64(0).__reduce__()[0]  # its module's name differs between versions
 
 # A zip archive's list of contents has one such mark for each file in it.
 ZIP_ENTRY = b"PK\x01\x02"
@@ -55,9 +61,21 @@ def _records(archive: zipfile.ZipFile, available: int) -> dict[str, bytes]:
         raise Refused("a zip archive whose contents claim to be larger than the file")
     roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
     if len(set(names)) != len(names) or len(roots) != 1:
-        raise Refused("a zip archive that torch.save did not write")
+        raise Refused(_stranger(names))
     root = roots[0]
     return {name.removeprefix(root): archive.read(name) for name in names if name.startswith(root)}
+
+
+def _stranger(names: list[str]) -> str:
+    """What a zip archive is that torch.save did not write."""
+    if any(name.endswith("/archive_format") for name in names):
+        return (
+            "a torch.export archive, which holds code: not loaded; where you trust it, "
+            "torch.save(torch.export.load(FILE).state_dict, NEW_FILE)"
+        )
+    if names and all(name.endswith(".npy") for name in names):
+        return "NumPy arrays, which belong to --data npz:FILE if they are images and labels"
+    return "a zip archive that torch.save did not write"
 
 
 def _check_storage(key: str, storage: Storage, records: dict[str, bytes]) -> None:
@@ -106,9 +124,21 @@ def read_legacy(data: bytes) -> Any:
     return _load(io.BytesIO(data))
 
 
+# What the scan lets through beside the names that torch's weights-only mode knows: plain data.
+PLAIN_DATA = [
+    argparse.Namespace,
+    numpy.dtype,
+    *(type(numpy.dtype(name)) for name in NUMPY_TYPES),
+    *((_numpy_scalar, f"{module}.multiarray.scalar") for module in ("numpy.core", "numpy._core")),
+]
+
+
 def _load(stream: io.BytesIO) -> Any:
+    # Older versions of torch cannot be told, and refuse such data.
+    allowed = getattr(torch.serialization, "safe_globals", lambda _: nullcontext())
     try:
-        return torch.load(stream, map_location="cpu", weights_only=True)
+        with allowed(PLAIN_DATA):
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever it is, the file is what is wrong
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise Refused(f"torch's weights-only mode does not read it ({reason}); {HOW_TO_MEND}") from None

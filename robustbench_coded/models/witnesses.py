@@ -1,8 +1,7 @@
 """What labelled images say about an assembled network, beside what its batch-norms remember."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from scipy.optimize import minimize_scalar
@@ -12,13 +11,6 @@ from torch.nn import functional as F
 
 # On a CPU so many at once are answered fastest, by wide networks a third faster than 128.
 BATCH = 32
-
-# Under these names training programs store the accuracy on test images, as a fraction or in percent.
-ACCURACY_NAMES = (
-    "best_prec1", "best_acc1", "best_acc", "best_accuracy", "best_top1", "best_test_acc", "best_val_acc",
-    "clean_acc", "clean_accuracy", "natural_acc", "nat_acc", "standard_acc", "test_acc", "test_acc1",
-    "test_accuracy", "val_acc", "val_acc1", "val_accuracy", "acc", "acc1", "accuracy", "prec1", "top1",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,15 +81,6 @@ def labelled(
     losses = F.cross_entropy(logits * 2.0**log_scale, labels, reduction="none")
     right = int((logits.argmax(1) == labels).sum())
     return Labelled(len(labels), right, float(losses.mean()), 2.0**-log_scale, losses, logits)
-
-
-def stored_accuracy(entries: Mapping[str, Any]) -> tuple[str, float] | None:
-    """The first of :data:`ACCURACY_NAMES` among the values beside the weights, as a fraction in [0, 1]."""
-    for name in ACCURACY_NAMES:
-        value = entries.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100:
-            return name, float(value) if value <= 1 else value / 100
-    return None
 
 
 def floor(classes: int) -> float:

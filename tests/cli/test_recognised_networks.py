@@ -50,3 +50,15 @@ def test_inspect_with_data_says_what_the_network_is(capsys, as_json):
         facts = json.loads(said)
         assert facts["recognition"]["chosen"]["labelled"]["accuracy"] > 0.99
         assert facts["normalisation"]["mean"] == [0.3056]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_inspect_says_what_eval_would_refuse(capsys, as_json):
+    flags = ["--json"] if as_json else []
+    assert main(["inspect", ERM, "--normalize", "mnist", "--data", "auto", *flags]) == 2
+    said = capsys.readouterr()
+    assert "eval would refuse this: its batch-norms contradict digits-cnn on mnist" in said.out
+    (line,) = said.err.strip().splitlines()
+    assert line.startswith(f"csrobust: {ERM}: eval would refuse this: its batch-norms contradict")
+    # Without images nothing contradicts it.
+    assert main(["inspect", ERM, "--normalize", "mnist"]) == 0

@@ -1,5 +1,6 @@
 """Files from strangers: refused in one line that names the file; nothing executed, nothing allocated."""
 
+import argparse
 import collections
 import io
 import json
@@ -10,6 +11,7 @@ import struct
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -126,6 +128,16 @@ def big_tuple_key():
     return torch_zip(None, pickled=b"\x80\x02}" + b")" + b"q\x00h\x00\x86" * 60 + b"K\x01s.")
 
 
+def beside(value):
+    return torch_zip({"state_dict": {}, "beside": value})
+
+
+def copies(function, text):
+    """A call of a function with a text, and three hundred calls with the same one."""
+    first = function + b"q\x00" + text + b"q\x01X\x06\x00\x00\x00latin1q\x02\x86q\x03R"
+    return b"\x80\x02" + first + b"h\x00h\x03R" * 300 + b"N."
+
+
 def cycle():
     value = []
     value.append(value)
@@ -185,7 +197,7 @@ HOSTILE = {
     "gzip": (b"\x1f\x8b\x08\x00", "compressed with gzip"),
     "NumPy array": (b"\x93NUMPY\x01\x00", "a NumPy array"),
     "HDF5": (b"\x89HDF\r\n\x1a\n", "a Keras or HDF5 file"),
-    "npz": (npz(), "a zip archive that torch.save did not write"),
+    "npz": (npz(), "NumPy arrays, which belong to --data npz:FILE"),
     "plain pickle": (
         pickle.dumps({"a": 1}),
         "a plain pickle, which can hold code: not loaded; where you trust it",
@@ -201,7 +213,7 @@ HOSTILE = {
         "holds code or objects",
     ),
     "bytearray": (torch_zip(Call(bytearray, 10**12)), r"holds code or objects \(__builtin__.bytearray\)"),
-    "set": (torch_zip({1, 2}), "holds code or objects"),
+    "set": (torch_zip({1, 2}), "no weights in it"),
     "EXT opcode": (torch_zip(None, pickled=b"\x80\x02\x82\x01."), r"what no state dict needs \(EXT1\)"),
     "INST opcode": (torch_zip(None, pickled=b"\x80\x02(ios\nsystem\n."), r"no state dict needs \(INST\)"),
     "NEWOBJ": (torch_zip(None, pickled=b"\x80\x02ccollections\nOrderedDict\n)\x81."), r"\(NEWOBJ\)"),
@@ -332,6 +344,16 @@ HOSTILE = {
         safetensors.torch.save(WEIGHTS, {"csrobust": "[" * 10**5}),
         "csrobust is not JSON",
     ),
+    "an object of numpy": (beside(Call(np.dtype, "O8", False, True)), "the numpy type O8"),
+    "settings made with arguments": (
+        torch_zip(None, pickled=b"\x80\x02cargparse\nNamespace\nK\x01\x85\x81."),
+        r"\(NEWOBJ\)",
+    ),
+    "a set of lists": (beside(Call(set, [[1]])), "a dict's key is a list"),
+    "a text copied for ever": (
+        torch_zip(None, pickled=copies(b"c_codecs\nencode\n", b"X\x00\x00\x01\x00" + b"x" * 2**16)),
+        "copies more than it holds",
+    ),
     "metadata with a cycle": (cycle(), "csrobust is too large"),
     "metadata of shared lists": (shared_lists(), "csrobust is too large"),
     "metadata with a tensor": (with_metadata(seed=torch.zeros(1)), "csrobust holds a Tensor"),
@@ -459,6 +481,24 @@ def test_training_state_beside_the_weights_is_no_harm(tmp_path):
     for legacy in (False, True):
         torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
         assert load_checkpoint(tmp_path / "model.pt").arch == "digits-cnn"
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_plain_data_of_training_programs_beside_the_weights_are_no_harm(tmp_path, legacy):
+    """Settings, sizes and numpy's numbers make nothing happen; a numpy accuracy is a witness."""
+    state = {
+        "net": WEIGHTS,
+        "args": argparse.Namespace(lr=0.1, device=torch.device("cuda:0"), dtype=torch.float16),
+        "acc": np.float64(91.5),
+        "epoch": np.int64(3),
+        "best": np.bool_(True),
+        "shape": torch.Size([3, 32, 32]),
+        "frozen": {"conv1", "bn1"},
+    }
+    torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
+    loaded = load_checkpoint(tmp_path / "model.pt")
+    assert loaded.layout.entries == {"acc": 91.5, "epoch": 3, "best": True}
+    assert {type(value) for value in loaded.layout.entries.values()} == {float, int, bool}
 
 
 def mutated(data, rng):

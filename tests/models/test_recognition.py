@@ -129,6 +129,37 @@ def test_an_accuracy_far_below_the_stated_one_is_contradicted(silu, test_images)
     assert "its file says best_prec1 96.00%" in found.contradictions[0]
 
 
+def shortfall(name, stated, right):
+    """What is said of a network that answers ``right`` of 2,000 images, beside the accuracy in its file."""
+    labelled = Labelled(2000, right, 0.3, 1.0, torch.zeros(2000), torch.empty(0))
+    chosen = Evidence(Candidate("flat", KNOWN[1]["none"]), labelled=labelled)
+    return list(contradictions(chosen, [], Stated(None, None, "guessed", (name, stated)), 10))
+
+
+def test_an_accuracy_on_test_images_is_believed_to_two_points_and_any_other_to_five():
+    # 91.3% of 2,000: at most 92.8% by the 99% interval.
+    assert shortfall("best_prec1", 0.945, 1826) == []
+    assert "its file says best_prec1 95.50%" in shortfall("best_prec1", 0.955, 1826)[0]
+    assert shortfall("acc", 0.955, 1826) == []
+    assert "its file says acc 98.50%" in shortfall("acc", 0.985, 1826)[0]
+    assert shortfall("test_acc", 0.5, 1826) == []  # it may be of attacked images
+
+
+def test_where_too_few_images_leave_the_stated_accuracy_open_more_are_asked(silu, test_images, monkeypatch):
+    from robustbench_coded.models import recognition
+
+    for name in ("COMPARED", "LABELLED"):
+        monkeypatch.setattr(recognition, f"{name}_MULTIPLICATIONS", 0)
+    checkpoint = load_checkpoint(silu)
+    x, y = test_images
+    y = torch.where(torch.arange(len(y)) % 16 == 0, (y + 1) % 10, y)
+    assert recognise_network(checkpoint, x, y).chosen.labelled.examples == 128
+    layout = dataclasses.replace(checkpoint.layout, entries={"test_acc": 97.5})
+    found = recognise_network(dataclasses.replace(checkpoint, layout=layout), x, y)
+    assert found.chosen.labelled.examples > 128
+    assert "its file says test_acc 97.50%" in found.contradictions[0]
+
+
 @pytest.mark.parametrize("recipe", ["erm", "mixup", "coded", "pgd-at"])
 def test_trainings_on_other_inputs_are_not_refused(recipe, test_images):
     """Their batch-norms remember mixed, coded or perturbed digits."""

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from robustbench_coded.models.witnesses import floor, labelled, stored_accuracy
+from robustbench_coded.models.stored_accuracy import allowed_shortfall, stored_accuracy
+from robustbench_coded.models.witnesses import floor, labelled
 
 
 def answers(logits):
@@ -59,6 +60,7 @@ def test_logits_that_are_not_numbers_are_no_right_answers_by_luck():
         ({"best_prec1": 93.62}, ("best_prec1", 0.9362)),
         ({"acc": 0.91, "epoch": 3}, ("acc", 0.91)),
         ({"acc": 80.0, "clean_acc": 82.5}, ("clean_acc", 0.825)),
+        ({"Test/Acc": 82.5, "acc": 80.0}, ("Test/Acc", 0.825)),
         ({"accuracy": True}, None),
         ({"accuracy": "0.9"}, None),
         ({"acc": 640.0}, None),
@@ -68,6 +70,11 @@ def test_logits_that_are_not_numbers_are_no_right_answers_by_luck():
 def test_accuracies_beside_the_weights(entries, expected):
     found = stored_accuracy(entries)
     assert found == (expected if expected is None else (expected[0], pytest.approx(expected[1])))
+
+
+def test_a_name_that_does_not_say_on_which_images_is_let_off_more():
+    assert allowed_shortfall("best_prec1") == allowed_shortfall("Test/Acc") == 0.02
+    assert allowed_shortfall("acc") == allowed_shortfall("top1") == 0.05
 
 
 def test_below_the_floor_is_near_chance():

@@ -75,6 +75,7 @@ WRAPPED = {
         None,
         r"what lies under model.; \d+ other weights \(attacker.model.conv1.weight, ...\) are not used",
     ),
+    "far below": (lambda w: {"run": {"trainer": {"model": w}}, "optimizer": ADAM}, "run", None),
     "beside a loss": (
         lambda w: {**prefixed("model.", w), "criterion.weight": torch.ones(10)},
         None,
@@ -97,6 +98,23 @@ def test_the_network_inside_is_found_and_what_was_done_is_said(tmp_path, network
         assert len(checkpoint.notes) == 1, joined
     else:
         assert re.search(note, joined), joined
+
+
+def test_copies_of_one_normalisation_are_one(tmp_path, weights):
+    mean, std = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
+    inside = {
+        **prefixed("module.model.", weights),
+        **prefixed("module.attacker.model.", weights),
+        **{f"module.{name}.new_mean": mean for name in ("normalizer", "attacker.normalize")},
+        **{f"module.{name}.new_std": std for name in ("normalizer", "attacker.normalize")},
+    }
+    torch.save(inside, tmp_path / "a.pt")
+    found = load_checkpoint(tmp_path / "a.pt")
+    assert found.normalisation_source == "stored"
+    assert found.normalisation.mean == pytest.approx((0.5, 0.4, 0.3))
+    # Two that differ say nothing.
+    torch.save({**inside, "module.attacker.normalize.new_std": 2 * std}, tmp_path / "b.pt")
+    assert load_checkpoint(tmp_path / "b.pt").normalisation_source == "guessed"
 
 
 @pytest.mark.parametrize(

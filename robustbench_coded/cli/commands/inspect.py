@@ -26,22 +26,27 @@ def inspect_command(
 ) -> int:
     """Say what a checkpoint is and how it was recognised.
 
-    Architecture, classes, normalisation, and the evidence for each.
+    Architecture, classes, normalisation, and the evidence for each. With --data,
+    exit code 2 where an evaluation on these data would refuse it.
     """
+    from robustbench_coded.errors import InputError
     from robustbench_coded.evaluation.setup.checkpoints import recognised_by
     from robustbench_coded.models.inspect import describe
     from robustbench_coded.models.loading import load_checkpoint
     from robustbench_coded.reports.text.escape import one_line
 
     loaded = load_checkpoint(Path(checkpoint), arch=arch, normalize=normalize)
-    facts = describe(loaded, None if data is None else recognised_by(loaded, data, data_dir))
+    recognition = None if data is None else recognised_by(loaded, data, data_dir)
+    facts = describe(loaded, recognition)
     if as_json:
         print(json.dumps(facts))
-        return 0
-    shown = {name: value for name, value in facts.items() if name != "recognition"}  # the notes say it
-    width = max(map(len, shown))
-    for name, value in shown.items():
-        print(one_line(f"{name:<{width}}  {_shown(value)}"))
+    else:
+        shown = {name: value for name, value in facts.items() if name != "recognition"}  # the notes say it
+        width = max(map(len, shown))
+        for name, value in shown.items():
+            print(one_line(f"{name:<{width}}  {_shown(value)}"))
+    if recognition is not None and recognition.contradictions:
+        raise InputError(f"{loaded.path}: eval would refuse this: {recognition.contradictions[0]}")
     return 0
 
 
