@@ -52,7 +52,7 @@ class Line:
 
 def measure(name: str) -> list[Line]:
     """Evaluates one entry of the zoo twice."""
-    from robustbench_coded.evaluation.session.zoo_findings import evaluate_entry
+    from robustbench_coded.session.zoo_findings import evaluate_entry
     from robustbench_coded.statistics.paired import paired_difference
 
     with tempfile.TemporaryDirectory() as folder:

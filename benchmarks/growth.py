@@ -34,12 +34,12 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.evaluate import evaluate, make_plan
-from robustbench_coded.evaluation.session.listener import Forecast, Listener
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.build import build
 from robustbench_coded.models.saving import save_checkpoint
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.session.evaluate import evaluate, make_plan
+from robustbench_coded.session.listener import Forecast, Listener
 
 OUT = Path(__file__).parent / "growth.md"
 EXAMPLES = (640, 1280, 2560, 5120, 10_000)

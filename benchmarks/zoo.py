@@ -27,7 +27,7 @@ EOTPGD = "torchattacks:EOTPGD"
 
 def measure(name: str, *, third_party: bool) -> Measured:
     """Judges one entry, and lets the third-party attacks judge it."""
-    from robustbench_coded.evaluation.session.zoo_findings import judge_entry
+    from robustbench_coded.session.zoo_findings import judge_entry
 
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
@@ -61,9 +61,9 @@ def _their_own(name: str, out: Path) -> dict[str, float]:
     """The share that stands by each third-party attack's own account; none where the entry stops them."""
     from attacks.adapters.third_party import installed
     from robustbench_coded.errors import InputError
-    from robustbench_coded.evaluation.session.evaluate import IncompleteRun
-    from robustbench_coded.evaluation.session.zoo_findings import evaluate_entry
     from robustbench_coded.results.run import load_run
+    from robustbench_coded.session.evaluate import IncompleteRun
+    from robustbench_coded.session.zoo_findings import evaluate_entry
 
     entry = ZOO[name]
     defence = entry.build()

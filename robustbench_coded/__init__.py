@@ -17,16 +17,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from robustbench_coded.installation import require_own_attacks
+from robustbench_coded.version import __version__
 
 if TYPE_CHECKING:
     from robustbench_coded.errors import InputError
     from robustbench_coded.evaluation.execution.attack import attack
-    from robustbench_coded.evaluation.session.from_python import evaluate
     from robustbench_coded.reports.compare.comparison import compare
     from robustbench_coded.reports.write import write_reports
     from robustbench_coded.results.run import Run, load_run
+    from robustbench_coded.session.from_python import evaluate
 
-__version__ = "0.1.0"
 __all__ = ["InputError", "Run", "__version__", "attack", "compare", "evaluate", "load_run", "write_reports"]
 
 _HOMES = {
@@ -34,7 +34,7 @@ _HOMES = {
     "Run": "robustbench_coded.results.run",
     "attack": "robustbench_coded.evaluation.execution.attack",
     "compare": "robustbench_coded.reports.compare.comparison",
-    "evaluate": "robustbench_coded.evaluation.session.from_python",
+    "evaluate": "robustbench_coded.session.from_python",
     "load_run": "robustbench_coded.results.run",
     "write_reports": "robustbench_coded.reports.write",
 }

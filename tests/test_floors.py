@@ -8,12 +8,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the ground up; docs/architecture.md draws it.
 ROOMS = (
-    "attacks", "errors", "installation", "time_limit", "schema", "coding", "runs", "data", "models",
-    "defences", "zoo", "certification", "statistics", "results", "selftests",
+    "attacks", "errors", "installation", "time_limit", "version", "schema", "coding", "runs", "data",
+    "models", "defences", "zoo", "certification", "statistics", "results", "selftests",
     "reports.text", "reports.paper", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
     "evaluation.options", "evaluation.planning", "evaluation.execution", "engine", "evidence",
-    "evaluation.setup", "evaluation.session", "verification", "shift",
+    "evaluation.setup", "session", "verification", "shift",
     "training", "ablations", "generation", "tabular", "paper_figures", "bench", "board", "exporters", "cli",
 )  # fmt: skip
 FILES = sorted(

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustbench_coded import __version__
 from robustbench_coded.board.entries import board_of
 from robustbench_coded.board.entry import Board, encoded, schema
 from robustbench_coded.board.page import entry_page, index_page
 from robustbench_coded.board.source import source_at
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.version import __version__
 
 PAGES = "entries"
 

@@ -81,7 +81,7 @@ def _root(
     ),
 ) -> None:
     if version:
-        from robustbench_coded import __version__
+        from robustbench_coded.version import __version__
 
         print(f"csrobust {__version__}")
     elif context.invoked_subcommand is None:

@@ -10,10 +10,10 @@ from rich.status import Status
 
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.listener import Forecast, Listener
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import pixels
 from robustbench_coded.schema.controls import CLEAN
+from robustbench_coded.session.listener import Forecast, Listener
 
 
 class ProgressListener(Listener):

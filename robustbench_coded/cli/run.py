@@ -17,8 +17,8 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
-    from robustbench_coded.evaluation.session.listener import Listener
     from robustbench_coded.results.run import Run
+    from robustbench_coded.session.listener import Listener
 
 FAILED = 1
 
@@ -35,8 +35,8 @@ def run_evaluation(
     Args:
         more: lines that a person gets behind the tables.
     """
-    from robustbench_coded.evaluation.session.evaluate import evaluate
     from robustbench_coded.results.run import load_run
+    from robustbench_coded.session.evaluate import evaluate
 
     path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
     if path is None:
@@ -70,9 +70,9 @@ def evaluated(
     if config.workers and config.engine == "local":
         start_server()  # torch is imported there and here at the same time
     from robustbench_coded.cli.progress import ProgressListener
-    from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
     from robustbench_coded.reports.write import write_reports
     from robustbench_coded.results.certified import CertificateContradicted
+    from robustbench_coded.session.evaluate import IncompleteRun, RunStopped
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 

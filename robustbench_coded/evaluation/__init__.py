@@ -1,1 +1,1 @@
-"""One evaluation, from options to a finished run folder, in rooms by who owns the data."""
+"""From options to outcomes of units, in rooms by who owns the data."""

@@ -11,7 +11,7 @@ and x [m, C, H, W] in float32. Which examples these are, ``WorkerContext.batches
 
 A file per unit in ``perturbed/``: a digest of 16 bytes, then the content of an adversarials file. It is not
 synced to the disk: what a crash leaves behind does not match its digest, counts as missing and is made again,
-from the same streams of random numbers (`evaluation.session.perturbations.with_perturbations`). With
+from the same streams of random numbers (`session.perturbations.with_perturbations`). With
 ``--save-adversarials`` the run keeps the same inputs in ``adversarials/``, and these are read.
 """
 

@@ -13,21 +13,21 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.plan import AttackCase
-from robustbench_coded.evaluation.session.evaluate import (
-    IncompleteRun,
-    RunStopped,
-    plan_of,
-    unit_maker,
-)
-from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.evaluation.session.manifest import checked_against, extended, new_manifest
-from robustbench_coded.evaluation.session.run_plan import Done, run_plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.runs.folder import RunFolder, read_manifest
 from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.session.evaluate import (
+    IncompleteRun,
+    RunStopped,
+    plan_of,
+    unit_maker,
+)
+from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.manifest import checked_against, extended, new_manifest
+from robustbench_coded.session.run_plan import Done, run_plan
 from robustbench_coded.shift.answers import SHIFT
 from robustbench_coded.shift.choose import chosen_sets
 from robustbench_coded.shift.config import ShiftConfig

@@ -9,7 +9,7 @@ import torch
 
 from robustbench_coded import evaluate
 from robustbench_coded.certification.certifier import Alone, KnownNoise, Smoothing
-from robustbench_coded.evaluation.session import certifying
+from robustbench_coded.session import certifying
 
 DRAWS_FIGURES = True
 

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from robustbench_coded.evaluation.session import forecast, within_time
 from robustbench_coded.reports import write
+from robustbench_coded.session import forecast, within_time
 
 SMALL = ("--data", "digits", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--threads", "1")
 ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")

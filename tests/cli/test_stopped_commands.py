@@ -2,7 +2,7 @@
 
 import pytest
 
-from robustbench_coded.evaluation.session import evaluate as session
+from robustbench_coded.session import evaluate as session
 
 SMALL = ("--limit", "16", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--rci", "N=12")
 COMMANDS = {

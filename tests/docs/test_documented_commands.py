@@ -21,10 +21,10 @@ import robustbench_coded
 from robustbench_coded.cli.app import app
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.reports import write
+from robustbench_coded.session.from_python import evaluate
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

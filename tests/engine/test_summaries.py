@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.session.evaluate import evaluate
 
 LOCAL = [{"workers": 1}, {"workers": 2}, {"workers": 4}]
 # One of them stands for Ray in the short form: its workers import everything anew.

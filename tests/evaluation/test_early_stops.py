@@ -7,9 +7,9 @@ from torch import nn
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.early_stops import FALLS_AFTER, likely_shares
-from robustbench_coded.evaluation.session.evaluate import made_ready, make_plan
-from robustbench_coded.evaluation.session.forecast import forecast
+from robustbench_coded.session.early_stops import FALLS_AFTER, likely_shares
+from robustbench_coded.session.evaluate import made_ready, make_plan
+from robustbench_coded.session.forecast import forecast
 
 STEPS = 40
 

@@ -10,9 +10,9 @@ from torch import nn
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.evaluate import evaluate
-from robustbench_coded.evaluation.session.zoo_findings import evaluate_entry
 from robustbench_coded.results.run import load_run
+from robustbench_coded.session.evaluate import evaluate
+from robustbench_coded.session.zoo_findings import evaluate_entry
 
 K, BATCHES = 16, 6
 

@@ -8,10 +8,10 @@ from torch import nn
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.earlier_units import with_counts
-from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import read_run
+from robustbench_coded.session.earlier_units import with_counts
+from robustbench_coded.session.evaluate import evaluate
 
 N, EPS = 32, 0.1
 
@@ -186,7 +186,7 @@ def test_outcomes_do_not_depend_on_where_the_inputs_come_from(tmp_path, monkeypa
     assert {file.name: file.read_bytes() for file in (again.path / "outcomes").iterdir()} == files
     assert not (again.path / "perturbed").exists()
 
-    from robustbench_coded.evaluation.session import evaluate as session
+    from robustbench_coded.session import evaluate as session
 
     whole = session.submitted_rows
     monkeypatch.setattr(session, "submitted_rows", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))

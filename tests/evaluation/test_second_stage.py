@@ -15,10 +15,10 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack
 from robustbench_coded.evaluation.planning.second_stage import in_two_stages, second_stage
-from robustbench_coded.evaluation.session.evaluate import evaluate
-from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.session.evaluate import evaluate
+from robustbench_coded.session.listener import Listener
 
 N, SECOND = 32, "apgd-mt-4"
 

@@ -9,7 +9,7 @@ from attacks.unanswered import LOST, fold_unanswered
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.evaluation.execution.answers import answers_or_nan
 from robustbench_coded.evaluation.execution.score import NO_ANSWER, InvalidAnswer, predictions
-from robustbench_coded.evaluation.session.from_python import evaluate
+from robustbench_coded.session.from_python import evaluate
 
 EXAMPLES = 16
 

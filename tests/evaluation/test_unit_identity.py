@@ -10,9 +10,9 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Victim
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.evaluation.planning.unit_identity import FORMAT_VERSION, unit_id, unit_payload
-from robustbench_coded.evaluation.session.evaluate import made_ready, make_plan
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.session.evaluate import made_ready, make_plan
 
 ROOT = Path(__file__).parents[2]
 SUBJECT = Subject("erm", "rci:N=1.5K", "rci", 128, 192, True, True, True, 192)

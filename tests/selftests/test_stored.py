@@ -6,9 +6,9 @@ import pytest
 
 from robustbench_coded.evaluation.execution import selftest_subject
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.results.run import load_run
 from robustbench_coded.selftests.result import judged
+from robustbench_coded.session.evaluate import evaluate
 from tests.selftests.conftest import CHECKPOINTS
 
 ROBUST = CHECKPOINTS / "digits-pgd-at.safetensors"

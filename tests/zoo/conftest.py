@@ -3,7 +3,7 @@
 import pytest
 
 from attacks import surrogate
-from robustbench_coded.evaluation.session import evaluate as session
+from robustbench_coded.session import evaluate as session
 
 
 @pytest.fixture(autouse=True)

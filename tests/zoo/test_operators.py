@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from robustbench_coded.evaluation.session.zoo_findings import judge_entry
+from robustbench_coded.session.zoo_findings import judge_entry
 from robustbench_coded.zoo.operators import cuts, sampled, scores
 from robustbench_coded.zoo.operators.sampled import probability_of_one
 from robustbench_coded.zoo.registry import ZOO

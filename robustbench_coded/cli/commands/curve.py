@@ -52,8 +52,8 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
 def _queries(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:
     """Accuracy where any of M repeated queries may fail, from the outcomes of one run."""
     from robustbench_coded.cli.curve_points import query_lines, query_points
-    from robustbench_coded.evaluation.session.evaluate import evaluate
     from robustbench_coded.results.run import load_run
+    from robustbench_coded.session.evaluate import evaluate
 
     config = config_from(**options)
     path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)

@@ -11,7 +11,7 @@ from robustbench_coded.cli.eval_options import CLAIM, FILE, claimed_eps, claimed
 from robustbench_coded.cli.values import seconds
 
 if TYPE_CHECKING:
-    from robustbench_coded.evaluation.session.preview import Preview
+    from robustbench_coded.session.preview import Preview
 
 
 @takes(**FILE, **CLAIM, time=(Time, None))
@@ -30,7 +30,7 @@ def plan_command(
     Takes the options of eval. Nothing is written.
     """
     from robustbench_coded.cli.progress import duration
-    from robustbench_coded.evaluation.session.preview import preview
+    from robustbench_coded.session.preview import preview
 
     limit = None if time is None else seconds(time, "--time")
     chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)

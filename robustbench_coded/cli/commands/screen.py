@@ -29,7 +29,7 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any
     if options["attacks"]:
         raise InputError("--attacks: screen chooses its attacks; use csrobust eval to choose them")
     config = config_from(**{**options, "attacks": ["fgsm"]})
-    from robustbench_coded.evaluation.session.screen import Screening
+    from robustbench_coded.session.screen import Screening
 
     screening = Screening(config, seconds)
     path, code = evaluated(config, screening.run, silent=quiet or as_json)

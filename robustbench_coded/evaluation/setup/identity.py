@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from robustbench_coded import __version__
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.schema.evaluated import Identity
+from robustbench_coded.version import __version__
 
 
 def fixed_facts(config: EvalConfig, setup: Setup, identity: Identity) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
-from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.results.run import Run, load_run
+from robustbench_coded.session.evaluate import evaluate as run_evaluation
+from robustbench_coded.session.listener import Listener
 from robustbench_coded.zoo.registry import ZOO
 
 # Fields of EvalConfig that `evaluate` makes itself, from arguments of its own.

@@ -11,10 +11,10 @@ from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.options.workers import worker_count
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.early_stops import likely_shares
-from robustbench_coded.evaluation.session.listener import Forecast
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.session.early_stops import likely_shares
+from robustbench_coded.session.listener import Forecast
 
 TIMED_IMAGES = 64
 TIMED_SECONDS = 0.5

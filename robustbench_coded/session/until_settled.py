@@ -23,8 +23,6 @@ from robustbench_coded.evaluation.planning.partition_choice import (
 )
 from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.evaluation.planning.rounds import Lane, lane_of, looks_of
-from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.evaluation.session.questions import claimed_setting, settings_judged
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
@@ -34,6 +32,8 @@ from robustbench_coded.schema.controls import CLEAN, CONTROLS, STANDARD
 from robustbench_coded.schema.stops import Sequential, Stop
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.questions import claimed_setting, settings_judged
 from robustbench_coded.statistics.anytime.final import is_final
 from robustbench_coded.statistics.clustered import clopper_pearson
 from robustbench_coded.statistics.floor import SHARE_OF_CLEAN

@@ -8,9 +8,9 @@ from msgspec import structs
 
 from robustbench_coded.evaluation.execution.selftest_subject import selftest_subject
 from robustbench_coded.evaluation.planning.cases import Subject
-from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.session.listener import Listener
 
 VERSION = 2  # of the self-tests: another one asks again
 _CONTEXT = ("csrobust", "data", "data_sha256", "limit", "seed", "device", "threads")

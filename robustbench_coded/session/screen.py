@@ -7,15 +7,15 @@ from pathlib import Path
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
-from robustbench_coded.evaluation.session.listener import Forecast, Listener
-from robustbench_coded.evaluation.session.preview import preview
-from robustbench_coded.evaluation.session.within_time import REPORT_SECONDS
 from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.session.evaluate import IncompleteRun, evaluate
+from robustbench_coded.session.listener import Forecast, Listener
+from robustbench_coded.session.preview import preview
+from robustbench_coded.session.within_time import REPORT_SECONDS
 
 # Of the time, for the first stage: its number of examples is that of all others.
 FIRST_STAGE = 0.6

@@ -10,13 +10,13 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.evaluate import made_ready, make_plan
-from robustbench_coded.evaluation.session.forecast import forecast
-from robustbench_coded.evaluation.session.listener import Forecast
-from robustbench_coded.evaluation.session.manifest import checked_against, new_manifest
-from robustbench_coded.evaluation.session.within_time import Deadline
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
+from robustbench_coded.session.evaluate import made_ready, make_plan
+from robustbench_coded.session.forecast import forecast
+from robustbench_coded.session.listener import Forecast
+from robustbench_coded.session.manifest import checked_against, new_manifest
+from robustbench_coded.session.within_time import Deadline
 
 
 @dataclass(frozen=True)

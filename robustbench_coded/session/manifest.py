@@ -11,7 +11,6 @@ from pathlib import Path
 from msgspec import convert
 from msgspec.structs import replace
 
-from robustbench_coded import __version__
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -24,6 +23,7 @@ from robustbench_coded.schema.evaluated import CheckpointFacts, MatchedBaseline
 from robustbench_coded.schema.invocation import GitState, Invocation, Machine
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
+from robustbench_coded.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
 # What may not change within a run folder, and the option that says it.

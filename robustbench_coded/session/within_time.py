@@ -18,12 +18,12 @@ from robustbench_coded.evaluation.planning.time_limit_plan import (
     sentences,
     sizes_within,
 )
-from robustbench_coded.evaluation.session.early_stops import likely_shares
-from robustbench_coded.evaluation.session.forecast import seconds_per_image
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.session.early_stops import likely_shares
+from robustbench_coded.session.forecast import seconds_per_image
 
 # Statistics, figures and reports, when everything has run.
 REPORT_SECONDS = 10.0

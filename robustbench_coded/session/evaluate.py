@@ -28,24 +28,6 @@ from robustbench_coded.evaluation.planning.second_stage import (
     without_made_up,
 )
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
-from robustbench_coded.evaluation.session.certifying import certify
-from robustbench_coded.evaluation.session.earlier_units import with_counts
-from robustbench_coded.evaluation.session.forecast import forecast
-from robustbench_coded.evaluation.session.hidden_sources import hidden_sources
-from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.evaluation.session.manifest import (
-    checked_against,
-    extended,
-    new_manifest,
-    with_partitions,
-    without_rounds,
-)
-from robustbench_coded.evaluation.session.remarks import remarks_on
-from robustbench_coded.evaluation.session.run_plan import Done, run_plan
-from robustbench_coded.evaluation.session.selftesting import run_selftests, with_selftests
-from robustbench_coded.evaluation.session.tracked import tracked_by_git
-from robustbench_coded.evaluation.session.until_settled import UntilSettled
-from robustbench_coded.evaluation.session.within_time import Deadline, fitting, within_time
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
 from robustbench_coded.evidence.bundle import write_evidence
@@ -54,6 +36,24 @@ from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
 from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
+from robustbench_coded.session.certifying import certify
+from robustbench_coded.session.earlier_units import with_counts
+from robustbench_coded.session.forecast import forecast
+from robustbench_coded.session.hidden_sources import hidden_sources
+from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.manifest import (
+    checked_against,
+    extended,
+    new_manifest,
+    with_partitions,
+    without_rounds,
+)
+from robustbench_coded.session.remarks import remarks_on
+from robustbench_coded.session.run_plan import Done, run_plan
+from robustbench_coded.session.selftesting import run_selftests, with_selftests
+from robustbench_coded.session.tracked import tracked_by_git
+from robustbench_coded.session.until_settled import UntilSettled
+from robustbench_coded.session.within_time import Deadline, fitting, within_time
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:

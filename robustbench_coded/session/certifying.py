@@ -5,10 +5,10 @@ import json
 
 from robustbench_coded.evaluation.execution.certify_subject import certify_subject
 from robustbench_coded.evaluation.planning.cases import Subject
-from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.session.listener import Listener
 
 VERSION = 1  # of the bounds: another one computes them again
 

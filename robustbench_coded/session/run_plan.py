@@ -8,13 +8,13 @@ from robustbench_coded.engine.unit_time import limit_for
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.cases import sources_of
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.forecast import forecast
-from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.evaluation.session.perturbations import kept_for_later, with_perturbations
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.adversarials import encoded
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.runs.perturbation_store import PerturbationStore
+from robustbench_coded.session.forecast import forecast
+from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.perturbations import kept_for_later, with_perturbations
 
 NO_INPUTS = "the perturbed inputs that it submits could not be made again"
 
