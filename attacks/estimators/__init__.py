@@ -1,6 +1,7 @@
 """Loss and gradient of a target as an attacker sees them: one file per kind of attacker knowledge."""
 
 from attacks.estimators.auto import EotAuto
+from attacks.estimators.averaging import NoGraph
 from attacks.estimators.bpda import Bpda
 from attacks.estimators.collected import CollectedDraws
 from attacks.estimators.estimate import Estimate, Estimator
@@ -17,5 +18,6 @@ __all__ = [
     "FixedDraw",
     "FreshDraws",
     "KnownDraw",
+    "NoGraph",
     "Transfer",
 ]

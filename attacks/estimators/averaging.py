@@ -16,7 +16,14 @@ from attacks.rejection import fold_rejection
 from attacks.relaxation import Relaxation
 from attacks.unanswered import fold_unanswered
 
+# Share of inputs without a gradient, relaxed, from which on that of inner scores is asked for.
+NOWHERE = 0.1
+
 DrawSet = Sequence[Any]  # one draw for each of the G batches
+
+
+class NoGraph(RuntimeError):
+    """A gradient was asked for, and the target's answer has no graph."""
 
 
 class _Answer(NamedTuple):
@@ -148,7 +155,15 @@ class AveragingEstimator:
         relaxed = self.relaxation
         found = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, choose, objective, relaxed))
         assert found.grad is not None
-        return found._replace(grad=found.grad.nan_to_num_(0.0, 0.0, 0.0))
+        grad = found.grad.nan_to_num_(0.0, 0.0, 0.0)
+        nowhere = (grad == 0).flatten(-3).all(-1)
+        if relaxed.looks_inside and float(nowhere.float().mean()) > NOWHERE:
+            other = relaxed.attempt(
+                lambda: self._forward(x, y, loss, draw_sets, choose, objective, relaxed, inside=True)
+            ).grad
+            assert other is not None
+            grad = torch.where(nowhere[..., None, None, None], other.nan_to_num_(0.0, 0.0, 0.0), grad)
+        return found._replace(grad=grad)
 
     def _forward(
         self,
@@ -159,6 +174,8 @@ class AveragingEstimator:
         choose: Callable[[Tensor], Tensor] | None,
         objective: Objective,
         relaxed: Relaxation | None,
+        *,
+        inside: bool = False,
     ) -> _Answer:
         n = len(draw_sets)
         # One leaf per draw: summing afterwards is cheaper than through autograd and has a fixed order on
@@ -171,6 +188,8 @@ class AveragingEstimator:
             logits = self.oracle.logits(shown, self._draws_for(leaf, draw_sets))
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
+            if relaxed is not None and choose is not None:
+                logits = relaxed.answered(logits, inside=inside)
             logits = logits.unflatten(0, (n, x.shape[0]))
             logits = fold_unanswered(logits, y.expand(n, *y.shape))
             logits = fold_rejection(logits, y.expand(n, *y.shape), getattr(self.oracle, "reject", None))
@@ -180,10 +199,17 @@ class AveragingEstimator:
             if bool(losses.isnan().any()):
                 raise ValueError(f"expected losses without NaN, got {int(losses.isnan().sum())} NaN")
             losses = objective.slot_losses(losses)
+            if relaxed is not None and losses.requires_grad:
+                losses = losses + 0 * leaf.sum()  # there may be a graph that leads elsewhere
         grad, passes = None, 0
         if relaxed is not None and choose is not None and not losses.requires_grad:
             grad, passes = torch.zeros_like(leaf), 0  # smooth operators led nowhere, at these inputs
         elif choose is not None:
+            if not losses.requires_grad:
+                raise NoGraph(
+                    "the target's answer has no graph back to its input; relaxed- before an attack's name "
+                    "smooths operators that cut it, and square-1000 needs no gradient"
+                )
             grad, passes = objective.differentiate(choose(losses), leaf)
         if grad is not None:
             # Where a target has no slope there is nowhere to go: NaN would spoil the input itself.

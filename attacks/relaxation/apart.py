@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch._functorch import apis
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.utils.checkpoint import CheckpointFunction
 
 from attacks.relaxation.graft import graft
 from attacks.relaxation.record import Record
@@ -28,8 +29,7 @@ def reached(record: Record) -> Iterator[None]:
         return submit(self, _inheriting(function), *args, **kwargs)
 
     def starting(self: threading.Thread) -> None:
-        if type(self) is threading.Thread or type(self).run is not threading.Thread.run:
-            self.run = _inheriting(self.run)  # type: ignore[method-assign]
+        self.run = _inheriting(self.run)  # type: ignore[method-assign]
         start(self)
 
     def mapping(
@@ -46,6 +46,8 @@ def reached(record: Record) -> Iterator[None]:
     ThreadPoolExecutor.submit = submitting  # type: ignore[method-assign]
     threading.Thread.start = starting  # type: ignore[method-assign]
     apis.vmap_impl = mapping  # type: ignore[assignment]
+    # With reentry, checkpoints have a backward for ``.backward()`` alone.
+    CheckpointFunction.apply = staticmethod(lambda run, preserve, *args: run(*args))
     with ExitStack() as stack:
         for kind in _SCRIPTED:
             stack.enter_context(_interpreting(kind, record))
@@ -55,6 +57,7 @@ def reached(record: Record) -> Iterator[None]:
             ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
             threading.Thread.start = start  # type: ignore[method-assign]
             apis.vmap_impl = mapped
+            del CheckpointFunction.apply
 
 
 def _modes() -> list[TorchFunctionMode]:

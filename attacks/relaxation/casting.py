@@ -18,10 +18,11 @@ def cast(mode: Relaxing, call: Call) -> Any:
     answer = call.run()
     if not isinstance(answer, Tensor) or answer is x or answer.shape != x.shape:
         return answer
-    if answer.is_floating_point() and not answer.is_quantized:
+    if answer.is_floating_point() and not answer.is_quantized and answer.element_size() > 1:
         if shadow is None or answer.requires_grad:
             return answer  # between floating types torch has a gradient
         return graft(answer, shadow.value.to(answer.dtype))
+    answer = answer.detach()  # of eight bits: a gradient that is as short is of no use
     if shadow is not None:
         kept = Shadow(shadow.value, shadow.choice, shadow.members, shadow.order_of)
         return attach(answer, kept)

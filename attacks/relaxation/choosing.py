@@ -89,14 +89,9 @@ def ordered(mode: Relaxing, call: Call) -> Any:
         members = _members(z, at.shape[dim], dim, call.arg(3, "largest", True), scale)
         if met is not None:
             members = graft(members.detach(), members, met)
-    values = z.gather(dim, at).movedim(dim, -1)
-    rows = z.movedim(dim, -1)
-    if values.numel() * rows.shape[-1] <= MOST_PAIRS:
-        soft = -(values[..., :, None] - rows[..., None, :]).abs()
-        choice = (soft / scale.to(z.dtype).movedim(dim, -1)[..., None]).softmax(-1).movedim(-2, dim % z.ndim)
-        if not keepdim:
-            choice = choice.squeeze(dim % z.ndim)
-        with_choice(index, choice, met, members)
+    choice = likely_places(z, at, dim, scale)
+    if choice is not None:
+        with_choice(index, choice if keepdim else choice.squeeze(dim % z.ndim), met, members)
     else:
         attach(index, Shadow(graft(index.float(), index.float()), None, members))
     if call.name in ("argsort", "sort"):
@@ -105,6 +100,40 @@ def ordered(mode: Relaxing, call: Call) -> Any:
         descending = bool(call.arg(2, "descending", False))
         attach(index, Shadow(shadow.value, shadow.choice, None, (z, dim, descending)))
     return found
+
+
+def likely_places(z: Tensor, at: Tensor, dim: int, scale: Tensor) -> Tensor | None:
+    """How likely each element along ``dim`` is the one at ``at``, [*at.shape, n]; None if too many."""
+    values, rows = z.gather(dim, at).movedim(dim, -1), z.movedim(dim, -1)
+    if values.numel() * rows.shape[-1] > MOST_PAIRS:
+        return None
+    soft = -(values[..., :, None] - rows[..., None, :]).abs()
+    choice = (soft / scale.to(z.dtype).movedim(dim, -1)[..., None]).softmax(-1)
+    return choice.movedim(-2, dim % z.ndim)
+
+
+def first_of_many(mode: Relaxing, call: Call) -> Any:
+    """``order[:, :k]`` of an order too long to keep all likelihoods: those of the places that are read."""
+    order = call.args[0]
+    shadow = shadow_of(order)
+    if shadow is None or shadow.order_of is None or shadow.choice is not None:
+        return UNSEEN
+    z, dim, _ = shadow.order_of
+    real, dim = call.real(), dim % z.ndim
+    if not _only_along(dim, call) or real.ndim != z.ndim:
+        return UNSEEN
+    scale = spread_along(z, dim)
+    choice = likely_places(z, real, dim, scale)
+    return UNSEEN if choice is None else with_choice(real, choice, mode.record.note("argsort", 1.0, scale))
+
+
+def _only_along(dim: int, call: Call) -> bool:
+    """Whether an index or ``narrow`` leaves all axes but this one as they are."""
+    if call.name == "narrow":
+        return bool(call.arg(1, "dim") % call.args[0].ndim == dim)
+    key = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+    whole = slice(None)
+    return all(axis == dim or (isinstance(part, slice) and part == whole) for axis, part in enumerate(key))
 
 
 def _members(z: Tensor, k: int, dim: int, top: bool, scale: Tensor) -> Tensor:
@@ -153,73 +182,14 @@ def one_hot(mode: Relaxing, call: Call) -> Any:
         return UNSEEN
     real = call.real()
     n = real.shape[-1]
-    if shadow.choice is not None and shadow.choice.shape == real.shape:
-        return attach(real, Shadow(graft(real.float(), shadow.choice)))
+    if shadow.choice is not None and shadow.choice.shape[:-1] == real.shape[:-1]:
+        # There may be more classes than the choice was among.
+        likely = functional.pad(shadow.choice, (0, n - shadow.choice.shape[-1]))
+        return attach(real, Shadow(graft(real.float(), likely)))
     positions = torch.arange(n, device=real.device, dtype=torch.float32)
     gap = shadow.value[..., None] - positions
     met = mode.record.note("one_hot")
     return attach(real, Shadow(graft(real.float(), functional.relu(1.5 - gap.abs()), met)))
-
-
-def looked_up(mode: Relaxing, call: Call) -> Any:
-    """A table at an index: embedding, index_select, ``table[index]``."""
-    if call.name == "embedding":
-        index, table = (call.arg(1, "weight"), call.arg(0, "input"))
-        index, table = table, index
-    elif call.name == "index_select":
-        if call.arg(1, "dim") != 0:
-            return UNSEEN
-        table, index = call.arg(0, "input"), call.arg(2, "index")
-    else:
-        table, index = call.args[0], call.args[1]
-    shadow = shadow_of(index)
-    if shadow is None or (index.dtype in (torch.bool, torch.uint8) and call.name == "__getitem__"):
-        return UNSEEN
-    if not isinstance(table, Tensor) or not table.is_floating_point():
-        return UNSEEN
-    real, n = call.run(), len(table)
-    if shadow.choice is not None and shadow.choice.shape[-1] == n:
-        soft = torch.tensordot(shadow.choice, table.detach().float(), dims=1)
-    else:
-        padded = torch.cat([table[:1], table, table[-1:]]).detach().float()
-        rise = (padded[2:] - padded[:-2]) / 2
-        number = shadow.value.reshape(*index.shape, *[1] * (table.ndim - 1))
-        soft = (number - number.detach()) * rise[index.long() % n]
-    if soft.shape != real.shape or not soft.requires_grad:
-        return real
-    met = mode.record.note("lookup")
-    # Beside the gradient in the index that in the table, where it has one.
-    extra = graft(torch.zeros_like(real), soft.to(real.dtype), met)
-    return graft(real.detach(), real + extra) if real.requires_grad else graft(real, extra)
-
-
-def gathered(mode: Relaxing, call: Call) -> Any:
-    """gather and take_along_dim at chosen places of a table: the mean of what could have been read.
-
-    Where what is read has a gradient itself, as sorted values do, that one is kept.
-    """
-    table, dim, index = call.arg(0, "input"), call.arg(1, "dim"), call.arg(2, "index")
-    if call.name == "take_along_dim":
-        index, dim = call.arg(1, "indices"), call.arg(2, "dim")
-    shadow = shadow_of(index)
-    if shadow is None or shadow.choice is None or not isinstance(dim, int):
-        return UNSEEN
-    if not isinstance(table, Tensor) or not table.is_floating_point() or table.ndim != index.ndim:
-        return UNSEEN
-    if live(table):
-        return call.run()
-    real, dim = call.run(), dim % table.ndim
-    rows = table.detach().float()
-    for axis, length in enumerate(index.shape):
-        if axis != dim:
-            rows = rows.narrow(axis, 0, min(length, rows.shape[axis]))
-    rows = rows.movedim(dim, -1).unsqueeze(dim)
-    if rows.shape[-1] != shadow.choice.shape[-1]:
-        return real
-    soft = (shadow.choice * rows).sum(-1)
-    if soft.shape != real.shape or not soft.requires_grad:
-        return real
-    return graft(real, soft.to(real.dtype), mode.record.note("lookup"))
 
 
 def counted(mode: Relaxing, call: Call) -> Any:
@@ -288,8 +258,6 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median", "msort"), ordered),
     **dict.fromkeys(("bucketize", "searchsorted"), bins),
     "one_hot": one_hot,
-    **dict.fromkeys(("embedding", "index_select"), looked_up),
-    **dict.fromkeys(("gather", "take_along_dim"), gathered),
     "bincount": counted,
     "mode": most_frequent,
     **dict.fromkeys(("scatter", "scatter_add"), scattered),

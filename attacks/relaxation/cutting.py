@@ -46,8 +46,13 @@ def grad_mode(mode: Relaxing, call: Call) -> Any:
 
 
 def requires_grad(mode: Relaxing, call: Call) -> Any:
-    """Saying that a tensor needs no gradient: the attacker's still does."""
-    return UNSEEN if mode.keep_cuts or not live(call.args[0]) else call.args[0]
+    """Saying that a tensor needs no gradient: the attacker's still does.
+
+    What comes back from a file is no leaf either.
+    """
+    x = call.args[0]
+    back = not live(x) and bool(mode.departed) and mode.departed.returned(x) is not x
+    return UNSEEN if mode.keep_cuts or not (live(x) or back) else x
 
 
 def hooked(mode: Relaxing, call: Call) -> Any:

@@ -1,4 +1,4 @@
-"""Detours that autograd cannot follow: numpy, PIL, and operators without a derivative.
+"""Detours that autograd cannot follow: numpy, PIL, files, numbers in Python, operators without a derivative.
 
 What leaves torch is remembered. A tensor without a history that comes back with as many elements, and agrees
 with what left (a correlation of at least 0.5, channels first or last), continues with the gradient of what
@@ -6,6 +6,8 @@ left, times the slope of the regression between the two: a filter or a codec cou
 """
 
 from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,12 +16,13 @@ from torch import Tensor
 from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing
 from attacks.relaxation.graft import sloped
 from attacks.relaxation.record import Met
-from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, tensors_in
+from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, tensors_in
 
 ALIKE = 0.5  # correlation of what returns with what left
 MANY, ALIKE_AMONG_MANY = 256, 0.25  # of so many elements of the same shape, by chance not even a half of it
 FEWEST = 8  # elements that a correlation says anything about
 KEPT = 4096  # departures
+NUMBERS_KEPT = 2**16  # departures of single numbers
 
 _CHECKED = "_csrobust_checked"
 
@@ -29,9 +32,14 @@ class Departed:
 
     def __init__(self) -> None:
         self._rows: dict[int, deque[tuple[Tensor, Met | None]]] = {}
+        self._numbers: deque[Tensor] = deque(maxlen=NUMBERS_KEPT)
 
     def __bool__(self) -> bool:
-        return bool(self._rows)
+        return bool(self._rows or self._numbers)
+
+    def leave_number(self, x: Tensor) -> None:
+        """Remembers one number."""
+        self._numbers.append(graph_of(x).float().reshape(()))
 
     def leave(self, x: Tensor, met: Met | None) -> None:
         """Remembers ``x``, and each element of its first axis."""
@@ -47,7 +55,8 @@ class Departed:
             return checked
         if checked or follows(value) or value.requires_grad:
             return value
-        if value.numel() < FEWEST or value.numel() not in self._rows or value.is_complex():
+        known = value.numel() in self._rows or value.numel() <= len(self._numbers)
+        if value.numel() < FEWEST or not known or value.is_complex():
             return value
         found = self._like(value)
         setattr(value, _CHECKED, True if found is None else found)
@@ -56,7 +65,7 @@ class Departed:
     def _like(self, value: Tensor) -> Tensor | None:
         best, chosen = ALIKE, None
         numbers = value.detach().float()
-        for x, met in self._rows[value.numel()]:
+        for x, met in (*self._rows.get(value.numel(), ()), *self._last_numbers(value)):
             for shown in _layouts(x, value):
                 correlation, slope = _regression(shown.detach(), numbers)
                 many = shown.shape == x.shape and value.numel() >= MANY
@@ -70,6 +79,12 @@ class Departed:
                 return sloped(value, x.to(value.dtype), slope, met)
             number = sloped(numbers, x, slope, met)
         return attach(value, Shadow(number))
+
+    def _last_numbers(self, value: Tensor) -> Iterator[tuple[Tensor, Met | None]]:
+        """As many of the last numbers as ``value`` holds, in its shape."""
+        if value.numel() <= len(self._numbers):
+            last = islice(self._numbers, len(self._numbers) - value.numel(), None)
+            yield torch.stack(list(last)).view(value.shape), None
 
 
 def _layouts(x: Tensor, value: Tensor) -> list[Tensor]:
@@ -96,13 +111,28 @@ def _regression(x: Tensor, y: Tensor) -> tuple[float, float]:
 
 
 def to_numpy(mode: Relaxing, call: Call) -> Any:
-    """numpy(), np.asarray, tolist."""
+    """numpy(), np.asarray, tolist; torch.save and pickle read the storage."""
     x = call.args[0]
     if not follows(x):
         return UNSEEN
     mode.departed.leave(x, mode.record.note("numpy"))
     with torch.no_grad():
         return call.func(x.detach(), *call.args[1:], **call.kwargs)
+
+
+def to_number(mode: Relaxing, call: Call) -> Any:
+    """item, float, int and the like of one element."""
+    x = call.args[0]
+    if not follows(x) or x.numel() != 1:
+        return UNSEEN
+    mode.record.note("item")
+    mode.departed.leave_number(x)
+    return call.func(x.detach(), *call.args[1:])
+
+
+def copied(mode: Relaxing, call: Call) -> Any:
+    """copy.deepcopy, which torch refuses to tensors with a graph."""
+    return call.args[0].clone() if live(call.args[0]) else UNSEEN
 
 
 def opaque(mode: Relaxing, call: Call, answer: Any) -> Any:
@@ -122,5 +152,7 @@ def opaque(mode: Relaxing, call: Call, answer: Any) -> Any:
 
 
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(("numpy", "__array__", "tolist", "__dlpack__"), to_numpy),
+    **dict.fromkeys(("numpy", "__array__", "tolist", "__dlpack__", "untyped_storage"), to_numpy),
+    **dict.fromkeys(("item", "__float__", "__int__", "__index__"), to_number),
+    "__deepcopy__": copied,
 }

@@ -22,19 +22,24 @@ from attacks.relaxation import (
     rounding,
     sampling,
     saturating,
+    tables,
 )
 from attacks.relaxation.call import UNSEEN, Call, Handler
 from attacks.relaxation.follow import follow, written
+from attacks.relaxation.foreign import foreign
+from attacks.relaxation.inside import Inside
 from attacks.relaxation.record import Record
 from attacks.relaxation.shadow import follows, replaced, shadow_of, tensors_in
 
 _FAMILIES = (
     casting, choosing, clamping, comparing, cutting, leaving, oscillating, places, rounding, sampling,
-    saturating,
+    saturating, tables,
 )  # fmt: skip
 HANDLERS: dict[str, Handler] = {
     name: handler for family in _FAMILIES for name, handler in family.HANDLERS.items()
 }
+
+_OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 
 # What torch.ops.aten calls operators whose arguments begin as those of the function do.
 _ATEN = {"_softmax": "softmax", "_log_softmax": "log_softmax", "_to_copy": "to", "index": "__getitem__"}
@@ -56,18 +61,30 @@ class RelaxedMode(TorchFunctionMode):
         self.record = record
         self.keep_cuts = keep_cuts
         self.departed = leaving.Departed()
+        self.inside = Inside()
         self.graph_is_off = False
         self._shadows = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        answer = self._answer(func, args, kwargs or {})
+        self.inside.note(answer)
+        return answer
+
+    def _answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.departed:
-            args = replaced(args, self.departed.returned)
-            kwargs = {key: replaced(value, self.departed.returned) for key, value in kwargs.items()}
+            args = replaced(args, self._returned)
+            kwargs = {key: replaced(value, self._returned) for key, value in kwargs.items()}
         name = _name(func)
         in_place = name.endswith("_") and not name.endswith("__")
+        if "out" in kwargs and torch.is_grad_enabled() and any(map(follows, tensors_in(args))):
+            return self._into(func, args, kwargs)
+        if isinstance(func, _OPERATORS) and torch.is_grad_enabled():
+            answer = foreign(self, Call(func, name, args, kwargs), lambda: self)
+            if answer is not UNSEEN:
+                self._shadows = self._shadows or shadow_of(answer) is not None
+                return answer
         if torch.is_grad_enabled() or name in cutting.HANDLERS:
             if in_place and name not in HANDLERS:
                 answer = self._in_place(func, name[:-1], args, kwargs)
@@ -82,14 +99,28 @@ class RelaxedMode(TorchFunctionMode):
                 return body(*args, **kwargs)
         return self._plain(Call(func, name, args, kwargs), in_place)
 
+    def _returned(self, value: Tensor) -> Tensor:
+        """``value`` with a gradient, where it has left torch and is back, or was made of what has."""
+        found = self.departed.returned(value)
+        return self.inside.returned(value, self.record) if found is value and not follows(value) else found
+
     def _handled(self, call: Call) -> Any:
         handler = HANDLERS.get(call.name)
-        if handler is None or "out" in call.kwargs:
+        if handler is None:
             return UNSEEN
         answer = handler(self, call)
         if isinstance(answer, tuple):  # of values and indices, whose indices may have a shadow
             self._shadows = self._shadows or any(shadow_of(part) is not None for part in answer)
         return answer
+
+    def _into(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """``round(x, out=y)`` as ``y.copy_(round(x))``."""
+        out = kwargs["out"]
+        answer = self._answer(func, args, {key: value for key, value in kwargs.items() if key != "out"})
+        pairs = zip(tensors_in((out,)), tensors_in((answer,)))
+        for place, each in pairs:
+            written(place.resize_(each.shape) if place.shape != each.shape else place, each)
+        return out
 
     def _in_place(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """``x.round_()`` as ``x.copy_(x.round())``."""

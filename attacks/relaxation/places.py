@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing
-from attacks.relaxation.choosing import looked_up
+from attacks.relaxation.choosing import first_of_many
 from attacks.relaxation.comparing import mixed, where
 from attacks.relaxation.graft import graft
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, shadow_of
+from attacks.relaxation.tables import looked_up
 
 _MASK = "_csrobust_mask"  # of indices: the mask whose places they are, and along which axis
 
@@ -17,6 +18,8 @@ _MASK = "_csrobust_mask"  # of indices: the mask whose places they are, and alon
 def read(mode: Relaxing, call: Call) -> Any:
     """``table[index]`` of an index that was chosen or counted."""
     key = call.args[1]
+    if (found := first_of_many(mode, call)) is not UNSEEN:
+        return found
     if not isinstance(key, Tensor) or shadow_of(key) is None or shadow_of(call.args[0]) is not None:
         return UNSEEN
     return looked_up(mode, call)
@@ -137,4 +140,5 @@ HANDLERS: dict[str, Handler] = {
     "__setitem__": write,
     **dict.fromkeys(("nonzero", "where"), places_of),
     "index_put": put,
+    "narrow": first_of_many,
 }

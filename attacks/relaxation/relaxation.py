@@ -5,8 +5,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from attacks.relaxation import apart, custom, cutting
+from attacks.relaxation.inside import WITHOUT
 from attacks.relaxation.mode import RelaxedMode
 from attacks.relaxation.record import Record
 
@@ -23,11 +25,14 @@ class Relaxation:
     Attributes:
         record: what was met, where it is measuring.
         level: 0 as long as everything can be relaxed; 3 where nothing can.
+        looks_inside: whether an answer whose gradient is zero may have another one, by what it was made of.
     """
 
     def __init__(self, *, measuring: bool = False):
         self.record = Record(measuring)
         self.level = _EVERYTHING
+        self.looks_inside = True
+        self._running: RelaxedMode | None = None
 
     def attempt(self, answer: Callable[[], Result]) -> Result:
         """``answer()``, forward and backward, with as much relaxed as works without an error.
@@ -55,8 +60,25 @@ class Relaxation:
         if self.level == _NOTHING:
             yield
             return
-        with self._mode():
-            yield
+        self._running = self._mode()
+        try:
+            with self._running:
+                yield
+        finally:
+            self._running = None
+
+    def answered(self, answer: Tensor, *, inside: bool = False) -> Tensor:
+        """Within ``forward``: the defence's answer [..., classes], with the gradient of what it was made of.
+
+        ``inside``: even if it has a gradient of its own. The answer itself, where none is found.
+        """
+        if self._running is None or (answer.requires_grad and not inside):
+            return answer
+        with torch._C.DisableTorchFunction():
+            behind = self._running.inside.behind(answer, self.record.note(WITHOUT))
+        if inside:
+            self.looks_inside = behind is not None
+        return answer if behind is None else behind
 
     def _mode(self) -> RelaxedMode:
         return RelaxedMode(self.record, keep_cuts=self.level >= _CUTS)

@@ -22,6 +22,8 @@ VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
 MOST = 0.5  # share of an example's elements
 # Of two logits: from here on float32 rounds the larger probability to 1, and the smaller one to 0.
 ROUNDED, LOST = 17.0, 80.0
+OVERFLOWING = 80.0  # where exp is near the largest float32
+NOTHING = 1e-20  # of a probability: its inverse, times another such, still is a float32
 
 
 def softmax(mode: Relaxing, call: Call) -> Any:
@@ -94,18 +96,31 @@ def _sigmoid_slope(x: Tensor) -> Tensor:
 
 
 def exp(mode: Relaxing, call: Call) -> Any:
-    """exp of large negative numbers, as in a softmax by hand; large positive ones do not vanish."""
+    """exp of large negative numbers, as in a softmax by hand; where it overflows, the slope before."""
     x = first(call)
     if not live(x) or call.name != "exp":
         return UNSEEN
     with torch.no_grad():
         vanished = (x < -20).float()
         share, scale = per_example(vanished), size(x)
-        if not bool((share > MOST).any()):
+        if not bool((share > MOST).any()) and not bool((x > OVERFLOWING).any()):
             return UNSEEN
         tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0).to(x.dtype)
-        slopes = torch.exp((x / tau).clamp_max(80.0)) / tau
+        slopes = torch.exp((x / tau).clamp_max(OVERFLOWING)) / tau
     return sloped(call.real(), x, slopes, mode.record.note("exp", share, scale))
+
+
+def logarithm(mode: Relaxing, call: Call) -> Any:
+    """log of next to nothing, whose slope overflows: that of an element which is not so small."""
+    x = first(call)
+    if not live(x):
+        return UNSEEN
+    with torch.no_grad():
+        nothing = x < NOTHING
+        if not bool(nothing.any()):
+            return UNSEEN
+        slopes = 1 / x.clamp_min(NOTHING)
+    return sloped(call.real(), x, slopes, mode.record.note("log", per_example(nothing.float())))
 
 
 def power(mode: Relaxing, call: Call) -> Any:
@@ -157,6 +172,7 @@ HANDLERS: dict[str, Handler] = {
     "atan": _elementwise(lambda x: 1 / (1 + x * x)),
     "arctan": _elementwise(lambda x: 1 / (1 + x * x)),
     "exp": exp,
+    "log": logarithm,
     "pow": power,
     "__pow__": power,
     "cross_entropy_loss": cross_entropy,

@@ -118,6 +118,36 @@ def test_a_model_that_adapts_to_a_batch_is_always_asked_with_the_whole_batch(mod
     assert set(centred.sizes[1:]) == {K} and len(centred.sizes) == 21
 
 
+class Labels(nn.Module):
+    """Answers with labels put together in Python, or with random numbers that know nothing of the input."""
+
+    def __init__(self, model, *, blind=False):
+        super().__init__()
+        self.model, self.blind = model, blind
+        self.eval()
+
+    def forward(self, x):
+        if self.blind:
+            return torch.eye(3)[torch.arange(len(x)) % 3]
+        labels = self.model(x).argmax(1).tolist()
+        return torch.tensor([[float(label == c) for c in range(3)] for label in labels])
+
+
+def test_a_model_without_a_graph_is_attacked_through_relaxed_operators(model, batch):
+    x, y = batch
+    found = attack(Labels(model), x, y, "pgd-20", eps=EPS)
+    assert torch.equal(found, attack(Labels(model), x, y, "relaxed-pgd-20", eps=EPS))
+    wrong, bare = ((model(z).argmax(1) != y).sum() for z in (found, attack(model, x, y, "pgd-20", eps=EPS)))
+    assert wrong == bare > K / 2
+
+
+@pytest.mark.parametrize("name", ["pgd-5", *(n for n in NAMES if n.startswith("torchattacks"))])
+def test_a_model_that_has_no_gradient_whatever_is_tried_is_refused(model, batch, name):
+    with pytest.raises(ValueError, match=r"needs a gradient.*has no graph back to x.*square-1000") as refused:
+        attack(Labels(model, blind=True), *batch, name, eps=EPS)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

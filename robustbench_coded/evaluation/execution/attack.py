@@ -1,10 +1,15 @@
 """``robustbench_coded.attack``: one named attack on one batch of tensors."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from attacks.naming import parse
+from attacks.estimators import NoGraph
+from attacks.losses import margin_loss
+from attacks.naming import AttackName, parse
 from attacks.perturbation_budget import Norm, PerturbationBudget
+from attacks.registry import estimator_for
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
@@ -26,6 +31,8 @@ def attack(
 ) -> Tensor:
     """Perturbs one batch by a named attack, as an evaluation perturbs its first batch.
 
+    A model whose answer has no graph is attacked through ``relaxed-`` (docs/your-defence.md), named or not.
+
     Args:
         model: a module in evaluation mode from ``x`` to logits [B, classes], with its normalisation inside,
             that answers input by input (it may sample); or any defence (docs/your-defence.md).
@@ -41,7 +48,8 @@ def attack(
         Perturbed inputs like ``x``.
 
     Raises:
-        ValueError: an argument is none of the above; the message says which.
+        ValueError: an argument is none of the above, or the attack needs a gradient and there is none, even
+            with smooth operators; the message says which.
     """
     if x.ndim != 4 or not len(x) or not x.is_floating_point() or y.shape != x.shape[:1]:
         said = f"{x.dtype} {list(x.shape)} and {list(y.shape)}"
@@ -52,7 +60,43 @@ def attack(
     target = Target(defence, len(x), seed, [0])
     generators, known = [stream(seed, 0, "start")], target.known_draws(0)
     inputs = AttackInputs(target, defence.base, x[None], y[None], budget, generators, known)
-    return perturb(attack_name, inputs).x[0]
+    if attack_name.third_party is not None and attack_name.differentiates:
+        _require_graph(attack_name, inputs)
+    try:
+        return perturb(attack_name, inputs).x[0]
+    except NoGraph:
+        inputs = replace(inputs, generators=[stream(seed, 0, "start")])
+        return perturb(_relaxed(attack_name, inputs), inputs).x[0]
+
+
+def _require_graph(name: AttackName, inputs: AttackInputs) -> None:
+    """Raises ValueError where another package would ask torch for a gradient that is not there."""
+    with torch.enable_grad():
+        leaf = inputs.x.clone().requires_grad_()
+        answer = inputs.target.logits(leaf.view_as(leaf), inputs.target.draws(0))
+    if not answer.requires_grad:
+        raise ValueError(
+            f"{name.text} needs a gradient, and the model's answer has no graph back to x; use "
+            "relaxed-pgd-20, which smooths the model's operators, or square-1000, which needs none"
+        )
+
+
+def _relaxed(name: AttackName, inputs: AttackInputs) -> AttackName:
+    """The name with ``relaxed-`` before it.
+
+    Raises:
+        ValueError: there is no gradient then either.
+    """
+    relaxed = parse(f"relaxed-{name.text}")
+    found = estimator_for(relaxed, inputs.target, known=inputs.known).gradient(
+        inputs.x, inputs.y, margin_loss
+    )
+    if found.grad is None or not bool((found.grad != 0).any()):
+        raise ValueError(
+            f"{name.text} needs a gradient: the model's answer has no graph back to x, and with smooth "
+            "operators it has none either; use square-1000, which needs none"
+        )
+    return relaxed
 
 
 @torch.no_grad()
