@@ -323,9 +323,11 @@ def units_in_partitions(
 ) -> list[Unit]:
     """The units that score in many random batches what few batches left open."""
     maker, examples = unit_maker(config, prepared), prepared.setup.examples
-    cases = chosen_for_partitions(folder.path, plan.rows)
     if prepared.rounds is not None:
-        cases = prepared.rounds.open_ones(cases)
+        cases = chosen_for_partitions(folder.path, plan.rows)
+        cases = [case for case in prepared.rounds.open_ones(cases) if not case.threat.one_victim]
+    else:
+        cases = chosen_for_partitions(folder.path, plan.rows, together=True)
     return [unit for case in cases for unit in partition_units(case, maker, examples)]
 
 

@@ -41,7 +41,7 @@ from robustbench_coded.statistics.outcomes import Cell, cells
 from robustbench_coded.statistics.repartitioned import (
     PARTITION,
     Beside,
-    Repartitioned,
+    OtherBatches,
     beside,
     repartitioned,
 )
@@ -67,7 +67,7 @@ class CaseResult:
     selection_draws: int = 0
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
     looks: int = 0  # how often it may be judged along the way, and then stop; 0: a number fixed beforehand
-    partitions: Beside | None = None  # the same perturbed inputs in random partitions into batches
+    partitions: Beside | None = None  # the same perturbed inputs in other batches
     # Of an ensemble with outcomes missing: that of the attacks with all of theirs, if there are any.
     of_complete: "CaseResult | None" = None
 
@@ -104,7 +104,11 @@ class CaseResult:
             )
 
         known = self.partitions
-        return alone(tail) if known is None or known.cell is not cell else known.interval(alone, tail)
+        return (
+            alone(tail)
+            if known is None or known.cell is not cell
+            else known.interval(alone, tail, self.correlation)
+        )
 
 
 def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list[CaseResult]:
@@ -170,7 +174,7 @@ def _combined(
     rows: Sequence[CaseResult],
     everything: Sequence[CaseResult],
     found: Cells,
-    again: Mapping[CaseKey, Repartitioned],
+    again: Mapping[CaseKey, OtherBatches],
 ) -> list[CaseResult]:
     """The rows made from several attacks under one threat model; none before there are outcomes."""
     attacks = [row for row in rows if row.key.attack not in CONTROLS]
@@ -226,7 +230,7 @@ def _of_complete(
     rows: Sequence[CaseResult],
     everything: Sequence[CaseResult],
     found: Cells,
-    again: Mapping[CaseKey, Repartitioned],
+    again: Mapping[CaseKey, OtherBatches],
 ) -> CaseResult | None:
     """The ensemble of the attacks with all of their outcomes; None where it lacks some, too."""
     whole = [row for row in everything if row.complete]

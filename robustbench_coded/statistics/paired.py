@@ -83,7 +83,14 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
         low, high = ends(tail)
         whole = len(one.example) == len(first.cell.example) and right.shape[1] == 1
         if again is not None and again.playable and again.cell is first.cell and whole and len(of) == 1:
-            high = again.difference_high(lambda share: ends(share)[1], right[:, 0], estimate, tail)
+            base = second.cell
+            high = again.difference_high(
+                lambda share: ends(share)[1],
+                lambda wanted: _answers(base, wanted),
+                estimate,
+                tail,
+                first.correlation,
+            )
     else:
         unit = one.example
         low, high = _independent(left, right, one.batch, tail)
@@ -96,6 +103,11 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
         len(one.example),
         len(np.unique(unit)),
     )
+
+
+def _answers(cell: Cell, example: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+    """The one answer to each of these examples, whether it is right; None where the cell lacks some."""
+    return cell.at_examples(example).correct[:, 0] if np.isin(example, cell.example).all() else None
 
 
 def _independent(

@@ -1,8 +1,9 @@
-"""Outcomes of one attack's perturbed inputs in random partitions of the examples into batches.
+"""Outcomes of one attack's perturbed inputs in other batches than those they were attacked in.
 
-    repartitioned(outcomes) -> {CaseKey: Repartitioned}     rows of purpose `partition`
+    repartitioned(outcomes) -> {CaseKey: Repartitioned or InCompanies}     rows of purpose `partition`
 
-What they bound is said in docs/numbers.md, 'More batches'; `partitions.py` counts.
+Whole batches were scored in random partitions of the examples, victims in random companies. What they bound
+is said in docs/numbers.md, 'More batches'; `partitions.py` and `companies.py` count.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
+from robustbench_coded.statistics.companies import company_high
+from robustbench_coded.statistics.correlation import UNMEASURED, Correlation
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.outcomes import Cell, case_keys
 from robustbench_coded.statistics.partitions import partition_difference_high, partition_interval
@@ -32,27 +35,55 @@ class Repartitioned:
         """For the accuracy under this attack, each end erring with probability ``tail``."""
         return partition_interval(self.correct, self.batch, tail)
 
-    def above_base_high(self, base: NDArray[np.bool_], tail: float) -> float:
+    def high(self, tail: float, correlation: Correlation) -> float:
+        """The upper end alone."""
+        return self.interval(tail)[1]
+
+    def above_base_high(self, base: NDArray[np.bool_], tail: float, correlation: Correlation) -> float:
         """Upper end for that accuracy less a base model's, whose answers ``base`` [examples] are."""
         return partition_difference_high(self.correct, self.batch, base, tail)
 
 
 @dataclass(frozen=True)
+class InCompanies:
+    """Answers to victims, each in a random company of its own, in one draw of the defence."""
+
+    example: NDArray[np.int64]  # [victims], increasing
+    correct: NDArray[np.bool_]  # [victims]
+    k: int
+
+    def high(self, tail: float, correlation: Correlation) -> float:
+        """Upper end for the accuracy under this attack, which errs with probability ``tail``."""
+        return company_high(self.correct, tail, correlation, self.k)
+
+    def above_base_high(self, base: NDArray[np.bool_], tail: float, correlation: Correlation) -> float:
+        """Upper end for that accuracy less a base model's, whose answers ``base`` [victims] are: what the
+        defence alone has right.
+        """
+        return company_high(self.correct & ~base, tail, correlation, self.k)
+
+
+OtherBatches = Repartitioned | InCompanies
+
+
+@dataclass(frozen=True)
 class Beside:
-    """What random partitions say about a row.
+    """What other batches say about a row.
 
     Attributes:
         cell: the row's outcomes that it is about.
-        own: of the row's own attack; None where that was not scored so.
+        own: of the row's own attack in random partitions; None where that was not scored so.
         playable: of attacks that the attacker whom the row combines could always play instead.
     """
 
     cell: Cell
     own: Repartitioned | None = None
-    playable: tuple[Repartitioned, ...] = ()
+    playable: tuple[OtherBatches, ...] = ()
 
-    def interval(self, alone: Callable[[float], Interval], tail: float) -> Interval:
-        """The row's interval; ``alone`` gives the one without partitions by its tail.
+    def interval(
+        self, alone: Callable[[float], Interval], tail: float, correlation: Correlation = UNMEASURED
+    ) -> Interval:
+        """The row's interval; ``alone`` gives the one without other batches by its tail.
 
         An attacker who may always play one attack leaves at most what that attack leaves: the upper end is
         the lowest of his own and of those attacks', each of which errs at its share of the tail.
@@ -62,33 +93,59 @@ class Beside:
             low, high = self.own.interval(tail)
             return replace(row, low=min(low, row.estimate), high=max(high, row.estimate))
         share = tail / (1 + len(self.playable))
-        ends = [alone(share).high, *(one.interval(share)[1] for one in self.playable)]
+        ends = [alone(share).high, *(one.high(share, correlation) for one in self.playable)]
         return replace(row, high=max(min(ends), row.estimate))
 
     def difference_high(
-        self, alone: Callable[[float], float], base: NDArray[np.bool_], estimate: float, tail: float
+        self,
+        alone: Callable[[float], float],
+        base: Callable[[NDArray[np.int64]], NDArray[np.bool_] | None],
+        estimate: float,
+        tail: float,
+        correlation: Correlation = UNMEASURED,
     ) -> float:
-        """The same for the upper end of the difference to a base model with answers ``base`` [examples]."""
+        """The same for the upper end of the difference to a base model.
+
+        Args:
+            base: the base model's answers to examples; None where it lacks some.
+        """
         share = tail / (1 + len(self.playable))
-        ends = [alone(share), *(one.above_base_high(base, share) for one in self.playable)]
+        ends = [alone(share)]
+        for one in self.playable:
+            answers = base(one.example)
+            if answers is not None:
+                ends.append(one.above_base_high(answers, share, correlation))
         return max(min(ends), estimate)
 
 
-def beside(cell: Cell | None, own: Repartitioned | None, playable: list[Repartitioned]) -> Beside | None:
-    """Those of the outcomes that are about the examples of ``cell``; None where there are none."""
+def beside(cell: Cell | None, own: OtherBatches | None, playable: list[OtherBatches]) -> Beside | None:
+    """Those of the outcomes that are about the examples of ``cell``; None where there are none.
+
+    Victims are a random part of the examples, whichever of them ``cell`` holds.
+    """
     if cell is None:
         return None
-    fits = [one for one in playable if np.array_equal(one.example, cell.example)]
+    if isinstance(own, InCompanies):
+        own, playable = None, [own, *playable]
+    fits = [
+        one for one in playable if isinstance(one, InCompanies) or np.array_equal(one.example, cell.example)
+    ]
     if own is not None and not np.array_equal(own.example, cell.example):
         own = None
     return Beside(cell, own, tuple(fits)) if fits or own is not None else None
 
 
-def repartitioned(outcomes: pd.DataFrame) -> dict[CaseKey, Repartitioned]:
+def repartitioned(outcomes: pd.DataFrame) -> dict[CaseKey, OtherBatches]:
     """By case; of a case that has some partitions for some examples only, the examples that have all."""
     rows = outcomes[(outcomes["purpose"] == PARTITION).to_numpy(dtype=bool)]
-    found = {}
+    found: dict[CaseKey, OtherBatches] = {}
     for _, part in rows.groupby(list(KEY_COLUMNS), dropna=False, observed=True):
+        key = case_keys(part.iloc[:1])[0]
+        if key.threat.one_victim:
+            part = part.sort_values("example")
+            right = (part["prediction"] == part["label"]).to_numpy(dtype=bool)
+            found[key] = InCompanies(part["example"].to_numpy().astype(np.int64), right, key.k or 1)
+            continue
         tables = [
             part.assign(right=part["prediction"] == part["label"]).pivot(
                 index="example", columns="draw", values=values
@@ -98,7 +155,7 @@ def repartitioned(outcomes: pd.DataFrame) -> dict[CaseKey, Repartitioned]:
         whole = tables[0].notna().all(axis=1).to_numpy()
         batch, right = (table.to_numpy()[whole] for table in tables)
         if batch.shape[0] and batch.shape[1] > 1:
-            found[case_keys(part.iloc[:1])[0]] = Repartitioned(
+            found[key] = Repartitioned(
                 tables[0].index.to_numpy()[whole].astype(np.int64),
                 batch.astype(np.int64),
                 right.astype(bool),

@@ -23,7 +23,7 @@ from robustbench_coded.statistics.repartitioned import PARTITION
 def score_partitions(context: WorkerContext, unit: Unit, tally: Tally) -> None:
     """One draw of the defence for each batch of each partition; outcomes bear the partition as their draw."""
     subject, seed = unit.row.subject, seed_of(context, unit)
-    place, perturbed = _perturbed(context, unit, tally)
+    place, perturbed = perturbed_inputs(context, unit, tally)
     together = max(1, context.setup.group_images // subject.images)
     rule = context.setup.config.last_batch
     every = context.batches(subject, unit.replicate)
@@ -57,7 +57,7 @@ def score_partitions(context: WorkerContext, unit: Unit, tally: Tally) -> None:
                 )
 
 
-def _perturbed(context: WorkerContext, unit: Unit, tally: Tally) -> tuple[dict[int, int], Tensor]:
+def perturbed_inputs(context: WorkerContext, unit: Unit, tally: Tally) -> tuple[dict[int, int], Tensor]:
     """Every scored example's perturbed input, as it was attacked in its own batch, and where it stands."""
     sources = None if unit.submitted is None else unit.submitted.read()
     place: dict[int, int] = {}

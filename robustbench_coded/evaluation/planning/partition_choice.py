@@ -1,4 +1,4 @@
-"""Which attacks are scored in random partitions of the examples, and in which units.
+"""Which attacks are scored in random partitions of the examples or in random companies, and in which units.
 
 chosen_for_partitions(path, cases)       -> [AttackCase]     where many batches could settle a word
 partition_units(case, maker, examples)   -> [Unit]
@@ -11,12 +11,13 @@ from pathlib import Path
 from attacks.naming import parse
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.companies import companies_wanted
 from robustbench_coded.evaluation.planning.partitions import partitions_wanted
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
-from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.judgements import Judgement, words_together
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.controls import CLEAN, CONTROLS
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 
@@ -33,27 +34,37 @@ def depends_on_company(case: AttackCase) -> bool:
     return name.estimator != "transfer" or name.third_party is not None or name.init is not None
 
 
-def chosen_for_partitions(path: Path, cases: Sequence[AttackCase]) -> list[AttackCase]:
+def chosen_for_partitions(
+    path: Path, cases: Sequence[AttackCase], *, together: bool = False
+) -> list[AttackCase]:
     """The attacks of a run folder by which a word is settled if many batches confirm what few have shown.
 
     That is: a batch-dependent defence whose word is open, and an attack that could always be played and
-    leaves, as far as few batches tell, no more than would settle it. One attack for each subject and budget:
-    the lowest one, on draws that partitions do not use.
+    leaves, as far as few batches tell, no more than would settle it. One attack for each subject, budget and
+    kind of attacked inputs: the lowest one, on draws that partitions do not use. Of attacks on one victim
+    those that also ran on whole batches, where every example was perturbed.
+
+    Args:
+        together: whether words that do not hold at the error shared by all judgements are open, too.
     """
     run = load_run(path)
     by_key = {case.key: case for case in cases}
+    words = [judgement.verdict.word for judgement in run.judgements]
+    if together:
+        words = words_together(run.judgements, run.results, run.manifest)
     chosen: dict[AttackCase, None] = {}
-    for judgement in run.judgements:
-        ensemble = next((row for row in run.results if row.key == judgement.key), None)
-        if ensemble is None or ensemble.cell is None or not ensemble.attacked_as_batch:
+    for judgement, word in zip(run.judgements, words, strict=True):
+        if word != VerdictWord.NOT_SETTLED or judgement.key.threat.inputs not in ("batch", "victim"):
             continue
-        if not judgement.key.threat.whole_batch or not ensemble.complete:
+        ensemble = next((row for row in run.results if row.key == judgement.key), None)
+        if ensemble is None or ensemble.cell is None or not (ensemble.batch_dependent and ensemble.complete):
             continue
         played = [
             (float(row.cell.correct.mean()), by_key[row.key])
             for row in run.results
             if row.cell is not None and row.complete and row.key in by_key and _serves(row, ensemble)
             if not depends_on_company(by_key[row.key])
+            if row.key.threat == WHOLE_BATCH or _on_whole_batches(by_key[row.key]).key in by_key
         ]
         if played:
             least, case = min(played, key=lambda pair: pair[0])
@@ -64,14 +75,24 @@ def chosen_for_partitions(path: Path, cases: Sequence[AttackCase]) -> list[Attac
 
 def _serves(row: CaseResult, ensemble: CaseResult) -> bool:
     """Whether a row is an attack that the attacker of ``ensemble`` has."""
-    same = row.key.subject == ensemble.key.subject and row.key.threat == WHOLE_BATCH
-    return same and (row.key.budget == ensemble.key.budget or row.key.attack == CLEAN)
+    if row.key.subject != ensemble.key.subject:
+        return False
+    if ensemble.key.threat.one_victim:
+        return row.key.threat == ONE_VICTIM and row.key.budget == ensemble.key.budget
+    return row.key.threat == WHOLE_BATCH and (
+        row.key.budget == ensemble.key.budget or row.key.attack == CLEAN
+    )
+
+
+def _on_whole_batches(case: AttackCase) -> AttackCase:
+    """The same attack on all inputs of a batch; through the base model it perturbs each by itself."""
+    return replace(case, threat=WHOLE_BATCH)
 
 
 def _could_settle(judgement: Judgement, left: float) -> bool:
-    """Whether the word is open, and would not be if ``left`` were known exactly."""
+    """Whether an open word would not be open if ``left`` were known exactly."""
     verdict = judgement.verdict
-    if verdict.word != VerdictWord.NOT_SETTLED or verdict.accuracy is None:
+    if verdict.accuracy is None:
         return False
     if verdict.claim is not None and left < verdict.claim.value <= verdict.accuracy.high:
         return True
@@ -80,19 +101,25 @@ def _could_settle(judgement: Judgement, left: float) -> bool:
 
 
 def partition_units(case: AttackCase, maker: UnitMaker, examples: int) -> list[Unit]:
-    """The units that score a case in random partitions; one draw of the defence in each."""
-    base = [unit for unit in maker.units(case) if unit.replicate == 0]
+    """The units that score a case in random partitions, or each of its victims in a random company; one draw
+    of the defence in each.
+    """
+    victims = case.threat.one_victim
+    base = [unit for unit in maker.units(_on_whole_batches(case) if victims else case) if unit.replicate == 0]
     groups = tuple(group for unit in base for group in unit.groups)
     attacked = {index for group in groups for index in group}
     batches = [b for b in batches_for(maker.config, case.subject, examples, 0) if b.index in attacked]
-    wanted = partitions_wanted(sum(batch.scored for batch in batches), len(batches), case.subject.k)
-    cost = max(1, case.subject.images * len(batches) // 3)  # a forward is a third of a gradient
+    scored = sum(batch.scored for batch in batches)
+    wanted = companies_wanted(scored) if victims else partitions_wanted(scored, len(batches), case.subject.k)
+    answered = 1 if victims else len(batches)
+    cost = max(1, case.subject.images * answered // 3)  # a forward is a third of a gradient
     each = max(1, IMAGES_PER_UNIT // cost)
     numbers = range(1, wanted + 1)
     return [
         maker.identified(
             replace(
                 base[0],
+                row=case,
                 groups=groups,
                 images=cost * len(numbers[start : start + each]),
                 partitions=tuple(numbers[start : start + each]),

@@ -27,17 +27,27 @@ def population_of(manifest: RunManifest) -> str:
 
 
 def partitions_of(run: Run) -> Iterator[str]:
-    """A sentence for each attack whose perturbed inputs were scored in random partitions of the examples."""
-    for row in run.results:
-        if row.partitions is None or row.partitions.own is None or row.key.attack in COMBINED:
-            continue
-        own = row.partitions.own
-        batches = sum(len(np.unique(column)) for column in own.batch.T)
-        subject = subject_text(row.key.subject, with_k=True)
+    """What was scored in other batches than it was attacked in: whole batches, then victims."""
+    rows = [row for row in run.results if row.partitions is not None and row.key.attack not in COMBINED]
+    batches, victims = [], []
+    for row in rows:
+        assert row.partitions is not None
+        case = f"{row.key.attack} on {subject_text(row.key.subject, with_k=True)}"
+        if row.partitions.own is not None:
+            scored = row.partitions.own.batch
+            batches.append(f"{case} ({sum(len(np.unique(column)) for column in scored.T)} batches)")
+        for one in row.partitions.playable:
+            victims.append(f"{case} ({int(one.correct.sum())} of {len(one.example)} right)")
+    if batches:
         yield (
-            f"the perturbed inputs of {row.key.attack} on {subject} were also scored in "
-            f"{own.correct.shape[1]} random partitions into batches ({batches} batches in all, one draw "
-            "each). The interval of this attack and the upper end of an ensemble that contains it use "
-            "these; if none is right, this assumes that no rare kind of example decides the answers of its "
-            "whole batch."
+            "the perturbed inputs of these attacks were also scored in random partitions into batches, one "
+            f"draw each: {'; '.join(batches)}. The intervals of these attacks and the upper ends of ensembles "
+            "that contain them use this; if none is right, it assumes that no rare kind of example decides "
+            "the answers of its whole batch."
+        )
+    if victims:
+        yield (
+            "these attacks on one victim were also scored on other examples, each the only victim of a "
+            f"random company, in one draw: {'; '.join(victims)}. If at most 3% are right, the upper ends use "
+            "this; it assumes that no rare kind of example decides the answers to the victims it sits with."
         )

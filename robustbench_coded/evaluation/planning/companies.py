@@ -1,0 +1,43 @@
+"""Random companies of clean inputs, each with one victim.
+
+An attack on the base model perturbs every input by itself. The perturbed input can be submitted as the only
+one of its batch, in any company, for one forward pass. So every example can be a victim, each in a company of
+its own.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from robustbench_coded.evaluation.planning.batches import Batch
+from robustbench_coded.evaluation.planning.streams import stream
+
+# 0 of 640 leaves 0.7% at the half tail that an ensemble's share is asked at, and 1.2% at a 24th of it.
+VICTIMS_WANTED = 640
+
+
+def companies_wanted(examples: int) -> int:
+    """How many victims are scored, one in each company: at most every example once."""
+    return min(examples, VICTIMS_WANTED)
+
+
+def company(batches: Sequence[Batch], seed: int, number: int, of: int | None = None) -> tuple[Batch, int]:
+    """Company ``number`` (1 ...) as a batch, and the slot of its victim, which alone is scored.
+
+    The victims of different numbers are different examples. Batches have indices, and so random streams, of
+    their own.
+
+    Args:
+        batches: whose scored examples are victims, and company to one another.
+        of: how many batches the evaluation has, where these are not all of them.
+    """
+    examples = [member for batch in batches for member in batch.members[: batch.scored]]
+    order = torch.randperm(len(examples), generator=stream(seed, -1, "victims")).tolist()
+    victim = examples[order[number - 1]]
+    generator = stream(seed, number, "victims", 1)
+    others = [examples[place] for place in torch.randperm(len(examples), generator=generator).tolist()]
+    others = [member for member in others if member != victim] or [victim]
+    k = batches[0].k
+    slot = int(torch.randint(k, (1,), generator=generator))
+    members = [others[place % len(others)] for place in range(k - 1)]
+    return Batch(number * (of or len(batches)), (*members[:slot], victim, *members[slot:]), k), slot
