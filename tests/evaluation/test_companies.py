@@ -64,8 +64,9 @@ def run(tmp_path_factory):
     x = torch.rand((EXAMPLES, 1, 2, 2), generator=generator)
     x[:, 0, 0, 0] = 0.5 + 0.05 * (2 * y - 1)
     return evaluate(
-        {"fragile": Fragile()}, (x, y), defences=[Mixed], attacks="transfer-pgd-10,pgd-10", inputs=["batch", "victim"],
-        eps=EPS, batch_sizes=K, victims=8, threads=1, out=tmp_path_factory.mktemp("companies") / "run",
+        {"fragile": Fragile()}, (x, y), defences=[Mixed], attacks="transfer-pgd-10,pgd-10", eps=EPS,
+        inputs=["batch", "victim"], batch_sizes=K, victims=8, threads=1,
+        out=tmp_path_factory.mktemp("companies") / "run",
     )  # fmt: skip
 
 
