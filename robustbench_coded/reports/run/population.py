@@ -42,8 +42,8 @@ def partitions_of(run: Run) -> Iterator[str]:
         yield (
             "the perturbed inputs of these attacks were also scored in random partitions into batches, "
             f"one draw each: {'; '.join(batches)}. The intervals of these attacks and the upper "
-            "ends of ensembles that contain them use this; if none is right, it assumes that no rare kind of example decides "
-            "the answers of its whole batch."
+            "ends of ensembles that contain them use this; if none is right, it assumes that no rare "
+            "kind of example decides the answers of its whole batch."
         )
     if victims:
         yield (
