@@ -126,7 +126,8 @@ def beside(cell: Cell | None, own: OtherBatches | None, playable: list[OtherBatc
     if cell is None:
         return None
     if isinstance(own, InCompanies):
-        own, playable = None, [own, *playable]
+        playable = [own, *playable]
+        own = None
     fits = [
         one for one in playable if isinstance(one, InCompanies) or np.array_equal(one.example, cell.example)
     ]
