@@ -36,7 +36,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
-        hint = "" if path.suffix else "; write an option as --name"
+        looks_like_one = path.suffix in ("", ".pt", ".pth", ".th", ".safetensors")
+        hint = f"; a checkpoint is named with --ckpt {path}" if looks_like_one else ""
         raise InputError(f"{path}: can't be read ({error.strerror}){hint}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file ({error})") from error

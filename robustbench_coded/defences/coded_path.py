@@ -58,6 +58,10 @@ class CodedPath:
             self.n = coded_size(n, k)
             self.codec_for(k)
         except ValueError as error:
+            if k < FEWEST:
+                raise InputError(
+                    f"coded inference needs batches of at least {FEWEST}; --batch-size {k} is too small"
+                ) from error
             raise InputError(f"coded inference with N={n} on batches of {k}: {error}") from error
         self.runs = [Run(True, model)] if blocks is None else _runs(model, set(blocks))
 

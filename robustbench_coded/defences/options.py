@@ -64,6 +64,10 @@ def parse_defence(text: str) -> DefenceSpec:
         return DefenceSpec(kind)
     if _PLUGIN.fullmatch(text.strip()):
         return DefenceSpec("plugin", target=text.strip())
+    if (module := text.strip()).endswith(".py"):
+        raise InputError(
+            f"--defence {module}: name a function of that file, {module.removesuffix('.py')}:build"
+        )
     published = f" did you mean {PREFIX}{kind}?" if kind in PUBLISHED else ""
     near = published or _closest(kind, [*_OPTIONS, *BUILDERS])
     raise InputError(

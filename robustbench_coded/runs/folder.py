@@ -186,7 +186,9 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
     """
     file = path / name
     if not file.is_file():
-        raise InputError(f"{path} is not a run folder (it has no {name})")
+        inside = path.is_file() and (path.parent / name).is_file()
+        hint = f"; it is a file of the run {path.parent}" if inside else ""
+        raise InputError(f"{path} is not a run folder (it has no {name}){hint}")
     try:
         manifest = json.loads(file.read_text())
         version = int(manifest["format_version"])

@@ -84,6 +84,7 @@ def checked_against(old: RunManifest, new: RunManifest, path: Path) -> None:
         if before != now and key == "subset":
             raise InputError(f"{path} was made with {_OTHER_EXAMPLES[before is None]}")
         if before != now:
+            before, now = ("all examples" if x is None else x for x in (before, now))
             what = f"{option} {before}" if key != "data_sha256" else "other images behind --data"
             given = f"{now}" if key != "data_sha256" else "these"
             raise InputError(

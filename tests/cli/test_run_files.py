@@ -136,7 +136,7 @@ MISSING = "can't be read (No such file or directory)"
     ("words", "said"),
     [
         (["eval", "nowhere.toml"], f"nowhere.toml: {MISSING}"),
-        (["eval", "digits"], f"digits: {MISSING}; write an option as --name"),
+        (["eval", "digits"], f"digits: {MISSING}; a checkpoint is named with --ckpt digits"),
         (["list", "runs", "nowhere"], "nowhere holds no run; csrobust eval writes one"),
         (["list", "data", "x"], "csrobust list data takes no folder; csrobust list runs x does"),
     ],
