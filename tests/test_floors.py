@@ -14,7 +14,8 @@ ROOMS = (
     "reports.write",
     "evaluation.options", "evaluation.planning", "evaluation.execution", "engine", "evidence",
     "evaluation.setup", "session", "verification", "shift",
-    "training", "ablations", "generation", "tabular", "paper_figures", "bench", "board", "exporters", "cli",
+    "training", "ablations", "generation", "tabular", "paper_figures", "bench", "board", "view",
+    "exporters", "cli",
 )  # fmt: skip
 FILES = sorted(
     path for package in ("attacks", "robustbench_coded") for path in (ROOT / package).rglob("*.py")

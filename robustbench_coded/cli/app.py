@@ -28,6 +28,7 @@ from robustbench_coded.cli.commands import (
     tabular,
     train,
     verify,
+    view,
 )
 from robustbench_coded.cli.examples import EXAMPLES
 from robustbench_coded.cli.help import GroupedCommand, SharingCommand
@@ -60,6 +61,7 @@ _add("compact", compact.compact_command)
 _add("board", board.board_command)
 _add("submit", submit.submit_command)
 _add("show", show.show_command)
+_add("view", view.view_command)
 _add("train", train.train_command)
 _add("ablate", ablate.ablate_command)
 app.add_typer(figure.app, name="figure")

@@ -33,6 +33,7 @@ EXAMPLES = {
     "board": ("csrobust board reports/mine reports/other --out board",),
     "submit": ("csrobust submit reports/mine --entry entry.toml --out board-entries",),
     "show": ("csrobust show reports/mine", "csrobust show reports/mine --example 5"),
+    "view": ("csrobust view reports", "csrobust view reports --out site/index.html"),
     "train": ("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors",),
     "ablate": ("csrobust ablate n mu --data digits --arch digits-cnn --seeds 3",),
     "gan": ("csrobust gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",),

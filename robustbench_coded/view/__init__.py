@@ -1,0 +1,1 @@
+"""A page to browse all runs of a folder: filter, compare two, open their reports."""
