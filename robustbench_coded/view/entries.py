@@ -98,7 +98,7 @@ def _entries(path: Path) -> Iterator[Entry]:
         checkpoint, defence, k, n, threat, norm, eps, space = setting
         yield Entry(
             run=path,
-            data=manifest.data.name,
+            data=manifest.data.name or "",
             day=manifest.last.time[:10],
             finished=manifest.finished,
             subject=SubjectKey(checkpoint, defence, int(k) if k else None, int(n) if n else None),

@@ -38,7 +38,7 @@ ADDED = {
     "sweep": (*CHEAP, "--batch-size", "4,8"),
     "probe": (*FEW, "--batch-size", str(K)),
 }
-RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify", "export")
+RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify", "export", "view")
 ELSEWHERE = (".", "ray")  # programs of the shell and of others
 SHOWN = ("console", "text", "toml")
 TINY = {"limit": EXAMPLES, "first": True, "batch_sizes": K, "draws": 2, "selection_draws": 2}
