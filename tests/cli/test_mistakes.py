@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from contextlib import chdir
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def folder(tmp_path_factory):
     (made / "my_defence.py").write_text("def build(model):\n    raise ValueError('no such layer')\n")
     with chdir(made):
         assert main(shlex.split(FIRST)) == 0
-    return made
+    yield made
+    sys.modules.pop("my_defence", None)
 
 
 def files(folder):
