@@ -93,7 +93,7 @@ def table(measured: Sequence[Measured]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
         ("defence", "family", "broken", "threat", "truth_low", "truth_high", "accuracy", "ci_low", "ci_high",
-         "word", "sense", "open_checks", "third_party", "third_party_accuracy")
+         "word", "sense", "fair", "open_checks", "third_party", "third_party_accuracy")
     )  # fmt: skip
     for found in measured:
         for one in found.judged:
@@ -101,13 +101,13 @@ def table(measured: Sequence[Measured]) -> str:
             truth = (f"{one.truth.low:.6f}", f"{one.truth.high:.6f}")
             figures = ("" if f is None else f"{f:.6f}" for f in (one.estimate, one.low, one.high))
             writer.writerow(
-                (*about, *truth, *figures, one.word, one.sense, "; ".join(one.open_checks), "", "")
+                (*about, *truth, *figures, one.word, one.sense, one.fair, "; ".join(one.open_checks), "", "")
             )
         for attack, accuracy in found.accounts.items():
             one = found.main
             about = (one.defence, one.family, one.broken, one.threat)
             truth = (f"{one.truth.low:.6f}", f"{one.truth.high:.6f}")
-            writer.writerow((*about, *truth, "", "", "", "", "", "", attack, f"{accuracy:.6f}"))
+            writer.writerow((*about, *truth, *[""] * 7, attack, f"{accuracy:.6f}"))
     return file.getvalue()
 
 

@@ -166,16 +166,17 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
     words = {row["defence"]: row.get("verdict") or row["word"] for row in ours}
     praised = sum(words[name] == "no failure found" for name in broken)
-    condemned = sum(
-        word in ("no gain", "broken", "worse than its base")
-        for name, word in words.items()
-        if name not in broken
-    )
+    condemned = [row for row in ours if row["defence"] not in broken and row["sense"] == "condemned"]
+    constant = [f"`{row['defence']}`" for row in condemned if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"csrobust finds no failure in {praised} of {len(broken)} broken defences, condemns {condemned} of "
-        f"{len(words) - len(broken)} robust ones, and leaves {open_words} not settled."
+        f"csrobust finds no failure in {praised} of {len(broken)} broken defences, "
+        f"condemns {len(condemned)} of {len(words) - len(broken)} good ones, "
+        f"and leaves {open_words} not settled."
     )
+    if constant:
+        these = " and ".join(constant)
+        yield f"On two classes, a constant answer keeps as much as {these}, which therefore count as broken."
 
 
 if __name__ == "__main__":
