@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.apgd_search import Search
+from attacks.apgd_l1 import search_for
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy, margin_loss, targeted_dlr
 from attacks.perturbation_budget import PerturbationBudget
@@ -47,7 +47,7 @@ class Apgd:
         start: Tensor | None = None,
     ) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` is the first run's."""
-        search = Search(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
+        search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
         for run in range(self.restarts):
             begun = search.uniform(generators) if run or start is None else search.project(start)
             search.run(begun, search.y, self.loss, alone=self.restarts == 1)
@@ -83,7 +83,7 @@ class ApgdTargeted:
         start: Tensor | None = None,
     ) -> Tensor:
         """See ``attacks.attack.Attack``; every target's run begins at ``start`` where there is one."""
-        search = Search(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
+        search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
         logits = estimator.value(search.x0, search.y, margin_loss).logits
         for target in likeliest_wrong(logits, search.y, self.targets):
             begun = search.uniform(generators) if start is None else search.project(start)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import likeliest_wrong
-from attacks.apgd_search import Search
+from attacks.apgd_l1 import search_for
 from attacks.estimators import Estimator
 from attacks.losses import cross_entropy, margin_loss, pair_loss, targeted_dlr
 from attacks.perturbation_budget import PerturbationBudget
@@ -48,7 +48,7 @@ class ApgdMultiTargeted:
         start: Tensor | None = None,
     ) -> Tensor:
         """See ``attacks.attack.Attack``; the run on the margin begins at ``start`` where there is one."""
-        search = Search(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
+        search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
         loss, towards = (margin_loss, targeted_dlr) if estimator.per_example else (cross_entropy, pair_loss)
         begun = search.uniform(generators) if start is None else search.project(start)
         search.run(begun, search.y, loss)

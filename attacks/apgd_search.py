@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ FEWEST_NOISY = 5
 
 
 @dataclass
-class _Examples:
+class Examples:
     """The state of each example: ``[G, K, ...]`` tensors, indexed together when examples stop."""
 
     slot: Tensor  # where the example lies in its batch
@@ -41,8 +42,8 @@ class _Examples:
     best_loss: Tensor
     checked_loss: Tensor  # best_loss at the last checkpoint
 
-    def select(self, chosen: Tensor) -> "_Examples":
-        return _Examples(*(getattr(self, field.name)[:, chosen] for field in fields(self)))
+    def select(self, chosen: Tensor) -> Self:
+        return type(self)(*(getattr(self, field.name)[:, chosen] for field in fields(self)))
 
 
 class Search:
@@ -129,11 +130,11 @@ class Search:
         score = self.estimator.value(found[:, left], self.y[:, left], margin_loss).loss
         better = score > self._best[:, left]
         self._best[:, left] = torch.maximum(score, self._best[:, left])
-        self.best_x[:, left] = torch.where(_wide(better), found[:, left], self.best_x[:, left])
+        self.best_x[:, left] = torch.where(wide(better), found[:, left], self.best_x[:, left])
 
     def _run(
         self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor, loss: Loss
-    ) -> Iterator[_Examples]:
+    ) -> Iterator[Examples]:
         """Yields examples as they finish, with ``x`` the result: early those that stop, the others last."""
         e = self._begin(x0, y, goal, start, slots, loss)
         ball = self.budget.around(x0)
@@ -164,17 +165,21 @@ class Search:
             e.grad = e.grad if found.grad is None else found.grad
             e.wrong = found.logits.argmax(-1) != e.y
             if self.estimator.per_example:
-                _keep(e, e.loss > e.best_loss)
+                keep(e, e.loss > e.best_loss)
             since_check += 1
-        if self.early_stop:
-            e.x = torch.where(_wide(e.wrong), e.x, e.best_x)
+        yield self._finished(e, stop=self.early_stop)
+
+    def _finished(self, e: Examples, *, stop: bool) -> Examples:
+        """The examples with ``x`` the result of their run."""
+        if stop:
+            e.x = torch.where(wide(e.wrong), e.x, e.best_x)
         elif self.estimator.per_example:
             e.x = e.best_x
         else:
             e.x = better_of(self.estimator, e.y, e.x, e.best_x)
-        yield e
+        return e
 
-    def _no_better(self, e: _Examples, loss: Loss) -> Tensor:
+    def _no_better(self, e: Examples, loss: Loss) -> Tensor:
         """``[G, K]``, where the current point (or batch) is no better than the one kept before.
 
         A loss that is partly luck says little about one step, and its largest value is the luckiest. So
@@ -185,15 +190,15 @@ class Search:
         else:
             before, now = self.estimator.compare([e.best_x, e.x], e.goal, loss)
             better = larger(self.estimator, now.loss, before.loss)
-        _keep(e, better)
+        keep(e, better)
         return ~better
 
     def _begin(
         self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor, loss: Loss
-    ) -> _Examples:
+    ) -> Examples:
         found = self.estimator.gradient(start, goal, loss)
         assert found.grad is not None
-        return _Examples(
+        return Examples(
             slot=slots.expand(y.shape),
             x0=x0,
             y=y,
@@ -213,27 +218,27 @@ class Search:
         )
 
 
-def _stalled(e: _Examples, interval: int) -> Tensor:
+def _stalled(e: Examples, interval: int) -> Tensor:
     """``[G, K]``, condition 1 or 2 of the paper: too few steps raised the loss, or none the best one."""
     stuck = ~e.halved & (e.best_loss <= e.checked_loss)
     return (e.rises <= RHO * interval) | stuck
 
 
-def _keep(e: _Examples, better: Tensor) -> None:
+def keep(e: Examples, better: Tensor) -> None:
     """Makes the current point the best one where it is better."""
-    e.best_x = torch.where(_wide(better), e.x, e.best_x)
-    e.best_grad = torch.where(_wide(better), e.grad, e.best_grad)
+    e.best_x = torch.where(wide(better), e.x, e.best_x)
+    e.best_grad = torch.where(wide(better), e.grad, e.best_grad)
     e.best_loss = torch.where(better, e.loss, e.best_loss)
 
 
-def _halve(e: _Examples, halved: Tensor) -> None:
+def _halve(e: Examples, halved: Tensor) -> None:
     """Halves the step size of these examples and returns them to their best points."""
     e.halved = halved
     e.size = torch.where(halved, e.size / 2, e.size)
-    e.x = torch.where(_wide(halved), e.best_x, e.x)
-    e.grad = torch.where(_wide(halved), e.best_grad, e.grad)
+    e.x = torch.where(wide(halved), e.best_x, e.x)
+    e.grad = torch.where(wide(halved), e.best_grad, e.grad)
     e.checked_loss, e.rises = e.best_loss, torch.zeros_like(e.rises)
 
 
-def _wide(per_example: Tensor) -> Tensor:
+def wide(per_example: Tensor) -> Tensor:
     return per_example[:, :, None, None, None]

@@ -28,6 +28,7 @@ class Algorithm:
         sets_step: whether it chooses its step size itself.
         stops_early: whether it may leave examples alone once they are answered wrongly.
         fewest_steps: below which it can't make a move.
+        norms: that it knows.
     """
 
     words: str
@@ -40,6 +41,7 @@ class Algorithm:
     sets_step: bool = True
     stops_early: bool = True
     fewest_steps: int = 1
+    norms: tuple[str, ...] = ("linf", "l2", "l1")
 
     def build(self, attack: AttackName, *, early_stop: bool) -> Any:
         """The attack that the name describes."""
@@ -84,6 +86,9 @@ _APGD = ("init", "own", "restarts")
 _TARGETS = ("init", "own", "targets")
 _DRAWN: dict[str, Any] = {"options": ("init",), "draws": SEARCH_DRAWS}
 
+_CURVED = ("linf", "l2")
+_NEAREST: dict[str, Any] = {"family": "nearest", "norms": _CURVED, "stops_early": False}
+
 CATALOGUE: dict[str, Algorithm] = {
     "apgd-ce": Algorithm("Auto-PGD on cross-entropy", "apgd", "Apgd", _apgd("ce"), _APGD),
     "apgd-dlr": Algorithm("Auto-PGD on the difference of logits ratio", "apgd", "Apgd", _apgd("dlr"), _APGD),
@@ -120,25 +125,59 @@ CATALOGUE: dict[str, Algorithm] = {
         stops_early=False,
         fewest_steps=32,  # two queries for each of 16 directions
     ),
-    "rays": Algorithm("RayS (labels only)", "rays", "Rays", _steps, family="decision", **_DRAWN),
+    "rays": Algorithm(
+        "RayS (labels only)", "rays", "Rays", _steps, family="decision", norms=_CURVED, **_DRAWN
+    ),
     "hopskipjump": Algorithm(
-        "HopSkipJump (labels only)", "hopskipjump", "HopSkipJump", _steps, family="decision", **_DRAWN
+        "HopSkipJump (labels only)",
+        "hopskipjump",
+        "HopSkipJump",
+        _steps,
+        family="decision",
+        norms=_CURVED,
+        **_DRAWN,
     ),
     "fmn": Algorithm(
-        "FMN, the nearest wrong answer", "fmn", "Fmn", _steps, family="nearest", stops_early=False
+        "FMN, the nearest wrong answer",
+        "fmn",
+        "Fmn",
+        _steps,
+        norms=_CURVED,
+        family="nearest",
+        stops_early=False,
     ),
     "ddn": Algorithm(
-        "DDN, the nearest wrong answer in l2", "ddn", "Ddn", _steps, family="nearest", stops_early=False
+        "DDN, the nearest wrong answer in l2",
+        "ddn",
+        "Ddn",
+        _steps,
+        norms=_CURVED,
+        family="nearest",
+        stops_early=False,
     ),
     "cw": Algorithm(
         "Carlini and Wagner's l2 attack",
         "carlini_wagner",
         "CarliniWagner",
         _steps,
+        norms=_CURVED,
         family="nearest",
         stops_early=False,
     ),
 }
+
+
+def refuse_norm(name: AttackName, norm: str) -> None:
+    """Raises ValueError where an attack of this package does not know a norm."""
+    if name.init is not None:
+        refuse_norm(name.init, norm)
+    if name.third_party is None and name.algorithm in CATALOGUE:
+        known = CATALOGUE[name.algorithm].norms
+        if norm not in known:
+            raise ValueError(
+                f"{name.text} knows {' and '.join(known)}; for {norm} there are apgd-ce, apgd-t, apgd-mt, "
+                "pgd, square and random"
+            )
 
 
 def of_family(*families: Family) -> tuple[str, ...]:

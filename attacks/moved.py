@@ -33,7 +33,7 @@ def rounded_to_8_bits(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> T
     """The nearest inputs inside the ball whose pixels are multiples of 1/255, as in a file of 8 bits.
 
     linf: each pixel takes the nearest such level within eps of its clean one; where there is none, the clean
-    pixel stays as it is. l2: all pixels are rounded; where that leaves the ball, the perturbation is
+    pixel stays as it is. l2, l1: all pixels are rounded; where that leaves the ball, the perturbation is
     shortened until it does not, and where nothing helps, the input stays clean.
     """
     if budget.norm == "linf":

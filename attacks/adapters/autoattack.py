@@ -38,7 +38,7 @@ def run(
     Raises:
         ValueError: an option that no attack of the version has.
     """
-    norm = {"linf": "Linf", "l2": "L2"}[budget.norm]
+    norm = {"linf": "Linf", "l2": "L2", "l1": "L1"}[budget.norm]
     with seeded_from(generator) as seed, _contained(), torch.no_grad():
         classes = view(x).shape[1]
         settings: dict[str, Any] = (

@@ -30,7 +30,9 @@ def run(
     Raises:
         ValueError: the attack has no such norm or option.
     """
-    known = TORCHATTACKS_LINF if budget.norm == "linf" else TORCHATTACKS_L2
+    known = {"linf": TORCHATTACKS_LINF, "l2": TORCHATTACKS_L2}.get(budget.norm, ())
+    if not known:
+        raise ValueError(f"expected norm linf or l2 for torchattacks, got {budget.norm} for {name.text}")
     if name.algorithm not in known:
         raise ValueError(f"expected one of {', '.join(known)} for {budget.norm}, got {name.text}")
     attack_class = getattr(torchattacks, name.algorithm)

@@ -141,7 +141,7 @@ class ThirdPartyView(torch.nn.Module):
     def _places(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """For each input the index of its batch (of as many as are needed) and its slot; ``[B]`` each."""
         rows, clean = x.flatten(1), self._clean.flatten(1)
-        p = torch.inf if self._budget.norm == "linf" else 2.0
+        p = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}[self._budget.norm]
         # Packages project with rounding errors of their own.
         eps = self._budget.eps * 1.001 + 1e-6
 

@@ -33,7 +33,7 @@ class Region:
         """The region of every image of x [n, C, H, W] in [0, 1].
 
         Args:
-            norm: ``linf`` or ``l2``.
+            norm: ``linf``, ``l2`` or ``l1``; the ball of the last lies in that of l2.
             unit: [C], the deviations that a normalized eps is measured in; None for pixels.
         """
         x = x.double()
@@ -45,7 +45,7 @@ class Region:
             centre=x,
             low=torch.minimum((x - radius).clamp(0, 1), x),
             high=torch.maximum((x + radius).clamp(0, 1), x),
-            l2=x.new_full((len(x),), eps + beyond) if norm == "l2" else None,
+            l2=x.new_full((len(x),), eps + beyond) if norm in ("l2", "l1") else None,
             unit=unit,
         )
 

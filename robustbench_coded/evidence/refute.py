@@ -64,7 +64,8 @@ def furthest(clean, perturbed, claim):
     if claim["eps_space"] == "normalized":
         deviation = torch.tensor(claim["deviation"])
         moved = moved / deviation.repeat_interleave(moved.shape[2] // len(deviation))
-    return float(moved.abs().max() if claim["norm"] == "linf" else moved.norm(dim=2).max())
+    order = {"linf": torch.inf, "l2": 2, "l1": 1}[claim["norm"]]
+    return float(torch.linalg.vector_norm(moved, ord=order, dim=2).max())
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ def verify_command(
     eps: Annotated[
         str | None, typer.Option("--eps", help="With --adversarials: the radius to check.")
     ] = None,
-    norm: Annotated[str, typer.Option("--norm", help="With --adversarials: linf or l2.")] = "linf",
+    norm: Annotated[str, typer.Option("--norm", help="With --adversarials: linf, l2 or l1.")] = "linf",
     draws: Annotated[int, typer.Option("--draws", help="With --adversarials: scoring draws.")] = 10,
     seed: Annotated[int, typer.Option("--seed", help="With --adversarials: names the draws.")] = 0,
     arch: Annotated[str | None, typer.Option("--arch", help="Architecture code that may be loaded.")] = None,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from attacks.catalogue import refuse_norm
 from attacks.estimators import NoGraph
 from attacks.losses import margin_loss
 from attacks.naming import AttackName, parse
@@ -41,7 +42,7 @@ def attack(
         y: true classes [B], int64.
         name: one attack, as ``csrobust list attacks`` prints it: ``"pgd-10"``, ``"eot10-pgd-20"`` ...
         eps: radius in units of ``x``: 8/255, never 8.
-        norm: "linf" or "l2".
+        norm: "linf", "l2" or "l1".
         seed: decides the random start and the attacker's draws.
 
     Returns:
@@ -57,6 +58,7 @@ def attack(
     if getattr(model, "training", False):
         raise ValueError("expected a model in evaluation mode, got training mode; call model.eval()")
     attack_name, budget, defence = parse(name), PerturbationBudget(norm, eps), _as_defence(model, x)
+    refuse_norm(attack_name, norm)
     target = Target(defence, len(x), seed, [0])
     generators, known = [stream(seed, 0, "start")], target.known_draws(0)
     inputs = AttackInputs(target, defence.base, x[None], y[None], budget, generators, known)

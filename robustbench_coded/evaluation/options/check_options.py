@@ -2,6 +2,7 @@
 
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
+from attacks.catalogue import refuse_norm
 from attacks.naming import parse
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
@@ -29,8 +30,14 @@ def check_options(config: EvalConfig) -> None:
         if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
     for name in map(parse, config.attacks):
+        try:
+            refuse_norm(name, config.norm)
+        except ValueError as error:
+            raise InputError(f"--norm {config.norm}: {error}") from error
         if name.third_party is None:
             continue
+        if name.third_party == "torchattacks" and config.norm == "l1":
+            raise InputError(f"--norm l1: {name.text} knows linf and l2; autoattack: knows l1, too")
         if name.third_party == "plugin":
             try:
                 plugin.load(name)

@@ -85,7 +85,7 @@ class EvalConfig:
     victim_attacks: tuple[str, ...] = ()
     relaxed_attacks: tuple[str, ...] = ()
     second_attacks: tuple[str, ...] = ()
-    norm: str = option("linf", "linf or l2.", one_of("linf", "l2"))
+    norm: str = option("linf", "linf, l2 or l1.", one_of("linf", "l2", "l1"))
     eps: tuple[float, ...] | None = option(
         None, "Radius; default 8/255 (digits: 0.3; l2: 0.5 on 32x32 images). Several give a curve.", number(0)
     )

@@ -1,0 +1,131 @@
+"""The l-infinity and the Euclidean ball around clean inputs, intersected with the box [0, 1].
+
+What their methods do is said in ``attacks.perturbation_budget.Ball``.
+"""
+
+from collections.abc import Callable, Sequence
+from math import inf, prod, sqrt
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+
+class LinfBall:
+    """A box: the l-infinity ball intersected with [0, 1]; a projection is one clamp in place."""
+
+    order: ClassVar[float] = inf
+
+    def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
+        self.x0, self.unit = x0, unit
+        whole = 1 / float(unit.min())
+        self.radius = torch.where(eps_scale == inf, whole, eps * eps_scale)
+        self.lower = (x0 - self.radius * unit).clamp_(min=0)
+        self.upper = (x0 + self.radius * unit).clamp_(max=1)
+        self._stride = stride_of(unit, eps_scale, 0.5 * whole / eps if eps else 0.0)
+
+    def project_(self, x: Tensor) -> Tensor:
+        return x.clamp_(self.lower, self.upper)
+
+    def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
+        return self.project_(add_(x, grad.sign(), self._stride, size))
+
+    def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
+        u = drawn(torch.rand, self.x0, generators)
+        return self.project_(torch.lerp(self.lower, self.upper, u))
+
+    def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
+        sign = drawn(torch.rand, self.x0, generators).sub_(0.5).sign_()
+        # A zero would be no sign; it has chance 2^-24.
+        return self.project_(self.x0 + torch.where(sign == 0, 1, sign) * (self.radius * self.unit))
+
+    def distance(self, x: Tensor) -> Tensor:
+        moved = (x - self.x0).abs() / self.unit
+        return fraction(moved, self.radius).flatten(2).amax(2)
+
+
+class L2Ball:
+    """The Euclidean ball, in units of each channel's deviation if given, intersected with [0, 1]."""
+
+    order: ClassVar[float] = 2.0
+    # The projection's active set grows in every round; four rounds are usually enough.
+    PROJECTION_ROUNDS = 16
+
+    def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
+        self.x0, self.unit = x0, unit
+        whole = sqrt(prod(x0.shape[2:])) / float(unit.min())
+        self.radius = torch.where(eps_scale == inf, whole, eps * eps_scale)
+        self.low, self.high = -x0 / unit, (1 - x0) / unit
+        self._stride = stride_of(torch.ones_like(unit), eps_scale, 0.5 * whole / eps if eps else 0.0)
+
+    def project_(self, x: Tensor) -> Tensor:
+        """Exact: the nearest point is clamp(t v) for the one t in [0, 1] that gives it norm eps.
+
+        Solved for t on the values that are not clipped by the box. Each round increases t and clips more
+        values; every round's point is feasible and the last one is the projection.
+        """
+        v = (x - self.x0) / self.unit
+        t = fraction(self.radius, norm_of(v)).clamp_(max=1)
+        for _ in range(self.PROJECTION_ROUNDS):
+            moved = v * t
+            held = (moved < self.low) | (moved > self.high)
+            exhausted = norm_of(torch.where(held, moved.clamp(self.low, self.high), 0)).square()
+            rest = norm_of(torch.where(held, 0, v)).square()
+            room = (self.radius.square() - exhausted).clamp_(min=0)
+            rise = torch.where(rest > 0, (room / rest).sqrt(), t).clamp(max=1)
+            if not bool((rise > t * (1 + 1e-6)).any()):
+                break
+            t = torch.maximum(t, rise)
+        inside = (v * t).clamp_(self.low, self.high).mul_(self.unit).add_(self.x0)
+        return x.copy_(inside.clamp_(0, 1))
+
+    def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
+        # Steepest ascent in the scaled values u = x / unit, where the gradient is grad * unit.
+        scaled = grad * self.unit
+        direction = scaled / norm_of(scaled).clamp(min=torch.finfo(grad.dtype).tiny) * self.unit
+        return self.project_(add_(x, direction, self._stride, size))
+
+    def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
+        direction = drawn(torch.randn, self.x0, generators)
+        length = torch.stack([torch.rand(self.x0.shape[1], generator=g) for g in generators])
+        length = length.to(self.x0)[:, :, None, None, None] ** (1 / prod(self.x0.shape[2:]))
+        return self.project_(self.x0 + direction / norm_of(direction) * length * self.radius * self.unit)
+
+    def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
+        sign = drawn(torch.rand, self.x0, generators).sub_(0.5).sign_()
+        each = self.radius / sqrt(prod(self.x0.shape[2:])) * self.unit
+        return (self.x0 + torch.where(sign == 0, 1, sign) * each).clamp_(0, 1)
+
+    def distance(self, x: Tensor) -> Tensor:
+        moved = norm_of((x - self.x0) / self.unit)
+        return fraction(moved, self.radius).flatten(1)
+
+
+def norm_of(v: Tensor, order: float = 2) -> Tensor:
+    return torch.linalg.vector_norm(v, ord=order, dim=(2, 3, 4), keepdim=True)
+
+
+def fraction(part: Tensor, whole: Tensor) -> Tensor:
+    """part / whole with 0 / 0 = 0: a point that has not moved has used none of its budget."""
+    return torch.where((part == 0) & (whole == 0), 0, part / whole)
+
+
+def stride_of(unit: Tensor, eps_scale: Tensor, free: float) -> Tensor | None:
+    """How far a step of size 1 moves each slot; None if that is 1 for all."""
+    stride = unit * torch.where(eps_scale == inf, free, eps_scale)
+    return None if bool((stride == 1).all()) else stride
+
+
+def add_(x: Tensor, direction: Tensor, stride: Tensor | None, size: float | Tensor) -> Tensor:
+    """x += direction * stride * size, without multiplying by ones."""
+    if isinstance(size, Tensor):
+        scale = size[:, :, None, None, None]
+        return x.addcmul_(direction, scale if stride is None else scale * stride)
+    return x.add_(direction, alpha=size) if stride is None else x.addcmul_(direction, stride, value=size)
+
+
+def drawn(draw: Callable[..., Tensor], x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Random numbers like x0, each batch from its own CPU generator, in float32 whatever x0 is."""
+    if len(generators) != x0.shape[0]:
+        raise ValueError(f"expected {x0.shape[0]} generators, one a batch, got {len(generators)}")
+    return torch.stack([draw(x0.shape[1:], generator=g) for g in generators]).to(x0)

@@ -1,0 +1,143 @@
+"""The l1 ball, and Auto-PGD in it beside pyautoattack's."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded import attack, evaluate
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.pixel_model import PixelModel
+
+EPS = 3.0
+
+
+def points(dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    x0 = torch.rand(2, 3, 3, 5, 5, generator=generator).to(dtype)
+    return x0, x0 + 0.4 * torch.randn(x0.shape, generator=generator).to(dtype)
+
+
+def nearest(x0, x, eps, scale):
+    """The projection of one input by bisection on the shift that all moves share."""
+    v = (x - x0) / scale
+    room = torch.where(v >= 0, (1 - x0) / scale, x0 / scale)
+
+    def moves(t):
+        return torch.minimum((v.abs() - t).clamp_min(0), room)
+
+    small, large = 0.0, float(v.abs().max())
+    if moves(0.0).sum() <= eps:
+        return x0 + moves(0.0) * v.sign() * scale
+    for _ in range(200):
+        t = (small + large) / 2
+        small, large = (t, large) if moves(t).sum() > eps else (small, t)
+    return x0 + moves(large) * v.sign() * scale
+
+
+@pytest.mark.parametrize("deviation", [None, (0.2, 0.3, 0.5)])
+@pytest.mark.parametrize("eps", [0.01, 1.0, EPS, 20.0, 1000.0])
+def test_the_projection_is_the_nearest_point_of_ball_and_box(eps, deviation):
+    x0, x = points()
+    budget = PerturbationBudget("l1", eps, "normalized" if deviation else "pixel", deviation)
+    scale = torch.tensor(deviation or (1.0,) * 3, dtype=torch.float64).view(3, 1, 1)
+    found = budget.project(x, x0)
+    want = torch.stack(
+        [torch.stack([nearest(x0[g, k], x[g, k], eps, scale) for k in range(3)]) for g in range(2)]
+    )
+    torch.testing.assert_close(found, want, atol=1e-9, rtol=0)
+    assert (budget.distance(found, x0) <= 1 + 1e-9).all()
+    torch.testing.assert_close(budget.project(found, x0), found)
+
+
+def test_the_projection_is_that_of_pyautoattack():
+    base = pytest.importorskip("pyautoattack.autopgd_base")
+    x0, x = points(torch.float32)
+    found = PerturbationBudget("l1", EPS).project(x, x0).flatten(0, 1)
+    x0, x = x0.flatten(0, 1), x.flatten(0, 1)
+    torch.testing.assert_close(found, x + base.L1_projection(x0, x - x0, EPS), atol=1e-5, rtol=0)
+
+
+def test_steps_starts_and_noise_stay_inside_and_slots_have_their_own_radius():
+    x0, x = points()
+    factors = torch.tensor([[0.0, 1.0, torch.inf], [1.0, 0.5, 1.0]])
+    budget = PerturbationBudget("l1", EPS, eps_scale=factors)
+    generators = [torch.Generator().manual_seed(g) for g in range(2)]
+    ball = budget.around(x0)
+    stepped = ball.step_(x0.clone(), x - x0, 0.5)
+    for found in (ball.uniform(generators), ball.random_sign(generators), stepped, ball.project_(x.clone())):
+        assert found.min() >= 0 and found.max() <= 1
+        moved = (found - x0).abs().flatten(2).sum(2)
+        assert (moved[:, :2] <= EPS * factors[:, :2] + 1e-6).all() and moved[1, 2] <= EPS + 1e-6
+    assert torch.equal(ball.project_(x.clone())[0, 2], x[0, 2].clamp(0, 1))
+    # A step of 0.5 moves the three values of the steepest slope alike, as far as the box lets them.
+    assert ((stepped != x0)[0, 1].sum() <= 3) and (stepped - x0)[0, 1].abs().sum() <= 0.5 + 1e-9
+
+
+@pytest.fixture(scope="module")
+def digits():
+    root = Path(__file__).parents[2]
+    checkpoint = load_checkpoint(root / "checkpoints" / "digits-pgd-at.safetensors")
+    mean, std = checkpoint.normalisation.mean, checkpoint.normalisation.std
+    model = PixelModel(checkpoint.network, mean, std, classes=10, arch="digits-cnn").eval()
+    return model, *load_data("digits").batch(range(100))
+
+
+def test_auto_pgd_in_l1_leaves_no_more_than_pyautoattack(digits):
+    base = pytest.importorskip("pyautoattack.autopgd_base")
+    model, x, y = digits
+    theirs = base.APGDAttack(
+        model,
+        n_iter=50,
+        norm="L1",
+        eps=1.5,
+        seed=0,
+        loss="ce",
+        use_largereps=True,
+        device="cpu",
+        verbose=False,
+    )
+    theirs = theirs.perturb(x, y)
+
+    def left(x):
+        return int((model(x).argmax(1) == y).sum())
+
+    ours = attack(model, x, y, "apgd-ce-50", 1.5, norm="l1")
+    sparse = (ours != x).flatten(1).sum(1).double().mean()
+    assert left(ours) <= left(theirs) + 2 < left(x)
+    assert (ours - x).abs().flatten(1).sum(1).max() <= 1.5 * (1 + 1e-5)
+    assert sparse < 0.5 * x[0].numel()  # few values are moved
+    # Steps that move all values alike, as in the other norms, find less.
+    assert (
+        left(attack(model, x, y, "apgd-t-20", 1.5, norm="l1"))
+        <= left(ours)
+        < left(attack(model, x, y, "pgd-50", 1.5, norm="l1"))
+    )
+
+
+def test_an_evaluation_in_l1_goes_from_the_options_to_the_verdict(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    x = torch.rand(24, 1, 4, 4)
+    run = evaluate(
+        model,
+        (x, model(x).argmax(1)),
+        norm="l1",
+        eps=0.8,
+        batch_sizes=8,
+        attacks=["pgd-5", "apgd-mt-5", "apgd-ce-12", "square-20"],
+        out=tmp_path / "run",
+    )
+    left = dict(zip(run.summary.attack, run.summary.accuracy))
+    # Of a linear model: a class is out of reach where its gap is more than eps times its largest weight's.
+    weight = model[1].weight
+    with torch.no_grad():
+        z = model(x)
+    y = z.argmax(1)
+    gap, reach = z.gather(1, y[:, None]) - z, (weight[y][:, None] - weight[None]).abs().amax(2)
+    certain = ((gap > 0.8 * reach) | (gap == 0)).all(1).double().mean().item()
+    assert certain - 1e-9 <= left["apgd-mt-5"] <= left["clean"] - 0.1
+    assert left["clean"] == 1 and run.judgements
