@@ -1,6 +1,7 @@
 """Does an answer depend on anything beside batch and draw: on earlier questions, or on a layer's mode?"""
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,16 +46,30 @@ class Sentinel:
         """How far the answer is from the first, as a share of the largest logit; NaN where either is."""
         return _moved(self.answer, _answer(self.defence, self.x, self.draw))
 
-    def slope_moved(self) -> float:
-        """The same of the gradient."""
-        return _moved(self.slope, _slope(self.defence, self.x, self.draw))
-
     def change(self) -> str | None:
         """What changed since it was first asked, as a clause; None where nothing did."""
-        for what, moved in (("answer", self.answer_moved()), ("gradient", self.slope_moved())):
-            if not moved <= ROUNDING:
-                return f"its {what} to one batch under one draw has changed by {moved:.1%}"
+        first_then_now = (
+            ("answer", self.answer, _answer(self.defence, self.x, self.draw)),
+            ("gradient", self.slope, _slope(self.defence, self.x, self.draw)),
+        )
+        for what, first, now in first_then_now:
+            if changed := _changed(first, now):
+                return f"its {what} to one batch under one draw {changed}"
         return None
+
+
+def _changed(first: Tensor, now: Tensor) -> str | None:
+    """What became of an answer; None where it is the same. An empty one could not be had."""
+    if first.numel() and not now.numel():
+        return "can no longer be had"
+    if now.numel() and not first.numel():
+        return "could not be had at first"
+    if first.shape != now.shape:
+        return f"has shape {list(now.shape)} instead of {list(first.shape)}"
+    moved = _moved(first, now)
+    if moved <= ROUNDING:
+        return None
+    return f"has changed by {moved:.1%}" if math.isfinite(moved) else "has become NaN or infinite"
 
 
 def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[str]:
@@ -92,7 +107,15 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
 
 
 def _memory(where: str, fresh: Tensor, answer: Tensor) -> str:
-    return f"has a memory: its answer {where} is another, by {_moved(fresh, answer):.1%} of the largest logit"
+    if not answer.numel():
+        return f"has a memory: it gives no answer {where}, and a fresh copy does"
+    moved = _moved(fresh, answer)
+    by = (
+        f"by {moved:.1%} of the largest logit"
+        if math.isfinite(moved)
+        else "NaN or infinite or of another shape"
+    )
+    return f"has a memory: its answer {where} is another, {by}"
 
 
 def _modes(defence: Defence, sentinel: Sentinel) -> list[str]:
@@ -100,8 +123,9 @@ def _modes(defence: Defence, sentinel: Sentinel) -> list[str]:
         moved = sentinel.answer_moved() if names else 0.0
     if moved <= ROUNDING:
         return []
+    by = f", by {moved:.1%} of the largest logit" if math.isfinite(moved) else ", or not at all"
     return [
-        f"answers otherwise once its parts are in evaluation mode, by {moved:.1%} of the largest logit "
+        f"answers otherwise once its parts are in evaluation mode{by} "
         f"(in training mode: {', '.join(names[:3])}); call eval() where it is built"
     ]
 
@@ -143,11 +167,12 @@ def modules_of(defence: object) -> list[nn.Module]:
 
 
 def _answered_by_a_copy(defence: Defence, x: Tensor, draw: Draw) -> Tensor | None:
-    """What a copy that was asked nothing before says; None where the defence cannot be copied."""
+    """What a copy that was asked nothing before says; None where the defence has no copy that answers."""
     try:
-        return _answer(copy.deepcopy(defence), x, draw)
+        answer = _answer(copy.deepcopy(defence), x, draw)
     except Exception:  # nothing says that a defence can be copied
         return None
+    return answer if answer.numel() else None
 
 
 def _near(x: Tensor, size: float) -> Tensor:

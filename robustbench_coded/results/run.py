@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,11 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.results.certified import CertifiedRow, certified_frame, certified_rows
 from robustbench_coded.results.judgements import Judgement, judgements_of, words_together
 from robustbench_coded.results.manifest import load_manifest
-from robustbench_coded.results.selftests import selftest_checks
+from robustbench_coded.results.selftests import SelfTestResult, selftest_checks, selftest_results
 from robustbench_coded.results.verdicts import verdict_frame
 from robustbench_coded.runs.certificates import read_certificates
 from robustbench_coded.runs.folder import read_failures, read_run
-from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
+from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey, SubjectKey
 from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import VerdictWord
@@ -126,6 +126,11 @@ class Run:
             CertificateContradicted: an attack did what a bound rules out.
         """
         return tuple(certified_rows(read_certificates(self.path), self.results))
+
+    @cached_property
+    def selftests(self) -> Mapping[SubjectKey, tuple[SelfTestResult, ...]]:
+        """What the self-tests of each subject found."""
+        return selftest_results(self.path, self.manifest)
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""The self-tests of a run's subjects as checks: what failed by name, and the rest in one line."""
+"""The self-tests of a run's subjects: one by one, and as checks."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema.case import SubjectKey
@@ -15,6 +15,25 @@ _RUN_NEXT = ("square-1000", "transfer-pgd-20")
 _OUTCOMES = ("passed", "failed", "not applicable")
 
 
+class SelfTestResult(NamedTuple):
+    """One self-test of one subject."""
+
+    name: str
+    outcome: str
+    finding: str
+    figures: dict[str, float]
+
+
+def selftest_results(path: Path, manifest: RunManifest) -> Mapping[SubjectKey, tuple[SelfTestResult, ...]]:
+    """By subject; nothing for subjects without self-tests, or whose results cannot be read."""
+    found = {
+        probe.subject: _tests(read_selftests(path, probe.selftests))
+        for probe in manifest.probes
+        if probe.selftests is not None
+    }
+    return {subject: tests for subject, tests in found.items() if tests}
+
+
 def selftest_checks(path: Path, manifest: RunManifest) -> Mapping[SubjectKey, tuple[Check, ...]]:
     """By subject; nothing for subjects of runs from before there were self-tests."""
     return {
@@ -24,9 +43,24 @@ def selftest_checks(path: Path, manifest: RunManifest) -> Mapping[SubjectKey, tu
     }
 
 
-def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
+def _tests(data: dict[str, Any] | None) -> tuple[SelfTestResult, ...]:
     tests = (data or {}).get("tests")
-    if not isinstance(tests, list) or not tests or not all(_readable(test) for test in tests):
+    if not isinstance(tests, list) or not all(_readable(test) for test in tests):
+        return ()
+    return tuple(
+        SelfTestResult(
+            test["name"],
+            test["outcome"],
+            test["finding"],
+            {name: float(value) for name, value in test["figures"].items()},
+        )
+        for test in tests
+    )
+
+
+def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
+    tests = _tests(data)
+    if not tests:
         missing = Check(
             CheckName.SELF_TESTS,
             CheckOutcome.NOT_RUN,
@@ -34,13 +68,13 @@ def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
             next_step="run it again",
         )
         return (missing,)
-    by_outcome = {outcome: [t for t in tests if t["outcome"] == outcome] for outcome in _OUTCOMES}
+    by_outcome = {outcome: [t for t in tests if t.outcome == outcome] for outcome in _OUTCOMES}
     failed = tuple(
         Check(
-            f"{CheckName.SELF_TESTS}: {test['name']}",
+            f"{CheckName.SELF_TESTS}: {test.name}",
             CheckOutcome.FAILED,
-            test["finding"],
-            {name: float(value) for name, value in test["figures"].items()},
+            test.finding,
+            test.figures,
             next_step=f"{_NEXT}: run {' and '.join(_RUN_NEXT)}",
             run_next=_RUN_NEXT,
         )
@@ -49,9 +83,9 @@ def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
     if failed:
         return failed
     passed, other = by_outcome["passed"], by_outcome["not applicable"]
-    finding = f"{len(passed)} passed ({', '.join(test['name'] for test in passed)})"
+    finding = f"{len(passed)} passed ({', '.join(test.name for test in passed)})"
     if other:
-        finding += f"; not applicable: {', '.join(test['name'] for test in other)}"
+        finding += f"; not applicable: {', '.join(test.name for test in other)}"
     return (Check(CheckName.SELF_TESTS, CheckOutcome.PASSED, f"{finding}."),)
 
 

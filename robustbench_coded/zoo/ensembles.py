@@ -11,6 +11,9 @@ drawn for it alone.
   off its margin. The best attack fools one of two: exactly 50%.
 - Draw known: the model drawn is attacked, 0%.
 
+With two classes 50% is also what a constant answer keeps: a report can say no more than `not settled` or
+`broken` of it (docs/numbers.md, Verdict).
+
 ``decoys`` has eight models s~ + 3 v~_i with margins below eps, and a ninth, s~ + 3 v~_9, as base. The
 perturbation that moves every pixel by eps against s takes eps off every margin at once (v_i is orthogonal to
 s): 0%, known or not. But the gradient of each model has the signs of its decoy v_i, because 3 > 1, which are

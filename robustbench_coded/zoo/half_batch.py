@@ -9,6 +9,9 @@ of every batch of an even size. Two attacks that push the sign different ways br
 them, but nobody can play both: counting the better of the two for each example reads 0. The clean mean is 0
 but for the rounding of pixels, so that any random start turns the sign. Under ``victim`` an input may turn
 it, too, or fail to: between 0 and the robust half.
+
+With two classes 50% is also what a constant answer keeps, so the verdict is `broken`: nothing was gained over
+an answer that ignores its input (docs/numbers.md, Verdict).
 """
 
 import torch

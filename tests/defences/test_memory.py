@@ -163,3 +163,36 @@ def test_a_sentinel_says_what_changed(model, x):
     with torch.no_grad():
         model[-1].bias += 1
     assert sentinel.change().startswith("its answer to one batch under one draw has changed by")
+
+
+class FailsLater(Remembering):
+    """Raises an exception at every question after the first hundred."""
+
+    def answer(self, x):
+        if self.calls > 100:
+            raise RuntimeError("worn out")
+        return self.model(x)
+
+
+class FailsAtFirst(Remembering):
+    def answer(self, x):
+        if self.calls < 3:
+            raise RuntimeError("warming up")
+        return self.model(x)
+
+
+class CopiesFail(Standard):
+    """Works, but a copy of it does not: nothing to compare with, and no memory."""
+
+    def __deepcopy__(self, memo):
+        copied = Standard(self.model)
+        copied.logits = None
+        return copied
+
+
+def test_exceptions_are_named_and_not_measured_in_percent(model, x):
+    (worn,) = found(FailsLater(model), x)
+    assert worn.endswith("its answer to one batch under one draw can no longer be had")
+    (warm,) = found(FailsAtFirst(model), x)
+    assert "inf" not in warm and warm.endswith("could not be had at first")
+    assert found(CopiesFail(model), x) == []

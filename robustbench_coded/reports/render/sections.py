@@ -17,6 +17,7 @@ from robustbench_coded.reports.run.eight_bits import (
 from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
 from robustbench_coded.reports.run.methodology import Fact
 from robustbench_coded.reports.run.narrow import narrowed
+from robustbench_coded.reports.run.selftest_table import SELFTESTS_LEGEND, SELFTESTS_TITLE
 from robustbench_coded.reports.run.stops import STOPS_TITLE
 from robustbench_coded.reports.run.submitted import (
     SUBMITTED_LEGEND,
@@ -150,6 +151,14 @@ def sections_of(
             "Checks that did not pass",
             check_text_table(judgements, passed=False),
             Folded("Checks that passed", check_text_table(judgements, passed=True)),
+            detail=True,
+        ),
+        _section(
+            "self-tests",
+            SELFTESTS_TITLE,
+            document.selftests[0],
+            Legend(SELFTESTS_LEGEND),
+            Folded("Every self-test with its figures", document.selftests[1]),
             detail=True,
         ),
         *(_all_attacks(document, table) for table in document.tables if narrowed(table) != table),

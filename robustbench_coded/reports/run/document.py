@@ -9,6 +9,7 @@ from robustbench_coded.reports.run.headline import headline
 from robustbench_coded.reports.run.hidden_gradients import hidden_gradients
 from robustbench_coded.reports.run.matrix import matrix_text_table
 from robustbench_coded.reports.run.methodology import Fact, limits_of, methodology_of
+from robustbench_coded.reports.run.selftest_table import selftest_count_table, selftest_table
 from robustbench_coded.reports.run.stops import stops_legend, stops_text_table
 from robustbench_coded.reports.run.tables import Table, tables_of
 from robustbench_coded.reports.run.text_tables import component_text_table
@@ -52,6 +53,7 @@ class Document:
     matrix: TextTable
     collateral: TextTable
     certified: TextTable
+    selftests: tuple[TextTable, TextTable]
     stops: TextTable
     stops_legend: str
     worst: tuple[WorstExample, ...]
@@ -90,6 +92,7 @@ def document_of(run: Run) -> Document:
         matrix=matrix_text_table(lines, [table.budget for table in tables]),
         collateral=collateral_text_table(lines),
         certified=certified_text_table(run.certified),
+        selftests=(selftest_count_table(run.selftests), selftest_table(run.selftests)),
         stops=stops_text_table(run.manifest.sequential),
         stops_legend=stops_legend(run.manifest.sequential),
         worst=tuple(worst_examples(run)),

@@ -30,7 +30,8 @@ def designs(run: Run) -> list[str]:
     if missing:
         sentences.append(
             "Knowing the draw and starting from the base model's perturbation were not told apart for "
-            f"{series(list(dict.fromkeys(missing)))}: that takes {series(CELLS)}."
+            f"{series(list(dict.fromkeys(missing)))}: the same command with --attacks "
+            f"paper,adaptive,{','.join(CELLS)} runs what that takes."
         )
     return sentences
 
