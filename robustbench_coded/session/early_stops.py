@@ -4,6 +4,7 @@ likely_shares(prepared, rows) -> {row: share of its images, from 0 to 1}
 """
 
 from collections.abc import Iterable
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -12,6 +13,7 @@ from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.cost import queries_of
 from robustbench_coded.evaluation.planning.streams import stream
@@ -24,13 +26,16 @@ PILOT_IMAGES = 64
 # Queries that an example costs which falls, about.
 FALLS_AFTER = 6
 
+# What pilots found, by subject and budget: an evaluation in rounds asks before each of them.
+_found: WeakKeyDictionary[WorkerContext, dict[tuple[Subject, BudgetKey], float]] = WeakKeyDictionary()
+
 
 def likely_shares(prepared: PreparedEvaluation, rows: Iterable[AttackCase]) -> dict[AttackCase, float]:
     """Shares of the rows of standard inference whose attacks stop early; other rows cost all that they say.
 
     A short attack on a few images tells how many examples keep an attack busy to its end.
     """
-    standing: dict[tuple[Subject, BudgetKey], float] = {}
+    standing = _found.setdefault(prepared.context, {})
     found = {}
     for row in rows:
         if not _stops_early(prepared, row):

@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.run_file import run_toml
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
-from robustbench_coded.evaluation.planning.measured import measured_attacks
+from robustbench_coded.evaluation.planning.measured import measured_attacks, share_left
 from robustbench_coded.evaluation.planning.partition_choice import chosen_for_partitions, partition_units
 from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.resubmission import resubmissions
@@ -25,6 +25,7 @@ from robustbench_coded.evaluation.planning.second_stage import (
     in_two_stages,
     second_stage,
     settled_in,
+    settled_settings,
     without_made_up,
 )
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_text
@@ -53,7 +54,7 @@ from robustbench_coded.session.run_plan import Done, run_plan
 from robustbench_coded.session.selftesting import run_selftests, with_selftests
 from robustbench_coded.session.tracked import tracked_by_git
 from robustbench_coded.session.until_settled import UntilSettled
-from robustbench_coded.session.within_time import Deadline, fitting, within_time
+from robustbench_coded.session.within_time import Deadline, fitting, spend_what_is_left, within_time
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
@@ -181,26 +182,45 @@ def _evaluate_into(
     else:
         run_plan(folder, prepared, plan, done, store, listener)
 
+    def run_also(rows: Sequence[AttackCase]) -> None:
+        nonlocal plan, manifest
+        plan = plan_of([*plan.rows, *rows], unit_maker(config, prepared), plan.notes)
+        manifest = _planned(folder, config, prepared, plan, old, in_partitions)
+        run_plan(folder, prepared, plan, done, store, listener)
+
     def goes_on(rows: Sequence[AttackCase], left_out: Sequence[str]) -> bool:
         """Runs further rows; False where there are none."""
-        nonlocal plan, manifest
         if prepared.rounds is not None:
             rows = prepared.rounds.open_ones(rows)
         if deadline is not None:
             rows, late = fitting(rows, config, prepared, deadline)
             left_out = [*left_out, *late]
         remarks.update(dict.fromkeys(left_out))
-        if not rows:
-            return False
-        plan = plan_of([*plan.rows, *rows], unit_maker(config, prepared), plan.notes)
-        manifest = _planned(folder, config, prepared, plan, old, in_partitions)
-        run_plan(folder, prepared, plan, done, store, listener)
-        return True
+        if rows:
+            run_also(rows)
+        return bool(rows)
 
     measured = measured_attacks(plan.rows, plan.units, done.metadata)
     begun = () if old is None or config.until is not None else {case.key for case in old.rows}
     settled = partial(settled_in, folder.path)
     goes_on(*second_stage(waiting, measured, settled, begun, replicates=config.replicates))
+    if deadline is not None:
+
+        def share(row: AttackCase) -> float | None:
+            return share_left(row, [unit for unit in plan.units if unit.row == row], done.metadata)
+
+        said = spend_what_is_left(
+            rows_waiting_for_time(config, prepared),
+            config,
+            prepared,
+            deadline,
+            settled=partial(settled_settings, folder.path),
+            known=lambda: [(row, share(row)) for row in plan.rows],
+            run=run_also,
+        )
+        for text in said:
+            listener.note(text)
+        remarks.update(dict.fromkeys(said))
     goes_on(*submitted_rows(config, prepared, plan, done))
     for _ in range(ROUNDS if config.checks else 0):
         if not goes_on(*follow_up(folder.path, plan.rows, unit_maker(config, prepared), planned)):
@@ -286,8 +306,14 @@ class RunStopped(Exception):
 def make_plan(config: EvalConfig, prepared: PreparedEvaluation) -> Plan:
     """Rows and units of an evaluation; the same options, checkpoints and data give the same plan."""
     rows, notes = rows_for(config, prepared.subjects, prepared.eps)
-    rows = [row for row in rows if row.key not in prepared.rows_left_out]
+    rows = [row for row in rows if row.key not in prepared.rows_waiting]
     return plan_of(rows, unit_maker(config, prepared), [*prepared.left_out, *notes])
+
+
+def rows_waiting_for_time(config: EvalConfig, prepared: PreparedEvaluation) -> list[AttackCase]:
+    """The rows that `make_plan` keeps back."""
+    rows, _ = rows_for(config, prepared.subjects, prepared.eps)
+    return [row for row in rows if row.key in prepared.rows_waiting]
 
 
 def plan_of(rows: Sequence[AttackCase], maker: UnitMaker, notes: Sequence[str]) -> Plan:

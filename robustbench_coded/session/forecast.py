@@ -4,10 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
+from weakref import WeakKeyDictionary
 
 import torch
 
 from robustbench_coded.evaluation.execution.target import images_of
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.workers import worker_count
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.plan import Plan
@@ -19,6 +21,9 @@ from robustbench_coded.session.listener import Forecast
 TIMED_IMAGES = 64
 TIMED_SECONDS = 0.5
 MOST_TIMES = 20
+
+# Seconds by checkpoint and threads: an evaluation in rounds asks before each of them.
+_timed: WeakKeyDictionary[WorkerContext, dict[tuple[str, int], float]] = WeakKeyDictionary()
 
 
 def forecast(prepared: PreparedEvaluation, plan: Plan, pending: Sequence[Unit]) -> Forecast:
@@ -46,7 +51,15 @@ def forecast(prepared: PreparedEvaluation, plan: Plan, pending: Sequence[Unit]) 
 
 
 def seconds_per_image(prepared: PreparedEvaluation, checkpoint: str) -> float:
-    """One worker's, for a forward and backward of the model that attacks differentiate."""
+    """One worker's, for a forward and backward of the model that attacks differentiate; timed once."""
+    known = _timed.setdefault(prepared.context, {})
+    key = (checkpoint, prepared.setup.threads)
+    if key not in known:
+        known[key] = _time(prepared, checkpoint)
+    return known[key]
+
+
+def _time(prepared: PreparedEvaluation, checkpoint: str) -> float:
     context = prepared.context
     model = context.gradients(checkpoint).model
     count = min(TIMED_IMAGES, prepared.setup.examples)

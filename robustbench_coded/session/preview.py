@@ -1,7 +1,7 @@
 """What an evaluation would do, and how long that would take here, with nothing run and nothing written."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
-from robustbench_coded.session.evaluate import made_ready, make_plan
+from robustbench_coded.session.evaluate import made_ready, make_plan, rows_waiting_for_time
 from robustbench_coded.session.forecast import forecast
 from robustbench_coded.session.listener import Forecast
 from robustbench_coded.session.manifest import checked_against, new_manifest
@@ -104,8 +104,17 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
         rows=tuple(_rows(plan, committed, expected, lambda row: prepared.examples_planned(config, row))),
         forecast=expected,
         checks=config.checks,
-        notes=(*prepared.notes, *plan.notes),
+        notes=(*prepared.notes, *plan.notes, *_waiting(rows_waiting_for_time(config, prepared))),
     )
+
+
+def _waiting(rows: Sequence[AttackCase]) -> list[str]:
+    """That these rows run only while --time has something left."""
+    names = ", ".join(dict.fromkeys(row.attack for row in rows))
+    said = (
+        f"While --time lasts, {names} follow on subjects whose verdict is open, most damage per image first."
+    )
+    return [said] if rows else []
 
 
 def _rows(

@@ -7,6 +7,7 @@ that depend on them alone: a run that was interrupted, or has more workers, deci
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import structs
@@ -21,6 +22,7 @@ from robustbench_coded.evaluation.planning.partition_choice import (
     depends_on_company,
     partition_units,
 )
+from robustbench_coded.evaluation.planning.partitions import partitions_to_settle
 from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.evaluation.planning.rounds import Lane, lane_of, looks_of
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
@@ -144,7 +146,7 @@ class UntilSettled:
         while True:
             rows = {row for begun in self.begun.values() for row in begun}
             self._update(
-                [row for row in self.rows if row.attack in CONTROLS or row in rows], self.all_partitions
+                [row for row in self.rows if row.attack == CLEAN or row in rows], self.all_partitions
             )
             wanted = [lane for lane in moving if not self._enough(lane)]
             more = [row for lane in wanted if (row := self._next(lane)) is not None]
@@ -165,13 +167,17 @@ class UntilSettled:
             return False
         examples = self.rounds.examples
         looks = len(self._looks(lane)) + 1
-        questions = self.rounds.record.questions if self.rounds.record else 1
-        high = clopper_pearson(min(known) * examples, examples, TAIL / looks / questions)[1]
+        high = clopper_pearson(min(known) * examples, examples, TAIL / looks / self._questions)[1]
         return high < self._bar(lane) and (min(known) <= self._nothing or not self._has_open(lane))
 
     def _has_open(self, lane: Lane) -> bool:
         """Whether it is the base model's, and a defence of it is open: what it keeps could be lost."""
         return any(self._base(other) == lane for other in self.rounds.open)
+
+    @property
+    def _questions(self) -> int:
+        """Between how many words the error is divided."""
+        return self.rounds.record.questions if self.rounds.record else 1
 
     @property
     def _nothing(self) -> float:
@@ -218,14 +224,28 @@ class UntilSettled:
         chosen = chosen_for_partitions(folder.path, rows) if rows else []
         for row in chosen:
             self.retired |= {unit.id for unit in self.partitions.get(row.key, ())}
-            units = partition_units(row, self.maker, self.rounds.examples)
+            enough = partial(self._enough_partitions, row)
+            units = partition_units(row, self.maker, self.rounds.examples, enough)
             self.partitions[row.key] = units
             self._spent[lane_of(row)] += sum(unit.images for unit in units)
         if chosen:
             begun = {row for rows in self.begun.values() for row in rows}
             self._update(
-                [row for row in self.rows if row.attack in CONTROLS or row in begun], self.all_partitions
+                [row for row in self.rows if row.attack == CLEAN or row in begun], self.all_partitions
             )
+
+    def _bring_up_to_date(self) -> None:
+        """Random signs take nothing away that attacks leave: no word waits for them."""
+        begun = {row for rows in self.begun.values() for row in rows}
+        self._update([row for row in self.rows if row.attack == CLEAN or row in begun], self.all_partitions)
+
+    def _enough_partitions(self, row: AttackCase, wanted: int, batches: int) -> int:
+        """How many random partitions are likely to settle the word; all are scored at the end if not."""
+        lane, share = lane_of(row), self._share(row)
+        # Half of a look's error is that of the upper end which the partitions give.
+        tail = TAIL / (len(self._looks(lane)) + 1) / self._questions / 2
+        left = 1.0 if share is None else share
+        return partitions_to_settle(left, wanted, batches, self._bar(lane), tail)
 
     def _stop(self, folder: RunFolder, looked: Sequence[Lane], listener: Listener) -> None:
         """Stops the lanes whose words are final."""

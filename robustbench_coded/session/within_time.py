@@ -1,7 +1,7 @@
 """An evaluation cut down to what fits into the time that it may take."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -9,13 +9,17 @@ from types import MappingProxyType
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.planning.attack_order import damage_per_image
 from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.planning.plan import UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.time_limit_plan import (
     Cost,
     choose,
+    is_settled,
     left_out,
+    next_rows,
     sentences,
+    settled_already,
     sizes_within,
 )
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
@@ -50,7 +54,7 @@ class Deadline:
 def within_time(
     config: EvalConfig, prepared: PreparedEvaluation, in_memory: InMemory, path: Path, deadline: Deadline
 ) -> tuple[EvalConfig, PreparedEvaluation]:
-    """The evaluation on as many examples, and without the rows, that the forecast asks for.
+    """The evaluation on as many examples as the forecast allows, with the rows that wait for time to be left.
 
     A run folder that is there already keeps its number of examples and its rows: what is committed costs
     nothing, what is pending is finished, and what is left of the time goes into rows that were left out
@@ -77,9 +81,9 @@ def within_time(
     if choice.examples < prepared.setup.examples:
         config = replace(config, limit=choice.examples)
         prepared = prepare(config, in_memory)
-    notes = sentences(choice, cost, deadline.seconds, asked)
+    notes = sentences(choice, deadline.seconds, asked)
     return config, replace(
-        prepared, rows_left_out=frozenset(row.key for row in choice.left_out), left_out=tuple(notes)
+        prepared, rows_waiting=frozenset(row.key for row in choice.waiting), left_out=tuple(notes)
     )
 
 
@@ -97,6 +101,45 @@ def fitting(
             found.append(row)
             left -= needed
     return found, left_out(late, lambda row: cost(row, prepared.setup.examples), deadline.seconds)
+
+
+def spend_what_is_left(
+    waiting: Sequence[AttackCase],
+    config: EvalConfig,
+    prepared: PreparedEvaluation,
+    deadline: Deadline,
+    settled: Callable[[], Collection[CaseKey]],
+    known: Callable[[], Sequence[tuple[AttackCase, float | None]]],
+    run: Callable[[Sequence[AttackCase]], None],
+) -> list[str]:
+    """Runs rows on what is open until there is no time for another; sentences on those that did not run.
+
+    Args:
+        settled: settings whose words no stronger attack can change, asked before each choice.
+        known: all rows that have run, and the share of answers that each left right; None where it has none.
+        run: runs rows.
+    """
+    all_seconds = cost_of_rows(config, prepared, (), likely_shares(prepared, waiting))
+    left = list(waiting)
+
+    def cost(row: AttackCase) -> float:
+        return all_seconds(row, prepared.setup.examples)
+
+    while True:
+        closed, measured = settled(), known()
+
+        def worth(row: AttackCase, measured: Sequence[tuple[AttackCase, float | None]] = measured) -> float:
+            same = [share for one, share in measured if (one.attack, one.threat) == (row.attack, row.threat)]
+            return damage_per_image(row, cost(row), [1 - share for share in same if share is not None])
+
+        chosen = next_rows(left, closed, worth, cost, deadline.left)
+        if not chosen:
+            break
+        run(chosen)
+        left = [row for row in left if row not in chosen]
+    needless = [row for row in left if is_settled(row, closed)]
+    late = [row for row in left if row not in needless]
+    return left_out(late, cost, deadline.seconds) + settled_already(needless, deadline.seconds)
 
 
 def cost_of_rows(

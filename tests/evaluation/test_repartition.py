@@ -1,11 +1,18 @@
 """Random partitions of the examples into other batches."""
 
+import math
+
 import pytest
 
 from robustbench_coded.evaluation.planning.batches import partition
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.partition_choice import depends_on_company
-from robustbench_coded.evaluation.planning.partitions import partitions_wanted, repartition
+from robustbench_coded.evaluation.planning.partitions import (
+    ROOM,
+    partitions_to_settle,
+    partitions_wanted,
+    repartition,
+)
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
 
@@ -33,6 +40,17 @@ def test_each_scored_example_is_scored_once_in_each_partition_and_in_other_compa
 )
 def test_as_many_as_make_500_batches_and_no_more_than_examples(examples, batches, k, wanted):
     assert partitions_wanted(examples, batches, k) == wanted
+
+
+def test_no_more_partitions_than_are_likely_to_settle_a_word():
+    # 0 of n leaves 1 - tail^(1/n); 5 batches a partition.
+    tail, bar = 0.0015, 0.03
+    batches = math.log(tail) / math.log1p(-ROOM * bar)
+    assert partitions_to_settle(0.0, 100, 5, bar, tail) == math.ceil(batches / 5) == 51
+    several = [partitions_to_settle(left, 100, 5, bar, tail) for left in (0.0, 0.001, 0.005, 0.01, 0.02)]
+    assert several == sorted(several) and 51 < several[2] < 100
+    assert partitions_to_settle(0.05, 100, 5, bar, tail) == 100  # nothing settles that: as many as ever
+    assert partitions_to_settle(0.0, 100, 5, 0.9, 0.025) == 2
 
 
 @pytest.mark.parametrize(

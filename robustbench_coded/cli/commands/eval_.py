@@ -20,7 +20,9 @@ from robustbench_coded.cli.values import seconds
 Time = Annotated[
     str | None,
     typer.Option(
-        "--time", metavar="TEXT", help="90s, 30m, 2h: the attacks and examples that fit, most damning first."
+        "--time",
+        metavar="TEXT",
+        help="90s, 30m, 2h: the paper's attacks first, then others on open subjects.",
     ),
 ]
 

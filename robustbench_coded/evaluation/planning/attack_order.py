@@ -19,12 +19,12 @@ ONE_STEP = 0.4
 IN_ANY_COMPANY = 3.0
 
 
-def damage_per_image(row: AttackCase, cost: int, seen: Sequence[float]) -> float:
+def damage_per_image(row: AttackCase, cost: float, seen: Sequence[float]) -> float:
     """Accuracy that an attack is expected to take away, for each image gradient.
 
     Args:
         row: the attack on its subject.
-        cost: image gradients.
+        cost: image gradients, or the seconds that they take.
         seen: shares of the clean accuracy that the same attack took from other subjects of the run.
     """
     name = parse(row.attack)
@@ -32,4 +32,4 @@ def damage_per_image(row: AttackCase, cost: int, seen: Sequence[float]) -> float
     expected = sum(seen) / len(seen) if seen else guess
     if row.subject.batch_dependent and name.estimator == "transfer" and not seen:
         expected *= IN_ANY_COMPANY
-    return expected / max(cost, 1)
+    return expected / max(cost, 1e-9)

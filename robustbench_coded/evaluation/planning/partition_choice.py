@@ -4,12 +4,11 @@ chosen_for_partitions(path, cases)       -> [AttackCase]     where many batches 
 partition_units(case, maker, examples)   -> [Unit]
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from attacks.naming import parse
-from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.companies import companies_wanted
 from robustbench_coded.evaluation.planning.partitions import partitions_wanted
@@ -100,9 +99,15 @@ def _could_settle(judgement: Judgement, left: float) -> bool:
     return left - base < verdict.bar
 
 
-def partition_units(case: AttackCase, maker: UnitMaker, examples: int) -> list[Unit]:
+def partition_units(
+    case: AttackCase, maker: UnitMaker, examples: int, enough: Callable[[int, int], int] | None = None
+) -> list[Unit]:
     """The units that score a case in random partitions, or each of its victims in a random company; one draw
     of the defence in each.
+
+    Args:
+        enough: how many partitions suffice, of as many as say anything new and as many batches in each; None
+            for all of them.
     """
     victims = case.threat.one_victim
     base = [unit for unit in maker.units(_on_whole_batches(case) if victims else case) if unit.replicate == 0]
@@ -112,8 +117,10 @@ def partition_units(case: AttackCase, maker: UnitMaker, examples: int) -> list[U
     scored = sum(batch.scored for batch in batches)
     wanted = companies_wanted(scored) if victims else partitions_wanted(scored, len(batches), case.subject.k)
     answered = 1 if victims else len(batches)
+    if enough is not None:
+        wanted = enough(wanted, answered)
     cost = max(1, case.subject.images * answered // 3)  # a forward is a third of a gradient
-    each = max(1, IMAGES_PER_UNIT // cost)
+    each = max(1, maker.images_per_unit // cost)
     numbers = range(1, wanted + 1)
     return [
         maker.identified(

@@ -5,15 +5,19 @@ defences few batches are what keeps intervals wide, and another partition of the
 passes alone. Which attacks are scored so is chosen in `partition_choice.py`.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import torch
 
 from robustbench_coded.evaluation.planning.batches import Batch, partition
 from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.statistics.clustered import clopper_pearson
 
 # Batches scored in all: 0 of 500 leaves 0.7%, and 0.9% at the half tail that an ensemble's share is asked at.
 BATCHES_WANTED = 500
+# How far below the bar the upper end is expected: more answers may be right than were before.
+ROOM = 0.85
 
 
 def partitions_wanted(examples: int, batches: int, k: int) -> int:
@@ -22,6 +26,24 @@ def partitions_wanted(examples: int, batches: int, k: int) -> int:
     Beyond that more batches say nothing new: 0 of n examples is the least that can be known.
     """
     return max(2, min(-(-BATCHES_WANTED // batches), -(-examples // batches), k))
+
+
+def partitions_to_settle(left: float, wanted: int, batches: int, bar: float, tail: float) -> int:
+    """The fewest partitions that are likely to settle a word, ``wanted`` where none are.
+
+    Args:
+        left: share of right answers, on draws that partitions do not use.
+        wanted: from `partitions_wanted`.
+        batches: of one partition.
+        bar: what the upper end must be below.
+        tail: with which probability it may err.
+    """
+
+    def settles(number: int) -> bool:
+        return clopper_pearson(left * number * batches, number * batches, tail)[1] < ROOM * bar
+
+    numbers = range(2, wanted)
+    return 2 + bisect_left(numbers, True, key=settles)
 
 
 def repartition(

@@ -139,7 +139,13 @@ def stopped(config: EvalConfig, row: AttackCase) -> bool:
 
 
 class UnitMaker:
-    """Cuts rows into units; two makers with the same arguments give the same units with the same ids."""
+    """Cuts rows into units; two makers with the same arguments give the same units with the same ids.
+
+    Attributes:
+        images_per_unit: image gradients in one unit, about.
+    """
+
+    images_per_unit = IMAGES_PER_UNIT
 
     def __init__(self, config: EvalConfig, examples: int, group_images: int, fixed: dict):
         """
@@ -187,7 +193,7 @@ class UnitMaker:
         piece: list[list[int]] = []
         images = 0
         for group in groups:
-            if piece and images + cost * len(group) > IMAGES_PER_UNIT:
+            if piece and images + cost * len(group) > self.images_per_unit:
                 made.append(self._unit(row, replicate, piece, [], images))
                 piece, images = [], 0
             piece.append(group)
@@ -203,7 +209,7 @@ class UnitMaker:
         inside = {batch.index for batch in part}
         victims = [victim for victim in victims if victim.batch in inside]
         cost = self._images_per_batch(row)
-        per_unit = max(1, IMAGES_PER_UNIT // max(cost, 1))
+        per_unit = max(1, self.images_per_unit // max(cost, 1))
         return [
             self._unit(row, replicate, [], victims[i : i + per_unit], cost * len(victims[i : i + per_unit]))
             for i in range(0, len(victims), per_unit)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from attacks.presets import PRESETS
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
@@ -148,6 +148,9 @@ class Rounds:
 
 class RoundUnitMaker(UnitMaker):
     """Cuts rows into units that no two rounds share, as far as each row's lane has come."""
+
+    # Each round waits for the last of its units: small ones keep all workers busy.
+    images_per_unit = IMAGES_PER_UNIT // 20
 
     def __init__(
         self, config: EvalConfig, examples: int, group_images: int, fixed: dict, rounds: Rounds

@@ -3,6 +3,7 @@
     in_two_stages(config, rows)                     -> (first, waiting)
     second_stage(waiting, measured, settled, begun) -> (rows to run, sentences on the others)
     settled_in(path)                                -> whose verdicts stronger attacks can't change
+    settled_settings(path)                          -> the same for every threat model
     without_made_up(notes, rows)                    -> earlier such sentences that are still true
 
 Against a defence that draws or mixes, an attack pays for all of its steps, and where nothing is left it finds
@@ -86,6 +87,11 @@ def settled_in(path: Path) -> set[tuple[SubjectKey, BudgetKey]]:
     batches = [found for found in load_run(path).judgements if found.threat.inputs == "batch"]
     every = {(found.subject, found.budget) for found in batches}
     return every - {(found.subject, found.budget) for found in batches if not found.verdict.word.settles}
+
+
+def settled_settings(path: Path) -> set[CaseKey]:
+    """Subjects under a threat model and budget whose verdicts no stronger attack can change."""
+    return {found.key.setting for found in load_run(path).judgements if found.verdict.word.settles}
 
 
 def without_made_up(notes: Sequence[str], rows: Sequence[AttackCase]) -> list[str]:

@@ -1,15 +1,20 @@
 """Which attacks, and on how many examples, fit into the time that somebody has (``eval --time 30m``).
 
-First every row on the fewest examples that say anything, the most damning attacks first; what then is left of
-the time goes into more examples.
+choose(...)      before anything runs: the examples, the rows that run first, and those that wait
+next_rows(...)   of those that wait, while there is time: on what is still open, most damage first
+
+Where not everything fits, the fewest examples that say anything are evaluated. The paper's attacks and one
+strong attack on each subject come first. The rest of the time goes to subjects whose word is open.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from attacks.naming import parse
+from attacks.presets import PRESETS
 from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.rounds import Lane, lane_of
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import CONTROLS
 
@@ -29,15 +34,15 @@ class Choice:
 
     Attributes:
         examples: how many are evaluated.
-        rows: in the order in which they were asked for.
-        left_out: the others.
+        rows: those that run first, in the order in which they were asked for.
+        waiting: the others.
         seconds: forecast of the rows on these examples.
         fits: whether that is within the limit.
     """
 
     examples: int
     rows: tuple[AttackCase, ...]
-    left_out: tuple[AttackCase, ...]
+    waiting: tuple[AttackCase, ...]
     seconds: float
     fits: bool
 
@@ -52,7 +57,8 @@ def choose(
     """The rows and the number of examples that fit into ``seconds``, by their forecast.
 
     Clean inputs, random signs and the most damning attack on each subject are run whatever they cost, on the
-    smallest number of examples: without them there is no figure at all, or nothing to compare one with.
+    smallest number of examples: without them there is no figure at all, or nothing to compare one with. The
+    paper's attacks follow, the cheapest first.
 
     Args:
         rows: all that was asked for.
@@ -61,25 +67,66 @@ def choose(
         kept: keys of rows that are run in any case, because they were begun.
     """
     least = sizes[0]
-    ordered = sorted(rows, key=_rank)
-    first = {row.subject: row for row in reversed(ordered) if row.attack not in CONTROLS}
-    chosen = [r for r in ordered if r.attack in CONTROLS or first[r.subject] == r or r.key in kept]
-    spent = sum(cost(row, least) for row in chosen)
-    for row in ordered:
+
+    def total(chosen: Iterable[AttackCase], examples: int) -> float:
+        return sum(cost(row, examples) for row in chosen)
+
+    if total(rows, least) <= seconds:
+        examples = sizes[bisect_right(sizes, seconds, key=lambda size: total(rows, size)) - 1]
+        return Choice(examples, tuple(rows), (), total(rows, examples), fits=True)
+    attacks = [row for row in rows if row.attack not in CONTROLS]
+    strong = {row.subject: row for row in sorted(attacks, key=_rank, reverse=True)}
+    chosen = {row for row in rows if row.attack in CONTROLS or row.key in kept} | set(strong.values())
+    spent = total(chosen, least)
+    fits = spent <= seconds
+    papers = [row for row in attacks if row.attack in PRESETS["paper"] and row not in chosen]
+    for row in sorted(papers, key=lambda row: cost(row, least)):
         needed = cost(row, least)
-        if row not in chosen and spent + needed <= seconds:
-            chosen.append(row)
+        if spent + needed <= seconds:
+            chosen.add(row)
             spent += needed
-    fitting = bisect_right(sizes, seconds, key=lambda size: sum(cost(row, size) for row in chosen))
-    examples = sizes[max(fitting - 1, 0)]
-    needed = sum(cost(row, examples) for row in chosen)
     return Choice(
-        examples=examples,
+        examples=least,
         rows=tuple(row for row in rows if row in chosen),
-        left_out=tuple(row for row in rows if row not in chosen),
-        seconds=needed,
-        fits=needed <= seconds,
+        waiting=tuple(row for row in rows if row not in chosen),
+        seconds=spent,
+        fits=fits,
     )
+
+
+def next_rows(
+    waiting: Sequence[AttackCase],
+    settled: Collection[CaseKey],
+    worth: Callable[[AttackCase], float],
+    cost: Callable[[AttackCase], float],
+    seconds: float,
+) -> list[AttackCase]:
+    """Those that run next: one of each subject and threat model that is open, as long as they fit.
+
+    The paper's attacks go before others. No more than one at a time: it may settle the word.
+
+    Args:
+        settled: settings whose words no stronger attack can change.
+        worth: damage per image that a row is expected to do.
+        cost: seconds that it takes.
+        seconds: that are left.
+    """
+    open_ones = [row for row in waiting if not is_settled(row, settled)]
+    found: dict[Lane, AttackCase] = {}
+    for row in sorted(open_ones, key=lambda row: (row.attack not in PRESETS["paper"], -worth(row))):
+        if lane_of(row) not in found and cost(row) <= seconds:
+            found[lane_of(row)] = row
+            seconds -= cost(row)
+    return list(found.values())
+
+
+def is_settled(row: AttackCase, settled: Collection[CaseKey]) -> bool:
+    """Whether no stronger attack can change the word that a row counts for.
+
+    An attacker who knows the draw has the perturbations of one who does not.
+    """
+    setting = row.key.setting
+    return setting in settled or setting.under(setting.threat.with_draw("unknown")) in settled
 
 
 def sizes_within(asked: int, batch: int) -> list[int]:
@@ -106,8 +153,8 @@ def _rank(row: AttackCase) -> tuple[int, bool]:
     return rank, row.threat.inputs != "batch"
 
 
-def sentences(choice: Choice, cost: Cost, seconds: float, asked: int) -> list[str]:
-    """What the report says of a choice: examples, attacks left out, a limit that is exceeded all the same.
+def sentences(choice: Choice, seconds: float, asked: int) -> list[str]:
+    """What the report says of a choice: examples, a limit that is exceeded all the same.
 
     Args:
         seconds: the limit as given.
@@ -122,7 +169,7 @@ def sentences(choice: Choice, cost: Cost, seconds: float, asked: int) -> list[st
             f"{limit}no more could be left out, though it may not suffice: one attack on each defence and "
             f"{FEWEST_BATCHES} batches are always run, about {time_text(choice.seconds)}."
         )
-    return told + left_out(choice.left_out, lambda row: cost(row, choice.examples), seconds)
+    return told
 
 
 def left_out(rows: Sequence[AttackCase], cost: Callable[[AttackCase], float], seconds: float) -> list[str]:
@@ -134,6 +181,18 @@ def left_out(rows: Sequence[AttackCase], cost: Callable[[AttackCase], float], se
         f"{OPENING}{time_text(seconds)}, {attack} ({threat}) was left out on "
         f"{', '.join(dict.fromkeys(map(_subject, found)))}: about {time_text(sum(map(cost, found)))}."
         for (attack, threat), found in by_attack.items()
+    ]
+
+
+def settled_already(rows: Sequence[AttackCase], seconds: float) -> list[str]:
+    """A sentence for each subject on which these rows were not run because its word was settled."""
+    by_subject: dict[str, dict[str, None]] = {}
+    for row in rows:
+        by_subject.setdefault(_subject(row), {})[f"{row.attack} ({row.threat})"] = None
+    return [
+        f"{OPENING}{time_text(seconds)}, nothing more was run on {subject}, whose verdict was settled: "
+        f"{', '.join(attacks)} left out."
+        for subject, attacks in by_subject.items()
     ]
 
 

@@ -57,7 +57,7 @@ class PreparedEvaluation:
         resolved: options after defaults were filled in.
         folder_name: the run folder's name where none was given.
         notes: what the user should know before anything runs.
-        rows_left_out: keys of rows that a time limit leaves no room for.
+        rows_waiting: keys of rows that run only if a time limit has something left for them.
         left_out: sentences on what a time limit left out.
         rounds: how far each subject has come where the evaluation stops along the way.
     """
@@ -74,7 +74,7 @@ class PreparedEvaluation:
     resolved: Resolved
     folder_name: str
     notes: tuple[str, ...]
-    rows_left_out: frozenset[CaseKey] = frozenset()
+    rows_waiting: frozenset[CaseKey] = frozenset()
     left_out: tuple[str, ...] = ()
     rounds: Rounds | None = None
 
