@@ -1,10 +1,12 @@
 """How often an interval is ever wrong while somebody looks at it all along, and how soon it settles a word.
 
-    python benchmarks/anytime.py            prints the tables (about 10 minutes on one core)
-    python benchmarks/anytime.py --write    and puts them into docs/numbers.md
+    python benchmarks/anytime.py               prints the tables (about 15 minutes on one core)
+    python benchmarks/anytime.py --write       and puts them into docs/numbers.md
+    python benchmarks/anytime.py --only NAME   one of answers, batches, differences
 
 A run errs at an end where that end was on the wrong side of the population accuracy at any look. The looks of
-batches are those of `eval --until settled` at 40 batches: after 8, 16 and 40.
+batches are those of `eval --until settled` at 40 batches: after 8, 16 and 40. Differences are looked at as it
+does at 16 batches: after 8 and 16.
 """
 
 import argparse
@@ -13,22 +15,42 @@ from dataclasses import dataclass
 
 import numpy as np
 from coverage import populations, write
-from coverage_populations import K, Population
+from coverage_populations import K, Pair, Population, above_base, alike, nested
 from numpy.typing import NDArray
 
 from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
-from robustbench_coded.statistics.anytime.betting import betting_sequence
+from robustbench_coded.statistics.anytime.betting import betting_difference, betting_sequence
 from robustbench_coded.statistics.anytime.finite import finite_interval
 from robustbench_coded.statistics.anytime.mixture import mixture_interval
 from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
 from robustbench_coded.statistics.correlation import pooled
+from robustbench_coded.statistics.difference import clustered_difference
 
 SIMULATIONS, SEED, TAIL = 2000, 0, 0.025
 ANSWERS, BATCHES = 640, 40
 ACCURACIES = (0.5, 0.1, 0.02, 0.005)
-ENDS = rounds_of(BATCHES * K, K)
-LOOKS = tuple(ENDS[number - 1] // K for number in looks_of(ENDS, K, batch_dependent=True))
-SHARE = TAIL / (len(LOOKS) + 1)  # the last round is looked at once more, after all attacks have run
+PAIRED_BATCHES = 16
+PAIRS = (
+    above_base(0.5, 0, 0.4),
+    above_base(0.2, 0.1, 0.05),
+    above_base(0.02, 0.1, 0.0),
+    above_base(0.05, 0.3, 0.03),
+    above_base(0.9, 0.3, 0.9),
+    above_base(0.1, 1, 0.0),
+    alike(0.5, 0.5),
+    nested(0.9, 0.1, 0.5),
+)
+
+
+def looks_at(batches: int) -> tuple[tuple[int, ...], float]:
+    """The batches at each look of so many, and the share of the error that a look has.
+
+    The last round is looked at once more, after all attacks have run.
+    """
+    ends = rounds_of(batches * K, K)
+    looks = tuple(ends[number - 1] // K for number in looks_of(ends, K, batch_dependent=True))
+    return looks, TAIL / (len(looks) + 1)
+
 
 Bools = NDArray[np.bool_]
 
@@ -97,21 +119,42 @@ def of_answers(simulations: int) -> Iterator[str]:
 def of_batches(population: Population, simulations: int) -> tuple[Ever, Ever]:
     """Batches: the run's own interval at its share of the error a look, and betting after every batch."""
     rng, batch = np.random.default_rng(SEED), np.repeat(np.arange(BATCHES), K)
+    looks, share = looks_at(BATCHES)
     shares = np.empty((simulations, BATCHES))
-    ends = np.empty((simulations, len(LOOKS), 2))
+    ends = np.empty((simulations, len(looks), 2))
     for run in range(simulations):
         evaluation = population.simulate(rng, batch)
         shares[run] = evaluation.judged.reshape(BATCHES, -1).mean(axis=1)
-        for look, batches in enumerate(LOOKS):
+        for look, batches in enumerate(looks):
             part = slice(0, batches * K)
             attacked, controls = (
                 [(correct[part], batch[part]) for correct in rows]
                 for rows in (evaluation.weaker, evaluation.clean)
             )
             known = pooled(attacked, controls)
-            ends[run, look] = clustered_interval(evaluation.judged[part], batch[part], SHARE, known)
+            ends[run, look] = clustered_interval(evaluation.judged[part], batch[part], share, known)
     betting = np.stack(betting_sequence(shares, TAIL), axis=-1)
     return ever_of(ends, population.truth), ever_of(betting, population.truth)
+
+
+def of_differences(pair: Pair, simulations: int) -> tuple[Ever, Ever]:
+    """Paired differences: the run's own interval at its share of the error a look, and betting."""
+    rng, batch = np.random.default_rng(SEED), np.repeat(np.arange(PAIRED_BATCHES), K)
+    looks, share = looks_at(PAIRED_BATCHES)
+    means = np.empty((2, simulations, PAIRED_BATCHES))
+    ends = np.empty((simulations, len(looks), 2))
+    for run in range(simulations):
+        rows = pair.simulate(rng, batch)
+        means[:, run] = [correct.reshape(PAIRED_BATCHES, -1).mean(axis=1) for correct in rows]
+        for look, batches in enumerate(looks):
+            part = slice(0, batches * K)
+            left, right = (correct[part] for correct in rows)
+            known = pooled([(correct, batch[part]) for correct in ([left] if pair.base else [left, right])])
+            ends[run, look] = clustered_difference(
+                left, right, batch[part], share, right_clustered=not pair.base, correlation=known
+            )
+    betting = np.stack(betting_difference(*means, TAIL), axis=-1)
+    return ever_of(ends, pair.truth), ever_of(betting, pair.truth)
 
 
 def ever_of(ends: NDArray[np.float64], truth: float) -> Ever:
@@ -123,15 +166,29 @@ def ever_of(ends: NDArray[np.float64], truth: float) -> Ever:
     )
 
 
+HEAD = (
+    "the run's interval: ever above the truth | ever below | width at last "
+    "| betting: ever above | ever below | width at last |"
+)
+
+
 def batch_table(simulations: int) -> Iterator[str]:
     """Markdown, one line a population."""
-    yield (
-        "| population | the run's interval: ever above the truth | ever below | width at last "
-        "| betting: ever above | ever below | width at last |"
-    )
+    yield f"| population | {HEAD}"
     yield f"| --- |{' ---: |' * 6}"
     for population in populations():
         yield f"| {population.name} | {' | '.join(map(str, of_batches(population, simulations)))} |"
+
+
+def difference_table(simulations: int) -> Iterator[str]:
+    """Markdown, one line a pair."""
+    yield f"| difference of | {HEAD}"
+    yield f"| --- |{' ---: |' * 6}"
+    for pair in PAIRS:
+        yield f"| {pair.name} | {' | '.join(map(str, of_differences(pair, simulations)))} |"
+
+
+TABLES = {"answers": of_answers, "batches": batch_table, "differences": difference_table}
 
 
 def main() -> None:
@@ -139,19 +196,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/numbers.md")
+    parser.add_argument("--only", choices=TABLES, help="this table alone")
     parser.add_argument("--simulations", type=int, default=SIMULATIONS, help="runs simulated per line")
     options = parser.parse_args()
-    tables = {
-        "anytime-answers": of_answers,
-        "anytime-batches": batch_table,
-    }
-    for name, made in tables.items():
+    for name in [options.only] if options.only else TABLES:
         lines = []
-        for line in made(options.simulations):
+        for line in TABLES[name](options.simulations):
             print(line, flush=True)
             lines.append(line)
         if options.write:
-            write(name, "\n".join(lines))
+            write(f"anytime-{name}", "\n".join(lines))
 
 
 if __name__ == "__main__":

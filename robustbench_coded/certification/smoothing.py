@@ -7,7 +7,7 @@ bound holds with probability 1 - alpha for each of n examples, and with ``ALPHA`
 """
 
 import torch
-from scipy.stats import beta, binom
+from scipy.special import bdtrc, betaincinv
 from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
@@ -39,7 +39,7 @@ def count_right(
 def probability(right: Tensor, samples: int, alpha: float) -> Tensor:
     """Exact lower bound on the probability of a right answer; wrong with probability alpha. float64 [n]."""
     counts = right.double().numpy()
-    low = beta.ppf(alpha, counts, samples - counts + 1)
+    low = betaincinv(counts, samples - counts + 1, alpha)
     return torch.from_numpy(low).nan_to_num(0.0).where(right > 0, 0.0)
 
 
@@ -50,4 +50,4 @@ def moved(p: Tensor, radius: Tensor, sigma: float) -> Tensor:
 
 def majority(p: Tensor, votes: int) -> Tensor:
     """The probability that more than half of ``votes`` independent copies are right, each with p [n]."""
-    return torch.from_numpy(binom.sf(votes // 2, votes, p.clamp(0, 1).numpy()))
+    return torch.from_numpy(bdtrc(votes // 2, votes, p.double().clamp(0, 1).numpy()))

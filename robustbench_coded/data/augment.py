@@ -2,25 +2,25 @@
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
+from torch.nn.functional import pad
 
 
 def shift(x: Tensor, generator: torch.Generator) -> Tensor:
     """Pads ``x`` ``[k, C, H, W]`` with zeros by an eighth of its size and cuts the size out at random."""
     k, _, height, width = x.shape
     down, right = height // 8, width // 8
-    padded = F.pad(x, [right, down])
+    padded = pad(x, (right, right, down, down))
     tops = torch.randint(2 * down + 1, (k,), generator=generator).tolist()
     lefts = torch.randint(2 * right + 1, (k,), generator=generator).tolist()
-    cut = [F.crop(image, top, left, height, width) for image, top, left in zip(padded, tops, lefts)]
-    return torch.stack(cut)
+    places = zip(padded, tops, lefts)
+    return torch.stack([image[:, top : top + height, left : left + width] for image, top, left in places])
 
 
 def shift_and_flip(x: Tensor, generator: torch.Generator) -> Tensor:
     """A random shift (four pixels either way at 32 x 32, as usual on CIFAR) and a fair left-right flip."""
     x = shift(x, generator)
     flipped = torch.rand(len(x), generator=generator) < 0.5
-    x[flipped] = F.horizontal_flip(x[flipped])
+    x[flipped] = x[flipped].flip(-1)
     return x
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from scipy.stats import beta
+from scipy.special import betaincinv
 from torch import Tensor
 
 from robustbench_coded.data.augment import shift, shift_and_flip
@@ -20,7 +20,7 @@ def mixed(share: float, alpha: float) -> Kind:
     def kind(x: Tensor, generator: torch.Generator) -> Tensor:
         x = _augmented(x, generator)
         spread = _evenly(len(x), generator)
-        shares = beta.ppf((spread / share).clamp(max=1).numpy(), alpha, alpha)
+        shares = betaincinv(alpha, alpha, (spread / share).clamp(max=1).double().numpy())
         weights = torch.from_numpy(1 - shares).where(spread < share, 0.0).view(-1, 1, 1, 1)
         return torch.lerp(x, x[_partners(len(x), generator)], weights.to(x.dtype))
 

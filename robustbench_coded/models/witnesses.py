@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from scipy.optimize import minimize_scalar
-from scipy.stats import beta
+from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,8 +41,8 @@ class Labelled:
         """Clopper-Pearson's, wrong with at most that probability."""
         low, high = error / 2, 1 - error / 2
         missed = self.examples - self.right
-        lower = 0.0 if self.right == 0 else float(beta.ppf(low, self.right, missed + 1))
-        upper = 1.0 if missed == 0 else float(beta.ppf(high, self.right + 1, missed))
+        lower = 0.0 if self.right == 0 else float(betaincinv(self.right, missed + 1, low))
+        upper = 1.0 if missed == 0 else float(betaincinv(self.right + 1, missed, high))
         return lower, upper
 
     def worse_than(self, other: "Labelled") -> float:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.certificate import Certificate
@@ -52,7 +52,7 @@ def contradictions(certificate: Certificate, results: Iterable[CaseResult]) -> I
         bound = np.array(certificate.right, dtype=np.float64)[rows]
         correct = cell.correct[examples]
         if certificate.chance:
-            chance = binom.cdf(correct.sum(1), correct.shape[1], bound[:, 0])
+            chance = bdtr(correct.sum(1), correct.shape[1], bound[:, 0])
             wrong = chance < FALSE_ALARM / (len(certificate.example) * len(met))
             said = [f"right with probability {p:.4g} at least" for p in bound[:, 0]]
         else:

@@ -8,7 +8,7 @@ models.
 """
 
 import torch
-from scipy.stats import binom
+from scipy.special import bdtrc
 from torch import Tensor, nn
 from torch.special import ndtr
 
@@ -59,7 +59,7 @@ def known(n: int = 640, eps: float = 0.1, copies: int = 9) -> Known:
     deviation = defence.sigma * model.w.double().norm()
 
     def accuracy(margin: Tensor) -> float:
-        return float(binom.sf(copies // 2, copies, ndtr(margin / deviation).numpy()).mean())
+        return float(bdtrc(copies // 2, copies, ndtr(margin / deviation).double().numpy()).mean())
 
     robust = exactly(accuracy(worst_margins(model, x, y, eps)))
     return Known(defence, x, y, 128, exactly(accuracy(margins(model, x, y))), lambda threat: robust)

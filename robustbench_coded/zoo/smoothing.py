@@ -15,7 +15,7 @@ Phi(Phi^-1(p) - eps / sigma). ``certified`` puts that into the binomial tail; it
 """
 
 import torch
-from scipy.stats import binom
+from scipy.special import bdtrc
 from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
@@ -131,4 +131,4 @@ def certified(defence: Smoothed, x: Tensor, y: Tensor, eps: float) -> float:
 
 
 def _majority(defence: Smoothed, p: Tensor) -> float:
-    return float(binom.sf(defence.votes // 2, defence.votes, p.clamp(0, 1).numpy()).mean())
+    return float(bdtrc(defence.votes // 2, defence.votes, p.double().clamp(0, 1).numpy()).mean())

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -34,7 +34,7 @@ def doubts(
         x, y = context.data.batch(range(min(GLANCE, len(context.data))))
         right = _right(context, checkpoint.name, x, y)
         one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
-        if binom.sf(right - 1, len(x), max(one_class, 1 / checkpoint.classes)) > BY_CHANCE:
+        if bdtrc(right - 1, len(x), max(one_class, 1 / checkpoint.classes)) > BY_CHANCE:
             yield (
                 f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: are "
                 "its weights trained, and on these data?"
