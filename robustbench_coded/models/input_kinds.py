@@ -20,7 +20,7 @@ def mixed(share: float, alpha: float) -> Kind:
     def kind(x: Tensor, generator: torch.Generator) -> Tensor:
         x = _augmented(x, generator)
         spread = _evenly(len(x), generator)
-        shares = betaincinv(alpha, alpha, (spread / share).clamp(max=1).double().numpy())
+        shares = betaincinv(alpha, alpha, (spread / share).clamp(max=1).numpy())
         weights = torch.from_numpy(1 - shares).where(spread < share, 0.0).view(-1, 1, 1, 1)
         return torch.lerp(x, x[_partners(len(x), generator)], weights.to(x.dtype))
 
