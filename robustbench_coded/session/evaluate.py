@@ -230,7 +230,7 @@ def _evaluate_into(
             break
     again = units_in_partitions(folder, config, prepared, plan)
     if again and (deadline is None or forecast(prepared, plan, again).seconds <= deadline.left):
-        manifest = with_partitions(manifest, [*in_partitions, *again])
+        manifest = with_partitions(manifest, list(dict.fromkeys([*in_partitions, *again])))
         folder.write_manifest(manifest_data(manifest))
         run_plan(folder, prepared, replace(plan, units=tuple(again)), done, store, listener)
     store.remove()

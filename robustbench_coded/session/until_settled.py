@@ -144,10 +144,7 @@ class UntilSettled:
     def _attack(self, moving: Sequence[Lane]) -> None:
         """Begins attacks, one in each lane at a time, as long as a lane needs another one."""
         while True:
-            rows = {row for begun in self.begun.values() for row in begun}
-            self._update(
-                [row for row in self.rows if row.attack == CLEAN or row in rows], self.all_partitions
-            )
+            self._bring_up_to_date()
             wanted = [lane for lane in moving if not self._enough(lane)]
             more = [row for lane in wanted if (row := self._next(lane)) is not None]
             if not more:
@@ -229,10 +226,7 @@ class UntilSettled:
             self.partitions[row.key] = units
             self._spent[lane_of(row)] += sum(unit.images for unit in units)
         if chosen:
-            begun = {row for rows in self.begun.values() for row in rows}
-            self._update(
-                [row for row in self.rows if row.attack == CLEAN or row in begun], self.all_partitions
-            )
+            self._bring_up_to_date()
 
     def _bring_up_to_date(self) -> None:
         """Random signs take nothing away that attacks leave: no word waits for them."""

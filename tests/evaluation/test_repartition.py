@@ -4,15 +4,17 @@ import math
 
 import pytest
 
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import partition
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.partition_choice import depends_on_company
+from robustbench_coded.evaluation.planning.partition_choice import depends_on_company, partition_units
 from robustbench_coded.evaluation.planning.partitions import (
     ROOM,
     partitions_to_settle,
     partitions_wanted,
     repartition,
 )
+from robustbench_coded.evaluation.planning.rounds import RoundUnitMaker, rounds_for
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
 
@@ -51,6 +53,18 @@ def test_no_more_partitions_than_are_likely_to_settle_a_word():
     assert several == sorted(several) and 51 < several[2] < 100
     assert partitions_to_settle(0.05, 100, 5, bar, tail) == 100  # nothing settles that: as many as ever
     assert partitions_to_settle(0.0, 100, 5, 0.9, 0.025) == 2
+
+
+def test_few_partitions_are_the_first_units_of_all():
+    subject = Subject("a", "rci:N=190", "rci", 128, 190, True, True, True, 190)
+    case = AttackCase(subject, WHOLE_BATCH, "transfer-pgd-20", "linf", 0.1, "pixel", None)
+    config = EvalConfig(checkpoints=(("a", "a.pt"),))
+    maker = RoundUnitMaker(config, 640, 190, {"checkpoints": {"a": ""}}, rounds_for(config, 640))
+    few, every = (partition_units(case, maker, 640, enough) for enough in (lambda wanted, batches: 51, None))
+    assert few == every[: len(few)] and [unit.id for unit in few] == [unit.id for unit in every[: len(few)]]
+    assert sum(len(unit.partitions) for unit in every) == 100
+    assert 51 <= sum(len(unit.partitions) for unit in few) < 51 + len(few[0].partitions)
+    assert len(few) > 4  # several workers share them
 
 
 @pytest.mark.parametrize(

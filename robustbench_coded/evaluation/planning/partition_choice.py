@@ -117,10 +117,10 @@ def partition_units(
     scored = sum(batch.scored for batch in batches)
     wanted = companies_wanted(scored) if victims else partitions_wanted(scored, len(batches), case.subject.k)
     answered = 1 if victims else len(batches)
-    if enough is not None:
-        wanted = enough(wanted, answered)
     cost = max(1, case.subject.images * answered // 3)  # a forward is a third of a gradient
     each = max(1, maker.images_per_unit // cost)
+    if enough is not None:  # whole units, which are then the first of those for all
+        wanted = min(wanted, -(-enough(wanted, answered) // each) * each)
     numbers = range(1, wanted + 1)
     return [
         maker.identified(
