@@ -155,7 +155,7 @@ def pairs() -> list[Pair]:
     ]
 
 
-HEAD = "above the truth | below the truth | hold it | mean width"
+HEAD = "above the truth | below the truth | covered | mean width"
 
 
 def table(simulations: int) -> Iterator[str]:

@@ -80,7 +80,7 @@ def whole_companies(mean: float) -> Population:
 
         return answers
 
-    return Population(f"some companies save their victims, mean {mean:g}", prepare, mean)
+    return Population(f"some batches save their victims, mean {mean:g}", prepare, mean)
 
 
 def by_members(mean: float) -> Population:
@@ -95,7 +95,7 @@ def by_members(mean: float) -> Population:
 
         return answers
 
-    return Population(f"companies save by the sum of their members' traits, mean {mean:g}", prepare, mean)
+    return Population(f"the sum over co-batched inputs decides, mean {mean:g}", prepare, mean)
 
 
 def noisy(mean: float, company_noise: float) -> Population:
@@ -113,7 +113,9 @@ def noisy(mean: float, company_noise: float) -> Population:
 
         return answers
 
-    return Population(f"margins moved by company ({company_noise:g}) and draws, mean {mean:g}", prepare, mean)
+    return Population(
+        f"margins moved by co-batched inputs ({company_noise:g}) and draws, mean {mean:g}", prepare, mean
+    )
 
 
 def one_decides(kind: float) -> Population:
@@ -130,7 +132,7 @@ def one_decides(kind: float) -> Population:
 
     truth = 1 - (1 - kind) ** K
     return Population(
-        f"one of a rare kind ({kind:.2%}) in the company saves, mean {truth:.3f}", prepare, truth
+        f"one of a rare kind ({kind:.2%}) in the batch saves the victim, mean {truth:.3f}", prepare, truth
     )
 
 
@@ -206,7 +208,7 @@ def measure(population: Population, batches: int, simulations: int, seed: int = 
 def table(simulations: int) -> Iterator[str]:
     """Markdown, one line per population and number of batches."""
     yield (
-        "| population | batches | companies used in | upper end below the truth | mean upper end | "
+        "| population | batches | random batches used in | upper end below the truth | mean upper end | "
         "64 victims alone: below the truth | mean |"
     )
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"

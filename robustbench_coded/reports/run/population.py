@@ -47,7 +47,8 @@ def partitions_of(run: Run) -> Iterator[str]:
         )
     if victims:
         yield (
-            "these attacks on one victim were also scored on other examples, each the only victim of a "
-            f"random company, in one draw: {'; '.join(victims)}. If at most 3% are right, the upper ends use "
-            "this; it assumes that no rare kind of example decides the answers to the victims it sits with."
+            "these attacks on one victim were also scored on other examples, each as the only perturbed "
+            f"input of a random batch, in one draw: {'; '.join(victims)}. If at most 3% are right, the upper "
+            "ends use this; it assumes that no rare kind of example decides the answers to the victims in "
+            "its batch."
         )
