@@ -13,11 +13,14 @@ from PIL import Image
 
 DOCS = Path(__file__).parent
 TESTS = DOCS.parent / "tests" / "reports" / "test_report_in_browser.py"
-# file -> colour scheme, and the section at the top of the window, None for the top of the page
+WIDE, NARROW = 1400, 390  # pixels
+WIDE_HEIGHT, NARROW_HEIGHT = 1000, 800
+# file -> colour scheme, width of the window, and the section at its top, None for the top of the page
 SHOTS = {
-    "report-light.png": ("light", None),
-    "report-dark.png": ("dark", "figures"),
-    "report-examples.png": ("light", "worst"),
+    "report-light.png": ("light", WIDE, None),
+    "report-dark.png": ("dark", WIDE, "figures"),
+    "report-examples.png": ("light", WIDE, "worst"),
+    "report-narrow.png": ("dark", NARROW, "verdicts"),
 }
 SCROLL = "scrollTo(0, arguments[0] ? document.getElementById(arguments[0]).offsetTop - 8 : 0)"
 COLOURS = 192  # of the palette: half the size, and nothing to be seen of it
@@ -32,8 +35,9 @@ def main(run: Path) -> None:
         sys.exit("screenshots: there is no chromium and chromedriver; make browser installs them")
     with tempfile.TemporaryDirectory() as profile, tests.browsing(profile) as browser:
         browser.open((run / "report.html").resolve())
-        for name, (scheme, section) in SHOTS.items():
+        for name, (scheme, width, section) in SHOTS.items():
             browser.colours(scheme)
+            browser.narrow(width, NARROW_HEIGHT if width == NARROW else WIDE_HEIGHT)
             browser.run("document.querySelector('.filters').style.position = 'static'")
             browser.run(SCROLL, section)
             picture = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")

@@ -70,9 +70,9 @@ class Browser:
         order = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
         self._ask("/goog/cdp/execute", order)
 
-    def narrow(self, width):
+    def narrow(self, width, height=800):
         """Shows pages in a window of so many pixels across."""
-        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._ask("/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": size})
 
     def screenshot(self):
