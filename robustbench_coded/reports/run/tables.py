@@ -26,7 +26,7 @@ from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
 
-SUBMITTED = "from:"  # the column of the lowest of all perturbed inputs that were made elsewhere
+SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
 
 
 class Column(NamedTuple):
