@@ -10,6 +10,7 @@ from robustbench_coded.models.architectures import (
     dm_preact_resnet,
     dm_wide_resnet,
     lwta_wide_resnet,
+    resnet_cifar,
     robust_wide_resnet,
     sequential_names,
     vit,
@@ -37,6 +38,7 @@ DERIVING = (
     dm_wide_resnet,
     dm_preact_resnet,
     robust_wide_resnet,
+    resnet_cifar,
     sequential_names,
 )
 

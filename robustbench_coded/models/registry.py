@@ -19,6 +19,14 @@ PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",), "identity": ("active"
 STEM = {"stem": ("stride-2", "max-pool")}
 
 
+CIFAR_OPTION_A = {
+    "activation": BESIDE_RELU,
+    "after_sum": ("raw",),
+    "residual": ("identities", "none"),
+    "subsampling": ("stride-odd", "mean", "mean-3", "max"),
+    "new_channels": ("behind", "before", "repeat"),
+}
+
 BESIDE_SILU = {"activation": ("relu", *(name for name in BESIDE_RELU if name != "silu"))}
 
 
@@ -39,13 +47,20 @@ def _cifar(depth: int) -> Architecture:
         "resnet_cifar:ResNetCifar",
         {"depth": depth},
         takes_dropout=True,
-        variants={
-            "activation": BESIDE_RELU,
-            "after_sum": ("raw",),
-            "residual": ("identities", "none"),
-            "subsampling": ("stride-odd", "mean", "mean-3", "max"),
-            "new_channels": ("behind", "before", "repeat"),
-        },
+        variants=CIFAR_OPTION_A,
+    )
+
+
+def _projected(option: str, where: str) -> Architecture:
+    return Architecture(
+        f"resnet20-{option}",
+        f"CIFAR ResNet-20 with 1x1 convolutions as shortcuts {where}, option {option.upper()}; any "
+        f"resnetDEPTH-{option}",
+        "resnet_cifar:ResNetCifar",
+        {"option": option},
+        pattern=rf"resnet(?P<depth>\d{{1,4}})-{option}",
+        takes_dropout=True,
+        variants={"activation": BESIDE_RELU, "after_sum": ("raw",)},
     )
 
 
@@ -162,6 +177,17 @@ _ARCHITECTURES = (
             "pooling": ("mean",),
         },
     ),
+    _projected("b", "where the shape changes"),
+    _projected("c", "in every block"),
+    # After all names that its pattern would take from others.
+    Architecture(
+        "resnet110",
+        "CIFAR ResNet-110, shortcuts of option A (arXiv 1512.03385); any resnetDEPTH of depth 6 n + 2",
+        "resnet_cifar:ResNetCifar",
+        pattern=r"resnet(?P<depth>\d{1,4})",
+        takes_dropout=True,
+        variants=CIFAR_OPTION_A,
+    ),
 )
 
 
@@ -187,7 +213,7 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
                 return architecture, {**architecture.parameters, **_forms(architecture, parts)}
         elif match := re.fullmatch(architecture.pattern, name, re.ASCII):
             numbers = {group: int(value) for group, value in match.groupdict().items()}
-            return architecture, {**numbers, **_forms(architecture, parts)}
+            return architecture, {**architecture.parameters, **numbers, **_forms(architecture, parts)}
     near = get_close_matches(name, MODELS, n=3, cutoff=0.4) or list(MODELS)
     raise InputError(
         f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them all, "

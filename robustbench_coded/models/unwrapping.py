@@ -20,6 +20,13 @@ MAX_PARTS = 4
 MAX_DEPTH = 4
 
 
+# What a layer is called in one implementation, and in another of the same network.
+SYNONYMS: tuple[dict[str, str], ...] = (
+    {"fc": "linear", "classifier": "linear", "head": "linear", "downsample": "shortcut"},
+    {"linear": "fc", "classifier": "fc", "head": "fc", "shortcut": "downsample"},
+)
+
+
 @dataclass(frozen=True)
 class Reading:
     """A state dict as its names may be meant.
@@ -38,7 +45,31 @@ class Reading:
 
 
 def readings(weights: StateDict) -> Iterator[Reading]:
-    """The state dict with further parts taken off its names, likelier readings first; at most a dozen."""
+    """The state dict with further parts taken off its names, or other names; likelier readings first."""
+    found = [Reading(weights, "", complete=True), *_unwrapped(weights)]
+    yield from found[1:]
+    for reading in found:
+        for synonyms in SYNONYMS:
+            if (renamed := _renamed(reading.weights, synonyms)) is not None:
+                yield replace(reading, weights=renamed, whole=False)
+
+
+def _renamed(weights: StateDict, synonyms: dict[str, str]) -> StateDict | None:
+    """With parts of names as another implementation has them; None where there are no such parts."""
+    names = {name: ".".join(synonyms.get(part, part) for part in name.split(".")) for name in weights.tensors}
+    said = [f"{old} is read as {new}" for old, new in synonyms.items() if _is_part(old, weights)]
+    if not said or len(set(names.values())) < len(names):
+        return None
+    tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
+    return replace(weights, tensors=tensors, notes=(*weights.notes, ", ".join(said)))
+
+
+def _is_part(part: str, weights: StateDict) -> bool:
+    return any(part in name.split(".") for name in weights.tensors)
+
+
+def _unwrapped(weights: StateDict) -> Iterator[Reading]:
+    """With further parts taken off; at most a dozen."""
     for _ in range(MAX_DEPTH):
         parts = {name.partition(".")[0] for name in weights.tensors}
         if len(parts) != 1 or not all("." in name for name in weights.tensors):
