@@ -33,6 +33,10 @@ LABELS_ALONE = 1.64
 UNFAMILIAR = 0.015
 CONFIRMED = 0.02
 
+# A score above which a guessed normalisation, or unusual variant, is another one that nobody tried. Files
+# whose training mixed what no kind of images shows (manifold mixup) are farther; they have to be stated.
+UNFAMILIAR_GUESS = 0.008
+
 # Beyond the 99% interval: so far below another candidate's accuracy is a contradiction.
 FAR_BELOW = 0.05
 
@@ -195,14 +199,20 @@ def _options(candidate: Candidate) -> str:
 
 def _unfamiliar(chosen: Evidence, stated: Stated) -> Iterator[str]:
     found = chosen.fingerprint
-    if found is None or found.median <= UNFAMILIAR or stated.samples or _confirmed(chosen, stated):
+    if found is None or stated.samples or _confirmed(chosen, stated):
         return
-    layer = found.departs_at(UNFAMILIAR)
+    usual = not split_variant(chosen.candidate.arch)[1]
+    guessed = stated.normalisation is None or (stated.arch is None and not usual)
+    if found.median <= UNFAMILIAR and (not guessed or found.score <= UNFAMILIAR_GUESS):
+        return
+    limit = UNFAMILIAR if found.median > UNFAMILIAR else 4 * found.median
+    layer = found.departs_at(limit)
+    first = f", and {layer} is the first layer beyond {limit:.2g}" if layer else ""
     yield (
         f"its batch-norms do not remember such inputs: the best assembly that is known, {chosen.candidate}, "
-        f"is {found.median:.2g} away from what they stored (median), and {layer} is the first layer beyond "
-        f"{UNFAMILIAR:g}: a part before it is another one than in training, or the images are; try --arch "
-        "package.module:function with its authors' network, or --data"
+        f"is {found.median:.2g} away from what they stored (median){first}: a part before it is another one "
+        "than in training, or the images are; try --arch package.module:function with its authors' network, "
+        "--data, or --arch 'NAME[part=form]' with --normalize where these are known"
     )
 
 

@@ -159,7 +159,7 @@ def fingerprint_of(moments: Moments, norms: dict[str, BatchNorm]) -> Fingerprint
         seen = torch.cat(pieces, 1)
         images = seen.shape[1]
         # The mean of each image's own moments: images weigh alike, whatever the layer's size.
-        layers.append(_divergences(norms[name], _means(seen)))
+        layers.append(divergences(norms[name], _means(seen)))
     found = torch.stack(layers, 1).tolist()
     return Fingerprint(tuple(moments), tuple(found[0]), images, tuple(_score(one) for one in found[1:]))
 
@@ -200,8 +200,11 @@ def fingerprint(
     return fingerprint_of(moments_seen(model, norms, images, layers), norms) if norms else None
 
 
-def _divergences(norm: BatchNorm, moments: Tensor) -> Tensor:
-    """[n] means over the channels; ``moments`` [n, 2, channels] are of the first and second order."""
+def divergences(norm: BatchNorm, moments: Tensor) -> Tensor:
+    """[n] means over the channels; ``moments`` [n, 2, channels] are of the first and second order.
+
+    The symmetric divergence between Gaussians of the stored and of the measured mean and variance.
+    """
     mean, second = moments.unbind(1)
     # What the layer divides by; it also keeps channels without any variance from deciding.
     variance = (second - mean**2).clamp(min=0) + norm.eps

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.elimination import kept
+from robustbench_coded.models.fingerprint import Fingerprint
+from robustbench_coded.models.first_layer import other_normalisations
 from robustbench_coded.models.input_kinds import KINDS
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.remembered import Remembered
@@ -17,6 +19,11 @@ from robustbench_coded.models.variants import BGR, INPUT, PER_IMAGE, changed
 # Images for the first layers alone: of all, and of those that are not clearly worse.
 FIRST_IMAGES = (16, 64)
 FIRST_MARGIN, KIND_MARGIN = 2.0, 4.0  # where one layer alone decides, so many times what is by chance
+
+# Where the first layers are farther than this from what they remember with every known normalisation, others
+# are looked for. Right ones are at 0.0037 at most on 64 images.
+UNKNOWN = 0.004
+BETTER = 1.5  # so many times nearer one of those has to be
 
 NORMALISATIONS = 4  # that are taken to the end
 KINDS_TAKEN = 4  # kinds of images that are taken to the end with the first normalisation
@@ -34,12 +41,21 @@ class Front(NamedTuple):
 
 
 def likely_fronts(
-    remembered: Remembered, arch: str, normalisations: Sequence[Normalisation], layers: int
+    remembered: Remembered,
+    arch: str,
+    normalisations: Sequence[Normalisation],
+    layers: int,
+    *,
+    uncommon: bool = False,
 ) -> list[Front]:
-    """Normalisations with kinds of images, best first by the first layers."""
+    """Normalisations with kinds of images, best first by the first layers.
+
+    Args:
+        uncommon: look for others, too, where none of these is near.
+    """
     known: list[tuple[Normalisation, str | None]] = [(one, None) for one in normalisations]
+    channels = remembered.assembly.checkpoint.channels
     if remembered.assembly.variants:
-        channels = remembered.assembly.checkpoint.channels
         known.append((Normalisation("none", (0.0,) * channels, (1.0,) * channels), PER_IMAGE))
         if channels == 3:
             # Means and deviations in the same order, or left in that of red, green, blue.
@@ -49,12 +65,34 @@ def likely_fronts(
     for images in FIRST_IMAGES:
         seen = [(remembered.fingerprint(one.candidate(arch), one.kind, images, layers), one) for one in left]
         left = kept(seen, len(left), margin=KIND_MARGIN)
+    further = _uncommon(remembered, arch, seen, images, layers) if uncommon else []
     # Mixing adds to chance, so kinds of images are let off more than normalisations.
     near = kept(seen, len(left), margin=FIRST_MARGIN)
     firsts = {front[:2]: front for front in reversed(left)}  # the best kind of each normalisation
     kinds = [front for front in left if front[:2] == left[0][:2]][:KINDS_TAKEN]
     others = [front for front in near if front is firsts[front[:2]] and front not in kinds]
-    return [*kinds, *others[: NORMALISATIONS - 1]]
+    return [*further, *kinds, *others[: NORMALISATIONS - 1]]
+
+
+def _uncommon(
+    remembered: Remembered, arch: str, seen: Sequence[tuple[Fingerprint, Front]], images: int, layers: int
+) -> list[Front]:
+    """Fronts with normalisations that have no name, where those that have one are far; else none.
+
+    One layer does not tell them apart, so what is usual comes first: no channels reversed, shifts and flips.
+    """
+    best = min((one for one, _ in seen), key=lambda one: one.score)
+    if best.score < UNKNOWN:
+        return []
+    forms = [None] if remembered.assembly.checkpoint.channels == 1 else [None, BGR]
+    found = []
+    for form in forms:
+        own = changed(arch, INPUT, form) if form else arch
+        for one, kind in other_normalisations(remembered.assembly, own, tuple(KINDS), best.score / BETTER):
+            front = Front(one, form, kind)
+            found.append((remembered.fingerprint(front.candidate(arch), kind, images, layers), front))
+    left = kept(found, len(found), margin=KIND_MARGIN) if found else []
+    return sorted(left, key=lambda front: (front.input is not None, list(KINDS).index(front.kind)))
 
 
 def best_first(

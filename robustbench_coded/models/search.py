@@ -93,7 +93,7 @@ class Search:
         """
         order = sorted((onset, part) for part, onset in self.onsets.items() if onset is not None)
         first = max(1, order[0][0]) if order else 2
-        fronts = likely_fronts(self.remembered, self.arch, self.normalisations, first)
+        fronts = likely_fronts(self.remembered, self.arch, self.normalisations, first, uncommon=not stated)
         if arch is not None:
             form = split_variant(arch)[1].get(INPUT)
             likely = [Candidate(arch, front.normalisation) for front in fronts if front.input == form]

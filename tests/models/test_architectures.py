@@ -211,7 +211,6 @@ def test_cifar_shortcut_drops_pixels_and_pads_channels_on_both_sides():
     assert out[:, :8].abs().sum() == out[:, 24:].abs().sum() == 0
 
 
-@pytest.mark.parametrize("arch", ["resnet20", "preact-resnet18", "resnet18", "wrn-10-1"])
 def test_projections_that_copy_channels_are_the_shortcuts_without_weights():
     """Option B and C of He et al. 2015, section 4.2: with 1x1 kernels of zeros and ones they are option A."""
     plain = build("resnet20", 10).eval()
@@ -235,6 +234,7 @@ def test_projections_that_copy_channels_are_the_shortcuts_without_weights():
         }
 
 
+@pytest.mark.parametrize("arch", ["resnet20", "preact-resnet18", "resnet18", "wrn-10-1"])
 def test_dropout_follows_its_own_generator_and_only_in_training(arch):
     network = build(arch, 10, 3, dropout=0.5)
     plain = build(arch, 10, 3)

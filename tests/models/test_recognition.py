@@ -13,6 +13,7 @@ from robustbench_coded.data.digits import load_digits
 from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.decision import Evidence, Stated, contradictions
+from robustbench_coded.models.fingerprint import Fingerprint
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
@@ -129,6 +130,27 @@ def test_an_accuracy_far_below_the_stated_one_is_contradicted(silu, test_images)
     assert "its file says best_prec1 96.00%" in found.contradictions[0]
 
 
+@pytest.mark.parametrize(
+    ("arch", "named", "normalisation", "score", "refused"),
+    [
+        ("digits-cnn", None, None, 0.003, False),
+        ("digits-cnn", None, None, 0.009, True),
+        ("digits-cnn", None, "none", 0.009, False),
+        ("digits-cnn[activation=silu]", None, "none", 0.009, True),
+        ("digits-cnn[activation=silu]", "digits-cnn[activation=silu]", "none", 0.009, False),
+        ("digits-cnn[activation=silu]", "digits-cnn[activation=silu]", "none", 0.02, True),
+    ],
+)
+def test_a_guess_has_to_be_nearer_to_what_is_remembered(arch, named, normalisation, score, refused):
+    seen = Fingerprint(("bn1", "bn2"), (score, score), 512)
+    chosen = Evidence(Candidate(arch, KNOWN[1]["none"]), "plain", seen)
+    known = None if normalisation is None else KNOWN[1][normalisation]
+    stated = Stated(named, known, "given" if known else "guessed", None)
+    found = list(contradictions(chosen, [], stated, 10))
+    assert bool(found) == refused
+    assert not found or "do not remember such inputs" in found[0]
+
+
 def shortfall(name, stated, right):
     """What is said of a network that answers ``right`` of 2,000 images, beside the accuracy in its file."""
     labelled = Labelled(2000, right, 0.3, 1.0, torch.zeros(2000), torch.empty(0))
@@ -201,15 +223,15 @@ def test_per_image_normalisation_is_found(tmp_path, test_images):
         # OpenCV's order, and means and deviations that are meant for the usual one.
         ("digits-cnn[input=bgr]", (0.225, 0.224, 0.229), (0.406, 0.456, 0.485), "custom"),
         ("digits-cnn", (1 / 255, 1 / 255, 1 / 255), (0, 0, 0), "bytes"),
+        # Numbers without a name: known ones in another combination.
+        ("digits-cnn", (0.25, 0.25, 0.25), (0.5, 0.5, 0.5), "custom"),
     ],
 )
-def test_channels_in_another_order_and_pixels_to_255_are_found(
-    tmp_path, test_images, arch, scale, shift, normalisation
-):
+def test_channels_in_another_order_and_pixels_to_255_are_found(tmp_path, arch, scale, shift, normalisation):
     generator = torch.Generator().manual_seed(0)
     grey, _ = digits("train")
     colours = torch.rand(len(grey), 3, 1, 1, generator=generator) * torch.tensor([1, 0.8, 0.5]).view(3, 1, 1)
-    x, test = grey * colours, test_images[0] * colours[: len(test_images[0])]
+    x = grey * colours
     network = build("digits-cnn", 10, 3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -218,7 +240,7 @@ def test_channels_in_another_order_and_pixels_to_255_are_found(
     seen = (x - mean) / std
     network.train()(seen.flip(1) if "bgr" in arch else seen)
     torch.save(network.state_dict(), tmp_path / "a.pt")
-    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), test, None)
+    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
     assert (found.arch, found.choice.name, found.contradictions) == (arch, normalisation, ())
     assert found.choice.std == pytest.approx(scale, abs=1e-4)
 

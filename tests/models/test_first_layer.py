@@ -1,0 +1,71 @@
+"""Normalisations without a name: what the first batch-norm sees is a closed form of them."""
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded.models.build import build
+from robustbench_coded.models.candidates import Assembly
+from robustbench_coded.models.fingerprint import fingerprint
+from robustbench_coded.models.first_layer import FirstLayer, combinations, first_layer, other_normalisations
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.normalisation import Normalisation, named
+from robustbench_coded.models.pixel_model import PixelModel
+
+CPU = torch.device("cpu")
+
+
+def images(n, seed=0):
+    """Smooth random images, as a network would tell channels apart."""
+    generator = torch.Generator().manual_seed(seed)
+    colours = torch.rand(n, 3, 1, 1, generator=generator) * torch.tensor([1, 0.8, 0.5]).view(3, 1, 1)
+    return colours * torch.rand(n, 3, 8, 8, generator=generator)
+
+
+def remembering(path, mean, std, arch="digits-cnn"):
+    """A file whose batch-norms have seen images behind a normalisation."""
+    network = build(arch, 10, 3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    network.train()((images(256) - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
+    torch.save(network.state_dict(), path)
+    return Assembly(load_checkpoint(path), images(256), CPU)
+
+
+def test_the_closed_form_is_what_the_batch_norm_measures(tmp_path):
+    assembly = remembering(tmp_path / "a.pt", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    x = images(64)
+    layer = first_layer(assembly, "digits-cnn", x)
+    network = assembly.network("digits-cnn")
+    for mean, std in (((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)), ((0.0, 0.1, 0.9), (1.0, 0.5, 0.01))):
+        model = PixelModel(network, mean, std, classes=10, arch="digits-cnn")
+        measured = fingerprint(model, network, x, layers=1).divergences[0]
+        numbers = torch.tensor([[mean, std]]).double()
+        assert float(layer.divergence(numbers[:, 0], numbers[:, 1])) == pytest.approx(measured, rel=1e-3)
+
+
+def test_known_numbers_are_combined_and_others_fitted(tmp_path):
+    combined = Normalisation("custom", (0.485, 0.456, 0.406), (0.25, 0.25, 0.25))
+    assert combined in combinations(3)
+    assembly = remembering(tmp_path / "a.pt", combined.mean, combined.std)
+    found = other_normalisations(assembly, "digits-cnn", ["plain"], 0.01)
+    assert found == [(combined, "plain")]
+    assert other_normalisations(assembly, "digits-cnn", ["plain"], 0.0) == []
+    mean, std = (0.2, 0.7, 0.45), (0.11, 0.6, 0.3)
+    assembly = remembering(tmp_path / "b.pt", mean, std)
+    ((fitted, _),) = other_normalisations(assembly, "digits-cnn", ["plain"], 0.01)
+    assert fitted.mean == pytest.approx(mean, abs=0.03)
+    assert fitted.std == pytest.approx(std, rel=0.1)
+    assert fitted == named(
+        *(tuple(float(f"{one:.3g}") for one in part) for part in (fitted.mean, fitted.std))
+    )
+
+
+def test_what_is_no_sum_over_the_channels_is_left_alone(tmp_path):
+    path = tmp_path / "a.pt"
+    remembering(path, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    arch = "digits-cnn[input=per-image]"
+    assembly = Assembly(load_checkpoint(path, arch=arch), images(32), CPU)
+    assert first_layer(assembly, arch, images(32)) is None
+    assert isinstance(first_layer(assembly, "digits-cnn", images(32)), FirstLayer)
