@@ -4,13 +4,14 @@ from dataclasses import asdict
 from typing import Any
 
 from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.evaluation.execution.asked_alike import NAME, asked_alike
 from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.tf32 import tf32
-from robustbench_coded.selftests.result import judged
+from robustbench_coded.selftests.result import SelfTest, judged
 from robustbench_coded.selftests.run_all import EXAMPLES, Networks, run_all
 from robustbench_coded.selftests.scene import Scene
 from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
@@ -35,7 +36,7 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
     seconds = SECONDS if unit is None else min(SECONDS, UNITS * unit)
     try:
         with time_limit(seconds):
-            results = run_all(scene, networks)
+            results = (*run_all(scene, networks), _asked_alike(context, subject, scene))
     except TimeLimitExceeded:
         results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
     return {
@@ -45,6 +46,14 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
         "backwards": scene.backwards,
         "tests": [asdict(result) for result in results],
     }
+
+
+def _asked_alike(context: WorkerContext, subject: Subject, scene: Scene) -> SelfTest:
+    batches = [-2 - group for group in range(len(scene.x))]
+    try:
+        return asked_alike(scene, context.defence(subject), context.setup.config.seed, batches)
+    except Exception as error:  # a plug-in can fail in any way
+        return judged(NAME, False, f"The defence fails when it is scored: {type(error).__name__}.")
 
 
 def _scene(context: WorkerContext, subject: Subject, eps: float) -> Scene:

@@ -1,0 +1,46 @@
+"""Scoring and attacks get the same answers, whatever a plug-in's code can see."""
+
+import sys
+
+import pytest
+import torch
+
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.evaluation.execution.asked_alike import asked_alike
+from tests.selftests.conftest import EXAMPLES, Plain
+from tests.selftests.test_liars import HONEST
+
+
+def result(world, defence, k=EXAMPLES):
+    return asked_alike(world.scene(defence, k), defence, 0, list(range(EXAMPLES // k)))
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_defences_answer_both_alike(world, name):
+    defence = HONEST[name](world.model)
+    defence = defence if hasattr(defence, "logits") else Plain(defence)
+    k = 8 if name == "rci on small batches" else EXAMPLES
+    assert result(world, defence, k).outcome == "passed"
+
+
+def test_another_draw_would_be_seen(world):
+    defence = RCI(world.model, EXAMPLES, 48)
+    assert asked_alike(world.scene(defence), defence, 1, [0]).outcome == "failed"
+
+
+def test_a_defence_that_looks_who_asks_fails(world):
+    def answer(x):
+        frame, logits = sys._getframe(), world.model(x)
+        while frame is not None:
+            if frame.f_code.co_name == "predictions":
+                return torch.nn.functional.one_hot(world.y, 10).float() + 0 * logits
+            frame = frame.f_back
+        return logits
+
+    found = result(world, Plain(answer))
+    assert found.outcome == "failed" and found.figures["moved"] > 0.1
+
+
+def test_answers_that_are_not_finite_say_nothing(world):
+    found = result(world, Plain(lambda x: world.model(x) * torch.nan))
+    assert found.outcome == "not applicable"
