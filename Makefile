@@ -110,6 +110,21 @@ benchmark-robustbench: .venv-robustbench/.installed
 	.venv-robustbench/bin/pip install --quiet --editable ".[timm]" robustbench
 	touch $@
 
+# Our attacks beside those of other libraries at equal budgets, in an environment of its own: their packages want others.
+# visdom, which adv-lib imports, is built with what setuptools had until 80. Its MNIST networks are in SHARED.
+.PHONY: league
+league: .venv-league/.installed
+	OMP_NUM_THREADS=1 .venv-league/bin/python benchmarks/league.py --shared $(SHARED)
+
+.venv-league/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-league
+	.venv-league/bin/pip install --quiet --upgrade pip
+	.venv-league/bin/pip install --quiet --editable ".[peers]" --constraint constraints.txt
+	.venv-league/bin/pip install --quiet "setuptools<81" wheel
+	.venv-league/bin/pip install --quiet --no-build-isolation visdom
+	.venv-league/bin/pip install --quiet foolbox adversarial-robustness-toolbox adv-lib
+	touch $@
+
 # On a machine with a GPU: the tests that use one, and the speed of attacks beside torchattacks and pyautoattack, in
 # benchmarks/speed-cuda.md. Elsewhere it says what is missing.
 .PHONY: gpu

@@ -1,0 +1,148 @@
+"""Our attacks beside those of other libraries, each given the same number of images for an example.
+
+    python benchmarks/league.py [--shared ../shared] [--examples 100] [--budgets 100,1000]
+
+Writes reports/league: report.md, league.csv, curves.csv and curves.png. Libraries that are not installed are
+left out, and the report names them; `make league` installs all in an environment of their own.
+"""
+
+import argparse
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import league_report
+import torch
+from league_attacks import Run, installed, missing, quietly
+from league_counter import Counted, Spent
+from torch import Tensor
+
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.pixel_model import PixelModel
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "reports" / "league"
+FINALISTS = 2  # attacks of a library that are given more than the first budget
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network, the images it is attacked on, and a radius that leaves some of them standing."""
+
+    name: str
+    checkpoint: str
+    data: str
+    eps: float
+
+    def path(self, shared: str) -> Path:
+        return (ROOT / self.checkpoint.format(shared=shared)).resolve()
+
+
+ENTRIES = (
+    Entry("digits-erm", "checkpoints/digits-erm.safetensors", "digits", 0.1),
+    Entry("digits-pgd-at", "checkpoints/digits-pgd-at.safetensors", "digits", 0.2),
+    Entry("mnist-pgd-madry", "{shared}/checkpoints/mnist-pgd-madry.pth", "mnist", 0.3),
+    Entry("mnist-fgsm", "{shared}/checkpoints/mnist-fgsm.pth", "mnist", 0.3),
+    Entry("kw_mnist", "{shared}/checkpoints/kw_mnist.pth", "mnist", 0.1),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Attributes:
+    broken_at: images that it took to break each example; ``league_counter.NEVER`` where it stands.
+    images: mean over the examples.
+    seconds: of CPU time, single-threaded.
+    note: what the library raised, if anything.
+    """
+
+    network: str
+    library: str
+    attack: str
+    budget: int
+    broken_at: Tensor
+    images: float
+    seconds: float
+    note: str = ""
+
+    @property
+    def left(self) -> float:
+        """Percent of the examples."""
+        return 100 * float((self.broken_at > self.budget).double().mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shared", default=str(ROOT / ".." / "shared"), help="Folder of the MNIST networks.")
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--budgets", default="100,1000", help="Images for an example, forward and backward.")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # of other libraries
+    budgets = [int(part) for part in options.budgets.split(",")]
+    entries = [(entry, entry.path(options.shared)) for entry in ENTRIES]
+    left_out = [entry.name for entry, path in entries if not path.exists()]
+    networks = {
+        entry.name: loaded(entry, path, options.shared, options.examples)
+        for entry, path in entries
+        if path.exists()
+    }
+    results: list[Result] = []
+    for budget in budgets:
+        for entry in ENTRIES:
+            if entry.name in left_out:
+                continue
+            for library, name, run in finalists(entry, results):
+                result = measured(entry, library, name, run, *networks[entry.name], budget)
+                results.append(result)
+                said = f"{result.left:.1f} left, {result.seconds:.1f} s"
+                print(f"{entry.name} {budget} {library} {name}: {said}", flush=True)
+        league_report.write(options.out, results, options.examples, ENTRIES, missing(), left_out)
+
+
+def finalists(entry: Entry, results: list["Result"]) -> list[tuple[str, str, Run]]:
+    """All attacks at the first budget; then each library's FINALISTS that left least on this network."""
+    attacks = list(installed())
+    before = [r for r in results if r.network == entry.name]
+    if not before:
+        return attacks
+    chosen = set()
+    for library in {library for library, _, _ in attacks}:
+        of = [r for r in before if r.library == library and r.budget == before[0].budget]
+        chosen |= {(library, r.attack) for r in sorted(of, key=lambda r: r.left)[:FINALISTS]}
+    return [(library, name, run) for library, name, run in attacks if (library, name) in chosen]
+
+
+def loaded(entry: Entry, path: Path, shared: str, examples: int) -> tuple[PixelModel, Tensor, Tensor]:
+    checkpoint = load_checkpoint(path)
+    stored = checkpoint.normalisation
+    mean, std = (stored.mean, stored.std) if stored is not None else ((0.0,), (1.0,))
+    network = PixelModel(checkpoint.network, mean, std, classes=10, arch=entry.name).eval()
+    folder = f"{shared}/data" if entry.data == "mnist" else None
+    return network, *load_data(entry.data, data_dir=folder).batch(range(examples))
+
+
+def measured(
+    entry: Entry, library: str, name: str, run: Run, network: PixelModel, x: Tensor, y: Tensor, budget: int
+) -> Result:
+    counted, note = Counted(network, x, y, entry.eps, budget), ""
+    begun = time.process_time()
+    try:
+        with quietly():
+            run(counted, x.clone(), y.clone(), entry.eps, budget)
+    except Spent:
+        pass
+    except Exception as error:  # a library may fail on a network; what it found until then counts
+        note = f"{type(error).__name__}: {error}".replace("\n", " ")[:120]
+    seconds = time.process_time() - begun
+    images = float(counted.cost.double().mean())
+    return Result(entry.name, library, name, budget, counted.broken_at, images, seconds, note)
+
+
+if __name__ == "__main__":
+    main()

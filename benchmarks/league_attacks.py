@@ -1,0 +1,177 @@
+"""The league's attacks: each library's, told its budget of images for an example where it can be told.
+
+A step with a gradient costs two images. Options beside steps, eps and the number of targets are the library's
+defaults, but for step sizes that it states for another eps.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
+
+import torch
+from league_counter import Counted
+from torch import Tensor, nn
+
+from robustbench_coded import attack
+
+Run = Callable[[Counted, Tensor, Tensor, float, int], object]  # network, x, y, eps, images for an example
+TARGETS = 9
+
+
+def ours(name: str, runs: int = 1) -> Run:
+    """An attack by its name, as many steps as a budget for this many runs allows."""
+
+    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+        return attack(network, x, y, name.format(steps=max(1, (images - 2) // (2 * runs))), eps)
+
+    return run
+
+
+def _torchattacks(name: str, runs: int = 1, **options: object) -> Run:
+    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+        import torchattacks
+
+        given = {"alpha": eps / 4} if name in ("PGD", "MIFGSM") else {}
+        steps = max(1, images // (2 * runs))
+        made = getattr(torchattacks, name)(network, eps=eps, steps=steps, **given, **options)
+        return made(x, y)
+
+    return run
+
+
+def _pyautoattack(name: str, runs: int = 1) -> Run:
+    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+        from pyautoattack import AutoAttack
+
+        version = {"version": "standard"} if name == "standard" else {"version": "custom", "attacks": [name]}
+        suite = AutoAttack(network, norm="Linf", eps=eps, seed=0, device="cpu", **version)
+        if name == "square":
+            suite.square.n_queries = images
+        elif name != "standard":
+            inside = suite.apgd if name == "apgd-ce" else suite.apgd_targeted
+            inside.n_iter, inside.n_restarts = max(1, images // (2 * runs)), 1
+        return suite.run_standard_evaluation(x, y, batch_size=len(x))
+
+    return run
+
+
+def _foolbox(name: str) -> Run:
+    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+        import foolbox
+
+        model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
+        made = getattr(foolbox.attacks, name)(steps=max(1, images // 2))
+        return made(model, x, y, epsilons=None if "FMN" in name else eps)
+
+    return run
+
+
+def _art(name: str) -> Run:
+    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+        from art.attacks import evasion
+        from art.estimators.classification import PyTorchClassifier
+
+        with torch.no_grad():
+            classes = network.network(x[:1]).shape[1]
+        loss, shape = nn.CrossEntropyLoss(), x.shape[1:]
+        model = PyTorchClassifier(network, loss, shape, classes, clip_values=(0.0, 1.0))
+        options = {"eps": eps, "eps_step": eps / 4, "max_iter": max(1, images // 2), "batch_size": len(x)}
+        options |= {"nb_random_init": 1} if name.startswith("Auto") else {"num_random_init": 1}
+        made = getattr(evasion, name)(model, verbose=False, **options)
+        return made.generate(x.numpy(), y.numpy())
+
+    return run
+
+
+def _adv_lib(name: str, runs: int = 1, **options: object) -> Run:
+    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+        from adv_lib import attacks
+
+        steps = max(1, images // (2 * runs))
+        if name == "fmn":
+            return attacks.fmn(network, x, y, norm=float("inf"), steps=steps)
+        if name == "pgd_linf":
+            return attacks.pgd_linf(network, x, y, eps, steps=steps)
+        return getattr(attacks, name)(network, x, y, eps, norm=float("inf"), n_iter=steps, **options)
+
+    return run
+
+
+# library -> attack -> how it is run; and the module that tells whether the library is installed.
+LIBRARIES: dict[str, tuple[str, dict[str, Run]]] = {
+    "csrobust": (
+        "attacks",
+        {
+            "apgd-mt": ours("apgd-mt-{steps}", 4),
+            "apgd-ce": ours("apgd-ce-{steps}"),
+            "apgd-dlr": ours("apgd-dlr-{steps}"),
+            "apgd-t": ours("apgd-t-{steps}", TARGETS),
+            "pgd": ours("pgd-{steps}"),
+            "pgd+momentum": ours("pgd-{steps}+momentum=1"),
+        },
+    ),
+    "torchattacks": (
+        "torchattacks",
+        {
+            "APGD": _torchattacks("APGD"),
+            "APGDT": _torchattacks("APGDT", TARGETS),
+            "PGD": _torchattacks("PGD"),
+            "MIFGSM": _torchattacks("MIFGSM"),
+        },
+    ),
+    "pyautoattack": (
+        "pyautoattack",
+        {
+            "apgd-ce": _pyautoattack("apgd-ce"),
+            "apgd-t": _pyautoattack("apgd-t", TARGETS),
+            "square": _pyautoattack("square"),
+            "standard": _pyautoattack("standard"),
+        },
+    ),
+    "foolbox": (
+        "foolbox",
+        {
+            "LinfPGD": _foolbox("LinfPGD"),
+            "LinfAdamPGD": _foolbox("LinfAdamPGD"),
+            "LInfFMNAttack": _foolbox("LInfFMNAttack"),
+        },
+    ),
+    "ART": (
+        "art",
+        {
+            "ProjectedGradientDescent": _art("ProjectedGradientDescent"),
+            "AutoProjectedGradientDescent": _art("AutoProjectedGradientDescent"),
+        },
+    ),
+    "adv-lib": (
+        "adv_lib",
+        {
+            "apgd-ce": _adv_lib("apgd", loss_function="ce"),
+            "apgd-dlr": _adv_lib("apgd", loss_function="dlr"),
+            "apgd_targeted": _adv_lib("apgd_targeted", TARGETS),
+            "fmn": _adv_lib("fmn"),
+            "pgd_linf": _adv_lib("pgd_linf"),
+        },
+    ),
+}
+
+
+def installed() -> Iterator[tuple[str, str, Run]]:
+    """Library, attack and how it is run, of the libraries that are here."""
+    for library, (module, attacks) in LIBRARIES.items():
+        if find_spec(module) is not None:
+            for name, run in attacks.items():
+                yield library, name, run
+
+
+def missing() -> list[str]:
+    return [library for library, (module, _) in LIBRARIES.items() if find_spec(module) is None]
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Within it nothing is printed, and random numbers begin at one place."""
+    with redirect_stdout(StringIO()), torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield

@@ -1,0 +1,83 @@
+"""The one counter of the league: what each example has cost an attack, and when it was first broken.
+
+It stands where the network is asked, so every library is counted alike: an image through the network forward
+is 1, and its gradient 1 more. An example is broken by the first query inside its ball that is answered
+wrongly, whether or not the attack keeps that point.
+"""
+
+import torch
+from torch import Tensor, nn
+
+NEVER = 2**31
+ROUNDING = 1e-5  # of libraries that project in float32
+
+
+class Spent(Exception):
+    """Every example is broken or has used up its budget."""
+
+
+class Counted(nn.Module):
+    """A network that keeps accounts.
+
+    Args:
+        network: [B, C, H, W] in [0, 1] -> logits.
+        x, y: the clean inputs [n, C, H, W] and labels; an example that is wrong at once is broken at 0.
+        eps: radius in l-infinity.
+        budget: images for each example.
+
+    Attributes:
+        cost: images so far, [n].
+        broken_at: images it took to break each example, [n]; NEVER where it stands.
+    """
+
+    def __init__(self, network: nn.Module, x: Tensor, y: Tensor, eps: float, budget: int):
+        super().__init__()
+        self.network, self.budget, self.eps = network, budget, eps
+        self.x, self.y = x, y
+        self.cost = torch.zeros(len(x), dtype=torch.long)
+        self.broken_at = torch.full((len(x),), NEVER)
+        with torch.no_grad():
+            self.broken_at[network(x).argmax(1) != y] = 0
+        self._last = torch.arange(len(x))
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        standing = self.broken_at > self.budget
+        if bool((self.cost[standing] >= self.budget).all()):
+            raise Spent
+        x = x.to(torch.float32)
+        shown = x.detach()
+        rows = self._examples(shown)
+        logits: Tensor = self.network(x)
+        self._pay(rows)
+        far = (shown - self.x[rows]).abs().flatten(1).amax(1) > self.eps + ROUNDING
+        outside = (shown.flatten(1).amin(1) < -ROUNDING) | (shown.flatten(1).amax(1) > 1 + ROUNDING)
+        wrong = (logits.detach().argmax(1) != self.y[rows]) & ~far & ~outside
+        hit = rows[wrong]
+        self.broken_at[hit] = torch.minimum(self.broken_at[hit], self.cost[hit])
+        if logits.requires_grad:
+            logits.register_hook(lambda grad: self._pay(rows))
+        return logits
+
+    def left(self, budget: int) -> Tensor:
+        """Which examples stand after so many images, [n]."""
+        return self.broken_at > budget
+
+    def _pay(self, rows: Tensor) -> None:
+        self.cost.index_add_(0, rows, torch.ones_like(rows))
+
+    def _examples(self, x: Tensor) -> Tensor:
+        """Whose perturbation each row is: those of the last query, or else the nearest clean inputs."""
+        n = len(self.x)
+        for guess in (torch.arange(n), self._last):
+            if len(guess) == len(x) and (len(x) == n or self._near(x, guess)):
+                self._last = guess
+                return guess
+        # Among the few that are nearest on the whole, the one whose largest move is smallest.
+        candidates = torch.cdist(x.flatten(1), self.x.flatten(1)).topk(min(8, n), largest=False).indices
+        moves = (x[:, None] - self.x[candidates]).abs().flatten(2).amax(2)
+        self._last = candidates.gather(1, moves.argmin(1, keepdim=True))[:, 0]
+        return self._last
+
+    def _near(self, x: Tensor, rows: Tensor) -> bool:
+        return bool(((x - self.x[rows]).abs().flatten(1).amax(1) <= self.eps + ROUNDING).all())

@@ -1,0 +1,170 @@
+"""The league as files: a page, all figures as CSV, and curves of accuracy against images."""
+
+import csv
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+from robustbench_coded.runs.atomic import write_text
+
+OURS = "csrobust"
+CLOSE = 0.2  # points
+PACKAGES = {"ART": "adversarial-robustness-toolbox"}
+GRID = sorted({round(10 ** (k / 8)) for k in range(33)})
+
+INTRODUCTION = """# The league
+
+Accuracy left, in percent, by our attacks and by those of other libraries, each given the same number of
+images for an example. The first {examples} test images of each network, l-infinity. `make league` writes it.
+
+One counter stands where the network is asked: an image forward is 1, its gradient 1 more. An example is
+broken by the first query inside its ball that is answered wrongly, for every library, whether or not it keeps
+that point. An attack ends when its budget is used up. Attacks are told their steps so that they fit the
+budget; other options are the defaults. The two attacks of each library that leave least at the first
+budget are run at the others.
+
+A library's entry is its attack that leaves least at that budget, chosen on these very images. With {examples}
+examples one image is {one:.1f} points. The last column says "first" where no other library leaves less than
+ours, and else by how much ours is behind. One start and one seed: an image or two may be luck.
+"""
+
+
+def write(
+    out: Path,
+    results: Sequence[Any],
+    examples: int,
+    entries: Sequence[Any],
+    missing: Sequence[str],
+    left_out: Sequence[str],
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "report.md", _page(results, examples, entries, missing, left_out))
+    _table(out / "league.csv", results)
+    best = {key: _best(group) for key, group in _groups(results).items()}
+    largest = max(r.budget for r in results)
+    curves = [r for r in best.values() if r.budget == largest]
+    _curves_csv(out / "curves.csv", curves)
+    _figure(out / "curves.png", curves, entries)
+
+
+def _groups(results: Sequence[Any]) -> dict[tuple[str, int, str], list[Any]]:
+    groups: dict[tuple[str, int, str], list[Any]] = {}
+    for r in results:
+        groups.setdefault((r.network, r.budget, r.library), []).append(r)
+    return groups
+
+
+def _best(group: Sequence[Any]) -> Any:
+    return min(group, key=lambda r: (r.left, r.images))
+
+
+def _page(
+    results: Sequence[Any],
+    examples: int,
+    entries: Sequence[Any],
+    missing: Sequence[str],
+    left_out: Sequence[str],
+) -> str:
+    libraries = list(dict.fromkeys(r.library for r in results))
+    groups = _groups(results)
+    lines = [INTRODUCTION.format(examples=examples, one=100 / examples)]
+    lines.append("| network, eps | images | " + " | ".join(libraries) + " | ours |")
+    lines.append("| --- | ---: |" + " ---: |" * len(libraries) + " --- |")
+    rows = behind = 0
+    for entry in entries:
+        for budget in sorted({r.budget for r in results if r.network == entry.name}):
+            best = {library: _best(groups[entry.name, budget, library]) for library in libraries}
+            least = min(r.left for library, r in best.items() if library != OURS)
+            gap = best[OURS].left - least
+            leaders = [library for library in libraries if library != OURS and best[library].left == least]
+            word = "first" if gap <= 0 else f"{gap:.1f} behind {', '.join(leaders)}"
+            rows, behind = rows + 1, behind + (gap > CLOSE)
+            cells = " | ".join(f"{best[library].left:.1f}" for library in libraries)
+            lines.append(f"| {entry.name}, {entry.eps:g} | {budget:,} | {cells} | {word} |")
+    lines.append(f"\nOurs is first or within {CLOSE} points of the first in {rows - behind} of {rows} rows.")
+    lines.append("\nCSV: [league.csv](league.csv), [curves.csv](curves.csv).\n\n![curves](curves.png)\n")
+    lines += _every_attack(results, entries)
+    if missing:
+        lines.append(f"\nNot installed where this was made: {', '.join(missing)}.")
+    if left_out:
+        lines.append(f"\nWithout their checkpoints where this was made: {', '.join(left_out)}.")
+    raised = [r for r in results if r.note]
+    notes = [f"- {r.library} {r.attack}, {r.network}, {r.budget:,} images: {r.note}" for r in raised]
+    if notes:
+        lines += ["\nRaised by attacks (what they had found until then counts):\n", *notes]
+    lines.append("\n" + "; ".join(_versions(libraries)) + ".")
+    return "\n".join(lines) + "\n"
+
+
+def _every_attack(results: Sequence[Any], entries: Sequence[Any]) -> list[str]:
+    lines = []
+    for budget in sorted({r.budget for r in results}):
+        names = [e.name for e in entries if any(r.network == e.name for r in results)]
+        lines.append(f"\n## Every attack, {budget:,} images\n")
+        lines.append("| library | attack | " + " | ".join(names) + " |")
+        lines.append("| --- | --- |" + " ---: |" * len(names))
+        attacks = dict.fromkeys((r.library, r.attack) for r in results)
+        for library, attack in attacks:
+            at = [r for r in results if (r.library, r.attack, r.budget) == (library, attack, budget)]
+            of = {r.network: r.left for r in at}
+            cells = " | ".join(f"{of[name]:.1f}" if name in of else "" for name in names)
+            if of:
+                lines.append(f"| {library} | {attack} | {cells} |")
+    return lines
+
+
+def _versions(libraries: Sequence[str]) -> list[str]:
+    found = []
+    for library in (*libraries, "torch"):
+        try:
+            found.append(f"{library} {version(PACKAGES.get(library, library))}")
+        except PackageNotFoundError:
+            found.append(library)
+    return found
+
+
+def _table(path: Path, results: Sequence[Any]) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["network", "library", "attack", "budget", "left", "images", "cpu_seconds", "note"])
+        for r in results:
+            figures = (f"{r.left:.2f}", f"{r.images:.1f}", f"{r.seconds:.2f}")
+            rows.writerow([r.network, r.library, r.attack, r.budget, *figures, r.note])
+
+
+def _curves_csv(path: Path, curves: Sequence[Any]) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["network", "library", "attack", "images", "left"])
+        for r in curves:
+            for images in (0, *GRID):
+                if images <= r.budget:
+                    left = 100 * float((r.broken_at > images).double().mean())
+                    rows.writerow([r.network, r.library, r.attack, images, f"{left:.2f}"])
+
+
+def _figure(path: Path, curves: Sequence[Any], entries: Sequence[Any]) -> None:
+    names = [e.name for e in entries if any(r.network == e.name for r in curves)]
+    figure, axes = pyplot.subplots(1, len(names), figsize=(3.2 * len(names), 3.0), squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        for r in curves:
+            if r.network == name:
+                images = [g for g in GRID if g <= r.budget]
+                left = [100 * float((r.broken_at > g).double().mean()) for g in images]
+                width = 2.2 if r.library == OURS else 1.0
+                axis.step(images, left, where="post", label=f"{r.library} {r.attack}", linewidth=width)
+        axis.set_xscale("log")
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("images for an example", fontsize=8)
+        axis.legend(fontsize=5)
+        axis.tick_params(labelsize=7)
+    axes[0][0].set_ylabel("accuracy left (%)", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
