@@ -17,6 +17,7 @@ from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.execution.towards import OTHERS, Towards
 from robustbench_coded.evaluation.planning.streams import stream
 
 
@@ -29,6 +30,7 @@ def attack(
     *,
     norm: Norm = "linf",
     seed: int = 0,
+    target: int | Tensor | None = None,
 ) -> Tensor:
     """Perturbs one batch by a named attack, as an evaluation perturbs its first batch.
 
@@ -44,6 +46,8 @@ def attack(
         eps: radius in units of ``x``: 8/255, never 8.
         norm: "linf", "l2" or "l1".
         seed: decides the random start and the attacker's draws.
+        target: the class that the inputs are to be answered with, one for all, or [B] for a defence that
+            answers input by input; None for any but ``y``.
 
     Returns:
         Perturbed inputs like ``x``.
@@ -59,6 +63,32 @@ def attack(
         raise ValueError("expected a model in evaluation mode, got training mode; call model.eval()")
     attack_name, budget, defence = parse(name), PerturbationBudget(norm, eps), _as_defence(model, x)
     refuse_norm(attack_name, norm)
+    if target is not None:
+        return _targeted(defence, x, attack_name, budget, seed, torch.as_tensor(target).to(y))
+    return _attacked(defence, x, y, attack_name, budget, seed)
+
+
+def _targeted(
+    defence: Defence, x: Tensor, name: AttackName, budget: PerturbationBudget, seed: int, target: Tensor
+) -> Tensor:
+    """One attack for each class that is wanted, on the inputs that it is wanted of."""
+    if target.ndim > 1 or (target.ndim and target.shape != x.shape[:1]):
+        raise ValueError(f"expected one target or [B] of them, got {list(target.shape)}")
+    wanted = target.expand(len(x))
+    classes = wanted.unique().tolist()
+    if len(classes) > 1 and defence.batch_dependent:
+        raise ValueError("expected one target for all inputs of a batch-dependent defence, got several")
+    found = x.clone()
+    for each in classes:
+        rows = wanted == each
+        others = torch.full_like(wanted[rows], OTHERS)
+        found[rows] = _attacked(Towards(defence, each), x[rows], others, name, budget, seed)
+    return found
+
+
+def _attacked(
+    defence: Defence, x: Tensor, y: Tensor, attack_name: AttackName, budget: PerturbationBudget, seed: int
+) -> Tensor:
     target = Target(defence, len(x), seed, [0])
     generators, known = [stream(seed, 0, "start")], target.known_draws(0)
     inputs = AttackInputs(target, defence.base, x[None], y[None], budget, generators, known)
