@@ -57,7 +57,7 @@ class Inside:
         if (known := getattr(value, _CHECKED, None)) is None:
             found = self.behind(value, None) if self._distinct(value) else None
             if found is not None:
-                record.note(WITHOUT)
+                found = graft(value.detach(), found, record.note(WITHOUT))
             known = value if found is None else found
             setattr(value, _CHECKED, known if found is not None else False)
         return known if isinstance(known, Tensor) else value

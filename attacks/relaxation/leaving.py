@@ -32,14 +32,14 @@ class Departed:
 
     def __init__(self) -> None:
         self._rows: dict[int, deque[tuple[Tensor, Met | None]]] = {}
-        self._numbers: deque[Tensor] = deque(maxlen=NUMBERS_KEPT)
+        self._numbers: deque[tuple[Tensor, Met | None]] = deque(maxlen=NUMBERS_KEPT)
 
     def __bool__(self) -> bool:
         return bool(self._rows or self._numbers)
 
-    def leave_number(self, x: Tensor) -> None:
+    def leave_number(self, x: Tensor, met: Met | None) -> None:
         """Remembers one number."""
-        self._numbers.append(graph_of(x).float().reshape(()))
+        self._numbers.append((graph_of(x).float().reshape(()), met))
 
     def leave(self, x: Tensor, met: Met | None) -> None:
         """Remembers ``x``, and each element of its first axis."""
@@ -83,8 +83,8 @@ class Departed:
     def _last_numbers(self, value: Tensor) -> Iterator[tuple[Tensor, Met | None]]:
         """As many of the last numbers as ``value`` holds, in its shape."""
         if value.numel() <= len(self._numbers):
-            last = islice(self._numbers, len(self._numbers) - value.numel(), None)
-            yield torch.stack(list(last)).view(value.shape), None
+            last = list(islice(self._numbers, len(self._numbers) - value.numel(), None))
+            yield torch.stack([number for number, _ in last]).view(value.shape), last[-1][1]
 
 
 def _layouts(x: Tensor, value: Tensor) -> list[Tensor]:
@@ -125,8 +125,7 @@ def to_number(mode: Relaxing, call: Call) -> Any:
     x = call.args[0]
     if not follows(x) or x.numel() != 1:
         return UNSEEN
-    mode.record.note("item")
-    mode.departed.leave_number(x)
+    mode.departed.leave_number(x, mode.record.note("item"))
     return call.func(x.detach(), *call.args[1:])
 
 

@@ -212,6 +212,13 @@ def margin(x, y):
     return float((z.gather(1, y[:, None])[:, 0] - others).mean())
 
 
+@pytest.mark.parametrize("defence", [beside_a_decoy, in_python, numbers_by_hand, pixels_by_hand, neighbours])
+def test_what_hides_the_gradient_is_named_although_there_is_another_one(defence):
+    relaxation = Relaxation(measuring=True)
+    relaxed_gradient(defence, X, scores(X).argmax(1), relaxation)
+    assert relaxation.record.hiding()
+
+
 def test_scores_of_other_inputs_or_other_classes_are_not_what_an_answer_was_made_of():
     """A random table beside honest scores: none agrees with it, so it stays without a gradient."""
     table = torch.randn(N, CLASSES, generator=torch.Generator().manual_seed(5))
