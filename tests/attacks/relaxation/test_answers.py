@@ -219,6 +219,18 @@ def test_what_hides_the_gradient_is_named_although_there_is_another_one(defence)
     assert relaxation.record.hiding()
 
 
+@pytest.mark.parametrize("defence", [neighbours, neighbours_gathered])
+def test_votes_of_neighbours_have_a_gradient_of_their_own(defence):
+    """Through the labels that were looked up, and not for want of another by the scores behind the distances."""
+    relaxation = Relaxation()
+    leaf = X.clone().requires_grad_()
+    with relaxation.forward():
+        out = defence(leaf.view_as(leaf))
+        loss = F.cross_entropy(out, scores(X).argmax(1))
+    (grad,) = torch.autograd.grad(loss, leaf)
+    assert (grad != 0).any(1).all()
+
+
 def test_scores_of_other_inputs_or_other_classes_are_not_what_an_answer_was_made_of():
     """A random table beside honest scores: none agrees with it, so it stays without a gradient."""
     table = torch.randn(N, CLASSES, generator=torch.Generator().manual_seed(5))
