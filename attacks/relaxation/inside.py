@@ -16,7 +16,6 @@ from attacks.relaxation.record import Met, Record
 from attacks.relaxation.scale import spread_along
 
 KEPT = 1024  # tensors of a forward
-_CHECKED = "_csrobust_inside"
 # Share of inputs at which a tensor names the answer's class, above that of chance on the way to 1.
 AGREEING = 0.45
 WITHOUT = "an answer without a gradient"
@@ -27,6 +26,8 @@ class Inside:
 
     def __init__(self) -> None:
         self._met: deque[Tensor] = deque(maxlen=KEPT)
+        # By id; kept here and not on the tensor, which may outlive this forward's graph.
+        self._checked: dict[int, tuple[Tensor, Tensor]] = {}
 
     def note(self, answer: Any) -> None:
         if isinstance(answer, Tensor) and answer.ndim > 1 and answer.requires_grad:
@@ -54,13 +55,12 @@ class Inside:
         """The same for scores [inputs, classes] on their way to the answer; itself where they are none."""
         if value.ndim != 2 or value.shape[1] < 2 or not value.is_floating_point() or value.requires_grad:
             return value
-        if (known := getattr(value, _CHECKED, None)) is None:
-            found = self.behind(value, None) if self._distinct(value) else None
-            if found is not None:
-                found = graft(value.detach(), found, record.note(WITHOUT))
-            known = value if found is None else found
-            setattr(value, _CHECKED, known if found is not None else False)
-        return known if isinstance(known, Tensor) else value
+        if (checked := self._checked.get(id(value))) is not None:
+            return checked[1]
+        found = self.behind(value, None) if self._distinct(value) else None
+        known = value if found is None else graft(value.detach(), found, record.note(WITHOUT))
+        self._checked[id(value)] = (value, known)
+        return known
 
     def _distinct(self, value: Tensor) -> bool:
         """Whether rows name different classes, which those of a constant do not."""

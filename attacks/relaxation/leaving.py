@@ -24,14 +24,14 @@ FEWEST = 8  # elements that a correlation says anything about
 KEPT = 4096  # departures
 NUMBERS_KEPT = 2**16  # departures of single numbers
 
-_CHECKED = "_csrobust_checked"
-
 
 class Departed:
     """What has left torch in one forward, as rows of one image each where it was a batch."""
 
     def __init__(self) -> None:
         self._rows: dict[int, deque[tuple[Tensor, Met | None]]] = {}
+        # By id; kept here and not on the tensor, which may outlive this forward's graph.
+        self._checked: dict[int, tuple[Tensor, Tensor]] = {}
         self._numbers: deque[tuple[Tensor, Met | None]] = deque(maxlen=NUMBERS_KEPT)
 
     def __bool__(self) -> bool:
@@ -50,17 +50,17 @@ class Departed:
 
     def returned(self, value: Tensor) -> Tensor:
         """``value`` with a gradient, where it is what left before; else itself."""
-        checked = getattr(value, _CHECKED, None)
-        if isinstance(checked, Tensor):
-            return checked
-        if checked or follows(value) or value.requires_grad:
+        if (checked := self._checked.get(id(value))) is not None:
+            return checked[1]
+        if follows(value) or value.requires_grad:
             return value
         known = value.numel() in self._rows or value.numel() <= len(self._numbers)
         if value.numel() < FEWEST or not known or value.is_complex():
             return value
         found = self._like(value)
-        setattr(value, _CHECKED, True if found is None else found)
-        return value if found is None else found
+        found = value if found is None else found
+        self._checked[id(value)] = (value, found)
+        return found
 
     def _like(self, value: Tensor) -> Tensor | None:
         best, chosen = ALIKE, None
@@ -78,7 +78,8 @@ class Departed:
             if value.is_floating_point():
                 return sloped(value, x.to(value.dtype), slope, met)
             number = sloped(numbers, x, slope, met)
-        return attach(value, Shadow(number))
+        # Not on the tensor itself: it may be one that the defence keeps, and outlive this graph.
+        return attach(value.detach(), Shadow(number))
 
     def _last_numbers(self, value: Tensor) -> Iterator[tuple[Tensor, Met | None]]:
         """As many of the last numbers as ``value`` holds, in its shape."""

@@ -221,7 +221,7 @@ def test_what_hides_the_gradient_is_named_although_there_is_another_one(defence)
 
 @pytest.mark.parametrize("defence", [neighbours, neighbours_gathered])
 def test_votes_of_neighbours_have_a_gradient_of_their_own(defence):
-    """Through the labels that were looked up, and not for want of another by the scores behind the distances."""
+    """Through the labels that were looked up, and not through the scores behind the distances."""
     relaxation = Relaxation()
     leaf = X.clone().requires_grad_()
     with relaxation.forward():
@@ -229,6 +229,22 @@ def test_votes_of_neighbours_have_a_gradient_of_their_own(defence):
         loss = F.cross_entropy(out, scores(X).argmax(1))
     (grad,) = torch.autograd.grad(loss, leaf)
     assert (grad != 0).any(1).all()
+
+
+def test_a_tensor_that_the_defence_keeps_is_not_taken_for_what_left_in_an_earlier_forward():
+    kept = X.clone()
+
+    def defence(x):
+        x.detach().numpy()
+        return scores(kept) + scores(x)
+
+    relaxation = Relaxation()
+    for _ in range(2):
+        leaf = X.clone().requires_grad_()
+        with relaxation.forward():
+            out = defence(leaf.view_as(leaf))
+        (grad,) = torch.autograd.grad(out.sum(), leaf)
+        torch.testing.assert_close(grad, 2 * W.sum(1).expand_as(grad))
 
 
 def test_scores_of_other_inputs_or_other_classes_are_not_what_an_answer_was_made_of():
