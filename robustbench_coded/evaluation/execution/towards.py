@@ -28,7 +28,7 @@ class Towards:
         self.name, self.randomised = defence.name, defence.randomised
         self.batch_dependent = defence.batch_dependent
         self.abstain = None
-        self.base = None if defence.base is None else _Base(defence.base, target)
+        self.base: nn.Module | None = None if defence.base is None else _Base(defence.base, target)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["defence"], name)  # images, reset, fit, where it has them
