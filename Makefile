@@ -184,29 +184,37 @@ ADAPTIVE = $(shell $(BIN)/python -c "from attacks.presets import PRESETS; print(
 RECIPES := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-recipes
 
 # The board: published defences around the digits networks, RCI from the reports above, and LWTA with its authors' weights.
-BOARD := board-digits board-lwta digits cifar10-resnet20 cifar10-adversarial
+BOARD := board-digits board-digits-coupled board-digits-control board-digits-kept board-digits-l2 board-digits-autoattack \
+	board-lwta digits cifar10-resnet20 cifar10-adversarial
 .PHONY: board report-board-digits report-board-lwta
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(wildcard $(BOARD:%=reports/%)) --out reports/board
 
-# 128 images and 4 draws: about as many as "no gain" needs where nothing is left. The control has the checks; the
-# defences have every attack of the presets without them, and so could not be praised.
-PUBLISHED := adaptive-smoothing anti-adversary batch-norm-adaptation bit-depth diffusion-purification feature-squeezing \
-	jpeg k-winners-take-all parametric-noise pixel-deflection random-transforms stateful-detection \
-	stochastic-activation-pruning tent thermometer resize-pad
-UNHIDDEN := --relaxed-attacks relaxed-pgd-20+momentum=1 --relaxed-attacks relaxed-eot4-apgd-ce-50 \
-	--relaxed-attacks square-1000
-NO_CHECKS := --attacks paper,eot10-pgd-20,pgd-100+momentum=1,fixed-pgd-10,aware-pgd-10,transfer-pgd-20 \
-	--attacks aware-pgd-20+init=transfer-pgd-20,apgd-mt-20,transfer-apgd-mt-20 \
-	--attacks relaxed-pgd-20+momentum=1,relaxed-eot4-apgd-ce-50,square-1000 \
-	$(UNHIDDEN) --victim-attacks transfer-pgd-20
-ON_DIGITS := --data digits --limit 128 --batch-size 16 --eps 0.2 --draws 4 --selection-draws 4 --threads 1 \
-	--out reports/board-digits
+# Where little is left, many examples and the attacks that settle it. Batches of 16 where answers depend on them: more
+# batches. The control, and what keeps something, meet every attack and check on fewer examples.
+INDEPENDENT := anti-adversary bit-depth feature-squeezing jpeg k-winners-take-all parametric-noise pixel-deflection \
+	random-projection-filters random-self-ensemble random-transforms resize-pad stochastic-activation-pruning \
+	thermometer total-variation
+COUPLED := batch-norm-adaptation tent stateful-detection
+KEPT := adaptive-smoothing diffusion-purification
+AUTOATTACKED := parametric-noise pixel-deflection random-projection-filters random-self-ensemble random-transforms \
+	resize-pad stochastic-activation-pruning
+DIGITS_ERM := --ckpt erm=checkpoints/digits-erm.safetensors --data digits --threads 1 --workers 1
+DRAWS := --draws 4 --selection-draws 4
 report-board-digits: $(INSTALLED)
-	rm -rf reports/board-digits
-	$(BIN)/csrobust eval --ckpt pgd-at=checkpoints/digits-pgd-at.safetensors $(ON_DIGITS)
-	$(BIN)/csrobust eval --ckpt erm=checkpoints/digits-erm.safetensors $(ON_DIGITS) $(NO_CHECKS) \
-		$(PUBLISHED:%=--defence published:%) --rci N=1K --rci N=1.5K
+	rm -rf reports/board-digits reports/board-digits-*
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(INDEPENDENT:%=--defence published:%) --eps 0.2 $(DRAWS) \
+		--limit 512 --batch-size 32 --until settled --out reports/board-digits
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(COUPLED:%=--defence published:%) --rci N=1K --rci N=1.5K --eps 0.2 $(DRAWS) \
+		--limit 512 --batch-size 16 --until settled --out reports/board-digits-coupled
+	$(BIN)/csrobust eval --ckpt pgd-at=checkpoints/digits-pgd-at.safetensors --data digits --threads 1 --workers 1 \
+		--eps 0.2 $(DRAWS) --limit 128 --batch-size 32 --out reports/board-digits-control
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(KEPT:%=--defence published:%) --eps 0.2 $(DRAWS) \
+		--limit 128 --batch-size 32 --out reports/board-digits-kept
+	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:randomised-smoothing --norm l2 --eps 0.25 $(DRAWS) \
+		--limit 128 --batch-size 32 --until settled --certify --out reports/board-digits-l2
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(AUTOATTACKED:%=--defence published:%) --eps 0.2 --draws 1 --selection-draws 1 \
+		--attacks autoattack:rand --peer-raw --no-standard --limit 32 --batch-size 32 --out reports/board-digits-autoattack
 
 # The authors' weights, and the accuracy that their log claims under AutoAttack's rand.
 report-board-lwta: data/cifar10_test.npz

@@ -70,6 +70,6 @@ def _place(run: Run, row: SummaryRow) -> tuple[Any, ...]:
     checkpoint = run.manifest.checkpoint(subject.checkpoint)
     weights = None if checkpoint is None else checkpoint.sha256
     return (
-        run.manifest.identity.data_sha256, weights, subject.defence, subject.k, subject.n,
+        run.manifest.identity.data, weights, subject.defence, subject.k, subject.n,
         row.key.norm, row.key.eps, row.key.eps_space,
     )  # fmt: skip

@@ -137,13 +137,13 @@ def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None) -> d
     if submitted is not None:
         said = {name: getattr(submitted, name) for name in ("name", "link", "authors", "venue", "year")}
         said |= {name: getattr(submitted, name) for name in ("randomness", "coupling", "claim", "reported")}
-        breaks = submitted.breaks
+        breaks, lowered = submitted.breaks, tuple[tuple[str, str], ...]()
         said |= {"footnote": submitted.setting, "additional_data": submitted.additional_data}
     else:
         assert known is not None
         record = known.record
         on_arxiv = record.arxiv[:1].isdigit()
-        breaks = record.breaks
+        breaks, lowered = record.breaks, record.lowered
         said = {
             "name": known.label,
             "link": f"https://arxiv.org/abs/{record.arxiv}" if on_arxiv else None,
@@ -154,7 +154,8 @@ def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None) -> d
             "claim": record.claim,
             "footnote": record.setting,
         }
-    return {**said, "breaks": tuple(Break(*one) for one in breaks)}
+    found = {"breaks": breaks, "lowered": lowered}
+    return {**said, **{name: tuple(Break(*one) for one in those) for name, those in found.items()}}
 
 
 def _data_name(run: Run) -> str:

@@ -42,7 +42,8 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         certified: lower bound on robust accuracy under this threat model.
         base_acc, gain: of the base model under its own ensemble, and the paired difference.
         forwards, backwards: images per scored example that the evaluation cost.
-        breaks: published evaluations by others that found less than is claimed.
+        breaks: published evaluations by others that left little or no gain.
+        lowered: those that found less than is claimed, and a gain all the same.
         run, run_sha256: the folder's name, and the hash of its run.json.
         stored: whether perturbed inputs are stored, so that `csrobust verify` can score them again.
         command: evaluates this defence again.
@@ -91,6 +92,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
     forwards: float | None = None
     backwards: float | None = None
     breaks: tuple[Break, ...] = ()
+    lowered: tuple[Break, ...] = ()
     run: str
     run_sha256: str
     stored: bool = False

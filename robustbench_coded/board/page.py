@@ -7,9 +7,11 @@ from robustbench_coded.board.entry import Board, BoardEntry
 from robustbench_coded.reports.figures import ladder
 from robustbench_coded.reports.figures.style import Drawing, styled
 from robustbench_coded.reports.render.html import page
+from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import inference_text, interval, percent, pixels
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.words import VerdictWord
 
 STYLE = """
 a { color: var(--mark); }
@@ -60,6 +62,7 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
     """
     first = entries[0]
     subject = SubjectKey(first.checkpoint, first.defence, first.k, first.n)
+    checkpoint = run.manifest.checkpoint(first.checkpoint)
     return page(
         "board_entry.html.j2",
         more_style=STYLE,
@@ -73,6 +76,10 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
         choices={},
         budget=budget,
         cases=_cases(run, subject),
+        weights=None if checkpoint is None else checkpoint.sha256,
+        between=lambda figure: interval(figure.low, figure.high),
+        refuted=[entry for entry in entries if entry.verdict == VerdictWord.CLAIM_REFUTED],
+        commands=list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)),
     )
 
 

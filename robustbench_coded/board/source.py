@@ -11,7 +11,7 @@ import msgspec
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.folder import MANIFEST
 
-ENTRY, HASHES, RUN = "entry.toml", "SHA256SUMS", "run"
+ENTRY, HASHES, RUN, CODE = "entry.toml", "SHA256SUMS", "run", "code"
 
 
 class SubmittedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

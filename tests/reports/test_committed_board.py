@@ -30,7 +30,7 @@ def test_nothing_is_praised_whose_break_is_published(entries):
 
 
 def test_the_positive_control_is_praised_with_its_accuracy(entries):
-    controls = [e for e in entries if e.name == "Adversarial training" and e.run == "board-digits"]
+    controls = [e for e in entries if e.name == "Adversarial training" and e.run == "board-digits-control"]
     assert [control.verdict for control in controls] == ["no failure found"]
     assert controls[0].ensemble.low > 0.5
 

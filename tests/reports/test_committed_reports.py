@@ -41,3 +41,8 @@ def test_every_figure_is_there_as_svg_and_png():
     for stem in stems:
         assert (DIGITS / "figures" / f"{stem}.svg").is_file()
         assert (DIGITS / "figures" / f"{stem}.png").is_file()
+
+
+def test_a_report_is_no_longer_than_somebody_reads():
+    reports = [path.with_name("report.md") for path in sorted(DIGITS.parent.glob("*/run.json"))]
+    assert {path.parent.name: size for path in reports if (size := path.stat().st_size) > 25_000} == {}

@@ -14,10 +14,13 @@ def submit_command(
     out: Annotated[Path, typer.Option("--out", help="Folder that the entry's own is made in.")] = Path(
         "board-entries"
     ),
+    code: Annotated[
+        list[Path] | None, typer.Option("--code", help="Python file of the defence, to go with the entry.")
+    ] = None,
 ) -> int:
     """Check a run against the board's rules, write its entry."""
     from robustbench_coded.board.submit import submit
 
-    folder = submit(run, entry, out)
+    folder = submit(run, entry, out, code or ())
     print(one_line(f"entry: {folder}; see it with csrobust board {folder} --out board"))
     return 0

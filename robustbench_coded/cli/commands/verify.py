@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,9 @@ Defences = Annotated[
 
 
 def verify_command(
-    run: Annotated[Path | None, typer.Argument(help="Run folder made with --save-adversarials.")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder made with --save-adversarials, or entry of the board.")
+    ] = None,
     adversarials: Annotated[
         Path | None, typer.Option("--adversarials", help="Perturbed inputs that another tool made, .npz.")
     ] = None,
@@ -50,15 +53,17 @@ def verify_command(
     if (run is None) == (adversarials is None):
         raise InputError("nothing to verify; name a run folder, or --adversarials FILE.npz with --ckpt")
     if run is not None:
+        from robustbench_coded.board.check_entry import checked_entry, is_entry
         from robustbench_coded.verification.verify_run import verify_run
 
-        rows: Sequence[VerifiedRow] = verify_run(
-            run,
-            checkpoints=dict(named_paths(ckpt or [], "--ckpt")),
-            defences=defence or (),
-            arch=arch,
-            data_dir=data_dir,
-        )
+        with checked_entry(run) if is_entry(run) else nullcontext(run) as folder:
+            rows: Sequence[VerifiedRow] = verify_run(
+                folder,
+                checkpoints=dict(named_paths(ckpt or [], "--ckpt")),
+                defences=defence or (),
+                arch=arch,
+                data_dir=data_dir,
+            )
     else:
         from robustbench_coded.cli.eval_options import config_from
         from robustbench_coded.verification.verify_file import verify_file

@@ -16,7 +16,8 @@ class Record:
         coupling: what makes an answer depend on the co-batched inputs; '' where nothing does.
         claim: what the paper claims, with data set and budget.
         setting: how it is set here, and what is left out or done otherwise than in the paper.
-        breaks: (arXiv id, what it reports) of every evaluation by others that found less than is claimed.
+        breaks: (arXiv id, what it reports) of every evaluation by others that left little or no gain.
+        lowered: the same of those that found less than is claimed, and a gain all the same.
         spec: the inference of this project that it is, ``rci:N=1.5K``, where the file builds nothing.
         recipe: the training recipe that it is, where it is a way of training.
         arch: how the name of its architecture begins, where it is a network of its own.
@@ -31,6 +32,7 @@ class Record:
     claim: str
     setting: str
     breaks: tuple[tuple[str, str], ...] = ()
+    lowered: tuple[tuple[str, str], ...] = ()
     spec: str = ""
     recipe: str = ""
     arch: str = ""

@@ -20,7 +20,7 @@ RECORD = Record(
     claim="higher accuracy than earlier purification on CIFAR-10 under BPDA and other adaptive attacks",
     setting="a denoiser of 5,000 weights learnt from up to 256 images; one purification, where the paper "
     "averages several",
-    breaks=(("2303.09051", "less is left when gradients go through the steps, and on average over draws"),),
+    lowered=(("2303.09051", "less is left when gradients go through the steps, and on average over draws"),),
 )
 NOISE, STEPS = 0.25, 8  # deviation of what is added, as in the paper; steps
 SHRINKS = 0.7  # the share of the noise that a step leaves

@@ -45,6 +45,7 @@ ROWS_LEGEND = (
 PICTURES_LEGEND = "Clean image, perturbation scaled to its largest change, perturbed image."
 
 
+_MANY = 16  # rows beyond which a table that few read as a whole is for details.md
 _PARTICULARS = ("Attack", "Versions")  # facts that are long and that few look up
 
 
@@ -135,8 +136,8 @@ def sections_of(
         _section("stops", STOPS_TITLE, document.stops, Legend(document.stops_legend)),
         _section("certified", CERTIFIED, document.certified, Legend(CERTIFIED_LEGEND), Figures(bars)),
         _section("findings", "What the stronger attacks found", Bullets(document.findings)),
-        _section("checks", "Checks of the attacks", check_count_text_table(judgements)),
-        _section(
+        _short("checks", "Checks of the attacks", check_count_text_table(judgements)),
+        _short(
             "eight-bits", EIGHT_BITS_TITLE, eight_bits_text_table(document.lines), Legend(EIGHT_BITS_LEGEND)
         ),
         _section("measured", "How this was measured", Facts(measured)),
@@ -199,6 +200,11 @@ def _all_attacks(document: Document, table: Table) -> Section:
 
 def _section(name: str, title: str, *blocks: Block, detail: bool = False) -> Section:
     return Section(name, title, blocks, detail)
+
+
+def _short(name: str, title: str, table: TextTable, *blocks: Block) -> Section:
+    """A section for everybody while its table is short, which of many subjects it is not."""
+    return _section(name, title, table, *blocks, detail=len(table.rows) > _MANY)
 
 
 # Said even where they are empty: that there is none is an answer, too.
