@@ -108,7 +108,9 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
             architecture = registry.find(candidate)[0]
             image_size = vit.image_size_for(shapes) if architecture.takes_image_size else None
             expected = shapes_of(candidate, classes or 10, channels or 3, image_size)
-        except InputError:  # sizes that no such architecture has: another one fits, or none
+        except InputError as error:  # sizes that no such architecture has: another one fits, or none
+            if arch is not None:
+                raise Refused(str(error)) from None
             continue
         difference = compare(candidate, shapes, expected)
         if difference.count == 0 and classes is not None and channels is not None:
