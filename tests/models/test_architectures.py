@@ -274,7 +274,7 @@ def test_dropout_comes_right_after_the_second_batch_norm():
         ("vit-5-16-2-2", 10, 8, "multiple of the patch"),
         ("vit-4-16-2-2", 10, None, "made for one image size"),
         ("resnet20", 1, None, "at least 2 classes, got 1"),
-        ("resnet21", 10, None, "resnet21: expected depth 6 n \\+ 2, got 21"),
+        ("resnet21", 10, None, "resnet21: expected depth 6 n \\+ 2, as in resnet20 and resnet32, got 21"),
         ("resnet20-d", 10, None, "unknown architecture 'resnet20-d'; closest: resnet"),
     ],
 )

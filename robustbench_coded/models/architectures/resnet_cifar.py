@@ -106,7 +106,7 @@ class ResNetCifar(BlockNetwork):
     ):
         super().__init__()
         if depth < 8 or depth % 6 != 2:
-            raise ValueError(f"expected depth 6 n + 2, got {depth}")
+            raise ValueError(f"expected depth 6 n + 2, as in resnet20 and resnet32, got {depth}")
         n = (depth - 2) // 6
         self.parts = Parts(**parts)
         self.activation = activation_named(self.parts.activation)
