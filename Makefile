@@ -145,6 +145,11 @@ docs: .venv-docs/.installed
 	.venv-docs/bin/pip install --quiet --constraint docs/site/constraints.txt $$($(PYTHON) -c '$(DOCS_EXTRA)')
 	touch $@
 
+# Certified beside attacked accuracy of a network that is not part of this repository: a table in docs/certification.md.
+.PHONY: certified
+certified: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/certified_mnist.py --shared $(SHARED) --limit 1000 --write
+
 # Puts the outcomes of each committed run into one file, for fewer files in the repository.
 .PHONY: compact
 compact: $(INSTALLED)

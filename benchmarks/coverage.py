@@ -231,12 +231,12 @@ def main() -> None:
             write(name, "\n".join(lines))
 
 
-def write(name: str, lines: str) -> None:
-    """Puts a table between its marks in docs/numbers.md."""
+def write(name: str, lines: str, page: Path = NUMBERS) -> None:
+    """Puts a table between its marks on a page of the documentation."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    head, _, rest = NUMBERS.read_text(encoding="utf-8").partition(begin)
+    head, _, rest = page.read_text(encoding="utf-8").partition(begin)
     tail = rest.partition(end)[2]
-    NUMBERS.write_text(f"{head}{begin}\n\n{lines}\n\n{end}{tail}", encoding="utf-8")
+    page.write_text(f"{head}{begin}\n\n{lines}\n\n{end}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":
