@@ -21,9 +21,11 @@ from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE
 from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
+from robustbench_coded.statistics.verdict import Verdict
 
 # Options that a command to repeat needs, where they were not left at their defaults.
 _REPEATED = ("limit", "draws", "selection_draws", "victims", "seed", "norm", "eps_space")
@@ -97,6 +99,7 @@ def _entry(
     told = _told(known, submitted)
     if told.get("reported") is None and verdict.claim is not None:
         told["reported"] = verdict.claim.value
+    word, reason = _beside_breaks(verdict, told["breaks"])
     return BoardEntry(
         id=entry_id(run, subject),
         **told,
@@ -120,8 +123,8 @@ def _entry(
         gain=_figure(verdict.gain),
         examples=whole.examples,
         draws=whole.draws,
-        verdict=str(verdict.word),
-        reason=verdict.reason,
+        verdict=str(word),
+        reason=reason,
         open_checks=verdict.open_checks,
         forwards=whole.forwards,
         backwards=whole.backwards,
@@ -129,6 +132,16 @@ def _entry(
         run_sha256=digest,
         stored=(run.path / "adversarials").is_dir(),
         command=_command(run, planned, judgement.budget.eps),
+    )
+
+
+def _beside_breaks(verdict: Verdict, breaks: Sequence[Break]) -> tuple[VerdictWord, str]:
+    """A verdict and its reason; a break by others outweighs that our attacks found no failure."""
+    if verdict.word != VerdictWord.NO_FAILURE_FOUND or not breaks:
+        return verdict.word, verdict.reason
+    sources = ", ".join(found.source for found in breaks)
+    return VerdictWord.NOT_SETTLED, (
+        f"The attacks of this run find no failure, but a break of the defence is published ({sources})."
     )
 
 

@@ -25,8 +25,9 @@ def test_there_are_fifteen_published_defences_and_more(entries):
 
 
 def test_nothing_is_praised_whose_break_is_published(entries):
-    praised = {entry.name: entry.breaks for entry in entries if entry.verdict == "no failure found"}
-    assert {name for name, breaks in praised.items() if breaks} == set()
+    assert [e.name for e in entries if e.breaks and e.verdict == "no failure found"] == []
+    withheld = {e.name for e in entries if e.reason.startswith("The attacks of this run find no failure")}
+    assert withheld == {"Diffusion Models for Adversarial Purification"}
 
 
 def test_the_positive_control_is_praised_with_its_accuracy(entries):
@@ -46,7 +47,8 @@ def test_verdicts_are_those_of_the_runs(entries):
                 recorded[run, *at] = (row["word"], float(row["accuracy"]))
     for entry in entries:
         sizes = tuple("" if size is None else str(size) for size in (entry.k, entry.n))
-        found = recorded[entry.run, entry.checkpoint, entry.defence, *sizes, entry.threat, entry.eps]
+        word, accuracy = recorded[entry.run, entry.checkpoint, entry.defence, *sizes, entry.threat, entry.eps]
+        found = ("not settled" if entry.breaks and word == "no failure found" else word, accuracy)
         assert (entry.verdict, pytest.approx(entry.ensemble.estimate, abs=1e-6)) == found, MENDING
 
 
