@@ -23,10 +23,10 @@ class Pairing:
         self._same_data: dict[tuple[str, str], str] = {}
         self.reasons: dict[str, None] = {}
 
-    def difference(self, mine: Contender, other: Contender, line: SummaryRow) -> Difference | None:
-        """The accuracy of ``line`` less that of the same attack on ``other``."""
-        first = self._row(mine, line, line.threat)
-        second = self._row(other, line, line.threat) or self._of_a_fixed_answer(other, line)
+    def difference(self, mine: Contender, other: Contender, row: SummaryRow) -> Difference | None:
+        """The accuracy of ``row`` less that of the same attack on ``other``."""
+        first = self._row(mine, row, row.threat)
+        second = self._row(other, row, row.threat) or self._of_a_fixed_answer(other, row)
         if first is None or second is None or first.cell is None or second.cell is None:
             return None
         why = self._other_data(mine.run, other.run)
@@ -46,9 +46,9 @@ class Pairing:
         subject = subject_text(mine.subject, with_k=True)
         self.reasons[f"{subject} in {mine.run} has no counterpart in the baseline, {baseline}."] = None
 
-    def _row(self, contender: Contender, line: SummaryRow, threat: ThreatModel) -> CaseResult | None:
+    def _row(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
         """The row of the same attack and budget; a step size that differs is another attack."""
-        key = CaseKey.of(contender.subject, threat, line.attack, line.budget, line.step_size)
+        key = CaseKey.of(contender.subject, threat, row.attack, row.budget, row.step_size)
         return self._rows.get((contender.run, key))
 
     def _of_a_fixed_answer(self, contender: Contender, line: SummaryRow) -> CaseResult | None:

@@ -20,33 +20,33 @@ from robustbench_coded.statistics.summary import SummaryRow
 THREAT = WHOLE_BATCH
 
 
-def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
+def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per swept defence, a line per attack; None where each defence had one batch size."""
-    budget = main_budget(lines)
+    budget = main_budget(rows)
     swept: dict[tuple[str, str], list[SummaryRow]] = {}
-    for line in lines:
-        usable = line.accuracy is not None and line.subject.k is not None
-        if usable and line.threat == THREAT and line.attack not in ("strongest", "naive-min"):
-            swept.setdefault((line.subject.checkpoint, line.subject.defence), []).append(line)
-    swept = {pair: found for pair, found in swept.items() if len({line.subject.k for line in found}) > 1}
+    for row in rows:
+        usable = row.accuracy is not None and row.subject.k is not None
+        if usable and row.threat == THREAT and row.attack not in ("strongest", "naive-min"):
+            swept.setdefault((row.subject.checkpoint, row.subject.defence), []).append(row)
+    swept = {pair: found for pair, found in swept.items() if len({row.subject.k for row in found}) > 1}
     if budget is None or not swept:
         return None
     shown = list(swept.items())[:MOST_PANELS]
     figure, axes = panels(len(shown), 3.0)
-    names = list(dict.fromkeys(line.attack for _, found in shown for line in found))
+    names = list(dict.fromkeys(row.attack for _, found in shown for row in found))
     for panel, (_, found) in zip(axes, shown, strict=True):
         for name in names:
             curve = {
-                line.subject.k: line
-                for line in found
-                if line.attack == name and (line.attack == "clean" or line.budget == budget)
+                row.subject.k: row
+                for row in found
+                if row.attack == name and (row.attack == "clean" or row.budget == budget)
             }
             sizes = sorted(k for k in curve if k is not None)
             dashes = "--" if name.startswith("ensemble") else "-"
             plot(panel, sizes, [curve[k] for k in sizes], names.index(name), name, linestyle=dashes)
         first = found[0].subject
         panel.set_xscale("log", base=2)
-        sizes = sorted({line.subject.k for line in found if line.subject.k is not None})
+        sizes = sorted({row.subject.k for row in found if row.subject.k is not None})
         panel.set_xticks(sizes, [str(k) for k in sizes])
         panel.minorticks_off()
         panel.set_xlabel("batch size K")

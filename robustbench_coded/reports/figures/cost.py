@@ -18,24 +18,22 @@ from robustbench_coded.reports.text.formatting import budget_text
 from robustbench_coded.statistics.summary import SummaryRow
 
 
-def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
+def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per subject, a point per attack; None where no attack has a cost."""
-    budget = main_budget(lines)
+    budget = main_budget(rows)
     costly = [
-        line
-        for line in attacked(lines)
-        if line.budget == budget and line.forwards and line.threat.whole_batch
+        row for row in attacked(rows) if row.budget == budget and row.forwards and row.threat.whole_batch
     ]
     subjects = [s for s in subjects_of(costly) if s.defence != "standard"][:MOST_PANELS]
     if budget is None or not subjects:
         return None
     figure, axes = panels(len(subjects), 2.9)
-    spent = [_images(line) for line in costly]
-    names = list(dict.fromkeys((line.attack, line.threat) for line in costly))
+    spent = [_images(row) for row in costly]
+    names = list(dict.fromkeys((row.attack, row.threat) for row in costly))
     for panel, subject in zip(axes, subjects, strict=True):
-        for line in (line for line in costly if line.subject == subject):
-            style = names.index((line.attack, line.threat))
-            plot(panel, [_images(line)], [line], style, line.attack, linestyle="none")
+        for row in (row for row in costly if row.subject == subject):
+            style = names.index((row.attack, row.threat))
+            plot(panel, [_images(row)], [row], style, row.attack, linestyle="none")
         logarithmic(panel)
         panel.set_xlim(min(spent) / 1.6, max(spent) * 1.6)
         panel.set_xlabel("images per example")
@@ -49,5 +47,5 @@ def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
     return drawing(figure, "cost", "Cost against accuracy", caption)
 
 
-def _images(line: SummaryRow) -> float:
-    return (line.forwards or 0.0) + (line.backwards or 0.0)
+def _images(row: SummaryRow) -> float:
+    return (row.forwards or 0.0) + (row.backwards or 0.0)

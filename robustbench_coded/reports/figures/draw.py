@@ -18,17 +18,17 @@ from robustbench_coded.results.run import Run
 def figures_of(run: Run) -> list[Drawing]:
     """The figures of a run, drawn anew; the same run gives the same bytes."""
     asked = run.manifest.judged_budgets
-    lines = [line for line in run.rows if line.attack == "clean" or line.budget in asked]
+    rows = [row for row in run.rows if row.attack == "clean" or row.budget in asked]
     with styled():
         drawn = [
-            ladder.draw(lines),
+            ladder.draw(rows),
             design.draw(run.judgements),
-            pareto.draw(lines),
-            batch_sizes.draw(lines),
-            eps_curve.draw(lines),
+            pareto.draw(rows),
+            batch_sizes.draw(rows),
+            eps_curve.draw(rows),
             correct_draws.draw(run.results),
             loss_steps.draw(run),
-            cost.draw(lines),
+            cost.draw(rows),
             certified.draw(run.certified),
         ]
     return [figure for figure in drawn if figure is not None]

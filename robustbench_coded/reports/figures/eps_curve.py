@@ -20,17 +20,15 @@ from robustbench_coded.statistics.summary import SummaryRow
 THREAT = WHOLE_BATCH
 
 
-def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
+def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per checkpoint, a line per defence; None where every attack had the same eps."""
     ensembles = [
-        line
-        for line in lines
-        if line.attack == "ensemble" and line.threat == THREAT and line.accuracy is not None
+        row for row in rows if row.attack == "ensemble" and row.threat == THREAT and row.accuracy is not None
     ]
-    spaces = [(line.budget.norm, line.budget.eps_space) for line in ensembles]
+    spaces = [(row.budget.norm, row.budget.eps_space) for row in ensembles]
     space = max(spaces, key=spaces.count, default=None)
-    ensembles = [line for line in ensembles if (line.budget.norm, line.budget.eps_space) == space]
-    if space is None or len({line.budget.eps for line in ensembles}) < 2:
+    ensembles = [row for row in ensembles if (row.budget.norm, row.budget.eps_space) == space]
+    if space is None or len({row.budget.eps for row in ensembles}) < 2:
         return None
     checkpoints = checkpoints_of(ensembles)[:MOST_PANELS]
     figure, axes = panels(len(checkpoints))
@@ -39,13 +37,13 @@ def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
         for subject in subjects_of(ensembles):
             if subject.checkpoint != checkpoint:
                 continue
-            curve = sorted((e for e in ensembles if e.subject == subject), key=lambda line: line.budget.eps)
-            clean = find(lines, subject, "clean", THREAT, None)
+            curve = sorted((e for e in ensembles if e.subject == subject), key=lambda row: row.budget.eps)
+            clean = find(rows, subject, "clean", THREAT, None)
             points = [(0.0, clean)] if clean is not None else []
-            points += [(line.budget.eps, line) for line in curve]
+            points += [(row.budget.eps, row) for row in curve]
             name = inference_text(subject, with_k=True)
             x = [eps for eps, _ in points]
-            plot(panel, x, [line for _, line in points], methods.index(subject[1:]), name)
+            plot(panel, x, [row for _, row in points], methods.index(subject[1:]), name)
         panel.set_title(label(checkpoint))
         panel.set_xlabel(f"eps ({space[0]}, {space[1]})")
         percent_axis(panel)

@@ -60,14 +60,14 @@ RUNG_HEIGHT = 0.2  # inches
 PANELS_ACROSS = 2
 
 
-def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
+def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per checkpoint, a dot per defence and rung; None without an attack."""
-    budget = main_budget(lines)
+    budget = main_budget(rows)
     if budget is None:
         return None
-    rungs = {subject: _rungs(lines, subject, budget) for subject in subjects_of(lines)}
+    rungs = {subject: _rungs(rows, subject, budget) for subject in subjects_of(rows)}
     names = sorted({name for found in rungs.values() for name in found}, key=_ORDER.index)
-    checkpoints = checkpoints_of(lines)
+    checkpoints = checkpoints_of(rows)
     shown, left = checkpoints[:MOST_PANELS], len(checkpoints[MOST_PANELS:])
     across = min(PANELS_ACROSS, len(shown))
     figure, axes = panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
@@ -119,35 +119,35 @@ def _dots(
     )
 
 
-def _rungs(lines: Sequence[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> dict[str, SummaryRow]:
+def _rungs(rows: Sequence[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> dict[str, SummaryRow]:
     """The lowest row of each rung."""
     found: dict[str, SummaryRow] = {}
-    for line in lines:
-        name = _rung(line)
-        if name is None or line.subject != subject or line.accuracy is None:
+    for row in rows:
+        name = _rung(row)
+        if name is None or row.subject != subject or row.accuracy is None:
             continue
-        if line.attack != CLEAN and line.budget != budget:
+        if row.attack != CLEAN and row.budget != budget:
             continue
-        if name not in found or line.accuracy < (found[name].accuracy or 0.0):
-            found[name] = line
+        if name not in found or row.accuracy < (found[name].accuracy or 0.0):
+            found[name] = row
     return found
 
 
-def _rung(line: SummaryRow) -> str | None:
+def _rung(row: SummaryRow) -> str | None:
     """The rung of a row; None for those that have no place in the figure."""
-    if line.attack == ENSEMBLE:
-        return _ENSEMBLES.get(line.threat)
-    if line.attack in CONTROLS:
+    if row.attack == ENSEMBLE:
+        return _ENSEMBLES.get(row.threat)
+    if row.attack in CONTROLS:
         return (
-            {CLEAN: "clean", RANDOM_SIGN: "random signs"}[line.attack] if line.threat == WHOLE_BATCH else None
+            {CLEAN: "clean", RANDOM_SIGN: "random signs"}[row.attack] if row.threat == WHOLE_BATCH else None
         )
-    name = parsed_attack(line.attack)
+    name = parsed_attack(row.attack)
     if name is None or name.is_submitted:
         return None
-    if not line.threat.whole_batch:
-        one_victim = line.threat.inputs == "victim" and name.estimator == "transfer"
+    if not row.threat.whole_batch:
+        one_victim = row.threat.inputs == "victim" and name.estimator == "transfer"
         return "transfer, one victim" if one_victim else None
-    papers = papers_attack(line.attack)
+    papers = papers_attack(row.attack)
     if papers is not None:
         return papers.upper()
     if name.third_party is not None:

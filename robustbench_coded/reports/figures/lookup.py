@@ -9,52 +9,48 @@ from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.statistics.summary import SummaryRow
 
 
-def main_budget(lines: Sequence[SummaryRow]) -> BudgetKey | None:
+def main_budget(rows: Sequence[SummaryRow]) -> BudgetKey | None:
     """The budget that most attacks ran under; of several the largest eps."""
-    budgets = [line.budget for line in attacked(lines)]
+    budgets = [row.budget for row in attacked(rows)]
     return max(budgets, key=lambda b: (budgets.count(b), b.eps), default=None)
 
 
-def attacked(lines: Iterable[SummaryRow]) -> list[SummaryRow]:
+def attacked(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
     """Lines of single attacks that have outcomes."""
-    return [
-        line for line in lines if line.measured and line.attack not in CONTROLS and line.accuracy is not None
-    ]
+    return [row for row in rows if row.measured and row.attack not in CONTROLS and row.accuracy is not None]
 
 
 def find(
-    lines: Iterable[SummaryRow],
+    rows: Iterable[SummaryRow],
     subject: SubjectKey,
     attack: str,
     threat: ThreatModel,
     budget: BudgetKey | None,
 ) -> SummaryRow | None:
     """One line with an accuracy; clean inputs under any budget."""
-    for line in lines:
-        same = (line.subject, line.attack) == (subject, attack) and line.accuracy is not None
-        if same and (attack == "clean" or (line.threat == threat and line.budget == budget)):
-            return line
+    for row in rows:
+        same = (row.subject, row.attack) == (subject, attack) and row.accuracy is not None
+        if same and (attack == "clean" or (row.threat == threat and row.budget == budget)):
+            return row
     return None
 
 
-def lowest_of_papers(
-    lines: Iterable[SummaryRow], subject: SubjectKey, budget: BudgetKey
-) -> SummaryRow | None:
+def lowest_of_papers(rows: Iterable[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> SummaryRow | None:
     """The lowest of the paper's attacks on a subject."""
     found = [
-        line
-        for line in attacked(lines)
-        if (line.subject, line.budget, line.threat) == (subject, budget, WHOLE_BATCH)
-        and papers_attack(line.attack)
+        row
+        for row in attacked(rows)
+        if (row.subject, row.budget, row.threat) == (subject, budget, WHOLE_BATCH)
+        and papers_attack(row.attack)
     ]
-    return min(found, key=lambda line: line.accuracy or 0.0, default=None)
+    return min(found, key=lambda row: row.accuracy or 0.0, default=None)
 
 
-def subjects_of(lines: Iterable[SummaryRow]) -> list[SubjectKey]:
+def subjects_of(rows: Iterable[SummaryRow]) -> list[SubjectKey]:
     """Subjects in the order of the run."""
-    return list(dict.fromkeys(line.subject for line in lines))
+    return list(dict.fromkeys(row.subject for row in rows))
 
 
-def checkpoints_of(lines: Iterable[SummaryRow]) -> list[str]:
+def checkpoints_of(rows: Iterable[SummaryRow]) -> list[str]:
     """Checkpoints in the order of the run."""
-    return list(dict.fromkeys(line.subject.checkpoint for line in lines))
+    return list(dict.fromkeys(row.subject.checkpoint for row in rows))

@@ -20,35 +20,35 @@ THREAT = WHOLE_BATCH
 Point = tuple[SubjectKey, SummaryRow, tuple[SummaryRow | None, SummaryRow]]
 
 
-def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
+def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     """The paper's attacks on the left, the ensemble of all on the right; None for fewer than two subjects."""
-    budget = main_budget(lines)
+    budget = main_budget(rows)
     if budget is None:
         return None
     points: list[Point] = []
-    for subject in subjects_of(lines):
-        clean = find(lines, subject, "clean", THREAT, None)
-        everything = find(lines, subject, "ensemble", THREAT, budget)
+    for subject in subjects_of(rows):
+        clean = find(rows, subject, "clean", THREAT, None)
+        everything = find(rows, subject, "ensemble", THREAT, budget)
         if clean is not None and everything is not None:
-            points.append((subject, clean, (lowest_of_papers(lines, subject, budget), everything)))
+            points.append((subject, clean, (lowest_of_papers(rows, subject, budget), everything)))
     if len(points) < 2:
         return None
     titles = ("lowest of FGSM, PGD-10, PGD-100", "ensemble of all attacks")
     figure, axes = panels(2, 3.6, across=2)
     methods = list(dict.fromkeys(subject[1:] for subject, _, _ in points))
-    checkpoints = checkpoints_of(lines)
+    checkpoints = checkpoints_of(rows)
     top = 10.0
     for i, (panel, title) in enumerate(zip(axes, titles, strict=True)):
         for subject, clean, attacked in points:
-            line = attacked[i]
-            if line is None or clean.accuracy is None or clean.low is None or clean.high is None:
+            row = attacked[i]
+            if row is None or clean.accuracy is None or clean.low is None or clean.high is None:
                 continue
-            top = max(top, 100 * (line.high or 0.0))
+            top = max(top, 100 * (row.high or 0.0))
             beside = [[100 * (clean.accuracy - clean.low)], [100 * (clean.high - clean.accuracy)]]
             plot(
                 panel,
                 [100 * clean.accuracy],
-                [line],
+                [row],
                 methods.index(subject[1:]),
                 f"{inference_text(subject, with_k=True)}, {subject.checkpoint}",
                 xerr=beside,
@@ -57,7 +57,7 @@ def draw(lines: Sequence[SummaryRow]) -> Drawing | None:
                 elinewidth=0.8,
             )
         for family in _families(points):
-            joined = [(clean.accuracy, line.accuracy) for _, clean, found in family if (line := found[i])]
+            joined = [(clean.accuracy, row.accuracy) for _, clean, found in family if (row := found[i])]
             x, y = ([100 * (pair[axis] or 0.0) for pair in joined] for axis in (0, 1))
             panel.plot(x, y, color="0.6", linewidth=0.8, zorder=1)
         panel.set_title(title)

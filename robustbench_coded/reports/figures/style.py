@@ -92,13 +92,13 @@ def panels(count: int, height: float = 2.6, *, across: int = PANELS_ACROSS) -> t
 
 
 def plot(
-    axes: Axes, x: Sequence[float], lines: Sequence[SummaryRow], style: int, name: str, **more: Any
+    axes: Axes, x: Sequence[float], rows: Sequence[SummaryRow], style: int, name: str, **more: Any
 ) -> None:
     """Accuracies of ``lines`` at ``x`` with their intervals, in the ``style``-th colour and marker."""
     shown = [
-        (at, 100 * line.accuracy, 100 * line.low, 100 * line.high)
-        for at, line in zip(x, lines, strict=True)
-        if line.accuracy is not None and line.low is not None and line.high is not None
+        (at, 100 * row.accuracy, 100 * row.low, 100 * row.high)
+        for at, row in zip(x, rows, strict=True)
+        if row.accuracy is not None and row.low is not None and row.high is not None
     ]
     below = [max(accuracy - low, 0.0) for _, accuracy, low, _ in shown]
     above = [max(high - accuracy, 0.0) for _, accuracy, _, high in shown]

@@ -43,13 +43,13 @@ class PaperLine:
 
     table: int
     training: str
-    line: SummaryRow
+    row: SummaryRow
     paper: float
 
     @property
     def outside(self) -> bool:
         """Whether the paper's number lies outside the measured interval."""
-        low, high = self.line.low, self.line.high
+        low, high = self.row.low, self.row.high
         return low is not None and high is not None and not low <= self.paper <= high
 
 
@@ -59,12 +59,12 @@ def paper_lines(run: Run) -> list[PaperLine]:
         return []
     known = trainings(run.manifest)
     found = []
-    for line in run.rows:
-        training = known.get(line.subject.checkpoint)
-        paper = papers_accuracy(training, line.subject, line.budget, line.threat, line.attack)
-        if paper is not None and training is not None and line.accuracy is not None:
-            table = 3 if line.subject.k in (None, paper_tables()["table3"]["k"]) else 10
-            found.append(PaperLine(table, training, line, paper))
+    for row in run.rows:
+        training = known.get(row.subject.checkpoint)
+        paper = papers_accuracy(training, row.subject, row.budget, row.threat, row.attack)
+        if paper is not None and training is not None and row.accuracy is not None:
+            table = 3 if row.subject.k in (None, paper_tables()["table3"]["k"]) else 10
+            found.append(PaperLine(table, training, row, paper))
     return found
 
 
@@ -72,19 +72,19 @@ def paper_text_table(run: Run) -> TextTable:
     """Measured beside printed; marked where the printed number is outside the interval."""
     rows = []
     for found in paper_lines(run):
-        line = found.line
-        assert line.accuracy is not None  # as `paper_lines` takes them
+        row = found.row
+        assert row.accuracy is not None  # as `paper_lines` takes them
         rows.append(
             (
                 f"Table {found.table}",
-                line.subject.checkpoint,
+                row.subject.checkpoint,
                 found.training,
-                inference_text(line.subject, with_k=True),
-                line.attack,
-                "" if line.attack == "clean" else f"{pixels(line.budget.eps)} {line.budget.eps_space}",
+                inference_text(row.subject, with_k=True),
+                row.attack,
+                "" if row.attack == "clean" else f"{pixels(row.budget.eps)} {row.budget.eps_space}",
                 percent(found.paper),
-                f"{percent(line.accuracy)} {interval(line.low, line.high)}",
-                f"{float(points(line.accuracy - found.paper)):+.1f}",
+                f"{percent(row.accuracy)} {interval(row.low, row.high)}",
+                f"{float(points(row.accuracy - found.paper)):+.1f}",
                 "differs" if found.outside else "within",
             )
         )
@@ -124,13 +124,13 @@ def _answer_times(run: Run) -> dict[SubjectKey, float]:
     """
     found: dict[SubjectKey, float] = {}
     seconds = run.timings["seconds"]
-    for line, spent, row in zip(run.rows, seconds, run.results, strict=True):
-        size = line.subject.k or _batch_size(run)
-        if line.attack in CONTROLS and line.done and spent > 0 and size:
-            answers = -(-line.examples // size) * (
-                line.draws + (_selection_draws(run) if row.randomised else 0)
+    for row, spent, result in zip(run.rows, seconds, run.results, strict=True):
+        size = row.subject.k or _batch_size(run)
+        if row.attack in CONTROLS and row.done and spent > 0 and size:
+            answers = -(-row.examples // size) * (
+                row.draws + (_selection_draws(run) if result.randomised else 0)
             )
-            found[line.subject] = min(found.get(line.subject, math.inf), 1000 * spent / answers)
+            found[row.subject] = min(found.get(row.subject, math.inf), 1000 * spent / answers)
     return found
 
 
@@ -143,7 +143,7 @@ def _selection_draws(run: Run) -> int:
 
 
 def _network(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
-    names = {f.line.subject.checkpoint for f in found}
+    names = {f.row.subject.checkpoint for f in found}
     archs = {str(c.arch) for c in run.manifest.checkpoints if c.name in names}
     others = sorted(archs - {"preact-resnet18", "preactresnet18", "preact_resnet18"})
     if others:
@@ -151,7 +151,7 @@ def _network(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
 
 
 def _training(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
-    names = {f.line.subject.checkpoint for f in found}
+    names = {f.row.subject.checkpoint for f in found}
     for checkpoint in run.manifest.checkpoints:
         if checkpoint.name in names:
             epochs = checkpoint.metadata.get("epochs") or checkpoint.metadata.get("epoch")
@@ -160,22 +160,22 @@ def _training(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
 
 
 def _attacks(found: Sequence[PaperLine]) -> Iterator[str]:
-    spaces = sorted({f.line.budget.eps_space for f in found if f.line.attack != "clean"})
+    spaces = sorted({f.row.budget.eps_space for f in found if f.row.attack != "clean"})
     if spaces:
         yield (
             f"Space of eps: {series(spaces)} here, not stated in the paper. Attacks after normalisation "
             "with the same number are weaker: a step of eps there is eps times each channel's deviation "
             "in pixels."
         )
-    steps = {(f.line.attack, f.line.step_size) for f in found if f.line.step_size and "pgd" in f.line.attack}
+    steps = {(f.row.attack, f.row.step_size) for f in found if f.row.step_size and "pgd" in f.row.attack}
     if steps:
         said = series([f"{attack} {pixels(size)}" for attack, size in sorted(steps)])
         yield f"Step size: {said} here, not stated in the paper; ten smaller steps reach less far."
 
 
 def _examples(found: Sequence[PaperLine]) -> Iterator[str]:
-    counts = sorted({f.line.examples for f in found})
-    draws = sorted({f.line.draws for f in found})
+    counts = sorted({f.row.examples for f in found})
+    draws = sorted({f.row.draws for f in found})
     yield (
         f"Examples: {series([str(c) for c in counts])} here, 10,000 in the paper. Draws: the mean over "
         f"{series([str(d) for d in draws])} here, not stated in the paper."

@@ -29,7 +29,7 @@ def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     rows = []
     for (subject, budget, draw, count), found in _found(lines).items():
         within, anywhere = found.get(False), found.get(True)
-        clean = next(line.clean_accuracy for line in (within, anywhere) if line is not None)
+        clean = next(row.clean_accuracy for row in (within, anywhere) if row is not None)
         rows.append(
             (
                 subject.checkpoint,
@@ -45,43 +45,43 @@ def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     return TextTable(heads, tuple(rows), frozenset(heads[4:]))
 
 
-def collateral_findings(lines: Sequence[SummaryRow]) -> Iterator[str]:
+def collateral_findings(rows: Sequence[SummaryRow]) -> Iterator[str]:
     """What the fewest and the most malicious inputs did to each subject, at their worst."""
     groups: dict[tuple[SubjectKey, BudgetKey], dict[int, SummaryRow]] = {}
-    for (subject, budget, draw, count), found in _found(lines).items():
+    for (subject, budget, draw, count), found in _found(rows).items():
         if draw == "unknown":
-            worst = min(found.values(), key=lambda line: line.accuracy or 0.0)
+            worst = min(found.values(), key=lambda row: row.accuracy or 0.0)
             groups.setdefault((subject, budget), {})[count] = worst
     for (subject, budget), by_count in groups.items():
         said = []
         for count in dict.fromkeys((min(by_count), max(by_count))):
-            line = by_count[count]
+            row = by_count[count]
             said.append(
-                f"{count} of {subject.k} inputs, malicious {_where(line, budget)}, leave the others at "
-                f"{percent(line.accuracy)}% {interval(line.low, line.high)}, clean "
-                f"{percent(line.clean_accuracy)}%"
+                f"{count} of {subject.k} inputs, malicious {_where(row, budget)}, leave the others at "
+                f"{percent(row.accuracy)}% {interval(row.low, row.high)}, clean "
+                f"{percent(row.clean_accuracy)}%"
             )
         yield f"{subject_text(subject, with_k=True)}: {'; '.join(said)}."
 
 
 def _found(
-    lines: Sequence[SummaryRow],
+    rows: Sequence[SummaryRow],
 ) -> dict[tuple[SubjectKey, BudgetKey, str, int], dict[bool, SummaryRow]]:
     """Ensembles by what was attacked, and by whether malicious inputs may go anywhere."""
     found: dict[tuple[SubjectKey, BudgetKey, str, int], dict[bool, SummaryRow]] = {}
-    for line in lines:
-        count = line.threat.malicious
-        if count is not None and line.attack == ENSEMBLE and line.accuracy is not None:
-            key = line.subject, line.budget, line.threat.randomness, count
-            found.setdefault(key, {})[line.threat.free] = line
+    for row in rows:
+        count = row.threat.malicious
+        if count is not None and row.attack == ENSEMBLE and row.accuracy is not None:
+            key = row.subject, row.budget, row.threat.randomness, count
+            found.setdefault(key, {})[row.threat.free] = row
     return found
 
 
-def _accuracy(line: SummaryRow | None) -> str:
-    if line is None:
+def _accuracy(row: SummaryRow | None) -> str:
+    if row is None:
         return ""
-    return f"{percent(line.accuracy)} {interval(line.low, line.high)}"
+    return f"{percent(row.accuracy)} {interval(row.low, row.high)}"
 
 
-def _where(line: SummaryRow, budget: BudgetKey) -> str:
-    return "anywhere in [0, 1]" if line.threat.free else f"within {budget_text(budget)}"
+def _where(row: SummaryRow, budget: BudgetKey) -> str:
+    return "anywhere in [0, 1]" if row.threat.free else f"within {budget_text(budget)}"

@@ -67,7 +67,7 @@ def document_of(run: Run) -> Document:
     """The report of a run."""
     tables = tables_of(run)
     undercut = undercuts(run)
-    lines = run.rows
+    rows = run.rows
     return Document(
         title=f"csrobust report: {run.name}",
         opening=(
@@ -81,7 +81,7 @@ def document_of(run: Run) -> Document:
         findings=(
             *map(undercut_text, undercut),
             *designs(run),
-            *collateral_findings(lines),
+            *collateral_findings(rows),
             *peers_own_figures(run),
         ),
         facts=tuple(methodology_of(run, paper=any(table.has_paper for table in tables))),
@@ -89,14 +89,14 @@ def document_of(run: Run) -> Document:
         failures=tuple(_failures(run)),
         notes=tuple(run.manifest.notes),
         components=component_text_table(run),
-        matrix=matrix_text_table(lines, [table.budget for table in tables]),
-        collateral=collateral_text_table(lines),
+        matrix=matrix_text_table(rows, [table.budget for table in tables]),
+        collateral=collateral_text_table(rows),
         certified=certified_text_table(run.certified),
         selftests=(selftest_count_table(run.selftests), selftest_table(run.selftests)),
         stops=stops_text_table(run.manifest.sequential),
         stops_legend=stops_legend(run.manifest.sequential),
         worst=tuple(worst_examples(run)),
-        lines=tuple(lines),
+        lines=tuple(rows),
         commands=tuple(_commands(run)),
     )
 

@@ -51,28 +51,28 @@ def eight_bits_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     return TextTable(heads, tuple(rows), frozenset(figures))
 
 
-def _at_8_bits(lines: Sequence[SummaryRow], attack: str) -> SummaryRow | None:
+def _at_8_bits(rows: Sequence[SummaryRow], attack: str) -> SummaryRow | None:
     """The same perturbed inputs, rounded."""
-    for line in lines:
-        if not is_submitted(line.attack):
+    for row in rows:
+        if not is_submitted(row.attack):
             continue
-        _, name, transforms = split_submitted(line.attack)
+        _, name, transforms = split_submitted(row.attack)
         own = (name, transforms) == (attack, (EIGHT_BITS,))
-        further = line.attack == f"{attack}+{EIGHT_BITS[0]}={EIGHT_BITS[1]}"
-        if own or further or (line.attack == attack and EIGHT_BITS in transforms):
-            return line
+        further = row.attack == f"{attack}+{EIGHT_BITS[0]}={EIGHT_BITS[1]}"
+        if own or further or (row.attack == attack and EIGHT_BITS in transforms):
+            return row
     return None
 
 
-def _whole_batch(lines: Sequence[SummaryRow], attack: str) -> Iterator[SummaryRow]:
-    return (x for x in lines if x.attack == attack and x.threat == WHOLE_BATCH)
+def _whole_batch(rows: Sequence[SummaryRow], attack: str) -> Iterator[SummaryRow]:
+    return (x for x in rows if x.attack == attack and x.threat == WHOLE_BATCH)
 
 
-def _setting(line: SummaryRow) -> tuple:
-    return line.subject, line.budget, line.threat
+def _setting(row: SummaryRow) -> tuple:
+    return row.subject, row.budget, row.threat
 
 
-def _accuracy(line: SummaryRow | None) -> str:
-    if line is None or line.accuracy is None:
+def _accuracy(row: SummaryRow | None) -> str:
+    if row is None or row.accuracy is None:
         return "–"
-    return f"{percent(line.accuracy)} {interval(line.low, line.high)}"
+    return f"{percent(row.accuracy)} {interval(row.low, row.high)}"

@@ -20,10 +20,10 @@ MATRIX_LEGEND = (
 def matrix_text_table(lines: Sequence[SummaryRow], budgets: Sequence[BudgetKey]) -> TextTable:
     """A row per subject, budget and inputs, a column for each thing to know of the draw."""
     found: dict[tuple[SubjectKey, BudgetKey, str], dict[str, SummaryRow]] = {}
-    for line in lines:
-        threat = line.threat
-        if line.attack == ENSEMBLE and line.budget in budgets and not threat.collateral:
-            found.setdefault((line.subject, line.budget, threat.inputs), {})[threat.randomness] = line
+    for row in lines:
+        threat = row.threat
+        if row.attack == ENSEMBLE and row.budget in budgets and not threat.collateral:
+            found.setdefault((row.subject, row.budget, threat.inputs), {})[threat.randomness] = row
     strongest = {(x.subject, x.budget, x.threat): x for x in lines if x.attack == STRONGEST}
     rows = []
     for (subject, budget, inputs), known in found.items():
@@ -37,8 +37,8 @@ def matrix_text_table(lines: Sequence[SummaryRow], budgets: Sequence[BudgetKey])
     return TextTable(heads, tuple(rows))
 
 
-def _cell(line: SummaryRow | None, strongest: SummaryRow | None) -> str:
-    if line is None or line.accuracy is None:
+def _cell(row: SummaryRow | None, strongest: SummaryRow | None) -> str:
+    if row is None or row.accuracy is None:
         return "–"
     by = f", {strongest.strongest_attack}" if strongest is not None else ""
-    return f"{percent(line.accuracy)} {interval(line.low, line.high)}{by}"
+    return f"{percent(row.accuracy)} {interval(row.low, row.high)}{by}"

@@ -54,9 +54,9 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
 
 def limits_of(run: Run) -> list[str]:
     """What the tables do not prove, as far as it depends on what was run."""
-    lines = run.rows
-    threats = {line.threat for line in lines if line.attack not in CONTROLS}
-    attacks = {line.attack for line in lines if line.measured and line.attack not in CONTROLS}
+    rows = run.rows
+    threats = {row.threat for row in rows if row.attack not in CONTROLS}
+    attacks = {row.attack for row in rows if row.measured and row.attack not in CONTROLS}
     said = [
         "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
         "attack may leave less. Nothing here is a certificate.",
@@ -83,23 +83,23 @@ def limits_of(run: Run) -> list[str]:
     return said
 
 
-def _facts(run: Run, lines: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
+def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
     manifest = run.manifest
     yield Fact("Data", _data(manifest))
     for checkpoint in manifest.checkpoints:
         yield Fact("Checkpoint", _checkpoint(checkpoint))
-    yield Fact("Examples", _examples(lines))
-    for threat in dict.fromkeys(line.threat for line in lines):
+    yield Fact("Examples", _examples(rows))
+    for threat in dict.fromkeys(row.threat for row in rows):
         yield Fact("Threat model", f"{threat}: {threat_text(threat)}.")
-    budgets = dict.fromkeys(line.budget for line in lines if line.attack != CLEAN)
+    budgets = dict.fromkeys(row.budget for row in rows if row.attack != CLEAN)
     if budgets:
         yield Fact(
             "Budget", series([budget_text(b) for b in budgets]) + _spaces({b.eps_space for b in budgets})
         )
-    yield from _attacks(lines)
+    yield from _attacks(rows)
     yield from _cost_limits(manifest)
-    yield from _matched(manifest, lines)
-    yield Fact("Draws", _draws(manifest, lines))
+    yield from _matched(manifest, rows)
+    yield Fact("Draws", _draws(manifest, rows))
     yield Fact("Intervals", _intervals())
     yield Fact("Population", population_of(manifest))
     for said in partitions_of(run):
@@ -179,14 +179,14 @@ def _numbers(values: Any) -> str:
     return ", ".join(f"{v:g}" if isinstance(v, int | float) else str(v) for v in values)
 
 
-def _examples(lines: Sequence[SummaryRow]) -> str:
+def _examples(rows: Sequence[SummaryRow]) -> str:
     counts: dict[int, set[ThreatModel]] = defaultdict(set)
-    for line in lines:
-        counts[line.examples_planned].add(line.threat)
+    for row in rows:
+        counts[row.examples_planned].add(row.threat)
     said = "; ".join(
         f"{count} under {series(sorted(map(str, threats)))}" for count, threats in counts.items()
     )
-    missing = sum(1 for line in lines if line.measured and not line.done)
+    missing = sum(1 for row in rows if row.measured and not row.done)
     return f"{said}." + (f" {missing} rows are incomplete." if missing else "")
 
 
@@ -199,15 +199,15 @@ def _spaces(spaces: set[str]) -> str:
     return ". " + "; ".join(said) + ". Perturbed images stay in [0, 1]."
 
 
-def _attacks(lines: Sequence[SummaryRow]) -> Iterator[Fact]:
+def _attacks(rows: Sequence[SummaryRow]) -> Iterator[Fact]:
     sizes: dict[str, dict[float, None]] = {}
     costs: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for line in lines:
-        sizes.setdefault(line.attack, {})
-        if line.step_size is not None:
-            sizes[line.attack][line.step_size] = None
-        if line.measured and line.forwards is not None and line.backwards is not None:
-            costs[line.attack].append((line.forwards, line.backwards))
+    for row in rows:
+        sizes.setdefault(row.attack, {})
+        if row.step_size is not None:
+            sizes[row.attack][row.step_size] = None
+        if row.measured and row.forwards is not None and row.backwards is not None:
+            costs[row.attack].append((row.forwards, row.backwards))
     for attack, steps in sorted(sizes.items(), key=lambda entry: entry[0] in COMBINED):
         if attack == CLEAN or is_submitted(attack):
             continue
@@ -236,7 +236,7 @@ def _cost_limits(manifest: RunManifest) -> Iterator[Fact]:
     )
 
 
-def _matched(manifest: RunManifest, lines: Sequence[SummaryRow]) -> Iterator[Fact]:
+def _matched(manifest: RunManifest, rows: Sequence[SummaryRow]) -> Iterator[Fact]:
     """How each baseline got its setting, and what that came to on the evaluated inputs."""
     for match in manifest.matched:
         if match.setting is None or match.accuracy is None or match.target_accuracy is None:
@@ -247,11 +247,9 @@ def _matched(manifest: RunManifest, lines: Sequence[SummaryRow]) -> Iterator[Fac
             f"{percent(match.target_accuracy)}% of {match.examples} inputs that are not evaluated"
         )
         clean = {
-            line.subject.defence: line.accuracy
-            for line in lines
-            if line.attack == CLEAN
-            and line.subject.checkpoint == match.checkpoint
-            and line.accuracy is not None
+            row.subject.defence: row.accuracy
+            for row in rows
+            if row.attack == CLEAN and row.subject.checkpoint == match.checkpoint and row.accuracy is not None
         }
         of_target = [row.defence for row in manifest.rows if row.spec == match.target]
         if match.defence in clean and of_target and of_target[0] in clean:
@@ -266,7 +264,7 @@ def _range(values: Sequence[float]) -> str:
     return f"{low:g}" if high - low < 0.05 else f"{low:.4g} to {high:.4g}"
 
 
-def _draws(manifest: RunManifest, lines: Sequence[SummaryRow]) -> str:
+def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:
     known = {row.draws for row in manifest.rows if row.key.threat.draw_known}
     random = {row.draws for row in manifest.rows if row.randomised and not row.key.threat.draw_known}
     if not random and not known:
@@ -276,7 +274,7 @@ def _draws(manifest: RunManifest, lines: Sequence[SummaryRow]) -> str:
     ]
     counts = {invocation.count("selection_draws") for invocation in manifest.invocations}
     selection = sorted(count for count in counts if count is not None)
-    if selection and any(line.attack == ENSEMBLE for line in lines):
+    if selection and any(row.attack == ENSEMBLE for row in rows):
         said.append(
             f"attacks are chosen on {series([str(d) for d in sorted(selection, key=str)])} other draws"
         )

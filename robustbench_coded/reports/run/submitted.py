@@ -28,17 +28,17 @@ def submitted_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     heads = ("Checkpoint", "Inference", "Budget", "Perturbed inputs", "Accuracy", "Strongest")
     strongest = {(x.subject, x.budget, x.threat): x for x in lines if x.attack == STRONGEST}
     rows = []
-    for line in lines:
-        if not is_submitted(line.attack) or EIGHT_BITS in split_submitted(line.attack)[2]:
+    for row in lines:
+        if not is_submitted(row.attack) or EIGHT_BITS in split_submitted(row.attack)[2]:
             continue
-        best = strongest.get((line.subject, line.budget, line.threat))
+        best = strongest.get((row.subject, row.budget, row.threat))
         rows.append(
             (
-                line.subject.checkpoint,
-                inference_text(line.subject, with_k=True),
-                budget_text(line.budget),
-                line.attack,
-                f"{percent(line.accuracy)} {interval(line.low, line.high)}".strip(),
+                row.subject.checkpoint,
+                inference_text(row.subject, with_k=True),
+                budget_text(row.budget),
+                row.attack,
+                f"{percent(row.accuracy)} {interval(row.low, row.high)}".strip(),
                 percent(best.accuracy if best is not None else None),
             )
         )

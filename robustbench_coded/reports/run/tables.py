@@ -80,17 +80,17 @@ class Table:
 
 def tables_of(run: Run) -> list[Table]:
     """Table 3 for every budget, then Table 10 for every defence that was run at several batch sizes."""
-    lines = [line for line in run.rows if line.threat.malicious is None]
+    rows = [row for row in run.rows if row.threat.malicious is None]
     asked = run.manifest.judged_budgets
-    budgets = list(dict.fromkeys(line.budget for line in lines if line.budget in asked))
-    budgets = budgets or list(dict.fromkeys(line.budget for line in lines))
-    subjects = list(dict.fromkeys(line.subject for line in lines))
+    budgets = list(dict.fromkeys(row.budget for row in rows if row.budget in asked))
+    budgets = budgets or list(dict.fromkeys(row.budget for row in rows))
+    subjects = list(dict.fromkeys(row.subject for row in rows))
     swept = {
         pair: [s for s in subjects if (s.checkpoint, s.defence) == pair]
         for pair in dict.fromkeys((s.checkpoint, s.defence) for s in subjects)
     }
     swept = {pair: group for pair, group in swept.items() if len({s.k for s in group}) > 1}
-    build = TableBuilder(run, lines)
+    build = TableBuilder(run, rows)
     main = _at_one_batch_size(subjects, {s for group in swept.values() for s in group})
     tables = [build.table(f"Accuracy under attack: {budget_text(b)}", b, main) for b in budgets]
     for (checkpoint, _), group in swept.items():
@@ -112,17 +112,17 @@ def _at_one_batch_size(subjects: Sequence[SubjectKey], swept: set[SubjectKey]) -
 class TableBuilder:
     """Picks the lines of one run for cells."""
 
-    def __init__(self, run: Run, lines: Sequence[SummaryRow]):
-        self._lines = {(line.subject, line.budget, line.threat, line.attack): line for line in lines}
-        self._clean = {line.subject: line for line in reversed(lines) if line.attack == CLEAN}
+    def __init__(self, run: Run, rows: Sequence[SummaryRow]):
+        self._lines = {(row.subject, row.budget, row.threat, row.attack): row for row in rows}
+        self._clean = {row.subject: row for row in reversed(rows) if row.attack == CLEAN}
         self._trainings = trainings(run.manifest) if papers_data(run.manifest) else {}
 
     def table(
         self, title: str, budget: BudgetKey, subjects: Sequence[SubjectKey], *, by_size: bool = False
     ) -> Table:
         """One table; subjects without a row under this budget are left out."""
-        under = [line for key, line in self._lines.items() if key[0] in set(subjects) and key[1] == budget]
-        present = {line.subject for line in under if line.attack != CLEAN} or {line.subject for line in under}
+        under = [row for key, row in self._lines.items() if key[0] in set(subjects) and key[1] == budget]
+        present = {row.subject for row in under if row.attack != CLEAN} or {row.subject for row in under}
         columns = columns_of(under)
         with_k = len({s.k for s in subjects if s.k is not None}) > 1
         rows = []
@@ -136,40 +136,38 @@ class TableBuilder:
     def cell(self, subject: SubjectKey, budget: BudgetKey, column: Column) -> Cell | None:
         """The accuracy of one subject under one attack; None where that was not run."""
         if column.attack == CLEAN:
-            line = self._clean.get(subject)
+            row = self._clean.get(subject)
         elif column.attack == SUBMITTED:
-            line = self._lowest_submitted(subject, budget, column.threat)
+            row = self._lowest_submitted(subject, budget, column.threat)
         else:
-            line = self._lines.get((subject, budget, column.threat, column.attack))
-        if line is None:
+            row = self._lines.get((subject, budget, column.threat, column.attack))
+        if row is None:
             return None
         best = self._lines.get((subject, budget, column.threat, STRONGEST))
-        strongest = best is not None and best.strongest_attack == line.attack and line.attack not in CONTROLS
+        strongest = best is not None and best.strongest_attack == row.attack and row.attack not in CONTROLS
         training = self._trainings.get(subject.checkpoint)
-        paper = papers_accuracy(training, subject, budget, column.threat, line.attack)
-        return Cell(line, strongest, paper)
+        paper = papers_accuracy(training, subject, budget, column.threat, row.attack)
+        return Cell(row, strongest, paper)
 
     def _lowest_submitted(
         self, subject: SubjectKey, budget: BudgetKey, threat: ThreatModel
     ) -> SummaryRow | None:
         """The worst of the perturbed inputs that were made elsewhere; tables have one column for them."""
         found = [
-            line
-            for key, line in self._lines.items()
-            if key[:3] == (subject, budget, threat) and is_submitted(line.attack)
+            row
+            for key, row in self._lines.items()
+            if key[:3] == (subject, budget, threat) and is_submitted(row.attack)
         ]
-        return min(found, key=lambda line: 1.0 if line.accuracy is None else line.accuracy, default=None)
+        return min(found, key=lambda row: 1.0 if row.accuracy is None else row.accuracy, default=None)
 
 
-def columns_of(lines: Iterable[SummaryRow]) -> tuple[Column, ...]:
+def columns_of(rows: Iterable[SummaryRow]) -> tuple[Column, ...]:
     """Controls, the paper's attacks, then by threat model the other attacks and the ensemble."""
-    attacks = [
-        Column(line.attack, line.threat) for line in lines if line.attack not in (*CONTROLS, *COMBINED)
-    ]
+    attacks = [Column(row.attack, row.threat) for row in rows if row.attack not in (*CONTROLS, *COMBINED)]
     attacks = [c._replace(attack=SUBMITTED) if is_submitted(c.attack) else c for c in attacks]
     attacks = list(dict.fromkeys(attacks))
     controls = [Column(CLEAN, WHOLE_BATCH)]
-    if any(line.attack == RANDOM_SIGN for line in lines):
+    if any(row.attack == RANDOM_SIGN for row in rows):
         controls.append(Column(RANDOM_SIGN, WHOLE_BATCH))
     threats = [t for t in THREATS if any(c.threat == t for c in attacks)]
     threats += dict.fromkeys(c.threat for c in attacks if c.threat not in THREATS)

@@ -107,17 +107,17 @@ def worst_text_table(examples: Sequence[WorstExample]) -> TextTable:
 
 def row_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     """The lines of summary.csv, accuracies in percent; figures that no line has are left out."""
-    columns = {name: figure for name, figure in _FIGURES.items() if any(figure(line) for line in lines)}
+    columns = {name: figure for name, figure in _FIGURES.items() if any(figure(row) for row in lines)}
     rows = [
         (
-            *_subject(line.subject),
-            str(line.threat),
-            line.attack,
-            "" if line.attack == CLEAN else budget_text(line.budget),
-            *(figure(line) for figure in columns.values()),
-            "done" if line.done else "incomplete",
+            *_subject(row.subject),
+            str(row.threat),
+            row.attack,
+            "" if row.attack == CLEAN else budget_text(row.budget),
+            *(figure(row) for figure in columns.values()),
+            "done" if row.done else "incomplete",
         )
-        for line in lines
+        for row in lines
     ]
     return TextTable(
         (*SUBJECT, "Threat", "Attack", "Budget", *columns, "Status"), tuple(rows), frozenset(columns)
