@@ -201,7 +201,7 @@ def test_n_scales_with_a_batch_that_is_not_full(model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((3, 8), "k >= 4"),
+        ((3, 8), "batches of at least 4; --batch-size 3 is too small"),
         ((8, 3), "N >= 4"),
         ((8, "0.1K"), "which is 1 at K=8"),
         ((8, 8, {3}), "choose from 0 to 2"),

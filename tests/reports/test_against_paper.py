@@ -21,7 +21,7 @@ ACCURACIES = {
 def test_measured_stands_beside_printed_and_differences_are_marked(make_run, subject):
     subjects = [subject("erm"), subject("erm", "rci", 128, 190)]
     run = load_run(make_run(subjects=subjects, accuracies=ACCURACIES, examples=640, batch_size=128))
-    marks = {(found.line.subject.defence, found.line.attack): found.outside for found in paper_lines(run)}
+    marks = {(found.row.subject.defence, found.row.attack): found.outside for found in paper_lines(run)}
     assert marks == {
         ("standard", "clean"): False,
         ("standard", "fgsm"): False,

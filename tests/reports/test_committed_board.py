@@ -27,7 +27,7 @@ def test_there_are_fifteen_published_defences_and_more(entries):
 def test_nothing_is_praised_whose_break_is_published(entries):
     assert [e.name for e in entries if e.breaks and e.verdict == "no failure found"] == []
     withheld = {e.name for e in entries if e.reason.startswith("The attacks of this run find no failure")}
-    assert withheld == {"Diffusion Models for Adversarial Purification"}
+    assert withheld == {"Diffusion purification"}
 
 
 def test_the_positive_control_is_praised_with_its_accuracy(entries):

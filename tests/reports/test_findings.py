@@ -205,13 +205,16 @@ def _ends(difference):
 
 def test_counts_of_verdicts_share_one_error():
     run = load_run(COMMITTED.parent / "digits")
-    settled = next(j for j in run.judgements if j.verdict.word == "no gain")
-    assert run.words_together([settled]) == ["no gain"]
-    assert set(run.words_together([settled] * 30)) == {"not settled"}
-    answered, counted, told = document_of(run).opening
-    assert answered.endswith(", though not settled with the error shared by 24 judgements.")
-    assert "adjusted for their number (Holm); one by one, no gain in" in counted
-    assert "below the margin of 3" in told
+    sure = [j for j in run.judgements if j.verdict.word == "no gain"]
+    closest = max(sure, key=lambda judgement: judgement.verdict.gain.high)
+    assert run.words_together([closest]) == ["no gain"]
+    assert set(run.words_together([closest] * 30)) == {"not settled"}
+
+
+def test_the_opening_says_what_the_shared_error_leaves_open():
+    answered, counted = document_of(load_run(COMMITTED.parent / "cifar10-recipes")).opening
+    assert answered.endswith(", though not settled with the error shared by 21 judgements.")
+    assert "adjusted for their number (Holm); one by one, no gain in 14" in counted
 
 
 FOUR = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")
