@@ -43,6 +43,7 @@ class Finding:
             no outcomes.
         truth: robust accuracy under the best possible attack, or bounds on it.
         bar: the accuracy up to which the verdict calls a defence without a base model broken.
+        whole_batch: the truth under ``batch/unknown``, for findings on victims; None where it is not known.
     """
 
     entry: ZooEntry
@@ -55,6 +56,7 @@ class Finding:
     high: float | None
     truth: Truth
     bar: float = NOTHING
+    whole_batch: Truth | None = None
 
     @property
     def sense(self) -> Sense:
@@ -67,11 +69,12 @@ class Finding:
     def broken(self) -> bool:
         """Whether there is nothing to praise under this threat model.
 
-        What breaks where all inputs are the attacker's may well stand where one victim is, and what stands
-        with the draw unknown may fall once it is known.
+        What breaks where all inputs are the attacker's may leave more where one victim is, and then stands
+        there. What stands with the draw unknown may fall once it is known.
         """
         if self.threat.startswith("victim"):
-            return self.entry.broken and self.truth.low <= NOTHING
+            beside = NOTHING if self.whole_batch is None else max(NOTHING, self.whole_batch.high)
+            return self.entry.broken and self.truth.low <= beside
         return self.entry.broken or self.truth.high <= NOTHING
 
     @property
@@ -123,6 +126,7 @@ class EvaluatedEntry:
             None if left is None else left.high,
             truth,
             verdict.bar,
+            self.known.truth("batch/unknown"),
         )
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ def test_each_threat_model_has_a_truth_of_its_own():
     assert not finding("ensemble-opposed", "no failure found", "batch/known", (0, 0)).fair
     assert finding("label-leak", "no failure found", "victim/unknown", (1, 1)).fair
     assert not finding("label-leak", "no failure found", "batch/unknown", (0, 0)).fair
+
+
+@pytest.mark.parametrize(("kept", "fair"), [(0.7, True), (0.9, False)])
+def test_a_victim_of_what_is_broken_stands_where_it_keeps_more_than_a_whole_batch(kept, fair):
+    victim = finding("rci-linear", "no gain", "victim/unknown", (kept, kept))
+    assert replace(victim, whole_batch=Truth(0.7, 0.7)).fair == fair
 
 
 def test_an_interval_holds_a_truth_or_reaches_its_bounds_from_the_right_side():
