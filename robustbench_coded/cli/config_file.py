@@ -7,7 +7,6 @@ from typing import Any
 import typer
 
 from robustbench_coded.errors import InputError, did_you_mean
-from robustbench_coded.runs.folder import MANIFEST
 
 
 def options_from_file(context: typer.Context, path: Path | None) -> Path | None:
@@ -20,6 +19,8 @@ def options_from_file(context: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None:
         return None
+    from robustbench_coded.runs.folder import MANIFEST  # imports pandas, which help does without
+
     options = {param.name: param for param in context.command.params if param.name != "config"}
     found = {"out": str(path.parent)} if (path.parent / MANIFEST).exists() else {}
     for key, value in _read(path).items():

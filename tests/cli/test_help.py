@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -130,3 +132,9 @@ def test_an_error_nobody_foresaw_is_one_line_with_its_place(csrobust, monkeypatc
         answer.err,
     )
     assert "Traceback" in csrobust("--debug", "list", "data").err
+
+
+def test_help_imports_neither_torch_nor_pandas():
+    said = "import sys, robustbench_coded.cli.app; print({'torch', 'pandas', 'numpy'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", said], capture_output=True, check=True, text=True).stdout
+    assert out.strip() == "set()"
