@@ -84,8 +84,8 @@ def measure(name: str) -> Measured:
     from robustbench_coded.results.run import load_run
     from robustbench_coded.runs.folder import read_run
     from robustbench_coded.schema.words import VerdictWord
-    from robustbench_coded.session.evaluate import IncompleteRun
     from robustbench_coded.session.listener import Listener
+    from robustbench_coded.session.stopped import IncompleteRun
     from robustbench_coded.session.zoo_findings import evaluate_entry
 
     def images(path: Path) -> int:

@@ -20,8 +20,7 @@ MOST_LABELS = 4096  # a table of larger integers does not hold labels
 def looked_up(mode: Relaxing, call: Call) -> Any:
     """A table at an index: embedding, index_select, ``table[index]``."""
     if call.name == "embedding":
-        index, table = (call.arg(1, "weight"), call.arg(0, "input"))
-        index, table = table, index
+        index, table = call.arg(0, "input"), call.arg(1, "weight")
     elif call.name == "index_select":
         if call.arg(1, "dim") != 0:
             return UNSEEN

@@ -72,7 +72,7 @@ def evaluated(
     from robustbench_coded.cli.progress import ProgressListener
     from robustbench_coded.reports.write import write_reports
     from robustbench_coded.results.certified import CertificateContradicted
-    from robustbench_coded.session.evaluate import IncompleteRun, RunStopped
+    from robustbench_coded.session.stopped import IncompleteRun, RunStopped
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 

@@ -79,6 +79,11 @@ class RunFolder:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def holds_run(self) -> bool:
+        """Whether the manifest of a run has been written."""
+        return (self.path / self._manifest).exists()
+
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replaces run.json, or what stands for it."""
         text = json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from msgspec import structs
 
-from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.results import UnitFailure
@@ -52,6 +51,7 @@ from robustbench_coded.session.manifest import (
 from robustbench_coded.session.remarks import remarks_on
 from robustbench_coded.session.run_plan import Done, run_plan
 from robustbench_coded.session.selftesting import run_selftests, with_selftests
+from robustbench_coded.session.stopped import IncompleteRun, opened_folder
 from robustbench_coded.session.tracked import tracked_by_git
 from robustbench_coded.session.until_settled import UntilSettled
 from robustbench_coded.session.within_time import Deadline, fitting, spend_what_is_left, within_time
@@ -83,17 +83,8 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     config, prepared, path = made_ready(config, in_memory, deadline, listener.preparing)
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
-    with RunFolder(path) as folder:
-        listener.opened(path)
-        try:
-            failures = _evaluate_into(folder, config, prepared, listener, deadline, run_file)
-        except KeyboardInterrupt:
-            listener.stopping()
-            if (path / MANIFEST).exists():
-                write_reports(path)
-            raise
-        except (OSError, EngineError) as error:
-            raise RunStopped(path, error) from error
+    with opened_folder(RunFolder(path), listener, write_reports) as folder:
+        failures = _evaluate_into(folder, config, prepared, listener, deadline, run_file)
     if failures:
         raise IncompleteRun(path, failures)
     return path
@@ -278,29 +269,6 @@ def _superseded(old: RunManifest | None, manifest: RunManifest) -> tuple[str, ..
         return ()
     now = set(manifest.unit_ids)
     return tuple(unit for unit in dict.fromkeys([*old.superseded, *old.unit_ids]) if unit not in now)
-
-
-class IncompleteRun(Exception):
-    """Some units of a run failed: their rows are incomplete in the report."""
-
-    def __init__(self, path: Path, failures: Sequence[UnitFailure]):
-        self.path = path
-        self.failures = tuple(failures)
-        first = failures[0]
-        row = first.unit.row
-        super().__init__(
-            f"{len(failures)} units failed, the first: {row.attack} on {row.subject.checkpoint} behind "
-            f"{row.subject.label}: {first.error}"
-        )
-
-
-class RunStopped(Exception):
-    """A run could not go on, for a reason that has nothing to do with any one unit."""
-
-    def __init__(self, path: Path, error: Exception):
-        self.path = path
-        reason = str(error) if not isinstance(error, OSError) else error.strerror or str(error)
-        super().__init__(f"{path}: {reason}")
 
 
 def make_plan(config: EvalConfig, prepared: PreparedEvaluation) -> Plan:

@@ -12,9 +12,10 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.session.evaluate import IncompleteRun, evaluate
+from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Forecast, Listener
 from robustbench_coded.session.preview import preview
+from robustbench_coded.session.stopped import IncompleteRun
 from robustbench_coded.session.within_time import REPORT_SECONDS
 
 # Of the time, for the first stage: its number of examples is that of all others.

@@ -121,7 +121,7 @@ class UntilSettled:
     def final_rows(self) -> list[AttackCase]:
         """What the evaluation runs beside what has stopped: all attacks of open lanes, the paper's of all."""
         self.rounds.completing = True
-        begun = {row for rows in self.begun.values() for row in rows}
+        begun = self._all_begun
         return [
             row
             for row in self.rows
@@ -134,7 +134,7 @@ class UntilSettled:
     @property
     def not_begun(self) -> list[AttackCase]:
         """The attacks of open lanes that have not begun."""
-        begun = {row for rows in self.begun.values() for row in rows}
+        begun = self._all_begun
         return [
             row
             for row in self.rows
@@ -230,7 +230,7 @@ class UntilSettled:
 
     def _bring_up_to_date(self) -> None:
         """Random signs take nothing away that attacks leave: no word waits for them."""
-        begun = {row for rows in self.begun.values() for row in rows}
+        begun = self._all_begun
         self._update([row for row in self.rows if row.attack == CLEAN or row in begun], self.all_partitions)
 
     def _enough_partitions(self, row: AttackCase, wanted: int, batches: int) -> int:
@@ -344,6 +344,10 @@ class UntilSettled:
 
     def _images(self, row: AttackCase) -> int:
         return sum(unit.images for unit in self.maker.units(row))
+
+    @property
+    def _all_begun(self) -> set[AttackCase]:
+        return {row for rows in self.begun.values() for row in rows}
 
     @property
     def all_partitions(self) -> list[Unit]:

@@ -18,8 +18,9 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.zoo_entry import brought_by, completed
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.session.evaluate import IncompleteRun, evaluate
+from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.stopped import IncompleteRun
 from robustbench_coded.zoo.known import Known, Truth
 from robustbench_coded.zoo.registry import ZOO, ZooEntry
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from msgspec import structs
 
-from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -19,15 +18,11 @@ from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.session.evaluate import (
-    IncompleteRun,
-    RunStopped,
-    plan_of,
-    unit_maker,
-)
+from robustbench_coded.session.evaluate import plan_of, unit_maker
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against, extended, new_manifest
 from robustbench_coded.session.run_plan import Done, run_plan
+from robustbench_coded.session.stopped import IncompleteRun, opened_folder
 from robustbench_coded.shift.answers import SHIFT
 from robustbench_coded.shift.choose import chosen_sets
 from robustbench_coded.shift.config import ShiftConfig
@@ -66,17 +61,8 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     prepared = prepare(evaluation, InMemory(data=chosen.reference), say=listener.preparing)
     prepared = prepared.on_other_images(chosen.data)
     path = options.out or Path("reports") / f"shift-{prepared.folder_name}"
-    with RunFolder(path, SHIFT) as folder:
-        listener.opened(path)
-        try:
-            failures = _into(folder, config, evaluation, prepared, facts, listener)
-        except KeyboardInterrupt:
-            listener.stopping()
-            if (path / SHIFT).exists():
-                write_shift_report(path)
-            raise
-        except (OSError, EngineError) as error:
-            raise RunStopped(path, error) from error
+    with opened_folder(RunFolder(path, SHIFT), listener, write_shift_report) as folder:
+        failures = _into(folder, config, evaluation, prepared, facts, listener)
     if failures:
         raise IncompleteRun(path, failures)
     return path

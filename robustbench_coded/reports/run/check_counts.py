@@ -23,10 +23,7 @@ def check_count_text_table(judgements: Sequence[Judgement]) -> TextTable:
                 inference_text(judgement.subject, with_k=True),
                 str(judgement.threat),
                 budget_text(judgement.budget),
-                *(
-                    str(outcomes.count(o))
-                    for o in (CheckOutcome.PASSED, CheckOutcome.FAILED, CheckOutcome.NOT_RUN)
-                ),
+                *(str(outcomes.count(outcome)) for outcome in _COUNTED),
                 ", ".join(failed),
             )
         )
