@@ -144,6 +144,7 @@ def config_from(
     victim_attacks: Sequence[str] = (),
     relaxed_attacks: Sequence[str] = (),
     second_attacks: Sequence[str] = (),
+    claim_attack: str | None = None,
     **rest: object,
 ) -> EvalConfig:
     """Options as typed, made into a configuration and checked.
@@ -157,7 +158,7 @@ def config_from(
     """
     if not ckpt and not any(text in ZOO for text in defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
-    chosen = attack_options(attacks, checks=checks)
+    chosen = attack_options(attacks, checks=checks, claimed=claim_attack)
     written = {"victim": victim_attacks, "relaxed": relaxed_attacks, "second": second_attacks}
     chosen |= {f"{kind}_attacks": tuple(given) for kind, given in written.items() if given}
     config = EvalConfig(
@@ -167,6 +168,7 @@ def config_from(
         batch_sizes=counts(batch_size, "--batch-size"),
         eps=fractions(eps, "--eps") if eps else None,
         inputs=tuple(dict.fromkeys(part.strip() for text in inputs or ["batch"] for part in text.split(","))),
+        claim_attack=claim_attack,
         command=("csrobust", *sys.argv[1:]),
         **rest,  # type: ignore[arg-type]
     )
@@ -204,7 +206,7 @@ CLAIM: dict[str, tuple[Any, Any]] = {
     "claim_eps": _of_config(str | None, "claim_eps"),
     "claim_accuracy": _of_config(str, "claim_accuracy"),
     "claim_attack": (
-        _option(str | None, "--claim-attack", help="The attack under which the accuracy was claimed."),
+        _option(str | None, "--claim-attack", help="The attack under which it was claimed; it runs, too."),
         None,
     ),
 }

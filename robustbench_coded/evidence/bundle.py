@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,5 +187,7 @@ def _exported(context: WorkerContext, row: AttackCase) -> bytes:
     example = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
     program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("images", min=1)},))
     buffer = io.BytesIO()
-    torch.export.save(program, buffer)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No complete tensor found")  # shared memory
+        torch.export.save(program, buffer)
     return buffer.getvalue()

@@ -80,7 +80,7 @@ def judgements_of(
         passed = bool(network) and all(check.outcome == CheckOutcome.PASSED for check in network)
         checks = answered_without_gradients(checks, rows, row, stopped, network_passed=passed)
         # A claim is about a defence; on a run without one it is about the model itself.
-        claim = _claim(manifest) if row.key.defence != STANDARD or not defended else None
+        claim = claim_of(manifest) if row.key.defence != STANDARD or not defended else None
         made = None if row.key.threat.draw_known else design(rows, row)
         found, checks = judge(
             rows, row, checks, margin=_margin(manifest), claim=claim, tail=TAIL / _questions(manifest)
@@ -132,7 +132,7 @@ def _questions(manifest: RunManifest) -> int:
     return 1 if manifest.sequential is None else max(manifest.sequential.questions, 1)
 
 
-def _claim(manifest: RunManifest) -> Claim | None:
+def claim_of(manifest: RunManifest) -> Claim | None:
     """What the last invocation with a claim claims."""
     claims = [i.claim for i in reversed(manifest.invocations) if i.claim is not None]
     return claims[0] if claims else None

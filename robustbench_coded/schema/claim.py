@@ -24,12 +24,14 @@ class Claim:
         threat: the threat model under which it is to hold.
         budget: the perturbation budget; None where no eps is known, and then nothing refutes it.
         about: which accuracy.
+        attack: the attack under which it was measured; None where none is named.
     """
 
     value: float
     threat: ThreatModel
     budget: BudgetKey | None
     about: ClaimedAccuracy = ClaimedAccuracy.MEAN
+    attack: str | None = None
 
     def is_about(self, threat: ThreatModel, budget: BudgetKey) -> bool:
         """Whether figures under this threat model and budget can refute it."""

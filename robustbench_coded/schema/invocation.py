@@ -79,7 +79,8 @@ class Invocation(Struct, frozen=True, kw_only=True):
         except ValueError:
             return None
         budget = None if eps is None else BudgetKey(str(norm), eps, str(space))
-        return Claim(value, parsed, budget, which)
+        attack = self.options.get("claim_attack")
+        return Claim(value, parsed, budget, which, attack if isinstance(attack, str) else None)
 
 
 _BUDGET = (("norm", "linf"), ("eps_space", "pixel"))

@@ -73,7 +73,7 @@ def evaluate(
         checkpoints=checkpoints,
         data=data if plain else "auto",
         defences=named,
-        **attack_options(chosen, checks=checks),
+        **attack_options(chosen, checks=checks, claimed=options.get("claim_attack")),
         **_options(options),
     )
     in_hand = not plain or modules or built

@@ -59,6 +59,7 @@ class Verdict:
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
         claim: what was claimed under this threat model and budget.
+        claimed: the accuracy that the claim is about, as the ensemble leaves it; None if any is missing.
         open_checks: names of the checks that did not pass.
     """
 
@@ -71,6 +72,7 @@ class Verdict:
     clean: Interval | None = None
     clean_loss: Difference | None = None
     claim: Claim | None = None
+    claimed: Interval | None = None
     open_checks: tuple[str, ...] = ()
 
     @property
@@ -130,12 +132,13 @@ def verdict(
         clean.interval(tail),
         None if base is None else _difference(_of_clean(base), clean, tail),
         claim,
+        None if claim is None or not ensemble.complete else claimed_accuracy(claim, ensemble, tail),
         tuple(check.name for check in unpassed),
     )
     if made.accuracy is None:
         return made
-    if claim is not None and ensemble.complete and (said := _refuted(claim, ensemble, tail)):
-        return replace(made, word=VerdictWord.CLAIM_REFUTED, reason=said)
+    if claim is not None and made.claimed is not None and made.claimed.high < claim.value:
+        return replace(made, word=VerdictWord.CLAIM_REFUTED, reason=_refuted(claim, made.claimed))
     if not ensemble.complete or (base is not None and not base.complete):
         said = f"The ensemble leaves {_told(made.accuracy)}, but outcomes are missing; run it again."
         return replace(made, reason=said)
@@ -215,11 +218,8 @@ def _open(unpassed: Sequence[Check]) -> str:
     return f"not every check passed: {named}.{told}"
 
 
-def _refuted(claim: Claim, ensemble: CaseResult, tail: float) -> str:
-    """How the claim is refuted; '' where it is not."""
-    claimed = claimed_accuracy(claim, ensemble, tail)
-    if claimed is None or claimed.high >= claim.value:
-        return ""
+def _refuted(claim: Claim, claimed: Interval) -> str:
+    """How the claim is refuted."""
     which = "" if claim.about == ClaimedAccuracy.MEAN else f" ({claim.about})"
     return f"{_told(claimed)} is left{which}, all of it below the claimed {_percent(claim.value)}."
 

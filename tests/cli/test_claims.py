@@ -40,7 +40,14 @@ def test_the_script_shows_the_refutation_by_itself(evidence):
     claim = json.loads((evidence / "claim.json").read_text())
     assert claim["claim"] == 0.6 and claim["interval"][1] < 0.6
     assert len((evidence / "refute.py").read_text().splitlines()) <= 200
-    assert "evidence/refute.py reproduces this with torch" in (evidence.parent / "report.md").read_text()
+    report = (evidence.parent / "report.md").read_text()
+    assert "evidence/refute.py reproduces this with torch" in report
+    row = next(row for row in load_run(evidence.parent).rows if row.attack == "pgd-3" and row.key.n == 48)
+    figure = f"{100 * row.accuracy:.1f}% \\[{100 * row.low:.1f}, {100 * row.high:.1f}\\]"
+    opening = report.splitlines()[2]
+    assert "is claimed to keep 60.0% under pgd-3 (batch/unknown, linf, eps 0.3" in opening
+    assert f"here pgd-3 leaves {figure}, the strongest attack (transfer-pgd-10) " in opening
+    assert opening.endswith("; the claim is refuted.")
     done = refute(evidence)
     assert done.returncode == 0, done.stderr
     assert "does not hold" in done.stdout
@@ -60,9 +67,21 @@ def test_the_script_believes_the_claim_where_the_inputs_do_not_refute_it(evidenc
 def test_a_claim_that_holds_leaves_no_evidence(csrobust, digits_erm, tmp_path):
     run = tmp_path / "run"
     options = ("--rci", "N=1.5K", "--attacks", "fgsm", "--eps", "0.001", "--claim", "0.5", "--out", run)
-    assert csrobust("eval", "--ckpt", digits_erm, *OPTIONS, *options).code == 0
+    answer = csrobust("eval", "--ckpt", digits_erm, *OPTIONS, *options, "--claim-attack", "pgd-2")
+    assert answer.code == 0
     assert not (run / "evidence").exists()
     assert "refute.py" not in (run / "report.md").read_text()
+    # The attack of the claim runs although --attacks does not name it; checks that did not run leave it open.
+    for said in (answer.out, (run / "report.md").read_text(), (run / "report.html").read_text()):
+        said = " ".join(said.split())
+        assert "claimed to keep 50.0% under pgd-2" in said and "here pgd-2 leaves" in said
+        assert "the claim is not settled: that interval lies above it, but" in said
+
+
+def test_an_unknown_attack_of_a_claim_is_refused(csrobust, digits_erm):
+    options = ("--claim", "0.5", "--claim-attack", "pdg-10")
+    answer = csrobust("eval", "--ckpt", digits_erm, *OPTIONS, *options)
+    assert answer.code == 2 and "--claim-attack: " in answer.err and "pgd-10" in answer.err
 
 
 def _claimed(csrobust, digits_erm, run, *options):

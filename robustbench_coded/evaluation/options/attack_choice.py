@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attacks.naming import expand
+from attacks.naming import expand, parse
 from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE
 from robustbench_coded.errors import InputError
 
@@ -12,13 +12,16 @@ DEFAULT = ("paper", "adaptive")
 VICTIM_ATTACKS = ("transfer-pgd-20",)
 
 
-def attack_options(texts: Sequence[str] = DEFAULT, *, checks: bool = False) -> dict[str, Any]:
+def attack_options(
+    texts: Sequence[str] = DEFAULT, *, checks: bool = False, claimed: str | None = None
+) -> dict[str, Any]:
     """The fields ``attacks``, ``victim_attacks``, ``relaxed_attacks``, ``second_attacks`` and ``checks`` of a
     configuration.
 
     Args:
         texts: names and presets, each one or several divided by commas; none for the default.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
+        claimed: the attack that a claim is about, which runs whatever else is asked for.
     Raises:
         InputError: an unknown name.
     """
@@ -29,6 +32,13 @@ def attack_options(texts: Sequence[str] = DEFAULT, *, checks: bool = False) -> d
         raise InputError(f"--attacks: {error}") from error
     # What a person names, or another preset has, runs whatever the defence is like.
     written = {name for part in parts for name in _named(part)}
+    if claimed is not None:
+        try:
+            name = parse(claimed).text
+        except ValueError as error:
+            raise InputError(f"--claim-attack: {error}") from error
+        names = tuple(dict.fromkeys((*names, name)))
+        written.add(name)
     adaptive = any(part in PRESETS and part != "paper" for part in parts)
     return {
         "attacks": names,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from attacks.naming import parse
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.schema.claim import ClaimedAccuracy
@@ -25,11 +24,6 @@ def check_claim(config: EvalConfig) -> None:
             if given:
                 raise InputError(f"{flag} needs a claim to be about; add --claim 72%")
         return
-    if config.claim_attack is not None:
-        try:
-            parse(config.claim_attack)
-        except ValueError as error:
-            raise InputError(f"--claim-attack: {error}") from error
     if config.claim_threat is not None and not _judged(config.claim_threat):
         raise InputError(
             f"--claim-threat {config.claim_threat} is no threat model with a verdict; write one of "

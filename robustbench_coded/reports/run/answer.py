@@ -6,9 +6,9 @@ model (transfer-pgd-20): no gain over the bare network (0.0%).
 
 from robustbench_coded.reports.run.undercuts import Undercut
 from robustbench_coded.reports.text.formatting import (
-    counted,
     interval,
     is_submitted,
+    open_checks_text,
     parsed_attack,
     percent,
     pixels,
@@ -17,8 +17,6 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.verdict import Verdict
-
-_OPEN_NAMED = 2
 
 
 def answer(judgement: Judgement, word: str, judgements: int, undercut: Undercut | None = None) -> str:
@@ -103,10 +101,7 @@ def _why_open(verdict: Verdict) -> str:
     if "outcomes are missing" in verdict.reason or verdict.accuracy is None:
         return "because outcomes are missing"
     if verdict.above_the_bar:
-        names = verdict.open_checks
-        more = f" and {len(names) - _OPEN_NAMED} more" if len(names) > _OPEN_NAMED else ""
-        listed = ", ".join(names[:_OPEN_NAMED])
-        return f"because {counted(len(names), 'check')} did not pass ({listed}{more})"
+        return f"because {open_checks_text(verdict.open_checks)}"
     gain = verdict.gain
     if not verdict.compared:
         return f"because the interval holds {percent(verdict.bar)}%, up to which it counts as broken"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from robustbench_coded.reports.run.certified import certified_text_table
+from robustbench_coded.reports.run.claim import claim_answers
 from robustbench_coded.reports.run.collateral import collateral_findings, collateral_text_table
 from robustbench_coded.reports.run.findings import designs, peers_own_figures
 from robustbench_coded.reports.run.headline import headline
@@ -67,12 +68,14 @@ def document_of(run: Run) -> Document:
     """The report of a run."""
     tables = tables_of(run)
     undercut = undercuts(run)
+    claims, answer = claim_answers(run), headline(run.judgements, undercut, run.words_together)
     rows = run.rows
     return Document(
         title=f"csrobust report: {run.name}",
         opening=(
             *_mismatches(run),
-            *headline(run.judgements, undercut, run.words_together),
+            *(claims or answer[:1]),
+            *answer[1:],
             *_evidence(run),
         ),
         warnings=tuple(_warnings(run)),
@@ -103,7 +106,7 @@ def document_of(run: Run) -> Document:
 
 def opening_of(run: Run) -> tuple[str, ...]:
     """What a reader at a terminal is told first: the first sentence of the report and what qualifies it."""
-    answer = headline(run.judgements, undercuts(run), run.words_together)[:1]
+    answer = claim_answers(run) or headline(run.judgements, undercuts(run), run.words_together)[:1]
     return (*_mismatches(run), *answer, *_evidence(run))
 
 
@@ -111,7 +114,7 @@ def _evidence(run: Run) -> list[str]:
     """Where a refuted claim can be checked without this project."""
     if not (run.path / "evidence" / "refute.py").is_file():
         return []
-    return ["The claim is refuted; evidence/refute.py reproduces this with torch and numpy alone."]
+    return ["evidence/refute.py reproduces this with torch and numpy alone."]
 
 
 def _mismatches(run: Run) -> list[str]:
