@@ -87,22 +87,22 @@ def measure(pair: Pair, eps: Sequence[str], runs: Path, **options: Any) -> list[
 def _line(pair: Pair, eps: str, ours: Run, theirs: Run) -> Line:
     (size,) = fractions([eps], "--eps")
     name = pair.ours[0] if len(pair.ours) == 1 else "ensemble"
-    difference = paired_difference(_row(ours, size, name), _row(theirs, size, pair.theirs))
-    mine, yours = _seconds(ours, size, pair.ours), _seconds(theirs, size, (pair.theirs,))
-    images = _images(ours, size, pair.ours), _images(theirs, size, (pair.theirs,))
+    difference = paired_difference(row_of(ours, size, name), row_of(theirs, size, pair.theirs))
+    mine, yours = seconds_of(ours, size, pair.ours), seconds_of(theirs, size, (pair.theirs,))
+    images = images_of(ours, size, pair.ours), images_of(theirs, size, (pair.theirs,))
     return Line(eps, difference, mine, yours, images)
 
 
-def _row(run: Run, eps: float, attack: str) -> CaseResult:
+def row_of(run: Run, eps: float, attack: str) -> CaseResult:
     return next(row for row in run.results if row.key.attack == attack and row.key.eps == eps)
 
 
-def _seconds(run: Run, eps: float, attacks: Sequence[str]) -> float:
+def seconds_of(run: Run, eps: float, attacks: Sequence[str]) -> float:
     table = run.timings
     return float(table[table.attack.isin(attacks) & (table.eps == eps)].seconds.sum())
 
 
-def _images(run: Run, eps: float, attacks: Sequence[str]) -> float:
+def images_of(run: Run, eps: float, attacks: Sequence[str]) -> float:
     table = run.summary
     rows = table[table.attack.isin(attacks) & (table.eps == eps)]
     return float((rows.forwards_per_example + rows.backwards_per_example).sum())

@@ -19,7 +19,8 @@ from robustbench_coded.training.recipes.registry import build_recipe
 
 # Nine steps an epoch: the digits are few, so the rate is higher and nothing decays. Seconds a run.
 DIGITS = {"epochs": 20, "learning_rate": 0.2, "weight_decay": 0.0}
-DIGITS_OPTIONS = {"pgd-at": {"eps": 0.2, "steps": 7, "step_size": 0.05}}
+_DIGITS_BALL = {"eps": 0.2, "steps": 7, "step_size": 0.05}
+DIGITS_OPTIONS = {"pgd-at": _DIGITS_BALL, "trades": _DIGITS_BALL}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import COMBINED, CONTROLS, ENSEMBLE
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import Interval
-from robustbench_coded.statistics.queries import queries_interval
+from robustbench_coded.statistics.submissions import survival
 from robustbench_coded.statistics.summary import SummaryRow
 
 # A curve's attacks differ in one number: what stays of the name, and where the number stands.
@@ -44,35 +44,35 @@ def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
             yield one_line(f"{title} over {over}: " + "; ".join(points[x] for x in sorted(points)))
 
 
-class QueryPoint(NamedTuple):
-    """What is left of one row where the attacker submits each perturbed input ``queries`` times."""
+class SubmissionPoint(NamedTuple):
+    """What is left of one row where the attacker submits each perturbed input so many times."""
 
     key: CaseKey
-    queries: int
+    submissions: int
     left: Interval
 
 
-def query_points(results: Iterable[CaseResult], queries: Iterable[int]) -> list[QueryPoint]:
-    """A point for each attack and number of queries for which there are draws."""
-    queries = tuple(queries)
+def submission_points(results: Iterable[CaseResult], submissions: Iterable[int]) -> list[SubmissionPoint]:
+    """A point for each attack and number of submissions for which there are draws."""
+    tries = tuple(submissions)
     return [
-        QueryPoint(row.key, tries, queries_interval(row.cell, tries, batch_dependent=row.unit_is_batch))
+        SubmissionPoint(row.key, times, left)
         for row in results
-        if row.cell is not None and _on_curve(row.key.attack)
-        for tries in queries
-        if tries <= row.cell.correct.shape[1]
+        if _on_curve(row.key.attack)
+        for times in tries
+        if (left := survival(row, times)) is not None
     ]
 
 
-def query_lines(points: Iterable[QueryPoint]) -> Iterator[str]:
-    """A line for each row: accuracy over the number of queries."""
+def submission_lines(points: Iterable[SubmissionPoint]) -> Iterator[str]:
+    """A line for each row: accuracy over the number of submissions."""
     rows: dict[CaseKey, list[str]] = {}
-    for key, queries, left in points:
-        point = f"{queries}: {percent(left.estimate)} {interval(left.low, left.high)}"
+    for key, times, left in points:
+        point = f"{times}: {percent(left.estimate)} {interval(left.low, left.high)}"
         rows.setdefault(key, []).append(point)
     for key, shown in rows.items():
         title = f"{subject_text(key.subject, with_k=True)}, {key.threat}, {key.attack}, eps {pixels(key.eps)}"
-        yield one_line(f"{title} over queries: {'; '.join(shown)}")
+        yield one_line(f"{title} over submissions: {'; '.join(shown)}")
 
 
 def _on_curve(attack: str) -> bool:

@@ -75,7 +75,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "inputs": _of_config(list[str], "inputs", default=[]),
     "draws": _of_config(int, "draws"),
     "selection_draws": _of_config(int, "selection_draws"),
-    "queries": _of_config(int | None, "queries"),
+    "submissions": _of_config(int | None, "submissions"),
     "replicates": _of_config(int, "replicates"),
     "victims": _of_config(int, "victims"),
     "seed": _of_config(int, "seed"),

@@ -82,8 +82,7 @@ class Run:
     @cached_property
     def rows(self) -> list[SummaryRow]:
         """The rows of summary.csv as objects, in the order of `results`."""
-        queries = self.manifest.last.count("queries")
-        return summary_rows(self.results, self._costs, queries)
+        return summary_rows(self.results, self._costs, self.manifest.last.count("submissions"))
 
     @cached_property
     def summary(self) -> pd.DataFrame:

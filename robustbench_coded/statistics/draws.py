@@ -1,6 +1,6 @@
 """Accuracy over several draws of a defence's randomness, in the four ways people ask for it.
 
-accuracy(cell), accuracy_majority(cell), accuracy_every_draw(cell), accuracy_queries(cell, queries)
+accuracy(cell), accuracy_majority(cell), accuracy_every_draw(cell), accuracy_submissions(cell, M)
 """
 
 import numpy as np
@@ -24,19 +24,19 @@ def accuracy_every_draw(cell: Cell) -> float:
     return float(cell.correct.all(axis=1).mean())
 
 
-def accuracy_queries(cell: Cell, queries: int) -> float:
-    """Share of examples that survive an attacker who submits them ``queries`` times, each to a fresh draw.
+def accuracy_submissions(cell: Cell, submissions: int) -> float:
+    """Share of examples that survive an attacker who submits each so many times, to a fresh draw each time.
 
     With s right answers in R draws, C(s, M) / C(R, M) is the unbiased estimate for M tries: the share of the
     M-subsets of the draws in which every answer is right.
 
     Raises:
-        ValueError: fewer draws than queries.
+        ValueError: fewer draws than submissions.
     """
     draws = len(cell.draw)
-    if not 1 <= queries <= draws:
-        raise ValueError(f"expected 1 <= queries <= {draws} draws, got {queries}")
-    tries = np.arange(queries)
+    if not 1 <= submissions <= draws:
+        raise ValueError(f"expected 1 <= submissions <= {draws} draws, got {submissions}")
+    tries = np.arange(submissions)
     remaining = np.maximum(cell.correct.sum(axis=1)[:, None] - tries, 0)
     return float((remaining / (draws - tries)).prod(axis=1).mean())
 

@@ -1,12 +1,12 @@
 """The table of a run: one `SummaryRow` per row of the run, and all of them as a frame, `summary.csv`.
 
-summary_rows(case_results(outcomes, planned), costs, queries=None) -> list[SummaryRow]
-summary_frame(rows)                                                -> DataFrame
+summary_rows(case_results(outcomes, planned), costs, submissions=None) -> list[SummaryRow]
+summary_frame(rows)                                                    -> DataFrame
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pandas as pd
@@ -19,9 +19,10 @@ from robustbench_coded.statistics.draws import (
     accuracy,
     accuracy_every_draw,
     accuracy_majority,
-    accuracy_queries,
 )
+from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.outcomes import Cell
+from robustbench_coded.statistics.submissions import survival
 
 DIGITS = 6  # so that the file does not depend on the last bits of a sum
 
@@ -51,8 +52,8 @@ class SummaryRow:
         unit: of the interval, ``batch`` or ``example``.
         strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
             draws it was chosen (0: nothing random).
-        queries, clean_queries: accuracy when any of several queries may fail; None where not asked for.
-        asks_queries: whether it was asked for.
+        submissions: M of an attacker who submits M times; None where it was not asked for.
+        survival: what is left then, with its interval; clean_submissions: of unperturbed inputs.
     """
 
     key: CaseKey
@@ -74,9 +75,9 @@ class SummaryRow:
     unit: str
     strongest_attack: str
     selection_draws: int
-    asks_queries: bool = False
-    queries: float | None = None
-    clean_queries: float | None = None
+    submissions: int | None = None
+    survival: Interval | None = None
+    clean_submissions: float | None = None
 
     @property
     def subject(self) -> SubjectKey:
@@ -126,23 +127,26 @@ class SummaryRow:
             "strongest_attack": self.strongest_attack,
             "selection_draws": self.selection_draws,
         }
-        if self.asks_queries:
-            columns["accuracy_queries"] = _number(self.queries)
-            columns["clean_queries"] = _number(self.clean_queries)
+        if self.submissions is not None:
+            left = self.survival
+            columns["accuracy_submissions"] = _number(_rounded(left.estimate if left else None))
+            columns["ci_low_submissions"] = _number(_rounded(left.low if left else None))
+            columns["ci_high_submissions"] = _number(_rounded(left.high if left else None))
+            columns["clean_submissions"] = _number(self.clean_submissions)
         return columns
 
 
 def summary_rows(
-    results: Iterable[CaseResult], costs: Mapping[CaseKey, Cost], queries: int | None = None
+    results: Iterable[CaseResult], costs: Mapping[CaseKey, Cost], submissions: int | None = None
 ) -> list[SummaryRow]:
     """Counts a run out: a row per planned attack and control, and the combined rows of each setting.
 
     Args:
         results: from `case_results`.
         costs: of the planned attacks; a combined row bears those of all it was made from.
-        queries: tries of an attacker who may query again; adds ``queries`` and ``clean_queries``.
+        submissions: of each perturbed input; adds ``survival`` and ``clean_submissions``.
     """
-    return [_summary_row(result, costs, queries) for result in results]
+    return [_summary_row(result, costs, submissions) for result in results]
 
 
 def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
@@ -151,12 +155,13 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
     return table.astype({name: "Int64" for name in ("k", "n", "selection_draws") if name in table})
 
 
-def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], queries: int | None) -> SummaryRow:
+def _summary_row(
+    result: CaseResult, costs: Mapping[CaseKey, Cost], submissions: int | None
+) -> SummaryRow:
     interval = result.interval()
     examples = 0 if result.cell is None else len(result.cell.example)
     unknown = Cost(math.nan, math.nan)
     spent = [costs.get(key, unknown) for key in result.sources]
-    asked = queries is not None
     return SummaryRow(
         key=result.key,
         examples=examples,
@@ -177,9 +182,9 @@ def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], queries: int
         unit="batch" if result.unit_is_batch else "example",
         strongest_attack=result.strongest_attack,
         selection_draws=result.selection_draws,
-        asks_queries=asked,
-        queries=_queried(result.cell, queries) if queries is not None else None,
-        clean_queries=_queried(result.clean, queries) if queries is not None else None,
+        submissions=submissions,
+        survival=survival(result, submissions) if submissions else None,
+        clean_submissions=_clean_survival(result, submissions) if submissions else None,
     )
 
 
@@ -187,12 +192,9 @@ def _figure(count: Callable[[Cell], float], cell: Cell | None) -> float | None:
     return _rounded(None if cell is None else count(cell))
 
 
-def _queried(cell: Cell | None, queries: int) -> float | None:
-    # An attacker who knows the draw, or faces none, gains nothing from asking again; too few draws cannot
-    # say.
-    if cell is None or len(cell.draw) < queries:
-        return None
-    return _rounded(accuracy_queries(cell, queries))
+def _clean_survival(result: CaseResult, submissions: int) -> float | None:
+    left = survival(replace(result, cell=result.clean), submissions)
+    return _rounded(left.estimate if left else None)
 
 
 def _rounded(value: float | None) -> float | None:

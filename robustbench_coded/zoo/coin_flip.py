@@ -3,7 +3,7 @@
 Truth: every input is further than eps from the boundary, so no perturbation changes the classifier's answer.
 Whatever the attacker does and knows, an answer is right exactly when the coin does not fall, with probability
 1 - p = 95%. It is the test of a toolkit's bookkeeping: counting any miss of several tries as a break gives
-0.95^tries.
+0.95^tries, which is the truth about an attacker who may submit every input so often.
 """
 
 import torch
@@ -40,4 +40,12 @@ def known(n: int = 640, eps: float = 0.1, p: float = P) -> Known:
     x, y = planted_margins(spread(1.3 * eps, 1.9 * eps, n), pattern(9))
     if not (worst_margins(model, x, y, eps) > 0).all():
         raise ValueError(f"expected a classifier that is right everywhere, but {eps=} reaches its boundary")
-    return Known(CoinFlip(model, p), x, y, 128, exactly(1 - p), lambda threat: exactly(1 - p))
+    return Known(
+        CoinFlip(model, p),
+        x,
+        y,
+        128,
+        exactly(1 - p),
+        lambda threat: exactly(1 - p),
+        submitted=lambda submissions: exactly((1 - p) ** submissions),
+    )

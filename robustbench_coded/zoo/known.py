@@ -35,6 +35,8 @@ class Known:
         truth: threat model -> robust accuracy at the entry's budget, averaged over draws.
         checkpoint: the network that the defence is put around, evaluated beside it as ``standard``; None for
             the base that the defence names, if it names one.
+        submitted: M -> what is left in ``batch/unknown`` where every input may be submitted M times; None
+            where that is not known.
     """
 
     defence: Defence
@@ -44,6 +46,7 @@ class Known:
     clean: Truth
     truth: Callable[[str], Truth]
     checkpoint: nn.Module | None = None
+    submitted: Callable[[int], Truth] | None = None
 
     @property
     def beside(self) -> nn.Module | None:

@@ -3,14 +3,15 @@
 Truth: with noise z the margin of an input becomes m + w . z, where w . z is normal with deviation
 s = sigma ||w||_2. A perturbation d moves m by w . d, whatever the noise is, so the best one is the same
 before and after the draw is known: the one that makes m smallest within the ball and the box
-(``linear.worst_margins``). Under all threat models an input is right with probability Phi(worst m / s).
+(``linear.worst_margins``). Under all threat models an input is right with probability Phi(worst m / s);
+in M submissions of the same input, or of any others, at best with its M-th power.
 """
 
 from torch import Tensor
 from torch.special import ndtr
 
 from robustbench_coded.defences.noise import GaussianNoise
-from robustbench_coded.zoo.known import Known, exactly
+from robustbench_coded.zoo.known import Known, Truth, exactly
 from robustbench_coded.zoo.linear import (
     LinearModel,
     along,
@@ -44,8 +45,17 @@ def _known(defence: GaussianNoise, distances: Tensor, eps: float) -> Known:
     x, y = planted_margins(distances, pattern(18))
     deviation = defence.sigma * model.w.double().norm()
 
-    def accuracy(margin: Tensor) -> float:
-        return ndtr(margin / deviation).mean().item()
+    def accuracy(margin: Tensor, submissions: int = 1) -> Truth:
+        return exactly((ndtr(margin / deviation) ** submissions).mean().item())
 
-    robust = exactly(accuracy(worst_margins(model, x, y, eps)))
-    return Known(defence, x, y, 128, exactly(accuracy(margins(model, x, y))), lambda threat: robust)
+    worst = worst_margins(model, x, y, eps)
+    robust = accuracy(worst)
+    return Known(
+        defence,
+        x,
+        y,
+        128,
+        accuracy(margins(model, x, y)),
+        lambda threat: robust,
+        submitted=lambda submissions: accuracy(worst, submissions),
+    )

@@ -66,7 +66,7 @@ def parsed(csrobust, monkeypatch):
             "auto",
             "--workers",
             "3",
-            "--queries",
+            "--submissions",
             "5",
         ],
     ],

@@ -17,7 +17,7 @@ WRONG = {
     "limit": (0, "--limit 0 is too small; give 1 or more"),
     "draws": (10_001, "--draws 10001 is too large; give 10,000 or fewer"),
     "selection_draws": (-1, "--selection-draws -1 is too small; give 1 or more"),
-    "queries": (0, "--queries 0 is too small; give 1 or more"),
+    "submissions": (0, "--submissions 0 is too small; give 1 or more"),
     "budget": (0, "--budget 0 is too small; give 1 or more"),
     "norm": ("l7", "--norm 'l7' is not known; choose"),
     "eps_space": ("feet", "--eps-space 'feet' is not known; choose pixel or normalized"),
@@ -59,3 +59,11 @@ def test_every_rule_takes_its_default():
         rule, default = entry.metadata.get("rule"), entry.default
         for value in default if isinstance(default, tuple) else (default,):
             assert rule is None or value is None or rule(value) is None, entry.name
+
+
+def test_submissions_need_as_many_draws(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", "--ckpt", "model.pt", "--submissions", "20"]) == 2
+    assert capsys.readouterr().err == (
+        "csrobust: --submissions 20 needs as many scoring draws; add --draws 20\n"
+    )

@@ -11,7 +11,7 @@ from robustbench_coded.statistics.draws import (
     accuracy,
     accuracy_every_draw,
     accuracy_majority,
-    accuracy_queries,
+    accuracy_submissions,
     plurality,
 )
 from robustbench_coded.statistics.outcomes import Cell
@@ -44,32 +44,32 @@ def test_a_majority_may_be_right_where_most_draws_are_wrong():
 
 @given(st.integers(1, 6), st.data())
 @settings(max_examples=60, deadline=None)
-def test_repeated_queries_are_counted_over_all_subsets_of_the_draws(draws, data):
-    queries = data.draw(st.integers(1, draws))
+def test_repeated_submissions_are_counted_over_all_subsets_of_the_draws(draws, data):
+    submissions = data.draw(st.integers(1, draws))
     bits = st.lists(st.booleans(), min_size=draws, max_size=draws)
     correct = np.array(data.draw(st.lists(bits, min_size=1, max_size=5)))
-    survived = [all(row[list(tries)]) for row in correct for tries in combinations(range(draws), queries)]
-    assert accuracy_queries(right(correct), queries) == pytest.approx(np.mean(survived))
+    survived = [all(row[list(tries)]) for row in correct for tries in combinations(range(draws), submissions)]
+    assert accuracy_submissions(right(correct), submissions) == pytest.approx(np.mean(survived))
 
 
 def test_one_query_is_the_accuracy_and_all_of_them_every_draw():
     cell = right(np.random.default_rng(0).random((50, 7)) < 0.8)
-    assert accuracy_queries(cell, 1) == pytest.approx(accuracy(cell))
-    assert accuracy_queries(cell, 7) == pytest.approx(accuracy_every_draw(cell))
+    assert accuracy_submissions(cell, 1) == pytest.approx(accuracy(cell))
+    assert accuracy_submissions(cell, 7) == pytest.approx(accuracy_every_draw(cell))
 
 
-def test_repeated_queries_are_estimated_without_bias():
+def test_repeated_submissions_are_estimated_without_bias():
     correct = np.random.default_rng(0).random((40_000, 10)) < 0.9
     # Standard error about 0.001; (s / R)^3, the plug-in estimate, would give 0.756.
-    assert accuracy_queries(right(correct), 3) == pytest.approx(0.9**3, abs=0.004)
+    assert accuracy_submissions(right(correct), 3) == pytest.approx(0.9**3, abs=0.004)
 
 
 def test_many_draws_do_not_overflow():
     cell = right(np.arange(2000)[None] < 1990)
-    assert accuracy_queries(cell, 100) == pytest.approx(comb(1990, 100) / comb(2000, 100))
+    assert accuracy_submissions(cell, 100) == pytest.approx(comb(1990, 100) / comb(2000, 100))
 
 
-@pytest.mark.parametrize("queries", [0, 4])
-def test_more_queries_than_draws_are_refused(queries):
-    with pytest.raises(ValueError, match=f"1 <= queries <= 3 draws, got {queries}"):
-        accuracy_queries(right(np.ones((2, 3), bool)), queries)
+@pytest.mark.parametrize("submissions", [0, 4])
+def test_more_submissions_than_draws_are_refused(submissions):
+    with pytest.raises(ValueError, match=f"1 <= submissions <= 3 draws, got {submissions}"):
+        accuracy_submissions(right(np.ones((2, 3), bool)), submissions)

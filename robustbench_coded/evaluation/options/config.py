@@ -42,7 +42,7 @@ class EvalConfig:
         aware_attacks: separate attacks under known randomness, each for one scoring draw.
         victims: size of the sample of victims.
         replicates: partitions of the data and attack seeds.
-        queries: tries M of the repeated-query accuracy; None leaves it out.
+        submissions: M of an attacker who submits each perturbed input M times; None leaves that out.
         last_batch: ``pad``, ``shrink`` or ``drop``.
         drop: stop on examples already misclassified where that changes nothing but the time.
         attack_precision: of the attacks' gradients: ``float32``, ``bfloat16`` or ``auto``.
@@ -106,7 +106,9 @@ class EvalConfig:
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
     seed: int = option(0, "Seed of all random streams of the run.", count(-(2**63), 2**63 - 1))
     replicates: int = option(1, "Repetitions with other batches and attack seeds.", count(most=1_000))
-    queries: int | None = option(None, "Also report the accuracy under M repeated queries.", count())
+    submissions: int | None = option(
+        None, "Also report what survives M submissions of each perturbed input.", count()
+    )
     last_batch: str = option(
         "pad", "pad, shrink or drop a last batch that is not full.", one_of(*LAST_BATCH_RULES)
     )

@@ -133,7 +133,7 @@ _FIGURES: dict[str, Callable[[SummaryRow], str]] = {
     "Upper, by batches": lambda line: _figure(line.high_batches),
     "Majority": lambda line: percent(line.majority),
     "Every draw": lambda line: percent(line.every_draw),
-    "All queries": lambda line: _figure(line.queries),
+    "All submissions": lambda line: _survival(line),
     "Clean": lambda line: percent(line.clean_accuracy),
     "Forwards": lambda line: "–" if line.forwards is None else f"{line.forwards:.4g}",
     "Backwards": lambda line: "–" if line.backwards is None else f"{line.backwards:.4g}",
@@ -164,6 +164,11 @@ def component_text_table(run: Run) -> TextTable:
             )
         )
     return TextTable(heads, tuple(rows), numbers)
+
+
+def _survival(line: SummaryRow) -> str:
+    left = line.survival
+    return "" if left is None else f"{percent(left.estimate)} {interval(left.low, left.high)}"
 
 
 def _figure(accuracy: float | None) -> str:

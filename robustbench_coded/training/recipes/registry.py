@@ -15,6 +15,7 @@ from robustbench_coded.training.recipes.manifold_mixup import ManifoldMixup
 from robustbench_coded.training.recipes.mixup import Mixup
 from robustbench_coded.training.recipes.pgd_at import PgdAt
 from robustbench_coded.training.recipes.recipe import Recipe
+from robustbench_coded.training.recipes.trades import Trades
 
 RECIPES: dict[str, type] = {
     "erm": Erm,
@@ -22,6 +23,7 @@ RECIPES: dict[str, type] = {
     "manifold-mixup": ManifoldMixup,
     "coded": Coded,
     "pgd-at": PgdAt,
+    "trades": Trades,
 }
 
 # What each option may be: lowest and highest value.
@@ -33,6 +35,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "eps": (0, 1),
     "steps": (1, math.inf),
     "step_size": (0, 1),
+    "beta": (0, 1e6),
 }
 
 
