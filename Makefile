@@ -65,6 +65,11 @@ clean:
 benchmark-recognition: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/recognition.py
 
+# Preset aa beside AutoAttack's standard suite on networks trained to be robust; SHARED has the MNIST ones.
+.PHONY: benchmark-aa
+benchmark-aa: data/cifar10_test.npz
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/robust_bench.py --shared $(SHARED)
+
 # The committed reports on CIFAR-10; they need checkpoints and data that are not part of this repository.
 SHARED ?= ../shared
 ON_CIFAR := --data npz:data/cifar10_test.npz --limit 640 --first --threads 1 --workers 2

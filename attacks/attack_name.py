@@ -60,6 +60,12 @@ class AttackName:
         return self.estimator == SUBMITTED
 
     @property
+    def target(self) -> int | None:
+        """The class that it leads to; None for any but the true one."""
+        given = dict(self.options).get("target") if self.third_party is None else None
+        return None if given is None else int(given)
+
+    @property
     def uses_base(self) -> bool:
         """Whether it needs the base model."""
         return self.estimator in ("transfer", "bpda") or (self.init is not None and self.init.uses_base)

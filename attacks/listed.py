@@ -9,6 +9,7 @@ LISTED: dict[str, str] = {
     "pgd-100@1/255": "100 steps of a stated size",
     "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
     "pgd-10+restarts=5": "the best of 5 random starts, chosen on the attacker's own draws",
+    "pgd-10+target=3": "towards class 3; every attack of this package takes a target",
     "eot10-pgd-20+loss=margin": "raises the margin loss instead of cross-entropy (or loss=dlr)",
     "eot10-pgd-20": "gradients averaged over 10 fresh draws each step (arXiv 1707.07397)",
     "eotauto-pgd-20": "as many draws as still make the gradients agree better",

@@ -29,6 +29,7 @@ LARGEST_NUMBER = 1_000_000
 SURROGATE_DRAWS = 4
 
 LOSSES = ("ce", "margin", "dlr")
+ALWAYS = ("target",)  # options of every algorithm of ours
 
 # The words that names are made of.
 WORDS = (*CATALOGUE, "fixed", "aware", "transfer", "bpda", "eotauto", "relaxed", "torchattacks", "autoattack")
@@ -167,10 +168,11 @@ def _steps_given(options: tuple[tuple[str, str], ...]) -> int | None:
 def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ...]:
     options = _split(given, text)
     for option, value in options:
-        if option not in CATALOGUE[algorithm].options:
-            raise ValueError(
-                f"expected {' or '.join(CATALOGUE[algorithm].options)} as an option, got {text!r}"
-            )
+        known = (*CATALOGUE[algorithm].options, *ALWAYS)
+        if option not in known:
+            raise ValueError(f"expected {' or '.join(known)} as an option, got {text!r}")
+        if option == "target" and not re.fullmatch("0|[1-9][0-9]{0,5}", value):
+            raise ValueError(f"expected the number of a class, from 0, for target, got {text!r}")
         if option in ("restarts", "targets") and not re.fullmatch("[1-9][0-9]{0,3}", value):
             raise ValueError(f"expected a whole number below 10,000 for {option}, got {text!r}")
         if option == "momentum" and not re.fullmatch(r"0?\.[0-9]{1,6}|1(\.0)?", value):

@@ -61,8 +61,8 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
 
 
 def tells(name: AttackName) -> bool:
-    """FGSM's one step does not say what is left, and neither does a search."""
-    if is_black_box(name) or name.algorithm.lower() == "fgsm":
+    """FGSM's one step does not say what is left, and neither does a search or a single target."""
+    if is_black_box(name) or name.algorithm.lower() == "fgsm" or name.target is not None:
         return False
     return name.steps is None or name.steps >= FEWEST_STEPS
 

@@ -23,6 +23,7 @@ from robustbench_coded.statistics.draws import (
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.submissions import survival
+from robustbench_coded.statistics.targeted import reached
 
 DIGITS = 6  # so that the file does not depend on the last bits of a sum
 
@@ -53,6 +54,7 @@ class SummaryRow:
         strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
             draws it was chosen (0: nothing random).
         submissions: M of an attacker who submits M times; None where it was not asked for.
+        reached: of an attack towards a class: share of answers that are this class, on examples of others.
         survival: what is left then, with its interval; clean_submissions: of unperturbed inputs.
     """
 
@@ -78,6 +80,7 @@ class SummaryRow:
     submissions: int | None = None
     survival: Interval | None = None
     clean_submissions: float | None = None
+    reached: Interval | None = None
 
     @property
     def subject(self) -> SubjectKey:
@@ -133,6 +136,10 @@ class SummaryRow:
             columns["ci_low_submissions"] = _number(_rounded(left.low if left else None))
             columns["ci_high_submissions"] = _number(_rounded(left.high if left else None))
             columns["clean_submissions"] = _number(self.clean_submissions)
+        if (share := self.reached) is not None:
+            columns["reached"] = _number(_rounded(share.estimate))
+            columns["ci_low_reached"] = _number(_rounded(share.low))
+            columns["ci_high_reached"] = _number(_rounded(share.high))
         return columns
 
 
@@ -155,9 +162,7 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
     return table.astype({name: "Int64" for name in ("k", "n", "selection_draws") if name in table})
 
 
-def _summary_row(
-    result: CaseResult, costs: Mapping[CaseKey, Cost], submissions: int | None
-) -> SummaryRow:
+def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], submissions: int | None) -> SummaryRow:
     interval = result.interval()
     examples = 0 if result.cell is None else len(result.cell.example)
     unknown = Cost(math.nan, math.nan)
@@ -185,6 +190,7 @@ def _summary_row(
         submissions=submissions,
         survival=survival(result, submissions) if submissions else None,
         clean_submissions=_clean_survival(result, submissions) if submissions else None,
+        reached=reached(result),
     )
 
 

@@ -16,6 +16,7 @@ from robustbench_coded.training.recipes.mixup import Mixup
 from robustbench_coded.training.recipes.pgd_at import PgdAt
 from robustbench_coded.training.recipes.recipe import Moment
 from robustbench_coded.training.recipes.registry import RECIPES, build_recipe, recipe_name, recipe_options
+from robustbench_coded.training.recipes.trades import Trades, divergence
 from robustbench_coded.training.stages import Stages, check_blocks
 
 K = 8
@@ -277,3 +278,20 @@ def test_recipes_are_built_by_name_with_checked_options():
 def test_wrong_options_are_refused(name, options, message):
     with pytest.raises(InputError, match=message):
         build_recipe(name, options)
+
+
+def test_trades_weighs_how_far_answers_move_within_the_ball(batch):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    stages = Stages(network, [0.0], [1.0])
+    x, y = batch
+    trades = Trades(eps=0.1, steps=10, step_size=0.03, beta=2.0)
+    x_adv = trades.furthest_answers(stages, x, moment().generator)
+    assert (x_adv - x).abs().max() <= 0.1 + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1
+    clean, moved = network(x).log_softmax(1), network(x_adv).log_softmax(1)
+    distance = (clean.exp() * (clean - moved)).sum(1)
+    torch.testing.assert_close(
+        trades(stages, x, y, moment()), cross_entropy(network(x), y) + 2.0 * distance.mean()
+    )
+    for _ in range(20):  # no other point that was tried is further away in all
+        other = (x + 0.1 * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
+        assert divergence(network(x), network(other)) <= distance.sum() + 1e-6

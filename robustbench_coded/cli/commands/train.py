@@ -15,7 +15,9 @@ Count = int | None
 
 
 def train_command(
-    recipe: Annotated[str, typer.Option(help="erm, mixup, manifold-mixup, coded, pgd-at, trades, or a .toml file.")],
+    recipe: Annotated[
+        str, typer.Option(help="erm, mixup, manifold-mixup, coded, pgd-at, trades, or a .toml file.")
+    ],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, FILE.safetensors.")],
     arch: Annotated[Text, typer.Option(help="Architecture, a name of `csrobust list models`.")] = None,
     data: Annotated[Text, typer.Option(help="Training images, as for eval.")] = None,

@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, alone, perturb
 from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.execution.towards import OTHERS, Towards
 from robustbench_coded.evaluation.execution.unit_facts import budget_of, query_budget_of, seed_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots
@@ -45,23 +46,29 @@ def attack_group(
     generators = _generators(group, seed, known or 0)
     if case.attack == RANDOM_SIGN:
         return budget.random_sign(x, generators)
-    defence, name = context.attack_defence(case.subject), parse(case.attack)
+    name = parse(case.attack)
+    defence, scored = context.attack_defence(case.subject), context.defence(case.subject)
+    # Standard inference is attacked through itself only for others, who get the steps of all examples.
+    standard = isinstance(defence, Standard)
+    base = defence.model if standard else defence.base
+    if name.target is not None:
+        defence, scored = Towards(defence, name.target, base), Towards(scored, name.target)
+        base, y = defence.base, torch.full_like(y, OTHERS)
     # Only somebody else's code may fail at inputs; an exception in ours is a fault of ours.
     target = Target(defence, group.k, seed, group.indices, x if is_plugin(case.subject.spec) else None)
     inputs = AttackInputs(
         target=target,
-        # Standard inference is attacked through itself only for others, who get the steps of all examples.
-        base=defence.model if isinstance(defence, Standard) else defence.base,
+        base=base,
         x=x,
         y=y,
         budget=budget,
         generators=generators,
         known=None if known is None else target.known_draws(known),
         weights=None if roles is None else roles.weights.to(x.device),
-        scored=None if group.victims else context.defence(case.subject),
+        scored=None if group.victims else scored,
         query_budget=query_budget_of(context, case, len(group.victims) or y.numel()),
         max_images=context.setup.group_images,
-        early_stop=context.setup.config.drop and not (isinstance(defence, Standard) and name.uses_base),
+        early_stop=context.setup.config.drop and not (standard and name.uses_base),
         raw_views=context.setup.config.peer_raw,
     )
     if not group.victims or name.estimator != "transfer":

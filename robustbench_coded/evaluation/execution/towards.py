@@ -21,14 +21,16 @@ class Towards:
     Args:
         defence: what is attacked.
         target: index of the wanted class. A rejection counts as one of the others.
+        base: its base model; None takes the one that the defence names.
     """
 
-    def __init__(self, defence: Defence, target: int):
+    def __init__(self, defence: Defence, target: int, base: nn.Module | None = None):
         self.defence, self.target = defence, target
         self.name, self.randomised = defence.name, defence.randomised
         self.batch_dependent = defence.batch_dependent
         self.abstain = None
-        self.base: nn.Module | None = None if defence.base is None else _Base(defence.base, target)
+        base = defence.base if base is None else base
+        self.base: nn.Module | None = None if base is None else _Base(base, target)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["defence"], name)  # images, reset, fit, where it has them

@@ -27,9 +27,8 @@ def check_options(config: EvalConfig) -> None:
     check_claim(config)
     check_until(config)
     if config.submissions is not None and config.submissions > config.draws:
-        raise InputError(
-            f"--submissions {config.submissions} needs as many scoring draws; add --draws {config.submissions}"
-        )
+        count = config.submissions
+        raise InputError(f"--submissions {count} needs as many scoring draws; add --draws {count}")
     for size in config.eps or ():
         if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import structs
 
+from attacks.naming import parse
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
@@ -170,6 +171,7 @@ def prepare(
     whole = in_memory.data or load_data(data_name, data_dir=config.data_dir)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
     _check_batches(config, len(data))
+    _check_targets(config, whole)
     loaded, notes = [], []
     for checkpoint in checkpoints:
         labelled = whole.of_all_classes(checkpoint.classes)
@@ -240,6 +242,12 @@ def _data_facts(data: Dataset, available: int) -> DataFacts:
         classes=data.classes,
         image_shape=tuple(data.image_shape),
     )
+
+
+def _check_targets(config: EvalConfig, data: Dataset) -> None:
+    for name in map(parse, config.attacks):
+        if name.target is not None and name.target >= data.classes:
+            raise InputError(f"{name.text}: the classes of {data.name} are 0 to {data.classes - 1}")
 
 
 def _check_batches(config: EvalConfig, examples: int) -> None:

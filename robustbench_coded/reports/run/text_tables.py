@@ -14,6 +14,7 @@ from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, COMBINED
 from robustbench_coded.schema.words import CheckOutcome
 from robustbench_coded.statistics.components import components
+from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.verdict import Verdict
@@ -133,7 +134,8 @@ _FIGURES: dict[str, Callable[[SummaryRow], str]] = {
     "Upper, by batches": lambda line: _figure(line.high_batches),
     "Majority": lambda line: percent(line.majority),
     "Every draw": lambda line: percent(line.every_draw),
-    "All submissions": lambda line: _survival(line),
+    "All submissions": lambda line: _with_interval(line.survival),
+    "Reaches its target": lambda line: _with_interval(line.reached),
     "Clean": lambda line: percent(line.clean_accuracy),
     "Forwards": lambda line: "–" if line.forwards is None else f"{line.forwards:.4g}",
     "Backwards": lambda line: "–" if line.backwards is None else f"{line.backwards:.4g}",
@@ -166,9 +168,8 @@ def component_text_table(run: Run) -> TextTable:
     return TextTable(heads, tuple(rows), numbers)
 
 
-def _survival(line: SummaryRow) -> str:
-    left = line.survival
-    return "" if left is None else f"{percent(left.estimate)} {interval(left.low, left.high)}"
+def _with_interval(share: Interval | None) -> str:
+    return "" if share is None else f"{percent(share.estimate)} {interval(share.low, share.high)}"
 
 
 def _figure(accuracy: float | None) -> str:

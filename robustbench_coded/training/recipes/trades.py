@@ -1,4 +1,4 @@
-"""TRADES (arXiv 1901.08573, algorithm 1): clean cross-entropy, and answers that stay where the input moves."""
+"""TRADES (arXiv 1901.08573, algorithm 1): clean cross-entropy, and answers that stay as inputs move."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Trades:
         eps: radius in pixel units [0, 1].
         steps: gradient steps for every batch.
         step_size: in pixel units.
-        beta: weight of the divergence between the answers to x and to its neighbour (1 / lambda in the paper).
+        beta: weight of the divergence between the answers to x and to its neighbour (the paper: 1 / lambda).
     """
 
     eps: float = 8 / 255
