@@ -50,7 +50,7 @@ def attack_group(
     defence, scored = context.attack_defence(case.subject), context.defence(case.subject)
     # Standard inference is attacked through itself only for others, who get the steps of all examples.
     standard = isinstance(defence, Standard)
-    base = defence.model if standard else defence.base
+    base = defence.model if isinstance(defence, Standard) else defence.base
     if name.target is not None:
         defence, scored = Towards(defence, name.target, base), Towards(scored, name.target)
         base, y = defence.base, torch.full_like(y, OTHERS)
