@@ -143,7 +143,7 @@ def wide(per_example: Tensor) -> Tensor:
 def inside(decisions: Decisions, budget: PerturbationBudget, x: Tensor, found: Tensor) -> Tensor:
     """The result in the ball: each example's nearest wrong answer, or the edge of the ball in that direction.
 
-    Where an answer depends on chance or company, a point that is only just beyond the boundary is answered
+    Where an answer depends on chance or the batch, a point that is only just beyond the boundary is answered
     wrongly by half of the draws. So both points are asked about under the same draws; the better one stays.
 
     Args:

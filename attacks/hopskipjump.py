@@ -27,7 +27,7 @@ class HopSkipJump:
     A move: bisect between x and the point (eps first, for that decides), estimate the boundary's normal from
     probes around it, step along it, half as far until the answer is wrong. The walk begins at ``start``, at
     another input of the batch or at a random image, whichever is answered wrongly first. Where answers depend
-    on randomness or company, a probe counts by its share of wrong draws, any other question by the majority,
+    on chance or the batch, a probe counts by its share of wrong draws, any other question by the majority,
     and the end of a bisection is asked about once more.
 
     Attributes:

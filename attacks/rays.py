@@ -12,8 +12,8 @@ from attacks.perturbation_budget import Ball, PerturbationBudget
 
 # A direction is tried at a distance shorter than the best one by this share, and searched as exactly.
 PRECISION = 1 / 512
-# Where answers depend on randomness or company: bisections at the beginning, and by what factor the distance
-# changes after each comparison.
+# Where answers depend on randomness or the batch: bisections at the beginning, and by what factor the
+# distance changes after each comparison.
 HALVINGS, DRIFT = 6, 1.03
 
 
@@ -23,7 +23,7 @@ class Rays:
 
     Blocks are half as long at every level (algorithms 1 and 3 of the paper). Each example is at its own place
     in the search, so that every question asks something about every example. eps is the first distance that a
-    better ray is searched at, for that decides. Where answers depend on randomness or company, two rays are
+    better ray is searched at, for that decides. Where answers depend on randomness or the batch, two rays are
     compared by their shares of wrong draws instead.
 
     Attributes:

@@ -27,7 +27,7 @@ def one_victim(slots: Tensor, k: int) -> Roles:
     return Roles(victims, victims)
 
 
-def free_company(slots: Tensor, k: int) -> Roles:
+def co_batch(slots: Tensor, k: int) -> Roles:
     """The victim moves within eps and its co-batched inputs anywhere in the box (arXiv 2301.12576)."""
     victims = torch.nn.functional.one_hot(slots, k).to(torch.float32)
     return Roles(torch.where(victims > 0, 1.0, torch.inf), victims)

@@ -26,8 +26,8 @@ DRAWS, BATCHES, MARGIN = 10, (5, 10), 0.03
 KINDS = 64  # different random partitions, made once: examples are exchangeable
 
 Right = NDArray[np.bool_]
-Companies = NDArray[np.int64]  # [examples, partitions], the batch of each example
-Answers = Callable[[np.random.Generator, Companies, int], Right]
+Batches = NDArray[np.int64]  # [examples, partitions], the batch of each example
+Answers = Callable[[np.random.Generator, Batches, int], Right]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Population:
     """Where answers [examples, partitions, draws] come from, and their mean over everything.
 
     Attributes:
-        prepare: draws examples; what it gives answers them in the companies that it is given.
+        prepare: draws examples; what it gives answers them in the batches that it is given.
     """
 
     name: str
@@ -43,28 +43,28 @@ class Population:
     truth: float
 
 
-def batches_of(company: Companies) -> int:
-    return int(company.max()) + 1
+def batches_of(batch: Batches) -> int:
+    return int(batch.max()) + 1
 
 
-def of_batches(values: NDArray, company: Companies) -> NDArray:
+def of_batches(values: NDArray, batch: Batches) -> NDArray:
     """[partitions, batches, ...] -> [examples, partitions, ...], each example bearing its batch's value."""
-    return values[np.arange(company.shape[1])[None, :], company]
+    return values[np.arange(batch.shape[1])[None, :], batch]
 
 
 def coin_flips(mean: float) -> Population:
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
-        return lambda rng, company, draws: rng.random((*company.shape, draws), dtype=np.float32) < mean
+        return lambda rng, batch, draws: rng.random((*batch.shape, draws), dtype=np.float32) < mean
 
     return Population(f"coin flips, mean {mean:g}", prepare, mean)
 
 
 def always_right(share: float) -> Population:
-    """A share of the examples is always right, whatever the company."""
+    """A share of the examples is always right, whatever the batch."""
 
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
         right = rng.random(examples) < share
-        return lambda rng, company, draws: np.broadcast_to(right[:, None, None], (*company.shape, draws))
+        return lambda rng, batch, draws: np.broadcast_to(right[:, None, None], (*batch.shape, draws))
 
     return Population(f"{share:.1%} of the examples always right", prepare, share)
 
@@ -73,16 +73,15 @@ def beta_batches(mean: float, rho: float) -> Population:
     """Batches have accuracies of their own; the same examples in another partition have others."""
 
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
-        def answers(rng: np.random.Generator, company: Companies, draws: int) -> Right:
-            shape = (company.shape[1], batches_of(company))
+        def answers(rng: np.random.Generator, batch: Batches, draws: int) -> Right:
+            shape = (batch.shape[1], batches_of(batch))
             if rho == 1:
                 accuracy = (rng.random(shape) < mean).astype(np.float32)
             else:
                 spread = 1 / rho - 1
                 accuracy = rng.beta(mean * spread, (1 - mean) * spread, shape).astype(np.float32)
             return (
-                rng.random((*company.shape, draws), dtype=np.float32)
-                < of_batches(accuracy, company)[..., None]
+                rng.random((*batch.shape, draws), dtype=np.float32) < of_batches(accuracy, batch)[..., None]
             )
 
         return answers
@@ -95,9 +94,9 @@ def whole_in_a_draw(mean: float) -> Population:
     """A batch survives as a whole in a share of its draws."""
 
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
-        def answers(rng: np.random.Generator, company: Companies, draws: int) -> Right:
-            fate = rng.random((company.shape[1], batches_of(company), draws)) < mean
-            return of_batches(fate, company)
+        def answers(rng: np.random.Generator, batch: Batches, draws: int) -> Right:
+            fate = rng.random((batch.shape[1], batches_of(batch), draws)) < mean
+            return of_batches(fate, batch)
 
         return answers
 
@@ -110,29 +109,29 @@ def by_members(mean: float) -> Population:
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
         trait = rng.standard_normal(examples)
 
-        def answers(rng: np.random.Generator, company: Companies, draws: int) -> Right:
-            code = company + batches_of(company) * np.arange(company.shape[1])
-            sums = np.bincount(code.ravel(), np.broadcast_to(trait[:, None], company.shape).ravel())
+        def answers(rng: np.random.Generator, batch: Batches, draws: int) -> Right:
+            code = batch + batches_of(batch) * np.arange(batch.shape[1])
+            sums = np.bincount(code.ravel(), np.broadcast_to(trait[:, None], batch.shape).ravel())
             fate = (sums / np.sqrt(K) > ndtri(1 - mean))[code]
-            return np.broadcast_to(fate[..., None], (*company.shape, draws))
+            return np.broadcast_to(fate[..., None], (*batch.shape, draws))
 
         return answers
 
     return Population(f"whole batches by the sum of their members' traits, mean {mean:g}", prepare, mean)
 
 
-def noisy(mean: float, company_noise: float = 0.15, noise: float = 0.3) -> Population:
+def noisy(mean: float, batch_noise: float = 0.15, noise: float = 0.3) -> Population:
     """Margins of examples, moved by noise of their own and by one of their batch, in each draw."""
-    deviation = np.sqrt(1 + company_noise**2 + noise**2)
+    deviation = np.sqrt(1 + batch_noise**2 + noise**2)
     edge = float(deviation * ndtri(1 - mean))
 
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
         margin = rng.standard_normal(examples, dtype=np.float32)
 
-        def answers(rng: np.random.Generator, company: Companies, draws: int) -> Right:
-            shared = rng.standard_normal((company.shape[1], batches_of(company), draws), dtype=np.float32)
-            own = rng.standard_normal((*company.shape, draws), dtype=np.float32)
-            score = margin[:, None, None] + company_noise * of_batches(shared, company) + noise * own
+        def answers(rng: np.random.Generator, batch: Batches, draws: int) -> Right:
+            shared = rng.standard_normal((batch.shape[1], batches_of(batch), draws), dtype=np.float32)
+            own = rng.standard_normal((*batch.shape, draws), dtype=np.float32)
+            score = margin[:, None, None] + batch_noise * of_batches(shared, batch) + noise * own
             return score > edge
 
         return answers
@@ -146,12 +145,10 @@ def one_decides(kind: float) -> Population:
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
         rare = rng.random(examples) < kind
 
-        def answers(rng: np.random.Generator, company: Companies, draws: int) -> Right:
-            code = company + batches_of(company) * np.arange(company.shape[1])
-            fate = (np.bincount(code.ravel(), np.broadcast_to(rare[:, None], company.shape).ravel()) > 0)[
-                code
-            ]
-            return np.broadcast_to(fate[..., None], (*company.shape, draws))
+        def answers(rng: np.random.Generator, batch: Batches, draws: int) -> Right:
+            code = batch + batches_of(batch) * np.arange(batch.shape[1])
+            fate = (np.bincount(code.ravel(), np.broadcast_to(rare[:, None], batch.shape).ravel()) > 0)[code]
+            return np.broadcast_to(fate[..., None], (*batch.shape, draws))
 
         return answers
 
@@ -201,8 +198,8 @@ def measure(population: Population, batches: int, simulations: int, seed: int = 
             continue
         used += 1
         at = number % KINDS
-        company = orders[:, at : at + wanted]
-        again = partition_interval(answers(rng, company, 1)[..., 0], company, TAIL / 2)[1]
+        batch = orders[:, at : at + wanted]
+        again = partition_interval(answers(rng, batch, 1)[..., 0], batch, TAIL / 2)[1]
         ends.append(max(min(again, clustered_interval(first, base[:, 0], TAIL / 2)[1]), first.mean()))
     high, before = np.asarray(ends), np.asarray(alone)
     truth = population.truth

@@ -11,7 +11,7 @@ def per_example(x: Tensor) -> Tensor:
     """Mean of ``x`` over everything but its first axis, kept: one number an example.
 
     A tensor of one axis, or of none, is one example. Examples of a batch do not share a scale, so that what
-    an attack learns about the one does not depend on the company it is computed in.
+    an attack learns about the one does not depend on the batch it is computed in.
     """
     if x.ndim < 2:
         return x.mean().expand_as(x)

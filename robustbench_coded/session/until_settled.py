@@ -19,7 +19,7 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.measured import share_left
 from robustbench_coded.evaluation.planning.partition_choice import (
     chosen_for_partitions,
-    depends_on_company,
+    depends_on_batch,
     partition_units,
 )
 from robustbench_coded.evaluation.planning.partitions import partitions_to_settle
@@ -157,7 +157,7 @@ class UntilSettled:
 
         Then more batches are needed, and not more attacks.
         """
-        serving = self._in_any_company(self._planned(lane)) or self._planned(lane)
+        serving = self._in_any_batch(self._planned(lane)) or self._planned(lane)
         shares = [self._share(row) for row in self.begun[lane] if row in serving]
         known = [share for share in shares if share is not None]
         if not known:
@@ -326,12 +326,12 @@ class UntilSettled:
     def _planned(self, lane: Lane) -> list[AttackCase]:
         return [row for row in self.rows if row.attack not in CONTROLS and lane_of(row) == lane]
 
-    def _in_any_company(self, rows: Sequence[AttackCase]) -> list[AttackCase]:
-        """Of attacks on whole batches of a batch-dependent defence, those that suit any company."""
+    def _in_any_batch(self, rows: Sequence[AttackCase]) -> list[AttackCase]:
+        """Of attacks on whole batches of a batch-dependent defence, those that suit any batch."""
         return [
             row
             for row in rows
-            if row.subject.batch_dependent and row.threat == WHOLE_BATCH and not depends_on_company(row)
+            if row.subject.batch_dependent and row.threat == WHOLE_BATCH and not depends_on_batch(row)
         ]
 
     def _clean(self, lane: Lane) -> float:

@@ -28,8 +28,8 @@ class Answers:
     Attributes:
         right: for each set [examples, draws], whether an answer is right. The examples of a collection come
             in one order.
-        clustered: whether the answers of a batch may depend on one another, by its company or by the draw
-            that they share.
+        clustered: whether the answers of a batch may depend on one another, by co-batched inputs or by the
+            draw that they share.
         k: size of a batch.
     """
 

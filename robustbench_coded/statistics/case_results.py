@@ -73,7 +73,7 @@ class CaseResult:
 
     @property
     def unit_is_batch(self) -> bool:
-        """Whether outcomes come in batches; victims do in those that they share company with."""
+        """Whether outcomes come in batches; victims do in those that they share with others."""
         return self.batch_dependent
 
     @property

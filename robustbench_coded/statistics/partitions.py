@@ -3,8 +3,8 @@
     partition_interval(correct, batch, tail)              -> (low, high)
     partition_difference_high(correct, batch, base, tail) -> high
 
-A perturbation that does not depend on its company (gradients of the base model, searches on it) can be scored
-in any number of random partitions of the same examples, for forward passes alone. What the company does to an
+A perturbation that does not depend on its batch (gradients of the base model, searches on it) can be scored
+in any number of random partitions of the same examples, for forward passes alone. What the batch does to an
 answer is then averaged over many batches; what the choice of examples does is not, and stays.
 
 The mean over all partitions is an incomplete U-statistic of the examples (Hoeffding, Annals of Mathematical
@@ -30,7 +30,7 @@ from robustbench_coded.statistics.clustered import (
 def partition_interval(
     correct: NDArray[np.bool_], batch: NDArray[np.integer], tail: float
 ) -> tuple[float, float]:
-    """Interval for the population accuracy, over examples, their companies and draws.
+    """Interval for the population accuracy, over examples, their batches and draws.
 
     None right leaves what 0 of n does, where n is the number of batches scored, at most one an example. That
     assumes that no rare kind of example decides the fate of the whole batch it is in: only other examples
@@ -49,7 +49,7 @@ def partition_interval(
         raise ValueError(
             f"expected correct and batch [examples, 2 or more partitions], got {correct.shape}, {batch.shape}"
         )
-    means, scored = _company_means(correct, batch)
+    means, scored = _batch_means(correct, batch)
     estimate = float(correct.mean())
     least = clopper_pearson(0, min(examples, scored), tail)[1]
     if estimate in (0.0, 1.0):
@@ -96,7 +96,7 @@ def partition_difference_high(
     gained, lost = correct & ~base[:, None], ~correct & base[:, None]
     ends = [partition_interval(share, batch, tail) for share in (gained, lost)]
     up, down = ends[0][1] - float(gained.mean()), float(lost.mean()) - ends[1][0]
-    means = [_company_means(share, batch)[0].ravel() for share in (gained, lost)]
+    means = [_batch_means(share, batch)[0].ravel() for share in (gained, lost)]
     together = 0.0
     if all(values.std() > 0 for values in means):
         together = min(float(np.asarray(np.corrcoef(np.stack(means)))[0, 1]), 0.0)
@@ -104,7 +104,7 @@ def partition_difference_high(
     return min(float(gained.mean()) - float(lost.mean()) + reach, 1.0)
 
 
-def _company_means(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> tuple[NDArray[np.float64], int]:
+def _batch_means(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> tuple[NDArray[np.float64], int]:
     """[examples, partitions], the accuracy of the batch that each example was in; and how many batches."""
     code = np.unique(batch, return_inverse=True)[1].reshape(batch.shape)
     code = code + (code.max() + 1) * np.arange(batch.shape[1])

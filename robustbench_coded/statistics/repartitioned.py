@@ -1,9 +1,9 @@
 """Outcomes of one attack's perturbed inputs in other batches than those they were attacked in.
 
-    repartitioned(outcomes) -> {CaseKey: Repartitioned or InCompanies}     rows of purpose `partition`
+    repartitioned(outcomes) -> {CaseKey: Repartitioned or InRandomBatches}     rows of purpose `partition`
 
-Whole batches were scored in random partitions of the examples, victims in random companies. What they bound
-is said in docs/numbers.md, 'More batches'; `partitions.py` and `companies.py` count.
+Whole batches were scored in random partitions of the examples, victims in random batches. What they bound
+is said in docs/numbers.md, 'More batches'; `partitions.py` and `random_batches.py` count.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
-from robustbench_coded.statistics.companies import company_high
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.outcomes import Cell, case_keys
 from robustbench_coded.statistics.partitions import partition_difference_high, partition_interval
+from robustbench_coded.statistics.random_batches import random_batch_high
 
 PARTITION = "partition"  # the purpose of these outcomes; their draw is the number of the partition
 
@@ -45,8 +45,8 @@ class Repartitioned:
 
 
 @dataclass(frozen=True)
-class InCompanies:
-    """Answers to victims, each in a random company of its own, in one draw of the defence."""
+class InRandomBatches:
+    """Answers to victims, each in a random batch of its own, in one draw of the defence."""
 
     example: NDArray[np.int64]  # [victims], increasing
     correct: NDArray[np.bool_]  # [victims]
@@ -54,16 +54,16 @@ class InCompanies:
 
     def high(self, tail: float, correlation: Correlation) -> float:
         """Upper end for the accuracy under this attack, which errs with probability ``tail``."""
-        return company_high(self.correct, tail, correlation, self.k)
+        return random_batch_high(self.correct, tail, correlation, self.k)
 
     def above_base_high(self, base: NDArray[np.bool_], tail: float, correlation: Correlation) -> float:
         """Upper end for that accuracy less a base model's, whose answers ``base`` [victims] are: what the
         defence alone has right.
         """
-        return company_high(self.correct & ~base, tail, correlation, self.k)
+        return random_batch_high(self.correct & ~base, tail, correlation, self.k)
 
 
-OtherBatches = Repartitioned | InCompanies
+OtherBatches = Repartitioned | InRandomBatches
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,13 @@ def beside(cell: Cell | None, own: OtherBatches | None, playable: list[OtherBatc
     """
     if cell is None:
         return None
-    if isinstance(own, InCompanies):
+    if isinstance(own, InRandomBatches):
         playable = [own, *playable]
         own = None
     fits = [
-        one for one in playable if isinstance(one, InCompanies) or np.array_equal(one.example, cell.example)
+        one
+        for one in playable
+        if isinstance(one, InRandomBatches) or np.array_equal(one.example, cell.example)
     ]
     if own is not None and not np.array_equal(own.example, cell.example):
         own = None
@@ -145,7 +147,7 @@ def repartitioned(outcomes: pd.DataFrame) -> dict[CaseKey, OtherBatches]:
         if key.threat.one_victim:
             part = part.sort_values("example")
             right = (part["prediction"] == part["label"]).to_numpy(dtype=bool)
-            found[key] = InCompanies(part["example"].to_numpy().astype(np.int64), right, key.k or 1)
+            found[key] = InRandomBatches(part["example"].to_numpy().astype(np.int64), right, key.k or 1)
             continue
         tables = [
             part.assign(right=part["prediction"] == part["label"]).pivot(

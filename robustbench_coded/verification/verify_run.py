@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attacks.roles import free_company
+from attacks.roles import co_batch
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.attack_group import batch_roles
 from robustbench_coded.evaluation.execution.score import predictions
@@ -216,7 +216,7 @@ def _measure(
     eps_scale = None if roles is None else roles.eps_scale.to(x.device)
     if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])
-        eps_scale = free_company(slots, clean.shape[1]).eps_scale.to(x.device)
+        eps_scale = co_batch(slots, clean.shape[1]).eps_scale.to(x.device)
         if row.threat.inputs == "victim":
             eps_scale = torch.where(torch.isinf(eps_scale), 0.0, eps_scale)
     distance = budget_of(context, row, eps_scale).distance(x, clean)

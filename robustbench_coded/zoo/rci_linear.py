@@ -5,7 +5,7 @@ section 3), and every answer a row of it: sum_j M_ij t_j. An l-infinity perturba
 at most eps and, away from the box, anywhere in between (``linear.along`` has ||w||_1 = 1). Let a be the least
 and r the largest, over the slots, of M_ss and of sum_{j != s} |M_sj|, and T the largest |t|. With margins m:
 
-- an input is right in every slot, in all company, whatever is known of P, when
+- an input is right in every slot, in every batch, whatever is known of P, when
   a (m - eps) > r (T + eps); where the others are clean (``victim``), when a (m - eps) > r T;
 - it is wrong in every slot when each input is moved by eps against its own margin, as transfer from the
   linear model does, and -a (m - eps) > r max|m - eps|; where the others are clean, when -a (m - eps) > r T.
@@ -66,7 +66,8 @@ def bounds(
     others = matrix.abs().sum(1) - own.abs()
     clean, worst = margins(model, x, y), worst_margins(model, x, y, eps)
     beside = worst_margins(model, x, y, co_batched_eps)
-    # Company at its strongest wherever it is pushed, and as an attack leaves it that pushes each its own way.
+    # Co-batched inputs at their strongest, wherever pushed, and as an attack leaves them that pushes each one
+    # its own way.
     anywhere, attacked = clean.abs().max() + co_batched_eps, beside.abs().max()
     right = (worst > 0) & ((own * worst[:, None] - others * anywhere) > 0).all(1)
     wrong = ((own * worst[:, None] + others * attacked) < 0).all(1)

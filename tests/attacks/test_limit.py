@@ -126,7 +126,7 @@ def test_a_stopped_peer_keeps_what_was_wrong_for_good(linear, mixing):
     limited = ThirdPartyView(problem.oracle, clean, PerturbationBudget("linf", 1.0), 1000, y)
     limited(far)
     limited(clean)
-    # Elsewhere being wrong once may be owed to chance or company: then the last counts.
+    # Elsewhere being wrong once may be owed to chance or the batch: then the last counts.
     kept = broken[:, None, None, None] & (mixing == 0)
     assert torch.equal(limited.shown, torch.where(kept, far, clean))
 

@@ -6,7 +6,7 @@ from attacks.losses import cross_entropy, margin_loss
 from attacks.objective import Objective
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-from attacks.roles import collateral, copies, free_company, one_victim
+from attacks.roles import co_batch, collateral, copies, one_victim
 
 
 def own_gradients(problem, index=0):
@@ -120,26 +120,26 @@ def perturb(problem, roles, steps=20, norm="linf", eps=0.1):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_a_victim_moves_alone_and_free_company_adds_to_its_loss(linear, norm):
+def test_a_victim_moves_alone_and_co_batch_adds_to_its_loss(linear, norm):
     problem = linear(batches=2, k=4, mixing=1.0)
     slots, rows = torch.tensor([3, 1]), torch.arange(2)
     alone = perturb(problem, one_victim(slots, 4), norm=norm)
     moved = (alone != problem.x).flatten(2).any(2)
     assert torch.equal(moved, torch.nn.functional.one_hot(slots, 4).bool())
-    company = perturb(problem, free_company(slots, 4), steps=60, norm=norm)
-    assert company.min() >= 0 and company.max() <= 1
-    assert PerturbationBudget(norm, 0.1).distance(company, problem.x)[rows, slots].max() <= 1 + 1e-6
+    attacked = perturb(problem, co_batch(slots, 4), steps=60, norm=norm)
+    assert attacked.min() >= 0 and attacked.max() <= 1
+    assert PerturbationBudget(norm, 0.1).distance(attacked, problem.x)[rows, slots].max() <= 1 + 1e-6
 
     def victims_loss(x):
         return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)[rows, slots]
 
     assert (victims_loss(alone) > victims_loss(problem.x)).all()
-    assert (victims_loss(company) > victims_loss(alone)).all()
+    assert (victims_loss(attacked) > victims_loss(alone)).all()
     if norm == "linf":
         # Linear: the optimum is a corner of the box for every free co-batched input.
         free = torch.ones(2, 4, dtype=torch.bool)
         free[rows, slots] = False
-        assert ((company == 0) | (company == 1))[free].all()
+        assert ((attacked == 0) | (attacked == 1))[free].all()
 
 
 def test_collateral_damage_moves_the_malicious_and_counts_the_others(linear):

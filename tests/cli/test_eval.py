@@ -119,7 +119,7 @@ def test_the_same_command_gives_the_same_bytes_whatever_ran_before(run, csrobust
     assert [name for name in mine if mine[name] != theirs[name]] == []
 
 
-def test_an_attack_gives_the_same_outcomes_in_any_company(run, csrobust, digits_erm, tmp_path):
+def test_an_attack_gives_the_same_outcomes_in_any_batch(run, csrobust, digits_erm, tmp_path):
     out = tmp_path / "run"
     options = ("--attacks", "pgd-3", "--no-standard", "--rci", "N=1.5K", "--out", out)
     assert csrobust("eval", "--ckpt", f"erm={digits_erm}", *SMALL, *options).code == 0

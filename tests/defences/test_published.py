@@ -81,9 +81,9 @@ def test_records_say_what_the_probe_would_find(defence):
     assert bool(found.record.random) == defence.randomised
     assert bool(found.record.coupling) == defence.batch_dependent
     x = images()
-    company = torch.cat([1 - x[1:2], x[-1:], 1 - x[3:], x[-1:]])  # a copy of the last input, and others
+    others = torch.cat([1 - x[1:2], x[-1:], 1 - x[3:], x[-1:]])  # a copy of the last input, and others
     apart = [
-        (defence.logits(x, draw) - defence.logits(company, draw))[-1].abs().max().item()
+        (defence.logits(x, draw) - defence.logits(others, draw))[-1].abs().max().item()
         for draw in (draw_of(defence, seed) for seed in range(4))
     ]
     assert (max(apart) > 1e-4) == defence.batch_dependent

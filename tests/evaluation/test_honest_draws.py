@@ -39,7 +39,7 @@ class ManyKeys:
 
 
 class WatchedBatch:
-    """Answers depend on the company; remembers how many came together."""
+    """Answers depend on the batch; remembers how many came together."""
 
     name, randomised, batch_dependent = "watched", False, True
 

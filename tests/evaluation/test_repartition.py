@@ -7,7 +7,7 @@ import pytest
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import partition
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.partition_choice import depends_on_company, partition_units
+from robustbench_coded.evaluation.planning.partition_choice import depends_on_batch, partition_units
 from robustbench_coded.evaluation.planning.partitions import (
     ROOM,
     partitions_to_settle,
@@ -19,10 +19,10 @@ from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
 
 @pytest.mark.parametrize(("examples", "rule"), [(40, "pad"), (37, "pad"), (37, "shrink"), (37, "drop")])
-def test_each_scored_example_is_scored_once_in_each_partition_and_in_other_company(examples, rule):
+def test_each_scored_example_is_scored_once_in_each_partition_and_in_other_batches(examples, rule):
     base = partition(examples, 8, rule)
     scored = [member for batch in base for member in batch.members[: batch.scored]]
-    seen, companies = set(range(len(base))), set()
+    seen, batches = set(range(len(base))), set()
     for number in (1, 2, 3):
         made = repartition(base, rule, 0, number)
         assert [batch.k for batch in made] == [batch.k for batch in base]
@@ -31,8 +31,8 @@ def test_each_scored_example_is_scored_once_in_each_partition_and_in_other_compa
         assert {m for batch in made for m in batch.members} <= set(scored)
         assert not seen & {batch.index for batch in made}
         seen |= {batch.index for batch in made}
-        companies |= {frozenset(batch.members) for batch in made}
-    assert len(companies) == 3 * len(base)
+        batches |= {frozenset(batch.members) for batch in made}
+    assert len(batches) == 3 * len(base)
     assert repartition(base, rule, 0, 1) == repartition(base, rule, 0, 1) != repartition(base, rule, 1, 1)
 
 
@@ -82,7 +82,7 @@ def test_few_partitions_are_the_first_units_of_all():
         ("torchattacks:PGD+steps=10", True),
     ],
 )
-def test_gradients_of_the_base_model_know_no_company(attack, depends):
+def test_gradients_of_the_base_model_know_no_batch(attack, depends):
     subject = Subject("a", "rci:N=12", "rci", 8, 12, True, True, True, 12)
     case = AttackCase(subject, WHOLE_BATCH, attack, "linf", 0.1, "pixel", None)
-    assert depends_on_company(case) == depends
+    assert depends_on_batch(case) == depends

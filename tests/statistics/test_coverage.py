@@ -55,7 +55,7 @@ def test_batches_taken_for_independent_examples_would_be_seen_to_fail():
     assert worst(population, 5, benchmark.ignoring_batches) > 0.2
 
 
-def test_victims_are_clustered_by_their_company():
+def test_victims_are_clustered_by_their_batch():
     cell = benchmark.Cell(populations.correlated(0.9, 0.3, draws=4), (13, 13, 13, 13, 12))
     found = benchmark.measure(cell, benchmark.by_batch, SIMULATIONS)
     assert max(found.low, found.high) <= MOST

@@ -6,7 +6,7 @@ from robustbench_coded.statistics.partitions import partition_difference_high, p
 TAIL, K = 0.025, 32
 
 
-def random_companies(rng, examples, partitions):
+def random_partitions(rng, examples, partitions):
     return np.stack([rng.permutation(examples) // K for _ in range(partitions)], axis=1)
 
 
@@ -16,10 +16,10 @@ def missed(fate, examples, partitions, truth, simulations=120):
     rng, ends = np.random.default_rng(0), []
     for _ in range(simulations):
         trait = rng.standard_normal(examples)
-        company = random_companies(rng, examples, partitions)
-        survive = [fate(rng, np.bincount(of, trait) / np.sqrt(K)) for of in company.T]
-        correct = np.stack([kept[of] for kept, of in zip(survive, company.T)], axis=1)
-        ends.append(partition_interval(correct, company, TAIL))
+        batch = random_partitions(rng, examples, partitions)
+        survive = [fate(rng, np.bincount(of, trait) / np.sqrt(K)) for of in batch.T]
+        correct = np.stack([kept[of] for kept, of in zip(survive, batch.T)], axis=1)
+        ends.append(partition_interval(correct, batch, TAIL))
     low, high = np.transpose(ends)
     return (low > truth).mean(), (high < truth).mean(), (high - low).mean()
 
@@ -39,11 +39,11 @@ def test_what_the_examples_decide_is_not_averaged_away_by_partitions():
 
 def test_none_right_leaves_0_of_the_batches_scored_and_at_most_of_the_examples():
     rng = np.random.default_rng(0)
-    few, many = (random_companies(rng, 320, partitions) for partitions in (4, 100))
-    for company, outcomes in ((few, 40), (many, 320)):
-        found = partition_interval(np.zeros(company.shape, bool), company, TAIL)
+    few, many = (random_partitions(rng, 320, partitions) for partitions in (4, 100))
+    for batch, outcomes in ((few, 40), (many, 320)):
+        found = partition_interval(np.zeros(batch.shape, bool), batch, TAIL)
         assert found == (0, pytest.approx(1 - TAIL ** (1 / outcomes)))
-        found = partition_interval(np.ones(company.shape, bool), company, TAIL)
+        found = partition_interval(np.ones(batch.shape, bool), batch, TAIL)
         assert found == (pytest.approx(TAIL ** (1 / outcomes)), 1)
 
 
@@ -53,8 +53,8 @@ def test_one_partition_is_refused():
 
 
 def ends(correct, base, tail=TAIL):
-    company = random_companies(np.random.default_rng(0), *correct.shape)
-    return partition_difference_high(correct, company, base, tail)
+    batch = random_partitions(np.random.default_rng(0), *correct.shape)
+    return partition_difference_high(correct, batch, base, tail)
 
 
 def test_a_difference_of_nothing_reaches_as_far_as_0_of_n():
@@ -68,10 +68,10 @@ def test_the_upper_end_of_a_difference_errs_as_seldom_as_it_may():
     rng, highs = np.random.default_rng(1), []
     for _ in range(300):
         base = rng.random(320) < 0.4
-        company = random_companies(rng, 320, 30)
-        shift = rng.normal(0, 0.5, (30, 10))[np.arange(30)[None, :], company]
+        batch = random_partitions(rng, 320, 30)
+        shift = rng.normal(0, 0.5, (30, 10))[np.arange(30)[None, :], batch]
         right = np.where(base, 1.5, -1.5)[:, None] + shift + rng.standard_normal((320, 30)) > 0
-        highs.append(partition_difference_high(right, company, base, TAIL))
+        highs.append(partition_difference_high(right, batch, base, TAIL))
     # Both kinds of flips have probability Phi(-1.5 / sqrt(1.25)) = 0.0898, of 0.6 and 0.4 of the examples.
     assert np.mean(np.asarray(highs) < 0.0898 * 0.2) <= 0.05
     assert np.mean(highs) < 0.08

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from attacks.roles import Roles, collateral, copies, free_company, one_victim
+from attacks.roles import Roles, co_batch, collateral, copies, one_victim
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.evaluation.execution.groups import Group
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
@@ -73,7 +73,7 @@ def attack_group(
     )
     if not group.victims or name.estimator != "transfer":
         return tally.attacked(perturb(name, inputs))
-    # The base model answers input by input: the victim is attacked without its company, and the best that
+    # The base model answers input by input: the victim is attacked by itself, and the best that
     # free co-batched inputs can do with the result is to be copies of it.
     slots = torch.tensor(group.victims)
     found = tally.attacked(perturb(name, alone(inputs, slots)))[:, 0]
@@ -96,7 +96,7 @@ def batch_roles(case: AttackCase, batches: Sequence[Batch], seed: int) -> Roles 
 
 
 def _victim_roles(case: AttackCase, group: Group) -> Roles:
-    return (free_company if case.threat.free else one_victim)(torch.tensor(group.victims), group.k)
+    return (co_batch if case.threat.free else one_victim)(torch.tensor(group.victims), group.k)
 
 
 def _generators(group: Group, seed: int, index: int) -> list[torch.Generator]:

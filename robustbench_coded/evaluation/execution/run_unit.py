@@ -7,8 +7,8 @@ from torch import Tensor
 from robustbench_coded.evaluation.execution.attack_group import attack_group
 from robustbench_coded.evaluation.execution.groups import Group, groups_of
 from robustbench_coded.evaluation.execution.score import predictions
-from robustbench_coded.evaluation.execution.score_companies import score_companies
 from robustbench_coded.evaluation.execution.score_partitions import score_partitions
+from robustbench_coded.evaluation.execution.score_random_batches import score_random_batches
 from robustbench_coded.evaluation.execution.submitted import submitted_group
 from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.unit_facts import draws_to_score, seed_of, separate_attacks
@@ -21,7 +21,7 @@ from robustbench_coded.schema.controls import CLEAN
 def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
     """Attacks and scores the groups of a unit; where the draw is known, anew for each scored draw."""
     if unit.partitions:
-        (score_companies if unit.row.threat.one_victim else score_partitions)(context, unit, tally)
+        (score_random_batches if unit.row.threat.one_victim else score_partitions)(context, unit, tally)
         return
     sources = None if unit.submitted is None else unit.submitted.read()
     for group in groups_of(context, unit):

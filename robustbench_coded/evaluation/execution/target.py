@@ -75,7 +75,7 @@ class Target:
     def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         # A copy: what a defence writes into its input is no business of the attack.
         x = x.clone() if self._clean is not None else x
-        if self.independent:  # any inputs in any company; some of a group's may have been dropped
+        if self.independent:  # any inputs in any batch; some of a group's may have been dropped
             return self._defence.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
         return logits_grouped(self._defence, x, draws)
 

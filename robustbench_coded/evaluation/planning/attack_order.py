@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase
 
-# Of the clean accuracy, where nothing has been measured yet. Gradients of the base model serve any company:
+# Of the clean accuracy, where nothing has been measured yet. Gradients of the base model serve any batch:
 # their inputs can be scored in many random partitions, which settles words where batches are few.
 GUESSED = {"transfer": 1.0, "aware": 0.95, "fresh": 0.9, "fixed": 0.8}
 OTHERWISE = 0.7
 ONE_STEP = 0.4
-IN_ANY_COMPANY = 3.0
+IN_ANY_BATCH = 3.0
 
 
 def damage_per_image(row: AttackCase, cost: float, seen: Sequence[float]) -> float:
@@ -31,5 +31,5 @@ def damage_per_image(row: AttackCase, cost: float, seen: Sequence[float]) -> flo
     guess = ONE_STEP if name.algorithm == "fgsm" else GUESSED.get(name.estimator, OTHERWISE)
     expected = sum(seen) / len(seen) if seen else guess
     if row.subject.batch_dependent and name.estimator == "transfer" and not seen:
-        expected *= IN_ANY_COMPANY
+        expected *= IN_ANY_BATCH
     return expected / max(cost, 1e-9)

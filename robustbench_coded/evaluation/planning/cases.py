@@ -59,7 +59,7 @@ class Subject:
 
     @property
     def independent(self) -> bool:
-        """Deterministic and input by input: examples may be answered in any company."""
+        """Deterministic and input by input: examples may be answered in any batch."""
         return not self.randomised and not self.batch_dependent
 
 

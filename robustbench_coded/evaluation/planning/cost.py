@@ -61,6 +61,6 @@ def images_per_query(
     if name.estimator == "surrogate":
         return images * draws
     if name.algorithm in BLACK_BOX:
-        # Where chance or company has a say, two points are compared under the same draws.
+        # Where chance or the batch has a say, two points are compared under the same draws.
         return images * draws * (1 if independent and name.algorithm != "spsa" else 2)
     return images * draws * (1 + (k if ("own", "exact") in name.options else 1))

@@ -1,4 +1,4 @@
-"""Which attacks are scored in random partitions of the examples or in random companies, and in which units.
+"""Which attacks are scored in random partitions of the examples or in random batches, and in which units.
 
 chosen_for_partitions(path, cases)       -> [AttackCase]     where many batches could settle a word
 partition_units(case, maker, examples)   -> [Unit]
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
-from robustbench_coded.evaluation.planning.companies import companies_wanted
 from robustbench_coded.evaluation.planning.partitions import partitions_wanted
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
+from robustbench_coded.evaluation.planning.random_batches import random_batches_wanted
 from robustbench_coded.results.judgements import Judgement, words_together
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.controls import CLEAN, CONTROLS
@@ -21,14 +21,14 @@ from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 
 
-def depends_on_company(case: AttackCase) -> bool:
+def depends_on_batch(case: AttackCase) -> bool:
     """Whether an input's perturbation depends on the inputs that it was attacked together with."""
     if case.attack in CONTROLS:
         return False
     if case.submission is not None:
         sources = [source[0].row for source in case.submission.sources]
         # The worst of several is chosen for a batch.
-        return len(sources) > 1 or (sources[0].subject.batch_dependent and depends_on_company(sources[0]))
+        return len(sources) > 1 or (sources[0].subject.batch_dependent and depends_on_batch(sources[0]))
     name = parse(case.attack)
     return name.estimator != "transfer" or name.third_party is not None or name.init is not None
 
@@ -62,7 +62,7 @@ def chosen_for_partitions(
             (float(row.cell.correct.mean()), by_key[row.key])
             for row in run.results
             if row.cell is not None and row.complete and row.key in by_key and _serves(row, ensemble)
-            if not depends_on_company(by_key[row.key])
+            if not depends_on_batch(by_key[row.key])
             if row.key.threat == WHOLE_BATCH or _on_whole_batches(by_key[row.key]).key in by_key
         ]
         if played:
@@ -102,7 +102,7 @@ def _could_settle(judgement: Judgement, left: float) -> bool:
 def partition_units(
     case: AttackCase, maker: UnitMaker, examples: int, enough: Callable[[int, int], int] | None = None
 ) -> list[Unit]:
-    """The units that score a case in random partitions, or each of its victims in a random company; one draw
+    """The units that score a case in random partitions, or each of its victims in a random batch; one draw
     of the defence in each.
 
     Args:
@@ -115,7 +115,9 @@ def partition_units(
     attacked = {index for group in groups for index in group}
     batches = [b for b in batches_for(maker.config, case.subject, examples, 0) if b.index in attacked]
     scored = sum(batch.scored for batch in batches)
-    wanted = companies_wanted(scored) if victims else partitions_wanted(scored, len(batches), case.subject.k)
+    wanted = (
+        random_batches_wanted(scored) if victims else partitions_wanted(scored, len(batches), case.subject.k)
+    )
     answered = 1 if victims else len(batches)
     cost = max(1, case.subject.images * answered // 3)  # a forward is a third of a gradient
     each = max(1, maker.images_per_unit // cost)

@@ -1,6 +1,6 @@
 """Random partitions of the examples into other batches, and how many of them are scored.
 
-A perturbation that does not depend on its company can be submitted in any company. In batch-dependent
+A perturbation that does not depend on its batch can be submitted in any batch. In batch-dependent
 defences few batches are what keeps intervals wide, and another partition of the same examples costs forward
 passes alone. Which attacks are scored so is chosen in `partition_choice.py`.
 """

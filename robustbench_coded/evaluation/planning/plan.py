@@ -35,7 +35,7 @@ class Plan:
 
 
 def batches_for(config: EvalConfig, subject: Subject, examples: int, replicate: int) -> list[Batch]:
-    """The partition a subject is evaluated on. Input-by-input defences need no company, so no filling."""
+    """The partition a subject is evaluated on. Input-by-input defences need no full batches."""
     rule = config.last_batch
     if not subject.batch_dependent and rule == "pad":
         rule = "shrink"

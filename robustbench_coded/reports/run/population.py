@@ -1,4 +1,4 @@
-"""What the intervals of a run are about: which images, and in which company."""
+"""What the intervals of a run are about: which images, and in which batches."""
 
 from collections.abc import Iterator
 

@@ -1,8 +1,7 @@
-"""Random companies of clean inputs, each with one victim.
+"""Random batches of clean inputs, each with one victim.
 
 An attack on the base model perturbs every input by itself. The perturbed input can be submitted as the only
-one of its batch, in any company, for one forward pass. So every example can be a victim, each in a company of
-its own.
+one of any batch, for one forward pass. So every example can be a victim, each in a batch of its own.
 """
 
 from collections.abc import Sequence
@@ -16,19 +15,21 @@ from robustbench_coded.evaluation.planning.streams import stream
 VICTIMS_WANTED = 640
 
 
-def companies_wanted(examples: int) -> int:
-    """How many victims are scored, one in each company: at most every example once."""
+def random_batches_wanted(examples: int) -> int:
+    """How many victims are scored, one in each batch: at most every example once."""
     return min(examples, VICTIMS_WANTED)
 
 
-def company(batches: Sequence[Batch], seed: int, number: int, of: int | None = None) -> tuple[Batch, int]:
-    """Company ``number`` (1 ...) as a batch, and the slot of its victim, which alone is scored.
+def random_batch(
+    batches: Sequence[Batch], seed: int, number: int, of: int | None = None
+) -> tuple[Batch, int]:
+    """Random batch ``number`` (1 ...), and the slot of its victim, which alone is scored.
 
     The victims of different numbers are different examples. Batches have indices, and so random streams, of
     their own.
 
     Args:
-        batches: whose scored examples are victims, and company to one another.
+        batches: whose scored examples are victims and co-batched inputs.
         of: how many batches the evaluation has, where these are not all of them.
     """
     examples = [member for batch in batches for member in batch.members[: batch.scored]]

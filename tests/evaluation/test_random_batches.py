@@ -1,4 +1,4 @@
-"""Random companies of clean inputs with one victim each."""
+"""Random batches of clean inputs with one victim each."""
 
 import pytest
 import torch
@@ -6,7 +6,11 @@ from torch import nn
 
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.planning.batches import partition
-from robustbench_coded.evaluation.planning.companies import VICTIMS_WANTED, companies_wanted, company
+from robustbench_coded.evaluation.planning.random_batches import (
+    VICTIMS_WANTED,
+    random_batch,
+    random_batches_wanted,
+)
 
 K, EXAMPLES, EPS = 8, 72, 0.1
 
@@ -14,10 +18,10 @@ K, EXAMPLES, EPS = 8, 72, 0.1
 @pytest.mark.parametrize(
     ("examples", "rule"), [(40, "pad"), (37, "pad"), (37, "drop"), (5, "pad"), (1, "pad")]
 )
-def test_every_example_is_the_victim_of_one_company_of_others(examples, rule):
+def test_every_example_is_the_victim_of_one_random_batch(examples, rule):
     batches = partition(examples, 8, rule)
     scored = [member for batch in batches for member in batch.members[: batch.scored]]
-    made = [company(batches, 0, number, len(batches)) for number in range(1, len(scored) + 1)]
+    made = [random_batch(batches, 0, number, len(batches)) for number in range(1, len(scored) + 1)]
     victims = [batch.members[slot] for batch, slot in made]
     assert sorted(victims) == sorted(scored)
     assert all(batch.k == 8 and set(batch.members) <= set(scored) for batch, _ in made)
@@ -27,11 +31,11 @@ def test_every_example_is_the_victim_of_one_company_of_others(examples, rule):
         assert len({slot for _, slot in made}) == 8
     assert not {batch.index for batch, _ in made} & {batch.index for batch in batches}
     assert len({batch.index for batch, _ in made}) == len(made)
-    assert company(batches, 0, 1) == company(batches, 0, 1)
+    assert random_batch(batches, 0, 1) == random_batch(batches, 0, 1)
 
 
 def test_no_more_victims_than_examples():
-    assert companies_wanted(100) == 100 and companies_wanted(10_000) == VICTIMS_WANTED
+    assert random_batches_wanted(100) == 100 and random_batches_wanted(10_000) == VICTIMS_WANTED
 
 
 class Fragile(nn.Module):
@@ -43,7 +47,7 @@ class Fragile(nn.Module):
 
 
 class Mixed:
-    """Moves every input a little towards its neighbour; a victim falls in any company."""
+    """Moves every input a little towards its neighbour; a victim falls in any batch."""
 
     name, randomised, batch_dependent = "mixed", False, True
 
@@ -66,7 +70,7 @@ def run(tmp_path_factory):
     return evaluate(
         {"fragile": Fragile()}, (x, y), defences=[Mixed], attacks="transfer-pgd-10,pgd-10", eps=EPS,
         inputs=["batch", "victim"], batch_sizes=K, victims=8, threads=1,
-        out=tmp_path_factory.mktemp("companies") / "run",
+        out=tmp_path_factory.mktemp("random-batches") / "run",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Scores the perturbed inputs of a case one by one, each as the only victim of a random company."""
+"""Scores the perturbed inputs of a case one by one, each as the only victim of a random batch."""
 
 import numpy as np
 import torch
@@ -9,18 +9,18 @@ from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.unit_facts import seed_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit
-from robustbench_coded.evaluation.planning.companies import company
+from robustbench_coded.evaluation.planning.random_batches import random_batch
 from robustbench_coded.statistics.repartitioned import PARTITION
 
 
-def score_companies(context: WorkerContext, unit: Unit, tally: Tally) -> None:
-    """One draw of the defence for each company; outcomes bear the number of the company as their draw."""
+def score_random_batches(context: WorkerContext, unit: Unit, tally: Tally) -> None:
+    """One draw of the defence for each batch; outcomes bear the number of the batch as their draw."""
     subject, seed = unit.row.subject, seed_of(context, unit)
     place, perturbed = perturbed_inputs(context, unit, tally)
     together = max(1, context.setup.group_images // subject.images)
     every = context.batches(subject, unit.replicate)
     batches = [every[index] for group in unit.groups for index in group]
-    made = [(number, *company(batches, seed, number, len(every))) for number in unit.partitions]
+    made = [(number, *random_batch(batches, seed, number, len(every))) for number in unit.partitions]
     for start in range(0, len(made), together):
         group = made[start : start + together]
         clean, y = context.group([batch for _, batch, _ in group])

@@ -1,10 +1,10 @@
-"""How often the upper end errs that victims in random companies make short, on populations of known accuracy.
+"""How often the upper end errs that victims in random batches make short, on populations of known accuracy.
 
-    python benchmarks/coverage_companies.py            prints the table (about 2 minutes on one core)
-    python benchmarks/coverage_companies.py --write    and puts it into docs/numbers.md
+    python benchmarks/coverage_random_batches.py            prints the table (about 2 minutes on one core)
+    python benchmarks/coverage_random_batches.py --write    and puts it into docs/numbers.md
 
 One simulation is an evaluation as a report makes it: 64 victims of 5 or 10 batches of 128 in 10 draws, and
-where these leave at most the margin, every example as a victim in a random company of its own, in one draw.
+where these leave at most the margin, every example as a victim in a random batch of its own, in one draw.
 The upper end is then the lower one of the two, each at half the tail. Of every population a weaker attack on
 whole batches is seen, too, which leaves half; in it a correlation of batches would show.
 """
@@ -19,13 +19,13 @@ from coverage_populations import K
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from robustbench_coded.evaluation.planning.companies import companies_wanted
+from robustbench_coded.evaluation.planning.random_batches import random_batches_wanted
 from robustbench_coded.statistics.clustered import clustered_interval
-from robustbench_coded.statistics.companies import company_high
 from robustbench_coded.statistics.correlation import pooled
+from robustbench_coded.statistics.random_batches import random_batch_high
 
 DRAWS, BATCHES, VICTIMS, MARGIN, WEAKER = 10, (5, 10), 64, 0.03, 0.5
-DESIGNS = 8  # different random companies, made once: examples are exchangeable
+DESIGNS = 8  # different random batches, made once: examples are exchangeable
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Sat:
 
     Attributes:
         victims: [victims], their examples.
-        members: [companies, examples], 1 where an example is in a company.
-        of: [victims], the company of each.
+        members: [batches, examples], 1 where an example is in a batch.
+        of: [victims], the batch of each.
     """
 
     victims: NDArray[np.int64]
@@ -71,8 +71,8 @@ def always_right(share: float) -> Population:
     return Population(f"{share:.1%} of the examples always right", prepare, share)
 
 
-def whole_companies(mean: float) -> Population:
-    """A company saves every victim that sits in it, or none; which does is nobody's trait."""
+def whole_batches(mean: float) -> Population:
+    """A batch saves every victim that sits in it, or none; which does is nobody's trait."""
 
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
         def answers(sat: Sat, draws: int, mean: float) -> NDArray[np.bool_]:
@@ -84,7 +84,7 @@ def whole_companies(mean: float) -> Population:
 
 
 def by_members(mean: float) -> Population:
-    """A company saves its victims where the sum of its members' traits is high: the examples decide."""
+    """A batch saves its victims where the sum of its members' traits is high: the examples decide."""
 
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
         trait = rng.standard_normal(examples)
@@ -98,9 +98,9 @@ def by_members(mean: float) -> Population:
     return Population(f"the sum over co-batched inputs decides, mean {mean:g}", prepare, mean)
 
 
-def noisy(mean: float, company_noise: float) -> Population:
-    """Margins of victims, moved by the mean trait of their company and by noise of each draw."""
-    deviation = np.sqrt(1 + company_noise**2 + 0.3**2)
+def noisy(mean: float, batch_noise: float) -> Population:
+    """Margins of victims, moved by the mean trait of their batch and by noise of each draw."""
+    deviation = np.sqrt(1 + batch_noise**2 + 0.3**2)
 
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
         margin, trait = rng.standard_normal(examples), rng.standard_normal(examples)
@@ -108,18 +108,18 @@ def noisy(mean: float, company_noise: float) -> Population:
         def answers(sat: Sat, draws: int, mean: float) -> NDArray[np.bool_]:
             sums = sat.members @ trait / np.sqrt(sat.members.sum(axis=1))
             own = 0.3 * rng.standard_normal((len(sat.victims), draws))
-            score = (margin[sat.victims] + company_noise * sums[sat.of])[:, None] + own
+            score = (margin[sat.victims] + batch_noise * sums[sat.of])[:, None] + own
             return score > deviation * ndtri(1 - mean)
 
         return answers
 
     return Population(
-        f"margins moved by co-batched inputs ({company_noise:g}) and draws, mean {mean:g}", prepare, mean
+        f"margins moved by co-batched inputs ({batch_noise:g}) and draws, mean {mean:g}", prepare, mean
     )
 
 
 def one_decides(kind: float) -> Population:
-    """A company saves its victim where it holds one example of a rare kind."""
+    """A batch saves its victim where it holds one example of a rare kind."""
 
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
         rare = rng.random(examples) < kind
@@ -140,7 +140,7 @@ def populations() -> list[Population]:
     return [
         *(coin_flips(mean) for mean in (0.002, 0.01, 0.02)),
         *(always_right(mean) for mean in (0.002, 0.01, 0.02)),
-        *(whole_companies(mean) for mean in (0.01, 0.1)),
+        *(whole_batches(mean) for mean in (0.01, 0.1)),
         *(noisy(0.02, noise) for noise in (0.15, 0.5)),
         *(by_members(mean) for mean in (0.02, 0.1)),
         one_decides(0.001),
@@ -149,7 +149,7 @@ def populations() -> list[Population]:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of the upper end: how often companies were used, how often it lay below the truth, and its mean."""
+    """Of the upper end: how often batches were used, how often it lay below the truth, and its mean."""
 
     used: float
     below: float
@@ -159,10 +159,10 @@ class Errors:
 
 
 def designs(rng: np.random.Generator, examples: int) -> list[NDArray]:
-    """[victims, examples] each: who sits with victim i in a random company."""
+    """[victims, examples] each: who sits with victim i in a random batch."""
     made = []
     for _ in range(DESIGNS):
-        members = np.zeros((companies_wanted(examples), examples), dtype=np.float32)
+        members = np.zeros((random_batches_wanted(examples), examples), dtype=np.float32)
         for victim, row in enumerate(members):
             others = rng.choice(examples - 1, K - 1, replace=False)
             row[others + (others >= victim)] = 1
@@ -176,7 +176,7 @@ def measure(population: Population, batches: int, simulations: int, seed: int = 
     examples = batches * K
     batch = np.repeat(np.arange(batches), K)
     together = (batch[None, :] == np.arange(batches)[:, None]).astype(np.float32)
-    companies = designs(rng, examples)
+    batches = designs(rng, examples)
     used, ends, alone = 0, [], []
     for number in range(simulations):
         answers = population.prepare(rng, examples)
@@ -189,10 +189,10 @@ def measure(population: Population, batches: int, simulations: int, seed: int = 
             ends.append(alone[-1])
             continue
         used += 1
-        members = companies[number % DESIGNS]
+        members = batches[number % DESIGNS]
         every = np.arange(len(members))
         right = answers(Sat(every, members, every), 1, population.truth)[:, 0]
-        again = company_high(right, TAIL / 2, seen, K)
+        again = random_batch_high(right, TAIL / 2, seen, K)
         ends.append(max(min(again, clustered_interval(first, batch[few], TAIL / 2, seen)[1]), first.mean()))
     high, before = np.asarray(ends), np.asarray(alone)
     truth = population.truth
@@ -231,7 +231,7 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if given.write:
-        write("companies", "\n".join(lines))
+        write("random-batches", "\n".join(lines))
 
 
 if __name__ == "__main__":

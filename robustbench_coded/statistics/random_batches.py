@@ -1,9 +1,9 @@
-"""The accuracy of victims that were each answered once, in random companies of clean inputs.
+"""The accuracy of victims that were each answered once, in random batches of clean inputs.
 
-    company_high(correct, tail, correlation, k) -> high
+    random_batch_high(correct, tail, correlation, k) -> high
 
-Each victim sits in a company of its own, so that few are saved by one company. But all companies are drawn
-from the same examples, and how much these contribute cannot be seen in one answer a company. Where at most 3%
+Each victim sits in a batch of its own, so that few are saved by one batch. But all batches are drawn
+from the same examples, and how much these contribute cannot be seen in one answer a batch. Where at most 3%
 are right (or five), the upper end is Clopper and Pearson's with one outcome a victim. That assumes that no
 rare kind of example decides the fate of the victims it sits with; only other examples could show that. Where
 the subject's other rows show beyond doubt that the outcomes of a batch are alike, n is what batches of K are
@@ -19,8 +19,8 @@ from robustbench_coded.statistics.correlation import Correlation
 LARGEST_SHARE = 0.03  # right; the assumption above was tried up to here (docs/numbers.md)
 
 
-def company_high(correct: NDArray[np.bool_], tail: float, correlation: Correlation, k: int) -> float:
-    """Upper end for the population accuracy, over victims, companies and draws.
+def random_batch_high(correct: NDArray[np.bool_], tail: float, correlation: Correlation, k: int) -> float:
+    """Upper end for the population accuracy, over victims, batches and draws.
 
     Args:
         correct: [victims], whether the one answer to each is right.
