@@ -18,6 +18,7 @@ from robustbench_coded.generation.distances import frechet_distance, inception_s
 from robustbench_coded.generation.features import Classifier
 from robustbench_coded.generation.records import Point
 from robustbench_coded.generation.report import FACTS, write_gan_report
+from robustbench_coded.generation.tensorboard import logged
 from robustbench_coded.generation.train import train
 from robustbench_coded.runs.atomic import write_text
 
@@ -31,6 +32,7 @@ def study(
     data_dir: Path | None = None,
     device: str = "cpu",
     quiet: bool = False,
+    tensorboard: Path | None = None,
 ) -> Path:
     """Trains every configuration with ``seeds`` seeds, measures them by one classifier, and reports.
 
@@ -39,9 +41,10 @@ def study(
     Args:
         configs: variants of one training, with the first seed.
         features: checkpoint whose features and answers images are measured by.
+        tensorboard: folder for TensorBoard's logs, a folder of it for each training.
 
     Raises:
-        InputError: data, checkpoint, options or the folder are not usable.
+        InputError: data, checkpoint, options or the folder are not usable, or TensorBoard is not installed.
     """
     first = configs[0]
     data = load_data(first.data, data_dir=data_dir, split="train")
@@ -69,7 +72,10 @@ def study(
     runs = [config.seeded(config.seed + i) for i in range(seeds) for config in configs]
     with _Bar(len(runs), quiet) as bar:
         for number, config in enumerate(runs):
-            train(config, data, measure, folder / config.name, device=on, said=bar.of(number, config))
+            said, place = bar.of(number, config), folder / config.name
+            if tensorboard is not None:
+                said = logged(said, place, tensorboard / config.name)
+            train(config, data, measure, place, device=on, said=said)
             write_gan_report(folder)
     return folder
 

@@ -1,9 +1,23 @@
 """TensorBoard logs of a training run."""
 
 from pathlib import Path
+from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.training.listener import EpochRow
+
+
+def summary_writer(folder: Path) -> Any:
+    """torch's ``SummaryWriter`` of ``folder``.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError("TensorBoard logs need the package tensorboard: pip install tensorboard") from error
+    return SummaryWriter(folder)
 
 
 class TensorBoardLog:
@@ -14,13 +28,7 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: Path):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise InputError(
-                "TensorBoard logs need the package tensorboard: pip install tensorboard"
-            ) from error
-        self._writer = SummaryWriter(folder)
+        self._writer = summary_writer(folder)
 
     def on_start(self, epochs: int, steps: int, first_epoch: int) -> None:
         pass

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from robustbench_coded.cli.main import main
+from robustbench_coded.generation.records import read_points
+from robustbench_coded.generation.train import POINTS
 
 TINY = [
     "gan", "--data", "digits", "--features", "digits-erm", "--n", "12", "--iterations", "2", "--every", "1",
@@ -26,3 +30,19 @@ def test_other_features_and_sizes_are_refused_in_one_line(tmp_path, capsys):
     assert "--n 3" in capsys.readouterr().err
     assert main([*TINY, "--out", str(tmp_path), "--features", str(tmp_path / "no.pt")]) == 2
     assert "no.pt" in capsys.readouterr().err
+
+
+def test_tensorboard_gets_every_measurement_and_its_images(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logs = tmp_path / "logs"
+    tiny = [*TINY, "--seeds", "1", "--out", str(tmp_path / "gan"), "--quiet", "--tensorboard", str(logs)]
+    assert main(tiny) == 0
+    assert {path.name for path in logs.iterdir()} == {"plain-seed0", "coded-n12-seed0"}
+    events = EventAccumulator(str(logs / "coded-n12-seed0"))
+    events.Reload()
+    points = read_points(tmp_path / "gan" / "coded-n12-seed0" / POINTS)
+    told = [(event.step, event.value) for event in events.Scalars("distance")]
+    assert told == [(p.iteration, pytest.approx(p.distance, rel=1e-6)) for p in points]
+    assert len(told) == 2 and len(events.Images("samples")) == 2

@@ -138,15 +138,25 @@ def test_winners_are_the_largest_of_each_example():
     assert kept.tolist() == [[0.0, 5.0, 0.0, 0.0, 0.0], [5.0, 0.0, 0.0, 0.0, 0.0]]
 
 
-def test_variation_falls_where_pixels_were_dropped():
-    x, kept = images(1), (torch.arange(64).view(1, 1, 8, 8) % 2).float()
-    z = total_variation.minimised(x, kept)
+def test_variation_is_near_its_minimum():
+    x, kept = images(4), (torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.5).float()
 
     def objective(image):
         steps = sum((image.diff(dim=d).square() + total_variation.SMOOTH).sqrt().sum() for d in (-1, -2))
         return (kept * (image - x)).square().sum() / 2 + total_variation.WEIGHT * steps
 
-    assert objective(z) < 0.9 * min(objective(kept * x), objective(x))
+    best = x.clone().requires_grad_()
+    descent = torch.optim.LBFGS([best], max_iter=500, line_search_fn="strong_wolfe")
+
+    def closure():
+        descent.zero_grad()
+        loss = objective(best)
+        loss.backward()
+        return loss
+
+    descent.step(closure)
+    found, least = objective(total_variation.minimised(x, kept)), objective(best)
+    assert least <= found < 1.006 * least
 
 
 def test_deflected_pixels_come_from_nearby():

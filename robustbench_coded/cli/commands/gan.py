@@ -28,6 +28,7 @@ def gan_command(
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's logs.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
@@ -48,7 +49,10 @@ def gan_command(
         for size in counts(n, "--n")
     ]
     on = str(device_named(device))
-    study([plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet)
+    study(
+        [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet,
+        tensorboard=tensorboard,
+    )  # fmt: skip
     ends = last_points(write_gan_report(out))
     if as_json:
         print(json.dumps([point._asdict() for of_seed in ends.values() for point in of_seed.values()]))
