@@ -194,19 +194,21 @@ ADAPTIVE = $(shell $(BIN)/python -c "from attacks.presets import PRESETS; print(
 RECIPES := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-recipes
 
 # The board: published defences around the digits networks, RCI from the reports above, and LWTA with its authors' weights.
-BOARD := board-digits board-digits-coupled board-digits-control board-digits-kept board-digits-l2 board-digits-autoattack \
-	board-lwta digits cifar10-resnet20 cifar10-adversarial
+BOARD := board-digits board-digits-coupled board-digits-control board-digits-kept board-digits-costly board-digits-l2 \
+	board-digits-autoattack board-lwta digits cifar10-resnet20 cifar10-adversarial
 .PHONY: board report-board-digits report-board-lwta
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(wildcard $(BOARD:%=reports/%)) --out reports/board
 
 # Where little is left, many examples and the attacks that settle it. Batches of 16 where answers depend on them: more
-# batches. The control, and what keeps something, meet every attack and check on fewer examples.
+# batches. The control, and what keeps something, meet every attack and check on fewer examples. An answer of COSTLY goes
+# many times through a network, so that larger batches are cheaper.
 INDEPENDENT := anti-adversary bit-depth feature-squeezing jpeg k-winners-take-all parametric-noise pixel-deflection \
 	random-projection-filters random-self-ensemble random-transforms resize-pad stochastic-activation-pruning \
 	thermometer total-variation
 COUPLED := batch-norm-adaptation tent stateful-detection
 KEPT := adaptive-smoothing diffusion-purification
+COSTLY := mixup-inference score-purification
 AUTOATTACKED := parametric-noise pixel-deflection random-projection-filters random-self-ensemble random-transforms \
 	resize-pad stochastic-activation-pruning
 DIGITS_ERM := --ckpt erm=checkpoints/digits-erm.safetensors --data digits --threads 1 --workers 1
@@ -221,8 +223,10 @@ report-board-digits: $(INSTALLED)
 		--eps 0.2 $(DRAWS) --limit 128 --batch-size 32 --out reports/board-digits-control
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(KEPT:%=--defence published:%) --eps 0.2 $(DRAWS) \
 		--limit 128 --batch-size 32 --out reports/board-digits-kept
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(COSTLY:%=--defence published:%) --eps 0.2 $(DRAWS) \
+		--limit 256 --batch-size 64 --until settled --out reports/board-digits-costly
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:randomised-smoothing --norm l2 --eps 0.25 $(DRAWS) \
-		--limit 128 --batch-size 32 --until settled --certify --out reports/board-digits-l2
+		--limit 256 --batch-size 64 --until settled --certify --out reports/board-digits-l2
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(AUTOATTACKED:%=--defence published:%) --eps 0.2 --draws 1 --selection-draws 1 \
 		--attacks autoattack:rand --peer-raw --no-standard --limit 32 --batch-size 32 --out reports/board-digits-autoattack
 

@@ -141,7 +141,8 @@ def _beside_breaks(verdict: Verdict, breaks: Sequence[Break]) -> tuple[VerdictWo
         return verdict.word, verdict.reason
     sources = ", ".join(found.source for found in breaks)
     return VerdictWord.NOT_SETTLED, (
-        f"The attacks of this run find no failure, but a break of the defence is published ({sources})."
+        f"{verdict.reason} But a break of the defence is published ({sources}), and these attacks do not "
+        "outweigh it."
     )
 
 

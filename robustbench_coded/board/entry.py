@@ -3,6 +3,8 @@
 ``board.json`` holds a `Board`, ``board.schema.json`` the JSON schema of that class. Accuracies are fractions.
 """
 
+import re
+
 import msgspec
 from msgspec import Struct
 
@@ -22,6 +24,12 @@ class Break(Struct, frozen=True):
 
     source: str
     says: str
+
+    @property
+    def link(self) -> str | None:
+        """Where the source is an arXiv id: its page."""
+        found = re.fullmatch(r"(?:arXiv )?(\d{4}\.\d{5})", self.source)
+        return f"https://arxiv.org/abs/{found[1]}" if found else None
 
 
 class BoardEntry(Struct, frozen=True, kw_only=True):

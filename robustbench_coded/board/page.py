@@ -18,15 +18,19 @@ a { color: var(--mark); }
 td a { font-weight: 600; }
 #rows td.short, #rows td.number { overflow-wrap: normal; }
 #rows td.number { white-space: nowrap; }
-@media screen and (max-width: 40rem) { #rows td small { flex-basis: 100%; } }
+#rows { font-size: .86rem; }
+#rows th { white-space: normal; vertical-align: bottom; }
+@media screen and (max-width: 40rem) {
+#rows { font-size: inherit; }
+#rows td small { flex-basis: 100%; }
+}
 """
 FILTERS = ("Data", "Threat", "Norm", "Kind", "Verdict")
 COLUMNS = {
     "Defence": "the name of the defence; it leads to its page",
     "Verdict": "by fixed rules: docs/numbers.md",
     "Data": "the data set, and the checkpoint",
-    "Threat": "what the attacker controls, and whether the draw is known",
-    "Norm": "the norm and the radius",
+    "Threat": "what the attacker controls, whether the draw is known, the norm and the radius",
     "Kind": "whether answers are random or depend on the batch",
     "Clean": "accuracy on unperturbed inputs, in percent",
     "Claim": "the accuracy that the run weighed as a claim",
