@@ -27,6 +27,7 @@ from robustbench_coded.evaluation.planning.examples import evaluated
 from robustbench_coded.evaluation.planning.plan import batches_for
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.architectures.some_classes import SomeClasses
+from robustbench_coded.models.freed_memory import keep_freed_memory
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
@@ -90,6 +91,7 @@ class WorkerContext:
     """Loads what units ask for and keeps it."""
 
     def __init__(self, setup: Setup):
+        keep_freed_memory()
         self.setup = setup
         self.device = torch.device(setup.device)
         self._models: dict[str, PixelModel] = {}

@@ -1,0 +1,22 @@
+"""What the C library does with the memory of a tensor that is gone."""
+
+import ctypes
+import sys
+
+# glibc's mallopt(3).
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+NEVER = -1
+LARGEST_KEPT = 1 << 30
+
+
+def keep_freed_memory() -> None:
+    """Lets this process keep freed memory for its next tensors; elsewhere than on Linux with glibc, nothing.
+
+    By default glibc gives the memory of a forward pass back to the system and asks for it again at the next
+    one, which then clears every page: of small images that takes a quarter of an attack's time, and half of
+    scoring's. What the process holds at its peak stays about the same.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, NEVER)
+        mallopt(MMAP_THRESHOLD, LARGEST_KEPT)
