@@ -41,7 +41,7 @@ def mean_interval(
     Args:
         right, trials: [batches], 0 <= right <= trials, trials > 0; at least two batches, not all of them
         right or all of them wrong.
-        most_correlated: correlations above this one are left out, in (0, 1].
+        most_correlated: correlations above this one are left out, in [0, 1].
     """
     batches = len(right)
     counts = _grouped(right, trials)
@@ -113,7 +113,8 @@ def _poisson_ratio(count: float, tail: float) -> float:
 def _thetas(most_correlated: float) -> Floats:
     if most_correlated >= 1:
         return _THETA
-    return np.geomspace(_THETA[0], min(1 / most_correlated - 1, _THETA[0] / 10), len(_THETA))
+    least = 1 / most_correlated - 1 if most_correlated > 0 else np.inf
+    return np.geomspace(_THETA[0], min(least, _THETA[0] / 10), len(_THETA))
 
 
 def _grouped(right: Floats, trials: Floats) -> tuple[Floats, Floats, Floats]:

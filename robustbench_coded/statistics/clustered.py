@@ -23,6 +23,7 @@ from scipy.special import betaincinv, ndtri, stdtrit
 
 from robustbench_coded.statistics.betabinomial import mean_interval
 from robustbench_coded.statistics.correlation import CENTRAL, UNMEASURED, Correlation, counts, measured
+from robustbench_coded.statistics.remembered import remembered
 from robustbench_coded.statistics.variance import between_batches
 
 # Batches whose means agree better than independent examples would are lucky, not informative: a variance of
@@ -45,6 +46,7 @@ def student_factor(degrees: float, tail: float) -> float:
     return (float(stdtrit(degrees, 1 - tail)) / -float(ndtri(tail))) ** 2
 
 
+@remembered
 def clustered_interval(
     correct: NDArray[np.bool_],
     batch: NDArray[np.integer],

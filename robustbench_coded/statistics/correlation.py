@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_coded.statistics.betabinomial import correlation_interval
+from robustbench_coded.statistics.remembered import remembered
 
 LIMIT_TAIL = 0.025  # by which each limit of a correlation errs
 CENTRAL = (0.1, 0.9)  # accuracies at which a correlation of batches would be seen
@@ -52,6 +53,7 @@ def counts(
     return shares * trials, trials, sizes
 
 
+@remembered
 def measured(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Correlation:
     """What one row shows of its own correlation; ``UNMEASURED`` where every or no answer is right.
 

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation
+from robustbench_coded.statistics.remembered import remembered
 from robustbench_coded.statistics.variance import Spread, between_batches
 
 
+@remembered
 def clustered_difference(
     left: NDArray[np.bool_],
     right: NDArray[np.bool_],

@@ -25,8 +25,10 @@ from robustbench_coded.statistics.clustered import (
     clustered_interval,
     student_factor,
 )
+from robustbench_coded.statistics.remembered import remembered
 
 
+@remembered
 def partition_interval(
     correct: NDArray[np.bool_], batch: NDArray[np.integer], tail: float
 ) -> tuple[float, float]:
@@ -80,6 +82,7 @@ def partition_interval(
     return min(low, estimate), max(high, estimate)
 
 
+@remembered
 def partition_difference_high(
     correct: NDArray[np.bool_], batch: NDArray[np.integer], base: NDArray[np.bool_], tail: float
 ) -> float:
