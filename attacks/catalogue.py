@@ -87,7 +87,6 @@ _TARGETS = ("init", "own", "targets")
 _DRAWN: dict[str, Any] = {"options": ("init",), "draws": SEARCH_DRAWS}
 
 _CURVED = ("linf", "l2")
-_NEAREST: dict[str, Any] = {"family": "nearest", "norms": _CURVED, "stops_early": False}
 
 CATALOGUE: dict[str, Algorithm] = {
     "apgd-ce": Algorithm("Auto-PGD on cross-entropy", "apgd", "Apgd", _apgd("ce"), _APGD),

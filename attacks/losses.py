@@ -64,10 +64,3 @@ def pair_loss(logits: Tensor, pairs: Tensor) -> Tensor:
 
 
 BY_NAME: dict[str, Loss] = {"ce": cross_entropy, "margin": margin_loss, "dlr": dlr}
-
-
-def fallback(name: str, classes: int) -> str | None:
-    """A sentence if so few classes change what loss ``name`` ("dlr" or "t") means, else None."""
-    if name in ("dlr", "t") and classes < 4:
-        return f"{classes} classes are too few for the DLR loss: the margin took its place."
-    return None

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from anytime_betting import betting_difference, betting_sequence
+from anytime_finite import finite_interval
 from coverage import populations, write
 from coverage_populations import K, Pair, Population, above_base
 from numpy.typing import NDArray
 
 from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
-from robustbench_coded.statistics.anytime.betting import betting_difference, betting_sequence
-from robustbench_coded.statistics.anytime.finite import finite_interval
 from robustbench_coded.statistics.anytime.mixture import mixture_interval
 from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
 from robustbench_coded.statistics.correlation import pooled

@@ -1,11 +1,15 @@
 """Hedged capital against a gambler played out one bet at a time, and simulated peeking."""
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from robustbench_coded.statistics.anytime.betting import betting_difference, betting_sequence, stakes
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
+from anytime_betting import betting_difference, betting_sequence, stakes
 
 TAIL = 0.025
 

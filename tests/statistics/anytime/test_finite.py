@@ -1,11 +1,15 @@
 """Sampling without replacement against every order in which a small set can be drawn."""
 
+import sys
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from robustbench_coded.statistics.anytime.finite import finite_interval
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
+from anytime_finite import finite_interval
 
 TAIL = 0.025
 

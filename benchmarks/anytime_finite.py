@@ -4,9 +4,9 @@
 
 Sampling without replacement from ``size`` answers, each right or wrong (Waudby-Smith and Ramdas, arXiv
 2006.04347): the ratio of prior to posterior of the number of right ones is a martingale at the truth. As in
-`mixture.py` it is taken on one side of each candidate, so that each end has a probability of its own. The
-prior is uniform over numbers. Unlike the interval of a population, this one closes: after all answers it is
-one number.
+`statistics/anytime/mixture.py` it is taken on one side of each candidate, so that each end has a probability
+of its own. The prior is uniform over numbers. Unlike the interval of a population, this one closes: after all
+answers it is one number.
 """
 
 import numpy as np
