@@ -18,7 +18,7 @@ from robustbench_coded.certification.intervals import intervals, steps_from
 from robustbench_coded.certification.region import Region, times
 from robustbench_coded.certification.windows import Stack, Windows, stack_of
 
-COEFFICIENTS = 2**24  # of one value that are followed back at once, in numbers
+COEFFICIENTS = 2**20  # of one value that are followed back at once, in numbers: more leave the cache
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,9 @@ def _both_ends(
     graph: Graph, region: Region, bounds: Sequence[Interval | None], value: int, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A lower and an upper bound [n, S] on ``rows`` of a value."""
-    below, above = (backward(graph, bounds, value, sign * rows) for sign in (1, -1))
-    return region.least(below.a) + below.constant, -(region.least(above.a) + above.constant)
+    bound = backward(graph, bounds, value, torch.cat([rows, -rows], dim=1))
+    below, above = (region.least(bound.a) + bound.constant).chunk(2, dim=1)
+    return below, -above
 
 
 def _exact(graph: Graph, value: int) -> bool:

@@ -35,6 +35,5 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 
 def _key(value: object) -> Hashable:
     if not isinstance(value, np.ndarray):
-        return value  # type: ignore[return-value]
-    content = np.ascontiguousarray(value)
-    return content.dtype.str, content.shape, blake2b(content, digest_size=16).digest()
+        return value
+    return value.dtype.str, value.shape, blake2b(value.tobytes(), digest_size=16).digest()
