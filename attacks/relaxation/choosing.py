@@ -162,6 +162,21 @@ def _ranks(mode: Relaxing, call: Call, z: Tensor, dim: int, descending: bool) ->
     return attach(real, Shadow(sloped(real.float(), z.float(), slope, met)))
 
 
+def distinct(mode: Relaxing, call: Call) -> Any:
+    """unique with return_inverse: the place among the sorted distinct numbers grows with the number."""
+    x = first(call)
+    if not follows(x) or call.kwargs.get("dim") is not None:
+        return UNSEEN
+    found = call.real()
+    place = found[1] if isinstance(found, tuple | list) and len(found) > 1 else None
+    if place is None or place.shape != x.shape or not bool(call.kwargs.get("sorted", True)):
+        return UNSEEN
+    values = found[0].detach().float()
+    each = (len(values) - 1) / float((values[-1] - values[0]).clamp_min(1e-30)) if len(values) > 1 else 0.0
+    attach(place, Shadow(sloped(place.float(), graph_of(x).float(), each, mode.record.note("unique"))))
+    return found
+
+
 def bins(mode: Relaxing, call: Call) -> Any:
     """bucketize and searchsorted: the number of the bin grows with what falls into it."""
     x = call.arg(0, "input") if call.name == "bucketize" else call.arg(1, "input", call.kwargs.get("values"))
@@ -257,6 +272,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("max", "min"), extreme),
     **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median", "msort"), ordered),
     **dict.fromkeys(("bucketize", "searchsorted"), bins),
+    **dict.fromkeys(("unique", "_unique2", "_return_inverse", "_return_output"), distinct),
     "one_hot": one_hot,
     "bincount": counted,
     "mode": most_frequent,

@@ -11,7 +11,7 @@ from torch import Tensor
 from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing
 from attacks.relaxation.graft import graft, sloped
 from attacks.relaxation.scale import size
-from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, shadow_of
+from attacks.relaxation.shadow import Shadow, attach, differentiable, follows, graph_of, live, shadow_of
 
 _LARGER = ("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
 _SMALLER = ("lt", "le", "less", "less_equal", "__lt__", "__le__")
@@ -125,7 +125,7 @@ def settled(real: Tensor, soft: Tensor, mode: Relaxing, name: str) -> Tensor:
     """``real`` with the gradient of ``soft``: grafted on floating numbers, as a shadow on others."""
     if not soft.requires_grad or soft.shape != real.shape:
         return real
-    if real.is_floating_point():
+    if differentiable(real):
         return graft(real, soft.to(real.dtype), mode.record.note(name))
     return attach(real, Shadow(graft(real.float(), soft.float())))
 

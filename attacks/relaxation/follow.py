@@ -1,5 +1,6 @@
 """Takes shadows along: any operator whose inputs have one is differentiated on the shadows' numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,7 +8,16 @@ from torch import Tensor
 
 from attacks.relaxation.call import Call
 from attacks.relaxation.graft import graft
-from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, replaced, shadow_of, tensors_in
+from attacks.relaxation.shadow import (
+    Shadow,
+    attach,
+    differentiable,
+    follows,
+    graph_of,
+    replaced,
+    shadow_of,
+    tensors_in,
+)
 
 # Operators that move elements about and change none: they move likelihoods, too.
 MOVES = frozenset((
@@ -18,27 +28,33 @@ MOVES = frozenset((
     "cuda", "chunk", "split", "unbind", "broadcast_to", "view_as", "reshape_as", "take_along_dim",
     "detach", "alias",
 ))  # fmt: skip
+Answered = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
 # A second call would draw other random numbers.
 _DRAWS = ("rand", "dropout", "bernoulli", "multinomial", "normal", "exponential", "uniform", "poisson")
 
 
-def follow(call: Call, in_place: bool) -> Any:
-    """The answer to a call with a shadow among its arguments, with a gradient or a shadow of its own."""
+def follow(call: Call, in_place: bool, answered: Answered) -> Any:
+    """The answer to a call with a shadow among its arguments, with a gradient or a shadow of its own.
+
+    ``answered`` answers a function of floating numbers as the mode does: what rounds integers, or compares
+    them, is relaxed on the shadows' numbers.
+    """
     if in_place or call.name.startswith("__i"):
-        return _changed(call)
+        return _changed(call, answered)
     real = call.run()
     if not torch.is_grad_enabled() or any(part in call.name for part in _DRAWS):
         return real
-    return _joined(real, _soft(call), call)
+    return _joined(real, _soft(call, answered), call)
 
 
-def _soft(call: Call) -> Any:
+def _soft(call: Call, answered: Answered) -> Any:
     """The answer on the shadows' numbers; None where the operator takes integers alone."""
     kwargs = {key: replaced(value, _number) for key, value in call.kwargs.items()}
     if isinstance(kwargs.get("dtype"), torch.dtype) and not kwargs["dtype"].is_floating_point:
         kwargs.pop("dtype")
     try:
-        return call.func(*replaced(call.args, _number), **kwargs)
+        return answered(call.func, replaced(call.args, _number), kwargs)
     except (RuntimeError, TypeError, IndexError, NotImplementedError):
         return None
 
@@ -59,9 +75,9 @@ def _joined(real: Any, soft: Any, call: Call, place: int | None = None) -> Any:
         soft = None if real.requires_grad else _carried(real, call)
         if soft is None:
             return real
-    if not soft.requires_grad or not soft.is_floating_point():
+    if not soft.requires_grad or not differentiable(soft):
         return real
-    if real.is_floating_point() and not real.is_quantized:
+    if differentiable(real) and not real.is_quantized:
         return graft(real, soft.to(real.dtype))
     choice = _moved_choice(real, call, place) if call.name in MOVES else None
     # Numbers that are no longer those of the integer (its bits, say) have its gradient still.
@@ -107,7 +123,7 @@ def _moved_choice(real: Tensor, call: Call, place: int | None) -> Tensor | None:
     return torch.cat(rows)[where]
 
 
-def _changed(call: Call) -> Any:
+def _changed(call: Call, answered: Answered) -> Any:
     """In-place variants: the answer of the other variant is written into the first argument."""
     name = call.name.removeprefix("__i").removesuffix("__") if call.name.startswith("__i") else call.name[:-1]
     names = {"and": "__and__", "or": "__or__", "xor": "__xor__"}
@@ -117,13 +133,13 @@ def _changed(call: Call) -> Any:
         return written(x, call.args[1])
     if function is None or name in ("set", "resize", "requires_grad"):
         return call.run()
-    return written(x, follow(Call(function, name, call.args, call.kwargs), False))
+    return written(x, follow(Call(function, name, call.args, call.kwargs), False, answered))
 
 
 def written(x: Tensor, answer: Tensor) -> Tensor:
     """``x`` after ``answer`` was written into it, its gradient or its shadow included."""
     shadow = shadow_of(answer)
-    if not x.is_floating_point():
+    if not differentiable(x):
         with torch.no_grad():
             x.copy_(answer)
         if shadow is not None or answer.requires_grad:

@@ -78,7 +78,7 @@ class RelaxedMode(TorchFunctionMode):
             kwargs = {key: replaced(value, self._returned) for key, value in kwargs.items()}
         name = _name(func)
         in_place = name.endswith("_") and not name.endswith("__")
-        if "out" in kwargs and torch.is_grad_enabled() and any(map(follows, tensors_in(args))):
+        if kwargs.get("out") is not None and torch.is_grad_enabled() and any(map(follows, tensors_in(args))):
             return self._into(func, args, kwargs)
         if isinstance(func, _OPERATORS) and torch.is_grad_enabled():
             answer = foreign(self, Call(func, name, args, kwargs), lambda: self)
@@ -138,7 +138,7 @@ class RelaxedMode(TorchFunctionMode):
 
     def _plain(self, call: Call, in_place: bool) -> Any:
         if self._shadows and any(shadow_of(x) is not None for x in _tensors(call)):
-            return follow(call, in_place)
+            return follow(call, in_place, self._answer)
         answer = call.run()
         if (
             isinstance(answer, Tensor)

@@ -9,7 +9,7 @@ from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing
 from attacks.relaxation.choosing import first_of_many
 from attacks.relaxation.comparing import mixed, where
 from attacks.relaxation.graft import graft
-from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, shadow_of
+from attacks.relaxation.shadow import Shadow, attach, differentiable, follows, graph_of, shadow_of
 from attacks.relaxation.tables import looked_up
 
 _MASK = "_csrobust_mask"  # of indices: the mask whose places they are, and along which axis
@@ -61,7 +61,7 @@ def write(mode: Relaxing, call: Call) -> Any:
     before = x.detach().clone() if _has_shadow(key) else None
     if x.is_floating_point() and shadow_of(value) is not None:
         value = graft(value.to(x.dtype), graph_of(value).to(x.dtype))
-    if not x.is_floating_point() and (shadow_of(x) is not None or follows(value)):
+    if not differentiable(x) and (shadow_of(x) is not None or follows(value)):
         return _into_integers(call, x, key, value)
     if before is None:
         call.func(x, key, value)

@@ -72,9 +72,11 @@ class Relaxation:
 
         ``inside``: even if it has a gradient of its own. The answer itself, where none is found.
         """
-        if self._running is None or (answer.requires_grad and not inside):
+        if self._running is None:
             return answer
         with torch._C.DisableTorchFunction():
+            if answer.requires_grad and not inside:
+                return self._running.inside.mended(answer, self.record)
             behind = self._running.inside.behind(answer, self.record.note(WITHOUT))
         if inside:
             self.looks_inside = behind is not None

@@ -12,7 +12,7 @@ from torch import Tensor
 from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing, first
 from attacks.relaxation.graft import graft, sloped
 from attacks.relaxation.scale import per_example, size, spread
-from attacks.relaxation.shadow import live
+from attacks.relaxation.shadow import Shadow, attach, live, shadow_of
 
 NEXT_TO_ALL, MOST = 1e-3, 0.5  # of the largest quotient; of an example's elements
 
@@ -71,6 +71,18 @@ def _sign_by_hand(mode: Relaxing, call: Call, x: Tensor, by: Tensor) -> Any:
     return sloped(real, x, slope.to(x.dtype), mode.record.note("sign", share, scale))
 
 
+def shifted(mode: Relaxing, call: Call) -> Any:
+    """Bits of an integer moved to the right or the left: it is divided or multiplied by a power of two."""
+    x, by = first(call), call.arg(1, "other")
+    shadow = shadow_of(x)
+    if shadow is None or shadow_of(by) is not None:
+        return UNSEEN
+    real = call.real()
+    power = 2.0 ** (-by if call.name in _RIGHT else by)
+    soft = (shadow.value * power).expand(real.shape)
+    return attach(real, Shadow(graft(real.float(), soft, mode.record.note("shift"))))
+
+
 def remainder(mode: Relaxing, call: Call) -> Any:
     """What is left of a division has slope 1 and jumps; over several periods its smooth slope is 0.
 
@@ -86,6 +98,8 @@ def remainder(mode: Relaxing, call: Call) -> Any:
     return sloped(call.real(), x, 1 - over_periods, mode.record.note(call.name, over_periods))
 
 
+_RIGHT = ("__rshift__", "bitwise_right_shift")
+
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("round", "floor", "ceil", "trunc", "fix"), nearest),
     "fake_quantize_per_tensor_affine": nearest,
@@ -95,5 +109,6 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(
         ("div", "divide", "true_divide", "__truediv__", "floor_divide", "__floordiv__"), division
     ),
+    **dict.fromkeys((*_RIGHT, "__lshift__", "bitwise_left_shift"), shifted),
     **dict.fromkeys(("remainder", "fmod", "frac"), remainder),
 }

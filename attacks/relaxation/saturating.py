@@ -19,6 +19,7 @@ from attacks.relaxation.scale import per_example, sample, size, spread_along
 from attacks.relaxation.shadow import live
 
 VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
+FEW_OF_MANY, MANY = 0.95, 32
 MOST = 0.5  # share of an example's elements
 # Of two logits: from here on float32 rounds the larger probability to 1, and the smaller one to 0.
 ROUNDED, LOST = 17.0, 80.0
@@ -34,14 +35,26 @@ def softmax(mode: Relaxing, call: Call) -> Any:
     real = call.real()
     log = call.name == "log_softmax"
     with torch.no_grad():
-        some = sample(real, dim).amax(dim, keepdim=True)
-        settled = ((some.exp() if log else some) > 1 - VANISHED).float()
+        some = sample(real, dim)
+        settled = _settled(some.exp() if log else some, dim).float()
         along_examples = z.ndim < 2 or dim % z.ndim == 0
         share = settled.mean() if along_examples else per_example(settled)
         scale = spread_along(sample(z, dim), dim)
         tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0)
     met = mode.record.note(call.name, share, scale)
     return _Softmax.apply(z, real, tau, dim, log, met)
+
+
+def _settled(p: Tensor, dim: int) -> Tensor:
+    """Where one probability, or a few of many, are all there is; ``p`` without its dimension ``dim``, kept.
+
+    A softmax over hundreds of keys at a large scale is settled by the few next to the query, between which
+    it still has a slope.
+    """
+    n, one = p.shape[dim], p.amax(dim, keepdim=True) > 1 - VANISHED
+    if n < MANY:
+        return one
+    return one | ((p < VANISHED / n).sum(dim, keepdim=True) > FEW_OF_MANY * n)
 
 
 class _Softmax(torch.autograd.Function):

@@ -51,6 +51,11 @@ def live(value: Any) -> bool:
     )
 
 
+def differentiable(value: Tensor) -> bool:
+    """Whether autograd keeps gradients of numbers of this kind: floating or complex ones."""
+    return value.is_floating_point() or value.is_complex()
+
+
 def graph_of(value: Any) -> Any:
     """What to differentiate in the place of ``value``: its shadow's numbers, or itself."""
     shadow = shadow_of(value)

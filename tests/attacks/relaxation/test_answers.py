@@ -158,6 +158,47 @@ def quantised_layer(x):
     return torch.ops.quantized.linear(shown, layer, 0.1, 128).dequantize()
 
 
+def onto_the_simplex(x):
+    """sparsemax (arXiv 1602.02068) of scores so far apart that one class takes all."""
+    z = 200 * scores(x)
+    ordered = z.sort(1, descending=True).values
+    sums = ordered.cumsum(1) - 1
+    k = (ordered * torch.arange(1, CLASSES + 1) > sums).sum(1, keepdim=True)
+    return (z - sums.gather(1, k - 1) / k).clamp_min(0)
+
+
+def set_of_labels(x):
+    """Ranks within the smallest set of classes with 90% of the probability, and nothing beyond."""
+    p = scores(x).softmax(1)
+    order = p.argsort(1, descending=True)
+    size = (p.gather(1, order).cumsum(1) < 0.9).sum(1, keepdim=True)
+    rank = order.argsort(1).float()
+    return torch.where(rank <= size, -rank, -20 - rank)
+
+
+def recalled(x):
+    """Attention at a large scale over stored scores of one length."""
+    keys = F.normalize(scores(STORED), dim=1)
+    return (1e4 * F.normalize(scores(x), dim=1) @ keys.T).softmax(1) @ F.one_hot(LABELS).float()
+
+
+def shifted_bits(x):
+    fixed = (x * 256).to(torch.int32) * 77 >> 8
+    return scores((fixed // 5 * 5).float() / 77)
+
+
+def strong_waves(x):
+    waves = torch.fft.fft(x)
+    weak = waves.abs() <= waves.abs().kthvalue(4, 1, keepdim=True).values
+    return scores(torch.fft.ifft(torch.where(weak, torch.zeros((), dtype=waves.dtype), waves)).real)
+
+
+def mean_of_alike(x):
+    kinds, place = torch.unique((x * 8).round().long(), return_inverse=True)
+    total = torch.zeros(len(kinds)).scatter_add(0, place.flatten(), x.flatten())
+    return scores((total / torch.bincount(place.flatten()))[place])
+
+
 DEFENCES = [
     *(
         in_python,
@@ -170,6 +211,7 @@ DEFENCES = [
     ),
     *(written_to_a_file, pickled, written_elsewhere, unique_places, log_of_nothing, overflowing),
     *(squared_again_and_again, eight_bits, neighbours, neighbours_gathered, neighbours_in_python),
+    *(onto_the_simplex, set_of_labels, recalled, shifted_bits, strong_waves, mean_of_alike),
     *(own_operator, own_label, reentrant, in_a_pool, quantised_layer),
 ]
 
