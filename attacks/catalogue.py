@@ -145,6 +145,14 @@ CATALOGUE: dict[str, Algorithm] = {
         family="nearest",
         stops_early=False,
     ),
+    "pdpgd": Algorithm(
+        "PDPGD, the nearest wrong answer",
+        "pdpgd",
+        "Pdpgd",
+        _steps,
+        family="nearest",
+        stops_early=False,
+    ),
     "ddn": Algorithm(
         "DDN, the nearest wrong answer in l2",
         "ddn",
@@ -175,7 +183,7 @@ def refuse_norm(name: AttackName, norm: str) -> None:
         if norm not in known:
             raise ValueError(
                 f"{name.text} knows {' and '.join(known)}; for {norm} there are apgd-ce, apgd-t, apgd-mt, "
-                "pgd, square and random"
+                "pgd, pdpgd, square and random"
             )
 
 

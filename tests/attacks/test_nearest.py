@@ -7,10 +7,14 @@ from attacks.carlini_wagner import CarliniWagner
 from attacks.ddn import Ddn
 from attacks.estimators import FreshDraws
 from attacks.fmn import Fmn
+from attacks.pdpgd import Pdpgd, _proximal
 from attacks.perturbation_budget import PerturbationBudget
 
-ATTACKS = [(Fmn(300), "l2", 2), (Fmn(300), "linf", 1), (Ddn(150), "l2", 2), (CarliniWagner(900), "l2", 2)]
-ALL = pytest.mark.parametrize("attack", [Fmn(20), Ddn(20), CarliniWagner(40)])
+ATTACKS = [
+    *((Fmn(300), "l2", 2), (Fmn(300), "linf", 1), (Ddn(150), "l2", 2), (CarliniWagner(900), "l2", 2)),
+    *((Pdpgd(300), "l2", 2), (Pdpgd(300), "linf", 1)),
+]
+ALL = pytest.mark.parametrize("attack", [Fmn(20), Ddn(20), CarliniWagner(40), Pdpgd(20)])
 
 
 @pytest.fixture
@@ -62,7 +66,46 @@ def test_slots_that_are_held_stay(linear, attack):
     assert not torch.equal(x[:, 0], problem.x[:, 0])
 
 
-@pytest.mark.parametrize("kind", [Fmn, Ddn, CarliniWagner])
+@pytest.mark.parametrize("kind", [Fmn, Ddn, CarliniWagner, Pdpgd])
 def test_zero_steps_are_refused(kind):
     with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
         kind(0)
+
+
+def test_in_l1_the_nearest_wrong_answer_moves_the_steepest_values(problem):
+    """A linear model's: the steepest value as far as the box has room, then the next, up to the boundary."""
+    logits = problem.oracle.logits(problem.x, [None])
+    gap = (
+        logits.gather(-1, problem.y[..., None])[..., 0] - logits.gather(-1, 1 - problem.y[..., None])[..., 0]
+    )
+    w = problem.oracle.weights[1] - problem.oracle.weights[0]
+    slope = torch.where(problem.y[..., None] == 1, w.flatten(), -w.flatten())
+    room = torch.where(slope > 0, problem.x.flatten(2), 1 - problem.x.flatten(2))  # on the way down
+    slope, order = slope.abs().sort(-1, descending=True)
+    room = room.gather(-1, order)
+    gains = (slope * room).cumsum(-1)
+    before = torch.cat([torch.zeros_like(gains[..., :1]), gains[..., :-1]], -1)
+    nearest = ((gap[..., None] - before).clamp_min(0) / slope).minimum(room).sum(-1)
+    for factor, stands in ((1.05, False), (0.99, True)):
+        budget = PerturbationBudget("l1", 1.0, eps_scale=factor * nearest)
+        _, label = answers(problem, Pdpgd(300), budget)
+        assert bool(((label == problem.y) == stands).all())
+
+
+@pytest.mark.parametrize("order", [1, 2, torch.inf])
+def test_no_neighbour_of_the_proximal_point_is_better(order):
+    v, weight = (
+        torch.randn(1, 2, 1, 3, 3, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[0.3, 0.8]]),
+    )
+
+    def cost(z):
+        return ((z - v) ** 2).flatten(2).sum(-1) / 2 + weight * torch.linalg.vector_norm(
+            z.flatten(2), ord=order, dim=-1
+        )
+
+    z = _proximal(v, weight, order)
+    for seed in range(50):
+        step = 0.01 * torch.randn(v.shape, generator=torch.Generator().manual_seed(seed))
+        assert bool((cost(z) <= cost(z + step) + 1e-6).all())
+    assert bool((cost(z) < cost(v)).all())
