@@ -213,5 +213,7 @@ def _well_formed(text: str) -> bool:
 def _closest(text: str, known: Collection[str]) -> str:
     likely = [*filter(_well_formed, corrections(text, WORDS)), *known]
     written = {name.lower(): name for name in reversed(likely)}
-    close = [written[near] for near in get_close_matches(text.lower(), written, n=3, cutoff=0.5)]
+    found = get_close_matches(text.lower(), written, n=3, cutoff=0.5)
+    # Two letters that changed places come first: pdg is pgd sooner than pdpgd.
+    close = [written[near] for near in sorted(found, key=lambda near: sorted(near) != sorted(text.lower()))]
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join([*known][:6])}"
