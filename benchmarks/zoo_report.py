@@ -3,15 +3,21 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.zoo.known import Truth
+from robustbench_coded.zoo.registry import ZOO
 
 MAIN = "batch/unknown"
 # Column -> how the names of its attacks begin.
 THIRD_PARTIES = {"AutoAttack": "autoattack:", "PGD": "torchattacks:PGD", "EOTPGD": "torchattacks:EOTPGD"}
 FAR = 0.03  # a third party's figure this far outside the truth is marked
+COLUMNS = (
+    *("defence", "family", "broken", "threat", "truth_low", "truth_high", "accuracy", "ci_low", "ci_high"),
+    *("word", "sense", "fair", "open_checks", "third_party", "third_party_accuracy"),
+    *("holds", "seconds", "reason"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,12 @@ class Measured:
     """One entry: a judgement for each threat model, and the share that stands by third-party accounts.
 
     Attributes:
-        seconds, their_seconds: of the default evaluation and of the third-party attacks, on one thread.
+        seconds: processor time of the default evaluation; 0 where it was not measured.
     """
 
     judged: tuple[Judged, ...]
     accounts: dict[str, float]
     seconds: float
-    their_seconds: float
 
     @property
     def main(self) -> Judged:
@@ -88,27 +93,80 @@ def report(measured: Sequence[Measured]) -> str:
 
 
 def table(measured: Sequence[Measured]) -> str:
-    """Every figure as CSV, fractions."""
+    """Every figure as CSV, fractions and seconds: a row for each judgement, one for each third party."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        ("defence", "family", "broken", "threat", "truth_low", "truth_high", "accuracy", "ci_low", "ci_high",
-         "word", "sense", "fair", "open_checks", "third_party", "third_party_accuracy")
-    )  # fmt: skip
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
     for found in measured:
         for one in found.judged:
-            about = (one.defence, one.family, one.broken, one.threat)
-            truth = (f"{one.truth.low:.6f}", f"{one.truth.high:.6f}")
-            figures = ("" if f is None else f"{f:.6f}" for f in (one.estimate, one.low, one.high))
             writer.writerow(
-                (*about, *truth, *figures, one.word, one.sense, one.fair, "; ".join(one.open_checks), "", "")
+                {
+                    **_about(one),
+                    "accuracy": _figure(one.estimate),
+                    "ci_low": _figure(one.low),
+                    "ci_high": _figure(one.high),
+                    "word": one.word,
+                    "sense": one.sense,
+                    "fair": one.fair,
+                    "open_checks": "; ".join(one.open_checks),
+                    "holds": one.holds,
+                    "seconds": f"{found.seconds:.1f}",
+                    "reason": one.reason,
+                }
             )
         for attack, accuracy in found.accounts.items():
-            one = found.main
-            about = (one.defence, one.family, one.broken, one.threat)
-            truth = (f"{one.truth.low:.6f}", f"{one.truth.high:.6f}")
-            writer.writerow((*about, *truth, *[""] * 7, attack, f"{accuracy:.6f}"))
+            theirs = {"third_party": attack, "third_party_accuracy": _figure(accuracy)}
+            writer.writerow({**_about(found.main), **theirs})
     return file.getvalue()
+
+
+def measured_before(text: str) -> dict[str, Measured]:
+    """What `table` wrote, by entry."""
+    found: dict[str, Measured] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        name = row["defence"]
+        before = found.get(name, Measured((), {}, 0.0))
+        if row["third_party"]:
+            accounts = {**before.accounts, row["third_party"]: float(row["third_party_accuracy"])}
+            found[name] = replace(before, accounts=accounts)
+            continue
+        low, estimate, high = (
+            float(row[column]) if row[column] else None for column in ("ci_low", "accuracy", "ci_high")
+        )
+        judged = Judged(
+            name,
+            row["family"],
+            ZOO[name].description if name in ZOO else "",
+            row["broken"] == "True",
+            row["threat"],
+            Truth(float(row["truth_low"]), float(row["truth_high"])),
+            low,
+            estimate,
+            high,
+            row["word"],
+            row["sense"],
+            row["reason"],
+            tuple(filter(None, row["open_checks"].split("; "))),
+            row["holds"] == "True",
+            row["fair"] == "True",
+        )
+        found[name] = replace(before, judged=(*before.judged, judged), seconds=float(row["seconds"]))
+    return found
+
+
+def _about(one: Judged) -> dict[str, object]:
+    truth = {"truth_low": _figure(one.truth.low), "truth_high": _figure(one.truth.high)}
+    return {
+        "defence": one.defence,
+        "family": one.family,
+        "broken": one.broken,
+        "threat": one.threat,
+        **truth,
+    }
+
+
+def _figure(fraction: float | None) -> str:
+    return "" if fraction is None else f"{fraction:.6f}"
 
 
 def _matrix(measured: Sequence[Measured]) -> str:
@@ -138,7 +196,7 @@ def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
     slandered = [f"{one.defence} ({one.threat})" for one in every if not one.broken and not one.fair]
     chance = [one.defence for one in every if not one.broken and one.fair and one.sense == "condemned"]
     outside = [f"{one.defence} ({one.threat})" for one in every if not one.holds]
-    ours, theirs = sum(f.seconds for f in measured) / 60, sum(f.their_seconds for f in measured) / 60
+    timed = [found.seconds for found in measured if found.seconds]
     sentences = [
         f"Broken and praised, under any threat model: {', '.join(praised) or 'none'}.",
         f"Good and condemned, under any threat model: {', '.join(slandered) or 'none'}.",
@@ -147,7 +205,8 @@ def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
         f"Third parties attacked {sum(bool(found.accounts) for found in measured)} of the entries.",
         f"Intervals that miss the truth or lie on the wrong side of a bound: {', '.join(outside) or 'none'} "
         f"of {len(every)}.",
-        f"Time on one thread: {ours:.0f} minutes for our verdicts, {theirs:.0f} for third parties.",
+        f"Processor time of our verdicts, on the {len(timed)} entries where it was measured: "
+        f"{sum(timed) / 60:.1f} minutes.",
     ]
     return "\n".join(f"- {sentence}" for sentence in sentences)
 

@@ -176,7 +176,8 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     )
     if constant:
         these = " and ".join(constant)
-        yield f"On two classes, a constant answer keeps as much as {these}, which therefore count as broken."
+        count = "counts" if len(constant) == 1 else "count"
+        yield f"On two classes, a constant answer keeps as much as {these}, which {count} as broken."
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ s (x - 0.5), and so on; its l1 norm decides how far a perturbation moves it. Eac
 drawn for it alone.
 
 ``opposed`` has the models s~ + 3 v~ and s~ - 3 v~, images flat along v, and margins m between eps and 3 eps.
+Both tell a second bit of the label by another pattern, at a margin of 2 eps, which cannot be turned.
 
 - Draw unknown: the two margins add up to 2 s~, which a perturbation takes to 2 (m - eps) > 0 at worst, so
   that it never fools both; and moving every pixel against one model takes eps ||s + 3 v||_1 / 64 = 3 eps > m
   off its margin. The best attack fools one of two: exactly 50%.
 - Draw known: the model drawn is attacked, 0%.
 
-With two classes 50% is also what a constant answer keeps: a report can say no more than `not settled` or
-`broken` of it (docs/numbers.md, Verdict).
+With the second bit there are four classes, of which a constant answer keeps 25%.
 
 ``decoys`` has eight models s~ + 3 v~_i with margins below eps, and a ninth, s~ + 3 v~_9, as base. The
 perturbation that moves every pixel by eps against s takes eps off every margin at once (v_i is orthogonal to
@@ -28,12 +28,12 @@ from torch import Tensor, nn
 
 from robustbench_coded.zoo.known import Known, Truth, exactly
 from robustbench_coded.zoo.linear import (
-    LinearModel,
+    TwoBits,
     along,
-    margins,
     pattern,
     planted_margins,
     spread,
+    with_coarse_bit,
     worst_margins,
 )
 
@@ -64,17 +64,22 @@ class RandomMember:
 
 
 def known_opposed(n: int = 640, eps: float = 0.05) -> Known:
-    shared, conflict = pattern(11), pattern(22)
-    members = [along(shared + sign * DECOY_WEIGHT * conflict) for sign in (1, -1)]
-    x, y = planted_margins(spread(1.4 * eps, 2.4 * eps, n), shared, flat_along=[conflict])
+    shared, conflict, second = pattern(11), pattern(22), pattern(36)
+    fine_models = [along(shared + sign * DECOY_WEIGHT * conflict) for sign in (1, -1)]
+    coarse = along(second)
+    planted = planted_margins(spread(1.4 * eps, 2.4 * eps, n), shared, flat_along=[conflict, second])
+    x, y = with_coarse_bit(planted, second, 2 * eps)
+    fine = y % 2
     # One falls where its worst margin is negative; not both where the shared part keeps its sign.
-    one_falls = torch.stack([worst_margins(member, x, y, eps) < 0 for member in members]).any(0)
-    not_both = worst_margins(along(shared), x, y, eps) > 0
+    one_falls = torch.stack([worst_margins(model, x, fine, eps) < 0 for model in fine_models]).any(0)
+    coarse_stands = worst_margins(coarse, x, y // 2, eps) > 0
+    not_both = coarse_stands & (worst_margins(along(shared), x, fine, eps) > 0)
     high = (1 - 0.5 * one_falls.double()).mean().item()
     low = (0.5 * not_both.double()).mean().item()
     # Under a known draw an input stands where the member drawn does.
-    stands = torch.stack([(worst_margins(member, x, y, eps) > 0).double() for member in members])
-    drawn, hidden = exactly(stands.mean().item()), Truth(low, high)
+    stands = torch.stack([coarse_stands & (worst_margins(model, x, fine, eps) > 0) for model in fine_models])
+    drawn, hidden = exactly(stands.double().mean().item()), Truth(low, high)
+    members = [TwoBits(coarse, model) for model in fine_models]
     defence = RandomMember("ensemble-opposed", members)
     return Known(
         defence,
@@ -97,5 +102,6 @@ def known_decoys(n: int = 640, eps: float = 0.1) -> Known:
     return Known(defence, x, y, 128, exactly(_mean_accuracy(members, x, y)), lambda threat: robust)
 
 
-def _mean_accuracy(members: Sequence[LinearModel], x: Tensor, y: Tensor) -> float:
-    return torch.stack([(margins(member, x, y) > 0).double() for member in members]).mean().item()
+def _mean_accuracy(members: Sequence[nn.Module], x: Tensor, y: Tensor) -> float:
+    with torch.no_grad():
+        return torch.stack([(member(x).argmax(1) == y).double() for member in members]).mean().item()

@@ -37,6 +37,21 @@ class LinearModel(nn.Module):
         return two_logits(self.gain * self.score(x))
 
 
+class TwoBits(nn.Module):
+    """Four classes, 2 b + a: `coarse` tells bit b, `fine` bit a. Logits add up, so both must be right.
+
+    Half of four classes is twice what a constant answer keeps; half of two is no more than that.
+    """
+
+    def __init__(self, coarse: LinearModel, fine: LinearModel):
+        super().__init__()
+        self.coarse = coarse
+        self.fine = fine
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.coarse(x)[:, :, None] + self.fine(x)[:, None, :]).flatten(1)
+
+
 def two_logits(score: Tensor) -> Tensor:
     """A score [k], positive for class 1, as logits [k, 2]."""
     return torch.stack([-score / 2, score / 2], dim=-1)
@@ -96,6 +111,18 @@ def planted_margins(
     if x.min() < 0 or x.max() > 1:
         raise ValueError(f"expected images in [0, 1], got [{x.min():g}, {x.max():g}]")
     return Planted((x * 255).round() / 255, y)
+
+
+def with_coarse_bit(planted: Planted, direction: Tensor, margin: float) -> Planted:
+    """The images at ``margin`` along ``direction`` too, and labels of four classes for `TwoBits`.
+
+    ``direction`` is one of those that the images are flat along. All four combinations are as frequent.
+    """
+    coarse = torch.arange(len(planted.y)) // 2 % 2
+    x = planted.x + margin * (2 * coarse - 1).view(-1, 1, 1, 1) * direction
+    if x.min() < 0 or x.max() > 1:
+        raise ValueError(f"expected images in [0, 1], got [{x.min():g}, {x.max():g}]")
+    return Planted((x * 255).round() / 255, 2 * coarse + planted.y)
 
 
 def spread(low: float, high: float, n: int, seed: int = 1) -> Tensor:

@@ -24,7 +24,8 @@ FOUR_SIGMA = (
 
 
 def sign(known):
-    return (2 * known.y - 1).view(-1, 1, 1, 1)
+    """Of the lower bit: where there are four classes, the upper one cannot be turned."""
+    return (2 * (known.y % 2) - 1).view(-1, 1, 1, 1)
 
 
 def straight(row):

@@ -56,9 +56,9 @@ def test_no_perturbation_fools_both_opposed_members():
     """Each set of members is a linear programme: is there a perturbation that fools all of it?"""
     eps = 0.05
     known = ensembles.known_opposed(n=8, eps=eps)
-    members = known.defence.members
+    members = [member.fine for member in known.defence.members]
     for x, y in zip(known.x.double(), known.y):
-        sign = 2 * int(y) - 1
+        sign = 2 * int(y % 2) - 1
         lower, upper = (x - eps).clamp(min=0).flatten().tolist(), (x + eps).clamp(max=1).flatten().tolist()
 
         def feasible(chosen, sign=sign, lower=lower, upper=upper):
@@ -74,9 +74,9 @@ def test_no_perturbation_fools_both_opposed_members():
 def test_the_member_drawn_falls_once_it_is_known():
     eps = 0.05
     known = ensembles.known_opposed(n=40, eps=eps)
-    sign = (2 * known.y - 1).view(-1, 1, 1, 1)
+    sign = (2 * (known.y % 2) - 1).view(-1, 1, 1, 1)
     for drawn, member in enumerate(known.defence.members):
-        x = known.x - eps * sign * member.w.sign()
+        x = known.x - eps * sign * member.fine.w.sign()
         everywhere = torch.full((40,), drawn)
         assert (known.defence.logits(x, everywhere).argmax(1) != known.y).all()
         assert (known.defence.logits(x, 1 - everywhere).argmax(1) == known.y).all()
