@@ -14,7 +14,7 @@ from robustbench_coded.schema.words import BEFORE_PRAISE, DOUBLING, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.checks import run_checks
-from robustbench_coded.statistics.design import Design, design
+from robustbench_coded.statistics.design import Design, design, missing
 from robustbench_coded.statistics.holm import step_down
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.judge import judge
@@ -30,6 +30,7 @@ class Judgement:
         key: of its ensemble.
         design: draw known or not, started from the base model's perturbation or not; given once, where the
             draw is unknown, and None where the four attacks did not run.
+        to_design: the attacks that it lacks; none where there is no draw to know, or no base model.
         unbounded_eps: the eps from which on any image reaches any other.
     """
 
@@ -38,6 +39,7 @@ class Judgement:
     checks: tuple[Check, ...]
     design: Design | None
     unbounded_eps: float
+    to_design: tuple[str, ...] = ()
 
     @property
     def subject(self) -> SubjectKey:
@@ -81,11 +83,14 @@ def judgements_of(
         checks = answered_without_gradients(checks, rows, row, stopped, network_passed=passed)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = claim_of(manifest) if row.key.defence != STANDARD or not defended else None
-        made = None if row.key.threat.draw_known else design(rows, row)
+        asked_here = row.randomised and row.has_base and row.key.threat.whole_batch
+        asked_here = asked_here and not row.key.threat.draw_known
+        made = design(rows, row) if asked_here else None
+        lacking = missing(rows, row) if asked_here and made is None else ()
         found, checks = judge(
             rows, row, checks, margin=_margin(manifest), claim=claim, tail=TAIL / _questions(manifest)
         )
-        yield Judgement(row.key, found, checks, made, unbounded)
+        yield Judgement(row.key, found, checks, made, unbounded, lacking)
 
 
 def words_together(

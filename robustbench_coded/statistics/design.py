@@ -1,7 +1,7 @@
 """Where the difference between two attackers comes from: a 2 x 2 design with its interaction.
 
-    design(rows, ensemble) -> Design | None
-    sentence(design)       -> str
+    design(rows, ensemble)  -> Design | None
+    missing(rows, ensemble) -> (names of attacks that a run lacks for it, ...)
 
 The two factors are whether the attacker knows the draw, and whether the attack starts from the base model's
 perturbation; algorithm and steps are equal in all four cells. Each of the four simple effects is the paired
@@ -23,8 +23,9 @@ from robustbench_coded.statistics.ensemble import common
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
 from robustbench_coded.statistics.variance import between_batches, between_examples
 
-# Attacks that fill the four cells; any algorithm and number of steps does, if all four have it.
-CELLS = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")
+# Attacks that fill the four cells at so many steps; any algorithm and start does, if all four have it.
+CELLS = ("pgd-{}", "aware-pgd-{}", "pgd-{}+init=transfer-pgd-20", "aware-pgd-{}+init=transfer-pgd-20")
+STEPS = 10  # where no row of the run suggests another number
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,20 @@ def design(rows: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
         return None
 
 
-def sentence(made: Design | None) -> str:
-    """What was measured; '' without a design."""
-    if made is None:
-        return ""
-    plain, _, started, _ = (row.key.attack for row in made.cells)
-    estimate, low, high = (100 * value for value in made.interaction)
-    return (
-        f"Knowing the draw takes {made.knowing[0]} from {plain} and {made.knowing[1]} from {started}; "
-        f"starting from the base model's perturbation takes {made.starting[0]} with the draw unknown and "
-        f"{made.starting[1]} with it known (interaction {estimate:+.1f} points, {low:+.1f} to {high:+.1f})."
+def missing(rows: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, ...]:
+    """The fewest attacks that fill the design for the subject and budget of ``ensemble``, by name."""
+    setting = ensemble.key.setting
+    there = [
+        row
+        for draw in ("unknown", "known")
+        for row in attacks_under(rows, setting._replace(threat=ensemble.key.threat.with_draw(draw)))
+    ]
+    lengths = sorted(
+        {name_of(row).steps or STEPS for row in there if name_of(row).algorithm == "pgd"} | {STEPS}
     )
+    names = {row.key.attack for row in there}
+    sets = [tuple(cell.format(steps) for cell in CELLS) for steps in lengths]
+    return min((tuple(name for name in four if name not in names) for four in sets), key=len)
 
 
 def _started(row: CaseResult) -> bool:

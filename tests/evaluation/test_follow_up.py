@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from robustbench_coded.evaluation.planning import follow_up as module
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.follow_up import _asked_for
 from robustbench_coded.schema.threat_model import ThreatModel
@@ -24,6 +25,33 @@ def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differe
     )
     like = AttackCase(subject, ThreatModel("batch", "unknown"), "rays-400", "linf", 0.1, "pixel", None)
     asked = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
-    check = SimpleNamespace(name=CheckName.ZERO_GRADIENTS, run_next=asked)
-    found = _asked_for(check, SimpleNamespace(unbounded_eps=1.0), like, [like])
+    found = _asked_for(asked, CheckName.ZERO_GRADIENTS, SimpleNamespace(unbounded_eps=1.0), like, [like])
     assert [row.attack for row in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("could_fall", "images", "expected"),
+    [
+        (
+            True,
+            1,
+            [("pgd-10+init=transfer-pgd-20", "unknown"), ("aware-pgd-10+init=transfer-pgd-20", "known")],
+        ),
+        (True, 3, []),  # twice what the costliest planned attack cost is the most
+        (False, 1, []),
+    ],
+)
+def test_the_design_is_completed_where_a_gain_is_open(monkeypatch, could_fall, images, expected):
+    subject = Subject("m", "rci", "rci", 32, 48, True, True, True, 32)
+    like = AttackCase(subject, ThreatModel("batch", "unknown"), "pgd-10", "linf", 0.1, "pixel", 0.02)
+    judgement = SimpleNamespace(
+        key=like.key,
+        checks=(),
+        verdict=SimpleNamespace(could_fall=could_fall, compared=True),
+        to_design=("pgd-10+init=transfer-pgd-20", "aware-pgd-10+init=transfer-pgd-20"),
+    )
+    monkeypatch.setattr(module, "load_run", lambda path: SimpleNamespace(judgements=[judgement]))
+    maker = SimpleNamespace(units=lambda row: [SimpleNamespace(images=1 if row is like else images)])
+    rows, left_out = module.follow_up(None, [like], maker, [like])
+    assert [(row.attack, row.threat.randomness) for row in rows] == expected
+    assert not left_out

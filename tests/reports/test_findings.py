@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from robustbench_coded.reports.run.design_table import design_text_table
 from robustbench_coded.reports.run.document import document_of
-from robustbench_coded.reports.run.findings import designs
+from robustbench_coded.reports.run.findings import without_design
 from robustbench_coded.reports.run.undercuts import undercut_text, undercuts
 from robustbench_coded.results.run import load_run
 from robustbench_coded.statistics.intervals import TAIL
@@ -220,12 +221,20 @@ def test_the_opening_says_what_the_shared_error_leaves_open():
 FOUR = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")
 
 
-def test_the_design_is_told_or_what_it_takes(make_run):
+def test_the_design_is_a_table_or_the_command_that_makes_it(make_run):
     left = dict(zip(FOUR, (0.6, 0.4, 0.3, 0.2)))
     threats = {name: "batch/known" if name.startswith("aware") else "batch/unknown" for name in FOUR}
     cells = {(name, threats[name]): (None, left[name]) for name in FOUR}
-    (told,) = designs(load_run(make_run("all", accuracies=BASE | cells)))
-    assert "Knowing the draw takes +2" in told and "(interaction +" in told
+    run = load_run(make_run("all", accuracies=BASE | cells))
+    assert without_design(run) == []
+    plain, started, starting = (row[3:] for row in design_text_table(run.judgements).rows)
+    assert plain[0] == "pgd-20" and started[0] == FOUR[2]
+    shown = [float(cell.split()[0]) for cell in (*plain[1:], *started[1:], *starting[1:3])]
+    a, b, knowing, c, d, knowing_started, unknown, known = shown
+    assert knowing == pytest.approx(a - b, abs=0.11) and knowing_started == pytest.approx(c - d, abs=0.11)
+    assert unknown == pytest.approx(a - c, abs=0.11) and known == pytest.approx(b - d, abs=0.11)
+    interaction = float(starting[3].split()[1])
+    assert starting[3].startswith("interaction ") and interaction == pytest.approx(a - b - c + d, abs=0.21)
     three = {key: cell for key, cell in cells.items() if key[0] != FOUR[2]}
-    (told,) = designs(load_run(make_run("three", accuracies=BASE | three)))
-    assert "were not told apart" in told and all(name in told for name in FOUR)
+    (told,) = without_design(load_run(make_run("three", accuracies=BASE | three)))
+    assert "were not told apart" in told and f"--attacks paper,adaptive,{FOUR[2]} runs" in told

@@ -4,7 +4,7 @@ A check that fails is a reason to attack harder, not yet a finding about the def
 checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report. Where the
 attacks so far already leave no more than the base model keeps, or next to nothing, stronger ones have no
 question to answer; unless an attack without gradients was the stronger one, which puts the accuracy itself in
-question.
+question. Where a gain is open or found, the attacks that complete the 2 x 2 design run, too.
 """
 
 from collections import defaultdict
@@ -70,7 +70,7 @@ def follow_up(
                 continue
             if not like.threat.whole_batch and check.name not in _FOR_VICTIMS:
                 continue
-            for row in _asked_for(check, judgement, like, rows):
+            for row in _asked_for(check.run_next, check.name, judgement, like, rows):
                 if row.key in known or row.key in wanted:
                     continue
                 if check.name in DOUBLING and stopped(maker.config, row):
@@ -79,13 +79,19 @@ def follow_up(
                         "by --budget before it is twice as long; give more images to settle that check."
                     ] = None
                     continue
-                if sum(unit.images for unit in maker.units(row)) > _most(row, costs[row.subject], maker):
+                if _images(row, maker) > _most(row, costs[row.subject], maker):
                     left_out[
                         f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) costs too much "
                         "beside the attacks planned there; run it by its name."
                     ] = None
                     continue
                 wanted[row.key] = row
+        if judgement.verdict.could_fall and judgement.verdict.compared:
+            asked = _asked_for(judgement.to_design, None, judgement, like, rows)
+            affordable = [
+                row for row in asked if _images(row, maker) <= _most(row, costs[row.subject], maker)
+            ]
+            wanted.update((row.key, row) for row in affordable if row.key not in known)
     return list(wanted.values()), list(left_out)
 
 
@@ -100,8 +106,12 @@ def _costs(rows: Sequence[AttackCase], maker: UnitMaker) -> dict[Subject, list[i
     """Images forwarded and differentiated by each row, for each subject."""
     costs: dict[Subject, list[int]] = defaultdict(list)
     for row in rows:
-        costs[row.subject].append(sum(unit.images for unit in maker.units(row)))
+        costs[row.subject].append(_images(row, maker))
     return costs
+
+
+def _images(row: AttackCase, maker: UnitMaker) -> int:
+    return sum(unit.images for unit in maker.units(row))
 
 
 def _most(row: AttackCase, planned: Sequence[int], maker: UnitMaker) -> float:
@@ -121,15 +131,23 @@ def _row_like(judgement: Judgement, rows: Sequence[AttackCase]) -> AttackCase | 
 
 
 def _asked_for(
-    check: Check, judgement: Judgement, like: AttackCase, rows: Sequence[AttackCase]
+    attacks: Sequence[str],
+    check: CheckName | None,
+    judgement: Judgement,
+    like: AttackCase,
+    rows: Sequence[AttackCase],
 ) -> list[AttackCase]:
-    """The check's next attacks as rows, for attackers who know what the judged one knows, or less."""
+    """Attacks as rows, of the attacker who is judged or, if they name a known draw, of the one who knows it.
+
+    Args:
+        check: the check that asks for them; None for the design.
+    """
     found = []
-    for text in check.run_next:
+    for text in attacks:
         if text in CONTROLS:
             continue
         name = parse(text)
-        if name.algorithm in SEARCHES and check.name not in DOUBLING:
+        if name.algorithm in SEARCHES and check not in DOUBLING:
             name = _as_long_as_gradients(name, like, rows)
         if name.uses_base and not like.subject.has_base:
             continue
@@ -140,7 +158,7 @@ def _asked_for(
         randomness = "known" if name.estimator == "aware" else "unknown"
         if randomness == "known" and not like.subject.randomised:
             continue
-        eps = judgement.unbounded_eps if check.name == CheckName.FALLS_WITH_EPS else like.eps
+        eps = judgement.unbounded_eps if check == CheckName.FALLS_WITH_EPS else like.eps
         threat = ThreatModel(like.threat.inputs, randomness)
         found.append(
             replace(

@@ -8,6 +8,7 @@ from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run.certified import CERTIFIED, CERTIFIED_LEGEND
 from robustbench_coded.reports.run.check_counts import check_count_text_table
 from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
+from robustbench_coded.reports.run.design_table import DESIGN_LEGEND, DESIGN_TITLE, design_text_table
 from robustbench_coded.reports.run.document import Document
 from robustbench_coded.reports.run.eight_bits import (
     EIGHT_BITS_LEGEND,
@@ -136,6 +137,7 @@ def sections_of(
         _section("stops", STOPS_TITLE, document.stops, Legend(document.stops_legend)),
         _section("certified", CERTIFIED, document.certified, Legend(CERTIFIED_LEGEND), Figures(bars)),
         _section("findings", "What the stronger attacks found", Bullets(document.findings)),
+        _short("design", DESIGN_TITLE, design_text_table(judgements), Legend(DESIGN_LEGEND)),
         _short("checks", "Checks of the attacks", check_count_text_table(judgements)),
         _short(
             "eight-bits", EIGHT_BITS_TITLE, eight_bits_text_table(document.lines), Legend(EIGHT_BITS_LEGEND)

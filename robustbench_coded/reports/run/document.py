@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from robustbench_coded.reports.run.certified import certified_text_table
 from robustbench_coded.reports.run.claim import claim_answers
 from robustbench_coded.reports.run.collateral import collateral_findings, collateral_text_table
-from robustbench_coded.reports.run.findings import designs, peers_own_figures
+from robustbench_coded.reports.run.findings import peers_own_figures, without_design
 from robustbench_coded.reports.run.headline import headline
 from robustbench_coded.reports.run.hidden_gradients import hidden_gradients
 from robustbench_coded.reports.run.matrix import matrix_text_table
@@ -83,7 +83,7 @@ def document_of(run: Run) -> Document:
         judgements=run.judgements,
         findings=(
             *map(undercut_text, undercut),
-            *designs(run),
+            *without_design(run),
             *collateral_findings(rows),
             *peers_own_figures(run),
         ),
@@ -96,11 +96,11 @@ def document_of(run: Run) -> Document:
         collateral=collateral_text_table(rows),
         certified=certified_text_table(run.certified),
         selftests=(selftest_count_table(run.selftests), selftest_table(run.selftests)),
-        stops=stops_text_table(run.manifest.sequential),
+        stops=stops_text_table(run.manifest.sequential, run.judgements),
         stops_legend=stops_legend(run.manifest.sequential),
         worst=tuple(worst_examples(run)),
         lines=tuple(rows),
-        commands=tuple(_commands(run)),
+        commands=tuple(commands_of(run)),
     )
 
 
@@ -137,7 +137,8 @@ def _warnings(run: Run) -> list[str]:
     if run.failures:
         said.append(
             f"{counted(len(run.failures), 'unit')} of the run without outcomes, so some rows are incomplete. "
-            "Missing outcomes are not counted in any accuracy."
+            "Missing outcomes are not counted in any accuracy. The command that planned them computes them; "
+            "all commands of this folder stand under 'Run it again'."
         )
     return said + hidden_gradients(run.manifest)
 
@@ -155,7 +156,8 @@ def _failures(run: Run) -> list[str]:
     return sentences
 
 
-def _commands(run: Run) -> list[str]:
+def commands_of(run: Run) -> list[str]:
+    """The commands that made this folder, each once, in their order."""
     found: dict[str, None] = {}
     for invocation in run.manifest.invocations:
         if invocation.command:

@@ -10,39 +10,24 @@ from robustbench_coded.reports.text.formatting import (
     series,
     subject_text,
 )
-from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
-from robustbench_coded.statistics.design import CELLS, sentence
 
 
-def designs(run: Run) -> list[str]:
-    """What knowing the draw and starting from the base model's perturbation take from each subject.
-
-    Where a cell of the design did not run, the attacks that fill it are named, once for all such subjects.
-    """
-    sentences, missing = [], []
+def without_design(run: Run) -> list[str]:
+    """The attacks that would tell knowing the draw from a better start, once for all that lack some."""
+    missing: dict[str, None] = {}
+    subjects: dict[str, None] = {}
     for judgement in run.judgements:
-        subject = subject_text(judgement.subject, with_k=True)
-        if judgement.design is not None:
-            sentences.append(f"{subject} ({judgement.threat}): {sentence(judgement.design)}")
-        elif _could_be_designed(run, judgement):
-            missing.append(f"{subject} ({judgement.threat})")
-    if missing:
-        sentences.append(
-            "Knowing the draw and starting from the base model's perturbation were not told apart for "
-            f"{series(list(dict.fromkeys(missing)))}: the same command with --attacks "
-            f"paper,adaptive,{','.join(CELLS)} runs what that takes."
-        )
-    return sentences
-
-
-def _could_be_designed(run: Run, judgement: Judgement) -> bool:
-    """Whether there is a draw to know, and a base model to start from, and both were tried one by one."""
-    threat = judgement.threat
-    if threat.draw_known or not threat.whole_batch:
-        return False
-    rows = [row for row in run.results if row.key == judgement.key]
-    return any(row.randomised and row.has_base for row in rows)
+        if judgement.to_design:
+            subjects[f"{subject_text(judgement.subject, with_k=True)} ({judgement.threat})"] = None
+            missing.update(dict.fromkeys(judgement.to_design))
+    if not subjects:
+        return []
+    return [
+        "Knowing the draw and starting from the base model's perturbation were not told apart for "
+        f"{series(list(subjects))}: the same command with --attacks paper,adaptive,{','.join(missing)} runs "
+        "what that takes."
+    ]
 
 
 def peers_own_figures(run: Run) -> list[str]:
