@@ -221,6 +221,11 @@ def _evaluate_into(
             break
     again = units_in_partitions(folder, config, prepared, plan)
     if again and (deadline is None or forecast(prepared, plan, again).seconds <= deadline.left):
+        # Those of an earlier round are of fewer examples.
+        rows, ids = {unit.row.key for unit in again}, {unit.id for unit in again}
+        earlier = {unit.id for unit in in_partitions if unit.row.key in rows} - ids
+        in_partitions = [unit for unit in in_partitions if unit.id not in earlier]
+        retired = {*retired, *earlier}
         manifest = with_partitions(manifest, list(dict.fromkeys([*in_partitions, *again])))
         folder.write_manifest(manifest_data(manifest))
         run_plan(folder, prepared, replace(plan, units=tuple(again)), done, store, listener)
@@ -319,7 +324,8 @@ def units_in_partitions(
     maker, examples = unit_maker(config, prepared), prepared.setup.examples
     if prepared.rounds is not None:
         cases = chosen_for_partitions(folder.path, plan.rows)
-        cases = [case for case in prepared.rounds.open_ones(cases) if not case.threat.one_victim]
+        # Of what has stopped, too: rows that ran afterwards may have widened its interval again.
+        cases = [case for case in cases if not case.threat.one_victim]
     else:
         cases = chosen_for_partitions(folder.path, plan.rows, together=True)
     return [unit for case in cases for unit in partition_units(case, maker, examples)]

@@ -10,7 +10,7 @@ from rich.text import Text
 from robustbench_coded.reports.compare.comparison import Comparison
 from robustbench_coded.reports.paper.against_paper import paper_text_table, reasons
 from robustbench_coded.reports.run.collateral import COLLATERAL, collateral_text_table
-from robustbench_coded.reports.run.document import Document, document_of, opening_of
+from robustbench_coded.reports.run.document import Document, commands_of, document_of, opening_of
 from robustbench_coded.reports.run.tables import Cell, Column, Table, TableRow, tables_of
 from robustbench_coded.reports.run.worst import WorstExample, answer_text
 from robustbench_coded.reports.text.escape import one_line, shortened
@@ -159,6 +159,9 @@ def _verdicts(run: Run) -> Iterator[str]:
         yield one_line(f"{subject_text(subject, with_k=True)}, {budget_text(budget)}: {said}")
     if run.failures:
         yield f"{counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
+        # A command computes what it plans: damaged files of another one's rows wait for that one.
+        for command in commands_of(run)[:-1]:
+            yield f"an earlier command of this folder may compute them: {one_line(command)}"
 
 
 class _Fitting:

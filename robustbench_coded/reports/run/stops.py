@@ -1,7 +1,10 @@
 """When each verdict fell in an evaluation with ``--until``, and what was spared."""
 
+from collections.abc import Mapping, Sequence
+
 from robustbench_coded.reports.text.formatting import budget_text, inference_text
 from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.stops import Sequential, Stop
 
@@ -9,11 +12,17 @@ STOPS_TITLE = "When the verdicts fell"
 _COUNTS = ("Examples", "Batches", "Image gradients", "All would cost")
 
 
-def stops_text_table(sequential: Sequential | None) -> TextTable:
-    """A row for each subject that stopped under a threat model and budget; none for other evaluations."""
+def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgement]) -> TextTable:
+    """A row for each subject that stopped under a threat model and budget; none for other evaluations.
+
+    Args:
+        judgements: of the whole run. What ran after a stop may show that outcomes of a batch are more alike
+            than they seemed, and open the word again; then both words are told.
+    """
     heads = ("Checkpoint", "Inference", "Threat model", "Budget", "Verdict", *_COUNTS, "Ran", "Not run")
     stops = () if sequential is None else sequential.stops
-    return TextTable(heads, tuple(map(_row, stops)), frozenset(_COUNTS))
+    words = {(j.subject, str(j.threat), j.budget): j.verdict.word for j in judgements}
+    return TextTable(heads, tuple(_row(stop, words) for stop in stops), frozenset(_COUNTS))
 
 
 def stops_legend(sequential: Sequential | None) -> str:
@@ -27,18 +36,22 @@ def stops_legend(sequential: Sequential | None) -> str:
     return (
         f"--until {sequential.until}: attacks ran in rounds that ended at {ends} examples, and stopped where "
         f"nothing could change {what} any more.{rest} Intervals hold at all looks together, and the words of "
-        f"all {sequential.questions} questions with 95%. No praise is given before everything has run."
+        f"all {sequential.questions} questions with 95%. No praise is given before everything has run. Two "
+        "words stand where what ran after the stop (the attacks of the paper) showed more correlation within "
+        "batches and widened the interval."
     )
 
 
-def _row(stop: Stop) -> tuple[str, ...]:
+def _row(stop: Stop, words: Mapping[tuple[SubjectKey, str, BudgetKey], str]) -> tuple[str, ...]:
     subject = SubjectKey(stop.checkpoint, stop.defence, stop.k, stop.n)
+    budget = BudgetKey(stop.norm, stop.eps, stop.eps_space)
+    now = words.get((subject, stop.threat, budget), stop.word)
     return (
         stop.checkpoint,
         inference_text(subject, with_k=True),
         stop.threat,
-        budget_text(BudgetKey(stop.norm, stop.eps, stop.eps_space)),
-        stop.word,
+        budget_text(budget),
+        stop.word if now == stop.word else f"{stop.word}: later {now}",
         f"{stop.examples:,} of {stop.planned:,}",
         f"{stop.batches:,}",
         f"{stop.images:,}",
