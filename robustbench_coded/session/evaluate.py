@@ -222,8 +222,8 @@ def _evaluate_into(
     again = units_in_partitions(folder, config, prepared, plan)
     if again and (deadline is None or forecast(prepared, plan, again).seconds <= deadline.left):
         # Those of an earlier round are of fewer examples.
-        rows, ids = {unit.row.key for unit in again}, {unit.id for unit in again}
-        earlier = {unit.id for unit in in_partitions if unit.row.key in rows} - ids
+        anew, ids = {unit.row.key for unit in again}, {unit.id for unit in again}
+        earlier = {unit.id for unit in in_partitions if unit.row.key in anew} - ids
         in_partitions = [unit for unit in in_partitions if unit.id not in earlier]
         retired = {*retired, *earlier}
         manifest = with_partitions(manifest, list(dict.fromkeys([*in_partitions, *again])))

@@ -132,7 +132,7 @@ def _row_like(judgement: Judgement, rows: Sequence[AttackCase]) -> AttackCase | 
 
 def _asked_for(
     attacks: Sequence[str],
-    check: CheckName | None,
+    check: str | None,
     judgement: Judgement,
     like: AttackCase,
     rows: Sequence[AttackCase],
