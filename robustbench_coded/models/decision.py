@@ -225,9 +225,13 @@ def _confirmed(chosen: Evidence, stated: Stated) -> bool:
     )
 
 
-def accuracy_in_doubt(chosen: Evidence, stated: Stated) -> bool:
-    """Whether the accuracy is too far below the stated one, and only the number of images leaves it open."""
-    if stated.accuracy is None or chosen.labelled is None:
+def accuracy_in_doubt(chosen: Evidence, stated: Stated, classes: int) -> bool:
+    """Whether only the number of images leaves open that it is chance, or too far below the stated one."""
+    if chosen.labelled is None:
+        return False
+    if chosen.labelled.interval()[0] <= 1 / classes < chosen.labelled.accuracy:
+        return True
+    if stated.accuracy is None:
         return False
     least = stated.accuracy[1] - allowed_shortfall(stated.accuracy[0])
     return chosen.labelled.accuracy < least <= chosen.labelled.interval()[1]

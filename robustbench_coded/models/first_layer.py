@@ -1,4 +1,4 @@
-"""Normalisations that nobody uses by name, from what the first batch-norm remembers.
+"""Normalisations by what the first batch-norm remembers: all at once, also those that nobody uses by name.
 
 Before the first batch-norm there is usually one convolution. What it sees of an image (pixel - mean) / std is
 then a sum over the channels: the response to the channel alone, divided by its deviation, less the response
@@ -8,13 +8,20 @@ to a constant. Both need to be computed only once, so hundreds of normalisations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
 from torch import Tensor
 
 from robustbench_coded.models.candidates import Assembly
-from robustbench_coded.models.fingerprint import FEW, divergences, trained_batch_norms
+from robustbench_coded.models.fingerprint import (
+    FEW,
+    Fingerprint,
+    divergences,
+    fingerprint_of,
+    trained_batch_norms,
+)
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, named
 
 FEW_IMAGES, IMAGES = 32, 256  # of every kind, and of those that fit best
@@ -38,14 +45,26 @@ class FirstLayer:
     """What the first batch-norm sees of images, as a function of their normalisation.
 
     Attributes:
-        first: [outputs, 2 C] mean responses: to each channel, then to ones in it.
-        second: [outputs, 2 C, 2 C] mean products of them.
+        firsts: [n, outputs, 2 C] for each image its mean responses: to each channel, then to ones in it.
+        seconds: [n, outputs, 2 C, 2 C] mean products of them.
+        name: of the batch-norm.
         norm: the batch-norm.
     """
 
-    first: Tensor
-    second: Tensor
+    firsts: Tensor
+    seconds: Tensor
+    name: str
     norm: torch.nn.modules.batchnorm._BatchNorm
+
+    @cached_property
+    def first(self) -> Tensor:
+        """[outputs, 2 C] means over the images."""
+        return self.firsts.mean(0)
+
+    @cached_property
+    def second(self) -> Tensor:
+        """[outputs, 2 C, 2 C] means over the images."""
+        return self.seconds.mean(0)
 
     def divergence(self, mean: Tensor, std: Tensor) -> Tensor:
         """[t] of normalisations ``mean`` and ``std`` [t, C]: how far it is from what is remembered."""
@@ -53,6 +72,15 @@ class FirstLayer:
         first = weights @ self.first.T
         second = torch.einsum("tj,ojk,tk->to", weights, self.second, weights)
         return divergences(self.norm, torch.stack([first, second], 1))
+
+    def fingerprint(self, normalisation: Normalisation) -> Fingerprint:
+        """What looking at these images behind that normalisation would find."""
+        mean, std = (
+            torch.tensor(part, dtype=torch.float64) for part in (normalisation.mean, normalisation.std)
+        )
+        weights = torch.cat([1 / std, -mean / std])
+        seen = torch.stack([self.firsts @ weights, (self.seconds @ weights) @ weights])
+        return fingerprint_of({self.name: [seen]}, {self.name: self.norm})
 
     def among(self, choices: Sequence[Normalisation]) -> tuple[Normalisation, float]:
         """The best of them, and its divergence."""
@@ -92,11 +120,10 @@ def first_layer(assembly: Assembly, arch: str, images: Tensor) -> FirstLayer | N
         basis = _responses(network, name, piece)
         if basis is None:
             return None
-        by_output = basis.permute(2, 1, 0, 3)  # [outputs, n, 2 C, pixels]
-        first.append(by_output.mean(3).sum(1).double())
-        second.append((by_output @ by_output.mT / by_output.shape[3]).sum(1).double())
-    count = len(images)
-    return FirstLayer(sum(first).cpu() / count, sum(second).cpu() / count, norm)  # type: ignore[union-attr]
+        by_image = basis.permute(1, 2, 0, 3)  # [n, outputs, 2 C, pixels]
+        first.append(by_image.mean(3).double().cpu())
+        second.append((by_image @ by_image.mT / by_image.shape[3]).double().cpu())
+    return FirstLayer(torch.cat(first), torch.cat(second), name, norm)
 
 
 @torch.no_grad()
@@ -109,20 +136,22 @@ def _responses(network: torch.nn.Module, name: str, x: Tensor) -> Tensor | None:
         raise StopIteration  # what follows is of no use
 
     handle = network.get_submodule(name).register_forward_pre_hook(see)
+    channels = x.shape[1]
     one = torch.ones_like(x[:1])
-    alone = torch.eye(x.shape[1], device=x.device)[:, None, :, None, None]
+    alone = torch.eye(channels, device=x.device)[:, None, :, None, None]
     try:
-        for part in (x, 0 * one, *(x * alone), *(one * alone)):
+        for part in (x[:1], 0 * one, (x * alone).flatten(0, 1), (one * alone).flatten(0, 1)):
             with suppress(StopIteration):
                 network(part)
     finally:
         handle.remove()
-    whole, nothing, *parts = seen
+    whole, nothing, images, ones = seen
+    images = images.unflatten(0, (channels, len(x)))
     least = LINEAR * float(whole.abs().max())
-    together = sum(parts[: x.shape[1]], torch.zeros_like(whole))
-    if float(nothing.abs().max()) > least or float((together - whole).abs().max()) > least:
+    apart = float((images[:, :1].sum(0) - whole).abs().max())
+    if float(nothing.abs().max()) > least or apart > least:
         return None
-    return torch.stack([part.expand_as(whole) for part in parts])
+    return torch.cat([images, ones[:, None].expand_as(images)])
 
 
 def combinations(channels: int) -> list[Normalisation]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.elimination import kept
 from robustbench_coded.models.fingerprint import Fingerprint
-from robustbench_coded.models.first_layer import other_normalisations
+from robustbench_coded.models.first_layer import first_layer, other_normalisations
 from robustbench_coded.models.input_kinds import KINDS
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.remembered import Remembered
@@ -18,6 +18,7 @@ from robustbench_coded.models.variants import BGR, INPUT, PER_IMAGE, changed
 
 # Images for the first layers alone: of all, and of those that are not clearly worse.
 FIRST_IMAGES = (16, 64)
+MANY = 8  # normalisations, which cost as much one by one as all at once
 FIRST_MARGIN, KIND_MARGIN = 2.0, 4.0  # where one layer alone decides, so many times what is by chance
 
 # Where the first layers are farther than this from what they remember with every known normalisation, others
@@ -63,7 +64,7 @@ def likely_fronts(
             known += [(one, BGR) for one in dict.fromkeys([*normalisations, *turned])]
     left = [Front(*one, kind) for one in known for kind in KINDS]
     for images in FIRST_IMAGES:
-        seen = [(remembered.fingerprint(one.candidate(arch), one.kind, images, layers), one) for one in left]
+        seen = _by_first_layers(remembered, arch, left, images, layers)
         left = kept(seen, len(left), margin=KIND_MARGIN)
     further = _uncommon(remembered, arch, seen, images, layers) if uncommon else []
     # Mixing adds to chance, so kinds of images are let off more than normalisations.
@@ -72,6 +73,29 @@ def likely_fronts(
     kinds = [front for front in left if front[:2] == left[0][:2]][:KINDS_TAKEN]
     others = [front for front in near if front is firsts[front[:2]] and front not in kinds]
     return [*further, *kinds, *others[: NORMALISATIONS - 1]]
+
+
+def _by_first_layers(
+    remembered: Remembered, arch: str, fronts: Sequence[Front], images: int, layers: int
+) -> list[tuple[Fingerprint, Front]]:
+    """Each front with what the first layers say; many that differ in the normalisation alone at once."""
+    groups: dict[tuple[str | None, str], list[Front]] = {}
+    for front in fronts:
+        groups.setdefault((front.input, front.kind), []).append(front)
+    seen = []
+    for (form, kind), group in groups.items():
+        layer = None
+        if layers == 1 and len(group) >= MANY:
+            own = changed(arch, INPUT, form) if form else arch
+            layer = first_layer(remembered.assembly, own, remembered.assembly.inputs(kind, 0, images))
+        for one in group:
+            looked = (
+                remembered.fingerprint(one.candidate(arch), kind, images, layers)
+                if layer is None
+                else layer.fingerprint(one.normalisation)
+            )
+            seen.append((looked, one))
+    return seen
 
 
 def _uncommon(

@@ -40,9 +40,9 @@ IMAGES_FOR_LABELS_ALONE = 10_000  # where no batch-norm remembers anything
 FEWEST_COMPARED = 64
 FORM_IMAGES = 32  # at first, of a form that no batch-norm sees
 COMPARED_MULTIPLICATIONS = 15e9
-FEWEST_LABELLED = 128
+FEWEST_LABELLED = 64
 LABELLED_MULTIPLICATIONS = 30e9
-DOUBTED_MULTIPLICATIONS = 300e9  # where it seems to fall short of the accuracy that its file states
+DOUBTED_MULTIPLICATIONS = 300e9  # where it seems to fall short of the stated accuracy, or comes near chance
 
 # Labelled images are asked about candidates whose score is at most so many times the best one's.
 CLOSE = 2.0
@@ -155,7 +155,7 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
         unseen = ()
         count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
         chosen = _asked(assembly, chosen, labels, count)
-        while accuracy_in_doubt(chosen, stated) and count < min(
+        while accuracy_in_doubt(chosen, stated, checkpoint.classes) and count < min(
             len(assembly.images), DOUBTED_MULTIPLICATIONS / cost
         ):
             count = min(2 * count, len(assembly.images))

@@ -35,6 +35,7 @@ LAYERS_PER_PART = 4
 STANDS_OUT = 2.0
 NEAR = 0.005
 
+FRONTS = 4  # that whole networks are compared behind
 WIDTH = 4  # candidates that are taken to the next part
 RIVALS = 3  # that are taken to more images of whole networks
 
@@ -111,11 +112,13 @@ class Search:
         images = max(self.few, FIRST_IMAGES[-1]) if layers == 1 else self.few
 
         def best_of(archs: Iterable[str]) -> list[str]:
-            scored = {
-                arch: self.remembered.fingerprint(front.candidate(arch), front.kind, images, layers)
-                for arch in archs
-            }
-            left = kept(((one, arch) for arch, one in scored.items()), len(scored))
+            left = list(dict.fromkeys(archs))
+            for count in (images // 2, images):
+                scored = {
+                    arch: self.remembered.fingerprint(front.candidate(arch), front.kind, count, layers)
+                    for arch in left
+                }
+                left = kept(((one, arch) for arch, one in scored.items()), len(scored))
             best = scored[left[0]]
             # What is usual goes on before its near copies.
             left.sort(key=lambda arch: _unusual(arch) if alike(scored[arch], best) else 9)
@@ -129,6 +132,7 @@ class Search:
     def _ends(self, beam: list[str], fronts: list[Front], stated: Sequence[Candidate]) -> list[Scored]:
         """Candidates by all layers, on more and more images: until one stands out, or there are enough."""
         usual = min(beam, key=_unusual)
+        fronts = fronts[:FRONTS]
         scored = self._scored([(front.candidate(usual), front.kind) for front in fronts], self.few)
         best = min(fronts, key=lambda front: scored[front.candidate(usual), front.kind].score)
         kinds = tuple(dict.fromkeys([best.kind, *(front.kind for front in fronts)]))
@@ -160,15 +164,16 @@ class Search:
     def _onsets(self) -> dict[str, int | None]:
         """For every part the first batch-norm that sees another form of it."""
         front = Front(self.normalisations[0], None, next(iter(KINDS)))
-        usual = self.remembered.fingerprint(front.candidate(self.arch), front.kind, 2)
-        found: dict[str, int | None] = {}
-        for part in self.assembly.variants:
-            others = [
-                self.remembered.fingerprint(front.candidate(other), front.kind, 2)
-                for other in self.remembered.forms(self.arch, part)[:2]
-            ]
-            seen = [onset for other in others if (onset := _first_difference(usual, other)) is not None]
-            found[part] = min(seen, default=None)
+        found: dict[str, int | None] = dict.fromkeys(self.assembly.variants)
+        for layers in (LAYERS_PER_PART, None):  # most parts show in the first layers
+            usual = self.remembered.fingerprint(front.candidate(self.arch), front.kind, 2, layers)
+            for part in [part for part, onset in found.items() if onset is None]:
+                others = [
+                    self.remembered.fingerprint(front.candidate(other), front.kind, 2, layers)
+                    for other in self.remembered.forms(self.arch, part)[:2]
+                ]
+                seen = [onset for other in others if (onset := _first_difference(usual, other)) is not None]
+                found[part] = min(seen, default=None)
         return found
 
 
