@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.errors import InputError
 from robustbench_coded.models import safetensors_file, torch_file
 from robustbench_coded.models.pickle_scan import HOW_TO_MEND
 from robustbench_coded.models.refusal import MAX_FILE_BYTES, Refused
-from robustbench_coded.models.shipped import located, shipped
+from robustbench_coded.models.shipped import present
 
 # How other kinds of files begin, and what they are.
 STRANGERS = (
@@ -62,16 +62,8 @@ def read_archive(path: str | Path) -> Archive:
 
 
 def _read_bytes(named: Path) -> bytes:
-    path = named
+    path = present(named)
     try:
-        path = located(named)
-        if not path.exists():
-            raise InputError(
-                f"{path}: no such file; {did_you_mean(str(path), shipped())}--ckpt takes a .pt, .pth, .th or "
-                ".safetensors file, or a name of `csrobust list checkpoints`"
-            )
-        if not path.is_file():
-            raise InputError(f"{path}: not a file; --ckpt takes a .pt, .pth, .th or .safetensors file")
         nbytes = path.stat().st_size
         if nbytes > MAX_FILE_BYTES:
             raise InputError(
@@ -79,8 +71,8 @@ def _read_bytes(named: Path) -> bytes:
                 "save the state dict without the optimiser"
             )
         data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not data:
         raise InputError(f"{path}: the file is empty; copy or download it again")
     return data

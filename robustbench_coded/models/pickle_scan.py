@@ -16,12 +16,15 @@ from robustbench_coded.models.pickle_stand_ins import (
     ITEM_BYTES,
     NAMED,
     NAMESPACE,
+    OTHER_WEIGHTS,
     REBUILD,
     Attributes,
     Global,
     NumpyType,
+    Opaque,
     Ordered,
     Storage,
+    dropped,
     expect,
     store,
 )
@@ -38,11 +41,14 @@ class Scan:
         value: dicts, lists, tuples and plain values, with stand-ins for everything else.
         storages: the storages it reads, by their key.
         length: bytes of the pickle.
+        dropped: ``"module name"`` of objects that are passed over -> the plain type that is filled in their
+            place: ``dict``, ``list`` or ``object``.
     """
 
     value: Any = None
     storages: dict[str, Storage] = field(default_factory=dict)
     length: int = 0
+    dropped: dict[str, type] = field(default_factory=dict)
 
 
 def scan(data: bytes, start: int = 0, *, id_length: int = 5) -> Scan:
@@ -66,6 +72,12 @@ def scan(data: bytes, start: int = 0, *, id_length: int = 5) -> Scan:
         raise Refused(f"damaged or not a torch checkpoint ({_first_line(error)})") from None
     machine.result.length = stream.tell()
     return machine.result
+
+
+def holds_objects(path: str) -> str:
+    """That a pickle's ``"module name"`` is not loaded, and what to do."""
+    name = path.replace(" ", ".")[:100]
+    return f"its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}"
 
 
 def _first_line(error: Exception) -> str:
@@ -129,26 +141,36 @@ class _Machine:
         del self.stack[-count:]
         self.stack.append(items)
 
+    def _filled(self, kind: type) -> Any:
+        """The container on the stack; a new one for an object that is passed over."""
+        if not isinstance(self.stack[-1], Opaque):
+            return expect(self.stack[-1], kind)
+        self.result.dropped[self.stack[-1].path] = kind
+        return kind()
+
     def append(self, _: None) -> None:
         item = self.stack.pop()
-        expect(self.stack[-1], list).append(item)
+        self._filled(list).append(item)
 
     def appends(self, _: None) -> None:
         items = self.pop_mark()
-        expect(self.stack[-1], list).extend(items)
+        self._filled(list).extend(items)
 
     def set_item(self, _: None) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        store(self.stack[-1], [(key, value)])
+        store(self._filled(dict), [(key, value)])
 
     def set_items(self, _: None) -> None:
         items = self.pop_mark()
-        store(self.stack[-1], list(zip(items[::2], items[1::2], strict=True)))
+        store(self._filled(dict), list(zip(items[::2], items[1::2], strict=True)))
 
     def import_name(self, path: str) -> None:
+        if path in OTHER_WEIGHTS:
+            raise Refused(f"it holds weights that are {OTHER_WEIGHTS[path]}; dense float ones are read")
         if path not in ITEM_BYTES and path not in REBUILD and path not in NAMED:
-            name = path.replace(" ", ".")[:100]
-            raise Refused(f"its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}")
+            if not dropped(path):
+                raise Refused(holds_objects(path))
+            self.result.dropped.setdefault(path, object)
         self.stack.append(Global(path))
 
     def reduce(self, _: None) -> None:
@@ -158,18 +180,26 @@ class _Machine:
         self.copied += sum(len(one) for one in arguments if isinstance(one, str | list | tuple | dict))
         if self.copied > MAX_HEADER_BYTES:
             raise Refused(f"its pickle copies more than it holds: not loaded; {HOW_TO_MEND}")
-        if function.path not in REBUILD:
+        if function.path in self.result.dropped:
+            self.stack.append(Opaque(function.path))
+        elif function.path not in REBUILD:
             raise TypeError("a storage type is called")
-        self.stack.append(REBUILD[function.path](*arguments))
+        else:
+            self.stack.append(REBUILD[function.path](*arguments))
 
     def new(self, _: None) -> None:
         arguments, made = self.stack.pop(), expect(self.stack.pop(), Global)
+        if made.path in self.result.dropped:
+            self.stack.append(Opaque(made.path))
+            return
         if made.path != NAMESPACE or arguments != ():
             raise Refused(f"its pickle does what no state dict needs (NEWOBJ): not loaded; {HOW_TO_MEND}")
         self.stack.append(Attributes())
 
     def build(self, _: None) -> None:
         state = self.stack.pop()
+        if isinstance(self.stack[-1], Opaque):
+            return
         if isinstance(self.stack[-1], NumpyType):
             if not all(type(part) in (int, str, type(None)) for part in expect(state, tuple)):
                 raise TypeError("a numpy type with more than a byte order")
@@ -184,6 +214,8 @@ class _Machine:
 
     def persistent_id(self, _: None) -> None:
         identity = expect(self.stack.pop(), tuple)
+        if identity[:1] == ("module",):  # a whole network, before 1.6
+            raise Refused(holds_objects(expect(identity[1], Global).path))
         if len(identity) != self.id_length or identity[0] != "storage" or identity[5:] not in ((), (None,)):
             raise TypeError("not a storage")
         kind, key, location, numel = identity[1:5]

@@ -52,6 +52,13 @@ class Attributes:
     """Stands for an argparse.Namespace."""
 
 
+@dataclass(frozen=True)
+class Opaque:
+    """Stands for any other object: nothing of its class is imported, and its attributes are dropped."""
+
+    path: str
+
+
 class NumpyType:
     """Stands for the type of a numpy scalar: an integer, a float or a truth value."""
 
@@ -139,7 +146,7 @@ def _encoded(text: Any, coding: Any) -> bytes:
 
 def _numpy_type(name: Any, *flags: Any) -> NumpyType:
     if name not in NUMPY_TYPES or not all(type(flag) is bool for flag in flags):
-        raise TypeError(f"the numpy type {str(name)[:20]}")
+        raise Refused(f"a numpy array of type {str(name)[:20]} lies beside the weights; save these alone")
     return NumpyType()
 
 
@@ -153,8 +160,44 @@ def _numpy_scalar(kind: Any, value: Any) -> float:
 # What training programs pickle beside the weights that is plain data: settings, sizes, accuracies.
 NAMESPACE = "argparse Namespace"
 NUMPY_TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-_TORCH_TYPES = tuple(f"torch {name}" for name in ("float16", "bfloat16", "float32", "float64"))
+_TORCH_NAMES = "bfloat16 bool float16 float32 float64 int16 int32 int64 int8 uint8"
+_TORCH_TYPES = tuple(f"torch {name}" for name in _TORCH_NAMES.split())
 NAMED = {NAMESPACE, *_TORCH_TYPES}  # only named, or made without arguments
+
+# Objects of these modules are refused, not dropped: what would be called does something to the machine, or
+# they are weights in a form that is not read. torch.optim's are schedules, torch.nn's are losses.
+REFUSED_MODULES = (
+    "__builtin__", "_codecs", "asyncio", "builtins", "cPickle", "code", "codecs", "commands", "ctypes",
+    "importlib", "marshal", "multiprocessing", "nt", "os", "pickle", "pip", "posix", "pty", "runpy", "shutil",
+    "signal", "socket", "subprocess", "sys", "threading", "timeit", "torch", "webbrowser",
+)  # fmt: skip
+DROPPED_OF_TORCH = ("torch.optim.", "torch.nn.")
+_PLAIN_TYPES = "bool complex dict float frozenset int list long object slice str tuple xrange"
+PLAIN_TYPES = {f"__builtin__ {name}" for name in _PLAIN_TYPES.split()}
+
+
+def dropped(path: str) -> bool:
+    """Whether an object of that ``"module name"`` is passed over."""
+    module = path.partition(" ")[0]
+    return (
+        path in PLAIN_TYPES
+        or module.startswith(DROPPED_OF_TORCH)
+        or module.partition(".")[0] not in REFUSED_MODULES
+    )
+
+
+# What weights are rebuilt by that are no plain tensors.
+OTHER_WEIGHTS = {
+    "torch._utils _rebuild_sparse_tensor": "sparse",
+    "torch._utils _rebuild_qtensor": "quantised",
+    "torch._utils _rebuild_meta_tensor_no_storage": "of the meta device, without values",
+    "torch._utils _rebuild_tensor_v3": "of a type that is rarely used, such as float8 or uint16",
+    "torch.storage UntypedStorage": "of a type that is rarely used, such as float8 or uint16",
+    "torch ComplexFloatStorage": "complex",
+    "torch ComplexDoubleStorage": "complex",
+    "torch QInt8Storage": "quantised",
+    "torch QUInt8Storage": "quantised",
+}
 
 REBUILD: dict[str, Callable[..., Any]] = {
     "collections OrderedDict": _ordered_dict,

@@ -25,6 +25,20 @@ def sentence(recognition: Recognition) -> str:
     return said
 
 
+def brief(recognition: Recognition) -> str:
+    """The same in at most three lines of a terminal: `csrobust inspect` has the rest."""
+    chosen, witnesses = recognition.chosen, []
+    if chosen.labelled is not None:
+        witnesses.append(f"{chosen.labelled.accuracy:.1%} of {chosen.labelled.examples} images right")
+    if chosen.fingerprint is not None:
+        layers, apart = len(chosen.fingerprint.layers), chosen.fingerprint.median
+        witnesses.append(f"{layers} batch-norms {apart:.2g} from what they remember")
+    found = ", ".join(witnesses) or "no witness"
+    said = f"recognised as {chosen.candidate} ({recognition.stated.source}): {found}"
+    alike = sum(chosen.same_as(one) for one in recognition.others)
+    return said + (f"; not separable from {alike} other{'s' * (alike > 1)}" if alike else "")
+
+
 def _equally_well(recognition: Recognition) -> str:
     """That labels alone do not tell normalisations apart; empty where they do."""
     chosen = recognition.chosen

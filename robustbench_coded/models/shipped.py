@@ -1,8 +1,13 @@
-"""The checkpoints that come with the package, by name: ``--ckpt digits-erm``."""
+"""Where ``--ckpt`` points: a file, or by name a checkpoint that comes with the package. Imports no torch."""
 
 import tomllib
 from functools import cache
+from itertools import islice
 from pathlib import Path
+
+from robustbench_coded.errors import InputError, did_you_mean
+
+MOST_LISTED = 10_000  # files of a folder whose names are compared
 
 # The wheel holds a copy of checkpoints/ inside the package; a checkout has the folder itself.
 _HOMES = (Path(__file__).parents[1] / "shipped", Path(__file__).parents[2] / "checkpoints")
@@ -33,3 +38,32 @@ def descriptions() -> dict[str, str]:
 def located(path: Path) -> Path:
     """The file that ``--ckpt`` means: the path where it exists, else the shipped checkpoint of that name."""
     return path if path.exists() else shipped().get(str(path), path)
+
+
+def present(named: str | Path) -> Path:
+    """The same of ``located``, which has to be a file.
+
+    Raises:
+        InputError: there is none; a file beside it, or a shipped checkpoint, with a similar name is named.
+    """
+    try:
+        path = located(Path(named))
+        found, file = path.exists(), path.is_file()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise InputError(f"{named}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not found:
+        near = did_you_mean(path.name, [*shipped(), *_files_beside(path)])
+        raise InputError(
+            f"{path}: no such file; {near}--ckpt takes a .pt, .pth, .th or .safetensors file, or a name of "
+            "`csrobust list checkpoints`"
+        )
+    if not file:
+        raise InputError(f"{path}: not a file; --ckpt takes a .pt, .pth, .th or .safetensors file")
+    return path
+
+
+def _files_beside(path: Path) -> list[str]:
+    try:
+        return [one.name for one in islice(path.parent.iterdir(), MOST_LISTED)]
+    except OSError:
+        return []

@@ -3,13 +3,16 @@
 import argparse
 import io
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import numpy
 import torch
 
-from robustbench_coded.models.pickle_scan import HOW_TO_MEND, scan
+from robustbench_coded.models.pickle_scan import HOW_TO_MEND, Scan, holds_objects, scan
 from robustbench_coded.models.pickle_stand_ins import NUMPY_TYPES, Storage
 from robustbench_coded.models.refusal import MAX_TENSORS, Refused
 
@@ -46,7 +49,7 @@ def read_zip(data: bytes) -> Any:
     found = scan(pickled)
     for key, storage in found.storages.items():
         _check_storage(key, storage, records)
-    return _load(_repack(records, list(found.storages)))
+    return _load(_repack(records, list(found.storages)), found)
 
 
 def _records(archive: zipfile.ZipFile, available: int) -> dict[str, bytes]:
@@ -121,7 +124,7 @@ def read_legacy(data: bytes) -> Any:
             raise Refused(
                 f"truncated or damaged: storage {key[:20]} is not of the {storage.nbytes} bytes it claims"
             )
-    return _load(io.BytesIO(data))
+    return _load(io.BytesIO(data), found)
 
 
 # What the scan lets through beside the names that torch's weights-only mode knows: plain data.
@@ -133,12 +136,65 @@ PLAIN_DATA = [
 ]
 
 
-def _load(stream: io.BytesIO) -> Any:
+class Dropped:
+    """What stands in place of an object that is passed over, whatever the pickle does to it."""
+
+    def __new__(cls, *_: Any) -> Any:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+class DroppedDict(Dropped):
+    """The same of an object that has items: a dict of them."""
+
+    def __new__(cls, *_: Any) -> Any:
+        return OrderedDict()
+
+
+class DroppedList(Dropped):
+    """The same of an object that is appended to: a list."""
+
+    def __new__(cls, *_: Any) -> Any:
+        return []
+
+
+STAND_INS = {object: Dropped, dict: DroppedDict, list: DroppedList}
+
+
+def _in_place_of(dropped: Mapping[str, type]) -> Iterator[tuple[type, str]]:
+    """Stand-ins with the names that torch looks for: those of Python 2 in the protocol's number 2."""
+    for path, kind in dropped.items():
+        module, _, name = path.partition(" ")
+        renamed = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        for full in {f"{module}.{name}", ".".join(renamed)}:
+            yield STAND_INS[kind], full
+
+
+def _holds_tensors(contents: Any, levels: int = 6) -> bool:
+    if isinstance(contents, torch.Tensor):
+        return True
+    inside = contents.values() if isinstance(contents, Mapping) else contents
+    return (
+        levels > 0
+        and isinstance(contents, Mapping | list | tuple)
+        and any(_holds_tensors(one, levels - 1) for one in inside)
+    )
+
+
+def _load(stream: io.BytesIO, found: Scan) -> Any:
     # Older versions of torch cannot be told, and refuse such data.
     allowed = getattr(torch.serialization, "safe_globals", lambda _: nullcontext())
     try:
-        with allowed(PLAIN_DATA):
-            return torch.load(stream, map_location="cpu", weights_only=True)
+        with allowed([*PLAIN_DATA, *_in_place_of(found.dropped)]):
+            contents = torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever it is, the file is what is wrong
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise Refused(f"torch's weights-only mode does not read it ({reason}); {HOW_TO_MEND}") from None
+    if found.dropped and not _holds_tensors(contents):
+        raise Refused(holds_objects(next(iter(found.dropped))))
+    return contents

@@ -2,6 +2,8 @@
 
 import argparse
 import collections
+import datetime
+import functools
 import io
 import json
 import os
@@ -21,6 +23,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models import archive, torch_file
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.pickle_scan import Scan
 from robustbench_coded.models.refusal import Refused
 from robustbench_coded.time_limit import time_limit
 
@@ -208,6 +211,8 @@ HOSTILE = {
         saved(PickledModule(2, 2)),
         r"holds code or objects \(.*PickledModule\).*state_dict\(\), FILE",
     ),
+    "module beside numbers": (saved({"net": PickledModule(2, 2), "acc": 1}), r"objects \(.*PickledModule\)"),
+    "call beside weights": (torch_zip({"extra": Call(os.getcwd)}), r"objects \(posix.getcwd\)"),
     "module, before 1.6": (
         saved(PickledModule(2, 2), _use_new_zipfile_serialization=False),
         "holds code or objects",
@@ -320,8 +325,10 @@ HOSTILE = {
     "negative variance": (with_weight("bn1.running_var", -torch.ones(16)), "a variance below 0"),
     "complex": (
         with_weight("linear.bias", torch.zeros(10) * 1j),
-        r"holds code or objects \(torch.ComplexFloat",
+        "weights that are complex; dense float ones are read",
     ),
+    "float8": (with_weight("linear.bias", torch.zeros(10).to(torch.float8_e4m3fn)), "such as float8"),
+    "sparse": (with_weight("linear.weight", torch.eye(3).to_sparse()), "weights that are sparse"),
     "integers": (with_weight("linear.bias", torch.zeros(10).to(torch.int8)), "linear.bias is an integer"),
     "one missing": (
         saved({n: t for n, t in WEIGHTS.items() if n != "bn1.bias"}),
@@ -344,7 +351,7 @@ HOSTILE = {
         safetensors.torch.save(WEIGHTS, {"csrobust": "[" * 10**5}),
         "csrobust is not JSON",
     ),
-    "an object of numpy": (beside(Call(np.dtype, "O8", False, True)), "the numpy type O8"),
+    "an object of numpy": (beside(Call(np.dtype, "O8", False, True)), "a numpy array of type O8 lies beside"),
     "settings made with arguments": (
         torch_zip(None, pickled=b"\x80\x02cargparse\nNamespace\nK\x01\x85\x81."),
         r"\(NEWOBJ\)",
@@ -438,7 +445,7 @@ def test_weights_only_mode_stands_behind_the_scan(tmp_path):
         io.BytesIO(saved(Plant(tmp_path / "planted"))),
     ):
         with pytest.raises(Refused, match="weights-only mode does not read it"):
-            torch_file._load(stream)
+            torch_file._load(stream, Scan())
     assert not (tmp_path / "planted").exists()
 
 
@@ -499,6 +506,43 @@ def test_plain_data_of_training_programs_beside_the_weights_are_no_harm(tmp_path
     loaded = load_checkpoint(tmp_path / "model.pt")
     assert loaded.layout.entries == {"acc": 91.5, "epoch": 3, "best": True}
     assert {type(value) for value in loaded.layout.entries.values()} == {float, int, bool}
+
+
+class Settings(dict):
+    """A dict with attributes, as configuration libraries have it."""
+
+
+class Touches:
+    """Whatever makes one leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+        path.touch()
+
+    def __reduce__(self):
+        return Touches, (self.path,)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_objects_beside_the_weights_are_passed_over_and_never_made(tmp_path, legacy):
+    settings = Settings(lr=0.1)
+    settings.path = Path("/somewhere")
+    trace = tmp_path / "trace"
+    state = {
+        "state_dict": Settings(WEIGHTS),  # items of a dict are kept, whatever dict it is
+        "args": argparse.Namespace(out=Path("runs"), layer=functools.partial(int, base=2)),
+        "when": datetime.datetime(2020, 1, 2, 3),
+        "losses": np.arange(5.0),
+        "history": collections.defaultdict(list, loss=[0.1]),
+        "last": collections.deque([1.0, 2.0]),
+        "settings": settings,
+        "made": Touches(trace),
+    }
+    torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
+    trace.unlink()
+    loaded = load_checkpoint(tmp_path / "model.pt")
+    assert loaded.arch == "digits-cnn" and not trace.exists()
+    torch.testing.assert_close(loaded.network.state_dict()["conv1.weight"], WEIGHTS["conv1.weight"])
 
 
 def mutated(data, rng):

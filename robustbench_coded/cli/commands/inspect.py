@@ -30,6 +30,9 @@ def inspect_command(
     exit code 2 where an evaluation on these data would refuse it.
     """
     from robustbench_coded.errors import InputError
+    from robustbench_coded.models.shipped import present
+
+    present(checkpoint)  # before torch is imported, which takes seconds
     from robustbench_coded.evaluation.setup.checkpoints import recognised_by
     from robustbench_coded.models.inspect import describe
     from robustbench_coded.models.loading import load_checkpoint

@@ -19,7 +19,7 @@ from robustbench_coded.models.checkpoint import Checkpoint, check_data
 from robustbench_coded.models.normalisation import NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import Recognition, images_wanted, recognise_network
-from robustbench_coded.models.recognition_text import as_data
+from robustbench_coded.models.recognition_text import as_data, brief
 
 # Large images are looked at in smaller numbers: a quarter of a gigabyte of pixels is enough.
 PIXEL_VALUES = 2**26
@@ -33,12 +33,14 @@ class Settled:
     Attributes:
         arch: the variant, as ``--arch`` takes it.
         choice: its normalisation.
+        brief: the evidence in a sentence.
         evidence: as plain data.
         contradictions: why it should not be believed, a clause each.
     """
 
     arch: str
     choice: NormalisationChoice
+    brief: str
     evidence: dict[str, Any]
     contradictions: tuple[str, ...]
 
@@ -86,7 +88,7 @@ def settled(checkpoint: Checkpoint, data: Dataset, device: torch.device) -> Sett
     key = (checkpoint.sha256, checkpoint.arch, checkpoint.normalisation, seen, str(device))
     if key not in _SETTLED:
         found = recognise_network(checkpoint, x, y, device=device)
-        _SETTLED[key] = Settled(found.arch, found.choice, as_data(found), found.contradictions)
+        _SETTLED[key] = Settled(found.arch, found.choice, brief(found), as_data(found), found.contradictions)
     return _SETTLED[key]
 
 
@@ -128,7 +130,7 @@ def from_file(
         attack_precision=config.attack_precision,
         facts=facts,
     )
-    return loaded, f"{checkpoint.name}: {found.evidence['sentence']}"
+    return loaded, f"{checkpoint.name}: {found.brief}"
 
 
 def checkpoint_in_memory(
