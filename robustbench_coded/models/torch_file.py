@@ -163,7 +163,7 @@ class DroppedList(Dropped):
         return []
 
 
-STAND_INS = {object: Dropped, dict: DroppedDict, list: DroppedList}
+STAND_INS: dict[type, type[Dropped]] = {object: Dropped, dict: DroppedDict, list: DroppedList}
 
 
 def _in_place_of(dropped: Mapping[str, type]) -> Iterator[tuple[type, str]]:

@@ -60,7 +60,8 @@ def _linear_stack(weights: StateDict) -> StateDict | None:
     """Linear layers alone, whatever their names, as an ``nn.Sequential`` numbers them behind a flattening."""
     scopes = list(dict.fromkeys(name.rpartition(".")[0] for name in weights.tensors))
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
-    tensors, width = {}, None
+    tensors: dict[str, Tensor] = {}
+    width = None
     for place, scope in enumerate(scopes):
         own = {name: shape for name, shape in shapes.items() if name.rpartition(".")[0] == scope}
         kinds = {name.rpartition(".")[2]: shape for name, shape in own.items()}
