@@ -22,7 +22,8 @@ def _home() -> Path | None:
 def shipped() -> dict[str, Path]:
     """Name -> file of every checkpoint that comes with the package."""
     home = _home()
-    return {} if home is None else {path.stem: path for path in sorted(home.glob("*.safetensors"))}
+    files = [] if home is None else sorted(home.glob("*.safetensors"), key=lambda path: path.stem)
+    return {path.stem: path for path in files}
 
 
 def descriptions() -> dict[str, str]:
