@@ -62,6 +62,17 @@ class FullLengthOnly(Wrapper):
         return torch.where(far[:, None], Rows(6)(x), self.model(x) + 1e-3 * Rows(7)(x))
 
 
+class CornersOnly(Wrapper):
+    """Right wherever all pixels of a row moved equally far, by the true row; else as fragile as its model."""
+
+    name = "corners"
+
+    def logits(self, x, draw):
+        moved = (x[:, 0, 7] - 128 / 255).abs()
+        alike = (moved.amax(-1) - moved.amin(-1) < 1e-4) & (moved.amax(-1) > 1e-3)
+        return torch.where(alike[:, None], Rows(6)(x), self.model(x) + 1e-3 * Rows(7)(x))
+
+
 class OffGrid(Wrapper):
     """Right wherever a pixel is no multiple of 1/255, by another row, whose margins no attack takes."""
 
@@ -133,6 +144,16 @@ def test_a_defence_that_is_only_right_at_full_length_is_caught_inside(tmp_path):
     # Of the near half those above grey, which is 128/255, have a margin of 13.5/255, the others 12.5/255.
     assert accuracy(run, "edge", "from:edge/ensemble+shrunk=0.5") == 0.75
     assert accuracy(run, "edge", "ensemble") == 0.5
+
+
+def test_a_defence_that_notices_corners_of_the_ball_is_caught_beside_them(tmp_path):
+    """Shrunk corners are corners, and attacks by labels alone end at corners, so they cannot speak for it."""
+    run = run_of(tmp_path, CornersOnly, attacks=("fgsm", "rays-50"), standard=False)
+    assert accuracy(run, "corners", "fgsm") == accuracy(run, "corners", "rays-50") == 1.0
+    assert accuracy(run, "corners", "from:corners/ensemble+shrunk=0.75") == 1.0
+    assert accuracy(run, "corners", "from:corners/ensemble+uneven=1") == 0.5
+    without = run_of(tmp_path, CornersOnly, attacks=("fgsm", "pgd-5"), standard=False, name="without")
+    assert not any("uneven" in attack for attack in attacks_on(without, "corners"))
 
 
 def test_a_defence_that_notices_pixels_off_the_grid_is_caught_on_it(tmp_path):

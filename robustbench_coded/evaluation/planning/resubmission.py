@@ -1,13 +1,17 @@
 """Which perturbed inputs are submitted to which subject: the rule of docs/numbers.md, 'Resubmission'.
 
 Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
-edge of the ball meets the same perturbations inside it. 8 bits: the same in pictures that a file can hold.
+edge of the ball meets the same perturbations inside it. Uneven: where attacks by labels speak for a defence,
+those that notice corners of the ball meet inputs that are none. 8 bits: the same in pictures that a file can
+hold.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from attacks.submitted import BITS, EIGHT_BITS, SEVERAL, SHRUNK, Transforms, name_of_submitted
+from attacks.catalogue import DECISION_BASED
+from attacks.naming import parse
+from attacks.submitted import BITS, EIGHT_BITS, SEVERAL, SHRUNK, UNEVEN, Transforms, name_of_submitted
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack, distinct, of_each_kind
 from robustbench_coded.evaluation.planning.plan import UnitMaker
@@ -111,6 +115,8 @@ def _offers(
             yield Offer(name, Submission((units[: _of_first_replicate(units)],)), needed=True)
     for length in LENGTHS:
         yield _of_own(subject, own, ((SHRUNK, length),))
+    if any(_by_labels(attack) for attack in attacks):
+        yield _of_own(subject, own, ((UNEVEN, "1"),))
     for other in [one for one in others if one.checkpoint != subject.checkpoint]:
         offered = _new(measured[other, budget], seen)[:1]
         for attack in offered:
@@ -129,6 +135,11 @@ def _rounded(subject: Subject, strongest: MeasuredAttack, own: Sequence[Measured
         yield _moved(subject, strongest, EIGHT_BITS)
     if strongest.right and strongest.share > NOTHING and len(own) > 1:
         yield _of_own(subject, own, (EIGHT_BITS,))
+
+
+def _by_labels(attack: MeasuredAttack) -> bool:
+    """Whether it asks for labels alone. Such attacks run where gradients failed; they end at corners, too."""
+    return attack.case.submission is None and parse(attack.case.attack).algorithm in DECISION_BASED
 
 
 def _transforms(attack: MeasuredAttack) -> Transforms:
