@@ -15,7 +15,6 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.option import check_values, helps
-from robustbench_coded.models.shipped import present
 from robustbench_coded.zoo.registry import ZOO
 
 _HELP = dict(helps(EvalConfig))
@@ -160,13 +159,10 @@ def config_from(
     if not ckpt and not any(text in ZOO for text in defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
     chosen = attack_options(attacks, checks=checks, claimed=claim_attack)
-    checkpoints = named_paths(ckpt, "--ckpt")
-    for _, path in checkpoints:  # before torch is imported, which takes seconds
-        present(path)
     written = {"victim": victim_attacks, "relaxed": relaxed_attacks, "second": second_attacks}
     chosen |= {f"{kind}_attacks": tuple(given) for kind, given in written.items() if given}
     config = EvalConfig(
-        checkpoints=checkpoints,
+        checkpoints=named_paths(ckpt, "--ckpt"),
         defences=tuple([f"rci:{t}" for t in rci] + [f"coded:{t}" for t in coded] + defence),
         **chosen,
         batch_sizes=counts(batch_size, "--batch-size"),
