@@ -256,7 +256,7 @@ ADVERSARIAL := --ckpt pgd-at=checkpoints/cifar10-pgd-at-resnet20.safetensors $(O
 report-adversarial: data/cifar10_test.npz
 	rm -rf reports/cifar10-adversarial
 	$(BIN)/csrobust eval $(ADVERSARIAL) --rci N=1.5K --attacks paper,adaptive
-	$(BIN)/csrobust eval $(ADVERSARIAL) --attacks aa
+	$(BIN)/csrobust eval $(ADVERSARIAL) --attacks apgd-ce-100,apgd-t-100,square-1000
 	$(BIN)/csrobust eval $(ADVERSARIAL) --rci N=1.5K --attacks transfer-apgd-t-100
 
 # Table 2 and Figure 5b in a small form: WGAN-GP on digits, shortened from the paper's 100,000 iterations.

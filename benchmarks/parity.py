@@ -1,9 +1,9 @@
-"""Our Auto-PGD and preset aa beside pyautoattack's, on standard inference: accuracy left, difference, time.
+"""Our Auto-PGD beside pyautoattack's, on standard inference: accuracy left, difference, time.
 
     python benchmarks/parity.py --ckpt resnet20.th --data-dir data --limit 1000
 
-The same steps, restarts and targets, the same prepared model, the same batches, our scoring. A suite of ours
-is its ensemble: an example stands where no attack has broken it. Times are those of the attacks with their
+The same steps, restarts and targets, the same prepared model, the same batches, our scoring. Preset aa is
+compared in robust_bench.py. Times are those of the attacks with their
 scoring, one after the other, or the sum over --workers; nothing else should run beside them. Runs are kept in
 --runs, and the same command goes on with what is missing. --only measures a pair again; the others stay in
 the result.
@@ -18,7 +18,6 @@ from typing import Any
 
 from parts import joined, parts_of
 
-from attacks.presets import PRESETS
 from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.cli.values import fractions
@@ -59,7 +58,6 @@ PAIRS = (
         (f"apgd-t-{STEPS}",),
         f"autoattack:apgd-t+n_iter={STEPS}",
     ),
-    Pair("aa against standard", PRESETS["aa"], "autoattack:standard"),
 )
 
 
@@ -86,7 +84,7 @@ def measure(pair: Pair, eps: Sequence[str], runs: Path, **options: Any) -> list[
 
 def _line(pair: Pair, eps: str, ours: Run, theirs: Run) -> Line:
     (size,) = fractions([eps], "--eps")
-    name = pair.ours[0] if len(pair.ours) == 1 else "ensemble"
+    (name,) = pair.ours
     difference = paired_difference(row_of(ours, size, name), row_of(theirs, size, pair.theirs))
     mine, yours = seconds_of(ours, size, pair.ours), seconds_of(theirs, size, (pair.theirs,))
     images = images_of(ours, size, pair.ours), images_of(theirs, size, (pair.theirs,))
