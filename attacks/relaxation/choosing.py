@@ -42,7 +42,7 @@ def extreme(mode: Relaxing, call: Call) -> Any:
 def _chosen(
     mode: Relaxing, name: str, z: Tensor, index: Tensor, dim: int | None, keepdim: bool, sign: float
 ) -> Tensor:
-    if not live(z):
+    if not live(z) or not z.ndim:
         return index
     flat = z.flatten()[None] if dim is None else z.movedim(dim, -1)
     scale = spread_along(flat, flat.ndim - 1)
@@ -70,7 +70,7 @@ def ordered(mode: Relaxing, call: Call) -> Any:
     z = first(call)
     if call.name == "argsort" and (before := shadow_of(z)) is not None and before.order_of is not None:
         return _ranks(mode, call, *before.order_of)
-    if not live(z):
+    if not live(z) or not z.ndim:
         return UNSEEN
     position = {"topk": 2, "kthvalue": 2}.get(call.name, 1)
     dim = call.arg(position, "dim", None if call.name == "median" else -1)

@@ -24,7 +24,8 @@ KEPT = 1024  # tensors of a forward
 AGREEING = 0.45
 WITHOUT = "an answer without a gradient"
 ASTRAY = "an answer that does not follow its scores"
-FOLLOWING = 0.1  # cosine between the slope of an answer's margin in its scores, and that of their own margin
+CANDIDATES = 8  # that are looked at where an answer does not
+FOLLOWING = 0.5  # cosine between the slope of an answer's margin in its scores, and that of their own margin
 
 
 class Inside:
@@ -41,47 +42,25 @@ class Inside:
 
     def behind(self, answer: Tensor, met: Met | None) -> Tensor | None:
         """``answer`` [..., classes] with the gradient of what it was made of; None if that is not found."""
-        rows = answer.detach().reshape(-1, answer.shape[-1]).float()
-        least = AGREEING + (1 - AGREEING) / max(2, rows.shape[1])
-        agreeing = []
-        for scores in self._scores(*rows.shape):
-            agrees = (scores.argmax(1) == rows.argmax(1)).float()
-            if bool(agrees.mean() > least):
-                agreeing.append((scores / spread_along(scores, 1), agrees))
-        if not agreeing:
-            return None
-        shown = torch.stack([scores for scores, _ in agreeing])
-        agrees = torch.stack([same for _, same in agreeing])
-        agrees = torch.where(agrees.any(0), agrees, 1.0)[..., None]
-        mean = (shown * agrees).sum(0) / agrees.sum(0)
-        soft = (mean * spread_along(rows, 1)).view(answer.shape)
-        return graft(answer.detach(), soft.to(answer.dtype), met)
+        agreeing = self._agreeing(answer)
+        return _made_of([_joined(parts, answer) for parts in agreeing], answer, met) if agreeing else None
 
     def mended(self, answer: Tensor, record: Record) -> Tensor:
         """``answer`` [..., classes]; where its slope in its scores is not theirs, as ``behind`` has it."""
-        if answer.shape[-1] < 2:
+        if answer.shape[-1] < 2 or not (agreeing := self._agreeing(answer)):
             return answer
-        rows = answer.reshape(-1, answer.shape[-1])
-        named = rows.argmax(1)
-        least = AGREEING + (1 - AGREEING) / rows.shape[1]
-        for parts in self._parts(*rows.shape):
-            scores = torch.cat([part.detach().reshape(-1, rows.shape[1]) for part in parts]).float()
-            agree = scores.argmax(1) == named
-            if float(agree.float().mean()) > least:
-                break
-        else:
-            return answer
+        first = agreeing[0]
         try:
-            slopes = torch.autograd.grad(_gap(rows, rows).sum(), parts, retain_graph=True, allow_unused=True)
+            astray = ~_follows(answer, first) & _agree(_joined(first, answer), answer)
+            if not bool(astray.any()):
+                return answer
+            # What comes after the operator that has lost the way has lost it, too.
+            some = agreeing[:CANDIDATES]
+            sound = [parts for parts in some if bool(_follows(_joined(parts, answer), first).all())]
         except RuntimeError:  # a graph that is gone through as a whole or not at all
             return answer
-        found = [torch.zeros_like(part) if s is None else s for part, s in zip(parts, slopes)]
-        slope = torch.cat([each.reshape(-1, rows.shape[1]) for each in found]).float()
-        leaf = scores.requires_grad_()
-        (wanted,) = torch.autograd.grad(_gap(leaf, leaf).sum(), leaf)
-        astray = agree & ~(torch.cosine_similarity(slope, wanted, dim=1) > FOLLOWING)
-        if not bool(astray.any()) or (behind := self.behind(answer, record.note(ASTRAY))) is None:
-            return answer
+        made_of = [_joined(parts, answer) for parts in sound or [first]]
+        behind = _made_of(made_of, answer, record.note(ASTRAY))
         return torch.where(astray.view(*answer.shape[:-1], 1), behind, answer)
 
     def returned(self, value: Tensor, record: Record) -> Tensor:
@@ -100,11 +79,14 @@ class Inside:
         named = value.argmax(1)
         return len(value) > 1 and bool((named != named[0]).any())
 
-    def _scores(self, n: int, classes: int) -> list[Tensor]:
-        """Tensors [n, classes], some joined from answers to parts of the inputs, one after the other."""
+    def _agreeing(self, answer: Tensor) -> list[list[Tensor]]:
+        """Those of ``_parts`` that mostly name the class of the answer [..., classes]."""
+        n, classes = answer.numel() // answer.shape[-1], answer.shape[-1]
+        least = AGREEING + (1 - AGREEING) / max(2, classes)
         return [
-            torch.cat([part.reshape(-1, classes).float() for part in parts])
+            parts
             for parts in self._parts(n, classes)
+            if bool(_agree(_joined(parts, answer), answer).float().mean() > least)
         ]
 
     def _parts(self, n: int, classes: int) -> list[list[Tensor]]:
@@ -121,6 +103,39 @@ class Inside:
             if each * parts == len(tensors):
                 found += [tensors[first::each] for first in range(each)]
         return found
+
+
+def _joined(parts: list[Tensor], answer: Tensor) -> Tensor:
+    """Answers to parts of the inputs as one, [n, classes]."""
+    return torch.cat([part.reshape(-1, answer.shape[-1]).float() for part in parts])
+
+
+def _agree(scores: Tensor, answer: Tensor) -> Tensor:
+    """Whether both name the same class, [n]."""
+    return scores.detach().argmax(1) == answer.detach().reshape(scores.shape).argmax(1)
+
+
+def _made_of(agreeing: list[Tensor], answer: Tensor, met: Met | None) -> Tensor:
+    """``answer`` with the gradient of the mean of the scores that name its class at each input."""
+    rows = answer.detach().reshape(-1, answer.shape[-1]).float()
+    shown = torch.stack([scores / spread_along(scores, 1) for scores in agreeing])
+    agrees = torch.stack([_agree(scores, answer).float() for scores in agreeing])
+    agrees = torch.where(agrees.any(0), agrees, 1.0)[..., None]
+    mean = (shown * agrees).sum(0) / agrees.sum(0)
+    soft = (mean * spread_along(rows, 1)).view(answer.shape)
+    return graft(answer.detach(), soft.to(answer.dtype), met)
+
+
+def _follows(answer: Tensor, parts: list[Tensor]) -> Tensor:
+    """Whether an answer's margin rises with that of the scores in ``parts``, [n]; if it is apart, too."""
+    rows = answer.reshape(-1, answer.shape[-1])
+    slopes = torch.autograd.grad(_gap(rows, rows).sum(), parts, retain_graph=True, allow_unused=True)
+    scores = _joined(parts, answer).detach().requires_grad_()
+    if all(slope is None for slope in slopes):
+        return torch.ones_like(rows[:, 0], dtype=torch.bool)
+    found = [torch.zeros_like(part) if each is None else each for part, each in zip(parts, slopes)]
+    (wanted,) = torch.autograd.grad(_gap(scores, scores).sum(), scores)
+    return torch.cosine_similarity(_joined(found, answer), wanted, dim=1) > FOLLOWING
 
 
 def _gap(scores: Tensor, by: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from attacks.relaxation.scale import per_example, size, spread
 from attacks.relaxation.shadow import Shadow, attach, live, shadow_of
 
 NEXT_TO_ALL, MOST = 1e-3, 0.5  # of the largest quotient; of an example's elements
+FEWEST = 4  # elements
 
 
 def nearest(mode: Relaxing, call: Call) -> Any:
@@ -51,12 +52,17 @@ def division(mode: Relaxing, call: Call) -> Any:
     """Division that rounds: the quotient's own gradient."""
     x, by = first(call), call.arg(1, "other")
     rounds = call.name in ("floor_divide", "__floordiv__") or call.kwargs.get("rounding_mode")
-    if not rounds and live(x) and live(by) and x.shape == by.shape:
+    if not rounds and live(x) and live(by) and x.shape == by.shape and _several(x):
         return _sign_by_hand(mode, call, x, by)
     if not rounds or not (live(x) or live(by)):
         return UNSEEN
     real = call.real()
     return graft(real, torch.true_divide(x, by).to(real.dtype), mode.record.note("floor_divide"))
+
+
+def _several(x: Tensor) -> bool:
+    """Whether an example has numbers enough to tell that their quotients are all alike."""
+    return x.numel() >= FEWEST * (len(x) if x.ndim > 1 else 1) > 0
 
 
 def _sign_by_hand(mode: Relaxing, call: Call, x: Tensor, by: Tensor) -> Any:

@@ -164,3 +164,20 @@ def test_a_ripple_is_flat_and_an_ordinary_sine_is_not(z, function):
     (expected,) = torch.autograd.grad(function(leaf).sum(), leaf)
     torch.testing.assert_close(gradient(lambda x: function(x).double(), 3 * z), expected)
     assert (gradient(function, 3000 * z) == 0).all()
+
+
+def test_a_quotient_of_one_number_an_example_is_no_sign(z):
+    def quotient(x):
+        return x.sum(1, keepdim=True) / (1 + x.square().sum(1, keepdim=True))
+
+    leaf = z.clone().requires_grad_()
+    (own,) = torch.autograd.grad(quotient(leaf).sum(), leaf)
+    torch.testing.assert_close(gradient(lambda x: quotient(x), z), own)
+
+
+@pytest.mark.parametrize("name", ["max", "min", "median", "sort"])
+def test_a_number_without_an_axis_is_ordered_like_any(name):
+    alone = torch.tensor(0.3, requires_grad=True)
+    with Relaxation().forward():
+        found = getattr(torch, name)(alone, 0)
+    torch.testing.assert_close(found[0], torch.tensor(0.3), check_stride=False)
