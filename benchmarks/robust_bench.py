@@ -154,8 +154,8 @@ def page(rows: list[dict[str, Any]]) -> str:
     return (
         f"{about}{pipes(table)}\n\nWith every seed `aa` leaves at most {CLOSE} points more than AutoAttack "
         f"in {close} of {len(rows)} rows. Its share of the images is {median(shares):.0f}% in the median, "
-        f"{max(shares):.0f}% at most. One of 128 examples is 0.8 points.\n\nNetworks of the benchmark that are "
-        f"not in the table have not been measured yet: {', '.join(missing) or 'none'}.\n"
+        f"{max(shares):.0f}% at most. One of 128 examples is 0.8 points.\n\nNetworks of the benchmark that "
+        f"are not in the table have not been measured yet: {', '.join(missing) or 'none'}.\n"
     )
 
 
