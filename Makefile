@@ -80,7 +80,7 @@ data/cifar10_test.npz: $(INSTALLED)
 
 .PHONY: reports report-digits report-cifar10 report-zoo report-eight-networks report-sweep report-trainings
 reports: report-digits report-sweep report-trainings report-zoo report-eight-networks report-ablations \
-	report-ablations-cifar10 report-shift report-gan report-tabular report-figures report-cifar10 report-recipes report-adversarial
+	report-ablations-cifar10 report-shift report-gan report-gan-cifar10 report-tabular report-figures report-cifar10 report-recipes report-adversarial
 
 report-digits: $(INSTALLED)
 	$(BIN)/csrobust eval $(TABLE_3) --out reports/digits --overwrite
@@ -194,21 +194,21 @@ ADAPTIVE = $(shell $(BIN)/python -c "from attacks.presets import PRESETS; print(
 RECIPES := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-recipes
 
 # The board: published defences around the digits networks, RCI from the reports above, and LWTA with its authors' weights.
-BOARD := board-digits board-digits-coupled board-digits-control board-digits-kept board-digits-costly board-digits-l2 \
-	board-digits-autoattack board-lwta digits cifar10-resnet20 cifar10-adversarial
+BOARD := board-digits board-digits-coupled board-digits-control board-digits-kept board-digits-variation \
+	board-digits-costly board-digits-l2 board-digits-autoattack board-lwta digits cifar10-resnet20 cifar10-adversarial
 .PHONY: board report-board-digits report-board-lwta
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(wildcard $(BOARD:%=reports/%)) --out reports/board
 
 # Where little is left, many examples and the attacks that settle it. Batches of 16 where answers depend on them: more
-# batches. The control, and what keeps something, meet every attack and check on fewer examples. An answer of COSTLY goes
-# many times through a network, so that larger batches are cheaper.
+# batches. The control, and what keeps something, meet every attack and check on fewer examples. Two have folders of their own:
+# --until settled plans a folder anew for the defences that it is given. The second command on COUPLED scores one attack on
+# every example as the only victim of a random batch.
 INDEPENDENT := anti-adversary bit-depth feature-squeezing jpeg k-winners-take-all parametric-noise pixel-deflection \
 	random-projection-filters random-self-ensemble random-transforms resize-pad stochastic-activation-pruning \
-	thermometer total-variation
+	thermometer
 COUPLED := batch-norm-adaptation tent stateful-detection
 KEPT := adaptive-smoothing diffusion-purification
-COSTLY := mixup-inference score-purification
 AUTOATTACKED := parametric-noise pixel-deflection random-projection-filters random-self-ensemble random-transforms \
 	resize-pad stochastic-activation-pruning
 DIGITS_ERM := --ckpt erm=checkpoints/digits-erm.safetensors --data digits --threads 1 --workers 1
@@ -219,11 +219,15 @@ report-board-digits: $(INSTALLED)
 		--limit 512 --batch-size 32 --until settled --out reports/board-digits
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(COUPLED:%=--defence published:%) --rci N=1K --rci N=1.5K --eps 0.2 $(DRAWS) \
 		--limit 512 --batch-size 16 --until settled --out reports/board-digits-coupled
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(COUPLED:%=--defence published:%) --rci N=1K --rci N=1.5K --eps 0.2 $(DRAWS) \
+		--limit 512 --batch-size 16 --attacks transfer-pgd-20 --inputs batch,victim --out reports/board-digits-coupled
 	$(BIN)/csrobust eval --ckpt pgd-at=checkpoints/digits-pgd-at.safetensors --data digits --threads 1 --workers 1 \
 		--eps 0.2 $(DRAWS) --limit 128 --batch-size 32 --out reports/board-digits-control
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(KEPT:%=--defence published:%) --eps 0.2 $(DRAWS) \
 		--limit 128 --batch-size 32 --out reports/board-digits-kept
-	$(BIN)/csrobust eval $(DIGITS_ERM) $(COSTLY:%=--defence published:%) --eps 0.2 $(DRAWS) \
+	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:total-variation --eps 0.2 $(DRAWS) \
+		--limit 512 --batch-size 32 --until settled --out reports/board-digits-variation
+	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:mixup-inference --eps 0.2 $(DRAWS) \
 		--limit 256 --batch-size 64 --until settled --out reports/board-digits-costly
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:randomised-smoothing --norm l2 --eps 0.25 $(DRAWS) \
 		--limit 256 --batch-size 64 --until settled --certify --out reports/board-digits-l2
@@ -264,6 +268,17 @@ report-adversarial: data/cifar10_test.npz
 report-gan: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/csrobust gan --data digits --features checkpoints/digits-erm.safetensors --n 64,96 \
 		--iterations 300 --every 50 --seeds 3 --out reports/digits-gan
+
+# The same on CIFAR-10 at 32 x 32, shortened to 10,000 images, 40 iterations and one seed.
+data/cifar10-short/cifar10_train.npz: data/cifar10_test.npz
+	mkdir -p data/cifar10-short && cp data/cifar10_test.npz data/cifar10-short/
+	$(BIN)/python -c "import numpy as np; d = np.load('data/cifar10_train.npz'); np.savez('$@', **{n: d[n][:10000] for n in 'xy'})"
+
+.PHONY: report-gan-cifar10
+report-gan-cifar10: data/cifar10-short/cifar10_train.npz
+	OMP_NUM_THREADS=1 $(BIN)/csrobust gan --data cifar10 --data-dir data/cifar10-short \
+		--features checkpoints/cifar10-erm-resnet20.safetensors --n 64,96 --iterations 40 --every 20 --samples 1000 --seeds 1 \
+		--out reports/cifar10-gan
 
 # Beyond images: coded training on scikit-learn's tables.
 report-tabular: $(INSTALLED)

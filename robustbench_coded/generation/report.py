@@ -203,7 +203,8 @@ def _opening(ends: dict[str, dict[int, Point]], names: tuple[str, str], real: fl
             f"{name} {figure.text(3, '+')} ({_word(figure, lower=lower)})"
             for name, figure, lower in ((names[0], less, True), (names[1], more, False))
         ]
-        said.append(f"{variant} less plain, {less.seeds} seeds: {', '.join(found)}.")
+        seeds = f"{less.seeds} seed{'s' * (less.seeds != 1)}"
+        said.append(f"{variant} less plain, {seeds}: {', '.join(found)}.")
     nearest = min((p.distance for of_seed in ends.values() for p in of_seed.values()), default=0.0)
     if nearest > FAR * real:
         said.append(
