@@ -195,15 +195,15 @@ RECIPES := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-recipes
 
 # The board: published defences around the digits networks, RCI from the reports above, and LWTA with its authors' weights.
 BOARD := board-digits board-digits-coupled board-digits-control board-digits-kept board-digits-variation \
-	board-digits-l2 board-digits-autoattack board-lwta digits cifar10-resnet20 cifar10-adversarial
+	board-digits-costly board-digits-l2 board-digits-autoattack board-lwta digits cifar10-resnet20 cifar10-adversarial
 .PHONY: board report-board-digits report-board-lwta
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(wildcard $(BOARD:%=reports/%)) --out reports/board
 
 # Where little is left, many examples and the attacks that settle it. Batches of 16 where answers depend on them: more
-# batches. The control, and what keeps something, meet every attack and check on fewer examples. Total variation has a folder of
-# its own: --until settled plans a folder anew for the defences that it is given. The second command on COUPLED scores one attack on
-# every example as the only victim of a random batch.
+# batches. The control, and what keeps something, meet every attack and check on fewer examples. Some have folders of their
+# own: --until settled plans a folder anew for the defences that it is given. The second command on COUPLED scores one attack
+# on every example as the only victim of a random batch.
 INDEPENDENT := anti-adversary bit-depth feature-squeezing jpeg k-winners-take-all parametric-noise pixel-deflection \
 	random-projection-filters random-self-ensemble random-transforms resize-pad stochastic-activation-pruning \
 	thermometer
@@ -227,6 +227,8 @@ report-board-digits: $(INSTALLED)
 		--limit 128 --batch-size 32 --out reports/board-digits-kept
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:total-variation --eps 0.2 $(DRAWS) \
 		--limit 512 --batch-size 32 --until settled --out reports/board-digits-variation
+	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:mixup-inference --eps 0.2 $(DRAWS) \
+		--limit 256 --batch-size 64 --until settled --out reports/board-digits-costly
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:randomised-smoothing --norm l2 --eps 0.25 $(DRAWS) \
 		--limit 256 --batch-size 64 --until settled --certify --out reports/board-digits-l2
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(AUTOATTACKED:%=--defence published:%) --eps 0.2 --draws 1 --selection-draws 1 \
