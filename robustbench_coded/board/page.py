@@ -19,7 +19,7 @@ td a { font-weight: 600; }
 #rows td.short, #rows td.number { overflow-wrap: normal; }
 #rows td.number { white-space: nowrap; }
 #rows { font-size: .86rem; }
-#rows th { white-space: normal; vertical-align: bottom; }
+#rows th, #rows th * { white-space: normal; overflow-wrap: normal; vertical-align: bottom; }
 @media screen and (max-width: 40rem) {
 #rows { font-size: inherit; }
 #rows td small { flex-basis: 100%; }
