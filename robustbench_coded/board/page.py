@@ -20,6 +20,7 @@ td a { font-weight: 600; }
 #rows td.number { white-space: nowrap; }
 #rows { font-size: .86rem; }
 #rows th, #rows th * { white-space: normal; overflow-wrap: normal; vertical-align: bottom; }
+@media screen and (min-width: 40.01rem) { #rows th, #rows td { padding-inline: .28rem; } }
 @media screen and (max-width: 40rem) {
 #rows { font-size: inherit; }
 #rows td small { flex-basis: 100%; }
