@@ -19,7 +19,7 @@ from robustbench_coded.evaluation.planning.measured import measured_attacks, sha
 from robustbench_coded.evaluation.planning.partition_choice import chosen_for_partitions, partition_units
 from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.resubmission import resubmissions
-from robustbench_coded.evaluation.planning.rounds import RoundUnitMaker, rounds_for
+from robustbench_coded.evaluation.planning.rounds import Rounds, RoundUnitMaker, rounds_for
 from robustbench_coded.evaluation.planning.second_stage import (
     in_two_stages,
     second_stage,
@@ -334,7 +334,10 @@ def units_in_partitions(
 def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:
     """What cuts the rows of this evaluation into units."""
     of = config, prepared.setup.examples, prepared.setup.group_images, prepared.fixed
-    return UnitMaker(*of) if prepared.rounds is None else RoundUnitMaker(*of, prepared.rounds)
+    rounds = prepared.rounds
+    if rounds is None and prepared.cut_at:  # what an earlier evaluation in rounds computed is taken over
+        rounds = Rounds(prepared.setup.examples, prepared.cut_at)
+    return UnitMaker(*of) if rounds is None else RoundUnitMaker(*of, rounds)
 
 
 def _usable(folder: RunFolder, manifest: RunManifest, listener: Listener) -> dict[str, dict]:

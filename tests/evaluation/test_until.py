@@ -150,7 +150,10 @@ def test_a_finished_run_decides_the_same_again_and_goes_on_to_its_end_without_th
     again = measured(copy)  # although it knows all outcomes from the start
     assert again.manifest.sequential == stopped.manifest.sequential
     assert content(again.path) == content(stopped.path)
+    taken = {unit.id for row in again.manifest.rows for unit in row.units}
+    before = {unit: (copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns for unit in taken}
     full = measured(copy, until=None)
+    assert before == {unit: (copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns for unit in taken}
     assert set(attacked(full, "rci").values()) == {EXAMPLES}
     assert full.manifest.finished and set(full.summary.status) == {"done"}
 

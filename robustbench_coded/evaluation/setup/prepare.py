@@ -61,6 +61,7 @@ class PreparedEvaluation:
         rows_waiting: keys of rows that run only if a time limit has something left for them.
         left_out: sentences on what a time limit left out.
         rounds: how far each subject has come where the evaluation stops along the way.
+        cut_at: examples at the ends of an earlier evaluation's rounds, between which units are cut.
     """
 
     setup: Setup
@@ -78,9 +79,10 @@ class PreparedEvaluation:
     rows_waiting: frozenset[CaseKey] = frozenset()
     left_out: tuple[str, ...] = ()
     rounds: Rounds | None = None
+    cut_at: tuple[int, ...] = ()
 
     def resumed_from(self, manifest: RunManifest) -> "PreparedEvaluation":
-        """The same with the threads and group size of a run folder's last evaluation on the same device.
+        """The same with the threads, group size and cuts of a run folder's evaluations on the same device.
 
         They decide the last bits of outcomes, so units computed with others could not be taken over. Threads
         given on the command line stay.
@@ -97,6 +99,7 @@ class PreparedEvaluation:
         return replace(
             self,
             setup=self.context.setup,
+            cut_at=() if manifest.sequential is None else manifest.sequential.rounds,
             fixed={**self.fixed, **kept},
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
