@@ -130,12 +130,14 @@ league: .venv-league/.installed
 	.venv-league/bin/pip install --quiet foolbox adversarial-robustness-toolbox adv-lib
 	touch $@
 
-# On a machine with a GPU: the tests that use one, and the speed of attacks beside torchattacks and pyautoattack, in
-# benchmarks/speed-cuda.md. Elsewhere it says what is missing.
+# On a machine with a GPU: the tests that use one; Table 3 in float32, TF32 and bfloat16 beside torchattacks and
+# pyautoattack, with memory, in benchmarks/table3_gpu.md; the speed of attacks in benchmarks/speed-cuda.md. Elsewhere it
+# says what is missing.
 .PHONY: gpu
 gpu: $(INSTALLED)
 	@$(BIN)/python benchmarks/gpu_missing.py
 	$(BIN)/python -m pytest -k "cuda or gpu"
+	$(BIN)/python benchmarks/table3_gpu.py
 	$(BIN)/python benchmarks/speed.py --arch preact-resnet18 --device cuda
 
 # The documentation as a site in build/site, with every link checked. Its packages need a newer `requests` than

@@ -11,7 +11,7 @@ from rich.status import Status
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import pixels
+from robustbench_coded.reports.text.formatting import counted, pixels
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.session.listener import Forecast, Listener
 
@@ -46,7 +46,7 @@ class ProgressListener(Listener):
 
     def note(self, text: str) -> None:
         if not self._quiet:
-            self._console.print(one_line(text), markup=False, highlight=False)
+            self._print(text)
 
     def preparing(self, text: str) -> None:
         # At a terminal alone, and for as long as it lasts: what is refused is refused in one line.
@@ -66,10 +66,12 @@ class ProgressListener(Listener):
     def planned(self, plan: Plan, forecast: Forecast) -> None:
         for unit in plan.units:
             self._left[unit.row] = self._left.get(unit.row, 0) + 1
-        done = f"; {forecast.done} units are done already" if forecast.done else ""
+        units = f"{len(plan.rows)} rows in {counted(forecast.units, 'unit')}"
+        if forecast.done:
+            units = f"{counted(forecast.units, 'more unit')} ({forecast.done} done)"
         self.note(
-            f"{len(plan.rows)} rows in {forecast.units} units: {forecast.images:,} images forward and "
-            f"backward, about {duration(forecast.seconds)} here{done}"
+            f"{units}: {forecast.images:,} images forward and backward, about {duration(forecast.seconds)} "
+            "on this machine"
         )
         for text in plan.notes:
             self.note(text)
@@ -82,24 +84,27 @@ class ProgressListener(Listener):
         tally[0] += correct
         tally[1] += scored
         name = row_name(unit.row)
-        accuracy = f"{100 * tally[0] / max(tally[1], 1):.1f}%"
+        right = f"{tally[0]:,}/{tally[1]:,} right"  # a count; accuracies have intervals, and come at the end
         if self._task is not None:
-            self._progress.update(self._task, advance=unit.images, description=f"{name}  {accuracy}")
+            self._progress.update(self._task, advance=unit.images, description=f"{name}  {right}")
             speed = self._progress.tasks[self._task].speed
             self._progress.update(self._task, rate=f"{speed:,.0f} images/s" if speed else "")
         self._left[unit.row] -= 1
         if not self._left[unit.row]:
-            self.note(f"  {accuracy:>6}  {name}")
+            self.note(f"  {right:>15}  {name}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
-        self._console.print(
-            one_line(f"  failed  {row_name(unit.row)}: {error}"), markup=False, highlight=False
-        )
+        self._print(f"  failed  {row_name(unit.row)}: {error}")
 
     def close(self) -> None:
         """Takes the live display away."""
         self._end_status()
         self._progress.stop()
+
+    def _print(self, text: str) -> None:
+        """Wrapped at a terminal; elsewhere a line is a line, for grep."""
+        pipe = not self._console.is_terminal
+        self._console.print(one_line(text), markup=False, highlight=False, soft_wrap=pipe)
 
     def _end_status(self) -> None:
         if self._status is not None:
@@ -121,7 +126,7 @@ def row_name(row: AttackCase) -> str:
 def duration(seconds: float) -> str:
     """``45 s``, ``12 min``, ``3.4 h``."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"

@@ -5,12 +5,14 @@ from contextlib import contextmanager
 
 import torch
 
+ALLOWED = True  # a benchmark switches it off to time plain float32
+
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
     """Within it CUDA's convolutions and matrix products may, or may not, use TF32; a CPU does not care."""
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed and ALLOWED
     try:
         yield
     finally:

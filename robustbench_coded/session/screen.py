@@ -135,7 +135,8 @@ class Screening:
         """What was tried, then a line for each subject that ends in its verdict."""
         assert self.path is not None
         tried = f"Tried in {self.spent:.0f} s: {', '.join(self.tried)}."
-        skipped = f" No time was left for {', '.join(self.skipped)}." if self.skipped else ""
+        left = [attack for attack in self.skipped if attack not in self.tried]
+        skipped = f" No time was left for {', '.join(left)}." if left else ""
         more = len({row.key for row in load_run(self.path).rows if row.measured} - set(self._rows))
         earlier = f" The folder holds {more} more rows, which the verdicts include." if more else ""
         subjects = [

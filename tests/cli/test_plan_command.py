@@ -78,8 +78,8 @@ def test_a_time_limit_is_kept_said_and_made_up_for(csrobust, digits_erm, tmp_pat
     (examples,) = {row["examples"] for row in table}
     assert examples == 32
     said = (
-        f"To keep within --time 25m, only {examples} of 200 examples were evaluated.",
-        "To keep within --time 25m, pgd-40 (batch/unknown) was left out on",
+        f"To keep within 25m, only {examples} of 200 examples were evaluated.",
+        "To keep within 25m, pgd-40 (batch/unknown) was left out on",
     )
     manifest = json.loads((run / "run.json").read_text())
     for text in said:

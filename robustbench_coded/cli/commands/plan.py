@@ -30,6 +30,7 @@ def plan_command(
     Takes the options of eval. Nothing is written.
     """
     from robustbench_coded.cli.progress import duration
+    from robustbench_coded.reports.text.formatting import counted
     from robustbench_coded.session.preview import preview
 
     limit = None if time is None else seconds(time, "--time")
@@ -42,13 +43,13 @@ def plan_command(
         _notes(found)
         for line in _table(found):
             print(line)
-    done = f"; {found.forecast.done} are done already" if found.forecast.done else ""
-    more = "; what the attacks find is submitted again, which is known only then"
-    more += "; the checks may ask for more" if found.checks else ""
+    done = f" ({found.forecast.done} done)" if found.forecast.done else ""
+    checks = " and attacks that checks ask for" if found.checks else ""
     print(
-        f"{len(found.rows)} rows in {found.forecast.units} units: {found.forecast.images:,} images forward "
-        f"and backward, about {duration(found.forecast.seconds)} here{done}{more}"
+        f"{len(found.rows)} rows in {counted(found.forecast.units, 'unit')}{done}: {found.forecast.images:,} "
+        f"images forward and backward, about {duration(found.forecast.seconds)} on this machine"
     )
+    print(f"not included: resubmitted inputs{checks}, known only after the attacks")
     print(f"run folder: {found.path}")
     return 0
 

@@ -1,9 +1,10 @@
-"""``csrobust screen``: two minutes, the most damning attack first."""
+"""``csrobust screen``: two minutes, the most damaging attack first."""
 
 import json
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes
 from robustbench_coded.cli.run import evaluated
@@ -40,6 +41,7 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any
         verdicts = [{**j.key.as_columns(), "verdict": j.verdict.word} for j in judgements]
         print(json.dumps({"run": str(path), "tried": screening.tried, "verdicts": verdicts}))
     else:
+        console = Console()
         for line in screening.lines():
-            print(one_line(line))
+            console.print(one_line(line), markup=False, highlight=False, soft_wrap=not console.is_terminal)
     return code

@@ -21,7 +21,7 @@ from robustbench_coded.schema.controls import CONTROLS
 # Fewer batches than these give no interval that knows about batches: then a limit is exceeded instead.
 FEWEST_BATCHES = 4
 # What a sentence about a time limit begins with, in the notes of a run.
-OPENING = "To keep within --time "
+OPENING = "To keep within "
 
 MANY_DRAWS = ("eotauto", "gmsaavg", "gmsamin", "bpda")
 
