@@ -76,8 +76,8 @@ def report(measured: Sequence[Measured]) -> str:
         "## Each of them",
         "Accuracies in percent with 95% intervals, under `batch/unknown`. Third parties by their own "
         "account, at their default length, with batches as they make them. Marked: more than "
-        f"{100 * FAR:g} points from what the truth allows; 'too low' slanders a defence, for no attack gets "
-        "there, and 'too high' is an attack that fell short.",
+        f"{100 * FAR:g} points from what the truth allows. 'too low' counts accuracy as lost that no attack "
+        "can take; 'too high' is an attack that fell short.",
         *(_family(name, measured) for name in dict.fromkeys(one.family for one in main)),
         "## Not settled, and refused",
         pipes([("defence", "verdict", "why"), *(_why(one) for one in main if _open(one))]),
@@ -172,7 +172,7 @@ def _figure(fraction: float | None) -> str:
 def _matrix(measured: Sequence[Measured]) -> str:
     """Counts of entries by truth and by what was said under batch/unknown; third parties beside it."""
     main = [found.main for found in measured]
-    heads = ["really", "entries", "praised", "condemned", "of these refused", "not settled"]
+    heads = ["truth", "entries", "no failure found", "judged broken", "of these refused", "not settled"]
     packages = ("autoattack", "torchattacks")
     heads += [f"{package}: {mark}" for package in packages for mark in ("too high", "too low")]
     rows = [heads]
@@ -198,9 +198,9 @@ def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
     outside = [f"{one.defence} ({one.threat})" for one in every if not one.holds]
     timed = [found.seconds for found in measured if found.seconds]
     sentences = [
-        f"Broken and praised, under any threat model: {', '.join(praised) or 'none'}.",
-        f"Good and condemned, under any threat model: {', '.join(slandered) or 'none'}.",
-        "Good, and condemned because a constant answer keeps as much (the floor of `broken`): "
+        f"Broken, but no failure found, under any threat model: {', '.join(praised) or 'none'}.",
+        f"Good, but judged broken, under any threat model: {', '.join(slandered) or 'none'}.",
+        "Good, and judged broken because a constant answer keeps as much (the floor of `broken`): "
         f"{', '.join(chance) or 'none'}.",
         f"Third parties attacked {sum(bool(found.accounts) for found in measured)} of the entries.",
         f"Intervals that miss the truth or lie on the wrong side of a bound: {', '.join(outside) or 'none'} "

@@ -171,7 +171,7 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     open_words = sum(word == "not settled" for word in words.values())
     yield (
         f"csrobust finds no failure in {praised} of {len(broken)} broken defences, "
-        f"condemns {len(condemned)} of {len(words) - len(broken)} good ones, "
+        f"judges {len(condemned)} of {len(words) - len(broken)} good ones broken, "
         f"and leaves {open_words} not settled."
     )
     if constant:

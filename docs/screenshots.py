@@ -38,7 +38,7 @@ def main(run: Path) -> None:
         for name, (scheme, width, section) in SHOTS.items():
             browser.colours(scheme)
             browser.narrow(width, NARROW_HEIGHT if width == NARROW else WIDE_HEIGHT)
-            browser.run("document.querySelector('.filters').style.position = 'static'")
+            browser.run(tests.UNFOLD)
             browser.run(SCROLL, section)
             picture = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
             picture.quantize(COLOURS, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)

@@ -15,7 +15,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN
 from robustbench_coded.generation.records import Point, read_points
 from robustbench_coded.generation.train import POINTS, SAMPLES
-from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, styled
+from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
 from robustbench_coded.reports.render.plain import write_plain
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
 from robustbench_coded.reports.text.text_table import TextTable
@@ -164,7 +164,7 @@ def _curves(points: Sequence[Point], names: tuple[str, str]) -> Drawing:
                 axes.fill_between(iterations, low, high, color=colour, alpha=0.15)
             axes.set_title(name, fontsize=8)
             axes.set_xlabel("iteration")
-        figure.axes[0].set_yscale("log")
+        logarithmic_y(figure.axes[0])
         figure.axes[0].set_ylabel("Frechet distance")
         figure.axes[1].set_ylabel("inception score")
         figure.axes[1].legend()

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from robustbench_coded.ablations.records import EpochRecord
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper_figures.written import PaperFigure
-from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, styled
+from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, logarithmic_y, styled
 
 
 def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
@@ -36,10 +36,7 @@ def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
                 epochs, mean, color=colour, marker=marker, markevery=max(1, len(epochs) // 10), label=recipe
             )
             axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.15)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(lambda value, position: f"{value:g}")
-        axes.minorticks_off()
+        logarithmic_y(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation loss, nats")

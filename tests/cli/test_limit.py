@@ -29,7 +29,7 @@ def test_a_random_part_of_every_class_is_taken_recorded_and_told(csrobust, digit
     assert json.loads((run / "run.json").read_text())["identity"]["subset"] == "stratified"
     report = " ".join(file.read_text() for file in run.glob("*.md"))
     assert "a random 40 of 640 examples, stratified by class" in report
-    assert "the intervals speak about all 640 examples of digits, of which these are a random part" in report
+    assert "the intervals apply to all 640 examples of digits, of which these are a random part" in report
     files = sorted((run / "outcomes").iterdir())
     before = [(file.name, file.stat().st_mtime_ns) for file in files]
     assert csrobust(*options).code == 0

@@ -38,7 +38,8 @@ def test_a_network_that_is_what_it_is_taken_for_is_told_with_evidence(tmp_path):
     assert main(["eval", "--ckpt", ERM, *CHEAP, "--out", str(run)]) == 0
     report = (run / "report.md").read_text()
     assert "accept-mismatch" not in report
-    assert "Recognised as digits-cnn on 0.3056/0.3756 (normalisation stored): 3 batch-norms are" in report
+    details = (run / "details.md").read_text()
+    assert "Recognised as digits-cnn on 0.3056/0.3756 (normalisation stored): 3 batch-norms are" in details
 
 
 @pytest.mark.parametrize("as_json", [True, False])

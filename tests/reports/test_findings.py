@@ -37,7 +37,7 @@ def test_a_stronger_attack_is_told_with_its_threat_model_and_how_much_it_takes(m
     papers = 100 * rci[rci.attack == "pgd-10"].accuracy.iloc[0]
     assert "under batch/unknown (linf, eps 8/255 (pixel)) transfer-pgd-20" in sentence
     assert f"leaves {left:.1f}% [" in sentence
-    assert f"which leaves {papers:.1f}%" in sentence
+    assert f"pgd-10, the strongest of the paper's attacks here, leaves {papers:.1f}%." in sentence
     assert f"is {papers - left:.1f} points [" in sentence
 
 
@@ -148,7 +148,7 @@ def test_a_guessed_normalisation_comes_with_the_figures_it_was_guessed_by(make_r
         "not_separable": ["cifar10"],
     }
     (path / "run.json").write_text(json.dumps(manifest))
-    facts = [fact.text for fact in document_of(load_run(path)).facts if fact.about == "Checkpoint"]
+    facts = [fact.text for fact in document_of(load_run(path)).facts if fact.about == "Recognition"]
     assert "imagenet 0.416 (90.4% right), cifar10 0.420 (90.2% right)" in facts[0]
     assert "not to be told apart: cifar10" in facts[0]
 
@@ -192,11 +192,11 @@ def test_the_largest_difference_holds_among_all_that_were_looked_at(make_run):
     }
     run = load_run(make_run(accuracies=several))
     (sentence,) = told_of(run)
-    assert "2 comparisons at once" in sentence
+    assert "error shared by 2 comparisons" in sentence
     rows = {(str(row.key.threat), row.key.attack): row for row in run.results if row.key.defence == "rci"}
     pair = rows["batch/unknown", "pgd-10"], rows["batch/unknown", "strongest"]
     low, high = (f"{100 * end:.1f}" for end in _ends(paired_difference(*pair, TAIL / 2)))
-    assert f"[{low}, {high}] (2" in sentence
+    assert f"[{low}, {high}] (error shared by 2 comparisons)." in sentence
     assert _ends(paired_difference(*pair)) != _ends(paired_difference(*pair, TAIL / 2))
 
 
@@ -237,4 +237,4 @@ def test_the_design_is_a_table_or_the_command_that_makes_it(make_run):
     assert starting[3].startswith("interaction ") and interaction == pytest.approx(a - b - c + d, abs=0.21)
     three = {key: cell for key, cell in cells.items() if key[0] != FOUR[2]}
     (told,) = without_design(load_run(make_run("three", accuracies=BASE | three)))
-    assert "were not told apart" in told and f"--attacks paper,adaptive,{FOUR[2]} runs" in told
+    assert "were not separated for" in told and f"--attacks paper,adaptive,{FOUR[2]} separates" in told

@@ -117,9 +117,14 @@ def opened_run(request, hostile_run):
 def browser(opened_run, tmp_path_factory):
     with browsing(tmp_path_factory.mktemp("profile")) as opened:
         opened.open(opened_run / "report.html")
+        assert opened.run(UNFOLD) > 0  # what is for those who check is folded at first
         yield opened
 
 
+UNFOLD = (
+    "const all = [...document.querySelectorAll('details')]; for (const one of all) one.open = true;"
+    "return all.length"
+)
 TEXTS = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent.trim())"
 
 
@@ -220,6 +225,49 @@ def test_both_colour_schemes_keep_text_apart_from_its_background(browser):
 
 def test_nothing_is_wider_than_the_window_but_what_scrolls_by_itself(browser):
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+PAGES = (
+    *("digits/report.html", "digits-trainings/comparison.html", "cifar10-shift/report.html"),
+    *("digits-gan/report.html", "tabular/report.html", "board/index.html"),
+)
+
+
+def test_every_kind_of_page_fits_a_page_and_a_telephone(tmp_path):
+    scrolled = (
+        "return [document.documentElement, ...document.querySelectorAll('.wide')]"
+        ".filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent.slice(0, 80))"
+    )
+    stuck = (
+        "return [...document.querySelectorAll('body *')]"
+        ".filter((e) => ['sticky', 'fixed'].includes(getComputedStyle(e).position)).length"
+    )
+    unnamed = (
+        "return [...document.querySelectorAll('tbody td:not(.empty)')].filter((cell) => cell.offsetParent"
+        " && !getComputedStyle(cell, '::before').content.replaceAll('\"', '')).length"
+    )
+    with browsing(tmp_path / "profile") as opened:
+        for page in PAGES:
+            for width in (1280, 390):
+                opened.narrow(width)
+                opened.open(MEASURED.parent / page)
+                opened.run(UNFOLD)
+                assert opened.run(scrolled) == [], (page, width)
+                assert opened.run(stuck) == 0, (page, width)
+            assert opened.run(unnamed) == 0, page
+
+
+def test_a_link_to_a_folded_section_unfolds_it(browser, opened_run):
+    shown = "return document.getElementById('cost').closest('details').open"
+    browser.run("for (const one of document.querySelectorAll('details')) one.open = false")
+    assert browser.run(shown) is False
+    browser.run("location.hash = 'cost'")
+    for _ in range(50):
+        if browser.run(shown):
+            break
+        time.sleep(0.05)
+    assert browser.run(shown) is True
+    browser.run(UNFOLD)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import inference_text
@@ -142,6 +142,14 @@ def logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.15g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def logarithmic_y(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers at 1, 2 and 5 times each power of ten."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.minorticks_off()
 
 
 def percent_axis(axes: Axes, label: str = "accuracy, %") -> None:

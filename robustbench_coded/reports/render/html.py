@@ -20,6 +20,7 @@ from robustbench_coded.reports.paper.against_paper import (
 )
 from robustbench_coded.reports.render.sections import Section
 from robustbench_coded.reports.run.document import Document
+from robustbench_coded.reports.run.narrow import narrowed
 from robustbench_coded.reports.run.tables import Column, Table, TableRow
 from robustbench_coded.reports.run.worst import answer_text
 from robustbench_coded.reports.text.escape import one_line
@@ -123,6 +124,7 @@ def _environment() -> Environment:
         "png_uri": lambda png: _uri(png, "image/png"),
         "chip": _chip,
         "head_of": lambda column: column.attack if column.attack in CONTROLS else " ".join(map(str, column)),
+        "narrowed": narrowed,
         "of_column": _of_column,
         "of_row": _of_row,
         "of_sheet_row": _of_sheet_row,

@@ -47,7 +47,7 @@ PICTURES_LEGEND = "Clean image, perturbation scaled to its largest change, pertu
 
 
 _MANY = 16  # rows beyond which a table that few read as a whole is for details.md
-_PARTICULARS = ("Attack", "Versions")  # facts that are long and that few look up
+_PARTICULARS = ("Recognition", "Attack", "Versions")  # facts that are long and that few look up
 
 
 class Legend(NamedTuple):
@@ -147,7 +147,7 @@ def sections_of(
         _section("failures", "What did not run", Bullets(document.failures)),
         _section("notes", "Notes", Bullets(document.notes)),
         _section("again", "Run it again", Commands(document.commands)),
-        _section("attacks", "Attacks and software versions", Facts(particulars), detail=True),
+        _section("attacks", "Checkpoints, attacks and software versions", Facts(particulars), detail=True),
         _section("why", "Reasons for the verdicts", reason_text_table(judgements), detail=True),
         _section(
             "open-checks",

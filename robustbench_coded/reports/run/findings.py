@@ -2,8 +2,11 @@
 themselves.
 """
 
+from collections.abc import Sequence
+
 from robustbench_coded.reports.text.formatting import (
     budget_text,
+    counted,
     interval,
     is_peers,
     percent,
@@ -11,6 +14,8 @@ from robustbench_coded.reports.text.formatting import (
     subject_text,
 )
 from robustbench_coded.results.run import Run
+
+_NAMED = 3  # subjects that a sentence names; of more it gives the number
 
 
 def without_design(run: Run) -> list[str]:
@@ -24,10 +29,15 @@ def without_design(run: Run) -> list[str]:
     if not subjects:
         return []
     return [
-        "Knowing the draw and starting from the base model's perturbation were not told apart for "
-        f"{series(list(subjects))}: the same command with --attacks paper,adaptive,{','.join(missing)} runs "
-        "what that takes."
+        "The effects of knowing the draw and of starting from the base model's perturbation were not "
+        f"separated for {_some(list(subjects))}. The same command with --attacks "
+        f"paper,adaptive,{','.join(missing)} separates them."
     ]
+
+
+def _some(subjects: Sequence[str]) -> str:
+    """The subjects, or how many where few would read them all."""
+    return series(subjects) if len(subjects) <= _NAMED else counted(len(subjects), "subject")
 
 
 def peers_own_figures(run: Run) -> list[str]:

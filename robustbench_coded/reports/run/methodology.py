@@ -61,8 +61,8 @@ def limits_of(run: Run) -> list[str]:
     said = [
         "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
         "attack may leave less. Nothing here is a certificate.",
-        "The intervals speak about drawing other examples, batches and draws of the defence from where "
-        "these came from, not about other attacks, other training runs or shifted data.",
+        "The intervals cover other examples, batches and draws of the defence from the same source. They do "
+        "not cover other attacks, other training runs or shifted data.",
     ]
     if not any(threat.draw_known for threat in threats):
         said.append(
@@ -89,6 +89,8 @@ def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
     yield Fact("Data", _data(manifest))
     for checkpoint in manifest.checkpoints:
         yield Fact("Checkpoint", _checkpoint(checkpoint))
+        if evidence := _recognition(checkpoint) + _gradients(checkpoint):
+            yield Fact("Recognition", f"{checkpoint.name}:{evidence}")
     yield Fact("Examples", _examples(rows))
     for threat in dict.fromkeys(row.threat for row in rows):
         yield Fact("Threat model", f"{threat}: {threat_text(threat)}.")
@@ -143,12 +145,15 @@ def _checkpoint(checkpoint: CheckpointFacts) -> str:
     if not choice:
         return said + "unknown."
     figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
-    said += f"{choice.get('source')}: {choice.get('name', 'custom')} ({figures})"
+    return f"{said}{choice.get('source')}: {choice.get('name', 'custom')} ({figures})."
+
+
+def _recognition(checkpoint: CheckpointFacts) -> str:
+    """By which evidence the network and its normalisation were recognised."""
     recognised = checkpoint.recognition.get("sentence")
-    how = (
-        f" {recognised[:1].upper()}{recognised[1:]}." if isinstance(recognised, str) else _candidates(choice)
-    )
-    return f"{said}.{how}{_gradients(checkpoint)}"
+    if isinstance(recognised, str):
+        return f" {recognised[:1].upper()}{recognised[1:]}."
+    return _candidates(checkpoint.normalisation or {})
 
 
 def _gradients(checkpoint: CheckpointFacts) -> str:

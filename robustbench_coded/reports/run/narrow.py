@@ -1,7 +1,5 @@
 """A table of accuracies that fits a page: what answers the question first, the rest elsewhere."""
 
-from dataclasses import replace
-
 from robustbench_coded.reports.paper.paper import papers_attack
 from robustbench_coded.reports.run.tables import Column, Table
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE, RANDOM_SIGN
@@ -14,9 +12,7 @@ def narrowed(table: Table) -> Table:
     ranks = {column: _rank(table, column) for column in table.columns}
     kept = sorted(ranks, key=lambda column: ranks[column])[:WIDTH]
     kept = [column for column in kept if ranks[column] <= _LAST]
-    places = [table.columns.index(column) for column in kept]
-    rows = tuple(replace(row, cells=tuple(row.cells[place] for place in places)) for row in table.rows)
-    return replace(table, columns=tuple(kept), rows=rows)
+    return table.of_columns([table.columns.index(column) for column in kept])
 
 
 _LAST = 4  # the rank of the strongest attacks; others are left out

@@ -15,13 +15,13 @@ def population_of(manifest: RunManifest) -> str:
     data = manifest.data
     if manifest.identity.subset is not None:
         return (
-            f"the intervals speak about all {data.available} examples of {data.name}, of which these are a "
-            "random part of every class, and about images drawn as those were."
+            f"the intervals apply to all {data.available} examples of {data.name}, of which these are a "
+            "random part of every class, and to images drawn as those were."
         )
     if data.examples == data.available:
-        return f"the intervals speak about images drawn as these {data.examples} were."
+        return f"the intervals apply to images drawn as these {data.examples} were."
     return (
-        f"the intervals speak about images drawn as the first {data.examples} of {data.name} were; about the "
+        f"the intervals apply to images drawn as the first {data.examples} of {data.name} were, and to the "
         f"other {(data.available or 0) - (data.examples or 0)} only if their order is a random one."
     )
 

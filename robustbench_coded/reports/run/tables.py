@@ -6,7 +6,7 @@ and per threat model the ensemble of its attacks.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.reports.paper.paper import papers_accuracy, papers_attack, papers_data, trainings
@@ -26,6 +26,7 @@ from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
 
+PAGE_COLUMNS = 11  # labels included
 SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
 
 
@@ -76,6 +77,18 @@ class Table:
     def has_paper(self) -> bool:
         """Whether the paper has a number for any cell."""
         return any(cell is not None and cell.paper is not None for row in self.rows for cell in row.cells)
+
+    def of_columns(self, places: Sequence[int]) -> "Table":
+        """The table with some of its columns, in the order given."""
+        rows = tuple(replace(row, cells=tuple(row.cells[place] for place in places)) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[place] for place in places), rows=rows)
+
+    def parts(self) -> list["Table"]:
+        """The table cut into tables that are no wider than a page, each with the labels of the rows."""
+        compared = any(cell is not None and cell.difference for row in self.rows for cell in row.cells)
+        across = PAGE_COLUMNS - len(self.heads) - (2 if compared else 0)  # differences take room
+        count = len(self.columns)
+        return [self.of_columns(range(i, min(i + across, count))) for i in range(0, count, across)]
 
 
 def tables_of(run: Run) -> list[Table]:

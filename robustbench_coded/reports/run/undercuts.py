@@ -77,14 +77,14 @@ def undercut_text(pair: Undercut) -> str:
         if difference.examples == len(row.cell.example)
         else f", on the {difference.examples} examples that both have"
     )
-    together = "" if comparisons == 1 else f" ({comparisons} comparisons at once)"
+    together = "" if comparisons == 1 else f" (error shared by {comparisons} comparisons)"
     subject = subject_text(pair.subject, with_k=pair.with_k)
     return (
         f"{subject}: under {row.key.threat} ({budget_text(pair.budget)}) "
         f"{row.strongest_attack} leaves {percent(measured.estimate)}% "
-        f"{interval(measured.low, measured.high)}, which is {points(difference.estimate)} points "
-        f"{interval(difference.low, difference.high)}{together} less than {best.key.attack}, the strongest "
-        f"of the paper's attacks here, which leaves {percent(difference.first)}%{shared}."
+        f"{interval(measured.low, measured.high)}. {best.key.attack}, the strongest of the paper's attacks "
+        f"here, leaves {percent(difference.first)}%. The difference is {points(difference.estimate)} points "
+        f"{interval(difference.low, difference.high)}{together}{shared}."
     )
 
 

@@ -30,6 +30,9 @@ if (form) {
         return select.value !== "" && own !== undefined && own !== select.value;
       });
     }
+    for (const table of document.querySelectorAll(".pivot")) {
+      table.parentElement.hidden = [...table.tHead.querySelectorAll(".number")].every((head) => head.hidden);
+    }
     const rows = [...document.querySelectorAll("#rows tbody tr")];
     const shown = rows.filter((row) => !row.hidden).length;
     form.querySelector("output").textContent = rows.length ? `${shown} of ${rows.length} rows` : "";
@@ -39,6 +42,13 @@ if (form) {
   form.addEventListener("submit", (event) => event.preventDefault());
   apply();
 }
+// A link to a section that is folded opens it.
+const reveal = () => {
+  const folded = location.hash && document.getElementById(location.hash.slice(1))?.closest("details");
+  if (folded) { folded.open = true; folded.scrollIntoView(); }
+};
+addEventListener("hashchange", reveal);
+reveal();
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });
