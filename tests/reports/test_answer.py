@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from robustbench_coded.reports.run.answer import answer
+from robustbench_coded.reports.run.headline import headline
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.intervals import Interval
@@ -73,3 +74,38 @@ def test_a_word_that_does_not_hold_among_many_says_so():
     assert found.endswith(
         "no gain over the bare network (6.0%), though not settled with the error shared by 12 judgements."
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("no gain", "no gain"), "N = 192"),  # the largest undercut
+        (("no gain", "not settled"), "N = 190"),  # what is settled comes before what is larger
+        (("not settled", "not settled"), "N = 192"),
+    ],
+)
+def test_a_report_opens_with_the_largest_undercut_that_is_settled(words, named):
+    judged = [judged_setting("small", 190), judged_setting("large", 192)]
+    undercuts = [undercut("of no judgement"), undercut("large"), undercut("small")]
+    first, counts = headline(judged, undercuts, lambda _: words)
+    assert f"RCI ({named}) on erm keeps 30.0% under pgd-10 at eps 8/255" in first
+    assert counts.startswith("Verdict: ")
+
+
+def judged_setting(setting, n):
+    return SimpleNamespace(
+        verdict=Verdict("no gain", "", LEFT, bar=0.03, compared=True, gain=gain(-0.01, 0.02)),
+        subject=SubjectKey("erm", "rci", 128, n),
+        budget=BudgetKey("linf", 8 / 255, "pixel"),
+        threat="batch/unknown",
+        key=SimpleNamespace(setting=setting),
+    )
+
+
+def undercut(setting):
+    def row(attack, accuracy):
+        key = SimpleNamespace(setting=setting, attack=attack)
+        return SimpleNamespace(key=key, strongest_attack=attack, interval=lambda: Interval(accuracy, 0, 1))
+
+    papers, stronger = row("pgd-10", 0.3), row("transfer-pgd-20", 0.0)
+    return SimpleNamespace(papers=papers, stronger=stronger, with_k=False)

@@ -6,6 +6,7 @@ from robustbench_coded.reports.run.answer import answer
 from robustbench_coded.reports.run.undercuts import Undercut
 from robustbench_coded.reports.text.formatting import budget_text, series, subject_text
 from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.schema.words import VerdictWord
 
 MOST_NAMED = 3
 Together = Callable[[Sequence[Judgement]], Sequence[str]]
@@ -14,8 +15,9 @@ Together = Callable[[Sequence[Judgement]], Sequence[str]]
 def headline(judgements: Sequence[Judgement], undercuts: Sequence[Undercut], together: Together) -> list[str]:
     """Two or three sentences, one where there is nothing to say.
 
-    The first is about the largest undercut, else about the first judgement; its word stands at the error
-    adjusted for the number of judgements, since it was picked out of them.
+    The first is about the largest undercut of a judgement that is settled, else about the largest, else about
+    the first judgement. Its word stands at the error adjusted for the number of judgements, since it was
+    picked out of them.
 
     Args:
         judgements: of the whole run; those of standard inference count only where nothing else was judged.
@@ -27,11 +29,10 @@ def headline(judgements: Sequence[Judgement], undercuts: Sequence[Undercut], tog
         return ["No attack has outcomes yet, so there is nothing to judge."]
     words = together(judged)
     counted = _each(judged) if len(judged) <= MOST_NAMED else _counted(judged, words)
-    for undercut in undercuts[:1]:
-        setting = undercut.stronger.key.setting
-        for judgement, word in zip(judged, words, strict=True):
-            if judgement.key.setting == setting:
-                return [answer(judgement, word, len(judged), undercut), counted]
+    named = {j.key.setting: (j, word) for j, word in zip(judged, words, strict=True)}
+    told = [(*named[u.stronger.key.setting], u) for u in undercuts if u.stronger.key.setting in named]
+    for judgement, word, undercut in sorted(told, key=lambda one: one[1] == VerdictWord.NOT_SETTLED)[:1]:
+        return [answer(judgement, word, len(judged), undercut), counted]
     return [answer(judged[0], words[0], len(judged)), counted, _reason(judged[0])]
 
 
