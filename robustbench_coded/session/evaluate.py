@@ -43,6 +43,7 @@ from robustbench_coded.session.hidden_sources import hidden_sources
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import (
     checked_against,
+    checked_rounds,
     extended,
     new_manifest,
     with_partitions,
@@ -137,6 +138,8 @@ def _evaluate_into(
         prepared.rounds.planned = frozenset(row.key for row in planned)
     if old is not None:
         checked_against(old, new_manifest(config, prepared, plan), folder.path)
+        if prepared.rounds is not None:
+            checked_rounds(old, prepared.rounds.planned, folder.path)
     for text in prepared.notes:
         listener.note(text)
     if tracked_by_git(folder.path):

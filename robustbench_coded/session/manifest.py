@@ -17,6 +17,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.reports.text.formatting import pixels, subject_text
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.evaluated import CheckpointFacts, MatchedBaseline
@@ -116,6 +117,26 @@ def extended(old: RunManifest | None, new: RunManifest) -> RunManifest:
         invocations=(*old.invocations, *new.invocations),
         sequential=new.sequential or old.sequential,
     )
+
+
+def checked_rounds(old: RunManifest, planned: Collection[CaseKey], path: Path) -> None:
+    """Refuses to leave out what earlier rounds were about: they are decided again, all together.
+
+    Args:
+        planned: what this evaluation may run, in rounds.
+
+    Raises:
+        InputError: the folder has rounds of a subject, budget or threat model that is not planned.
+    """
+    again = {key.setting for key in planned}
+    left_out = [row.key for row in old.rows if row.looks and row.key.setting not in again]
+    if left_out:
+        key = left_out[0]
+        raise InputError(
+            f"{path} was made with --until, among others for {subject_text(key.subject, with_k=True)} under "
+            f"{key.threat} at eps {pixels(key.eps)}, which this command leaves out; name everything that is "
+            "in there as well, or give another --out"
+        )
 
 
 def without_rounds(old: RunManifest, planned: Collection[CaseKey]) -> RunManifest:

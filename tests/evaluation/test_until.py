@@ -158,6 +158,17 @@ def test_a_finished_run_decides_the_same_again_and_goes_on_to_its_end_without_th
     assert full.manifest.finished and set(full.summary.status) == {"done"}
 
 
+def test_rounds_of_other_defences_in_the_folder_are_not_lost(stopped, tmp_path):
+    copy = shutil.copytree(stopped.path, tmp_path / "run")
+    with pytest.raises(
+        InputError, match=r"RCI \(K = 8, N = 12\) on net under batch/unknown at eps 0.1, which"
+    ):
+        measured(copy, defences=["rci:N=16"])
+    assert content(copy) == content(stopped.path)
+    both = measured(copy, defences=["rci:N=12", "rci:N=16"])
+    assert {stop.n for stop in both.manifest.sequential.stops if stop.defence == "rci"} == {12, 16}
+
+
 def test_until_a_claim_is_refuted_nothing_else_is_attacked(tmp_path):
     run = measured(tmp_path / "run", until="claim", claim=0.9)
     (stop,) = run.manifest.sequential.stops
