@@ -10,17 +10,27 @@ them, but nobody can play both: counting the better of the two for each example 
 but for the rounding of pixels, so that any random start turns the sign. Under ``victim`` an input may turn
 it, too, or fail to: between 0 and the robust half.
 
-With two classes 50% is also what a constant answer keeps, so the verdict is `broken`: nothing was gained over
-an answer that ignores its input (docs/numbers.md, Verdict).
+Both models tell a second bit of the label by a third pattern, at a margin of 2 eps, which cannot be turned.
+That makes four classes, of which a constant answer keeps 25%: the half that stands is more than that.
 """
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_coded.zoo.known import Known, Truth, exactly
-from robustbench_coded.zoo.linear import LinearModel, along, pattern, planted_margins, spread, worst_margins
+from robustbench_coded.zoo.linear import (
+    LinearModel,
+    Planted,
+    TwoBits,
+    along,
+    pattern,
+    planted_margins,
+    spread,
+    with_coarse_bit,
+    worst_margins,
+)
 
-ROBUST, FRAGILE, SIGN = 5, 40, 51
+ROBUST, FRAGILE, SIGN, COARSE = 5, 40, 51, 30
 
 
 class HalfBatch:
@@ -31,7 +41,7 @@ class HalfBatch:
     batch_dependent = True
     base: nn.Module | None = None
 
-    def __init__(self, robust: LinearModel, fragile: LinearModel, sign: LinearModel):
+    def __init__(self, robust: nn.Module, fragile: nn.Module, sign: LinearModel):
         self.robust = robust
         self.fragile = fragile
         self.sign = sign
@@ -46,22 +56,27 @@ class HalfBatch:
 
 
 def known(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
-    robust, fragile, sign = (along(pattern(row)) for row in (ROBUST, FRAGILE, SIGN))
-    x, y = planted_margins(
-        spread(1.4 * eps, 2.2 * eps, n), pattern(ROBUST), flat_along=[pattern(FRAGILE), pattern(SIGN)]
+    robust, fragile, sign, coarse = (along(pattern(row)) for row in (ROBUST, FRAGILE, SIGN, COARSE))
+    x, fine = planted_margins(
+        spread(1.4 * eps, 2.2 * eps, n),
+        pattern(ROBUST),
+        flat_along=[pattern(row) for row in (FRAGILE, SIGN, COARSE)],
     )
-    towards = (2 * y - 1).view(-1, 1, 1, 1)
+    towards = (2 * fine - 1).view(-1, 1, 1, 1)
     x = x + towards * spread(0.25 * eps, 0.6 * eps, n, seed=2).view(-1, 1, 1, 1) * pattern(FRAGILE)
-    x = (x * 255).round() / 255
-    robust_stands, fragile_stands = (worst_margins(model, x, y, eps) > 0 for model in (robust, fragile))
+    x, y = with_coarse_bit(Planted(x, fine), pattern(COARSE), 2 * eps)
+    coarse_stands, robust_stands, fragile_stands = (
+        worst_margins(model, x, bit, eps) > 0
+        for model, bit in ((coarse, y // 2), (robust, fine), (fragile, fine))
+    )
     even = torch.arange(n) % 2 == 0
     half = min(
-        torch.where(guarded, robust_stands, fragile_stands).double().mean().item()
+        (coarse_stands & torch.where(guarded, robust_stands, fragile_stands)).double().mean().item()
         for guarded in (even, ~even)
     )
     truth = {"batch": exactly(half), "victim": Truth(0.0, half)}
     return Known(
-        HalfBatch(robust, fragile, sign),
+        HalfBatch(TwoBits(coarse, robust), TwoBits(coarse, fragile), sign),
         x,
         y,
         k,

@@ -41,15 +41,17 @@ def test_half_of_every_batch_stands_and_nobody_can_play_the_better_half():
     assert known.truth("batch/unknown").low == known.truth("batch/unknown").high == 0.5
 
 
-def test_the_half_that_stands_by_design_is_more_than_a_constant_answer_keeps():
-    known = ZOO["ensemble-opposed"].load(64)
+@pytest.mark.parametrize("name", ["half-batch", "ensemble-opposed"])
+def test_the_half_that_stands_by_design_is_more_than_a_constant_answer_keeps(name):
+    known = ZOO[name].load(64)
     assert known.y.bincount().tolist() == [16] * 4
     assert known.truth("batch/unknown").low == 0.5
     # An attacker gains nothing at the upper bit: there, half a pattern more would be needed.
-    upper = (2 * (known.y // 2) - 1).view(-1, 1, 1, 1)
-    x = (known.x - 0.99 * EPS * upper * pattern(36)).clamp(0, 1)
-    answers = known.defence.logits(x, torch.zeros(64, dtype=torch.int64)).argmax(1)
-    assert (answers == known.y).all()
+    for row in (half_batch.COARSE, 36):
+        upper = (2 * (known.y // 2) - 1).view(-1, 1, 1, 1)
+        x = (known.x - 0.99 * EPS * upper * pattern(row)).clamp(0, 1)
+        answers = per_batch(known.defence).logits(x, torch.zeros(64, dtype=torch.int64)).argmax(1)
+        assert (answers == known.y).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
