@@ -37,6 +37,10 @@ CONFIRMED = 0.02
 # whose training mixed what no kind of images shows (manifold mixup) are farther; they have to be stated.
 UNFAMILIAR_GUESS = 0.008
 
+# The same, beside what is by chance, of a normalisation whose numbers were fitted: they can stand for what
+# else images had in training and these have not.
+UNFAMILIAR_FITTED = 0.002
+
 # Beyond the 99% interval: so far below another candidate's accuracy is a contradiction.
 FAR_BELOW = 0.05
 
@@ -48,6 +52,7 @@ class Evidence:
     Attributes:
         kind: the kind of training images that fits its batch-norms best.
         alike: other variants that answer alike.
+        fitted: whether its normalisation was found by fitting it to the first batch-norm.
     """
 
     candidate: Candidate
@@ -55,6 +60,7 @@ class Evidence:
     fingerprint: Fingerprint | None = None
     alike: tuple[str, ...] = ()
     labelled: Labelled | None = None
+    fitted: bool = False
 
     @property
     def score(self) -> float:
@@ -203,7 +209,8 @@ def _unfamiliar(chosen: Evidence, stated: Stated) -> Iterator[str]:
         return
     usual = not split_variant(chosen.candidate.arch)[1]
     guessed = stated.normalisation is None or (stated.arch is None and not usual)
-    if found.median <= UNFAMILIAR and (not guessed or found.score <= UNFAMILIAR_GUESS):
+    most = UNFAMILIAR_FITTED + found.by_chance if chosen.fitted else UNFAMILIAR_GUESS
+    if found.median <= UNFAMILIAR and (not guessed or found.score <= most):
         return
     limit = UNFAMILIAR if found.median > UNFAMILIAR else 4 * found.median
     layer = found.departs_at(limit)

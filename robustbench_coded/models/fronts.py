@@ -11,7 +11,6 @@ from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.elimination import kept
 from robustbench_coded.models.fingerprint import Fingerprint
 from robustbench_coded.models.first_layer import first_layer, other_normalisations
-from robustbench_coded.models.input_kinds import KINDS
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.remembered import Remembered
 from robustbench_coded.models.variants import BGR, INPUT, PER_IMAGE, changed
@@ -47,11 +46,13 @@ def likely_fronts(
     normalisations: Sequence[Normalisation],
     layers: int,
     *,
+    kinds: Sequence[str],
     uncommon: bool = False,
 ) -> list[Front]:
     """Normalisations with kinds of images, best first by the first layers.
 
     Args:
+        kinds: of training images that come into question.
         uncommon: look for others, too, where none of these is near.
     """
     known: list[tuple[Normalisation, str | None]] = [(one, None) for one in normalisations]
@@ -62,17 +63,17 @@ def likely_fronts(
             # Means and deviations in the same order, or left in that of red, green, blue.
             turned = [named(one.mean[::-1], one.std[::-1]) for one in normalisations]
             known += [(one, BGR) for one in dict.fromkeys([*normalisations, *turned])]
-    left = [Front(*one, kind) for one in known for kind in KINDS]
+    left = [Front(*one, kind) for one in known for kind in kinds]
     for images in FIRST_IMAGES:
         seen = _by_first_layers(remembered, arch, left, images, layers)
         left = kept(seen, len(left), margin=KIND_MARGIN)
-    further = _uncommon(remembered, arch, seen, images, layers) if uncommon else []
+    further = _uncommon(remembered, arch, seen, kinds, images, layers) if uncommon else []
     # Mixing adds to chance, so kinds of images are let off more than normalisations.
     near = kept(seen, len(left), margin=FIRST_MARGIN)
     firsts = {front[:2]: front for front in reversed(left)}  # the best kind of each normalisation
-    kinds = [front for front in left if front[:2] == left[0][:2]][:KINDS_TAKEN]
-    others = [front for front in near if front is firsts[front[:2]] and front not in kinds]
-    return [*further, *kinds, *others[: NORMALISATIONS - 1]]
+    taken = [front for front in left if front[:2] == left[0][:2]][:KINDS_TAKEN]
+    others = [front for front in near if front is firsts[front[:2]] and front not in taken]
+    return [*further, *taken, *others[: NORMALISATIONS - 1]]
 
 
 def _by_first_layers(
@@ -99,7 +100,12 @@ def _by_first_layers(
 
 
 def _uncommon(
-    remembered: Remembered, arch: str, seen: Sequence[tuple[Fingerprint, Front]], images: int, layers: int
+    remembered: Remembered,
+    arch: str,
+    seen: Sequence[tuple[Fingerprint, Front]],
+    kinds: Sequence[str],
+    images: int,
+    layers: int,
 ) -> list[Front]:
     """Fronts with normalisations that have no name, where those that have one are far; else none.
 
@@ -112,11 +118,11 @@ def _uncommon(
     found = []
     for form in forms:
         own = changed(arch, INPUT, form) if form else arch
-        for one, kind in other_normalisations(remembered.assembly, own, tuple(KINDS), best.score / BETTER):
+        for one, kind in other_normalisations(remembered.assembly, own, kinds, best.score / BETTER):
             front = Front(one, form, kind)
             found.append((remembered.fingerprint(front.candidate(arch), kind, images, layers), front))
     left = kept(found, len(found), margin=KIND_MARGIN) if found else []
-    return sorted(left, key=lambda front: (front.input is not None, list(KINDS).index(front.kind)))
+    return sorted(left, key=lambda front: (front.input is not None, kinds.index(front.kind)))
 
 
 def best_first(

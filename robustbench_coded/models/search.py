@@ -65,11 +65,18 @@ class Search:
         assembly: of the checkpoint, with images.
         normalisations: those that come into question.
         per_image: multiplications for one image; they say how many images are affordable.
+        kinds: of training images that come into question.
     """
 
     def __init__(
-        self, assembly: Assembly, normalisations: Sequence[Normalisation], *, per_image: int
+        self,
+        assembly: Assembly,
+        normalisations: Sequence[Normalisation],
+        *,
+        per_image: int,
+        kinds: Sequence[str] = tuple(KINDS),
     ) -> None:
+        self.kinds = kinds
         self.assembly = assembly
         self.normalisations = normalisations
         self.remembered = Remembered(assembly)
@@ -94,7 +101,9 @@ class Search:
         """
         order = sorted((onset, part) for part, onset in self.onsets.items() if onset is not None)
         first = max(1, order[0][0]) if order else 2
-        fronts = likely_fronts(self.remembered, self.arch, self.normalisations, first, uncommon=not stated)
+        fronts = likely_fronts(
+            self.remembered, self.arch, self.normalisations, first, kinds=self.kinds, uncommon=not stated
+        )
         if arch is not None:
             form = split_variant(arch)[1].get(INPUT)
             likely = [Candidate(arch, front.normalisation) for front in fronts if front.input == form]
@@ -163,7 +172,7 @@ class Search:
 
     def _onsets(self) -> dict[str, int | None]:
         """For every part the first batch-norm that sees another form of it."""
-        front = Front(self.normalisations[0], None, next(iter(KINDS)))
+        front = Front(self.normalisations[0], None, self.kinds[0])
         found: dict[str, int | None] = dict.fromkeys(self.assembly.variants)
         for layers in (LAYERS_PER_PART, None):  # most parts show in the first layers
             usual = self.remembered.fingerprint(front.candidate(self.arch), front.kind, 2, layers)

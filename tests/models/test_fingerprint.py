@@ -8,7 +8,7 @@ from torch import nn
 
 from robustbench_coded.models.elimination import alike, kept
 from robustbench_coded.models.fingerprint import GROUPS, Fingerprint, fingerprint, trained_batch_norms
-from robustbench_coded.models.input_kinds import KINDS, images_of_kind
+from robustbench_coded.models.input_kinds import HEAVY, KINDS, images_of_kind
 
 
 def images(n=64, channels=3, size=8, seed=0):
@@ -101,7 +101,7 @@ def test_one_late_layer_moves_the_score_though_not_the_median():
     assert late.score == pytest.approx(((4 * 0.01 + 0.1) / 5) ** 2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *HEAVY])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_kinds_of_training_images(kind, channels):
     x = images(40, channels)

@@ -14,8 +14,9 @@ from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.decision import Evidence, Stated, contradictions
 from robustbench_coded.models.fingerprint import Fingerprint
+from robustbench_coded.models.input_kinds import images_of_kind
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.recognition_text import as_data, brief, sentence
 from robustbench_coded.models.saving import save_checkpoint
@@ -217,6 +218,33 @@ def test_per_image_normalisation_is_found(tmp_path, test_images):
     torch.save(own.network.state_dict(), tmp_path / "b.pt")
     found = recognise_network(load_checkpoint(tmp_path / "b.pt"), test_images[0], None)
     assert (found.arch, found.choice.name) == ("digits-cnn[input=per-image]", "none")
+
+
+def test_numbers_that_were_fitted_have_to_be_nearer_still():
+    """They can stand for what else the images of training had."""
+    one = Candidate("digits-cnn", Normalisation("custom", (0.2,), (0.3,)))
+    stated = Stated(None, None, "guessed", None)
+    for score, fitted, refused in ((0.003, False, False), (0.003, True, True), (0.001, True, False)):
+        seen = Fingerprint(("bn1", "bn2"), (score, score), 512)
+        assert (
+            bool(list(contradictions(Evidence(one, "plain", seen, fitted=fitted), [], stated, 10))) == refused
+        )
+
+
+@pytest.mark.parametrize("kind", ["cut out in black", "randaugmented"])
+def test_heavier_augmentation_is_not_taken_for_another_normalisation(tmp_path, test_images, kind):
+    x, _ = digits("train")
+    network = build("digits-cnn", 10, 1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    known = KNOWN[1]["mnist"]
+    for seed in range(4):
+        network.train()((images_of_kind(kind, x, seed=100 + seed) - known.mean[0]) / known.std[0])
+    torch.save(network.state_dict(), tmp_path / "a.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), test_images[0], None)
+    assert (found.arch, found.choice.name, found.chosen.kind) == ("digits-cnn", "mnist", kind)
+    assert found.contradictions == ()
 
 
 @pytest.mark.parametrize(
