@@ -17,7 +17,7 @@ TIE = 1.25
 
 # What is stated is contradicted where another is so many times better; where labelled images agree by
 # STANDARD_ERRORS, fewer times are enough.
-CONTRADICTED = 4.0
+CONTRADICTED = 3.0
 CONTRADICTED_BY_BOTH = 1.5
 STANDARD_ERRORS = 3.0
 
