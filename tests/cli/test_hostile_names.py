@@ -27,7 +27,7 @@ def test_commands_show_names_and_nothing_else(run, csrobust):
     assert plain(run.out)
     assert plain(run.err)
     for name in SHOWN:
-        assert f"%  {name} | standard" in run.err.replace("\n", "")  # the longest is wrapped
+        assert f"right  {name} | standard" in run.err.replace("\n", "")  # the longest is wrapped
     again = [csrobust("show", "run"), csrobust("show", "run", "--example", 3), csrobust("compare", "run")]
     for answer in again:
         assert answer.code == 0

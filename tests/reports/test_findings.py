@@ -212,9 +212,10 @@ def test_counts_of_verdicts_share_one_error():
     assert set(run.words_together([closest] * 30)) == {"not settled"}
 
 
-def test_the_opening_says_what_the_shared_error_leaves_open():
+def test_the_opening_says_what_stands_with_the_shared_error_and_counts_what_it_leaves_open():
     answered, counted = document_of(load_run(COMMITTED.parent / "cifar10-recipes")).opening
-    assert answered.endswith(", though not settled with the error shared by 21 judgements.")
+    assert answered.endswith("(transfer-pgd-20): no gain over the bare network (0.0%).")
+    assert "not settled in 19 and no gain in 2" in counted
     assert "adjusted for their number (Holm); one by one, no gain in 14" in counted
 
 

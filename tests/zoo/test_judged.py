@@ -139,8 +139,8 @@ def test_the_matrix_counts_entries(zoo_report):
     matrix = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| good |")]
     assert [cell.strip() for cell in matrix[0]] == ["good", "1", "0", "1", "0", "0", "0", "1", "0", "0"]
     assert "Not settled: 1 of 5, 20%." in text
-    assert "Broken and praised, under any threat model: rounding (batch/unknown)." in text
-    assert "Good and condemned, under any threat model: coin-flip (batch/unknown)." in text
+    assert "Broken, but no failure found, under any threat model: rounding (batch/unknown)." in text
+    assert "Good, but judged broken, under any threat model: coin-flip (batch/unknown)." in text
     assert "our verdicts, on the 2 entries where it was measured: 2.0 minutes." in text
     lines = zoo_report.table(measured).splitlines()
     assert len(lines) == 1 + 5 + 4
