@@ -205,6 +205,8 @@ def _moved(first: Tensor, second: Tensor) -> float:
         return float("inf")
     if not first.numel():
         return 0.0
-    both_nan = first.isnan() & second.isnan()
-    difference = torch.where(both_nan, 0, (second - first).abs())
+    if first.dtype == torch.bool:
+        first, second = first.float(), second.float()
+    same = (first == second) | (first.isnan() & second.isnan())
+    difference = torch.where(same, 0, (second - first).abs())
     return float(difference.max() / first.nan_to_num().abs().max().clamp(min=1e-30))

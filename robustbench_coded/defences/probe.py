@@ -77,7 +77,7 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeR
             "all_co_batched": _all_co_batched(defence, x, draws[0], first),
             "other_size": other_size,
             "other_size_error": other_size_error,
-            "other_slot": _other_slot(defence, x, draws[0], first),
+            "other_slot": other_slot(defence, x, draws[0], first),
             "grouped": _grouped(defence, x, draws),
             "double": _in_double(defence, x, draws[0], first),
             "training_layers": tuple(_training_layers(defence)),
@@ -133,7 +133,8 @@ def _half_a_batch(
     return (answers - first[: len(half)]).abs().max().item(), None
 
 
-def _other_slot(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float | None:
+def other_slot(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float | None:
+    """How far logits move when every input of ``x`` moves on by a slot, and keeps its neighbours."""
     if defence.randomised:
         return None
     return (defence.logits(x.roll(1, 0), draw).roll(-1, 0) - first).abs().max().item()

@@ -33,6 +33,15 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
         and result.moved(result.other_size, ROUNDING_ACROSS_SIZES)
     ):
         found.append(f"says batch-independent, but halving the batch moved logits by {result.other_size:.2g}")
+    elif (
+        not defence.batch_dependent
+        and result.other_slot is not None
+        and result.moved(result.other_slot, ROUNDING_ACROSS_SIZES)
+    ):
+        found.append(
+            "says batch-independent, but moving the inputs to other slots of the batch moved their logits by "
+            f"{result.other_slot:.2g}"
+        )
     if result.grouped is not None and result.moved(result.grouped, ROUNDING_ACROSS_SIZES):
         found.append(
             f"answers batches in a group (logits_grouped) otherwise than alone, by {result.grouped:.2g}"

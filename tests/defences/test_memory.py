@@ -196,3 +196,12 @@ def test_exceptions_are_named_and_not_measured_in_percent(model, x):
     (warm,) = found(FailsAtFirst(model), x)
     assert "inf" not in warm and warm.endswith("could not be had at first")
     assert found(CopiesFail(model), x) == []
+
+
+@pytest.mark.parametrize(
+    "answer", [lambda z: torch.where(z < z.amax(1, keepdim=True), -torch.inf, z), lambda z: z > 0]
+)
+def test_infinite_logits_and_truth_values_are_no_memory(model, x, answer):
+    defence = Remembering(model)
+    defence.answer = lambda x: answer(model(x))
+    assert found(defence, x) == []

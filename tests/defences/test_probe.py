@@ -11,6 +11,7 @@ from robustbench_coded.defences.resize_pad import ResizePad
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.setup import probing
 
 K = 8
 
@@ -41,6 +42,10 @@ def planted(model, logits, **declared):
     for name, value in {"name": "planted", **declared}.items():
         setattr(defence, name, value)
     return defence
+
+
+def slots(x):
+    return torch.arange(len(x))[:, None]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +114,7 @@ def test_normalising_by_the_batch_is_found(model):
         (lambda m: lambda x, d: m(x)[:4], {}, "answers 8 inputs with logits of shape (4, 5)"),
         (lambda m: lambda x, d: m(x).log(), {}, "NaN or infinite logits"),
         (lambda m: lambda x, d: m(x) * (1 + (len(x) < K)), {}, "halving the batch moved logits"),
+        (lambda m: lambda x, d: m(x) * (1 + slots(x) % 2), {}, "moving the inputs to other slots"),
     ],
 )
 def test_what_contradicts_a_declaration_is_named(model, logits, declared, message):
@@ -205,3 +211,23 @@ def test_a_rare_coin_still_counts_as_randomness(model):
     plain = SamplingModule(model, name="plain")
     plain.settle(randomised=probed(plain).randomised, batch_dependent=False)
     assert not plain.randomised
+
+
+def test_slots_that_the_probed_batch_lacks_are_asked_too(model):
+    x = torch.rand(3 * K, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    late = planted(model, lambda x, draw: model(x) * (1 + (slots(x) == 2 * K)))
+    assert probing.probed(late, x[:K], seed=0).contradictions == ()
+    (line,) = probing.probed(late, x[:K], seed=0, whole=x).contradictions
+    assert "moving the inputs to other slots" in line
+    assert probing.probed(Standard(model), x[:K], seed=0, whole=x).contradictions == ()
+
+
+def test_a_default_dtype_is_put_back_and_the_change_named(model):
+    def logits(x, draw):
+        torch.set_default_dtype(torch.float64)
+        return model(x)
+
+    x = torch.rand(K, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    (line,) = probing.probed(planted(model, logits), x, seed=0).contradictions
+    assert line == "changes torch's default dtype to torch.float64 for everything else in this process"
+    assert torch.get_default_dtype() == torch.float32

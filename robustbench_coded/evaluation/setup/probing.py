@@ -1,6 +1,6 @@
 """Every defence is probed before it is evaluated, and refused if what it does contradicts what it says."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn import functional
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.memory import memory_of
 from robustbench_coded.defences.per_batch import stated_protocol
-from robustbench_coded.defences.probe import blamed_on, probe
+from robustbench_coded.defences.probe import blamed_on, other_slot, probe
 from robustbench_coded.defences.probe_findings import contradictions, warnings
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
@@ -72,29 +72,48 @@ def _gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict
     return figures
 
 
-def probed(defence: Defence, x: Tensor, seed: int, *, remembers: Tensor | None = None) -> Probed:
+def probed(
+    defence: Defence, x: Tensor, seed: int, *, remembers: Tensor | None = None, whole: Tensor | None = None
+) -> Probed:
     """Probes a defence on one batch, and settles what a plain module left open about itself.
 
     Args:
         remembers: for somebody else's code, images [k, C, H, W] on which it is asked for a memory before all
             else; None where there can be none.
+        whole: for somebody else's code, a batch of the size that will be evaluated: slots that ``x`` lacks
+            may answer otherwise.
 
     Raises:
         InputError: the defence fails on the batch, or does not answer in PROBE_SECONDS.
     """
+    dtype = torch.get_default_dtype()
     try:
         with time_limit(PROBE_SECONDS):
             state = [] if remembers is None else _memory(defence, remembers, seed)
             result = probe(defence, x, stream(seed, -1, "probe"))
+            if whole is not None and result.other_slot is not None and not defence.batch_dependent:
+                result = replace(result, other_slot=max(result.other_slot, _other_slot(defence, whole, seed)))
     except TimeLimitExceeded:
         raise InputError(
             f"{defence.name} hangs: its probe, some twenty forwards of a batch of shape {tuple(x.shape)}, "
             f"took longer than {PROBE_SECONDS:g} s"
         ) from None
+    finally:
+        now = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+    if now != dtype:
+        state.append(f"changes torch's default dtype to {now} for everything else in this process")
     if isinstance(defence, SamplingModule):
         defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
     found = (*state, *contradictions(defence, result))
     return Probed(asdict(result), found, (*warnings(defence, result), *stated_protocol(defence)))
+
+
+def _other_slot(defence: Defence, x: Tensor, seed: int) -> float:
+    with blamed_on(defence, x), torch.no_grad():
+        draw = defence.sample(stream(seed, -1, "probe", 4), len(x))
+        moved = other_slot(defence, x, draw, defence.logits(x, draw))
+    return 0.0 if moved is None else moved
 
 
 def _memory(defence: Defence, x: Tensor, seed: int) -> list[str]:

@@ -48,16 +48,17 @@ def probed_subjects(
         for spec in [*specs, *(match.spec for match in matched if match.checkpoint == checkpoint.name)]:
             for k in config.batch_sizes:
                 defence = context.build(spec, context.model(checkpoint.name), k)
+                x, y = context.data.batch([i % len(context.data) for i in range(k)])
+                x, y = x.to(context.device), y.to(context.device)
                 remembers = None
                 if is_plugin(spec):
                     remembers = probe_batch(context.data, k, REMEMBERED).to(context.device)
                 batch = probe_batch(context.data, k).to(context.device)
-                found = probed(defence, batch, config.seed, remembers=remembers)
+                whole = x if is_plugin(spec) else None
+                found = probed(defence, batch, config.seed, remembers=remembers, whole=whole)
                 shown = spec
                 if spec.startswith(PREFIX):
                     shown += "@" + answers_digest(defence, probe_batch(context.data, k).to(context.device))
-                x, y = context.data.batch([i % len(context.data) for i in range(k)])
-                x, y = x.to(context.device), y.to(context.device)
                 if found.contradictions and refuse:
                     raise InputError(
                         f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
