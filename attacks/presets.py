@@ -5,8 +5,11 @@ RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
 # And where there is no gradient even then.
 LAST_RESORT = ("square-1000",)
 
-# What they run where other attacks leave something.
+# What they run where other attacks leave something. The first of these follows the gradient that a defence
+# shows: only where operators hide it, that waits for what the relaxed attacks leave.
+FOLLOWS_SHOWN = "eot10-pgd-20"
 SECOND_STAGE = (
+    FOLLOWS_SHOWN,
     "pgd-100+momentum=1",
     "aware-pgd-20+init=transfer-pgd-20",
     "apgd-mt-20",
@@ -18,7 +21,7 @@ SECOND_STAGE = (
 PRESETS: dict[str, tuple[str, ...]] = {
     "paper": ("fgsm", "pgd-10", "pgd-100"),
     "adaptive": (
-        "eot10-pgd-20",
+        FOLLOWS_SHOWN,
         "pgd-100+momentum=1",
         "fixed-pgd-10",
         "aware-pgd-10",

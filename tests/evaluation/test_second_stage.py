@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.presets import RELAXED
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.attack_choice import attack_options
@@ -99,7 +100,7 @@ def whole(tmp_path_factory):
     return load_run(evaluate(config(tmp_path_factory.mktemp("whole")), in_memory=brought(Weak, Blunt)))
 
 
-def test_they_run_where_something_is_left_and_on_every_base_model(whole):
+def test_they_run_where_something_is_left_and_on_a_base_model_that_never_draws(whole):
     left = {row.key.defence: row.accuracy for row in whole.rows if row.key.attack == "pgd-5"}
     assert left["weak"] == 0 and left["blunt"] == 1
     assert SECOND not in attacks_on(whole, "weak")
@@ -163,9 +164,33 @@ def test_the_same_after_an_interrupt(whole, tmp_path):
     assert rows == others and whole.manifest.notes == again.manifest.notes
 
 
+@pytest.mark.parametrize("defended, right, runs", [(False, 1, False), (True, 1, True), (True, 0, False)])
+def test_a_base_model_that_draws_is_attacked_in_full_unless_nothing_is_left(defended, right, runs):
+    bare = replace(a_row().subject, spec="standard", label="standard", batch_dependent=False)
+    row = replace(a_row(attack=SECOND), subject=bare)
+    measured = {(bare, row.budget): [MeasuredAttack(replace(a_row(), subject=bare), (), 0.004, right, None)]}
+    if defended:
+        measured[a_row().subject, row.budget] = [MeasuredAttack(a_row(), (), 0.5, 9, None)]
+    rows, _ = second_stage([row], measured, lambda: {(bare.key, row.budget)})
+    assert rows == [row] * runs
+
+
+def test_where_the_gradient_is_hidden_relaxed_attacks_come_first(tmp_path):
+    options = config(tmp_path, **attack_options())
+    hidden = replace(a_row().subject, hides_gradient=True)
+    shown, relaxed, longer = (a_row(attack=name) for name in ("eot10-pgd-20", *RELAXED))
+    assert in_two_stages(options, [shown, relaxed, longer]) == ([shown], [relaxed, longer])
+    rows = [replace(row, subject=hidden) for row in (shown, relaxed, longer)]
+    assert in_two_stages(options, rows) == ([rows[1]], [rows[0], rows[2]])
+    none = [replace(row, subject=replace(hidden, relaxable=False)) for row in (shown, longer)]
+    assert in_two_stages(options, none) == ([none[0]], [none[1]])
+    named = config(tmp_path, **attack_options(["adaptive", "eot10-pgd-20"]))
+    assert in_two_stages(named, rows) == (rows[:2], [rows[2]])
+
+
 def test_presets_defer_what_nobody_wrote():
     second = attack_options()["second_attacks"]
     assert {"pgd-100+momentum=1", "apgd-mt-20", "transfer-apgd-mt-20"} <= set(second)
-    assert not {"eot10-pgd-20", "fixed-pgd-10", "aware-pgd-10", "transfer-pgd-20", "pgd-100"} & set(second)
+    assert not {"fixed-pgd-10", "aware-pgd-10", "transfer-pgd-20", "pgd-100"} & set(second)
     assert "apgd-mt-20" not in attack_options(["adaptive", "apgd-mt-20"])["second_attacks"]
     assert attack_options(["full"])["second_attacks"] == () == attack_options(["paper"])["second_attacks"]

@@ -8,13 +8,17 @@
 
 Against a defence that draws or mixes, an attack pays for all of its steps, and where nothing is left it finds
 nothing. On a deterministic defence that answers input by input attacks end at the first wrong answer, so none
-of its rows waits. Neither does a base model's: what it keeps must be known in full when its defences are
-compared with it.
+of its rows waits. What a base model keeps must be known in full when its defences are compared with it: its
+rows are left out only where no right answer is left.
+
+Where operators hide a defence's gradient, the shortest relaxed attack runs first, and the attacks that follow
+the gradient as it is wait for it.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from attacks.presets import FOLLOWS_SHOWN, RELAXED
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack
@@ -42,9 +46,10 @@ def _waits(config: EvalConfig, row: AttackCase) -> bool:
     """Not where nobody says what is left: that is measured on whole batches whose draw is unknown."""
     if row.attack not in config.second_attacks or row.attack == config.claim_attack:
         return False
-    if row.subject.independent or row.subject.spec == STANDARD:
+    if row.subject.independent or row.threat.inputs != "batch" or "batch" not in config.inputs:
         return False
-    return row.threat.inputs == "batch" and "batch" in config.inputs
+    relaxed_first = RELAXED[0] in config.second_attacks and row.subject.hides_gradient and row.subject.relaxable
+    return row.attack != (RELAXED[0] if relaxed_first else FOLLOWS_SHOWN)
 
 
 def second_stage(
@@ -58,7 +63,8 @@ def second_stage(
     """The waiting rows of subjects that have something left, and a sentence on every other subject.
 
     Nothing is left where the strongest attack so far leaves no right answer; or no more than ``NOTHING``, if
-    every verdict on the subject's batches is one that stronger attacks can't change.
+    every verdict on the subject's batches is one that stronger attacks can't change and no other subject of
+    the run is compared with it.
 
     Args:
         measured: the attacks so far.
@@ -69,12 +75,14 @@ def second_stage(
     rows: list[AttackCase] = []
     spared: dict[Subject, dict[str, None]] = {}
     known: Collection[tuple[SubjectKey, BudgetKey]] | None = None
+    defended = {subject.checkpoint for subject, _ in measured if subject.spec != STANDARD}
     for row in waiting:
         attacks = measured.get((row.subject, row.budget), ())
         nothing = bool(attacks) and attacks[0].share <= NOTHING and row.key not in begun
         if nothing and (attacks[0].right or replicates > 1):
             known = settled() if known is None else known
-            nothing = (row.subject.key, row.budget) in known
+            is_base = row.subject.spec == STANDARD and row.subject.checkpoint in defended
+            nothing = (row.subject.key, row.budget) in known and not is_base
         if nothing:
             spared.setdefault(row.subject, {})[row.attack] = None
         else:
