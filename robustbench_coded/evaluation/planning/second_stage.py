@@ -48,7 +48,9 @@ def _waits(config: EvalConfig, row: AttackCase) -> bool:
         return False
     if row.subject.independent or row.threat.inputs != "batch" or "batch" not in config.inputs:
         return False
-    relaxed_first = RELAXED[0] in config.second_attacks and row.subject.hides_gradient and row.subject.relaxable
+    relaxed_first = (
+        RELAXED[0] in config.second_attacks and row.subject.hides_gradient and row.subject.relaxable
+    )
     return row.attack != (RELAXED[0] if relaxed_first else FOLLOWS_SHOWN)
 
 

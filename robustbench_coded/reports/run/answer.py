@@ -6,12 +6,12 @@ model (transfer-pgd-20): no gain over the bare network (0.0%).
 
 from robustbench_coded.reports.run.undercuts import Undercut
 from robustbench_coded.reports.text.formatting import (
-    interval,
     is_submitted,
     open_checks_text,
     parsed_attack,
     percent,
     pixels,
+    share_text,
     subject_text,
 )
 from robustbench_coded.results.judgements import Judgement
@@ -41,14 +41,13 @@ def _left(judgement: Judgement, undercut: Undercut | None) -> str:
             papers = f"{undercut.papers.key.attack} {_within(judgement)}"
             return (
                 f"keeps {percent(before.estimate)}% under {papers}, and "
-                f"{percent(after.estimate)}% {interval(after.low, after.high)} under "
-                f"{_named(undercut.stronger.strongest_attack)}"
+                f"{share_text(after)} under {_named(undercut.stronger.strongest_attack)}"
             )
     if verdict.accuracy is None:
         return "has no outcomes yet"
-    said = f"{percent(verdict.accuracy.estimate)}% {interval(verdict.accuracy.low, verdict.accuracy.high)}"
     clean = "" if verdict.clean is None else f"answers {percent(verdict.clean.estimate)}% correctly, and "
-    return f"{clean}keeps {said} under all attacks {_within(judgement)} together ({judgement.threat})"
+    kept = f"keeps {share_text(verdict.accuracy)} under all attacks {_within(judgement)} together"
+    return f"{clean}{kept} ({judgement.threat})"
 
 
 def _within(judgement: Judgement) -> str:

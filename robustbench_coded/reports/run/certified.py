@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from robustbench_coded.reports.text.formatting import budget_text, inference_text, interval, percent
+from robustbench_coded.reports.text.formatting import budget_text, inference_text, percent, with_interval
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.certified import CertifiedRow
-from robustbench_coded.statistics.intervals import Interval
 
 CERTIFIED = "Certified, unknown and broken"
 CERTIFIED_LEGEND = (
@@ -27,7 +26,7 @@ def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
             inference_text(row.key.subject, with_k=True),
             str(row.key.threat),
             budget_text(row.key.budget),
-            _with_interval(row.certified),
+            with_interval(row.certified, missing="–"),
             percent(row.unknown),
             percent(row.broken),
             row.method or f"not certified: {row.missing}",
@@ -35,7 +34,3 @@ def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
         for row in rows
     ]
     return TextTable(heads, tuple(lines), frozenset({"Unknown", "Broken"}))
-
-
-def _with_interval(figure: Interval | None) -> str:
-    return "–" if figure is None else f"{percent(figure.estimate)} {interval(figure.low, figure.high)}"

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from robustbench_coded.reports.text.formatting import (
     counted,
-    interval,
     open_checks_text,
     percent,
     pixels,
     series,
+    share_text,
     subject_text,
 )
 from robustbench_coded.results.judgements import Judgement, claim_of
@@ -99,9 +99,7 @@ def _figure(claim: Claim, row: CaseResult | None) -> str:
 
 
 def _told(measured: Interval | None) -> str:
-    if measured is None:
-        return "no complete figure"
-    return f"{percent(measured.estimate)}% {interval(measured.low, measured.high)}"
+    return "no complete figure" if measured is None else share_text(measured)
 
 
 def _comes_to(verdict: Verdict) -> str:

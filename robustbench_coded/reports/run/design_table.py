@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from robustbench_coded.reports.text.formatting import budget_text, inference_text, percent
+from robustbench_coded.reports.text.formatting import budget_text, gain_text, inference_text, percent
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.judgements import Judgement
 
@@ -27,11 +27,9 @@ def design_text_table(judgements: Sequence[Judgement]) -> TextTable:
         names = (made.cells[0].key.attack, made.cells[2].key.attack)
         for attack, effect in zip(names, made.knowing, strict=True):
             cells = (percent(effect.first), percent(effect.second))
-            rows.append((*about, attack, *cells, _points(effect.estimate, effect.low, effect.high)))
-        unknown, known = (_points(effect.estimate, effect.low, effect.high) for effect in made.starting)
-        rows.append((*about, "the start takes", unknown, known, f"interaction {_points(*made.interaction)}"))
+            rows.append((*about, attack, *cells, gain_text(effect.estimate, effect.low, effect.high)))
+        unknown, known = (gain_text(effect.estimate, effect.low, effect.high) for effect in made.starting)
+        rows.append(
+            (*about, "the start takes", unknown, known, f"interaction {gain_text(*made.interaction)}")
+        )
     return TextTable(heads, tuple(rows), frozenset(heads[4:]))
-
-
-def _points(estimate: float, low: float, high: float) -> str:
-    return f"{100 * estimate:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

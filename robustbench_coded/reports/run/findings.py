@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from robustbench_coded.reports.text.formatting import (
     budget_text,
     counted,
-    interval,
     is_peers,
     percent,
     series,
+    share_text,
     subject_text,
 )
 from robustbench_coded.results.run import Run
@@ -51,7 +51,7 @@ def peers_own_figures(run: Run) -> list[str]:
                 f"{subject_text(row.key.subject, with_k=True)}: {row.key.attack} was stopped by its "
                 f"budget of images on {counts['peer_stopped']:g} inputs before it had a figure of its own "
                 f"({row.key.threat}, {budget_text(row.key.budget)}); what it had shown the defence last "
-                f"leaves {percent(measured.estimate)}% {interval(measured.low, measured.high)}."
+                f"leaves {share_text(measured)}."
             )
         if not counts.get("peer_inputs") or measured is None:
             continue
@@ -59,6 +59,6 @@ def peers_own_figures(run: Run) -> list[str]:
         sentences.append(
             f"{subject_text(row.key.subject, with_k=True)}: {row.key.attack} itself reports "
             f"{percent(own)}% ({row.key.threat}, {budget_text(row.key.budget)}); on fresh draws its "
-            f"inputs leave {percent(measured.estimate)}% {interval(measured.low, measured.high)}."
+            f"inputs leave {share_text(measured)}."
         )
     return sentences

@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from robustbench_coded.reports.run.worst import WorstExample, answer_text, outcomes_of
-from robustbench_coded.reports.text.formatting import budget_text, inference_text, interval, percent
+from robustbench_coded.reports.text.formatting import (
+    budget_text,
+    gain_text,
+    inference_text,
+    interval,
+    percent,
+    with_interval,
+)
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
@@ -14,8 +21,6 @@ from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, COMBINED
 from robustbench_coded.schema.words import CheckOutcome
 from robustbench_coded.statistics.components import components
-from robustbench_coded.statistics.intervals import Interval
-from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.verdict import Verdict
 
@@ -134,8 +139,8 @@ _FIGURES: dict[str, Callable[[SummaryRow], str]] = {
     "Upper, by batches": lambda line: _figure(line.high_batches),
     "Majority": lambda line: percent(line.majority),
     "Every draw": lambda line: percent(line.every_draw),
-    "All submissions": lambda line: _with_interval(line.survival),
-    "Reaches its target": lambda line: _with_interval(line.reached),
+    "All submissions": lambda line: with_interval(line.survival),
+    "Reaches its target": lambda line: with_interval(line.reached),
     "Clean": lambda line: percent(line.clean_accuracy),
     "Forwards": lambda line: "–" if line.forwards is None else f"{line.forwards:.4g}",
     "Backwards": lambda line: "–" if line.backwards is None else f"{line.backwards:.4g}",
@@ -168,10 +173,6 @@ def component_text_table(run: Run) -> TextTable:
     return TextTable(heads, tuple(rows), numbers)
 
 
-def _with_interval(share: Interval | None) -> str:
-    return "" if share is None else f"{percent(share.estimate)} {interval(share.low, share.high)}"
-
-
 def _figure(accuracy: float | None) -> str:
     return "" if accuracy is None else percent(accuracy)
 
@@ -181,24 +182,22 @@ def _verdict(verdict: Verdict) -> str:
     accuracy, gain = verdict.accuracy, verdict.gain
     if accuracy is None:
         return verdict.word
-    said = f"{verdict.word}: {percent(accuracy.estimate)} {interval(accuracy.low, accuracy.high)}"
-    return said if gain is None else f"{said}, base {percent(gain.second)}, gain {_points(gain)}"
+    said = f"{verdict.word}: {with_interval(accuracy)}"
+    if gain is None:
+        return said
+    return f"{said}, base {percent(gain.second)}, gain {gain_text(gain.estimate, gain.low, gain.high)}"
 
 
 def _clean(verdict: Verdict) -> tuple[str, str]:
     """Clean accuracy, and the loss against the base model."""
     clean, loss = verdict.clean, verdict.clean_loss
-    return "" if clean is None else percent(clean.estimate), "" if loss is None else _points(loss)
+    lost = "" if loss is None else gain_text(loss.estimate, loss.low, loss.high)
+    return "" if clean is None else percent(clean.estimate), lost
 
 
 def _examples(verdict: Verdict) -> int:
     """On how many examples the clean accuracy is compared: a sample of victims says less than all batches."""
     return 0 if verdict.clean_loss is None else verdict.clean_loss.examples
-
-
-def _points(difference: Difference) -> str:
-    low, estimate, high = (f"{100 * v:+.1f}" for v in (difference.low, difference.estimate, difference.high))
-    return f"{estimate} [{low}, {high}]"
 
 
 def _subject(subject: SubjectKey) -> tuple[str, str]:

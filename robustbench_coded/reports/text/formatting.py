@@ -11,6 +11,7 @@ from attacks.submitted import PREFIX
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
 from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 
 INFERENCE = {STANDARD: "Standard inference", "rci": "RCI", "coded": "Coded inference"}
@@ -63,6 +64,21 @@ def percent(accuracy: float | None) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """``[25.1, 32.4]`` in percent, empty where there is none."""
     return "" if low is None or high is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def with_interval(figure: Interval | None, missing: str = "") -> str:
+    """``28.7 [25.1, 32.4]`` in percent; ``missing`` where there is none."""
+    return missing if figure is None else f"{percent(figure.estimate)} {interval(figure.low, figure.high)}"
+
+
+def share_text(figure: Interval) -> str:
+    """``28.7% [25.1, 32.4]``, as sentences have it."""
+    return f"{percent(figure.estimate)}% {interval(figure.low, figure.high)}"
+
+
+def gain_text(estimate: float, low: float, high: float) -> str:
+    """``+4.2 [+1.0, +7.4]`` in percentage points, each with its sign."""
+    return f"{100 * estimate:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def points(difference: float) -> str:
