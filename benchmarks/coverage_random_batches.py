@@ -176,7 +176,7 @@ def measure(population: Population, batches: int, simulations: int, seed: int = 
     examples = batches * K
     batch = np.repeat(np.arange(batches), K)
     together = (batch[None, :] == np.arange(batches)[:, None]).astype(np.float32)
-    batches = designs(rng, examples)
+    made = designs(rng, examples)
     used, ends, alone = 0, [], []
     for number in range(simulations):
         answers = population.prepare(rng, examples)
@@ -189,7 +189,7 @@ def measure(population: Population, batches: int, simulations: int, seed: int = 
             ends.append(alone[-1])
             continue
         used += 1
-        members = batches[number % DESIGNS]
+        members = made[number % DESIGNS]
         every = np.arange(len(members))
         right = answers(Sat(every, members, every), 1, population.truth)[:, 0]
         again = random_batch_high(right, TAIL / 2, seen, K)

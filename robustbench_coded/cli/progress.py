@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.status import Status
 
+from robustbench_coded.cli.lines import print_line
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.text.escape import one_line
@@ -46,7 +47,7 @@ class ProgressListener(Listener):
 
     def note(self, text: str) -> None:
         if not self._quiet:
-            self._print(text)
+            print_line(self._console, text)
 
     def preparing(self, text: str) -> None:
         # At a terminal alone, and for as long as it lasts: what is refused is refused in one line.
@@ -94,17 +95,12 @@ class ProgressListener(Listener):
             self.note(f"  {right:>15}  {name}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
-        self._print(f"  failed  {row_name(unit.row)}: {error}")
+        print_line(self._console, f"  failed  {row_name(unit.row)}: {error}")
 
     def close(self) -> None:
         """Takes the live display away."""
         self._end_status()
         self._progress.stop()
-
-    def _print(self, text: str) -> None:
-        """Wrapped at a terminal; elsewhere a line is a line, for grep."""
-        pipe = not self._console.is_terminal
-        self._console.print(one_line(text), markup=False, highlight=False, soft_wrap=pipe)
 
     def _end_status(self) -> None:
         if self._status is not None:

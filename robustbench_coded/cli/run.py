@@ -14,7 +14,7 @@ from rich.console import Console
 from robustbench_coded.cli.stopping import INTERRUPTED, stoppable
 from robustbench_coded.engine.server import start_server
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.models.shipped import present
+from robustbench_coded.models.shipped import all_present
 from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def evaluated(
     Returns:
         the run folder and the exit code; no folder where there is nothing to show for it.
     """
-    for _, checkpoint in config.checkpoints:  # before torch is imported, which takes seconds
-        present(checkpoint)
+    all_present(config.checkpoints)
     if config.workers and config.engine == "local":
         start_server()  # torch is imported there and here at the same time
     from robustbench_coded.cli.progress import ProgressListener

@@ -18,6 +18,7 @@ from robustbench_coded.generation.train import POINTS, SAMPLES
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
 from robustbench_coded.reports.render.plain import write_plain
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
+from robustbench_coded.reports.text.formatting import counted
 from robustbench_coded.reports.text.text_table import TextTable
 
 FACTS = "gan.json"
@@ -203,8 +204,7 @@ def _opening(ends: dict[str, dict[int, Point]], names: tuple[str, str], real: fl
             f"{name} {figure.text(3, '+')} ({_word(figure, lower=lower)})"
             for name, figure, lower in ((names[0], less, True), (names[1], more, False))
         ]
-        seeds = f"{less.seeds} seed{'s' * (less.seeds != 1)}"
-        said.append(f"{variant} less plain, {seeds}: {', '.join(found)}.")
+        said.append(f"{variant} less plain, {counted(less.seeds, 'seed')}: {', '.join(found)}.")
     nearest = min((p.distance for of_seed in ends.values() for p in of_seed.values()), default=0.0)
     if nearest > FAR * real:
         said.append(

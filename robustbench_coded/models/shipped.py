@@ -1,6 +1,7 @@
 """Where ``--ckpt`` points: a file, or by name a checkpoint that comes with the package. Imports no torch."""
 
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -61,6 +62,16 @@ def present(named: str | Path) -> Path:
     if not file:
         raise InputError(f"{path}: not a file; --ckpt takes a .pt, .pth, .th or .safetensors file")
     return path
+
+
+def all_present(checkpoints: Iterable[tuple[str, str]]) -> None:
+    """Fails where a named checkpoint is no file; for commands that say so before they import torch.
+
+    Raises:
+        InputError: as ``present``, for the first one.
+    """
+    for _, path in checkpoints:
+        present(path)
 
 
 def _files_beside(path: Path) -> list[str]:

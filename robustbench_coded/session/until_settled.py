@@ -81,7 +81,7 @@ class UntilSettled:
             until=config.until, rounds=self.rounds.ends, questions=max(questions, 1)
         )
         self._planned_images = {
-            lane: sum(self._images(row) for row in self._planned(lane)) for lane in self.judged
+            lane: sum(self.maker.images(row) for row in self._planned(lane)) for lane in self.judged
         }
 
     def run(self, folder: RunFolder, listener: Listener) -> None:
@@ -207,7 +207,7 @@ class UntilSettled:
             seen += [
                 1 - share / max(self._clean(other), share, 1e-9) for share in shares if share is not None
             ]
-        return damage_per_image(row, self._images(row), seen)
+        return damage_per_image(row, self.maker.images(row), seen)
 
     def _partitions(self, folder: RunFolder, looked: Sequence[Lane]) -> None:
         """Scores in many random batches what few leave open, where that is likely to settle a word."""
@@ -292,7 +292,7 @@ class UntilSettled:
             examples=self.prepared.examples_planned(self.config, first),
             planned=self.prepared.examples_in_full(self.config, first),
             batches=len(batches),
-            images=self._spent[lane] + sum(self._images(row) for row in begun),
+            images=self._spent[lane] + sum(self.maker.images(row) for row in begun),
             images_planned=self._planned_images[lane],
             attacks=names,
             spared=tuple(
@@ -341,9 +341,6 @@ class UntilSettled:
 
     def _share(self, row: AttackCase) -> float | None:
         return share_left(row, self.maker.units(row), self.metadata)
-
-    def _images(self, row: AttackCase) -> int:
-        return sum(unit.images for unit in self.maker.units(row))
 
     @property
     def _all_begun(self) -> set[AttackCase]:

@@ -131,16 +131,18 @@ class SummaryRow:
             "selection_draws": self.selection_draws,
         }
         if self.submissions is not None:
-            left = self.survival
-            columns["accuracy_submissions"] = _number(_rounded(left.estimate if left else None))
-            columns["ci_low_submissions"] = _number(_rounded(left.low if left else None))
-            columns["ci_high_submissions"] = _number(_rounded(left.high if left else None))
+            columns |= _measured("accuracy_submissions", "submissions", self.survival)
             columns["clean_submissions"] = _number(self.clean_submissions)
-        if (share := self.reached) is not None:
-            columns["reached"] = _number(_rounded(share.estimate))
-            columns["ci_low_reached"] = _number(_rounded(share.low))
-            columns["ci_high_reached"] = _number(_rounded(share.high))
+        if self.reached is not None:
+            columns |= _measured("reached", "reached", self.reached)
         return columns
+
+
+def _measured(name: str, of: str, share: Interval | None) -> dict[str, object]:
+    """A share and the ends of its interval as three columns, empty where there is none."""
+    names = name, f"ci_low_{of}", f"ci_high_{of}"
+    figures = (None, None, None) if share is None else (share.estimate, share.low, share.high)
+    return {name: _number(_rounded(figure)) for name, figure in zip(names, figures, strict=True)}
 
 
 def summary_rows(

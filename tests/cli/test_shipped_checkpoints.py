@@ -29,7 +29,7 @@ def test_a_mistyped_name_is_told_the_right_one(csrobust):
     assert answer.err.startswith("csrobust: digits-emr: no such file; did you mean digits-erm? --ckpt takes")
 
 
-@pytest.mark.parametrize("command", [["inspect"], ["eval", "--ckpt"]])
+@pytest.mark.parametrize("command", [["inspect"], ["eval", "--ckpt"], ["plan", "--ckpt"]])
 def test_a_mistyped_file_is_told_the_right_one_of_its_folder(csrobust, tmp_path, command):
     (tmp_path / "resnet18_best.pt").write_bytes(b"weights")
     answer = csrobust(*command, str(tmp_path / "resnet18-best.pt"))

@@ -51,7 +51,7 @@ def test_the_design_is_completed_where_a_gain_is_open(monkeypatch, could_fall, i
         to_design=("pgd-10+init=transfer-pgd-20", "aware-pgd-10+init=transfer-pgd-20"),
     )
     monkeypatch.setattr(module, "load_run", lambda path: SimpleNamespace(judgements=[judgement]))
-    maker = SimpleNamespace(units=lambda row: [SimpleNamespace(images=1 if row is like else images)])
+    maker = SimpleNamespace(images=lambda row: 1 if row is like else images)
     rows, left_out = module.follow_up(None, [like], maker, [like])
     assert [(row.attack, row.threat.randomness) for row in rows] == expected
     assert not left_out

@@ -8,7 +8,9 @@ from rich.console import Console
 
 from robustbench_coded.cli.commands.eval_ import Time
 from robustbench_coded.cli.eval_options import CLAIM, FILE, claimed_eps, claimed_value, config_from, takes
+from robustbench_coded.cli.lines import print_line
 from robustbench_coded.cli.values import seconds
+from robustbench_coded.models.shipped import all_present
 
 if TYPE_CHECKING:
     from robustbench_coded.session.preview import Preview
@@ -29,12 +31,14 @@ def plan_command(
 
     Takes the options of eval. Nothing is written.
     """
+    limit = None if time is None else seconds(time, "--time")
+    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
+    all_present(chosen.checkpoints)
+
     from robustbench_coded.cli.progress import duration
     from robustbench_coded.reports.text.formatting import counted
     from robustbench_coded.session.preview import preview
 
-    limit = None if time is None else seconds(time, "--time")
-    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
     found = preview(chosen)
     if as_json:
         print(json.dumps(found.as_data()))
@@ -57,7 +61,7 @@ def plan_command(
 def _notes(found: "Preview") -> None:
     console = Console(stderr=True)
     for text in found.notes:
-        console.print(text, markup=False, highlight=False)
+        print_line(console, text)
 
 
 def _table(found: "Preview") -> list[str]:

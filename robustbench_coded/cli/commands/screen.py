@@ -7,9 +7,9 @@ import typer
 from rich.console import Console
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes
+from robustbench_coded.cli.lines import print_line
 from robustbench_coded.cli.run import evaluated
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.text.escape import one_line
 
 # Four batches of 128: enough for an interval that knows about batches, few enough for two minutes.
 EXAMPLES = 512
@@ -43,5 +43,5 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any
     else:
         console = Console()
         for line in screening.lines():
-            console.print(one_line(line), markup=False, highlight=False, soft_wrap=not console.is_terminal)
+            print_line(console, line)
     return code

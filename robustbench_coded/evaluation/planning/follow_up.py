@@ -57,6 +57,10 @@ def follow_up(
     """
     known = {row.key: row for row in rows}
     costs = _costs(planned, maker)
+
+    def too_dear(row: AttackCase) -> bool:
+        return maker.images(row) > _most(row, costs[row.subject], maker)
+
     wanted: dict[CaseKey, AttackCase] = {}
     left_out: dict[str, None] = {}
     for judgement in load_run(path).judgements:
@@ -79,7 +83,7 @@ def follow_up(
                         "by --budget before it is twice as long; give more images to settle that check."
                     ] = None
                     continue
-                if _images(row, maker) > _most(row, costs[row.subject], maker):
+                if too_dear(row):
                     left_out[
                         f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) costs too much "
                         "beside the attacks planned there; run it by its name."
@@ -88,10 +92,7 @@ def follow_up(
                 wanted[row.key] = row
         if judgement.verdict.could_fall and judgement.verdict.compared:
             asked = _asked_for(judgement.to_design, None, judgement, like, rows)
-            affordable = [
-                row for row in asked if _images(row, maker) <= _most(row, costs[row.subject], maker)
-            ]
-            wanted.update((row.key, row) for row in affordable if row.key not in known)
+            wanted.update((row.key, row) for row in asked if row.key not in known and not too_dear(row))
     return list(wanted.values()), list(left_out)
 
 
@@ -106,12 +107,8 @@ def _costs(rows: Sequence[AttackCase], maker: UnitMaker) -> dict[Subject, list[i
     """Images forwarded and differentiated by each row, for each subject."""
     costs: dict[Subject, list[int]] = defaultdict(list)
     for row in rows:
-        costs[row.subject].append(_images(row, maker))
+        costs[row.subject].append(maker.images(row))
     return costs
-
-
-def _images(row: AttackCase, maker: UnitMaker) -> int:
-    return sum(unit.images for unit in maker.units(row))
 
 
 def _most(row: AttackCase, planned: Sequence[int], maker: UnitMaker) -> float:

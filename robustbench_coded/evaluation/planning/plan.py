@@ -174,6 +174,10 @@ class UnitMaker:
                     made += self._batch_units(row, replicate, part)
         return made
 
+    def images(self, row: AttackCase) -> int:
+        """Image gradients of one row, scoring included, over all replicates."""
+        return sum(unit.images for unit in self.units(row))
+
     def parts(self, row: AttackCase, batches: list[Batch]) -> list[list[Batch]]:
         """The batches that a row runs on, those apart that have no unit in common; none of them empty."""
         return [batches] if batches else []

@@ -62,7 +62,7 @@ def resubmissions(
         spent = late = 0
         for offer in _offers(subject, budget, measured, hidden.get(subject, ()), maker):
             row = _row(own[0].case, offer)
-            cost = sum(unit.images for unit in maker.units(row))
+            cost = maker.images(row)
             if row.key in known:
                 spent += 0 if offer.needed else cost
             elif row.key in rows:

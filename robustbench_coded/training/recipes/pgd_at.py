@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from robustbench_coded.training.recipes.recipe import Moment
+from robustbench_coded.training.recipes.signed_steps import ball_around, signed_steps
 from robustbench_coded.training.stages import Stages
 
 
@@ -33,12 +34,12 @@ class PgdAt:
 
     def worst_inputs(self, stages: Stages, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """The last iterate ``[k, C, H, W]``: within eps of ``x`` and in [0, 1]."""
-        lower, upper = (x - self.eps).clamp(min=0), (x + self.eps).clamp(max=1)
+        lower, upper = ball_around(x, self.eps)
         noise = torch.rand(x.shape, generator=generator).to(x.device)
-        x_adv = lower + noise * (upper - lower)
-        for _ in range(self.steps):
-            x_adv.requires_grad_()
-            loss = cross_entropy(stages(x_adv), y, reduction="sum")
-            (grad,) = torch.autograd.grad(loss, x_adv)
-            x_adv = (x_adv.detach() + self.step_size * grad.sign()).clamp(lower, upper)
-        return x_adv
+        return signed_steps(
+            lower + noise * (upper - lower),
+            (lower, upper),
+            lambda inputs: cross_entropy(stages(inputs), y, reduction="sum"),
+            steps=self.steps,
+            step_size=self.step_size,
+        )

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from robustbench_coded.training.recipes.recipe import Moment
+from robustbench_coded.training.recipes.signed_steps import ball_around, signed_steps
 from robustbench_coded.training.stages import Stages
 
 # Of the paper: where the gradient of the divergence is 0, at x itself, no step has a direction.
@@ -39,15 +40,15 @@ class Trades:
 
     def furthest_answers(self, stages: Stages, x: Tensor, generator: torch.Generator) -> Tensor:
         """The last iterate ``[k, C, H, W]``: within eps of ``x`` and in [0, 1]."""
-        lower, upper = (x - self.eps).clamp(min=0), (x + self.eps).clamp(max=1)
         with torch.no_grad():
             clean = stages(x)
-        x_adv = x + START * torch.randn(x.shape, generator=generator).to(x.device)
-        for _ in range(self.steps):
-            x_adv.requires_grad_()
-            (grad,) = torch.autograd.grad(divergence(clean, stages(x_adv)), x_adv)
-            x_adv = (x_adv.detach() + self.step_size * grad.sign()).clamp(lower, upper)
-        return x_adv.detach()
+        return signed_steps(
+            x + START * torch.randn(x.shape, generator=generator).to(x.device),
+            ball_around(x, self.eps),
+            lambda inputs: divergence(clean, stages(inputs)),
+            steps=self.steps,
+            step_size=self.step_size,
+        )
 
 
 def divergence(clean: Tensor, moved: Tensor) -> Tensor:
