@@ -1,6 +1,7 @@
 """A refuted claim leaves evidence that anybody can run without this project."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -8,25 +9,41 @@ import sys
 import numpy as np
 import pytest
 
+from robustbench_coded.cli.main import main
 from robustbench_coded.evidence import bundle
 from robustbench_coded.results.run import load_run
 
 OPTIONS = ("--limit", "320", "--batch-size", "32", "--draws", "4", "--quiet")
 
 
-@pytest.fixture
-def evidence(csrobust, digits_erm, tmp_path):
-    run = tmp_path / "run"
-    answer = csrobust(
+@pytest.fixture(scope="module")
+def refuted(digits_erm, tmp_path_factory):
+    """A run that refutes its claim; tests change copies of it."""
+    run = tmp_path_factory.mktemp("claims") / "run"
+    arguments = (
         "eval", "--ckpt", digits_erm, *OPTIONS, "--rci", "N=1.5K", "--attacks", "pgd-3,transfer-pgd-10",
         "--claim", "60%", "--claim-attack", "pgd-3", "--out", run,
     )  # fmt: skip
-    assert answer.code == 0, answer.err
-    return run / "evidence"
+    assert main([str(argument) for argument in arguments]) == 0
+    return run
 
 
-def refute(folder):
-    """Runs the script in isolation, where this project can't be imported."""
+@pytest.fixture
+def refute(capsys, monkeypatch):
+    """Runs a script in this process, where it can't import this project; its exit code and what it printed."""
+
+    def run(folder):
+        monkeypatch.setitem(sys.modules, "robustbench_coded", None)
+        monkeypatch.setitem(sys.modules, "attacks", None)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(folder / "refute.py"), run_name="__main__")
+        return ended.value.code, capsys.readouterr().out
+
+    return run
+
+
+def refute_alone(folder):
+    """Runs the script in a process of its own, outside the run folder, where this project can't be imported."""
     alone = folder.parent.parent / "elsewhere"
     shutil.copytree(folder, alone)
     blocked = (
@@ -36,7 +53,8 @@ def refute(folder):
     return subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=120)
 
 
-def test_the_script_shows_the_refutation_by_itself(evidence):
+def test_the_script_shows_the_refutation_by_itself(refuted):
+    evidence = refuted / "evidence"
     claim = json.loads((evidence / "claim.json").read_text())
     assert claim["claim"] == 0.6 and claim["interval"][1] < 0.6
     assert len((evidence / "refute.py").read_text().splitlines()) <= 200
@@ -48,20 +66,21 @@ def test_the_script_shows_the_refutation_by_itself(evidence):
     assert "is claimed to keep 60.0% under pgd-3 (batch/unknown, linf, eps 0.3" in opening
     assert f"here pgd-3 leaves {figure}, the strongest attack (transfer-pgd-10) " in opening
     assert opening.endswith("; the claim is refuted.")
-    done = refute(evidence)
+    done = refute_alone(evidence)
     assert done.returncode == 0, done.stderr
     assert "does not hold" in done.stdout
     # The same batches and draws as in the run, so the same figure.
     assert f"perturbed: {claim['measured']:.1%} of 1024 answers" in done.stdout
 
 
-def test_the_script_believes_the_claim_where_the_inputs_do_not_refute_it(evidence):
+def test_the_script_believes_the_claim_where_the_inputs_do_not_refute_it(refuted, refute, tmp_path):
+    evidence = tmp_path / "evidence"
+    shutil.copytree(refuted / "evidence", evidence)
     with np.load(evidence / "inputs.npz") as file:
         arrays = dict(file)
     np.savez(evidence / "inputs.npz", **{**arrays, "perturbed": arrays["clean"]})
-    done = refute(evidence)
-    assert done.returncode == 1
-    assert "do not refute" in done.stdout
+    code, said = refute(evidence)
+    assert code == 1 and "do not refute" in said
 
 
 def test_a_claim_that_holds_leaves_no_evidence(csrobust, digits_erm, tmp_path):
@@ -112,26 +131,26 @@ def test_a_claim_about_something_else_is_not_refuted(csrobust, digits_erm, tmp_p
         assert not (run / "evidence").exists()
 
 
-def test_the_script_counts_the_accuracy_that_is_claimed(csrobust, digits_erm, tmp_path):
+def test_the_script_counts_the_accuracy_that_is_claimed(csrobust, digits_erm, tmp_path, refute):
     options = ("--rci", "N=1.5K", "--attacks", "pgd-3", "--claim", "0.6", "--claim-accuracy", "every-draw")
     all_of_them = ("--limit", "256")  # the eight batches that the bundle holds
     claim, run = _claimed(csrobust, digits_erm, tmp_path / "run", *options, *all_of_them)
     row = next(row for row in run.rows if (row.subject.defence, row.attack) == ("rci", claim["attack"]))
     assert claim["measured"] == pytest.approx(row.every_draw, abs=1e-6)
     assert row.every_draw < row.accuracy
-    done = refute(tmp_path / "run" / "evidence")
-    assert done.returncode == 0, done.stderr
-    assert f"perturbed: {claim['measured']:.1%} of 256 inputs (every-draw)" in done.stdout
+    code, said = refute(tmp_path / "run" / "evidence")
+    assert code == 0
+    assert f"perturbed: {claim['measured']:.1%} of 256 inputs (every-draw)" in said
 
 
-def test_a_claim_may_be_refuted_by_random_signs(csrobust, digits_erm, tmp_path):
+def test_a_claim_may_be_refuted_by_random_signs(csrobust, digits_erm, tmp_path, refute):
     # A step of no length from the clean input: weaker than the signs at the ball's corners.
     options = ("--attacks", "fgsm@0.0000001", "--eps", "0.5", "--claim", "0.9")
     claim, run = _claimed(csrobust, digits_erm, tmp_path / "run", *options)
     signs = next(row for row in run.rows if row.attack == "random-sign")
     assert claim["attack"] == "random-sign"
     assert claim["measured"] == pytest.approx(signs.accuracy, abs=1e-6)
-    assert refute(tmp_path / "run" / "evidence").returncode == 0
+    assert refute(tmp_path / "run" / "evidence")[0] == 0
 
 
 def test_a_claim_may_be_refuted_by_the_clean_inputs(csrobust, digits_erm, tmp_path, monkeypatch):

@@ -36,6 +36,23 @@ def test_shared_options_are_described_once(csrobust, command):
     assert not re.search(r"^  --seed\b", shown, re.MULTILINE) and "--seed" in shown
 
 
+@pytest.mark.parametrize("flag", ["--attacks", "--inputs"])
+def test_what_a_screening_chooses_itself_is_in_no_help_and_refused(csrobust, flag):
+    shown = csrobust("screen", "--help").out
+    assert "--eps" in shown
+    assert [f for f in ("--attacks", "--inputs", "--checks", "--peer-raw") if f in shown] == []
+    answer = csrobust("screen", *SMALL, flag, "fgsm" if flag == "--attacks" else "victim")
+    assert answer.code == 2 and answer.err == (
+        "csrobust: screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs\n"
+    )
+
+
+@pytest.mark.parametrize("over", ["steps", "draws"])
+def test_a_curve_that_chooses_its_attacks_takes_no_others(csrobust, over):
+    answer = csrobust("curve", *SMALL, "--over", over, "--attacks", "fgsm")
+    assert answer.code == 2 and f"curve --over {over} chooses its own" in answer.err
+
+
 def test_the_help_says_which_attacks_run_by_default(csrobust):
     assert "[default: paper,adaptive]" in " ".join(csrobust("eval", "--help").out.split())
     assert "[default: fgsm,pgd-10,transfer-pgd-20]" in " ".join(csrobust("sweep", "--help").out.split())

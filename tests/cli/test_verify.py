@@ -1,27 +1,36 @@
 """Stored perturbed inputs, scored again from the files alone; and those that another tool made."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
 
 OPTIONS = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--victims", "4", "--draws", "3")
 
 
-@pytest.fixture
-def run(csrobust, digits_erm, tmp_path):
-    out = tmp_path / "run"
+@pytest.fixture(scope="module")
+def untouched(digits_erm, tmp_path_factory):
+    out = tmp_path_factory.mktemp("verify") / "run"
     attacks = "pgd-3,aware-pgd-3,transfer-pgd-3"
-    answer = csrobust(
+    arguments = (
         "eval", "--ckpt", digits_erm, *OPTIONS, "--rci", "N=1.5K", "--inputs", "batch,victim,co-batch",
         "--attacks", attacks, "--eps", "0.2", "--save-adversarials", "--out", out, "--quiet",
     )  # fmt: skip
-    assert answer.code == 0, answer.err
+    assert main([str(argument) for argument in arguments]) == 0
     return out
+
+
+@pytest.fixture
+def run(untouched, tmp_path):
+    """A copy of the run, to be changed."""
+    shutil.copytree(untouched, tmp_path / "run")
+    return tmp_path / "run"
 
 
 def verified(csrobust, *arguments):

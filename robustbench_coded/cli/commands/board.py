@@ -21,11 +21,13 @@ def board_command(
     """
     from robustbench_coded.board.entry import encoded
     from robustbench_coded.board.write import write_board
+    from robustbench_coded.reports.text.formatting import counted
 
     board = write_board(folders, out)
     if as_json:
         print(encoded(board).decode(), end="")
     else:
         count = len({entry.id for entry in board.entries})
-        print(one_line(f"board: {out / 'index.html'}, {count} defences, {len(board.entries)} verdicts"))
+        size = f"{counted(count, 'defence')}, {counted(len(board.entries), 'verdict')}"
+        print(one_line(f"board: {out / 'index.html'}, {size}"))
     return 0

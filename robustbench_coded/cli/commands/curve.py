@@ -29,6 +29,8 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
 
     The points are rows of an ordinary run, so a curve can extend an existing run.
     """
+    if over in ("steps", "draws") and options["attacks"]:
+        raise InputError(f"--attacks: curve --over {over} chooses its own; leave it out, or use --over eps")
     if over == "eps":
         options["attacks"] = options["attacks"] or [EPS_ATTACKS]
         options["eps"] = options["eps"] or [RADII]

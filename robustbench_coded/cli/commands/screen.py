@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from robustbench_coded.cli.eval_options import SHARED, config_from, takes
+from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
 from robustbench_coded.cli.lines import print_line
 from robustbench_coded.cli.run import evaluated
 from robustbench_coded.errors import InputError
@@ -15,21 +15,28 @@ from robustbench_coded.errors import InputError
 EXAMPLES = 512
 VICTIMS = 16
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
+# Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
+DECIDED = ("attacks", "inputs", "checks", "peer_raw")
+Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)]
 
 
-@takes(
+@takes_only(
+    *(name for name in SHARED if name not in DECIDED),
     seconds=(Seconds, 120.0),
     limit=(SHARED["limit"][0], EXAMPLES),
     victims=(SHARED["victims"][0], VICTIMS),
+    chosen=(Chosen, []),
 )
-def screen_command(*, quiet: bool, as_json: bool, seconds: float, **options: Any) -> int:
+def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:
     """Run the most damaging attacks first, for two minutes.
 
     Prints one paragraph for each subject, which ends in a verdict.
     """
-    if options["attacks"]:
-        raise InputError("--attacks: screen chooses its attacks; use csrobust eval to choose them")
-    config = config_from(**{**options, "attacks": ["fgsm"]})
+    if chosen:
+        raise InputError(
+            "screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs"
+        )
+    config = config_from(**options, attacks=["fgsm"], inputs=[])
     from robustbench_coded.session.screen import Screening
 
     screening = Screening(config, seconds)
