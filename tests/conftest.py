@@ -1,5 +1,7 @@
 """What all tests share: whether there is time for their long form, and runs without figures."""
 
+import os
+
 import pytest
 
 from robustbench_coded.reports import write
@@ -13,6 +15,18 @@ def pytest_addoption(parser):
 def soak(request):
     """Whether there is time for the long form."""
     return request.config.getoption("--soak")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk(soak):
+    """Files are not forced to the disk, which takes a third of a small run. The long form waits for it.
+
+    tests/runs/test_atomic.py asserts that they are forced.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not soak:
+            patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

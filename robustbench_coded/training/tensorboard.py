@@ -16,7 +16,9 @@ def summary_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise InputError("TensorBoard logs need the package tensorboard: pip install 'csrobust[train]'") from error
+        raise InputError(
+            "TensorBoard logs need the package tensorboard: pip install 'csrobust[train]'"
+        ) from error
     return SummaryWriter(folder)
 
 

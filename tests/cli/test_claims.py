@@ -30,7 +30,7 @@ def refuted(digits_erm, tmp_path_factory):
 
 @pytest.fixture
 def refute(capsys, monkeypatch):
-    """Runs a script in this process, where it can't import this project; its exit code and what it printed."""
+    """Runs a script in this process without this project: its exit code and what it printed."""
 
     def run(folder):
         monkeypatch.setitem(sys.modules, "robustbench_coded", None)
@@ -43,7 +43,7 @@ def refute(capsys, monkeypatch):
 
 
 def refute_alone(folder):
-    """Runs the script in a process of its own, outside the run folder, where this project can't be imported."""
+    """Runs the script in isolation, outside the run folder, where this project can't be imported."""
     alone = folder.parent.parent / "elsewhere"
     shutil.copytree(folder, alone)
     blocked = (
