@@ -18,6 +18,7 @@ from robustbench_coded.models.architectures import (
 )
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.difference import Difference, Shapes, compare
+from robustbench_coded.models.parametrised import LEFT_OVER
 from robustbench_coded.models.refusal import Refused
 
 # Where the architectures here keep the layers that tell channels and classes.
@@ -128,6 +129,11 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
         raise Refused(
             f"its activation is stochastic ({stochastic[0][:80]}) and of unknown kind, run as no other: "
             "pass --arch package.module:function"
+        )
+    if parts := [name for name in shapes if LEFT_OVER.search(name)]:
+        raise Refused(
+            f"its weights are kept in parts ({parts[0][:80]}) of an unknown kind; save the plain ones "
+            "(torch.nn.utils.parametrize.remove_parametrizations), or pass --arch package.module:function"
         )
     mend = "pass --arch NAME or --arch package.module:function"
     if arch and differences:

@@ -51,7 +51,8 @@ def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
     # A linear layer, or a 1x1 convolution where a network has no linear one.
     for sides in ((), (1, 1)):
         layers = [name for name, shape in shapes.items() if len(shape) >= 2 and shape[2:] == sides]
-        biases = [name.removesuffix("weight") + "bias" for name in layers if name.endswith(".weight")]
+        weights = [name for name in layers if name.rpartition(".")[2] == "weight"]
+        biases = [name.removesuffix("weight") + "bias" for name in weights]
         lengths = [shapes[bias][0] for bias in biases if len(shapes.get(bias, ())) == 1]
         if lengths:
             return lengths[-1]

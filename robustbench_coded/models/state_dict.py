@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.models.normalisation import Normalisation, named
+from robustbench_coded.models.parametrised import folded
 from robustbench_coded.models.refusal import Refused
 
 # Where files of training programs keep the weights; the first of these that is there is taken, at each level.
@@ -38,8 +39,9 @@ class StateDict:
     """The weights of a checkpoint; floating ones in float32, on the CPU.
 
     Attributes:
-        tensors: the weights under the names of the architectures, without the normalisation's buffers.
-        original: all of them, under the names in the file.
+        tensors: the weights under the names of the architectures, without the normalisation's buffers;
+            those that the file keeps in parts (weight norm, spectral norm, masks) are plain.
+        original: all of them, as they are and under the names in the file.
         nesting: the entries that they lay under, from the outside.
         prefixes: what was taken off every name, from the outside.
         dropped: weights of the file that no network uses.
@@ -73,7 +75,9 @@ def read_state_dict(contents: Any, available: int) -> StateDict:
         raise Refused("its weights are larger than the file")
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in stored.values())
     original = {name: _float32(name, tensor) for name, tensor in stored.items()}
-    return replace(stripped(original, nesting, dict(sorted(dtypes.items()))), notes=tuple(notes))
+    plain, folds = folded(original)
+    read = stripped(plain, nesting, dict(sorted(dtypes.items())))
+    return replace(read, original=original, notes=(*notes, *folds))
 
 
 def _unwrap(contents: Any) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:

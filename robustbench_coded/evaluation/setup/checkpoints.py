@@ -17,6 +17,7 @@ from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoi
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.checkpoint import Checkpoint, check_data
 from robustbench_coded.models.normalisation import NormalisationChoice
+from robustbench_coded.models.parametrised import FOLDED
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import Recognition, images_wanted, recognise_network
 from robustbench_coded.models.recognition_text import as_data, brief
@@ -130,7 +131,8 @@ def from_file(
         attack_precision=config.attack_precision,
         facts=facts,
     )
-    return loaded, f"{checkpoint.name}: {found.brief}"
+    folded = (f"; {note}" for note in checkpoint.notes if FOLDED in note)
+    return loaded, f"{checkpoint.name}: {found.brief}{''.join(folded)}"
 
 
 def checkpoint_in_memory(
