@@ -68,6 +68,20 @@ def test_the_report_has_a_table_and_bars(run):
     assert "## Certified, unknown and broken" in report
     assert "figures/certified.svg" in report and (run / "figures" / "certified.svg").exists()
     assert "not certified: resize-pad" in report
+    limits = (run / "report.md").read_text() + (run / "details.md").read_text()
+    assert "Only certified accuracies are lower bounds." in limits
+    assert "Nothing here is a certificate" not in limits
+
+
+def test_the_terminal_has_the_bounds(run, csrobust):
+    said = " ".join(csrobust("show", run).out.split())
+    table = pd.read_csv(run / "certified.csv").set_index(["defence", "threat"])
+    standard = table.loc[("standard", "batch/unknown")]
+    figures = ", ".join(
+        f"{name} {100 * standard[name]:.1f}" for name in ("certified", "unknown", "broken")
+    ).replace(",", f" [{100 * standard.ci_low:.1f}, {100 * standard.ci_high:.1f}],", 1)
+    assert f"linf, eps {standard.eps:g} (pixel): {figures} (" in said
+    assert "resize-pad[scale=0.8] on net, batch/unknown, linf" in said and "not certified: resize-pad" in said
 
 
 def test_certificates_are_kept(run, csrobust, digits_erm, monkeypatch):

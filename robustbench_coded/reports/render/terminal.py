@@ -9,6 +9,7 @@ from rich.text import Text
 
 from robustbench_coded.reports.compare.comparison import Comparison
 from robustbench_coded.reports.paper.against_paper import paper_text_table, reasons
+from robustbench_coded.reports.run.certified import certified_sentences
 from robustbench_coded.reports.run.collateral import COLLATERAL, collateral_text_table
 from robustbench_coded.reports.run.document import Document, commands_of, document_of, opening_of
 from robustbench_coded.reports.run.tables import Cell, Column, Table, TableRow, tables_of
@@ -45,7 +46,7 @@ def summary_table(run: Run) -> Group:
     collateral = collateral_text_table(run.rows)
     if collateral.rows:
         parts.append(_collateral(collateral))
-    return Group(*parts, *map(Text, _verdicts(run)))
+    return Group(*parts, *map(Text, _verdicts(run)), *map(_sentence, certified_sentences(run.certified)))
 
 
 def run_table(run: Run) -> Group:

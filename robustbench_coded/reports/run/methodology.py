@@ -37,6 +37,9 @@ LAST_BATCH = {
 }
 
 
+_CERTIFICATES = {False: "Nothing here is a certificate.", True: "Only certified accuracies are lower bounds."}
+
+
 class Fact(NamedTuple):
     """One fact and what it is about."""
 
@@ -60,7 +63,7 @@ def limits_of(run: Run) -> list[str]:
     attacks = {row.attack for row in rows if row.measured and row.attack not in CONTROLS}
     said = [
         "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
-        "attack may leave less. Nothing here is a certificate.",
+        f"attack may leave less. {_CERTIFICATES[bool(run.certified)]}",
         "The intervals cover other examples, batches and draws of the defence from the same source. They do "
         "not cover other attacks, other training runs or shifted data.",
     ]
