@@ -103,6 +103,7 @@ CATALOGUE: dict[str, Algorithm] = {
         sets_step=False,
         stops_early=False,
     ),
+    "greedy": Algorithm("greedy ascent by few values a step", "greedy", "Greedy", _steps, fewest_steps=2),
     "pgd": Algorithm(
         "PGD",
         "restarts",

@@ -13,6 +13,7 @@ SECOND_STAGE = (
     "pgd-100+momentum=1",
     "aware-pgd-20+init=transfer-pgd-20",
     "apgd-mt-20",
+    "greedy-20",
     "transfer-apgd-mt-20",
     *RELAXED,
     *LAST_RESORT,
@@ -29,6 +30,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "aware-pgd-20+init=transfer-pgd-20",
         # The margin and other classes: what cross-entropy alone leaves on a robust network.
         "apgd-mt-20",
+        # Few values at a time: what notices that all of them moved.
+        "greedy-20",
         "transfer-apgd-mt-20",
         *RELAXED,
         *LAST_RESORT,
