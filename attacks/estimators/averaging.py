@@ -132,7 +132,8 @@ class AveragingEstimator:
         if (n := len(draw_sets)) > 1:
             losses, logits = losses / n, logits / n
             grad = None if grad is None else grad.div_(n)
-        return Estimate(losses, grad, logits)
+        # A defence may answer in another precision; attacks keep losses beside their inputs.
+        return Estimate(losses.to(x.dtype), grad, logits)
 
     def _parts(self, x: Tensor, draw_sets: Sequence[DrawSet]) -> Iterator[Sequence[DrawSet]]:
         size = max(1, self.max_images // max(1, self.oracle.images(x)))

@@ -88,3 +88,13 @@ def test_another_seed_is_another_attack(linear, text):
     problem = linear(k=4, classes=5, noise=0.3)
     one, other = (perturbed(problem, short(text), PerturbationBudget("l2", 0.1), seed) for seed in (0, 1))
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("text", OURS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_logits_may_have_another_precision_than_inputs(linear, monkeypatch, text, dtype):
+    problem = linear(k=4, classes=5, dtype=torch.float32)
+    exact = problem.oracle.logits
+    monkeypatch.setattr(problem.oracle, "logits", lambda x, draws: exact(x, draws).to(dtype))
+    x = perturbed(problem, short(text), PerturbationBudget("linf", 0.1))
+    assert x.dtype == torch.float32 and not torch.equal(x, problem.x)
