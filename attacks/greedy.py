@@ -55,8 +55,8 @@ class Greedy:
         begun = x.clone() if start is None else budget.around(x).project_(start.clone())
         if not self.early_stop:
             return self._ascent(x, y, begun, estimator, budget)
-        flat = (tensor.flatten(0, 1)[None] for tensor in (x, y, begun))
-        return self._ascent(*flat, estimator, budget).view_as(x)
+        x_all, y_all, begun = (tensor.flatten(0, 1)[None] for tensor in (x, y, begun))
+        return self._ascent(x_all, y_all, begun, estimator, budget).view_as(x)
 
     def _ascent(
         self, x: Tensor, y: Tensor, begun: Tensor, estimator: Estimator, budget: PerturbationBudget
