@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from robustbench_coded.runs.atomic import write_bytes
@@ -120,11 +121,18 @@ def content_hash(table: pa.Table, metadata: dict) -> str:
     for name in SCHEMA.names:
         column = table.column(name).combine_chunks()
         if pa.types.is_dictionary(column.type):
-            column = column.cast(pa.string())
-            values = column.dictionary_encode()
-            digest.update(json.dumps(values.dictionary.to_pylist()).encode())
-            column = values.indices
+            column = as_first_met(column)
+            digest.update(json.dumps(column.dictionary.to_pylist()).encode())
+            column = column.indices
         digest.update(name.encode())
         digest.update(column.is_valid().to_numpy(zero_copy_only=False).tobytes())
         digest.update(column.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
     return digest.hexdigest()
+
+
+def as_first_met(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The same texts with a dictionary of those that occur, in the order in which they do."""
+    used = column.indices.unique().drop_null()
+    return pa.DictionaryArray.from_arrays(
+        pc.index_in(column.indices, value_set=used), column.dictionary.take(used)
+    )

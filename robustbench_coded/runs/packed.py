@@ -19,6 +19,7 @@ from robustbench_coded.runs.outcomes import (
     METADATA_KEY,
     SCHEMA,
     DamagedFile,
+    as_first_met,
     content_hash,
     encoded,
     read_table,
@@ -132,6 +133,5 @@ def _alone(rows: pa.Table) -> pa.Table:
     """Rows of one unit without the texts that only other units have."""
     for place, field in enumerate(SCHEMA):
         if pa.types.is_dictionary(field.type):
-            column = rows.column(place).cast(pa.string()).dictionary_encode()
-            rows = rows.set_column(place, field, column.cast(field.type))
+            rows = rows.set_column(place, field, as_first_met(rows.column(place).combine_chunks()))
     return rows

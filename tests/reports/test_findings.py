@@ -21,6 +21,11 @@ BASE = {
 }
 
 
+@pytest.fixture(scope="module")
+def committed():
+    return load_run(COMMITTED)
+
+
 def told_of(run):
     return [undercut_text(undercut) for undercut in undercuts(run)]
 
@@ -41,8 +46,8 @@ def test_a_stronger_attack_is_told_with_its_threat_model_and_how_much_it_takes(m
     assert f"is {papers - left:.1f} points [" in sentence
 
 
-def test_the_largest_difference_is_told_first():
-    told = told_of(load_run(COMMITTED))
+def test_the_largest_difference_is_told_first(committed):
+    told = told_of(committed)
     sizes = [float(re.search(r"is ([0-9.]+) points", sentence)[1]) for sentence in told]
     assert len(sizes) > 5 and sizes == sorted(sizes, reverse=True)
 
@@ -204,8 +209,8 @@ def _ends(difference):
     return difference.low, difference.high
 
 
-def test_counts_of_verdicts_share_one_error():
-    run = load_run(COMMITTED.parent / "digits")
+def test_counts_of_verdicts_share_one_error(committed):
+    run = committed
     sure = [j for j in run.judgements if j.verdict.word == "no gain"]
     closest = max(sure, key=lambda judgement: judgement.verdict.gain.high)
     assert run.words_together([closest]) == ["no gain"]

@@ -1,5 +1,7 @@
 """verdicts.csv: one line for each subject, threat model and budget, written wherever reports are."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -30,9 +32,9 @@ COLUMNS = [
 ]
 
 
-@pytest.fixture
-def table(make_run):
-    folder = make_run()
+@pytest.fixture(scope="module")
+def table(invented_run, tmp_path_factory):
+    folder = shutil.copytree(invented_run, tmp_path_factory.mktemp("verdicts") / "run")
     write_reports(folder)
     written = (folder / "verdicts.csv").read_bytes()
     (folder / "verdicts.csv").unlink()

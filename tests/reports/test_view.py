@@ -16,14 +16,20 @@ from robustbench_coded.view import page
 SETTING = ["checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space"]
 
 
-@pytest.fixture
-def runs(make_run, hostile_run, tmp_path):
+@pytest.fixture(scope="module")
+def both(invented_run, hostile_run, tmp_path_factory):
     """Two runs below one folder, one with hostile names."""
-    folder = tmp_path / "runs"
-    shutil.copytree(make_run(), folder / "deeper" / "plain")
+    folder = tmp_path_factory.mktemp("view")
+    shutil.copytree(invented_run, folder / "deeper" / "plain")
     write_reports(folder / "deeper" / "plain")
     shutil.copytree(hostile_run, folder / "hostile")
     return folder
+
+
+@pytest.fixture
+def runs(both, tmp_path):
+    """A copy of the two, to be changed."""
+    return shutil.copytree(both, tmp_path / "runs")
 
 
 def read(file):
