@@ -103,7 +103,7 @@ def data(tmp_path_factory):
 def evaluation(data):
     """Arguments of a small evaluation into a folder: some thirty units of some ten milliseconds."""
 
-    def arguments(out, *more: object, attacks: int = 8) -> list[object]:
+    def arguments(out, *more: object, attacks: int = 5) -> list[object]:
         names = ",".join(f"pgd-6@{0.01 * (i + 1):.2f}" for i in range(attacks))
         return [
             "eval", "--ckpt", f"erm={CHECKPOINT}", "--data", f"npz:{data}", "--batch-size", "8",
