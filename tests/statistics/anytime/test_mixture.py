@@ -59,7 +59,7 @@ def test_peeking_after_every_answer_errs_as_rarely_as_promised():
 
 
 def _distinct(counts):
-    """The different pairs among [runs, answers, 2], and which of them stands at each place [runs, answers]."""
+    """The distinct pairs of [runs, answers, 2], and which of them is at each place [runs, answers]."""
     pairs, place = np.unique(counts.reshape(-1, 2), axis=0, return_inverse=True)
     return pairs.T, place.reshape(counts.shape[:2])
 
