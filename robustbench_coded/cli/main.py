@@ -62,6 +62,8 @@ def _misused(error: Any) -> str:
     """What is wrong with the command line itself, and which name may have been meant."""
     said = " ".join(error.format_message().split())
     typed, context = getattr(error, "option_name", None), error.ctx
+    if context is not None and said.startswith("Missing "):
+        return f"{said.removesuffix('.')}; `{context.command_path} --help` says what it takes"
     if typed is None or context is None or not said.startswith("No such option"):
         return said
     flags = [flag for param in context.command.params for flag in (*param.opts, *param.secondary_opts)]

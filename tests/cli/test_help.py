@@ -99,9 +99,11 @@ def test_no_command_prints_the_help_as_help(csrobust, words):
         (["evla"], "Did you mean 'eval'?"),
         (["figure", "sprial"], "Did you mean 'spiral'?"),
         (["list", "atacks"], "did you mean attacks?"),
+        (["export", "run"], "Missing option '--to'; `csrobust export --help` says what it takes"),
+        (["inspect"], "Missing argument 'checkpoint'; `csrobust inspect --help` says what it takes"),
     ],
 )
-def test_a_mistyped_name_is_told_the_right_one(csrobust, words, meant):
+def test_what_is_mistyped_or_missing_is_named(csrobust, words, meant):
     answer = csrobust(*words)
     assert answer.code == 2 and answer.err.count("\n") == 1
     assert meant in answer.err
