@@ -1,5 +1,6 @@
 """What an evaluation tells whoever watches it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +15,8 @@ class Forecast:
     Attributes:
         units, images: units still to do, and the image gradients they cost.
         done: units that an earlier run has already committed.
-        seconds: about how long that takes here, from a timed forward and backward of each model.
-        seconds_per_image: one worker's, by checkpoint.
+        seconds: about how long that takes here.
+        of: seconds that one unit takes one worker at most, about.
         shares: of their images, what rows whose attacks stop early are likely to need.
     """
 
@@ -23,12 +24,8 @@ class Forecast:
     images: int
     done: int
     seconds: float
-    seconds_per_image: dict[str, float] = field(default_factory=dict)
+    of: Callable[[Unit], float]
     shares: dict[AttackCase, float] = field(default_factory=dict)
-
-    def of(self, unit: Unit) -> float:
-        """Seconds that one unit takes one worker at most, about."""
-        return self.seconds_per_image[unit.row.subject.checkpoint] * unit.images
 
     def likely(self, unit: Unit) -> float:
         """Seconds that one unit is likely to take one worker."""

@@ -27,7 +27,7 @@ from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.session.early_stops import likely_shares
-from robustbench_coded.session.forecast import seconds_per_image
+from robustbench_coded.session.unit_seconds import unit_seconds
 
 # Statistics, figures and reports, when everything has run.
 REPORT_SECONDS = 10.0
@@ -155,12 +155,11 @@ def cost_of_rows(
         shares: of their images, what rows whose attacks stop early are likely to need.
     """
     setup = prepared.setup
-    per_image = {c.name: seconds_per_image(prepared, c.name) for c in setup.checkpoints}
     workers = worker_count(config, prepared.context.device)
 
     def cost(row: AttackCase, examples: int) -> float:
         maker = UnitMaker(config, examples, setup.group_images, prepared.fixed)
-        images = sum(unit.images for unit in maker.units(row) if unit.id not in done)
-        return per_image[row.subject.checkpoint] * images * shares.get(row, 1.0) / workers
+        pending = [unit for unit in maker.units(row) if unit.id not in done]
+        return sum(unit_seconds(prepared, unit) for unit in pending) * shares.get(row, 1.0) / workers
 
     return cost

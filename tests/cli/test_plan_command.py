@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.reports import write
-from robustbench_coded.session import forecast, within_time
+from robustbench_coded.session import unit_seconds
 
 SMALL = ("--data", "digits", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--threads", "1")
 ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
@@ -16,8 +16,7 @@ ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 def a_second_an_image(monkeypatch):
     """Forecasts of that much, whatever the machine does; no figures, which take longer than all the rest."""
     monkeypatch.setattr(write, "figures_of", lambda run: [])
-    for module in (forecast, within_time):
-        monkeypatch.setattr(module, "seconds_per_image", lambda prepared, checkpoint: 1.0)
+    monkeypatch.setattr(unit_seconds, "seconds_per_image", lambda prepared, checkpoint: 1.0)
 
 
 def rows(table):

@@ -22,10 +22,14 @@ def draws_of(
     return [defence.sample(stream(seed, batch, purpose, index), k) for batch in batches]
 
 
+def says_images(defence: Defence | torch.nn.Module) -> bool:
+    """Whether it says how many images it forwards through the network."""
+    return callable(getattr(defence, "images", None))
+
+
 def images_of(defence: Defence | torch.nn.Module, k: int) -> int:
     """Images through the network for one answered batch of ``k``; a module without a say takes ``k``."""
-    images = getattr(defence, "images", None)
-    return int(images(k)) if callable(images) else k
+    return int(defence.images(k)) if says_images(defence) else k  # type: ignore[union-attr, operator]
 
 
 class Target:

@@ -94,6 +94,8 @@ class WorkerContext:
         keep_freed_memory()
         self.setup = setup
         self.device = torch.device(setup.device)
+        # Of one forward and backward of a batch, where a defence does not say how many images it forwards.
+        self.probe_seconds: dict[Subject, float] = {}
         self._models: dict[str, PixelModel] = {}
         self._gradients: dict[str, AttackCopy] = {}
         self._defences: dict[tuple[str, str, int], Defence] = {}

@@ -138,6 +138,12 @@ def stopped(config: EvalConfig, row: AttackCase) -> bool:
     return per_query * sum(queries_of(name, randomised=subject.randomised)) > config.budget
 
 
+def scoring_images(config: EvalConfig, row: AttackCase) -> int:
+    """Image gradients that scoring one batch, or one victim, costs: a forward is a third of one."""
+    draws = config.draws + config.selection_draws if row.subject.randomised else 1
+    return row.subject.images * draws // 3
+
+
 class UnitMaker:
     """Cuts rows into units; two makers with the same arguments give the same units with the same ids.
 
@@ -222,9 +228,8 @@ class UnitMaker:
     def _images_per_batch(self, row: AttackCase) -> int:
         """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
         subject = row.subject
-        draws = self.config.draws + self.config.selection_draws if subject.randomised else 1
         separate = self.config.aware_attacks if row.threat.randomness == "known" else 1
-        images = subject.images * draws // 3
+        images = scoring_images(self.config, row)
         if row.submission is not None:
             images += subject.images * row.submission.questions // 3
         elif row.attack not in CONTROLS:

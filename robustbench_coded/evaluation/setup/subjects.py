@@ -1,5 +1,6 @@
 """Every checkpoint behind every defence at every batch size, probed before anything is attacked."""
 
+import time
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from robustbench_coded.defences.probe import blamed_on
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_plugin
-from robustbench_coded.evaluation.execution.target import images_of
+from robustbench_coded.evaluation.execution.target import images_of, says_images
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.matching import plain_defences
@@ -64,12 +65,16 @@ def probed_subjects(
                         f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
                     )
                 hidden = _hidden(defence, found, x, y, config.seed)
+                began = time.perf_counter()
                 figures = (
                     gradient_figures(defence, x, y, config.seed) if hidden.differentiable else NO_GRADIENT
                 )
+                taken = (time.perf_counter() - began) / (2 if defence.randomised else 1)
                 subject = _subject(checkpoint.name, shown, k, defence, hidden, figures)
                 _refuse_clash(subject, subjects)
                 subjects.append(subject)
+                if hidden.differentiable and not says_images(defence):
+                    context.probe_seconds[subject] = taken
                 if is_plugin(spec):
                     context.keep(subject, defence)
                 probes.append(

@@ -1,0 +1,94 @@
+"""Forecast seconds of a unit. Seconds are planted: nothing here is timed."""
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded.data.in_memory import dataset_in_memory
+from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.session import unit_seconds as module
+from robustbench_coded.session.evaluate import made_ready, make_plan
+from robustbench_coded.session.unit_seconds import unit_seconds
+
+K, DRAWS = 8, 6  # scoring and selection draws
+MODEL, DEFENCE = 1.0, 48.0  # seconds: for an image, and for a batch as it was probed
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        score = 8 * (x.flatten(1).mean(1) - 0.5)
+        return torch.stack([-score, score], 1)
+
+
+class Many:
+    """Asks the network as often as it likes."""
+
+    name, randomised, batch_dependent = "many", True, False
+
+    def __init__(self, model):
+        self.base = self.model = model
+
+    def sample(self, generator, k):
+        return torch.rand((), generator=generator) * 1e-3
+
+    def logits(self, x, draw):
+        return self.model(x + draw)
+
+
+class Counted(Many):
+    """And says how often."""
+
+    name = "counted"
+
+    def images(self, k):
+        return 3 * k
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """The evaluation, and its units by defence and attack."""
+    x, y = torch.rand(16, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 2
+    defences = {"many": Many, "counted": Counted}
+    brought = InMemory(dataset_in_memory((x, y), name="rows", source="a test"), {"mean": Mean()}, defences)
+    config = EvalConfig(
+        checkpoints=(), batch_sizes=(K,), eps=(0.1,), attacks=("pgd-5", "transfer-pgd-5"), draws=4,
+        selection_draws=2, threads=1, out=tmp_path_factory.mktemp("seconds") / "run",
+    )  # fmt: skip
+    config, prepared, _ = made_ready(config, brought)
+    units = {}
+    for unit in make_plan(config, prepared).units:
+        units.setdefault((unit.row.subject.label, unit.row.attack), []).append(unit)
+    return prepared, units
+
+
+@pytest.fixture
+def seconds(planned, monkeypatch):
+    prepared, units = planned
+    monkeypatch.setattr(module, "seconds_per_image", lambda prepared, checkpoint: MODEL)
+    (probed,) = prepared.context.probe_seconds
+    assert probed.label == "many"  # the others say what they forward
+    monkeypatch.setitem(prepared.context.probe_seconds, probed, DEFENCE)
+    return {key: sum(unit_seconds(prepared, unit) for unit in found) for key, found in units.items()}
+
+
+def images(planned, *key):
+    return sum(unit.images for unit in planned[1][key])
+
+
+def test_a_defence_that_says_its_images_takes_as_long_as_the_model(planned, seconds):
+    for defence in ("standard", "counted"):
+        assert seconds[defence, "pgd-5"] == images(planned, defence, "pgd-5") * MODEL
+    assert images(planned, "counted", "clean") == 3 * images(planned, "many", "clean")
+
+
+def test_any_other_takes_as_long_as_when_it_was_probed(planned, seconds):
+    for attack in ("clean", "pgd-5"):
+        assert seconds["many", attack] == images(planned, "many", attack) * DEFENCE / K
+
+
+def test_an_attack_on_the_base_takes_the_models_time_and_its_scores_the_defences(planned, seconds):
+    scored = 2 * (K * DRAWS // 3)  # two batches
+    made = images(planned, "many", "transfer-pgd-5") - scored
+    assert made == 2 * K * 5
+    assert seconds["many", "transfer-pgd-5"] == scored * DEFENCE / K + made * MODEL
