@@ -137,9 +137,9 @@ def test_an_unfinished_attack_withholds_praise_and_changes_nothing_else(evaluati
     assert {PRAISE, OPEN} < seen and len(seen) > 3
 
 
-def words_of(run, planned):
+def words_of(run, planned, outcomes=None):
     """The words of a run from some of its rows, by subject, threat model and budget."""
-    rows = case_results(run.outcomes, planned)
+    rows = case_results(run.outcomes if outcomes is None else outcomes, planned)
     manifest = structs.replace(run.manifest, rows=tuple(planned))
     return {judgement.key: judgement.verdict.word for judgement in judgements_of(rows, manifest)}
 
@@ -151,7 +151,8 @@ def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
     run = load_run(REPORTS / name)
     planned = [case for case in run.manifest.rows if case.checkpoint == checkpoint]
     attacks = sorted({case.attack for case in planned if case.attack not in CONTROLS})
-    everything = words_of(run, planned)
+    outcomes = run.outcomes[run.outcomes.checkpoint == checkpoint]
+    everything = words_of(run, planned, outcomes)
     generator = np.random.default_rng(0)
     for _ in range(parts):
         lost = {
@@ -160,7 +161,7 @@ def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
             for attack in attacks
             if generator.random() < 0.4
         }
-        fewer = words_of(run, [case for case in planned if (case.subject, case.attack) not in lost])
+        fewer = words_of(run, [case for case in planned if (case.subject, case.attack) not in lost], outcomes)
         assert fewer
         for key, word in fewer.items():
             assert not condemned(word) or condemned(everything[key]), (key, lost)
