@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,10 @@ def folder(digits, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(write, "figures_of", lambda run: [])  # most of the time, and tested elsewhere
     monkeypatch.setattr(robustbench_coded, "evaluate", tiny_evaluate, raising=False)
-    return tmp_path
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]  # other tests have a my_defence, too
 
 
 @functools.wraps(evaluate)
