@@ -49,7 +49,7 @@ class Drawn(Linear):
 Y = Linear()(X).argmax(1)
 
 
-def run(tmp_path, network, attacks, n=len(X)):
+def run(tmp_path, network, attacks, n=None):
     return evaluate(
         network,
         (X[:n], Y[:n]),
