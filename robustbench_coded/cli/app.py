@@ -79,7 +79,7 @@ def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
     debug: bool = typer.Option(
-        False, "--debug", help="Print the traceback of an error; may stand anywhere in the command."
+        False, "--debug", help="Print tracebacks of errors; accepted anywhere in the command line."
     ),
 ) -> None:
     if version:

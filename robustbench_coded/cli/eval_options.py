@@ -206,7 +206,7 @@ CLAIM: dict[str, tuple[Any, Any]] = {
     "claim_eps": _of_config(str | None, "claim_eps"),
     "claim_accuracy": _of_config(str, "claim_accuracy"),
     "claim_attack": (
-        _option(str | None, "--claim-attack", help="The attack under which it was claimed; it runs, too."),
+        _option(str | None, "--claim-attack", help="Attack under which it was claimed; it always runs."),
         None,
     ),
 }

@@ -70,6 +70,12 @@ def test_examples_parse(csrobust, tmp_path, name):
         COMMANDS[command].make_context(command, words)
 
 
+def test_values_have_the_same_names_in_every_help(csrobust):
+    named = [(name,) for name in COMMANDS] + [("figure", name) for name in COMMANDS["figure"].commands]
+    assert len(named) > len(COMMANDS)
+    assert [words for words in named if "<" in csrobust(*words, "--help").out] == []
+
+
 def test_every_command_has_examples():
     assert set(COMMANDS) - {"figure"} == set(EXAMPLES)
 

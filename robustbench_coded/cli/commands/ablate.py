@@ -29,24 +29,24 @@ def ablate_command(
     values: Annotated[
         Text, typer.Option(help="Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs a setting.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Runs per setting.")] = 5,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,
     test_data: Annotated[Text, typer.Option(help="Images to score on; the test split of --data.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are looked for.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")] = None,
     epochs: Annotated[Count, typer.Option(help="Passes over the training images.")] = None,
     schedule: Annotated[Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
     batch_size: Annotated[Count, typer.Option(help="K, of training and of RCI.")] = None,
     learning_rate: Annotated[Number, typer.Option(help="Peak or initial learning rate.")] = None,
-    weight_decay: Annotated[Number, typer.Option(help="Of SGD.")] = None,
+    weight_decay: Annotated[Number, typer.Option(help="Weight decay of SGD.")] = None,
     validation: Annotated[Number, typer.Option(help="Share of the training images held out.")] = None,
     precision: Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")] = None,
-    device: Annotated[Text, typer.Option(help="cpu, cuda ...; auto takes CUDA where there is one.")] = None,
-    limit: Annotated[int, typer.Option(help="Test images that RCI answers and attacks perturb.")] = 640,
+    device: Annotated[Text, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = None,
+    limit: Annotated[int, typer.Option(help="Test images for RCI and attacks.")] = 640,
     draws: Annotated[int, typer.Option(help="Scoring draws of RCI.")] = 10,
     eps: Annotated[Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Train and measure one setting after another.
+    """Train and evaluate a series of settings.
 
     The same command resumes a stopped study.
     """

@@ -13,17 +13,17 @@ SHORT = {"images": 32, "steps": 2, "rounds": 3, "compiled": False}
 def bench_command(
     ckpt: Annotated[Path | None, typer.Option("--ckpt", help="Checkpoint whose network is timed.")] = None,
     arch: Annotated[
-        str, typer.Option("--arch", help="Otherwise this one, with random weights.")
+        str, typer.Option("--arch", help="Architecture with random weights if there is no --ckpt.")
     ] = "resnet20",
     images: Annotated[int, typer.Option("--images", help="K, a multiple of 8.")] = 128,
     steps: Annotated[int, typer.Option("--steps", help="Steps of every PGD.")] = 10,
-    rounds: Annotated[int, typer.Option("--rounds", help="Calls of each contender that count.")] = 7,
+    rounds: Annotated[int, typer.Option("--rounds", help="Timed calls of each method.")] = 7,
     compiled: Annotated[
         bool,
-        typer.Option("--compiled/--no-compiled", help="Also time networks that torch.compile has compiled."),
+        typer.Option("--compiled/--no-compiled", help="Also time networks compiled with torch.compile."),
     ] = True,
     short: Annotated[
-        bool, typer.Option("--short", help="32 images, 2 steps, 3 rounds, none compiled: for a look.")
+        bool, typer.Option("--short", help="Quick version: 32 images, 2 steps, 3 rounds, nothing compiled.")
     ] = False,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ...")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,

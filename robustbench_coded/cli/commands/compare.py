@@ -32,7 +32,7 @@ def compare_command(
 ) -> int:
     """Compare runs by paired differences.
 
-    Differences are paired where runs share batches and draws. What two runs do not share is listed.
+    Differences are paired where runs share batches and draws. Settings that differ between runs are listed.
     """
     from robustbench_coded.reports.compare.comparison import compare
 

@@ -40,7 +40,7 @@ def evaluate_command(
 ) -> int:
     """Attack checkpoints and defences, and write a report.
 
-    Every checkpoint is evaluated with standard inference and with each defence that is named.
+    Every checkpoint is evaluated with standard inference and with each named defence.
     """
     limit = None if time is None else seconds(time, "--time")
     chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)

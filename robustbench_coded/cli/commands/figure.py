@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_coded.cli.help import GroupedCommand
 from robustbench_coded.cli.values import named_paths
 from robustbench_coded.errors import InputError
 
@@ -24,8 +25,8 @@ Out = Annotated[Path, typer.Option(help="Folder for the SVG, the PNG and the num
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")]
 Seed = Annotated[int, typer.Option(help="First seed.")]
 Ckpt = Annotated[list[str], typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")]
-Data = Annotated[str, typer.Option(help="Images; auto: what the checkpoints were made for.")]
-DataDir = Annotated[Path | None, typer.Option(help="Where data sets are looked for.")]
+Data = Annotated[str, typer.Option(help="Images; auto: the data of the checkpoints.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")]
 FOLDER = Path("reports/paper-figures")
 
 
@@ -35,10 +36,10 @@ def _figures(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command("spiral")
+@app.command("spiral", cls=GroupedCommand)
 def spiral_command(
     out: Out = FOLDER,
-    seeds: Annotated[int, typer.Option(help="Networks a recipe.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Networks per recipe.")] = 3,
     epochs: Annotated[int, typer.Option(help="Passes over the points.")] = 300,
     seed: Seed = 0,
     as_json: Json = False,
@@ -52,7 +53,7 @@ def spiral_command(
     return _write(spiral(seeds=seeds, epochs=epochs, seed=seed), out, as_json)
 
 
-@app.command("lemma1")
+@app.command("lemma1", cls=GroupedCommand)
 def lemma1_command(
     out: Out = FOLDER,
     ckpt: Annotated[
@@ -65,7 +66,7 @@ def lemma1_command(
 ) -> int:
     """Lemma 1: the error of coded smoothing over N.
 
-    Of two formulas and of checkpoints, beside N^-3.
+    For two formulas and checkpoints, compared with N^-3.
     """
     from robustbench_coded.paper_figures.lemma1 import BATCHES, K, lemma1
 
@@ -76,24 +77,26 @@ def lemma1_command(
     return _write(lemma1(networks, seed=seed), out, as_json)
 
 
-@app.command("loss")
+@app.command("loss", cls=GroupedCommand)
 def loss_command(
     data: Annotated[str, typer.Option(help="Training images, as for train.")],
     arch: Annotated[str, typer.Option(help="Architecture, a name of `csrobust list models`.")],
     out: Out = FOLDER,
-    seeds: Annotated[int, typer.Option(help="Runs a recipe.")] = 3,
-    recipes: Annotated[str, typer.Option(help="Which, comma-separated.")] = "erm,mixup,manifold-mixup,coded",
+    seeds: Annotated[int, typer.Option(help="Runs per recipe.")] = 3,
+    recipes: Annotated[
+        str, typer.Option(help="Recipes, comma-separated.")
+    ] = "erm,mixup,manifold-mixup,coded",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     schedule: Annotated[str, typer.Option(help="one-cycle or paper (350 epochs).")] = "one-cycle",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, cuda ...; auto takes CUDA where there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = "auto",
     data_dir: DataDir = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> int:
     """Figure 5a: validation loss during training.
 
-    Runs that an ablation has written to --out are used.
+    Reuses runs that an ablation has written to --out.
     """
     from robustbench_coded.ablations.run import Laboratory, run_id
     from robustbench_coded.ablations.settings import AblationSettings, base_config
@@ -121,14 +124,14 @@ def loss_command(
     return _write(loss(history, where=f"{arch} on {data}"), out, as_json)
 
 
-@app.command("smoothness")
+@app.command("smoothness", cls=GroupedCommand)
 def smoothness_command(
     ckpt: Ckpt,
     out: Out = FOLDER,
     data: Data = "auto",
     data_dir: DataDir = None,
     batch_size: Annotated[int, typer.Option(help="K, images on a path.")] = 128,
-    batches: Annotated[int, typer.Option(help="Paths, through other images each.")] = 5,
+    batches: Annotated[int, typer.Option(help="Paths, each through other images.")] = 5,
     as_json: Json = False,
 ) -> int:
     """Smoothness of checkpoints along the encoder's curve.

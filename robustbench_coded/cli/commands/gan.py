@@ -12,17 +12,17 @@ from robustbench_coded.errors import InputError
 
 def gan_command(
     features: Annotated[
-        str, typer.Option(help="Checkpoint whose features and answers generated images are measured by.")
+        str, typer.Option(help="Checkpoint whose features and predictions measure the generated images.")
     ],
     data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are looked for.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")] = None,
     n: Annotated[str, typer.Option("--n", help="Coded inputs of the coded generators: 64,96.")] = "64,96",
     mu: Annotated[float, typer.Option(help="Weight of the coded path.")] = 0.5,
     iterations: Annotated[int, typer.Option(help="Generator steps; the paper has 100000.")] = 1000,
     batch_size: Annotated[int, typer.Option(help="K.")] = 64,
     every: Annotated[int, typer.Option(help="Iterations between measurements.")] = 100,
     samples: Annotated[
-        int, typer.Option(help="Generated images of a measurement; the paper has 50000.")
+        int, typer.Option(help="Generated images per measurement; the paper has 50000.")
     ] = 2000,
     seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
     seed: Annotated[int, typer.Option(help="First seed.")] = 0,

@@ -12,22 +12,22 @@ def inspect_command(
     arch: Annotated[
         str | None, typer.Option("--arch", help="Architecture, or package.module:function.")
     ] = None,
-    normalize: Annotated[
-        str | None, typer.Option("--normalize", help="Normalisation that is taken for granted.")
-    ] = None,
+    normalize: Annotated[str | None, typer.Option("--normalize", help="Normalisation to assume.")] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Data to recognise its network by: auto or what `eval --data` takes."),
+        typer.Option(
+            "--data", help="Data to recognise the network with: auto, or any value of `eval --data`."
+        ),
     ] = None,
     data_dir: Annotated[
-        str | None, typer.Option("--data-dir", help="Where data sets are looked for.")
+        str | None, typer.Option("--data-dir", help="Folder in which to look for data sets.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Say what a checkpoint is and how it was recognised.
+    """Describe a checkpoint and how it was recognised.
 
     Architecture, classes, normalisation, and the evidence for each. With --data,
-    exit code 2 where an evaluation on these data would refuse it.
+    exit code 2 if an evaluation on these data would refuse it.
     """
     from robustbench_coded.errors import InputError
     from robustbench_coded.models.shipped import present

@@ -17,11 +17,11 @@ KINDS = ("attacks", "models", "data", "defences", "checkpoints", "runs")
 def list_command(
     kind: Annotated[str, typer.Argument(help="attacks, models, data, defences, checkpoints or runs.")],
     folder: Annotated[
-        Path | None, typer.Argument(help="Of runs: a run folder, or a folder of them; reports unless given.")
+        Path | None, typer.Argument(help="For runs: a run folder or a folder of them; default: reports.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """List what can be named on the command line."""
+    """List the names accepted on the command line."""
     if folder is not None and kind != "runs":
         raise InputError(f"csrobust list {kind} takes no folder; csrobust list runs {folder} does")
     table = run_names(folder or Path("reports")) if kind == "runs" else names(kind)

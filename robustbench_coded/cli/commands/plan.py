@@ -27,7 +27,7 @@ def plan_command(
     time: str | None,
     **options: Any,
 ) -> int:
-    """Print what eval would run, and how long that takes.
+    """Print what eval would run, and its estimated time.
 
     Takes the options of eval. Nothing is written.
     """

@@ -9,10 +9,10 @@ import typer
 
 def report_command(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    quiet: Annotated[bool, typer.Option("--quiet", help="Write, and print nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Write the report and print nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
 ) -> int:
-    """Write the report of a run again, from its files alone."""
+    """Write the report of a run again from its files."""
     from rich.console import Console
 
     from robustbench_coded.cli.commands.shift import print_shift

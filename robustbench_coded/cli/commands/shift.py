@@ -36,7 +36,7 @@ OWN: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 "--baseline",
                 metavar="TEXT",
-                help="Checkpoint that others are held against.",
+                help="Checkpoint to compare the others with.",
             ),
         ],
         None,

@@ -11,14 +11,14 @@ from robustbench_coded.reports.text.escape import one_line
 def submit_command(
     run: Annotated[Path, typer.Argument(help="Run folder made with --save-adversarials.")],
     entry: Annotated[Path, typer.Option("--entry", help="entry.toml; docs/board.md lists its fields.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder that the entry's own is made in.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Folder in which the entry's folder is created.")] = Path(
         "board-entries"
     ),
     code: Annotated[
-        list[Path] | None, typer.Option("--code", help="Python file of the defence, to go with the entry.")
+        list[Path] | None, typer.Option("--code", help="Python file of the defence, stored with the entry.")
     ] = None,
 ) -> int:
-    """Check a run against the board's rules, write its entry."""
+    """Check a run against the board's rules and write its entry."""
     from robustbench_coded.board.submit import submit
 
     folder = submit(run, entry, out, code or ())

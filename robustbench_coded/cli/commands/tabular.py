@@ -12,8 +12,8 @@ def tabular_command(
     sets: Annotated[
         str, typer.Option(help="Tables, comma-separated: breast-cancer, wine, digits.")
     ] = "breast-cancer,wine,digits",
-    seeds: Annotated[int, typer.Option(help="Splits, each trained on with every setting.")] = 10,
-    steps: Annotated[int, typer.Option(help="Batches of a training.")] = 600,
+    seeds: Annotated[int, typer.Option(help="Random splits; every setting is trained on each.")] = 10,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/tabular"),
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,

@@ -22,25 +22,31 @@ def train_command(
     arch: Annotated[Text, typer.Option(help="Architecture, a name of `csrobust list models`.")] = None,
     data: Annotated[Text, typer.Option(help="Training images, as for eval.")] = None,
     test_data: Annotated[Text, typer.Option(help="Images to score on; the test split of --data.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where data sets are looked for.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")] = None,
     epochs: Annotated[Count, typer.Option(help="Passes over the training images.")] = None,
     schedule: Annotated[Text, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = None,
-    milestones: Annotated[Text, typer.Option(help="Epochs that divide the rate by 10: 100,250.")] = None,
+    milestones: Annotated[
+        Text, typer.Option(help="Epochs after which the rate is divided by 10: 100,250.")
+    ] = None,
     batch_size: Annotated[Count, typer.Option(help="Images a step.")] = None,
     learning_rate: Annotated[Number, typer.Option(help="Peak or initial learning rate.")] = None,
-    momentum: Annotated[Number, typer.Option(help="Of SGD.")] = None,
-    weight_decay: Annotated[Number, typer.Option(help="Of SGD.")] = None,
+    momentum: Annotated[Number, typer.Option(help="Momentum of SGD.")] = None,
+    weight_decay: Annotated[Number, typer.Option(help="Weight decay of SGD.")] = None,
     augmentation: Annotated[Text, typer.Option(help="auto, none, shift or shift-flip.")] = None,
-    blocks: Annotated[Text, typer.Option(help="Blocks on the coded path: 0,1,2; all unless given.")] = None,
-    dropout: Annotated[Number, typer.Option(help="After the second batch-norm of each block.")] = None,
+    blocks: Annotated[Text, typer.Option(help="Blocks on the coded path: 0,1,2; default: all.")] = None,
+    dropout: Annotated[
+        Number, typer.Option(help="Dropout rate after the second batch-norm of each block.")
+    ] = None,
     validation: Annotated[Number, typer.Option(help="Share of the training images held out.")] = None,
     precision: Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")] = None,
-    device: Annotated[Text, typer.Option(help="cpu, cuda ...; auto takes CUDA where there is one.")] = None,
+    device: Annotated[Text, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = None,
     seed: Annotated[Count, typer.Option(help="First seed.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs; several write FILE-seed0.safetensors ...")] = 1,
     options: Annotated[
         list[str] | None,
-        typer.Option("--option", help="Of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ..."),
+        typer.Option(
+            "--option", help="Option of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ..."
+        ),
     ] = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's logs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,

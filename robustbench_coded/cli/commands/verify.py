@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 Ckpt = Annotated[list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH.")]
 Defences = Annotated[
-    list[str] | None, typer.Option("--defence", help="Defence code that may be loaded, or is scored.")
+    list[str] | None,
+    typer.Option(
+        "--defence", help="Defence code that may be loaded; with --adversarials: the defence to score."
+    ),
 ]
 
 
@@ -25,7 +28,7 @@ def verify_command(
         Path | None, typer.Argument(help="Run folder made with --save-adversarials, or entry of the board.")
     ] = None,
     adversarials: Annotated[
-        Path | None, typer.Option("--adversarials", help="Perturbed inputs that another tool made, .npz.")
+        Path | None, typer.Option("--adversarials", help="Perturbed inputs from another tool, .npz.")
     ] = None,
     ckpt: Ckpt = None,
     rci: Annotated[list[str] | None, typer.Option("--rci", help="With --adversarials: N=190 ...")] = None,
@@ -33,7 +36,7 @@ def verify_command(
     defence: Defences = None,
     data: Annotated[str, typer.Option("--data", help="With --adversarials: the clean images.")] = "auto",
     data_dir: Annotated[
-        str | None, typer.Option("--data-dir", help="Where data sets are looked for.")
+        str | None, typer.Option("--data-dir", help="Folder in which to look for data sets.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="With --adversarials: K.")] = 128,
     eps: Annotated[
@@ -48,7 +51,7 @@ def verify_command(
 ) -> int:
     """Score perturbed inputs again and check eps and box.
 
-    They are those of a run, or those that another tool made.
+    The inputs come from a run or from another tool.
     """
     if (run is None) == (adversarials is None):
         raise InputError("nothing to verify; name a run folder, or --adversarials FILE.npz with --ckpt")

@@ -12,10 +12,10 @@ from robustbench_coded.reports.text.escape import one_line
 def view_command(
     folder: Annotated[Path, typer.Argument(help="Folder of run folders.")] = Path("reports"),
     out: Annotated[
-        Path | None, typer.Option("--out", help="File; view.html in the folder unless given.")
+        Path | None, typer.Option("--out", help="Output file; default: view.html in the folder.")
     ] = None,
 ) -> int:
-    """Write a page to browse all runs of a folder.
+    """Write a page for browsing all runs of a folder.
 
     Its rows can be filtered, and two of them compared. Each links to the report of its run.
     """

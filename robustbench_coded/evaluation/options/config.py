@@ -107,12 +107,12 @@ class EvalConfig:
     seed: int = option(0, "Seed of all random streams of the run.", count(-(2**63), 2**63 - 1))
     replicates: int = option(1, "Repetitions with other batches and attack seeds.", count(most=1_000))
     submissions: int | None = option(
-        None, "Also report what survives M submissions of each perturbed input.", count()
+        None, "Also report accuracy under N submissions of each perturbed input.", count()
     )
     last_batch: str = option(
         "pad", "pad, shrink or drop a last batch that is not full.", one_of(*LAST_BATCH_RULES)
     )
-    drop: bool = option(True, "Stop attacking misclassified examples where nothing is random.")
+    drop: bool = option(True, "Stop attacking misclassified examples if nothing is random.")
     attack_precision: str = option(
         "float32",
         "Precision of attack gradients: float32, bfloat16 or auto.",
@@ -134,7 +134,7 @@ class EvalConfig:
     time: float | None = option(None, rule=number(0, above=True))
     until: str | None = option(
         None,
-        "settled or claim: no more attacks where nothing can change the word any more.",
+        "settled or claim: skip attacks that can no longer change the verdict.",
         one_of("settled", "claim"),
     )
     certify: bool = option(
