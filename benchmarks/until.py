@@ -43,7 +43,8 @@ final; where it never is, of the whole run.
 Fixed design over `--until settled`, median of all entries: **{over_all}**; of the {stopped} whose word became
 final: **{over_stopped}**. Words agree, or the fixed design's is `not settled`, on {agree} of {entries}; on
 {wider} `--until` alone says `not settled`, as its intervals hold at all looks; on {others} they differ
-otherwise. Praise is never final before every attack and every check has run: robust entries save nothing.
+otherwise. `no failure found` is never final before every attack and every check has run, so robust entries
+save nothing.
 
 ![Images used by both designs](until.png)
 """

@@ -192,14 +192,14 @@ def _matrix(measured: Sequence[Measured]) -> str:
 
 
 def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
-    praised = [f"{one.defence} ({one.threat})" for one in every if one.broken and one.sense == "praised"]
-    slandered = [f"{one.defence} ({one.threat})" for one in every if not one.broken and not one.fair]
+    missed = [f"{one.defence} ({one.threat})" for one in every if one.broken and one.sense == "praised"]
+    wronged = [f"{one.defence} ({one.threat})" for one in every if not one.broken and not one.fair]
     chance = [one.defence for one in every if not one.broken and one.fair and one.sense == "condemned"]
     outside = [f"{one.defence} ({one.threat})" for one in every if not one.holds]
     timed = [found.seconds for found in measured if found.seconds]
     sentences = [
-        f"Broken, but no failure found, under any threat model: {', '.join(praised) or 'none'}.",
-        f"Good, but judged broken, under any threat model: {', '.join(slandered) or 'none'}.",
+        f"Broken, but no failure found, under any threat model: {', '.join(missed) or 'none'}.",
+        f"Good, but judged broken, under any threat model: {', '.join(wronged) or 'none'}.",
         "Good, and judged broken because a constant answer keeps as much (the floor of `broken`): "
         f"{', '.join(chance) or 'none'}.",
         f"Third parties attacked {sum(bool(found.accounts) for found in measured)} of the entries.",

@@ -165,13 +165,13 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
         )
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
     words = {row["defence"]: row.get("verdict") or row["word"] for row in ours}
-    praised = sum(words[name] == "no failure found" for name in broken)
-    condemned = [row for row in ours if row["defence"] not in broken and row["sense"] == "condemned"]
-    constant = [f"`{row['defence']}`" for row in condemned if row["fair"] == "True"]
+    missed = sum(words[name] == "no failure found" for name in broken)
+    judged = [row for row in ours if row["defence"] not in broken and row["sense"] == "condemned"]
+    constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"csrobust finds no failure in {praised} of {len(broken)} broken defences, "
-        f"judges {len(condemned)} of {len(words) - len(broken)} good ones broken, "
+        f"csrobust finds no failure in {missed} of {len(broken)} broken defences, "
+        f"judges {len(judged)} of {len(words) - len(broken)} good ones broken, "
         f"and leaves {open_words} not settled."
     )
     if constant:

@@ -10,7 +10,7 @@ from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
-from robustbench_coded.schema.words import BEFORE_PRAISE, DOUBLING, CheckOutcome, VerdictWord
+from robustbench_coded.schema.words import BEFORE_NO_FAILURE, DOUBLING, CheckOutcome, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.checks import run_checks
@@ -105,7 +105,7 @@ def words_together(
     def ask(judgement: Judgement) -> Callable[[float], VerdictWord]:
         if judgement.verdict.word == VerdictWord.NOT_SETTLED:
             return lambda tail: VerdictWord.NOT_SETTLED
-        checks = [check for check in judgement.checks if check.name not in BEFORE_PRAISE]
+        checks = [check for check in judgement.checks if check.name not in BEFORE_NO_FAILURE]
         row, margin, claim = ensembles[judgement.key], _margin(manifest), judgement.verdict.claim
         return lambda tail: judge(rows, row, checks, margin=margin, claim=claim, tail=tail)[0].word
 

@@ -19,8 +19,8 @@ class CheckName(StrEnum):
     SELF_TESTS = "self-tests"  # one that failed is listed by its own name, ``self-tests: NAME``
 
 
-# Those asked for because of the word that the others lead to.
-BEFORE_PRAISE = frozenset({CheckName.WHAT_BROKE_THE_BASE, CheckName.ANOTHER_LOSS})
+# Those that are asked before `no failure found`.
+BEFORE_NO_FAILURE = frozenset({CheckName.WHAT_BROKE_THE_BASE, CheckName.ANOTHER_LOSS})
 
 # Those that compare an attack with itself at twice the length.
 DOUBLING = frozenset({CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS})

@@ -1,11 +1,11 @@
-"""Did an attack on a margin or on targets run? Praise needs one, on the defence itself.
+"""Did an attack on a margin or on targets run? ``no failure found`` needs one, on the defence itself.
 
-    another_loss(rows, ensemble) -> Check      asked before a defence or a network is praised
+    another_loss(rows, ensemble) -> Check      asked before ``no failure found``
     tells(name)                  -> bool       whether an attack's figure says what a network keeps
     past_cross_entropy(name)     -> bool       whether it does, on another loss than cross-entropy
 
-Cross-entropy has blind sides. Its gradient vanishes where logits are large, and on a robust network its
-attacks stop short: PGD and Auto-PGD on it leave 33.9% of an adversarially trained ResNet-20 of ours of which
+Attacks on the cross-entropy can fail. Its gradient vanishes where logits are large, and on a robust network
+its attacks stop short: PGD and Auto-PGD on it leave 33.9% of an adversarially trained ResNet-20 of ours,
 targeted Auto-PGD leaves 28.9%. More steps of the same attack do not show that, so *twice the steps* passes.
 The margin between two logits has neither fault (arXiv 1608.04644, section V; arXiv 2003.01690, section 4).
 """

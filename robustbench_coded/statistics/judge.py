@@ -2,13 +2,13 @@
 
     judge(rows, ensemble, checks, ...) -> (Verdict, checks)
 
-A word is asked for what it takes to believe it. Praise asks whether the defence met what broke its base
-model (`same_attacks.py`), and an attack on a margin or on targets (`another_loss.py`); the lack of a gain
-asks whether the base model met what broke the defence. Neither is asked where the other figures leave no
-room for the word.
+Each verdict has conditions. ``no failure found`` requires that the attacks that broke the base model ran on
+the defence (`same_attacks.py`), and an attack on a margin or on targets (`another_loss.py`). ``no gain``
+requires that what broke the defence ran on the base model. A condition is only checked where the accuracies
+allow the verdict.
 
-Attacks with missing outcomes withhold praise and claims, and nothing else: what the complete ones condemn
-stays condemned, since an attack that is not finished cannot speak for a defence.
+If outcomes of an attack are missing, ``no failure found`` is withheld and claims are not settled. Verdicts
+against the defence that follow from the complete attacks stay.
 """
 
 from collections.abc import Sequence
@@ -74,8 +74,8 @@ def _judged(
         if base is not None:
             checks = (*checks, what_broke_the_base(rows, ensemble, base, margin))
         return verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail), tuple(checks)
-    condemned = found.word in (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE)
-    if base is not None and condemned and found.accuracy.high >= margin:
+    no_gain = found.word in (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE)
+    if base is not None and no_gain and found.accuracy.high >= margin:
         doubt = not_compared(rows, ensemble, base, margin)
         found = verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail, doubt=doubt)
     return found, tuple(checks)

@@ -1,18 +1,17 @@
-"""Whether a defence and its base model met the same attacks: before that, neither a gain nor its absence
+"""Whether the same attacks ran on a defence and on its base model: otherwise neither a gain nor its absence
 counts.
 
     what_broke_the_base(rows, ensemble, base, margin) -> Check    asked before a gain is believed
     not_compared(rows, ensemble, base, margin)        -> str      asked before the lack of one is believed
 
-A gain is the difference of two upper bounds, and an attack that only one of the two met moves only one of
-them. If the base model alone met stronger attacks, the defence is flattered; if the defence alone did, it is
-slandered.
+A gain is the difference of two upper bounds, and an attack that ran on one side only lowers one of them. If
+stronger attacks ran on the base model only, the gain is overstated; if on the defence only, understated.
 
 * A gain is believed when what broke the base model ran on the defence, too: adaptively and by transfer.
   Attacks whose loss would leave the base model within half a point of what all of them leave broke nothing.
 * It has to hold against each attack that tells (gradients of the base model, ten steps or more) alone. Where
   the defence gains nothing over what one of them leaves the base model, more attacks on the base model must
-  not turn that into praise.
+  not turn that into ``no failure found``.
 * The lack of a gain is believed when the base model met an attack that tells, one of them on another loss
   than cross-entropy (a margin, targets), and the attack that is strongest on the defence; else the strongest
   attack on the defence that both met decides.

@@ -31,14 +31,14 @@ def stops_legend(sequential: Sequential | None) -> str:
         return ""
     ends = ", ".join(f"{end:,}" for end in sequential.rounds)
     open_ones = sequential.questions - len(sequential.stops)
-    what = "a word" if sequential.until == "settled" else "the claim"
+    what = "a verdict" if sequential.until == "settled" else "the claim"
     rest = f" {open_ones} of {sequential.questions} did not stop and ran to the end." if open_ones else ""
     return (
-        f"--until {sequential.until}: attacks ran in rounds that ended at {ends} examples, and stopped where "
-        f"nothing could change {what} any more.{rest} Intervals hold at all looks together, and the words of "
-        f"all {sequential.questions} questions with 95%. No praise is given before everything has run. Two "
-        "words stand where what ran after the stop (the attacks of the paper) showed more correlation within "
-        "batches and widened the interval."
+        f"--until {sequential.until}: attacks ran in rounds that ended at {ends} examples, and stopped once "
+        f"nothing could change {what}.{rest} Intervals are valid at all looks, and the verdicts on all "
+        f"{sequential.questions} questions hold together with 95% confidence. The verdict no failure found "
+        "is never given before everything has run. Two verdicts are shown where what ran after the stop (the "
+        "attacks of the paper) revealed more correlation within batches and widened the interval."
     )
 
 
