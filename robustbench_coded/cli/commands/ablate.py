@@ -6,15 +6,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustbench_coded.cli.common_options import (
+    Arch,
+    AsJson,
+    Count,
+    DataDir,
+    Device,
+    Epochs,
+    FirstSeed,
+    LearningRate,
+    Precision,
+    TestData,
+    Text,
+    Validation,
+    WeightDecay,
+)
 from robustbench_coded.cli.values import fraction
 from robustbench_coded.errors import InputError
 
 if TYPE_CHECKING:
     from robustbench_coded.ablations.results import Result
-
-Text = str | None
-Number = float | None
-Count = int | None
 
 
 def ablate_command(
@@ -22,7 +33,7 @@ def ablate_command(
         list[str], typer.Argument(help="recipe, n, mu, blocks, dropout, order, nodes; or all.")
     ],
     data: Annotated[str, typer.Option(help="Training images, as for eval.")],
-    arch: Annotated[str, typer.Option(help="Architecture, a name of `csrobust list models`.")],
+    arch: Arch,
     out: Annotated[
         Path | None, typer.Option(help="Folder; reports/ablations-DATA-ARCH unless given.")
     ] = None,
@@ -30,21 +41,21 @@ def ablate_command(
         Text, typer.Option(help="Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs per setting.")] = 5,
-    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
-    test_data: Annotated[Text, typer.Option(help="Images to score on; the test split of --data.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")] = None,
-    epochs: Annotated[Count, typer.Option(help="Passes over the training images.")] = None,
+    seed: FirstSeed = 0,
+    test_data: TestData = None,
+    data_dir: DataDir = None,
+    epochs: Epochs = None,
     schedule: Annotated[Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
     batch_size: Annotated[Count, typer.Option(help="K, of training and of RCI.")] = None,
-    learning_rate: Annotated[Number, typer.Option(help="Peak or initial learning rate.")] = None,
-    weight_decay: Annotated[Number, typer.Option(help="Weight decay of SGD.")] = None,
-    validation: Annotated[Number, typer.Option(help="Share of the training images held out.")] = None,
-    precision: Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")] = None,
-    device: Annotated[Text, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = None,
+    learning_rate: LearningRate = None,
+    weight_decay: WeightDecay = None,
+    validation: Validation = None,
+    precision: Precision = None,
+    device: Device = None,
     limit: Annotated[int, typer.Option(help="Test images for RCI and attacks.")] = 640,
     draws: Annotated[int, typer.Option(help="Scoring draws of RCI.")] = 10,
     eps: Annotated[Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Train and evaluate a series of settings.
 

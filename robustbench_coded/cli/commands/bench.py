@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from robustbench_coded.cli.common_options import AsJson
+
 SHORT = {"images": 32, "steps": 2, "rounds": 3, "compiled": False}
 
 
@@ -27,7 +29,7 @@ def bench_command(
     ] = False,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ...")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Time attacks, coded inference and other packages."""
     from robustbench_coded.bench.run import BenchOptions, bench

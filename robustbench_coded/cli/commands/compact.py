@@ -1,15 +1,11 @@
 """``csrobust compact``: finished runs in few files."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
+from robustbench_coded.cli.common_options import RunFolders
 from robustbench_coded.reports.text.escape import one_line
 
 
 def compact_command(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    runs: RunFolders,
 ) -> int:
     """Pack the files of a finished run into two.
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from robustbench_coded.cli.common_options import AsJson, RunFolders
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
 
@@ -13,7 +14,7 @@ ENDINGS = {"md": "md", "html": "html", "csv": "csv", "latex": "tex"}
 
 
 def compare_command(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    runs: RunFolders,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -28,7 +29,7 @@ def compare_command(
         bool, typer.Option("--paper", help="Also compare with the numbers of arXiv 2510.00253.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write comparison.md ... to.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Compare runs by paired differences.
 

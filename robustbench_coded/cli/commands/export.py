@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from robustbench_coded.cli.common_options import RunFolder
 from robustbench_coded.reports.text.escape import one_line
 
 
 def export_command(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: RunFolder,
     to: Annotated[
         str, typer.Option("--to", help="wandb or mlflow (offline), robustbench (JSON), parquet, or latex.")
     ],

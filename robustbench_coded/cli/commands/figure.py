@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_coded.cli.common_options import Arch, AsJson, DataDir, FirstSeed
 from robustbench_coded.cli.help import GroupedCommand
 from robustbench_coded.cli.values import named_paths
 from robustbench_coded.errors import InputError
@@ -22,11 +23,8 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(help="Folder for the SVG, the PNG and the numbers.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")]
-Seed = Annotated[int, typer.Option(help="First seed.")]
 Ckpt = Annotated[list[str], typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")]
 Data = Annotated[str, typer.Option(help="Images; auto: the data of the checkpoints.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")]
 FOLDER = Path("reports/paper-figures")
 
 
@@ -41,8 +39,8 @@ def spiral_command(
     out: Out = FOLDER,
     seeds: Annotated[int, typer.Option(help="Networks per recipe.")] = 3,
     epochs: Annotated[int, typer.Option(help="Passes over the points.")] = 300,
-    seed: Seed = 0,
-    as_json: Json = False,
+    seed: FirstSeed = 0,
+    as_json: AsJson = False,
 ) -> int:
     """Figure 1b: decision boundaries of three trainings."""
     for option, value in (("--seeds", seeds), ("--epochs", epochs)):
@@ -61,8 +59,8 @@ def lemma1_command(
     ] = None,
     data: Data = "auto",
     data_dir: DataDir = None,
-    seed: Seed = 0,
-    as_json: Json = False,
+    seed: FirstSeed = 0,
+    as_json: AsJson = False,
 ) -> int:
     """Lemma 1: the error of coded smoothing over N.
 
@@ -80,7 +78,7 @@ def lemma1_command(
 @app.command("loss", cls=GroupedCommand)
 def loss_command(
     data: Annotated[str, typer.Option(help="Training images, as for train.")],
-    arch: Annotated[str, typer.Option(help="Architecture, a name of `csrobust list models`.")],
+    arch: Arch,
     out: Out = FOLDER,
     seeds: Annotated[int, typer.Option(help="Runs per recipe.")] = 3,
     recipes: Annotated[
@@ -91,8 +89,8 @@ def loss_command(
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = "auto",
     data_dir: DataDir = None,
-    seed: Seed = 0,
-    as_json: Json = False,
+    seed: FirstSeed = 0,
+    as_json: AsJson = False,
 ) -> int:
     """Figure 5a: validation loss during training.
 
@@ -132,7 +130,7 @@ def smoothness_command(
     data_dir: DataDir = None,
     batch_size: Annotated[int, typer.Option(help="K, images on a path.")] = 128,
     batches: Annotated[int, typer.Option(help="Paths, each through other images.")] = 5,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> int:
     """Smoothness of checkpoints along the encoder's curve.
 

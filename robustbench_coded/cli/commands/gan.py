@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from robustbench_coded.cli.common_options import AsJson, DataDir, FirstSeed, Quiet, TensorBoard
 from robustbench_coded.cli.values import counts
 from robustbench_coded.errors import InputError
 
@@ -15,7 +16,7 @@ def gan_command(
         str, typer.Option(help="Checkpoint whose features and predictions measure the generated images.")
     ],
     data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",
-    data_dir: Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")] = None,
+    data_dir: DataDir = None,
     n: Annotated[str, typer.Option("--n", help="Coded inputs of the coded generators: 64,96.")] = "64,96",
     mu: Annotated[float, typer.Option(help="Weight of the coded path.")] = 0.5,
     iterations: Annotated[int, typer.Option(help="Generator steps; the paper has 100000.")] = 1000,
@@ -25,12 +26,12 @@ def gan_command(
         int, typer.Option(help="Generated images per measurement; the paper has 50000.")
     ] = 2000,
     seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
-    seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    seed: FirstSeed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
-    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's logs.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    tensorboard: TensorBoard = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> int:
     """Train plain and coded generators and compare them.
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from robustbench_coded.cli.common_options import AsJson, DataDirText
+
 
 def inspect_command(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint file.")],
@@ -19,10 +21,8 @@ def inspect_command(
             "--data", help="Data to recognise the network with: auto, or any value of `eval --data`."
         ),
     ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option("--data-dir", help="Folder in which to look for data sets.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    data_dir: DataDirText = None,
+    as_json: AsJson = False,
 ) -> int:
     """Describe a checkpoint and how it was recognised.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_coded.cli.common_options import AsJson
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.reports.text.escape import one_line
 
@@ -19,7 +20,7 @@ def list_command(
     folder: Annotated[
         Path | None, typer.Argument(help="For runs: a run folder or a folder of them; default: reports.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """List the names accepted on the command line."""
     if folder is not None and kind != "runs":

@@ -1,16 +1,17 @@
 """``csrobust report``: writes the report of a run again, from its files alone."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from robustbench_coded.cli.common_options import AsJson, RunFolder
+
 
 def report_command(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: RunFolder,
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the report and print nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Write the report of a run again from its files."""
     from rich.console import Console

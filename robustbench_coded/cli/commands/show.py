@@ -1,16 +1,17 @@
 """``csrobust show``: a run at the terminal, or one of its examples."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from robustbench_coded.cli.common_options import AsJson, RunFolder
+
 
 def show_command(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: RunFolder,
     example: Annotated[int | None, typer.Option("--example", help="One example, by its number.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Show a run, or all answers to one of its examples."""
     from rich.console import Console

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from robustbench_coded.cli.common_options import AsJson, Quiet
+
 
 def tabular_command(
     sets: Annotated[
@@ -15,8 +17,8 @@ def tabular_command(
     seeds: Annotated[int, typer.Option(help="Random splits; every setting is trained on each.")] = 10,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/tabular"),
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print no progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> int:
     """Compare coded training with others on tabular data.
 

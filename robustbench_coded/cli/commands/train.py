@@ -6,12 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
+from robustbench_coded.cli.common_options import (
+    AsJson,
+    Count,
+    DataDir,
+    Device,
+    Epochs,
+    LearningRate,
+    Number,
+    Precision,
+    TensorBoard,
+    TestData,
+    Text,
+    Validation,
+    WeightDecay,
+)
 from robustbench_coded.cli.values import counts
 from robustbench_coded.errors import InputError
-
-Text = str | None
-Number = float | None
-Count = int | None
 
 
 def train_command(
@@ -21,25 +32,25 @@ def train_command(
     out: Annotated[Path, typer.Option(help="Checkpoint to write, FILE.safetensors.")],
     arch: Annotated[Text, typer.Option(help="Architecture, a name of `csrobust list models`.")] = None,
     data: Annotated[Text, typer.Option(help="Training images, as for eval.")] = None,
-    test_data: Annotated[Text, typer.Option(help="Images to score on; the test split of --data.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")] = None,
-    epochs: Annotated[Count, typer.Option(help="Passes over the training images.")] = None,
+    test_data: TestData = None,
+    data_dir: DataDir = None,
+    epochs: Epochs = None,
     schedule: Annotated[Text, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = None,
     milestones: Annotated[
         Text, typer.Option(help="Epochs after which the rate is divided by 10: 100,250.")
     ] = None,
     batch_size: Annotated[Count, typer.Option(help="Images a step.")] = None,
-    learning_rate: Annotated[Number, typer.Option(help="Peak or initial learning rate.")] = None,
+    learning_rate: LearningRate = None,
     momentum: Annotated[Number, typer.Option(help="Momentum of SGD.")] = None,
-    weight_decay: Annotated[Number, typer.Option(help="Weight decay of SGD.")] = None,
+    weight_decay: WeightDecay = None,
     augmentation: Annotated[Text, typer.Option(help="auto, none, shift or shift-flip.")] = None,
     blocks: Annotated[Text, typer.Option(help="Blocks on the coded path: 0,1,2; default: all.")] = None,
     dropout: Annotated[
         Number, typer.Option(help="Dropout rate after the second batch-norm of each block.")
     ] = None,
-    validation: Annotated[Number, typer.Option(help="Share of the training images held out.")] = None,
-    precision: Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")] = None,
-    device: Annotated[Text, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = None,
+    validation: Validation = None,
+    precision: Precision = None,
+    device: Device = None,
     seed: Annotated[Count, typer.Option(help="First seed.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs; several write FILE-seed0.safetensors ...")] = 1,
     options: Annotated[
@@ -48,8 +59,8 @@ def train_command(
             "--option", help="Option of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ..."
         ),
     ] = None,
-    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's logs.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    tensorboard: TensorBoard = None,
+    as_json: AsJson = False,
 ) -> int:
     """Train a checkpoint.
 

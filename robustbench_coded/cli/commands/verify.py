@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_coded.cli.common_options import AsJson, DataDirText
 from robustbench_coded.cli.values import named_paths
 from robustbench_coded.errors import InputError
 
@@ -35,9 +36,7 @@ def verify_command(
     coded: Annotated[list[str] | None, typer.Option("--coded", help="With --adversarials: N=190 ...")] = None,
     defence: Defences = None,
     data: Annotated[str, typer.Option("--data", help="With --adversarials: the clean images.")] = "auto",
-    data_dir: Annotated[
-        str | None, typer.Option("--data-dir", help="Folder in which to look for data sets.")
-    ] = None,
+    data_dir: DataDirText = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="With --adversarials: K.")] = 128,
     eps: Annotated[
         str | None, typer.Option("--eps", help="With --adversarials: the radius to check.")
@@ -47,7 +46,7 @@ def verify_command(
     seed: Annotated[int, typer.Option("--seed", help="With --adversarials: names the draws.")] = 0,
     arch: Annotated[str | None, typer.Option("--arch", help="Architecture code that may be loaded.")] = None,
     normalize: Annotated[str | None, typer.Option("--normalize", help="With --adversarials.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Score perturbed inputs again and check eps and box.
 
