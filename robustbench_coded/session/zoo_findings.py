@@ -126,7 +126,7 @@ class EvaluatedEntry:
             None if left is None else left.estimate,
             None if left is None else left.high,
             truth,
-            verdict.bar,
+            verdict.broken_at,
             self.known.truth("batch/unknown"),
         )
 

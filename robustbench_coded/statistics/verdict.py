@@ -8,14 +8,15 @@ its base model, paired:
 
 * ``worse than its base``: the upper end of the gain is below 0;
 * ``no gain``: it is below the margin;
+* ``broken``: it may be above, but inputs are answered one by one, and the upper end of the accuracy is at
+  most a twentieth of the clean accuracy above what uninformative inputs leave (`floor.py`);
 * ``no failure found``: the lower end is above the margin, and every check and self-test passed. An upper
   bound on robustness, never a proof;
 * ``not settled``: anything else, with what would settle it.
 
 Where there is no base model to compare with (standard inference itself, a defence that names none):
 
-* ``broken``: the upper end of the accuracy is at most a twentieth of the clean accuracy above what
-  uninformative inputs leave, or the clean accuracy is no better than a constant answer's (`floor.py`);
+* ``broken``: as above, or the clean accuracy is no better than a constant answer's;
 * ``no failure found``: the lower end is above that, and every check and self-test passed; else ``not
   settled``.
 
@@ -55,6 +56,7 @@ class Verdict:
         accuracy: of the ensemble; None without outcomes.
         bar: what the gain, or without a base model the accuracy, is held against.
         compared: whether the gain is, because the defence names a base model.
+        broken_at: the accuracy up to which it is broken.
         gain: accuracy less that of the base model's ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
@@ -68,6 +70,7 @@ class Verdict:
     accuracy: Interval | None
     bar: float
     compared: bool = False
+    broken_at: float = 0.0
     gain: Difference | None = None
     clean: Interval | None = None
     clean_loss: Difference | None = None
@@ -128,6 +131,7 @@ def verdict(
         ensemble.interval(tail),
         margin if compared else broken_below(ensemble.clean),
         compared,
+        broken_below(ensemble.clean),
         gain,
         clean.interval(tail),
         None if base is None else _difference(_of_clean(base), clean, tail),
@@ -142,7 +146,7 @@ def verdict(
     if not ensemble.complete or (base is not None and not base.complete):
         said = f"The ensemble leaves {_told(made.accuracy)}, but outcomes are missing; run it again."
         return replace(made, reason=said)
-    word, said = _against_base(made) if compared else _alone(made, ensemble)
+    word, said = _against_base(made, ensemble) if compared else _alone(made, ensemble)
     if word == VerdictWord.NO_FAILURE_FOUND and unpassed:
         return replace(made, reason=f"{said}, but {_open(unpassed)}")
     if word in (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE) and doubt:
@@ -163,7 +167,7 @@ def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResul
     return next((row for row in rows if row.key == wanted), None)
 
 
-def _against_base(made: Verdict) -> tuple[VerdictWord, str]:
+def _against_base(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
     """The word by the gain, and why; praise still depends on the checks."""
     accuracy, gain, margin = made.accuracy, made.gain, f"the margin of {100 * made.bar:g}"
     assert accuracy is not None
@@ -171,6 +175,8 @@ def _against_base(made: Verdict) -> tuple[VerdictWord, str]:
         left = f"The ensemble leaves {_told(accuracy)}"
         if accuracy.high < made.bar:
             return VerdictWord.NO_GAIN, f"{left}: whatever its base model keeps, the gain is below {margin}"
+        if _broken(accuracy, made, ensemble):
+            return VerdictWord.BROKEN, f"{left}; {_what_broken_means(made, ensemble)}"
         return (
             VerdictWord.NOT_SETTLED,
             f"{left}, and there is nothing of its base model to pair it with: run standard inference, too",
@@ -184,6 +190,8 @@ def _against_base(made: Verdict) -> tuple[VerdictWord, str]:
     if gain.high < made.bar:
         certain = "a certain gain, but " if gain.low > 0 else ""
         return VerdictWord.NO_GAIN, f"{compared}, {certain}below {margin}"
+    if _broken(accuracy, made, ensemble):
+        return VerdictWord.BROKEN, f"{compared}; {_what_broken_means(made, ensemble)}"
     if gain.low > made.bar:
         return VerdictWord.NO_FAILURE_FOUND, f"{compared}, above {margin}"
     return VerdictWord.NOT_SETTLED, f"{compared}; that interval holds {margin}, {_MORE}"
@@ -193,11 +201,7 @@ def _alone(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
     """The word by the accuracy, where there is no base model, and why; praise still depends on the checks."""
     accuracy, clean = made.accuracy, ensemble.clean
     assert accuracy is not None
-    said = f"The ensemble leaves {_told(accuracy)}; broken means at most {_percent(made.bar)}"
-    if clean is not None:
-        floor, share = _percent(exchanged_accuracy(clean)), f"{100 * SHARE_OF_CLEAN:g}%"
-        of = f"{share} of the clean {_percent(float(clean.correct.mean()))}"
-        said = f"{said}, {of} above the {floor} that uninformative inputs leave"
+    said = f"The ensemble leaves {_told(accuracy)}; {_what_broken_means(made, ensemble)}"
     if accuracy.high <= made.bar:
         return VerdictWord.BROKEN, said
     if clean is not None and made.clean is not None and uninformative(clean, made.clean.high):
@@ -205,6 +209,24 @@ def _alone(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
     if accuracy.low > made.bar:
         return VerdictWord.NO_FAILURE_FOUND, said
     return VerdictWord.NOT_SETTLED, f"{said}; the interval holds that, {_MORE}"
+
+
+def _broken(accuracy: Interval, made: Verdict, ensemble: CaseResult) -> bool:
+    """Whether a defence with a base model keeps too little for a gain to matter.
+
+    Not where batches are the units of the interval: more rows tell more of their correlation, the upper end
+    may rise again, and a word must not become kinder by more attacks.
+    """
+    return accuracy.high <= made.broken_at and not ensemble.unit_is_batch
+
+
+def _what_broken_means(made: Verdict, ensemble: CaseResult) -> str:
+    said, clean = f"broken means at most {_percent(made.broken_at)}", ensemble.clean
+    if clean is None:
+        return said
+    floor, share = _percent(exchanged_accuracy(clean)), f"{100 * SHARE_OF_CLEAN:g}%"
+    of = f"{share} of the clean {_percent(float(clean.correct.mean()))}"
+    return f"{said}, {of} above the {floor} that uninformative inputs leave"
 
 
 _MORE = "and more examples or batches would tell (--limit)"

@@ -19,11 +19,12 @@ def share(part, examples, draws=1):
     return np.repeat(right[:, None], draws, axis=1)
 
 
-def ensembles(evaluation, defended, base, examples=1600, **options):
+def ensembles(evaluation, defended, base, examples=1600, *, one_by_one=False, **options):
     """The ensemble row of a defence that keeps a share ``defended``, and that of its base."""
     right = share(defended, examples, 4) if np.isscalar(defended) else defended
-    run = evaluation().add("clean", share(1, examples, 4), share(1, examples, 4))
-    run.add("pgd-10", right, right, **options)
+    answers = {"batch_dependent": not one_by_one}
+    run = evaluation().add("clean", share(1, examples, 4), share(1, examples, 4), **answers)
+    run.add("pgd-10", right, right, **answers, **options)
     if base is not None:
         run.add("clean", share(1, examples), **BASE).add("pgd-10", share(base, examples), **BASE)
     rows = case_results(*run.parts())
@@ -60,6 +61,22 @@ def test_words_by_the_interval_of_the_gain(evaluation, defended, base, word):
     made = verdict(*ensembles(evaluation, defended, base, 12_800), PASSED)
     assert made.word == word
     assert made.reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("defended", "base", "word"),
+    [
+        (0.02, 0.0, "no gain"),
+        (0.12, 0.08, "broken"),  # of ten even classes: worth no more than a constant answer
+        (0.12, 0.0, "broken"),
+        (0.12, 0.18, "worse than its base"),
+        (0.20, 0.0, "no failure found"),
+    ],
+)
+def test_what_answers_one_by_one_and_keeps_next_to_nothing_is_broken(evaluation, defended, base, word):
+    made = verdict(*ensembles(evaluation, defended, base, 12_800, one_by_one=True), PASSED)
+    assert made.word == word
+    assert ("broken means at most 15.0%" in made.reason) == (word == "broken")
 
 
 def test_a_gain_that_is_certain_and_below_the_margin_is_called_so(evaluation):

@@ -84,7 +84,7 @@ def _meaning(verdict: Verdict, word: str) -> str:
         case VerdictWord.WORSE_THAN_BASE:
             return f"less than the bare network keeps{base}"
         case VerdictWord.BROKEN:
-            return f"broken, which means at most {percent(verdict.bar)}%"
+            return f"broken, which means at most {percent(verdict.broken_at)}%"
         case VerdictWord.CLAIM_REFUTED:
             claimed = "" if verdict.claim is None else f" of {percent(verdict.claim.value)}%"
             return f"the claim{claimed} is refuted"

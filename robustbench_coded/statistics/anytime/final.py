@@ -23,7 +23,9 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
         planned: examples that are evaluated if nothing stops; the least that a loss must exceed to be
             certain.
     """
-    if verdict.word in (VerdictWord.BROKEN, VerdictWord.CLAIM_REFUTED):
+    if verdict.word == VerdictWord.CLAIM_REFUTED or (
+        verdict.word == VerdictWord.BROKEN and not verdict.compared
+    ):
         return True
     if verdict.word != VerdictWord.NO_GAIN or verdict.accuracy is None:
         return False

@@ -9,8 +9,9 @@ from robustbench_coded.statistics.anytime.final import is_final
 from robustbench_coded.statistics.intervals import Interval
 
 
-def judged(word, high, bar=0.03):
-    return SimpleNamespace(word=VerdictWord(word), accuracy=Interval(0.0, 0.0, high), bar=bar)
+def judged(word, high, bar=0.03, compared=False):
+    accuracy = Interval(0.0, 0.0, high)
+    return SimpleNamespace(word=VerdictWord(word), accuracy=accuracy, bar=bar, compared=compared)
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,7 @@ def judged(word, high, bar=0.03):
 )
 def test_a_word_is_final_whatever_attacks_are_left(word, high, base_low, expected):
     assert is_final(judged(word, high), base_low, 640) is expected
+
+
+def test_broken_is_not_final_where_the_gain_may_still_become_certain():
+    assert not is_final(judged("broken", 0.04, compared=True), 0.0, 640)
