@@ -30,7 +30,7 @@ def said(word, reason="", **figures):
     return lambda together=word: answer(judgement, together, 12)
 
 
-ALONE = {"compared": False, "bar": 0.147}
+ALONE = {"compared": False, "bar": 0.147, "broken_at": 0.147}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,7 @@ ALONE = {"compared": False, "bar": 0.147}
         (said("no gain", gain=gain(-0.01, 0.02)), "no gain over the bare network (6.0%)."),
         (said("worse than its base", gain=gain(-0.3, -0.2)), "less than the bare network keeps (6.0%)."),
         (said("broken", **ALONE), "broken, which means at most 14.7%."),
+        (said("broken", gain=gain(0.01, 0.05), broken_at=0.147), "broken, which means at most 14.7%."),
         (said("claim refuted"), "the claim is refuted."),
         (said("no failure found", **ALONE), "no failure found, which is an upper bound and no proof."),
         (
