@@ -96,7 +96,7 @@ def evaluated(
         print(one_line(f"csrobust: {contradicted}"), file=sys.stderr)
         return None, FAILED
     except RunStopped as stopped:
-        said = f"csrobust: {stopped}; finished units are kept, the same command goes on"
+        said = f"csrobust: {stopped}; finished units are kept; the same command resumes the run"
         print(one_line(said), file=sys.stderr)
         return None, FAILED
     except KeyboardInterrupt:
@@ -109,4 +109,4 @@ def evaluated(
 def _say_how_to_go_on(config: EvalConfig, path: Path | None) -> None:
     command = shell([part for part in config.command if part != "--overwrite"])
     done = "before anything was computed" if path is None else f"{path} holds what is finished"
-    print(one_line(f"csrobust: stopped, {done}; go on with: {command}"), file=sys.stderr)
+    print(one_line(f"csrobust: stopped, {done}; resume with: {command}"), file=sys.stderr)

@@ -145,7 +145,7 @@ def _methodology(run: ShiftRun) -> list[str]:
     else:
         said.append(f"Baseline: standard inference of {facts.baseline}.")
     said += [
-        f"{subject_text(subject)} is not complete and left out; the same command goes on with it."
+        f"{subject_text(subject)} is incomplete and left out; the same command completes it."
         for subject in run.missing
     ]
     said += [f"{c.name}: {c.arch}, sha256 {c.sha256[:16]}." for c in run.manifest.checkpoints]

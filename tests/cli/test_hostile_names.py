@@ -52,4 +52,4 @@ def test_a_command_to_go_on_with_is_one_line_that_a_shell_reads_back(capsys):
     from robustbench_coded.evaluation.options.config import EvalConfig
 
     _say_how_to_go_on(EvalConfig((), command=("csrobust", "eval", "a\nb c", "--overwrite")), None)
-    assert capsys.readouterr().err.endswith(r"go on with: csrobust eval $'a\x0ab c'" + "\n")
+    assert capsys.readouterr().err.endswith(r"resume with: csrobust eval $'a\x0ab c'" + "\n")

@@ -24,7 +24,7 @@ def test_an_interrupted_run_says_how_to_go_on(csrobust, command, monkeypatch):
     monkeypatch.setattr(session, "run_plan", interrupted)
     answer = csrobust(*command)
     assert answer.code == 130
-    assert "go on with: csrobust" in answer.err and "Traceback" not in answer.err
+    assert "resume with: csrobust" in answer.err and "Traceback" not in answer.err
 
 
 def test_units_that_fail_are_named_in_one_line(csrobust, command, monkeypatch):

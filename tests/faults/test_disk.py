@@ -39,7 +39,7 @@ def test_a_full_disk_keeps_what_is_finished(evaluation, tmp_path, capsys):
         capsys.readouterr()
         assert run([str(a) for a in evaluation(out, "--quiet", attacks=2)]) == 1
         said = capsys.readouterr().err
-        assert "No space left on device" in said and "the same command goes on" in said
+        assert "No space left on device" in said and "the same command resumes the run" in said
         assert len(said.splitlines()) == 1
         before = committed(out)
         assert before and not list(out.rglob("*.part"))

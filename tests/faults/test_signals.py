@@ -73,7 +73,7 @@ def test_a_stopped_run_reports_what_is_finished_and_goes_on(start, evaluation, t
     assert running.wait() == 130
     assert not soak or time.monotonic() - asked < MOST_SECONDS
     said = running.output.read_text()
-    assert "go on with: csrobust eval --ckpt" in said
+    assert "resume with: csrobust eval --ckpt" in said
     assert "Traceback" not in said
     summary = pd.read_csv(out / "summary.csv")
     assert (summary[summary.defence == "stuck"].status == "incomplete").all()
