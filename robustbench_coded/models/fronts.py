@@ -47,13 +47,13 @@ def likely_fronts(
     layers: int,
     *,
     kinds: Sequence[str],
-    uncommon: bool = False,
+    unknown: float | None = None,
 ) -> list[Front]:
     """Normalisations with kinds of images, best first by the first layers.
 
     Args:
-        kinds: of training images that come into question.
-        uncommon: look for others, too, where none of these is near.
+        kinds: of training images that come into question, those of usual trainings first.
+        unknown: look for others, too, where all of these are farther than that; None for never.
     """
     known: list[tuple[Normalisation, str | None]] = [(one, None) for one in normalisations]
     channels = remembered.assembly.checkpoint.channels
@@ -67,7 +67,9 @@ def likely_fronts(
     for images in FIRST_IMAGES:
         seen = _by_first_layers(remembered, arch, left, images, layers)
         left = kept(seen, len(left), margin=KIND_MARGIN)
-    further = _uncommon(remembered, arch, seen, kinds, images, layers) if uncommon else []
+    best = min(one.score for one, _ in seen)
+    uncommon = unknown is not None and best >= unknown
+    further = _uncommon(remembered, arch, best, kinds, images, layers) if uncommon else []
     # Mixing adds to chance, so kinds of images are let off more than normalisations.
     near = kept(seen, len(left), margin=FIRST_MARGIN)
     firsts = {front[:2]: front for front in reversed(left)}  # the best kind of each normalisation
@@ -102,23 +104,20 @@ def _by_first_layers(
 def _uncommon(
     remembered: Remembered,
     arch: str,
-    seen: Sequence[tuple[Fingerprint, Front]],
+    best: float,
     kinds: Sequence[str],
     images: int,
     layers: int,
 ) -> list[Front]:
-    """Fronts with normalisations that have no name, where those that have one are far; else none.
+    """Fronts with normalisations that have no name, nearer than ``best``, the score of those that have one.
 
     One layer does not tell them apart, so what is usual comes first: no channels reversed, shifts and flips.
     """
-    best = min((one for one, _ in seen), key=lambda one: one.score)
-    if best.score < UNKNOWN:
-        return []
     forms = [None] if remembered.assembly.checkpoint.channels == 1 else [None, BGR]
     found = []
     for form in forms:
         own = changed(arch, INPUT, form) if form else arch
-        for one, kind in other_normalisations(remembered.assembly, own, kinds, best.score / BETTER):
+        for one, kind in other_normalisations(remembered.assembly, own, kinds, best / BETTER):
             front = Front(one, form, kind)
             found.append((remembered.fingerprint(front.candidate(arch), kind, images, layers), front))
     left = kept(found, len(found), margin=KIND_MARGIN) if found else []

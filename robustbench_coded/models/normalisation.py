@@ -93,6 +93,7 @@ KNOWN: dict[int, dict[str, Normalisation]] = {
             Normalisation("half", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
             Normalisation("bytes", (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
             Normalisation("cifar100", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+            Normalisation("tiny-imagenet", (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
             Normalisation("svhn", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
         ),
     }.items()

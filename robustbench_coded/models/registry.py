@@ -15,6 +15,12 @@ BESIDE_RELU = (
     "leaky-relu", "leaky-relu-0.1", "leaky-relu-0.2", "silu", "gelu", "gelu-tanh", "quick-gelu", "softplus",
     "softplus-10", "elu", "selu", "mish", "hardswish", "relu6", "tanh", "sigmoid", "square",
 )  # fmt: skip
+# Tried where the form that they are near is among the best: slopes between those that are always tried.
+FINER = {
+    "leaky-relu": ("leaky-relu-0.02", "leaky-relu-0.05"),
+    "leaky-relu-0.1": ("leaky-relu-0.05", "leaky-relu-0.15"),
+    "leaky-relu-0.2": ("leaky-relu-0.15", "leaky-relu-0.25", "leaky-relu-0.3"),
+}
 PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",), "identity": ("active",), "pooling": ("max",)}
 STEM = {"stem": ("stride-2", "max-pool")}
 
@@ -25,9 +31,13 @@ CIFAR_OPTION_A = {
     "residual": ("identities", "none"),
     "subsampling": ("stride-odd", "mean", "mean-3", "max"),
     "new_channels": ("behind", "before", "repeat"),
+    "pooling": ("max",),
 }
 
-BESIDE_SILU = {"activation": ("relu", *(name for name in BESIDE_RELU if name != "silu"))}
+BESIDE_SILU = {
+    "activation": ("relu", *(name for name in BESIDE_RELU if name != "silu")),
+    "pooling": ("max",),
+}
 
 
 def _dm_preact(depth: int) -> Architecture:
@@ -60,7 +70,7 @@ def _projected(option: str, where: str) -> Architecture:
         {"option": option},
         pattern=rf"resnet(?P<depth>\d{{1,4}})-{option}",
         takes_dropout=True,
-        variants={"activation": BESIDE_RELU, "after_sum": ("raw",)},
+        variants={"activation": BESIDE_RELU, "after_sum": ("raw",), "pooling": ("max",)},
     )
 
 
@@ -149,7 +159,7 @@ _ARCHITECTURES = (
         "wrn-34-r",
         "wide ResNet-34 with fewer channels in its last stage, of Huang et al. 2021 (arXiv 2110.03825)",
         "robust_wide_resnet:RobustWideResNet",
-        variants={"activation": BESIDE_RELU},
+        variants={"activation": BESIDE_RELU, "pooling": ("max",)},
     ),
     Architecture(
         "wrn-a4",

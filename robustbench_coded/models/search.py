@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from robustbench_coded.models.candidates import MOST_IMAGES, Assembly, Candidate
 from robustbench_coded.models.elimination import alike, kept
 from robustbench_coded.models.fingerprint import Fingerprint
-from robustbench_coded.models.fronts import FIRST_IMAGES, Front, best_first, likely_fronts
+from robustbench_coded.models.fronts import FIRST_IMAGES, UNKNOWN, Front, best_first, likely_fronts
 from robustbench_coded.models.input_kinds import KINDS
 from robustbench_coded.models.normalisation import Normalisation
+from robustbench_coded.models.registry import FINER
 from robustbench_coded.models.remembered import Remembered
-from robustbench_coded.models.variants import INPUT, split_variant
+from robustbench_coded.models.variants import INPUT, changed, split_variant
 
 # Images for parts and at first for whole networks; for a network that stands out; and for those that stay
 # close to each other: as many as so many multiplications of one candidate pay for, within these limits.
@@ -33,11 +34,15 @@ LAYERS_PER_PART = 4
 # A usual network stands out, and is not compared on more images, where no other is better, those with other
 # normalisations are so many times worse, and it is near to what is remembered.
 STANDS_OUT = 2.0
+CLEARLY = 1.25  # so many times better, another kind of images is taken
 NEAR = 0.005
 
 FRONTS = 4  # that whole networks are compared behind
 WIDTH = 4  # candidates that are taken to the next part
 RIVALS = 3  # that are taken to more images of whole networks
+
+# Where so much more is left than chance, the kind of images may be another one: few images confuse them.
+LEFT_OVER = 0.001
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Search:
         normalisations: those that come into question.
         per_image: multiplications for one image; they say how many images are affordable.
         kinds: of training images that come into question.
+        unknown: other normalisations are tried where the first layers are farther from all of these.
     """
 
     def __init__(
@@ -75,8 +81,10 @@ class Search:
         *,
         per_image: int,
         kinds: Sequence[str] = tuple(KINDS),
+        unknown: float = UNKNOWN,
     ) -> None:
         self.kinds = kinds
+        self.unknown = unknown
         self.assembly = assembly
         self.normalisations = normalisations
         self.remembered = Remembered(assembly)
@@ -102,7 +110,12 @@ class Search:
         order = sorted((onset, part) for part, onset in self.onsets.items() if onset is not None)
         first = max(1, order[0][0]) if order else 2
         fronts = likely_fronts(
-            self.remembered, self.arch, self.normalisations, first, kinds=self.kinds, uncommon=not stated
+            self.remembered,
+            self.arch,
+            self.normalisations,
+            first,
+            kinds=self.kinds,
+            unknown=None if stated else self.unknown,
         )
         if arch is not None:
             form = split_variant(arch)[1].get(INPUT)
@@ -134,6 +147,8 @@ class Search:
             return left[:WIDTH]
 
         likely = best_of([beam[0], *self.remembered.forms(beam[0], part)])
+        if finer := [other for arch in likely for other in _finer(arch)]:
+            likely = best_of([*likely, *finer])
         forms = {split_variant(arch)[1].get(part) for arch in likely}
         others = (other for arch in beam for other in self.remembered.forms(arch, part))
         return best_of([*likely, *beam, *(one for one in others if split_variant(one)[1][part] in forms)])
@@ -151,21 +166,38 @@ class Search:
         scored |= self._scored(ends, self.few)
         left, count = _best_kinds(scored), self.few
         while True:
-            near = kept([(scored[end], end) for end in left], RIVALS)
-            # What is stated is compared with the best one, however far it is.
-            asked = [end for end in left if end[0] in stated]
-            left = list(dict.fromkeys([*near, *_nearest(asked, scored)]))
+            left = _near(left, scored, stated)
             alone = _standing_out(left, scored, stated)
             most = min(self.images if alone is None else self.enough, len(self.assembly.balanced))
             if count >= most:
                 break
             count = min(2 * count, most)
             scored |= self._scored(left, count)
+        if scored[left[0]].excess > LEFT_OVER:
+            again = self._behind_another_kind(*left[0], beam, count)
+            scored |= self._scored(again, count)
+            left = _near(_best_kinds({end: scored[end] for end in [*left, *again]}), scored, stated)
+        finer = [(replace(left[0][0], arch=other), left[0][1]) for other in _finer(left[0][0].arch)]
+        scored |= self._scored(finer, count)
+        left = _near([*left, *finer], scored, stated)
+        alone = _standing_out(left, scored, stated)
         ends = [*left, *(end for end in _best_kinds(scored) if end not in left)]
         found = [Scored(*end, scored[end]) for end in ends]
         self.stands_out = alone is not None
         found.sort(key=lambda one: (-one.fingerprint.images, (one.candidate, one.kind) != alone, one.score))
         return _without_copies(found, stated)
+
+    def _behind_another_kind(
+        self, best: Candidate, kind: str, beam: Sequence[str], images: int
+    ) -> list["End"]:
+        """The best one and its variants on another kind of images that fits clearly better, if one does."""
+        score = {other: self.remembered.fingerprint(best, other, images).score for other in self.kinds}
+        nearest = min(self.kinds, key=lambda other: score[other])
+        if score[nearest] * CLEARLY > score.get(kind, 0.0):
+            return []
+        front = Front(best.normalisation, split_variant(best.arch)[1].get(INPUT), nearest)
+        variants = (front.candidate(arch) for arch in [*beam, self.arch])
+        return [(one, nearest) for one in dict.fromkeys([best, *variants])]
 
     def _scored(self, ends: Iterable["End"], images: int) -> dict["End", Fingerprint]:
         return {end: self.remembered.fingerprint(*end, images) for end in ends}
@@ -222,6 +254,20 @@ def _standing_out(
         return None
     others = [end for end in left if end[0].normalisation != first[0].normalisation]
     return first if all(scored[end].score > STANDS_OUT * scored[first].score for end in others) else None
+
+
+def _finer(arch: str) -> list[str]:
+    """Variants in a form of one part that lies near the variant's own and was not tried at first."""
+    parts = split_variant(arch)[1].items()
+    return [changed(arch, part, other) for part, form in parts for other in FINER.get(form, ())]
+
+
+def _near(ends: Sequence[End], scored: Mapping[End, Fingerprint], stated: Sequence[Candidate]) -> list[End]:
+    """Those that go on, best first; what is stated is compared with the best one, however far it is."""
+    near = kept([(scored[end], end) for end in ends], len(ends))
+    usual = min(near, key=lambda end: _unusual(end[0].arch))  # near copies do not crowd it out
+    asked = [end for end in ends if end[0] in stated]
+    return list(dict.fromkeys([*near[:RIVALS], usual, *_nearest(asked, scored)]))
 
 
 def _nearest(ends: Sequence[End], scored: Mapping[End, Fingerprint]) -> list[End]:

@@ -45,6 +45,11 @@ class Labelled:
         upper = 1.0 if missed == 0 else float(betaincinv(self.right + 1, missed, high))
         return lower, upper
 
+    def agreement(self, other: "Labelled") -> float:
+        """The share of the images both answered that both give the same class, in [0, 1]."""
+        both = min(self.examples, other.examples)
+        return float((self.logits[:both].argmax(1) == other.logits[:both].argmax(1)).double().mean())
+
     def worse_than(self, other: "Labelled") -> float:
         """By how many standard errors its cross-entropy is above the other's, on the images both answered."""
         both = min(self.examples, other.examples)

@@ -8,6 +8,7 @@ from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Assembly
 from robustbench_coded.models.fingerprint import fingerprint
 from robustbench_coded.models.first_layer import FirstLayer, combinations, first_layer, other_normalisations
+from robustbench_coded.models.input_kinds import KINDS, images_of_kind
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.pixel_model import PixelModel
@@ -22,13 +23,14 @@ def images(n, seed=0):
     return colours * torch.rand(n, 3, 8, 8, generator=generator)
 
 
-def remembering(path, mean, std, arch="digits-cnn"):
-    """A file whose batch-norms have seen images behind a normalisation."""
+def remembering(path, mean, std, arch="digits-cnn", kind="plain"):
+    """A file whose batch-norms have seen images of that kind behind a normalisation."""
     network = build(arch, 10, 3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
-    network.train()((images(256) - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
+    x = images_of_kind(kind, images(256))
+    network.train()((x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
     torch.save(network.state_dict(), path)
     return Assembly(load_checkpoint(path), images(256), CPU)
 
@@ -60,6 +62,15 @@ def test_known_numbers_are_combined_and_others_fitted(tmp_path):
     assert fitted == named(
         *(tuple(float(f"{one:.3g}") for one in part) for part in (fitted.mean, fitted.std))
     )
+
+
+def test_usual_trainings_are_fitted_even_where_mixed_images_come_nearer_with_known_numbers(tmp_path):
+    mean, std = (0.46, 0.42, 0.38), (0.3, 0.29, 0.31)
+    assembly = remembering(tmp_path / "a.pt", mean, std, kind="shifted and flipped")
+    found = other_normalisations(assembly, "digits-cnn", list(KINDS), 0.05)
+    fitted = {kind: normalisation for normalisation, kind in found}
+    assert "mixed up with alpha 0.2" in fitted
+    assert fitted["shifted and flipped"].std == pytest.approx(std, rel=0.05)
 
 
 def test_what_is_no_sum_over_the_channels_is_left_alone(tmp_path):

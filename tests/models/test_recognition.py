@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from robustbench_coded.data.digits import load_digits
 from robustbench_coded.models.build import build
-from robustbench_coded.models.candidates import Candidate
-from robustbench_coded.models.decision import Evidence, Stated, contradictions
+from robustbench_coded.models.candidates import Assembly, Candidate
+from robustbench_coded.models.contradictions import contradictions
+from robustbench_coded.models.decision import Evidence, Stated
 from robustbench_coded.models.fingerprint import Fingerprint
 from robustbench_coded.models.input_kinds import images_of_kind
 from robustbench_coded.models.loading import load_checkpoint
@@ -20,6 +21,7 @@ from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.recognition_text import as_data, brief, sentence
 from robustbench_coded.models.saving import save_checkpoint
+from robustbench_coded.models.search import Search
 from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.models.witnesses import Labelled
 
@@ -140,6 +142,9 @@ def test_an_accuracy_far_below_the_stated_one_is_contradicted(silu, test_images)
         ("digits-cnn", None, None, 0.003, False),
         ("digits-cnn", None, None, 0.009, True),
         ("digits-cnn", None, "none", 0.009, False),
+        ("digits-cnn", None, None, 0.006, False),
+        ("digits-cnn[input=bgr]", None, None, 0.006, True),
+        ("digits-cnn[input=bgr]", "digits-cnn[input=bgr]", None, 0.006, False),
         ("digits-cnn[activation=silu]", None, "none", 0.009, True),
         ("digits-cnn[activation=silu]", "digits-cnn[activation=silu]", "none", 0.009, False),
         ("digits-cnn[activation=silu]", "digits-cnn[activation=silu]", "none", 0.02, True),
@@ -316,6 +321,67 @@ def test_the_evidence_is_plain_data(silu, test_images):
     assert data["chosen"]["batch_norms"]["layers"] == 3
     assert data["chosen"]["labelled"]["examples"] == 640
     assert data["stated"] == {"architecture": None, "normalisation": None, "accuracy": None}
+
+
+@pytest.mark.parametrize(
+    ("score", "rival", "agreeing", "rival_loss", "refused"),
+    [
+        (0.005, 0.007, 0.8, 1.0, True),
+        (0.001, 0.0014, 0.8, 1.0, False),  # near enough by itself
+        (0.005, 0.02, 0.8, 1.0, False),  # the other one is far worse
+        (0.005, 0.007, 0.99, 1.0, False),  # they answer alike
+        (0.005, 0.007, 0.8, 2.0, False),  # labels call the other one worse
+    ],
+)
+def test_two_that_answer_otherwise_and_fit_equally_badly_are_refused(
+    score, rival, agreeing, rival_loss, refused
+):
+    noise = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    answers = F.one_hot(torch.zeros(1000, dtype=torch.long), 10)
+    others = F.one_hot((torch.arange(1000) >= 1000 * agreeing).long(), 10)
+    found = [
+        Evidence(
+            Candidate("digits-cnn", KNOWN[1][name]),
+            "plain",
+            Fingerprint(("bn1", "bn2"), (distance, distance), 512),
+            labelled=Labelled(1000, 800, loss, 1.0, loss + 0.1 * noise.roll(turn), logits),
+        )
+        for name, distance, loss, turn, logits in (
+            ("mnist", score, 1.0, 0, answers),
+            ("half", rival, rival_loss, 1, others),
+        )
+    ]
+    said = list(contradictions(found[0], found[1:], Stated(None, None, "guessed", None), 10))
+    assert bool(said) == refused
+    assert not said or said[0].startswith("no witness decides between digits-cnn on mnist and")
+
+
+def test_slopes_between_those_that_are_tried_first_are_found(tmp_path, test_images):
+    network = build("digits-cnn[activation=leaky-relu-0.3]", 10, 1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    network.train()(images_of_kind("shifted", digits("train")[0]))
+    torch.save(network.state_dict(), tmp_path / "a.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), test_images[0], None)
+    assert (found.arch, found.choice.name) == ("digits-cnn[activation=leaky-relu-0.3]", "none")
+
+
+def test_kinds_of_images_are_compared_again_where_much_is_left(tmp_path, test_images):
+    network = build("digits-cnn", 10, 1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    network.train()(images_of_kind("shifted", digits("train")[0]))
+    torch.save(network.state_dict(), tmp_path / "a.pt")
+    assembly = Assembly(load_checkpoint(tmp_path / "a.pt"), test_images[0], torch.device("cpu"))
+    search = Search(assembly, [KNOWN[1]["none"]], per_image=10**6)
+    right, other = (
+        Candidate(arch, KNOWN[1]["none"]) for arch in ("digits-cnn", "digits-cnn[activation=elu]")
+    )
+    again = search._behind_another_kind(right, "noisy", ["digits-cnn[activation=elu]"], 512)
+    assert again == [(right, "shifted"), (other, "shifted")]
+    assert search._behind_another_kind(right, "shifted", ["digits-cnn[activation=elu]"], 512) == []
 
 
 def judged_by_labels(loss, rival_loss, rival_right):

@@ -1,5 +1,6 @@
 """Activation functions by name: no file of weights says which of them its network has."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -38,11 +39,13 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def activation_named(name: str) -> Activation:
-    """The function of that name.
+    """The function of that name; ``leaky-relu-SLOPE`` takes any slope below 1.
 
     Raises:
         ValueError: nothing has that name.
     """
+    if slope := re.fullmatch(r"leaky-relu-(0\.\d{1,6})", name):
+        return partial(F.leaky_relu, negative_slope=float(slope[1]))
     if name not in ACTIVATIONS:
         raise ValueError(f"expected an activation of {', '.join(ACTIVATIONS)}, got {name}")
     return ACTIVATIONS[name]
