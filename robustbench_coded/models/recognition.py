@@ -25,7 +25,7 @@ from robustbench_coded.models.decision import (
     chosen_among,
 )
 from robustbench_coded.models.fingerprint import trained_batch_norms
-from robustbench_coded.models.input_kinds import HEAVY, KINDS
+from robustbench_coded.models.input_kinds import HEAVY
 from robustbench_coded.models.metadata import stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
@@ -45,8 +45,8 @@ FEWEST_LABELLED = 64
 LABELLED_MULTIPLICATIONS = 30e9
 DOUBTED_MULTIPLICATIONS = 300e9  # where it seems to fall short of the stated accuracy, or comes near chance
 
-# Beyond this score, besides what is by chance, images of heavier trainings and normalisations without a name
-# are tried; they are taken where they are so many times nearer.
+# Beyond this score, besides what is by chance, images of heavier trainings are tried; they are taken where
+# they are so many times nearer.
 FAR = 0.002
 CLEARLY = 1.5
 
@@ -124,9 +124,7 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
         search = Search(assembly, normalisations, per_image=cost)
         scored = search.run(first, arch)
         if scored[0].score > FAR + scored[0].fingerprint.by_chance:
-            heavy = Search(
-                assembly, normalisations, per_image=cost, kinds=(*list(KINDS)[:2], *HEAVY), unknown=0.0
-            )
+            heavy = Search(assembly, normalisations, per_image=cost, kinds=tuple(HEAVY))
             again = heavy.run(first, arch)
             if again[0].score * CLEARLY < scored[0].score:
                 search, scored = heavy, again

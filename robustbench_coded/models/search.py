@@ -71,7 +71,6 @@ class Search:
         normalisations: those that come into question.
         per_image: multiplications for one image; they say how many images are affordable.
         kinds: of training images that come into question.
-        unknown: other normalisations are tried where the first layers are farther from all of these.
     """
 
     def __init__(
@@ -81,10 +80,8 @@ class Search:
         *,
         per_image: int,
         kinds: Sequence[str] = tuple(KINDS),
-        unknown: float = UNKNOWN,
     ) -> None:
         self.kinds = kinds
-        self.unknown = unknown
         self.assembly = assembly
         self.normalisations = normalisations
         self.remembered = Remembered(assembly)
@@ -115,7 +112,7 @@ class Search:
             self.normalisations,
             first,
             kinds=self.kinds,
-            unknown=None if stated else self.unknown,
+            unknown=None if stated else UNKNOWN,
         )
         if arch is not None:
             form = split_variant(arch)[1].get(INPUT)
