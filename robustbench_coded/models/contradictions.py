@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.decision import TIE, Evidence, Stated, allowed, unusual
+from robustbench_coded.models.input_kinds import HEAVY
 from robustbench_coded.models.stored_accuracy import allowed_shortfall
 from robustbench_coded.models.variants import split_variant
 from robustbench_coded.models.witnesses import floor
@@ -55,6 +56,7 @@ def contradictions(
     if not few:
         yield from _stated_contradicted(chosen, others, stated)
         yield from _unfamiliar(chosen, stated)
+        yield from _hidden_by_augmentation(chosen)
         yield from _undecided(chosen, others, stated)
     yield from _labels_contradict(chosen, others, stated)
     yield from _inaccurate(chosen, stated, classes)
@@ -121,6 +123,15 @@ def _unfamiliar(chosen: Evidence, stated: Stated) -> Iterator[str]:
         "than in training, or the images are; try --arch package.module:function with its authors' network, "
         "--data, or --arch 'NAME[part=form]' with --normalize where these are known"
     )
+
+
+def _hidden_by_augmentation(chosen: Evidence) -> Iterator[str]:
+    """Numbers fitted on heavily augmented images stand for what differs between augmentations."""
+    if chosen.fitted and chosen.kind in HEAVY:
+        yield (
+            "its normalisation and its augmentation are both guessed, and one hides the other: "
+            f"{chosen.candidate} was fitted on {chosen.kind} images; try --normalize with its own"
+        )
 
 
 def _undecided(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:

@@ -234,6 +234,10 @@ def test_numbers_that_were_fitted_have_to_be_nearer_still():
         assert (
             bool(list(contradictions(Evidence(one, "plain", seen, fitted=fitted), [], stated, 10))) == refused
         )
+    near = Fingerprint(("bn1", "bn2"), (0.0003, 0.0003), 512)
+    (said,) = contradictions(Evidence(one, "autoaugmented", near, fitted=True), [], stated, 10)
+    assert "both guessed" in said
+    assert not list(contradictions(Evidence(one, "autoaugmented", near), [], stated, 10))
 
 
 @pytest.mark.parametrize("kind", ["cut out in black", "randaugmented"])
