@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.apgd_search import Examples, Search, keep, wide
+from attacks.apgd_search import Examples, Search, keep
 from attacks.l1_ball import L1Ball
 from attacks.losses import Loss
+from attacks.wide import wide
 
 # The paper's constants. Stages, as factors on eps and shares of the steps; the share of values that a first
 # step moves; steps between checkpoints, as a share of all; by how much the moved values of the best point

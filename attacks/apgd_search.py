@@ -11,6 +11,7 @@ from attacks.better import better_of, larger
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.wide import wide
 
 # The paper's constants: the weight of the newest step; a step size is kept while more than a share RHO of
 # its steps raised the loss; the checkpoints, as shares of all steps.
@@ -71,8 +72,8 @@ class Search:
         *,
         early_stop: bool,
     ):
-        if early_stop and budget.eps_scale is not None:
-            raise ValueError("expected one eps for all slots to stop early, got eps_scale")
+        if early_stop:
+            budget.check_one_eps()
         self.estimator, self.budget, self.steps, self.early_stop = estimator, budget, steps, early_stop
         self._ball, self._like = budget.around(x), x
         self.x0, self.y = self._held(x), self._held(y)
@@ -238,7 +239,3 @@ def _halve(e: Examples, halved: Tensor) -> None:
     e.x = torch.where(wide(halved), e.best_x, e.x)
     e.grad = torch.where(wide(halved), e.best_grad, e.grad)
     e.checked_loss, e.rises = e.best_loss, torch.zeros_like(e.rises)
-
-
-def wide(per_example: Tensor) -> Tensor:
-    return per_example[:, :, None, None, None]

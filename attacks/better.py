@@ -5,6 +5,7 @@ from torch import Tensor
 
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss
+from attacks.wide import wide
 
 
 def better_of(estimator: Estimator, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -20,7 +21,7 @@ def better_of(estimator: Estimator, y: Tensor, first: Tensor, second: Tensor) ->
     if estimator.exhausted:
         return first
     one, two = (found.loss for found in estimator.compare([first, second], y, margin_loss))
-    return torch.where(_wide(larger(estimator, two, one)), second, first)
+    return torch.where(wide(larger(estimator, two, one)), second, first)
 
 
 def larger(estimator: Estimator, loss: Tensor, other: Tensor) -> Tensor:
@@ -28,7 +29,3 @@ def larger(estimator: Estimator, loss: Tensor, other: Tensor) -> Tensor:
     if estimator.coupled:
         loss, other = (of.mean(1, keepdim=True).expand_as(of) for of in (loss, other))
     return loss > other
-
-
-def _wide(per_example: Tensor) -> Tensor:
-    return per_example[:, :, None, None, None]

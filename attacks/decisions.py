@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attacks.estimators import Estimator
 from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.wide import wide
 
 
 def mistaken(logits: Tensor, y: Tensor) -> Tensor:
@@ -133,11 +134,6 @@ def room(ball: Ball, x: Tensor) -> Tensor:
 def length(u: Tensor, ball: Ball) -> Tensor:
     """The norm of ``u`` ``[G, K, C, H, W]`` in which the ball is measured, ``[G, K]``."""
     return torch.linalg.vector_norm(u.flatten(2), ord=ball.order, dim=-1)
-
-
-def wide(per_example: Tensor) -> Tensor:
-    """``[G, K]`` as ``[G, K, 1, 1, 1]``."""
-    return per_example[:, :, None, None, None]
 
 
 def inside(decisions: Decisions, budget: PerturbationBudget, x: Tensor, found: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from attacks.better import larger
 from attacks.estimators import Estimator
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.wide import wide
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,10 @@ class Greedy:
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
-        if self.early_stop and budget.eps_scale is not None:
-            raise ValueError("expected one eps for all slots to stop early, got eps_scale")
         begun = x.clone() if start is None else budget.around(x).project_(start.clone())
         if not self.early_stop:
             return self._ascent(x, y, begun, estimator, budget)
+        budget.check_one_eps()
         x_all, y_all, begun = (tensor.flatten(0, 1)[None] for tensor in (x, y, begun))
         return self._ascent(x_all, y_all, begun, estimator, budget).view_as(x)
 
@@ -68,6 +68,7 @@ class Greedy:
         reached = torch.full_like(y, -torch.inf, dtype=x.dtype)
         slope, moved = torch.zeros_like(x), torch.zeros_like(x, dtype=torch.bool)
         barred = torch.zeros_like(moved)
+        ball = budget.around(x)
         for _ in range(self.steps):
             if estimator.exhausted:
                 break
@@ -75,23 +76,26 @@ class Greedy:
             assert found.grad is not None
             better = larger(estimator, found.loss, reached)
             reached = torch.where(better, found.loss, reached)
-            wide = better[:, :, None, None, None]
-            at, slope = torch.where(wide, tried, at), torch.where(wide, found.grad, slope)
-            barred |= moved & ~wide
+            at = torch.where(wide(better), tried, at)
+            slope = torch.where(wide(better), found.grad, slope)
+            barred |= moved & ~wide(better)
             if self.early_stop:
                 result = result.index_copy(1, left, at)
                 right = found.logits[0].argmax(-1) == y[0]
-                left, x, y, at, reached = (
-                    left[right],
-                    x[:, right],
-                    y[:, right],
-                    at[:, right],
-                    reached[:, right],
-                )
-                slope, barred = slope[:, right], barred[:, right]
-                if not len(left):
+                if not bool(right.any()):
                     return result
-            tried, moved = _step(budget.around(x), at, slope, barred, budget.eps, values)
+                if not bool(right.all()):
+                    left, x, y, at, reached, slope, barred = (
+                        left[right],
+                        x[:, right],
+                        y[:, right],
+                        at[:, right],
+                        reached[:, right],
+                        slope[:, right],
+                        barred[:, right],
+                    )
+                    ball = budget.around(x)
+            tried, moved = _step(ball, at, slope, barred, budget.eps, values)
         return result.index_copy(1, left, at)
 
 

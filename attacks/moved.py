@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.wide import wide
 
 LEVELS = 255
 # Part of a level by which a bound may miss one: a pixel in float32 is a multiple of 1/255 only nearly.
@@ -37,7 +38,7 @@ def inside(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
     """The same inputs; those further away than the budget allows are projected."""
     ball = budget.around(clean)
     far = ball.distance(x) > 1 + ROUNDING
-    return torch.where(_wide(far), ball.project_(x.clone()), x) if bool(far.any()) else x
+    return torch.where(wide(far), ball.project_(x.clone()), x) if bool(far.any()) else x
 
 
 def rounded_to_8_bits(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
@@ -55,7 +56,7 @@ def rounded_to_8_bits(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> T
     for length in LENGTHS:
         tried = _on_grid((scaled(x, clean, length) * LEVELS).round())
         fits = open_ & (ball.distance(tried) <= 1 + ROUNDING)
-        found = torch.where(_wide(fits), tried, found)
+        found = torch.where(wide(fits), tried, found)
         open_ &= ~fits
         if not bool(open_.any()):
             break
@@ -74,7 +75,3 @@ def _rounded_in_box(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Ten
 def _on_grid(level: Tensor) -> Tensor:
     """Levels as a picture of 8 bits is read."""
     return level.clamp(0, LEVELS) / LEVELS
-
-
-def _wide(per_input: Tensor) -> Tensor:
-    return per_input[:, :, None, None, None]

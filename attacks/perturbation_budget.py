@@ -98,6 +98,15 @@ class PerturbationBudget:
             if self.eps == 0 and bool(self.eps_scale.isinf().any()):
                 raise ValueError("expected eps > 0 where a slot is free, got eps = 0")
 
+    def check_one_eps(self) -> None:
+        """For attacks that stop early, which mix the slots of all batches.
+
+        Raises:
+            ValueError: eps differs between slots.
+        """
+        if self.eps_scale is not None:
+            raise ValueError("expected one eps for all slots to stop early, got eps_scale")
+
     def around(self, x0: Tensor) -> Ball:
         """The feasible set around ``x0`` ``[G, K, C, H, W]``; constants of the steps are computed once.
 

@@ -87,8 +87,7 @@ class Pgd:
         self, x: Tensor, y: Tensor, adv: Tensor, estimator: Estimator, budget: PerturbationBudget, size: float
     ) -> Tensor:
         """Works on ``[1, G K, ...]``: the examples are independent, so all batches can form one."""
-        if budget.eps_scale is not None:
-            raise ValueError("expected one eps for all slots to stop early, got eps_scale")
+        budget.check_one_eps()
         ball, done, velocity = budget.around(x), torch.empty_like(adv), torch.zeros_like(adv)
         left = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
         for _ in range(self.steps):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss
+from attacks.wide import wide
 
 Propose = Callable[[int, Tensor], Tensor]  # number of the query, kept points -> candidates like them
 
@@ -35,7 +36,7 @@ def search(
                 break
             candidate = propose(query, best)
             kept, found = estimator.compare([best, candidate], y, margin_loss)
-            best = torch.where(_wide(found.loss > kept.loss), candidate, best)
+            best = torch.where(wide(found.loss > kept.loss), candidate, best)
         return best
     found = estimator.value(best, y, margin_loss)
     best_loss, wrong = found.loss, found.logits.argmax(-1) != y
@@ -47,7 +48,7 @@ def search(
         left = ~wrong if early_stop else torch.ones_like(wrong)
         loss, wrong_now = _value(estimator, candidate, y, left)
         better = left & (loss > best_loss)
-        best = torch.where(_wide(better), candidate, best)
+        best = torch.where(wide(better), candidate, best)
         best_loss = torch.where(better, loss, best_loss)
         wrong = wrong | (left & wrong_now)
     return best
@@ -63,7 +64,3 @@ def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Te
     wrong = torch.zeros_like(y, dtype=torch.bool)
     loss[left], wrong[left] = found.loss[0], found.logits[0].argmax(-1) != y[left]
     return loss, wrong
-
-
-def _wide(per_example: Tensor) -> Tensor:
-    return per_example[:, :, None, None, None]

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import (
-    interval,
+    accuracy_text,
     is_submitted,
-    percent,
     pixels,
     subject_text,
 )
@@ -35,7 +34,7 @@ def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
             continue
         family, x = place
         shown = pixels(x) if over == "eps" else f"{x:g}"
-        point = f"{shown}: {percent(row.accuracy)} {interval(row.low, row.high)}".rstrip()
+        point = f"{shown}: {accuracy_text(row.accuracy, row.low, row.high)}"
         where = "" if over == "eps" else f", eps {pixels(row.key.eps)}"
         title = f"{subject_text(row.key.subject, with_k=True)}, {row.key.threat}, {family}{where}"
         curves.setdefault((title,), {})[x] = point
@@ -68,7 +67,7 @@ def submission_lines(points: Iterable[SubmissionPoint]) -> Iterator[str]:
     """A line for each row: accuracy over the number of submissions."""
     rows: dict[CaseKey, list[str]] = {}
     for key, times, left in points:
-        point = f"{times}: {percent(left.estimate)} {interval(left.low, left.high)}"
+        point = f"{times}: {accuracy_text(left.estimate, left.low, left.high)}"
         rows.setdefault(key, []).append(point)
     for key, shown in rows.items():
         title = f"{subject_text(key.subject, with_k=True)}, {key.threat}, {key.attack}, eps {pixels(key.eps)}"

@@ -22,12 +22,12 @@ from robustbench_coded.shift.figures import figures_of
 from robustbench_coded.shift.paper import table5
 from robustbench_coded.shift.rows import MEAN_19, Row, baseline_of, rows_csv, rows_of
 from robustbench_coded.shift.tables import (
-    accuracy_text,
     corruption_table,
     every_set,
     inferences_of,
     means_table,
     points_text,
+    row_text,
     statistics_table,
 )
 
@@ -75,7 +75,7 @@ def opening(run: ShiftRun, rows: list[Row]) -> list[str]:
                 continue
             beside = found.get((answers.subject, collection, over, "difference"))
             less = f" ({points_text(beside)} points beside the baseline)" if beside else ""
-            parts.append(f"{answers.subject.checkpoint} {accuracy_text(row)}%{less}")
+            parts.append(f"{answers.subject.checkpoint} {row_text(row)}%{less}")
         how = inference_text(run.answers[0].subject) if run.answers else ""
         said.append(f"{collection}, {over}, {how[:1].lower() + how[1:]}: {'; '.join(parts)}.")
     sizes = sorted({one.examples for one in run.facts.sets})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustbench_coded.reports.text.formatting import inference_text, interval, percent
+from robustbench_coded.reports.text.formatting import accuracy_text, inference_text, interval, percent
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.shift.facts import SetFacts
@@ -28,9 +28,9 @@ def means_table(rows: Sequence[Row]) -> TextTable:
                 row.over,
                 row.subject.checkpoint,
                 inference_text(row.subject),
-                accuracy_text(row),
+                row_text(row),
                 points_text(found.get((*key, "difference"))),
-                "" if error is None else accuracy_text(error),
+                "" if error is None else row_text(error),
                 "" if row.paper is None else percent(row.paper),
             )
         )
@@ -55,7 +55,7 @@ def corruption_table(rows: Sequence[Row], collection: str, defence: tuple[str, i
     ]  # fmt: skip
     checkpoints = list(dict.fromkeys(r.subject.checkpoint for r in chosen))
     overs = list(dict.fromkeys(r.over for r in chosen))
-    cells = {(r.over, r.subject.checkpoint): accuracy_text(r) for r in chosen}
+    cells = {(r.over, r.subject.checkpoint): row_text(r) for r in chosen}
     lines = tuple((over, *(cells.get((over, name), "") for name in checkpoints)) for over in overs)
     return TextTable(("Over", *checkpoints), lines, frozenset(checkpoints))
 
@@ -99,9 +99,9 @@ def statistics_table(sets: Sequence[SetFacts]) -> TextTable:
     return TextTable(("Images", "Set", "Mean", "Deviation", "PSNR, dB"), tuple(lines))
 
 
-def accuracy_text(row: Row) -> str:
+def row_text(row: Row) -> str:
     """``71.2 [69.8, 72.6]``"""
-    return f"{percent(row.estimate.value)} {interval(row.estimate.low, row.estimate.high)}".strip()
+    return accuracy_text(row.estimate.value, row.estimate.low, row.estimate.high)
 
 
 def points_text(row: Row | None) -> str:

@@ -124,14 +124,15 @@ def verdict(
     gain = None if base is None else _difference(ensemble, base, tail)
     compared = ensemble.has_base and ensemble.key.defence != STANDARD
     clean = _of_clean(ensemble)
+    broken_at = broken_below(ensemble.clean)
     unpassed = [check for check in checks if check.outcome != CheckOutcome.PASSED]
     made = Verdict(
         VerdictWord.NOT_SETTLED,
         "There are no outcomes yet.",
         ensemble.interval(tail),
-        margin if compared else broken_below(ensemble.clean),
+        margin if compared else broken_at,
         compared,
-        broken_below(ensemble.clean),
+        broken_at,
         gain,
         clean.interval(tail),
         None if base is None else _difference(_of_clean(base), clean, tail),

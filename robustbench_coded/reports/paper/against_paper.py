@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from robustbench_coded.reports.paper.paper import paper_tables, papers_accuracy, papers_data, trainings
 from robustbench_coded.reports.text.formatting import (
+    accuracy_text,
     inference_text,
-    interval,
     percent,
     pixels,
     points,
@@ -83,7 +83,7 @@ def paper_text_table(run: Run) -> TextTable:
                 row.attack,
                 "" if row.attack == "clean" else f"{pixels(row.budget.eps)} {row.budget.eps_space}",
                 percent(found.paper),
-                f"{percent(row.accuracy)} {interval(row.low, row.high)}",
+                accuracy_text(row.accuracy, row.low, row.high),
                 f"{float(points(row.accuracy - found.paper)):+.1f}",
                 "differs" if found.outside else "within",
             )

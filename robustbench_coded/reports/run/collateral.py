@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from robustbench_coded.reports.text.formatting import (
+    accuracy_text,
     budget_text,
     inference_text,
     interval,
@@ -80,7 +81,7 @@ def _found(
 def _accuracy(row: SummaryRow | None) -> str:
     if row is None:
         return ""
-    return f"{percent(row.accuracy)} {interval(row.low, row.high)}"
+    return accuracy_text(row.accuracy, row.low, row.high)
 
 
 def _where(row: SummaryRow, budget: BudgetKey) -> str:

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from attacks.submitted import EIGHT_BITS, SEVERAL, split_submitted
 from robustbench_coded.reports.text.formatting import (
+    accuracy_text,
     budget_text,
     inference_text,
-    interval,
     is_submitted,
-    percent,
 )
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.schema.controls import ENSEMBLE, STRONGEST
@@ -75,4 +74,4 @@ def _setting(row: SummaryRow) -> tuple:
 def _accuracy(row: SummaryRow | None) -> str:
     if row is None or row.accuracy is None:
         return "–"
-    return f"{percent(row.accuracy)} {interval(row.low, row.high)}"
+    return accuracy_text(row.accuracy, row.low, row.high)

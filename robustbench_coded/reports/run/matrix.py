@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 
-from robustbench_coded.reports.text.formatting import budget_text, inference_text, interval, percent
+from robustbench_coded.reports.text.formatting import (
+    accuracy_text,
+    budget_text,
+    inference_text,
+)
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import ENSEMBLE, STRONGEST
@@ -41,4 +45,4 @@ def _cell(row: SummaryRow | None, strongest: SummaryRow | None) -> str:
     if row is None or row.accuracy is None:
         return "–"
     by = f", {strongest.strongest_attack}" if strongest is not None else ""
-    return f"{percent(row.accuracy)} {interval(row.low, row.high)}{by}"
+    return f"{accuracy_text(row.accuracy, row.low, row.high)}{by}"

@@ -37,9 +37,6 @@ LAST_BATCH = {
 }
 
 
-_CERTIFICATES = {False: "Nothing here is a certificate.", True: "Only certified accuracies are lower bounds."}
-
-
 class Fact(NamedTuple):
     """One fact and what it is about."""
 
@@ -61,9 +58,12 @@ def limits_of(run: Run) -> list[str]:
     rows = run.rows
     threats = {row.threat for row in rows if row.attack not in CONTROLS}
     attacks = {row.attack for row in rows if row.measured and row.attack not in CONTROLS}
+    bounds = "Nothing here is a certificate."
+    if run.certified:
+        bounds = "Only certified accuracies are lower bounds."
     said = [
         "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
-        f"attack may leave less. {_CERTIFICATES[bool(run.certified)]}",
+        f"attack may leave less. {bounds}",
         "The intervals cover other examples, batches and draws of the defence from the same source. They do "
         "not cover other attacks, other training runs or shifted data.",
     ]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from attacks.submitted import EIGHT_BITS, split_submitted
 from robustbench_coded.reports.text.formatting import (
+    accuracy_text,
     budget_text,
     inference_text,
-    interval,
     is_submitted,
     percent,
 )
@@ -38,7 +38,7 @@ def submitted_text_table(lines: Sequence[SummaryRow]) -> TextTable:
                 inference_text(row.subject, with_k=True),
                 budget_text(row.budget),
                 row.attack,
-                f"{percent(row.accuracy)} {interval(row.low, row.high)}".strip(),
+                accuracy_text(row.accuracy, row.low, row.high),
                 percent(best.accuracy if best is not None else None),
             )
         )

@@ -7,10 +7,10 @@ import pandas as pd
 
 from robustbench_coded.reports.run.worst import WorstExample, answer_text, outcomes_of
 from robustbench_coded.reports.text.formatting import (
+    accuracy_text,
     budget_text,
     gain_text,
     inference_text,
-    interval,
     percent,
     with_interval,
 )
@@ -135,7 +135,7 @@ _FIGURES: dict[str, Callable[[SummaryRow], str]] = {
         str(line.examples) if line.done else f"{line.examples} of {line.examples_planned}"
     ),
     "Draws": lambda line: str(line.draws),
-    "Accuracy": lambda line: f"{percent(line.accuracy)} {interval(line.low, line.high)}".strip(),
+    "Accuracy": lambda line: accuracy_text(line.accuracy, line.low, line.high),
     "Upper, by batches": lambda line: _figure(line.high_batches),
     "Majority": lambda line: percent(line.majority),
     "Every draw": lambda line: percent(line.every_draw),

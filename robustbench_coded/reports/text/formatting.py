@@ -66,9 +66,14 @@ def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def accuracy_text(accuracy: float | None, low: float | None, high: float | None) -> str:
+    """``28.7 [25.1, 32.4]`` in percent; without the interval where there is none, a dash without accuracy."""
+    return f"{percent(accuracy)} {interval(low, high)}".rstrip()
+
+
 def with_interval(figure: Interval | None, missing: str = "") -> str:
     """``28.7 [25.1, 32.4]`` in percent; ``missing`` where there is none."""
-    return missing if figure is None else f"{percent(figure.estimate)} {interval(figure.low, figure.high)}"
+    return missing if figure is None else accuracy_text(figure.estimate, figure.low, figure.high)
 
 
 def share_text(figure: Interval) -> str:
