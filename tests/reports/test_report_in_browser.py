@@ -246,6 +246,18 @@ def test_every_kind_of_page_fits_a_page_and_a_telephone(tmp_path):
         "return [...document.querySelectorAll('tbody td:not(.empty)')].filter((cell) => cell.offsetParent"
         " && !getComputedStyle(cell, '::before').content.replaceAll('\"', '')).length"
     )
+    # Names of attacks may be broken, words of a heading may not. A broken word has a box in each of its lines.
+    torn = (
+        "const found = [], range = document.createRange();"
+        "for (const head of document.querySelectorAll('thead th')) {"
+        "  const texts = document.createTreeWalker(head, NodeFilter.SHOW_TEXT);"
+        "  while (texts.nextNode()) for (const word of texts.currentNode.data.matchAll(/[A-Z][a-z]+/g)) {"
+        "    range.setStart(texts.currentNode, word.index);"
+        "    range.setEnd(texts.currentNode, word.index + word[0].length);"
+        "    if (new Set([...range.getClientRects()].map((box) => box.top)).size > 1) found.push(word[0]);"
+        "  }"
+        "} return found"
+    )
     with browsing(tmp_path / "profile") as opened:
         for page in PAGES:
             for width in (1280, 390):
@@ -254,6 +266,7 @@ def test_every_kind_of_page_fits_a_page_and_a_telephone(tmp_path):
                 opened.run(UNFOLD)
                 assert opened.run(scrolled) == [], (page, width)
                 assert opened.run(stuck) == 0, (page, width)
+                assert opened.run(torn) == [], (page, width)
             assert opened.run(unnamed) == 0, page
 
 
