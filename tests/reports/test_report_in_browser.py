@@ -246,7 +246,7 @@ def test_every_kind_of_page_fits_a_page_and_a_telephone(tmp_path):
         "return [...document.querySelectorAll('tbody td:not(.empty)')].filter((cell) => cell.offsetParent"
         " && !getComputedStyle(cell, '::before').content.replaceAll('\"', '')).length"
     )
-    # Names of attacks may be broken, words of a heading may not. A broken word has a box in each of its lines.
+    # Names of attacks may be broken, words of a heading may not. A broken word has several boxes.
     torn = (
         "const found = [], range = document.createRange();"
         "for (const head of document.querySelectorAll('thead th')) {"
