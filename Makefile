@@ -155,7 +155,7 @@ docs: .venv-docs/.installed
 # Certified beside attacked accuracy of a network that is not part of this repository: a table in docs/certification.md.
 .PHONY: certified
 certified: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/certified_mnist.py --shared $(SHARED) --limit 1000 --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/certified_mnist.py --shared $(SHARED) --write
 
 # Puts the outcomes of each committed run into one file, for fewer files in the repository.
 .PHONY: compact

@@ -1,6 +1,6 @@
 """Certified and attacked accuracy of a network with certified training, side by side, on MNIST's test images.
 
-    python benchmarks/certified_mnist.py --shared DIR            prints the table (40 minutes on one core)
+    python benchmarks/certified_mnist.py --shared DIR            prints the table (8 minutes on one core)
     python benchmarks/certified_mnist.py --shared DIR --write    and puts it into docs/certification.md
 
 DIR has `checkpoints/kw_mnist.pth`, trained by Wong and Kolter (arXiv 1711.00851) for linf 0.1, and
