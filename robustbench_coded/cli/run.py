@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from robustbench_coded.cli.importing import importing
 from robustbench_coded.cli.stopping import INTERRUPTED, stoppable
 from robustbench_coded.engine.server import start_server
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -36,8 +37,9 @@ def run_evaluation(
     Args:
         more: lines that a person gets behind the tables.
     """
-    from robustbench_coded.results.run import load_run
-    from robustbench_coded.session.evaluate import evaluate
+    with importing():
+        from robustbench_coded.results.run import load_run
+        from robustbench_coded.session.evaluate import evaluate
 
     path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
     if path is None:
@@ -71,10 +73,11 @@ def evaluated(
     all_present(config.checkpoints)
     if config.workers and config.engine == "local":
         start_server()  # torch is imported there and here at the same time
-    from robustbench_coded.cli.progress import ProgressListener
-    from robustbench_coded.reports.write import write_reports
-    from robustbench_coded.results.certified import CertificateContradicted
-    from robustbench_coded.session.stopped import IncompleteRun, RunStopped
+    with importing():
+        from robustbench_coded.cli.progress import ProgressListener
+        from robustbench_coded.reports.write import write_reports
+        from robustbench_coded.results.certified import CertificateContradicted
+        from robustbench_coded.session.stopped import IncompleteRun, RunStopped
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 

@@ -1,10 +1,12 @@
-"""Natural and smoothing splines as the linear maps they are: values at the knots -> values anywhere."""
+"""Natural and smoothing splines as the linear maps they are: values at the knots -> values anywhere.
+
+``scipy.interpolate`` is imported where it is needed: an evaluation without a coded defence does without.
+"""
 
 from math import factorial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import BSpline, make_interp_spline
 
 Matrix = NDArray[np.float64]
 
@@ -56,6 +58,8 @@ def spline_matrix(knots: ArrayLike, at: ArrayLike, *, order: int = 3, smoothing:
 
 def _interpolate(knots: Matrix, values: Matrix, at: Matrix, m: int) -> Matrix:
     """Natural splines of degree 2m - 1 through the columns of ``values`` ``[n, c]``, read at ``at``."""
+    from scipy.interpolate import make_interp_spline
+
     # Natural: derivatives m .. 2m - 2 vanish at both ends, which lets a polynomial of degree m - 1 go on.
     vanishing = [(derivative, np.zeros(values.shape[1])) for derivative in range(m, 2 * m - 1)]
     ends = (vanishing, vanishing) if vanishing else None
@@ -101,6 +105,8 @@ def _divided_differences(knots: Matrix, m: int) -> Matrix:
 
 def _bspline_root(knots: Matrix, m: int) -> Matrix:
     """W ``[m (n - 1), n - m]`` with W^T W the inner products of the B-splines of degree m - 1."""
+    from scipy.interpolate import BSpline
+
     # Gauss-Legendre with m points an interval is exact for their products, of degree 2m - 2.
     points, weights = np.polynomial.legendre.leggauss(m)
     half = np.diff(knots)[:, None] / 2

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.clustered import clopper_pearson
@@ -141,6 +139,9 @@ def _units(batches: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     """[examples], the smallest groups of examples that no batch of either row straddles."""
     if len(batches) == 1 or (batches[0] == batches[1]).all():
         return batches[0]
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     left, right = (np.unique(batch, return_inverse=True)[1] for batch in batches)
     count = left.max() + right.max() + 2
     edges = coo_array((np.ones(len(left)), (left, right + left.max() + 1)), shape=(count, count))

@@ -159,7 +159,21 @@ def test_an_error_nobody_foresaw_is_one_line_with_its_place(csrobust, monkeypatc
     assert "Traceback" in csrobust("--debug", "list", "data").err
 
 
-def test_help_imports_neither_torch_nor_pandas():
-    said = "import sys, robustbench_coded.cli.app; print({'torch', 'pandas', 'numpy'} & set(sys.modules))"
+def test_commands_import_what_they_need_and_no_more():
+    """Help needs nothing large; an evaluation nothing that only some evaluations use."""
+    help_does_without = {"torch", "pandas", "numpy", "scipy", "pyarrow", "matplotlib"}
+    a_run_does_without = {
+        "torchvision", "sklearn", "ray", "timm", "transformers", "torchattacks", "tensorboard", "onnx",
+        "torch._dynamo", "torch._inductor", "scipy.interpolate", "scipy.stats", "scipy.ndimage",
+    }  # fmt: skip
+    said = (
+        "import gc, sys, robustbench_coded.cli.run\n"
+        "from robustbench_coded.cli import app\n"
+        f"print({help_does_without} & set(sys.modules))\n"
+        "with robustbench_coded.cli.run.importing():\n"
+        "    import robustbench_coded.session.evaluate\n"
+        f"print({a_run_does_without} & set(sys.modules))\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
+    )
     out = subprocess.run([sys.executable, "-c", said], capture_output=True, check=True, text=True).stdout
-    assert out.strip() == "set()"
+    assert out.splitlines() == ["set()", "set()", "True True"]
