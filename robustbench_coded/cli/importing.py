@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Around imports of torch and pandas, whose half a million objects stay: saves a quarter of their time."""
+    """Imports torch and pandas in three quarters of the time: of their half a million objects, all stay."""
     if "torch" in sys.modules or not gc.isenabled():  # there is little left to import
         yield
         return
