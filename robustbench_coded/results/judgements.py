@@ -18,6 +18,7 @@ from robustbench_coded.statistics.design import Design, design, missing
 from robustbench_coded.statistics.holm import step_down
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.judge import judge
+from robustbench_coded.statistics.relaxed_answers import answered_by_relaxed
 from robustbench_coded.statistics.verdict import MARGIN, Verdict
 from robustbench_coded.statistics.without_gradients import answered_without_gradients
 
@@ -80,6 +81,7 @@ def judgements_of(
         stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == row.key.subject}
         network = selftests.get(row.key.subject._replace(defence=STANDARD, k=None, n=None), ())
         passed = bool(network) and all(check.outcome == CheckOutcome.PASSED for check in network)
+        checks = answered_by_relaxed(checks, rows, row, stopped)
         checks = answered_without_gradients(checks, rows, row, stopped, network_passed=passed)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = claim_of(manifest) if row.key.defence != STANDARD or not defended else None

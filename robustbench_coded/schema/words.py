@@ -37,6 +37,10 @@ GRADIENT_SELF_TESTS = frozenset(
     }
 )
 
+# The self-test that repeats them with the defence's operators relaxed, where one of them failed.
+RELAXED_SELF_TEST = "relaxed gradients"
+RELAXED_CHECK = f"{CheckName.SELF_TESTS}: {RELAXED_SELF_TEST}"
+
 
 class CheckOutcome(StrEnum):
     PASSED = "passed"

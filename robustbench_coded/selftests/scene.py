@@ -1,6 +1,7 @@
 """What self-tests examine: a target, a few batches, and the ball in which an attack would move them."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from attacks.oracle import Oracle
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.relaxation import Relaxation
 
 
 @dataclass
@@ -21,6 +23,7 @@ class Scene:
         budget: where perturbed inputs must lie.
         batch_dependent: whether an answer may depend on co-batched inputs.
         generators: a CPU generator a batch, for random starts and directions.
+        relaxation: gives operators that hide the gradient a smooth backward; None for torch's own gradients.
         forwards, backwards: images forwarded and differentiated so far.
     """
 
@@ -30,6 +33,7 @@ class Scene:
     budget: PerturbationBudget
     batch_dependent: bool
     generators: Sequence[torch.Generator]
+    relaxation: Relaxation | None = None
     forwards: int = field(default=0, init=False)
     backwards: int = field(default=0, init=False)
 
@@ -49,9 +53,12 @@ class Scene:
 
     def differentiable(self, x: Tensor, draws: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """The leaf that was asked about, and its logits [G, K, classes]."""
-        leaf = x.detach().clone().requires_grad_()
-        with torch.enable_grad():
-            return leaf, self._asked(leaf, draws)
+        leaf, relaxed = x.detach().clone().requires_grad_(), self.relaxation
+        with torch.enable_grad(), nullcontext() if relaxed is None else relaxed.forward():
+            if relaxed is None:
+                return leaf, self._asked(leaf, draws)
+            # A view: relaxed, a defence may change its input in place.
+            return leaf, relaxed.answered(self._asked(leaf.view_as(leaf), draws))
 
     def gradient(self, of: Tensor, leaf: Tensor, *, again: bool = False) -> Tensor:
         """The gradient of the sum of ``of``, like ``leaf``; 0 where nothing connects them.

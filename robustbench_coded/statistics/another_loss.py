@@ -41,7 +41,8 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """Whether such an attack ran with the gradients of what is judged, to its end.
 
     Square and other searches follow a margin, too, and no gradient: their silence says little, so that they
-    do not count here. What they find counts in the ensemble.
+    do not count here. What they find counts in the ensemble. Where relaxed gradients lead at least as far as
+    those that the defence shows, the other loss must have followed them, too.
 
     Args:
         rows: all rows of the run.
@@ -49,15 +50,21 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """
     name = CheckName.ANOTHER_LOSS
     usable = [row for row in usable_by(rows, ensemble) if row.complete]
-    found = [row for row in usable if is_adaptive(name_of(row)) and past_cross_entropy(name_of(row))]
+    adaptive = [row for row in usable if is_adaptive(name_of(row))]
+    relaxed = [row for row in adaptive if name_of(row).relaxed]
+    shown = [row for row in adaptive if not name_of(row).relaxed]
+    hidden = bool(relaxed) and (not shown or accuracy_of(lowest(relaxed)) <= accuracy_of(lowest(shown)))
+    found = [row for row in (relaxed if hidden else adaptive) if past_cross_entropy(name_of(row))]
     if found:
         best = lowest(found)
         finding = f"{best.key.attack} leaves {accuracy_of(best):.1%}."
         return Check(name, CheckOutcome.PASSED, finding, {"accuracy": accuracy_of(best)}, (best.key.attack,))
     finding = (
-        "No attack on a margin or on targets ran with its gradients, and they find what cross-entropy misses."
+        f"No attack on a margin or on targets ran with its {'relaxed ' if hidden else ''}gradients, and they "
+        "find what cross-entropy misses."
     )
-    return Check(name, CheckOutcome.NOT_RUN, finding, next_step=f"add --attacks {ASKED}", run_next=(ASKED,))
+    asked = f"relaxed-{ASKED}" if hidden else ASKED
+    return Check(name, CheckOutcome.NOT_RUN, finding, next_step=f"add --attacks {asked}", run_next=(asked,))
 
 
 def tells(name: AttackName) -> bool:

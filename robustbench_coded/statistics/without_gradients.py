@@ -43,7 +43,7 @@ REACHES = 0.03  # how far from the ensemble the strongest attack without gradien
 ASKED_FIRST = ("surrogate-pgd-20", "rays-400", "rays-800")
 STRONGER = ("hopskipjump-800", "square-1000")
 
-_OF_THE_GRADIENT = frozenset(
+OF_THE_GRADIENT = frozenset(
     {
         CheckName.ZERO_GRADIENTS,
         *(f"{CheckName.SELF_TESTS}: {name}" for name in GRADIENT_SELF_TESTS),
@@ -68,14 +68,15 @@ def answered_without_gradients(
         stopped: attacks on this defence that a budget of images ended before their length.
         network_passed: whether the checkpoint behind standard inference passed every self-test.
     """
-    failed = [c for c in checks if str(c.name) in _OF_THE_GRADIENT and c.outcome == CheckOutcome.FAILED]
+    failed = [c for c in checks if str(c.name) in OF_THE_GRADIENT and c.outcome == CheckOutcome.FAILED]
     if not failed:
         return tuple(checks)
     usable = [row for row in usable_by(rows, ensemble) if row.complete and row.key.attack not in stopped]
     network = _network(rows, usable, ensemble) if network_passed and any(map(_silent, failed)) else None
     finding, more = _finding(usable, ensemble, network)
     if more is None:
-        return tuple(_passed(check, finding) if check in failed else check for check in checks)
+        answer = f"answered without gradients: {finding}"
+        return tuple(passed_by(check, answer) if check in failed else check for check in checks)
     return tuple(_asking(check, finding, more) if check in failed else check for check in checks)
 
 
@@ -112,7 +113,7 @@ def _finding(
         return f"the ensemble leaves {left:.1%}, no more than inputs that say nothing would", ()
     said = f"{best.key.attack} leaves {accuracy_of(best):.1%} and the ensemble {left:.1%}"
     wanted: list[str] = []
-    longer = _longest(decisions)
+    longer = two_lengths(decisions)
     gained = difference_of(*longer) if longer is not None else None
     if longer is None or gained is None:
         said += ", but no attack by labels alone ran in two lengths"
@@ -138,8 +139,9 @@ def _asks_for_answers(row: CaseResult) -> bool:
     return is_black_box(name) and not name.is_submitted
 
 
-def _longest(decisions: Sequence[CaseResult]) -> tuple[CaseResult, CaseResult] | None:
+def two_lengths(rows: Sequence[CaseResult]) -> tuple[CaseResult, CaseResult] | None:
     """The longest decision-based attack that also ran at half its length, after that one."""
+    decisions = [row for row in rows if name_of(row).algorithm in DECISION_BASED]
     pairs = [
         (fewer, more)
         for fewer in decisions
@@ -155,8 +157,9 @@ def _doubled(row: CaseResult) -> str:
     return name.text.replace(f"-{name.steps}", f"-{2 * (name.steps or 1)}", 1)
 
 
-def _passed(check: Check, finding: str) -> Check:
-    said = f"{check.finding.rstrip('.')}; answered without gradients: {finding}."
+def passed_by(check: Check, answer: str) -> Check:
+    """The check, passed because of ``answer``, a clause."""
+    said = f"{check.finding.rstrip('.')}; {answer}."
     return replace(check, outcome=CheckOutcome.PASSED, finding=said, next_step="", run_next=())
 
 

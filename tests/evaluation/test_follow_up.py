@@ -27,6 +27,10 @@ def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differe
     asked = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
     found = _asked_for(asked, CheckName.ZERO_GRADIENTS, SimpleNamespace(unbounded_eps=1.0), like, [like])
     assert [row.attack for row in found] == expected
+    # Where there are relaxed gradients alone, an attack follows those.
+    found = _asked_for(("apgd-mt-20",), CheckName.ANOTHER_LOSS, SimpleNamespace(), like, [like])
+    followed = {(True, True): ["apgd-mt-20"], (False, True): ["relaxed-apgd-mt-20"], (False, False): []}
+    assert [row.attack for row in found] == followed[differentiable, relaxable]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,21 @@ def test_a_margin_or_targets_close_the_question(evaluation, attack):
     assert (checks[0].outcome, checks[0].figures["accuracy"]) == ("passed", 0.35)
 
 
+@pytest.mark.parametrize(
+    ("relaxed", "asked"),
+    [
+        ({"relaxed-pgd-20": 0.3}, ("relaxed-apgd-mt-20",)),
+        ({"relaxed-pgd-20": 0.35}, ("relaxed-apgd-mt-20",)),  # no less than the others, and silent on a loss
+        ({"relaxed-pgd-20": 0.5}, ()),
+        ({"relaxed-pgd-20": 0.3, "relaxed-apgd-mt-20": 0.4}, ()),
+    ],
+)
+def test_where_relaxed_gradients_lead_as_far_the_other_loss_follows_them(evaluation, relaxed, asked):
+    found, checks = judged(evaluation, WEAK | {"apgd-mt-20": 0.35} | relaxed)
+    assert checks[0].run_next == asked
+    assert found.word == ("not settled" if asked else "no failure found")
+
+
 def test_half_of_such_an_attack_closes_nothing(evaluation):
     found, _ = judged(evaluation, WEAK | {"apgd-mt-20": 0.35}, unfinished=("apgd-mt-20",))
     assert found.word == "not settled" and "missing" in found.reason

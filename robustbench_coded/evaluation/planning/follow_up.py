@@ -139,7 +139,7 @@ def _asked_for(
     Args:
         check: the check that asks for them; None for the design.
     """
-    found = []
+    found: list[AttackCase] = []
     for text in attacks:
         if text in CONTROLS:
             continue
@@ -148,8 +148,10 @@ def _asked_for(
             name = _as_long_as_gradients(name, like, rows)
         if name.uses_base and not like.subject.has_base:
             continue
-        if name.differentiates and not like.subject.has_gradient_for(name):
+        followed = _with_gradient(name, like.subject)
+        if followed is None or followed.text in (row.attack for row in found):
             continue
+        name = followed
         if not like.threat.whole_batch and name.algorithm in (*SEARCHES, *DECISION_BASED):
             continue  # every query would be a batch of its own for each victim
         randomness = "known" if name.estimator == "aware" else "unknown"
@@ -168,6 +170,15 @@ def _asked_for(
             )
         )
     return found
+
+
+def _with_gradient(name: AttackName, subject: Subject) -> AttackName | None:
+    """The attack itself, or by relaxed gradients where there are no others; None where there are none."""
+    if not name.differentiates or subject.has_gradient_for(name):
+        return name
+    if name.relaxed or name.third_party is not None or not subject.relaxable:
+        return None
+    return parse(f"relaxed-{name.text}")
 
 
 def _as_long_as_gradients(name: AttackName, like: AttackCase, rows: Sequence[AttackCase]) -> AttackName:
