@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @contextmanager
-def seeded_globally(seed: int) -> Iterator[Callable[[], bool]]:
+def seeded_globally(seed: int, *, taken: int = 0) -> Iterator[Callable[[], bool]]:
     """Within it torch's, numpy's and Python's generators start at ``seed``; afterwards they are as before.
 
     For code that is not ours and samples from them. CUDA's generators are included once CUDA is in use.
@@ -19,6 +19,7 @@ def seeded_globally(seed: int) -> Iterator[Callable[[], bool]]:
 
     Args:
         seed: from 0 to 2**32 - 1.
+        taken: how many numbers are taken from each of them first.
     """
     cuda = torch.cuda.is_initialized()
     before = _states(cuda)
@@ -28,6 +29,10 @@ def seeded_globally(seed: int) -> Iterator[Callable[[], bool]]:
             torch.cuda.manual_seed_all(seed)
         np.random.seed(seed)
         random.seed(seed)
+        if taken:
+            torch.rand(taken), np.random.rand(taken), [random.random() for _ in range(taken)]
+            if cuda:
+                torch.rand(taken, device="cuda")
         start = _states(cuda)
         yield lambda: not _equal(start, _states(cuda))
     finally:

@@ -7,6 +7,12 @@ from robustbench_coded.defences.global_generators import seeded_globally
 from robustbench_coded.defences.per_batch import begin_batch
 
 
+class UsedSeed(int):
+    """A draw for which ``TAKEN`` numbers were taken from the global generators before."""
+
+    TAKEN = 1000
+
+
 class SamplingModule:
     """Wraps a module that samples from the global generators inside ``forward``.
 
@@ -57,7 +63,8 @@ class SamplingModule:
 
     def logits(self, x: Tensor, draw: int | None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
-        with seeded_globally(draw or 0) as has_sampled:
+        taken = UsedSeed.TAKEN if isinstance(draw, UsedSeed) else 0
+        with seeded_globally(draw or 0, taken=taken) as has_sampled:
             begin_batch(self.module, x)
             answers = self.module(x)
             self.has_sampled = self.has_sampled or has_sampled()

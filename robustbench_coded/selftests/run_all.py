@@ -16,6 +16,8 @@ from robustbench_coded.selftests.gradients_agree import NAME as AGREE
 from robustbench_coded.selftests.gradients_agree import gradients_agree
 from robustbench_coded.selftests.gradients_exist import NAME as EXIST
 from robustbench_coded.selftests.gradients_exist import gradients_exist
+from robustbench_coded.selftests.other_generators import NAME as GENERATORS
+from robustbench_coded.selftests.other_generators import Draws, other_generators
 from robustbench_coded.selftests.planted import NAME as PLANTED
 from robustbench_coded.selftests.planted import planted
 from robustbench_coded.selftests.relaxed_gradients import relaxed_gradients
@@ -54,11 +56,14 @@ class Networks:
     checkpoint: Network
 
 
-def run_all(scene: Scene, networks: Networks | None = None) -> tuple[SelfTest, ...]:
+def run_all(
+    scene: Scene, networks: Networks | None = None, draws: Draws | None = None
+) -> tuple[SelfTest, ...]:
     """The self-tests in a fixed order; what the defence raises makes a test fail, never the caller.
 
     Args:
         networks: for a plug-in, whose base model is compared; None where the base is known to be right.
+        draws: how a plug-in draws; None where it is known to make no difference between generators.
     """
     try:
         path = walk(scene)
@@ -68,6 +73,8 @@ def run_all(scene: Scene, networks: Networks | None = None) -> tuple[SelfTest, .
     if networks is not None:
         base, checkpoint = networks.base, networks.checkpoint
         tests[BASE] = lambda scene, path: base_agrees(scene, path, base, checkpoint)
+    if draws is not None:
+        tests[GENERATORS] = lambda scene, path: other_generators(scene, path.points[-1], draws)
     results = [_result(name, test, scene, path) for name, test in tests.items()]
     if any(test.outcome == "failed" and test.name in GRADIENT_SELF_TESTS for test in results):
         results.append(_result(RELAXED_SELF_TEST, relaxed_gradients, scene, path))

@@ -1,16 +1,22 @@
 """The self-tests of one subject of a run, on the object that is scored."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.defences.sampling_module import SamplingModule, UsedSeed
 from robustbench_coded.evaluation.execution.asked_alike import NAME, asked_alike
 from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
-from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.execution.target import Target, draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.selftests.other_generators import Draws
 from robustbench_coded.selftests.result import SelfTest, judged
 from robustbench_coded.selftests.run_all import EXAMPLES, Networks, run_all
 from robustbench_coded.selftests.scene import Scene
@@ -36,7 +42,8 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
     seconds = SECONDS if unit is None else min(SECONDS, UNITS * unit)
     try:
         with time_limit(seconds):
-            results = (*run_all(scene, networks), _asked_alike(context, subject, scene))
+            drawn = _draws(context, subject, scene) if is_plugin(subject.spec) else None
+            results = (*run_all(scene, networks, drawn), _asked_alike(context, subject, scene))
     except TimeLimitExceeded:
         results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
     return {
@@ -54,6 +61,22 @@ def _asked_alike(context: WorkerContext, subject: Subject, scene: Scene) -> Self
         return asked_alike(scene, context.defence(subject), context.setup.config.seed, batches)
     except Exception as error:  # a plug-in can fail in any way
         return judged(NAME, False, f"The defence fails when it is scored: {type(error).__name__}.")
+
+
+def _draws(context: WorkerContext, subject: Subject, scene: Scene) -> Draws:
+    """Of the batches that are scored: a defence may know their seeds. Drawing once more changes nothing."""
+    defence, config = context.defence(subject), context.setup.config
+    groups, k = scene.y.shape
+
+    def used(generators: Sequence[torch.Generator]) -> list[Any]:
+        drawn = [defence.sample(generator, k) for generator in generators]
+        return [UsedSeed(draw) for draw in drawn] if isinstance(defence, SamplingModule) else drawn
+
+    return Draws(
+        lambda index: draws_of(defence, k, config.seed, range(groups), "scoring", index),
+        used,
+        hashlib.blake2b(scene.x.cpu().numpy().tobytes(), digest_size=8).hexdigest(),
+    )
 
 
 def _scene(context: WorkerContext, subject: Subject, eps: float) -> Scene:

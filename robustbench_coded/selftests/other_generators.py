@@ -1,0 +1,102 @@
+"""Do other generators draw other answers? A defence sees whose numbers it is given, and may answer by that.
+
+The numbers of an evaluation come from generators of its own: fresh ones, with seeds that can be computed. In
+use there is one generator, long since advanced. Draws of both kinds must be draws of one distribution.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.selftests.result import SelfTest, judged, not_applicable
+from robustbench_coded.selftests.scene import Scene
+
+NAME = "draws of other generators"
+DRAWS = 8  # of each kind
+LEVEL = 5e-4  # of each of the four comparisons; the smallest that 8 draws against 8 can have is 1.6e-4
+MOST_USED = 4096  # random numbers that were taken from a used generator before
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How a defence draws.
+
+    Attributes:
+        scored: the ``index``-th draw of each batch for scoring, at most DRAWS of them.
+        used: what it draws from a generator of each batch.
+        name: what the seeds of these generators are made of.
+    """
+
+    scored: Callable[[int], Sequence[Any]]
+    used: Callable[[Sequence[torch.Generator]], Sequence[Any]]
+    name: str
+
+
+def other_generators(scene: Scene, x: Tensor, draws: Draws) -> SelfTest:
+    """Compares answers to ``x`` under draws for scoring with those under the attacker's and in use.
+
+    An exact permutation test of the draws, on the mean and the spread of all logits (B. Efron and R. J.
+    Tibshirani, An introduction to the bootstrap, chapter 15).
+
+    Args:
+        x: perturbed inputs [G, K, C, H, W].
+    """
+    if not scene.oracle.randomised:
+        return not_applicable(NAME, "The defence is deterministic: it draws nothing.")
+    ask: tuple[Callable[[int], Sequence[Any]], ...] = (
+        draws.scored,
+        lambda index: draws.used(_used(draws.name, index, len(x))),
+        scene.draws,
+    )
+    scored, *others = (
+        torch.stack([scene.answers(x, draw(index)).flatten() for index in range(DRAWS)]) for draw in ask
+    )
+    chances = [_chance(scored, other) for other in others]
+    kinds = ("generators that were used before", "the attacker's draws")
+    told = " and ".join(f"{chance:.2g} for {kind}" for chance, kind in zip(chances, kinds, strict=True))
+    finding = (
+        f"Under draws for scoring and others its answers differ as much with probability {told}, if it does "
+        "not tell them apart."
+    )
+    return judged(NAME, min(chances) > LEVEL, finding, used=chances[0], attacker=chances[1])
+
+
+def _used(name: str, index: int, batches: int) -> list[torch.Generator]:
+    """A generator of each batch from which numbers were taken before."""
+    generators = []
+    for batch in range(batches):
+        digest = hashlib.blake2b(f"{name}/{index}/{batch}".encode(), digest_size=8).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+        taken = int(torch.randint(1, MOST_USED, (), generator=generator))
+        torch.rand(taken, generator=generator)
+        generators.append(generator)
+    return generators
+
+
+def _chance(first: Tensor, second: Tensor) -> float:
+    """The smaller p-value of two permutation tests on [draws, values]: of means and of spreads."""
+    both = torch.nan_to_num(torch.cat([first, second]).double().cpu())
+    away = (both - both.median(0).values).abs()
+    return min(_p_value(both), _p_value(away))
+
+
+def _p_value(values: Tensor) -> float:
+    """That two halves of [draws, values] chosen at random have means as different, in standard deviations."""
+    scale = values.std(0)
+    usable = scale > 1e-6 * float(values.abs().max().clamp(min=1e-30))
+    if not bool(usable.any()):
+        return 1.0
+    centred = ((values - values.mean(0)) / scale)[:, usable]
+    products = centred @ centred.T
+    halves = torch.full((len(_HALVES), len(values)), -1.0, dtype=values.dtype)
+    halves[torch.arange(len(_HALVES))[:, None], torch.tensor(_HALVES)] = 1.0
+    statistics = ((halves @ products) * halves).sum(1)
+    return float((statistics >= statistics[0] * (1 - 1e-9)).double().mean())
+
+
+_HALVES = list(combinations(range(2 * DRAWS), DRAWS))  # the first is the one that was measured
