@@ -1,6 +1,6 @@
 """Ways to assemble one file's weights: variants of its architecture, each behind each known normalisation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,7 +28,7 @@ from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.models.variants import INPUT, split_variant
 
 # Images are made as in training so many at a time, so that more of them begin with the same ones.
-PIECE = 64
+PIECE = 16
 
 MOST_IMAGES = 512  # whose batch-norms are looked at
 
@@ -90,15 +90,24 @@ class Assembly:
             self._models[candidate] = model.to(self.device)
         return self._models[candidate]
 
+    def answers(self, candidate: Candidate) -> Callable[[Tensor], Tensor]:
+        """What ``model`` answers, without making one, which takes longer than a few images."""
+        network, normalisation = self.network(candidate.arch), candidate.normalisation
+        mean, std = (
+            torch.tensor(part, device=self.device).view(1, -1, 1, 1)
+            for part in (normalisation.mean, normalisation.std)
+        )
+        return lambda x: network((x - mean) / std)
+
     def network(self, arch: str) -> nn.Module:
-        """The network of a variant with the checkpoint's weights.
+        """The network of a variant with the checkpoint's weights, on the device.
 
         Raises:
             InputError: there is no such variant.
         """
         checkpoint = self.checkpoint
-        if arch == checkpoint.arch:
-            return checkpoint.network
+        if arch not in self._networks and arch == checkpoint.arch:
+            self._networks[arch] = checkpoint.network.eval().requires_grad_(False).to(self.device)
         if arch not in self._networks:
             built = construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
             trained = checkpoint.network
@@ -106,7 +115,7 @@ class Assembly:
             built.load_state_dict(weights, strict=False, assign=True)
             form = split_variant(arch)[1].get(INPUT)
             network = built if form is None else OtherInput(built, form)
-            self._networks[arch] = network.eval().requires_grad_(False)
+            self._networks[arch] = network.eval().requires_grad_(False).to(self.device)
         return self._networks[arch]
 
     def inputs(self, kind: str, start: int, end: int) -> Tensor:
@@ -120,10 +129,14 @@ class Assembly:
             pieces.append(self._inputs[kind, number][max(0, start - first) : end - first])
         return torch.cat(pieces)
 
+    @property
+    def samples(self) -> bool:
+        """Whether the network draws in every answer."""
+        return bool(getattr(self.checkpoint.network, "samples", False))
+
     def bfloat16(self) -> torch.autocast:
         """Inside it, networks multiply bfloat16 where the processor does; those that sample never."""
-        samples = bool(getattr(self.checkpoint.network, "samples", False))
-        enabled = multiplies_bfloat16(self.device) and not samples
+        enabled = multiplies_bfloat16(self.device) and not self.samples
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def fingerprint(
@@ -134,15 +147,14 @@ class Assembly:
         Args:
             moments: what the first of these images have shown; the others are added.
         """
-        model = self.model(candidate)
         if candidate.arch not in self._norms:
-            self._norms[candidate.arch] = trained_batch_norms(model.network)
+            self._norms[candidate.arch] = trained_batch_norms(self.network(candidate.arch))
         norms = self._norms[candidate.arch]
         seen = sum(piece.shape[1] for piece in next(iter(moments.values()), []))
         if seen < count:
             # Rounding moves a score by less than a tenth of what is by chance.
             with self.bfloat16():
-                new = moments_seen(model, norms, self.inputs(kind, seen, count), layers)
+                new = moments_seen(self.answers(candidate), norms, self.inputs(kind, seen, count), layers)
             for name, pieces in new.items():
                 moments.setdefault(name, []).extend(pieces)
         return fingerprint_of(moments, norms)

@@ -144,10 +144,10 @@ def _undecided(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> 
     for other in others:
         if other.labelled is None or not allowed(other, stated) or other.score > RIVAL * chosen.score:
             continue
-        if other.worse_than(chosen) or own.agreement(other.labelled) >= SAME_ANSWERS:
+        otherwise = 1 - own.agreement(other.labelled)
+        if other.worse_than(chosen) or otherwise <= 1 - SAME_ANSWERS:
             continue
         assert other.fingerprint is not None
-        otherwise = 1 - own.agreement(other.labelled)
         yield (
             f"no witness decides between {chosen.candidate} and {other.candidate}, which answer "
             f"{otherwise:.1%} of the images otherwise: they are {found.median:.2g} and "

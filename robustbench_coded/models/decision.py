@@ -15,6 +15,10 @@ from robustbench_coded.models.witnesses import Labelled
 STATED_TIE = 2.0
 TIE = 1.25
 
+# Where the best is farther than this, an unusual variant is no better known than what it is near: what is
+# usual is taken as if it were stated.
+DOUBTFUL = 0.004
+
 # A difference of cross-entropies beyond chance, in standard errors.
 STANDARD_ERRORS = 3.0
 
@@ -102,7 +106,7 @@ def chosen_among(close: Sequence[Evidence], stated: Stated) -> Evidence:
     best = min(close, key=lambda one: one.score)
     if best.fingerprint is None and best.labelled is not None:
         return min(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
-    tie = STATED_TIE if stated.arch is not None else TIE
+    tie = STATED_TIE if stated.arch is not None or best.score > DOUBTFUL else TIE
     usual = sorted(close, key=unusual)
     same = [one for one in usual if one.score <= tie * best.score]
     # One that labelled images call worse than another of these is not taken.

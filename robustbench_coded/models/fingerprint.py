@@ -6,9 +6,11 @@ normalisation, the activations, the shortcuts. No labels are needed.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -127,13 +129,14 @@ def moments_seen(
         layers: stop after so many; None for all.
     """
     moments: Moments = {}
+    batch_moments: Moments = {}
 
     def hook(name: str) -> Callable[[nn.Module, Sequence[Tensor]], None]:
         def see(module: nn.Module, inputs: Sequence[Tensor]) -> None:
             x = inputs[0].float().flatten(2) if inputs[0].ndim > 2 else inputs[0].float()[..., None]
             second = torch.linalg.vector_norm(x, dim=2).square() / x.shape[2]
-            moments.setdefault(name, []).append(torch.stack([x.mean(2), second]).double())
-            if layers is not None and len(moments) >= layers and name == list(moments)[layers - 1]:
+            batch_moments.setdefault(name, []).append(torch.stack([x.mean(2), second]).double())
+            if len(batch_moments) == layers:
                 raise _Enough
 
         return see
@@ -141,10 +144,11 @@ def moments_seen(
     handles = [module.register_forward_pre_hook(hook(name)) for name, module in norms.items()]
     try:
         for batch in images.split(BATCH if images.device.type == "cpu" else 4 * BATCH):
-            try:
+            batch_moments.clear()
+            with suppress(_Enough):
                 model(batch)
-            except _Enough:
-                continue
+            for name, uses in batch_moments.items():  # one of them, unless a layer is used several times
+                moments.setdefault(name, []).append(torch.stack(uses).mean(0))
     finally:
         for handle in handles:
             handle.remove()
@@ -153,14 +157,14 @@ def moments_seen(
 
 def fingerprint_of(moments: Moments, norms: dict[str, BatchNorm]) -> Fingerprint:
     """What was seen beside what is remembered."""
-    layers = []
-    images = 0
-    for name, pieces in moments.items():
-        seen = torch.cat(pieces, 1)
-        images = seen.shape[1]
-        # The mean of each image's own moments: images weigh alike, whatever the layer's size.
-        layers.append(divergences(norms[name], _means(seen)))
-    found = torch.stack(layers, 1).tolist()
+    layers = [torch.cat(pieces, 1) for pieces in moments.values()]
+    images = layers[-1].shape[1]
+    # All layers at once, unless some see more than images: one by one, those of a deep network take longer
+    # than a few images.
+    groups = [torch.cat(layers, 2)] if all(layer.shape[1] == images for layer in layers) else layers
+    # The mean of each image's own moments: images weigh alike, whatever the layer's size.
+    means = torch.cat([_means(seen) for seen in groups], 2)
+    found = torch.stack(_apart([norms[name] for name in moments], means), 1).tolist()
     return Fingerprint(tuple(moments), tuple(found[0]), images, tuple(_score(one) for one in found[1:]))
 
 
@@ -205,12 +209,20 @@ def divergences(norm: BatchNorm, moments: Tensor) -> Tensor:
 
     The symmetric divergence between Gaussians of the stored and of the measured mean and variance.
     """
+    return _apart([norm], moments)[0]
+
+
+def _apart(norms: Sequence[BatchNorm], moments: Tensor) -> list[Tensor]:
+    """``divergences`` of several layers, whose channels are side by side in ``moments``."""
+    sizes = [norm.num_features for norm in norms]
     mean, second = moments.unbind(1)
     # What the layer divides by; it also keeps channels without any variance from deciding.
-    variance = (second - mean**2).clamp(min=0) + norm.eps
-    assert norm.running_mean is not None and norm.running_var is not None
-    stored_mean, stored_variance = norm.running_mean.double(), norm.running_var.double() + norm.eps
+    eps = torch.cat([mean.new_full((norm.num_features,), norm.eps) for norm in norms])
+    variance = (second - mean**2).clamp(min=0) + eps
+    stored_mean = torch.cat([cast(Tensor, norm.running_mean) for norm in norms]).to(mean)
+    stored_variance = torch.cat([cast(Tensor, norm.running_var) for norm in norms]).to(mean) + eps
     ratio = stored_variance / variance
     apart = (stored_mean - mean) ** 2 * (1 / variance + 1 / stored_variance)
     per_channel = (ratio + 1 / ratio - 2 + apart) / 2
-    return per_channel.nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9).mean(1)
+    per_channel = per_channel.nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9)
+    return [layer.mean(1) for layer in per_channel.split(sizes, 1)]

@@ -135,3 +135,15 @@ def best_first(
         return remembered.fingerprint(front.candidate(arch), front.kind, images, layers).score
 
     return sorted(fronts, key=score)
+
+
+def without_worse(
+    remembered: Remembered, arch: str, fronts: Sequence[Front], images: int, layers: int
+) -> list[Front]:
+    """The fronts, best first, without other normalisations that so many layers call clearly worse.
+
+    Kinds of images are all left: layers that come later may remember another one.
+    """
+    seen = [(remembered.fingerprint(one.candidate(arch), one.kind, images, layers), one) for one in fronts]
+    near = kept(seen, len(seen))
+    return [*near, *(one for one in fronts if one not in near and one[:2] == near[0][:2])]

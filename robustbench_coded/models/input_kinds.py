@@ -116,7 +116,8 @@ def _augmented(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def images_of_kind(kind: str, images: Tensor, *, seed: int = 0) -> Tensor:
     """images [n, C, H, W] in [0, 1] as in that kind of training; the same each time."""
-    return (KINDS | HEAVY)[kind](images.clone(), torch.Generator().manual_seed(seed))
+    made = KINDS[kind] if kind in KINDS else HEAVY[kind]
+    return made(images.clone(), torch.Generator().manual_seed(seed))
 
 
 def _evenly(count: int, generator: torch.Generator) -> Tensor:

@@ -1,5 +1,7 @@
 """Fingerprints of one checkpoint's candidates: each image is sent through each candidate once."""
 
+from collections.abc import Container, Iterator
+
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.fingerprint import Fingerprint, Moments
@@ -30,14 +32,18 @@ class Remembered:
             self._fingerprints[*key, images] = found
         return self._fingerprints[*key, images]
 
-    def forms(self, arch: str, part: str) -> list[str]:
-        """The variants that differ from ``arch`` in one part, as far as there are such networks."""
-        found = []
+    def forms(self, arch: str, part: str, among: Container[str | None] | None = None) -> Iterator[str]:
+        """The variants that differ from ``arch`` in one part, as far as there are such networks.
+
+        Args:
+            among: the forms that come into question; None for all.
+        """
         for form in self.assembly.variants[part]:
+            if among is not None and str(form) not in among:
+                continue
             other = changed(arch, part, form)
             try:
                 self.assembly.network(other)
             except InputError:
                 continue
-            found.append(other)
-        return found
+            yield other

@@ -7,17 +7,27 @@ effect, each by the layers up to the next part's, and what is clearly worse ther
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from robustbench_coded.models.candidates import MOST_IMAGES, Assembly, Candidate
 from robustbench_coded.models.elimination import alike, kept
 from robustbench_coded.models.fingerprint import Fingerprint
-from robustbench_coded.models.fronts import FIRST_IMAGES, UNKNOWN, Front, best_first, likely_fronts
+from robustbench_coded.models.fronts import (
+    FIRST_IMAGES,
+    KIND_MARGIN,
+    UNKNOWN,
+    Front,
+    best_first,
+    likely_fronts,
+    without_worse,
+)
 from robustbench_coded.models.input_kinds import KINDS
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.registry import FINER
 from robustbench_coded.models.remembered import Remembered
-from robustbench_coded.models.variants import INPUT, changed, split_variant
+from robustbench_coded.models.variants import INPUT, changed, split_variant, unchanged
 
 # Images for parts and at first for whole networks; for a network that stands out; and for those that stay
 # close to each other: as many as so many multiplications of one candidate pay for, within these limits.
@@ -92,6 +102,32 @@ class Search:
         self.images = _affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS / per_image)
         self.stands_out = False  # whether the first of those found has no rival
         self.onsets = self._onsets()
+        # Parts that batch-norms see, in the order in which they take effect.
+        self.order = sorted((onset, part) for part, onset in self.onsets.items() if onset is not None)
+
+    def on_kinds(self, kinds: Sequence[str]) -> "Search":
+        """The same on other kinds of training images."""
+        other = copy(self)
+        other.kinds, other.stands_out = kinds, False
+        return other
+
+    def comes_nearer(self, found: Scored) -> bool:
+        """Whether on few of these images what was found on others, or the usual variant, is nearer."""
+        own = unchanged(found.candidate.arch, INPUT)
+        here = self.remembered.fingerprint(found.candidate, found.kind, self.few).score
+        ends = (
+            (front.candidate(arch), front.kind)
+            for front in self._fronts(None)[:FRONTS]
+            for arch in dict.fromkeys([own, self.arch])
+        )
+        return any(self.remembered.fingerprint(*end, self.few).score < here for end in ends)
+
+    def _fronts(self, unknown: float | None) -> list[Front]:
+        """Normalisations with kinds of images, by the layers before the first part."""
+        layers = max(1, self.order[0][0]) if self.order else 2
+        return likely_fronts(
+            self.remembered, self.arch, self.normalisations, layers, kinds=self.kinds, unknown=unknown
+        )
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -104,27 +140,20 @@ class Search:
         Args:
             arch: a variant that is stated without a normalisation; it is tried behind the likely ones.
         """
-        order = sorted((onset, part) for part, onset in self.onsets.items() if onset is not None)
-        first = max(1, order[0][0]) if order else 2
-        fronts = likely_fronts(
-            self.remembered,
-            self.arch,
-            self.normalisations,
-            first,
-            kinds=self.kinds,
-            unknown=None if stated else UNKNOWN,
-        )
+        fronts = self._fronts(None if stated else UNKNOWN)
         if arch is not None:
             form = split_variant(arch)[1].get(INPUT)
             likely = [Candidate(arch, front.normalisation) for front in fronts if front.input == form]
             stated = list(dict.fromkeys([*stated, *likely]))
-        beam = [self.arch]
-        for place, (onset, part) in enumerate(order):
-            later = [other for other, _ in order[place + 1 :] if other > onset]
+        beam, layers = [self.arch], 0
+        for place, (onset, part) in enumerate(self.order):
+            later = [other for other, _ in self.order[place + 1 :] if other > onset]
             layers = min([onset + LAYERS_PER_PART, *later])
             beam = self._in_one_part(part, beam, fronts[0], layers)
             fronts = best_first(self.remembered, beam[0], fronts, self.few, layers)
-        return self._ends(beam, fronts, stated)
+        if layers:
+            fronts = without_worse(self.remembered, beam[0], fronts, self.few, layers)
+        return self._ends(beam, fronts[:FRONTS], stated)
 
     def _in_one_part(self, part: str, beam: list[str], front: Front, layers: int) -> list[str]:
         """The best of the ``beam`` and of its other forms in one part, by the first layers."""
@@ -147,13 +176,12 @@ class Search:
         if finer := [other for arch in likely for other in _finer(arch)]:
             likely = best_of([*likely, *finer])
         forms = {split_variant(arch)[1].get(part) for arch in likely}
-        others = (other for arch in beam for other in self.remembered.forms(arch, part))
-        return best_of([*likely, *beam, *(one for one in others if split_variant(one)[1][part] in forms)])
+        others = (other for arch in beam for other in self.remembered.forms(arch, part, forms))
+        return best_of([*likely, *beam, *others])
 
     def _ends(self, beam: list[str], fronts: list[Front], stated: Sequence[Candidate]) -> list[Scored]:
         """Candidates by all layers, on more and more images: until one stands out, or there are enough."""
         usual = min(beam, key=_unusual)
-        fronts = fronts[:FRONTS]
         scored = self._scored([(front.candidate(usual), front.kind) for front in fronts], self.few)
         best = min(fronts, key=lambda front: scored[front.candidate(usual), front.kind].score)
         kinds = tuple(dict.fromkeys([best.kind, *(front.kind for front in fronts)]))
@@ -170,7 +198,8 @@ class Search:
                 break
             count = min(2 * count, most)
             scored |= self._scored(left, count)
-        if scored[left[0]].excess > LEFT_OVER:
+        # What is left of a network that samples is its temperature, which is another one in training.
+        if scored[left[0]].excess > LEFT_OVER and not self.assembly.samples:
             again = self._behind_another_kind(*left[0], beam, count)
             scored |= self._scored(again, count)
             left = _near(_best_kinds({end: scored[end] for end in [*left, *again]}), scored, stated)
@@ -188,9 +217,16 @@ class Search:
         self, best: Candidate, kind: str, beam: Sequence[str], images: int
     ) -> list["End"]:
         """The best one and its variants on another kind of images that fits clearly better, if one does."""
-        score = {other: self.remembered.fingerprint(best, other, images).score for other in self.kinds}
-        nearest = min(self.kinds, key=lambda other: score[other])
-        if score[nearest] * CLEARLY > score.get(kind, 0.0):
+        left, count = list(self.kinds), min(self.few, images)
+        while True:
+            seen = {other: self.remembered.fingerprint(best, other, count) for other in left}
+            left = kept([(one, other) for other, one in seen.items()], len(seen), margin=KIND_MARGIN)
+            if count >= images:
+                break
+            count = min(2 * count, images)
+        own = self.remembered.fingerprint(best, kind, images).score if kind in self.kinds else 0.0
+        nearest = left[0]
+        if seen[nearest].score * CLEARLY > own:
             return []
         front = Front(best.normalisation, split_variant(best.arch)[1].get(INPUT), nearest)
         variants = (front.candidate(arch) for arch in [*beam, self.arch])
@@ -208,7 +244,7 @@ class Search:
             for part in [part for part, onset in found.items() if onset is None]:
                 others = [
                     self.remembered.fingerprint(front.candidate(other), front.kind, 2, layers)
-                    for other in self.remembered.forms(self.arch, part)[:2]
+                    for other in islice(self.remembered.forms(self.arch, part), 2)
                 ]
                 seen = [onset for other in others if (onset := _first_difference(usual, other)) is not None]
                 found[part] = min(seen, default=None)

@@ -47,6 +47,12 @@ def changed(arch: str, part: str, form: str | int) -> str:
     return join_variant(name, {**parts, part: str(form)})
 
 
+def unchanged(arch: str, part: str) -> str:
+    """``arch`` with one part as usual."""
+    name, parts = split_variant(arch)
+    return join_variant(name, {other: form for other, form in parts.items() if other != part})
+
+
 def changes(arch: str, variants: Mapping[str, tuple[str | int, ...]]) -> Iterator[tuple[str, str]]:
     """(part, variant of ``arch`` that differs from it in that part alone), for every part it leaves open.
 

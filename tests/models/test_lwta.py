@@ -9,7 +9,10 @@ from robustbench_coded.defences.sampling_network import samples
 from robustbench_coded.models.architectures.lwta_wide_resnet import Competition, LwtaWideResNet
 from robustbench_coded.models.build import build
 from robustbench_coded.models.detect import recognise
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.witnesses import labelled
 
 SHARED = Path(__file__).parents[3] / "shared" / "checkpoints" / "lwta-wrn34-1.pt"
 
@@ -50,10 +53,32 @@ def test_a_stochastic_activation_of_unknown_kind_is_refused_by_name():
         recognise(stored)
 
 
+def test_recognition_neither_reads_nor_moves_the_callers_random_stream(tmp_path):
+    """What it says of a network that samples is the same every time."""
+    network = build("lwta-wrn-10-1", 10)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    x = torch.rand(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng():
+        network.train()(x)
+        torch.save(network.state_dict(), tmp_path / "a.pt")
+        found = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            seen = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, torch.arange(64) % 10)
+            assert torch.equal(torch.get_rng_state(), before)
+            found.append(seen.chosen)
+    assert torch.equal(found[0].labelled.logits, found[1].labelled.logits)
+    assert found[0].fingerprint == found[1].fingerprint
+    with torch.random.fork_rng():  # nor on what was asked before the labelled images
+        torch.manual_seed(0)
+        assert torch.equal(labelled(seen.model, x, torch.arange(64) % 10).logits, found[0].labelled.logits)
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="the published weights are not here")
 def test_the_published_weights_fit_and_use_neither_temperatures_nor_the_spare_block():
-    from robustbench_coded.models.loading import load_checkpoint
-
     checkpoint = load_checkpoint(SHARED)
     assert checkpoint.arch == "lwta-wrn-34-1"
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ from robustbench_coded.data.digits import load_digits
 from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.contradictions import contradictions
-from robustbench_coded.models.decision import Evidence, Stated
+from robustbench_coded.models.decision import Evidence, Stated, chosen_among
 from robustbench_coded.models.fingerprint import Fingerprint
 from robustbench_coded.models.input_kinds import images_of_kind
 from robustbench_coded.models.loading import load_checkpoint
@@ -124,6 +124,25 @@ def test_labels_that_are_not_the_networks_are_contradicted(silu, test_images):
     x, y = test_images
     found = recognise_network(load_checkpoint(silu), x, (y + 1) % 10)
     assert "and chance is 10.0%" in found.contradictions[0]
+
+
+def test_images_laid_out_otherwise_than_in_training_are_refused(silu, test_images):
+    """Batch-norms that may have seen turned images do not tell."""
+    x, y = test_images
+    found = recognise_network(load_checkpoint(silu), x.flip(3), y)
+    assert "its training laid out images otherwise" in found.contradictions[-1]
+    assert "rightly, mirrored 9" in found.contradictions[-1]
+
+
+def test_where_all_are_far_from_what_is_remembered_the_usual_variant_is_taken():
+    def one(arch, score):
+        seen = Fingerprint(("bn1", "bn2"), (score, score), 512)
+        return Evidence(Candidate(arch, KNOWN[1]["none"]), "plain", seen)
+
+    nothing = Stated(None, None, "guessed", None)
+    for usual, other, taken in ((0.0115, 0.0074, 0), (0.0024, 0.0015, 1), (0.02, 0.0074, 1)):
+        pair = [one("digits-cnn", usual), one("digits-cnn[activation=elu]", other)]
+        assert chosen_among(pair, nothing) is pair[taken]
 
 
 def test_an_accuracy_far_below_the_stated_one_is_contradicted(silu, test_images):

@@ -1,0 +1,58 @@
+"""Images laid out otherwise than in training: what no batch-norm sees where training turned images, too.
+
+Batch-norms remember mirrored images as they do others, and networks without batch-norms remember none. But a
+network that was trained on transposed images, as MATLAB's files hold them, or on white instead of black
+paper, answers those far better.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from robustbench_coded.models.architectures.inputs import channels_reversed
+from robustbench_coded.models.witnesses import Labelled, labelled
+
+View = Callable[[Tensor], Tensor]
+
+# Of x [n, C, H, W] in [0, 1].
+_VIEWS: dict[str, View] = {
+    "transposed": lambda x: x.mT,
+    "mirrored": lambda x: x.flip(3),
+    "upside down": lambda x: x.flip(2),
+    "inverted (1 - x)": lambda x: 1 - x,
+}
+
+
+# So many standard errors of the cross-entropy, image by image, and more right answers.
+BETTER = 5.0
+
+
+def better_view(
+    answers: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, own: Labelled
+) -> tuple[str, ...]:
+    """That images laid out otherwise are answered far better: a clause that ends in what to try, or none.
+
+    Args:
+        answers: pixels to logits.
+        images: [n, C, H, W] in [0, 1].
+        labels: int64, of these images and perhaps more.
+        own: what these images, and perhaps more, have shown as they are.
+    """
+    count = len(images)
+    right = int((own.logits[:count].argmax(1) == labels[:count].cpu()).sum())
+    found = []
+    for name, view in _views(images.shape[1]).items():
+        other = labelled(answers, view(images), labels[:count])
+        if other.right > right and own.worse_than(other) >= BETTER:
+            found.append((other.right, name))
+    if not found:
+        return ()
+    better, name = max(found)
+    return (
+        f"of {count} labelled images it answers {right / count:.1%} rightly, {name} {better / count:.1%}: "
+        "its training laid out images otherwise; try --data with such images",
+    )
+
+
+def _views(channels: int) -> dict[str, View]:
+    return _VIEWS | ({"with channels reversed": channels_reversed} if channels == 3 else {})
