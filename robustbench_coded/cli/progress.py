@@ -43,6 +43,7 @@ class ProgressListener(Listener):
         self._task: TaskID | None = None
         self._status: Status | None = None
         self._left: dict[AttackCase, int] = {}
+        self._again = 0
         self._tally: dict[AttackCase, list[int]] = {}
 
     def note(self, text: str) -> None:
@@ -76,9 +77,18 @@ class ProgressListener(Listener):
         )
         for text in plan.notes:
             self.note(text)
+        self._again = forecast.again
+        if forecast.again:
+            units = counted(forecast.again, "unit")
+            self.note(f"first the perturbed inputs of {units} are made again, to be submitted")
         if forecast.units:
             self._progress.start()
             self._task = self._progress.add_task("starting", total=forecast.images, rate="")
+
+    def inputs_made(self, unit: Unit, number: int) -> None:
+        said = f"making inputs of {unit.row.attack} again, {number} of {self._again}"
+        if self._task is not None:
+            self._progress.update(self._task, advance=unit.images, description=one_line(said))
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
         tally = self._tally.setdefault(unit.row, [0, 0])

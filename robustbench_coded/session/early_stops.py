@@ -1,6 +1,7 @@
 """How much of an attack's cost is left where it ends at the first wrong answer.
 
 likely_shares(prepared, rows) -> {row: share of its images, from 0 to 1}
+fallen(prepared, rows)        -> {(checkpoint, budget)}: nothing is left there
 """
 
 from collections.abc import Iterable
@@ -46,6 +47,13 @@ def likely_shares(prepared: PreparedEvaluation, rows: Iterable[AttackCase]) -> d
         fallen = min(1.0, FALLS_AFTER / max(1, queries_of(parse(row.attack), randomised=False)[0]))
         found[row] = standing[key] + (1 - standing[key]) * fallen
     return found
+
+
+def fallen(prepared: PreparedEvaluation, rows: Iterable[AttackCase]) -> set[tuple[str, BudgetKey]]:
+    """The checkpoints and budgets at which the short attack left standard inference nothing right."""
+    likely_shares(prepared, rows)
+    found = _found.get(prepared.context, {})
+    return {(subject.checkpoint, budget) for (subject, budget), share in found.items() if share == 0}
 
 
 def _stops_early(prepared: PreparedEvaluation, row: AttackCase) -> bool:

@@ -53,6 +53,7 @@ from robustbench_coded.session.remarks import remarks_on
 from robustbench_coded.session.run_plan import Done, run_plan
 from robustbench_coded.session.selftesting import run_selftests, with_selftests
 from robustbench_coded.session.stopped import IncompleteRun, opened_folder
+from robustbench_coded.session.submitted_later import submitted_later
 from robustbench_coded.session.tracked import tracked_by_git
 from robustbench_coded.session.until_settled import UntilSettled
 from robustbench_coded.session.within_time import Deadline, fitting, spend_what_is_left, within_time
@@ -174,7 +175,8 @@ def _evaluate_into(
         update(rows, sequential.all_partitions)
         in_partitions, retired = sequential.all_partitions, sequential.retired
     else:
-        run_plan(folder, prepared, plan, done, store, listener)
+        following = submitted_later(prepared, plan, unit_maker(config, prepared), done.metadata, store)
+        run_plan(folder, prepared, plan, done, store, listener, following if deadline is None else ())
 
     def run_also(rows: Sequence[AttackCase]) -> None:
         nonlocal plan, manifest
@@ -187,7 +189,7 @@ def _evaluate_into(
         if prepared.rounds is not None:
             rows = prepared.rounds.open_ones(rows)
         if deadline is not None:
-            rows, late = fitting(rows, config, prepared, deadline)
+            rows, late = fitting(rows, config, prepared, deadline, store)
             left_out = [*left_out, *late]
         remarks.update(dict.fromkeys(left_out))
         if rows:

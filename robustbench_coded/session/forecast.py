@@ -13,18 +13,30 @@ from robustbench_coded.session.listener import Forecast
 from robustbench_coded.session.unit_seconds import unit_seconds
 
 
-def forecast(prepared: PreparedEvaluation, plan: Plan, pending: Sequence[Unit]) -> Forecast:
+def forecast(
+    prepared: PreparedEvaluation,
+    plan: Plan,
+    pending: Sequence[Unit],
+    again: Sequence[Unit] = (),
+    following: Sequence[Unit] = (),
+) -> Forecast:
     """Images still to go and the seconds they take.
 
     The seconds are fewer where attacks stop early, as far as a pilot on a few images tells.
+
+    Args:
+        again: units whose perturbed inputs are made again first.
+        following: what is likely to run later, in seconds alone.
     """
+    ahead = [*again, *pending]
     workers = min(worker_count(prepared.setup.config, prepared.context.device), max(1, len(pending)))
     made = Forecast(
         units=len(pending),
-        images=sum(unit.images for unit in pending),
+        images=sum(unit.images for unit in ahead),
         done=len(plan.units) - len(pending),
         seconds=0.0,
         of=partial(unit_seconds, prepared),
-        shares=likely_shares(prepared, dict.fromkeys(unit.row for unit in pending)),
+        shares=likely_shares(prepared, dict.fromkeys(unit.row for unit in (*ahead, *following))),
+        again=len(again),
     )
-    return replace(made, seconds=sum(map(made.likely, pending)) / workers)
+    return replace(made, seconds=sum(map(made.likely, (*ahead, *following))) / workers)

@@ -14,8 +14,9 @@ class Forecast:
 
     Attributes:
         units, images: units still to do, and the image gradients they cost.
+        again: units whose perturbed inputs are made again before that; ``images`` has them, too.
         done: units that an earlier run has already committed.
-        seconds: about how long that takes here.
+        seconds: about how long that takes here, with what is likely to follow.
         of: seconds that one unit takes one worker at most, about.
         shares: of their images, what rows whose attacks stop early are likely to need.
     """
@@ -26,6 +27,7 @@ class Forecast:
     seconds: float
     of: Callable[[Unit], float]
     shares: dict[AttackCase, float] = field(default_factory=dict)
+    again: int = 0
 
     def likely(self, unit: Unit) -> float:
         """Seconds that one unit is likely to take one worker."""
@@ -46,6 +48,9 @@ class Listener:
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:
         """The plan is made and nothing has run yet."""
+
+    def inputs_made(self, unit: Unit, number: int) -> None:
+        """The perturbed inputs of a unit are made again, as the ``number``-th of those planned."""
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
         """A unit is committed; of its ``scored`` outcomes ``correct`` were right."""

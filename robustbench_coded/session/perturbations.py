@@ -1,6 +1,6 @@
 """Brings stored perturbed inputs to the units that submit them; makes them again where they are missing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -25,26 +25,47 @@ def kept_for_later(unit: Unit) -> Unit:
     return replace(unit, keep=True) if wanted else unit
 
 
-def with_perturbations(
-    units: Sequence[Unit],
+def to_make_again(
+    units: Sequence[Unit], store: PerturbationStore, runs_before: Collection[str] = ()
+) -> list[Unit]:
+    """The attacks whose perturbed inputs these units submit and the store lacks, as units without a score.
+
+    Args:
+        runs_before: ids of units that will have run, and stored what they perturbed.
+    """
+    sources = {source.id: source for unit in units for several in sources_of(unit) for source in several}
+    return [
+        replace(unit, keep=True, scored=False)
+        for unit in sources.values()
+        if unit.id not in runs_before and unit.id not in store
+    ]
+
+
+def make_again(
+    again: Sequence[Unit],
     store: PerturbationStore,
     context: WorkerContext,
     limit: Callable[[Unit], float],
-) -> list[Unit]:
-    """The units, those that submit perturbed inputs with these at hand.
-
-    What the store lacks is made again: attacks follow named streams of random numbers, so the inputs are the
-    same. A unit whose inputs can't be had comes back without, and fails.
+    made: Callable[[Unit, int], None],
+) -> None:
+    """Puts perturbed inputs into the store; named streams of random numbers make them what they were.
 
     Args:
         limit: seconds that a unit may take.
+        made: is told each unit that is through, and how many of them are.
     """
-    sources = {source.id: source for unit in units for several in sources_of(unit) for source in several}
-    again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]
     with closing(run_units(context, again, limit)) as outcomes:
-        for outcome in outcomes:
+        for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, UnitResult):
                 store.put(outcome.unit.id, outcome.adversarials, whatever_the_size=True)
+            made(outcome.unit, number)
+
+
+def with_perturbations(units: Sequence[Unit], store: PerturbationStore, context: WorkerContext) -> list[Unit]:
+    """The units, those that submit perturbed inputs with these at hand.
+
+    A unit whose inputs can't be had comes back without, and fails.
+    """
     return [_with_inputs(unit, store, context) for unit in units]
 
 

@@ -8,14 +8,16 @@ from typing import Any
 
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
-from robustbench_coded.session.evaluate import made_ready, make_plan, rows_waiting_for_time
+from robustbench_coded.runs.perturbation_store import PerturbationStore
+from robustbench_coded.session.evaluate import made_ready, make_plan, rows_waiting_for_time, unit_maker
 from robustbench_coded.session.forecast import forecast
 from robustbench_coded.session.listener import Forecast
 from robustbench_coded.session.manifest import checked_against, new_manifest
+from robustbench_coded.session.submitted_later import submitted_later
 from robustbench_coded.session.within_time import Deadline
 
 
@@ -45,7 +47,7 @@ class Preview:
     Attributes:
         path: the run folder that it would write, or go on with.
         rows: in the order in which they would run.
-        forecast: the sum of them, shared out over the workers.
+        forecast: the sum of them and of what is submitted afterwards, shared out over the workers.
         checks: whether checks may ask for further attacks, which are not in the sum.
         notes: what else the user should know.
     """
@@ -88,20 +90,26 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     """
     deadline = None if config.time is None else Deadline(config.time, time.monotonic())
     config, prepared, path = made_ready(config, in_memory, deadline)
-    committed: frozenset[str] = frozenset()
+    metadata: dict[str, dict] = {}
     going_on = (path / MANIFEST).exists() and not config.overwrite
     if going_on:
         old = load_manifest(path)
         prepared = prepared.resumed_from(old)
-        committed = frozenset(read_run(path, old.unit_ids)[1])
+        metadata = read_run(path, old.unit_ids)[1]
     plan = make_plan(config, prepared)
     if going_on:
         checked_against(old, new_manifest(config, prepared, plan), path)
-    pending = [unit for unit in plan.units if unit.id not in committed]
-    expected = forecast(prepared, plan, pending)
+    pending = [unit for unit in plan.units if unit.id not in metadata]
+    following: Sequence[Unit] = ()
+    if deadline is None and config.until is None:  # else what is submitted depends on what is left
+        maker, store = unit_maker(config, prepared), PerturbationStore(path)
+        following = submitted_later(prepared, plan, maker, metadata, store)
+    expected = forecast(prepared, plan, pending, following=following)
     return Preview(
         path=path,
-        rows=tuple(_rows(plan, committed, expected, lambda row: prepared.examples_planned(config, row))),
+        rows=tuple(
+            _rows(plan, frozenset(metadata), expected, lambda row: prepared.examples_planned(config, row))
+        ),
         forecast=expected,
         checks=config.checks,
         notes=(*prepared.notes, *plan.notes, *_waiting(rows_waiting_for_time(config, prepared))),

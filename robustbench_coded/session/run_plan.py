@@ -1,12 +1,13 @@
 """Computes and commits the units of a plan that are neither committed nor failed yet."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
 from robustbench_coded.engine.run import run_units
 from robustbench_coded.engine.unit_time import limit_for
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.planning.cases import sources_of
+from robustbench_coded.evaluation.planning.cases import Unit, sources_of
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.adversarials import encoded
@@ -14,7 +15,12 @@ from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.session.forecast import forecast
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.perturbations import kept_for_later, with_perturbations
+from robustbench_coded.session.perturbations import (
+    kept_for_later,
+    make_again,
+    to_make_again,
+    with_perturbations,
+)
 
 NO_INPUTS = "the perturbed inputs that it submits could not be made again"
 
@@ -34,14 +40,21 @@ def run_plan(
     done: Done,
     store: PerturbationStore,
     listener: Listener,
+    following: Sequence[Unit] = (),
 ) -> None:
-    """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed."""
+    """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed.
+
+    Args:
+        following: what is likely to run after them, for the forecast.
+    """
     config = prepared.setup.config
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
-    expected = forecast(prepared, plan, pending)
+    again = to_make_again(pending, store)
+    expected = forecast(prepared, plan, pending, again, following)
     listener.planned(plan, expected)
     limit = limit_for(config.unit_timeout, expected.of)
-    pending = with_perturbations(pending, store, prepared.context, limit)
+    make_again(again, store, prepared.context, limit, listener.inputs_made)
+    pending = with_perturbations(pending, store, prepared.context)
     for unit in pending:
         if sources_of(unit) and unit.submitted is None:
             _failed(folder, UnitFailure(unit, NO_INPUTS, 0), done, listener)

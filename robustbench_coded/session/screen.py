@@ -170,6 +170,9 @@ class _Watching(Listener):
         self._rows.update(dict.fromkeys(row.key for row in plan.rows))
         self._listener.planned(plan, forecast)
 
+    def inputs_made(self, unit: Unit, number: int) -> None:
+        self._listener.inputs_made(unit, number)
+
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
         self._listener.unit_done(unit, correct, scored)
 

@@ -4,70 +4,105 @@
 
 Scoring and attacks on the defence take as long as its answers; attacks on its base model as long as the
 model's. A defence that says how many images it forwards takes as long as the model does for these; any other
-one as long as it took when it was probed.
+one as long as it took when it was probed. Attacks differentiate a prepared model; what is scored, and is
+submitted, is asked of the original, whose answers take more than a third of a gradient of the other.
 """
 
 import time
+from collections.abc import Callable
 from statistics import median
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
 from attacks.naming import parse
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import scoring_images
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.tf32 import tf32
 from robustbench_coded.schema.controls import CONTROLS
 
 TIMED_IMAGES = 64
-TIMED_SECONDS = 0.5
+TIMED_SECONDS = 0.25
 MOST_TIMES = 20
 
-# Seconds by checkpoint and threads: an evaluation in rounds asks before each of them.
-_timed: WeakKeyDictionary[WorkerContext, dict[tuple[str, int], float]] = WeakKeyDictionary()
+# Seconds by checkpoint, threads and what was timed: an evaluation in rounds asks before each of them.
+_timed: WeakKeyDictionary[WorkerContext, dict[tuple[str, int, str], float]] = WeakKeyDictionary()
 
 
 def unit_seconds(prepared: PreparedEvaluation, unit: Unit) -> float:
     """Seconds that a unit takes one worker at most, about."""
-    subject = unit.row.subject
-    behind = _behind(prepared, subject)
-    if not _on_the_base(unit.row):
-        return behind * unit.images
+    row, subject = unit.row, unit.row.subject
     batches = len(unit.victims) or sum(map(len, unit.groups))
     scored = unit.images
-    if not unit.partitions:  # those are scored and nothing else
-        scored = min(scored, batches * scoring_images(prepared.setup.config, unit.row))
-    return behind * scored + seconds_per_image(prepared, subject.checkpoint) * (unit.images - scored)
-
-
-def _on_the_base(row: AttackCase) -> bool:
-    attacked = row.attack not in CONTROLS and row.submission is None
-    return attacked and parse(row.attack).estimator == "transfer"
-
-
-def _behind(prepared: PreparedEvaluation, subject: Subject) -> float:
-    """Seconds for a forward and backward of an image behind the subject's defence."""
+    if _attacks(row) and not unit.partitions:  # all others are answered and nothing else
+        scored = min(scored, batches * scoring_images(prepared.setup.config, row))
+    attacked = unit.images - scored
+    if not unit.scored:
+        scored = 0
     probed = prepared.context.probe_seconds.get(subject)
-    if probed is None:
-        return seconds_per_image(prepared, subject.checkpoint)
-    return probed / subject.images
+    behind = None if probed is None else probed / subject.images
+    seconds = 0.0
+    if scored:
+        forward = 3 * seconds_per_answer(prepared, subject.checkpoint)  # counted as a third of a gradient
+        seconds += scored * (forward if behind is None else behind)
+    if attacked:
+        on_defence = behind is not None and parse(row.attack).estimator != "transfer"
+        each = behind if on_defence else seconds_per_image(prepared, subject.checkpoint)
+        seconds += attacked * each
+    return seconds
+
+
+def _attacks(row: AttackCase) -> bool:
+    return row.attack not in CONTROLS and row.submission is None
 
 
 def seconds_per_image(prepared: PreparedEvaluation, checkpoint: str) -> float:
     """One worker's, for a forward and backward of the model that attacks differentiate; timed once."""
+
+    def differentiate(model: torch.nn.Module, x: Tensor) -> None:
+        leaf = x.clone().requires_grad_()
+        with tf32(True):
+            answered = model(leaf).sum()
+            if answered.requires_grad:  # else its relaxed gradients are what costs, and somewhat more
+                torch.autograd.grad(answered, leaf, allow_unused=True)
+
+    model = prepared.context.gradients(checkpoint).model
+    return _once(prepared, checkpoint, "gradient", model, differentiate)
+
+
+def seconds_per_answer(prepared: PreparedEvaluation, checkpoint: str) -> float:
+    """One worker's, for a forward of an image through the model that is scored; timed once."""
+
+    @torch.no_grad()
+    def answer(model: torch.nn.Module, x: Tensor) -> None:
+        model(x)
+
+    return _once(prepared, checkpoint, "answer", prepared.context.model(checkpoint), answer)
+
+
+def _once(
+    prepared: PreparedEvaluation,
+    checkpoint: str,
+    what: str,
+    model: PixelModel,
+    ask: Callable[[torch.nn.Module, Tensor], None],
+) -> float:
     known = _timed.setdefault(prepared.context, {})
-    key = (checkpoint, prepared.setup.threads)
+    key = (checkpoint, prepared.setup.threads, what)
     if key not in known:
-        known[key] = _time(prepared, checkpoint)
+        known[key] = _time(prepared, model, ask)
     return known[key]
 
 
-def _time(prepared: PreparedEvaluation, checkpoint: str) -> float:
+def _time(
+    prepared: PreparedEvaluation, model: PixelModel, ask: Callable[[torch.nn.Module, Tensor], None]
+) -> float:
     context = prepared.context
-    model = context.gradients(checkpoint).model
     count = min(TIMED_IMAGES, prepared.setup.examples)
     x = context.data.batch(range(count))[0].to(context.device)
     taken: list[float] = []
@@ -76,11 +111,7 @@ def _time(prepared: PreparedEvaluation, checkpoint: str) -> float:
     try:
         while len(taken) < MOST_TIMES and (len(taken) < 3 or sum(taken) < TIMED_SECONDS):
             start = time.perf_counter()
-            leaf = x.clone().requires_grad_()
-            with tf32(True):
-                answered = model(leaf).sum()
-                if answered.requires_grad:  # else its relaxed gradients are what costs, and somewhat more
-                    torch.autograd.grad(answered, leaf, allow_unused=True)
+            ask(model, x)
             if context.device.type == "cuda":
                 torch.cuda.synchronize(context.device)
             taken.append(time.perf_counter() - start)

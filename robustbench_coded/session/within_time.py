@@ -25,8 +25,10 @@ from robustbench_coded.evaluation.planning.time_limit_plan import (
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
+from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.session.early_stops import likely_shares
+from robustbench_coded.session.perturbations import to_make_again
 from robustbench_coded.session.unit_seconds import unit_seconds
 
 # Statistics, figures and reports, when everything has run.
@@ -88,18 +90,31 @@ def within_time(
 
 
 def fitting(
-    rows: Sequence[AttackCase], config: EvalConfig, prepared: PreparedEvaluation, deadline: Deadline
+    rows: Sequence[AttackCase],
+    config: EvalConfig,
+    prepared: PreparedEvaluation,
+    deadline: Deadline,
+    store: PerturbationStore,
 ) -> tuple[list[AttackCase], list[str]]:
-    """Those of the rows for which there is time left, and sentences on the others."""
+    """Those of the rows for which there is time left, and sentences on the others.
+
+    A row that submits perturbed inputs which ``store`` lacks pays for making them again.
+    """
     cost = cost_of_rows(config, prepared)
+    maker = UnitMaker(config, prepared.setup.examples, prepared.setup.group_images, prepared.fixed)
+    workers = worker_count(config, prepared.context.device)
     found, late, left = [], [], deadline.left
+    paid: set[str] = set()
     for row in rows:
+        again = to_make_again(maker.units(row) if row.submission else (), store, paid)
         needed = cost(row, prepared.setup.examples)
+        needed += sum(unit_seconds(prepared, unit) for unit in again) / workers
         if needed > left:
             late.append(row)
         else:
             found.append(row)
             left -= needed
+            paid |= {unit.id for unit in again}
     return found, left_out(late, lambda row: cost(row, prepared.setup.examples), deadline.seconds)
 
 

@@ -17,6 +17,7 @@ def a_second_an_image(monkeypatch):
     """Forecasts of that much, whatever the machine does; no figures, which take longer than all the rest."""
     monkeypatch.setattr(write, "figures_of", lambda run: [])
     monkeypatch.setattr(unit_seconds, "seconds_per_image", lambda prepared, checkpoint: 1.0)
+    monkeypatch.setattr(unit_seconds, "seconds_per_answer", lambda prepared, checkpoint: 1 / 3)
 
 
 def rows(table):
@@ -37,7 +38,8 @@ def test_a_plan_is_what_eval_runs_and_nothing_is_written(csrobust, digits_erm, t
     plan = json.loads(answer.out)
     assert list(tmp_path.iterdir()) == []
     assert plan["images"] == sum(row["images"] for row in plan["rows"])
-    assert plan["seconds"] == pytest.approx(sum(row["seconds"] for row in plan["rows"]))
+    # Forwards of what these find come on top.
+    assert plan["seconds"] > sum(row["seconds"] for row in plan["rows"]) > 0.5 * plan["seconds"]
     # Attacks on standard inference stop early; the others cost all that they say.
     shorter = {(r["defence"], r["attack"]) for r in plan["rows"] if r["seconds"] < r["images"]}
     assert shorter == {("standard", "pgd-40")}

@@ -2,11 +2,14 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from robustbench_coded.cli.progress import ProgressListener
+from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.session.listener import Forecast
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -30,3 +33,16 @@ def test_quiet_is_quiet_at_a_terminal():
     listener.preparing("probing standard on erm")
     listener.close()
     assert screen.getvalue() == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_made_again_is_said(terminal):
+    screen = io.StringIO()
+    listener = ProgressListener(Console(file=screen, force_terminal=terminal, width=120))
+    ahead = Forecast(units=1, images=30, done=4, seconds=100.0, of=lambda unit: 1.0, again=2)
+    listener.planned(Plan((), (), ()), ahead)
+    listener.inputs_made(SimpleNamespace(row=SimpleNamespace(attack="pgd-100"), images=10), 1)
+    listener.close()
+    shown = screen.getvalue()
+    assert "about 2 min" in shown and "the inputs of 2 units are made again first" in shown
+    assert ("making inputs of pgd-100 again, 1 of 2" in shown) == terminal

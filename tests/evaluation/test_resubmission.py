@@ -10,8 +10,10 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import read_run
+from robustbench_coded.session import unit_seconds
 from robustbench_coded.session.earlier_units import with_counts
 from robustbench_coded.session.evaluate import evaluate
+from robustbench_coded.session.listener import Listener
 
 N, EPS = 32, 0.1
 
@@ -95,7 +97,7 @@ def labelled(n=N):
     return x, y
 
 
-def run_of(tmp_path, *defences, attacks=("fgsm", "pgd-5"), name="run", models=None, **options):
+def run_of(tmp_path, *defences, attacks=("fgsm", "pgd-5"), name="run", models=None, listener=None, **options):
     data = dataset_in_memory(labelled(), name="rows", source="a test")
     brought = InMemory(data, models or {"rows": Rows()}, {defence.name: defence for defence in defences})
     config = EvalConfig(
@@ -109,7 +111,7 @@ def run_of(tmp_path, *defences, attacks=("fgsm", "pgd-5"), name="run", models=No
         out=tmp_path / name,
         **options,
     )
-    return load_run(evaluate(config, in_memory=brought))
+    return load_run(evaluate(config, listener, in_memory=brought))
 
 
 def accuracy(run, defence, attack):
@@ -186,6 +188,51 @@ def test_units_of_earlier_versions_are_counted(tmp_path):
     }
     assert earlier != metadata
     assert with_counts(run.path, earlier) == metadata
+
+
+class Bent(Rows):
+    """On which attacks that differ find different inputs; half of the examples are out of reach."""
+
+    def forward(self, x):
+        waves = 0.02 * torch.sin(20 * x.flatten(1)).mean(1, keepdim=True)
+        return super().forward(x) + torch.cat([waves, -waves], 1)
+
+
+class Stages(Listener):
+    """Remembers the forecast of each stage, and whose inputs were made again in it."""
+
+    def __init__(self):
+        self.forecasts, self.made = [], []
+
+    def planned(self, plan, forecast):
+        self.forecasts.append(forecast)
+
+    def inputs_made(self, unit, number):
+        self.made.append((unit.row.attack, number))
+
+
+def test_the_first_forecast_has_what_is_made_again_and_submitted_later(tmp_path, monkeypatch):
+    """A second of an image's gradient, a third for its answer: seconds are images."""
+    monkeypatch.setattr(unit_seconds, "seconds_per_image", lambda prepared, checkpoint: 1.0)
+    monkeypatch.setattr(unit_seconds, "seconds_per_answer", lambda prepared, checkpoint: 1 / 3)
+    options = {"attacks": ("fgsm", "pgd-5", "transfer-pgd-5"), "checks": False, "drop": False}
+
+    def stages(*defences):
+        heard = Stages()
+        run_of(tmp_path, listener=heard, defences=defences, models={"bent": Bent()}, **options)
+        first, *later = heard.forecasts
+        spent = first.images + sum(one.images for one in later)
+        assert spent / 1.5 < first.seconds < 1.5 * spent
+        return heard, later
+
+    heard, _ = stages("rci:N=12")
+    assert not heard.made
+    # A finished folder gets another defence: what rci fell to is submitted, and its inputs are gone.
+    heard, later = stages("rci:N=12", "noise:sigma=0.01")
+    again = [one for one in later if one.again]
+    assert again
+    assert [number for _, number in heard.made] == list(range(1, len(heard.made) + 1))
+    assert {"fgsm", "pgd-5", "transfer-pgd-5"} >= {name for name, _ in heard.made} != set()
 
 
 def outcomes_of(run):

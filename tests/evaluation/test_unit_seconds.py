@@ -1,5 +1,7 @@
 """Forecast seconds of a unit. Seconds are planted: nothing here is timed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,8 @@ from robustbench_coded.session.evaluate import made_ready, make_plan
 from robustbench_coded.session.unit_seconds import unit_seconds
 
 K, DRAWS = 8, 6  # scoring and selection draws
-MODEL, DEFENCE = 1.0, 48.0  # seconds: for an image, and for a batch as it was probed
+# Seconds: of a gradient for an image, of an answer, and for a batch as it was probed.
+MODEL, ANSWER, DEFENCE = 1.0, 0.6, 48.0
 
 
 class Mean(nn.Module):
@@ -66,6 +69,7 @@ def planned(tmp_path_factory):
 def seconds(planned, monkeypatch):
     prepared, units = planned
     monkeypatch.setattr(module, "seconds_per_image", lambda prepared, checkpoint: MODEL)
+    monkeypatch.setattr(module, "seconds_per_answer", lambda prepared, checkpoint: ANSWER)
     (probed,) = prepared.context.probe_seconds
     assert probed.label == "many"  # the others say what they forward
     monkeypatch.setitem(prepared.context.probe_seconds, probed, DEFENCE)
@@ -77,9 +81,18 @@ def images(planned, *key):
 
 
 def test_a_defence_that_says_its_images_takes_as_long_as_the_model(planned, seconds):
-    for defence in ("standard", "counted"):
-        assert seconds[defence, "pgd-5"] == images(planned, defence, "pgd-5") * MODEL
+    for defence, each in (("standard", 1), ("counted", 3)):
+        scored = 2 * (each * K * (DRAWS if defence == "counted" else 1) // 3)  # two batches
+        made = images(planned, defence, "pgd-5") - scored
+        assert made == 2 * each * K * 5
+        assert seconds[defence, "pgd-5"] == pytest.approx(made * MODEL + 3 * scored * ANSWER)
     assert images(planned, "counted", "clean") == 3 * images(planned, "many", "clean")
+
+
+def test_what_is_only_made_again_is_not_scored(planned, seconds):
+    prepared, units = planned
+    again = [replace(unit, keep=True, scored=False) for unit in units["counted", "pgd-5"]]
+    assert sum(unit_seconds(prepared, unit) for unit in again) == pytest.approx(2 * 3 * K * 5 * MODEL)
 
 
 def test_any_other_takes_as_long_as_when_it_was_probed(planned, seconds):
