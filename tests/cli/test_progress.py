@@ -44,5 +44,5 @@ def test_what_is_made_again_is_said(terminal):
     listener.inputs_made(SimpleNamespace(row=SimpleNamespace(attack="pgd-100"), images=10), 1)
     listener.close()
     shown = screen.getvalue()
-    assert "about 2 min" in shown and "the inputs of 2 units are made again first" in shown
+    assert "about 2 min" in shown and "first the perturbed inputs of 2 units are made again" in shown
     assert ("making inputs of pgd-100 again, 1 of 2" in shown) == terminal
