@@ -51,9 +51,9 @@ def unit_seconds(prepared: PreparedEvaluation, unit: Unit) -> float:
         forward = 3 * seconds_per_answer(prepared, subject.checkpoint)  # counted as a third of a gradient
         seconds += scored * (forward if behind is None else behind)
     if attacked:
-        on_defence = behind is not None and parse(row.attack).estimator != "transfer"
-        each = behind if on_defence else seconds_per_image(prepared, subject.checkpoint)
-        seconds += attacked * each
+        if behind is None or parse(row.attack).estimator == "transfer":
+            behind = seconds_per_image(prepared, subject.checkpoint)
+        seconds += attacked * behind
     return seconds
 
 
