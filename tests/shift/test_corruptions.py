@@ -5,10 +5,11 @@ import pytest
 from scipy.ndimage import map_coordinates, zoom
 
 from robustbench_coded.shift.corruptions import blur, digital, noise, weather
+from robustbench_coded.shift.corruptions import corrupt as corrupting
 from robustbench_coded.shift.corruptions.constants import CONSTANTS, EXTRA, MAIN
 from robustbench_coded.shift.corruptions.corrupt import corrupt, corruptions_for
-from robustbench_coded.shift.corruptions.pixels import as_pixels
-from robustbench_coded.shift.corruptions.resampling import bilinear, zoomed
+from robustbench_coded.shift.corruptions.pixels import as_floats, as_pixels
+from robustbench_coded.shift.corruptions.resampling import bilinear, read, zoomed
 from robustbench_coded.shift.corruptions.spatter import edges, equalised
 
 COLOURS = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3)).astype(np.uint8)
@@ -38,6 +39,35 @@ def test_seed_severity_and_number_name_the_random_numbers():
 
     assert (made() == made()).all()
     assert all((made() != other).any() for other in (made(number=1), made(severity=2), made(seed=1)))
+
+
+class Nothing:
+    """Stands for the random numbers of a corruption that draws none."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"it asks for {name}")
+
+
+@pytest.mark.parametrize("name", corruptions_for(3))
+def test_chunks_and_generators_that_are_seeded_again_change_nothing(name, monkeypatch):
+    """Every image is what its own new generator makes of it, among all images at once."""
+    monkeypatch.setattr(corrupting, "CHUNK", 4)
+    for severity, constants in enumerate(CONSTANTS[name], start=1):
+        seeds = [corrupting._seed(0, name, severity, number) for number in range(6)]
+        fixed = name in corrupting.FIXED
+        own = [Nothing() if fixed else np.random.RandomState(seed) for seed in seeds]
+        expected = corrupting._FUNCTIONS[name](as_floats(COLOURS), own, *constants)
+        assert (corrupt(COLOURS, range(6), name, severity, 0) == expected).all()
+
+
+def test_pixels_are_read_where_three_indices_find_them():
+    generator = np.random.RandomState(4)
+    x = generator.rand(3, 7, 9, 2)
+    rows, columns = generator.randint(0, 7, (3, 5, 4)), generator.randint(0, 9, (3, 5, 4))
+    expected = x[np.arange(3)[:, None, None], rows, columns]
+    assert (read(x, rows, columns) == expected).all()
+    term = np.empty_like(expected)
+    assert read(x, rows, columns, out=term) is term and (term == expected).all()
 
 
 def test_noise_has_the_deviation_and_the_share_it_is_said_to_have():

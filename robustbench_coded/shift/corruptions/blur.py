@@ -7,7 +7,7 @@ from numpy.random import RandomState
 from scipy.ndimage import correlate, gaussian_filter
 
 from robustbench_coded.shift.corruptions.pixels import Floats, Pixels, as_floats, as_pixels
-from robustbench_coded.shift.corruptions.resampling import zoomed
+from robustbench_coded.shift.corruptions.resampling import read, zoomed
 
 
 def smoothed(x: Floats, sigma: float) -> Floats:
@@ -44,13 +44,12 @@ def glass_blur(
     """
     pixels = as_pixels(smoothed(x, sigma))
     height, width = x.shape[1:3]
-    image = np.arange(len(x))[:, None, None]
     start = int(reach) + 1
     rows, columns = np.arange(start, height)[:, None], np.arange(start, width)
     for _ in range(int(rounds)):
         size = (height - start, width - start, 2)
         moves = np.stack([generator.randint(-int(reach), int(reach), size=size) for generator in generators])
-        pixels[:, start:, start:] = pixels[image, rows + moves[..., 1], columns + moves[..., 0]]
+        pixels[:, start:, start:] = read(pixels, rows + moves[..., 1], columns + moves[..., 0])
     return as_pixels(smoothed(as_floats(pixels), sigma))
 
 
@@ -67,13 +66,14 @@ def moved(x: Floats, radius: float, sigma: float, degrees: Floats) -> Floats:
     down = np.ceil(steps * np.sin(angle) - 0.5).astype(np.int64)
     right = np.ceil(steps * np.cos(angle) - 0.5).astype(np.int64)
     height, width = x.shape[1:3]
-    image = np.arange(len(x))[:, None, None]
     rows, columns = np.arange(height)[None, :, None], np.arange(width)[None, None, :]
-    blurred = np.zeros_like(x)
+    blurred, term = np.zeros_like(x), np.empty_like(x)
     for step, weight in enumerate(weights):
         row = np.clip(rows + down[:, step, None, None], 0, height - 1)
         column = np.clip(columns + right[:, step, None, None], 0, width - 1)
-        blurred += weight * x[image, row, column]
+        read(x, row, column, out=term)
+        term *= weight
+        blurred += term
     return blurred
 
 

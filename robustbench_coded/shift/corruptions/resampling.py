@@ -11,6 +11,18 @@ from robustbench_coded.shift.corruptions.pixels import Floats
 Edge = Literal["mirror", "reflect"]
 
 
+def read(
+    x: NDArray, rows: NDArray[np.int64], columns: NDArray[np.int64], out: NDArray | None = None
+) -> NDArray:
+    """Images [n, H, W, C] read at whole places [n, H', W'] inside of them, as [n, H', W', C]."""
+    n, height, width, channels = x.shape
+    # One index takes a fifth of the time of three.
+    places = (np.arange(n)[:, None, None] * height + rows) * width + columns
+    return x.reshape(-1, channels).take(
+        places, axis=0, out=out, mode="clip"
+    )  # much faster than three indices
+
+
 def bilinear(x: Floats, rows: Floats, columns: Floats, edge: Edge) -> Floats:
     """Images [n, H, W, C] read at fractional places [n, H', W'], as [n, H', W', C].
 
@@ -21,9 +33,8 @@ def bilinear(x: Floats, rows: Floats, columns: Floats, edge: Edge) -> Floats:
     down, right = (rows - top)[..., None], (columns - left)[..., None]
     above, below = _inside(top, height, edge), _inside(top + 1, height, edge)
     before, behind = _inside(left, width, edge), _inside(left + 1, width, edge)
-    image = np.arange(len(x))[:, None, None]
-    first = x[image, above, before] * (1 - right) + x[image, above, behind] * right
-    second = x[image, below, before] * (1 - right) + x[image, below, behind] * right
+    first = read(x, above, before) * (1 - right) + read(x, above, behind) * right
+    second = read(x, below, before) * (1 - right) + read(x, below, behind) * right
     return first * (1 - down) + second * down
 
 
