@@ -123,6 +123,23 @@ def by_labels(chosen: Evidence, forms: Sequence[Evidence]) -> Evidence:
     return best if chosen.labelled.worse_than(best.labelled) >= LABELS_ALONE else chosen
 
 
+def clearly_better(chosen: Evidence, others: Sequence[Evidence], *, more_right: float = 0.0) -> Evidence:
+    """``chosen``, or the best of those that labelled images prefer beyond chance.
+
+    Args:
+        more_right: the least that their accuracy is higher.
+    """
+
+    def better(one: Evidence) -> bool:
+        if one.labelled is None or chosen.labelled is None:
+            return False
+        higher = one.labelled.accuracy - chosen.labelled.accuracy
+        return chosen.worse_than(one) and higher >= more_right
+
+    preferred = [one for one in others if better(one)]
+    return min(preferred, key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0, default=chosen)
+
+
 def unusual(one: Evidence) -> tuple[int, float]:
     """Fewer parts that are not as usual first, then what batch-norms know better."""
     return len(split_variant(one.candidate.arch)[1]), one.score

@@ -6,13 +6,11 @@ images, and the accuracy that the file states. They are asked about every way of
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import Assembly, Candidate, multiplications
 from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.contradictions import contradictions
@@ -26,19 +24,23 @@ from robustbench_coded.models.decision import (
 )
 from robustbench_coded.models.fingerprint import trained_batch_norms
 from robustbench_coded.models.input_kinds import HEAVY
+from robustbench_coded.models.label_search import (
+    IMAGES_FOR_LABELS_ALONE,
+    among_many,
+    asked,
+    by_more_labels,
+    forms_of,
+)
 from robustbench_coded.models.metadata import stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.search import Search
 from robustbench_coded.models.stored_accuracy import stored_accuracy
-from robustbench_coded.models.variants import changed
 from robustbench_coded.models.views import better_view
-from robustbench_coded.models.witnesses import labelled
 
 # Images that are looked at; with their labels as many as these multiplications pay for: of every candidate
 # that is asked, and of the one that is chosen.
 IMAGES = 2048
-IMAGES_FOR_LABELS_ALONE = 10_000  # where no batch-norm remembers anything
 FEWEST_COMPARED = 64
 FORM_IMAGES = 32  # at first, of a form that no batch-norm sees
 COMPARED_MULTIPLICATIONS = 15e9
@@ -48,6 +50,7 @@ DOUBTED_MULTIPLICATIONS = 300e9  # where it seems to fall short of the stated ac
 
 # Below this accuracy, some of those images are shown in other views, too.
 WELL_ANSWERED = 0.6
+WELL_ANSWERED_ALONE = 0.9  # without batch-norms
 FEWEST_VIEWED, MOST_VIEWED = 32, 256
 
 # Beyond this score, besides what is by chance, images of heavier trainings are tried; they are taken where
@@ -159,36 +162,42 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
     if labels is not None:
         count = max(FEWEST_COMPARED, min(IMAGES, int(COMPARED_MULTIPLICATIONS / cost)))
         found = [
-            _asked(assembly, one, labels, count)
+            asked(assembly, one, labels, count)
             if one in close or one is found[0] or one.fingerprint is None
             else one
             for one in found
         ]
         if not most:
-            found = _by_more_labels(assembly, found, labels, stated, COMPARED_MULTIPLICATIONS / cost)
+            found = by_more_labels(assembly, found, labels, stated, COMPARED_MULTIPLICATIONS / cost)
         close = [one for one in found if one.candidate in {other.candidate for other in close}]
     chosen = chosen_among(close, stated)
     view: tuple[str, ...] = ()
     if labels is not None:
         for part in unseen:
-            forms = _forms(assembly, chosen, part)
+            forms = forms_of(assembly, chosen, part)
             for images in (min(FORM_IMAGES, count), count):
-                forms = [_asked(assembly, one, labels, images) for one in forms]
+                forms = [asked(assembly, one, labels, images) for one in forms]
                 found += [one for one in forms if images == count or one.worse_than(chosen)]
                 forms = [one for one in forms if not one.worse_than(chosen)]
             chosen = by_labels(chosen, [one for one in forms if allowed(one, stated)])
+        if not most:
+            chosen = among_many(assembly, chosen, normalisations, stated, labels, count, cost)
+            found.append(chosen)
         unseen = ()
         count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
-        chosen = _asked(assembly, chosen, labels, count)
+        chosen = asked(assembly, chosen, labels, count)
         while accuracy_in_doubt(chosen, stated, checkpoint.classes) and count < min(
             len(assembly.images), DOUBTED_MULTIPLICATIONS / cost
         ):
             count = min(2 * count, len(assembly.images))
-            chosen = _asked(assembly, chosen, labels, count)
+            chosen = asked(assembly, chosen, labels, count)
         assert chosen.labelled is not None
-        if chosen.labelled.accuracy < WELL_ANSWERED:
+        if chosen.labelled.accuracy < (WELL_ANSWERED if most else WELL_ANSWERED_ALONE):
             viewed = assembly.images[: max(FEWEST_VIEWED, min(MOST_VIEWED, count // 4))].to(assembly.device)
-            view = better_view(assembly.answers(chosen.candidate), viewed, labels, chosen.labelled)
+            # An unusual form that labels chose may make up for what the view does.
+            tried = [chosen.candidate] + ([one.candidate for one in close[:1]] if not most else [])
+            answers = [assembly.answers(one) for one in dict.fromkeys(tried)]
+            view = better_view(answers, viewed, labels, chosen.labelled)
     others = tuple(one for one in found if one.candidate != chosen.candidate)
     seen = [one for one in others if one.images == most]
     return Recognition(
@@ -238,43 +247,6 @@ def _nearly(one: Normalisation, other: Normalisation) -> bool:
     shifts = (abs(a - b) / s for a, b, s in zip(one.mean, other.mean, other.std, strict=True))
     scales = (abs(a / b - 1) for a, b in zip(one.std, other.std, strict=True))
     return max(*shifts, *scales) < 0.05
-
-
-def _forms(assembly: Assembly, chosen: Evidence, part: str) -> list[Evidence]:
-    """The chosen candidate with that part in its other forms, as far as there are such networks."""
-    found = []
-    for form in assembly.variants[part]:
-        candidate = replace(chosen.candidate, arch=changed(chosen.candidate.arch, part, form))
-        try:
-            assembly.network(candidate.arch)
-        except InputError:
-            continue
-        found.append(replace(chosen, candidate=candidate, labelled=None))
-    return found
-
-
-def _asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evidence:
-    """The same with what labelled images say of it; where they alone decide, in float32."""
-    if one.labelled is not None and one.labelled.examples >= min(count, len(assembly.images)):
-        return one
-    images = assembly.images[:count].to(assembly.device)
-    # Networks that sample draw the same for every candidate, whatever was asked before.
-    torch.manual_seed(0 if one.labelled is None else one.labelled.examples)
-    with assembly.bfloat16() if one.fingerprint is not None else nullcontext():
-        asked = labelled(assembly.answers(one.candidate), images, labels[: len(images)], before=one.labelled)
-    return replace(one, labelled=asked)
-
-
-def _by_more_labels(
-    assembly: Assembly, found: list[Evidence], labels: Tensor, stated: Stated, affordable: float
-) -> list[Evidence]:
-    """What labels alone have to decide, on more images: without what they call clearly worse already."""
-    count = min(IMAGES_FOR_LABELS_ALONE, int(affordable))
-    best = min(found, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
-    return [
-        _asked(assembly, one, labels, count) if allowed(one, stated) or not one.worse_than(best) else one
-        for one in found
-    ]
 
 
 def _choice(chosen: Evidence, found: Sequence[Evidence], stated: Stated) -> NormalisationChoice:

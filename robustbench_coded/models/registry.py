@@ -18,6 +18,7 @@ BESIDE_RELU = (
 # Tried where the form that they are near is among the best: slopes between those that are always tried.
 FINER = {
     "leaky-relu": ("leaky-relu-0.02", "leaky-relu-0.05"),
+    "leaky-relu-0.02": ("leaky-relu-0.03",),
     "leaky-relu-0.1": ("leaky-relu-0.05", "leaky-relu-0.15"),
     "leaky-relu-0.2": ("leaky-relu-0.15", "leaky-relu-0.25", "leaky-relu-0.3"),
 }

@@ -5,7 +5,8 @@ network that was trained on transposed images, as MATLAB's files hold them, or o
 paper, answers those far better.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 
 from torch import Tensor
 
@@ -28,21 +29,21 @@ BETTER = 5.0
 
 
 def better_view(
-    answers: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, own: Labelled
+    models: Sequence[Callable[[Tensor], Tensor]], images: Tensor, labels: Tensor, own: Labelled
 ) -> tuple[str, ...]:
     """That images laid out otherwise are answered far better: a clause that ends in what to try, or none.
 
     Args:
-        answers: pixels to logits.
+        models: assemblies that come into question, pixels to logits.
         images: [n, C, H, W] in [0, 1].
         labels: int64, of these images and perhaps more.
-        own: what these images, and perhaps more, have shown as they are.
+        own: what these images, and perhaps more, have shown of the chosen one as they are.
     """
     count = len(images)
     right = int((own.logits[:count].argmax(1) == labels[:count].cpu()).sum())
     found = []
-    for name, view in _views(images.shape[1]).items():
-        other = labelled(answers, view(images), labels[:count])
+    for (name, view), model in product(_views(images.shape[1]).items(), models):
+        other = labelled(model, view(images), labels[:count])
         if other.right > right and own.worse_than(other) >= BETTER:
             found.append((other.right, name))
     if not found:

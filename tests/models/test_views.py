@@ -27,7 +27,7 @@ def test_a_view_that_is_answered_far_better_is_named(view, name):
     x = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     y = of_the_top_left_pixel(view(x)).argmax(1)
     own = labelled(of_the_top_left_pixel, x, y)
-    said = better_view(of_the_top_left_pixel, x, y, own)
+    said = better_view([of_the_top_left_pixel], x, y, own)
     if name is None:
         assert said == ()
     else:
@@ -38,4 +38,4 @@ def test_channels_in_the_other_order_are_a_view_of_colours_alone():
     x = torch.rand(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     y = of_the_top_left_pixel(x.flip(1)).argmax(1)
     own = labelled(of_the_top_left_pixel, x, y)
-    assert "with channels reversed 100.0%" in better_view(of_the_top_left_pixel, x, y, own)[0]
+    assert "with channels reversed 100.0%" in better_view([of_the_top_left_pixel], x, y, own)[0]
