@@ -14,6 +14,7 @@ SECOND_STAGE = (
     "aware-pgd-20+init=transfer-pgd-20",
     "apgd-mt-20",
     "greedy-20",
+    "parts-60",
     "transfer-apgd-mt-20",
     *RELAXED,
     *LAST_RESORT,
@@ -32,6 +33,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "apgd-mt-20",
         # Few values at a time: what notices that all of them moved.
         "greedy-20",
+        # Values that move one way, or in one place: what notices that they moved both ways, or everywhere.
+        "parts-60",
         "transfer-apgd-mt-20",
         *RELAXED,
         *LAST_RESORT,

@@ -129,7 +129,7 @@ def random_search(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
 
 def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float) -> Check:
     """Accuracy falls with eps and reaches, where any image can be reached, what uninformative inputs would
-    leave.
+    leave. Parts of the ball hold no more than the ball.
 
     That floor is the accuracy after the clean inputs have been exchanged at random among the examples: a
     constant prediction keeps its accuracy, whatever looks at its input falls to chance.
@@ -143,6 +143,14 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
         finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
         return Check(name, CheckOutcome.PASSED, finding, figures, (ensemble.strongest_attack,))
     usable = usable_by(rows, ensemble)
+    parts = [row for row in usable if name_of(row).algorithm == "parts"]
+    wholes = [row for row in usable if is_adaptive(name_of(row)) and row not in parts]
+    if parts and wholes:
+        part, whole = lowest(parts), lowest(wholes)
+        difference = difference_of(whole, part)
+        if difference is not None and difference.low > 0 and difference.estimate >= WORTH:
+            fault = "a part of the ball holds more than all of it"
+            return compared(name, whole, part, difference, fault, _doubled_steps(part))
     curves = [_curve(rows, attack) for attack in usable]
     for curve in curves:
         for smaller, larger in pairwise(curve):
@@ -155,8 +163,9 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
                 return check
     ends = [curve[-1] for curve in curves if curve[-1].key.eps >= unbounded_eps]
     if not ends:
-        # What was found elsewhere was found at this eps: it cannot be submitted at another.
-        made_here = [row for row in usable if not name_of(row).is_submitted]
+        # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
+        # of the ball reach any image.
+        made_here = [row for row in usable if not name_of(row).is_submitted and row not in parts]
         wanted = lowest(made_here).key.attack if made_here else "pgd-20"
         return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
     end = lowest(ends)

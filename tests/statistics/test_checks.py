@@ -118,6 +118,15 @@ def test_accuracy_falls_with_eps_to_the_floor(checked, attacks, outcome):
     assert checked(attacks)["falls with eps"].outcome == outcome
 
 
+@pytest.mark.parametrize(("part", "failed"), [(0.3, True), (0.5, False), (0.7, False)])
+def test_parts_of_the_ball_hold_no_more_than_all_of_it(checked, part, failed):
+    check = checked([("pgd-10", 0.5), ("rays-800", 0.2), ("parts-60", part)])["falls with eps"]
+    assert (check.outcome == "failed") == failed
+    assert ("a part of the ball holds more than all of it" in check.finding) == failed
+    # At another eps a part still does not reach every image.
+    assert failed or check.run_next == ("rays-800",)
+
+
 def test_what_was_found_elsewhere_is_not_asked_for_at_another_eps(checked):
     check = checked([("pgd-10", 0.5), ("square-1000", 0.6), ("from:standard/pgd-10", 0.4)])["falls with eps"]
     assert (check.outcome, check.run_next) == ("not run", ("pgd-10",))
