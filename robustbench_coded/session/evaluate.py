@@ -36,7 +36,6 @@ from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
 from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
-from robustbench_coded.session.certifying import certify
 from robustbench_coded.session.earlier_units import with_counts
 from robustbench_coded.session.forecast import forecast
 from robustbench_coded.session.hidden_sources import hidden_sources
@@ -239,6 +238,8 @@ def _evaluate_into(
         folder.remove([*manifest.superseded, *retired])
         manifest = structs.replace(manifest, superseded=())
     if config.certify:
+        from robustbench_coded.session.certifying import certify  # others do without
+
         certify(folder, prepared, listener)
     kept = without_made_up(manifest.notes, plan.rows)
     notes = dict.fromkeys([*kept, *remarks, *remarks_on(plan, done.metadata)])
