@@ -23,7 +23,7 @@ from robustbench_coded.schema.case import BudgetKey
 from robustbench_coded.schema.controls import CONTROLS, STANDARD
 
 PILOT = "pgd-10"
-PILOT_IMAGES = 64
+PILOT_IMAGES = 32
 # Queries that an example costs which falls, about.
 FALLS_AFTER = 6
 
