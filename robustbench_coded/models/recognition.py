@@ -6,6 +6,7 @@ images, and the accuracy that the file states. They are asked about every way of
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -197,7 +198,8 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
             # An unusual form that labels chose may make up for what the view does.
             tried = [chosen.candidate] + ([one.candidate for one in close[:1]] if not most else [])
             answers = [assembly.answers(one) for one in dict.fromkeys(tried)]
-            view = better_view(answers, viewed, labels, chosen.labelled)
+            with assembly.bfloat16() if most else nullcontext():
+                view = better_view(answers, viewed, labels, chosen.labelled, turned=bool(most))
     others = tuple(one for one in found if one.candidate != chosen.candidate)
     seen = [one for one in others if one.images == most]
     return Recognition(

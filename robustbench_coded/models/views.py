@@ -15,13 +15,15 @@ from robustbench_coded.models.witnesses import Labelled, labelled
 
 View = Callable[[Tensor], Tensor]
 
-# Of x [n, C, H, W] in [0, 1].
-_VIEWS: dict[str, View] = {
+# Of x [n, C, H, W] in [0, 1]: what batch-norms may not see, and what they do.
+_TURNED: dict[str, View] = {
     "transposed": lambda x: x.mT,
     "mirrored": lambda x: x.flip(3),
     "upside down": lambda x: x.flip(2),
-    "inverted (1 - x)": lambda x: 1 - x,
 }
+_RECOLOURED: dict[str, View] = {"inverted (1 - x)": lambda x: 1 - x}
+
+FIRST = 16  # images, on which a view has to be answered better for the others to be asked
 
 
 # So many standard errors of the cross-entropy, image by image, and more right answers.
@@ -29,7 +31,12 @@ BETTER = 5.0
 
 
 def better_view(
-    models: Sequence[Callable[[Tensor], Tensor]], images: Tensor, labels: Tensor, own: Labelled
+    models: Sequence[Callable[[Tensor], Tensor]],
+    images: Tensor,
+    labels: Tensor,
+    own: Labelled,
+    *,
+    turned: bool = False,
 ) -> tuple[str, ...]:
     """That images laid out otherwise are answered far better: a clause that ends in what to try, or none.
 
@@ -38,12 +45,17 @@ def better_view(
         images: [n, C, H, W] in [0, 1].
         labels: int64, of these images and perhaps more.
         own: what these images, and perhaps more, have shown of the chosen one as they are.
+        turned: only turned images, where batch-norms saw that colours are right.
     """
     count = len(images)
-    right = int((own.logits[:count].argmax(1) == labels[:count].cpu()).sum())
+    rightly = own.logits[:count].argmax(1) == labels[:count].cpu()
+    right, at_first = int(rightly.sum()), int(rightly[:FIRST].sum())
     found = []
-    for (name, view), model in product(_views(images.shape[1]).items(), models):
-        other = labelled(model, view(images), labels[:count])
+    for (name, view), model in product(_views(images.shape[1], turned).items(), models):
+        other = labelled(model, view(images[:FIRST]), labels[:FIRST])
+        if other.right <= at_first:
+            continue
+        other = labelled(model, view(images), labels[:count], before=other)
         if other.right > right and own.worse_than(other) >= BETTER:
             found.append((other.right, name))
     if not found:
@@ -55,5 +67,8 @@ def better_view(
     )
 
 
-def _views(channels: int) -> dict[str, View]:
-    return _VIEWS | ({"with channels reversed": channels_reversed} if channels == 3 else {})
+def _views(channels: int, turned: bool) -> dict[str, View]:
+    if turned:
+        return _TURNED
+    reversed_ = {"with channels reversed": channels_reversed} if channels == 3 else {}
+    return _TURNED | _RECOLOURED | reversed_

@@ -39,3 +39,11 @@ def test_channels_in_the_other_order_are_a_view_of_colours_alone():
     y = of_the_top_left_pixel(x.flip(1)).argmax(1)
     own = labelled(of_the_top_left_pixel, x, y)
     assert "with channels reversed 100.0%" in better_view([of_the_top_left_pixel], x, y, own)[0]
+
+
+def test_where_batch_norms_saw_the_colours_only_turned_images_are_shown():
+    x = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    y = of_the_top_left_pixel(1 - x).argmax(1)
+    own = labelled(of_the_top_left_pixel, x, y)
+    assert better_view([of_the_top_left_pixel], x, y, own, turned=True) == ()
+    assert better_view([of_the_top_left_pixel], x, y, own)
