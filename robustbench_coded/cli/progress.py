@@ -110,7 +110,8 @@ class ProgressListener(Listener):
     def close(self) -> None:
         """Takes the live display away."""
         self._end_status()
-        self._progress.stop()
+        if not self._progress.disable:  # older versions of rich print an empty line all the same
+            self._progress.stop()
 
     def _end_status(self) -> None:
         if self._status is not None:

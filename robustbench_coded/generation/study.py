@@ -94,7 +94,8 @@ class _Bar:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # older versions of rich print an empty line all the same
+            self._progress.stop()
 
     def of(self, number: int, config: GanConfig) -> Callable[[int, Point | None], None]:
         title = f"{config.name} ({number + 1} of {self._runs})"

@@ -9,6 +9,7 @@ from scipy.special import bdtr
 
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.certificate import Certificate
+from robustbench_coded.schema.controls import NAIVE_MIN
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.clustered import clopper_pearson
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
@@ -40,7 +41,8 @@ def contradictions(certificate: Certificate, results: Iterable[CaseResult]) -> I
     """Every attack's answers, and the clean ones, against a certificate.
 
     A certain bound is contradicted by one wrong answer in the same draw. Probabilities are contradicted by
-    fewer right answers than they leave a chance of ``FALSE_ALARM``, split over examples and attacks.
+    fewer right answers than they leave a chance of ``FALSE_ALARM``, split over examples and attacks. The row
+    `naive-min` is left out: it mixes the draws of several attacks.
     """
     met = [r for r in results if r.cell is not None and _concerns(certificate, r.key)]
     for result in met:
@@ -66,7 +68,7 @@ def contradictions(certificate: Certificate, results: Iterable[CaseResult]) -> I
 
 
 def _concerns(certificate: Certificate, key: CaseKey) -> bool:
-    if key.subject != certificate.subject or not certificate.covers(key.threat):
+    if key.attack == NAIVE_MIN or key.subject != certificate.subject or not certificate.covers(key.threat):
         return False
     return key.eps == 0 or key.budget == certificate.budget
 

@@ -55,4 +55,5 @@ class ProgressBar:
             self._unsaid = 0.0
 
     def on_end(self) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # older versions of rich print an empty line all the same
+            self._progress.stop()
