@@ -1,9 +1,11 @@
 """What strangers install: the wheel and the source distribution, and the guard of the package ``attacks``."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import types
 import zipfile
 from email.parser import Parser
@@ -71,6 +73,13 @@ def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
     folder = tmp_path / f"csrobust-{__version__}"
     assert not (folder / "reports").exists()
     assert names(in_folder(folder, build_wheel, tmp_path)) == names(wheel)
+
+
+def test_the_oldest_versions_that_are_tested_are_those_that_are_allowed():
+    allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    tested = {line for line in lines if not line.startswith("#")}
+    assert {line.replace(">=", "==") for line in allowed} == {re.sub(r"(\.0)+$", "", line) for line in tested}
 
 
 def test_checkpoints_are_found_in_an_unpacked_wheel(wheel, tmp_path):

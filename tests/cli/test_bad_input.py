@@ -381,7 +381,7 @@ def test_defences(csrobust, digits_erm, tmp_path, defences, monkeypatch, name, w
         (["verify", "--adversarials", "TEXT", "--ckpt", "CKPT"], ["--adversarials", ".npz"]),
         (["report", "TEXT"], ["run.json"]),
         (["show", "nowhere"], ["nowhere", "run.json"]),
-        (["compare"], ["runs"]),
+        (["compare"], ["Missing argument"]),
         (["compare", "nowhere", "nowhere"], ["nowhere", "run.json"]),
         (["inspect", "TEXT"], ["not a checkpoint"]),
         (["evaluate"], ["'evaluate'"]),

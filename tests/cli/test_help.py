@@ -112,7 +112,7 @@ def test_no_command_prints_the_help_as_help(csrobust, words):
 def test_what_is_mistyped_or_missing_is_named(csrobust, words, meant):
     answer = csrobust(*words)
     assert answer.code == 2 and answer.err.count("\n") == 1
-    assert meant in answer.err
+    assert meant.lower() in answer.err.lower()  # versions of typer differ in the case of an argument
 
 
 PLUGINS = {
