@@ -1,12 +1,13 @@
-"""Ascent in parts of the ball: values that only rise, or only fall, and halves of the image, in turn.
+"""Ascent in parts of the ball: up alone, down alone, half as far, and in halves of the image, in turn.
 
-Attacks with gradients move all values both ways, and a defence can notice that: by where values moved, or
-which way. It then answers by a model whose slope leads nowhere. An input that was moved within a part only
-may pass. A part holds no more than the ball: where this attack finds more, the others failed.
+Attacks with gradients move all values both ways as far as they may, and a defence can notice that: by where
+values moved, which way, or how far. It then answers by a model whose slope leads nowhere. An input that was
+moved within a part only may pass. A part holds no more than the ball: where this attack finds more, the
+others failed.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,21 +22,44 @@ MOMENTUM = 0.75
 FAR, NEAR = 0.5, 0.2  # steps of eps: in the first half of a part's steps, and in the second
 
 
-def _half(rows: bool, first: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """Keeps what moved in one half of the rows or columns."""
+@dataclass(frozen=True)
+class Part:
+    """Points of the ball that an attack confines itself to.
+
+    Attributes:
+        confine: a point and the clean input, ``[G, K, C, H, W]`` each, to the point that the part allows.
+        share: how much of eps is used.
+    """
+
+    confine: Callable[[Tensor, Tensor], Tensor]
+    share: float = 1.0
+
+
+def _where(inside: Callable[[Tensor, Tensor], Tensor]) -> Part:
+    """Keeps what moved ``inside``, a function of row and column, both 0 in the middle of the image."""
 
     def confine(at: Tensor, x: Tensor) -> Tensor:
-        size = x.shape[-2 if rows else -1]
-        inside = (torch.arange(size, device=x.device) < (size + 1) // 2) == first
-        return torch.where(inside[:, None] if rows else inside, at, x)
+        height, width = x.shape[-2:]
+        row = torch.arange(height, device=x.device)[:, None] - (height - 1) / 2
+        column = torch.arange(width, device=x.device) - (width - 1) / 2
+        return torch.where(inside(row, column).expand(height, width), at, x)
 
-    return confine
+    return Part(confine)
 
 
-PARTS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    torch.maximum,
-    torch.minimum,
-    *(_half(rows, first) for rows in (False, True) for first in (True, False)),
+PARTS = (
+    Part(torch.maximum),
+    Part(torch.minimum),
+    Part(lambda at, x: at, share=0.5),
+    _where(lambda row, column: row <= 0),
+    _where(lambda row, column: row > 0),
+    _where(lambda row, column: column <= 0),
+    _where(lambda row, column: column > 0),
+    _where(lambda row, column: row <= column),
+    _where(lambda row, column: row > column),
+    _where(lambda row, column: row + column <= 0),
+    _where(lambda row, column: row + column > 0),
+    _where(lambda row, column: (row + column) % 2 < 1),
 )
 
 
@@ -84,9 +108,10 @@ class Parts:
         result, left = begun.clone(), torch.arange(x.shape[1], device=x.device)  # positions of the rows below
         best, reached = begun, torch.full_like(y, -torch.inf, dtype=x.dtype)
         turns = self.steps // len(PARTS)
-        ball = budget.around(x)
-        for confine in PARTS:
-            at, velocity = confine(begun, x), torch.zeros_like(x)
+        for part in PARTS:
+            within = replace(budget, eps=part.share * budget.eps)
+            ball = within.around(x)
+            at, velocity = part.confine(ball.project_(begun.clone()), x), torch.zeros_like(x)
             for turn in range(turns):
                 if estimator.exhausted:
                     return result.index_copy(1, left, best)
@@ -115,10 +140,10 @@ class Parts:
                             slope[:, right],
                             reached[:, right],
                         )
-                        ball = budget.around(x)
+                        ball = within.around(x)
                 slope = slope.nan_to_num(0, 0, 0)
                 length = slope.abs().flatten(2).sum(2)
                 velocity = MOMENTUM * velocity + slope / wide(length.clamp(min=1e-30))
-                size = (FAR if 2 * turn < turns else NEAR) * budget.eps
-                at = confine(ball.step_(at.clone(), velocity, size), x)
+                size = (FAR if 2 * turn < turns else NEAR) * within.eps
+                at = part.confine(ball.step_(at.clone(), velocity, size), x)
         return result.index_copy(1, left, best)

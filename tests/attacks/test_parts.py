@@ -37,18 +37,27 @@ def test_nothing_is_found_where_no_part_holds_anything():
 
 
 def test_each_part_keeps_to_itself():
-    x = torch.full((1, 2, 3, 5, 7), CLEAN)
+    x = torch.full((1, 2, 3, 5, 8), CLEAN)
     at = x + EPS * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    up, down, *halves = (confine(at, x) - x for confine in PARTS)
+    up, down, whole, *places = (part.confine(at, x) - x for part in PARTS)
     assert bool((up >= 0).all()) and bool((down <= 0).all())
-    assert torch.equal(up + down, at - x)
-    left, right, top, bottom = (half != 0 for half in halves)
-    assert torch.equal(left.any((0, 1, 2, 3)).nonzero().flatten(), torch.arange(4))
-    assert torch.equal(top.any((0, 1, 2, 4)).nonzero().flatten(), torch.arange(3))
-    for first, second in ((left, right), (top, bottom)):
+    assert torch.equal(up + down, at - x) and torch.equal(whole, at - x)
+    halves, (squares,) = [(place != 0).flatten(0, 2).any(0) for place in places[:-1]], places[-1:]
+    top, _, left, _, above, *_ = halves
+    assert torch.equal(top.any(1), torch.arange(5) < 3) and torch.equal(left.any(0), torch.arange(8) < 4)
+    assert bool(above[0, -1]) and not bool(above[-1, 0])  # the main diagonal's upper side
+    for first, second in zip(halves[::2], halves[1::2], strict=True):
         assert not bool((first & second).any()) and bool((first | second).all())
+        assert 0.4 < first.float().mean() < 0.65
+    squares = (squares != 0).flatten(0, 2).any(0)
+    assert not bool((squares[1:] & squares[:-1]).any()) and not bool((squares[:, 1:] & squares[:, :-1]).any())
+
+
+def test_one_part_goes_half_as_far():
+    assert right_after(Parts(60), lambda change: change.abs().amax(-1) > 0.6 * EPS) == 0
+    assert right_after(Pgd(100), lambda change: change.abs().amax(-1) > 0.6 * EPS) == 6
 
 
 def test_a_part_needs_two_gradients():
-    with pytest.raises(ValueError, match="expected steps >= 12, got 11"):
-        Parts(11)
+    with pytest.raises(ValueError, match="expected steps >= 24, got 23"):
+        Parts(23)
