@@ -1,1 +1,1 @@
-"""Coded-smoothing on tables of measurements: whether it helps where there are no images."""
+"""Coded-smoothing on tables of measurements and on sequences: whether it helps where there are no images."""

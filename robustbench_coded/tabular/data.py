@@ -1,4 +1,4 @@
-"""scikit-learn's bundled tables, split anew for every seed."""
+"""scikit-learn's bundled tables, and digits as sequences, split anew for every seed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from torch import Tensor
 from robustbench_coded.errors import InputError
 
 TEST_SHARE = 1 / 3
-# Table -> its rows. Digits: 64 brightnesses in a row, nothing known of their places.
-SETS = {"breast-cancer": 569, "wine": 178, "digits": 1797}
+# Set -> its rows. Digits: 64 brightnesses in a row, nothing known of their places. Digit-lines: the same
+# images read line by line, sequences of 8 tokens with 8 numbers each.
+SETS = {"breast-cancer": 569, "wine": 178, "digits": 1797, "digit-lines": 1797}
+_TOKENS = {"digit-lines": 8}
+_LOADERS = {
+    "breast-cancer": "load_breast_cancer",
+    "wine": "load_wine",
+    "digits": "load_digits",
+    "digit-lines": "load_digits",
+}
 
 
 class Split(NamedTuple):
@@ -21,6 +29,7 @@ class Split(NamedTuple):
     Attributes:
         x, test_x: ``[n, features, 1, 1]``. y, test_y: ``[n]``.
         mean, deviation: of each feature over the training rows; 1 for a constant one.
+        tokens: in how many tokens of equal length the features are read one after the other; 0 for a table.
     """
 
     x: Tensor
@@ -30,6 +39,7 @@ class Split(NamedTuple):
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     classes: int
+    tokens: int = 0
 
 
 def split_of(name: str, seed: int) -> Split:
@@ -39,11 +49,11 @@ def split_of(name: str, seed: int) -> Split:
         InputError: another name.
     """
     if name not in SETS:
-        raise InputError(f"--sets {name}: no such table; known: {', '.join(SETS)}")
+        raise InputError(f"--sets {name}: no such data set; known: {', '.join(SETS)}")
     from sklearn import datasets
     from sklearn.model_selection import train_test_split
 
-    loaded = getattr(datasets, f"load_{name.replace('-', '_')}")()
+    loaded = getattr(datasets, _LOADERS[name])()
     table, labels = np.asarray(loaded.data, np.float32), np.asarray(loaded.target, np.int64)
     parts = train_test_split(table, labels, test_size=TEST_SHARE, stratify=labels, random_state=seed)
     x, test_x, y, test_y = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
@@ -57,4 +67,5 @@ def split_of(name: str, seed: int) -> Split:
         tuple(x.mean(dim=0).tolist()),
         tuple(deviation.tolist()),
         int(labels.max()) + 1,
+        _TOKENS.get(name, 0),
     )

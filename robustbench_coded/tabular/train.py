@@ -1,4 +1,4 @@
-"""Trains one small network on one table."""
+"""Trains one small network on one table, or on sequences."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from robustbench_coded.tabular.data import Split
+from robustbench_coded.tabular.transformer import Transformer
 from robustbench_coded.training.recipes.coded import Coded
 from robustbench_coded.training.recipes.erm import Erm
 from robustbench_coded.training.recipes.mixup import Mixup
@@ -72,11 +73,19 @@ class Perceptron(nn.Module):
         return x
 
 
+def network_for(split: Split) -> nn.Module:
+    """A Transformer for sequences, otherwise a perceptron; begun by torch's global generator."""
+    features = split.x.shape[1]
+    if split.tokens:
+        return Transformer(features, split.tokens, split.classes)
+    return Perceptron(features, split.classes)
+
+
 def trained(setting: Setting, split: Split, seed: int, *, steps: int = STEPS) -> Result:
     """Trains for ``steps`` batches and tests once; equal seeds share first weights and batches."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Perceptron(split.x.shape[1], split.classes)
+        network = network_for(split)
     stages = Stages(network, split.mean, split.deviation)
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=setting.weight_decay)
     order = torch.Generator().manual_seed(2**20 + seed)

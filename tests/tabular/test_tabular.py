@@ -1,4 +1,4 @@
-"""The study on tables: equal footing, corrected intervals, an answer that follows from them."""
+"""The study on tables and sequences: equal footing, corrected intervals, an answer that follows from them."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,8 @@ from robustbench_coded.statistics.clustered import clopper_pearson
 from robustbench_coded.tabular.data import split_of
 from robustbench_coded.tabular.report import answer
 from robustbench_coded.tabular.study import Run, comparisons, read_runs, run_all
-from robustbench_coded.tabular.train import SETTINGS, trained
+from robustbench_coded.tabular.train import SETTINGS, network_for, trained
+from robustbench_coded.tabular.transformer import Transformer
 from robustbench_coded.training.recipes.coded import Coded
 from robustbench_coded.training.recipes.erm import Erm
 
@@ -34,6 +35,30 @@ def test_training_learns_is_repeatable_and_leaves_the_global_generator_alone():
     first = trained(erm, split, 0, steps=60)
     assert first == trained(erm, split, 0, steps=60) and first.accuracy > 0.8
     assert (torch.get_rng_state() == before).all()
+
+
+def test_sequences_are_lines_of_the_same_images_and_their_order_counts():
+    lines, whole = split_of("digit-lines", 2), split_of("digits", 2)
+    assert torch.equal(lines.x, whole.x) and (lines.tokens, whole.tokens) == (8, 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = network_for(lines)
+        network.embed.position.data.normal_(std=10)
+    x = lines.x[:4]
+    tokens = x.unflatten(1, (8, 8))
+    torch.testing.assert_close(
+        network.embed(x)[:, 3] - network.embed.position[3], network.embed.linear(tokens[:, 3, :, 0, 0])
+    )
+    assert not torch.allclose(network(x), network(tokens.flip(1).flatten(1, 2)), atol=1e-3)
+    network.embed.position.data.zero_()
+    torch.testing.assert_close(network(x), network(tokens.flip(1).flatten(1, 2)), atol=1e-5, rtol=1e-4)
+
+
+def test_the_transformer_learns():
+    split = split_of("digit-lines", 0)
+    assert trained(SETTINGS[0], split, 0, steps=120).accuracy > 0.7
+    with pytest.raises(ValueError, match="divide 64 features, got 7"):
+        Transformer(64, 7, 10)
 
 
 def test_coded_training_without_weight_on_its_path_is_erm():
