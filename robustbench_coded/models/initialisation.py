@@ -10,7 +10,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
     Convolutions are normal with variance 2 / fan-out (He et al. 2015, arXiv 1502.01852), linear layers
     uniform within 1 / sqrt(fan-in), normalisation layers the identity, class tokens and positions normal of
-    deviation 0.02.
+    deviation 0.02. A layer of another kind with ``reset_parameters`` and buffers fills these itself.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -28,3 +28,5 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
         else:
             for parameter in module.parameters(recurse=False):
                 parameter.normal_(0, 0.02, generator=generator)
+            if [*module.buffers(recurse=False)] and hasattr(module, "reset_parameters"):
+                module.reset_parameters()

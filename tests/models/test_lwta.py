@@ -53,6 +53,11 @@ def test_a_stochastic_activation_of_unknown_kind_is_refused_by_name():
         recognise(stored)
 
 
+def test_nothing_of_a_built_network_is_left_as_the_memory_was():
+    network = build("lwta-wrn-10-1", 10)
+    assert {value.item() for name, value in network.named_buffers() if name.endswith("temp")} == {1.0}
+
+
 def test_recognition_neither_reads_nor_moves_the_callers_random_stream(tmp_path):
     """What it says of a network that samples is the same every time."""
     network = build("lwta-wrn-10-1", 10)

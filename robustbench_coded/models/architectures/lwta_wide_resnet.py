@@ -23,10 +23,15 @@ class Competition(nn.Module):
     """
 
     samples = True
+    temp: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("temp", torch.tensor(1.0))  # is in the files, and not used
+
+    def reset_parameters(self) -> None:
+        """As it begins: networks are built without memory for what they hold."""
+        self.temp.fill_(1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         pairs = x.unflatten(1, (-1, 2))
