@@ -28,5 +28,6 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
         else:
             for parameter in module.parameters(recurse=False):
                 parameter.normal_(0, 0.02, generator=generator)
-            if [*module.buffers(recurse=False)] and hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset) and [*module.buffers(recurse=False)]:
+                reset()
