@@ -85,14 +85,9 @@ class Greedy:
                 if not bool(right.any()):
                     return result
                 if not bool(right.all()):
-                    left, x, y, at, reached, slope, barred = (
-                        left[right],
-                        x[:, right],
-                        y[:, right],
-                        at[:, right],
-                        reached[:, right],
-                        slope[:, right],
-                        barred[:, right],
+                    left = left[right]
+                    x, y, at, reached, slope, barred = (
+                        of[:, right] for of in (x, y, at, reached, slope, barred)
                     )
                     ball = budget.around(x)
             tried, moved = _step(ball, at, slope, barred, budget.eps, values)

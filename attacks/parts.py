@@ -127,18 +127,9 @@ class Parts:
                     if not bool(right.any()):
                         return result
                     if not bool(right.all()):
-                        left, x, y, begun, best = (
-                            left[right],
-                            x[:, right],
-                            y[:, right],
-                            begun[:, right],
-                            best[:, right],
-                        )
-                        at, velocity, slope, reached = (
-                            at[:, right],
-                            velocity[:, right],
-                            slope[:, right],
-                            reached[:, right],
+                        left = left[right]
+                        x, y, begun, best, at, velocity, slope, reached = (
+                            of[:, right] for of in (x, y, begun, best, at, velocity, slope, reached)
                         )
                         ball = within.around(x)
                 slope = slope.nan_to_num(0, 0, 0)

@@ -101,13 +101,8 @@ class Pgd:
                 keep = (~wrong).nonzero().squeeze(1)
                 if not len(keep):
                     return done
-                left, x, y, adv, velocity = (
-                    left[keep],
-                    x[:, keep],
-                    y[:, keep],
-                    adv[:, keep],
-                    velocity[:, keep],
-                )
+                left = left[keep]
+                x, y, adv, velocity = (of[:, keep] for of in (x, y, adv, velocity))
                 ball = budget.around(x)
             adv = ball.step_(adv, velocity, size)
         done[:, left] = adv

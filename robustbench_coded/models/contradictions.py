@@ -144,13 +144,13 @@ def _undecided(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> 
     for other in others:
         if other.labelled is None or not allowed(other, stated) or other.score > RIVAL * chosen.score:
             continue
-        otherwise = 1 - own.agreement(other.labelled)
-        if other.worse_than(chosen) or otherwise <= 1 - SAME_ANSWERS:
+        alike = own.agreement(other.labelled)
+        if other.worse_than(chosen) or alike >= SAME_ANSWERS:
             continue
         assert other.fingerprint is not None
         yield (
             f"no witness decides between {chosen.candidate} and {other.candidate}, which answer "
-            f"{otherwise:.1%} of the images otherwise: they are {found.median:.2g} and "
+            f"{1 - alike:.1%} of the images otherwise: they are {found.median:.2g} and "
             f"{other.fingerprint.median:.2g} away from what its batch-norms remember; say which with "
             f"{_options(chosen.candidate)}"
         )

@@ -18,9 +18,7 @@ def read(
     n, height, width, channels = x.shape
     # One index takes a fifth of the time of three.
     places = (np.arange(n)[:, None, None] * height + rows) * width + columns
-    return x.reshape(-1, channels).take(
-        places, axis=0, out=out, mode="clip"
-    )  # much faster than three indices
+    return x.reshape(-1, channels).take(places, axis=0, out=out, mode="clip")
 
 
 def bilinear(x: Floats, rows: Floats, columns: Floats, edge: Edge) -> Floats:
