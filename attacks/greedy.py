@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from attacks.better import larger
+from attacks.early_stop import ascended
 from attacks.estimators import Estimator
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import Ball, PerturbationBudget
@@ -52,11 +53,7 @@ class Greedy:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
         begun = x.clone() if start is None else budget.around(x).project_(start.clone())
-        if not self.early_stop:
-            return self._ascent(x, y, begun, estimator, budget)
-        budget.check_one_eps()
-        x_all, y_all, begun = (tensor.flatten(0, 1)[None] for tensor in (x, y, begun))
-        return self._ascent(x_all, y_all, begun, estimator, budget).view_as(x)
+        return ascended(self._ascent, x, y, begun, estimator, budget, early_stop=self.early_stop)
 
     def _ascent(
         self, x: Tensor, y: Tensor, begun: Tensor, estimator: Estimator, budget: PerturbationBudget
