@@ -11,7 +11,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable ".[peers,ray,train,dev]" --constraint constraints.txt
+	$(BIN)/pip install --quiet --editable ".[peers,ray,train,fid,dev]" --constraint constraints.txt
 	touch $@
 
 # Table 3 on the embedded checkpoints: four trainings, standard inference and RCI at N = 1.5 K. The report goes to

@@ -1,53 +1,63 @@
-"""Features and probabilities of a named classifier: what generated images are measured by."""
+"""What generated images are measured by: a network that is named, and what it answers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.errors import InputError
-from robustbench_coded.models.checkpoint import check_data
-from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.with_normalisation import with_normalisation
+from robustbench_coded.generation.classifier import Classifier
+from robustbench_coded.generation.inception import Inception
 
-_IMAGES = 500  # in one forward
-_EXAMPLES = 512  # by which a normalisation is recognised
+INCEPTION = "inception:"
 
 
-class Classifier:
-    """A checkpoint that answers with what enters its last linear layer, and with probabilities.
-
-    Args:
-        path: the checkpoint; only weights are read, nothing in it is run.
-        data: images that it was made for.
-
-    Raises:
-        InputError: it can't be read, was made for other images, or ends in no linear layer.
+class Network(Protocol):
+    """Attributes:
+    name: as reports name it, with the hash of its file.
+    inception: whether its figures are FID and IS.
+    published: whether its file is the published one of that network.
+    at_once: images of one forward.
     """
 
-    def __init__(self, path: str | Path, data: Dataset, device: torch.device):
-        checkpoint = load_checkpoint(str(path))
-        check_data(checkpoint, data.image_shape, data.classes, data.name)
-        model = with_normalisation(checkpoint, *data.batch(range(min(_EXAMPLES, len(data)))))[0]
-        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-        if not linear:
-            raise InputError(f"{path}: a classifier without a linear layer has no features to measure by")
-        self.name = f"{checkpoint.arch}, {checkpoint.sha256[:12]}"
-        self._model = model.to(device).eval()
-        self._device = device
-        self._entered: list[Tensor] = []
-        linear[-1].register_forward_pre_hook(lambda module, inputs: self._entered.append(inputs[0]))
+    name: str
+    inception: bool
+    published: bool
+    at_once: int
 
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Features [n, d] and probabilities [n, classes] of images [n, C, S, S] in [0, 1]."""
-        features, answers = [], []
-        for chunk in images.split(_IMAGES):
-            self._entered.clear()
-            answers.append(self._model(chunk.to(self._device)).softmax(dim=1).cpu())
-            features.append(self._entered[-1].flatten(1).cpu())
-        return torch.cat(features).numpy(), torch.cat(answers).numpy()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [n, d] and what ``score`` takes of images [n, C, S, S] in [0, 1], on the CPU."""
+        ...
+
+    def score(self, answers: np.ndarray) -> float:
+        """The inception score of answers [n, ...]."""
+        ...
+
+
+def network_named(text: str, data: Dataset, device: torch.device) -> Network:
+    """``inception:FILE`` or a checkpoint of a classifier made for ``data``.
+
+    Raises:
+        InputError: the file can't be used.
+    """
+    if text.startswith(INCEPTION):
+        return Inception(Path(text.removeprefix(INCEPTION)), device)
+    return Classifier(text, data, device)
+
+
+def answers(
+    network: Network, images: Tensor, seen: Callable[[int], None] = lambda count: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and answers of all images; ``seen`` is told after each forward how many it had."""
+    features, found = [], []
+    for chunk in images.split(network.at_once):
+        one, other = network(chunk)
+        features.append(one)
+        found.append(other)
+        seen(len(chunk))
+    return torch.cat(features).numpy(), torch.cat(found).numpy()

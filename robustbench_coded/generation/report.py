@@ -13,6 +13,8 @@ from scipy.special import stdtrit
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN
+from robustbench_coded.generation.inception import PUBLISHED
+from robustbench_coded.generation.paper import has_papers_data, papers_figure, table2
 from robustbench_coded.generation.records import Point, read_points
 from robustbench_coded.generation.train import POINTS, SAMPLES
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
@@ -61,31 +63,41 @@ def write_gan_report(folder: Path) -> list[Point]:
         raise InputError(f"{folder} is no folder of csrobust gan (it has no usable {FACTS})") from error
     points = [point for path in sorted(folder.glob(f"*/{POINTS}")) for point in read_points(path)]
     ends = last_points(points)
-    names = (f"FD ({facts['features']})", f"IS ({facts['features']})")
+    inception = bool(facts.get("inception"))  # of older folders none
+    names = ("FID", "IS") if inception else (f"FD ({facts['features']})", f"IS ({facts['features']})")
+    beside = inception and has_papers_data(facts["data"])
     figures = [_curves(points, names)]
     grid = _samples(folder, ends)
     sections = [
         Section(
             "figures-of-merit",
             "At the end of training",
-            (_table(ends, names), Legend(LEGEND), Figures(tuple(figures))),
+            (
+                _table(ends, names, beside_paper=beside),
+                Legend(LEGEND.format(_short(names[0])) + (PAPERS_LEGEND if beside else "")),
+                Figures(tuple(figures)),
+            ),
         ),
         Section("cost", "Cost of the coded path", (_cost(ends), Legend(COST_LEGEND))),
         Section("samples", "Samples", (Figures((grid,)) if grid is not None else Legend("None yet."),)),
-        Section("measured", "How this was measured", (Bullets(tuple(_facts(facts))),)),
+        Section("measured", "How this was measured", (Bullets(tuple(_facts(facts, names))),)),
     ]
     write_plain(
         folder,
         f"WGAN-GP on {facts['data']}, plain and coded",
-        _opening(ends, names, facts["test_distance"]),
+        [*_opening(ends, names, facts["test_distance"]), _standing(ends, facts)],
         sections,
     )
     return points
 
 
 LEGEND = (
-    "Means over seeds with Student's 95% intervals. FD: Frechet distance to the training images, lower is "
+    "Means over seeds with Student's 95% intervals. {}: Frechet distance to the training images, lower is "
     "better. IS: inception score, higher is better. Less plain: paired over seeds."
+)
+PAPERS_LEGEND = (
+    " Paper: Table 2 of arXiv 2510.00253, mean and deviation over seeds, one N. Compare the order, not the "
+    "values, where iterations or generated images are fewer."
 )
 COST_LEGEND = (
     "Processor time. An iteration is all critic steps and one generator step; the latter has the coded path."
@@ -118,18 +130,22 @@ def paired(ends: dict[str, dict[int, Point]], variant: str, of: Callable[[Point]
     return spread([of(ends[variant][seed]) - of(ends[PLAIN][seed]) for seed in common])
 
 
-def _table(ends: dict[str, dict[int, Point]], names: tuple[str, str]) -> TextTable:
+def _table(ends: dict[str, dict[int, Point]], names: tuple[str, str], *, beside_paper: bool) -> TextTable:
     lines = []
     for variant, of_seed in ends.items():
         cells = []
-        for digits, of in ((3, _distance), (3, _score)):
+        for figure, of in (("distance", _distance), ("score", _score)):
             less = paired(ends, variant, of)
             cells += [
-                spread([of(p) for p in of_seed.values()]).text(digits),
-                less.text(digits, "+") if less else "",
+                spread([of(p) for p in of_seed.values()]).text(3),
+                less.text(3, "+") if less else "",
             ]
+            if beside_paper:
+                cells.append("{:.2f} ({:.2f})".format(*papers_figure(variant, figure)))
         lines.append((variant, str(len(of_seed)), *cells))
-    heads = ("Generator", "Seeds", names[0], "FD less plain", names[1], "IS less plain")
+    heads: tuple[str, ...] = ("Generator", "Seeds")
+    for name in names:
+        heads += (name, f"{_short(name)} less plain", *([f"{_short(name)}, paper"] if beside_paper else []))
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
 
@@ -208,16 +224,35 @@ def _opening(ends: dict[str, dict[int, Point]], names: tuple[str, str], real: fl
     nearest = min((p.distance for of_seed in ends.values() for p in of_seed.values()), default=0.0)
     if nearest > FAR * real:
         said.append(
-            f"Training is far from its end: the best generator has FD {nearest:.2f}, test images {real:.2f}. "
+            f"Training is far from its end: the best generator has {_short(names[0])} {nearest:.2f}, "
+            f"test images {real:.2f}. "
             "What is compared is how fast training begins, not what it leads to."
         )
-    reached = max((p.iteration for of_seed in ends.values() for p in of_seed.values()), default=0)
-    said.append(
-        f"{reached:,} iterations, where the paper has {PAPERS_ITERATIONS:,}. FD and IS are measured with a "
-        "classifier of this project, not with Inception: they are not the paper's figures and cannot be held "
-        "against them."
-    )
     return said
+
+
+def _standing(ends: dict[str, dict[int, Point]], facts: dict[str, Any]) -> str:
+    """How the figures stand to the paper's."""
+    reached = max((p.iteration for of_seed in ends.values() for p in of_seed.values()), default=0)
+    iterations = f"{reached:,} iterations, where the paper has {PAPERS_ITERATIONS:,}."
+    if not facts.get("inception"):
+        return (
+            f"{iterations} FD and IS are measured with a classifier of this project, not with Inception: "
+            "they are not the paper's figures and cannot be held against them."
+        )
+    file = (
+        f"the file that torch-fidelity publishes ({PUBLISHED})"
+        if facts["published"]
+        else f"not the file that torch-fidelity publishes ({PUBLISHED}): whether its weights are those of "
+        "the original Inception was not checked, and with others these are not FID and IS"
+    )
+    samples, papers = facts["config"]["samples"], table2()["samples"]
+    few = "; FID rises as images get fewer" if samples < papers else ""
+    return (
+        f"{iterations} FID and IS are computed with torch-fidelity's Inception and weights of SHA-256 "
+        f"{facts['features'].rpartition(' ')[2]}, {file}. They are of {samples:,} generated images, the "
+        f"paper's of {papers:,}{few}."
+    )
 
 
 def _word(less: Spread, *, lower: bool) -> str:
@@ -228,13 +263,14 @@ def _word(less: Spread, *, lower: bool) -> str:
     return "better" if (less.high < 0) == lower else "worse"
 
 
-def _facts(facts: dict[str, Any]) -> list[str]:
+def _facts(facts: dict[str, Any], names: tuple[str, str]) -> list[str]:
     config = facts["config"]
+    distance = _short(names[0])
     return [
-        f"{facts['images']:,} training images of {facts['data']}; FD is measured against all of them, with "
-        f"{config['samples']:,} generated images, of the running mean of the generator's weights "
+        f"{facts['images']:,} training images of {facts['data']}; {distance} is measured against all of "
+        f"them, with {config['samples']:,} generated images, of the running mean of the generator's weights "
         f"(decay {config['ema']:g}).",
-        f"The test images have FD {facts['test_distance']:.3f} to the training images and IS "
+        f"The test images have {distance} {facts['test_distance']:.3f} to the training images and IS "
         f"{facts['test_score']:.3f}: what images as good as real ones would reach.",
         f"WGAN-GP (arXiv 1704.00028): K = {config['batch_size']}, {config['critic_steps']} critic steps for "
         f"each generator step, gradient penalty {config['penalty']:g}, Adam {config['learning_rate']:g} with "
@@ -244,6 +280,11 @@ def _facts(facts: dict[str, Any]) -> list[str]:
         "one place and N = 96 in another, so both are here.",
         "Plain and coded generators of one seed begin alike and see the same images and latents.",
     ]
+
+
+def _short(name: str) -> str:
+    """``FD`` of ``FD (digits-cnn, 0123456789ab)``."""
+    return name.partition(" ")[0]
 
 
 def _distance(point: Point) -> float:

@@ -12,10 +12,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.errors import InputError
 from robustbench_coded.generation.config import GanConfig
-from robustbench_coded.generation.distances import frechet_distance, inception_score
-from robustbench_coded.generation.features import Classifier
+from robustbench_coded.generation.distances import frechet_distance, moments
+from robustbench_coded.generation.features import Network, answers, network_named
 from robustbench_coded.generation.records import Point
 from robustbench_coded.generation.report import FACTS, write_gan_report
 from robustbench_coded.generation.tensorboard import logged
@@ -34,13 +36,13 @@ def study(
     quiet: bool = False,
     tensorboard: Path | None = None,
 ) -> Path:
-    """Trains every configuration with ``seeds`` seeds, measures them by one classifier, and reports.
+    """Trains every configuration with ``seeds`` seeds, measures them by one network, and reports.
 
     The same call goes on where it stopped. The seeds come first, so that a stopped study has all variants.
 
     Args:
         configs: variants of one training, with the first seed.
-        features: checkpoint whose features and answers images are measured by.
+        features: checkpoint whose features and answers images are measured by, or ``inception:FILE``.
         tensorboard: folder for TensorBoard's logs, a folder of it for each training.
 
     Raises:
@@ -49,28 +51,35 @@ def study(
     first = configs[0]
     data = load_data(first.data, data_dir=data_dir, split="train")
     held_out = load_data(first.data, data_dir=data_dir)
+    if min(len(data), len(held_out)) < 2:
+        raise InputError(f"--data {first.data}: one image has no covariance; give 2 or more")
     on = torch.device(device)
-    classifier = Classifier(features, held_out, on)
-    real = classifier(data.batch(range(len(data)))[0])[0]
-    beside, answers = classifier(held_out.batch(range(len(held_out)))[0])
-
-    def measure(images: torch.Tensor) -> tuple[float, float]:
-        found, probabilities = classifier(images)
-        return frechet_distance(found, real), inception_score(probabilities)
-
-    facts: dict[str, Any] = {
-        "data": first.data,
-        "images": len(data),
-        "features": classifier.name,
-        "test_distance": frechet_distance(beside, real),
-        "test_score": inception_score(answers),
-        "seeds": seeds,
-        "iterations": first.iterations,
-        "config": {name: value for name, value in asdict(first).items() if name not in ("n", "seed", "data")},
-    }
-    write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+    network = network_named(features, held_out, on)
+    _check_same(folder, network)
     runs = [config.seeded(config.seed + i) for i in range(seeds) for config in configs]
     with _Bar(len(runs), quiet) as bar:
+        real = moments(answers(network, _images(data), bar.measuring("training images", len(data)))[0])
+        beside, test = answers(network, _images(held_out), bar.measuring("test images", len(held_out)))
+        facts: dict[str, Any] = {
+            "data": first.data,
+            "images": len(data),
+            "features": network.name,
+            "inception": network.inception,
+            "published": network.published,
+            "test_distance": frechet_distance(moments(beside), real),
+            "test_score": network.score(test),
+            "seeds": seeds,
+            "iterations": first.iterations,
+            "config": {
+                name: value for name, value in asdict(first).items() if name not in ("n", "seed", "data")
+            },
+        }
+        write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+
+        def measure(images: torch.Tensor) -> tuple[float, float]:
+            found, other = answers(network, images)
+            return frechet_distance(moments(found), real), network.score(other)
+
         for number, config in enumerate(runs):
             said, place = bar.of(number, config), folder / config.name
             if tensorboard is not None:
@@ -78,6 +87,24 @@ def study(
             train(config, data, measure, place, device=on, said=said)
             write_gan_report(folder)
     return folder
+
+
+def _images(data: Dataset) -> torch.Tensor:
+    return data.batch(range(len(data)))[0]
+
+
+def _check_same(folder: Path, network: Network) -> None:
+    """Figures of two networks never share a folder.
+
+    Raises:
+        InputError: what the folder holds was measured by another one.
+    """
+    try:
+        before = json.loads((folder / FACTS).read_text())["features"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if before != network.name:
+        raise InputError(f"{folder} was measured by {before}, not by {network.name}; give another --out")
 
 
 class _Bar:
@@ -96,6 +123,11 @@ class _Bar:
     def __exit__(self, *exc: object) -> None:
         if not self._progress.disable:  # older versions of rich print an empty line all the same
             self._progress.stop()
+
+    def measuring(self, what: str, count: int) -> Callable[[int], None]:
+        """Is told how many more of ``count`` images the network has answered."""
+        task = self._progress.add_task(f"measuring {count:,} {what}", total=count)
+        return lambda more: self._progress.advance(task, more)
 
     def of(self, number: int, config: GanConfig) -> Callable[[int, Point | None], None]:
         title = f"{config.name} ({number + 1} of {self._runs})"

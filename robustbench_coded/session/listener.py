@@ -43,6 +43,9 @@ class Listener:
     def preparing(self, text: str) -> None:
         """What is being looked at before anything is planned; it may still turn out to be unusable."""
 
+    def making(self, what: str, done: int, total: int) -> None:
+        """Of ``total`` things that a run needs ``done`` are made: told before the first and after each."""
+
     def opened(self, path: Path) -> None:
         """The run folder is this one."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.examples import evaluated
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.session.listener import Listener
 from robustbench_coded.shift.blocks import as_dataset
 from robustbench_coded.shift.config import ShiftConfig
 from robustbench_coded.shift.corruptions.constants import CONSTANTS
@@ -40,7 +40,7 @@ class Chosen:
     reference: Dataset
 
 
-def chosen_sets(config: ShiftConfig, say: Callable[[str], None] = lambda text: None) -> Chosen:
+def chosen_sets(config: ShiftConfig, listener: Listener | None = None) -> Chosen:
     """The sets of all ``--data``.
 
     Raises:
@@ -59,7 +59,7 @@ def chosen_sets(config: ShiftConfig, say: Callable[[str], None] = lambda text: N
             )  # fmt: skip
             classes = max(classes, classes_of(kind))
             continue
-        like, found = _loaded(config, spec, say)
+        like, found = _loaded(config, spec, listener)
         classes = max(classes, like.classes)
         sets += found
     if like is not None and like.outputs is not None and len(config.data) > 1:
@@ -82,7 +82,7 @@ def _reference(config: ShiftConfig, sets: list[ShiftSet], classes: int) -> Datas
     return Dataset(one.collection, one.images, 255.0, one.labels, classes, (), "").subset(one.rows)
 
 
-def _loaded(config: ShiftConfig, spec: str, say: Callable[[str], None]) -> tuple[Dataset, list[ShiftSet]]:
+def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[Dataset, list[ShiftSet]]:
     """A data set that ``csrobust eval`` knows, and the sets made of it."""
     options = config.evaluation
     name = _named(config) if spec == "auto" else spec
@@ -105,7 +105,7 @@ def _loaded(config: ShiftConfig, spec: str, say: Callable[[str], None]) -> tuple
         seed=options.seed,
         cache=search_path(None)[-1],
         workers=options.workers or 1,
-        say=say,
+        listener=listener,
     )
     title = _title(name, whole)
     rows = np.arange(len(part))

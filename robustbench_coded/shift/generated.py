@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from io import BytesIO
 from pathlib import Path
 
@@ -19,9 +19,11 @@ import scipy
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.session.listener import Listener
 from robustbench_coded.shift.corruptions.corrupt import VERSION, corrupt
 
 CLEAN_FILE = "clean.npy"
+MAKING = "corrupted sets"
 
 
 def cached_sets(
@@ -32,7 +34,7 @@ def cached_sets(
     seed: int,
     cache: Path,
     workers: int = 1,
-    say: Callable[[str], None] = lambda text: None,
+    listener: Listener | None = None,
 ) -> dict[tuple[str, int], Path]:
     """The .npy file of each corrupted set, made where it is missing or damaged.
 
@@ -41,11 +43,12 @@ def cached_sets(
             random numbers of each image.
         wanted: (corruption, severity).
         cache: folder of all such sets. workers: processes that make them.
-        say: is told what is made.
+        listener: is told what is made, and set by set how many are.
 
     Raises:
         InputError: the cache can't be written.
     """
+    listener = listener or Listener()
     folder = cache / "shift" / _key(images, numbers, seed)
     files = {pair: folder / f"{pair[0]}-{pair[1]}.npy" for pair in wanted}
     clean = folder / CLEAN_FILE
@@ -54,17 +57,21 @@ def cached_sets(
             _store(clean, images)
         missing = [pair for pair, path in files.items() if not _intact(path)]
         if missing:
-            say(f"making {len(missing)} corrupted sets of {len(images)} images in {folder}")
+            listener.note(f"making {len(missing)} corrupted sets of {len(images)} images in {folder}")
+            listener.making(MAKING, 0, len(missing))
         jobs = [(clean, files[pair], numbers, *pair, seed) for pair in missing]
         if workers > 1 and len(jobs) > 1:
             # Processes that never had torch: they start in milliseconds and inherit no threads.
             context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
             with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-                for done in [pool.submit(_make, *job) for job in jobs]:
-                    done.result()
+                made = as_completed([pool.submit(_make, *job) for job in jobs])
+                for number, one in enumerate(made, 1):
+                    one.result()
+                    listener.making(MAKING, number, len(jobs))
         else:
-            for job in jobs:
+            for number, job in enumerate(jobs, 1):
                 _make(*job)
+                listener.making(MAKING, number, len(jobs))
     except OSError as error:
         raise InputError(
             f"{folder} can't be written ({error.strerror or error}); set XDG_CACHE_HOME to a folder with room"

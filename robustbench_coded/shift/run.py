@@ -46,7 +46,7 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
     listener = listener or Listener()
-    chosen = chosen_sets(config, listener.note)
+    chosen = chosen_sets(config, listener)
     options = config.evaluation
     k = options.batch_sizes[0]
     facts = ShiftFacts(

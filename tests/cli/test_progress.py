@@ -46,3 +46,16 @@ def test_what_is_made_again_is_said(terminal):
     shown = screen.getvalue()
     assert "about 2 min" in shown and "first the perturbed inputs of 2 units are made again" in shown
     assert ("making inputs of pgd-100 again, 1 of 2" in shown) == terminal
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_how_many_are_made_is_shown_at_a_terminal_until_all_are(terminal):
+    screen = io.StringIO()
+    listener = ProgressListener(Console(file=screen, force_terminal=terminal, width=80))
+    for done in range(3):
+        listener.making("corrupted sets", done, 2)
+    shown = screen.getvalue()
+    assert ("corrupted sets" in shown and "2 of 2" in shown) == terminal
+    listener.preparing("probing standard on erm")  # another display may follow
+    listener.close()
+    assert screen.getvalue() == "" or terminal

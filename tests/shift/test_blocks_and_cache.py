@@ -8,6 +8,7 @@ from PIL import Image
 
 from robustbench_coded.data.imagenet import wnids
 from robustbench_coded.errors import InputError
+from robustbench_coded.session.listener import Listener
 from robustbench_coded.shift import published
 from robustbench_coded.shift.blocks import Blocks, block_starts
 from robustbench_coded.shift.generated import cached_sets
@@ -40,6 +41,25 @@ def test_a_cached_set_is_made_once_and_again_where_it_is_damaged(tmp_path):
     assert made().read_bytes() == before
     other = cached_sets(IMAGES, np.arange(5) + 1, [("fog", 2)], seed=0, cache=tmp_path)["fog", 2]
     assert other != path and other.read_bytes() != before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_how_many_sets_are_made_is_told_after_each(tmp_path, workers):
+    class Counting(Listener):
+        def __init__(self):
+            self.told = []
+
+        def making(self, what, done, total):
+            self.told.append((done, total))
+
+    def made(pairs):
+        listener = Counting()
+        cached_sets(IMAGES, np.arange(5), pairs, seed=0, cache=tmp_path, workers=workers, listener=listener)
+        return listener.told
+
+    assert made([("fog", 1), ("fog", 2)]) == [(0, 2), (1, 2), (2, 2)]
+    assert made([("fog", 1), ("fog", 3)]) == [(0, 1), (1, 1)]  # what is there is not made again
+    assert made([("fog", 3)]) == []
 
 
 def test_published_files_are_read_by_severity_and_the_same_images_of_each(tmp_path, monkeypatch):

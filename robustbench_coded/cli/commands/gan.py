@@ -13,7 +13,11 @@ from robustbench_coded.errors import InputError
 
 def gan_command(
     features: Annotated[
-        str, typer.Option(help="Checkpoint whose features and predictions measure the generated images.")
+        str,
+        typer.Option(
+            help="What measures the generated images: a checkpoint, by its features and predictions, or "
+            "inception:FILE, torch-fidelity's weights, for FID and IS."
+        ),
     ],
     data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",
     data_dir: DataDir = None,
