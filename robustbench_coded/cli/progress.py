@@ -128,9 +128,9 @@ class ProgressListener(Listener):
 
     def _end_making(self) -> None:
         if self._making is not None:
+            self._stop_progress()
             self._progress.remove_task(self._making)
             self._making = None
-            self._stop_progress()
 
     def _end_status(self) -> None:
         if self._status is not None:

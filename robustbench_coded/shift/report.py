@@ -17,6 +17,7 @@ from robustbench_coded.reports.render.sections import (
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import inference_text, subject_text
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.shift.agreement import agreement_sentence, agreement_table, agreements
 from robustbench_coded.shift.answers import ShiftRun, load_shift
 from robustbench_coded.shift.figures import figures_of
 from robustbench_coded.shift.paper import table5
@@ -35,6 +36,11 @@ MEANS_LEGEND = (
     "Accuracies in percent with 95% intervals. Less the baseline: percentage points, paired over the same "
     "examples, and over whole batches as soon as an inference answers in batches. mCE: mean corruption error "
     "(arXiv 1903.12261), errors divided by those of the baseline's standard inference, times 100."
+)
+AGREEMENT_LEGEND = (
+    "Made here / published, at the severities that both have. Pixels from 0 to 255. Accuracy: the baseline's "
+    "standard inference, in percent; the difference has a 95% interval as if the images of both were "
+    "independent, which is wider than needed where they are the same."
 )
 OURS = (
     "The corrupted sets are made by csrobust with the constants of the CIFAR version of Hendrycks and "
@@ -78,6 +84,8 @@ def opening(run: ShiftRun, rows: list[Row]) -> list[str]:
             parts.append(f"{answers.subject.checkpoint} {row_text(row)}%{less}")
         how = inference_text(run.answers[0].subject) if run.answers else ""
         said.append(f"{collection}, {over}, {how[:1].lower() + how[1:]}: {'; '.join(parts)}.")
+    if both := agreements(run):
+        said.append(agreement_sentence(both))
     sizes = sorted({one.examples for one in run.facts.sets})
     corrupted = sum(1 for one in run.facts.sets if one.severity)
     what = f"{len(run.facts.sets)} sets, {corrupted} of them corrupted"
@@ -93,17 +101,20 @@ def _sections(run: ShiftRun, rows: list[Row]) -> list[Section]:
     if any(row.paper is not None for row in rows):
         blocks.append(Legend(_beside_paper()))
     sections = [Section("means", "Means", tuple(blocks))]
+    if both := agreements(run):
+        parts = (agreement_table(both), Legend(AGREEMENT_LEGEND))
+        sections.append(Section("agreement", "Published sets and those made here", parts))
     for number, collection in enumerate(run.collections):
         if not any(one.severity for one in run.sets(collection)):
             continue
-        parts: list[Block] = []
+        blocks = []
         figures = figures_of(rows, collection)
         if figures:
-            parts.append(Figures(tuple(figures)))
+            blocks.append(Figures(tuple(figures)))
         for subject in inferences_of(rows):
             table = corruption_table(rows, collection, (subject.defence, subject.n))
-            parts += [Legend(f"{inference_text(subject, with_k=True)}:"), table]
-        sections.append(Section(f"corruptions-{number}", collection, tuple(parts)))
+            blocks += [Legend(f"{inference_text(subject, with_k=True)}:"), table]
+        sections.append(Section(f"corruptions-{number}", collection, tuple(blocks)))
     measured: list[Block] = [Bullets(tuple(_methodology(run)))]
     command = run.manifest.last.command
     if command:

@@ -43,8 +43,7 @@ def test_a_cached_set_is_made_once_and_again_where_it_is_damaged(tmp_path):
     assert other != path and other.read_bytes() != before
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_how_many_sets_are_made_is_told_after_each(tmp_path, workers):
+def test_how_many_sets_are_made_is_told_after_each(tmp_path):
     class Counting(Listener):
         def __init__(self):
             self.told = []
@@ -54,7 +53,7 @@ def test_how_many_sets_are_made_is_told_after_each(tmp_path, workers):
 
     def made(pairs):
         listener = Counting()
-        cached_sets(IMAGES, np.arange(5), pairs, seed=0, cache=tmp_path, workers=workers, listener=listener)
+        cached_sets(IMAGES, np.arange(5), pairs, seed=0, cache=tmp_path, listener=listener)
         return listener.told
 
     assert made([("fog", 1), ("fog", 2)]) == [(0, 2), (1, 2), (2, 2)]
