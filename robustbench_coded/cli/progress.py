@@ -129,7 +129,7 @@ class ProgressListener(Listener):
     def _end_making(self) -> None:
         if self._making is not None:
             self._stop_progress()
-            self._progress.remove_task(self._making)
+            self._progress.update(self._making, visible=False)
             self._making = None
 
     def _end_status(self) -> None:

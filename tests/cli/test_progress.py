@@ -8,7 +8,10 @@ import pytest
 from rich.console import Console
 
 from robustbench_coded.cli.progress import ProgressListener
+from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.session.listener import Forecast
 
 
@@ -56,6 +59,11 @@ def test_how_many_are_made_is_shown_at_a_terminal_until_all_are(terminal):
         listener.making("corrupted sets", done, 2)
     shown = screen.getvalue()
     assert ("corrupted sets" in shown and "2 of 2" in shown) == terminal
-    listener.preparing("probing standard on erm")  # another display may follow
+    listener.opened(Path("run"))
+    listener.planned(Plan((), (), ()), Forecast(units=1, images=30, done=0, seconds=9.0, of=lambda unit: 1.0))
+    subject = SubjectKey("erm", "standard", None, None)
+    row = AttackCase(subject, WHOLE_BATCH, "clean", "linf", 0.0, "pixel", None)
+    listener._left[row] = 1
+    listener.unit_done(SimpleNamespace(row=row, images=30), 3, 4)
     listener.close()
-    assert screen.getvalue() == "" or terminal
+    assert "3/4 right" in screen.getvalue()[len(shown) :]  # of the evaluation that follows
