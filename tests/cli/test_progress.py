@@ -8,10 +8,7 @@ import pytest
 from rich.console import Console
 
 from robustbench_coded.cli.progress import ProgressListener
-from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.session.listener import Forecast
 
 
@@ -51,6 +48,11 @@ def test_what_is_made_again_is_said(terminal):
     assert ("making inputs of pgd-100 again, 1 of 2" in shown) == terminal
 
 
+class Row:
+    subject = SimpleNamespace(checkpoint="erm", label="standard", shown_k=None, n=None)
+    threat, attack, eps = "batch/unknown", "clean", 0.0
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_how_many_are_made_is_shown_at_a_terminal_until_all_are(terminal):
     screen = io.StringIO()
@@ -61,8 +63,7 @@ def test_how_many_are_made_is_shown_at_a_terminal_until_all_are(terminal):
     assert ("corrupted sets" in shown and "2 of 2" in shown) == terminal
     listener.opened(Path("run"))
     listener.planned(Plan((), (), ()), Forecast(units=1, images=30, done=0, seconds=9.0, of=lambda unit: 1.0))
-    subject = SubjectKey("erm", "standard", None, None)
-    row = AttackCase(subject, WHOLE_BATCH, "clean", "linf", 0.0, "pixel", None)
+    row = Row()
     listener._left[row] = 1
     listener.unit_done(SimpleNamespace(row=row, images=30), 3, 4)
     listener.close()
