@@ -19,6 +19,7 @@ SPARE_STARTS = 3
 
 def dispatch(
     pool: WorkerPool,
+    idle: set[int],
     units: Sequence[Unit],
     workers: int,
     time_limits: UnitTimeLimits,
@@ -29,25 +30,34 @@ def dispatch(
     Units start in the order given. A worker that dies or exceeds its unit's time limit is replaced, and the
     unit is tried once more by another one. Idle workers get units only while the caller asks for outcomes.
 
+    Args:
+        idle: workers of the pool that wait for units; at the end, those of this call as well.
+            If the call ends early, the pool is closed and none are left.
+        workers: how many may run at once, idle ones included.
+
     Raises:
         EngineError: workers die before they can take a unit.
     """
     try:
-        yield from _Dispatch(pool, units, workers, time_limits, clock).run()
-    finally:
+        yield from _Dispatch(pool, idle, units, workers, time_limits, clock).run()
+    except BaseException:
         pool.close()
+        idle.clear()
+        raise
 
 
 class _Dispatch:
     def __init__(
         self,
         pool: WorkerPool,
+        idle: set[int],
         units: Sequence[Unit],
         workers: int,
         time_limits: UnitTimeLimits,
         clock: Callable[[], float],
     ):
         self._pool = pool
+        self._idle = idle
         self._waiting = deque(units)
         self._workers = workers
         self._time_limits = time_limits
@@ -67,11 +77,17 @@ class _Dispatch:
             self._stop_overdue()
             if self._outcomes:
                 yield self._outcomes.popleft()
+        for worker in self._starting:
+            self._pool.stop(worker)
 
     def _start_workers(self) -> None:
-        useful = min(self._workers, len(self._waiting) + len(self._busy))
-        while len(self._starting) + len(self._busy) < useful:
-            self._starting.add(self._pool.start())
+        while len(self._starting) + len(self._busy) < min(
+            self._workers, len(self._waiting) + len(self._busy)
+        ):
+            if self._idle:
+                self._assign(self._idle.pop())
+            else:
+                self._starting.add(self._pool.start())
 
     def _handle(self, event: Event) -> None:
         worker = event.worker
@@ -92,11 +108,13 @@ class _Dispatch:
                 self._failed_starts += 1
                 if self._failed_starts >= self._workers + SPARE_STARTS:
                     raise EngineError(f"workers end before they have begun: {reason}")
+            case Died() if worker in self._idle:
+                self._idle.remove(worker)
             case Died(reason=reason):
                 self._retry(UnitFailure(self._busy.pop(worker), f"its worker died: {reason}", 1))
 
     def _assign(self, worker: int) -> None:
-        """Assigns the next unit that is worth trying to a worker; stops the worker if there is none."""
+        """Assigns the next unit that is worth trying to a worker, which is idle if there is none."""
         while self._waiting:
             unit = self._waiting.popleft()
             reason = self._time_limits.reason_to_skip(unit)
@@ -108,7 +126,7 @@ class _Dispatch:
                     heapq.heappush(self._deadlines, (self._clock() + seconds, worker, unit.id))
                 return
             self._outcomes.append(UnitFailure(unit, reason, self._attempts[unit.id]))
-        self._pool.stop(worker)
+        self._idle.add(worker)
 
     def _retry(self, failure: UnitFailure) -> None:
         unit = failure.unit

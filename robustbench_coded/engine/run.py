@@ -1,6 +1,7 @@
 """Runs units with the engine that the options name."""
 
 from collections.abc import Callable, Generator, Sequence
+from typing import Self
 
 import torch
 
@@ -8,43 +9,80 @@ from robustbench_coded.engine.dispatch import dispatch
 from robustbench_coded.engine.in_process import run_in_process
 from robustbench_coded.engine.process_pool import ProcessPool
 from robustbench_coded.engine.unit_time import UnitTimeLimits
+from robustbench_coded.engine.worker_pool import WorkerPool
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.workers import worker_count
 from robustbench_coded.evaluation.planning.cases import Unit
 
 
-def run_units(
-    context: WorkerContext, units: Sequence[Unit], limit: Callable[[Unit], float]
-) -> Generator[UnitResult | UnitFailure, None, None]:
-    """Yields one outcome for each unit. With several workers only their order can differ.
+class Engine:
+    """Runs units. Its workers start with the first units and are kept for later calls.
+
+    A context manager: the workers end with it.
 
     Args:
         context: of this process; its setup is what workers get.
-        limit: seconds that a unit may take.
-
-    Raises:
-        InputError: the Ray cluster does not answer, or has no room for a worker.
-        EngineError: workers can't be started.
     """
-    config = context.setup.config
-    time_limits = UnitTimeLimits(limit)
-    workers = worker_count(config, context.device)
-    if not units:
-        return
-    if workers > 1:  # the longest first, so that all workers finish at about the same time
-        units = sorted(units, key=lambda unit: -unit.images)
-    if config.engine == "ray":
-        from robustbench_coded.engine.ray_actors import RayActors
 
-        actors = RayActors(context, config.address, workers)
-        if config.workers is None and config.address is not None:
-            workers = actors.room
-        yield from dispatch(actors, units, workers, time_limits)
-    elif config.workers is None and workers == 1:
-        yield from run_in_process(context, units, time_limits)
-    else:
-        yield from dispatch(ProcessPool(context.setup, _devices(context)), units, workers, time_limits)
+    def __init__(self, context: WorkerContext):
+        self._context = context
+        self._pool: WorkerPool | None = None
+        self._workers = 0
+        self._idle: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+    def run(
+        self, units: Sequence[Unit], limit: Callable[[Unit], float]
+    ) -> Generator[UnitResult | UnitFailure, None, None]:
+        """Yields one outcome for each unit. With several workers only their order can differ.
+
+        Args:
+            limit: seconds that a unit may take.
+
+        Raises:
+            InputError: the Ray cluster does not answer, or has no room for a worker.
+            EngineError: workers can't be started.
+        """
+        if not units:
+            return
+        config = self._context.setup.config
+        time_limits = UnitTimeLimits(limit)
+        if (
+            config.engine != "ray"
+            and config.workers is None
+            and worker_count(config, self._context.device) == 1
+        ):
+            yield from run_in_process(self._context, units, time_limits)
+            return
+        if self._pool is None:
+            self._pool, self._workers = _pool(self._context)
+        if self._workers > 1:  # the longest first, so that all workers finish at about the same time
+            units = sorted(units, key=lambda unit: -unit.images)
+        try:
+            yield from dispatch(self._pool, self._idle, units, self._workers, time_limits)
+        except BaseException:
+            self._pool = None  # it is closed
+            raise
+
+
+def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
+    """A pool without workers, and how many it should have."""
+    config = context.setup.config
+    workers = worker_count(config, context.device)
+    if config.engine != "ray":
+        return ProcessPool(context.setup, _devices(context)), workers
+    from robustbench_coded.engine.ray_actors import RayActors
+
+    actors = RayActors(context, config.address, workers)
+    as_many_as_fit = config.workers is None and config.address is not None
+    return actors, actors.room if as_many_as_fit else workers
 
 
 def _devices(context: WorkerContext) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.results import UnitFailure
@@ -84,8 +85,11 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     config, prepared, path = made_ready(config, in_memory, deadline, listener.preparing)
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
-    with opened_folder(RunFolder(path), listener, write_reports) as folder:
-        failures = _evaluate_into(folder, config, prepared, listener, deadline, run_file)
+    with (
+        opened_folder(RunFolder(path), listener, write_reports) as folder,
+        Engine(prepared.context) as engine,
+    ):
+        failures = _evaluate_into(folder, engine, config, prepared, listener, deadline, run_file)
     if failures:
         raise IncompleteRun(path, failures)
     return path
@@ -117,6 +121,7 @@ def made_ready(
 
 def _evaluate_into(
     folder: RunFolder,
+    engine: Engine,
     config: EvalConfig,
     prepared: PreparedEvaluation,
     listener: Listener,
@@ -163,7 +168,7 @@ def _evaluate_into(
             units = [unit for unit in (*plan.units, *partitions) if unit.id not in done.metadata]
             done.metadata.update(with_counts(folder.path, folder.committed([unit.id for unit in units])[0]))
             left = tuple(unit for unit in units if unit.id not in done.metadata)
-            run_plan(folder, prepared, replace(plan, units=left, notes=()), done, store, listener)
+            run_plan(engine, folder, prepared, replace(plan, units=left, notes=()), done, store, listener)
 
         sequential = UntilSettled(
             config, prepared, plan.rows, unit_maker(config, prepared), done.metadata, update
@@ -175,13 +180,13 @@ def _evaluate_into(
         in_partitions, retired = sequential.all_partitions, sequential.retired
     else:
         following = submitted_later(prepared, plan, unit_maker(config, prepared), done.metadata, store)
-        run_plan(folder, prepared, plan, done, store, listener, following if deadline is None else ())
+        run_plan(engine, folder, prepared, plan, done, store, listener, following if deadline is None else ())
 
     def run_also(rows: Sequence[AttackCase]) -> None:
         nonlocal plan, manifest
         plan = plan_of([*plan.rows, *rows], unit_maker(config, prepared), plan.notes)
         manifest = _planned(folder, config, prepared, plan, old, in_partitions)
-        run_plan(folder, prepared, plan, done, store, listener)
+        run_plan(engine, folder, prepared, plan, done, store, listener)
 
     def goes_on(rows: Sequence[AttackCase], left_out: Sequence[str]) -> bool:
         """Runs further rows; False where there are none."""
@@ -232,7 +237,7 @@ def _evaluate_into(
         retired = {*retired, *earlier}
         manifest = with_partitions(manifest, list(dict.fromkeys([*in_partitions, *again])))
         folder.write_manifest(manifest_data(manifest))
-        run_plan(folder, prepared, replace(plan, units=tuple(again)), done, store, listener)
+        run_plan(engine, folder, prepared, replace(plan, units=tuple(again)), done, store, listener)
     store.remove()
     if not done.failures:
         folder.remove([*manifest.superseded, *retired])

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from robustbench_coded.engine.run import run_units
+from robustbench_coded.engine.run import Engine
 from robustbench_coded.evaluation.execution.results import UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit, sources_of
@@ -44,7 +44,7 @@ def to_make_again(
 def make_again(
     again: Sequence[Unit],
     store: PerturbationStore,
-    context: WorkerContext,
+    engine: Engine,
     limit: Callable[[Unit], float],
     made: Callable[[Unit, int], None],
 ) -> None:
@@ -54,7 +54,7 @@ def make_again(
         limit: seconds that a unit may take.
         made: is told each unit that is through, and how many of them are.
     """
-    with closing(run_units(context, again, limit)) as outcomes:
+    with closing(engine.run(again, limit)) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, UnitResult):
                 store.put(outcome.unit.id, outcome.adversarials, whatever_the_size=True)

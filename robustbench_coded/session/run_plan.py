@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from robustbench_coded.engine.run import run_units
+from robustbench_coded.engine.run import Engine
 from robustbench_coded.engine.unit_time import limit_for
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.cases import Unit, sources_of
@@ -34,6 +34,7 @@ class Done:
 
 
 def run_plan(
+    engine: Engine,
     folder: RunFolder,
     prepared: PreparedEvaluation,
     plan: Plan,
@@ -53,13 +54,13 @@ def run_plan(
     expected = forecast(prepared, plan, pending, again, following)
     listener.planned(plan, expected)
     limit = limit_for(config.unit_timeout, expected.of)
-    make_again(again, store, prepared.context, limit, listener.inputs_made)
+    make_again(again, store, engine, limit, listener.inputs_made)
     pending = with_perturbations(pending, store, prepared.context)
     for unit in pending:
         if sources_of(unit) and unit.submitted is None:
             _failed(folder, UnitFailure(unit, NO_INPUTS, 0), done, listener)
     ready = [kept_for_later(unit) for unit in pending if unit.id not in done.failures]
-    with closing(run_units(prepared.context, ready, limit)) as outcomes:
+    with closing(engine.run(ready, limit)) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, UnitFailure):
                 _failed(folder, outcome, done, listener)

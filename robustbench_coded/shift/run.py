@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -113,7 +114,8 @@ def _into(
     folder.write_manifest(as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
-    run_plan(folder, prepared, plan, done, store, listener)
+    with Engine(prepared.context) as engine:
+        run_plan(engine, folder, prepared, plan, done, store, listener)
     store.remove()
     folder.write_manifest(as_data(facts, structs.replace(manifest, finished=True)))
     write_shift_report(folder.path)

@@ -70,7 +70,7 @@ class Clockwork:
         while self._events and self._events[0][0] <= self.now:
             event = heapq.heappop(self._events)[2]
             if isinstance(event, Died):
-                self.alive.remove(event.worker)
+                self.stop(event.worker)
             happened.append(event)
         return happened
 
@@ -87,8 +87,9 @@ class Clockwork:
         heapq.heappush(self._events, (self.now + seconds, next(self._numbers), event))
 
 
-def run(pool, units, workers=2):
-    return list(dispatch(pool, units, workers, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now))
+def run(pool, units, workers=2, idle=None):
+    limits = UnitTimeLimits(lambda unit: LIMIT)
+    return list(dispatch(pool, set() if idle is None else idle, units, workers, limits, lambda: pool.now))
 
 
 DEEDS = st.sampled_from(["ok", "ok", "ok", "fail", "die", "hang", "spoil"])
@@ -100,8 +101,9 @@ DEEDS = st.sampled_from(["ok", "ok", "ok", "fail", "die", "hang", "spoil"])
     seconds=st.lists(st.integers(0, 20), min_size=24, max_size=24),
     workers=st.integers(1, 5),
     bad_starts=st.sets(st.integers(0, 8), max_size=3),
+    cut=st.integers(0, 12),
 )
-def test_each_unit_is_reported_once_whatever_happens_to_its_workers(deeds, seconds, workers, bad_starts):
+def test_each_unit_is_reported_once_whatever_happens_to_its_workers(deeds, seconds, workers, bad_starts, cut):
     # A subject of its own for each unit, so that none is given up for the hanging of another.
     units = [unit(str(i), subject=str(i)) for i in range(len(deeds))]
 
@@ -110,7 +112,8 @@ def test_each_unit_is_reported_once_whatever_happens_to_its_workers(deeds, secon
         return deeds[number][attempt - 1], float(seconds[2 * number + attempt - 1])
 
     pool = Clockwork(script, starts=lambda number: number not in bad_starts)
-    outcomes = run(pool, units, workers)
+    idle = set()
+    outcomes = [o for part in (units[:cut], units[cut:]) for o in run(pool, part, workers, idle)]
     assert sorted(o.unit.id for o in outcomes) == sorted(u.id for u in units)
     for outcome in outcomes:
         first, second = deeds[int(outcome.unit.id)]
@@ -120,7 +123,21 @@ def test_each_unit_is_reported_once_whatever_happens_to_its_workers(deeds, secon
         if isinstance(outcome, UnitFailure):
             assert outcome.attempts == tries
     assert pool.most_alive <= workers
-    assert pool.closed
+    assert pool.alive == idle and not pool.closed
+
+
+def test_idle_workers_take_the_units_of_the_next_call_and_dead_ones_are_replaced():
+    pool, idle = Clockwork(lambda unit, attempt: ("ok", 1.0)), set()
+    run(pool, [unit("a"), unit("b")], idle=idle)
+    first = set(idle)
+    run(pool, [unit("c"), unit("d")], idle=idle)
+    assert idle == first and len(first) == 2
+    dead = min(first)
+    pool._later(0.0, Died(dead, "killed"))
+    outcomes = run(pool, [unit("e")], idle=idle, workers=1)
+    outcomes += run(pool, [unit("f"), unit("g"), unit("h")], idle=idle)
+    assert all(isinstance(o, UnitResult) for o in outcomes) and len(outcomes) == 4
+    assert dead not in idle and len(idle) == 2
 
 
 def test_the_units_of_a_dead_worker_go_to_another_with_its_reason_kept():
@@ -149,8 +166,8 @@ def test_a_subject_that_keeps_hanging_is_given_up():
 def test_no_worker_waits_while_another_one_starts_or_hangs():
     pool = Clockwork(lambda unit, attempt: ("hang", 0) if unit.id == "0" else ("ok", 10.0))
     run(pool, [unit(str(i), subject=str(i)) for i in range(10)], workers=2)
-    # Nine units of 10 s fit beside one hanging for 100 s; its second try is the end.
-    assert pool.now == pytest.approx(2 + LIMIT + 2 + LIMIT)
+    # Nine units of 10 s fit beside one hanging for 100 s; its second try, by the other worker, is the end.
+    assert pool.now == pytest.approx(2 + LIMIT + LIMIT)
 
 
 def test_workers_that_never_start_end_the_run():
@@ -163,7 +180,7 @@ def test_workers_that_never_start_end_the_run():
 def test_leaving_early_ends_all_workers():
     pool = Clockwork(lambda unit, attempt: ("ok", 1.0))
     outcomes = dispatch(
-        pool, [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now
+        pool, set(), [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now
     )
     next(outcomes)
     outcomes.close()
@@ -173,7 +190,7 @@ def test_leaving_early_ends_all_workers():
 def test_idle_workers_are_refilled_before_an_outcome_is_handed_out():
     pool = Clockwork(lambda unit, attempt: ("ok", 1.0))
     outcomes = dispatch(
-        pool, [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now
+        pool, set(), [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now
     )
     next(outcomes)
     assert len(pool.given) == 6  # three are through, three more are under way

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from robustbench_coded.engine.run import run_units
+from robustbench_coded.engine.run import Engine
 from robustbench_coded.evaluation.execution.results import UnitFailure
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.evaluate import make_plan
@@ -18,7 +18,8 @@ def outcomes_of(config, seconds=math.inf, before=lambda: None):
     prepared = prepare(config)
     units = make_plan(config, prepared).units
     before()
-    return {o.unit.id: o for o in run_units(prepared.context, units, lambda unit: seconds)}, units
+    with Engine(prepared.context) as engine:
+        return {o.unit.id: o for o in engine.run(units, lambda unit: seconds)}, units
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from robustbench_coded import evaluate
+from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
 from robustbench_coded.reports import write
-from robustbench_coded.session import run_plan
 from robustbench_coded.session.listener import Listener
 
 K, EXAMPLES, EPS = 8, 160, 0.1
@@ -132,12 +132,12 @@ def test_an_interrupted_run_in_another_order_stops_at_the_same_batch_with_the_sa
             if not self.left:
                 raise KeyboardInterrupt
 
-    run_units = run_plan.run_units
+    run = Engine.run
 
-    def backwards(context, units, limit):  # workers give units back in any order
-        yield from run_units(context, units[::-1], limit)
+    def backwards(engine, units, limit):  # workers give units back in any order
+        yield from run(engine, units[::-1], limit)
 
-    monkeypatch.setattr(run_plan, "run_units", backwards)
+    monkeypatch.setattr(Engine, "run", backwards)
     with pytest.raises(KeyboardInterrupt):
         measured(tmp_path / "run", listener=Impatient())
     again = measured(tmp_path / "run")
