@@ -74,7 +74,8 @@ def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
     """The figure as bytes without dates or versions in them."""
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.set_layout_engine("none")  # the layout is settled and takes long
+    # The layout is settled. "none" would keep an engine that does nothing, and for any engine savefig draws twice.
+    figure.set_layout_engine(None)
     figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
     return Drawing(name, title, caption, svg.getvalue(), png.getvalue())
 
