@@ -72,6 +72,10 @@ def _apgd(loss: str) -> Callable[[AttackName], dict[str, Any]]:
     return lambda attack: _steps(attack) | {"loss": loss, "restarts": _option(attack, "restarts", 1)}
 
 
+def _closest(attack: AttackName) -> dict[str, Any]:
+    return _steps(attack) | {"closest": _option(attack, "closest", 0)}
+
+
 def _targeted(targets: int) -> Callable[[AttackName], dict[str, Any]]:
     return lambda attack: _steps(attack) | {"targets": _option(attack, "targets", targets)}
 
@@ -92,7 +96,11 @@ CATALOGUE: dict[str, Algorithm] = {
     "apgd-ce": Algorithm("Auto-PGD on cross-entropy", "apgd", "Apgd", _apgd("ce"), _APGD),
     "apgd-dlr": Algorithm("Auto-PGD on the difference of logits ratio", "apgd", "Apgd", _apgd("dlr"), _APGD),
     "apgd-mt": Algorithm(
-        "Auto-PGD on the margin, then multi-targeted", "apgd_mt", "ApgdMultiTargeted", _targeted(3), _TARGETS
+        "Auto-PGD on the margin, then multi-targeted",
+        "closest",
+        "apgd_mt",
+        lambda attack: _closest(attack) | _targeted(3)(attack),
+        (*_TARGETS, "closest"),
     ),
     "apgd-t": Algorithm("targeted Auto-PGD", "apgd", "ApgdTargeted", _targeted(9), _TARGETS),
     "fgsm": Algorithm(
@@ -113,7 +121,15 @@ CATALOGUE: dict[str, Algorithm] = {
         ("init", "loss", "momentum", "own", "restarts"),
         sets_step=False,
     ),
-    "square": Algorithm("Square attack", "square", "Square", _steps, family="search", **_DRAWN),
+    "square": Algorithm(
+        "Square attack",
+        "closest",
+        "square",
+        _closest,
+        ("init", "closest"),
+        family="search",
+        draws=SEARCH_DRAWS,
+    ),
     "random": Algorithm("random search", "random_search", "RandomSearch", _steps, family="search", **_DRAWN),
     "spsa": Algorithm(
         "SPSA",

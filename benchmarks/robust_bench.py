@@ -27,7 +27,7 @@ from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.statistics.paired import paired_difference
 
 STANDARD = "autoattack:standard"
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 CLOSE = 0.2  # points
 OUT = Path(__file__).parent / "robust_bench.md"
 RUNS = Path(tempfile.gettempdir()) / "csrobust-robust-bench"
@@ -50,13 +50,13 @@ class Entry:
 
 
 def _digits(network: str, norm: str, eps: str) -> Entry:
-    return Entry(network, f"checkpoints/{network}.safetensors", "digits", norm, eps, 320)
+    return Entry(network, f"checkpoints/{network}.safetensors", "digits", norm, eps, 640)
 
 
 ENTRIES = (
-    Entry("mnist-pgd-madry", "{shared}/checkpoints/mnist-pgd-madry.pth", "mnist", "linf", "0.3", 128),
-    Entry("mnist-fgsm", "{shared}/checkpoints/mnist-fgsm.pth", "mnist", "linf", "0.3", 128),
-    Entry("kw_mnist", "{shared}/checkpoints/kw_mnist.pth", "mnist", "linf", "0.1", 128),
+    Entry("mnist-pgd-madry", "{shared}/checkpoints/mnist-pgd-madry.pth", "mnist", "linf", "0.3", 256),
+    Entry("mnist-fgsm", "{shared}/checkpoints/mnist-fgsm.pth", "mnist", "linf", "0.3", 256),
+    Entry("kw_mnist", "{shared}/checkpoints/kw_mnist.pth", "mnist", "linf", "0.1", 256),
     *(
         Entry("cifar10-pgd-at-resnet20", "checkpoints/cifar10-pgd-at-resnet20.safetensors", "cifar10", *ball)
         for ball in (("linf", "8/255", 64), ("l2", "0.5", 64))

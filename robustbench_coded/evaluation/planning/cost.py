@@ -2,6 +2,7 @@
 
 from attacks.attack_name import AttackName
 from attacks.catalogue import BLACK_BOX
+from attacks.closest import ALL_TARGETS, SHARE
 from attacks.naming import parse
 from attacks.pgd import default_step_size as pgd_step_size
 from attacks.surrogate import QUERIES as SURROGATE_QUERIES
@@ -26,6 +27,7 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         return 0, 0
     steps = name.steps or 1
     draws = name.draws if randomised else 1
+    closest = 0 if randomised else int(dict(name.options).get("closest", 0))
     if randomised and name.estimator == "eotauto":
         draws = EOT_AUTO_DRAWS
     if randomised and name.estimator in ("gmsaavg", "gmsamin"):
@@ -34,12 +36,16 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         forwards, backwards = SURROGATE_QUERIES, 0
     elif name.third_party is not None:
         forwards = backwards = name.steps or THIRD_PARTY_STEPS
+    elif name.algorithm == "square":
+        forwards, backwards = round(steps * (1 + closest / SHARE)), 0
     elif name.algorithm in BLACK_BOX:
         forwards, backwards = steps, 0
     elif name.algorithm == "apgd-t":
         forwards = backwards = steps * TARGETS
     elif name.algorithm == "apgd-mt":
-        forwards = backwards = steps * (1 + int(dict(name.options).get("targets", 3)))
+        targets = int(dict(name.options).get("targets", 3))
+        later = closest / SHARE * (1 + max(targets, ALL_TARGETS))
+        forwards = backwards = round(steps * (1 + targets + later))
     else:
         forwards = backwards = steps * int(dict(name.options).get("restarts", 1))
     start = dict(name.options).get("init")
