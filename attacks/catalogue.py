@@ -112,6 +112,7 @@ CATALOGUE: dict[str, Algorithm] = {
         stops_early=False,
     ),
     "greedy": Algorithm("greedy ascent by few values a step", "greedy", "Greedy", _steps, fewest_steps=2),
+    "growing": Algorithm("ascent in growing balls", "growing", "Growing", _steps, fewest_steps=16),
     "parts": Algorithm("ascent in parts of the ball", "parts", "Parts", _steps, fewest_steps=24),
     "pgd": Algorithm(
         "PGD",

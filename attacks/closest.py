@@ -1,7 +1,7 @@
 """An attack on all examples, then more of it on those whose answers came closest to being wrong.
 
-What an attack misses on robust networks is nearly always among the few examples of the smallest margins: there
-another start or a longer search pays, elsewhere it finds nothing.
+What an attack misses on robust networks is nearly always among the few examples of the smallest margins:
+there another start or a longer search pays, elsewhere it finds nothing.
 """
 
 from collections.abc import Sequence

@@ -23,6 +23,7 @@ LISTED: dict[str, str] = {
     "gmsa3avg-pgd-20": "greedy model-space attack, 3 rounds, mean loss of the draws met (arXiv 2110.14735)",
     "gmsa3min-pgd-20": "the same, smallest loss of the draws met",
     "parts-60": "only up, only down, half as far, and in halves of the image: five steps each",
+    "growing-48": "in balls of growing radius, as long as the larger one holds more: six steps each",
     "greedy-20": "moves the values that promise most first, and takes back what does not help",
     "apgd-ce-100": "Auto-PGD on cross-entropy, 100 steps (arXiv 2003.01690)",
     "apgd-dlr-100": "Auto-PGD on the difference of logits ratio",

@@ -15,6 +15,7 @@ SECOND_STAGE = (
     "apgd-mt-20",
     "greedy-20",
     "parts-60",
+    "growing-48",
     "transfer-apgd-mt-20",
     *RELAXED,
     *LAST_RESORT,
@@ -35,6 +36,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "greedy-20",
         # Values that move one way, or in one place: what notices that they moved both ways, or everywhere.
         "parts-60",
+        # Balls that grow from the clean input: what notices how far it was moved.
+        "growing-48",
         "transfer-apgd-mt-20",
         *RELAXED,
         *LAST_RESORT,

@@ -49,7 +49,7 @@ def test_the_smallest_margins_of_each_batch_are_attacked_again(linear):
     problem = linear(batches=3, k=33)
     before, again = margins(problem, problem.x), Along(problem, 1)
     after = margins(problem, run(problem, Closest(Stays(), (again,))))
-    ((some, labels),) = again.asked
+    ((some, _),) = again.asked
     assert some.shape[:2] == (3, 3)  # one in 16, rounded up
     standing = before.masked_fill(before < 0, torch.inf)
     nearest = standing <= standing.sort(1).values[:, 2:3]

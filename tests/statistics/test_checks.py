@@ -118,9 +118,10 @@ def test_accuracy_falls_with_eps_to_the_floor(checked, attacks, outcome):
     assert checked(attacks)["falls with eps"].outcome == outcome
 
 
+@pytest.mark.parametrize("attack", ["parts-60", "growing-48"])
 @pytest.mark.parametrize(("part", "failed"), [(0.3, True), (0.5, False), (0.7, False)])
-def test_parts_of_the_ball_hold_no_more_than_all_of_it(checked, part, failed):
-    check = checked([("pgd-10", 0.5), ("rays-800", 0.2), ("parts-60", part)])["falls with eps"]
+def test_parts_of_the_ball_hold_no_more_than_all_of_it(checked, attack, part, failed):
+    check = checked([("pgd-10", 0.5), ("rays-800", 0.2), (attack, part)])["falls with eps"]
     assert (check.outcome == "failed") == failed
     assert ("a part of the ball holds more than all of it" in check.finding) == failed
     # At another eps a part still does not reach every image.
