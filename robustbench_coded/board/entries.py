@@ -49,7 +49,7 @@ def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]
     entries = [
         entry
         for source, run in zip(sources, runs, strict=True)
-        for entry in entries_of(run, accounts, source.entry)
+        for entry in entries_of(run, accounts, source)
     ]
     if not entries:
         raise InputError("no defence in these runs; standard inference alone is an entry where it is one")
@@ -57,8 +57,9 @@ def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]
     return Board(csrobust=version, entries=tuple(entries)), runs
 
 
-def entries_of(run: Run, accounts: Accounts, submitted: SubmittedEntry | None = None) -> Iterator[BoardEntry]:
+def entries_of(run: Run, accounts: Accounts, source: Source) -> Iterator[BoardEntry]:
     """The entries of a run: of the submitted subject, or of every defence and every published training."""
+    submitted = source.entry
     digest = hashlib.sha256((run.path / MANIFEST).read_bytes()).hexdigest()
     for judgement in run.judgements:
         subject = judgement.subject
@@ -68,7 +69,7 @@ def entries_of(run: Run, accounts: Accounts, submitted: SubmittedEntry | None = 
                 continue
         elif known is None or only_accounts(run, subject):
             continue
-        yield _entry(run, judgement, known, submitted, digest, accounts)
+        yield _entry(run, judgement, known, source, digest, accounts)
 
 
 def entry_id(run: Run, subject: SubjectKey) -> str:
@@ -83,7 +84,7 @@ def _entry(
     run: Run,
     judgement: Judgement,
     known: PublishedDefence | None,
-    submitted: SubmittedEntry | None,
+    source: Source,
     digest: str,
     accounts: Accounts,
 ) -> BoardEntry:
@@ -96,7 +97,7 @@ def _entry(
     whole = next(row for row in rows if row.attack == ENSEMBLE)
     fgsm = next((row for row in rows if row.attack == "fgsm"), None)
     certified = next((row.certified for row in run.certified if row.key == judgement.key), None)
-    told = _told(known, submitted)
+    told = _told(known, source.entry)
     if told.get("reported") is None and verdict.claim is not None:
         told["reported"] = verdict.claim.value
     word, reason = _beside_breaks(verdict, told["breaks"])
@@ -131,6 +132,7 @@ def _entry(
         run=run.name,
         run_sha256=digest,
         stored=(run.path / "adversarials").is_dir(),
+        signed=source.signer,
         command=_command(run, planned, judgement.budget.eps),
     )
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
+from robustbench_coded.board.signature import HASHES, SIGNATURE, signer_of
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.folder import MANIFEST
 
-ENTRY, HASHES, RUN, CODE = "entry.toml", "SHA256SUMS", "run", "code"
+ENTRY, RUN, CODE = "entry.toml", "run", "code"
 
 
 class SubmittedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,21 +52,27 @@ class SubmittedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 @dataclass(frozen=True)
 class Source:
-    """A run folder, and the entry of whoever submitted it; None for a run of this project."""
+    """A run folder, and the entry of whoever submitted it; None for a run of this project.
+
+    Attributes:
+        signer: whose SSH key signed the entry's hashes; None where nobody did.
+    """
 
     path: Path
     entry: SubmittedEntry | None
+    signer: str | None = None
 
 
 def source_at(path: Path) -> Source:
     """What lies in a folder.
 
     Raises:
-        InputError: neither a run nor a submitted entry, or an entry whose files are not those of its hashes.
+        InputError: neither a run nor a submitted entry, an entry whose files are not those of its hashes,
+            or hashes that are not those that were signed.
     """
     if (path / ENTRY).is_file():
         check_hashes(path)
-        return Source(path / RUN, read_entry(path / ENTRY))
+        return Source(path / RUN, read_entry(path / ENTRY), signer_of(path))
     if (path / MANIFEST).is_file():
         return Source(path, None)
     raise InputError(f"{path} holds neither a run ({MANIFEST}) nor a submitted entry ({ENTRY})")
@@ -97,8 +104,9 @@ def read_entry(path: Path) -> SubmittedEntry:
 
 
 def hashes_of(folder: Path) -> str:
-    """sha256 and name of every file of an entry's folder but the list itself, as sha256sum writes them."""
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name not in (HASHES, ".lock"))
+    """sha256 and name of every file of an entry as sha256sum writes them, but of the list itself and its
+    signature."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name not in (HASHES, SIGNATURE, ".lock"))
     return "".join(
         f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder).as_posix()}\n"
         for file in files

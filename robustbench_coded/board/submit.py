@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_coded.board.check_entry import refuse_broken
-from robustbench_coded.board.source import CODE, ENTRY, HASHES, RUN, hashes_of, read_entry
+from robustbench_coded.board.signature import HASHES, sign
+from robustbench_coded.board.source import CODE, ENTRY, RUN, hashes_of, read_entry
 from robustbench_coded.errors import InputError
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.atomic import write_text
@@ -15,7 +16,9 @@ from robustbench_coded.runs.atomic import write_text
 LEFT_OUT = (".lock", "*.part", "perturbed", "figures", "report.html")
 
 
-def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -> Path:
+def submit(
+    path: Path, entry_file: Path, out: Path, code: Sequence[Path] = (), key: Path | None = None
+) -> Path:
     """Checks a run against the rules of the board and writes the folder of its entry.
 
     Args:
@@ -23,6 +26,7 @@ def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -
         entry_file: entry.toml.
         out: the folder below which the entry's own is made, named by the defence.
         code: files of a plug-in defence, so that others can load it.
+        key: SSH private key that signs the hashes.
 
     Raises:
         InputError: the entry or the run breaks a rule, a file is missing, or there is an entry of that name.
@@ -40,4 +44,10 @@ def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -
         shutil.copyfile(file, folder / CODE / file.name)
     write_text(folder / ENTRY, entry_file.read_text(encoding="utf-8"))
     write_text(folder / HASHES, hashes_of(folder))
+    if key is not None:
+        try:
+            sign(folder, key)
+        except InputError:
+            shutil.rmtree(folder)  # the same command with another key writes it
+            raise
     return folder
