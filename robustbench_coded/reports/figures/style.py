@@ -74,7 +74,7 @@ def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
     """The figure as bytes without dates or versions in them."""
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    # The layout is settled. "none" would keep an engine that does nothing, and for any engine savefig draws twice.
+    # The layout is settled; "none" would keep an engine, and savefig draws twice for any engine.
     figure.set_layout_engine(None)
     figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
     return Drawing(name, title, caption, svg.getvalue(), png.getvalue())
