@@ -117,10 +117,10 @@ report-eight-networks: $(INSTALLED)
 	$(BIN)/python benchmarks/eight_networks.py
 
 # Which of RobustBench's definitions load, in an environment of its own: its package wants older libraries.
-# On two cores about half an hour, and 12 GB of memory for the largest networks.
+# On two cores about half an hour, and 12 GB of memory for the largest networks; with ROWS=FILE a stopped one goes on.
 .PHONY: benchmark-robustbench
 benchmark-robustbench: .venv-robustbench/.installed
-	OMP_NUM_THREADS=2 .venv-robustbench/bin/python benchmarks/robustbench_zoo.py
+	OMP_NUM_THREADS=2 .venv-robustbench/bin/python benchmarks/robustbench_zoo.py $(if $(ROWS),--rows $(ROWS))
 
 .venv-robustbench/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-robustbench

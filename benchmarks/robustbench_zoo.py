@@ -1,24 +1,27 @@
 """Which of RobustBench's definitions load: writes benchmarks/robustbench_zoo.md.
 
-    python benchmarks/robustbench_zoo.py [DATASET/THREAT/NAME ...]
+    python benchmarks/robustbench_zoo.py [--rows FILE] [DATASET/THREAT/NAME ...]
 
 `make benchmark-robustbench` runs it in an environment of its own that has the package robustbench. Every
 definition is built there with random weights, affine parameters and statistics, its state dict saved to a
 file, and the file loaded twice: from its weights alone, and with ``--arch robustbench:NAME``. A definition
 counts where the logits of the two networks on random images are the same within 1e-5 of the largest (or
-of 1). Without arguments all Linf definitions are tried; with some the table is printed and not written.
+of 1). Without names all Linf definitions are tried; with some the table is printed and not written. FILE
+keeps the rows, so that a stopped measurement goes on; it is for one state of the code.
 """
 
 import ctypes
 import gc
 import hashlib
+import json
 import sys
 import tempfile
 import time
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from unittest import mock
 
@@ -52,21 +55,33 @@ class Row:
     alone: str = ""
     by_name: str = ""
     loads: bool = False
+    key: str = ""  # equal where definitions are the same network and mean the same to us
 
 
-def main(wanted: list[str]) -> None:
+def main() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--rows", type=Path)
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    stored, wanted = options.rows, options.names
     warnings.simplefilter("ignore")
+    lines = stored.read_text().splitlines() if stored is not None and stored.exists() else []
+    done = {row.path: row for row in (Row(**json.loads(line)) for line in lines)}
+    measured = {row.key: row for row in done.values() if row.key}
     rows: list[Row] = []
-    measured: dict[str, Row] = {}
     for path, constructor in _definitions():
         if wanted and path not in wanted:
             continue
-        start = time.perf_counter()
-        row = _row(path, constructor, measured)
-        rows.append(row)
-        seconds = time.perf_counter() - start
-        print(f"{path} | alone: {row.alone}; by name: {row.by_name} ({seconds:.0f} s)", flush=True)
-        _give_back_memory()
+        if path not in done:
+            start = time.process_time()
+            done[path] = row = _row(path, constructor, measured)
+            seconds = time.process_time() - start
+            print(f"{path} | alone: {row.alone}; by name: {row.by_name} ({seconds:.0f} s)", flush=True)
+            if stored is not None:
+                with stored.open("a") as file:
+                    file.write(f"{json.dumps(asdict(row))}\n")
+            _give_back_memory()
+        rows.append(done[path])
     text = _table(rows)
     if wanted:
         print(text)
@@ -95,7 +110,7 @@ def _row(path: str, constructor, measured: dict[str, Row]) -> Row:
     means = [(own.arch, str(own.normalisation)) for own in own_definitions(path, None)]
     key = f"{path.partition('/')[0]} {means} {_signature(network)}"
     if not means or key not in measured:
-        measured[key] = _measured(path, network)
+        measured[key] = replace(_measured(path, network), key=key)
     return replace(measured[key], path=path)
 
 
@@ -297,4 +312,4 @@ def _table(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

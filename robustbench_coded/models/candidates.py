@@ -25,7 +25,7 @@ from robustbench_coded.models.input_kinds import images_of_kind
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.models.variants import INPUT, split_variant
+from robustbench_coded.models.variants import INPUT, split_variant, unchanged
 
 # Images are made as in training so many at a time, so that more of them begin with the same ones.
 PIECE = 16
@@ -108,15 +108,23 @@ class Assembly:
         checkpoint = self.checkpoint
         if arch not in self._networks and arch == checkpoint.arch:
             self._networks[arch] = checkpoint.network.eval().requires_grad_(False).to(self.device)
+        if arch not in self._networks and (form := split_variant(arch)[1].get(INPUT)):
+            self._networks[arch] = OtherInput(self.network(unchanged(arch, INPUT)), form).eval()
         if arch not in self._networks:
             built = construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
-            trained = checkpoint.network
-            weights = (trained.network if isinstance(trained, OtherInput) else trained).state_dict()
-            built.load_state_dict(weights, strict=False, assign=True)
-            form = split_variant(arch)[1].get(INPUT)
-            network = built if form is None else OtherInput(built, form)
-            self._networks[arch] = network.eval().requires_grad_(False).to(self.device)
+            for name, weight in self._weights.items():  # load_state_dict takes longer than a few images
+                scope, _, last = name.rpartition(".")
+                setattr(built.get_submodule(scope), last, weight)
+            self._networks[arch] = built.eval()
         return self._networks[arch]
+
+    @cached_property
+    def _weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the checkpoint, on the device; all variants share them."""
+        trained = self.checkpoint.network
+        network = trained.network if isinstance(trained, OtherInput) else trained
+        network.requires_grad_(False).to(self.device)
+        return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
     def inputs(self, kind: str, start: int, end: int) -> Tensor:
         """Those images as in that kind of training, on the device; ``start`` and ``end`` as in a slice."""

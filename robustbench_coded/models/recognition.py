@@ -24,6 +24,7 @@ from robustbench_coded.models.decision import (
     chosen_among,
 )
 from robustbench_coded.models.fingerprint import trained_batch_norms
+from robustbench_coded.models.freed_memory import keep_freed_memory
 from robustbench_coded.models.input_kinds import HEAVY
 from robustbench_coded.models.label_search import (
     IMAGES_FOR_LABELS_ALONE,
@@ -110,6 +111,7 @@ def recognise_network(
         device: where networks answer.
     """
     device = torch.device("cpu") if device is None else device
+    keep_freed_memory()
     # Networks that sample take the same draws each time, and nobody else's.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)

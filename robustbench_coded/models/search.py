@@ -182,6 +182,10 @@ class Search:
     def _ends(self, beam: list[str], fronts: list[Front], stated: Sequence[Candidate]) -> list[Scored]:
         """Candidates by all layers, on more and more images: until one stands out, or there are enough."""
         usual = min(beam, key=_unusual)
+        first = self.remembered.fingerprint(fronts[0].candidate(usual), fronts[0].kind, self.few)
+        if first.excess <= LEFT_OVER and first.score <= first.by_chance:
+            # Other kinds of images cannot come nearer than chance.
+            fronts = [front for front in fronts if front is fronts[0] or front[:2] != fronts[0][:2]]
         scored = self._scored([(front.candidate(usual), front.kind) for front in fronts], self.few)
         best = min(fronts, key=lambda front: scored[front.candidate(usual), front.kind].score)
         kinds = tuple(dict.fromkeys([best.kind, *(front.kind for front in fronts)]))
@@ -200,7 +204,15 @@ class Search:
             scored |= self._scored(left, count)
         # What is left of a network that samples is its temperature, which is another one in training.
         if scored[left[0]].excess > LEFT_OVER and not self.assembly.samples:
-            again = self._behind_another_kind(*left[0], beam, count)
+            # Of what is stated, and of what the first layers put second, few kinds were compared.
+            asked = [(one, kinds[0]) for one in stated]
+            second = [
+                (front.candidate(usual), front.kind)
+                for front in fronts
+                if front.normalisation != left[0][0].normalisation
+            ]
+            doubted = {end[0]: end for end in [*second[:1], *asked, left[0]]}.values()
+            again = [one for end in doubted for one in self._behind_another_kind(*end, beam, count)]
             scored |= self._scored(again, count)
             left = _near(_best_kinds({end: scored[end] for end in [*left, *again]}), scored, stated)
         finer = [(replace(left[0][0], arch=other), left[0][1]) for other in _finer(left[0][0].arch)]

@@ -15,6 +15,7 @@ from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.contradictions import contradictions
 from robustbench_coded.models.decision import Evidence, Stated, chosen_among
 from robustbench_coded.models.fingerprint import Fingerprint
+from robustbench_coded.models.fronts import Front
 from robustbench_coded.models.input_kinds import images_of_kind
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
@@ -405,6 +406,29 @@ def test_kinds_of_images_are_compared_again_where_much_is_left(tmp_path, test_im
     again = search._behind_another_kind(right, "noisy", ["digits-cnn[activation=elu]"], 512)
     assert again == [(right, "shifted"), (other, "shifted")]
     assert search._behind_another_kind(right, "shifted", ["digits-cnn[activation=elu]"], 512) == []
+
+
+def test_where_much_is_left_what_is_stated_is_compared_on_all_kinds_of_images(
+    tmp_path, test_images, monkeypatch
+):
+    torch.save(build("digits-cnn", 10, 1).state_dict(), tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt")
+    for module in checkpoint.network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean += 0.5
+    assembly = Assembly(checkpoint, test_images[0], torch.device("cpu"))
+    none, half, mnist = (KNOWN[1][name] for name in ("none", "half", "mnist"))
+    search = Search(assembly, [none, half, mnist], per_image=10**6)
+    monkeypatch.setattr(
+        search, "_fronts", lambda _: [Front(half, None, "noisy"), Front(mnist, None, "plain")]
+    )
+    compared = []
+    monkeypatch.setattr(search, "_behind_another_kind", lambda one, *_: compared.append(one) or [])
+    search.run([Candidate("digits-cnn", none)])
+    assert {one.normalisation for one in compared} >= {
+        none,
+        mnist if compared[-1].normalisation != mnist else half,
+    }
 
 
 def judged_by_labels(loss, rival_loss, rival_right):
