@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.initialisation import initialise
 from robustbench_coded.models.registry import find, inside
 
-INITIALISED = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
+INITIALISED: tuple[Any, ...] = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 _ONE_AT_A_TIME = Lock()
 
 
@@ -22,7 +23,7 @@ def _nothing_to_initialise() -> Iterator[None]:
     Layers elsewhere, as another thread may make them meanwhile, are.
     """
 
-    def only_with_values(reset: Callable[[nn.Module], None]) -> Callable[[nn.Module], None]:
+    def only_with_values(reset: Callable[[Any], None]) -> Callable[[Any], None]:
         def reset_parameters(module: nn.Module) -> None:
             if not any(tensor.is_meta for tensor in module.parameters(recurse=False)):
                 reset(module)
@@ -31,16 +32,17 @@ def _nothing_to_initialise() -> Iterator[None]:
 
     with _ONE_AT_A_TIME:
         own = {kind: vars(kind).get("reset_parameters") for kind in INITIALISED}
+        inherited = {kind: kind.reset_parameters for kind in INITIALISED}
         try:
-            for kind in INITIALISED:
-                kind.reset_parameters = only_with_values(kind.reset_parameters)  # type: ignore[method-assign]
+            for kind, reset in inherited.items():
+                setattr(kind, "reset_parameters", only_with_values(reset))  # noqa: B010
             yield
         finally:
             for kind, reset in own.items():
-                if reset is None:  # inherited
-                    del kind.reset_parameters
+                if reset is None:
+                    delattr(kind, "reset_parameters")
                 else:
-                    kind.reset_parameters = reset
+                    setattr(kind, "reset_parameters", reset)  # noqa: B010
 
 
 def construct(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from robustbench_coded.models.plain_stack import as_stack
 from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.state_dict import NESTS, StateDict, stripped
 
@@ -52,29 +53,8 @@ def readings(weights: StateDict) -> Iterator[Reading]:
         for synonyms in SYNONYMS:
             if (renamed := _renamed(reading.weights, synonyms)) is not None:
                 yield replace(reading, weights=renamed, whole=False)
-    if (stacked := _linear_stack(weights)) is not None:
+    if (stacked := as_stack(weights)) is not None:
         yield Reading(stacked, "", complete=True)
-
-
-def _linear_stack(weights: StateDict) -> StateDict | None:
-    """Linear layers alone, whatever their names, as an ``nn.Sequential`` numbers them behind a flattening."""
-    scopes = list(dict.fromkeys(name.rpartition(".")[0] for name in weights.tensors))
-    shapes = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
-    tensors: dict[str, Tensor] = {}
-    width = None
-    for place, scope in enumerate(scopes):
-        own = {name: shape for name, shape in shapes.items() if name.rpartition(".")[0] == scope}
-        kinds = {name.rpartition(".")[2]: shape for name, shape in own.items()}
-        shape = kinds.get("weight", ())
-        if len(shape) != 2 or width not in (None, shape[1]) or kinds.get("bias", shape[:1]) != shape[:1]:
-            return None
-        if not kinds.keys() <= {"weight", "bias"}:
-            return None
-        width = shape[0]
-        # Between two of them is an activation.
-        tensors |= {f"{2 * place + 1}.{name.rpartition('.')[2]}": weights.tensors[name] for name in own}
-    note = "its linear layers are read as a stack behind a flattening, an activation between any two"
-    return replace(weights, tensors=tensors, notes=(*weights.notes, note))
 
 
 def _renamed(weights: StateDict, synonyms: dict[str, str]) -> StateDict | None:

@@ -1,5 +1,6 @@
 """Plain stacks of layers under the numbers that ``nn.Sequential`` gives them."""
 
+import re
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -7,6 +8,9 @@ from torch import Tensor, nn
 from robustbench_coded.models.architectures.activations import Activation, activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.sequential_names import layouts, tokens_of
+
+LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mg]?)", re.ASCII)
+POOLINGS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}
 
 
 class Activate(nn.Module):
@@ -27,8 +31,9 @@ class Sequential(BlockNetwork):
         classes: number of classes.
         in_channels: channels of the image.
         stack: the name.
-        layout: ``STRIDE.PADDING`` of each convolution, joined by ``/``; empty for the usual one.
+        layout: one of ``sequential_names.layouts``; empty for the usual one.
         activation: a name of ``activations.ACTIVATIONS``.
+        pooling: ``max`` or ``mean``, over 2x2 pixels.
     """
 
     def __init__(
@@ -38,8 +43,11 @@ class Sequential(BlockNetwork):
         stack: str,
         layout: str = "",
         activation: str = "relu",
+        pooling: str = "max",
     ) -> None:
         super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"expected pooling max or mean, got {pooling}")
         parsed = tokens_of(stack)
         if parsed is None:
             raise ValueError(f"expected the name of a stack of layers, got {stack}")
@@ -48,12 +56,14 @@ class Sequential(BlockNetwork):
         if layout and layout not in possible:
             raise ValueError(f"expected a layout of {', '.join(possible) or 'nothing'}, got {layout}")
         layout = layout or next(iter(possible), "")
-        pairs = iter([pair.split(".") for pair in layout.split("/")])
-        width, flat = in_channels, False
+        places = iter([LAYOUT.fullmatch(place) for place in layout.split("/")])
+        width, flat, end = in_channels, False, ""
         for number, token in enumerate(tokens):
             module: nn.Module
             if token["planes"]:
-                stride, padding = map(int, next(pairs))
+                place = next(places)
+                assert place is not None  # it is one of the possible ones
+                stride, padding, end = int(place["stride"]), int(place["padding"]), place["end"]
                 planes, kernel, bias = int(token["planes"]), int(token["kernel"]), not token["bare"]
                 module = nn.Conv2d(width, planes, kernel, stride=stride, padding=padding, bias=bias)
                 width = planes
@@ -69,8 +79,10 @@ class Sequential(BlockNetwork):
                 module = nn.BatchNorm1d(width) if flat else nn.BatchNorm2d(width)
             elif token[0] == "a":
                 module = Activate(activation_named(activation))
+            elif token[0] == "m" or (token[0] == "p" and end == "m"):
+                module = POOLINGS[pooling](2)
             else:
-                module = nn.MaxPool2d(2) if token[0] == "m" else nn.Identity()
+                module = nn.AdaptiveAvgPool2d(1) if token[0] == "p" and end == "g" else nn.Identity()
             self.add_module(str(number), module)
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:

@@ -3,8 +3,8 @@
 Certified training and much code for MNIST build them as ``nn.Sequential``. The numbers say how many modules
 without weights stand between two layers: one is an activation, two before a linear layer an activation and
 the flattening, and so on. Strides and paddings leave no trace but the number of inputs of the first linear
-layer; where several give that number, the usual ones come first and the others are variants. Imports no
-torch.
+layer; where several give that number, the usual ones come first and the others are variants. Where names do
+not tell the modules in between either (``plain_stack``), pooling is inferred with them. Imports no torch.
 """
 
 import re
@@ -20,19 +20,23 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 # By channels, the sizes of images that are tried: MNIST and digits; CIFAR, SVHN, Tiny ImageNet and ImageNet.
 SIZES = {1: (28, 32, 8), 3: (32, 28, 64, 224)}
+UNUSUAL_SIZES = {1: {8: 1, 32: 6}, 3: {64: 1, 224: 2, 28: 6}}
 MAX_LAYERS = 40
 MAX_LAYOUTS = 12
 MAX_TRIED = 200_000
+MANY_CONVOLUTIONS = (
+    3  # beyond these, equal kernels have equal strides and paddings where pooling is inferred too
+)
 
 # What stands between two layers with weights: convolution (c) or linear (l), by the number of modules.
 BETWEEN = {
-    ("c", "c"): ("", "a", "am", "ami"),
-    ("c", "l"): (None, "f", "af", "amf", "amfi"),
+    ("c", "c"): ("", "a", "am", "ami", "apii"),
+    ("c", "l"): (None, "f", "af", "amf", "amfi", "apfii"),
     ("l", "l"): ("", "a", "ai"),
 }
 TOKEN = re.compile(
     r"c(?P<planes>\d{1,4})k(?P<kernel>\d{1,2})(?P<bare>n?)|(?P<linear>l)(?P<width>\d{0,6})(?P<bare_linear>n?)"
-    r"|f(?P<values>\d{1,7})|[abmi]",
+    r"|f(?P<values>\d{1,7})|[abmip]",
     re.ASCII,
 )
 
@@ -42,7 +46,8 @@ def name_for(shapes: Shapes) -> str | None:
 
     The tokens are ``c16k4`` (convolution to 16 channels, kernel 4), ``l100`` (linear, the last one ``l``;
     ``n`` behind either means without biases), ``b`` (batch-norm), ``a`` (activation), ``m`` (2x2 pooling),
-    ``f1568`` (flattening to so many values) and ``i`` (nothing in eval mode, as dropout).
+    ``f1568`` (flattening to so many values), ``p`` (pooling or nothing, as the layout has it) and ``i``
+    (nothing in eval mode, as dropout).
     """
     layers = _layers(shapes)
     if layers is None:
@@ -91,8 +96,9 @@ def layouts(name: str) -> tuple[str, ...]:
     Args:
         name: of this family.
     Returns:
-        ``STRIDE.PADDING`` of each convolution, joined by ``/``, the usual layout first; empty where nothing
-        leads there, or where there are no convolutions.
+        ``STRIDE.PADDING`` of each convolution, joined by ``/``, the usual layout first; ``m`` behind one that
+        a 2x2 pooling follows and ``g`` behind the last one where it is a mean over all pixels; empty where
+        nothing leads there, or where there are no convolutions.
     """
     return tuple(layout for _, layout in _ranked(name))
 
@@ -112,6 +118,8 @@ def _ranked(name: str) -> tuple[tuple[int, str], ...]:
     side = isqrt(inputs // planes)
     if side * side * planes != inputs:
         return ()
+    if any(token[0] == "p" for token in tokens):
+        return _with_pooling(size, tokens, side)
     choices = [_usual(int(token["kernel"])) for token in convolutions]
     ranked = [
         (_unusual(combination, choices, convolutions), combination)
@@ -122,6 +130,58 @@ def _ranked(name: str) -> tuple[tuple[int, str], ...]:
     return tuple(
         (rank, "/".join(f"{s}.{p}" for s, p in combination)) for rank, combination in ranked[:MAX_LAYOUTS]
     )
+
+
+def _with_pooling(size: int, tokens: Sequence[re.Match[str]], side: int) -> tuple[tuple[int, str], ...]:
+    """``_ranked`` where pooling is to be inferred, too."""
+    convolutions = [token for token in tokens if token["planes"]]
+    open_ = _perhaps_pooled(tokens)
+    kernels = [int(token["kernel"]) for token in convolutions]
+    few = len(convolutions) <= MANY_CONVOLUTIONS
+    groups = list(range(len(kernels))) if few else [sorted(set(kernels)).index(one) for one in kernels]
+    kernel_of = dict(zip(groups, kernels, strict=True))
+    usual = [_usual_beside_pooling(kernel_of[group]) for group in sorted(kernel_of)]
+    found = []
+    for strides in product(*usual):
+        spread = [strides[group] for group in groups]
+        rank = sum(choice.index(one) for choice, one in zip(usual, strides, strict=True))
+        forms = set(zip(kernels, spread, strict=True))
+        rank += 4 * (len(forms) - len(set(kernels)))
+        for ends in product(*(("m", "") if one else ("",) for one in open_)):
+            reached = _side_after(size, tokens, spread, ends)
+            if reached == side:
+                found.append((rank + _unusual_pooling(ends, open_), spread, ends))
+            elif side == 1 and reached is not None and reached > 1 and not ends[-1]:
+                found.append((rank + _unusual_pooling(ends, open_), spread, (*ends[:-1], "g")))
+    found.sort(key=lambda entry: entry[0])
+    return tuple(
+        (rank, "/".join(f"{s}.{p}{end}" for (s, p), end in zip(spread, ends, strict=True)))
+        for rank, spread, ends in found[:MAX_LAYOUTS]
+    )
+
+
+def _usual_beside_pooling(kernel: int) -> list[tuple[int, int]]:
+    """(stride, padding) of a convolution where pooling makes images smaller, the usual ones first."""
+    half = (kernel - 1) // 2
+    return list(dict.fromkeys([(1, 0), (1, half), (2, half), (2, 0)]))
+
+
+def _perhaps_pooled(tokens: Sequence[re.Match[str]]) -> list[bool]:
+    """Of every convolution whether pooling may follow it before the next one."""
+    found: list[bool] = []
+    for token in tokens:
+        if token["planes"]:
+            found.append(False)
+        elif token[0] == "p":
+            found[-1] = True
+    return found
+
+
+def _unusual_pooling(ends: Sequence[str], open_: Sequence[bool]) -> int:
+    """Usual are pooling behind every convolution, every second one, and the last one."""
+    asked = [end for end, one in zip(ends, open_, strict=True) if one]
+    patterns = [["m"] * len(asked), ["", "m"] * (len(asked) // 2), [""] * (len(asked) - 1) + ["m"]]
+    return 0 if asked in patterns else 2
 
 
 def _layers(shapes: Shapes) -> list[tuple[int, str, tuple[int, ...]]] | None:
@@ -173,6 +233,8 @@ def _input(layers: Sequence[tuple[int, str, tuple[int, ...]]], tokens: Sequence[
     channels = first[1]
     possible = {size: _ranked(f"sequential-{size}-{'-'.join(tokens)}") for size in SIZES.get(channels, ())}
     ranks = {size: ranked[0][0] for size, ranked in possible.items() if ranked}
+    if "p" in tokens:  # many layouts lead anywhere, so what images of that kind mostly are counts as well
+        ranks = {size: rank + UNUSUAL_SIZES[channels].get(size, 0) for size, rank in ranks.items()}
     return channels, min(ranks, key=lambda size: ranks[size], default=0)
 
 
@@ -198,15 +260,20 @@ def _unusual(
 
 
 def _side_after(
-    size: int, tokens: Sequence[re.Match[str]], combination: Sequence[tuple[int, int]]
+    size: int,
+    tokens: Sequence[re.Match[str]],
+    combination: Sequence[tuple[int, int]],
+    ends: Sequence[str] = (),
 ) -> int | None:
     """Height and width before the flattening; None where a layer has nothing left to see."""
     pairs: Iterator[tuple[int, int]] = iter(combination)
+    pooling, end = iter(ends), ""
     for token in tokens:
         if token["planes"]:
             stride, padding = next(pairs)
+            end = next(pooling, "")
             size = (size + 2 * padding - int(token["kernel"])) // stride + 1
-        elif token[0] == "m":
+        elif token[0] == "m" or (token[0] == "p" and end == "m"):
             size //= 2
         elif token["values"]:
             break
@@ -221,5 +288,10 @@ def resolve(name: str, family: Architecture) -> Architecture | None:
     if parsed is None:
         return None
     possible = layouts(name)
-    variants = {**({"layout": possible[1:]} if len(possible) > 1 else {}), **family.variants}
+    pools = any(token[0] == "m" for token in parsed[1]) or any("m" in layout for layout in possible)
+    variants = {
+        **({"layout": possible[1:]} if len(possible) > 1 else {}),
+        **family.variants,
+        **({"pooling": ("mean",)} if pools else {}),
+    }
     return replace(family, name=name, parameters={"stack": name}, variants=variants, image_size=parsed[0])
