@@ -1,11 +1,13 @@
 """Is every network evaluated as what it is? A blind table of assemblies of known truth, half of them wrong.
 
 Each network is given once as its file is, and once in a form that is wrong in one part without weights: the
-activation, the shortcut or the normalisation, forced with ``--arch`` or ``--normalize``, or put together
-that way by "the user's own code". A right one must be accepted as what it is, a wrong one refused.
+activation, the shortcut, the pooling, strides and paddings, or the normalisation, forced with ``--arch`` and
+``--normalize``. A right one must be accepted as what it is, a wrong one refused. Networks without batch-norms
+have a table of their own: labels alone decide there.
 
-    python benchmarks/recognition.py [FOLDER]
+    python benchmarks/recognition.py [FOLDER [TABLE]]
 
+TABLE is ``recognition`` or ``recognition_alone``, those without batch-norms; without it both are measured.
 FOLDER (default: a temporary one) keeps the quick networks that it trains, and the lines, so that a stopped
 measurement goes on. CIFAR-10 and the networks of
 ../shared take part where they are beside the checkout.
@@ -21,13 +23,14 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from recognition_networks import Network, networks, wrong_forms
+from recognition_networks import Network, WrongForm, networks, networks_alone, wrong_forms
 
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import Recognition, recognise_network
 
 HERE = Path(__file__).parent
 SEED = 16
+TABLES = {"recognition": networks, "recognition_alone": networks_alone}
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Row:
     median: float | None
     right: bool
     seconds: float
+    same_answers: float = 1.0  # the share of 512 images that it answers as the network was trained to
+    alone: bool = False  # without batch-norms
 
 
 def row(network: Network, given: str, arch: str | None, normalize: str | None, *, wrong: bool) -> Row:
@@ -50,7 +55,9 @@ def row(network: Network, given: str, arch: str | None, normalize: str | None, *
     started = time.process_time()
     checkpoint = load_checkpoint(network.path, arch=arch, normalize=normalize)
     found = recognise_network(checkpoint, network.images, network.labels)
+    seconds = time.process_time() - started
     refused = bool(found.contradictions)
+    same, is_truth = _compared(found, network)
     return Row(
         network=network.name,
         given=given,
@@ -59,39 +66,54 @@ def row(network: Network, given: str, arch: str | None, normalize: str | None, *
         refused=refused,
         reason=found.contradictions[0].split(";")[0] if refused else "",
         median=None if found.chosen.fingerprint is None else found.chosen.fingerprint.median,
-        right=refused if wrong else not refused and _is_truth(found, network),
-        seconds=time.process_time() - started,
+        right=refused if wrong else not refused and is_truth,
+        seconds=seconds,
+        same_answers=same,
+        alone=found.chosen.fingerprint is None,
     )
 
 
-def _is_truth(found: Recognition, network: Network) -> bool:
-    """Whether it answers as the true assembly does: 99.5% of the images alike, logits within a hundredth."""
+def _compared(found: Recognition, network: Network) -> tuple[float, bool]:
+    """The share of images that it answers as the true assembly does, and whether it is that one.
+
+    It is where 99.5% of the answers are alike and logits differ by a fiftieth at most, on the mean.
+    """
     with torch.no_grad():
         ours, true = found.model(network.images[:512]), network.truth()(network.images[:512])
     alike = float((ours.argmax(1) == true.argmax(1)).double().mean())
-    return alike >= 0.995 and float((ours - true).abs().mean()) <= 0.02 * float(true.abs().mean())
+    near = float((ours - true).abs().mean()) <= 0.02 * float(true.abs().mean())
+    return alike, alike >= 0.995 and near
 
 
-def rows(folder: Path) -> Iterator[Row]:
-    """The table, a line at a time; what an earlier, stopped measurement found is taken from its folder."""
+def rows(folder: Path, table: str) -> Iterator[Row]:
+    """One of TABLES, a line at a time; what a stopped measurement found is taken from its folder."""
     generator = torch.Generator().manual_seed(SEED)
-    stored = folder / "rows.jsonl"
+    stored = folder / f"{table}.jsonl"
     lines = stored.read_text().splitlines() if stored.exists() else []
     done = [Row(**json.loads(line)) for line in lines]
-    for number, network in enumerate(networks(folder)):
+    for number, network in enumerate(TABLES[table](folder)):
         chance = float(torch.rand((), generator=generator))
         if len(done) >= 2 * number + 2:
             yield from done[2 * number : 2 * number + 2]
             continue
-        forms = wrong_forms(network)
-        given, arch, normalize = forms[int(chance * len(forms))]
+        form = _drawn(wrong_forms(network), chance, by_part=network.alone)
         pair = [
             row(network, "as the file is", network.arch_given, None, wrong=False),
-            row(network, given, arch, normalize, wrong=True),
+            row(network, form.given, form.arch, form.normalize, wrong=True),
         ]
         with stored.open("a") as file:
             file.writelines(json.dumps(asdict(one)) + "\n" for one in pair)
         yield from pair
+
+
+def _drawn(forms: list[WrongForm], chance: float, *, by_part: bool) -> WrongForm:
+    """One of the wrong forms; ``by_part``: every part is as likely, however many forms it has."""
+    groups = [forms]
+    if by_part:
+        parts = dict.fromkeys(form.part for form in forms)
+        groups = [[form for form in forms if form.part == part] for part in parts]
+    group = groups[int(chance * len(groups))]
+    return group[int(chance * len(groups) % 1 * len(group))]
 
 
 def written(found: list[Row]) -> str:
@@ -101,7 +123,7 @@ def written(found: list[Row]) -> str:
     refused = [r for r in right if r.refused]
     mistaken = [r for r in right if not r.refused and not r.right]
     lines = [
-        "# Recognition of networks of known truth",
+        "# Recognition of networks of known truth" + (", without batch-norms" if found[0].alone else ""),
         "",
         f"{len(found)} assemblies: {len(right)} as they were trained, {len(wrong)} wrong in one part without "
         "weights. The wrong forms were drawn once, at random, from all that answer otherwise.",
@@ -111,29 +133,32 @@ def written(found: list[Row]) -> str:
         f"- processor seconds for one: median {median(r.seconds for r in found):.1f}, most "
         f"{max(r.seconds for r in found):.1f}",
         "",
-        "`distance` is the median over the batch-norms of the divergence between what they remember and what "
-        "they see, of the assembly that was decided on.",
+        "`alike` is the share of 512 images that the assembly which was decided on answers as the one that "
+        "was trained; `distance` the median over the batch-norms of the divergence between what they "
+        "remember and what they see.",
         "",
-        "| network | given | decision | distance | as it should be |",
-        "| :-- | :-- | :-- | --: | :-- |",
+        "| network | given | decision | alike | distance | as it should be |",
+        "| :-- | :-- | :-- | --: | --: | :-- |",
     ]
     for r in found:
         decision = f"refused: {r.reason}" if r.refused else f"accepted as {r.taken_for}"
         distance = "" if r.median is None else f"{r.median:.4f}"
         lines.append(
-            f"| {r.network} | {r.given} | {decision} | {distance} | {'yes' if r.right else '**no**'} |"
+            f"| {r.network} | {r.given} | {decision} | {r.same_answers:.1%} | {distance} | "
+            f"{'yes' if r.right else '**no**'} |"
         )
     return "\n".join([*lines, ""]).replace("[", "\\[")
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
-    found = []
-    for one in rows(folder):
-        found.append(one)
-        verdict = "as it should be" if one.right else "WRONG"
-        print(f"{verdict}: {one.network} | {one.given} | {one.taken_for} | {one.reason}", flush=True)
-        (HERE / "recognition.md").write_text(written(found))
+    for table in sys.argv[2:] or TABLES:
+        found = []
+        for one in rows(folder, table):
+            found.append(one)
+            verdict = "as it should be" if one.right else "WRONG"
+            print(f"{verdict}: {one.network} | {one.given} | {one.taken_for} | {one.reason}", flush=True)
+            (HERE / f"{table}.md").write_text(written(found))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from robustbench_coded.data.augment import shift, shift_and_flip
 from robustbench_coded.data.digits import load_digits
+from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.architectures.inputs import OtherInput
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
@@ -37,6 +39,30 @@ CIFAR_QUICK = (
     ("wrn-10-1[input=per-image]", "none"),
     ("resnet20[activation=leaky-relu-0.1,new_channels=before]", "imagenet"),
 )
+# Without batch-norms, on MNIST and on digits: the stack, its parts that are not as usual, the normalisation.
+LENET = "sequential-28-c6k5-a-p-i-i-c16k5-a-p-f256-i-i-l64-a-l"
+PADDED = "sequential-28-c8k5-a-p-i-i-c16k5-a-p-f784-i-i-l64-a-l"
+STRIDED = "sequential-28-c8k4-a-c16k4-a-f784-l50-a-l"
+FLAT = "sequential-28-f784-l100-a-l"
+SMALL = "sequential-8-c16k3-a-c32k3-a-f512-l64-a-l"
+ALONE_MNIST = (
+    (LENET, "", "mnist"), (LENET, "pooling=mean", "none"), (LENET, "activation=tanh,pooling=mean", "half"),
+    (LENET, "activation=elu", "bytes"), (PADDED, "", "none"), (PADDED, "pooling=mean", "mnist"),
+    (STRIDED, "activation=silu", "none"), (STRIDED, "", "half"), (STRIDED, "activation=gelu", "mnist"),
+    (FLAT, "", "mnist"), (FLAT, "activation=sigmoid", "none"), (STRIDED, "activation=softplus", "bytes"),
+)  # fmt: skip
+ALONE_DIGITS = (
+    (SMALL, "", "none"), (SMALL, "activation=tanh", "half"), (SMALL, "activation=silu", "mnist"),
+    (SMALL, "activation=elu", "none"), (SMALL, "activation=leaky-relu-0.2", "half"),
+)  # fmt: skip
+TRAINED_ON = 8000  # of MNIST's 10,000 test images, the only ones in ../shared; the others are for recognition
+
+
+def mnist_images() -> tuple[Tensor, Tensor]:
+    """The images [10000, 1, 28, 28] and labels of ../shared, of MNIST's test set."""
+    data = load_data("mnist", data_dir=SHARED / "data")
+    x, y = data.batch(np.arange(len(data)))
+    return x, y
 
 
 def digits_images(split: str, size: int = 8) -> tuple[Tensor, Tensor]:
@@ -95,6 +121,7 @@ class Network:
         arch: the true variant.
         normalisation: the true one.
         arch_given: what has to be given for the file to be read; None where it is recognised.
+        alone: whether it has no batch-norms.
         images, labels: [n, C, H, W] in [0, 1] and [n], for recognition.
     """
 
@@ -105,6 +132,7 @@ class Network:
     images: Tensor
     labels: Tensor
     arch_given: str | None = None
+    alone: bool = False
 
     def truth(self) -> PixelModel:
         """The network as it was trained."""
@@ -139,14 +167,52 @@ def networks(folder: Path) -> Iterator[Network]:
         yield Network(f"{arch} on {name}", path, arch, KNOWN[3][name], *test)
 
 
+def networks_alone(folder: Path) -> Iterator[Network]:
+    """Networks without batch-norms: quick trainings and the three of ../shared."""
+    x, y = digits_images("train")
+    test = digits_images("test")
+    for seed, given in enumerate(ALONE_DIGITS):
+        yield _trained_alone(folder, *given, x, y, test, epochs=30, seed=seed)
+    if not SHARED.is_dir():
+        return
+    x, y = mnist_images()
+    test = x[TRAINED_ON:], y[TRAINED_ON:]
+    for seed, given in enumerate(ALONE_MNIST):
+        yield _trained_alone(folder, *given, x[:TRAINED_ON], y[:TRAINED_ON], test, epochs=4, seed=seed)
+    for name in ("kw_mnist.pth", "mnist-pgd-madry.pth", "mnist-fgsm.pth"):
+        path = SHARED / "checkpoints" / name
+        yield Network(name, path, load_checkpoint(path).arch, KNOWN[1]["none"], x, y, alone=True)
+
+
+def _trained_alone(
+    folder: Path, stack: str, parts: str, normalisation: str, x: Tensor, y: Tensor,
+    test: tuple[Tensor, Tensor], *, epochs: int, seed: int,
+) -> Network:  # fmt: skip
+    arch = f"{stack}[{parts}]" if parts else stack
+    path = folder / f"{arch}-{normalisation}.safetensors"
+    rate = 0.01 if normalisation == "bytes" else 0.1 if "activation=s" in arch or x.shape[2] == 8 else 0.05
+    train(path, arch, normalisation, x, y, epochs=epochs, rate=rate, seed=seed)
+    known = KNOWN[1][normalisation]
+    return Network(f"{arch} on {normalisation}", path, arch, known, *test, alone=True)
+
+
 def _stored(path: Path, images: Tensor, labels: Tensor) -> Network:
     checkpoint = load_checkpoint(path)
     assert checkpoint.normalisation is not None
     return Network(path.stem, path, checkpoint.arch, checkpoint.normalisation, images, labels)
 
 
-def wrong_forms(network: Network) -> list[tuple[str, str, str]]:
-    """(how it is given, ``--arch``, ``--normalize``) of every assembly that is wrong in one part.
+class WrongForm(NamedTuple):
+    """How it is given, ``--arch``, ``--normalize``, and the part that is wrong."""
+
+    given: str
+    arch: str
+    normalize: str
+    part: str
+
+
+def wrong_forms(network: Network) -> list[WrongForm]:
+    """Every assembly that is wrong in one part.
 
     Forms that answer nearly as the truth does, at most 1 image of 50 otherwise, are left out.
     """
@@ -155,7 +221,7 @@ def wrong_forms(network: Network) -> list[tuple[str, str, str]]:
         true = network.truth()(images).argmax(1)
     usual = str(network.normalisation)
     forms = [
-        (f"--normalize {name}", network.arch, name)
+        WrongForm(f"--normalize {name}", network.arch, name, "normalisation")
         for name, known in KNOWN[images.shape[1]].items()
         if known != network.normalisation
     ]
@@ -165,14 +231,16 @@ def wrong_forms(network: Network) -> list[tuple[str, str, str]]:
         for form in (*others, *(["relu"] if part == "activation" else [])):
             if parts.get(part) != form:
                 arch = changed(network.arch, part, form)
-                forms.append((f"--arch {arch}", arch, usual))
+                forms.append(WrongForm(f"--arch {arch}", arch, usual, part))
     found = []
-    for given, arch, normalize in forms:
-        checkpoint = load_checkpoint(network.path, arch=arch, normalize=normalize)
+    for form in forms:
+        checkpoint = load_checkpoint(network.path, arch=form.arch, normalize=form.normalize)
         known = checkpoint.normalisation
-        model = PixelModel(checkpoint.network, known.mean, known.std, classes=checkpoint.classes, arch=arch)
+        model = PixelModel(
+            checkpoint.network, known.mean, known.std, classes=checkpoint.classes, arch=form.arch
+        )
         with torch.no_grad():
             alike = (model(images).argmax(1) == true).double().mean()
         if alike < 0.98:
-            found.append((given, arch, normalize))
+            found.append(form)
     return found

@@ -14,9 +14,9 @@ from robustbench_coded.models.witnesses import floor
 CONTRADICTED = 3.0
 CONTRADICTED_BY_BOTH = 1.5
 
-# Without batch-norms a stated normalisation is contradicted where another explains the labels better by so
-# many, and answers no fewer rightly.
-LABELS_CONTRADICT = 5.0
+# Without batch-norms a stated normalisation or variant is contradicted where another explains the labels
+# better by so many standard errors, and answers no fewer rightly.
+LABELS_CONTRADICT = 4.0
 
 # A median over the batch-norms above which they are not those of this network on these images, unless the
 # accuracy that the file states is confirmed.
@@ -81,10 +81,10 @@ def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: S
 
 
 def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
-    """Without batch-norms only labels can say that a stated normalisation is another one."""
-    if chosen.fingerprint is not None or chosen.labelled is None or stated.normalisation is None:
+    """Without batch-norms only labels can say that a stated normalisation or variant is another one."""
+    if chosen.fingerprint is not None or chosen.labelled is None:
         return
-    asked = [one for one in others if one.labelled is not None]
+    asked = [one for one in others if one.labelled is not None and not allowed(one, stated)]
     best = min(asked, key=lambda one: one.labelled.cross_entropy if one.labelled else 0, default=None)
     if best is None or best.labelled is None or best.labelled.right < chosen.labelled.right:
         return

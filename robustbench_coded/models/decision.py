@@ -1,6 +1,6 @@
 """Weighs what the witnesses say of the ways to assemble a network. How often it errs: docs/numbers.md."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,15 +97,21 @@ def allowed(one: Evidence, stated: Stated) -> bool:
     return stated.normalisation in (None, one.candidate.normalisation)
 
 
-def chosen_among(close: Sequence[Evidence], stated: Stated) -> Evidence:
+def chosen_among(
+    close: Sequence[Evidence], stated: Stated, foreign: Container[Normalisation] = ()
+) -> Evidence:
     """The one that is evaluated: the most usual of those that the witnesses do not tell from the best one.
 
     Args:
         close: candidates, all of which may be right; at least one.
+        foreign: normalisations of other data sets; where labels alone decide, they are taken only if these
+            call all others worse.
     """
     best = min(close, key=lambda one: one.score)
     if best.fingerprint is None and best.labelled is not None:
-        return min(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
+        ordered = sorted(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
+        own = (one for one in ordered if one.candidate.normalisation not in foreign)
+        return next((one for one in own if not one.worse_than(ordered[0])), ordered[0])
     tie = STATED_TIE if stated.arch is not None or best.score > DOUBTFUL else TIE
     usual = sorted(close, key=unusual)
     same = [one for one in usual if one.score <= tie * best.score]
@@ -115,12 +121,16 @@ def chosen_among(close: Sequence[Evidence], stated: Stated) -> Evidence:
 
 
 def by_labels(chosen: Evidence, forms: Sequence[Evidence]) -> Evidence:
-    """``chosen``, or another form of a part that no batch-norm sees."""
+    """``chosen``, or another form of a part that no batch-norm sees.
+
+    Without batch-norms that is every part, and among many forms one is always better by a little.
+    """
+    least = LABELS_ALONE if chosen.fingerprint is not None else STANDARD_ERRORS
     asked = [one for one in (chosen, *forms) if one.labelled is not None]
     best = min(asked, key=lambda one: one.labelled.cross_entropy if one.labelled else 0, default=chosen)
     if best.labelled is None or chosen.labelled is None:
         return chosen
-    return best if chosen.labelled.worse_than(best.labelled) >= LABELS_ALONE else chosen
+    return best if chosen.labelled.worse_than(best.labelled) >= least else chosen
 
 
 def clearly_better(chosen: Evidence, others: Sequence[Evidence], *, more_right: float = 0.0) -> Evidence:

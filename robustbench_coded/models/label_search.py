@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.decision import Evidence, Stated, allowed, clearly_better
 from robustbench_coded.models.first_layer import combinations
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.variants import changed
+from robustbench_coded.models.variants import changed, unchanged
 from robustbench_coded.models.witnesses import labelled
 
 IMAGES_FOR_LABELS_ALONE = 10_000  # where no batch-norm remembers anything
@@ -20,17 +21,25 @@ IMAGES_FOR_LABELS_ALONE = 10_000  # where no batch-norm remembers anything
 # Of many candidates, each is asked so many images, and the best few go on.
 SCREENED = 64
 BEST = 4
+FEWER = 4  # as many candidates on so many times more images, again and again
 MANY_MULTIPLICATIONS = 60e9  # for all of them; where that is too little, none is asked
 
-PAIRED = "activation"  # the part whose forms are tried with every normalisation
+# Of a great many, each is asked so many at first, and so many go on.
+GLANCED = 32
+GLANCED_AT_LEAST = 100
+
+PAIRED = "activation"  # the part whose forms are tried with every normalisation where all are too many
 VISIBLY = 0.02  # more right answers that a normalisation without a name has to give
 
 
 def forms_of(assembly: Assembly, chosen: Evidence, part: str) -> list[Evidence]:
     """The chosen candidate with that part in its other forms, as far as there are such networks."""
-    found = []
-    for form in assembly.variants[part]:
-        candidate = replace(chosen.candidate, arch=changed(chosen.candidate.arch, part, form))
+    found, own = [], chosen.candidate.arch
+    archs = [unchanged(own, part), *(changed(own, part, form) for form in assembly.variants[part])]
+    for arch in archs:
+        if arch == own:
+            continue
+        candidate = replace(chosen.candidate, arch=arch)
         try:
             assembly.network(candidate.arch)
         except InputError:
@@ -83,20 +92,62 @@ def among_many(
         cost: multiplications for one image.
     """
     arch = assembly.checkpoint.arch
-    if stated.arch is None and PAIRED in assembly.variants:
+    affordable = MANY_MULTIPLICATIONS / cost
+    if stated.arch is None:
         choices = normalisations if stated.normalisation is None else [stated.normalisation]
-        forms = forms_of(assembly, Evidence(Candidate(arch, choices[0])), PAIRED)
-        pairs = [replace(one.candidate, normalisation=choice) for one in forms for choice in choices]
-        best = _screened(assembly, pairs, labels, MANY_MULTIPLICATIONS / cost)
+        parts = list(assembly.variants)
+        if _combinations(assembly, parts) * len(choices) * GLANCED > affordable:
+            parts = [part for part in parts if part == PAIRED]
+        archs = _variants(assembly, parts) if parts else []
+        tried = [Candidate(one, choice) for one in archs for choice in choices]
+        best = _screened(assembly, _glanced(assembly, tried, labels, affordable), labels, affordable)
         chosen = clearly_better(chosen, [asked(assembly, one, labels, count) for one in best])
     if stated.normalisation is None:
         # Among so many one is always better by a little.
         others = [Candidate(arch, one) for one in combinations(assembly.checkpoint.channels)]
-        best = _screened(assembly, others, labels, MANY_MULTIPLICATIONS / cost)
+        best = _screened(assembly, others, labels, affordable)
         chosen = clearly_better(
             chosen, [asked(assembly, one, labels, count) for one in best], more_right=VISIBLY
         )
     return chosen
+
+
+def _combinations(assembly: Assembly, parts: Sequence[str]) -> int:
+    return prod(1 + len(assembly.variants[part]) for part in parts)
+
+
+def _variants(assembly: Assembly, parts: Sequence[str]) -> list[str]:
+    """Every combination of the forms of these parts, as far as there are such networks; the usual first."""
+    archs = [assembly.checkpoint.arch]
+    for part in parts:
+        forms = [str(form) for form in assembly.variants[part]]
+        archs = [one for arch in archs for one in (arch, *(changed(arch, part, form) for form in forms))]
+    found = []
+    for arch in archs:
+        try:
+            assembly.network(arch)
+        except InputError:
+            continue
+        found.append(arch)
+    return found
+
+
+@torch.no_grad()
+def _glanced(
+    assembly: Assembly, candidates: Sequence[Candidate], labels: Tensor, affordable: float
+) -> list[Candidate]:
+    """Those that explain a few labels best, where there are too many to be screened."""
+    if len(candidates) <= GLANCED_AT_LEAST or len(candidates) * GLANCED > affordable:
+        return list(candidates)
+    images, right = assembly.images[:GLANCED].to(assembly.device), labels[:GLANCED].to(assembly.device)
+    scales = 2.0 ** torch.arange(-8, 5, device=assembly.device).view(-1, 1, 1)  # for a temperature, roughly
+
+    def loss(one: Candidate) -> float:
+        logits = assembly.answers(one)(images).nan_to_num() * scales
+        chances = logits.log_softmax(2).gather(2, right.expand(len(scales), -1)[..., None])
+        return float(-chances.mean(1).max())
+
+    return sorted(candidates, key=loss)[:GLANCED_AT_LEAST]
 
 
 def _screened(
@@ -109,5 +160,10 @@ def _screened(
     """
     if len(candidates) * SCREENED > affordable:
         return []
-    seen = [asked(assembly, Evidence(one), labels, SCREENED) for one in candidates]
-    return sorted(seen, key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0)[:BEST]
+    left, images = [Evidence(one) for one in candidates], SCREENED
+    while True:
+        left = [asked(assembly, one, labels, images) for one in left]
+        left.sort(key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0)
+        if len(left) <= BEST * FEWER or images * FEWER > len(assembly.images):
+            return left[:BEST]
+        left, images = left[: max(BEST, len(left) // FEWER)], images * FEWER

@@ -22,7 +22,10 @@ KINDS = {4: "c", 2: "l"}  # by the dimensions of the weight
 def as_stack(weights: StateDict) -> StateDict | None:
     """The weights under the numbers of a stack; None where they are no layers in a row."""
     scopes = list(dict.fromkeys(name.rpartition(".")[0] for name in weights.tensors))
+    if any(part.isdecimal() for scope in scopes for part in scope.split(".")[:-1]):
+        return None  # blocks, which mostly have shortcuts around them
     tensors: dict[str, Tensor] = {}
+    kinds = ""
     before, width, number, last = "", None, 0, ""
     for scope in scopes:
         own = {
@@ -45,9 +48,11 @@ def as_stack(weights: StateDict) -> StateDict | None:
             before, width = kind, shape[0]
         else:
             return None
+        kinds += kind
         tensors |= {f"{number}.{part}": tensor for part, tensor in own.items()}
         number, last = number + 1, scope
-    if before != "l":
+    # Where only some convolutions have a batch-norm, it is rather another network with some missing.
+    if before != "l" or kinds.count("cb") not in (0, kinds.count("c")):
         return None
     note = "its layers are read as a stack in the order of the file, with an activation between any two"
     return replace(weights, tensors=tensors, notes=(*weights.notes, note))

@@ -67,6 +67,10 @@ MOST_CLOSE = 5
 SHOWN = 6  # candidates that evidence names
 
 
+# Normalisations that go with any data set, and how far the mean of other images is from a data set's own.
+FOR_ANY_DATA = ("none", "half", "bytes", "imagenet", "custom")
+APART = 0.05
+
 FEWEST_IMAGES = 256  # below which batch-norms overrule nobody
 
 
@@ -173,7 +177,7 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
         if not most:
             found = by_more_labels(assembly, found, labels, stated, COMPARED_MULTIPLICATIONS / cost)
         close = [one for one in found if one.candidate in {other.candidate for other in close}]
-    chosen = chosen_among(close, stated)
+    chosen = chosen_among(close, stated, _foreign(normalisations, assembly.images))
     view: tuple[str, ...] = ()
     if labels is not None:
         for part in unseen:
@@ -244,6 +248,17 @@ def _offered(one: Normalisation, normalisations: Sequence[Normalisation]) -> boo
     turned = replace(one, mean=one.mean[::-1], std=one.std[::-1])
     known = {(other.mean, other.std) for other in normalisations}
     return (one.mean, one.std) in known or (turned.mean, turned.std) in known
+
+
+def _foreign(normalisations: Sequence[Normalisation], images: Tensor) -> set[Normalisation]:
+    """Those of data sets whose images have another mean than these."""
+    own = images.mean((0, 2, 3)).tolist()
+    return {
+        one
+        for one in normalisations
+        if one.name not in FOR_ANY_DATA
+        and max(abs(a - b) for a, b in zip(one.mean, own, strict=True)) > APART
+    }
 
 
 def _nearly(one: Normalisation, other: Normalisation) -> bool:

@@ -6,8 +6,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_coded.data.digits import load_digits
+from robustbench_coded.models.candidates import Candidate
+from robustbench_coded.models.decision import Evidence, Stated, chosen_among
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
+from robustbench_coded.models.witnesses import Labelled
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +55,41 @@ def test_white_paper_instead_of_black_is_refused(tmp_path, images):
     found, right = recognised(tmp_path, images, nn.ReLU(), lambda x: 1 - x)
     assert right < 0.9
     assert "inverted (1 - x) 100.0%: its training laid out images otherwise" in found.contradictions[-1]
+
+
+def test_an_activation_that_is_stated_wrongly_is_contradicted_also_by_the_usual_one(tmp_path, images):
+    recognised(tmp_path, images, nn.ReLU(), lambda x: x)
+    name = load_checkpoint(tmp_path / "a.pt").arch
+    stated = load_checkpoint(tmp_path / "a.pt", arch=f"{name}[activation=tanh]", normalize="none")
+    found = recognise_network(stated, images, load_checkpoint(tmp_path / "a.pt").network(images).argmax(1))
+    assert found.arch == f"{name}[activation=tanh]"
+    assert f"labelled images contradict {name}[activation=tanh] on none" in found.contradictions[0]
+    assert f"try --arch '{name}' --normalize none" in found.contradictions[0]
+
+
+def test_parts_that_make_up_for_each_other_are_tried_together(tmp_path, images):
+    """Mean pooling behind a tanh, on pixels around 0: any one of these alone is answered no better."""
+    torch.manual_seed(3)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(784, 10)
+    )
+    labels = network((images - 0.5) / 0.5).argmax(1)
+    named = {"conv.weight": network[0].weight, "conv.bias": network[0].bias}
+    torch.save({**named, "fc.weight": network[4].weight, "fc.bias": network[4].bias}, tmp_path / "a.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), images, labels)
+    assert found.arch.endswith("[activation=tanh,pooling=mean]") and found.choice.name == "half"
+
+
+def test_the_normalisation_of_another_data_set_has_to_be_clearly_better():
+    def one(name, losses):
+        logits = torch.zeros(len(losses), 10)
+        said = Labelled(len(losses), 90, float(losses.mean()), 1.0, losses, logits)
+        return Evidence(Candidate("flat", KNOWN[1][name]), labelled=said)
+
+    noise = torch.rand(100, generator=torch.Generator().manual_seed(0))
+    own, other = one("mnist", 0.1 + noise), one("fashion-mnist", 0.09 + noise.flip(0))
+    far = one("fashion-mnist", 0.5 * noise)
+    stated, foreign = Stated(None, None, "guessed", None), {KNOWN[1]["fashion-mnist"]}
+    assert chosen_among([own, other], stated) is other
+    assert chosen_among([own, other], stated, foreign) is own
+    assert chosen_among([own, far], stated, foreign) is far

@@ -112,6 +112,13 @@ def test_a_plain_network_under_its_authors_names_is_put_together_as_it_was(tmp_p
         {"conv1": nn.Conv2d(3, 6, 5), "conv2": nn.Conv2d(7, 16, 5), "fc": nn.Linear(400, 10)},
         {"conv1": nn.Conv2d(3, 6, 5), "conv2": nn.Conv2d(6, 16, 5), "fc": nn.Linear(401, 10)},
         {"conv1": nn.Conv2d(3, 6, 5), "conv2": nn.Conv2d(6, 10, 1)},
+        {
+            "conv1": nn.Conv2d(3, 6, 5),
+            "bn1": nn.BatchNorm2d(6),
+            "conv2": nn.Conv2d(6, 16, 5),
+            "fc": nn.Linear(400, 10),
+        },
+        {"layer1": nn.ModuleList([nn.ModuleDict({"conv1": nn.Conv2d(3, 6, 5)})]), "fc": nn.Linear(6, 10)},
         {"fc": nn.Linear(784, 6), "conv": nn.Conv2d(6, 10, 1), "last": nn.Linear(10, 10)},
     ],
 )
