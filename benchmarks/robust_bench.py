@@ -154,8 +154,9 @@ def page(rows: list[dict[str, Any]]) -> str:
     return (
         f"{about}{pipes(table)}\n\nWith every seed `aa` leaves at most {CLOSE} points more than AutoAttack "
         f"in {close} of {len(rows)} rows. Its share of the images is {median(shares):.0f}% in the median, "
-        f"{max(shares):.0f}% at most. One of 128 examples is 0.8 points.\n\nNetworks of the benchmark that "
-        f"are not in the table have not been measured yet: {', '.join(missing) or 'none'}.\n"
+        f"{max(shares):.0f}% at most. One of 640 examples is 0.16 points, one of 256 is 0.4.\n\n"
+        "Networks of the benchmark that are not in the table have not been measured yet: "
+        f"{', '.join(missing) or 'none'}.\n"
     )
 
 
