@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from robustbench_coded.models import alterations
 from robustbench_coded.models.candidates import Assembly, Candidate, multiplications
 from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.contradictions import contradictions
@@ -45,6 +46,7 @@ from robustbench_coded.models.views import better_view
 IMAGES = 2048
 FEWEST_COMPARED = 64
 FORM_IMAGES = 32  # at first, of a form that no batch-norm sees
+FORM_IMAGES_ALONE = 512  # without batch-norms, where 32 are all answered rightly in any form
 COMPARED_MULTIPLICATIONS = 15e9
 FEWEST_LABELLED = 64
 LABELLED_MULTIPLICATIONS = 30e9
@@ -63,6 +65,9 @@ CLEARLY = 1.5
 # Labelled images are asked about candidates whose score is at most so many times the best one's.
 CLOSE = 2.0
 MOST_CLOSE = 5
+
+# Where more than FAR is left, settings of layers are tried on these kinds of images, too.
+USUAL_KINDS = ("shifted and flipped", "shifted", "plain")
 
 SHOWN = 6  # candidates that evidence names
 
@@ -182,7 +187,7 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
     if labels is not None:
         for part in unseen:
             forms = forms_of(assembly, chosen, part)
-            for images in (min(FORM_IMAGES, count), count):
+            for images in (min(FORM_IMAGES if most else FORM_IMAGES_ALONE, count), count):
                 forms = [asked(assembly, one, labels, images) for one in forms]
                 found += [one for one in forms if images == count or one.worse_than(chosen)]
                 forms = [one for one in forms if not one.worse_than(chosen)]
@@ -206,6 +211,19 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
             answers = [assembly.answers(one) for one in dict.fromkeys(tried)]
             with assembly.bfloat16() if most else nullcontext():
                 view = better_view(answers, viewed, labels, chosen.labelled, turned=bool(most))
+    if chosen.fingerprint is not None and chosen.fingerprint.excess > FAR and not assembly.samples:
+        kinds = {
+            kind: assembly.inputs(kind, 0, alterations.IMAGES)
+            for kind in dict.fromkeys([chosen.kind or "plain", *USUAL_KINDS])
+        }
+        mean, std = (
+            torch.tensor(part, device=assembly.device).view(1, -1, 1, 1)
+            for part in (chosen.candidate.normalisation.mean, chosen.candidate.normalisation.std)
+        )
+        network = assembly.network(chosen.candidate.arch)
+        view += alterations.nearer_setting(
+            network, lambda x: (x - mean) / std, kinds, chosen.fingerprint.excess
+        )
     others = tuple(one for one in found if one.candidate != chosen.candidate)
     seen = [one for one in others if one.images == most]
     return Recognition(
