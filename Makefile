@@ -198,8 +198,8 @@ report-cifar10: data/cifar10_test.npz
 .PHONY: report-shift
 report-shift: data/cifar10_test.npz
 	$(BIN)/csrobust shift $(OURS) --ckpt pgd-at=checkpoints/cifar10-pgd-at-resnet20.safetensors \
-		--data npz:data/cifar10_test.npz --limit 160 --batch-size 32 --draws 2 --rci N=1.5K --threads 1 \
-		--out reports/cifar10-shift
+		--data npz:data/cifar10_test.npz --limit 1000 --batch-size 32 --draws 2 --rci N=1.5K \
+		--threads 1 --workers 2 --out reports/cifar10-shift
 
 # Table 3 of the checkpoints that this project trained on CIFAR-10, as many as there are, Table 10 of the coded
 # one, and all beside ERM. ADAPTIVE is that preset on whole batches, without its victims and checks. A stopped run

@@ -15,7 +15,7 @@ from robustbench_coded.reports.render.sections import (
     Section,
 )
 from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import inference_text, subject_text
+from robustbench_coded.reports.text.formatting import counted, inference_text, subject_text
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.shift.agreement import agreement_sentence, agreement_table, agreements
 from robustbench_coded.shift.answers import ShiftRun, load_shift
@@ -88,7 +88,7 @@ def opening(run: ShiftRun, rows: list[Row]) -> list[str]:
         said.append(agreement_sentence(both))
     sizes = sorted({one.examples for one in run.facts.sets})
     corrupted = sum(1 for one in run.facts.sets if one.severity)
-    what = f"{len(run.facts.sets)} sets, {corrupted} of them corrupted"
+    what = f"{counted(len(run.facts.sets), 'set')}, {corrupted} of them corrupted"
     said.append(
         f"{what}, of {' or '.join(f'{size:,}' for size in sizes)} images each. Nothing was attacked: this "
         "says how accuracy changes under shift, and nothing of robustness against an adversary."
