@@ -17,7 +17,12 @@ from robustbench_coded.evaluation.options.run_file import run_toml
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.measured import measured_attacks, share_left
-from robustbench_coded.evaluation.planning.partition_choice import chosen_for_partitions, partition_units
+from robustbench_coded.evaluation.planning.partition_choice import (
+    CLEAN_PARTITIONS,
+    chosen_for_partitions,
+    clean_in_few_batches,
+    partition_units,
+)
 from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, rows_for
 from robustbench_coded.evaluation.planning.resubmission import resubmissions
 from robustbench_coded.evaluation.planning.rounds import Rounds, RoundUnitMaker, rounds_for
@@ -331,7 +336,7 @@ def submitted_rows(
 def units_in_partitions(
     folder: RunFolder, config: EvalConfig, prepared: PreparedEvaluation, plan: Plan
 ) -> list[Unit]:
-    """The units that score in many random batches what few batches left open."""
+    """The units that score in many random batches what few batches left open or uncertain."""
     maker, examples = unit_maker(config, prepared), prepared.setup.examples
     if prepared.rounds is not None:
         cases = chosen_for_partitions(folder.path, plan.rows)
@@ -339,7 +344,15 @@ def units_in_partitions(
         cases = [case for case in cases if not case.threat.one_victim]
     else:
         cases = chosen_for_partitions(folder.path, plan.rows, together=True)
-    return [unit for case in cases for unit in partition_units(case, maker, examples)]
+    clean = [case for case in clean_in_few_batches(folder.path, plan.rows) if case not in cases]
+    return [
+        *(unit for case in cases for unit in partition_units(case, maker, examples)),
+        *(unit for case in clean for unit in partition_units(case, maker, examples, _for_clean)),
+    ]
+
+
+def _for_clean(wanted: int, batches: int) -> int:
+    return min(wanted, CLEAN_PARTITIONS)
 
 
 def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:

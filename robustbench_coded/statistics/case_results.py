@@ -68,6 +68,7 @@ class CaseResult:
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
     looks: int = 0  # how often it may be judged along the way, and then stop; 0: a number fixed beforehand
     partitions: Beside | None = None  # the same perturbed inputs in other batches
+    clean_partitions: Beside | None = None  # the outcomes of ``clean`` in other batches
     # Of an ensemble with outcomes missing: that of the attacks with all of theirs, if there are any.
     of_complete: "CaseResult | None" = None
 
@@ -123,10 +124,11 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
     groups: dict[CaseKey, list[CaseResult]] = {}
     for case in planned:
         cell = _nonempty(found.get((case.key, "scoring")))
+        clean = _clean_like(cell, case.key, found)
         row = CaseResult(
             key=case.key,
             cell=cell,
-            clean=_clean_like(cell, case.key, found),
+            clean=clean,
             examples_planned=case.examples_planned,
             batch_dependent=case.batch_dependent,
             randomised=case.randomised,
@@ -135,6 +137,7 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
             has_base=case.has_base,
             looks=case.looks,
             partitions=beside(cell, again.get(case.key), []),
+            clean_partitions=beside(clean, _clean_again(case.key, again), []),
         )
         groups.setdefault(case.key.setting, []).append(row)
     everything = [row for rows in groups.values() for row in rows]
@@ -200,13 +203,15 @@ def _combined(
     stopping = [row.examples_planned for row in attacks if row.looks]
     planned = min(stopping) if stopping else max(row.examples_planned for row in attacks)
     everybody = tuple(candidate.key for candidate in candidates)
-    playable = {ENSEMBLE: [again[key] for key in everybody if key in again]}
+    # Clean inputs are scored in partitions for their own accuracy: as an attack they would only cost error.
+    playable = {ENSEMBLE: [again[key] for key in everybody if key in again and key.attack != CLEAN]}
     own = {STRONGEST: again.get(candidates[best].key)}
+    clean_again = _clean_again(model.key, again)
     results = [
         CaseResult(
             key=model.key.of_attack(name),
             cell=cell,
-            clean=_clean_like(cell, model.key, found),
+            clean=(clean := _clean_like(cell, model.key, found)),
             examples_planned=planned,
             batch_dependent=model.batch_dependent,
             randomised=model.randomised,
@@ -217,6 +222,7 @@ def _combined(
             strongest_attack=candidates[best].key.attack,
             selection_draws=selection_draws,
             partitions=beside(cell, own.get(name), playable.get(name, [])),
+            clean_partitions=beside(clean, clean_again, []),
         )
         for name, cell in combined.items()
     ]
@@ -288,6 +294,11 @@ def _clean_like(cell: Cell | None, key: CaseKey, found: Cells) -> Cell | None:
         if np.isin(cell.example, made.example).all() and np.isin(cell.draw, made.draw).all():
             return made.at_examples(cell.example).at_draws(cell.draw)
     return None
+
+
+def _clean_again(key: CaseKey, again: Mapping[CaseKey, OtherBatches]) -> OtherBatches | None:
+    """The clean inputs of a row's subject in random partitions."""
+    return next((of for row, of in again.items() if row.attack == CLEAN and row.subject == key.subject), None)
 
 
 def _nonempty(cell: Cell | None) -> Cell | None:

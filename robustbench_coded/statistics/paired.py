@@ -89,6 +89,10 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
                 tail,
                 first.correlation,
             )
+        if (above := _above_base(first, second, tail)) is not None:
+            low, high = above
+        elif (above := _above_base(second, first, tail)) is not None:
+            low, high = -above[1], -above[0]
     else:
         unit = one.example
         low, high = _independent(left, right, one.batch, tail)
@@ -101,6 +105,24 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
         len(one.example),
         len(np.unique(unit)),
     )
+
+
+def _above_base(row: CaseResult, base: CaseResult, tail: float) -> tuple[float, float] | None:
+    """Both ends for a row's accuracy in random partitions less a base model's; None without such a pair.
+
+    The base model answers inputs one by one, each once.
+    """
+    beside = row.partitions
+    if beside is None or beside.own is None or beside.cell is not row.cell or base.cell is None:
+        return None
+    if (
+        base.unit_is_batch
+        or base.cell.correct.shape[1] != 1
+        or len(base.cell.example) != len(beside.own.example)
+    ):
+        return None
+    answers = _answers(base.cell, beside.own.example)
+    return None if answers is None else beside.own.above_base(answers, tail)
 
 
 def _answers(cell: Cell, example: NDArray[np.int64]) -> NDArray[np.bool_] | None:

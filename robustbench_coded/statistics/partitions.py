@@ -1,7 +1,7 @@
 """The accuracy of examples that were answered in many random batches.
 
     partition_interval(correct, batch, tail)              -> (low, high)
-    partition_difference_high(correct, batch, base, tail) -> high
+    partition_difference(correct, batch, base, tail)      -> (low, high)
 
 A perturbation that does not depend on its batch (gradients of the base model, searches on it) can be scored
 in any number of random partitions of the same examples, for forward passes alone. What the batch does to an
@@ -83,10 +83,10 @@ def partition_interval(
 
 
 @remembered
-def partition_difference_high(
+def partition_difference(
     correct: NDArray[np.bool_], batch: NDArray[np.integer], base: NDArray[np.bool_], tail: float
-) -> float:
-    """Upper end for the accuracy of ``correct`` less that of a base model that answers inputs one by one.
+) -> tuple[float, float]:
+    """Interval for the accuracy of ``correct`` less that of a base model that answers inputs one by one.
 
     It is that of a - b, where a is the share of answers right beside a wrong base model and b the share wrong
     beside a right one: two shares with the intervals above, joined with their correlation between batches
@@ -94,17 +94,20 @@ def partition_difference_high(
 
     Args:
         correct, batch: as above. base: [examples], whether the base model's one answer is right.
-        tail: with which probability the end may err.
+        tail: with which probability each end may err.
     """
     gained, lost = correct & ~base[:, None], ~correct & base[:, None]
-    ends = [partition_interval(share, batch, tail) for share in (gained, lost)]
-    up, down = ends[0][1] - float(gained.mean()), float(lost.mean()) - ends[1][0]
+    a, b = float(gained.mean()), float(lost.mean())
+    (a_low, a_high), (b_low, b_high) = (partition_interval(share, batch, tail) for share in (gained, lost))
     means = [_batch_means(share, batch)[0].ravel() for share in (gained, lost)]
     together = 0.0
     if all(values.std() > 0 for values in means):
         together = min(float(np.asarray(np.corrcoef(np.stack(means)))[0, 1]), 0.0)
-    reach = float(np.sqrt(up**2 + down**2 - 2 * together * up * down))
-    return min(float(gained.mean()) - float(lost.mean()) + reach, 1.0)
+
+    def reach(one: float, other: float) -> float:
+        return float(np.sqrt(one**2 + other**2 - 2 * together * one * other))
+
+    return max(a - b - reach(a - a_low, b_high - b), -1.0), min(a - b + reach(a_high - a, b - b_low), 1.0)
 
 
 def _batch_means(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> tuple[NDArray[np.float64], int]:

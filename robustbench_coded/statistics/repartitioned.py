@@ -17,7 +17,7 @@ from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.outcomes import Cell, case_keys
-from robustbench_coded.statistics.partitions import partition_difference_high, partition_interval
+from robustbench_coded.statistics.partitions import partition_difference, partition_interval
 from robustbench_coded.statistics.random_batches import random_batch_high
 
 PARTITION = "partition"  # the purpose of these outcomes; their draw is the number of the partition
@@ -41,7 +41,11 @@ class Repartitioned:
 
     def above_base_high(self, base: NDArray[np.bool_], tail: float, correlation: Correlation) -> float:
         """Upper end for that accuracy less a base model's, whose answers ``base`` [examples] are."""
-        return partition_difference_high(self.correct, self.batch, base, tail)
+        return self.above_base(base, tail)[1]
+
+    def above_base(self, base: NDArray[np.bool_], tail: float) -> tuple[float, float]:
+        """Both ends of that difference, each erring with probability ``tail``."""
+        return partition_difference(self.correct, self.batch, base, tail)
 
 
 @dataclass(frozen=True)

@@ -267,7 +267,7 @@ def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> 
 
 def _of_clean(row: CaseResult) -> CaseResult:
     """The same row as if nobody had attacked it."""
-    return replace(row, cell=row.clean)
+    return replace(row, cell=row.clean, partitions=row.clean_partitions)
 
 
 def _difference(one: CaseResult, other: CaseResult, tail: float) -> Difference | None:

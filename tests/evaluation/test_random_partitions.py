@@ -71,12 +71,24 @@ def test_nothing_right_in_many_batches_settles_what_five_leave_open(honest):
     _, run, row = honest
     assert row.accuracy == 0 and row.high == pytest.approx(1 - 0.0125 ** (1 / 80), abs=1e-6)
     assert row.high_batches > 0.5  # five batches alone
-    again = run.outcomes[run.outcomes.purpose == "partition"]
+    again = run.outcomes[(run.outcomes.purpose == "partition") & (run.outcomes.attack != "clean")]
     assert set(again.attack) == {"transfer-pgd-10"} and again.draw.nunique() == K
     assert (again.groupby("draw").example.nunique() == EXAMPLES).all()
     assert again.batch.nunique() == K * EXAMPLES // K and again.batch.min() == EXAMPLES // K
     # The accuracy is that of the scoring draws alone.
     assert set(run.summary.draws) == {1}
+
+
+def test_five_batches_leave_a_clean_accuracy_uncertain_and_random_partitions_do_not(honest):
+    _, run, _ = honest
+    clean = next(row for row in run.rows if row.attack == "clean" and row.key.k == K)
+    # All are right: 0 wrong of as many batches as there are examples.
+    assert clean.accuracy == 1 and clean.low == pytest.approx(0.025 ** (1 / 80), abs=1e-6)
+    judged = next(j.verdict.clean for j in run.judgements if j.subject.k == K)
+    assert judged.low == pytest.approx(clean.low, abs=1e-6)
+    again = run.outcomes[(run.outcomes.purpose == "partition") & (run.outcomes.attack == "clean")]
+    assert again.draw.nunique() == K  # at most as many as there are examples in a batch
+    assert (again.groupby("draw").example.nunique() == EXAMPLES).all()
 
 
 def test_the_same_command_scores_no_partition_twice_and_another_attack_keeps_them(honest):
@@ -88,7 +100,10 @@ def test_the_same_command_scores_no_partition_twice_and_another_attack_keeps_the
     assert row.high == honest[2].high
     assert files.items() <= {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}.items()
     rows = json.loads((out / "run.json").read_text())["rows"]
-    assert sum(len(row["partitions"]) for row in rows) == 1
+    assert {row["attack"]: len(row["partitions"]) for row in rows if row["partitions"]} == {
+        "clean": 1,
+        "transfer-pgd-10": 1,
+    }
     assert load_run(out).failures == ()
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robustbench_coded.statistics.partitions import partition_difference_high, partition_interval
+from robustbench_coded.statistics.partitions import partition_difference, partition_interval
 
 TAIL, K = 0.025, 32
 
@@ -54,7 +54,7 @@ def test_one_partition_is_refused():
 
 def ends(correct, base, tail=TAIL):
     batch = random_partitions(np.random.default_rng(0), *correct.shape)
-    return partition_difference_high(correct, batch, base, tail)
+    return partition_difference(correct, batch, base, tail)[1]
 
 
 def test_a_difference_of_nothing_reaches_as_far_as_0_of_n():
@@ -71,7 +71,22 @@ def test_the_upper_end_of_a_difference_errs_as_seldom_as_it_may():
         batch = random_partitions(rng, 320, 30)
         shift = rng.normal(0, 0.5, (30, 10))[np.arange(30)[None, :], batch]
         right = np.where(base, 1.5, -1.5)[:, None] + shift + rng.standard_normal((320, 30)) > 0
-        highs.append(partition_difference_high(right, batch, base, TAIL))
+        highs.append(partition_difference(right, batch, base, TAIL)[1])
     # Both kinds of flips have probability Phi(-1.5 / sqrt(1.25)) = 0.0898, of 0.6 and 0.4 of the examples.
     assert np.mean(np.asarray(highs) < 0.0898 * 0.2) <= 0.05
     assert np.mean(highs) < 0.08
+
+
+def test_both_ends_of_a_clean_loss_err_as_seldom_as_they_may():
+    rng, found = np.random.default_rng(2), []
+    for _ in range(300):
+        base = rng.random(320) < 0.95
+        batch = random_partitions(rng, 320, 20)
+        shift = rng.normal(0, 0.3, (20, 10))[np.arange(20)[None, :], batch]
+        right = np.where(base, 2.0, -2.0)[:, None] + shift + rng.standard_normal((320, 20)) > 0
+        found.append(partition_difference(right, batch, base, TAIL))
+    low, high = np.asarray(found).T
+    # A flip has probability Phi(-2 / sqrt(1.09)) = 0.0277.
+    truth = 0.0277 * (0.05 - 0.95)
+    assert np.mean(low > truth) <= 0.05 and np.mean(high < truth) <= 0.05
+    assert np.mean(high - low) < 0.05

@@ -90,3 +90,19 @@ def test_partitions_are_about_the_outcomes_they_stand_beside():
     )
     assert paired_difference(held, base).high < 0.06 < paired_difference(row, base).high
     assert paired_difference(replace(held, cell=row.clean), base).high == 1
+
+
+def test_the_difference_to_a_base_model_has_both_ends_from_partitions():
+    key = CaseKey.of(
+        SubjectKey("a", "rci", K, 24), WHOLE_BATCH, "clean", BudgetKey("linf", 0.0, "pixel"), None
+    )
+    mine = cell()
+    right = replace(mine, prediction=mine.label[:, None])
+    row = CaseResult(key, mine, None, EXAMPLES, True, True, True, ())
+    base = CaseResult(key, right, None, EXAMPLES, False, False, True, ())
+    known = replace(row, partitions=Beside(mine, own=table(0.9)))
+    # The scoring draws are all wrong, nine of ten answers in partitions right: the interval holds both.
+    found = paired_difference(base, known)
+    assert found.estimate == found.high == 1 and found.low < 0.1 < paired_difference(base, row).low
+    mirrored = paired_difference(known, base)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))

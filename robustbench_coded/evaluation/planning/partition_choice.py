@@ -1,6 +1,7 @@
-"""Which attacks are scored in random partitions of the examples or in random batches, and in which units.
+"""Which rows are scored in random partitions of the examples or in random batches, and in which units.
 
 chosen_for_partitions(path, cases)       -> [AttackCase]     where many batches could settle a word
+clean_in_few_batches(path, cases)        -> [AttackCase]     whose clean accuracy few batches leave uncertain
 partition_units(case, maker, examples)   -> [Unit]
 """
 
@@ -19,6 +20,10 @@ from robustbench_coded.schema.controls import CLEAN, CONTROLS
 from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.intervals import Interval
+
+CLEAN_PARTITIONS = 20  # they narrow the clean accuracy of a good network in five batches to about a point
+UNCERTAIN = 0.03  # how far an end of a clean accuracy's interval may lie from it without more batches
 
 
 def depends_on_batch(case: AttackCase) -> bool:
@@ -72,15 +77,26 @@ def chosen_for_partitions(
     return list(chosen)
 
 
+def clean_in_few_batches(path: Path, cases: Sequence[AttackCase]) -> list[AttackCase]:
+    """The clean rows of a run folder whose interval few batches leave wide: of batch-dependent defences."""
+    clean = {case.key: case for case in cases if case.attack == CLEAN and case.subject.batch_dependent}
+    rows = [row for row in load_run(path).results if row.key in clean and row.complete]
+    return [clean[row.key] for row in rows if _uncertain(row.interval())]
+
+
+def _uncertain(interval: Interval | None) -> bool:
+    return interval is not None and (
+        max(interval.high - interval.estimate, interval.estimate - interval.low) > UNCERTAIN
+    )
+
+
 def _serves(row: CaseResult, ensemble: CaseResult) -> bool:
     """Whether a row is an attack that the attacker of ``ensemble`` has."""
     if row.key.subject != ensemble.key.subject:
         return False
     if ensemble.key.threat.one_victim:
         return row.key.threat == ONE_VICTIM and row.key.budget == ensemble.key.budget
-    return row.key.threat == WHOLE_BATCH and (
-        row.key.budget == ensemble.key.budget or row.key.attack == CLEAN
-    )
+    return row.key.threat == WHOLE_BATCH and row.key.budget == ensemble.key.budget
 
 
 def _on_whole_batches(case: AttackCase) -> AttackCase:
