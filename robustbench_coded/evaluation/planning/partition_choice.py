@@ -78,10 +78,13 @@ def chosen_for_partitions(
 
 
 def clean_in_few_batches(path: Path, cases: Sequence[AttackCase]) -> list[AttackCase]:
-    """The clean rows of a run folder whose interval few batches leave wide: of batch-dependent defences."""
+    """The clean rows of a run folder whose interval few batches leave wide: of batch-dependent defences.
+
+    Partitions that are there already do not count: the same run chooses the same rows again.
+    """
     clean = {case.key: case for case in cases if case.attack == CLEAN and case.subject.batch_dependent}
     rows = [row for row in load_run(path).results if row.key in clean and row.complete]
-    return [clean[row.key] for row in rows if _uncertain(row.interval())]
+    return [clean[row.key] for row in rows if _uncertain(replace(row, partitions=None).interval())]
 
 
 def _uncertain(interval: Interval | None) -> bool:
