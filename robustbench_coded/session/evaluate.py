@@ -241,6 +241,8 @@ def _evaluate_into(
         in_partitions = [unit for unit in in_partitions if unit.id not in earlier]
         retired = {*retired, *earlier}
         manifest = with_partitions(manifest, list(dict.fromkeys([*in_partitions, *again])))
+        # An earlier evaluation may have scored them, too; their files stay.
+        manifest = structs.replace(manifest, superseded=_superseded(old, manifest))
         folder.write_manifest(manifest_data(manifest))
         run_plan(engine, folder, prepared, replace(plan, units=tuple(again)), done, store, listener)
     store.remove()
