@@ -44,7 +44,11 @@ DERIVING = (
 )
 
 # What the layers that sample keep beside weights: a temperature, or a name of their own.
-_SAMPLING = re.compile(r"(^|[._])(lwta|gumbel|concrete|stochastic)|\.(temp|tau|temperature)$", re.IGNORECASE)
+# Attention, as XCiT's, has temperatures and draws nothing.
+_SAMPLING = re.compile(
+    r"(^|[._])(lwta|gumbel|concrete|stochastic)|(?<!attn)(?<!attention)\.(temp|tau|temperature)$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)

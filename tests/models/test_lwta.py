@@ -53,6 +53,12 @@ def test_a_stochastic_activation_of_unknown_kind_is_refused_by_name():
         recognise(stored)
 
 
+def test_the_temperature_of_an_attention_is_not_taken_for_a_stochastic_activation():
+    stored = {"cls_token": (1, 1, 384), "blocks.0.attn.temperature": (8, 1, 1), "head.weight": (10, 384)}
+    with pytest.raises(Refused, match="no known architecture has these weights"):
+        recognise(stored)
+
+
 def test_nothing_of_a_built_network_is_left_as_the_memory_was():
     network = build("lwta-wrn-10-1", 10)
     assert {value.item() for name, value in network.named_buffers() if name.endswith("temp")} == {1.0}
