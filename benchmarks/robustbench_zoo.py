@@ -14,6 +14,7 @@ import ctypes
 import gc
 import hashlib
 import json
+import re
 import sys
 import tempfile
 import time
@@ -269,7 +270,9 @@ def _verdict(difference: float) -> str:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).partition(": ")[2].replace("|", "/")
+    text = re.sub(r"\. .*http.*", "", str(error).partition(": ")[2]).replace(
+        "|", "/"
+    )  # where to get a driver
     return text.replace("; pass --arch NAME or --arch package.module:function", "")[:200]
 
 
