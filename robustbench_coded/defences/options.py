@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
@@ -62,18 +63,23 @@ def parse_defence(text: str) -> DefenceSpec:
         return _published(rest)
     if kind in BUILDERS and not rest:
         return DefenceSpec(kind)
+    if kind.endswith(".py"):
+        raise InputError(_as_module(kind, rest))
     if _PLUGIN.fullmatch(text.strip()):
         return DefenceSpec("plugin", target=text.strip())
-    if (module := text.strip()).endswith(".py"):
-        raise InputError(
-            f"--defence {module}: name a function of that file, {module.removesuffix('.py')}:build"
-        )
     published = f" did you mean {PREFIX}{kind}?" if kind in PUBLISHED else ""
     near = published or _closest(kind, [*_OPTIONS, *BUILDERS])
     raise InputError(
         f"defence {text!r} is not known;{near} write a name of "
         "`csrobust list defences` or package.module:function"
     )
+
+
+def _as_module(file: str, name: str) -> str:
+    """How to name what a file holds, as a message."""
+    path = Path(file)
+    there = "" if path.parent == Path() else f", in the folder {path.parent}"
+    return f"--defence {file}: name it as a module, --defence {path.stem}:{name or 'build'}{there}"
 
 
 def mixes_images(spec: DefenceSpec) -> bool:
