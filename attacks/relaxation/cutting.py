@@ -66,8 +66,9 @@ def hooked(mode: Relaxing, call: Call) -> Any:
     return _NoHandle()
 
 
-def noted(met: Met, grad: Tensor) -> None:
-    met.flowed += int(bool((grad != 0).any()))
+def noted(met: Met, grad: Tensor | None) -> None:
+    """Takes note of a gradient that flows back; autograd hands None over for one that is not defined."""
+    met.flowed += int(grad is not None and bool((grad != 0).any()))
 
 
 class _NoHandle:

@@ -9,6 +9,8 @@ from torch._functorch import apis
 
 from attacks.hiding_operator import describe
 from attacks.relaxation import Relaxation
+from attacks.relaxation.cutting import noted
+from attacks.relaxation.record import Met
 
 
 def run(defence, *, measuring=False):
@@ -118,6 +120,13 @@ def test_a_clause_names_operator_scale_and_calls():
     (met,) = relaxation.record.hiding()
     assert describe(met.plain()).startswith("gradients vanish in softmax at scale ")
     assert str(met).endswith("(1 call)")
+
+
+def test_a_gradient_that_is_not_defined_has_not_flowed():
+    met = Met("no_grad")
+    for grad in (None, torch.zeros(2), torch.tensor([0.0, 1.0])):
+        noted(met, grad)
+    assert met.flowed == 1
 
 
 def test_what_reaches_threads_vmap_and_torchscript_is_put_back():
