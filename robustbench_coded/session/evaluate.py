@@ -39,6 +39,7 @@ from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
 from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.results.manifest import load_manifest
+from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
 from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
@@ -340,13 +341,14 @@ def units_in_partitions(
 ) -> list[Unit]:
     """The units that score in many random batches what few batches left open or uncertain."""
     maker, examples = unit_maker(config, prepared), prepared.setup.examples
+    run = load_run(folder.path)
     if prepared.rounds is not None:
-        cases = chosen_for_partitions(folder.path, plan.rows)
+        cases = chosen_for_partitions(run, plan.rows)
         # Of what has stopped, too: rows that ran afterwards may have widened its interval again.
         cases = [case for case in cases if not case.threat.one_victim]
     else:
-        cases = chosen_for_partitions(folder.path, plan.rows, together=True)
-    clean = [case for case in clean_in_few_batches(folder.path, plan.rows) if case not in cases]
+        cases = chosen_for_partitions(run, plan.rows, together=True)
+    clean = [case for case in clean_in_few_batches(run, plan.rows) if case not in cases]
     return [
         *(unit for case in cases for unit in partition_units(case, maker, examples)),
         *(unit for case in clean for unit in partition_units(case, maker, examples, _for_clean)),

@@ -218,7 +218,7 @@ class UntilSettled:
             if self._enough(lane)
             for row in self.begun[lane]
         ]
-        chosen = chosen_for_partitions(folder.path, rows) if rows else []
+        chosen = chosen_for_partitions(load_run(folder.path), rows) if rows else []
         for row in chosen:
             self.retired |= {unit.id for unit in self.partitions.get(row.key, ())}
             enough = partial(self._enough_partitions, row)

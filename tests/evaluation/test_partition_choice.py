@@ -41,9 +41,8 @@ def chosen(monkeypatch):
             results=(ensemble, *(row(one.key, r) for one, r in zip(cases, right))),
             manifest=None,
         )
-        monkeypatch.setattr(partition_choice, "load_run", lambda path: run)
         monkeypatch.setattr(partition_choice, "words_together", lambda *of: [adjusted])
-        return chosen_for_partitions("run", cases, together=together)
+        return chosen_for_partitions(run, cases, together=together)
 
     return choose
 

@@ -1,13 +1,12 @@
 """Which rows are scored in random partitions of the examples or in random batches, and in which units.
 
-chosen_for_partitions(path, cases)       -> [AttackCase]     where many batches could settle a word
-clean_in_few_batches(path, cases)        -> [AttackCase]     whose clean accuracy few batches leave uncertain
+chosen_for_partitions(run, cases)        -> [AttackCase]     where many batches could settle a word
+clean_in_few_batches(run, cases)         -> [AttackCase]     whose clean accuracy few batches leave uncertain
 partition_units(case, maker, examples)   -> [Unit]
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
@@ -15,7 +14,7 @@ from robustbench_coded.evaluation.planning.partitions import partitions_wanted
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.evaluation.planning.random_batches import random_batches_wanted
 from robustbench_coded.results.judgements import Judgement, words_together
-from robustbench_coded.results.run import load_run
+from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CLEAN, CONTROLS
 from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
 from robustbench_coded.schema.words import VerdictWord
@@ -39,9 +38,9 @@ def depends_on_batch(case: AttackCase) -> bool:
 
 
 def chosen_for_partitions(
-    path: Path, cases: Sequence[AttackCase], *, together: bool = False
+    run: Run, cases: Sequence[AttackCase], *, together: bool = False
 ) -> list[AttackCase]:
-    """The attacks of a run folder by which a word is settled if many batches confirm what few have shown.
+    """The attacks of a run by which a word is settled if many batches confirm what few have shown.
 
     That is: a batch-dependent defence whose word is open, and an attack that could always be played and
     leaves, as far as few batches tell, no more than would settle it. One attack for each subject, budget and
@@ -51,7 +50,6 @@ def chosen_for_partitions(
     Args:
         together: whether words that do not hold at the error shared by all judgements are open, too.
     """
-    run = load_run(path)
     by_key = {case.key: case for case in cases}
     words = [judgement.verdict.word for judgement in run.judgements]
     if together:
@@ -77,13 +75,13 @@ def chosen_for_partitions(
     return list(chosen)
 
 
-def clean_in_few_batches(path: Path, cases: Sequence[AttackCase]) -> list[AttackCase]:
-    """The clean rows of a run folder whose interval few batches leave wide: of batch-dependent defences.
+def clean_in_few_batches(run: Run, cases: Sequence[AttackCase]) -> list[AttackCase]:
+    """The clean rows of a run whose interval few batches leave wide: of batch-dependent defences.
 
     Partitions that are there already do not count: the same run chooses the same rows again.
     """
     clean = {case.key: case for case in cases if case.attack == CLEAN and case.subject.batch_dependent}
-    rows = [row for row in load_run(path).results if row.key in clean and row.complete]
+    rows = [row for row in run.results if row.key in clean and row.complete]
     return [clean[row.key] for row in rows if _uncertain(replace(row, partitions=None).interval())]
 
 
