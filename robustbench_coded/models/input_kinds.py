@@ -99,14 +99,22 @@ KINDS: dict[str, Kind] = {
     "noisy": noisy,
 }
 
-# Those of heavier trainings, tried where none of the usual ones is near.
-HEAVY: dict[str, Kind] = {
-    "cut out": cut_out(None),
-    "cut out in black": cut_out(0.0),
+# torchvision's policies; importing it takes two seconds, and nobody turns and shears smaller images.
+POLICIES: dict[str, Kind] = {
     "autoaugmented": policy("AutoAugment"),
     "randaugmented": policy("RandAugment"),
     "trivially augmented": policy("TrivialAugmentWide"),
 }
+POLICY_PIXELS = 16
+
+# Those of heavier trainings, tried where none of the usual ones is near.
+HEAVY: dict[str, Kind] = {"cut out": cut_out(None), "cut out in black": cut_out(0.0), **POLICIES}
+
+
+def heavy_kinds(images: Tensor) -> tuple[str, ...]:
+    """Those of ``HEAVY`` that images [n, C, H, W] come into question for."""
+    small = min(images.shape[2:]) < POLICY_PIXELS
+    return tuple(name for name in HEAVY if not (small and name in POLICIES))
 
 
 def _augmented(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,9 +24,10 @@ from robustbench_coded.models.decision import (
     by_labels,
     chosen_among,
 )
+from robustbench_coded.models.few_threads import few_threads
 from robustbench_coded.models.fingerprint import trained_batch_norms
 from robustbench_coded.models.freed_memory import keep_freed_memory
-from robustbench_coded.models.input_kinds import HEAVY
+from robustbench_coded.models.input_kinds import heavy_kinds
 from robustbench_coded.models.label_search import (
     IMAGES_FOR_LABELS_ALONE,
     among_many,
@@ -138,13 +139,26 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
     normalisations = _normalisations(stated, checkpoint, assembly.images)
     usual = Candidate(checkpoint.arch, normalisations[0])
     cost = multiplications(assembly.model(usual), assembly.images[:1].to(assembly.device))
+    with few_threads(cost):
+        return _decided(assembly, labels, stated, normalisations, usual, cost)
+
+
+def _decided(
+    assembly: Assembly,
+    labels: Tensor | None,
+    stated: Stated,
+    normalisations: list[Normalisation],
+    usual: Candidate,
+    cost: int,
+) -> Recognition:
+    checkpoint = assembly.checkpoint
     if trained_batch_norms(checkpoint.network):
         first = [usual] if stated.normalisation is not None else []
         arch = None if first else stated.arch
         search = Search(assembly, normalisations, per_image=cost)
         scored = search.run(first, arch)
         if scored[0].score > FAR + scored[0].fingerprint.by_chance and not assembly.samples:
-            heavy = search.on_kinds(tuple(HEAVY))
+            heavy = search.on_kinds(heavy_kinds(assembly.images))
             again = heavy.run(first, arch) if heavy.comes_nearer(scored[0]) else scored
             if again[0].score * CLEARLY < scored[0].score:
                 search, scored = heavy, again

@@ -117,13 +117,8 @@ def _evaluations(tensors: dict[str, Tensor], name: str) -> list[Evaluation]:
     )
     if not fits:
         raise DamagedAdversarials(f"{name} holds parts that do not fit together")
-    return [
-        Evaluation(
-            int(tensors["batch"][e]),
-            int(tensors["victim"][e]),
-            int(tensors["known"][e]),
-            tensors["slot"][tensors["evaluation"] == e],
-            tensors["x"][tensors["evaluation"] == e],
-        )
-        for e in range(count)
-    ]
+    sizes = torch.bincount(tensors["evaluation"], minlength=count).tolist()
+    order = tensors["evaluation"].argsort(stable=True)
+    facts = (tensors[part].tolist() for part in ("batch", "victim", "known"))
+    inputs_of = (tensors[part][order].split(sizes) for part in ("slot", "x"))
+    return [Evaluation(*parts) for parts in zip(*facts, *inputs_of, strict=True)]

@@ -53,20 +53,25 @@ class PerturbationStore:
 
     def get(self, unit: str) -> list[Evaluation] | None:
         """The perturbed inputs of a unit, in the order of its batches; None where they are missing."""
+        content = self._whole(unit)
         try:
-            stored = (self._folder / f"{unit}.safetensors").read_bytes()
-        except FileNotFoundError:
-            stored = b""
-        content = stored[_DIGEST:]
-        try:
-            if content and _digest(content) == stored[:_DIGEST]:
+            if content:
                 return evaluations_of(content, unit)
             return read_adversarials(self._kept / f"{unit}.safetensors")
         except DamagedAdversarials:
             return None
 
     def __contains__(self, unit: str) -> bool:
-        return self.get(unit) is not None
+        return bool(self._whole(unit)) or self.get(unit) is not None
+
+    def _whole(self, unit: str) -> bytes:
+        """What is stored of a unit, empty where nothing whole is."""
+        try:
+            stored = (self._folder / f"{unit}.safetensors").read_bytes()
+        except FileNotFoundError:
+            return b""
+        content = stored[_DIGEST:]
+        return content if _digest(content) == stored[:_DIGEST] else b""
 
     def remove(self) -> None:
         """Removes what is stored; inputs that the user asked to keep stay."""

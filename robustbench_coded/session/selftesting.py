@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from robustbench_coded.evaluation.execution.own_threads import own_threads
 from robustbench_coded.evaluation.execution.selftest_subject import selftest_subject
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
@@ -32,7 +33,8 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
         if identity is None or folder.has_selftests(identity):
             continue
         listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
-        found = selftest_subject(prepared.context, subject, _eps(prepared))
+        with own_threads(prepared.context):
+            found = selftest_subject(prepared.context, subject, _eps(prepared))
         folder.commit_selftests(identity, {**subject.key._asdict(), **found})
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from robustbench_coded.models.elimination import alike, kept
 from robustbench_coded.models.fingerprint import GROUPS, Fingerprint, fingerprint, trained_batch_norms
-from robustbench_coded.models.input_kinds import HEAVY, KINDS, images_of_kind
+from robustbench_coded.models.input_kinds import HEAVY, KINDS, heavy_kinds, images_of_kind
 
 
 def images(n=64, channels=3, size=8, seed=0):
@@ -159,3 +159,8 @@ def test_the_excess_leaves_out_what_few_images_do():
     other = leaky_copy(network, 0.3)
     wrong = fingerprint(other, other, x)
     assert wrong.excess > 0.8 * wrong.score
+
+
+def test_policies_come_into_question_for_images_that_can_be_turned_and_sheared():
+    assert set(heavy_kinds(torch.zeros(1, 3, 32, 32))) == set(HEAVY)
+    assert heavy_kinds(torch.zeros(1, 1, 8, 8)) == ("cut out", "cut out in black")

@@ -31,6 +31,26 @@ def test_what_comes_back_is_exact(tmp_path):
     assert UNIT not in store and not (tmp_path / FOLDER).exists()
 
 
+def test_inputs_find_their_batch_in_any_order_and_a_batch_may_have_none(tmp_path):
+    put, x = tensors()
+    order = torch.tensor([2, 0, 1])
+    shuffled = {
+        "batch": torch.tensor([5, 8, 6]),
+        "victim": torch.full((3,), -1),
+        "known": torch.full((3,), -1),
+        "evaluation": torch.tensor([0, 2, 2])[order],
+        "slot": put["slot"][order],
+        "x": put["x"][order],
+    }
+    store = PerturbationStore(tmp_path)
+    store.put(UNIT, shuffled)
+    assert UNIT in store
+    first, none, second = store.get(UNIT)
+    assert (first.batch, none.batch, second.batch) == (5, 8, 6)
+    assert none.x.shape == (0, 1, 3, 3) and torch.equal(first.x, x[0, 1:2])
+    assert second.slots.tolist() == [3, 2] and torch.equal(second.x, x[1, [3, 2]])
+
+
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:-1], lambda b: b[:40] + b"\0" * (len(b) - 40), lambda b: b""]
 )

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from attacks.roles import Roles, co_batch, collateral, copies, one_victim
+from attacks.roles import Roles, co_batch, collateral, one_victim
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.evaluation.execution.groups import Group
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
-from robustbench_coded.evaluation.execution.perturb import AttackInputs, alone, perturb
+from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.execution.towards import OTHERS, Towards
@@ -42,10 +42,24 @@ def attack_group(
     if case.attack == CLEAN:
         return x
     roles = _victim_roles(case, group) if group.victims else batch_roles(case, group.batches, seed)
-    budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
-    generators = _generators(group, seed, known or 0)
     if case.attack == RANDOM_SIGN:
-        return budget.random_sign(x, generators)
+        budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
+        return budget.random_sign(x, _generators(group, seed, known or 0))
+    return tally.attacked(perturbed(context, unit, group, x, y, known, roles))
+
+
+def perturbed(
+    context: WorkerContext,
+    unit: Unit,
+    group: Group,
+    x: Tensor,
+    y: Tensor,
+    known: int | None,
+    roles: Roles | None,
+) -> AttackResult:
+    """The attack of a unit on x [G, k, C, H, W] and y [G, k]; ``roles`` None where all inputs are alike."""
+    case, seed = unit.row, seed_of(context, unit)
+    budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
     name = parse(case.attack)
     defence, scored = context.attack_defence(case.subject), context.defence(case.subject)
     # Standard inference is attacked through itself only for others, who get the steps of all examples.
@@ -62,7 +76,7 @@ def attack_group(
         x=x,
         y=y,
         budget=budget,
-        generators=generators,
+        generators=_generators(group, seed, known or 0),
         known=None if known is None else target.known_draws(known),
         weights=None if roles is None else roles.weights.to(x.device),
         scored=None if group.victims else scored,
@@ -71,17 +85,7 @@ def attack_group(
         early_stop=context.setup.config.drop and not (standard and name.uses_base),
         raw_views=context.setup.config.peer_raw,
     )
-    if not group.victims or name.estimator != "transfer":
-        return tally.attacked(perturb(name, inputs))
-    # The base model answers input by input: the victim is attacked by itself, and the best that
-    # free co-batched inputs can do with the result is to be copies of it.
-    slots = torch.tensor(group.victims)
-    found = tally.attacked(perturb(name, alone(inputs, slots)))[:, 0]
-    if case.threat.free:
-        return copies(found, group.k)
-    adversarial = x.clone()
-    adversarial[torch.arange(len(slots)), slots] = found
-    return adversarial
+    return perturb(name, inputs)
 
 
 def batch_roles(case: AttackCase, batches: Sequence[Batch], seed: int) -> Roles | None:

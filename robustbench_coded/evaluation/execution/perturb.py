@@ -194,18 +194,6 @@ def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
     return AttackResult(torch.stack(found), counts)
 
 
-def alone(inputs: AttackInputs, slots: Tensor) -> AttackInputs:
-    """The victims as batches of one, for attacks that query only the base model."""
-    place = torch.arange(len(slots)), slots
-    return replace(
-        inputs,
-        x=inputs.x[place][:, None],
-        y=inputs.y[place][:, None],
-        budget=replace(inputs.budget, eps_scale=None),
-        weights=None,
-    )
-
-
 def _stops_early(name: AttackName) -> bool:
     algorithm = CATALOGUE.get(name.algorithm)
     return algorithm is not None and algorithm.stops_early

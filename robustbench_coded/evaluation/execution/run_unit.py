@@ -12,6 +12,7 @@ from robustbench_coded.evaluation.execution.score_random_batches import score_ra
 from robustbench_coded.evaluation.execution.submitted import submitted_group
 from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.unit_facts import draws_to_score, seed_of, separate_attacks
+from robustbench_coded.evaluation.execution.victims_alone import asks_base_alone, attacked_alone, placed
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.runs.pictures import lowest
@@ -24,12 +25,17 @@ def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
         (score_random_batches if unit.row.threat.one_victim else score_partitions)(context, unit, tally)
         return
     sources = None if unit.submitted is None else unit.submitted.read()
-    for group in groups_of(context, unit):
+    known = range(separate_attacks(context)) if unit.row.threat.draw_known else [None]
+    groups = list(groups_of(context, unit))
+    alone = sources is None and asks_base_alone(unit)
+    victims = {draw: attacked_alone(context, unit, groups, draw, tally) for draw in known} if alone else {}
+    for place, group in enumerate(groups):
         x, y = context.group(list(group.batches))
-        known = range(separate_attacks(context)) if unit.row.threat.draw_known else [None]
         for draw in known:
             if sources is not None:
                 adversarial = submitted_group(context, unit, group, sources, x, y, tally)
+            elif victims:
+                adversarial = placed(group, victims[draw][place], x, free=unit.row.threat.free)
             else:
                 adversarial = attack_group(context, unit, group, x, y, draw, tally)
             if tally.adversarials is not None:

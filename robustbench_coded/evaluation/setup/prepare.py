@@ -11,6 +11,7 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
+from robustbench_coded.evaluation.execution.own_threads import own_threads
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.options.check_options import check_options
 from robustbench_coded.evaluation.options.claim import check_claimed_eps
@@ -206,7 +207,8 @@ def prepare(
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
     matched = [match for c in loaded for match in matched_baselines(config, context, c.name)]
-    subjects, probes = probed_subjects(config, context, specs, matched, refuse=refuse)
+    with own_threads(context):
+        subjects, probes = probed_subjects(config, context, specs, matched, refuse=refuse)
     notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
     notes += doubts(config, subjects, context, len(whole))
     identity = Identity(
