@@ -42,6 +42,8 @@ class Dataset:
             and outputs are the same.
         numbers: ``[n]``, which image of the set that these were taken from each one is; None where they are
             not part of another set.
+        misclassified: whether they were selected because networks misclassify them, so that a low accuracy
+            says nothing against a network.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Dataset:
     source: str
     outputs: tuple[int, ...] | None = None
     numbers: np.ndarray | None = None
+    misclassified: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)

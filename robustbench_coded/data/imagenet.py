@@ -19,6 +19,11 @@ from robustbench_coded.data.image_files import ImageFiles, Preprocessing
 from robustbench_coded.errors import InputError
 
 NAMES = ("imagenet", "imagenet-r", "imagenet-a")
+_EXPECTED = {
+    "imagenet": "ImageNet's validation images",
+    "imagenet-r": "ImageNet-R, imagenet-r.tar unpacked",
+    "imagenet-a": "ImageNet-A, imagenet-a.tar unpacked",
+}
 _SUBSET_CLASSES = 200
 _SPLITS = {"test": ("val", "validation", "test"), "train": ("train",)}
 _OPTION = re.compile(r"\+(list|prep)=([^+]*)$")
@@ -45,12 +50,15 @@ def load_imagenet(name: str, place: str, split: str) -> Dataset:
         InputError: no such folder, folders of no class, an image that the list names and is not there.
     """
     folder, options = _options(place)
-    root = _split_folder(Path(folder), split)
+    root = _split_folder(Path(folder), split, name)
     preprocessing = Preprocessing.named(options.get("prep", "Res256Crop224"))
     numbers = {wnid: number for number, wnid in enumerate(wnids())}
     present = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name in numbers)
     if not present:
-        raise InputError(f"{root}: no folder is named by a WordNet id of ImageNet's classes, as n01440764")
+        raise InputError(
+            f"{root}: no folder is named by a WordNet id of ImageNet's classes, as n01440764; expected "
+            f"{_EXPECTED[name]}"
+        )
     outputs: tuple[int, ...] | None = None
     if name != "imagenet":
         if len(present) != _SUBSET_CLASSES:
@@ -69,6 +77,7 @@ def load_imagenet(name: str, place: str, split: str) -> Dataset:
         class_names=tuple(present) if outputs else wnids(),
         source=f"{name} folder {root.name}, {len(files)} images{listed}, {preprocessing}",
         outputs=outputs,
+        misclassified=name == "imagenet-a",
     )
 
 
@@ -80,9 +89,11 @@ def _options(place: str) -> tuple[str, dict[str, str]]:
     return place, options
 
 
-def _split_folder(root: Path, split: str) -> Path:
+def _split_folder(root: Path, split: str, name: str) -> Path:
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; expected ImageNet's, with folders named as n01440764")
+        raise InputError(
+            f"{root}: no such folder; expected {_EXPECTED[name]}, with folders named as n01440764"
+        )
     return next((root / name for name in _SPLITS[split] if (root / name).is_dir()), root)
 
 

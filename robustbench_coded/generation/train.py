@@ -19,6 +19,7 @@ from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.generation.config import GanConfig
+from robustbench_coded.generation.course import COURSE, add_row
 from robustbench_coded.generation.losses import critic_loss, generator_loss
 from robustbench_coded.generation.networks import Critic, Generator, check_side
 from robustbench_coded.generation.records import Point, read_points, write_points
@@ -147,7 +148,8 @@ def train(
 
     Args:
         measure: of generated images; asked every ``config.every`` iterations and at the end.
-        folder: holds history.csv, the state and the images shown last.
+        folder: holds history.csv, the state, the images shown last, and samples.png with those of every
+            measurement.
         said: is told every iteration, with the measurement where there is one.
 
     Raises:
@@ -171,6 +173,7 @@ def train(
                 seconds["generator"] / training.iteration, seconds["critic"] / training.iteration,
             )  # fmt: skip
             points.append(point)
+            add_row(folder / COURSE, images, len(points) - 1)
             _store_array(folder / SAMPLES, (255 * images[:SHOWN]).round().to(torch.uint8).numpy())
             _store(folder / STATE, {"fingerprint": config.fingerprint(), **training.state()})
             write_points(folder / POINTS, points)

@@ -15,7 +15,7 @@ from robustbench_coded.evaluation.planning.examples import evaluated
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.shift.blocks import as_dataset
+from robustbench_coded.shift.blocks import Blocks, as_dataset
 from robustbench_coded.shift.config import ShiftConfig
 from robustbench_coded.shift.corruptions.constants import CONSTANTS
 from robustbench_coded.shift.corruptions.corrupt import corruptions_for
@@ -51,7 +51,9 @@ def chosen_sets(config: ShiftConfig, listener: Listener | None = None) -> Chosen
     classes = 0
     for spec in config.data:
         kind, _, place = spec.partition(":")
-        if kind in WHERE and place:
+        if kind in WHERE and not place:
+            raise InputError(f"--data {kind}: give its folder, {kind}:DIR, which holds {WHERE[kind]}")
+        if kind in WHERE:
             options = config.evaluation
             sets += published_sets(
                 kind, Path(place), config.corruptions or tuple(CONSTANTS), config.severities,
@@ -79,7 +81,8 @@ def _reference(config: ShiftConfig, sets: list[ShiftSet], classes: int) -> Datas
         if not natural and sets[0].collection.startswith("CIFAR"):
             raise
     one = (natural or sets)[0]
-    return Dataset(one.collection, one.images, 255.0, one.labels, classes, (), "").subset(one.rows)
+    images = Blocks([(one.images, one.rows)], 1)
+    return Dataset(one.collection, images, 255.0, one.labels, classes, (), "")
 
 
 def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[Dataset, list[ShiftSet]]:

@@ -86,6 +86,10 @@ def _cifar101(folder: Path) -> list[ShiftSet]:
 
 def _cifar102(folder: Path) -> ShiftSet:
     path = folder / "cifar102_test.npz"
+    if not path.is_file():
+        raise InputError(
+            f"cifar10.2:{folder}: nothing to evaluate there; it should hold {WHERE['cifar10.2']}"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             images, labels = file["images"], file["labels"].astype(np.int64)

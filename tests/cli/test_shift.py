@@ -96,3 +96,8 @@ def test_a_folder_of_other_images_is_refused_and_options_are_checked(cached, cap
     assert "--draws 1" in refused("--draws", "1")
     assert "no such checkpoint" in refused("--baseline", "coded")
     assert "labels.npy" in refused("--data", f"cifar10c:{cached}")
+
+
+def test_another_command_says_that_it_is_a_run_of_shift(cached, capsys):
+    assert main(["compare", str(cached)]) == 2
+    assert "it is a run of csrobust shift" in capsys.readouterr().err

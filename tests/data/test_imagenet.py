@@ -132,11 +132,13 @@ def test_another_number_of_classes_is_no_imagenet_r(tmp_path):
 
 
 def test_folders_that_are_no_imagenet_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no such folder; expected ImageNet's"):
+    with pytest.raises(InputError, match="no such folder; expected ImageNet's validation images"):
         load_data(f"imagenet:{tmp_path / 'absent'}")
     write(tmp_path / "dog/a.png")
     with pytest.raises(InputError, match="no folder is named by a WordNet id"):
         load_data(f"imagenet:{tmp_path}")
+    with pytest.raises(InputError, match=r"expected ImageNet-A, imagenet-a\.tar unpacked"):
+        load_data(f"imagenet-a:{tmp_path}")
     (tmp_path / "n02123045").mkdir()
     with pytest.raises(InputError, match="its folders hold no images"):
         load_data(f"imagenet:{tmp_path}")

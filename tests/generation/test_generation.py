@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.generation.config import GanConfig
+from robustbench_coded.generation.course import add_row
 from robustbench_coded.generation.distances import frechet_distance, inception_score, moments
 from robustbench_coded.generation.losses import critic_loss, generator_loss
 from robustbench_coded.generation.networks import LATENT, Critic, Generator
@@ -107,6 +109,28 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     assert read_points(tmp_path / "parts" / "history.csv")[-1].iteration == 4
     other = trained(tmp_path / "other", 4, seed=1)
     assert figures(other) != figures(whole)
+
+
+def test_a_picture_has_a_row_of_images_for_each_measurement_and_the_same_after_a_stop(tmp_path):
+    trained(tmp_path / "whole", 4)
+    trained(tmp_path / "parts", 2)
+    trained(tmp_path / "parts", 4)
+    picture = (tmp_path / "whole" / "samples.png").read_bytes()
+    assert (tmp_path / "parts" / "samples.png").read_bytes() == picture
+    pixels = np.asarray(Image.open(tmp_path / "whole" / "samples.png"))
+    last = np.load(tmp_path / "whole" / "samples.npy")[:16, 0]
+    assert pixels.shape == (2 * 8, 16 * 8, 3)
+    np.testing.assert_array_equal(pixels[8:, :, 0], np.concatenate(list(last), axis=1))
+
+
+def test_the_picture_keeps_colours_and_replaces_a_row_without_a_measurement(tmp_path):
+    first, second = torch.rand(16, 3, 4, 4), torch.rand(16, 3, 4, 4)
+    add_row(tmp_path / "a.png", first, 0)
+    add_row(tmp_path / "a.png", first, 1)
+    add_row(tmp_path / "a.png", second, 1)
+    pixels = np.asarray(Image.open(tmp_path / "a.png"))
+    assert pixels.shape == (8, 64, 3)
+    np.testing.assert_array_equal(pixels[4:, :4], (255 * second[0]).round().byte().permute(1, 2, 0))
 
 
 def test_plain_and_coded_begin_alike_and_part(tmp_path):

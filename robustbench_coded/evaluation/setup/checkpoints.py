@@ -74,18 +74,20 @@ def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Re
     return recognise_network(checkpoint, *_examples(loaded, images_wanted(checkpoint)))
 
 
-def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor]:
-    """Images and labels evenly spread over all of the data."""
+def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor | None]:
+    """Images and labels evenly spread over all of the data; no labels where they would mislead."""
     channels, height, width = data.image_shape
     affordable = max(FEWEST_IMAGES, PIXEL_VALUES // (channels * height * width))
     count = min(most, affordable, len(data))
-    return data.batch(np.arange(count) * len(data) // count)
+    x, y = data.batch(np.arange(count) * len(data) // count)
+    return x, None if data.misclassified else y
 
 
 def settled(checkpoint: Checkpoint, data: Dataset, device: torch.device) -> Settled:
     """What a checkpoint's network is, by images of the data."""
     x, y = _examples(data, images_wanted(checkpoint))
-    seen = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()
+    labels = b"" if y is None else y.numpy().tobytes()
+    seen = hashlib.sha256(x.numpy().tobytes() + labels).hexdigest()
     key = (checkpoint.sha256, checkpoint.arch, checkpoint.normalisation, seen, str(device))
     if key not in _SETTLED:
         found = recognise_network(checkpoint, x, y, device=device)
