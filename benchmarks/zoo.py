@@ -4,6 +4,7 @@
     python benchmarks/zoo.py coin-flip rounding  prints the tables of these alone
     python benchmarks/zoo.py --no-third-party ...
     python benchmarks/zoo.py --update ...        writes reports/zoo and keeps what was not measured this time
+    python benchmarks/zoo.py --tables            writes its tables again from zoo.csv; nothing is measured
 
 AutoAttack and torchattacks run as they come and at their default length: they show the defence the batches of
 their own making, and what is printed is their own account, not our scoring of what they found.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo_entries import entries_parser, measured_entries
-from zoo_report import Judged, Measured, measured_before, report, table
+from zoo_report import DETAILS, Judged, Measured, details, measured_before, report, table
 
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.zoo.registry import ZOO
@@ -110,7 +111,11 @@ def main() -> None:
     parser.add_argument(
         "--update", action="store_true", help="write reports/zoo; keep the other figures in it"
     )
+    parser.add_argument("--tables", action="store_true", help="write reports/zoo again from its zoo.csv")
     options = parser.parse_args()
+    if options.tables:
+        _write(updated(measured_before((OUT / "zoo.csv").read_text()), ()))
+        return
     measured = measured_entries(
         functools.partial(measure, third_party=not options.no_third_party), options, parser
     )
@@ -119,7 +124,12 @@ def main() -> None:
     elif options.names or options.no_third_party:
         print(report(measured))
         return
+    _write(measured)
+
+
+def _write(measured: Sequence[Measured]) -> None:
     write_text(OUT / "report.md", report(measured))
+    write_text(OUT / DETAILS, details(measured))
     write_text(OUT / "zoo.csv", table(measured))
     print(f"written to {OUT}")
 

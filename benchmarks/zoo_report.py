@@ -12,6 +12,7 @@ from robustbench_coded.zoo.registry import ZOO
 MAIN = "batch/unknown"
 # Column -> how the names of its attacks begin.
 THIRD_PARTIES = {"AutoAttack": "autoattack:", "PGD": "torchattacks:PGD", "EOTPGD": "torchattacks:EOTPGD"}
+DETAILS = "details.md"
 FAR = 0.03  # a third party's figure this far outside the truth is marked
 COLUMNS = (
     *("defence", "family", "broken", "threat", "truth_low", "truth_high", "accuracy", "ci_low", "ci_high"),
@@ -60,7 +61,7 @@ class Measured:
 
 
 def report(measured: Sequence[Measured]) -> str:
-    """The tables in Markdown, and what they come to."""
+    """The main tables in Markdown, and what they come to; :func:`details` has the rest."""
     main = [found.main for found in measured]
     every = [one for found in measured for one in found.judged]
     parts = [
@@ -79,6 +80,18 @@ def report(measured: Sequence[Measured]) -> str:
         f"{100 * FAR:g} points from what the truth allows. 'too low' counts accuracy as lost that no attack "
         "can take; 'too high' is an attack that fell short.",
         *(_family(name, measured) for name in dict.fromkeys(one.family for one in main)),
+        f"Why entries were not settled or refused, and the other threat models: [{DETAILS}]({DETAILS}).",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def details(measured: Sequence[Measured]) -> str:
+    """The reasons of open verdicts, and the other threat models, in Markdown."""
+    main = [found.main for found in measured]
+    every = [one for found in measured for one in found.judged]
+    parts = [
+        "# Defences whose robustness is known: details",
+        "The figures under `batch/unknown` and what they come to are in [report.md](report.md).",
         "## Not settled, and refused",
         pipes([("defence", "verdict", "why"), *(_why(one) for one in main if _open(one))]),
         "## Other threat models",
@@ -197,16 +210,17 @@ def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
     chance = [one.defence for one in every if not one.broken and one.fair and one.sense == "condemned"]
     outside = [f"{one.defence} ({one.threat})" for one in every if not one.holds]
     timed = [found.seconds for found in measured if found.seconds]
+    open_ones = [f"{one.defence} ({one.word})" for one in (found.main for found in measured) if _open(one)]
     sentences = [
         f"Broken, but no failure found, under any threat model: {', '.join(missed) or 'none'}.",
         f"Good, but judged broken, under any threat model: {', '.join(wronged) or 'none'}.",
         "Good, and judged broken because a constant answer keeps as much (the floor of `broken`): "
         f"{', '.join(chance) or 'none'}.",
+        f"Not settled or refused: {', '.join(open_ones) or 'none'}.",
         f"Third parties attacked {sum(bool(found.accounts) for found in measured)} of the entries.",
         f"Intervals that miss the truth or lie on the wrong side of a bound: {', '.join(outside) or 'none'} "
         f"of {len(every)}.",
-        f"Processor time of our verdicts, on the {len(timed)} entries where it was measured: "
-        f"{sum(timed) / 60:.1f} minutes.",
+        f"Processor time of our verdicts, where it was measured: {sum(timed) / 60:.1f} minutes.",
     ]
     return "\n".join(f"- {sentence}" for sentence in sentences)
 

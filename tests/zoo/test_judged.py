@@ -141,7 +141,15 @@ def test_the_matrix_counts_entries(zoo_report):
     assert "Not settled: 1 of 5, 20%." in text
     assert "Broken, but no failure found, under any threat model: rounding (batch/unknown)." in text
     assert "Good, but judged broken, under any threat model: coin-flip (batch/unknown)." in text
-    assert "our verdicts, on the 2 entries where it was measured: 2.0 minutes." in text
+    assert "our verdicts, where it was measured: 2.0 minutes." in text
+    # Both kinds of open verdicts are named, and explained elsewhere.
+    assert "Not settled or refused: saturated (not settled), hidden-noise (refused)." in text
+    assert "Because." not in text
+    rest = zoo_report.details(measured)
+    assert [line for line in rest.splitlines() if "Because." in line] == [
+        "| `saturated` | not settled | Because. |",
+        "| `hidden-noise` | refused | Because. |",
+    ]
     lines = zoo_report.table(measured).splitlines()
     assert len(lines) == 1 + 5 + 4
     assert all(line.count(",") == lines[0].count(",") for line in lines)
