@@ -4,6 +4,10 @@
 RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
 # And where there is no gradient even then.
 LAST_RESORT = ("square-1000",)
+# What they run where inputs are answered together, and nowhere else. A step there follows the sum of the losses
+# of a batch. Cross-entropy is flat where an answer is right by far and steep where it is wrong already, so that
+# most of the sum's gradient serves inputs that need none; the margin gives every input the same weight.
+COUPLED = ("pgd-40+loss=margin+momentum=1", "aware-pgd-20+loss=margin")
 
 # What they run where other attacks leave something. The first of these follows the gradient that a defence
 # shows: only where operators hide it, that waits for what the relaxed attacks leave.
@@ -12,6 +16,7 @@ SECOND_STAGE = (
     FOLLOWS_SHOWN,
     "pgd-100+momentum=1",
     "aware-pgd-20+init=transfer-pgd-20",
+    *COUPLED,
     "apgd-mt-20",
     "greedy-20",
     "parts-60",
@@ -30,6 +35,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "aware-pgd-10",
         "transfer-pgd-20",
         "aware-pgd-20+init=transfer-pgd-20",
+        *COUPLED,
         # The margin and other classes: what cross-entropy alone leaves on a robust network.
         "apgd-mt-20",
         # Few values at a time: what notices that all of them moved.

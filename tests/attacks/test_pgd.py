@@ -4,9 +4,10 @@ import torch
 from attacks.estimators import CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.fgsm import Fgsm
 from attacks.gmsa import Gmsa
-from attacks.losses import margin_loss
+from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd, default_step_size
+from tests.attacks.conftest import LinearOracle
 
 SHAPES = [(3, 4, 4), (1, 6, 3), (2, 1, 7)]
 
@@ -268,3 +269,27 @@ def test_gmsa_attacks_one_more_draw_each_round(linear):
     assert (x - x0).abs().max() > 0.0029
     with pytest.raises(ValueError, match="expected a CollectedDraws estimator, got FreshDraws"):
         Gmsa(Pgd(4), 3).perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
+
+
+class Pairs(LinearOracle):
+    """Two classes by the mean of an input; the second of two is moved a fifth as far by the first."""
+
+    def logits(self, x, draws):
+        means = x.flatten(2).mean(-1).unflatten(1, (-1, 2))
+        first, second = (50 * (means - 0.5)).unbind(-1)
+        score = torch.stack([first, second - first / 5 - 1], -1).flatten(1)
+        return torch.stack([-score, score], -1)
+
+
+def test_in_a_batch_answered_together_cross_entropy_serves_the_wrong_and_the_margin_everybody():
+    # The second of each pair is wrong already; raising the first makes it more so, and the first more right.
+    oracle = Pairs(torch.zeros(2, 4, dtype=torch.float64), 1, mixing=1.0)
+    x = torch.tensor([0.65, 0.5] * 4, dtype=torch.float64)[None, :, None, None, None].expand(1, 8, 1, 2, 2)
+    y = torch.ones(1, 8, dtype=torch.int64)
+    left = {}
+    for loss in (cross_entropy, margin_loss):
+        attack = Pgd(40, loss=loss, momentum=1.0)
+        generators = [torch.Generator().manual_seed(0)]
+        found = attack.perturb(x, y, FreshDraws(oracle), PerturbationBudget("linf", 0.25), generators)
+        left[loss] = int((oracle.logits(found, oracle.draws(0)).argmax(-1) == y).sum())
+    assert left == {cross_entropy: 4, margin_loss: 0}

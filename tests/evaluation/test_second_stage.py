@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.presets import RELAXED
+from attacks.presets import COUPLED, RELAXED
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.attack_choice import attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack
+from robustbench_coded.evaluation.planning.plan import rows_for
 from robustbench_coded.evaluation.planning.second_stage import in_two_stages, second_stage
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
@@ -177,8 +178,11 @@ def test_a_base_model_that_draws_is_attacked_in_full_unless_nothing_is_left(defe
 
 def test_where_the_gradient_is_hidden_relaxed_attacks_come_first(tmp_path):
     options = config(tmp_path, **attack_options())
-    hidden = replace(a_row().subject, hides_gradient=True)
-    shown, relaxed, longer = (a_row(attack=name) for name in ("eot10-pgd-20", *RELAXED))
+    alone = replace(a_row().subject, batch_dependent=False)
+    hidden = replace(alone, hides_gradient=True)
+    shown, relaxed, longer = (
+        replace(a_row(attack=name), subject=alone) for name in ("eot10-pgd-20", *RELAXED)
+    )
     assert in_two_stages(options, [shown, relaxed, longer]) == ([shown], [relaxed, longer])
     rows = [replace(row, subject=hidden) for row in (shown, relaxed, longer)]
     assert in_two_stages(options, rows) == ([rows[1]], [rows[0], rows[2]])
@@ -186,6 +190,19 @@ def test_where_the_gradient_is_hidden_relaxed_attacks_come_first(tmp_path):
     assert in_two_stages(options, none) == ([none[0]], [none[1]])
     named = config(tmp_path, **attack_options(["adaptive", "eot10-pgd-20"]))
     assert in_two_stages(named, rows) == (rows[:2], [rows[2]])
+
+
+def test_where_inputs_are_answered_together_the_margin_comes_first_and_nowhere_else_at_all(tmp_path):
+    options = config(tmp_path, **attack_options())
+    coupled = a_row().subject
+    rows = [a_row(attack=name) for name in ("eot10-pgd-20", *COUPLED)]
+    assert in_two_stages(options, rows) == ([rows[1]], [rows[0], rows[2]])
+    alone = replace(coupled, batch_dependent=False)
+    planned, _ = rows_for(options, [coupled, alone], [0.3])
+    assert {row.attack for row in planned if row.subject == coupled} >= set(COUPLED)
+    assert not {row.attack for row in planned if row.subject == alone} & set(COUPLED)
+    named = config(tmp_path, **attack_options(["adaptive", COUPLED[0]]))
+    assert COUPLED[0] in {row.attack for row in rows_for(named, [alone], [0.3])[0]}
 
 
 def test_presets_defer_what_nobody_wrote():

@@ -32,9 +32,9 @@ ROUNDS = 2
 # left to the user. Twice the steps or the draws of that attack are within it.
 DEAREST = 2
 # Attacks by labels alone are the last resort where gradients fail, and never as cheap as those. They may cost
-# as much as everything planned on that defence together, or so many images an example where examples are left
-# alone once they fall.
-MOST_DECISIONS = 2000
+# as much as everything planned on that defence together, or so many images an example where a defence answers
+# inputs one by one: enough for 1,600 queries of five draws each.
+MOST_DECISIONS = 3000
 # A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
 FEWEST_SEARCH_STEPS = 100
 
@@ -116,7 +116,7 @@ def _most(row: AttackCase, planned: Sequence[int], maker: UnitMaker) -> float:
     dearest = DEAREST * max(planned)
     if parse(row.attack).algorithm not in DECISION_BASED:
         return dearest
-    alone = MOST_DECISIONS * maker.examples * maker.config.replicates if row.subject.independent else 0
+    alone = 0 if row.subject.batch_dependent else MOST_DECISIONS * maker.examples * maker.config.replicates
     return max(dearest, sum(planned), alone)
 
 

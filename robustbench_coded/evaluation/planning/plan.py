@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from attacks.attack_name import AttackName
 from attacks.naming import parse
-from attacks.presets import LAST_RESORT
+from attacks.presets import COUPLED, LAST_RESORT
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.options.inputs import inputs_for
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
@@ -81,6 +81,8 @@ def _threats(
         return []  # torch's own gradients are what they would be
     if name.text in LAST_RESORT and name.text in config.relaxed_attacks and subject.relaxable:
         return []
+    if name.text in COUPLED and name.text in config.second_attacks and not subject.batch_dependent:
+        return []  # each input's step follows its own loss
     if name.differentiates and not subject.has_gradient_for(name):
         notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
         return []

@@ -12,13 +12,14 @@ of its rows waits. What a base model keeps must be known in full when its defenc
 rows are left out only where no right answer is left.
 
 Where operators hide a defence's gradient, the shortest relaxed attack runs first, and the attacks that follow
-the gradient as it is wait for it.
+the gradient as it is wait for it. Where inputs are answered together, the attack on the margin runs first: it
+takes a fifth of the gradients of the one that it runs in place of, and finds more.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from attacks.presets import FOLLOWS_SHOWN, RELAXED
+from attacks.presets import COUPLED, FOLLOWS_SHOWN, RELAXED
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack
@@ -51,7 +52,10 @@ def _waits(config: EvalConfig, row: AttackCase) -> bool:
     relaxed_first = (
         RELAXED[0] in config.second_attacks and row.subject.hides_gradient and row.subject.relaxable
     )
-    return row.attack != (RELAXED[0] if relaxed_first else FOLLOWS_SHOWN)
+    if relaxed_first:
+        return row.attack != RELAXED[0]
+    coupled_first = COUPLED[0] in config.second_attacks and row.subject.batch_dependent
+    return row.attack != (COUPLED[0] if coupled_first else FOLLOWS_SHOWN)
 
 
 def second_stage(
