@@ -218,12 +218,14 @@ board: $(INSTALLED)
 
 # Where little is left, many examples and the attacks that settle it. Batches of 16 where answers depend on them: more
 # batches. The control, and what keeps something, meet every attack and check on fewer examples. Some have folders of their
-# own: --until settled plans a folder anew for the defences that it is given. The second command on COUPLED scores one attack
-# on every example as the only victim of a random batch.
+# own: --until settled plans a folder anew for the defences that it is given. The second command on COUPLED scores two attacks
+# on every example as the only victim of a random batch; the third harms inputs that nobody perturbs. KEPT may be asked ten
+# times about an input: a published break of purification does so.
 INDEPENDENT := anti-adversary bit-depth feature-squeezing jpeg k-winners-take-all parametric-noise pixel-deflection \
 	random-projection-filters random-self-ensemble random-transforms resize-pad stochastic-activation-pruning \
 	thermometer
-COUPLED := batch-norm-adaptation tent stateful-detection
+ADAPTED := batch-norm-adaptation tent
+COUPLED := $(ADAPTED) stateful-detection
 KEPT := adaptive-smoothing diffusion-purification
 AUTOATTACKED := parametric-noise pixel-deflection random-projection-filters random-self-ensemble random-transforms \
 	resize-pad stochastic-activation-pruning
@@ -236,11 +238,14 @@ report-board-digits: $(INSTALLED)
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(COUPLED:%=--defence published:%) --rci N=1K --rci N=1.5K --eps 0.2 $(DRAWS) \
 		--limit 512 --batch-size 16 --until settled --out reports/board-digits-coupled
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(COUPLED:%=--defence published:%) --rci N=1K --rci N=1.5K --eps 0.2 $(DRAWS) \
-		--limit 512 --batch-size 16 --attacks transfer-pgd-20 --inputs batch,victim --out reports/board-digits-coupled
+		--limit 512 --batch-size 16 --attacks transfer-pgd-20,transfer-apgd-mt-20 --inputs batch,victim \
+		--out reports/board-digits-coupled
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(ADAPTED:%=--defence published:%) --no-standard --eps 0.2 --limit 256 --batch-size 16 \
+		--inputs collateral --attacks "pgd-40+loss=margin+momentum=1" --out reports/board-digits-company
 	$(BIN)/csrobust eval --ckpt pgd-at=checkpoints/digits-pgd-at.safetensors --data digits --threads 1 --workers 1 \
 		--eps 0.2 $(DRAWS) --limit 128 --batch-size 32 --out reports/board-digits-control
-	$(BIN)/csrobust eval $(DIGITS_ERM) $(KEPT:%=--defence published:%) --eps 0.2 $(DRAWS) \
-		--limit 128 --batch-size 32 --out reports/board-digits-kept
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(KEPT:%=--defence published:%) --eps 0.2 --draws 10 --selection-draws 4 \
+		--submissions 10 --limit 128 --batch-size 32 --out reports/board-digits-kept
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:total-variation --eps 0.2 $(DRAWS) \
 		--limit 512 --batch-size 32 --until settled --out reports/board-digits-variation
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:score-purification --eps 0.2 $(DRAWS) \

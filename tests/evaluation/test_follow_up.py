@@ -59,3 +59,32 @@ def test_the_design_is_completed_where_a_gain_is_open(monkeypatch, could_fall, i
     rows, left_out = module.follow_up(None, [like], maker, [like])
     assert [(row.attack, row.threat.randomness) for row in rows] == expected
     assert not left_out
+
+
+@pytest.mark.parametrize(
+    ("randomised", "batch_dependent", "expected"),
+    [(False, False, ["rays-800"]), (True, False, ["rays-800"]), (True, True, [])],
+)
+def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
+    monkeypatch, randomised, batch_dependent, expected
+):
+    subject = Subject("m", "mine:build", "build", 32, None, randomised, batch_dependent, False, 32)
+    like = AttackCase(subject, ThreatModel("batch", "unknown"), "pgd-10", "linf", 0.1, "pixel", 0.02)
+    check = SimpleNamespace(name="self-tests: finite differences", outcome="failed", run_next=("rays-800",))
+    judgement = SimpleNamespace(
+        key=like.key,
+        checks=(check,),
+        verdict=SimpleNamespace(could_fall=True, compared=False),
+        to_design=(),
+        unbounded_eps=1.0,
+    )
+    monkeypatch.setattr(module, "load_run", lambda path: SimpleNamespace(judgements=[judgement]))
+    examples, queries = 8, 800 * 5
+    maker = SimpleNamespace(
+        images=lambda row: 10 * examples if row is like else queries * examples // 3,
+        examples=examples,
+        config=SimpleNamespace(replicates=1, budget=None),
+    )
+    rows, left_out = module.follow_up(None, [like], maker, [like])
+    assert [row.attack for row in rows] == expected
+    assert len(left_out) == (not expected)

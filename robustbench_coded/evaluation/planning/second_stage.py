@@ -13,7 +13,7 @@ rows are left out only where no right answer is left.
 
 Where operators hide a defence's gradient, the shortest relaxed attack runs first, and the attacks that follow
 the gradient as it is wait for it. Where inputs are answered together, the attack on the margin runs first: it
-takes a fifth of the gradients of the one that it runs in place of, and finds more.
+takes half the gradients of the one that it runs in place of, and finds more.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
