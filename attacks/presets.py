@@ -4,9 +4,9 @@
 RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
 # And where there is no gradient even then.
 LAST_RESORT = ("square-1000",)
-# What they run where inputs are answered together, and nowhere else. A step there follows the sum of the losses
-# of a batch. Cross-entropy is flat where an answer is right by far and steep where it is wrong already, so that
-# most of the sum's gradient serves inputs that need none; the margin gives every input the same weight.
+# What they run where inputs are answered together, and nowhere else. A step there follows the sum of the
+# losses of a batch. Cross-entropy is flat where an answer is right by far and steep where it is wrong, and
+# most of the gradient of the sum serves inputs that need none; the margin gives every input its share.
 COUPLED = ("pgd-100+loss=margin+momentum=1", "aware-pgd-20+loss=margin")
 
 # What they run where other attacks leave something. The first of these follows the gradient that a defence
