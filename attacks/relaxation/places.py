@@ -76,7 +76,7 @@ def write(mode: Relaxing, call: Call) -> Any:
         after = before.clone()
         call.func(after, key, value.detach() if isinstance(value, Tensor) else value)
     met = mode.record.note("assignment")
-    number = float(value.flatten()[0]) if isinstance(value, Tensor) else float(value)
+    number = float(value.detach().flatten()[0]) if isinstance(value, Tensor) else float(value)
     soft = mixed(torch.zeros_like(after, dtype=torch.float32), likely, number, before.float())
     call.func(x, key, value)
     if x.is_floating_point():

@@ -159,6 +159,10 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("grad-mode", "attack_aware:known_grad_mode", BROKEN, "robust while gradients are recorded"),
         ("train-mode", "attack_aware:known_train_mode", BROKEN, "robust until somebody calls eval()"),
         ("call-count", "attack_aware:known_call_count", BROKEN, "its slope lies from the fifth call on"),
+        ("small-wide", "moved:known_small_wide", GOOD, "notices moves above eps / 2, and need not"),
+        ("small-only", "moved:known_small_only", BROKEN, "robust where a pixel moved by more than eps / 2"),
+        ("up-only", "moved:known_up_only", BROKEN, "robust where a pixel was made darker"),
+        ("half-only", "moved:known_half_only", BROKEN, "robust where the left half was changed"),
     ),
     *family(
         "operators",

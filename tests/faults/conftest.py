@@ -54,11 +54,11 @@ def children_of(pid: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def zygote():
+def zygote(soak):
     """One process for the session that forks command lines."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+        [sys.executable, str(Path(__file__).with_name("zygote.py")), *([] if soak else ["unsynced"])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -82,6 +82,13 @@ class Tally:
         )
         frame = frame.sort_values(["purpose", "draw", "batch", "slot"], kind="stable", ignore_index=True)
         constant = {**row.key.as_columns(), "replicate": unit.replicate}
-        for name, value in constant.items():
-            frame[name] = pd.Series([value] * len(frame), dtype="Int32" if name in ("k", "n") else None)
-        return frame
+        columns = {name: _repeated(name, value, len(frame)) for name, value in constant.items()}
+        return pd.concat([frame, pd.DataFrame(columns)], axis=1)
+
+
+def _repeated(name: str, value: Any, times: int) -> Any:
+    """A column that holds one value. Texts are categories, which is how outcome files hold them."""
+    if isinstance(value, str):
+        return pd.Categorical.from_codes(np.zeros(times, np.int8), [value])
+    values = [value] * times if value is None else np.full(times, value)
+    return pd.array(values, dtype="Int32") if name in ("k", "n") else values

@@ -1,0 +1,108 @@
+"""Defences that notice how far, which way or where an input was moved, and only then are good.
+
+Pixels of their images have two values alone, 1/6 below and above grey, further apart than twice eps: what
+was done to a pixel can be read off. Each defence has a fragile model s and a robust one u, told apart by two
+patterns; an input that was moved as usual attacks move it is answered by u.
+
+- ``small-only`` notices a pixel that was moved by more than eps / 2. ``small-wide`` does the same, and its s
+  stands as far as it answers.
+- ``up-only`` notices a pixel that was made darker, ``half-only`` one that was changed in the left half.
+
+Truth: margins are linear, so what s loses within what is not noticed is known. It is more than s has, but for
+``small-wide``: there, s keeps eps / 2 and u keeps eps.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.zoo.attack_aware import Gated
+from robustbench_coded.zoo.deterministic import Deterministic
+from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
+from robustbench_coded.zoo.linear import PIXELS, SIDE, along, pattern, worst_margins
+
+FRAGILE, ROBUST = 35, 48
+DARK, BRIGHT = 85 / 255, 170 / 255
+LITTLE = 0.1  # of eps: a move that is not noticed
+
+# Sums of signs over the 32 pixels where the two patterns agree, and over the others. Their sum makes the
+# margin of the robust model, at least 40 of 384; their difference that of the fragile one.
+AGREEING, OTHERS = 30, (12, 14, 16, 18)
+WIDE = (32, 8)
+
+Moved = Callable[[Tensor], Tensor]
+
+
+class Noticed(nn.Module):
+    """Whether the moves of an image's pixels, [k, 1, 8, 8], ``show``: [k, 1, 8, 8] -> [k, ...], any above 0."""
+
+    def __init__(self, shows: Moved):
+        super().__init__()
+        self.shows = shows
+
+    def forward(self, x: Tensor) -> Tensor:
+        moves = x - torch.where(x > 0.5, BRIGHT, DARK)
+        return (self.shows(moves).flatten(1) > 0).any(1)
+
+
+def known_small_only(n: int = 640, eps: float = 0.1) -> Known:
+    x, y = _images(n)
+    return _broken("small-only", x, y, lambda moves: moves.abs() - eps / 2, 0.49 * eps * _against(y))
+
+
+def known_small_wide(n: int = 640, eps: float = 0.1) -> Known:
+    x, y = _images(n, wide=True)
+    defence = _gated("small-wide", lambda moves: moves.abs() - eps / 2)
+    near = worst_margins(along(pattern(FRAGILE)), x, y, eps / 2) > 0
+    far = worst_margins(along(pattern(ROBUST)), x, y, eps) > 0
+    return Known(defence, x, y, 128, exactly(1.0), everywhere(exactly((near & far).double().mean().item())))
+
+
+def known_up_only(n: int = 640, eps: float = 0.1) -> Known:
+    x, y = _images(n)
+    return _broken("up-only", x, y, lambda moves: -moves - LITTLE * eps, eps * _against(y).clamp(min=0))
+
+
+def known_half_only(n: int = 640, eps: float = 0.1) -> Known:
+    x, y = _images(n)
+    right = torch.cat([torch.zeros(SIDE // 2), torch.ones(SIDE - SIDE // 2)])
+
+    def on_the_left(moves: Tensor) -> Tensor:
+        return (moves.abs() - LITTLE * eps)[..., : SIDE // 2]
+
+    return _broken("half-only", x, y, on_the_left, eps * _against(y) * right)
+
+
+def _against(y: Tensor) -> Tensor:
+    """The direction, [n, 1, 8, 8] of -1 and 1, in which the fragile model loses most."""
+    return -(2 * y - 1).view(-1, 1, 1, 1) * pattern(FRAGILE)
+
+
+def _gated(name: str, shows: Moved) -> Deterministic:
+    fragile, robust = along(pattern(FRAGILE)), along(pattern(ROBUST))
+    return Deterministic(name, Gated(fragile, robust, Noticed(shows)))
+
+
+def _broken(name: str, x: Tensor, y: Tensor, shows: Moved, push: Tensor) -> Known:
+    """No more than what is answered rightly after a push that is not noticed."""
+    defence = _gated(name, shows)
+    with torch.no_grad():
+        left = (defence.logits(x + push, None).argmax(1) == y).double().mean().item()
+    return Known(defence, x, y, 128, exactly(1.0), everywhere(Truth(0.0, left)))
+
+
+def _images(n: int, *, wide: bool = False) -> tuple[Tensor, Tensor]:
+    """Images [n, 1, 8, 8] of dark and bright pixels, alternately of class 0 and 1, with the margins above."""
+    generator = torch.Generator().manual_seed(0)
+    agreeing = (pattern(FRAGILE) == pattern(ROBUST)).flatten()
+    signs = pattern(ROBUST).flatten().repeat(n, 1)
+    for image, row in enumerate(signs):
+        sums = WIDE if wide else (AGREEING, OTHERS[image // 2 % len(OTHERS)])
+        for where, wanted in zip((agreeing, ~agreeing), sums, strict=True):
+            pixels = where.nonzero().flatten()
+            turned = pixels[torch.randperm(PIXELS // 2, generator=generator)[: (PIXELS // 2 - wanted) // 2]]
+            row[turned] *= -1
+    y = torch.arange(n) % 2
+    signs = signs * (2 * y - 1).view(-1, 1)
+    return torch.where(signs > 0, BRIGHT, DARK).view(n, 1, SIDE, SIDE), y
