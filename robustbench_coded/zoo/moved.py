@@ -35,7 +35,7 @@ Moved = Callable[[Tensor], Tensor]
 
 
 class Noticed(nn.Module):
-    """Whether the moves of an image's pixels, [k, 1, 8, 8], ``show``: [k, 1, 8, 8] -> [k, ...], any above 0."""
+    """Whether ``shows``, a function of the moves of pixels [k, 1, 8, 8], is above 0 anywhere in an image."""
 
     def __init__(self, shows: Moved):
         super().__init__()
