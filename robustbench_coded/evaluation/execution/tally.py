@@ -89,6 +89,6 @@ class Tally:
 def _repeated(name: str, value: Any, times: int) -> Any:
     """A column that holds one value. Texts are categories, which is how outcome files hold them."""
     if isinstance(value, str):
-        return pd.Categorical.from_codes(np.zeros(times, np.int8), [value])
+        return pd.Categorical.from_codes(np.zeros(times, np.int8), dtype=pd.CategoricalDtype([value]))
     values = [value] * times if value is None else np.full(times, value)
     return pd.array(values, dtype="Int32") if name in ("k", "n") else values
