@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from robustbench_coded.reports.text.formatting import accuracy_text, inference_text, interval, percent
 from robustbench_coded.reports.text.text_table import TextTable
@@ -44,6 +44,24 @@ def means_table(rows: Sequence[Row]) -> TextTable:
     shown = [i for i in range(len(heads)) if i not in empty]
     heads = tuple(heads[i] for i in shown)
     return TextTable(heads, tuple(tuple(line[i] for i in shown) for line in lines), frozenset(heads[4:]))
+
+
+def tables_of_means(rows: Sequence[Row]) -> Iterator[tuple[str, str, TextTable]]:
+    """:func:`means_table` in parts for a terminal: images, what the mean is over, and its subjects."""
+    table = means_table(rows)
+    parts: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for images, over, *rest in table.rows:
+        parts.setdefault((images, over), []).append(tuple(rest))
+    for (images, over), lines in parts.items():
+        kept = [i for i in range(len(lines[0])) if any(line[i] for line in lines)]
+        heads = tuple(table.heads[2 + i] for i in kept)
+        yield (
+            images,
+            over,
+            TextTable(
+                heads, tuple(tuple(line[i] for i in kept) for line in lines), table.numbers & set(heads)
+            ),
+        )
 
 
 def corruption_table(rows: Sequence[Row], collection: str, defence: tuple[str, int | None]) -> TextTable:

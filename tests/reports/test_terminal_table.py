@@ -9,6 +9,7 @@ from rich.console import Console
 
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.terminal import (
+    PlainTable,
     comparison_table,
     example_table,
     result,
@@ -16,6 +17,7 @@ from robustbench_coded.reports.render.terminal import (
     summary_table,
 )
 from robustbench_coded.reports.run.example import example_text_table
+from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.run import load_run
 
 
@@ -149,3 +151,17 @@ def test_several_budgets_are_told_apart(make_run, tmp_path):
     assert "budget" in text
     assert "l2, eps 1 (pixel)" in text
     assert "budget" not in shown(example_table("example 3", text_table), 160)
+
+
+@pytest.mark.parametrize("width", [66, 80, 85, 86, 100, 140])
+def test_intervals_in_a_plain_table_stay_whole(width):
+    heads = ("Checkpoint", "Inference", "Accuracy", "Less the baseline", "mCE", "Paper")
+    figures = ("69.6 [68.2, 71.1]", "-9.2 [-11.4, -6.9]", "126.2 [123.1, 129.3]", "72.7")
+    table = TextTable(heads, (("manifold-mixup", "RCI (N = 48)", *figures),), frozenset(heads[2:]))
+    text = shown(PlainTable("Accuracy", table), width)
+    assert max(map(len, text.splitlines())) <= width
+    for figure in figures:
+        value, _, ends = figure.partition(" ")
+        assert value in text and (ends in text or width < 86)
+        assert not set(re.findall(r"[0-9.]+", figure)) - set(re.findall(r"[0-9.]+", text))  # no digit is cut
+    assert (figures[0] in text) == (width == 140)  # where there is room, on one line

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
+from robustbench_coded.reports.render.html import _chip
 from robustbench_coded.reports.text.escape import csv_text, one_line
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.results.run import load_run
@@ -222,3 +223,8 @@ def test_the_command_to_run_it_again_is_one_line_that_a_shell_reads_back(hostile
 def test_json_of_a_hostile_run_is_json(hostile_run):
     data = json.loads(json.dumps(load_run(hostile_run).as_data()))
     assert len(data["summary"]) == len(load_run(hostile_run).summary)
+
+
+def test_an_interval_in_a_cell_is_held_together_and_all_else_escaped():
+    assert _chip("1 <b> [0, 2]") == '1 &lt;b&gt; <span class="whole">[0, 2]</span>'
+    assert _chip("broken: [a") == '<span class="chip broken">broken</span> [a'

@@ -90,11 +90,11 @@ def ablate_command(
         return 0
     from rich.console import Console
 
-    from robustbench_coded.reports.render.terminal import plain_table
+    from robustbench_coded.reports.render.terminal import PlainTable
 
     for study, _ in planned:
         clean = [r for r in results[study.name] if r.attack == "clean"]
-        Console().print(plain_table(f"{study.title}, unperturbed inputs", sheet_of(study, clean)))
+        Console().print(PlainTable(f"{study.title}, unperturbed inputs", sheet_of(study, clean)))
     print(f"report: {folder / 'report.md'}")
     return 0
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -100,6 +101,10 @@ def page(template: str, *, more_style: str = "", more_script: str = "", **values
     return _environment().get_template(template).render(values)
 
 
+# Between brackets, so that no line of a table ends inside one.
+_INTERVAL = re.compile(r"\[[^][]{1,30}\]")
+
+
 @cache
 def _environment() -> Environment:
     """Templates that escape everything but what is marked as safe, and fail on anything they do not know."""
@@ -171,12 +176,12 @@ def _lines(tables: Sequence[Table]) -> list[SummaryRow]:
 
 
 def _chip(text: str) -> Markup | str:
-    """The text, with the word of a verdict that it opens with as a coloured label."""
+    """The text, with the word of a verdict that it opens with as a coloured label; intervals stay whole."""
     for word in VerdictWord:
         if text == word or text.startswith(f"{word}:"):
             mark = Markup('<span class="chip {}">{}</span>').format(word.replace(" ", "-"), word)
             return mark + escape(one_line(text[len(word) + 1 :]))
-    return text
+    return Markup(_INTERVAL.sub(r'<span class="whole">\g<0></span>', str(escape(one_line(text)))))
 
 
 def _of_column(column: Column) -> Markup:

@@ -1,5 +1,7 @@
 """The tables of a run at a terminal: wide where there is room, one attack a line where there is not."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,7 +63,7 @@ def _sentence(text: str) -> Text:
     return Text(one_line(text))
 
 
-def _worst(document: Document) -> Iterator[Grid]:
+def _worst(document: Document) -> Iterator[PlainTable]:
     """The examples with the largest drop, a short table per subject and attack."""
     by_attack: dict[str, list[WorstExample]] = {}
     for worst in document.worst:
@@ -80,7 +82,7 @@ def _worst(document: Document) -> Iterator[Grid]:
             )
             for worst in examples[:WORST_SHOWN]
         )
-        yield plain_table(title, TextTable(heads, rows, frozenset(heads[:-1])))
+        yield PlainTable(title, TextTable(heads, rows, frozenset(heads[:-1])))
 
 
 def _collateral(text_table: TextTable) -> Group:
@@ -90,7 +92,7 @@ def _collateral(text_table: TextTable) -> Group:
     for row in text_table.rows:
         groups.setdefault(row[: len(subject)], []).append(row[len(subject) :])
     parts = [
-        plain_table(
+        PlainTable(
             f"{COLLATERAL}: {inference} on {checkpoint}, {budget}, draw {draw}",
             TextTable(figures, tuple(rows), frozenset(figures)),
         )
@@ -117,21 +119,47 @@ def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
     parts += [Text(one_line(text)) for text in (*comparison.incompatibilities, *comparison.unpaired)]
     if paper:
         for name, run in comparison.runs.items():
-            parts.append(plain_table(f"{name} and arXiv 2510.00253", paper_text_table(run)))
+            parts.append(PlainTable(f"{name} and arXiv 2510.00253", paper_text_table(run)))
             parts += [Text(one_line(text)) for text in reasons(run)]
     return Group(*parts)
 
 
-def plain_table(title: str, text_table: TextTable) -> Grid:
-    """A plain table; names are never read as markup."""
-    grid = Grid(title=Text(one_line(title)), title_justify="left")
-    for head in text_table.heads:
-        grid.add_column(
-            head.lower(), overflow="fold", justify="right" if head in text_table.numbers else "left"
-        )
-    for row in text_table.rows:
-        grid.add_row(*(Text(shortened(text, NAME_WIDTH)) for text in row))
-    return grid
+class PlainTable:
+    """A plain table; names are never read as markup. Intervals stay whole where there is room."""
+
+    def __init__(self, title: str, text_table: TextTable):
+        self._title, self._table = title, text_table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for between in (" ", "\n"):
+            grid = self._grid(between, whole=True)
+            needed = console.measure(grid, options=options.update(max_width=10_000)).minimum
+            if needed <= options.max_width:
+                yield grid
+                return
+        yield self._grid(" ", whole=False)
+
+    def _grid(self, between: str, *, whole: bool) -> Grid:
+        """``between`` stands before an interval; ``whole`` breaks no line of a number."""
+        table = self._table
+        grid = Grid(title=Text(one_line(self._title)), title_justify="left")
+        columns = []
+        for place, head in enumerate(table.heads):
+            texts = [shortened(row[place], NAME_WIDTH) for row in table.rows]
+            if head in table.numbers:
+                texts = [text.replace(" [", f"{between}[") for text in texts]
+            columns.append(texts)
+            widths = [len(line) for text in texts for line in text.split("\n")]
+            number = head in table.numbers
+            grid.add_column(
+                head.lower(),
+                overflow="fold",
+                justify="right" if number else "left",
+                min_width=max(widths, default=0) if number and whole else None,
+            )
+        for row in zip(*columns, strict=True):
+            grid.add_row(*map(Text, row))
+        return grid
 
 
 def example_table(title: str, text_table: TextTable) -> Group:
@@ -146,7 +174,7 @@ def example_table(title: str, text_table: TextTable) -> Group:
     about = [title, f"label {text_table.rows[0][place['Label']]}", *(budgets if len(budgets) == 1 else [])]
     parts: list[Any] = [Text(one_line("; ".join(about)))]
     for subject, rows in blocks.items():
-        parts.append(plain_table(subject, TextTable(tuple(heads), tuple(rows), text_table.numbers)))
+        parts.append(PlainTable(subject, TextTable(tuple(heads), tuple(rows), text_table.numbers)))
     return Group(*parts)
 
 
