@@ -219,8 +219,8 @@ board: $(INSTALLED)
 # Where little is left, many examples and the attacks that settle it. Batches of 16 where answers depend on them: more
 # batches. The control, and what keeps something, meet every attack and check on fewer examples. Some have folders of their
 # own: --until settled plans a folder anew for the defences that it is given. The second command on COUPLED scores two attacks
-# on every example as the only victim of a random batch; the third harms inputs that nobody perturbs. KEPT may be asked ten
-# times about an input: a published break of purification does so.
+# on every example as the only victim of a random batch; the third harms inputs that nobody perturbs. The last folder
+# of the kept ones submits each input ten times, as a published break of purification does.
 INDEPENDENT := anti-adversary bit-depth feature-squeezing jpeg k-winners-take-all parametric-noise pixel-deflection \
 	random-projection-filters random-self-ensemble random-transforms resize-pad stochastic-activation-pruning \
 	thermometer
@@ -244,8 +244,11 @@ report-board-digits: $(INSTALLED)
 		--inputs collateral --attacks "pgd-40+loss=margin+momentum=1" --out reports/board-digits-company
 	$(BIN)/csrobust eval --ckpt pgd-at=checkpoints/digits-pgd-at.safetensors --data digits --threads 1 --workers 1 \
 		--eps 0.2 $(DRAWS) --limit 128 --batch-size 32 --out reports/board-digits-control
-	$(BIN)/csrobust eval $(DIGITS_ERM) $(KEPT:%=--defence published:%) --eps 0.2 --draws 10 --selection-draws 4 \
-		--submissions 10 --limit 128 --batch-size 32 --out reports/board-digits-kept
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(KEPT:%=--defence published:%) --eps 0.2 $(DRAWS) \
+		--limit 128 --batch-size 32 --out reports/board-digits-kept
+	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:diffusion-purification --no-standard --eps 0.2 --draws 10 \
+		--selection-draws 4 --submissions 10 --limit 128 --batch-size 32 \
+		--attacks "pgd-100+momentum=1,eot4-pgd-100+loss=margin+momentum=1" --out reports/board-digits-submissions
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:total-variation --eps 0.2 $(DRAWS) \
 		--limit 512 --batch-size 32 --until settled --out reports/board-digits-variation
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:score-purification --eps 0.2 $(DRAWS) \
