@@ -240,15 +240,15 @@ report-board-digits: $(INSTALLED)
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(COUPLED:%=--defence published:%) --rci N=1K --rci N=1.5K --eps 0.2 $(DRAWS) \
 		--limit 512 --batch-size 16 --attacks transfer-pgd-20,transfer-apgd-mt-20 --inputs batch,victim \
 		--out reports/board-digits-coupled
-	$(BIN)/csrobust eval $(DIGITS_ERM) $(ADAPTED:%=--defence published:%) --no-standard --eps 0.2 --limit 256 --batch-size 16 \
-		--inputs collateral --attacks "pgd-40+loss=margin+momentum=1" --out reports/board-digits-company
+	$(BIN)/csrobust eval $(DIGITS_ERM) $(ADAPTED:%=--defence published:%) --no-standard --eps 0.2 --limit 128 --batch-size 16 \
+		--inputs collateral --attacks pgd-20+loss=margin --out reports/board-digits-company
 	$(BIN)/csrobust eval --ckpt pgd-at=checkpoints/digits-pgd-at.safetensors --data digits --threads 1 --workers 1 \
 		--eps 0.2 $(DRAWS) --limit 128 --batch-size 32 --out reports/board-digits-control
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(KEPT:%=--defence published:%) --eps 0.2 $(DRAWS) \
 		--limit 128 --batch-size 32 --out reports/board-digits-kept
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:diffusion-purification --no-standard --eps 0.2 --draws 10 \
 		--selection-draws 4 --submissions 10 --limit 128 --batch-size 32 \
-		--attacks "pgd-100+momentum=1,eot4-pgd-100+loss=margin+momentum=1" --out reports/board-digits-submissions
+		--attacks pgd-100+momentum=1 --out reports/board-digits-submissions
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:total-variation --eps 0.2 $(DRAWS) \
 		--limit 512 --batch-size 32 --until settled --out reports/board-digits-variation
 	$(BIN)/csrobust eval $(DIGITS_ERM) --defence published:score-purification --eps 0.2 $(DRAWS) \
