@@ -50,7 +50,8 @@ class Classifier:
         """Features [n, d] and probabilities [n, classes] of images [n, C, S, S] in [0, 1]."""
         self._entered.clear()
         probabilities = self._model(images.to(self._device)).softmax(dim=1).cpu()
-        return self._entered[-1].flatten(1).cpu(), probabilities
+        # A model answers many images in pieces.
+        return torch.cat([piece.flatten(1).cpu() for piece in self._entered]), probabilities
 
     def score(self, answers: np.ndarray) -> float:
         """The inception score of probabilities [n, classes], of all of them at once."""

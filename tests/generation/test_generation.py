@@ -1,5 +1,7 @@
 """WGAN-GP: losses and figures of merit against closed forms, and trainings that go on as if never stopped."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
+from robustbench_coded.generation.classifier import Classifier
 from robustbench_coded.generation.config import GanConfig
 from robustbench_coded.generation.course import add_row
 from robustbench_coded.generation.distances import frechet_distance, inception_score, moments
@@ -17,6 +20,8 @@ from robustbench_coded.generation.networks import LATENT, Critic, Generator
 from robustbench_coded.generation.records import Point, read_points, write_points
 from robustbench_coded.generation.report import last_points, paired, spread
 from robustbench_coded.generation.train import train
+
+CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 
 
 class LinearCritic(nn.Module):
@@ -170,3 +175,12 @@ def test_intervals_are_students_and_differences_are_paired_by_seed(tmp_path):
 def test_options_out_of_range_are_named(wrong):
     with pytest.raises(InputError, match="--"):
         GanConfig("digits", **wrong)
+
+
+def test_every_image_has_features_however_many_a_model_answers_at_once():
+    data = load_data("digits")
+    classifier = Classifier(CHECKPOINT, data, torch.device("cpu"))
+    x = data.batch(range(8))[0].repeat(150, 1, 1, 1)  # more than the model takes in one piece
+    features, answers = classifier(x)
+    assert len(features) == len(answers) == len(x)
+    torch.testing.assert_close(features[:8], classifier(x[:8])[0])
