@@ -103,11 +103,13 @@ def data(tmp_path_factory):
 def evaluation(data):
     """Arguments of a small evaluation into a folder: some thirty units of some ten milliseconds."""
 
-    def arguments(out, *more: object, attacks: int = 5) -> list[object]:
+    def arguments(
+        out, *more: object, attacks: int = 5, coded: tuple[str, ...] = ("--rci", "N=1.5K", "--coded", "N=K")
+    ) -> list[object]:
         names = ",".join(f"pgd-6@{0.01 * (i + 1):.2f}" for i in range(attacks))
         return [
             "eval", "--ckpt", f"erm={CHECKPOINT}", "--data", f"npz:{data}", "--batch-size", "8",
-            "--eps", "0.3", "--rci", "N=1.5K", "--coded", "N=K", "--attacks", names, "--threads", "1",
+            "--eps", "0.3", *coded, "--attacks", names, "--threads", "1",
             "--draws", "2", "--selection-draws", "2", "--out", out, *more,
         ]  # fmt: skip
 

@@ -66,7 +66,7 @@ def moody(tmp_path, monkeypatch):
 def test_failures_are_recorded_and_tried_again_by_the_same_command(
     evaluation, moody, tmp_path, capsys, mood, message
 ):
-    arguments = [str(a) for a in evaluation("run", "--defence", "moody:build", attacks=1)]
+    arguments = [str(a) for a in evaluation("run", "--defence", "moody:build", attacks=1, coded=())]
     moody.write_text(mood)
     assert run([*arguments, "--unit-timeout", "1"] if mood == "hang" else arguments) == 1
     said = capsys.readouterr().err

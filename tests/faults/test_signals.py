@@ -79,7 +79,8 @@ def test_a_stopped_run_reports_what_is_finished_and_goes_on(start, evaluation, t
     assert (summary[summary.defence == "stuck"].status == "incomplete").all()
     before = {p.name: p.stat().st_mtime_ns for p in (out / "outcomes").glob("*.parquet")}
     (tmp_path / "stuck").unlink()
-    running = start(*arguments)
+    # How many workers there are decides nothing; starting them takes seconds.
+    running = start(*(arguments if soak else evaluation(out, "--defence", "stuck:build", attacks=1)))
     assert running.wait() == 0, running.output.read_text()
     assert {
         p.name: p.stat().st_mtime_ns for p in (out / "outcomes").glob("*.parquet") if p.name in before

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_coded.data.digits import load_digits
+from robustbench_coded.models import input_kinds
 from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.contradictions import contradictions
@@ -261,7 +262,10 @@ def test_numbers_that_were_fitted_have_to_be_nearer_still():
 
 
 @pytest.mark.parametrize("kind", ["cut out in black", "randaugmented"])
-def test_heavier_augmentation_is_not_taken_for_another_normalisation(tmp_path, test_images, kind):
+def test_heavier_augmentation_is_not_taken_for_another_normalisation(
+    monkeypatch, tmp_path, test_images, kind
+):
+    monkeypatch.setattr(input_kinds, "POLICY_PIXELS", 8)  # digits stand for larger images
     x, _ = digits("train")
     network = build("digits-cnn", 10, 1)
     for module in network.modules():
