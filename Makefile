@@ -188,7 +188,7 @@ rewrite: $(INSTALLED)
 report-cifar10: data/cifar10_test.npz
 	rm -rf reports/cifar10-resnet20
 	$(BIN)/csrobust eval --ckpt resnet20=$(SHARED)/checkpoints/resnet20-12fca82f.th $(CIFAR) \
-		--rci N=128 --rci N=190 --attacks paper,adaptive
+		--rci N=128 --rci N=190 --attacks paper,adaptive,pgd-10+loss=margin
 	$(BIN)/csrobust eval --ckpt resnet20=$(SHARED)/checkpoints/resnet20-12fca82f.th $(CIFAR) \
 		--rci N=128 --rci N=190 --attacks pgd-10@1/255
 	$(BIN)/csrobust eval --ckpt resnet20=$(SHARED)/checkpoints/resnet20-12fca82f.th $(CIFAR) \
@@ -286,7 +286,7 @@ endif
 report-adversarial: data/cifar10_test.npz
 	rm -rf reports/cifar10-adversarial
 	$(BIN)/csrobust eval --ckpt pgd-at=checkpoints/cifar10-pgd-at-resnet20.safetensors $(ON_CIFAR) --rci N=1.5K \
-		--out reports/cifar10-adversarial
+		--attacks adaptive,pgd-10+loss=margin --out reports/cifar10-adversarial
 	$(BIN)/csrobust compact reports/cifar10-adversarial
 
 # Table 2 and Figure 5b in a small form: WGAN-GP on digits, shortened from the paper's 100,000 iterations.
