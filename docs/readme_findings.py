@@ -24,7 +24,7 @@ NETWORKS = {
     ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
 }
 MAIN = "batch/unknown"
-COLUMNS = ("clean", "pgd-10", "pgd-100", "transfer-pgd-20", "ensemble")
+COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
 # Five that are robust and five that are not; the counts below the table are of all entries.
 ZOO_ROWS = (
     "coin-flip",
