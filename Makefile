@@ -20,14 +20,13 @@ TABLE_3 := $(DIGITS) --data digits --workers 2 --threads 1
 eval: $(INSTALLED)
 	$(BIN)/csrobust eval $(TABLE_3) --rci N=1.5K --out runs/digits --overwrite
 
+CHECKS := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 check: $(INSTALLED)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(CHECKS)
 
 # The checks run beside the tests: mypy keeps one core busy for half a minute.
 test: $(INSTALLED)
-	@$(MAKE) --no-print-directory check > .venv/check.log 2>&1 & checks=$$!; \
+	@{ $(CHECKS); } > .venv/check.log 2>&1 & checks=$$!; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal; tests=$$?; \
 	wait $$checks; checks=$$?; cat .venv/check.log; exit $$((tests + checks))
 
