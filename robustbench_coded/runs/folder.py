@@ -194,7 +194,7 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
         inside = path.is_file() and (path.parent / name).is_file()
         hint = f"; it is a file of the run {path.parent}" if inside else ""
         if (path / "shift.json").is_file():
-            hint = "; it is a run of csrobust shift, whose report.md compares its checkpoints already"
+            hint = "; it is a run of csrobust shift, which csrobust report and compare read"
         raise InputError(f"{path} is not a run folder (it has no {name}){hint}")
     try:
         manifest = json.loads(file.read_text())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class ShiftRun:
     Attributes:
         answers: of every subject whose units are all there.
         missing: names of those with units that failed or have not run.
+        labels: of each set [examples].
     """
 
     path: Path
@@ -69,6 +70,12 @@ class ShiftRun:
     manifest: RunManifest
     answers: tuple[Answers, ...]
     missing: tuple[SubjectKey, ...]
+    labels: dict[SetFacts, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -94,8 +101,9 @@ def load_shift(path: Path) -> ShiftRun:
     frame, _, _ = read_run(path, manifest.unit_ids)
     found = {} if frame.empty else cells(frame)
     answers, missing = [], []
+    labels: dict[SetFacts, NDArray[np.int64]] = {}
     for case in manifest.rows:
-        right = _right(case, facts, found)
+        right = _right(case, facts, found, labels)
         if right is None:
             missing.append(case.subject)
         else:
@@ -103,11 +111,13 @@ def load_shift(path: Path) -> ShiftRun:
             answers.append(Answers(case.subject, right, clustered, facts.k))
     if not manifest.rows:
         raise InputError(f"{path}/{SHIFT} plans nothing; start the run anew with --overwrite")
-    return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing))
+    return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing), labels)
 
 
-def _right(case: PlannedCase, facts: ShiftFacts, found: dict) -> dict[SetFacts, NDArray[np.bool_]] | None:
-    """Both kinds of draws side by side; None where answers are missing."""
+def _right(
+    case: PlannedCase, facts: ShiftFacts, found: dict, labels: dict[SetFacts, NDArray[np.int64]]
+) -> dict[SetFacts, NDArray[np.bool_]] | None:
+    """Both kinds of draws side by side, and the labels added; None where answers are missing."""
     parts = [found[case.key, purpose] for purpose in ("selection", "scoring") if (case.key, purpose) in found]
     if len(parts) != (2 if case.randomised else 1):
         return None
@@ -120,5 +130,6 @@ def _right(case: PlannedCase, facts: ShiftFacts, found: dict) -> dict[SetFacts, 
             if rows[-1] >= len(cell.example) or (cell.example[rows] != wanted).any():
                 return None
             pieces.append(cell.correct[rows])
+            labels[one] = cell.label[rows]
         right[one] = np.concatenate(pieces, axis=1)
     return right

@@ -14,6 +14,7 @@ import numpy as np
 
 from robustbench_coded.data.dataset import Dataset, Images
 from robustbench_coded.errors import InputError
+from robustbench_coded.shift.facts import block_starts
 from robustbench_coded.shift.sets import ShiftSet
 
 
@@ -45,11 +46,6 @@ class Blocks:
                 found = np.empty((len(places), *pixels.shape[1:]), dtype=pixels.dtype)
             found[here] = pixels
         return np.empty((0, *self.shape[1:]), dtype=np.uint8) if found is None else found
-
-
-def block_starts(sizes: Sequence[int], k: int) -> np.ndarray:
-    """[blocks + 1]: where each block begins, and the end of the last."""
-    return np.concatenate([[0], np.cumsum([-(-size // k) * k for size in sizes])])
 
 
 def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, scale: float, like: Dataset) -> Dataset:

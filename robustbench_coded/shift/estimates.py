@@ -8,6 +8,7 @@ and ratios are paired over the same examples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,11 +48,11 @@ def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> Estima
     """Accuracy less that of ``other``."""
     left, right = answers.of(sets), other.of(sets)
     together = answers.clustered or other.clustered
-    unit = answers.batches(len(left)) if together else np.arange(len(left))
+    unit = _units(answers, other, len(left))
     if len(sets) > 1:
         return _mean(left.mean(axis=1) - right.mean(axis=1), unit)
     if together:
-        columns = max(left.shape[1], right.shape[1])
+        columns = math.lcm(left.shape[1], right.shape[1])
         left, right = (np.repeat(side, columns // side.shape[1], axis=1) for side in (left, right))
         low, high = clustered_difference(
             left,
@@ -108,14 +109,19 @@ def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFact
         ratio = errors.mean() / base.mean()
         ratios.append(ratio)
         slopes.append((errors - ratio * base) / base.mean())  # of the ratio, by example
-    examples = len(slopes[0])
-    together = answers.clustered or baseline.clustered
-    slope = _mean(np.mean(slopes, axis=0), answers.batches(examples) if together else np.arange(examples))
+    slope = _mean(np.mean(slopes, axis=0), _units(answers, baseline, len(slopes[0])))
     value = float(np.mean(ratios))
     if slope.low is None or slope.high is None:
         return Estimate(value, None, None)
     reach = (slope.high - slope.low) / 2
     return Estimate(value, max(value - reach, 0.0), value + reach)
+
+
+def _units(one: Answers, other: Answers, examples: int) -> NDArray[np.int64]:
+    """[examples]: single examples where neither side's answers depend on a batch, else the smallest groups
+    that are whole batches on every side whose answers do."""
+    sizes = [side.k for side in (one, other) if side.clustered]
+    return np.arange(examples) // math.lcm(*sizes)
 
 
 def _share(values: NDArray[np.floating]) -> Estimate:

@@ -11,7 +11,6 @@ import numpy as np
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_data, manifest_from
-from robustbench_coded.shift.blocks import block_starts
 from robustbench_coded.shift.sets import CLEAN, ShiftSet
 
 _CHUNK = 50  # images read at a time: few enough for a processor's cache
@@ -49,6 +48,11 @@ class ShiftFacts(msgspec.Struct, frozen=True):
     subset: str | None
     seed: int
     baseline: str
+
+
+def block_starts(sizes: Sequence[int], k: int) -> np.ndarray:
+    """[blocks + 1]: where each block begins, and the end of the last."""
+    return np.concatenate([[0], np.cumsum([-(-size // k) * k for size in sizes])])
 
 
 def facts_of(sets: Sequence[ShiftSet], k: int) -> tuple[SetFacts, ...]:

@@ -29,6 +29,13 @@ def table5() -> dict[str, Any]:
     return tomllib.loads(files("robustbench_coded.shift").joinpath("paper.toml").read_text())
 
 
+BESIDE_PAPER = (
+    f"Paper: Table 5 of arXiv 2510.00253, mean over seeds, a {table5()['network']} trained for "
+    "350 epochs; its CIFAR-10-C is the published one. Another network and another training: compare the "
+    "order, not the values."
+)
+
+
 def papers_mean(collection: str, over: str, training: str | None) -> float | None:
     """The paper's accuracy as a fraction; None where it has no such setting."""
     table = _SETS.get(collection)

@@ -20,7 +20,7 @@ from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.shift.agreement import agreement_sentence, agreement_table, agreements
 from robustbench_coded.shift.answers import ShiftRun, load_shift
 from robustbench_coded.shift.figures import figures_of
-from robustbench_coded.shift.paper import table5
+from robustbench_coded.shift.paper import BESIDE_PAPER
 from robustbench_coded.shift.rows import MEAN_19, Row, baseline_of, rows_csv, rows_of
 from robustbench_coded.shift.tables import (
     corruption_table,
@@ -99,7 +99,7 @@ def opening(run: ShiftRun, rows: list[Row]) -> list[str]:
 def _sections(run: ShiftRun, rows: list[Row]) -> list[Section]:
     blocks: list[Block] = [means_table(rows), Legend(MEANS_LEGEND)]
     if any(row.paper is not None for row in rows):
-        blocks.append(Legend(_beside_paper()))
+        blocks.append(Legend(BESIDE_PAPER))
     sections = [Section("means", "Means", tuple(blocks))]
     if both := agreements(run):
         parts = (agreement_table(both), Legend(AGREEMENT_LEGEND))
@@ -164,11 +164,3 @@ def _methodology(run: ShiftRun) -> list[str]:
     versions = run.manifest.last.versions
     said.append(", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
     return said
-
-
-def _beside_paper() -> str:
-    return (
-        f"Paper: Table 5 of arXiv 2510.00253, mean over seeds, a {table5()['network']} trained for "
-        "350 epochs; its CIFAR-10-C is the published one. Another network and another training: compare the "
-        "order, not the values."
-    )

@@ -18,6 +18,10 @@ from robustbench_coded.shift.facts import SetFacts
 from robustbench_coded.shift.paper import papers_mean
 
 FIGURES = ("accuracy", "difference", "corruption_error")
+CSV_COLUMNS = (
+    "checkpoint", "defence", "k", "n", "collection", "over", "severity", "figure", "value", "ci_low",
+    "ci_high", "examples", "sets", "draws", "paper",
+)  # fmt: skip
 MEAN_15, MEAN_19 = "mean of 15", "mean of 19"
 
 
@@ -58,7 +62,7 @@ def rows_of(run: ShiftRun) -> list[Row]:
     for answers in run.answers:
         training = named.get(answers.subject.checkpoint)
         for collection in run.collections:
-            rows += _of_collection(run, answers, baseline, collection, training)
+            rows += rows_beside(answers, baseline, run.sets(collection), training)
     return rows
 
 
@@ -92,10 +96,16 @@ def means_of(sets: Sequence[SetFacts]) -> dict[str, list[SetFacts]]:
     return found
 
 
-def _of_collection(
-    run: ShiftRun, answers: Answers, baseline: Answers | None, collection: str, training: str | None
+def rows_beside(
+    answers: Answers, baseline: Answers | None, sets: Sequence[SetFacts], training: str | None
 ) -> list[Row]:
-    sets = run.sets(collection)
+    """All rows of one subject on the sets of one collection.
+
+    Args:
+        baseline: what differences and corruption errors are relative to; None for none of them.
+        training: the paper's name for how the checkpoint was trained.
+    """
+    collection = sets[0].collection
     rows = []
     draws = answers.right[sets[0]].shape[1]
     standard = answers.subject.defence == STANDARD
@@ -139,19 +149,20 @@ def rows_csv(rows: Sequence[Row]) -> str:
     """shift.csv: accuracies, differences and intervals as fractions."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ("checkpoint", "defence", "k", "n", "collection", "over", "severity", "figure", "value", "ci_low",
-         "ci_high", "examples", "sets", "draws", "paper")
-    )  # fmt: skip
-    for row in rows:
-        values = [_number(value) for value in row.estimate]
-        subject = ["" if part is None else part for part in row.subject]
-        severity = "" if row.severity is None else row.severity
-        writer.writerow(
-            [csv_text(subject[0]), csv_text(subject[1]), *subject[2:], csv_text(row.collection), row.over,
-             severity, row.figure, *values, row.examples, row.sets, row.draws, _number(row.paper)]
-        )  # fmt: skip
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(map(csv_fields, rows))
     return text.getvalue()
+
+
+def csv_fields(row: Row) -> list[object]:
+    """One row in `CSV_COLUMNS`."""
+    values = [_number(value) for value in row.estimate]
+    subject = ["" if part is None else part for part in row.subject]
+    severity = "" if row.severity is None else row.severity
+    return [
+        csv_text(subject[0]), csv_text(subject[1]), *subject[2:], csv_text(row.collection), row.over,
+        severity, row.figure, *values, row.examples, row.sets, row.draws, _number(row.paper),
+    ]  # fmt: skip
 
 
 def _number(value: float | None) -> str:

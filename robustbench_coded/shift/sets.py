@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robustbench_coded.data.dataset import Images
+if TYPE_CHECKING:  # data sets need torch, and a report is made without
+    from robustbench_coded.data.dataset import Images
 
 CLEAN = "clean"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from robustbench_coded.reports.text.formatting import accuracy_text, inference_text, interval, percent
 from robustbench_coded.reports.text.text_table import TextTable
@@ -14,41 +14,50 @@ from robustbench_coded.shift.sets import CLEAN
 
 def means_table(rows: Sequence[Row]) -> TextTable:
     """A line for each subject and each mean, or natural set: accuracy, difference, mean corruption error."""
-    found = {(r.subject, r.collection, r.over, r.figure): r for r in rows}
+    return means_of_runs({"": rows})
+
+
+def means_of_runs(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> TextTable:
+    """`means_table` of several runs, given by name; ``paper`` shows the paper's figures, if any."""
     lines: list[tuple[str, ...]] = []
-    for row in rows:
-        natural = row.severity == 0 and row.figure == "accuracy"
-        if not (natural or (row.over.startswith("mean") and row.figure == "accuracy")):
-            continue
-        key = (row.subject, row.collection, row.over)
-        error = found.get((*key, "corruption_error"))
-        lines.append(
-            (
-                row.collection,
-                row.over,
-                row.subject.checkpoint,
-                inference_text(row.subject),
-                row_text(row),
-                points_text(found.get((*key, "difference"))),
-                "" if error is None else row_text(error),
-                "" if row.paper is None else percent(row.paper),
+    with_k = len({row.subject.k for rows in runs.values() for row in rows if row.subject.k is not None}) > 1
+    for name, rows in runs.items():
+        found = {(r.subject, r.collection, r.over, r.figure): r for r in rows}
+        for row in rows:
+            natural = row.severity == 0 and row.figure == "accuracy"
+            if not (natural or (row.over.startswith("mean") and row.figure == "accuracy")):
+                continue
+            key = (row.subject, row.collection, row.over)
+            error = found.get((*key, "corruption_error"))
+            lines.append(
+                (
+                    row.collection,
+                    row.over,
+                    name,
+                    row.subject.checkpoint,
+                    inference_text(row.subject, with_k=with_k),
+                    row_text(row),
+                    points_text(found.get((*key, "difference"))),
+                    "" if error is None else row_text(error),
+                    "" if row.paper is None or not paper else percent(row.paper),
+                )
             )
-        )
-    heads: tuple[str, ...] = ("Images", "Over", "Checkpoint", "Inference", "Accuracy", "Less the baseline")
-    heads += ("mCE", "Paper")
+    heads: tuple[str, ...] = ("Images", "Over", "Run", "Checkpoint", "Inference", "Accuracy")
+    heads += ("Less the baseline", "mCE", "Paper")
     order = list(dict.fromkeys((line[0], line[1]) for line in lines))
     lines.sort(key=lambda line: order.index((line[0], line[1])))  # stable: subjects as they come
     empty = {
-        i for i, name in enumerate(heads) if name in ("mCE", "Paper") and not any(line[i] for line in lines)
+        i for i, head in enumerate(heads) if head in ("mCE", "Paper") and not any(line[i] for line in lines)
     }
+    empty |= {heads.index("Run")} if len(runs) == 1 else set()
     shown = [i for i in range(len(heads)) if i not in empty]
+    numbers = frozenset(heads[heads.index("Accuracy") :])
     heads = tuple(heads[i] for i in shown)
-    return TextTable(heads, tuple(tuple(line[i] for i in shown) for line in lines), frozenset(heads[4:]))
+    return TextTable(heads, tuple(tuple(line[i] for i in shown) for line in lines), numbers & set(heads))
 
 
-def tables_of_means(rows: Sequence[Row]) -> Iterator[tuple[str, str, TextTable]]:
-    """:func:`means_table` in parts for a terminal: images, what the mean is over, and its subjects."""
-    table = means_table(rows)
+def tables_of_means(table: TextTable) -> Iterator[tuple[str, str, TextTable]]:
+    """A table of means in parts for a terminal: images, what the mean is over, and its subjects."""
     parts: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for images, over, *rest in table.rows:
         parts.setdefault((images, over), []).append(tuple(rest))

@@ -99,5 +99,5 @@ def test_a_folder_of_other_images_is_refused_and_options_are_checked(cached, cap
 
 
 def test_another_command_says_that_it_is_a_run_of_shift(cached, capsys):
-    assert main(["compare", str(cached)]) == 2
+    assert main(["show", str(cached)]) == 2
     assert "it is a run of csrobust shift" in capsys.readouterr().err

@@ -10,7 +10,8 @@ from robustbench_coded.data.imagenet import wnids
 from robustbench_coded.errors import InputError
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.shift import published
-from robustbench_coded.shift.blocks import Blocks, block_starts
+from robustbench_coded.shift.blocks import Blocks
+from robustbench_coded.shift.facts import block_starts
 from robustbench_coded.shift.generated import cached_sets
 from robustbench_coded.shift.published import published_sets
 from robustbench_coded.shift.sets import StoredArray

@@ -18,10 +18,10 @@ def sets(*named):
     return [SetFacts("c", name, severity, 0, EXAMPLES, "", 0, 0, None) for name, severity in named]
 
 
-def subject(chosen, shares, seed, *, clustered=False, draws=1):
+def subject(chosen, shares, seed, *, clustered=False, draws=1, k=K):
     generator = np.random.RandomState(seed)
     right = {one: generator.rand(EXAMPLES, draws) < share for one, share in zip(chosen, shares, strict=True)}
-    return Answers(SubjectKey("a", "standard", None, None), right, clustered, K)
+    return Answers(SubjectKey("a", "standard", None, None), right, clustered, k)
 
 
 FOG = sets(("fog", 1), ("fog", 2), ("frost", 1))
@@ -65,6 +65,22 @@ def test_batches_that_fall_as_one_widen_every_interval():
     for of in (lambda a: accuracy(a, FOG), lambda a: difference(a, base, FOG)):
         narrow, wide = of(plain), of(alike)
         assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_answers_in_other_batches_are_paired_over_groups_that_are_unions_of_both():
+    one = subject(FOG, (0.9, 0.6, 0.4), 1, clustered=True, draws=2, k=20)
+    other = subject(FOG, (0.8, 0.6, 0.2), 2, clustered=True, draws=3, k=50)
+    means = [a.of(FOG).mean(axis=1).reshape(-1, 100).mean(axis=1) for a in (one, other)]
+    student = ttest_rel(*means).confidence_interval(0.95)
+    found = difference(one, other, FOG)
+    assert (found.low, found.high) == pytest.approx((student.low, student.high))
+    wide = [Answers(a.subject, a.right, True, 100) for a in (one, other)]
+    single = difference(one, other, FOG[:1])
+    assert single.value == pytest.approx(one.right[FOG[0]].mean() - other.right[FOG[0]].mean())
+    assert single.low < single.value < single.high
+    assert corruption_error(one, other, FOG) == pytest.approx(corruption_error(*wide, FOG))
+    alone = Answers(other.subject, other.right, False, 50)  # whose batches mean nothing
+    assert difference(one, alone, FOG) != pytest.approx(found)
 
 
 def test_the_corruption_error_is_a_mean_of_ratios_of_sums_over_severities():

@@ -1,4 +1,4 @@
-"""``csrobust compare``: runs side by side, with paired differences."""
+"""``csrobust compare``: runs under attack, or under shift, side by side, with paired differences."""
 
 import json
 from pathlib import Path
@@ -33,12 +33,18 @@ def compare_command(
 ) -> int:
     """Compare runs by paired differences.
 
-    Differences are paired where runs share batches and draws. Settings that differ between runs are listed.
+    All of csrobust eval, or all of csrobust shift. Differences are paired where runs share batches and draws;
+    runs under shift have to share their images. Settings that differ between runs are listed.
     """
-    from robustbench_coded.reports.compare.comparison import compare
+    from robustbench_coded.shift.compare import are_shift_runs, compare_shift
 
     chosen = _formats(formats, out)
-    comparison = compare(runs, baseline)
+    if are_shift_runs(runs):
+        comparison: Any = compare_shift(runs, baseline)
+    else:
+        from robustbench_coded.reports.compare.comparison import compare
+
+        comparison = compare(runs, baseline)
     if out is not None:
         from robustbench_coded.runs.atomic import write_text
 
@@ -68,6 +74,12 @@ def _formats(text: str | None, out: Path | None) -> list[str]:
 
 
 def _document(comparison: Any, name: str, paper: bool) -> str:
+    from robustbench_coded.shift.compare import ShiftComparison
+
+    if isinstance(comparison, ShiftComparison):
+        from robustbench_coded.shift.comparison_document import shift_document
+
+        return shift_document(comparison, name, paper=paper)
     if name == "md":
         from robustbench_coded.reports.render.comparison_markdown import comparison_markdown
 
@@ -88,6 +100,16 @@ def _document(comparison: Any, name: str, paper: bool) -> str:
 def _show(comparison: Any, paper: bool) -> None:
     from rich.console import Console
 
-    from robustbench_coded.reports.render.terminal import comparison_table
+    from robustbench_coded.reports.render.terminal import PlainTable, comparison_table
+    from robustbench_coded.shift.compare import ShiftComparison
 
-    Console().print(comparison_table(comparison, paper=paper))
+    if not isinstance(comparison, ShiftComparison):
+        Console().print(comparison_table(comparison, paper=paper))
+        return
+    from robustbench_coded.shift.tables import means_of_runs, tables_of_means
+
+    print(one_line(f"baseline: {comparison.baseline}"))
+    for images, over, table in tables_of_means(means_of_runs(comparison.rows, paper=paper)):
+        Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
+    for text in (*comparison.apart, *comparison.unpaired):
+        print(one_line(text))

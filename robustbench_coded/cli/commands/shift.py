@@ -94,13 +94,13 @@ def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
     from robustbench_coded.reports.render.terminal import PlainTable
     from robustbench_coded.reports.text.escape import one_line
     from robustbench_coded.shift.rows import rows_of
-    from robustbench_coded.shift.tables import tables_of_means
+    from robustbench_coded.shift.tables import means_table, tables_of_means
 
     rows = rows_of(run) if as_json or not quiet else []
     if as_json:
         print(json.dumps([row.as_data() for row in rows]))
     elif not quiet:
-        for images, over, table in tables_of_means(rows):
+        for images, over, table in tables_of_means(means_table(rows)):
             Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
         print(one_line(f"report: {run.path / 'report.md'}"))
     return 0

@@ -58,7 +58,8 @@ def baseline_of(
         *{c.subject.defence: None for c in contenders},
     ]
     raise InputError(
-        f"--baseline {name!r} is no run, checkpoint or defence here; choose from {', '.join(known_names)}"
+        f"--baseline {name!r} is no run, checkpoint or defence here; choose from "
+        + ", ".join(dict.fromkeys(known_names))
     )
 
 

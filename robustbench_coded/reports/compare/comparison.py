@@ -7,7 +7,7 @@ comparison says so.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.compare.baseline import Contender, Counterpart, baseline_of
@@ -24,6 +24,23 @@ LEGEND = (
     "difference from the same attack on the baseline in points, bold where its interval excludes 0. An "
     "accuracy in bold is that of the strongest single attack of its threat model."
 )
+
+
+class Named(Protocol):
+    """A run of any kind.
+
+    Attributes:
+        path: its folder. name: the folder's own name.
+    """
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+_Named = TypeVar("_Named", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -73,7 +90,7 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Compari
     Raises:
         InputError: not a run folder, the same one twice, or a baseline that names nothing.
     """
-    runs = _named([load_run(path) for path in paths])
+    runs = named_runs([load_run(path) for path in paths])
     contenders = [Contender(name, s) for name, run in runs.items() for s in _subjects(run)]
     counterpart, words = baseline_of(
         {name: str(run.path) for name, run in runs.items()}, contenders, baseline
@@ -104,8 +121,12 @@ def _cell_data(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _named(runs: Sequence[Run]) -> dict[str, Run]:
-    """Runs under their folders' names; under their paths where two folders have the same name."""
+def named_runs(runs: Sequence[_Named]) -> dict[str, _Named]:
+    """Runs under their folders' names; under their paths where two folders have the same name.
+
+    Raises:
+        InputError: a folder is given twice.
+    """
     resolved = [run.path.resolve() for run in runs]
     for i, path in enumerate(resolved):
         if path in resolved[:i]:

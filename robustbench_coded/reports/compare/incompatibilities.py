@@ -21,24 +21,38 @@ SHARED: dict[str, Callable[[RunManifest], object]] = {
 
 def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
     """One sentence per thing in which runs differ."""
+    manifests = {name: run.manifest for name, run in runs.items()}
     for what, of in SHARED.items():
-        values = {name: of(run.manifest) for name, run in runs.items()}
-        if len(set(map(str, values.values()))) > 1:
-            yield f"Runs differ in {what}: {_each(values)}."
-    sizes = {name: _batch_sizes(run) for name, run in runs.items()}
+        yield from settings_apart(what, {name: of(manifest) for name, manifest in manifests.items()})
+    yield from batches_apart({name: _batch_sizes(run) for name, run in runs.items()})
+    yield from weights_apart(manifests)
+    yield from _other_budgets(runs)
+
+
+def settings_apart(what: str, values: Mapping[str, object]) -> Iterator[str]:
+    """A sentence where runs differ in one setting, given by run."""
+    if len(set(map(str, values.values()))) > 1:
+        yield f"Runs differ in {what}: {_each(values)}."
+
+
+def batches_apart(sizes: Mapping[str, str]) -> Iterator[str]:
+    """A sentence where runs differ in their batches, given by run."""
     if len(set(sizes.values())) > 1:
         yield (
             f"Runs differ in the batches: K = {_each(sizes)}. "
             "Differences are then computed over groups of examples that are unions of batches in both."
         )
+
+
+def weights_apart(manifests: Mapping[str, RunManifest]) -> Iterator[str]:
+    """A sentence for each checkpoint whose name means different weights."""
     weights: dict[str, dict[str, str]] = {}
-    for name, run in runs.items():
-        for facts in run.manifest.checkpoints:
+    for name, manifest in manifests.items():
+        for facts in manifest.checkpoints:
             weights.setdefault(facts.name, {})[name] = facts.sha256
     for checkpoint, hashes in weights.items():
         if len(set(hashes.values())) > 1:
             yield f"{checkpoint} is not the same file in {series(list(hashes))}: the weights differ."
-    yield from _other_budgets(runs)
 
 
 def _each(values: Mapping[str, object]) -> str:

@@ -4,6 +4,7 @@ from robustbench_coded.reports.compare.comparison import LEGEND, Comparison
 from robustbench_coded.reports.run.tables import Cell, Column, Table
 from robustbench_coded.reports.text.escape import latex
 from robustbench_coded.reports.text.formatting import interval, percent, settled
+from robustbench_coded.reports.text.text_table import TextTable
 
 CAPTION_WIDTH = 1000
 NEW_LINE = r"\\"
@@ -29,6 +30,27 @@ def latex_table(table: Table) -> str:
     for row in table.rows:
         lines.append(_line([*map(latex, row.labels), *map(_cell, row.cells)]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def latex_text_table(table: TextTable, caption: str) -> str:
+    """A plain table; figures stay as they are written, with signs for hyphens."""
+    columns = "".join("r" if head in table.numbers else "l" for head in table.heads)
+    lines = [
+        r"\begin{table}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{latex(caption, CAPTION_WIDTH)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _line([*map(latex, table.heads)]),
+        r"\midrule",
+        *(_line(_plain_cells(table, row)) for row in table.rows),
+    ]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _plain_cells(table: TextTable, row: tuple[str, ...]) -> list[str]:
+    cells = zip(table.heads, map(latex, row), strict=True)
+    return [text.replace("-{}", "$-$") if head in table.numbers else text for head, text in cells]
 
 
 def _line(cells: list[str]) -> str:
