@@ -3,6 +3,7 @@
     another_loss(rows, ensemble) -> Check      asked before ``no failure found``
     tells(name)                  -> bool       whether an attack's figure says what a network keeps
     past_cross_entropy(name)     -> bool       whether it does, on another loss than cross-entropy
+    on_cross_entropy(name)       -> bool       whether the attack raises the cross-entropy, by gradients
 
 Attacks on the cross-entropy can fail. Its gradient vanishes where logits are large, and on a robust network
 its attacks stop short: PGD and Auto-PGD on it leave 33.9% of an adversarially trained ResNet-20 of ours,
@@ -78,5 +79,11 @@ def past_cross_entropy(name: AttackName) -> bool:
     """Whether the attack tells and raises a margin; what one of the user's own raises is not known."""
     if not tells(name) or name.third_party == "plugin":
         return False
+    return not on_cross_entropy(name)
+
+
+def on_cross_entropy(name: AttackName) -> bool:
+    """Whether the attack raises the cross-entropy, by gradients."""
     loss = dict(name.options).get("loss")
-    return loss in ("margin", "dlr") or name.algorithm.lower() not in _CROSS_ENTROPY
+    raised = loss not in ("margin", "dlr") and name.algorithm.lower() in _CROSS_ENTROPY
+    return raised and not is_black_box(name)

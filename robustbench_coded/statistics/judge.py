@@ -76,6 +76,6 @@ def _judged(
         return verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail), tuple(checks)
     no_gain = found.word in (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE)
     if base is not None and no_gain and found.accuracy.high >= margin:
-        doubt = not_compared(rows, ensemble, base, margin)
+        doubt = not_compared(rows, ensemble, base)
         found = verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail, doubt=doubt)
     return found, tuple(checks)

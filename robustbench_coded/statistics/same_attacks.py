@@ -2,7 +2,7 @@
 counts.
 
     what_broke_the_base(rows, ensemble, base, margin) -> Check    asked before a gain is believed
-    not_compared(rows, ensemble, base, margin)        -> str      asked before the lack of one is believed
+    not_compared(rows, ensemble, base)                -> str      asked before the lack of one is believed
 
 A gain is the difference of two upper bounds, and an attack that ran on one side only lowers one of them. If
 stronger attacks ran on the base model only, the gain is overstated; if on the defence only, understated.
@@ -13,8 +13,9 @@ stronger attacks ran on the base model only, the gain is overstated; if on the d
   the defence gains nothing over what one of them leaves the base model, more attacks on the base model must
   not turn that into ``no failure found``.
 * The lack of a gain is believed when the base model met an attack that tells, one of them on another loss
-  than cross-entropy (a margin, targets), and the attack that is strongest on the defence; else the strongest
-  attack on the defence that both met decides.
+  than cross-entropy (a margin, targets), and whatever else ran on the defence: any of it might have left less
+  of the base model, and so a larger gain. Attacks on the cross-entropy are excepted, because one on another
+  loss ran. Nothing is asked where half a point is left of the base model, or less.
 """
 
 from collections.abc import Sequence
@@ -22,10 +23,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from attacks.attack_name import AttackName
+from attacks.naming import parse
 from attacks.submitted import PREFIX, SEVERAL, split_submitted
-from robustbench_coded.schema.controls import CONTROLS, STANDARD
+from robustbench_coded.schema.controls import STANDARD
 from robustbench_coded.schema.words import CheckName, CheckOutcome
-from robustbench_coded.statistics.another_loss import ASKED, FEWEST_STEPS, past_cross_entropy, tells
+from robustbench_coded.statistics.another_loss import (
+    ASKED,
+    FEWEST_STEPS,
+    on_cross_entropy,
+    past_cross_entropy,
+    tells,
+)
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import WORTH, Check
 from robustbench_coded.statistics.comparisons import (
@@ -34,7 +42,6 @@ from robustbench_coded.statistics.comparisons import (
     difference_of,
     is_adaptive,
     is_black_box,
-    lowest,
     name_of,
     usable_by,
 )
@@ -107,27 +114,40 @@ def _lacking(
     return lacking
 
 
-def not_compared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float) -> str:
+def not_compared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
     """Why a gain below the margin cannot be believed, as a clause; '' where it can be."""
+    if accuracy_of(base) <= WORTH:
+        return ""
     on_base = _attacks_on(rows, base)
     if not any(tells(name_of(row)) for row in on_base):
         return f"no attack with gradients and {FEWEST_STEPS} steps or more ran on the base model: run pgd-20"
     if not any(past_cross_entropy(name_of(row)) for row in on_base):
         return f"no attack on another loss than cross-entropy ran on the base model: run {ASKED}"
+    spared = " and ".join(_spared(usable_by(rows, ensemble), on_base))
+    return f"the base model did not meet {spared}, which ran on the defence: run {spared}" if spared else ""
+
+
+def _spared(on_defence: Sequence[CaseResult], on_base: Sequence[CaseResult]) -> tuple[str, ...]:
+    """Attacks that the defence met and the base model did not, each algorithm once.
+
+    The base model met what was made against it and is submitted here, if its own outcomes are there.
+    """
+    texts = {row.key.attack for row in on_base}
     algorithms = {name_of(row).algorithm.lower() for row in on_base}
-
-    def both_met(row: CaseResult) -> bool:
-        return row.key.attack.startswith(PREFIX) or name_of(row).algorithm.lower() in algorithms
-
-    usable = usable_by(rows, ensemble)
-    strongest = [row for row in usable if row.key.attack == ensemble.strongest_attack]
-    if ensemble.strongest_attack in CONTROLS or any(map(both_met, strongest)):
-        return ""
-    shared = [row for row in usable if both_met(row)]
-    gain = difference_of(lowest(shared), base) if shared else None
-    if gain is not None and gain.high < margin:
-        return ""
-    return f"the base model did not meet {ensemble.strongest_attack}, the strongest attack here"
+    spared: dict[str, str] = {}
+    for row in on_defence:
+        text, made_on_base = row.key.attack, False
+        if text.startswith(PREFIX):
+            subject, text, _ = split_submitted(text)
+            made_on_base = subject == STANDARD
+        if text == SEVERAL:
+            continue
+        name = parse(text)
+        algorithm = name.algorithm.lower()
+        met = text in texts if made_on_base else algorithm in algorithms
+        if not met and not on_cross_entropy(name):
+            spared.setdefault(algorithm, text)
+    return tuple(spared.values())
 
 
 def _attacks_on(rows: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:

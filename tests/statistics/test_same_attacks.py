@@ -72,7 +72,7 @@ def test_attacks_worth_less_than_half_a_point_are_not_asked_for_where_the_gain_h
 
 def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_base_model(evaluation):
     defence = {"pgd-20": 0.4, "transfer-pgd-20": 0.4, "apgd-t-100": 0.4, "transfer-apgd-t-100": 0.4}
-    before, _ = judged(evaluation, {"pgd-20": 0.45, "apgd-mt-20": 0.45}, defence)
+    before, _ = judged(evaluation, {"pgd-20": 0.45, "apgd-t-100": 0.45}, defence)
     assert before.word == "worse than its base"
     after, checks = judged(evaluation, {"pgd-20": 0.45, "apgd-t-100": 0.1}, defence)
     assert (after.word, comparison(checks).outcome) == ("not settled", "failed")
@@ -87,16 +87,36 @@ def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
     )  # nothing is left
 
 
-def test_a_defence_is_not_condemned_for_what_its_base_model_never_met(evaluation):
+@pytest.mark.parametrize(
+    "more", ["square-1000", "growing-48", "from:standard/growing-48", "transfer-apgd-t-100"]
+)
+def test_a_defence_is_not_condemned_by_what_its_base_model_was_spared(evaluation, more):
     base = {"pgd-20": 0.4, "apgd-mt-20": 0.4}
-    found, _ = judged(evaluation, base, {"pgd-20": 0.6, "square-1000": 0.2})
-    assert found.word == "not settled"
-    assert "did not meet square-1000" in found.reason
-    # What both met decides where it is enough.
+    # Whether or not it is the strongest here: it might have left nothing of the base model.
+    for left in (0.2, 0.4):
+        found, _ = judged(evaluation, base, {"pgd-20": 0.4, more: left})
+        assert found.word == "not settled"
+        assert f"did not meet {more.removeprefix('from:standard/')}" in found.reason
+    own = more.removeprefix("from:standard/").removeprefix("transfer-")
+    found, _ = judged(evaluation, {**base, own: 0.39}, {"pgd-20": 0.4, more: 0.3})
+    assert found.word == "worse than its base"
+
+
+def test_what_else_ran_on_the_defence_does_not_matter_where_nothing_is_left_of_its_base_model(evaluation):
+    found, _ = judged(evaluation, {"pgd-20": 0.0}, {"pgd-20": 0.4, "square-1000": 0.015})
+    assert found.word == "no gain"
+
+
+def test_a_base_model_that_met_cross_entropy_alone_condemns_nobody(evaluation):
     both = {"pgd-20": 0.3, "square-1000": 0.2}
-    assert judged(evaluation, base, both)[0].word == "worse than its base"
     # Cross-entropy alone leaves of a robust network what margins and targets take.
     assert "run apgd-mt-20" in judged(evaluation, {"pgd-20": 0.4}, both)[0].reason
+    # An attack on another loss speaks for all that raise the cross-entropy.
+    met = {"pgd-20": 0.4, "apgd-mt-20": 0.4}
+    assert (
+        judged(evaluation, met, {"pgd-20": 0.3, "relaxed-eot4-apgd-ce-50": 0.2})[0].word
+        == "worse than its base"
+    )
 
 
 def test_nothing_is_asked_where_it_could_not_change_the_word(evaluation):
