@@ -1,8 +1,7 @@
 """Runs one benchmark, from its options to its figures."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import prepare_model
+from robustbench_coded.threads import torch_threads
 
 CLASSES = 10
 SHAPES = {"digits-cnn": (1, 8, 8)}  # image shapes of networks that do not take CIFAR images
@@ -120,7 +120,7 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
         if value is not None and value < 1:
             raise InputError(f"--{name} {value} is too small; give 1 or more")
     device = device_named(options.device)
-    with _threads(options.threads):
+    with torch_threads(options.threads):
         tell("preparing the model")
         workload, preparation, notes = _workload(options, device)
         others, missing = third_party_contenders(
@@ -198,14 +198,3 @@ def _row(timing: Timing, memory: int | None) -> dict[str, Any]:
         "cost": None if timing.cost is None else timing.cost.__dict__,
         "peak_memory_bytes": memory,
     }
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

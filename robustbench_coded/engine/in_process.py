@@ -2,13 +2,12 @@
 
 from collections.abc import Generator, Sequence
 
-import torch
-
 from robustbench_coded.engine.attempt import attempt
 from robustbench_coded.engine.unit_time import UnitTimeLimits
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.threads import torch_threads
 from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
 
 
@@ -19,14 +18,10 @@ def run_in_process(
 
     A unit that exceeds its time limit is not retried: the same process would not do better.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(context.setup.threads)
-    try:
+    with torch_threads(context.setup.threads):
         for unit in units:
             reason = time_limits.reason_to_skip(unit)
             yield UnitFailure(unit, reason, 0) if reason else _within_its_time(context, unit, time_limits)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _within_its_time(

@@ -28,14 +28,15 @@ def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
 
 def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
     """Tests the subjects whose results the folder does not hold yet, and commits one after the other."""
-    for subject in prepared.subjects:
-        identity = _id(prepared, subject)
-        if identity is None or folder.has_selftests(identity):
-            continue
-        listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
-        with own_threads(prepared.context):
+    named = ((subject, _id(prepared, subject)) for subject in prepared.subjects)
+    open_ones = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
+    if not open_ones:
+        return
+    with own_threads(prepared.context):
+        for subject, name in open_ones:
+            listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
             found = selftest_subject(prepared.context, subject, _eps(prepared))
-        folder.commit_selftests(identity, {**subject.key._asdict(), **found})
+            folder.commit_selftests(name, {**subject.key._asdict(), **found})
 
 
 def _eps(prepared: PreparedEvaluation) -> float:

@@ -25,6 +25,7 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.tf32 import tf32
 from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.threads import torch_threads
 
 TIMED_IMAGES = 64
 TIMED_SECONDS = 0.25
@@ -106,16 +107,12 @@ def _time(
     count = min(TIMED_IMAGES, prepared.setup.examples)
     x = context.data.batch(range(count))[0].to(context.device)
     taken: list[float] = []
-    before = torch.get_num_threads()
-    torch.set_num_threads(prepared.setup.threads)
-    try:
+    with torch_threads(prepared.setup.threads):
         while len(taken) < MOST_TIMES and (len(taken) < 3 or sum(taken) < TIMED_SECONDS):
             start = time.perf_counter()
             ask(model, x)
             if context.device.type == "cuda":
                 torch.cuda.synchronize(context.device)
             taken.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(before)
     # The first pays for warming up; the others for whatever else the machine does, as the run will.
     return median(taken[1:]) / images_of(model.network, count)

@@ -11,9 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from robustbench_coded.errors import InputError
+from robustbench_coded.threads import torch_threads
 from robustbench_coded.training.loop import train
 from robustbench_coded.training.manifest import record
 from robustbench_coded.training.progress import ProgressBar
@@ -35,15 +34,11 @@ def make_checkpoints(
     Raises:
         InputError: a recipe is missing or wrong, or its data are.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         for source in recipes:
             config = read_recipe(source, device="cpu", data_dir=data_dir)
             file = out / f"{source.stem}.safetensors"
             record(source, config, train(config, file, listeners=[ProgressBar(file.stem)]))
-    finally:
-        torch.set_num_threads(before)
 
 
 def _main() -> int:

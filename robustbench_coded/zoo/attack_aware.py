@@ -24,7 +24,15 @@ from torch import Tensor, nn
 
 from robustbench_coded.zoo.deterministic import Deterministic, with_slope_of
 from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
-from robustbench_coded.zoo.linear import LinearModel, along, pattern, planted_margins, spread, worst_margins
+from robustbench_coded.zoo.linear import (
+    LinearModel,
+    against,
+    along,
+    pattern,
+    planted_margins,
+    spread,
+    worst_margins,
+)
 
 FRAGILE, ROBUST, WATCHED = 35, 48, 21
 CORNERS = (0, 7, 56, 63)
@@ -119,61 +127,63 @@ class Slope(nn.Module):
 
 def known_edge(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _grey_corners(*_images(n, eps))
-    defence = Deterministic("edge-only", Gated(_fragile(), _robust(), Edge(0.95 * eps)))
+    defence = Deterministic("edge-only", Gated(fragile_model(), robust_model(), Edge(0.95 * eps)))
     pushed = _pushed(x, y, eps)
     pushed.flatten(1)[:, CORNERS] = x.flatten(1)[:, CORNERS]
-    return _known(defence, x, y, pushed)
+    return known_by(defence, x, y, pushed)
 
 
 def known_edge_wide(n: int = 640, eps: float = 0.1) -> Known:
     """Both models are robust: the gate is noticed, and decides nothing."""
     x, y = _grey_corners(*_images(n, eps, wide=True))
-    defence = Deterministic("edge-wide", Gated(_fragile(), _robust(), Edge(0.95 * eps)))
-    both = torch.stack([worst_margins(model, x, y, eps) > 0 for model in (_fragile(), _robust())]).all(0)
+    defence = Deterministic("edge-wide", Gated(fragile_model(), robust_model(), Edge(0.95 * eps)))
+    both = torch.stack(
+        [worst_margins(model, x, y, eps) > 0 for model in (fragile_model(), robust_model())]
+    ).all(0)
     return Known(defence, x, y, 128, exactly(1.0), everywhere(Truth(both.double().mean().item(), 1.0)))
 
 
 def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, eps)
-    seen, watched = _fragile(), along(pattern(WATCHED))
+    seen, watched = fragile_model(), along(pattern(WATCHED))
     steep = LinearModel(seen.w + 3 * watched.w, seen.bias + 3 * watched.bias)
-    gated = Gated(Slope(seen, steep), Slope(_robust(), steep), Part(watched, 0.3 * eps))
-    return _known(Deterministic("off-manifold", gated), x, y, _pushed(x, y, eps))
+    gated = Gated(Slope(seen, steep), Slope(robust_model(), steep), Part(watched, 0.3 * eps))
+    return known_by(Deterministic("off-manifold", gated), x, y, _pushed(x, y, eps))
 
 
 def known_off_grid(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, eps)
-    defence = Deterministic("off-grid", Gated(_fragile(), _robust(), OffGrid()))
-    return _known(defence, x, y, _pushed(x, y, int(255 * eps) / 255))
+    defence = Deterministic("off-grid", Gated(fragile_model(), robust_model(), OffGrid()))
+    return known_by(defence, x, y, _pushed(x, y, int(255 * eps) / 255))
 
 
 def known_grad_mode(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, eps)
-    defence = Deterministic("grad-mode", Gated(_fragile(), _robust(), GradMode()))
-    return _known(defence, x, y, _pushed(x, y, eps))
+    defence = Deterministic("grad-mode", Gated(fragile_model(), robust_model(), GradMode()))
+    return known_by(defence, x, y, _pushed(x, y, eps))
 
 
 def known_train_mode(n: int = 640, eps: float = 0.1) -> Known:
     """In use, in evaluation mode, the fragile model answers."""
     x, y = _images(n, eps)
-    defence = Deterministic("train-mode", Gated(_fragile(), _robust(), TrainMode()))
+    defence = Deterministic("train-mode", Gated(fragile_model(), robust_model(), TrainMode()))
     defence.answer.eval()
-    known = _known(defence, x, y, _pushed(x, y, eps))
+    known = known_by(defence, x, y, _pushed(x, y, eps))
     defence.answer.train()
     return known
 
 
 def known_call_count(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, eps)
-    defence = Deterministic("call-count", DecoyLater(_fragile(), along(pattern(WATCHED))))
-    return _known(defence, x, y, _pushed(x, y, eps))
+    defence = Deterministic("call-count", DecoyLater(fragile_model(), along(pattern(WATCHED))))
+    return known_by(defence, x, y, _pushed(x, y, eps))
 
 
-def _fragile() -> LinearModel:
+def fragile_model() -> LinearModel:
     return along(pattern(FRAGILE))
 
 
-def _robust() -> LinearModel:
+def robust_model() -> LinearModel:
     return along(pattern(ROBUST))
 
 
@@ -193,10 +203,10 @@ def _grey_corners(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pushed(x: Tensor, y: Tensor, eps: float) -> Tensor:
-    return (x - eps * (2 * y - 1).view(-1, 1, 1, 1) * pattern(FRAGILE)).clamp(0, 1)
+    return (x + eps * against(y, pattern(FRAGILE))).clamp(0, 1)
 
 
-def _known(defence: Deterministic, x: Tensor, y: Tensor, pushed: Tensor) -> Known:
+def known_by(defence: Deterministic, x: Tensor, y: Tensor, pushed: Tensor) -> Known:
     """No more than what the defence answers rightly, in use, at the perturbation that its truth names."""
     with torch.no_grad():
         clean = (defence.logits(x, None).argmax(1) == y).double().mean().item()

@@ -62,6 +62,11 @@ def pattern(row: int) -> Tensor:
     return torch.from_numpy(hadamard(PIXELS)[row]).float().view(1, SIDE, SIDE)
 
 
+def against(y: Tensor, direction: Tensor) -> Tensor:
+    """Where an image loses most of its margin along ``direction``: signed by its label, [n, 1, 8, 8]."""
+    return -(2 * y - 1).view(-1, 1, 1, 1) * direction
+
+
 def along(direction: Tensor) -> LinearModel:
     """The model whose score is the mean of ``direction`` * (x - 0.5) over the pixels.
 

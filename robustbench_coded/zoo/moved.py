@@ -17,12 +17,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.zoo.attack_aware import Gated
+from robustbench_coded.zoo.attack_aware import FRAGILE, ROBUST, Gated, fragile_model, known_by, robust_model
 from robustbench_coded.zoo.deterministic import Deterministic
-from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
-from robustbench_coded.zoo.linear import PIXELS, SIDE, along, pattern, worst_margins
+from robustbench_coded.zoo.known import Known, everywhere, exactly
+from robustbench_coded.zoo.linear import PIXELS, SIDE, against, pattern, worst_margins
 
-FRAGILE, ROBUST = 35, 48
 DARK, BRIGHT = 85 / 255, 170 / 255
 LITTLE = 0.1  # of eps: a move that is not noticed
 
@@ -48,20 +47,22 @@ class Noticed(nn.Module):
 
 def known_small_only(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n)
-    return _broken("small-only", x, y, lambda moves: moves.abs() - eps / 2, 0.49 * eps * _against(y))
+    defence = _gated("small-only", lambda moves: moves.abs() - eps / 2)
+    return known_by(defence, x, y, x + 0.49 * eps * against(y, pattern(FRAGILE)))
 
 
 def known_small_wide(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, wide=True)
     defence = _gated("small-wide", lambda moves: moves.abs() - eps / 2)
-    near = worst_margins(along(pattern(FRAGILE)), x, y, eps / 2) > 0
-    far = worst_margins(along(pattern(ROBUST)), x, y, eps) > 0
+    near = worst_margins(fragile_model(), x, y, eps / 2) > 0
+    far = worst_margins(robust_model(), x, y, eps) > 0
     return Known(defence, x, y, 128, exactly(1.0), everywhere(exactly((near & far).double().mean().item())))
 
 
 def known_up_only(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n)
-    return _broken("up-only", x, y, lambda moves: -moves - LITTLE * eps, eps * _against(y).clamp(min=0))
+    defence = _gated("up-only", lambda moves: -moves - LITTLE * eps)
+    return known_by(defence, x, y, x + eps * against(y, pattern(FRAGILE)).clamp(min=0))
 
 
 def known_half_only(n: int = 640, eps: float = 0.1) -> Known:
@@ -71,25 +72,12 @@ def known_half_only(n: int = 640, eps: float = 0.1) -> Known:
     def on_the_left(moves: Tensor) -> Tensor:
         return (moves.abs() - LITTLE * eps)[..., : SIDE // 2]
 
-    return _broken("half-only", x, y, on_the_left, eps * _against(y) * right)
-
-
-def _against(y: Tensor) -> Tensor:
-    """The direction, [n, 1, 8, 8] of -1 and 1, in which the fragile model loses most."""
-    return -(2 * y - 1).view(-1, 1, 1, 1) * pattern(FRAGILE)
+    pushed = x + eps * against(y, pattern(FRAGILE)) * right
+    return known_by(_gated("half-only", on_the_left), x, y, pushed)
 
 
 def _gated(name: str, shows: Moved) -> Deterministic:
-    fragile, robust = along(pattern(FRAGILE)), along(pattern(ROBUST))
-    return Deterministic(name, Gated(fragile, robust, Noticed(shows)))
-
-
-def _broken(name: str, x: Tensor, y: Tensor, shows: Moved, push: Tensor) -> Known:
-    """No more than what is answered rightly after a push that is not noticed."""
-    defence = _gated(name, shows)
-    with torch.no_grad():
-        left = (defence.logits(x + push, None).argmax(1) == y).double().mean().item()
-    return Known(defence, x, y, 128, exactly(1.0), everywhere(Truth(0.0, left)))
+    return Deterministic(name, Gated(fragile_model(), robust_model(), Noticed(shows)))
 
 
 def _images(n: int, *, wide: bool = False) -> tuple[Tensor, Tensor]:

@@ -200,7 +200,18 @@ def test_without_out_the_folder_is_named_and_found_again(csrobust, digits_erm, t
 @pytest.mark.parametrize("rule", ["pad", "shrink", "drop"])
 def test_last_batch_rules(csrobust, digits_erm, tmp_path, rule):
     out = tmp_path / "run"
-    options = ("--attacks", "fgsm", "--rci", "N=1.5K", "--last-batch", rule, "--no-standard", "--out", out)
+    # Victims under transfer are attacked side by side, whatever the sizes of their batches.
+    options = (
+        "--attacks",
+        "fgsm,transfer-pgd-1",
+        "--inputs",
+        "batch,victim",
+        "--victims",
+        40,
+        "--rci",
+        "N=1.5K",
+    )
+    options = (*options, "--last-batch", rule, "--no-standard", "--out", out)
     assert csrobust("eval", "--ckpt", digits_erm, *SMALL, *options).code == 0
     table = pd.read_csv(out / "summary.csv")
     assert (table.status == "done").all()

@@ -129,7 +129,7 @@ def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluati
     left, base = ensembles(evaluation, 0.5, None)
     made = verdict(left, base, PASSED)
     assert (made.word, made.gain) == ("not settled", None)
-    assert "run standard inference" in made.reason
+    assert "attack standard inference, too" in made.reason
     nothing, _ = ensembles(evaluation, 0.0, None, 12_800)
     assert verdict(nothing, None, PASSED).word == "no gain"
 

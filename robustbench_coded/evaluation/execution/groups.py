@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.batches import Batch, Victim, scored_slots
+from robustbench_coded.evaluation.planning.batches import Batch, scored_slots
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.runs.adversarials import EVERY
 
@@ -48,11 +49,19 @@ def groups_of(context: WorkerContext, unit: Unit) -> Iterator[Group]:
         members = tuple(batches[i] for i in indices)
         slots = (np.asarray(scored_slots(case.threat, batch, seed), dtype=np.int64) for batch in members)
         yield Group(members, tuple(slots))
-    size = max(1, context.setup.group_images // case.subject.images)
-    for start in range(0, len(unit.victims), size):
-        victims: tuple[Victim, ...] = unit.victims[start : start + size]
-        yield Group(
-            tuple(batches[victim.batch] for victim in victims),
-            tuple(np.asarray([victim.slot]) for victim in victims),
-            tuple(victim.slot for victim in victims),
-        )
+    yield from groups_of_victims(context, unit, context.setup.group_images // case.subject.images)
+
+
+def groups_of_victims(context: WorkerContext, unit: Unit, most: int) -> Iterator[Group]:
+    """A unit's victims in their order, at most so many in a group; equally large batches alone share one."""
+    batches = context.batches(unit.row.subject, unit.replicate)
+    size = max(1, most)
+    for _, alike in groupby(unit.victims, key=lambda victim: batches[victim.batch].k):
+        together = list(alike)
+        for start in range(0, len(together), size):
+            victims = together[start : start + size]
+            yield Group(
+                tuple(batches[victim.batch] for victim in victims),
+                tuple(np.asarray([victim.slot]) for victim in victims),
+                tuple(victim.slot for victim in victims),
+            )

@@ -10,9 +10,10 @@ from torch import Tensor
 from attacks.naming import parse
 from attacks.roles import copies
 from robustbench_coded.evaluation.execution.attack_group import perturbed
-from robustbench_coded.evaluation.execution.groups import Group
+from robustbench_coded.evaluation.execution.groups import Group, groups_of_victims
 from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.schema.controls import CONTROLS
 
@@ -33,12 +34,15 @@ def attacked_alone(
         tally: gets what the attack cost.
     """
     found: list[Tensor] = []
-    for several in _side_by_side(groups, context.setup.group_images):
-        victims = [_victims(context, group) for group in several]
-        x, y = (torch.cat(parts)[:, None] for parts in zip(*victims, strict=True))
-        result = tally.attacked(perturbed(context, unit, _as_one(several), x, y, known, None))
-        found += result[:, 0].split([len(group.victims) for group in several])
-    return found
+    for together in groups_of_victims(context, unit, context.setup.group_images):
+        x, y = context.group(list(map(_alone, together.batches, together.victims)))
+        found.append(tally.attacked(perturbed(context, unit, together, x, y, known, None))[:, 0])
+    return list(torch.cat(found).split([len(group.victims) for group in groups]))
+
+
+def _alone(batch: Batch, slot: int) -> Batch:
+    """The batch without all but one of its inputs."""
+    return Batch(batch.index, (batch.members[slot],), scored=1)
 
 
 def placed(group: Group, found: Tensor, x: Tensor, *, free: bool) -> Tensor:
@@ -51,31 +55,3 @@ def placed(group: Group, found: Tensor, x: Tensor, *, free: bool) -> Tensor:
     adversarial = x.clone()
     adversarial[torch.arange(len(group.victims)), torch.tensor(group.victims)] = found
     return adversarial
-
-
-def _side_by_side(groups: list[Group], most: int) -> list[list[Group]]:
-    """Groups whose batches are equally large, with at most so many victims together."""
-    pieces: list[list[Group]] = []
-    for group in groups:
-        last = pieces[-1] if pieces else []
-        victims = sum(len(other.victims) for other in last)
-        if last and last[0].k == group.k and victims + len(group.victims) <= most:
-            last.append(group)
-        else:
-            pieces.append([group])
-    return pieces
-
-
-def _victims(context: WorkerContext, group: Group) -> tuple[Tensor, Tensor]:
-    """Images [G, C, H, W] and labels [G] of a group's victims."""
-    x, y = context.group(list(group.batches))
-    place = torch.arange(len(group.victims)), torch.tensor(group.victims)
-    return x[place], y[place]
-
-
-def _as_one(groups: list[Group]) -> Group:
-    return Group(
-        tuple(batch for group in groups for batch in group.batches),
-        tuple(slots for group in groups for slots in group.scored),
-        tuple(victim for group in groups for victim in group.victims),
-    )

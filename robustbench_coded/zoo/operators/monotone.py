@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.zoo.deterministic import Deterministic
 from robustbench_coded.zoo.known import Known, everywhere, exactly
-from robustbench_coded.zoo.linear import GAIN, Planted, pattern, planted_margins, spread, two_logits
+from robustbench_coded.zoo.linear import GAIN, Planted, against, pattern, planted_margins, spread, two_logits
 
 Score = Callable[[Tensor], Tensor]  # signed pixels [k, 64] in [-0.5, 0.5] -> scores [k]
 
@@ -50,7 +50,7 @@ def images(row: int, n: int, eps: float, *, wide: bool) -> Planted:
 
 def corner(x: Tensor, y: Tensor, row: int, eps: float) -> Tensor:
     """The point of the ball, within the box, where every signed pixel is furthest from the label's side."""
-    return (x - eps * (2 * y - 1).view(-1, 1, 1, 1) * pattern(row)).clamp(0, 1)
+    return (x + eps * against(y, pattern(row))).clamp(0, 1)
 
 
 def known_monotone(name: str, row: int, score: Score, n: int, eps: float, *, wide: bool = False) -> Known:
