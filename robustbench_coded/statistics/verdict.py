@@ -180,7 +180,7 @@ def _against_base(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str
             return VerdictWord.BROKEN, f"{left}; {_what_broken_means(made, ensemble)}"
         return (
             VerdictWord.NOT_SETTLED,
-            f"{left}, and there is no attack on its base model to compare it with: attack standard inference, too",
+            f"{left}, and its base model was not attacked: attack standard inference, too",
         )
     compared = (
         f"The ensemble leaves {_percent(gain.first)} where it leaves the base model {_percent(gain.second)}: "
