@@ -141,11 +141,11 @@ class Network:
         return PixelModel(checkpoint.network, mean, std, classes=checkpoint.classes, arch=self.arch)
 
 
-def networks(folder: Path) -> Iterator[Network]:
+def networks(folder: Path, drawn: int) -> Iterator[Network]:
     """Quick trainings, the shipped checkpoints and those of ../shared, as far as they are there."""
     x, y = digits_images("train")
     test = digits_images("test")
-    for seed, form in enumerate(DIGITS):
+    for seed, form in enumerate(DIGITS, 100 * drawn):
         arch = f"digits-cnn[activation={form}]"
         name = "none" if "per-image" in form else ("none", "mnist", "half")[seed % 3]
         path = folder / f"{arch}-{name}.safetensors"
@@ -161,23 +161,23 @@ def networks(folder: Path) -> Iterator[Network]:
     for path in sorted(CHECKPOINTS.glob("cifar10-*.safetensors")):
         yield _stored(path, *test)
     x, y = cifar10_images("train-0", "train", 10_000)
-    for seed, (arch, name) in enumerate(CIFAR_QUICK):
+    for seed, (arch, name) in enumerate(CIFAR_QUICK, 100 * drawn):
         path = folder / f"{arch}-{name}.safetensors"
         train(path, arch, name, x, y, epochs=3, rate=0.1, seed=seed)
         yield Network(f"{arch} on {name}", path, arch, KNOWN[3][name], *test)
 
 
-def networks_alone(folder: Path) -> Iterator[Network]:
+def networks_alone(folder: Path, drawn: int) -> Iterator[Network]:
     """Networks without batch-norms: quick trainings and the three of ../shared."""
     x, y = digits_images("train")
     test = digits_images("test")
-    for seed, given in enumerate(ALONE_DIGITS):
+    for seed, given in enumerate(ALONE_DIGITS, 100 * drawn):
         yield _trained_alone(folder, *given, x, y, test, epochs=30, seed=seed)
     if not SHARED.is_dir():
         return
     x, y = mnist_images()
     test = x[TRAINED_ON:], y[TRAINED_ON:]
-    for seed, given in enumerate(ALONE_MNIST):
+    for seed, given in enumerate(ALONE_MNIST, 100 * drawn):
         yield _trained_alone(folder, *given, x[:TRAINED_ON], y[:TRAINED_ON], test, epochs=4, seed=seed)
     for name in ("kw_mnist.pth", "mnist-pgd-madry.pth", "mnist-fgsm.pth"):
         path = SHARED / "checkpoints" / name

@@ -3,20 +3,27 @@
 from collections.abc import Iterator, Sequence
 
 from robustbench_coded.models.candidates import Candidate
-from robustbench_coded.models.decision import TIE, Evidence, Stated, allowed, unusual
+from robustbench_coded.models.decision import (
+    LABELS_CONTRADICT,
+    SAME_ANSWERS,
+    TIE,
+    Evidence,
+    Stated,
+    allowed,
+    unusual,
+)
 from robustbench_coded.models.input_kinds import HEAVY
 from robustbench_coded.models.stored_accuracy import allowed_shortfall
 from robustbench_coded.models.variants import split_variant
-from robustbench_coded.models.witnesses import floor
+from robustbench_coded.models.witnesses import Labelled, floor
 
 # What is stated is contradicted where another is so many times better; where labelled images agree by
 # decision.STANDARD_ERRORS, fewer times are enough.
 CONTRADICTED = 3.0
 CONTRADICTED_BY_BOTH = 1.5
 
-# Without batch-norms a stated normalisation or variant is contradicted where another explains the labels
-# better by so many standard errors, and answers no fewer rightly.
-LABELS_CONTRADICT = 4.0
+# Of right answers, so much that it matters.
+MATTERS = 0.005
 
 # A median over the batch-norms above which they are not those of this network on these images, unless the
 # accuracy that the file states is confirmed.
@@ -36,10 +43,9 @@ UNFAMILIAR_VARIANT = 0.004
 UNFAMILIAR_FITTED = 0.002
 
 # Where more than that is left of the best score, another one that is worse by less than so many times may be
-# right. It matters if the two agree on fewer of the answers, and labels do not call it worse.
+# right. It matters if the two agree on fewer than decision.SAME_ANSWERS, and labels do not call it worse.
 UNDECIDED = 0.002
 RIVAL = 2.0
-SAME_ANSWERS = 0.95
 
 # Beyond the 99% interval: so far below another candidate's accuracy is a contradiction.
 FAR_BELOW = 0.05
@@ -81,20 +87,39 @@ def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: S
 
 
 def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
-    """Without batch-norms only labels can say that a stated normalisation or variant is another one."""
-    if chosen.fingerprint is not None or chosen.labelled is None:
+    """Where batch-norms do not, or there are none, labels can say that what is stated is another one."""
+    if chosen.labelled is None:
         return
-    asked = [one for one in others if one.labelled is not None and not allowed(one, stated)]
-    best = min(asked, key=lambda one: one.labelled.cross_entropy if one.labelled else 0, default=None)
-    if best is None or best.labelled is None or best.labelled.right < chosen.labelled.right:
-        return
-    errors, ours, theirs = chosen.labelled.worse_than(best.labelled), chosen.labelled, best.labelled
-    if errors >= LABELS_CONTRADICT:
+    ours = chosen.labelled
+    found = []
+    for other in others:
+        theirs = other.labelled
+        if theirs is None or allowed(other, stated) or other.score > chosen.score:
+            continue
+        loss, fewer = ours.worse_than(theirs), ours.less_accurate_than(theirs)
+        if loss >= LABELS_CONTRADICT and fewer >= 0:
+            said = f"has a lower cross-entropy by {loss:.1f} standard errors, and answers"
+        elif fewer >= LABELS_CONTRADICT and _more_right(theirs, ours) >= MATTERS:
+            said = f"is more accurate by {fewer:.1f} standard errors, it answers"
+        else:
+            continue
+        found.append((other, theirs, said))
+    # Of those that labels do not tell apart, the most usual is likely.
+    likely = [one for one in found if not any(one[0].worse_than(other) for other, *_ in found)] or found
+    if likely:
+        other, theirs, said = min(likely, key=lambda one: (unusual(one[0])[0], one[1].cross_entropy))
+        both = min(ours.examples, theirs.examples)
         yield (
-            f"its labelled images contradict {chosen.candidate}, which is stated: {best.candidate} has a "
-            f"lower cross-entropy by {errors:.1f} standard errors, and answers {theirs.accuracy:.2%} of "
-            f"{theirs.examples} rightly instead of {ours.accuracy:.2%}; try {_options(best.candidate)}"
+            f"its labelled images contradict {chosen.candidate}, which is stated: {other.candidate} {said} "
+            f"{theirs.accuracy_of(both):.2%} of {both} rightly instead of {ours.accuracy_of(both):.2%}; "
+            f"try {_options(other.candidate)}"
         )
+
+
+def _more_right(one: Labelled, other: Labelled) -> float:
+    """By how much one is more accurate than the other, on the images that both answered."""
+    both = min(one.examples, other.examples)
+    return one.accuracy_of(both) - other.accuracy_of(both)
 
 
 def _options(candidate: Candidate) -> str:

@@ -19,8 +19,16 @@ TIE = 1.25
 # usual is taken as if it were stated.
 DOUBTFUL = 0.004
 
-# A difference of cross-entropies beyond chance, in standard errors.
+# A difference of cross-entropies, or of right answers, beyond chance: in standard errors, image by image.
 STANDARD_ERRORS = 3.0
+
+# A stated normalisation or variant that batch-norms do not prefer, or that has none, is contradicted where
+# another explains the labels better by so many standard errors, and answers no fewer rightly; or answers more
+# rightly by so many, and by so much that it matters.
+LABELS_CONTRADICT = 4.0
+
+# Forms that agree on fewer of the answers are not the same network for an evaluation.
+SAME_ANSWERS = 0.95
 
 # Where no batch-norm sees a part, another form is taken if labelled images prefer it by so many.
 LABELS_ALONE = 1.64
@@ -54,9 +62,16 @@ class Evidence:
         return 0 if self.fingerprint is None else self.fingerprint.images
 
     def worse_than(self, other: "Evidence") -> bool:
-        """Whether labelled images say so beyond chance."""
+        """Whether labelled images say so beyond chance.
+
+        Right answers come before the cross-entropy, which another form may lower by changing how sure a
+        network is, as of one that was trained adversarially.
+        """
         if self.labelled is None or other.labelled is None:
             return False
+        fewer_right = self.labelled.less_accurate_than(other.labelled)
+        if abs(fewer_right) >= STANDARD_ERRORS:
+            return fewer_right > 0
         return self.labelled.worse_than(other.labelled) >= STANDARD_ERRORS
 
     def same_as(self, other: "Evidence") -> bool:
@@ -110,8 +125,9 @@ def chosen_among(
     best = min(close, key=lambda one: one.score)
     if best.fingerprint is None and best.labelled is not None:
         ordered = sorted(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
-        own = (one for one in ordered if one.candidate.normalisation not in foreign)
-        return next((one for one in own if not one.worse_than(ordered[0])), ordered[0])
+        # The lowest cross-entropy decides, unless another one answers more images rightly beyond chance.
+        left = [one for one in ordered if not any(one.worse_than(other) for other in ordered)] or ordered
+        return next((one for one in left if one.candidate.normalisation not in foreign), left[0])
     tie = STATED_TIE if stated.arch is not None or best.score > DOUBTFUL else TIE
     usual = sorted(close, key=unusual)
     same = [one for one in usual if one.score <= tie * best.score]
@@ -126,11 +142,16 @@ def by_labels(chosen: Evidence, forms: Sequence[Evidence]) -> Evidence:
     Without batch-norms that is every part, and among many forms one is always better by a little.
     """
     least = LABELS_ALONE if chosen.fingerprint is not None else STANDARD_ERRORS
-    asked = [one for one in (chosen, *forms) if one.labelled is not None]
-    best = min(asked, key=lambda one: one.labelled.cross_entropy if one.labelled else 0, default=chosen)
-    if best.labelled is None or chosen.labelled is None:
-        return chosen
-    return best if chosen.labelled.worse_than(best.labelled) >= least else chosen
+
+    def preferred(one: Evidence) -> bool:
+        if one.labelled is None or chosen.labelled is None or one.worse_than(chosen):
+            return False
+        return chosen.worse_than(one) or chosen.labelled.worse_than(one.labelled) >= least
+
+    better = [one for one in forms if preferred(one)]
+    # What is less accurate than another of these is not taken, however sure it is.
+    better = [one for one in better if not any(one.worse_than(other) for other in better)] or better
+    return min(better, key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0, default=chosen)
 
 
 def clearly_better(chosen: Evidence, others: Sequence[Evidence], *, more_right: float = 0.0) -> Evidence:
@@ -147,6 +168,9 @@ def clearly_better(chosen: Evidence, others: Sequence[Evidence], *, more_right: 
         return chosen.worse_than(one) and higher >= more_right
 
     preferred = [one for one in others if better(one)]
+    preferred = [
+        one for one in preferred if not any(one.worse_than(other) for other in preferred)
+    ] or preferred
     return min(preferred, key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0, default=chosen)
 
 

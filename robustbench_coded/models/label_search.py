@@ -10,7 +10,15 @@ from torch import Tensor
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import Assembly, Candidate
-from robustbench_coded.models.decision import Evidence, Stated, allowed, clearly_better
+from robustbench_coded.models.decision import (
+    LABELS_CONTRADICT,
+    SAME_ANSWERS,
+    Evidence,
+    Stated,
+    allowed,
+    clearly_better,
+    unusual,
+)
 from robustbench_coded.models.first_layer import combinations
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.variants import changed, unchanged
@@ -27,6 +35,15 @@ MANY_MULTIPLICATIONS = 60e9  # for all of them; where that is too little, none i
 # Of a great many, each is asked so many at first, and so many go on.
 GLANCED = 32
 GLANCED_AT_LEAST = 100
+
+# Forms that no batch-norm sees are asked about more images while neither is worse, for so much.
+APART_MULTIPLICATIONS = 200e9
+
+# What is stated is compared with so many that are as near to what batch-norms remember, on so many images as
+# long as it may be worse, in standard errors.
+BESIDE = 2
+BESIDE_IMAGES = 2048
+MAY_BE_WORSE = 1.64
 
 PAIRED = "activation"  # the part whose forms are tried with every normalisation where all are too many
 VISIBLY = 0.02  # more right answers that a normalisation without a name has to give
@@ -58,6 +75,67 @@ def asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evid
     with assembly.bfloat16() if one.fingerprint is not None else nullcontext():
         found = labelled(assembly.answers(one.candidate), images, labels[: len(images)], before=one.labelled)
     return replace(one, labelled=found)
+
+
+def told_apart(
+    assembly: Assembly, chosen: Evidence, forms: Sequence[Evidence], labels: Tensor, cost: int
+) -> tuple[Evidence, list[Evidence]]:
+    """``chosen`` and forms of a part that no batch-norm sees, on more images while both may be right.
+
+    Args:
+        chosen, forms: asked about the same images.
+        cost: multiplications for one image.
+    """
+    asked_of = list(forms)
+    while undecided := [one for one in asked_of if _undecided(chosen, one)]:
+        assert chosen.labelled is not None
+        count = min(2 * chosen.labelled.examples, len(assembly.images))
+        if count == chosen.labelled.examples or count * cost * (1 + len(undecided)) > APART_MULTIPLICATIONS:
+            break
+        chosen = asked(assembly, chosen, labels, count)
+        asked_of = [asked(assembly, one, labels, count) if one in undecided else one for one in asked_of]
+    return chosen, asked_of
+
+
+def _undecided(one: Evidence, other: Evidence) -> bool:
+    """Whether labels do not tell two apart that answer many images otherwise."""
+    if one.labelled is None or other.labelled is None or other.labelled.examples < one.labelled.examples:
+        return False
+    return one.labelled.agreement(other.labelled) < SAME_ANSWERS and not (
+        one.worse_than(other) or other.worse_than(one)
+    )
+
+
+def beside_nearer(
+    assembly: Assembly, chosen: Evidence, found: list[Evidence], labels: Tensor, stated: Stated
+) -> tuple[Evidence, list[Evidence]]:
+    """What is stated beside others that are as near to what batch-norms remember: both with more labels.
+
+    Labels tell forms apart that batch-norms do not, as rows and columns that a shortcut leaves out.
+
+    Args:
+        chosen: what is stated, asked about labels.
+    """
+    nearer = [
+        one
+        for one in found
+        if one.images == chosen.images and one.score <= chosen.score and not allowed(one, stated)
+    ]
+    for one in sorted(nearer, key=unusual)[:BESIDE]:
+        other = one
+        assert chosen.labelled is not None
+        count = min(chosen.labelled.examples, BESIDE_IMAGES)
+        while True:
+            chosen, other = (asked(assembly, each, labels, count) for each in (chosen, other))
+            assert chosen.labelled is not None and other.labelled is not None
+            apart = chosen.labelled.worse_than(other.labelled)
+            if not MAY_BE_WORSE < apart < LABELS_CONTRADICT or count >= min(
+                BESIDE_IMAGES, len(assembly.images)
+            ):
+                break
+            count *= 2
+        found = [other if each is one else each for each in found]
+    return chosen, found
 
 
 def by_more_labels(

@@ -1,6 +1,7 @@
 """What this project writes beside the weights: JSON under one key, read back without believing it."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
     """Single values stored beside the weights by others, such as ``best_prec1``; long texts are left out."""
     beside = archive.metadata if archive.metadata else archive.contents
     entries: dict[str, str | int | float | bool] = {}
-    for name, value in beside.items() if isinstance(beside, dict) else ():
+    for name, value in _one_level_down(beside) if isinstance(beside, dict) else ():
         if not isinstance(name, str):
             continue
         if is_accuracy(name) and isinstance(value, Tensor) and value.numel() == 1:
@@ -58,6 +59,15 @@ def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
         if plain and name != KEY and len(name) <= 60 and len(str(value)) <= 200:
             entries[name] = value
     return entries
+
+
+def _one_level_down(beside: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """The entries, and accuracies in a dict among them under both names, as ``metrics/test_acc``."""
+    for name, value in beside.items():
+        yield name, value
+        if isinstance(name, str) and isinstance(value, dict):
+            both = ((f"{name}/{inner}", one) for inner, one in value.items() if isinstance(inner, str))
+            yield from ((full, one) for full, one in both if is_accuracy(full))
 
 
 def stored_normalisation(metadata: dict[str, Any], channels: int) -> Normalisation | None:

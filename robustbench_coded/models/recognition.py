@@ -32,8 +32,10 @@ from robustbench_coded.models.label_search import (
     IMAGES_FOR_LABELS_ALONE,
     among_many,
     asked,
+    beside_nearer,
     by_more_labels,
     forms_of,
+    told_apart,
 )
 from robustbench_coded.models.metadata import stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
@@ -203,6 +205,8 @@ def _decided(
             forms = forms_of(assembly, chosen, part)
             for images in (min(FORM_IMAGES if most else FORM_IMAGES_ALONE, count), count):
                 forms = [asked(assembly, one, labels, images) for one in forms]
+                if most and images == count:
+                    chosen, forms = told_apart(assembly, chosen, forms, labels, cost)
                 found += [one for one in forms if images == count or one.worse_than(chosen)]
                 forms = [one for one in forms if not one.worse_than(chosen)]
             chosen = by_labels(chosen, [one for one in forms if allowed(one, stated)])
@@ -217,6 +221,8 @@ def _decided(
         ):
             count = min(2 * count, len(assembly.images))
             chosen = asked(assembly, chosen, labels, count)
+        if most:
+            chosen, found = beside_nearer(assembly, chosen, found, labels, stated)
         assert chosen.labelled is not None
         if chosen.labelled.accuracy < (WELL_ANSWERED if most else WELL_ANSWERED_ALONE):
             viewed = assembly.images[: max(FEWEST_VIEWED, min(MOST_VIEWED, count // 4))].to(assembly.device)

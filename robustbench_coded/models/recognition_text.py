@@ -15,9 +15,9 @@ def sentence(recognition: Recognition) -> str:
         said += f"; next best {rivals[0].candidate}: {rivals[0].fingerprint.median:.2g}"
     elif rivals and rivals[0].labelled is not None:
         said += f"; next best {rivals[0].candidate}: cross-entropy {rivals[0].labelled.cross_entropy:.3f}"
-    alike = [str(one.candidate) for one in recognition.others if chosen.same_as(one)]
+    alike = [f"{one.candidate}{_agreement(chosen, one)}" for one in recognition.others if chosen.same_as(one)]
     if alike and chosen.fingerprint is not None:
-        said += f"; not separable from {', '.join(alike)}"
+        said += f"; not separable from {', '.join(alike)}; --arch takes one of these instead"
     if chosen.fingerprint is None:
         said += _equally_well(recognition)
     if recognition.unseen:
@@ -35,8 +35,24 @@ def brief(recognition: Recognition) -> str:
         witnesses.append(f"{layers} batch-norms {apart:.2g} from what they remember")
     found = ", ".join(witnesses) or "no witness"
     said = f"recognised as {chosen.candidate} ({recognition.stated.source}): {found}"
-    alike = sum(chosen.same_as(one) for one in recognition.others)
-    return said + (f"; not separable from {alike} other{'s' * (alike > 1)}" if alike else "")
+    alike = [one for one in recognition.others if chosen.same_as(one)]
+    shares = [
+        chosen.labelled.agreement(one.labelled) if chosen.labelled and one.labelled else 0.0 for one in alike
+    ]
+    least = min(shares, default=1.0)
+    if least == 1:  # whichever it is, its answers are the same
+        return said
+    forms = "another form" if len(alike) == 1 else f"{len(alike)} other forms"
+    answers = f", {least:.1%} of answers alike" if least else ""
+    return f"{said}; {forms} may be right{answers} (see `csrobust inspect --data`)"
+
+
+def _agreement(chosen: Evidence, other: Evidence) -> str:
+    """How many images two candidates answer alike, in brackets; empty where one was not asked."""
+    if chosen.labelled is None or other.labelled is None:
+        return ""
+    alike = chosen.labelled.agreement(other.labelled)
+    return " (the same answers)" if alike == 1 else f" ({alike:.1%} of the answers alike)"
 
 
 def _equally_well(recognition: Recognition) -> str:

@@ -189,8 +189,18 @@ class Search:
         scored = self._scored([(front.candidate(usual), front.kind) for front in fronts], self.few)
         best = min(fronts, key=lambda front: scored[front.candidate(usual), front.kind].score)
         kinds = tuple(dict.fromkeys([best.kind, *(front.kind for front in fronts)]))
-        # The variants are compared behind the front that turns out best.
-        ends = [(best.candidate(arch), best.kind) for arch in beam]
+        # The variants are compared behind the front that turns out best. While much is left, a wrong part may
+        # hide which one that is: then behind those that are near, too.
+        nearest = scored[best.candidate(usual), best.kind]
+        behind = [best]
+        if nearest.excess > LEFT_OVER:
+            behind += [
+                front
+                for front in fronts
+                if scored[front.candidate(usual), front.kind].score <= STANDS_OUT * nearest.score
+                and front[:2] not in {other[:2] for other in behind}
+            ]
+        ends = [(front.candidate(arch), front.kind) for front in behind for arch in beam]
         ends += [(candidate, kind) for candidate in stated for kind in kinds]
         scored |= self._scored(ends, self.few)
         left, count = _best_kinds(scored), self.few

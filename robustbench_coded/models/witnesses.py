@@ -24,6 +24,7 @@ class Labelled:
             that is only too sure, or not sure enough, loses nothing by it.
         losses: [examples] the same for each image.
         logits: [examples, classes].
+        rightly: [examples], whether each is answered rightly.
     """
 
     examples: int
@@ -32,10 +33,15 @@ class Labelled:
     temperature: float
     losses: Tensor = field(compare=False, repr=False)
     logits: Tensor = field(compare=False, repr=False)
+    rightly: Tensor = field(compare=False, repr=False)
 
     @property
     def accuracy(self) -> float:
         return self.right / self.examples
+
+    def accuracy_of(self, count: int) -> float:
+        """The same of the first ``count`` images, at least 1 of them."""
+        return float(self.rightly[:count].double().mean())
 
     def interval(self, error: float = 0.01) -> tuple[float, float]:
         """Clopper-Pearson's, wrong with at most that probability."""
@@ -58,6 +64,16 @@ class Labelled:
         if deviation == 0:
             return 0.0
         return float(difference.mean()) / (deviation / len(difference) ** 0.5)
+
+    def less_accurate_than(self, other: "Labelled") -> float:
+        """By how many standard errors it answers fewer of the images rightly that both answered.
+
+        McNemar's test (1947): only images that one of the two answers rightly say anything.
+        """
+        both = min(self.examples, other.examples)
+        ours, theirs = self.rightly[:both], other.rightly[:both]
+        only_ours, only_theirs = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+        return (only_theirs - only_ours) / max(only_theirs + only_ours, 1) ** 0.5
 
 
 @torch.no_grad()
@@ -84,8 +100,10 @@ def labelled(
     # Smooth and convex in the scale itself; a factor of 1,000 either way is more than any network needs.
     log_scale = float(minimize_scalar(loss, bounds=(-10, 10), method="bounded", options={"xatol": 0.01}).x)
     losses = F.cross_entropy(logits * 2.0**log_scale, labels, reduction="none")
-    right = int((logits.argmax(1) == labels).sum())
-    return Labelled(len(labels), right, float(losses.mean()), 2.0**-log_scale, losses, logits)
+    rightly = logits.argmax(1) == labels
+    return Labelled(
+        len(labels), int(rightly.sum()), float(losses.mean()), 2.0**-log_scale, losses, logits, rightly
+    )
 
 
 def floor(classes: int) -> float:

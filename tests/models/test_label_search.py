@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_coded.data.digits import load_digits
-from robustbench_coded.models.candidates import Candidate
+from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.decision import Evidence, Stated, chosen_among
+from robustbench_coded.models.label_search import asked, told_apart
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
@@ -83,7 +84,8 @@ def test_parts_that_make_up_for_each_other_are_tried_together(tmp_path, images):
 def test_the_normalisation_of_another_data_set_has_to_be_clearly_better():
     def one(name, losses):
         logits = torch.zeros(len(losses), 10)
-        said = Labelled(len(losses), 90, float(losses.mean()), 1.0, losses, logits)
+        rightly = torch.arange(len(losses)) < 90
+        said = Labelled(len(losses), 90, float(losses.mean()), 1.0, losses, logits, rightly)
         return Evidence(Candidate("flat", KNOWN[1][name]), labelled=said)
 
     noise = torch.rand(100, generator=torch.Generator().manual_seed(0))
@@ -93,3 +95,25 @@ def test_the_normalisation_of_another_data_set_has_to_be_clearly_better():
     assert chosen_among([own, other], stated) is other
     assert chosen_among([own, other], stated, foreign) is own
     assert chosen_among([own, far], stated, foreign) is far
+
+
+def test_forms_that_answer_otherwise_are_asked_about_more_images_until_one_is_worse(tmp_path, images):
+    """A stack whose own answers are the labels, and the same with mean pooling."""
+    torch.manual_seed(3)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(784, 10)
+    )
+    labels = network(images).argmax(1)
+    named = {"conv.weight": network[0].weight, "conv.bias": network[0].bias}
+    torch.save({**named, "fc.weight": network[4].weight, "fc.bias": network[4].bias}, tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt")
+    assembly = Assembly(checkpoint, images, torch.device("cpu"))
+    one, other = (
+        asked(assembly, Evidence(Candidate(checkpoint.arch + form, KNOWN[1]["none"])), labels, 4)
+        for form in ("", "[pooling=mean]")
+    )
+    assert one.same_as(other)
+    one, (other,) = told_apart(assembly, one, [other], labels, cost=1)
+    assert other.worse_than(one) and one.labelled.examples < 320
+    dear = told_apart(assembly, one, [asked(assembly, other, labels, 320)], labels, cost=10**12)
+    assert dear[0].labelled.examples == one.labelled.examples

@@ -46,6 +46,18 @@ def test_networks_are_compared_image_by_image():
     assert good.worse_than(good) == 0
 
 
+def test_right_answers_are_compared_where_only_one_is_right():
+    """McNemar: 16 images that one answers rightly alone against 0, whatever both answer alike."""
+    labels = torch.zeros(100, dtype=torch.long)
+    one, other = (
+        labelled(answers([[1.0, 0.0]] * right + [[0.0, 1.0]] * (100 - right)), rows(100), labels)
+        for right in (96, 80)
+    )
+    assert other.less_accurate_than(one) == 4 == -one.less_accurate_than(other)
+    assert one.less_accurate_than(one) == 0
+    assert other.accuracy_of(90) == pytest.approx(80 / 90)
+
+
 def test_logits_that_are_not_numbers_are_no_right_answers_by_luck():
     said = labelled(answers([[math.nan, math.nan], [math.inf, 0.0]]), rows(2), torch.tensor([1, 0]))
     assert math.isfinite(said.cross_entropy)
@@ -62,7 +74,14 @@ def test_logits_that_are_not_numbers_are_no_right_answers_by_luck():
         ({"acc": 80.0, "clean_acc": 82.5}, ("clean_acc", 0.825)),
         ({"Test/Acc": 82.5, "acc": 80.0}, ("Test/Acc", 0.825)),
         ({"accuracy": True}, None),
-        ({"accuracy": "0.9"}, None),
+        ({"accuracy": "0.9"}, ("accuracy", 0.9)),
+        ({"clean_acc": "99.5 %"}, ("clean_acc", 0.995)),
+        ({"clean_acc": "best"}, None),
+        ({"best_clean_acc": 82.5, "acc": 80.0}, ("best_clean_acc", 0.825)),
+        ({"val/acc@1": 82.5}, ("val/acc@1", 0.825)),
+        ({"metrics/test_acc": 82.5}, ("metrics/test_acc", 0.825)),
+        ({"test_top_1": 82.5}, ("test_top_1", 0.825)),
+        ({"test_top_5": 99.0, "robust_acc": 45.0, "pgd_accuracy": 45.0, "top": 3, "best_err": 7.0}, None),
         ({"acc": 640.0}, None),
         ({"train_acc": 99.0}, None),
     ],
@@ -74,7 +93,8 @@ def test_accuracies_beside_the_weights(entries, expected):
 
 def test_a_name_that_does_not_say_on_which_images_is_let_off_more():
     assert allowed_shortfall("best_prec1") == allowed_shortfall("Test/Acc") == 0.02
-    assert allowed_shortfall("acc") == allowed_shortfall("top1") == 0.05
+    assert allowed_shortfall("best_clean_acc") == allowed_shortfall("metrics/test_acc") == 0.02
+    assert allowed_shortfall("acc") == allowed_shortfall("top1") == allowed_shortfall("metrics/acc") == 0.05
 
 
 def test_below_the_floor_is_near_chance():
