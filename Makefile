@@ -292,7 +292,7 @@ report-adversarial: data/cifar10_test.npz
 .PHONY: report-gan report-tabular
 report-gan: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/csrobust gan --data digits --features checkpoints/digits-erm.safetensors --n 64,96 \
-		--iterations 1500 --every 125 --seeds 3 --out reports/digits-gan
+		--iterations 1500 --every 125 --seeds 3 --workers 2 --out reports/digits-gan
 
 # The same on CIFAR-10 at 32 x 32, shortened to 10,000 images, 40 iterations and one seed.
 data/cifar10-short/cifar10_train.npz: data/cifar10_test.npz

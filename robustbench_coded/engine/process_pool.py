@@ -5,7 +5,7 @@ import multiprocessing
 import pickle
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection
@@ -16,11 +16,8 @@ from typing import Any
 
 from robustbench_coded.engine.attempt import one_line
 from robustbench_coded.engine.server import WORK
-from robustbench_coded.engine.worker import NotReady, work
-from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready
-from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.execution.worker_context import Setup
-from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.engine.worker import READY, Interim, NotReady, work
+from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready, Told
 
 EXIT_SECONDS = 2.0
 SERVER_STARTS = 3
@@ -40,12 +37,16 @@ class ProcessPool:
     process itself would inherit its CUDA context and thread pools, which do not survive a fork.)
 
     Args:
-        setup: sent to every worker.
+        setup: sent to every worker; a dataclass with a ``device``.
         devices: devices of the machine; a new worker gets the one with the fewest workers.
+        work: what a worker runs (`worker.serve`), by default units of an evaluation.
     """
 
-    def __init__(self, setup: Setup, devices: Sequence[str]):
+    def __init__(
+        self, setup: Any, devices: Sequence[str], work: Callable[[Connection, Any, str], None] = work
+    ):
         self._setup = setup
+        self._work = work
         self._devices = tuple(devices)
         self._numbers = itertools.count()
         self._workers: dict[int, _Worker] = {}
@@ -59,9 +60,9 @@ class ProcessPool:
         self._workers[number] = self._start(device)
         return number
 
-    def assign(self, worker: int, unit: Unit) -> None:
+    def assign(self, worker: int, job: Any) -> None:
         with suppress(OSError):  # it has just died; wait() will report it
-            self._workers[worker].pipe.send_bytes(pickle.dumps(unit))
+            self._workers[worker].pipe.send_bytes(pickle.dumps(job))
 
     def wait(self, seconds: float | None) -> list[Event]:
         numbers: dict[Any, int] = {worker.pipe: number for number, worker in self._workers.items()}
@@ -80,7 +81,7 @@ class ProcessPool:
         worker_setup = replace(self._setup, device=device)
         for tries_left in reversed(range(SERVER_STARTS)):
             ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=work, args=(theirs, worker_setup, str(Path.cwd())))
+            process = self._context.Process(target=self._work, args=(theirs, worker_setup, str(Path.cwd())))
             try:
                 with _interrupts_blocked():
                     process.start()
@@ -101,8 +102,8 @@ class ProcessPool:
         except (EOFError, OSError):
             message = None
         match message:
-            case UnitResult() | UnitFailure():
-                return Finished(number, message)
+            case Interim(content):
+                return Told(number, content)
             case NotReady(reason):
                 self.stop(number)
                 return Died(number, reason)
@@ -111,7 +112,7 @@ class ProcessPool:
                 reason = _exit_reason(worker.process.exitcode)
                 self.stop(number)
                 return Died(number, reason)
-        return Ready(number)
+        return Ready(number) if message == READY else Finished(number, message)
 
     @staticmethod
     def _end(workers: Sequence[_Worker]) -> None:

@@ -1,9 +1,8 @@
 """The interface of a worker pool, and the events it reports."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.cases import Unit
 
 
@@ -20,21 +19,33 @@ class Ready:
 
 @dataclass(frozen=True)
 class Finished:
-    """A worker has finished its unit and can take another."""
+    """A worker has finished its job and can take another.
+
+    Attributes:
+        outcome: of a unit a UnitResult or UnitFailure.
+    """
 
     worker: int
-    outcome: UnitResult | UnitFailure
+    outcome: Any
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a busy worker says of its job. Units say nothing."""
+
+    worker: int
+    content: Any
 
 
 @dataclass(frozen=True)
 class Died:
-    """A worker has died, and with it the unit that it had."""
+    """A worker has died, and with it the job that it had."""
 
     worker: int
     reason: str
 
 
-Event = Ready | Finished | Died
+Event = Ready | Finished | Told | Died
 
 
 class WorkerPool(Protocol):

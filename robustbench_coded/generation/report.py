@@ -100,7 +100,9 @@ PAPERS_LEGEND = (
     "values, where iterations or generated images are fewer."
 )
 COST_LEGEND = (
-    "Processor time. An iteration is all critic steps and one generator step; the latter has the coded path."
+    "Processor time. An iteration is all critic steps and one generator step; the latter has the coded path. "
+    "Ratios, paired by seed, take both relative to the critic steps of their own training. These are the "
+    "same work in every training, so a machine that is slower during one of them changes no ratio."
 )
 
 
@@ -157,7 +159,7 @@ def _cost(ends: dict[str, dict[int, Point]]) -> TextTable:
         common = [seed for seed in of_seed if variant != PLAIN and seed in ends.get(PLAIN, {})]
         ratios = [
             spread([of(of_seed[s]) / of(ends[PLAIN][s]) for s in common]).text() if common else ""
-            for of in (_generator_seconds, _seconds)
+            for of in (_generator_share, _iteration_share)
         ]
         lines.append((variant, steps.text(1), ratios[0], whole.text(1), ratios[1]))
     heads = ("Generator", "Generator step, ms", "Ratio to plain", "Iteration, ms", "Ratio to plain of it")
@@ -295,9 +297,10 @@ def _score(point: Point) -> float:
     return point.score
 
 
-def _generator_seconds(point: Point) -> float:
-    return point.generator_seconds
+def _generator_share(point: Point) -> float:
+    """A generator step in units of the training's own critic steps."""
+    return point.generator_seconds / point.critic_seconds
 
 
-def _seconds(point: Point) -> float:
-    return point.generator_seconds + point.critic_seconds
+def _iteration_share(point: Point) -> float:
+    return 1 + _generator_share(point)

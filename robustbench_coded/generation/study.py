@@ -1,9 +1,10 @@
-"""Plain and coded generators over seeds, trained in turn into one folder, and the report on them."""
+"""Plain and coded generators over seeds, trained into one folder, and the report on them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.workers import threads_each
 from robustbench_coded.generation.config import GanConfig
 from robustbench_coded.generation.distances import frechet_distance, moments
 from robustbench_coded.generation.features import Network, answers, network_named
 from robustbench_coded.generation.records import Point
 from robustbench_coded.generation.report import FACTS, write_gan_report
-from robustbench_coded.generation.tensorboard import logged
-from robustbench_coded.generation.train import train
-from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.generation.side_by_side import side_by_side
+from robustbench_coded.generation.tensorboard import Said
+from robustbench_coded.generation.trainer import Orders, Trainer
+from robustbench_coded.runs.atomic import remove_unfinished, write_text
 
 
 def study(
@@ -33,6 +36,7 @@ def study(
     seeds: int,
     data_dir: Path | None = None,
     device: str = "cpu",
+    workers: int = 1,
     quiet: bool = False,
     tensorboard: Path | None = None,
 ) -> Path:
@@ -43,10 +47,13 @@ def study(
     Args:
         configs: variants of one training, with the first seed.
         features: checkpoint whose features and answers images are measured by, or ``inception:FILE``.
+        workers: processes, each of which trains one generator at a time; 1 for this one. They change no
+            figure but the times, while each has as many threads.
         tensorboard: folder for TensorBoard's logs, a folder of it for each training.
 
     Raises:
         InputError: data, checkpoint, options or the folder are not usable, or TensorBoard is not installed.
+        EngineError: a worker can't be started, or dies; what it had measured is kept.
     """
     first = configs[0]
     data = load_data(first.data, data_dir=data_dir, split="train")
@@ -56,8 +63,8 @@ def study(
     on = torch.device(device)
     network = network_named(features, held_out, on)
     _check_same(folder, network)
-    runs = [config.seeded(config.seed + i) for i in range(seeds) for config in configs]
-    with _Bar(len(runs), quiet) as bar:
+    runs = list(dict.fromkeys(config.seeded(config.seed + i) for i in range(seeds) for config in configs))
+    with _Bar(runs, quiet) as bar:
         real = moments(answers(network, _images(data), bar.measuring("training images", len(data)))[0])
         beside, test = answers(network, _images(held_out), bar.measuring("test images", len(held_out)))
         facts: dict[str, Any] = {
@@ -75,18 +82,25 @@ def study(
             },
         }
         write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
-
-        def measure(images: torch.Tensor) -> tuple[float, float]:
-            found, other = answers(network, images)
-            return frechet_distance(moments(found), real), network.score(other)
-
-        for number, config in enumerate(runs):
-            said, place = bar.of(number, config), folder / config.name
-            if tensorboard is not None:
-                said = logged(said, place, tensorboard / config.name)
-            train(config, data, measure, place, device=on, said=said)
-            write_gan_report(folder)
+        remove_unfinished(folder)  # of workers that were killed
+        threads = threads_each(workers)
+        orders = Orders(first.data, data_dir, features, real, folder, tensorboard, device, threads)
+        if workers == 1:
+            trained = _in_turn(runs, Trainer(orders, data, network), bar.of)
+        else:
+            trained = side_by_side(runs, orders, workers, bar.of)
+        with closing(trained):
+            for _ in trained:
+                write_gan_report(folder)
     return folder
+
+
+def _in_turn(
+    runs: Sequence[GanConfig], trainer: Trainer, said: Callable[[GanConfig], Said]
+) -> Generator[GanConfig, None, None]:
+    for config in runs:
+        trainer.train(config, said(config))
+        yield config
 
 
 def _images(data: Dataset) -> torch.Tensor:
@@ -110,7 +124,7 @@ def _check_same(folder: Path, network: Network) -> None:
 class _Bar:
     """A bar at a terminal; in a log a line for every training that has come to its end."""
 
-    def __init__(self, runs: int, quiet: bool):
+    def __init__(self, runs: Sequence[GanConfig], quiet: bool):
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
@@ -129,8 +143,8 @@ class _Bar:
         task = self._progress.add_task(f"measuring {count:,} {what}", total=count)
         return lambda more: self._progress.advance(task, more)
 
-    def of(self, number: int, config: GanConfig) -> Callable[[int, Point | None], None]:
-        title = f"{config.name} ({number + 1} of {self._runs})"
+    def of(self, config: GanConfig) -> Said:
+        title = f"{config.name} ({self._runs.index(config) + 1} of {len(self._runs)})"
         task = self._progress.add_task(title, total=config.iterations)
 
         def said(iteration: int, point: Point | None) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from robustbench_coded.cli.main import main
+from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.generation.records import read_points
 from robustbench_coded.generation.train import POINTS
 
@@ -46,3 +47,22 @@ def test_tensorboard_gets_every_measurement_and_its_images(tmp_path):
     told = [(event.step, event.value) for event in events.Scalars("distance")]
     assert told == [(p.iteration, pytest.approx(p.distance, rel=1e-6)) for p in points]
     assert len(told) == 2 and len(events.Images("samples")) == 2
+
+
+def test_a_stop_and_a_dead_worker_are_one_line_that_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def raising(error):
+        def study(*args, **options):
+            raise error
+
+        monkeypatch.setattr("robustbench_coded.generation.study.study", study)
+
+    raising(KeyboardInterrupt())
+    assert main([*TINY, "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.endswith("holds what was measured; the same command goes on\n")
+    raising(EngineError("a worker ended (plain-seed0): signal 9"))
+    assert main([*TINY, "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        "csrobust: a worker ended (plain-seed0): signal 9; the same command goes on\n"
+    )
+    assert main([*TINY, "--out", str(tmp_path), "--workers", "0"]) == 2
+    assert "--workers 0" in capsys.readouterr().err

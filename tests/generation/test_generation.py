@@ -18,7 +18,7 @@ from robustbench_coded.generation.distances import frechet_distance, inception_s
 from robustbench_coded.generation.losses import critic_loss, generator_loss
 from robustbench_coded.generation.networks import LATENT, Critic, Generator
 from robustbench_coded.generation.records import Point, read_points, write_points
-from robustbench_coded.generation.report import last_points, paired, spread
+from robustbench_coded.generation.report import _cost, last_points, paired, spread
 from robustbench_coded.generation.train import train
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
@@ -184,3 +184,16 @@ def test_every_image_has_features_however_many_a_model_answers_at_once():
     features, answers = classifier(x)
     assert len(features) == len(answers) == len(x)
     torch.testing.assert_close(features[:8], classifier(x[:8])[0])
+
+
+def test_the_cost_of_the_coded_path_does_not_depend_on_what_else_the_machine_did():
+    def ends(slower):
+        """A coded generator step costs 3 units, a plain one 2, critic steps 10 in both."""
+        return {
+            "plain": {0: Point("plain", None, 0, 50, 1.0, 1.0, 0.0, 2.0, 10.0)},
+            "coded N=64": {0: Point("coded N=64", 64, 0, 50, 1.0, 1.0, 0.0, 3.0 * slower, 10.0 * slower)},
+        }
+
+    for slower in (1.0, 1.7):
+        _, coded = _cost(ends(slower)).rows
+        assert (coded[2], coded[4]) == ("1.50", f"{13 / 12:.2f}")

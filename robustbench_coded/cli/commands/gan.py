@@ -1,14 +1,20 @@
 """``csrobust gan``: WGAN-GP with and without coded-smoothing in the generator."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from robustbench_coded.cli.common_options import AsJson, DataDir, FirstSeed, Quiet, TensorBoard
+from robustbench_coded.cli.stopping import INTERRUPTED
 from robustbench_coded.cli.values import counts
 from robustbench_coded.errors import InputError
+from robustbench_coded.reports.text.escape import one_line
+
+AGAIN = "the same command goes on"
+FAILED = 1
 
 
 def gan_command(
@@ -32,6 +38,7 @@ def gan_command(
     seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
     seed: FirstSeed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes, each with one training at a time.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
     tensorboard: TensorBoard = None,
     quiet: Quiet = False,
@@ -41,23 +48,32 @@ def gan_command(
 
     The same command resumes stopped trainings.
     """
+    from robustbench_coded.engine.worker_pool import EngineError
     from robustbench_coded.evaluation.setup.device import device_named
     from robustbench_coded.generation.config import GanConfig
     from robustbench_coded.generation.report import last_points, write_gan_report
     from robustbench_coded.generation.study import study
 
-    if seeds < 1:
-        raise InputError(f"--seeds {seeds}: give 1 or more")
+    for flag, count in (("--seeds", seeds), ("--workers", workers)):
+        if count < 1:
+            raise InputError(f"{flag} {count}: give 1 or more")
     plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
     coded = [
         GanConfig(data, size, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
         for size in counts(n, "--n")
     ]
     on = str(device_named(device))
-    study(
-        [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet,
-        tensorboard=tensorboard,
-    )  # fmt: skip
+    try:
+        study(
+            [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, workers=workers,
+            quiet=quiet, tensorboard=tensorboard,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print(one_line(f"csrobust: stopped; {out} holds what was measured; {AGAIN}"), file=sys.stderr)
+        return INTERRUPTED
+    except EngineError as error:
+        print(one_line(f"csrobust: {error}; {AGAIN}"), file=sys.stderr)
+        return FAILED
     ends = last_points(write_gan_report(out))
     if as_json:
         print(json.dumps([point._asdict() for of_seed in ends.values() for point in of_seed.values()]))

@@ -27,10 +27,15 @@ def worker_count(config: EvalConfig, device: torch.device) -> int:
 
 
 def thread_count(config: EvalConfig, workers: int) -> int:
-    """CPU threads of each worker: as asked for, else OMP_NUM_THREADS, else the cores shared out evenly."""
+    """CPU threads of each worker: as asked for, else `threads_each`."""
+    return config.threads or threads_each(workers)
+
+
+def threads_each(workers: int) -> int:
+    """CPU threads of each worker: OMP_NUM_THREADS, else the cores shared out evenly."""
     given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     stated = int(given) if given.isdecimal() else 0
-    return config.threads or stated or max(1, _cores() // workers)
+    return stated or max(1, _cores() // workers)
 
 
 def _cores() -> int:
