@@ -216,9 +216,13 @@ def claimed_value(text: str | None) -> float | None:
     """``--claim 0.72`` or ``72%`` as a fraction."""
     if text is None:
         return None
-    value = fraction(text.rstrip("%"), "--claim") / (100 if text.endswith("%") else 1)
+    wrong = InputError(f"--claim {text} is not an accuracy; write 0.72 or 72%")
+    try:
+        value = fraction(text.rstrip("%"), "--claim") / (100 if text.endswith("%") else 1)
+    except InputError as error:
+        raise wrong from error
     if not 0 <= value <= 1:
-        raise InputError(f"--claim {text} is not an accuracy; write 0.72 or 72%")
+        raise wrong
     return value
 
 

@@ -38,8 +38,8 @@ def run(arguments: list[str]) -> int:
     from robustbench_coded.cli import app
 
     command = typer.main.get_command(app.app)
+    rest = [argument for argument in arguments if argument != DEBUG]
     try:
-        rest = [argument for argument in arguments if argument != DEBUG]
         code = command.main(rest, prog_name="csrobust", standalone_mode=False)
         return code if isinstance(code, int) else DONE
     except typer.Exit as stop:
@@ -54,14 +54,28 @@ def run(arguments: list[str]) -> int:
         if isinstance(error, InputError):
             return _complain(str(error), WRONG_INPUT)
         if isinstance(error, ClickException):
-            return _complain(_misused(error), WRONG_INPUT)
+            return _complain(_misused(error, rest), WRONG_INPUT)
         return _complain(_unexpected(error, debug), FAILED)
 
 
-def _misused(error: Any) -> str:
+# The words of typer and its click for a value of another type than the option's.
+TYPES = {
+    "valid integer": "a whole number",
+    "valid int": "a whole number",
+    "valid number": "a number",
+    "valid float": "a number",
+}
+
+
+def _misused(error: Any, arguments: list[str]) -> str:
     """What is wrong with the command line itself, and which name may have been meant."""
     said = " ".join(error.format_message().split())
-    typed, context = getattr(error, "option_name", None), error.ctx
+    typed, context, param = getattr(error, "option_name", None), error.ctx, getattr(error, "param", None)
+    wanted = next((wanted for words, wanted in TYPES.items() if words in said), None)
+    if wanted is not None and param is not None:
+        return f"{_as_typed(param.opts, arguments)} is not {wanted}"
+    if typed is not None and "requires an argument" in said:
+        return f"{typed} needs a value"
     if context is not None and said.startswith("Missing "):
         return f"{said.removesuffix('.')}; `{context.command_path} --help` says what it takes"
     if typed is None or context is None or not said.startswith("No such option"):
@@ -69,6 +83,15 @@ def _misused(error: Any) -> str:
     flags = [flag for param in context.command.params for flag in (*param.opts, *param.secondary_opts)]
     near = did_you_mean(typed, [flag for flag in flags if flag.startswith("--")])
     return f"no such option {typed}; {near}`{context.command_path} --help` lists them"
+
+
+def _as_typed(flags: list[str], arguments: list[str]) -> str:
+    """An option with the value that it was given: ``--limit '5.5'``."""
+    for place, argument in enumerate(arguments):
+        flag, given, value = argument.partition("=")
+        if flag in flags:
+            return f"{flag} {value if given else ' '.join(arguments[place + 1 : place + 2])!r}"
+    return " ".join(flags)
 
 
 def _unexpected(error: Exception, debug: bool) -> str:

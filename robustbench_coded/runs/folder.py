@@ -195,7 +195,8 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
         hint = f"; it is a file of the run {path.parent}" if inside else ""
         if (path / "shift.json").is_file():
             hint = "; it is a run of csrobust shift, which csrobust report and compare read"
-        raise InputError(f"{path} is not a run folder (it has no {name}){hint}")
+        why = f"it has no {name}" if path.exists() else "there is no such folder"
+        raise InputError(f"{path} is not a run folder ({why}){hint}")
     try:
         manifest = json.loads(file.read_text())
         version = int(manifest["format_version"])
@@ -216,12 +217,18 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
     Returns:
         the rows of all units, each unit's metadata and each unit's timing. Missing or damaged units are left
         out of all three; the caller must notice.
+
+    Raises:
+        InputError: the file of all packed units can't be read. Without it nothing is left of the run, and
+            reports written again would lose what the earlier ones say.
     """
     tables, metadata, timings = [], {}, {}
     try:
         packed, packed_times = packed_units(path, units), packed_timings(path)
-    except DamagedFile:
-        packed, packed_times = {}, {}
+    except DamagedFile as error:
+        raise InputError(
+            f"{path / error.args[0]}; restore it, or run the command of the run, which computes it again"
+        ) from error
     for unit in units:
         file = path / "outcomes" / f"{unit}.parquet"
         if not _UNIT.fullmatch(unit):

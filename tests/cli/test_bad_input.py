@@ -190,6 +190,7 @@ def test_options(csrobust, digits_erm, tmp_path, options, words):
             ["--claim", "0.5", "--claim-attack", "pdg-10"],
             ["--claim-attack", "did you mean pgd-10"],
         ),
+        (["--claim", "best"], ["--claim best is not an accuracy", "0.72 or 72%"]),
         (["--claim-threat", "batch/known"], ["--claim-threat", "--claim 72%"]),
         (["--claim", "0.5", "--claim-threat", "batch"], ["--claim-threat batch", "batch/unknown"]),
         (["--claim", "0.5", "--claim-threat", "collateral-4/unknown"], ["collateral-4", "batch/unknown"]),

@@ -107,6 +107,12 @@ def test_no_command_prints_the_help_as_help(csrobust, words):
         (["list", "atacks"], "did you mean attacks?"),
         (["export", "run"], "Missing option '--to'; `csrobust export --help` says what it takes"),
         (["inspect"], "Missing argument 'checkpoint'; `csrobust inspect --help` says what it takes"),
+        (["eval", "--limit", "5.5"], "csrobust: --limit '5.5' is not a whole number"),
+        (["eval", "--limit=10%"], "csrobust: --limit '10%' is not a whole number"),
+        (["eval", "--unit-timeout", "soon"], "csrobust: --unit-timeout 'soon' is not a number"),
+        (["show", "run", "--example", "first"], "csrobust: --example 'first' is not a whole number"),
+        (["eval", "--limit"], "csrobust: --limit needs a value"),
+        (["show", "nowhere"], "nowhere is not a run folder (there is no such folder)"),
     ],
 )
 def test_what_is_mistyped_or_missing_is_named(csrobust, words, meant):

@@ -270,6 +270,27 @@ def test_every_kind_of_page_fits_a_page_and_a_telephone(tmp_path):
             assert opened.run(unnamed) == 0, page
 
 
+def test_no_line_ends_inside_an_interval(hostile_run, tmp_path):
+    torn = (
+        "const found = [], range = document.createRange(); let seen = 0;"
+        "for (const cell of document.querySelectorAll('tbody td')) {"
+        "  const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);"
+        "  while (texts.nextNode()) for (const one of texts.currentNode.data.matchAll(/\\[[0-9., ]+\\]/g)) {"
+        "    range.setStart(texts.currentNode, one.index);"
+        "    range.setEnd(texts.currentNode, one.index + one[0].length); seen += 1;"
+        "    if (new Set([...range.getClientRects()].map((box) => box.top)).size > 1) found.push(one[0]);"
+        "  }"
+        "} return [seen, found]"
+    )
+    with browsing(tmp_path / "profile") as opened:
+        for width in (1280, 390):
+            opened.narrow(width)
+            opened.open(hostile_run / "report.html")
+            opened.run(UNFOLD)
+            seen, found = opened.run(torn)
+            assert seen > 40 and found == [], width
+
+
 def test_a_link_to_a_folded_section_unfolds_it(browser, opened_run):
     shown = "return document.getElementById('cost').closest('details').open"
     browser.run("for (const one of document.querySelectorAll('details')) one.open = false")

@@ -35,6 +35,7 @@ OURS = {
         "span",
         "details",
         "summary",
+        "wbr",
     ),
     *("form", "label", "select", "option", "button", "output", "figure", "figcaption", "img"),
     *("table", "thead", "tbody", "tr", "th", "td"),
@@ -185,7 +186,7 @@ def test_writing_again_gives_the_same_bytes(hostile_run):
     before = contents()
     (hostile_run / "figures" / "of-another-day.svg").write_text("<svg/>")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a glyph that the font lacks would be one
+        warnings.simplefilter("error", UserWarning)  # a glyph that the font lacks is one
         write_reports(hostile_run)
     assert contents() == before
     assert not list(hostile_run.rglob("*.part"))
@@ -226,5 +227,8 @@ def test_json_of_a_hostile_run_is_json(hostile_run):
 
 
 def test_an_interval_in_a_cell_is_held_together_and_all_else_escaped():
-    assert _chip("1 <b> [0, 2]") == '1 &lt;b&gt; <span class="whole">[0, 2]</span>'
+    whole = '<span class="whole">[0, 2]</span>'
+    assert _chip("1 <b> [0, 2]") == f"<span>1 &lt;b&gt; {whole}</span>"
+    assert _chip("no gain: 1 [0, 2]") == f'<span class="chip no-gain">no gain</span><span> 1 {whole}</span>'
+    assert _chip("mine[share=0.5,draws=2]+target=x") == "mine[share=0.5,<wbr>draws=2]+<wbr>target=<wbr>x"
     assert _chip("broken: [a") == '<span class="chip broken">broken</span> [a'

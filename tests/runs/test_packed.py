@@ -73,9 +73,16 @@ def test_a_unit_that_was_altered_is_computed_again(run, packed):
     assert files(packed, ["outcomes"]) == files(run, ["outcomes"])
 
 
-def test_a_file_that_cannot_be_read_is_kept_aside(run, packed):
+def test_a_file_that_cannot_be_read_is_named_and_kept_aside(run, packed, capsys):
     file = packed / OUTCOMES
     file.write_bytes(file.read_bytes()[:-100])
+    before = files(packed)
+    for command in ("report", "show"):  # earlier reports are not replaced by ones that have nothing
+        capsys.readouterr()
+        assert main([command, str(packed)]) == 2
+        said = capsys.readouterr().err
+        assert f"{file} can't be read" in said and said.count("\n") == 1
+        assert files(packed) == before
     assert main(["eval", *OPTIONS, "--out", str(packed)]) == 0
     kept = files(packed, ["outcomes"])
     assert kept.pop(file.with_name("packed.parquet.damaged").relative_to(packed))

@@ -27,9 +27,11 @@ def test_a_file_that_was_changed_in_place_is_checked_again(file):
     read_unit(file, "one")
     content = file.read_bytes()
     before = file.stat()
-    with file.open("r+b") as open_file:
-        open_file.seek(len(content) // 2)
-        open_file.write(bytes([content[len(content) // 2] ^ 1]))
+    with file.open(
+        "r+b"
+    ) as open_file:  # the last byte, because not every version of pyarrow reads all others
+        open_file.seek(len(content) - 1)
+        open_file.write(bytes([content[-1] ^ 1]))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     with pytest.raises(DamagedFile):
         read_unit(file, "one")

@@ -101,8 +101,9 @@ def page(template: str, *, more_style: str = "", more_script: str = "", **values
     return _environment().get_template(template).render(values)
 
 
-# Between brackets, so that no line of a table ends inside one.
-_INTERVAL = re.compile(r"\[[^][]{1,30}\]")
+# No line of a table ends inside an interval, and names end one at a hyphen or one of these signs.
+_INTERVAL = re.compile(r"\[(?:at most )?[-+]?\d[^][]{0,25}\]")
+_JOINT = re.compile(r"(?<=[\w\]])[+=:,](?=[A-Za-z])")
 
 
 @cache
@@ -128,6 +129,7 @@ def _environment() -> Environment:
         "data_uri": _data_uri,
         "png_uri": lambda png: _uri(png, "image/png"),
         "chip": _chip,
+        "with_joints": _with_joints,
         "head_of": lambda column: column.attack if column.attack in CONTROLS else " ".join(map(str, column)),
         "narrowed": narrowed,
         "of_column": _of_column,
@@ -175,13 +177,24 @@ def _lines(tables: Sequence[Table]) -> list[SummaryRow]:
     return [cell.line for table in tables for row in table.rows for cell in row.cells if cell is not None]
 
 
-def _chip(text: str) -> Markup | str:
+def _chip(text: str) -> Markup:
     """The text, with the word of a verdict that it opens with as a coloured label; intervals stay whole."""
     for word in VerdictWord:
         if text == word or text.startswith(f"{word}:"):
             mark = Markup('<span class="chip {}">{}</span>').format(word.replace(" ", "-"), word)
-            return mark + escape(one_line(text[len(word) + 1 :]))
-    return Markup(_INTERVAL.sub(r'<span class="whole">\g<0></span>', str(escape(one_line(text)))))
+            return mark + _whole_intervals(text[len(word) + 1 :])
+    return _whole_intervals(text)
+
+
+def _whole_intervals(text: str) -> Markup:
+    """One element around all of it, because each part of a cell of a card is set apart from the others."""
+    marked, found = _INTERVAL.subn(r'<span class="whole">\g<0></span>', str(_with_joints(text)))
+    return Markup(f"<span>{marked}</span>" if found else marked)
+
+
+def _with_joints(text: str) -> Markup:
+    """A text whose lines may also end between the parts of a name: ``from:`` ``mine/pgd-10`` ``+bits=8``."""
+    return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(one_line(text)))))
 
 
 def _of_column(column: Column) -> Markup:
