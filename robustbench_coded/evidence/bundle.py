@@ -31,6 +31,8 @@ from robustbench_coded.statistics.verdict import claimed_accuracy
 FOLDER = "evidence"
 # Enough to see the refutation; the run folder holds the rest.
 MOST_BATCHES = 8
+# More than are ever answered at once. Without a bound, torch 2.6 refuses to export some networks.
+MOST_IMAGES = 2**31 - 1
 
 
 def write_evidence(path: Path, config: EvalConfig, plan: Plan, context: WorkerContext) -> list[str]:
@@ -185,7 +187,8 @@ def _exported(context: WorkerContext, row: AttackCase) -> bytes:
     model = context.model(row.subject.checkpoint).cpu()
     channels, height, width = context.data.image_shape
     example = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
-    program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("images", min=1)},))
+    images = torch.export.Dim("images", min=1, max=MOST_IMAGES)
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: images},))
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found")  # shared memory
