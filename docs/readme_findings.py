@@ -170,9 +170,9 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"csrobust finds no failure in {missed} of {len(broken)} broken defences, "
-        f"judges {len(judged)} of {len(words) - len(broken)} good ones broken, "
-        f"and leaves {open_words} not settled."
+        f"The verdict of csrobust is `no failure found` for {missed} of {len(broken)} broken defences, "
+        f"`broken`, `no gain` or `worse than its base` for {len(judged)} of {len(words) - len(broken)} "
+        f"good ones, and `not settled` for {open_words}."
     )
     if constant:
         these = " and ".join(constant)

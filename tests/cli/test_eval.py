@@ -78,15 +78,15 @@ def test_the_summary_has_a_row_for_every_attack(run):
 
 
 def test_images_are_counted_with_draws_coded_and_filling_inputs(run):
-    table = pd.read_csv(run / "summary.csv").set_index(["defence", "attack"])
+    rows = {(row.defence, row.attack): row for row in pd.read_csv(run / "summary.csv").itertuples()}
     batches, n, k, examples = 3, 24, 16, 40  # the last batch of 8 is filled up to 16
     per_forward = batches * n / examples
-    assert table.forwards_per_example["rci", "pgd-3"] == pytest.approx(3 * per_forward)
-    assert table.backwards_per_example["rci", "eot2-pgd-2"] == pytest.approx(2 * 2 * per_forward)
-    assert table.forwards_per_example["rci", "aware-pgd-2"] == pytest.approx(2 * 2 * per_forward)
-    assert table.forwards_per_example["rci", "transfer-pgd-3"] == pytest.approx(3 * batches * k / examples)
-    assert table.forwards_per_example["standard", "fgsm"] == 1
-    assert table.forwards_per_example["rci", "clean"] == 0
+    assert rows["rci", "pgd-3"].forwards_per_example == pytest.approx(3 * per_forward)
+    assert rows["rci", "eot2-pgd-2"].backwards_per_example == pytest.approx(2 * 2 * per_forward)
+    assert rows["rci", "aware-pgd-2"].forwards_per_example == pytest.approx(2 * 2 * per_forward)
+    assert rows["rci", "transfer-pgd-3"].forwards_per_example == pytest.approx(3 * batches * k / examples)
+    assert rows["standard", "fgsm"].forwards_per_example == 1
+    assert rows["rci", "clean"].forwards_per_example == 0
 
 
 def test_outcomes_are_complete_and_belong_to_their_batches(run):

@@ -38,13 +38,13 @@ ALONE = {"compared": False, "bar": 0.147, "broken_at": 0.147}
     [
         (said("no gain", gain=gain(-0.01, 0.02)), "no gain over the bare network (6.0%)."),
         (said("worse than its base", gain=gain(-0.3, -0.2)), "less than the bare network keeps (6.0%)."),
-        (said("broken", **ALONE), "broken, which means at most 14.7%."),
-        (said("broken", gain=gain(0.01, 0.05), broken_at=0.147), "broken, which means at most 14.7%."),
+        (said("broken", **ALONE), "broken (the threshold is 14.7%)."),
+        (said("broken", gain=gain(0.01, 0.05), broken_at=0.147), "broken (the threshold is 14.7%)."),
         (said("claim refuted"), "the claim is refuted."),
-        (said("no failure found", **ALONE), "no failure found, which is an upper bound and no proof."),
+        (said("no failure found", **ALONE), "no failure found, an upper bound and not a proof."),
         (
             said("no failure found", gain=gain(0.04, 0.09)),
-            "an upper bound and no proof; the bare network keeps 6.0%.",
+            "an upper bound and not a proof; the bare network keeps 6.0%.",
         ),
         (
             said("not settled", "But outcomes are missing.", gain=gain(0.04, 0.09)),
@@ -65,7 +65,7 @@ ALONE = {"compared": False, "bar": 0.147, "broken_at": 0.147}
 )
 def test_the_word_in_plain_terms(sentence, expected):
     assert sentence().startswith(
-        "RCI (N = 190) on erm keeps 10.1% [5.0, 15.0] under all attacks at eps 8/255"
+        "RCI (N = 190) on erm keeps 10.1% [5.0, 15.0] under all attacks combined at eps 8/255"
     )
     assert sentence().endswith(expected)
 
@@ -73,7 +73,7 @@ def test_the_word_in_plain_terms(sentence, expected):
 def test_a_word_that_does_not_hold_among_many_says_so():
     found = said("no gain", gain=gain(-0.01, 0.02))(VerdictWord.NOT_SETTLED)
     assert found.endswith(
-        "no gain over the bare network (6.0%), though not settled with the error shared by 12 judgements."
+        "no gain over the bare network (6.0%), but not settled once the error is adjusted for 12 judgements."
     )
 
 

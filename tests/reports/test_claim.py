@@ -103,5 +103,5 @@ def test_figures_of_another_threat_model_serve_where_the_attack_has_no_other(mon
 
 def test_a_refutation_that_does_not_hold_for_several_subjects_says_so(monkeypatch):
     said = opening(monkeypatch, "claim refuted", LEFT["strongest"], together="not settled", subjects=5)
-    assert said[0].endswith("the claim is refuted, though not with the error shared by 5 judgements.")
+    assert said[0].endswith("the claim is refuted, but not once the error is adjusted for 5 judgements.")
     assert said[3:] == ["The claim covers 2 more subjects: refuted for 2."]

@@ -1,6 +1,6 @@
 """The sentence that a report opens with: what is left of one subject, and what that comes to.
 
-RCI (N = 190) on erm keeps 30.0% under pgd-10, and 0.0% [0.0, 0.6] under transfer from its own base
+RCI (N = 190) on erm keeps 30.0% under pgd-10, but only 0.0% [0.0, 0.6] under transfer from its own base
 model (transfer-pgd-20): no gain over the bare network (0.0%).
 """
 
@@ -40,14 +40,18 @@ def _left(judgement: Judgement, undercut: Undercut | None) -> str:
         if before is not None and after is not None:
             papers = f"{undercut.papers.key.attack} {_within(judgement)}"
             return (
-                f"keeps {percent(before.estimate)}% under {papers}, and "
+                f"keeps {percent(before.estimate)}% under {papers}, but only "
                 f"{share_text(after)} under {_named(undercut.stronger.strongest_attack)}"
             )
     if verdict.accuracy is None:
         return "has no outcomes yet"
-    clean = "" if verdict.clean is None else f"answers {percent(verdict.clean.estimate)}% correctly, and "
-    kept = f"keeps {share_text(verdict.accuracy)} under all attacks {_within(judgement)} together"
-    return f"{clean}{kept} ({judgement.threat})"
+    clean = (
+        ""
+        if verdict.clean is None
+        else f"classifies {percent(verdict.clean.estimate)}% of clean inputs correctly and "
+    )
+    kept = f"keeps {share_text(verdict.accuracy)} under all attacks combined {_within(judgement)}"
+    return f"{clean}{kept}, {judgement.threat}"
 
 
 def _within(judgement: Judgement) -> str:
@@ -72,7 +76,7 @@ def _named(attack: str) -> str:
 def _comes_to(verdict: Verdict, word: str, judgements: int) -> str:
     if word != verdict.word:
         by_itself = _meaning(verdict, verdict.word)
-        return f"{by_itself}, though not settled with the error shared by {judgements} judgements"
+        return f"{by_itself}, but not settled once the error is adjusted for {judgements} judgements"
     return _meaning(verdict, word)
 
 
@@ -84,13 +88,13 @@ def _meaning(verdict: Verdict, word: str) -> str:
         case VerdictWord.WORSE_THAN_BASE:
             return f"less than the bare network keeps{base}"
         case VerdictWord.BROKEN:
-            return f"broken, which means at most {percent(verdict.broken_at)}%"
+            return f"broken (the threshold is {percent(verdict.broken_at)}%)"
         case VerdictWord.CLAIM_REFUTED:
             claimed = "" if verdict.claim is None else f" of {percent(verdict.claim.value)}%"
             return f"the claim{claimed} is refuted"
         case VerdictWord.NO_FAILURE_FOUND:
             over = "" if verdict.gain is None else f"; the bare network keeps {percent(verdict.gain.second)}%"
-            return f"no failure found, which is an upper bound and no proof{over}"
+            return f"no failure found, an upper bound and not a proof{over}"
         case _:
             return f"not settled, {_why_open(verdict)}"
 

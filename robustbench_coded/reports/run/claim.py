@@ -55,7 +55,7 @@ def _answer(run: Run, judgement: Judgement, word: str, judgements: int) -> str:
     subject = subject_text(judgement.subject, with_k=True)
     end = f"the claim {_decided(verdict, claim)}"
     if verdict.word == VerdictWord.CLAIM_REFUTED != word:
-        end += f", though not with the error shared by {judgements} judgements"
+        end += f", but not once the error is adjusted for {judgements} judgements"
     claimed = f"{subject} is claimed to keep {percent(claim.value)}%{_ACCURACY[claim.about]}{_under(claim)}"
     return f"{claimed}: here {_left(run, judgement, claim)}; {end}."
 

@@ -26,7 +26,7 @@ def headline(judgements: Sequence[Judgement], undercuts: Sequence[Undercut], tog
     """
     judged = [j for j in judgements if j.subject.defence != "standard"] or list(judgements)
     if not judged:
-        return ["No attack has outcomes yet, so there is nothing to judge."]
+        return ["There is no verdict: no attack that gets one has outcomes."]
     words = together(judged)
     counted = _each(judged) if len(judged) <= MOST_NAMED else _counted(judged, words)
     named = {j.key.setting: (j, word) for j, word in zip(judged, words, strict=True)}
