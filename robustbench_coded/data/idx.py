@@ -51,7 +51,7 @@ def load_idx(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
     """Reads ``mnist`` or ``fashion-mnist``, ``split`` ``train`` or ``test``, in the order of the files.
 
     Looks in ``data_dir``, ``$CSROBUST_DATA`` and the user's cache folder, in each for torchvision's folder
-    (``MNIST/raw``), for one of the data's name, or for being such a folder itself; else downloads
+    (``MNIST/raw``), for one of the data's name, or for being one of these itself; else downloads
     torchvision's copy.
 
     Raises:
@@ -60,10 +60,12 @@ def load_idx(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
     variant = VARIANTS[name]
     places = search_path(data_dir)
     for place in places:
-        for folder in (*(place / folder for folder in variant.folders), place):
-            # The two data sets' files have the same names: a folder must say which it holds.
-            named = folder != place or place.name.lower() in (name, *map(str.lower, variant.folders))
-            found = _files(folder, split) if named else None
+        # The two data sets' files have the same names: a folder says which it holds, or its parent.
+        names = {name, *(folder.partition("/")[0].lower() for folder in variant.folders)}
+        own = (place, place / "raw") if place.name.lower() in names else ()
+        raw = (place,) if place.name == "raw" and place.absolute().parent.name.lower() in names else ()
+        for folder in (*(place / folder for folder in variant.folders), *own, *raw):
+            found = _files(folder, split)
             if found is not None:
                 return _read(name, split, *found)
     files = ", ".join(f"{_STEMS[split]}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))

@@ -158,8 +158,10 @@ def among_many(
     labels: Tensor,
     count: int,
     cost: int,
-) -> Evidence:
+) -> list[Evidence]:
     """Without batch-norms: ``chosen``, or what labels clearly prefer among many more assemblies.
+
+    It comes first; behind it are those that explain the labels as well, which may be right.
 
     Where parts are asked one after the other, a wrong form makes up for a wrong normalisation.
 
@@ -171,6 +173,7 @@ def among_many(
     """
     arch = assembly.checkpoint.arch
     affordable = MANY_MULTIPLICATIONS / cost
+    compared = [chosen]
     if stated.arch is None:
         choices = normalisations if stated.normalisation is None else [stated.normalisation]
         parts = list(assembly.variants)
@@ -179,7 +182,8 @@ def among_many(
         archs = _variants(assembly, parts) if parts else []
         tried = [Candidate(one, choice) for one in archs for choice in choices]
         best = _screened(assembly, _glanced(assembly, tried, labels, affordable), labels, affordable)
-        chosen = clearly_better(chosen, [asked(assembly, one, labels, count) for one in best])
+        compared += [asked(assembly, one, labels, count) for one in best]
+        chosen = clearly_better(chosen, compared[1:])
     if stated.normalisation is None:
         # Among so many one is always better by a little.
         others = [Candidate(arch, one) for one in combinations(assembly.checkpoint.channels)]
@@ -187,7 +191,8 @@ def among_many(
         chosen = clearly_better(
             chosen, [asked(assembly, one, labels, count) for one in best], more_right=VISIBLY
         )
-    return chosen
+    alike = (one for one in compared if one.candidate != chosen.candidate and chosen.same_as(one))
+    return [chosen, *alike]
 
 
 def _combinations(assembly: Assembly, parts: Sequence[str]) -> int:

@@ -211,8 +211,9 @@ def _decided(
                 forms = [one for one in forms if not one.worse_than(chosen)]
             chosen = by_labels(chosen, [one for one in forms if allowed(one, stated)])
         if not most:
-            chosen = among_many(assembly, chosen, normalisations, stated, labels, count, cost)
-            found.append(chosen)
+            chosen, *alike = among_many(assembly, chosen, normalisations, stated, labels, count, cost)
+            known = {one.candidate for one in found}
+            found += [one for one in (chosen, *alike) if one.candidate not in known]
         unseen = ()
         count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
         chosen = asked(assembly, chosen, labels, count)
@@ -245,12 +246,13 @@ def _decided(
             network, lambda x: (x - mean) / std, kinds, chosen.fingerprint.excess
         )
     others = tuple(one for one in found if one.candidate != chosen.candidate)
+    shown = sorted(others, key=lambda one: not chosen.same_as(one))  # what may be right, first
     seen = [one for one in others if one.images == most]
     return Recognition(
         chosen=chosen,
         choice=_choice(chosen, found, stated),
         model=assembly.model(chosen.candidate),
-        others=others[:SHOWN],
+        others=tuple(shown[:SHOWN]),
         unseen=unseen,
         stated=stated,
         contradictions=(*contradictions(chosen, seen, stated, checkpoint.classes, few=few), *view),

@@ -73,6 +73,14 @@ def test_the_folder_itself_may_be_given_where_its_name_says_which_it_is(tmp_path
         load_data("fashion-mnist", data_dir=tmp_path / "mnist")
 
 
+@pytest.mark.parametrize("given", ["FashionMNIST", "FashionMNIST/raw"])
+def test_torchvisions_folder_itself_may_be_given(tmp_path, given):
+    put(tmp_path / "FashionMNIST" / "raw", images(fill=7))
+    assert load_data("fashion-mnist", data_dir=tmp_path / given).images.max() == 7
+    with pytest.raises(InputError, match="mnist: not found in"):  # the other set has files of these names
+        load_data("mnist", data_dir=tmp_path / given)
+
+
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [

@@ -6,9 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_coded.data.digits import load_digits
+from robustbench_coded.models import label_search
 from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.decision import Evidence, Stated, chosen_among
-from robustbench_coded.models.label_search import asked, told_apart
+from robustbench_coded.models.label_search import among_many, asked, told_apart
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
@@ -117,3 +118,22 @@ def test_forms_that_answer_otherwise_are_asked_about_more_images_until_one_is_wo
     assert other.worse_than(one) and one.labelled.examples < 320
     dear = told_apart(assembly, one, [asked(assembly, other, labels, 320)], labels, cost=10**12)
     assert dear[0].labelled.examples == one.labelled.examples
+
+
+def test_what_explains_the_labels_as_well_is_kept_beside_what_is_chosen(tmp_path, images, monkeypatch):
+    """relu6, where no activation reaches 6, and sigmoid, which answers otherwise."""
+    torch.manual_seed(3)
+    network = nn.Sequential(nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(3136, 10))
+    labels = network(images).argmax(1)
+    torch.save(network.state_dict(), tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt")
+    assembly = Assembly(checkpoint, images, torch.device("cpu"))
+    relu, relu6, sigmoid = (
+        Evidence(Candidate(checkpoint.arch + form, KNOWN[1]["none"]))
+        for form in ("", "[activation=relu6]", "[activation=sigmoid]")
+    )
+    monkeypatch.setattr(label_search, "_screened", lambda *_: [relu6, sigmoid])
+    chosen = asked(assembly, relu, labels, 320)
+    stated = Stated(None, KNOWN[1]["none"], "given", None)
+    found = among_many(assembly, chosen, [KNOWN[1]["none"]], stated, labels, 320, cost=1)
+    assert [one.candidate for one in found] == [relu.candidate, relu6.candidate]
