@@ -11,14 +11,19 @@ from torch import Tensor
 
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.paper_figures.written import PaperFigure
+from robustbench_coded.paper_figures.written import Numbers, PaperFigure
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, styled
+from robustbench_coded.reports.text.text_table import TextTable
 
 K = 16
 DIMENSION = 8  # of the inputs of the formulas
 BATCHES = 5
 SIZES = tuple(round(K * 2 ** (step / 2)) for step in range(13))  # K to 64 K
 _FITTED = 8 * K  # from here on a slope is fitted
+PAPER = (
+    "Lemma 1 of arXiv 2510.00253 bounds the squared error by C / N^3, with derivatives of the network in C: "
+    "a power of -3 or less agrees with it."
+)
 
 Function = Callable[[Tensor], Tensor]
 
@@ -114,4 +119,18 @@ def lemma1(
             "network has; C is chosen to meet the highest error at N = K."
         )
         drawn = drawing(figure, "lemma1", "Error of coded smoothing over N", caption)
-    return PaperFigure(drawn, {"lemma1": numbers})
+    return PaperFigure(drawn, {"lemma1": numbers}, summary(numbers), PAPER)
+
+
+def summary(numbers: Numbers) -> TextTable:
+    """The power of N that each function's error falls with, of the columns of lemma1.csv."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for name, n, error in zip(numbers["function"], numbers["n"], numbers["relative_error"], strict=True):
+        found.setdefault(str(name), {}).setdefault(int(str(n)), []).append(float(str(error)))
+    lines = []
+    for name, by_n in found.items():
+        means = [float(np.mean(values)) for values in by_n.values()]
+        power = slope(list(by_n), means)
+        lines.append((name, f"{power:.1f}", f"{means[0]:.1e}", f"{means[-1]:.1e}"))
+    heads = ("Function", "Power of N", f"Error at N = {K}", f"Error at N = {SIZES[-1]:,}")
+    return TextTable(heads, tuple(lines), frozenset(heads[1:]))

@@ -12,6 +12,9 @@ from robustbench_coded.ablations.records import EpochRecord
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper_figures.written import PaperFigure
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, logarithmic_y, styled
+from robustbench_coded.reports.text.text_table import TextTable
+
+PAPER = "Figure 5a of arXiv 2510.00253: on TinyImageNet, coded training has the lowest validation loss."
 
 
 def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
@@ -45,7 +48,21 @@ def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
         caption = f"Validation loss of {where}; mean and sample deviation over {seeds} seeds."
         drawn = drawing(figure, "loss", "Validation loss during training", caption)
     columns = ("recipe", "seed", "epoch", "loss", "validation_loss", "validation_accuracy")
-    return PaperFigure(drawn, {"loss": {name: [getattr(row, name) for row in history] for name in columns}})
+    tables = {"loss": {name: [getattr(row, name) for row in history] for name in columns}}
+    return PaperFigure(drawn, tables, summary(history), PAPER)
+
+
+def summary(history: Sequence[EpochRecord]) -> TextTable:
+    """The validation loss of the last epoch, and of the best one by its mean over seeds."""
+    lines = []
+    for recipe in dict.fromkeys(row.recipe for row in history):
+        rows = [row for row in history if row.recipe == recipe]
+        _, mean, deviation = curve(rows)
+        best = int(mean.argmin())
+        seeds = str(len({row.seed for row in rows}))
+        lines.append((recipe, seeds, *(f"{mean[i]:.3f} ± {deviation[i]:.3f}" for i in (-1, best))))
+    heads = ("Training", "Seeds", "Last epoch, nats", "Best epoch, nats")
+    return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
 
 def curve(rows: Sequence[EpochRecord]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

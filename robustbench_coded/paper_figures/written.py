@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.render.markdown import markdown_text_table
+from robustbench_coded.reports.text.escape import csv_text, markdown
+from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
 Numbers = Mapping[str, Sequence[object]]  # column -> values, all of one length
@@ -18,14 +20,18 @@ class PaperFigure:
     """Attributes:
     drawing: what is seen.
     tables: name of a CSV file without ending -> its columns.
+    summary: the same in few figures.
+    paper: what the paper says there.
     """
 
     drawing: Drawing
     tables: Mapping[str, Numbers]
+    summary: TextTable | None = None
+    paper: str = ""
 
 
 def write_figure(figure: PaperFigure, folder: Path) -> list[Path]:
-    """Writes NAME.svg, NAME.png and the tables; returns the paths."""
+    """Writes NAME.svg, NAME.png, the tables, and NAME.md where there is a summary; returns the paths."""
     files = {
         f"{figure.drawing.name}.svg": figure.drawing.svg,
         f"{figure.drawing.name}.png": figure.drawing.png,
@@ -33,9 +39,22 @@ def write_figure(figure: PaperFigure, folder: Path) -> list[Path]:
     for name, content in files.items():
         write_bytes(folder / name, content)
     tables = {f"{name}.csv": _csv(numbers) for name, numbers in figure.tables.items()}
+    if figure.summary is not None:
+        tables[f"{figure.drawing.name}.md"] = _page(figure.drawing, figure.summary, figure.paper)
     for name, text in tables.items():
         write_text(folder / name, text)
     return [folder / name for name in (*files, *tables)]
+
+
+def _page(drawn: Drawing, summary: TextTable, paper: str) -> str:
+    parts = [
+        f"# {markdown(drawn.title)}",
+        f"![{markdown(drawn.title)}]({drawn.name}.svg)",
+        markdown(drawn.caption),
+        markdown_text_table(summary),
+        f"**Paper.** {markdown(paper)}",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _csv(numbers: Numbers) -> str:

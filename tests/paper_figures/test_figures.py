@@ -40,6 +40,7 @@ def test_errors_of_a_smooth_function_fall_faster_than_the_bound(tmp_path, monkey
         assert error["tanh network", 8 * n] < error["tanh network", n] / 8**3
     # What the encoder has bent, a linear function leaves as bent: it is as hard as the curve itself.
     assert 0 < error["linear", 1024] < error["linear", 16] / 64**3
+    assert "| linear | -" in (tmp_path / "lemma1.md").read_text()
 
 
 def test_the_slope_is_that_of_a_power_law():
@@ -95,6 +96,11 @@ def test_boundaries_are_measured_and_drawn(tmp_path, monkeypatch):
     grid = columns(tmp_path / "spiral-grid.csv")
     assert set(grid) == {"x", "y", "erm", "coded"} and len(grid["x"]) == 61**2
     assert b"</svg>" in figure.drawing.svg
+    page = (tmp_path / "spiral.md").read_text()
+    accuracy, length, margin = (
+        f"{float(table[name][1]):.3f}" for name in ("accuracy", "boundary_length", "margin_mean")
+    )
+    assert f"| coded | 1 | {accuracy} | {length} | {margin} |" in page and "**Paper.** Figure 1b" in page
 
 
 def test_a_known_boundary_has_its_length_and_margin():
@@ -131,5 +137,6 @@ def test_loss_curves_are_means_over_seeds(tmp_path):
     assert deviation.tolist() == pytest.approx([0.5**0.5, 0.5**0.5 / 2])
     write_figure(loss(rows, where="here"), tmp_path)
     assert len(columns(tmp_path / "loss.csv")["validation_loss"]) == 8
+    assert "| coded | 2 | 0.750 ± 0.354 | 0.750 ± 0.354 |" in (tmp_path / "loss.md").read_text()
     with pytest.raises(InputError, match="no validation loss to draw"):
         loss([row._replace(validation_loss=None) for row in rows], where="here")
