@@ -80,7 +80,7 @@ def test_the_document_opens_with_an_answer_and_the_word_of_each_verdict(make_run
 def test_without_an_undercut_the_answer_is_about_all_attacks_together(make_run):
     run = load_run(make_run(accuracies=with_attack("transfer-pgd-20", "batch/unknown", 0.9)))
     answered, _, reason = document_of(run).opening
-    assert answered.startswith("RCI (N = 48) on erm answers ") and "together (batch/unknown): " in answered
+    assert answered.startswith("RCI (N = 48) on erm classifies ") and "under all attacks combined" in answered
     judged = next(judgement for judgement in run.judgements if judgement.subject.defence == "rci")
     assert reason.endswith(judged.verdict.reason)
 
@@ -88,8 +88,8 @@ def test_without_an_undercut_the_answer_is_about_all_attacks_together(make_run):
 def test_an_undercut_is_the_answer_in_the_words_of_a_person():
     answered, counts = document_of(load_run(COMMITTED.parent / "digits-sweep")).opening
     assert answered == (
-        "RCI (K = 64, N = 96) on coded keeps 21.4% under pgd-10 at eps 0.3 (linf), and 0.0% [0.0, 1.4] under "
-        "transfer from its own base model (transfer-pgd-20): no gain over the bare network (0.0%)."
+        "RCI (K = 64, N = 96) on coded keeps 21.4% under pgd-10 at eps 0.3 (linf), but only 0.0% [0.0, 1.4] "
+        "under transfer from its own base model (transfer-pgd-20): no gain over the bare network (0.0%)."
     )
     assert counts.startswith("Verdict: of 5 judgements")
 
