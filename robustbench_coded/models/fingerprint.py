@@ -98,14 +98,21 @@ class _Enough(Exception):
 
 
 def trained_batch_norms(network: nn.Module) -> dict[str, BatchNorm]:
-    """The batch-norms that remember something: those with statistics that are not a fresh layer's."""
+    """The batch-norms that remember something.
+
+    A fresh layer does not, nor one folded into the convolution before it: means 0, variances all the same.
+    """
     return {
         name: module
         for name, module in network.named_modules()
         if isinstance(module, BatchNorm)
         and module.running_mean is not None
         and module.running_var is not None
-        and not (bool((module.running_mean == 0).all()) and bool((module.running_var == 1).all()))
+        and not (
+            bool((module.running_mean == 0).all())
+            and bool(((module.running_var - 1).abs() < 1e-3).all())
+            and bool((module.running_var == module.running_var[0]).all())
+        )
     }
 
 

@@ -164,3 +164,12 @@ def test_the_excess_leaves_out_what_few_images_do():
 def test_policies_come_into_question_for_images_that_can_be_turned_and_sheared():
     assert set(heavy_kinds(torch.zeros(1, 3, 32, 32))) == set(HEAVY)
     assert heavy_kinds(torch.zeros(1, 1, 8, 8)) == ("cut out", "cut out in black")
+
+
+@pytest.mark.parametrize("variance", [1.0, 1 - 1e-5])
+def test_batch_norms_folded_into_convolutions_remember_nothing(variance):
+    norm = nn.BatchNorm2d(4)
+    norm.running_var.fill_(variance)
+    assert trained_batch_norms(nn.Sequential(norm)) == {}
+    norm.running_var[1] = 1.01
+    assert list(trained_batch_norms(nn.Sequential(norm))) == ["0"]
