@@ -58,8 +58,8 @@ def nearer_setting(
         return ()
     best, said = min(found)
     return (
-        f"with {said} its batch-norms would be {best:.2g} from what they remember, and are {score:.2g} "
-        "(compared figures): that setting is another one than in training; try "
+        f"with {said} activations would differ from the stored statistics of its batch-norms by {best:.2g} "
+        f"instead of {score:.2g} (compared figures): that setting differs from training; try "
         "--arch package.module:function with it",
     )
 

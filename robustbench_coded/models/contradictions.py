@@ -80,9 +80,9 @@ def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: S
     if times < (CONTRADICTED_BY_BOTH if chosen.worse_than(better) else CONTRADICTED):
         return
     yield (
-        f"its batch-norms contradict {chosen.candidate}, which is stated: of what they remember the network "
-        f"is {chosen.fingerprint.median:.2g} away, as {better.candidate} {better.fingerprint.median:.2g}; "
-        f"try {_options(better.candidate)}"
+        f"its batch-norms contradict {chosen.candidate}, which is stated: activations differ from the "
+        f"statistics they store by {chosen.fingerprint.median:.2g}, as {better.candidate} by "
+        f"{better.fingerprint.median:.2g}; try {_options(better.candidate)}"
     )
 
 
@@ -143,10 +143,10 @@ def _unfamiliar(chosen: Evidence, stated: Stated) -> Iterator[str]:
     layer = found.departs_at(limit)
     first = f", and {layer} is the first layer beyond {limit:.2g}" if layer else ""
     yield (
-        f"its batch-norms do not remember such inputs: the best assembly that is known, {chosen.candidate}, "
-        f"is {found.median:.2g} away from what they stored (median){first}: a part before it is another one "
-        "than in training, or the images are; try --arch package.module:function with its authors' network, "
-        "--data, or --arch 'NAME[part=form]' with --normalize where these are known"
+        "the stored statistics of its batch-norms do not fit these images: with the best known assembly, "
+        f"{chosen.candidate}, activations differ from them by {found.median:.2g} (median){first}. A part "
+        "before it, or the images, differ from training; try --arch package.module:function with its "
+        "authors' network, --data, or --arch 'NAME[part=form]' with --normalize where these are known"
     )
 
 
@@ -175,8 +175,8 @@ def _undecided(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> 
         assert other.fingerprint is not None
         yield (
             f"no witness decides between {chosen.candidate} and {other.candidate}, which answer "
-            f"{1 - alike:.1%} of the images otherwise: they are {found.median:.2g} and "
-            f"{other.fingerprint.median:.2g} away from what its batch-norms remember; say which with "
+            f"{1 - alike:.1%} of the images otherwise: activations differ from the stored statistics of its "
+            f"batch-norms by {found.median:.2g} and {other.fingerprint.median:.2g}; say which with "
             f"{_options(chosen.candidate)}"
         )
         return

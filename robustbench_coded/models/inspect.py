@@ -64,5 +64,5 @@ def _guesses(checkpoint: Checkpoint) -> list[str]:
         return []
     return [
         "no normalisation is stored; unless --normalize says one, an evaluation chooses among the known "
-        "ones by what batch-norms remember and by labelled images; --data settles it here"
+        "ones by the stored statistics of batch-norms and by labelled images; --data settles it here"
     ]

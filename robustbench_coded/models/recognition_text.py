@@ -32,7 +32,7 @@ def brief(recognition: Recognition) -> str:
         witnesses.append(f"{chosen.labelled.accuracy:.1%} of {chosen.labelled.examples} images right")
     if chosen.fingerprint is not None:
         layers, apart = len(chosen.fingerprint.layers), chosen.fingerprint.median
-        witnesses.append(f"{layers} batch-norms {apart:.2g} from what they remember")
+        witnesses.append(f"{layers} batch-norms {apart:.2g} from their stored statistics")
     found = ", ".join(witnesses) or "no witness"
     said = f"recognised as {chosen.candidate} ({recognition.stated.source}): {found}"
     alike = [one for one in recognition.others if chosen.same_as(one)]
@@ -86,11 +86,11 @@ def _witnesses(recognition: Recognition) -> str:
     if chosen.fingerprint is not None:
         found = chosen.fingerprint
         said.append(
-            f"{len(found.layers)} batch-norms are {found.median:.2g} (median) from what they remember on "
-            f"{found.images} images ({chosen.kind}), at most {found.largest:.2g}"
+            f"{len(found.layers)} batch-norms are {found.median:.2g} (median) from their stored statistics "
+            f"on {found.images} images ({chosen.kind}), at most {found.largest:.2g}"
         )
     else:
-        said.append("no batch-norm remembers anything")
+        said.append("no batch-norm has informative statistics")
     if chosen.labelled is not None:
         right = chosen.labelled
         said.append(

@@ -83,8 +83,8 @@ def what_broke_the_base(
         over = difference_of(ensemble, row) if tells(name_of(row)) else None
         if over is not None and over.high < margin:
             finding = (
-                f"Over the {accuracy_of(row):.1%} that {row.key.attack} leaves the base model the gain is "
-                f"{over}: a larger one rests on attacks to which the base model alone fell."
+                f"Over the {accuracy_of(row):.1%} that {row.key.attack} leaves of the base model, the gain "
+                f"is {over}: a larger one rests on attacks to which the base model alone fell."
             )
             attacks = (ensemble.strongest_attack, row.key.attack)
             figures = {"base": left, "gain": over.estimate, "low": over.low, "high": over.high}

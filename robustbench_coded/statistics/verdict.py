@@ -183,8 +183,8 @@ def _against_base(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str
             f"{left}, and its base model was not attacked: attack standard inference, too",
         )
     compared = (
-        f"The ensemble leaves {_percent(gain.first)} where it leaves the base model {_percent(gain.second)}: "
-        f"{gain}"
+        f"Under the ensemble, the defence keeps {_percent(gain.first)} and its base model "
+        f"{_percent(gain.second)}: {gain}"
     )
     if gain.high < 0:
         return VerdictWord.WORSE_THAN_BASE, f"{compared}, a certain loss"

@@ -116,7 +116,7 @@ def test_a_part_of_the_users_own_code_that_is_wrong_is_contradicted(silu, test_i
     )
     monkeypatch.chdir(tmp_path)
     wrong = recognise_network(load_checkpoint(silu, arch="own_code:wrong"), *test_images)
-    assert "do not remember such inputs" in wrong.contradictions[0]
+    assert "do not fit these images" in wrong.contradictions[0]
     assert "bn2 is the first layer beyond" in wrong.contradictions[0]
     right = recognise_network(load_checkpoint(silu, arch="own_code:right"), *test_images)
     assert (right.contradictions, right.choice.name) == ((), "mnist")
@@ -178,7 +178,7 @@ def test_a_guess_has_to_be_nearer_to_what_is_remembered(arch, named, normalisati
     stated = Stated(named, known, "given" if known else "guessed", None)
     found = list(contradictions(chosen, [], stated, 10))
     assert bool(found) == refused
-    assert not found or "do not remember such inputs" in found[0]
+    assert not found or "do not fit these images" in found[0]
 
 
 def shortfall(name, stated, right):

@@ -76,7 +76,7 @@ def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_bas
     assert before.word == "worse than its base"
     after, checks = judged(evaluation, {"pgd-20": 0.45, "apgd-t-100": 0.1}, defence)
     assert (after.word, comparison(checks).outcome) == ("not settled", "failed")
-    assert "45.0% that pgd-20 leaves the base model" in comparison(checks).finding
+    assert "45.0% that pgd-20 leaves of the base model" in comparison(checks).finding
 
 
 def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
