@@ -130,23 +130,18 @@ def not_compared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseRes
 def _spared(on_defence: Sequence[CaseResult], on_base: Sequence[CaseResult]) -> tuple[str, ...]:
     """Attacks that the defence met and the base model did not, each algorithm once.
 
-    The base model met what was made against it and is submitted here, if its own outcomes are there.
+    What is submitted counts as the attack that made it, on whatever it was made.
     """
-    texts = {row.key.attack for row in on_base}
     algorithms = {name_of(row).algorithm.lower() for row in on_base}
     spared: dict[str, str] = {}
     for row in on_defence:
-        text, made_on_base = row.key.attack, False
-        if text.startswith(PREFIX):
-            subject, text, _ = split_submitted(text)
-            made_on_base = subject == STANDARD
-        if text == SEVERAL:
+        text = row.key.attack
+        made_by = split_submitted(text)[1] if text.startswith(PREFIX) else text
+        if made_by == SEVERAL:
             continue
-        name = parse(text)
-        algorithm = name.algorithm.lower()
-        met = text in texts if made_on_base else algorithm in algorithms
-        if not met and not on_cross_entropy(name):
-            spared.setdefault(algorithm, text)
+        name = parse(made_by)
+        if name.algorithm.lower() not in algorithms and not on_cross_entropy(name):
+            spared.setdefault(name.algorithm.lower(), made_by)
     return tuple(spared.values())
 
 

@@ -102,6 +102,12 @@ def test_a_defence_is_not_condemned_by_what_its_base_model_was_spared(evaluation
     assert found.word == "worse than its base"
 
 
+def test_what_transfer_made_on_the_base_model_is_no_other_attack(evaluation):
+    base = {"pgd-20": 0.4, "apgd-mt-20": 0.4}
+    made = {"pgd-20": 0.3, "transfer-apgd-mt-20": 0.5, "from:standard/transfer-apgd-mt-20": 0.3}
+    assert judged(evaluation, base, made)[0].word == "worse than its base"
+
+
 def test_what_else_ran_on_the_defence_does_not_matter_where_nothing_is_left_of_its_base_model(evaluation):
     found, _ = judged(evaluation, {"pgd-20": 0.0}, {"pgd-20": 0.4, "square-1000": 0.015})
     assert found.word == "no gain"
