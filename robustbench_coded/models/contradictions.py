@@ -25,6 +25,9 @@ CONTRADICTED_BY_BOTH = 1.5
 # Of right answers, so much that it matters.
 MATTERS = 0.005
 
+# A score up to which batch-norms are those of a network that was trained to the end.
+FITS = 0.005
+
 # A median over the batch-norms above which they are not those of this network on these images, unless the
 # accuracy that the file states is confirmed.
 UNFAMILIAR = 0.015
@@ -77,13 +80,29 @@ def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: S
     better = min((one for one in rivals if one.score <= TIE * least), key=unusual)
     assert better.fingerprint is not None
     times = chosen.score / max(better.score, 1e-12)
-    if times < (CONTRADICTED_BY_BOTH if chosen.worse_than(better) else CONTRADICTED):
+    labels_agree = chosen.worse_than(better) and not _little_trained(chosen, better, stated)
+    if times < (CONTRADICTED_BY_BOTH if labels_agree else CONTRADICTED):
         return
     yield (
         f"its batch-norms contradict {chosen.candidate}, which is stated: activations differ from the "
         f"statistics they store by {chosen.fingerprint.median:.2g}, as {better.candidate} by "
         f"{better.fingerprint.median:.2g}; try {_options(better.candidate)}"
     )
+
+
+def _little_trained(chosen: Evidence, other: Evidence, stated: Stated) -> bool:
+    """Whether neither form fits the batch-norms and the accuracy that the file states is that of ``chosen``.
+
+    After an epoch running statistics lag behind the weights, and small differences decide nothing.
+    """
+    if other.fingerprint is None or other.score <= FITS or stated.accuracy is None:
+        return False
+    if chosen.labelled is None or other.labelled is None:
+        return False
+    says = stated.accuracy[1]
+    both = min(chosen.labelled.examples, other.labelled.examples)
+    ours, theirs = (abs(one.labelled.accuracy_of(both) - says) for one in (chosen, other) if one.labelled)
+    return theirs - ours > MATTERS
 
 
 def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
@@ -95,6 +114,8 @@ def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Sta
     for other in others:
         theirs = other.labelled
         if theirs is None or allowed(other, stated) or other.score > chosen.score:
+            continue
+        if _little_trained(chosen, other, stated):
             continue
         loss, fewer = ours.worse_than(theirs), ours.less_accurate_than(theirs)
         if loss >= LABELS_CONTRADICT and fewer >= 0:
