@@ -80,6 +80,8 @@ def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: S
     better = min((one for one in rivals if one.score <= TIE * least), key=unusual)
     assert better.fingerprint is not None
     times = chosen.score / max(better.score, 1e-12)
+    if _little_trained(chosen, better, stated, beyond=UNFAMILIAR):
+        return
     labels_agree = chosen.worse_than(better) and not _little_trained(chosen, better, stated)
     if times < (CONTRADICTED_BY_BOTH if labels_agree else CONTRADICTED):
         return
@@ -90,12 +92,15 @@ def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: S
     )
 
 
-def _little_trained(chosen: Evidence, other: Evidence, stated: Stated) -> bool:
+def _little_trained(chosen: Evidence, other: Evidence, stated: Stated, beyond: float = FITS) -> bool:
     """Whether neither form fits the batch-norms and the accuracy that the file states is that of ``chosen``.
 
-    After an epoch running statistics lag behind the weights, and small differences decide nothing.
+    After an epoch running statistics lag behind the weights, and differences decide nothing.
+
+    Args:
+        beyond: the score from which batch-norms are taken not to fit.
     """
-    if other.fingerprint is None or other.score <= FITS or stated.accuracy is None:
+    if other.fingerprint is None or other.score <= beyond or stated.accuracy is None:
         return False
     if chosen.labelled is None or other.labelled is None:
         return False
