@@ -10,6 +10,7 @@ from robustbench_coded.models.decision import (
     Evidence,
     Stated,
     allowed,
+    not_worse,
     unusual,
 )
 from robustbench_coded.models.input_kinds import HEAVY
@@ -130,10 +131,13 @@ def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Sta
         else:
             continue
         found.append((other, theirs, said))
-    # Of those that labels do not tell apart, the most usual is likely.
-    likely = [one for one in found if not any(one[0].worse_than(other) for other, *_ in found)] or found
-    if likely:
-        other, theirs, said = min(likely, key=lambda one: (unusual(one[0])[0], one[1].cross_entropy))
+    if found:
+        # Of those that labels do not tell apart, the most usual is likely.
+        likely = {id(one) for one in not_worse([other for other, *_ in found])}
+        other, theirs, said = min(
+            (one for one in found if id(one[0]) in likely),
+            key=lambda one: (unusual(one[0])[0], one[1].cross_entropy),
+        )
         both = min(ours.examples, theirs.examples)
         yield (
             f"its labelled images contradict {chosen.candidate}, which is stated: {other.candidate} {said} "

@@ -126,7 +126,7 @@ def chosen_among(
     if best.fingerprint is None and best.labelled is not None:
         ordered = sorted(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
         # The lowest cross-entropy decides, unless another one answers more images rightly beyond chance.
-        left = [one for one in ordered if not any(one.worse_than(other) for other in ordered)] or ordered
+        left = not_worse(ordered)
         return next((one for one in left if one.candidate.normalisation not in foreign), left[0])
     tie = STATED_TIE if stated.arch is not None or best.score > DOUBTFUL else TIE
     usual = sorted(close, key=unusual)
@@ -148,10 +148,7 @@ def by_labels(chosen: Evidence, forms: Sequence[Evidence]) -> Evidence:
             return False
         return chosen.worse_than(one) or chosen.labelled.worse_than(one.labelled) >= least
 
-    better = [one for one in forms if preferred(one)]
-    # What is less accurate than another of these is not taken, however sure it is.
-    better = [one for one in better if not any(one.worse_than(other) for other in better)] or better
-    return min(better, key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0, default=chosen)
+    return _likeliest([one for one in forms if preferred(one)], chosen)
 
 
 def clearly_better(chosen: Evidence, others: Sequence[Evidence], *, more_right: float = 0.0) -> Evidence:
@@ -167,11 +164,18 @@ def clearly_better(chosen: Evidence, others: Sequence[Evidence], *, more_right: 
         higher = one.labelled.accuracy - chosen.labelled.accuracy
         return chosen.worse_than(one) and higher >= more_right
 
-    preferred = [one for one in others if better(one)]
-    preferred = [
-        one for one in preferred if not any(one.worse_than(other) for other in preferred)
-    ] or preferred
-    return min(preferred, key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0, default=chosen)
+    return _likeliest([one for one in others if better(one)], chosen)
+
+
+def not_worse(found: Sequence[Evidence]) -> Sequence[Evidence]:
+    """Those that labels call worse than none of the others, in their order; all where none is left."""
+    return [one for one in found if not any(one.worse_than(other) for other in found)] or found
+
+
+def _likeliest(preferred: Sequence[Evidence], otherwise: Evidence) -> Evidence:
+    """The lowest cross-entropy. What is less accurate than another is not taken, however sure it is."""
+    left = not_worse(preferred)
+    return min(left, key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0, default=otherwise)
 
 
 def unusual(one: Evidence) -> tuple[int, float]:

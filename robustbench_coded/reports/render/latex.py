@@ -17,33 +17,32 @@ def comparison_latex(comparison: Comparison) -> str:
 
 def latex_table(table: Table) -> str:
     """Accuracies, intervals and differences in percent, the strongest attacks in bold."""
-    columns = "l" * len(table.heads) + "r" * len(table.columns)
-    lines = [
-        r"\begin{table}",
-        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{latex(f'{table.title}. {LEGEND}', CAPTION_WIDTH)}}}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        _line([*map(latex, table.heads), *map(_head, table.columns)]),
-        r"\midrule",
-    ]
-    for row in table.rows:
-        lines.append(_line([*map(latex, row.labels), *map(_cell, row.cells)]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    return _environment(
+        "l" * len(table.heads) + "r" * len(table.columns),
+        f"{table.title}. {LEGEND}",
+        [*map(latex, table.heads), *map(_head, table.columns)],
+        [[*map(latex, row.labels), *map(_cell, row.cells)] for row in table.rows],
+    )
 
 
 def latex_text_table(table: TextTable, caption: str) -> str:
     """A plain table; figures stay as they are written, with signs for hyphens."""
     columns = "".join("r" if head in table.numbers else "l" for head in table.heads)
+    rows = [_plain_cells(table, row) for row in table.rows]
+    return _environment(columns, caption, [*map(latex, table.heads)], rows)
+
+
+def _environment(columns: str, caption: str, heads: list[str], rows: list[list[str]]) -> str:
+    """A table of cells that are LaTeX already; the caption is plain text."""
     lines = [
         r"\begin{table}",
         r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{latex(caption, CAPTION_WIDTH)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _line([*map(latex, table.heads)]),
+        _line(heads),
         r"\midrule",
-        *(_line(_plain_cells(table, row)) for row in table.rows),
+        *map(_line, rows),
     ]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
