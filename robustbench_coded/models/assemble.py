@@ -11,6 +11,7 @@ from robustbench_coded.models.architectures.inputs import OtherInput
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.detect import Recognised, recognise
 from robustbench_coded.models.difference import COUNTER
+from robustbench_coded.models.fused import give_places
 from robustbench_coded.models.libraries import timm_names
 from robustbench_coded.models.libraries.load import is_library
 from robustbench_coded.models.libraries.load import load as load_from_library
@@ -81,6 +82,7 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     if quantised:
         raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
     network = construct(found.arch, found.classes, found.channels, found.image_size)
+    give_places(network, weights.tensors)
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
     if form := split_variant(found.arch)[1].get(INPUT):

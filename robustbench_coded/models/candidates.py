@@ -21,6 +21,7 @@ from robustbench_coded.models.fingerprint import (
     moments_seen,
     trained_batch_norms,
 )
+from robustbench_coded.models.fused import give_places
 from robustbench_coded.models.input_kinds import images_of_kind
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import PixelModel
@@ -63,7 +64,7 @@ class Assembly:
     checkpoint: Checkpoint
     images: Tensor
     device: torch.device
-    _networks: dict[str, nn.Module] = field(default_factory=dict)
+    _networks: dict[tuple[str, bool], nn.Module] = field(default_factory=dict)
     _models: dict[Candidate, PixelModel] = field(default_factory=dict)
     _norms: dict[str, dict[str, BatchNorm]] = field(default_factory=dict)
     _inputs: dict[tuple[str, int], Tensor] = field(default_factory=dict)
@@ -90,41 +91,78 @@ class Assembly:
             self._models[candidate] = model.to(self.device)
         return self._models[candidate]
 
-    def answers(self, candidate: Candidate) -> Callable[[Tensor], Tensor]:
-        """What ``model`` answers, without making one, which takes longer than a few images."""
-        network, normalisation = self.network(candidate.arch), candidate.normalisation
+    def answers(self, candidate: Candidate, *, rounded: bool = False) -> Callable[[Tensor], Tensor]:
+        """What ``model`` answers, without making one, which takes longer than a few images.
+
+        Args:
+            rounded: by a network that is called inside ``bfloat16`` alone.
+        """
+        network, normalisation = self.network(candidate.arch, rounded=rounded), candidate.normalisation
         mean, std = (
             torch.tensor(part, device=self.device).view(1, -1, 1, 1)
             for part in (normalisation.mean, normalisation.std)
         )
         return lambda x: network((x - mean) / std)
 
-    def network(self, arch: str) -> nn.Module:
+    def network(self, arch: str, *, rounded: bool = False) -> nn.Module:
         """The network of a variant with the checkpoint's weights, on the device.
+
+        Args:
+            rounded: with those of convolutions and linear layers as ``bfloat16`` multiplies them. Otherwise
+                they are rounded again for every batch, which takes as long as some ten images.
 
         Raises:
             InputError: there is no such variant.
         """
         checkpoint = self.checkpoint
-        if arch not in self._networks and arch == checkpoint.arch:
-            self._networks[arch] = checkpoint.network.eval().requires_grad_(False).to(self.device)
-        if arch not in self._networks and (form := split_variant(arch)[1].get(INPUT)):
-            self._networks[arch] = OtherInput(self.network(unchanged(arch, INPUT)), form).eval()
-        if arch not in self._networks:
+        # What the user's own code does with its weights is not known.
+        key = arch, rounded and self._rounds and bool(self.variants)
+        if key not in self._networks and key == (checkpoint.arch, False):
+            self._networks[key] = checkpoint.network.eval().requires_grad_(False).to(self.device)
+        if key not in self._networks and (form := split_variant(arch)[1].get(INPUT)):
+            inner = self.network(unchanged(arch, INPUT), rounded=rounded)
+            self._networks[key] = OtherInput(inner, form).eval()
+        if key not in self._networks:
             built = construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
-            for name, weight in self._weights.items():  # load_state_dict takes longer than a few images
+            weights = self._rounded_weights if key[1] else self._weights
+            give_places(built, weights)
+            for name, weight in weights.items():  # load_state_dict takes longer than a few images
                 scope, _, last = name.rpartition(".")
                 setattr(built.get_submodule(scope), last, weight)
-            self._networks[arch] = built.eval()
-        return self._networks[arch]
+            self._networks[key] = built.eval()
+        return self._networks[key]
+
+    @cached_property
+    def _trained(self) -> nn.Module:
+        """The checkpoint's own network, on the device, without what comes before its first layer."""
+        trained = self.checkpoint.network
+        network = trained.network if isinstance(trained, OtherInput) else trained
+        return network.requires_grad_(False).to(self.device)
 
     @cached_property
     def _weights(self) -> dict[str, Tensor]:
         """Parameters and buffers of the checkpoint, on the device; all variants share them."""
-        trained = self.checkpoint.network
-        network = trained.network if isinstance(trained, OtherInput) else trained
-        network.requires_grad_(False).to(self.device)
-        return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        return {**dict(self._trained.named_parameters()), **dict(self._trained.named_buffers())}
+
+    @cached_property
+    def _rounded_weights(self) -> dict[str, Tensor]:
+        """The same, those of plain convolutions and linear layers in bfloat16."""
+        layers = {
+            f"{name}.weight": module
+            for name, module in self._trained.named_modules()
+            if type(module) in (nn.Conv2d, nn.Linear)
+        }
+        found = dict(self._weights)
+        for name, module in layers.items():
+            weight = module.weight.to(torch.bfloat16)
+            if isinstance(module, nn.Conv2d):
+                weight = weight.to(memory_format=torch.channels_last)
+            found[name] = nn.Parameter(weight, requires_grad=False)
+        return found
+
+    @cached_property
+    def _rounds(self) -> bool:
+        return multiplies_bfloat16(self.device) and not self.samples
 
     def inputs(self, kind: str, start: int, end: int) -> Tensor:
         """Those images as in that kind of training, on the device; ``start`` and ``end`` as in a slice."""
@@ -144,8 +182,7 @@ class Assembly:
 
     def bfloat16(self) -> torch.autocast:
         """Inside it, networks multiply bfloat16 where the processor does; those that sample never."""
-        enabled = multiplies_bfloat16(self.device) and not self.samples
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._rounds)
 
     def fingerprint(
         self, candidate: Candidate, kind: str, count: int, layers: int | None, moments: Moments
@@ -156,13 +193,15 @@ class Assembly:
             moments: what the first of these images have shown; the others are added.
         """
         if candidate.arch not in self._norms:
-            self._norms[candidate.arch] = trained_batch_norms(self.network(candidate.arch))
+            self._norms[candidate.arch] = trained_batch_norms(self.network(candidate.arch, rounded=True))
         norms = self._norms[candidate.arch]
         seen = sum(piece.shape[1] for piece in next(iter(moments.values()), []))
         if seen < count:
             # Rounding moves a score by less than a tenth of what is by chance.
             with self.bfloat16():
-                new = moments_seen(self.answers(candidate), norms, self.inputs(kind, seen, count), layers)
+                new = moments_seen(
+                    self.answers(candidate, rounded=True), norms, self.inputs(kind, seen, count), layers
+                )
             for name, pieces in new.items():
                 moments.setdefault(name, []).extend(pieces)
         return fingerprint_of(moments, norms)

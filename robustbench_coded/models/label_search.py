@@ -58,7 +58,7 @@ def forms_of(assembly: Assembly, chosen: Evidence, part: str) -> list[Evidence]:
             continue
         candidate = replace(chosen.candidate, arch=arch)
         try:
-            assembly.network(candidate.arch)
+            assembly.network(candidate.arch, rounded=chosen.fingerprint is not None)
         except InputError:
             continue
         found.append(replace(chosen, candidate=candidate, labelled=None))
@@ -72,8 +72,10 @@ def asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evid
     images = assembly.images[:count].to(assembly.device)
     # Networks that sample draw the same for every candidate, whatever was asked before.
     torch.manual_seed(0 if one.labelled is None else one.labelled.examples)
-    with assembly.bfloat16() if one.fingerprint is not None else nullcontext():
-        found = labelled(assembly.answers(one.candidate), images, labels[: len(images)], before=one.labelled)
+    rounded = one.fingerprint is not None
+    with assembly.bfloat16() if rounded else nullcontext():
+        answers = assembly.answers(one.candidate, rounded=rounded)
+        found = labelled(answers, images, labels[: len(images)], before=one.labelled)
     return replace(one, labelled=found)
 
 

@@ -229,7 +229,7 @@ def _decided(
             viewed = assembly.images[: max(FEWEST_VIEWED, min(MOST_VIEWED, count // 4))].to(assembly.device)
             # An unusual form that labels chose may make up for what the view does.
             tried = [chosen.candidate] + ([one.candidate for one in close[:1]] if not most else [])
-            answers = [assembly.answers(one) for one in dict.fromkeys(tried)]
+            answers = [assembly.answers(one, rounded=bool(most)) for one in dict.fromkeys(tried)]
             with assembly.bfloat16() if most else nullcontext():
                 view = better_view(answers, viewed, labels, chosen.labelled, turned=bool(most))
     if chosen.fingerprint is not None and chosen.fingerprint.excess > FAR and not assembly.samples:

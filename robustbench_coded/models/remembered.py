@@ -43,7 +43,7 @@ class Remembered:
                 continue
             other = changed(arch, part, form)
             try:
-                self.assembly.network(other)
+                self.assembly.network(other, rounded=True)
             except InputError:
                 continue
             yield other
