@@ -137,7 +137,11 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
             note = f"{found.arch} is what the file's metadata say, and its weights fit"
             return replace(found, notes=(note,)), weights
         except (InputError, Refused):
-            pass
+            found, weights = _recognised(None, weights, None)
+            if found.arch != stored:
+                note = f"its metadata say {str(stored)[:80]}, which its weights are not"
+                found = replace(found, notes=(*found.notes, note))
+            return found, weights
     try:
         return recognise(_shapes(weights), arch), weights
     except Refused as refused:

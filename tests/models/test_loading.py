@@ -222,7 +222,9 @@ def test_metadata_settle_what_shapes_cannot(tmp_path):
 @pytest.mark.parametrize("claim", ["resnet20", "no-such-network", "os:system", "wrn-28-10"])
 def test_metadata_that_name_another_architecture_are_not_believed(tmp_path, network, claim):
     save_checkpoint(tmp_path / "a.safetensors", network, {"arch": claim})
-    assert load_checkpoint(tmp_path / "a.safetensors").arch == "digits-cnn"
+    checkpoint = load_checkpoint(tmp_path / "a.safetensors")
+    assert checkpoint.arch == "digits-cnn"
+    assert f"its metadata say {claim}, which its weights are not" in checkpoint.notes
 
 
 def test_saving_refuses_what_could_not_be_read_again(tmp_path, network):
