@@ -152,7 +152,9 @@ class Run:
         for unit in self.units_of(key):
             for name, count in self._read[1].get(unit, {}).items():
                 if type(count) in (int, float):
-                    found[name] = found.get(name, 0.0) + _amount(count)
+                    # Of all that is counted, a loss alone may be negative.
+                    negative = name.startswith("loss_") and count < 0
+                    found[name] = found.get(name, 0.0) + (-_amount(-count) if negative else _amount(count))
         return found
 
     def units_of(self, key: CaseKey) -> list[str]:

@@ -7,6 +7,7 @@ from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
     drawing,
+    first_of,
     legend,
     panels,
     percent_axis,
@@ -54,4 +55,5 @@ def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
         percent_axis(panel)
     legend(figure, axes)
     caption = f"Accuracy under each attack ({THREAT}, {budget_text(budget)}) with 95% intervals."
+    caption += first_of(len(shown), len(swept), "subjects")
     return drawing(figure, "batch-sizes", "Accuracy against batch size", caption)

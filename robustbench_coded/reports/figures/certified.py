@@ -10,6 +10,7 @@ from robustbench_coded.reports.figures.style import (
     WIDTH,
     Drawing,
     drawing,
+    first_of,
     label,
 )
 from robustbench_coded.reports.text.formatting import budget_text, inference_text
@@ -21,7 +22,8 @@ _PARTS = (("certified", COLOURS[2], ""), ("unknown", "#BBBBBB", "//"), ("broken"
 
 def draw(rows: Sequence[CertifiedRow]) -> Drawing | None:
     """A bar per subject, threat model and budget; None where nothing is certified."""
-    shown = [row for row in rows if row.certified is not None and row.ensemble is not None][:MOST_BARS]
+    found = [row for row in rows if row.certified is not None and row.ensemble is not None]
+    shown = found[:MOST_BARS]
     if not shown:
         return None
     figure = Figure(figsize=(WIDTH, 0.34 * len(shown) + 1.2), layout="constrained")
@@ -45,7 +47,7 @@ def draw(rows: Sequence[CertifiedRow]) -> Drawing | None:
     caption = (
         "Shares of answers: certified (no perturbation within eps can make them wrong), broken (wrong "
         "under the ensemble of attacks), and unknown (neither)."
-    )
+    ) + first_of(len(shown), len(found), "bars")
     return drawing(figure, "certified", "Certified, unknown and broken", caption)
 
 

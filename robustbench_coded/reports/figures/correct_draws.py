@@ -8,8 +8,10 @@ from matplotlib.ticker import MaxNLocator
 from robustbench_coded.reports.figures.style import (
     COLOURS,
     MARKERS,
+    MOST_PANELS,
     Drawing,
     drawing,
+    first_of,
     legend,
     panels,
     subject_title,
@@ -19,7 +21,6 @@ from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.statistics.case_results import CaseResult
 
-MOST_PANELS = 6
 DASHES = ("-", "--", ":")
 
 
@@ -49,13 +50,13 @@ def draw(rows: Sequence[CaseResult]) -> Drawing | None:
             )
         subject_title(panel, found[0].key.subject)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        panel.set_xlabel("right draws")
+        panel.set_xlabel("correct draws")
         panel.set_ylabel("examples, %")
     legend(figure, axes)
     caption = (
         "Share of examples that are answered correctly in none, one, ... all of the scoring draws. Noise "
         "spreads examples over the middle; a successful attack moves them to the left."
-    )
+    ) + first_of(len(shown), len(several), "subjects")
     return drawing(figure, "correct-draws", "Correct draws per example", caption)
 
 

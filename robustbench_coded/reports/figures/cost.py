@@ -7,6 +7,7 @@ from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
     drawing,
+    first_of,
     legend,
     logarithmic,
     panels,
@@ -14,7 +15,7 @@ from robustbench_coded.reports.figures.style import (
     plot,
     subject_title,
 )
-from robustbench_coded.reports.text.formatting import budget_text
+from robustbench_coded.reports.text.formatting import budget_text, is_submitted
 from robustbench_coded.statistics.summary import SummaryRow
 
 
@@ -22,9 +23,12 @@ def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per subject, a point per attack; None where no attack has a cost."""
     budget = main_budget(rows)
     costly = [
-        row for row in attacked(rows) if row.budget == budget and row.forwards and row.threat.whole_batch
+        row
+        for row in attacked(rows)
+        if row.budget == budget and row.forwards and row.threat.whole_batch and not is_submitted(row.attack)
     ]
-    subjects = [s for s in subjects_of(costly) if s.defence != "standard"][:MOST_PANELS]
+    found = [s for s in subjects_of(costly) if s.defence != "standard"]
+    subjects = found[:MOST_PANELS]
     if budget is None or not subjects:
         return None
     figure, axes = panels(len(subjects), 2.9)
@@ -42,8 +46,9 @@ def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     legend(figure, axes)
     caption = (
         "Images forward and backward per scored example against the accuracy that the attack leaves, with "
-        f"95% intervals ({budget_text(budget)})."
-    )
+        f"95% intervals ({budget_text(budget)}). Inputs that were perturbed on another subject are left out: "
+        "submitting them costs forward passes alone."
+    ) + first_of(len(subjects), len(found), "subjects")
     return drawing(figure, "cost", "Cost against accuracy", caption)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, label
+from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, first_of, label
 from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.statistics.design import Design
@@ -14,7 +14,8 @@ MOST = 12
 
 def draw(judgements: Sequence[Judgement]) -> Drawing | None:
     """A group of bars per subject; None where no design was run."""
-    shown = [(j, j.design) for j in judgements if j.design is not None][:MOST]
+    found = [(j, j.design) for j in judgements if j.design is not None]
+    shown = found[:MOST]
     if not shown:
         return None
     figure = Figure(figsize=(WIDTH, 1.4 + 0.75 * len(shown)), layout="constrained")
@@ -41,7 +42,7 @@ def draw(judgements: Sequence[Judgement]) -> Drawing | None:
         "Paired differences between four attacks with equal steps, with pointwise 95% intervals: draw "
         "known or not, started from the base model's perturbation or not. The effects are additive only if "
         "the interaction is 0."
-    )
+    ) + first_of(len(shown), len(found), "subjects")
     return drawing(figure, "design", "Knowing the draw, and where the attack starts", caption)
 
 

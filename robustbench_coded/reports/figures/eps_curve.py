@@ -7,6 +7,7 @@ from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
     drawing,
+    first_of,
     label,
     legend,
     panels,
@@ -30,7 +31,8 @@ def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     ensembles = [row for row in ensembles if (row.budget.norm, row.budget.eps_space) == space]
     if space is None or len({row.budget.eps for row in ensembles}) < 2:
         return None
-    checkpoints = checkpoints_of(ensembles)[:MOST_PANELS]
+    found = checkpoints_of(ensembles)
+    checkpoints = found[:MOST_PANELS]
     figure, axes = panels(len(checkpoints))
     methods = list(dict.fromkeys(s[1:] for s in subjects_of(ensembles)))
     for panel, checkpoint in zip(axes, checkpoints, strict=True):
@@ -50,5 +52,5 @@ def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     legend(figure, axes)
     caption = (
         f"Accuracy of the ensemble of all attacks under {THREAT}, with 95% intervals; at eps 0 clean inputs."
-    )
+    ) + first_of(len(checkpoints), len(found), "checkpoints")
     return drawing(figure, "eps-curve", "Accuracy over eps", caption)

@@ -10,6 +10,7 @@ from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
     drawing,
+    first_of,
     label,
     legend,
     panels,
@@ -68,7 +69,7 @@ def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     rungs = {subject: _rungs(rows, subject, budget) for subject in subjects_of(rows)}
     names = sorted({name for found in rungs.values() for name in found}, key=_ORDER.index)
     checkpoints = checkpoints_of(rows)
-    shown, left = checkpoints[:MOST_PANELS], len(checkpoints[MOST_PANELS:])
+    shown = checkpoints[:MOST_PANELS]
     across = min(PANELS_ACROSS, len(shown))
     figure, axes = panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
     methods = list(dict.fromkeys(subject[1:] for subject in rungs))
@@ -86,9 +87,7 @@ def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
         f"Accuracy under the strongest attack of each kind ({budget_text(budget)}), with 95% intervals, and "
         "under the ensemble of all attacks of a threat model, which decides the verdict. Transfer: gradients "
         "of the base model only. Known draw: the attacker knows the defence's draw."
-    )
-    if left:
-        caption += f" The first {MOST_PANELS} of {len(checkpoints)} checkpoints are shown."
+    ) + first_of(len(shown), len(checkpoints), "checkpoints")
     return drawing(figure, "ladder", "Accuracy under increasingly strong attacks", caption)
 
 

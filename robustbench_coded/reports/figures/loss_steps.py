@@ -1,15 +1,20 @@
 """The loss over an attack's steps, as its attacker sees it."""
 
+from collections import Counter
+
+from robustbench_coded.reports.figures.lookup import main_budget
 from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
     drawing,
+    first_of,
     legend,
     logarithmic,
     panels,
     style_of,
     subject_title,
 )
+from robustbench_coded.reports.text.formatting import budget_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.threat_model import ThreatModel
@@ -21,31 +26,37 @@ Curve = tuple[str, ThreatModel, dict[int, float]]
 def draw(run: Run) -> Drawing | None:
     """A panel per subject, a line per PGD attack; None where no unit tells its losses."""
     found: dict[SubjectKey, list[Curve]] = {}
+    budget = main_budget([row for row in run.rows if row.budget in run.manifest.judged_budgets])
     for row in run.results:
-        losses = losses_of(run.counts_of(row.key)) if row.cell is not None else {}
+        shown = row.cell is not None and row.key.budget == budget
+        losses = losses_of(run.counts_of(row.key)) if shown else {}
         if len(losses) > 1:
             curve = (row.key.attack, row.key.threat, losses)
             found.setdefault(row.key.subject, []).append(curve)
-    shown = list(found.items())[:MOST_PANELS]
-    if not shown:
+    panes = list(found.items())[:MOST_PANELS]
+    if budget is None or not panes:
         return None
-    figure, axes = panels(len(shown), 2.8)
-    names = list(dict.fromkeys(curve[:2] for _, curves in shown for curve in curves))
-    for panel, (subject, curves) in zip(axes, shown, strict=True):
+    figure, axes = panels(len(panes), 2.8)
+    names = list(dict.fromkeys(curve[:2] for _, curves in panes for curve in curves))
+    several = Counter(attack for attack, _ in names)
+    lowest = min(min(losses.values()) for _, curves in panes for *_, losses in curves)
+    for panel, (subject, curves) in zip(axes, panes, strict=True):
         for attack, threat, losses in curves:
-            style = style_of(names.index((attack, threat)), attack)
+            name = attack if several[attack] == 1 else f"{attack}, {threat}"
+            style = style_of(names.index((attack, threat)), name)
             panel.plot(list(losses), list(losses.values()), **{**style, "markersize": 3})
         logarithmic(panel)
         subject_title(panel, subject)
         panel.set_xlabel("step")
-        panel.set_ylabel("mean cross-entropy")
-        panel.set_ylim(bottom=0)
+        panel.set_ylabel("mean loss")
+        panel.set_ylim(bottom=min(0.0, 1.1 * lowest))
     legend(figure, axes)
     caption = (
-        "Mean loss before each step, as the attacker sees it: on fresh draws, on the known draw, or on the "
-        "base model. An attack whose line stays low is not effective; one whose line still rises at the "
-        "end had too few steps."
-    )
+        f"Mean loss before each step ({budget_text(budget)}), as the attacker sees it: on fresh draws, on "
+        "the known draw, or on the base model. It is the cross-entropy unless the attack's name gives "
+        "another loss; a margin is negative where the answer is right. An attack whose line stays low is not "
+        "effective; one whose line still rises at the end had too few steps."
+    ) + first_of(len(panes), len(found), "subjects")
     return drawing(figure, "loss-over-steps", "Attack loss over the steps", caption)
 
 

@@ -117,7 +117,11 @@ def style_of(style: int, name: str) -> dict[str, Any]:
 
 
 def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
-    """One legend above all panels, names on the outer axes alone; what several panels show is named once."""
+    """One legend above all panels, names on the outer axes alone; what several panels show is named once.
+
+    Args:
+        columns: at most; fewer where long names would not fit the figure's width.
+    """
     for panel in axes:
         panel.label_outer()
     entries: dict[str, Any] = {}
@@ -125,11 +129,20 @@ def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
         for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
             # The marker alone: the bars of an interval hide it at this size.
             entries.setdefault(name, handle[0] if isinstance(handle, ErrorbarContainer) else handle)
-    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
+    for count in range(columns, 0, -1):
+        drawn = figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=count)
+        if count == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+            return
+        drawn.remove()
 
 
 def _marker(style: int) -> str:
     return MARKERS[(style + style // len(COLOURS)) % len(MARKERS)]
+
+
+def first_of(shown: int, all_of_them: int, what: str) -> str:
+    """The end of a caption where a figure has no place for all; empty where it shows them."""
+    return f" The first {shown} of {all_of_them} {what} are shown." if shown < all_of_them else ""
 
 
 def subject_title(axes: Axes, subject: SubjectKey) -> None:
