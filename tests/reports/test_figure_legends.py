@@ -48,8 +48,7 @@ def test_losses_are_those_of_one_budget_and_may_be_negative(run, monkeypatch):
     (row, *_) = [row for row in run.results if row.cell is not None and row.key.attack == "pgd-10"]
     further = replace(row, key=row.key._replace(eps=0.9))
     counts = {"loss_0": -4.0, "inputs_0": 2.0, "loss_1": 6.0, "inputs_1": 2.0}
-    same = [one for one in run.results if one.key.subject == row.key.subject and one.key.eps == row.key.eps]
-    monkeypatch.setattr(type(run), "results", [row, further, *same[:0]])
+    monkeypatch.setitem(vars(run), "results", [row, further])
     monkeypatch.setattr(type(run), "counts_of", lambda self, key: counts)
     loss_steps.draw(run)
     panel = figures[0].axes[0]
