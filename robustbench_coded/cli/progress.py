@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import counted, pixels
+from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.session.listener import Forecast, Listener
 
@@ -22,6 +23,7 @@ class ProgressListener(Listener):
 
     Attributes:
         path: the run folder, once it is open.
+        run: what the reports were written from, once they are.
         when_stopping: called when an interrupt has reached the run.
     """
 
@@ -39,6 +41,7 @@ class ProgressListener(Listener):
             disable=quiet or not console.is_terminal,
         )
         self.path: Path | None = None
+        self.run: Run | None = None
         self.when_stopping: Callable[[], None] = lambda: None
         self._task: TaskID | None = None
         self._making: TaskID | None = None
@@ -68,6 +71,9 @@ class ProgressListener(Listener):
     def opened(self, path: Path) -> None:
         self._end_status()
         self.path = path
+
+    def reported(self, run: Run) -> None:
+        self.run = run
 
     def stopping(self) -> None:
         self.when_stopping()

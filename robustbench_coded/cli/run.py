@@ -19,8 +19,8 @@ from robustbench_coded.models.shipped import all_present
 from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
+    from robustbench_coded.cli.progress import ProgressListener
     from robustbench_coded.results.run import Run
-    from robustbench_coded.session.listener import Listener
 
 FAILED = 1
 
@@ -38,15 +38,23 @@ def run_evaluation(
         more: lines that a person gets behind the tables.
     """
     with importing():
-        from robustbench_coded.results.run import load_run
         from robustbench_coded.session.evaluate import evaluate
 
-    path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
+    run: Run | None = None
+
+    def keep_run(listener: ProgressListener) -> Path:
+        nonlocal run
+        try:
+            return evaluate(config, listener)
+        finally:
+            run = listener.run
+
+    path, code = evaluated(config, keep_run, silent=quiet or as_json)
     if path is None:
         return code
     from robustbench_coded.reports.render.terminal import result
 
-    run = load_run(path)
+    assert run is not None  # every run that comes to an end is reported
     if as_json:
         print(json.dumps(run.as_data()))
     else:
@@ -59,7 +67,7 @@ def run_evaluation(
 
 
 def evaluated(
-    config: EvalConfig, evaluate: Callable[[Listener], Path], *, silent: bool
+    config: EvalConfig, evaluate: Callable[[ProgressListener], Path], *, silent: bool
 ) -> tuple[Path | None, int]:
     """Evaluates with progress at the terminal, and says in one line what kept it from its end.
 

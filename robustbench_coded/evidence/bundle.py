@@ -21,7 +21,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.run import Run, load_run
+from robustbench_coded.results.run import Run
 from robustbench_coded.runs.adversarials import EVERY, Evaluation, read_adversarials
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.controls import CLEAN, STRONGEST
@@ -35,19 +35,17 @@ MOST_BATCHES = 8
 MOST_IMAGES = 2**31 - 1
 
 
-def write_evidence(path: Path, config: EvalConfig, plan: Plan, context: WorkerContext) -> list[str]:
+def write_evidence(run: Run, config: EvalConfig, plan: Plan, context: WorkerContext) -> list[str]:
     """Writes a bundle for the first refuted judgement, if there is one; returns sentences for the user."""
-    run = load_run(path)
     refuted = [j for j in run.judgements if j.verdict.word == VerdictWord.CLAIM_REFUTED]
     if not refuted:
         return []
     for judgement in refuted:
         row = _strongest(run, judgement, plan)
         if row is not None and _kind(context, row) is not None:
-            _write(path, config, plan, context, run, judgement, row)
-            return [
-                f"The claim is refuted; {path / FOLDER / 'refute.py'} shows it with torch and numpy alone."
-            ]
+            _write(run.path, config, plan, context, run, judgement, row)
+            script = run.path / FOLDER / "refute.py"
+            return [f"The claim is refuted; {script} shows it with torch and numpy alone."]
     return ["The claim is refuted; its defence can't be shown without this project: use csrobust verify."]
 
 

@@ -15,23 +15,31 @@ from robustbench_coded.reports.run.document import document_of
 from robustbench_coded.reports.run.worst import pictures_of, remove_unshown
 from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.results.certified import certified_frame
-from robustbench_coded.results.run import load_run
+from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
 
-def write_reports(path: str | Path, *, final: bool = False) -> None:
+def write_reports(path: str | Path) -> None:
     """summary.csv, timings.csv, verdicts.csv and the reports, made from run.json and the outcomes alone.
 
     All but timings.csv come out byte-equal when they are written again.
-
-    Args:
-        final: the run is finished; pictures that the reports do not show are removed.
 
     Raises:
         InputError: not a run folder, or run.json is not usable.
         CertificateContradicted: an attack did what a certified bound rules out; nothing is written.
     """
-    run = load_run(path)
+    write_reports_of(load_run(path))
+
+
+def write_reports_of(run: Run, *, final: bool = False) -> None:
+    """`write_reports` for a run that is loaded already.
+
+    Args:
+        final: the run is finished; pictures that the reports do not show are removed.
+
+    Raises:
+        CertificateContradicted: an attack did what a certified bound rules out; nothing is written.
+    """
     certified = run.certified
     write_text(run.path / "summary.csv", csv_table(run.summary))
     write_text(run.path / "timings.csv", csv_table(run.timings))

@@ -37,7 +37,7 @@ from robustbench_coded.evaluation.planning.time_limit_plan import OPENING, time_
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
 from robustbench_coded.evidence.bundle import write_evidence
-from robustbench_coded.reports.write import write_reports
+from robustbench_coded.reports.write import write_reports, write_reports_of
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
@@ -45,6 +45,7 @@ from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
 from robustbench_coded.session.earlier_units import with_counts
 from robustbench_coded.session.forecast import forecast
+from robustbench_coded.session.half_done import half_done
 from robustbench_coded.session.hidden_sources import hidden_sources
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import (
@@ -228,6 +229,9 @@ def _evaluate_into(
             listener.note(text)
         remarks.update(dict.fromkeys(said))
     goes_on(*submitted_rows(config, prepared, plan, done))
+    if old is not None and config.checks:
+        maker = unit_maker(config, prepared)
+        goes_on(half_done(old, done.metadata, planned, prepared.subjects, maker), ())
     for _ in range(ROUNDS if config.checks else 0):
         if not goes_on(*follow_up(folder.path, plan.rows, unit_maker(config, prepared), planned)):
             break
@@ -258,10 +262,12 @@ def _evaluate_into(
     notes = dict.fromkeys([*kept, *remarks, *remarks_on(plan, done.metadata)])
     manifest = structs.replace(manifest, notes=tuple(notes), finished=True)
     folder.write_manifest(manifest_data(manifest))
+    run = load_run(folder.path)
     if config.claim is not None:
-        for text in write_evidence(folder.path, config, plan, prepared.context):
+        for text in write_evidence(run, config, plan, prepared.context):
             listener.note(text)
-    write_reports(folder.path, final=True)
+    write_reports_of(run, final=True)
+    listener.reported(run)
     return list(done.failures.values())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.results.run import Run
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Listener:
 
     def unit_failed(self, unit: Unit, error: str) -> None:
         """A unit has no outcomes."""
+
+    def reported(self, run: Run) -> None:
+        """The run is finished, and its reports are written from this."""
 
     def stopping(self) -> None:
         """Interrupted: no unit is computed any more, the reports of what is finished are written now."""

@@ -32,15 +32,15 @@ def answers(problem, attack, budget):
 
 
 @pytest.mark.parametrize(("attack", "norm", "dual"), ATTACKS)
-@pytest.mark.parametrize(("factor", "stands"), [(1.03, False), (0.99, True)])
-def test_finds_the_nearest_wrong_answer_within_3_percent(problem, attack, norm, dual, factor, stands):
+def test_finds_the_nearest_wrong_answer_within_3_percent(problem, attack, norm, dual):
     w = problem.oracle.weights
     logits = problem.oracle.logits(problem.x, [None])
     nearest = (logits[..., 1] - logits[..., 0]).abs() / torch.linalg.vector_norm(w[1] - w[0], ord=dual)
-    # Each slot has the radius that its own boundary asks for.
-    budget = PerturbationBudget(norm, 1.0, eps_scale=factor * nearest)
+    # Each slot has the radius of its own boundary: 3% more in the first batch, 1% less in the second.
+    budget = PerturbationBudget(norm, 1.0, eps_scale=torch.tensor([[1.03], [0.99]]) * nearest)
     _, label = answers(problem, attack, budget)
-    assert bool(((label == problem.y) == stands).all())
+    stands = label == problem.y
+    assert not stands[0].any() and stands[1].all()
 
 
 @pytest.mark.parametrize(("attack", "norm", "dual"), ATTACKS)

@@ -17,15 +17,13 @@ def best_linear(x0, w, budget):
     low, high = -x0, 1 - x0
     if budget.norm == "linf":
         return x0 + (budget.eps * w.sign()).clamp(low, high)
-    best = torch.empty_like(x0)
-    for g, k in torch.cartesian_prod(torch.arange(x0.shape[0]), torch.arange(x0.shape[1])):
-        small, large = 0.0, 1e6
-        for _ in range(200):
-            t = (small + large) / 2
-            inside = (t * w[g, k]).clamp(low[g, k], high[g, k]).norm() < budget.eps
-            small, large = (t, large) if inside else (small, t)
-        best[g, k] = x0[g, k] + (small * w[g, k]).clamp(low[g, k], high[g, k])
-    return best
+    small = torch.zeros(*x0.shape[:2], *[1] * (x0.ndim - 2), dtype=x0.dtype)
+    large = torch.full_like(small, 1e6)
+    for _ in range(200):
+        t = (small + large) / 2
+        moved = (t * w).clamp(low, high).flatten(2).norm(dim=2).view_as(t)
+        small, large = torch.where(moved < budget.eps, t, small), torch.where(moved < budget.eps, large, t)
+    return x0 + (small * w).clamp(low, high)
 
 
 def slope(problem):

@@ -12,7 +12,7 @@ from robustbench_coded.cli.commands.show import show_command
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.run.images import picture_file, triptych
 from robustbench_coded.reports.run.worst import pictures_of, worst_examples
-from robustbench_coded.reports.write import write_reports
+from robustbench_coded.reports.write import write_reports, write_reports_of
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.pictures import MOST, Pictures, lowest, read_picture
 
@@ -106,7 +106,7 @@ def test_a_finished_run_keeps_the_pictures_that_it_shows(make_run):
     other.write_bytes(shown.read_bytes())
     write_reports(path)
     assert other.exists()
-    write_reports(path, final=True)
+    write_reports_of(load_run(path), final=True)
     assert list((path / "pictures").iterdir()) == [shown]
     assert "data:image/png" in (path / "report.html").read_text()
 

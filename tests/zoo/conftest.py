@@ -9,7 +9,7 @@ from robustbench_coded.session import evaluate as session
 @pytest.fixture(autouse=True)
 def nothing_written(monkeypatch):
     """No report and no figures, which take longer than most of these evaluations."""
-    monkeypatch.setattr(session, "write_reports", lambda path, *, final=False: None)
+    monkeypatch.setattr(session, "write_reports_of", lambda run, *, final=False: None)
 
 
 @pytest.fixture

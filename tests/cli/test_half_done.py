@@ -1,0 +1,38 @@
+"""What the checks asked for and an interruption left half done is brought to its end by the same command."""
+
+import json
+
+import pytest
+
+from robustbench_coded.cli.main import main
+from robustbench_coded.evaluation.planning.plan import UnitMaker
+from robustbench_coded.evaluation.setup import prepare
+from robustbench_coded.runs.folder import MANIFEST
+
+OPTIONS = (
+    "--data", "digits", "--limit", "48", "--batch-size", "8", "--draws", "2", "--selection-draws", "2",
+    "--attacks", "pgd-10,transfer-pgd-10", "--checks", "--rci", "N=1.5K", "--eps", "0.1", "--threads", "1", "--quiet",
+)  # fmt: skip
+
+
+@pytest.fixture
+def small_units(monkeypatch):
+    """A unit for each batch."""
+    monkeypatch.setattr(prepare, "images_in_one_forward", lambda device: 8)
+    monkeypatch.setattr(UnitMaker, "images_per_unit", 1)
+
+
+@pytest.mark.usefixtures("small_units")
+def test_each_unit_of_a_follow_up_is_computed_whatever_the_others_left(digits_erm, tmp_path):
+    robust = digits_erm.with_name("digits-pgd-at.safetensors")
+    command = ["eval", "--ckpt", str(robust), *OPTIONS, "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    whole = (tmp_path / "run" / "summary.csv").read_bytes()
+    manifest = json.loads((tmp_path / "run" / MANIFEST).read_text())
+    asked_for = [row for row in manifest["rows"] if row["attack"] == "pgd-20" and len(row["units"]) > 1]
+    assert asked_for
+    for row in asked_for:
+        (tmp_path / "run" / "outcomes" / f"{row['units'][-1]['id']}.parquet").unlink()
+    (tmp_path / "run" / MANIFEST).write_text(json.dumps({**manifest, "finished": False}))
+    assert main(command) == 0
+    assert (tmp_path / "run" / "summary.csv").read_bytes() == whole
