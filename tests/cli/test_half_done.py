@@ -11,7 +11,8 @@ from robustbench_coded.runs.folder import MANIFEST
 
 OPTIONS = (
     "--data", "digits", "--limit", "48", "--batch-size", "8", "--draws", "2", "--selection-draws", "2",
-    "--attacks", "pgd-10,transfer-pgd-10", "--checks", "--rci", "N=1.5K", "--eps", "0.1", "--threads", "1", "--quiet",
+    "--attacks", "pgd-10,transfer-pgd-10", "--checks", "--rci", "N=1.5K", "--eps", "0.1", "--threads", "1",
+    "--quiet",
 )  # fmt: skip
 
 
