@@ -1,7 +1,7 @@
 """Rows that an interrupted evaluation had decided on while it ran: they are brought to their end first.
 
-What the checks ask for depends on what has been measured. With half of such a row in the folder they may ask for
-something else, and its other half would never be computed.
+What the checks ask for depends on what has been measured. With half of such a row in the folder they may ask
+for something else, and its other half would never be computed.
 """
 
 from collections.abc import Container, Sequence
