@@ -41,20 +41,20 @@ def inside(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
     return torch.where(wide(far), ball.project_(x.clone()), x) if bool(far.any()) else x
 
 
-def rounded_to_8_bits(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
-    """The nearest inputs inside the ball whose pixels are multiples of 1/255, as in a file of 8 bits.
+def rounded(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int = LEVELS) -> Tensor:
+    """The nearest inputs inside the ball whose pixels are multiples of 1/``levels``: 255 in a file of 8 bits.
 
     linf: each pixel takes the nearest such level within eps of its clean one; where there is none, the clean
     pixel stays as it is. l2, l1: all pixels are rounded; where that leaves the ball, the perturbation is
     shortened until it does not, and where nothing helps, the input stays clean.
     """
     if budget.norm == "linf":
-        return _rounded_in_box(x, clean, budget)
+        return _rounded_in_box(x, clean, budget, levels)
     ball = budget.around(clean)
     found = clean.clone()
     open_ = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     for length in LENGTHS:
-        tried = _on_grid((scaled(x, clean, length) * LEVELS).round())
+        tried = _on_grid((scaled(x, clean, length) * levels).round(), levels)
         fits = open_ & (ball.distance(tried) <= 1 + ROUNDING)
         found = torch.where(wide(fits), tried, found)
         open_ &= ~fits
@@ -63,15 +63,15 @@ def rounded_to_8_bits(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> T
     return found
 
 
-def _rounded_in_box(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
+def _rounded_in_box(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int) -> Tensor:
     start = clean.double()
     ball = budget.around(start)  # whose bounds are the projections of black and white
     lower, upper = (ball.project_(torch.full_like(start, corner)) for corner in (0.0, 1.0))
-    lowest, highest = (lower * LEVELS - SLACK).ceil(), (upper * LEVELS + SLACK).floor()
-    level = (x.double() * LEVELS).round().clamp(lowest, highest).to(x)
-    return torch.where(lowest > highest, clean, _on_grid(level))
+    lowest, highest = (lower * levels - SLACK).ceil(), (upper * levels + SLACK).floor()
+    level = (x.double() * levels).round().clamp(lowest, highest).to(x)
+    return torch.where(lowest > highest, clean, _on_grid(level, levels))
 
 
-def _on_grid(level: Tensor) -> Tensor:
-    """Levels as a picture of 8 bits is read."""
-    return level.clamp(0, LEVELS) / LEVELS
+def _on_grid(level: Tensor, levels: int) -> Tensor:
+    """Levels as a picture is read."""
+    return level.clamp(0, levels) / levels

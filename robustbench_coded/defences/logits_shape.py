@@ -10,6 +10,11 @@ def misshapen(defence: Defence, k: int, shape: tuple[int, ...]) -> str | None:
     classes, reject = getattr(defence.base, "classes", None), reject_class(defence)
     if reject is not None and not 0 <= reject < shape[1]:
         return f"rejects by class {reject}, of {shape[1]} logits for each input"
+    if classes is not None and reject is not None and shape[1] == classes:
+        return (
+            f"rejects by class {reject}, which its base model answers as a class of its own: rejecting takes "
+            f"one more logit than the {classes} classes"
+        )
     if classes is not None and shape[1] - (reject is not None) != classes:
         return f"answers with {shape[1]} logits for each input, its base model has {classes} classes"
     return None if shape[1] > 1 else "answers with one logit for each input: there is nothing to choose from"

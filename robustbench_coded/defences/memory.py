@@ -16,6 +16,10 @@ CALLS = 200  # questions about other inputs after which the first one is asked a
 WITH_GRADIENTS = 10  # every so many of them are differentiated
 ROUNDING = 1e-4  # of the largest logit, or of the largest component of the gradient
 NEAR = (1e-3, 1e-2, 0.05)  # in pixels, of near-duplicates
+_OR_RANDOM = (
+    "if that is chance, it comes from a source that no draw sets: take random numbers from the global "
+    "generators of torch, numpy or Python, or from a generator that is an attribute of the module"
+)
 _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RReLU)
 
 
@@ -85,6 +89,9 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     near = [_near(x, size) for size in NEAR]
     fresh = _answered_by_a_copy(defence, near[1], draw)
     sentinel = Sentinel.ask(defence, x, draw)
+    if change := sentinel.change():
+        unset = f"; {_OR_RANDOM}" if math.isfinite(sentinel.answer_moved()) else ""
+        return [f"has a memory: asked again at once, {change}{unset}"]
     for duplicate in near:
         answer = _answer(defence, duplicate, draw)
         if duplicate is near[1] and fresh is not None and not _moved(fresh, answer) <= ROUNDING:

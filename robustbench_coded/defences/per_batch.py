@@ -6,21 +6,23 @@ attacker asks the defence as it stands before its first query. A defence with a 
 answered as it is.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from robustbench_coded.defences.answers_as_logits import as_logits
 from robustbench_coded.defences.protocol import Defence, Draw, reject_class
 
 _CALLS = {"reset": "reset()", "fit": "fit(x)"}
 
 
 class PerBatch:
-    """A defence that is told of every batch before it answers it.
+    """Somebody's defence, told of every batch before it answers it; its answers are taken as logits.
 
     Args:
-        defence: one with ``reset`` or ``fit``; what it declares of itself is taken over.
+        defence: what it declares of itself is taken over, and ``logits_grouped`` where it is told nothing.
     """
 
     def __init__(self, defence: Defence):
@@ -30,11 +32,9 @@ class PerBatch:
         self.batch_dependent = defence.batch_dependent
         self.base: torch.nn.Module | None = defence.base
         self.abstain: int | None = getattr(defence, "abstain", None)
-
-    def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``."""
-        images = getattr(self.defence, "images", None)
-        return int(images(k)) if callable(images) else k
+        self.images = getattr(defence, "images", None)
+        grouped = getattr(defence, "logits_grouped", None)
+        self.logits_grouped = self._grouped if callable(grouped) and not told_of(defence) else None
 
     def sample(self, generator: torch.Generator, k: int) -> Draw:
         return self.defence.sample(generator, k)
@@ -42,20 +42,26 @@ class PerBatch:
     def logits(self, x: Tensor, draw: Draw) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has met nothing but this batch."""
         begin_batch(self.defence, x)
-        return self.defence.logits(x, draw)
+        return as_logits(self.defence.logits(x, draw))
+
+    def _grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
+        return as_logits(self.defence.logits_grouped(x, draws))  # type: ignore[attr-defined]
 
 
 def per_batch(defence: Defence) -> Defence:
     """The defence under the protocol; itself where it has neither ``reset`` nor ``fit``."""
-    told = any(callable(getattr(defence, name, None)) for name in _CALLS)
-    return PerBatch(defence) if told else defence
+    return PerBatch(defence) if told_of(defence) else defence
+
+
+def told_of(defence: Any) -> list[str]:
+    """By which calls a defence is told of a batch before it answers it."""
+    return [call for name, call in _CALLS.items() if callable(getattr(defence, name, None))]
 
 
 def stated_protocol(defence: Defence) -> list[str]:
     """How a defence that is told of batches, or may reject inputs, is asked and counted; a clause each."""
     found = []
-    if isinstance(defence, PerBatch):
-        told = [call for name, call in _CALLS.items() if callable(getattr(defence.defence, name, None))]
+    if isinstance(defence, PerBatch) and (told := told_of(defence.defence)):
         found.append(f"is told of every batch before it answers it, by {' and '.join(told)}")
     if (reject := reject_class(defence)) is not None:
         found.append(f"may reject inputs (class {reject}): the answer to the clean input then counts instead")

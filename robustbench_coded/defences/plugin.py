@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from robustbench_coded.defences.global_generators import seeded_globally
-from robustbench_coded.defences.per_batch import per_batch
+from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError, described
@@ -65,7 +65,7 @@ def as_defence(built: Any, model: nn.Module | None, *, name: str, said: str) -> 
         return SamplingModule(built, model, name=name)
     if wrong := _faults(built):
         raise InputError(f"{said} {type(built).__name__}, {'; '.join(wrong)}")
-    return per_batch(built)
+    return PerBatch(built)
 
 
 def _faults(built: Any) -> list[str]:

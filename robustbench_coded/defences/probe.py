@@ -162,7 +162,7 @@ def _grouped(defence: Defence, x: Tensor, draws: list[Draw]) -> float | None:
 def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:
     def gradient(loss_of: Callable[[Tensor], Tensor]) -> Tensor:
         at = x.detach().clone().requires_grad_()
-        (grad,) = torch.autograd.grad(loss_of(defence.logits(at, draw)), at, allow_unused=True)
+        (grad,) = torch.autograd.grad(loss_of(defence.logits(at.clone(), draw)), at, allow_unused=True)
         return torch.zeros_like(x) if grad is None else grad
 
     def cross_entropy(logits: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.defences.answers_as_logits import as_logits
 from robustbench_coded.defences.global_generators import seeded_globally
+from robustbench_coded.defences.held_generators import held_generators, seeded
 from robustbench_coded.defences.per_batch import begin_batch
 
 
@@ -14,7 +16,7 @@ class UsedSeed(int):
 
 
 class SamplingModule:
-    """Wraps a module that samples from the global generators inside ``forward``.
+    """Wraps a module that samples inside ``forward``, from the global generators or from its own attributes.
 
     A draw is the integer that those generators are seeded with for one answer; they are put back afterwards,
     so the same draw gives the same answer and an attacker may know it.
@@ -64,8 +66,9 @@ class SamplingModule:
     def logits(self, x: Tensor, draw: int | None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
         taken = UsedSeed.TAKEN if isinstance(draw, UsedSeed) else 0
-        with seeded_globally(draw or 0, taken=taken) as has_sampled:
+        seed, own = draw or 0, held_generators(self.module)
+        with seeded_globally(seed, taken=taken) as sampled, seeded(own, seed, taken=taken) as own_sampled:
             begin_batch(self.module, x)
-            answers = self.module(x)
-            self.has_sampled = self.has_sampled or has_sampled()
+            answers = as_logits(self.module(x))
+            self.has_sampled = self.has_sampled or sampled() or own_sampled()
         return answers

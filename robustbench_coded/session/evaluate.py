@@ -338,7 +338,8 @@ def submitted_rows(
     whole = plan.rows if prepared.rounds is None else prepared.rounds.whole(plan.rows)
     measured = measured_attacks(whole, plan.units, done.metadata)
     hidden = hidden_sources(prepared.context, plan.rows)
-    rows, left_out = resubmissions(measured, hidden, unit_maker(config, prepared))
+    levels = prepared.context.levels
+    rows, left_out = resubmissions(measured, hidden, unit_maker(config, prepared), levels)
     return [row for row in rows if row.key not in known], left_out
 
 

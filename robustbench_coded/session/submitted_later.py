@@ -45,6 +45,7 @@ def submitted_later(
     if not running:
         return []
     measured = measured_attacks(plan.rows, plan.units, {**running, **metadata})
-    rows, _ = resubmissions(measured, hidden_sources(prepared.context, plan.rows), maker)
+    hidden = hidden_sources(prepared.context, plan.rows)
+    rows, _ = resubmissions(measured, hidden, maker, prepared.context.levels)
     units = [unit for row in rows for unit in maker.units(row) if unit.id not in metadata]
     return [*to_make_again(units, store, running), *units]

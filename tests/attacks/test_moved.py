@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attacks.moved import LEVELS, ROUNDING, inside, rounded_to_8_bits, scaled, uneven
+from attacks.moved import LEVELS, ROUNDING, inside, rounded, scaled, uneven
 from attacks.perturbation_budget import PerturbationBudget
 
 LINF = PerturbationBudget("linf", 8 / 255)
@@ -29,11 +29,11 @@ def is_on_grid(x):
 def test_rounded_inputs_are_on_the_grid_and_in_the_ball(budget, on_grid):
     clean = images(on_grid=on_grid)
     x = budget.uniform(clean, [torch.Generator().manual_seed(g) for g in (1, 2)])
-    rounded = rounded_to_8_bits(x, clean, budget)
-    assert is_on_grid(rounded)
-    assert budget.distance(rounded, clean).max() <= 1 + ROUNDING
+    found = rounded(x, clean, budget)
+    assert is_on_grid(found)
+    assert budget.distance(found, clean).max() <= 1 + ROUNDING
     # Half a level, or a whole one at the ball's edge; in l2 the perturbation is shortened a little, too.
-    assert (rounded - x).abs().max() <= (1 if budget is LINF else 2.5) / 255 + 1e-6
+    assert (found - x).abs().max() <= (1 if budget is LINF else 2.5) / 255 + 1e-6
 
 
 def test_what_is_on_the_grid_stays_bit_by_bit():
@@ -41,17 +41,17 @@ def test_what_is_on_the_grid_stays_bit_by_bit():
     clean = images()
     corner = (clean + LINF.eps * torch.where(clean < 0.5, 1, -1)).clamp(0, 1)
     picture = (corner.double() * LEVELS).round().float() / LEVELS
-    assert torch.equal(rounded_to_8_bits(corner, clean, LINF), picture)
+    assert torch.equal(rounded(corner, clean, LINF), picture)
     assert (levels_of(picture) - levels_of(clean)).abs().max().round() == 8
 
 
 def test_rounding_never_steps_out_of_a_ball_between_two_levels():
     clean, budget = images(), PerturbationBudget("linf", 2.6 / 255)
-    rounded = rounded_to_8_bits((clean + budget.eps).clamp(max=1), clean, budget)
-    assert (levels_of(rounded) - levels_of(clean)).round().max() == 2  # the nearest level, 3, is outside
+    found = rounded((clean + budget.eps).clamp(max=1), clean, budget)
+    assert (levels_of(found) - levels_of(clean)).round().max() == 2  # the nearest level, 3, is outside
     off = images(on_grid=False)
     narrow = PerturbationBudget("linf", 0.3 / 255)
-    assert torch.equal(rounded_to_8_bits(off + 0.001, off, narrow)[off < 1], off[off < 1])
+    assert torch.equal(rounded(off + 0.001, off, narrow)[off < 1], off[off < 1])
 
 
 def test_a_scaled_perturbation_is_that_part_of_it():

@@ -1,5 +1,6 @@
 """Answers that depend on earlier questions, or on training mode, are found and named."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -80,6 +81,13 @@ class AdaptingMean(Remembering):
         return self.model(x - self.centre)
 
 
+class Unseeded(Remembering):
+    """No memory, but nothing that a draw sets decides its answers."""
+
+    def answer(self, x):
+        return self.model(x) + torch.from_numpy(np.random.default_rng().random(5)).float()
+
+
 class Forgetful(AdaptingMean):
     def reset(self):
         self.centre = 0.0
@@ -91,7 +99,8 @@ class Forgetful(AdaptingMean):
         (LaterCalls, f"after {CALLS} other questions its answer to one batch under one draw has changed by"),
         (NearDuplicates, "its answer to an input after it was asked about one that is nearly the same"),
         (LaterGradients, f"after {CALLS} other questions its gradient to one batch under one draw"),
-        (AdaptingMean, "has a memory: "),
+        (AdaptingMean, "asked again at once, its answer to one batch under one draw has changed by"),
+        (Unseeded, "take random numbers from the global generators"),
     ],
 )
 def test_each_kind_of_memory_is_named(model, x, kind, message):

@@ -96,7 +96,7 @@ def build(name, model):
 def test_protocol_objects_are_taken_as_they_are(folder, model):
     for name in ("Whole", "ModuleThatSpeaks"):
         defence = build(name, model)
-        assert type(defence).__name__ == name
+        assert type(defence.defence).__name__ == name
         assert (defence.name, defence.base) == ("whole", model)
 
 

@@ -86,6 +86,27 @@ class OffGrid(Wrapper):
         return torch.where(off[:, None], Rows(6)(x), self.model(x))
 
 
+class OffLattice(Wrapper):
+    """Right wherever a pixel is no multiple of 1/16, by another row; the lattice is wider than a step."""
+
+    name = "off-lattice"
+
+    def logits(self, x, draw):
+        off = (16 * x - (16 * x).round()).abs().flatten(1).amax(1) > 0.15
+        return torch.where(off[:, None], Rows(6)(x), self.model(x))
+
+
+def in_sixteenths():
+    """Labelled images of 17 levels: row 0 says the class by a margin of 1/32, or of 3/16, row 6 by 5/16."""
+    y = torch.arange(N) % 2
+    sign = (2 * y - 1).float()
+    x = torch.full((N, 1, 8, 8), 8 / 16)
+    near = torch.arange(N) < N // 2
+    x[:, 0, 0] += torch.where(near[:, None], torch.arange(8) % 2 / 16, 3 / 16) * sign[:, None]
+    x[:, 0, 6] += (sign * 5 / 16)[:, None]
+    return x, y
+
+
 def labelled(n=N):
     """Row 0 says the class by a margin of 0.05 (for half of the examples 0.15), row 6 by one of 0.3."""
     y = torch.arange(n) % 2
@@ -97,13 +118,22 @@ def labelled(n=N):
     return x, y
 
 
-def run_of(tmp_path, *defences, attacks=("fgsm", "pgd-5"), name="run", models=None, listener=None, **options):
-    data = dataset_in_memory(labelled(), name="rows", source="a test")
+def run_of(
+    tmp_path,
+    *defences,
+    attacks=("fgsm", "pgd-5"),
+    name="run",
+    models=None,
+    listener=None,
+    images=None,
+    **options,
+):
+    data = dataset_in_memory(images or labelled(), name="rows", source="a test")
     brought = InMemory(data, models or {"rows": Rows()}, {defence.name: defence for defence in defences})
     config = EvalConfig(
         checkpoints=(),
         attacks=attacks,
-        eps=(EPS,),
+        eps=options.pop("eps", (EPS,)),
         batch_sizes=(8,),
         draws=2,
         selection_draws=2,
@@ -166,6 +196,16 @@ def test_a_defence_that_notices_pixels_off_the_grid_is_caught_on_it(tmp_path):
     assert "from:off-grid/fgsm+bits=8" in (run.path / "summary.csv").read_text()
     report = (run.path / "report.md").read_text()
     assert "At 8 bits" in report
+
+
+def test_a_defence_that_notices_pixels_the_data_cannot_have_is_caught_on_their_levels(tmp_path):
+    images = in_sixteenths()
+    run = run_of(tmp_path, OffLattice, attacks=("fgsm",), standard=False, images=images)
+    assert accuracy(run, "off-lattice", "from:off-lattice/fgsm+bits=8") == 1.0
+    assert accuracy(run, "off-lattice", "from:off-lattice/fgsm+levels=16") == 0.5
+    assert accuracy(run, "off-lattice", "ensemble") == 0.5
+    below = run_of(tmp_path, OffLattice, attacks=("fgsm",), name="below", images=images, eps=(0.06,))
+    assert not any("levels" in attack for attack in attacks_on(below, "off-lattice"))
 
 
 def test_inputs_of_another_checkpoint_are_submitted_under_its_name(tmp_path):

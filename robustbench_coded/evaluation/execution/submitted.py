@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.moved import inside, rounded_to_8_bits, scaled, uneven
-from attacks.submitted import BITS, SHRUNK, UNEVEN
+from attacks.moved import inside, rounded, scaled, uneven
+from attacks.submitted import BITS, LEVELS, SHRUNK, UNEVEN
 from robustbench_coded.evaluation.execution.groups import Group
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.execution.tally import Tally
@@ -57,10 +57,12 @@ def _transformed(context: WorkerContext, unit: Unit, x: Tensor, clean: Tensor) -
             x = scaled(x, clean, float(value))
         elif option == UNEVEN:
             x = uneven(x, clean, int(value))
+        elif option == LEVELS:
+            x = rounded(x, clean, budget, int(value))
         elif option == BITS:
-            x = rounded_to_8_bits(x, clean, budget)
+            x = rounded(x, clean, budget)
         else:
-            raise ValueError(f"expected shrunk, uneven or bits, got {option!r}")
+            raise ValueError(f"expected shrunk, uneven, levels or bits, got {option!r}")
     return x
 
 

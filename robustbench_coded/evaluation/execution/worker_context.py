@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.levels import levels_of
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.memory import Sentinel
@@ -169,6 +170,11 @@ class WorkerContext:
             x = self.data.batch([0, min(1, len(self.data) - 1)])[0].to(self.device)
             self._sampling[id(model)] = samples(model, x)
         return self._sampling[id(model)]
+
+    @cached_property
+    def levels(self) -> int | None:
+        """How many levels the data's pixels have, up to 255; None where they have none."""
+        return levels_of(self.data)
 
     @cached_property
     def _pool(self) -> Tensor:

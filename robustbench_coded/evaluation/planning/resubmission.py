@@ -3,7 +3,7 @@
 Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
 edge of the ball meets the same perturbations inside it. Uneven: where attacks by labels speak for a defence,
 those that notice corners of the ball meet inputs that are none. 8 bits: the same in pictures that a file can
-hold.
+hold. Levels: the same with pixels that the data could have, where these have fewer levels than 8 bits.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from attacks.catalogue import DECISION_BASED
 from attacks.naming import parse
-from attacks.submitted import BITS, EIGHT_BITS, SEVERAL, SHRUNK, UNEVEN, Transforms, name_of_submitted
+from attacks.submitted import BITS, EIGHT_BITS, LEVELS, SEVERAL, SHRUNK, UNEVEN, Transforms, name_of_submitted
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack, distinct, of_each_kind
 from robustbench_coded.evaluation.planning.plan import UnitMaker
@@ -25,6 +25,8 @@ SHARE = 16
 # Where the strongest attack leaves no more, there is nothing to find that would be worth it: half a point, as
 # in the comparisons of checks.
 NOTHING = 0.005
+EIGHT_BIT_LEVELS = 255
+NEAR = 1e-6  # of a level, by which eps may miss it in floating point
 
 Measured = Mapping[tuple[Subject, BudgetKey], Sequence[MeasuredAttack]]
 
@@ -43,13 +45,17 @@ class Offer:
 
 
 def resubmissions(
-    measured: Measured, hidden: Mapping[Subject, Sequence[AttackCase]], maker: UnitMaker
+    measured: Measured,
+    hidden: Mapping[Subject, Sequence[AttackCase]],
+    maker: UnitMaker,
+    levels: int | None = None,
 ) -> tuple[list[AttackCase], list[str]]:
     """The rows that submit what was found so far, and sentences on what was left out for its cost.
 
     Args:
         measured: the attacks so far, the strongest first.
         hidden: attacks on a plug-in's checkpoint that the plug-in meets although they are no rows.
+        levels: of the data's pixels, as ``data.levels.levels_of`` has them.
     """
     rows: dict[CaseKey, AttackCase] = {}
     left_out: list[str] = []
@@ -60,7 +66,8 @@ def resubmissions(
         known = {attack.case.key for attack in attacks}
         allowed = sum(unit.images for attack in own for unit in attack.units) // SHARE
         spent = late = 0
-        for offer in _offers(subject, budget, measured, hidden.get(subject, ()), maker):
+        coarse = _coarse(levels, budget)
+        for offer in _offers(subject, budget, measured, hidden.get(subject, ()), maker, coarse):
             row = _row(own[0].case, offer)
             cost = maker.images(row)
             if row.key in known:
@@ -91,8 +98,13 @@ def _offers(
     measured: Measured,
     hidden: Sequence[AttackCase],
     maker: UnitMaker,
+    coarse: Transforms,
 ) -> Iterator[Offer]:
-    """What may be submitted to a subject, in the order of its worth."""
+    """What may be submitted to a subject, in the order of its worth.
+
+    Args:
+        coarse: rounding to the levels of the data; empty where it would change nothing.
+    """
     attacks = measured[subject, budget]
     own = of_each_kind(attacks)
     if subject.independent:  # a forward pass for each of them is next to nothing
@@ -108,13 +120,20 @@ def _offers(
             seen.add(attack.digest)
             needed = place == 0 or other.spec == STANDARD
             yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed)
+            if coarse and other.spec == STANDARD:
+                name = _name(other, subject, attack.case.attack, coarse)
+                yield Offer(name, _submission(attack, coarse), needed)
     for case in hidden:
         if case.budget == budget:
             units = tuple(maker.units(case))
-            name = _name(case.subject, subject, case.attack)
-            yield Offer(name, Submission((units[: _of_first_replicate(units)],)), needed=True)
+            made = (units[: _of_first_replicate(units)],)
+            for transforms in ((), coarse) if coarse else ((),):
+                name = _name(case.subject, subject, case.attack, transforms)
+                yield Offer(name, Submission(made, transforms), needed=True)
     for length in LENGTHS:
         yield _of_own(subject, own, ((SHRUNK, length),))
+    if coarse:
+        yield _of_own(subject, own, coarse)
     if any(_by_labels(attack) for attack in attacks):
         yield _of_own(subject, own, ((UNEVEN, "1"),))
     for other in [one for one in others if one.checkpoint != subject.checkpoint]:
@@ -122,6 +141,14 @@ def _offers(
         for attack in offered:
             seen.add(attack.digest)
             yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed=False)
+
+
+def _coarse(levels: int | None, budget: BudgetKey) -> Transforms:
+    """Rounding to the data's levels, where these are fewer than 8 bits have and eps reaches the next one."""
+    if levels is None or levels >= EIGHT_BIT_LEVELS:
+        return ()
+    reaches = budget.norm != "linf" or budget.eps_space != "pixel" or budget.eps * levels >= 1 - NEAR
+    return ((LEVELS, str(levels)),) if reaches else ()
 
 
 def _new(attacks: Sequence[MeasuredAttack], seen: Container[str | None]) -> list[MeasuredAttack]:

@@ -81,7 +81,7 @@ def _gradient(defence: Defence, x: Tensor, y: Tensor, draw: Draw, relaxation: Re
     def answer(inside: bool) -> Tensor:
         leaf = x.clone().requires_grad_()
         with torch.enable_grad(), relaxation.forward():
-            logits = relaxation.answered(defence.logits(leaf.view_as(leaf), draw), inside=inside)
+            logits = relaxation.answered(defence.logits(leaf.clone(), draw), inside=inside)
             loss = functional.cross_entropy(logits, y, reduction="sum")
         if not loss.requires_grad:
             return torch.zeros_like(x)
