@@ -7,10 +7,17 @@ from typing import Any, NamedTuple
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.words import RELAXED_CHECK, RELAXED_SELF_TEST, CheckName, CheckOutcome
+from robustbench_coded.schema.words import (
+    GRADIENT_SELF_TESTS,
+    RELAXED_CHECK,
+    RELAXED_SELF_TEST,
+    CheckName,
+    CheckOutcome,
+)
 from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.without_gradients import WITHOUT_GRADIENTS
 
-_NEXT = "settle it without the defence's gradients"
+_NO_ATTACK = "no attack answers {}: look for its cause in the defence"
 _RUN_NEXT = ("square-1000", "transfer-pgd-20")
 _OUTCOMES = ("passed", "failed", "not applicable")
 
@@ -75,7 +82,7 @@ def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
             CheckOutcome.FAILED,
             test.finding,
             test.figures,
-            next_step=f"{_NEXT}: run {' and '.join(_RUN_NEXT)}",
+            next_step=_next_step(test.name),
             run_next=_RUN_NEXT,
         )
         for test in by_outcome["failed"]
@@ -89,6 +96,12 @@ def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
     if other:
         finding += f"; not applicable: {', '.join(test.name for test in other)}"
     return (Check(CheckName.SELF_TESTS, CheckOutcome.PASSED, f"{finding}."),)
+
+
+def _next_step(name: str) -> str:
+    if name in GRADIENT_SELF_TESTS:
+        return f"{WITHOUT_GRADIENTS} {' and '.join(_RUN_NEXT)}"
+    return _NO_ATTACK.format(repr(name))
 
 
 def _readable(test: Any) -> bool:

@@ -37,6 +37,7 @@ from robustbench_coded.statistics.comparisons import (
     usable_by,
 )
 
+WITHOUT_GRADIENTS = "settle it without the defence's gradients: run"
 SILENT = 0.9  # share of inputs without any gradient from which on a defence has none
 REACHES = 0.03  # how far from the ensemble the strongest attack without gradients may stay
 # To begin with, after the cheapest of all: a difference between the two lengths asks for the next one.
@@ -77,7 +78,8 @@ def answered_without_gradients(
     if more is None:
         answer = f"answered without gradients: {finding}"
         return tuple(passed_by(check, answer) if check in failed else check for check in checks)
-    return tuple(_asking(check, finding, more) if check in failed else check for check in checks)
+    ran = {row.key.attack for row in usable}
+    return tuple(_asking(check, finding, more, ran) if check in failed else check for check in checks)
 
 
 def _silent(check: Check) -> bool:
@@ -163,8 +165,10 @@ def passed_by(check: Check, answer: str) -> Check:
     return replace(check, outcome=CheckOutcome.PASSED, finding=said, next_step="", run_next=())
 
 
-def _asking(check: Check, finding: str, more: tuple[str, ...]) -> Check:
+def _asking(check: Check, finding: str, more: tuple[str, ...], ran: Collection[str]) -> Check:
+    """The check with what attacks without gradients say, and the attacks that are left to run."""
     said = f"{check.finding.rstrip('.')}; without gradients: {finding}."
     wanted = tuple(dict.fromkeys((*check.run_next, *more)))
-    next_step = f"{check.next_step} and {' and '.join(more)}" if more and check.next_step else check.next_step
+    left = [attack for attack in wanted if attack not in ran]
+    next_step = f"{WITHOUT_GRADIENTS} {' and '.join(left)}" if left else ""
     return replace(check, finding=said, next_step=next_step, run_next=wanted)
