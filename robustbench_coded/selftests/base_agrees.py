@@ -77,7 +77,7 @@ def _along(scene: Scene, path: Walk, network: Network) -> float | None:
     """Mean cosine between the walk's gradients and those of ``network``; None where most are unusable."""
     cosines = []
     for at, other, gradient in zip(path.points, path.others, path.gradients, strict=False):
-        theirs = _gradient(scene, at, network, other)
+        theirs = margin_gradient(scene, at, network, other)
         own = gradient.flatten(2)
         usable = own.isfinite().all(-1) & (own != 0).any(-1)
         cosines.append(torch.cosine_similarity(own, theirs.flatten(2), -1)[usable])
@@ -85,7 +85,7 @@ def _along(scene: Scene, path: Walk, network: Network) -> float | None:
     return float(found.mean()) if 2 * len(found) >= len(cosines) * scene.examples else None
 
 
-def _gradient(scene: Scene, at: Tensor, network: Network, other: Tensor | None = None) -> Tensor:
+def margin_gradient(scene: Scene, at: Tensor, network: Network, other: Tensor | None = None) -> Tensor:
     """The gradient of the margin of ``network`` towards ``other``, else the runner-up, like ``at``."""
     with torch.enable_grad():
         leaf = at.detach().clone().requires_grad_()
@@ -105,7 +105,7 @@ def _fooling(scene: Scene, network: Network) -> Tensor:
         budget = replace(scene.budget, eps=min(factor * scene.budget.eps, widest))
         ball, at = budget.around(scene.x), scene.x.clone()
         for _ in range(STEPS):
-            grad = torch.nan_to_num(_gradient(scene, at, network))
+            grad = torch.nan_to_num(margin_gradient(scene, at, network))
             at = ball.step_(at.clone(), grad, STEP * budget.eps)
         if int((_predicted(scene, network, at) != scene.y).sum()) >= ENOUGH:
             break

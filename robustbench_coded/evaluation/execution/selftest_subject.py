@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,10 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.selftests.base_agrees import Network
 from robustbench_coded.selftests.other_generators import Draws
+from robustbench_coded.selftests.other_images import NAME as OTHER_IMAGES
+from robustbench_coded.selftests.other_images import other_images
 from robustbench_coded.selftests.result import SelfTest, judged
 from robustbench_coded.selftests.run_all import EXAMPLES, Networks, run_all
 from robustbench_coded.selftests.scene import Scene
@@ -44,6 +47,9 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
         with time_limit(seconds):
             drawn = _draws(context, subject, scene) if is_plugin(subject.spec) else None
             results = (*run_all(scene, networks, drawn), _asked_alike(context, subject, scene))
+            if is_plugin(subject.spec):
+                other, network = _elsewhere(context, scene), checkpoint if compared else None
+                results = (*results, _other_images(scene, other, network))
     except TimeLimitExceeded:
         results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
     return {
@@ -61,6 +67,22 @@ def _asked_alike(context: WorkerContext, subject: Subject, scene: Scene) -> Self
         return asked_alike(scene, context.defence(subject), context.setup.config.seed, batches)
     except Exception as error:  # a plug-in can fail in any way
         return judged(NAME, False, f"The defence fails when it is scored: {type(error).__name__}.")
+
+
+def _other_images(scene: Scene, other: Scene | None, network: Network | None) -> SelfTest:
+    try:
+        return other_images(scene, other, network)
+    except Exception as error:  # a plug-in can fail in any way
+        return judged(OTHER_IMAGES, False, f"The defence fails at other images: {type(error).__name__}.")
+
+
+def _elsewhere(context: WorkerContext, scene: Scene) -> Scene | None:
+    """The same scene with images that are not evaluated."""
+    found = context.elsewhere(scene.examples)
+    if found is None or found[0].shape[1:] != scene.x.shape[2:]:
+        return None
+    x, y = found
+    return replace(scene, x=x.view_as(scene.x), y=y.view_as(scene.y))
 
 
 def _draws(context: WorkerContext, subject: Subject, scene: Scene) -> Draws:
