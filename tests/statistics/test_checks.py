@@ -158,6 +158,9 @@ def test_a_constant_prediction_is_at_its_floor():
         ([("pgd-20", 0.3)], "not run", ("pgd-40",)),
         ([("aware-pgd-20+init=transfer-pgd-20", 0.3)], "not run", ("aware-pgd-40+init=transfer-pgd-20",)),
         ([("pgd-20", 0.0)], "passed", ()),
+        # Twice the draws are the strongest by chance; with fewer of them, twice the steps ran.
+        ([("eot10-pgd-20", 0.304), ("eot10-pgd-40", 0.304), ("eot20-pgd-20", 0.3)], "passed", ()),
+        ([("pgd-20", 0.33), ("pgd-40", 0.33), ("eot2-pgd-10", 0.3)], "not run", ("eot2-pgd-20",)),
     ],
 )
 def test_twice_the_steps_find_no_more(checked, attacks, outcome, run_next):
