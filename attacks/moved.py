@@ -34,6 +34,16 @@ def uneven(x: Tensor, clean: Tensor, seed: int) -> Tensor:
     return torch.lerp(clean, x, factor.to(x)).clamp_(0, 1)
 
 
+def in_some_slots(x: Tensor, clean: Tensor, share: float) -> Tensor:
+    """The perturbed inputs in this share of each batch's slots, evenly spread, and clean ones in the others.
+
+    A defence can notice that most of a batch was perturbed.
+    """
+    slots = torch.arange(x.shape[1], device=x.device)
+    perturbed = ((slots + 1) * share).floor() > (slots * share).floor()
+    return torch.where(perturbed[None, :, None, None, None], x, clean)
+
+
 def inside(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
     """The same inputs; those further away than the budget allows are projected."""
     ball = budget.around(clean)

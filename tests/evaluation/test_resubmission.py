@@ -96,6 +96,17 @@ class OffLattice(Wrapper):
         return torch.where(off[:, None], Rows(6)(x), self.model(x))
 
 
+class Crowd(Wrapper):
+    """Right by another row, whose margins no attack takes, where over 80% of a batch's inputs were moved."""
+
+    name = "crowd"
+    batch_dependent = True
+
+    def logits(self, x, draw):
+        moved = (x[:, 0, 7] - 128 / 255).abs().amax(-1) > 1e-3
+        return Rows(6)(x) if moved.float().mean() > 0.8 else self.model(x) + 1e-3 * Rows(7)(x)
+
+
 def in_sixteenths():
     """Labelled images of 17 levels: row 0 says the class by a margin of 1/32, or of 3/16, row 6 by 5/16."""
     y = torch.arange(N) % 2
@@ -206,6 +217,16 @@ def test_a_defence_that_notices_pixels_the_data_cannot_have_is_caught_on_their_l
     assert accuracy(run, "off-lattice", "ensemble") == 0.5
     below = run_of(tmp_path, OffLattice, attacks=("fgsm",), name="below", images=images, eps=(0.06,))
     assert not any("levels" in attack for attack in attacks_on(below, "off-lattice"))
+
+
+def test_a_defence_that_notices_how_many_inputs_were_perturbed_is_caught_beside_clean_ones(tmp_path):
+    run = run_of(tmp_path, Crowd, attacks=("fgsm",), standard=False)
+    assert accuracy(run, "crowd", "fgsm") == accuracy(run, "crowd", "from:standard/transfer-pgd-20") == 1.0
+    # Half of the examples are within reach, and three quarters or half of them are perturbed.
+    assert accuracy(run, "crowd", "from:crowd/fgsm+slots=0.75") == 0.625
+    assert accuracy(run, "crowd", "from:crowd/fgsm+slots=0.5") == 0.75
+    assert accuracy(run, "crowd", "from:standard/transfer-pgd-20+slots=0.75") == 0.625
+    assert accuracy(run, "crowd", "ensemble") == 0.625
 
 
 def test_inputs_of_another_checkpoint_are_submitted_under_its_name(tmp_path):

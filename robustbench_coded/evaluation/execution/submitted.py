@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.moved import inside, rounded, scaled, uneven
-from attacks.submitted import BITS, LEVELS, SHRUNK, UNEVEN
+from attacks.moved import in_some_slots, inside, rounded, scaled, uneven
+from attacks.submitted import BITS, LEVELS, SHRUNK, SLOTS, UNEVEN
 from robustbench_coded.evaluation.execution.groups import Group
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.execution.tally import Tally
@@ -57,12 +57,14 @@ def _transformed(context: WorkerContext, unit: Unit, x: Tensor, clean: Tensor) -
             x = scaled(x, clean, float(value))
         elif option == UNEVEN:
             x = uneven(x, clean, int(value))
+        elif option == SLOTS:
+            x = in_some_slots(x, clean, float(value))
         elif option == LEVELS:
             x = rounded(x, clean, budget, int(value))
         elif option == BITS:
             x = rounded(x, clean, budget)
         else:
-            raise ValueError(f"expected shrunk, uneven, levels or bits, got {option!r}")
+            raise ValueError(f"expected shrunk, uneven, slots, levels or bits, got {option!r}")
     return x
 
 

@@ -3,7 +3,8 @@
 Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
 edge of the ball meets the same perturbations inside it. Uneven: where attacks by labels speak for a defence,
 those that notice corners of the ball meet inputs that are none. 8 bits: the same in pictures that a file can
-hold. Levels: the same with pixels that the data could have, where these have fewer levels than 8 bits.
+hold. Levels: the same with pixels that the data could have, where these have fewer levels than 8 bits. Slots:
+a defence that notices how much of a batch was perturbed meets batches in which some inputs are clean.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -11,7 +12,17 @@ from dataclasses import dataclass, replace
 
 from attacks.catalogue import DECISION_BASED
 from attacks.naming import parse
-from attacks.submitted import BITS, EIGHT_BITS, LEVELS, SEVERAL, SHRUNK, UNEVEN, Transforms, name_of_submitted
+from attacks.submitted import (
+    BITS,
+    EIGHT_BITS,
+    LEVELS,
+    SEVERAL,
+    SHRUNK,
+    SLOTS,
+    UNEVEN,
+    Transforms,
+    name_of_submitted,
+)
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack, distinct, of_each_kind
 from robustbench_coded.evaluation.planning.plan import UnitMaker
@@ -19,6 +30,7 @@ from robustbench_coded.schema.case import BudgetKey, CaseKey
 from robustbench_coded.schema.controls import STANDARD
 
 LENGTHS = ("0.9", "0.75", "0.5")
+SHARES_OF_SLOTS = ("0.75", "0.5")
 # Of what the attacks planned on a subject cost: the most that inputs of other subjects may cost, beyond the
 # strongest of each subject of the same checkpoint.
 SHARE = 16
@@ -66,8 +78,8 @@ def resubmissions(
         known = {attack.case.key for attack in attacks}
         allowed = sum(unit.images for attack in own for unit in attack.units) // SHARE
         spent = late = 0
-        coarse = _coarse(levels, budget)
-        for offer in _offers(subject, budget, measured, hidden.get(subject, ()), maker, coarse):
+        kinds = [*_coarse(levels, budget), *_in_some_slots(subject)]
+        for offer in _offers(subject, budget, measured, hidden.get(subject, ()), maker, kinds):
             row = _row(own[0].case, offer)
             cost = maker.images(row)
             if row.key in known:
@@ -98,12 +110,12 @@ def _offers(
     measured: Measured,
     hidden: Sequence[AttackCase],
     maker: UnitMaker,
-    coarse: Transforms,
+    kinds: Sequence[Transforms],
 ) -> Iterator[Offer]:
     """What may be submitted to a subject, in the order of its worth.
 
     Args:
-        coarse: rounding to the levels of the data; empty where it would change nothing.
+        kinds: transforms of a subject's own inputs, of those of ``standard`` and of ``hidden``.
     """
     attacks = measured[subject, budget]
     own = of_each_kind(attacks)
@@ -120,20 +132,20 @@ def _offers(
             seen.add(attack.digest)
             needed = place == 0 or other.spec == STANDARD
             yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed)
-            if coarse and other.spec == STANDARD:
-                name = _name(other, subject, attack.case.attack, coarse)
-                yield Offer(name, _submission(attack, coarse), needed)
+            for transforms in kinds if other.spec == STANDARD else ():
+                name = _name(other, subject, attack.case.attack, transforms)
+                yield Offer(name, _submission(attack, transforms), needed)
     for case in hidden:
         if case.budget == budget:
             units = tuple(maker.units(case))
             made = (units[: _of_first_replicate(units)],)
-            for transforms in ((), coarse) if coarse else ((),):
+            for transforms in ((), *kinds):
                 name = _name(case.subject, subject, case.attack, transforms)
                 yield Offer(name, Submission(made, transforms), needed=True)
     for length in LENGTHS:
         yield _of_own(subject, own, ((SHRUNK, length),))
-    if coarse:
-        yield _of_own(subject, own, coarse)
+    for transforms in kinds:
+        yield _of_own(subject, own, transforms)
     if any(_by_labels(attack) for attack in attacks):
         yield _of_own(subject, own, ((UNEVEN, "1"),))
     for other in [one for one in others if one.checkpoint != subject.checkpoint]:
@@ -143,12 +155,19 @@ def _offers(
             yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed=False)
 
 
-def _coarse(levels: int | None, budget: BudgetKey) -> Transforms:
+def _coarse(levels: int | None, budget: BudgetKey) -> list[Transforms]:
     """Rounding to the data's levels, where these are fewer than 8 bits have and eps reaches the next one."""
     if levels is None or levels >= EIGHT_BIT_LEVELS:
-        return ()
+        return []
     reaches = budget.norm != "linf" or budget.eps_space != "pixel" or budget.eps * levels >= 1 - NEAR
-    return ((LEVELS, str(levels)),) if reaches else ()
+    return [((LEVELS, str(levels)),)] if reaches else []
+
+
+def _in_some_slots(subject: Subject) -> list[Transforms]:
+    """Not for coded inputs: they mix those of a batch in fixed shares, and fewer perturbed ones do less."""
+    if not subject.batch_dependent or subject.n is not None:
+        return []
+    return [((SLOTS, share),) for share in SHARES_OF_SLOTS]
 
 
 def _new(attacks: Sequence[MeasuredAttack], seen: Container[str | None]) -> list[MeasuredAttack]:

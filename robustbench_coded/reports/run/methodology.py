@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.catalogue import BLACK_BOX
-from attacks.submitted import LEVELS, UNEVEN
+from attacks.submitted import LEVELS, SLOTS, UNEVEN
 from robustbench_coded.reports.paper.paper import paper_tables
 from robustbench_coded.reports.run.population import partitions_of, population_of
 from robustbench_coded.reports.text.formatting import (
@@ -232,6 +232,8 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[Fact]:
         yield Fact("Attack", "+uneven: every value of a perturbation times its own factor from 0.25 to 1.")
     if any(is_submitted(attack) and f"+{LEVELS}=" in attack for attack in sizes):
         yield Fact("Attack", "+levels=L: pixels rounded to multiples of 1/L within eps, as in the data.")
+    if any(is_submitted(attack) and f"+{SLOTS}=" in attack for attack in sizes):
+        yield Fact("Attack", "+slots=F: of each batch this share is perturbed, the other inputs are clean.")
 
 
 def _cost_limits(manifest: RunManifest) -> Iterator[Fact]:
