@@ -162,6 +162,18 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("small-wide", "moved:known_small_wide", GOOD, "notices moves above eps / 2, and need not"),
         ("small-only", "moved:known_small_only", BROKEN, "robust where a pixel moved by more than eps / 2"),
         ("up-only", "moved:known_up_only", BROKEN, "robust where a pixel was made darker"),
+        (
+            "off-lattice-wide",
+            "moved:known_off_lattice_wide",
+            GOOD,
+            "notices pixels off the data's 18 levels, and need not",
+        ),
+        (
+            "off-lattice",
+            "moved:known_off_lattice",
+            BROKEN,
+            "robust where pixels are not of the data's 18 levels",
+        ),
         ("half-only", "moved:known_half_only", BROKEN, "robust where the left half was changed"),
     ),
     *family(

@@ -7,9 +7,12 @@ patterns; an input that was moved as usual attacks move it is answered by u.
 - ``small-only`` notices a pixel that was moved by more than eps / 2. ``small-wide`` does the same, and its s
   stands as far as it answers.
 - ``up-only`` notices a pixel that was made darker, ``half-only`` one that was changed in the left half.
+- ``off-lattice`` notices a pixel that is no multiple of 1/17, as those of its images are.
+  ``off-lattice-wide`` does the same, and its s stands as far as it answers.
 
 Truth: margins are linear, so what s loses within what is not noticed is known. It is more than s has, but for
-``small-wide``: there, s keeps eps / 2 and u keeps eps.
+``small-wide``, where s keeps eps / 2 and u keeps eps, and for ``off-lattice-wide``, where s keeps every move
+by 1/17.
 """
 
 from collections.abc import Callable
@@ -23,6 +26,9 @@ from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import PIXELS, SIDE, against, pattern, worst_margins
 
 DARK, BRIGHT = 85 / 255, 170 / 255
+LATTICE = 17
+LATTICE_DARK, LATTICE_BRIGHT = 5 / 17, 12 / 17
+NEAR = 0.05  # of a level: a pixel that is not noticed, a hundred times what rounding does
 LITTLE = 0.1  # of eps: a move that is not noticed
 
 # Sums of signs over the 32 pixels where the two patterns agree, and over the others. Their sum makes the
@@ -43,6 +49,14 @@ class Noticed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         moves = x - torch.where(x > 0.5, BRIGHT, DARK)
         return (self.shows(moves).flatten(1) > 0).any(1)
+
+
+class OffLattice(nn.Module):
+    """Whether a pixel is no multiple of 1/LATTICE."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = LATTICE * x
+        return ((levels - levels.round()).abs() > NEAR).flatten(1).any(1)
 
 
 def known_small_only(n: int = 640, eps: float = 0.1) -> Known:
@@ -74,6 +88,30 @@ def known_half_only(n: int = 640, eps: float = 0.1) -> Known:
 
     pushed = x + eps * against(y, pattern(FRAGILE)) * right
     return known_by(_gated("half-only", on_the_left), x, y, pushed)
+
+
+def known_off_lattice(n: int = 640, eps: float = 0.1) -> Known:
+    x, y = _on_the_lattice(n)
+    level = int(eps * LATTICE + NEAR) / LATTICE
+    return known_by(_off_lattice("off-lattice"), x, y, x + level * against(y, pattern(FRAGILE)))
+
+
+def known_off_lattice_wide(n: int = 640, eps: float = 0.1) -> Known:
+    x, y = _on_the_lattice(n, wide=True)
+    level = (int(eps * LATTICE + NEAR) + NEAR) / LATTICE
+    near = worst_margins(fragile_model(), x, y, level) > 0
+    far = worst_margins(robust_model(), x, y, eps) > 0
+    left = exactly((near & far).double().mean().item())
+    return Known(_off_lattice("off-lattice-wide"), x, y, 128, exactly(1.0), everywhere(left))
+
+
+def _off_lattice(name: str) -> Deterministic:
+    return Deterministic(name, Gated(fragile_model(), robust_model(), OffLattice()))
+
+
+def _on_the_lattice(n: int, *, wide: bool = False) -> tuple[Tensor, Tensor]:
+    x, y = _images(n, wide=wide)
+    return torch.where(x > 0.5, LATTICE_BRIGHT, LATTICE_DARK), y
 
 
 def _gated(name: str, shows: Moved) -> Deterministic:
