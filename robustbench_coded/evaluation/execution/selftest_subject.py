@@ -71,7 +71,11 @@ def _asked_alike(context: WorkerContext, subject: Subject, scene: Scene) -> Self
 
 def _other_images(scene: Scene, other: Scene | None, network: Network | None) -> SelfTest:
     try:
-        return other_images(scene, other, network)
+        found = other_images(scene, other, network)
+        if other is not None:
+            scene.forwards += other.forwards
+            scene.backwards += other.backwards
+        return found
     except Exception as error:  # a plug-in can fail in any way
         return judged(OTHER_IMAGES, False, f"The defence fails at other images: {type(error).__name__}.")
 
