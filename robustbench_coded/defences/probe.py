@@ -1,7 +1,7 @@
 """What a defence does, whatever it says of itself, found by a few forwards of one batch."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -78,7 +78,7 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeR
             "other_size": other_size,
             "other_size_error": other_size_error,
             "other_slot": other_slot(defence, x, draws[0], first),
-            "grouped": _grouped(defence, x, draws),
+            "grouped": grouped_otherwise(defence, x, draws),
             "double": _in_double(defence, x, draws[0], first),
             "training_layers": tuple(_training_layers(defence)),
         }
@@ -150,12 +150,14 @@ def _global_state(defence: Defence, x: Tensor, generator: torch.Generator) -> fl
     return (answers[0] - answers[1]).abs().max().item()
 
 
-def _grouped(defence: Defence, x: Tensor, draws: list[Draw]) -> float | None:
+def grouped_otherwise(defence: Defence, x: Tensor, draws: Sequence[Draw], groups: int = 2) -> float | None:
+    """How far logits of that many batches move when they are answered in a group; None where none can be."""
     if getattr(defence, "logits_grouped", None) is None:
         return None
-    pair = torch.stack([x, 1 - x])
-    together = logits_grouped(defence, pair, draws[:2])
-    apart = torch.stack([defence.logits(batch, draw) for batch, draw in zip(pair, draws)])
+    batches = torch.stack([(1 - x if i % 2 else x).roll(i // 2, 0) for i in range(groups)])
+    asked = [draws[i % len(draws)] for i in range(groups)]
+    together = logits_grouped(defence, batches, asked)
+    apart = torch.stack([defence.logits(batch, draw) for batch, draw in zip(batches, asked)])
     return (together - apart).abs().max().item()
 
 

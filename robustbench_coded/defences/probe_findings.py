@@ -4,6 +4,8 @@ from robustbench_coded.defences.logits_shape import misshapen
 from robustbench_coded.defences.probe_result import DRAWS, ROUNDING_ACROSS_SIZES, ProbeResult
 from robustbench_coded.defences.protocol import Defence
 
+_TAKEN = "answers inputs one by one as far as others in the batch go, but"
+
 
 def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
     """What it did that its declaration or the protocol rules out: one line each, to follow "it"."""
@@ -25,6 +27,9 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
         )
     if not defence.randomised and result.randomised:
         found.append(f"says not randomised, but another draw moved logits by {result.other_draws:.2g}")
+    alone = (
+        _TAKEN if "batch_dependent" in getattr(defence, "undeclared", ()) else "says batch-independent, but"
+    )
     if not defence.batch_dependent and result.batch_dependent:
         found.append(f"says batch-independent, but {_dependence(result)}")
     elif (
@@ -32,14 +37,14 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
         and result.other_size is not None
         and result.moved(result.other_size, ROUNDING_ACROSS_SIZES)
     ):
-        found.append(f"says batch-independent, but halving the batch moved logits by {result.other_size:.2g}")
+        found.append(f"{alone} another size of the batch moved logits by {result.other_size:.2g}")
     elif (
         not defence.batch_dependent
         and result.other_slot is not None
         and result.moved(result.other_slot, ROUNDING_ACROSS_SIZES)
     ):
         found.append(
-            "says batch-independent, but moving the inputs to other slots of the batch moved their logits by "
+            f"{alone} moving the inputs to other slots of the batch moved their logits by "
             f"{result.other_slot:.2g}"
         )
     if result.grouped is not None and result.moved(result.grouped, ROUNDING_ACROSS_SIZES):

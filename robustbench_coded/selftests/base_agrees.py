@@ -90,7 +90,11 @@ def margin_gradient(scene: Scene, at: Tensor, network: Network, other: Tensor | 
     with torch.enable_grad():
         leaf = at.detach().clone().requires_grad_()
         logits = network(leaf.flatten(0, 1)).unflatten(0, scene.y.shape)
-        towards = runner_up(logits, scene.y) if other is None else other
+        towards = own = runner_up(logits, scene.y)
+        if (
+            other is not None
+        ):  # it may be the class by which a defence rejects, which the network does not have
+            towards = torch.where(other < logits.shape[-1], other, own)
         (grad,) = torch.autograd.grad(gap(logits, scene.y, towards).sum(), leaf)
     scene.forwards += scene.examples
     scene.backwards += scene.examples

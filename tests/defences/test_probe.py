@@ -113,7 +113,7 @@ def test_normalising_by_the_batch_is_found(model):
         (lambda m: lambda x, d: m(x)[:, None], {}, "logits of shape (8, 1, 5), not (8, classes)"),
         (lambda m: lambda x, d: m(x)[:4], {}, "answers 8 inputs with logits of shape (4, 5)"),
         (lambda m: lambda x, d: m(x).log(), {}, "NaN or infinite logits"),
-        (lambda m: lambda x, d: m(x) * (1 + (len(x) < K)), {}, "halving the batch moved logits"),
+        (lambda m: lambda x, d: m(x) * (1 + (len(x) < K)), {}, "another size of the batch moved logits"),
         (lambda m: lambda x, d: m(x) * (1 + slots(x) % 2), {}, "moving the inputs to other slots"),
     ],
 )
@@ -220,6 +220,37 @@ def test_slots_that_the_probed_batch_lacks_are_asked_too(model):
     (line,) = probing.probed(late, x[:K], seed=0, whole=x).contradictions
     assert "moving the inputs to other slots" in line
     assert probing.probed(Standard(model), x[:K], seed=0, whole=x).contradictions == ()
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (lambda x: 1 + (len(x) == 3 * K), "another size of the batch moved logits by"),
+        (lambda x: 1 + (len(x) == 6 * K), "another size of the batch moved logits by"),
+        (lambda x: 1 + (slots(x) % 2), "moving the inputs to other slots of the batch moved"),
+    ],
+    ids=["the size that is evaluated", "twice that", "every other slot"],
+)
+def test_modules_that_say_nothing_of_themselves_are_asked_in_other_batches(model, weight, message):
+    class Module(nn.Module):
+        def forward(self, x):
+            return model(x) * weight(x)
+
+    x = torch.rand(3 * K, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    (line,) = probing.probed(SamplingModule(Module(), name="m"), x[:K], seed=0, whole=x).contradictions
+    assert line.startswith("answers inputs one by one") and message in line
+    assert probing.probed(SamplingModule(model, name="m"), x[:K], seed=0, whole=x).contradictions == ()
+
+
+def test_batches_in_a_large_group_are_asked_too(model):
+    defence = planted(model, lambda x, draw: model(x))
+    defence.logits_grouped = lambda x, draws: (
+        model(x.flatten(0, 1)).unflatten(0, x.shape[:2]) * (1 + (len(x) > 2))
+    )
+    x = torch.rand(K, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    assert probing.probed(defence, x, seed=0).contradictions == ()
+    (line,) = probing.probed(defence, x, seed=0, whole=x).contradictions
+    assert "answers batches in a group" in line
 
 
 def test_a_default_dtype_is_put_back_and_the_change_named(model):

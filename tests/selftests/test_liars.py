@@ -9,6 +9,7 @@ from robustbench_coded.defences.noise import GaussianNoise
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.resize_pad import ResizePad
 from robustbench_coded.selftests.run_all import Networks, run_all
+from tests.selftests.conftest import Plain
 
 
 def failed(scene, networks=None):
@@ -259,3 +260,13 @@ def test_gradients_that_fail_are_tested_again_with_smooth_operators(world, build
     found = {test.name: test.outcome for test in run_all(scene)}
     assert found.get("relaxed gradients") == expected
     assert scene.backwards > (0 if expected is None else 32 * 24)
+
+
+def test_a_class_by_which_a_defence_rejects_is_none_of_its_networks(world):
+    class Rejects(Plain):
+        abstain = 10
+
+    defence = Rejects(lambda x: torch.cat([world.model(x), 0 * x[:, :1, 0, 0] + 5.0], 1))
+    tests = run_all(world.scene(defence), Networks(None, world.model))
+    (base,) = [test for test in tests if test.name == "base model"]
+    assert base.outcome != "failed", base.finding

@@ -1,5 +1,6 @@
 """Every defence is probed before it is evaluated, and refused if what it does contradicts what it says."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,8 +11,9 @@ from torch.nn import functional
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.memory import memory_of
 from robustbench_coded.defences.per_batch import stated_protocol
-from robustbench_coded.defences.probe import blamed_on, other_slot, probe
+from robustbench_coded.defences.probe import blamed_on, grouped_otherwise, other_slot, probe
 from robustbench_coded.defences.probe_findings import contradictions, warnings
+from robustbench_coded.defences.probe_result import ProbeResult
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError
@@ -21,6 +23,7 @@ from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
 # A probe is some twenty forwards of one batch: what takes longer hangs, or is too slow to be attacked.
 PROBE_SECONDS = 1800.0
 FEWEST, MOST = 8, 16  # inputs of the probed batch: enough to see a dependence, and half of them still a batch
+GROUPED = 9  # batches that are answered in a group: an answer may depend on how many they are
 REMEMBERED = 32  # inputs of the batch on which a memory is looked for
 
 
@@ -91,8 +94,12 @@ def probed(
         with time_limit(PROBE_SECONDS):
             state = [] if remembers is None else _memory(defence, remembers, seed)
             result = probe(defence, x, stream(seed, -1, "probe"))
-            if whole is not None and result.other_slot is not None and not defence.batch_dependent:
-                result = replace(result, other_slot=max(result.other_slot, _other_slot(defence, whole, seed)))
+            if isinstance(defence, SamplingModule):
+                defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
+            if whole is not None and result.grouped is not None:
+                result = replace(result, grouped=max(result.grouped, _many_grouped(defence, x, seed)))
+            if whole is not None and not defence.randomised and not defence.batch_dependent:
+                result = _asked_in_other_batches(defence, x, whole, seed, result)
     except TimeLimitExceeded:
         raise InputError(
             f"{defence.name} hangs: its probe, some twenty forwards of a batch of shape {tuple(x.shape)}, "
@@ -103,17 +110,36 @@ def probed(
         torch.set_default_dtype(dtype)
     if now != dtype:
         state.append(f"changes torch's default dtype to {now} for everything else in this process")
-    if isinstance(defence, SamplingModule):
-        defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
     found = (*state, *contradictions(defence, result))
     return Probed(asdict(result), found, (*warnings(defence, result), *stated_protocol(defence)))
 
 
-def _other_slot(defence: Defence, x: Tensor, seed: int) -> float:
+def _many_grouped(defence: Defence, x: Tensor, seed: int) -> float:
     with blamed_on(defence, x), torch.no_grad():
-        draw = defence.sample(stream(seed, -1, "probe", 4), len(x))
-        moved = other_slot(defence, x, draw, defence.logits(x, draw))
-    return 0.0 if moved is None else moved
+        draws = [defence.sample(stream(seed, -1, "probe", 5 + i), len(x)) for i in range(2)]
+        return grouped_otherwise(defence, x, draws, GROUPED) or 0.0
+
+
+def _asked_in_other_batches(
+    defence: Defence, x: Tensor, whole: Tensor, seed: int, result: ProbeResult
+) -> ProbeResult:
+    """The result with what other slots and sizes of batches change, up to twice the size that is evaluated.
+
+    Args:
+        x: the first images of ``whole``, or more of the same.
+    """
+    if result.not_finite or result.shape[0] != result.k:
+        return result
+    with blamed_on(defence, whole), torch.no_grad():
+        draw = defence.sample(stream(seed, -1, "probe", 4), len(whole))
+        answers = defence.logits(whole, draw)
+        slots = [other_slot(defence, batch, draw, defence.logits(batch, draw)) for batch in (x, whole)]
+        sizes = [result.other_size or 0.0]
+        for batch in (x, x[: len(x) // 2], torch.cat([whole, whole])):
+            both = min(len(batch), len(whole))
+            with suppress(Exception):  # it may take no other size, and says so where it is asked for one
+                sizes.append((defence.logits(batch, draw)[:both] - answers[:both]).abs().max().item())
+    return replace(result, other_slot=max(slot or 0.0 for slot in slots), other_size=max(sizes))
 
 
 def _memory(defence: Defence, x: Tensor, seed: int) -> list[str]:
