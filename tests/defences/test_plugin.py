@@ -9,6 +9,7 @@ from torch import nn
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution.target import images_of
 
 SOURCE = """
 import random
@@ -176,3 +177,15 @@ def test_what_is_wrong_with_a_plugin_is_said_in_one_line(folder, model, target, 
         build_defence(target, model, 4)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("images", [0, -3])
+def test_a_batch_that_costs_nothing_is_refused(images):
+    class Free:
+        name = "free"
+
+        def images(self, k):
+            return images
+
+    with pytest.raises(InputError, match=rf"free: images\(8\) is {images}; costs are counted in it"):
+        images_of(Free(), 8)

@@ -9,6 +9,7 @@ from torch import Tensor
 from attacks.adapters.view import ThirdPartyView
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.protocol import Defence, logits_grouped, reject_class
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.answers import answers_or_nan
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
 
@@ -28,8 +29,18 @@ def says_images(defence: Defence | torch.nn.Module) -> bool:
 
 
 def images_of(defence: Defence | torch.nn.Module, k: int) -> int:
-    """Images through the network for one answered batch of ``k``; a module without a say takes ``k``."""
-    return int(defence.images(k)) if says_images(defence) else k  # type: ignore[union-attr, operator]
+    """Images through the network for one answered batch of ``k``; a module without a say takes ``k``.
+
+    Raises:
+        InputError: it says that there are none.
+    """
+    if not says_images(defence):
+        return k
+    images = int(defence.images(k))  # type: ignore[union-attr, operator]
+    if images < 1:
+        name = getattr(defence, "name", type(defence).__name__)
+        raise InputError(f"{name}: images({k}) is {images}; costs are counted in it, so it is at least 1")
+    return images
 
 
 class Target:
