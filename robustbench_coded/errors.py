@@ -24,8 +24,9 @@ class InputError(Exception):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean pgd-10? `` for the known name closest to what was typed; empty where none is close."""
-    lower = {each.lower(): each for each in known}
-    near = get_close_matches(name.lower(), lower, n=1)
+    # The dashes that all flags share make none of them closer.
+    lower = {each.lower().lstrip("-"): each for each in known}
+    near = get_close_matches(name.lower().lstrip("-"), lower, n=1)
     return f"did you mean {lower[near[0]]}? " if near else ""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attacks.adapters.import_failure import how_to_mend
 from attacks.adapters.seeding import seeded_from
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
@@ -91,8 +92,8 @@ def _imported(module_name: str, object_name: str, text: str) -> Any:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # the user's module can fail in any way
         raise ValueError(
-            f"{text}: importing {module_name} failed ({type(error).__name__}: {error}); it must be installed "
-            "or lie in the current folder"
+            f"{text}: importing {module_name} failed ({type(error).__name__}: {error}); "
+            f"{how_to_mend(error, module_name)}"
         ) from error
     finally:
         if folder in sys.path:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from robustbench_coded.ablations.measure import Bench
 from robustbench_coded.ablations.point import Inference, Point
 from robustbench_coded.ablations.records import EpochRecord, Measurement, Records
 from robustbench_coded.ablations.settings import AblationSettings
 from robustbench_coded.ablations.studies import Study
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.training.config import TrainConfig
@@ -59,9 +58,7 @@ class Laboratory:
         self.measurements: Records[Measurement] = Records(folder / "measurements.csv", Measurement)
         self.history: Records[EpochRecord] = Records(folder / "history.csv", EpochRecord)
         name = settings.base.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        self._device = torch.device(name)
+        self._device = device_named(None if name == "auto" else name)
 
     def seeded(self, point: Point) -> list[TrainConfig]:
         """The runs of a point, one a seed."""

@@ -16,6 +16,7 @@ from robustbench_coded.bench.third_party import third_party_contenders
 from robustbench_coded.bench.timing import Contender, Timing, interleaved
 from robustbench_coded.bench.workload import SMALL_K, Workload
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
 from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
@@ -119,6 +120,8 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"--{name} {value} is too small; give 1 or more")
+    if options.threads is not None and options.threads > MOST_AT_ONCE:
+        raise InputError(f"--threads {options.threads} is too large; give {MOST_AT_ONCE:,} or fewer")
     device = device_named(options.device)
     with torch_threads(options.threads):
         tell("preparing the model")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from robustbench_coded.cli.config_file import options_from_file
-from robustbench_coded.cli.values import counts, fraction, fractions, named_paths
+from robustbench_coded.cli.values import counts, fraction, named_paths, radii, radius
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -166,7 +166,7 @@ def config_from(
         defences=tuple([f"rci:{t}" for t in rci] + [f"coded:{t}" for t in coded] + defence),
         **chosen,
         batch_sizes=counts(batch_size, "--batch-size"),
-        eps=fractions(eps, "--eps") if eps else None,
+        eps=radii(eps, "--eps") if eps else None,
         inputs=tuple(dict.fromkeys(part.strip() for text in inputs or ["batch"] for part in text.split(","))),
         claim_attack=claim_attack,
         command=("csrobust", *sys.argv[1:]),
@@ -228,4 +228,4 @@ def claimed_value(text: str | None) -> float | None:
 
 def claimed_eps(text: str | None) -> float | None:
     """``--claim-eps 8/255`` as a number."""
-    return None if text is None else fraction(text, "--claim-eps")
+    return None if text is None else radius(text, "--claim-eps")

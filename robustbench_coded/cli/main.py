@@ -1,5 +1,6 @@
 """The command ``csrobust``: parses, calls one documented function, prints. Torch is imported when needed."""
 
+import errno
 import sys
 import traceback
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import typer
 
+from robustbench_coded.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_INPUT
 from robustbench_coded.errors import InputError, did_you_mean, where_raised
 from robustbench_coded.installation import require_own_attacks
 from robustbench_coded.reports.text.escape import one_line
@@ -14,7 +16,6 @@ from robustbench_coded.reports.text.escape import one_line
 # Some versions of typer bring their own copy of click: its base error is found through typer's.
 ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 DEBUG = "--debug"
-DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,6 +56,8 @@ def run(arguments: list[str]) -> int:
             return _complain(str(error), WRONG_INPUT)
         if isinstance(error, ClickException):
             return _complain(_misused(error, rest), WRONG_INPUT)
+        if (unusable := _unusable_path(error)) is not None:
+            return _complain(unusable, WRONG_INPUT)
         return _complain(_unexpected(error, debug), FAILED)
 
 
@@ -73,7 +76,7 @@ def _misused(error: Any, arguments: list[str]) -> str:
     typed, context, param = getattr(error, "option_name", None), error.ctx, getattr(error, "param", None)
     wanted = next((wanted for words, wanted in TYPES.items() if words in said), None)
     if wanted is not None and param is not None:
-        return f"{_as_typed(param.opts, arguments)} is not {wanted}"
+        return f"{_as_typed(error, arguments)} is not {wanted}"
     if typed is not None and "requires an argument" in said:
         return f"{typed} needs a value"
     if context is not None and said.startswith("Missing "):
@@ -85,13 +88,30 @@ def _misused(error: Any, arguments: list[str]) -> str:
     return f"no such option {typed}; {near}`{context.command_path} --help` lists them"
 
 
-def _as_typed(flags: list[str], arguments: list[str]) -> str:
-    """An option with the value that it was given: ``--limit '5.5'``."""
+def _as_typed(error: Any, arguments: list[str]) -> str:
+    """An option with the value that it was given: ``--limit '5.5'``; of a run.toml, behind its name."""
+    flags, file = error.param.opts, error.ctx and error.ctx.params.get("config")
     for place, argument in enumerate(arguments):
         flag, given, value = argument.partition("=")
         if flag in flags:
             return f"{flag} {value if given else ' '.join(arguments[place + 1 : place + 2])!r}"
-    return " ".join(flags)
+    written = (error.ctx.default_map or {}).get(error.param.name) if file else None
+    return " ".join(flags) if written is None else f"{file}: {' '.join(flags)} {written!r}"
+
+
+# A path that the user should change; a full or a failing disk is none.
+_PATH_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+_OTHER_PATH_ERRORS = {errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP}
+
+
+def _unusable_path(error: Exception) -> str | None:
+    """What is wrong with a file or folder that the system refused; None for any other error."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    if not isinstance(error, _PATH_ERRORS) and error.errno not in _OTHER_PATH_ERRORS:
+        return None
+    place = where_raised(error)
+    return f"{error.filename} can't be read or written ({error.strerror}){place}; name another path"
 
 
 def _unexpected(error: Exception, debug: bool) -> str:

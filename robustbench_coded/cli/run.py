@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from robustbench_coded.cli.exit_codes import FAILED, INTERRUPTED
 from robustbench_coded.cli.importing import importing
-from robustbench_coded.cli.stopping import INTERRUPTED, stoppable
+from robustbench_coded.cli.stopping import stoppable
 from robustbench_coded.engine.server import start_server
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.shipped import all_present
@@ -21,8 +22,6 @@ from robustbench_coded.reports.text.escape import one_line, shell
 if TYPE_CHECKING:
     from robustbench_coded.cli.progress import ProgressListener
     from robustbench_coded.results.run import Run
-
-FAILED = 1
 
 
 def run_evaluation(

@@ -64,17 +64,26 @@ def as_defence(built: Any, model: nn.Module | None, *, name: str, said: str) -> 
     if isinstance(built, nn.Module) and not speaks_protocol:
         return SamplingModule(built, model, name=name)
     if wrong := _faults(built):
-        raise InputError(f"{said} {type(built).__name__}, {'; '.join(wrong)}")
+        raise InputError(
+            f"{said} {type(built).__name__}, {'; '.join(wrong)}; return a torch.nn.Module, or see "
+            "docs/your-defence.md"
+        )
     return PerBatch(built)
 
 
 def _faults(built: Any) -> list[str]:
     """What keeps an object from being a ``Defence``, in words."""
     faults = []
+    missing = [name for name in _ATTRIBUTES if not hasattr(built, name)]
+    missing += [
+        f"{name}({', '.join(arguments)})"
+        for name, arguments in _METHODS.items()
+        if getattr(built, name, None) is None
+    ]
+    if missing:
+        faults.append(f"which lacks {', '.join(missing)}")
     for name, kind in _ATTRIBUTES.items():
-        if not hasattr(built, name):
-            faults.append(f"which has no attribute {name!r}")
-        elif not isinstance(getattr(built, name), kind):
+        if hasattr(built, name) and not isinstance(getattr(built, name), kind):
             faults.append(f"whose {name!r} is {type(getattr(built, name)).__name__}, not {_named(kind)}")
     if isinstance(label := getattr(built, "name", None), str) and not (label and label.isprintable()):
         faults.append(f"whose 'name' is {label[:40]!r}, which no table can show")
@@ -82,10 +91,10 @@ def _faults(built: Any) -> list[str]:
         faults.append(f"whose 'abstain' is {type(reject).__name__}, not the index of a class or None")
     for name, arguments in {**_METHODS, **_OPTIONAL}.items():
         method = getattr(built, name, None)
-        if method is None and name in _OPTIONAL:
+        if method is None:
             continue
         if not callable(method):
-            faults.append(f"which has no method {name}({', '.join(arguments)})")
+            faults.append(f"whose {name} is {type(method).__name__}, not a method ({', '.join(arguments)})")
         elif not _takes(method, len(arguments)):
             faults.append(f"whose {name} does not take ({', '.join(arguments)})")
     return faults

@@ -47,7 +47,7 @@ class GanConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"iterations": 1, "batch_size": 4, "critic_steps": 1, "every": 1, "samples": 100}
+        least = {"iterations": 1, "batch_size": 4, "critic_steps": 1, "every": 1, "samples": 100, "seed": 0}
         for name, value in least.items():
             if getattr(self, name) < value:
                 flag = "--" + name.replace("_", "-")

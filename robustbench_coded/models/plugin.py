@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from attacks.adapters.import_failure import how_to_mend
 from robustbench_coded.errors import InputError, described
 
 
@@ -38,9 +39,9 @@ def import_function(spec: str, option: str) -> Callable[..., Any]:
         with current_folder_first():
             module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # the user's module can fail in any way
+        mend = how_to_mend(error, module_name)
         raise InputError(
-            f"{option} {spec}: importing {module_name} failed ({described(error)}); "
-            "it must be installed or lie in the current folder"
+            f"{option} {spec}: importing {module_name} failed ({described(error)}); {mend}"
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):

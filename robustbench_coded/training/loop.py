@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.architectures.dropout import seed_dropout
 from robustbench_coded.models.build import build
 from robustbench_coded.training.config import TrainConfig
@@ -66,9 +67,7 @@ def train(config: TrainConfig, out: Path, *, listeners: Sequence[Listener] = ())
     """
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: give a file name that ends in .safetensors")
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(device_named(None if config.device == "auto" else config.device))
     with joined_processes(device) as processes:
         run = _Run(config, out, device_of(device, processes), processes)
         return run.finish(listeners if processes.is_first else ())

@@ -40,6 +40,12 @@ def rebuilt_bench(
     last, identity = manifest.last, manifest.identity
     if identity.data is None or manifest.data.examples is None or last.resolved.group_images is None:
         raise InputError("run.json: it does not say on which data, or in which groups, it was computed")
+    names = [facts.name for facts in manifest.checkpoints]
+    if unknown := next((name for name in checkpoints if name not in names), None):
+        raise InputError(
+            f"--ckpt {unknown}={checkpoints[unknown]}: the run has no checkpoint {unknown!r}; "
+            f"give --ckpt NAME=PATH for {' or '.join(names)}"
+        )
     loaded = tuple(
         LoadedCheckpoint(
             name=facts.name,

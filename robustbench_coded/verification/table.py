@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -9,16 +10,17 @@ from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.verification.verify_run import VerifiedRow
 
 
-def verification_table(rows: Sequence[VerifiedRow]) -> Table:
-    """One line per row: accuracies recorded, now and after 8-bit rounding; distances; what is off."""
-    table = Table("row", "inputs", "furthest/eps", "recorded", "now", "8-bit", "result")
+def verification_table(rows: Sequence[VerifiedRow]) -> Group:
+    """A block per subject, threat model and eps, a line per attack: accuracies recorded, now and after 8-bit
+    rounding; the largest distance as a fraction of eps; what is off."""
+    blocks: dict[str, Table] = {}
     for row in rows:
         sizes = "".join(
             f" {name}={value}" for name, value in (("K", row.k), ("N", row.n)) if value is not None
         )
-        name = f"{row.checkpoint} | {row.defence}{sizes} | {row.threat} | {row.attack} | eps {row.eps:.4g}"
-        table.add_row(
-            Text(one_line(name)),
+        title = f"{row.checkpoint} | {row.defence}{sizes} | {row.threat} | eps {row.eps:.4g}"
+        blocks.setdefault(title, _block(title)).add_row(
+            Text(one_line(row.attack)),
             str(row.inputs),
             f"{row.furthest:.4f}",
             _percent(row.recorded),
@@ -26,6 +28,15 @@ def verification_table(rows: Sequence[VerifiedRow]) -> Table:
             _percent(row.accuracy_8bit),
             Text(one_line(_result(row))),
         )
+    return Group(*blocks.values())
+
+
+def _block(title: str) -> Table:
+    table = Table(title=Text(one_line(title)), title_justify="left")
+    table.add_column("attack", overflow="fold")  # names stay whole at any width
+    for head in ("inputs", "of eps", "recorded", "now", "8-bit"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("result", overflow="fold")
     return table
 
 

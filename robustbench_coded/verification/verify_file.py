@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -47,8 +48,12 @@ def _read(path: Path, data: Dataset) -> tuple[Tensor, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if name in ("x", "x_adv", "example")}
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"--adversarials {path} can't be read as .npz ({type(error).__name__})") from error
+    except FileNotFoundError as error:
+        raise InputError(f"--adversarials {path}: no such file") from error
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputError(
+            f"--adversarials {path} can't be read as .npz; write one with numpy.savez({path.name!r}, x=...)"
+        ) from error
     x = arrays.get("x", arrays.get("x_adv"))
     if x is None:
         raise InputError(f"--adversarials {path} has no array x; save one with numpy.savez(FILE, x=...)")

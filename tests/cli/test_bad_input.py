@@ -202,6 +202,11 @@ def test_options(csrobust, digits_erm, tmp_path, options, words):
         (["--victims", "-3"], ["--victims -3"]),
         (["--budget", "0"], ["--budget 0"]),
         (["--workers", "0"], ["--workers 0"]),
+        (["--workers", "100000"], ["--workers 100000", "1,024"]),
+        (["--threads", "1000000"], ["--threads 1000000", "1,024"]),
+        (["--seed", "-1"], ["--seed -1", "0 or more"]),
+        (["--attacks", "fgsm,,"], ["'fgsm,fgsm,,'", "empty name"]),
+        (["--resume", "--overwrite"], ["--resume", "deletes it"]),
         (["--threads", "-1"], ["--threads -1"]),
         (["--unit-timeout", "nan"], ["--unit-timeout nan"]),
         (["--engine", "spark"], ["'spark'", "ray"]),
@@ -377,7 +382,15 @@ def test_defences(csrobust, digits_erm, tmp_path, defences, monkeypatch, name, w
         (["screen", "--ckpt", "nothing.pt", "--rci", "N=8"], ["nothing.pt"]),
         (["train", "--recipe", "nothing.toml"], ["--out"]),
         (["train", "--recipe", "nothing.toml", "--out", "x.safetensors"], ["nothing.toml"]),
-        (["verify"], ["--adversarials"]),
+        (["verify"], ["nothing to verify"]),
+        (["verify", "nowhere", "--adversarials", "TEXT"], ["leave nowhere out"]),
+        (["verify", "--adversarials", "nowhere.npz", "--ckpt", "CKPT"], ["nowhere.npz", "no such file"]),
+        (["list", "runs", "x" * 300], ["x" * 300, "File name too long", "name another path"]),
+        (["figure", "spiral", "--out", "TEXT"], ["is a file; give a folder"]),
+        (["bench", "--threads", "1000000"], ["--threads 1000000", "1,024"]),
+        (["gan", "--features", "CKPT", "--workers", "100000"], ["--workers 100000", "1,024"]),
+        (["gan", "--features", "CKPT", "--seed", "-1"], ["--seed -1"]),
+        (["eval", "--config", "run.toml"], ["no such option --config; `csrobust eval --help`"]),
         (["verify", "nowhere"], ["nowhere", "no such folder"]),
         (["verify", "--adversarials", "TEXT", "--ckpt", "CKPT"], ["--adversarials", ".npz"]),
         (["report", "TEXT"], ["run.json"]),
@@ -393,6 +406,18 @@ def test_other_commands(csrobust, digits_erm, tmp_path, arguments, words):
     given = {"CKPT": digits_erm, "TEXT": tmp_path / "text"}
     refused(csrobust(*(given.get(argument, argument) for argument in arguments)), *words)
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_an_eps_in_256ths_is_taken_with_a_hint(csrobust, digits_erm):
+    answer = csrobust("plan", "--ckpt", digits_erm, *SMALL, "--eps", "8/256")
+    assert answer.code == 0
+    assert "--eps 8/256 is 0.03125; a pixel has 255 steps: write 8/255" in answer.err
+    assert "256" not in csrobust("plan", "--ckpt", digits_erm, *SMALL, "--eps", "8/255").err
+
+
+def test_a_wrong_value_in_a_file_is_said_with_the_file(csrobust, tmp_path):
+    (tmp_path / "run.toml").write_text('ckpt = "digits-erm"\nlimit = "many"\n')
+    refused(csrobust("eval", "run.toml"), "run.toml: --limit 'many' is not a whole number")
 
 
 def test_a_norm_without_a_usual_radius_needs_one(csrobust, digits_erm, tmp_path):

@@ -57,6 +57,7 @@ def test_seeds_give_a_mean_and_a_deviation(csrobust, tmp_path):
         (["--recipe", "coded", "--option", "mu", *FAST], ["mu"]),
         (["--recipe", "erm", "--data", "digits"], ["--arch"]),
         (["--recipe", "erm", *FAST, "--seeds", "0"], ["--seeds 0"]),
+        (["--recipe", "erm", *FAST, "--device", "abacus"], ["--device 'abacus'", "cpu"]),
         (["--recipe", "nowhere.toml"], ["nowhere.toml"]),
         (["--recipe", "coded", "--blocks", "0,x", *FAST], ["--blocks 0,1,2"]),
         (["--recipe", "coded", "--blocks", "0,3", *FAST], ["blocks 3", "3 blocks, 0 to 2"]),
@@ -68,3 +69,10 @@ def test_wrong_input(csrobust, tmp_path, options, words):
     answer = csrobust("train", *options, "--out", tmp_path / "x.safetensors")
     assert answer.code == 2 and all(word in answer.err for word in words), answer.err
     assert len(answer.err.strip().splitlines()) == 1
+
+
+def test_a_folder_that_can_not_be_made_is_refused_before_training(csrobust, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    answer = csrobust("train", "--recipe", "erm", *FAST, "--out", tmp_path / "file" / "x.safetensors")
+    assert answer.code == 2 and "file is a file; give a folder" in answer.err
+    assert "epoch" not in answer.err

@@ -1,6 +1,6 @@
 import pytest
 
-from robustbench_coded.cli.values import fraction, fractions
+from robustbench_coded.cli.values import fraction, radii
 from robustbench_coded.errors import InputError
 
 
@@ -19,4 +19,4 @@ def test_what_is_no_number_is_refused(text):
 
 
 def test_lists_keep_their_order_and_drop_repeats():
-    assert fractions(["0.5/255,0", "0.5/255"], "--eps") == (0.5 / 255, 0.0)
+    assert radii(["0.5/255,0", "0.5/255"], "--eps") == (0.5 / 255, 0.0)

@@ -100,7 +100,7 @@ def test_a_plain_module_is_told_too():
     [
         ("fit", lambda self: None, r"whose fit does not take \(x\)"),
         ("reset", lambda self, everything: None, r"whose reset does not take \(\)"),
-        ("fit", True, r"which has no method fit\(x\)"),
+        ("fit", True, r"whose fit is bool, not a method \(x\)"),
         ("abstain", "last", "whose 'abstain' is str, not the index of a class or None"),
     ],
 )

@@ -157,18 +157,21 @@ def test_declarations_of_a_module_are_believed_and_not_settled_over(folder, mode
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("robustbench_no_such:build", "importing robustbench_no_such failed"),
-        ("half_written:build", "No module named 'robustbench_no_such_module'"),
+        ("robustbench_no_such:build", "it must be installed or lie in the current folder"),
+        ("half_written:build", "install robustbench_no_such_module, which it needs"),
         ("syntax_broken:build", "importing syntax_broken failed (SyntaxError"),
         ("own_defences:Wole", "has no function Wole"),
         ("own_defences:not_a_function", "has no function not_a_function"),
         ("own_defences:fails", "it raised ValueError: no luck"),
-        ("own_defences:number", "returned int, which has no attribute 'name'"),
-        ("own_defences:NoBase", "which has no attribute 'base'"),
+        (
+            "own_defences:number",
+            "returned int, which lacks name, randomised, batch_dependent, base, sample(generator, k)",
+        ),
+        ("own_defences:NoBase", "which lacks base; return a torch.nn.Module"),
         ("own_defences:WrongTypes", "whose 'name' is int, not str; whose 'randomised' is str, not bool"),
         (
             "own_defences:WrongMethods",
-            "which has no method sample(generator, k); whose logits does not take (x, draw)",
+            "which lacks sample(generator, k); whose logits does not take (x, draw)",
         ),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_model_that_has_no_gradient_whatever_is_tried_is_refused(model, batch,
         ({"x": torch.full((K, 1, 8, 8), 2.0)}, r"expected x0 in \[0, 1\], got \[2, 2\]"),
         ({"y": torch.zeros(3)}, r"y \[B\], got .* and \[3\]"),
         ({"model": nn.Identity()}, "expected a model in evaluation mode"),
-        ({"model": len}, "expected a module or a defence, got builtin.*which has no attribute 'name'"),
+        ({"model": len}, "expected a module or a defence, got builtin.*which lacks name, randomised"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(model, batch, change, words):

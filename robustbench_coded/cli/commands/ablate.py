@@ -21,7 +21,8 @@ from robustbench_coded.cli.common_options import (
     Validation,
     WeightDecay,
 )
-from robustbench_coded.cli.values import fraction
+from robustbench_coded.cli.out_folder import made
+from robustbench_coded.cli.values import radius
 from robustbench_coded.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,12 +78,14 @@ def ablate_command(
         "validation": validation, "precision": precision, "device": device, "seed": seed,
     }  # fmt: skip
     base = base_config(arch, data, **{name: value for name, value in given.items() if value is not None})
-    radius = None if eps is None else fraction(eps, "--eps")
-    settings = AblationSettings(base, seeds=seeds, limit=limit, draws=draws, eps=radius)
+    settings = AblationSettings(
+        base, seeds=seeds, limit=limit, draws=draws, eps=None if eps is None else radius(eps, "--eps")
+    )
     listed = [part.strip() for part in values.split(",")] if values is not None else []
     planned = [(study, study.points(settings, listed)) for study in chosen]
     folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
     laboratory = Laboratory(folder, settings, lambda title: [ProgressBar(title)])
+    made(folder)
     laboratory.study(planned)
     results = write_studies(laboratory, planned)
     if as_json:

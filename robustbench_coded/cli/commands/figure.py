@@ -8,6 +8,7 @@ import typer
 
 from robustbench_coded.cli.common_options import Arch, AsJson, DataDir, FirstSeed
 from robustbench_coded.cli.help import GroupedCommand
+from robustbench_coded.cli.out_folder import made
 from robustbench_coded.cli.values import named_paths
 from robustbench_coded.errors import InputError
 
@@ -48,6 +49,7 @@ def spiral_command(
             raise InputError(f"{option} {value} is too small; give 1 or more")
     from robustbench_coded.paper_figures.spiral import spiral
 
+    made(out)
     return _write(spiral(seeds=seeds, epochs=epochs, seed=seed), out, as_json)
 
 
@@ -68,6 +70,7 @@ def lemma1_command(
     """
     from robustbench_coded.paper_figures.lemma1 import BATCHES, K, lemma1
 
+    made(out)
     networks = {}
     if ckpt:
         models, batches, _ = _models(ckpt, data, data_dir, K, BATCHES)
@@ -113,6 +116,7 @@ def loss_command(
     settings = AblationSettings(base, seeds=seeds)
     points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
     laboratory = Laboratory(out, settings, lambda title: [ProgressBar(title)])
+    made(out)
     configs = [config for point in points for config in laboratory.seeded(point)]
     for number, config in enumerate(configs, 1):
         if not laboratory.recorded(config):

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from robustbench_coded.cli.common_options import AsJson, DataDir, FirstSeed, Quiet, TensorBoard
-from robustbench_coded.cli.stopping import INTERRUPTED
+from robustbench_coded.cli.exit_codes import FAILED, INTERRUPTED
+from robustbench_coded.cli.out_folder import made
 from robustbench_coded.cli.values import counts
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
 
 AGAIN = "the same command goes on"
-FAILED = 1
 
 
 def gan_command(
@@ -49,20 +49,24 @@ def gan_command(
     The same command resumes stopped trainings.
     """
     from robustbench_coded.engine.worker_pool import EngineError
+    from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
     from robustbench_coded.evaluation.setup.device import device_named
     from robustbench_coded.generation.config import GanConfig
     from robustbench_coded.generation.report import last_points, write_gan_report
     from robustbench_coded.generation.study import study
 
-    for flag, count in (("--seeds", seeds), ("--workers", workers)):
+    for flag, count, most in (("--seeds", seeds, None), ("--workers", workers, MOST_AT_ONCE)):
         if count < 1:
             raise InputError(f"{flag} {count}: give 1 or more")
+        if most is not None and count > most:
+            raise InputError(f"{flag} {count}: give {most:,} or fewer")
     plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
     coded = [
         GanConfig(data, size, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
         for size in counts(n, "--n")
     ]
     on = str(device_named(device))
+    made(out)
     try:
         study(
             [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, workers=workers,

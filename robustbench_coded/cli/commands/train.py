@@ -21,6 +21,7 @@ from robustbench_coded.cli.common_options import (
     Validation,
     WeightDecay,
 )
+from robustbench_coded.cli.out_folder import made
 from robustbench_coded.cli.values import counts
 from robustbench_coded.errors import InputError
 
@@ -87,6 +88,8 @@ def train_command(
     if blocks is not None:
         options = [*(options or []), f"blocks={blocks.replace(',', '+')}"]
     config = _config(recipe, {k: v for k, v in given.items() if v is not None}, options or [])
+
+    made(out.parent)
 
     def listeners(path: Path) -> list[Listener]:
         logs = [] if tensorboard is None else [TensorBoardLog(tensorboard / path.stem)]

@@ -52,7 +52,9 @@ def verify_command(
 
     The inputs come from a run or from another tool.
     """
-    if (run is None) == (adversarials is None):
+    if run is not None and adversarials is not None:
+        raise InputError(f"--adversarials {adversarials} is scored without a run; leave {run} out")
+    if run is None and adversarials is None:
         raise InputError("nothing to verify; name a run folder, or --adversarials FILE.npz with --ckpt")
     if run is not None:
         from robustbench_coded.board.check_entry import checked_entry, is_entry

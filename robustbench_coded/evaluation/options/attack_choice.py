@@ -25,7 +25,11 @@ def attack_options(
     Raises:
         InputError: an unknown name.
     """
-    parts = [part.strip() for text in texts or DEFAULT for part in text.split(",") if part.strip()]
+    parts = [part.strip() for text in texts or DEFAULT for part in text.split(",")]
+    if "" in parts:
+        raise InputError(
+            f"--attacks {','.join(texts)!r} has an empty name; write names divided by single commas"
+        )
     try:
         names = tuple(name.text for name in expand(",".join(parts)))
     except ValueError as error:

@@ -11,6 +11,8 @@ VICTIMS = 64
 LAST_BATCH_RULES = ("pad", "shrink", "drop")
 # A batch goes through the network as a whole; more is a slip of the keyboard.
 LARGEST_BATCH = 16_384
+# Of processes or threads: torch crashes without a word where the machine refuses to start more.
+MOST_AT_ONCE = 1_024
 IMAGES_PER_UNIT = 50_000  # image gradients in one unit of work: seconds on a GPU, a minute on a laptop
 
 
@@ -104,7 +106,7 @@ class EvalConfig:
     selection_draws: int = option(10, "Draws on which the strongest attack is chosen.", count(most=10_000))
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
-    seed: int = option(0, "Seed of all random streams of the run.", count(-(2**63), 2**63 - 1))
+    seed: int = option(0, "Seed of all random streams of the run.", count(0, 2**63 - 1))
     replicates: int = option(1, "Repetitions with other batches and attack seeds.", count(most=1_000))
     submissions: int | None = option(
         None, "Also report accuracy under N submissions of each perturbed input.", count()
@@ -122,10 +124,10 @@ class EvalConfig:
         False, "Evaluate a network even if its batch-norms, labels or file contradict it."
     )
     device: str | None = option(None, "cpu, cuda, cuda:1 ...; default CUDA if available.")
-    threads: int | None = option(None, "CPU threads per worker.", count())
+    threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
     engine: str = option("local", "local or ray.", one_of("local", "ray"))
     workers: int | None = option(
-        None, "Worker processes; by default one per GPU if there are several.", count()
+        None, "Worker processes; by default one per GPU if there are several.", count(most=MOST_AT_ONCE)
     )
     address: str | None = option(None, "Ray cluster, auto or HOST:PORT; by default Ray is started here.")
     unit_timeout: float | None = option(

@@ -1,0 +1,3 @@
+"""What the exit code of ``csrobust`` says."""
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130

@@ -1,0 +1,20 @@
+"""Output folders that are made before the work whose results they take."""
+
+from pathlib import Path
+
+from robustbench_coded.errors import InputError
+
+
+def made(folder: Path) -> Path:
+    """Makes a folder: hours of work are not to end at one that can't be written.
+
+    Raises:
+        InputError: it is a file, or the system refuses it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out: {folder} is a file; give a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out: {folder} can't be written ({error.strerror}); give another") from error
+    return folder
