@@ -64,8 +64,10 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
         return _noted(_plugin(arch, weights, metadata))
     try:
         return _noted(_known(arch, weights, metadata))
-    except Refused:
+    except Refused as refused:
         name = timm_names.name_for(_shapes(weights)) if arch is None else None
+        if name is None and arch is None and (path.parent / "config.json").is_file():
+            raise Refused(f"{refused}, or --arch hf: for the network that config.json describes") from None
         if name is None:
             raise
     try:

@@ -185,7 +185,7 @@ def _notes(found: str, arch: str | None, difference: Difference) -> list[str]:
     if registry.find(found)[0].takes_image_size:
         heads = found.rpartition("-")[2]
         notes.append(
-            f"{heads} attention heads are a guess of 64 channels each, shapes do not tell; "
+            f"the number of attention heads, {heads}, is a guess of 64 channels each, shapes do not tell; "
             "pass --arch vit-PATCH-DIM-DEPTH-HEADS if another number is right"
         )
     return notes

@@ -1,5 +1,6 @@
 """From a checkpoint file to a Checkpoint: the one way in for `eval`, `inspect` and everything else."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.assemble import Assembled, assemble
 from robustbench_coded.models.checkpoint import Checkpoint, FileLayout
+from robustbench_coded.models.detect import Recognised
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.refusal import Refused
@@ -48,7 +50,7 @@ def load_checkpoint(
         metadata=metadata,
         normalisation=normalisation,
         normalisation_source=source,
-        notes=found.notes + notes,
+        notes=(*found.notes, *_contradicted(metadata, found), *notes),
         layout=FileLayout(
             archive.format,
             archive.nbytes,
@@ -59,6 +61,17 @@ def load_checkpoint(
             plain_entries(archive),
         ),
     )
+
+
+def _contradicted(metadata: dict[str, Any], found: Recognised) -> Iterator[str]:
+    """What the metadata say of the images and classes, where the weights show another number."""
+    channels = metadata["image_shape"][0] if metadata.get("image_shape") else None
+    for said, has, what in (
+        (metadata.get("classes"), found.classes, "classes"),
+        (channels, found.channels, "channels"),
+    ):
+        if said not in (None, has):
+            yield f"its metadata say {said} {what}, its weights have {has}"
 
 
 def _normalisation(

@@ -40,7 +40,9 @@ def read(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, ValueError, RuntimeError, OverflowError) as error:
         raise Refused(f"damaged safetensors file ({str(error).splitlines()[0][:120]})") from None
-    return {name: tensors[name] for name in header}, metadata
+    # save_model leaves out a weight that is another one, too, and writes which.
+    tied = {name: kept for name, kept in metadata.items() if kept in tensors and name not in tensors}
+    return {name: tensors[tied.get(name, name)] for name in (*header, *tied)}, metadata
 
 
 def _header(data: bytes) -> dict[str, object]:

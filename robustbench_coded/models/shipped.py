@@ -8,6 +8,7 @@ from pathlib import Path
 
 from robustbench_coded.errors import InputError, did_you_mean
 
+ENDINGS = (".pt", ".pth", ".th", ".safetensors")
 MOST_LISTED = 10_000  # files of a folder whose names are compared
 
 # The wheel holds a copy of checkpoints/ inside the package; a checkout has the folder itself.
@@ -60,7 +61,13 @@ def present(named: str | Path) -> Path:
             "`csrobust list checkpoints`"
         )
     if not file:
-        raise InputError(f"{path}: not a file; --ckpt takes a .pt, .pth, .th or .safetensors file")
+        inside = [name for name in _files_beside(path / "any") if name.endswith(ENDINGS)]
+        mend = (
+            f"name the file in it, {path / min(inside)}"
+            if inside
+            else "--ckpt takes a .pt, .pth, .th or .safetensors file"
+        )
+        raise InputError(f"{path}: not a file; {mend}")
     return path
 
 

@@ -15,6 +15,7 @@ import torch
 from robustbench_coded.models.pickle_scan import HOW_TO_MEND, Scan, holds_objects, scan
 from robustbench_coded.models.pickle_stand_ins import NUMPY_TYPES, Storage
 from robustbench_coded.models.refusal import MAX_TENSORS, Refused
+from robustbench_coded.models.shipped import ENDINGS
 
 _numpy_scalar = numpy.float64(0).__reduce__()[0]  # its module's name differs between versions
 
@@ -42,7 +43,7 @@ def read_zip(data: bytes) -> Any:
     except Refused:
         raise
     except Exception as error:  # zipfile raises a dozen types on damaged archives
-        raise Refused(f"truncated or damaged zip archive ({error})") from None
+        raise Refused(f"truncated or damaged zip archive ({error}); copy or download it again") from None
     pickled = records.get("data.pkl")
     if pickled is None:
         raise Refused("a zip archive that torch.save did not write")
@@ -78,6 +79,8 @@ def _stranger(names: list[str]) -> str:
         )
     if names and all(name.endswith(".npy") for name in names):
         return "NumPy arrays, which belong to --data npz:FILE if they are images and labels"
+    if inside := next((name for name in names if name.endswith(ENDINGS)), None):
+        return f"a zip archive that holds {inside[:60]}; unpack it first"
     return "a zip archive that torch.save did not write"
 
 

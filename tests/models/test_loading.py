@@ -227,6 +227,57 @@ def test_metadata_that_name_another_architecture_are_not_believed(tmp_path, netw
     assert f"its metadata say {claim}, which its weights are not" in checkpoint.notes
 
 
+@pytest.mark.parametrize(
+    ("claim", "note"),
+    [
+        ({"classes": 7}, "its metadata say 7 classes, its weights have 10"),
+        ({"image_shape": [1, 8, 8]}, "its metadata say 1 channels, its weights have 3"),
+    ],
+)
+def test_metadata_of_other_classes_or_channels_are_named(tmp_path, weights, claim, note):
+    torch.save({"state_dict": weights, "csrobust": claim}, tmp_path / "a.pt")
+    assert note in load_checkpoint(tmp_path / "a.pt").notes
+    torch.save(
+        {"state_dict": weights, "csrobust": {"classes": 10, "image_shape": [3, 8, 8]}}, tmp_path / "b.pt"
+    )
+    assert not any("its metadata say" in text for text in load_checkpoint(tmp_path / "b.pt").notes)
+
+
+def test_a_weight_that_is_another_one_too_comes_back_from_safetensors(tmp_path):
+    tied = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+    )
+    tied[3].weight = tied[1].weight
+    safetensors.torch.save_model(tied, str(tmp_path / "tied.safetensors"))
+    torch.save(tied.state_dict(), tmp_path / "tied.pt")
+    assert "3.weight" not in safetensors.torch.load_file(tmp_path / "tied.safetensors")
+    x = pixels(channels=1)
+    there, here = (load_checkpoint(tmp_path / f"tied.{ending}").network for ending in ("safetensors", "pt"))
+    assert torch.equal(there(x), tied(x)) and torch.equal(here(x), tied(x))
+
+
+def test_a_folder_and_a_zip_of_checkpoints_say_what_is_in_them(tmp_path, weights):
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    torch.save(weights, folder / "model.pt")
+    with pytest.raises(InputError, match=r"not a file; name the file in it, .*downloaded/model\.pt"):
+        load_checkpoint(folder)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(folder / "model.pt", "model.pt")
+    with pytest.raises(InputError, match=r"a zip archive that holds model\.pt; unpack it first"):
+        load_checkpoint(tmp_path / "all.zip")
+
+
+def test_a_config_beside_unknown_weights_is_pointed_to(tmp_path):
+    torch.save({"first.weight": torch.zeros(3, 3), "second.bias": torch.zeros(3)}, tmp_path / "a.pt")
+    with pytest.raises(InputError) as without:
+        load_checkpoint(tmp_path / "a.pt")
+    assert "hf:" not in str(without.value)
+    (tmp_path / "config.json").write_text('{"architecture": "convnext_atto"}')
+    with pytest.raises(InputError, match=r"--arch hf: for the network that config\.json describes"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
 def test_saving_refuses_what_could_not_be_read_again(tmp_path, network):
     broken = build("digits-cnn", 10, 3)
     with torch.no_grad():
