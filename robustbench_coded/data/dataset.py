@@ -92,9 +92,17 @@ class Dataset:
         """The same images with labels as a network of ``classes`` outputs has them.
 
         Where data and outputs are the same, or the network has been made for these data, it is this one.
+
+        Raises:
+            InputError: the network has too few outputs.
         """
         if self.outputs is None or classes == self.classes:
             return self
+        if classes <= max(self.outputs):
+            raise InputError(
+                f"{self.name} compares {self.classes} outputs, up to number {max(self.outputs)}, and the "
+                f"network answers {classes} classes; choose the data it was trained on with --data"
+            )
         labels = np.array(self.outputs, dtype=np.int64)[self.labels]
         return replace(self, labels=labels, classes=classes, class_names=(), outputs=None)
 

@@ -62,7 +62,10 @@ def load_imagenet(name: str, place: str, split: str) -> Dataset:
     outputs: tuple[int, ...] | None = None
     if name != "imagenet":
         if len(present) != _SUBSET_CLASSES:
-            raise InputError(f"{root}: {name} has 200 classes, {len(present)} folders are of ImageNet's")
+            raise InputError(
+                f"{root}: {name} has 200 classes, {len(present)} folders are of ImageNet's; "
+                f"expected {_EXPECTED[name]}"
+            )
         outputs = tuple(numbers[wnid] for wnid in present)
     files = _listed(root, Path(options["list"])) if "list" in options else _all_files(root, present)
     label_of = {wnid: place for place, wnid in enumerate(present)} if outputs else numbers

@@ -123,6 +123,8 @@ def test_data_of_some_classes_compare_those_logits_alone(tmp_path):
     assert torch.equal(some.gather(1, y[:, None]), whole.gather(1, all_labels[:, None]))
     assert labelled.classes == 1000
     assert data.of_all_classes(200) is data
+    with pytest.raises(InputError, match="up to number 998, and the network answers 10 classes"):
+        data.of_all_classes(10)
 
 
 def test_another_number_of_classes_is_no_imagenet_r(tmp_path):
