@@ -183,6 +183,23 @@ def test_a_name_that_contradicts_itself_is_refused():
 MNIST = SHARED / "data" / "mnist" / "t10k-images-idx3-ubyte.gz"
 
 
+@pytest.mark.parametrize("pool", [nn.MaxPool2d, nn.AvgPool2d])
+def test_pooling_that_rounds_up_is_a_layout(pool):
+    torch.manual_seed(0)
+    stack = nn.Sequential(
+        *conv(1, 4, 3), pool(2), *conv(4, 6, 3, padding=1), pool(2, ceil_mode=True),  # 8, 6, 3, 2
+        nn.Flatten(), nn.Linear(24, 10),
+    )  # fmt: skip
+    name = name_for({key: tuple(tensor.shape) for key, tensor in stack.state_dict().items()})
+    assert layouts(name) == ("1.1/1.1", "1.0c/1.1c")  # the usual one rounds nothing
+    pooling = {nn.MaxPool2d: "", nn.AvgPool2d: ",pooling=mean"}[pool]
+    assert "1.0c/1.1c" in find(name)[0].variants["layout"]
+    rounded = build(f"{name}[layout=1.0c/1.1c{pooling}]", 10, 1)
+    rounded.load_state_dict(stack.state_dict())
+    x = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(rounded(x), stack(x))
+
+
 @pytest.mark.skipif(not MNIST.is_file(), reason="the shared MNIST images are not here")
 @pytest.mark.parametrize(
     ("file", "accuracy"), [("kw_mnist", 0.9820), ("mnist-pgd-madry", 0.9899), ("mnist-fgsm", 0.9850)]

@@ -9,8 +9,8 @@ from robustbench_coded.models.architectures.activations import Activation, activ
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.sequential_names import layouts, tokens_of
 
-LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mg]?)", re.ASCII)
-POOLINGS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}
+LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mgc]?)", re.ASCII)
+POOLINGS: dict[str, Callable[..., nn.Module]] = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}
 
 
 class Activate(nn.Module):
@@ -80,7 +80,7 @@ class Sequential(BlockNetwork):
             elif token[0] == "a":
                 module = Activate(activation_named(activation))
             elif token[0] == "m" or (token[0] == "p" and end == "m"):
-                module = POOLINGS[pooling](2)
+                module = POOLINGS[pooling](2, ceil_mode=end == "c")
             else:
                 module = nn.AdaptiveAvgPool2d(1) if token[0] == "p" and end == "g" else nn.Identity()
             self.add_module(str(number), module)

@@ -23,6 +23,9 @@ SIZES = {1: (28, 32, 8), 3: (32, 28, 64, 224)}
 UNUSUAL_SIZES = {1: {8: 1, 32: 6}, 3: {64: 1, 224: 2, 28: 6}}
 MAX_LAYERS = 40
 MAX_LAYOUTS = 12
+MAX_ROUNDED_UP = 4
+ROUNDED_UP_CHOICES = 4  # strides and paddings of a convolution that are tried beside pooling that rounds up
+ROUNDED_UP = 1_000  # behind every layout whose pooling rounds down, which most do
 MAX_TRIED = 200_000
 MANY_CONVOLUTIONS = (
     3  # beyond these, equal kernels have equal strides and paddings where pooling is inferred too
@@ -97,8 +100,9 @@ def layouts(name: str) -> tuple[str, ...]:
         name: of this family.
     Returns:
         ``STRIDE.PADDING`` of each convolution, joined by ``/``, the usual layout first; ``m`` behind one that
-        a 2x2 pooling follows and ``g`` behind the last one where it is a mean over all pixels; empty where
-        nothing leads there, or where there are no convolutions.
+        a 2x2 pooling follows, ``g`` behind the last one where it is a mean over all pixels and ``c`` behind
+        all of them where pooling rounds up (``ceil_mode``); empty where nothing leads there, or where there
+        are no convolutions.
     """
     return tuple(layout for _, layout in _ranked(name))
 
@@ -121,14 +125,22 @@ def _ranked(name: str) -> tuple[tuple[int, str], ...]:
     if any(token[0] == "p" for token in tokens):
         return _with_pooling(size, tokens, side)
     choices = [_usual(int(token["kernel"])) for token in convolutions]
-    ranked = [
+    down = [
         (_unusual(combination, choices, convolutions), combination)
         for combination in islice(product(*choices), MAX_TRIED)
         if _side_after(size, tokens, combination) == side
     ]
-    ranked.sort(key=lambda entry: entry[0])
+    usual = [choice[:ROUNDED_UP_CHOICES] for choice in choices if any(token[0] == "m" for token in tokens)]
+    up = [
+        (ROUNDED_UP + _unusual(combination, choices, convolutions), combination)
+        for combination in islice(product(*usual), MAX_TRIED if usual else 0)
+        if _side_after(size, tokens, combination, up=True) == side != _side_after(size, tokens, combination)
+    ]
+    for ranked in (down, up):
+        ranked.sort(key=lambda entry: entry[0])
     return tuple(
-        (rank, "/".join(f"{s}.{p}" for s, p in combination)) for rank, combination in ranked[:MAX_LAYOUTS]
+        (rank, "/".join(f"{s}.{p}{'c' if rank >= ROUNDED_UP else ''}" for s, p in combination))
+        for rank, combination in (*down[:MAX_LAYOUTS], *up[:MAX_ROUNDED_UP])
     )
 
 
@@ -264,8 +276,14 @@ def _side_after(
     tokens: Sequence[re.Match[str]],
     combination: Sequence[tuple[int, int]],
     ends: Sequence[str] = (),
+    *,
+    up: bool = False,
 ) -> int | None:
-    """Height and width before the flattening; None where a layer has nothing left to see."""
+    """Height and width before the flattening; None where a layer has nothing left to see.
+
+    Args:
+        up: whether pooling rounds up.
+    """
     pairs: Iterator[tuple[int, int]] = iter(combination)
     pooling, end = iter(ends), ""
     for token in tokens:
@@ -274,7 +292,7 @@ def _side_after(
             end = next(pooling, "")
             size = (size + 2 * padding - int(token["kernel"])) // stride + 1
         elif token[0] == "m" or (token[0] == "p" and end == "m"):
-            size //= 2
+            size = (size + up) // 2
         elif token["values"]:
             break
         if size < 1:
