@@ -91,7 +91,7 @@ def _misused(error: Any, arguments: list[str]) -> str:
 def _as_typed(error: Any, arguments: list[str]) -> str:
     """An option with the value that it was given: ``--limit '5.5'``; of a run.toml, behind its name."""
     flags, file = error.param.opts, error.ctx and error.ctx.params.get("config")
-    for place, argument in enumerate(arguments):
+    for place, argument in reversed(list(enumerate(arguments))):  # the last one counts
         flag, given, value = argument.partition("=")
         if flag in flags:
             return f"{flag} {value if given else ' '.join(arguments[place + 1 : place + 2])!r}"

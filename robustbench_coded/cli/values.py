@@ -51,7 +51,7 @@ def seconds(text: str, option: str) -> float:
     return value
 
 
-def counts(text: str, option: str, least: int | None = None) -> tuple[int, ...]:
+def counts(text: str, option: str, least: int | None = None, *, example: str = "8,16,32") -> tuple[int, ...]:
     """Comma-separated whole numbers, of at least ``least`` where nobody else checks them."""
     values = []
     for part in text.split(","):
@@ -59,7 +59,7 @@ def counts(text: str, option: str, least: int | None = None) -> tuple[int, ...]:
             value = int(part)
         except ValueError as error:
             raise InputError(
-                f"{option} {part.strip()!r} is not a whole number; write for example 8,16,32"
+                f"{option} {part.strip()!r} is not a whole number; write for example {example}"
             ) from error
         if least is not None and value < least:
             raise InputError(f"{option} {value} is too small; give {least} or more")

@@ -1,6 +1,7 @@
 """``csrobust screen``: two minutes, the most damaging attack first."""
 
 import json
+import math
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +40,8 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[s
     config = config_from(**options, attacks=["fgsm"], inputs=[])
     from robustbench_coded.session.screen import Screening
 
+    if not seconds > 0 or math.isinf(seconds):
+        raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
     screening = Screening(config, seconds)
     path, code = evaluated(config, screening.run, silent=quiet or as_json)
     if path is None:

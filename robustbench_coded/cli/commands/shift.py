@@ -77,7 +77,7 @@ def shift_command(
         corruptions=tuple(
             dict.fromkeys(part.strip() for part in (corruptions or "").split(",") if part.strip())
         ),
-        severities=tuple(sorted(set(counts(severities, "--severities")))),
+        severities=tuple(sorted(set(counts(severities, "--severities", example="1,3,5")))),
         baseline=baseline,
     )
     path, code = evaluated(evaluation, lambda listener: shift(config, listener), silent=quiet or as_json)
