@@ -69,6 +69,25 @@ def test_our_own_defences_are_what_they_say(model, build, randomised, batch_depe
     assert 0 < result.double < 1e-4
 
 
+class Changed(nn.Module):
+    """Changes its inputs."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def forward(self, x):
+        return x + 0.1 * self.change(x)
+
+
+def test_other_random_numbers_in_float64_are_not_called_rounding(model):
+    random = SamplingModule(nn.Sequential(Changed(torch.rand_like), model), name="random")
+    assert probed(random).double > 1e-3
+    assert not any("rounding" in text for text in warnings(random, probed(random)))
+    cut = SamplingModule(nn.Sequential(Changed(lambda x: (x % 1e-7 > 5e-8).to(x)), model), name="cut")
+    assert any("answers depend on rounding errors" in text for text in warnings(cut, probed(cut)))
+
+
 def test_a_change_of_one_co_batched_input_is_measured(model):
     # Every answer moves by 0.3 times the mean brightness of the first input, which is made black.
     defence = planted(model, lambda x, draw: model(x) + 0.3 * x[0].mean())
@@ -161,7 +180,7 @@ def test_nan_gradients_are_counted(model):
     assert probed(planted(model, logits)).nan_gradients == 1
 
 
-def test_answers_that_hang_on_rounding_are_warned_of(model):
+def test_answers_that_depend_on_rounding_are_warned_of(model):
     class Cancelling(nn.Module):
         def __init__(self):
             super().__init__()
@@ -171,7 +190,7 @@ def test_answers_that_hang_on_rounding_are_warned_of(model):
             return (self.model(x) + 1e6) - 1e6  # float32 has steps of 1/16 there
 
     defence = Standard(Cancelling())
-    assert "float64 moves logits" in " ".join(warnings(defence, probed(defence)))
+    assert "float64 changes logits" in " ".join(warnings(defence, probed(defence)))
 
 
 def test_layers_in_training_mode_are_named(model):
