@@ -280,11 +280,6 @@ class NoDraw(Answers):
         raise RuntimeError("no dice")
 
 
-class WipingItsInput(Answers):
-    def logits(self, x, draw):
-        return self.base(x.zero_())
-
-
 class OtherwiseInGroups(Answers):
     answer = staticmethod(lambda logits: logits)
 
@@ -350,7 +345,6 @@ def defences(tmp_path, monkeypatch):
         ("out_of_memory", ["RuntimeError"]),
         ("hanging", ["hangs", "0.3 s"]),
         ("NoDraw", ["no dice"]),
-        ("WipingItsInput", ["hostile"]),
         ("OtherwiseInGroups", ["logits_grouped"]),
         ("WithoutName", ["'name' is NoneType"]),
         ("NamedForTheTerminal", ["no table can show"]),

@@ -10,16 +10,15 @@ from robustbench_coded.evaluation.setup import prepare
 from robustbench_coded.runs.folder import MANIFEST
 
 OPTIONS = (
-    "--data", "digits", "--limit", "48", "--batch-size", "8", "--draws", "2", "--selection-draws", "2",
-    "--attacks", "pgd-10,transfer-pgd-10", "--checks", "--rci", "N=1.5K", "--eps", "0.1", "--threads", "1",
-    "--quiet",
+    "--data", "digits", "--limit", "24", "--batch-size", "12", "--attacks", "pgd-10", "--checks",
+    "--eps", "0.1", "--threads", "1", "--quiet",
 )  # fmt: skip
 
 
 @pytest.fixture
 def small_units(monkeypatch):
     """A unit for each batch."""
-    monkeypatch.setattr(prepare, "images_in_one_forward", lambda device: 8)
+    monkeypatch.setattr(prepare, "images_in_one_forward", lambda device: 12)
     monkeypatch.setattr(UnitMaker, "images_per_unit", 1)
 
 

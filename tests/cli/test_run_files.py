@@ -50,7 +50,7 @@ def parsed(csrobust, monkeypatch):
         [
             *A,
             "--seed",
-            "-7",
+            "7",
             "--data",
             'npz:\u00e4 \\ "it".npz',
             "--first",

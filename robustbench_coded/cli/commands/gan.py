@@ -9,7 +9,7 @@ import typer
 
 from robustbench_coded.cli.common_options import AsJson, DataDir, FirstSeed, Quiet, TensorBoard
 from robustbench_coded.cli.exit_codes import FAILED, INTERRUPTED
-from robustbench_coded.cli.out_folder import made
+from robustbench_coded.cli.out_folder import made_for
 from robustbench_coded.cli.values import counts
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
@@ -66,12 +66,12 @@ def gan_command(
         for size in counts(n, "--n")
     ]
     on = str(device_named(device))
-    made(out)
     try:
-        study(
-            [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, workers=workers,
-            quiet=quiet, tensorboard=tensorboard,
-        )  # fmt: skip
+        with made_for(out):
+            study(
+                [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, workers=workers,
+                quiet=quiet, tensorboard=tensorboard,
+            )  # fmt: skip
     except KeyboardInterrupt:
         print(one_line(f"csrobust: stopped; {out} holds what was measured; {AGAIN}"), file=sys.stderr)
         return INTERRUPTED
