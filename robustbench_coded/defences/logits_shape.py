@@ -18,3 +18,11 @@ def misshapen(defence: Defence, k: int, shape: tuple[int, ...]) -> str | None:
     if classes is not None and shape[1] - (reject is not None) != classes:
         return f"answers with {shape[1]} logits for each input, its base model has {classes} classes"
     return None if shape[1] > 1 else "answers with one logit for each input: there is nothing to choose from"
+
+
+def too_few_classes(defence: Defence, logits: int, highest: int) -> str | None:
+    """What is wrong with so many logits where labels go up to ``highest``, if anything."""
+    classes = logits - (reject_class(defence) is not None)
+    if highest < classes:
+        return None
+    return f"answers {classes} classes, and labels go up to {highest}: no input of that class could be right"

@@ -75,7 +75,9 @@ def warnings(defence: Defence, result: ProbeResult) -> list[str]:
     if result.other_size_error:
         found.append(f"cannot answer {result.k // 2} inputs: {result.other_size_error}")
     if defence.randomised and not result.randomised:
-        found.append(f"says randomised, but {DRAWS} draws gave the same answers")
+        open_ = "randomised" in getattr(defence, "undeclared", ())
+        said = "draws random numbers" if open_ else "says randomised"
+        found.append(f"{said}, but {DRAWS} draws gave the same answers")
     if defence.batch_dependent and not result.batch_dependent:
         found.append("says batch-dependent, but no answer followed its co-batched inputs")
     return found

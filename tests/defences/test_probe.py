@@ -281,3 +281,25 @@ def test_a_default_dtype_is_put_back_and_the_change_named(model):
     (line,) = probing.probed(planted(model, logits), x, seed=0).contradictions
     assert line == "changes torch's default dtype to torch.float64 for everything else in this process"
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_defence_of_fewer_classes_than_the_data_is_refused(model):
+    defence, x = planted(model, lambda x, draw: model(x)), torch.rand(K, 1, 6, 6)
+    probing.probed(defence, x, 0, highest=4)
+    with pytest.raises(InputError, match="planted answers 5 classes, and labels go up to 5"):
+        probing.probed(defence, x, 0, highest=5)
+    rejecting = planted(model, lambda x, draw: model(x), abstain=4)
+    with pytest.raises(InputError, match="answers 4 classes, and labels go up to 4"):
+        probing.probed(rejecting, x, 0, highest=4)
+
+
+def test_a_module_that_draws_without_effect_does_not_say_that_it_is_randomised():
+    class Unmoved(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :5] + 0 * torch.rand(1)
+
+    defence = SamplingModule(Unmoved(), name="unmoved")
+    found = warnings(defence, probed(defence))
+    assert any("draws random numbers, but 4 draws gave the same answers" in text for text in found), found
+    declared = planted(nn.Identity(), lambda x, draw: x.flatten(1)[:, :5], randomised=True)
+    assert any(text.startswith("says randomised") for text in warnings(declared, probed(declared)))

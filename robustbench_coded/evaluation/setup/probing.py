@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.defences.logits_shape import too_few_classes
 from robustbench_coded.defences.memory import memory_of
 from robustbench_coded.defences.per_batch import stated_protocol
 from robustbench_coded.defences.probe import blamed_on, grouped_otherwise, other_slot, probe
@@ -76,18 +77,26 @@ def _gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict
 
 
 def probed(
-    defence: Defence, x: Tensor, seed: int, *, remembers: Tensor | None = None, whole: Tensor | None = None
+    defence: Defence,
+    x: Tensor,
+    seed: int,
+    *,
+    highest: int = 0,
+    remembers: Tensor | None = None,
+    whole: Tensor | None = None,
 ) -> Probed:
     """Probes a defence on one batch, and settles what a plain module left open about itself.
 
     Args:
+        highest: the highest label of the data.
         remembers: for somebody else's code, images [k, C, H, W] on which it is asked for a memory before all
             else; None where there can be none.
         whole: for somebody else's code, a batch of the size that will be evaluated: slots that ``x`` lacks
             may answer otherwise.
 
     Raises:
-        InputError: the defence fails on the batch, or does not answer in PROBE_SECONDS.
+        InputError: the defence fails on the batch, has fewer classes than the data, or does not answer in
+            PROBE_SECONDS.
     """
     dtype = torch.get_default_dtype()
     try:
@@ -111,6 +120,9 @@ def probed(
     if now != dtype:
         state.append(f"changes torch's default dtype to {now} for everything else in this process")
     found = (*state, *contradictions(defence, result))
+    # No gradient and no attack could be asked for the missing classes, so that this is no mere finding.
+    if not found and (wrong := too_few_classes(defence, result.shape[1], highest)):
+        raise InputError(f"{defence.name} {wrong}")
     return Probed(asdict(result), found, (*warnings(defence, result), *stated_protocol(defence)))
 
 

@@ -56,7 +56,14 @@ def probed_subjects(
                     remembers = probe_batch(context.data, k, REMEMBERED).to(context.device)
                 batch = probe_batch(context.data, k).to(context.device)
                 whole = x if is_plugin(spec) else None
-                found = probed(defence, batch, config.seed, remembers=remembers, whole=whole)
+                found = probed(
+                    defence,
+                    batch,
+                    config.seed,
+                    highest=int(context.data.labels.max()),
+                    remembers=remembers,
+                    whole=whole,
+                )
                 shown = spec
                 if spec.startswith(PREFIX):
                     shown += "@" + answers_digest(defence, probe_batch(context.data, k).to(context.device))
