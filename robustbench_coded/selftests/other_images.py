@@ -14,27 +14,57 @@ NAME = "images not evaluated"
 FEWEST = 16  # images of either kind that are classified correctly, for a share of them to mean anything
 # Of Fisher's exact test: how often images of one kind stand so much more often than as many others like them.
 CHANCE = 0.001
+# The same for means of two images, which are a little less like them.
+CHANCE_BLENDED = 0.0001
+# Share of the means of two images that the checkpoint classifies correctly, for them to be like the data.
+NATURAL = 0.9
 
 
-def other_images(scene: Scene, other: Scene | None, network: Network | None) -> SelfTest:
+def other_images(
+    scene: Scene, other: Scene | None, network: Network | None, blended: Scene | None = None
+) -> SelfTest:
     """Compares which share of the correctly classified images stands a short attack, here and elsewhere.
 
     Args:
         scene: evaluated images. other: images that are not evaluated, of the same kind; None where there are
             none.
         network: whose perturbed inputs are submitted, too; None where there is none.
+        blended: means of two images of a class, which no data set contains; None where there are none. They
+            are compared only where ``network``, or else the defence, classifies them like any images.
     """
-    if other is None:
+    kinds: list[tuple[str, str, Scene, float]] = []
+    if other is not None:
+        kinds.append(("others", "others", other, CHANCE))
+    if blended is not None and _natural(blended, network):
+        kinds.append(("blends", "means of two images of a class", blended, CHANCE_BLENDED))
+    if not kinds:
         return not_applicable(NAME, "All images are evaluated.")
-    (stood, n), (others_stood, others) = _standing(scene, network), _standing(other, network)
-    if min(n, others) < FEWEST:
-        return not_applicable(NAME, f"Too few are classified correctly: {n} and {others}.")
+    stood, n = _standing(scene, network)
+    figures: dict[str, float] = {}
+    passed, told, few = True, "", []
+    for name, title, compared, chance in kinds:
+        others_stood, others = _standing(compared, network)
+        if min(n, others) < FEWEST:
+            few.append(f"{others} of {title}")
+            continue
+        told += f", of {title} {others_stood / others:.0%} of {others}"
+        figures[name] = others_stood / others
+        passed = passed and _more_by_chance(stood, n, others_stood, others) >= chance
+    if not figures:
+        return not_applicable(NAME, f"Too few are classified correctly: {n} evaluated, {', '.join(few)}.")
     finding = (
-        f"Of the evaluated images that are classified correctly {stood / n:.0%} of {n} stand a short attack, "
-        f"of others {others_stood / others:.0%} of {others}."
+        f"Of the evaluated images that are classified correctly {stood / n:.0%} of {n} stand a short "
+        f"attack{told}."
     )
-    passed = _more_by_chance(stood, n, others_stood, others) >= CHANCE
-    return judged(NAME, passed, finding, evaluated=stood / n, others=others_stood / others)
+    return judged(NAME, passed, finding, evaluated=stood / n, **figures)
+
+
+def _natural(scene: Scene, network: Network | None) -> bool:
+    """Whether nearly all of the images are classified correctly."""
+    x = scene.x.flatten(0, 1)
+    with torch.no_grad():
+        logits = scene.answers(scene.x, scene.draws(0)).flatten(0, 1) if network is None else network(x)
+    return bool((logits.argmax(-1) == scene.y.flatten()).double().mean() >= NATURAL)
 
 
 def _standing(scene: Scene, network: Network | None) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from robustbench_coded.data.digits import load_digits
+from robustbench_coded.selftests.blends import blends
 from robustbench_coded.selftests.other_images import other_images
 from tests.selftests.conftest import EPS, EXAMPLES, Plain, network
 from tests.selftests.test_liars import HONEST
@@ -17,10 +18,19 @@ def others():
     return load_digits("train").batch(range(EXAMPLES))
 
 
-def result(world, others, defence, submitted=None, k=EXAMPLES):
+@pytest.fixture(scope="module")
+def means():
+    return blends(*load_digits("train").batch(range(4 * EXAMPLES)), EXAMPLES, 16)
+
+
+def result(world, others, defence, submitted=None, k=EXAMPLES, means=None):
     scene = world.scene(defence, k)
-    x, y = (values.view_as(like) for values, like in zip(others, (scene.x, scene.y), strict=True))
-    return other_images(scene, dataclasses.replace(scene, x=x, y=y), submitted)
+
+    def shown(images):
+        x, y = (values.view_as(like) for values, like in zip(images, (scene.x, scene.y), strict=True))
+        return dataclasses.replace(scene, x=x, y=y)
+
+    return other_images(scene, shown(others), submitted, None if means is None else shown(means))
 
 
 def stored(world, otherwise, within=EPS):
@@ -49,14 +59,42 @@ def test_a_network_whose_gradient_is_hidden_falls_to_what_fools_the_checkpoint(w
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_honest_defences_stand_alike_on_both(world, others, name):
+def test_honest_defences_stand_alike_everywhere(world, others, means, name):
     k = 8 if name == "rci on small batches" else EXAMPLES
-    assert result(world, others, HONEST[name](world.model), world.model, k).outcome == "passed"
+    assert result(world, others, HONEST[name](world.model), world.model, k, means).outcome == "passed"
 
 
-def test_so_does_a_robust_network(world, others):
-    found = result(world, others, network("digits-pgd-at"), world.model)
-    assert found.outcome == "passed" and found.figures["evaluated"] > 0.5
+def test_so_does_a_robust_network(world, others, means):
+    found = result(world, others, network("digits-pgd-at"), world.model, means=means)
+    assert found.outcome == "passed" and found.figures["evaluated"] > 0.5 and found.figures["blends"] > 0.5
+
+
+def test_stored_images_of_the_whole_data_set_are_told_by_means_of_two(world, others, means):
+    x, y = (torch.cat(parts) for parts in zip((world.x, world.y), others, strict=True))
+    knows = stored(dataclasses.replace(world, x=x, y=y), world.model)
+    assert result(world, others, knows, world.model).outcome == "passed"
+    found = result(world, others, knows, world.model, means=means)
+    assert found.outcome == "failed" and found.figures["others"] == 1.0 and found.figures["blends"] < 0.2
+
+
+def test_means_that_are_not_like_the_data_are_not_compared(world, others, means):
+    x, y = means
+    assert "blends" in result(world, others, world.model, world.model, means=means).figures
+    y = torch.cat(
+        [(y[:8] + 1) % 10, y[8:]]
+    )  # 24 of 32 are enough to be compared, and too few to be like them
+    assert "blends" not in result(world, others, world.model, world.model, means=(x, y)).figures
+
+
+def test_a_blend_is_the_mean_of_two_images_of_a_class_and_each_serves_once():
+    x = torch.tensor([0, 1, 4, 7, 8, 16]).view(6, 1, 1, 1) / 16
+    mean, label = blends(x, torch.tensor([3, 5, 3, 5, 3, 3]), 9, 16)
+    assert (mean.flatten() * 16).tolist() == [2, 4, 12] and label.tolist() == [3, 5, 3]
+    assert len(blends(x, torch.arange(6), 9, 16)[0]) == 0
+    assert len(blends(x, torch.zeros(6, dtype=torch.int64), 2, 16)[0]) == 2
+    # 7 and 16 lie between two levels; floats have none.
+    assert blends(x[[3, 5]], torch.tensor([1, 1]), 1, 1)[0].item() * 16 == 11.5
+    assert blends(x[[3, 5]], torch.tensor([1, 1]), 1, 16)[0].item() * 16 == 12
 
 
 def test_a_rejected_input_stands_and_a_rejected_image_is_not_classified(world, others):

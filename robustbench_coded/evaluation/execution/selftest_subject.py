@@ -17,6 +17,7 @@ from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.tf32 import tf32
 from robustbench_coded.selftests.base_agrees import Network
+from robustbench_coded.selftests.blends import blends
 from robustbench_coded.selftests.other_generators import Draws
 from robustbench_coded.selftests.other_images import NAME as OTHER_IMAGES
 from robustbench_coded.selftests.other_images import other_images
@@ -26,6 +27,7 @@ from robustbench_coded.selftests.scene import Scene
 from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
 
 UNITS = 5  # times what --unit-timeout gives a unit of work, where that is less
+FOR_A_BLEND = 4  # images for each mean of two of a class: some find no second one
 SECONDS = 1800.0  # a subject that takes longer for some ninety forwards of EXAMPLES inputs hangs
 
 
@@ -48,8 +50,9 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
             drawn = _draws(context, subject, scene) if is_plugin(subject.spec) else None
             results = (*run_all(scene, networks, drawn), _asked_alike(context, subject, scene))
             if is_plugin(subject.spec):
-                other, network = _elsewhere(context, scene), checkpoint if compared else None
-                results = (*results, _other_images(scene, other, network))
+                network = checkpoint if compared else None
+                others = (_elsewhere(context, scene), _blended(context, scene))
+                results = (*results, _other_images(scene, others, network))
     except TimeLimitExceeded:
         results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
     return {
@@ -69,12 +72,16 @@ def _asked_alike(context: WorkerContext, subject: Subject, scene: Scene) -> Self
         return judged(NAME, False, f"The defence fails when it is scored: {type(error).__name__}.")
 
 
-def _other_images(scene: Scene, other: Scene | None, network: Network | None) -> SelfTest:
+def _other_images(
+    scene: Scene, others: tuple[Scene | None, Scene | None], network: Network | None
+) -> SelfTest:
+    other, blended = others
     try:
-        found = other_images(scene, other, network)
-        if other is not None:
-            scene.forwards += other.forwards
-            scene.backwards += other.backwards
+        found = other_images(scene, other, network, blended)
+        for asked in others:
+            if asked is not None:
+                scene.forwards += asked.forwards
+                scene.backwards += asked.backwards
         return found
     except Exception as error:  # a plug-in can fail in any way
         return judged(OTHER_IMAGES, False, f"The defence fails at other images: {type(error).__name__}.")
@@ -86,6 +93,19 @@ def _elsewhere(context: WorkerContext, scene: Scene) -> Scene | None:
     if found is None or found[0].shape[1:] != scene.x.shape[2:]:
         return None
     x, y = found
+    return replace(scene, x=x.view_as(scene.x), y=y.view_as(scene.y))
+
+
+def _blended(context: WorkerContext, scene: Scene) -> Scene | None:
+    """The same scene with means of two images; None where too few images have another of their class."""
+    count = FOR_A_BLEND * scene.examples
+    found = context.elsewhere(count)
+    if found is None:  # means of evaluated images are not evaluated either
+        found = context.data.batch(range(min(count, len(context.data))))
+    x, y = blends(found[0], found[1], scene.examples, context.data.scale)
+    if len(x) < scene.examples or x.shape[1:] != scene.x.shape[2:]:
+        return None
+    x, y = x.to(scene.x), y.to(scene.y)
     return replace(scene, x=x.view_as(scene.x), y=y.view_as(scene.y))
 
 
