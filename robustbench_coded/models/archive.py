@@ -10,7 +10,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models import safetensors_file, torch_file
 from robustbench_coded.models.pickle_scan import HOW_TO_MEND
 from robustbench_coded.models.refusal import MAX_FILE_BYTES, Refused
-from robustbench_coded.models.shipped import present
+from robustbench_coded.models.shipped import present, split_entry
 
 # How other kinds of files begin, and what they are.
 STRANGERS = (
@@ -28,12 +28,13 @@ class Archive:
     """What a checkpoint file holds.
 
     Attributes:
-        path: where it was read.
-        sha256: of the bytes that were read, in hexadecimal.
+        path: where it was read, as it was given.
+        sha256: of the bytes that were read, and of ``entry`` where there is one, in hexadecimal.
         nbytes: size of the file.
         format: ``safetensors``, ``torch`` or ``torch (before 1.6)``.
         contents: the object inside; for safetensors a dict of tensors.
         metadata: text entries of a safetensors header; empty for the others.
+        entry: of ``FILE#ENTRY``: which of its networks is asked for.
     """
 
     path: Path
@@ -42,13 +43,15 @@ class Archive:
     format: str
     contents: Any
     metadata: dict[str, str]
+    entry: str | None = None
 
 
 def read_archive(path: str | Path) -> Archive:
     """Reads a ``.pt``, ``.pth``, ``.th`` or ``.safetensors`` file; the content decides, not the name.
 
     Args:
-        path: the file, or the name of a shipped checkpoint; a file of that name comes first.
+        path: the file, or the name of a shipped checkpoint; a file of that name comes first. ``#ENTRY``
+            behind it names one of several networks in it.
     Raises:
         InputError: the file is missing, empty, too large, truncated, no checkpoint, or holds code.
     """
@@ -58,7 +61,10 @@ def read_archive(path: str | Path) -> Archive:
         kind, contents, metadata = _parse(data)
     except Refused as refused:
         raise InputError(f"{path}: {refused}") from None
-    return Archive(path, hashlib.sha256(data).hexdigest(), len(data), kind, contents, metadata)
+    sha256, entry = hashlib.sha256(data), split_entry(path)[1]
+    if entry is not None:  # another network than the file's own, under another identity
+        sha256.update(f"#{entry}".encode())
+    return Archive(path, sha256.hexdigest(), len(data), kind, contents, metadata, entry)
 
 
 def _read_bytes(named: Path) -> bytes:

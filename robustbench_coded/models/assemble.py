@@ -20,7 +20,7 @@ from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.plugin_architecture import channels_in, classes_in, load_plugin
 from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.state_dict import StateDict
-from robustbench_coded.models.unwrapping import Reading, one_of, readings
+from robustbench_coded.models.unwrapping import Reading, among_networks, one_of, readings
 from robustbench_coded.models.variants import INPUT, split_variant
 
 
@@ -157,7 +157,8 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
         if not fitting:
             raise why from None
         chosen = one_of([reading for reading, _ in fitting])
-        return next((found, reading.weights) for reading, found in fitting if reading is chosen)
+        weights = among_networks(chosen, [reading for reading, _ in fitting])
+        return next(found for reading, found in fitting if reading is chosen), weights
 
 
 def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:

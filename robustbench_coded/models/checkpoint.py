@@ -23,6 +23,8 @@ class FileLayout:
         dropped: weights that the network does not use.
         dtypes: number of tensors by type.
         entries: single values beside the weights.
+        networks: where the file has several of the same shapes, their names as ``FILE#ENTRY`` takes them,
+            this one first.
     """
 
     format: str
@@ -32,6 +34,7 @@ class FileLayout:
     dropped: tuple[str, ...]
     dtypes: dict[str, int]
     entries: dict[str, str | int | float | bool]
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

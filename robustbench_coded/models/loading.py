@@ -21,7 +21,8 @@ def load_checkpoint(
     """Reads a checkpoint, finds its architecture, puts the weights into it; executes nothing in the file.
 
     Args:
-        path: a ``.pt``, ``.pth``, ``.th`` or ``.safetensors`` file, or the name of a shipped checkpoint.
+        path: a ``.pt``, ``.pth``, ``.th`` or ``.safetensors`` file, or the name of a shipped checkpoint;
+            ``FILE#ENTRY`` for one of several networks in it.
         arch: a name of ``csrobust list models``, or ``package.module:function`` in the user's own code; None
             to recognise it.
         normalize: as for ``--normalize``; None to take what the file says.
@@ -32,7 +33,7 @@ def load_checkpoint(
     archive = read_archive(path)
     try:
         metadata = read_metadata(archive)
-        weights = read_state_dict(archive.contents, archive.nbytes)
+        weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
         assembled = assemble(arch, weights, archive.path, metadata)
         found, weights = assembled.found, assembled.weights
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
@@ -59,6 +60,7 @@ def load_checkpoint(
             weights.dropped,
             weights.dtypes,
             plain_entries(archive),
+            () if archive.entry is not None else weights.networks,
         ),
     )
 

@@ -38,19 +38,27 @@ def descriptions() -> dict[str, str]:
     return found
 
 
+def split_entry(named: str | Path) -> tuple[Path, str | None]:
+    """File and entry of ``FILE#ENTRY``, one of its networks; None where a file has that very name."""
+    text, mark, entry = str(named).rpartition("#")
+    if not mark or not text or not entry or Path(named).exists():
+        return Path(named), None
+    return Path(text), entry
+
+
 def located(path: Path) -> Path:
     """The file that ``--ckpt`` means: the path where it exists, else the shipped checkpoint of that name."""
     return path if path.exists() else shipped().get(str(path), path)
 
 
 def present(named: str | Path) -> Path:
-    """The same of ``located``, which has to be a file.
+    """The same of ``located``, which has to be a file; ``#ENTRY`` behind its name is left out.
 
     Raises:
         InputError: there is none; a file beside it, or a shipped checkpoint, with a similar name is named.
     """
     try:
-        path = located(Path(named))
+        path = located(split_entry(named)[0])
         found, file = path.exists(), path.is_file()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"{named}: cannot be read ({getattr(error, 'strerror', None) or error})") from None

@@ -1,7 +1,7 @@
 """From the object in a checkpoint file to weights under the names that architectures use."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,11 @@ from robustbench_coded.models.refusal import Refused
 # Where files of training programs keep the weights; the first of these that is there is taken, at each level.
 NESTS = (
     "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "last", "best", "ema",
-    "state_dict_ema", "ema_state_dict", "model_ema", "checkpoint",
+    "state_dict_ema", "ema_state_dict", "model_ema", "checkpoint", "model_state", "state", "best_state_dict",
+    "best_model_state_dict", "best_model", "last_state_dict", "last_model", "ema_model",
+    "ema_model_state_dict", "model_ema_state_dict", "ema_net", "net_ema", "ema_weights",
+    "swa_state_dict", "swa_model", "swa", "model_swa", "swa_model_state_dict", "wa_model",
+    "averaged_model", "averaged", "avg_model", "average", "unaveraged_model_state_dict",
 )  # fmt: skip
 
 # What else they keep that holds tensors, and never the network's weights.
@@ -48,6 +52,8 @@ class StateDict:
         dtypes: number of tensors by type, as stored.
         normalisation: that of the buffers in the file; None where it has none.
         notes: what was chosen among several in the file, or left out, a sentence each.
+        networks: where the file has several with layers of the same shapes and other values, their names as
+            ``#ENTRY`` takes them, the one that was taken first.
     """
 
     tensors: dict[str, Tensor]
@@ -58,18 +64,21 @@ class StateDict:
     dtypes: dict[str, int]
     normalisation: Normalisation | None
     notes: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
 
-def read_state_dict(contents: Any, available: int) -> StateDict:
+def read_state_dict(contents: Any, available: int, entry: str | None = None) -> StateDict:
     """Finds the weights in what a file holds.
 
     Args:
         contents: the object in the file.
         available: bytes of the file.
+        entry: name of the entry, or first part of the weights' names, that the network lies under; None for
+            the first one that is known.
     Raises:
         Refused: no weights in it, or weights that are no numbers.
     """
-    stored, nesting, notes = _unwrap(contents)
+    stored, nesting, notes, networks = _unwrap(contents, entry)
     # Many views of one storage would be many copies.
     if sum(tensor.nbytes for tensor in stored.values()) > 2 * available:
         raise Refused("its weights are larger than the file")
@@ -77,45 +86,83 @@ def read_state_dict(contents: Any, available: int) -> StateDict:
     original = {name: _float32(name, tensor) for name, tensor in stored.items()}
     plain, folds = folded(original)
     read = stripped(plain, nesting, dict(sorted(dtypes.items())))
-    return replace(read, original=original, notes=(*notes, *folds))
+    return replace(read, original=original, notes=(*notes, *folds), networks=networks)
 
 
-def _unwrap(contents: Any) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
-    """The weights, the entries they lay under, and what was passed over for them."""
+def _unwrap(
+    contents: Any, entry: str | None = None
+) -> tuple[dict[str, Tensor], tuple[str, ...], list[str], tuple[str, ...]]:
+    """The weights, the entries they lay under, what was passed over for them, and ``networks``."""
     nesting: list[str] = []
     notes: list[str] = []
+    beside: list[tuple[str, dict[str, Any]]] = []
     while isinstance(contents, Mapping) and len(nesting) < 4:
-        nests = _nests(contents)
-        if not nests:
-            break
-        known = [name for name in NESTS if name in nests]
-        if not known and len(nests) > 1:
-            raise Refused(f"weights under {', '.join(nests)[:100]}; save the one to evaluate alone")
-        chosen, *others = known or nests
-        if others:
-            beside = ", ".join(others)[:100]
-            notes.append(
-                f"the weights are those under {chosen}; save those under {beside} alone to evaluate them"
-            )
+        if entry is not None and isinstance(contents.get(entry), Mapping):
+            chosen, entry = entry, None
+        else:
+            nests = _nests(contents)
+            if not nests:
+                break
+            known = [name for name in NESTS if name in nests]
+            if not known and len(nests) > 1:
+                raise Refused(f"weights under {', '.join(nests)[:100]}; name one, as FILE#{nests[0][:60]}")
+            chosen, *others = known or nests
+            if others and entry is None:
+                said = ", ".join(others)[:100]
+                notes.append(
+                    f"the weights are those under {chosen}; FILE#{others[0]} evaluates another ({said})"
+                )
+            beside.append((chosen, _entries(contents)))
         nesting.append(chosen)
         contents = contents[chosen]
     tensors = _tensors(contents)
+    if entry is not None:
+        tensors = {name: one for name, one in tensors.items() if name.startswith(f"{entry}.")}
+        if not tensors:
+            has = [name for _, entries in beside for name in entries if len(entries) > 1]
+            has = has or list(dict.fromkeys(name.partition(".")[0] for name in _tensors(contents)))
+            raise Refused(f"no weights under {entry[:60]} in it; it has {', '.join(has)[:100]}")
+        beside = []
     if not tensors:
         raise Refused(f"no weights in it; expected a state dict, alone or under {', '.join(NESTS[:6])}")
-    return tensors, tuple(nesting), notes
+    for own, entries in beside:
+        if others := [name for name, one in entries.items() if name != own and _alike(one, tensors)]:
+            return tensors, tuple(nesting), notes, (own, *others)
+    return tensors, tuple(nesting), notes, ()
+
+
+def _alike(contents: Any, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether an entry holds layers of the same shapes, and not the very same values."""
+    try:
+        inside = _unwrap(contents)[0]
+    except Refused:
+        return False
+    ours, theirs = ([one for one in kept.values() if one.ndim > 1] for kept in (tensors, inside))
+    if not theirs or Counter(one.shape for one in ours) != Counter(one.shape for one in theirs):
+        return False
+    return not same_values(list(tensors.values()), list(inside.values()))
+
+
+def same_values(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
+    """Whether two networks have the same values in the same order."""
+    return len(ours) == len(theirs) and all(
+        a.shape == b.shape and torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def _nests(contents: Mapping[Any, Any]) -> list[str]:
     """Entries that may hold the weights: by their names, else whatever has tensors with names in it."""
-    inside = {
-        name: one for name, one in contents.items() if isinstance(name, str) and isinstance(one, Mapping)
-    }
+    inside = _entries(contents)
     known = [name for name in NESTS if name in inside]
     if known or _tensors(contents):
         return known
     others = {name: one for name, one in inside.items() if not name.lower().startswith(NOT_WEIGHTS)}
     direct = [name for name, one in others.items() if _tensors(one)]
     return direct or [name for name, one in others.items() if _tensors_below(one, 3)]
+
+
+def _entries(contents: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
+    return {name: one for name, one in contents.items() if isinstance(name, str) and isinstance(one, Mapping)}
 
 
 def _tensors_below(contents: Any, levels: int) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustbench_coded.models.plain_stack import as_stack
 from robustbench_coded.models.refusal import Refused
-from robustbench_coded.models.state_dict import NESTS, StateDict, stripped
+from robustbench_coded.models.state_dict import NESTS, StateDict, same_values, stripped
 
 # A network has more weights than this under one name, and a file few such names.
 MIN_WEIGHTS = 4
@@ -110,8 +110,25 @@ def one_of(fitting: list[Reading]) -> Reading:
             return reading
     if len(fitting) > 1:
         names = ", ".join(reading.wrapper for reading in fitting)
-        raise Refused(f"weights of several networks, under {names}; save the one to evaluate alone")
+        raise Refused(
+            f"weights of several networks, under {names}; name one, as "
+            f"FILE#{fitting[0].wrapper.removesuffix('.')}"
+        )
     return fitting[0]
+
+
+def among_networks(chosen: Reading, fitting: list[Reading]) -> StateDict:
+    """The weights of a reading, which know of the file's other networks; a copy of it is none."""
+    ours = list(chosen.weights.tensors.values())
+    others = [
+        reading.wrapper.removesuffix(".")
+        for reading in fitting
+        if not chosen.complete and not reading.complete and reading.wrapper != chosen.wrapper
+        and not same_values(ours, list(reading.weights.tensors.values()))
+    ]  # fmt: skip
+    if not others:
+        return chosen.weights
+    return replace(chosen.weights, networks=(chosen.wrapper.removesuffix("."), *others))
 
 
 def _likely(weights: StateDict) -> list[str]:
@@ -130,4 +147,5 @@ def _read(weights: StateDict, tensors: dict[str, Tensor], prefix: str, note: str
         dropped=(*weights.dropped, *inner.dropped),
         normalisation=weights.normalisation or inner.normalisation,
         notes=(*weights.notes, note),
+        networks=weights.networks,
     )

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from robustbench_coded.cli.main import main
+from robustbench_coded.models.build import build
 
 ERM = str(Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors")
 WRONG = ("--ckpt", ERM, "--normalize", "mnist")
@@ -63,3 +66,56 @@ def test_inspect_says_what_eval_would_refuse(capsys, as_json):
     assert line.startswith(f"csrobust: {ERM}: eval would refuse this: its batch-norms contradict")
     # Without images nothing contradicts it.
     assert main(["inspect", ERM, "--normalize", "mnist"]) == 0
+
+
+def beside(tmp_path, first, second, **further):
+    """A file of two networks: fresh weights, or the trained ones, somewhat off where a number says so."""
+    trained = load_file(ERM)
+    fresh = build("digits-cnn", 10, 1, generator=torch.Generator().manual_seed(3)).state_dict()
+
+    def network(off):
+        if off is None:
+            return fresh
+        off_by = torch.randn(trained["linear.weight"].shape, generator=torch.Generator().manual_seed(1))
+        return {**trained, "linear.weight": trained["linear.weight"] + off * off_by}
+
+    file = tmp_path / "two.pt"
+    torch.save({"state_dict": network(first), "ema_state_dict": network(second), **further}, file)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stated", "taken"),
+    [
+        (None, 0.0, None, "ema_state_dict"),  # the first one was never trained
+        (0.9, 0.0, None, "ema_state_dict"),  # it answers far fewer images rightly
+        (0.7, 0.0, None, "state_dict"),  # it answers a few fewer: nothing says that it is not meant
+        (0.7, 0.0, 0.994, "ema_state_dict"),  # but for the accuracy in the file
+        (0.0, None, None, "state_dict"),
+    ],
+)
+def test_of_several_networks_in_a_file_the_one_that_it_is_about_is_evaluated(
+    capsys, tmp_path, first, second, stated, taken
+):
+    further = {} if stated is None else {"test_acc": stated}
+    file = beside(tmp_path, first, second, **further)
+    assert main(["inspect", file, "--data", "digits", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    left = {"state_dict", "ema_state_dict"} - {taken}
+    assert facts["notes"][-1].endswith(f"{taken} is evaluated; FILE#{left.pop()} evaluates another")
+    assert facts["path"] == (file if taken == "state_dict" else f"{file}#{taken}")
+
+
+def test_the_network_that_images_choose_is_attacked_and_verified(capsys, tmp_path):
+    file = beside(tmp_path, None, 0.0)
+    run = tmp_path / "run"
+    assert main(["eval", "--ckpt", file, *CHEAP, "--data", "digits", "--out", str(run)]) == 0
+    (facts,) = json.loads((run / "run.json").read_text())["checkpoints"]
+    assert facts["path"] == f"{file}#ema_state_dict"
+    assert (
+        r"ema\_state\_dict is evaluated; FILE#state\_dict evaluates another"
+        in (run / "details.md").read_text()
+    )
+    other = ["eval", "--ckpt", f"two={file}#state_dict", *CHEAP, "--data", "digits", "--accept-mismatch"]
+    assert main([*other, "--out", str(run)]) == 2
+    assert "knows other weights under the name 'two'" in capsys.readouterr().err

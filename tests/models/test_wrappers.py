@@ -37,7 +37,11 @@ ADAM = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(3)}}, "p
 
 WRAPPED = {
     "last": (lambda w: {"last": w}, "last", None),
-    "last beside best": (lambda w: {"best": other(), "last": w}, "last", "save those under best alone"),
+    "last beside best": (
+        lambda w: {"best": other(), "last": w},
+        "last",
+        r"the weights are those under last; FILE#best evaluates another",
+    ),
     "ema": (lambda w: {"ema": {"module": w}}, "ema", None),
     "training state": (
         lambda w: {
@@ -132,7 +136,7 @@ def test_copies_of_one_normalisation_are_one(tmp_path, weights):
     [
         (
             lambda w: {"student": w, "teacher": w},
-            "weights under student, teacher; save the one to evaluate alone",
+            "weights under student, teacher; name one, as FILE#student",
         ),
         (
             lambda w: {"optimizer": ADAM, "epoch": 3},
@@ -140,7 +144,7 @@ def test_copies_of_one_normalisation_are_one(tmp_path, weights):
         ),
         (
             lambda w: {**prefixed("a.", w), **prefixed("b.", w)},
-            "weights of several networks, under a., b.; save the one",
+            "weights of several networks, under a., b.; name one, as FILE#a",
         ),
         (
             lambda w: {n: t for n, t in prefixed("backbone.", w).items() if "bn2" not in n},
@@ -158,3 +162,43 @@ def test_what_is_not_settled_is_refused_in_one_line(tmp_path, weights, contents,
     with pytest.raises(InputError, match=message) as error:
         load_checkpoint(tmp_path / "a.pt")
     assert "\n" not in str(error.value)
+
+
+def behind_prefixes(w):
+    return {"state_dict": {**prefixed("net.", other()), **prefixed("mean_teacher.", w)}}
+
+
+@pytest.mark.parametrize(
+    ("contents", "entry"),
+    [
+        (lambda w: {"student": other(), "teacher": w}, "teacher"),
+        (lambda w: {"state_dict": other(), "ema": {"module": prefixed("module.", w)}}, "ema"),
+        (lambda w: {"checkpoint": {"model": other(), "model_ema": w}}, "model_ema"),
+        (behind_prefixes, "mean_teacher"),
+    ],
+)
+def test_an_entry_is_named_behind_the_file(tmp_path, network, weights, contents, entry):
+    torch.save(contents(weights), tmp_path / "a.pt")
+    found = load_checkpoint(f"{tmp_path / 'a.pt'}#{entry}")
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(found.network(x), network(x))
+    assert found.layout.networks == ()
+    with pytest.raises(InputError, match=f"no weights under nothing in it; it has .*{entry}|name one, as"):
+        load_checkpoint(f"{tmp_path / 'a.pt'}#nothing")
+
+
+def test_another_entry_is_another_identity_and_a_file_of_that_name_none(tmp_path, weights):
+    torch.save({"model": other(), "ema": weights}, tmp_path / "a.pt")
+    both = load_checkpoint(tmp_path / "a.pt")
+    assert both.layout.networks == ("model", "ema")
+    assert (
+        len({both.sha256, *(load_checkpoint(f"{both.path}#{one}").sha256 for one in ("model", "ema"))}) == 3
+    )
+    torch.save(weights, tmp_path / "a.pt#ema")
+    assert load_checkpoint(tmp_path / "a.pt#ema").layout.nesting == ()
+
+
+def test_a_copy_and_a_network_of_other_shapes_are_no_further_networks(tmp_path, weights):
+    wider = build("digits-cnn", 7, 3, generator=torch.Generator().manual_seed(6)).state_dict()
+    torch.save({"model": weights, "best": dict(weights), "teacher": wider}, tmp_path / "a.pt")
+    assert load_checkpoint(tmp_path / "a.pt").layout.networks == ()

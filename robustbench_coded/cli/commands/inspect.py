@@ -1,7 +1,6 @@
 """``csrobust inspect``: what a checkpoint is, what was guessed about it and why."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,9 @@ from robustbench_coded.cli.common_options import AsJson, DataDirText
 
 
 def inspect_command(
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint file.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="Checkpoint file, or FILE#ENTRY for one of several networks in it.")
+    ],
     arch: Annotated[
         str | None, typer.Option("--arch", help="Architecture, or package.module:function.")
     ] = None,
@@ -34,13 +35,20 @@ def inspect_command(
 
     present(checkpoint)  # before torch is imported, which takes seconds
     from robustbench_coded.evaluation.setup.checkpoints import recognised_by
+    from robustbench_coded.models.checkpoint import Checkpoint
     from robustbench_coded.models.inspect import describe
     from robustbench_coded.models.loading import load_checkpoint
     from robustbench_coded.reports.text.escape import one_line
 
-    loaded = load_checkpoint(Path(checkpoint), arch=arch, normalize=normalize)
-    recognition = None if data is None else recognised_by(loaded, data, data_dir)
+    def load(path: str, variant: str) -> Checkpoint:
+        return load_checkpoint(path, arch=variant or arch, normalize=normalize)
+
+    loaded, recognition, which = load(checkpoint, ""), None, ""
+    if data is not None:
+        chosen = recognised_by(loaded, data, data_dir, load)
+        loaded, recognition, which = chosen.checkpoint, chosen.recognition, chosen.sentence
     facts = describe(loaded, recognition)
+    facts["notes"] += [which] if which else []
     if as_json:
         print(json.dumps(facts))
     else:

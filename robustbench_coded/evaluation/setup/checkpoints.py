@@ -1,8 +1,9 @@
 """Checkpoints with all settled that the data decide: variant, normalisation, precision of gradients."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory, weights_d
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.checkpoint import Checkpoint, check_data
+from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import NormalisationChoice
 from robustbench_coded.models.parametrised import FOLDED
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import Recognition, images_wanted, recognise_network
+from robustbench_coded.models.recognition import images_wanted, recognise_network
 from robustbench_coded.models.recognition_text import as_data, brief
+from robustbench_coded.models.several_networks import Chosen, chosen_network
 
 # Large images are looked at in smaller numbers: a quarter of a gigabyte of pixels is enough.
 PIXEL_VALUES = 2**26
@@ -32,6 +35,7 @@ class Settled:
     """What a checkpoint was recognised as.
 
     Attributes:
+        path, sha256: of the network that is evaluated, where its file has several.
         arch: the variant, as ``--arch`` takes it.
         choice: its normalisation.
         brief: the evidence in a sentence.
@@ -39,6 +43,8 @@ class Settled:
         contradictions: why it should not be believed, a clause each.
     """
 
+    path: Path
+    sha256: str
     arch: str
     choice: NormalisationChoice
     brief: str
@@ -61,9 +67,13 @@ def data_named(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
     return next(iter(names.values()))
 
 
-def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Recognition:
+def recognised_by(
+    checkpoint: Checkpoint, data: str, data_dir: str | None, load: Callable[[str, str], Checkpoint]
+) -> Chosen:
     """What the images that ``--data`` names say about a checkpoint.
 
+    Args:
+        load: from path and architecture to another network of its file.
     Raises:
         InputError: there are no such data, or the checkpoint was not made for them.
     """
@@ -71,7 +81,8 @@ def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Re
         data = data_for(checkpoint.metadata, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
     loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
     check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
-    return recognise_network(checkpoint, *_examples(loaded, images_wanted(checkpoint)))
+    x, y = _examples(loaded, images_wanted(checkpoint))
+    return chosen_network(checkpoint, x, y, lambda one: recognise_network(one, x, y), load)
 
 
 def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor | None]:
@@ -83,15 +94,31 @@ def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor | None]:
     return x, None if data.misclassified else y
 
 
-def settled(checkpoint: Checkpoint, data: Dataset, device: torch.device) -> Settled:
+def settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device) -> Settled:
     """What a checkpoint's network is, by images of the data."""
+
+    def load(path: str, arch: str) -> Checkpoint:
+        return load_checkpoint(
+            path, arch=arch or config.arch, normalize=config.normalize, name=checkpoint.name
+        )
+
     x, y = _examples(data, images_wanted(checkpoint))
     labels = b"" if y is None else y.numpy().tobytes()
     seen = hashlib.sha256(x.numpy().tobytes() + labels).hexdigest()
     key = (checkpoint.sha256, checkpoint.arch, checkpoint.normalisation, seen, str(device))
     if key not in _SETTLED:
-        found = recognise_network(checkpoint, x, y, device=device)
-        _SETTLED[key] = Settled(found.arch, found.choice, brief(found), as_data(found), found.contradictions)
+        chosen = chosen_network(
+            checkpoint, x, y, lambda one: recognise_network(one, x, y, device=device), load
+        )
+        found, evidence = chosen.recognition, as_data(chosen.recognition)
+        said = brief(found)
+        if chosen.sentence:
+            evidence["sentence"] += f"; {chosen.sentence}"
+            said += f"; {chosen.sentence}"
+        taken = chosen.checkpoint
+        _SETTLED[key] = Settled(
+            taken.path, taken.sha256, found.arch, found.choice, said, evidence, found.contradictions
+        )
     return _SETTLED[key]
 
 
@@ -103,16 +130,14 @@ def from_file(
     Raises:
         InputError: the witnesses contradict each other or what is stated, and ``accept_mismatch`` is not set.
     """
-    found = settled(checkpoint, data, device)
+    found = settled(checkpoint, config, data, device)
     choice = found.choice
     if found.contradictions and not config.accept_mismatch:
-        raise InputError(
-            f"{checkpoint.path}: {found.contradictions[0]}; --accept-mismatch evaluates it as it is"
-        )
+        raise InputError(f"{found.path}: {found.contradictions[0]}; --accept-mismatch evaluates it as it is")
     facts = {
         "name": checkpoint.name,
-        "path": str(checkpoint.path),
-        "sha256": checkpoint.sha256,
+        "path": str(found.path),
+        "sha256": found.sha256,
         "arch": found.arch,
         "classes": checkpoint.classes,
         "channels": checkpoint.channels,
@@ -122,8 +147,8 @@ def from_file(
     }
     loaded = LoadedCheckpoint(
         name=checkpoint.name,
-        path=str(checkpoint.path),
-        sha256=checkpoint.sha256,
+        path=str(found.path),
+        sha256=found.sha256,
         # Workers load the variant; where it is the usual one, as before.
         arch=config.arch if found.arch == checkpoint.arch else found.arch,
         network=found.arch,
