@@ -21,7 +21,7 @@ from robustbench_coded.training.listener import Listener
 from robustbench_coded.training.loop import Diverged, train
 from robustbench_coded.training.measure import Score
 from robustbench_coded.training.recipes.registry import recipe_name
-from robustbench_coded.training.seeds import finished_score
+from robustbench_coded.training.finished import finished_score
 
 Listeners = Callable[[str], Sequence[Listener]]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.finished import score_if_done
 from robustbench_coded.training.listener import Listener
 from robustbench_coded.training.loop import train
 from robustbench_coded.training.measure import Score
@@ -61,7 +61,7 @@ def train_seeds(
         seeds: how many, at least 1.
         listeners: makes the listeners of one run from its checkpoint's path.
     Raises:
-        InputError: as :func:`robustbench_coded.training.loop.train`.
+        InputError: as :func:`robustbench_coded.training.loop.train`, or a checkpoint made otherwise is there.
         ValueError: no seeds.
     """
     if seeds < 1:
@@ -69,16 +69,6 @@ def train_seeds(
     runs = []
     for seed in range(config.seed, config.seed + seeds):
         repeated, path = dataclasses.replace(config, seed=seed), seed_path(out, seed)
-        score = finished_score(path, repeated) or train(repeated, path, listeners=listeners(path)).test
+        score = score_if_done(path, repeated) or train(repeated, path, listeners=listeners(path)).test
         runs.append(SeededRun(path, seed, score))
     return Repetitions(tuple(runs))
-
-
-def finished_score(path: Path, config: TrainConfig) -> Score | None:
-    """The score that a checkpoint made with exactly this configuration states; None where there is none."""
-    if not path.is_file():
-        return None
-    metadata = load_checkpoint(path).metadata
-    if metadata.get("fingerprint") != config.fingerprint():
-        return None
-    return Score(metadata["accuracy"], metadata["loss"])

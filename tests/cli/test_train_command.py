@@ -17,6 +17,13 @@ def test_a_trained_checkpoint_is_evaluated_without_options(csrobust, tmp_path):
     run = ("--limit", "16", "--attacks", "fgsm", "--out", tmp_path / "run", "--quiet")
     assert csrobust("eval", "--ckpt", out, *run).code == 0
 
+    written = out.read_bytes()
+    again = csrobust("train", "--recipe", "coded", "--option", "mu=0.3", *FAST, "--out", out, "--json")
+    assert again.out == answer.out and "epoch" not in again.err  # finished: nothing is trained
+    other = csrobust("train", "--recipe", "coded", "--option", "mu=0.4", *FAST, "--out", out)
+    assert other.code == 2 and "was made with other settings" in other.err
+    assert out.read_bytes() == written
+
 
 def test_blocks_dropout_schedule_and_logs_are_options(csrobust, tmp_path):
     pytest.importorskip("tensorboard", reason="needs tensorboard")
@@ -69,6 +76,13 @@ def test_wrong_input(csrobust, tmp_path, options, words):
     answer = csrobust("train", *options, "--out", tmp_path / "x.safetensors")
     assert answer.code == 2 and all(word in answer.err for word in words), answer.err
     assert len(answer.err.strip().splitlines()) == 1
+
+
+def test_a_file_that_is_no_checkpoint_is_not_overwritten(csrobust, tmp_path):
+    out = tmp_path / "x.safetensors"
+    out.write_text("kept")
+    answer = csrobust("train", "--recipe", "erm", *FAST, "--out", out)
+    assert answer.code == 2 and "is there already" in answer.err and out.read_text() == "kept"
 
 
 def test_a_folder_that_can_not_be_made_is_refused_before_training(csrobust, tmp_path):

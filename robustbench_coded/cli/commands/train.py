@@ -65,7 +65,7 @@ def train_command(
 ) -> int:
     """Train a checkpoint.
 
-    The same command resumes a stopped training.
+    The same command resumes a stopped training. A checkpoint made with other settings is never overwritten.
     """
     given = {
         "arch": arch, "data": data, "test_data": test_data, "data_dir": data_dir, "epochs": epochs,
@@ -75,6 +75,7 @@ def train_command(
         "validation": validation, "precision": precision, "device": device, "seed": seed,
     }  # fmt: skip
     from robustbench_coded.training.distributed import processes_of_torchrun
+    from robustbench_coded.training.finished import score_if_done
     from robustbench_coded.training.listener import Listener
     from robustbench_coded.training.loop import train
     from robustbench_coded.training.progress import ProgressBar
@@ -96,8 +97,8 @@ def train_command(
         return [ProgressBar(path.stem), *logs]
 
     if seeds == 1:
-        only = train(config, out, listeners=listeners(out))
-        done = Repetitions((SeededRun(only.checkpoint, config.seed, only.test),))
+        score = score_if_done(out, config) or train(config, out, listeners=listeners(out)).test
+        done = Repetitions((SeededRun(out, config.seed, score),))
     else:
         done = train_seeds(config, out, seeds, listeners=listeners)
     if not processes_of_torchrun().is_first:
