@@ -66,9 +66,11 @@ def train_seeds(
     """
     if seeds < 1:
         raise ValueError(f"expected seeds >= 1, got {seeds}")
+    configs = [dataclasses.replace(config, seed=config.seed + i) for i in range(seeds)]
+    # All of them are looked at first: a name that is taken is not to be found after the hours of the others.
+    done = {seed_path(out, each.seed): score_if_done(seed_path(out, each.seed), each) for each in configs}
     runs = []
-    for seed in range(config.seed, config.seed + seeds):
-        repeated, path = dataclasses.replace(config, seed=seed), seed_path(out, seed)
-        score = score_if_done(path, repeated) or train(repeated, path, listeners=listeners(path)).test
-        runs.append(SeededRun(path, seed, score))
+    for each, (path, score) in zip(configs, done.items()):
+        score = score or train(each, path, listeners=listeners(path)).test
+        runs.append(SeededRun(path, each.seed, score))
     return Repetitions(tuple(runs))

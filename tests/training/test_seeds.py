@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.measure import Score
@@ -30,17 +31,14 @@ def test_seeds_make_a_checkpoint_each_and_finished_ones_are_kept(config, tmp_pat
         assert again.test == pytest.approx(first.test, abs=1e-6)
 
 
-def test_a_checkpoint_of_other_settings_is_made_again(config, tmp_path):
+def test_a_checkpoint_of_other_settings_is_not_overwritten(config, tmp_path):
     out = tmp_path / "a.safetensors"
-    train_seeds(config, out, 1)
-    trained = []
-    train_seeds(
-        dataclasses.replace(config, learning_rate=0.01),
-        out,
-        1,
-        listeners=lambda path: trained.append(path.name) or (),
-    )
-    assert trained == ["a-seed2.safetensors"]
+    later = dataclasses.replace(config, seed=config.seed + 1)
+    train_seeds(later, out, 1)
+    other, trained = dataclasses.replace(config, learning_rate=0.01), []
+    with pytest.raises(InputError, match="a-seed3.safetensors is there already"):
+        train_seeds(other, out, 2, listeners=lambda path: trained.append(path.name) or ())
+    assert not trained  # refused before the first of the two
 
 
 def test_mean_and_deviation_are_over_the_runs(tmp_path):
