@@ -1,6 +1,7 @@
 """The command ``csrobust``: parses, calls one documented function, prints. Torch is imported when needed."""
 
 import errno
+import functools
 import sys
 import traceback
 from pathlib import Path
@@ -36,9 +37,7 @@ def run(arguments: list[str]) -> int:
         require_own_attacks()
     except ImportError as error:
         return _complain(str(error), FAILED)
-    from robustbench_coded.cli import app
-
-    command = typer.main.get_command(app.app)
+    command = _command()
     rest = [argument for argument in arguments if argument != DEBUG]
     try:
         code = command.main(rest, prog_name="csrobust", standalone_mode=False)
@@ -59,6 +58,14 @@ def run(arguments: list[str]) -> int:
         if (unusable := _unusable_path(error)) is not None:
             return _complain(unusable, WRONG_INPUT)
         return _complain(_unexpected(error, debug), FAILED)
+
+
+@functools.cache
+def _command() -> Any:
+    """The command line with its subcommands, which typer reads from the signatures of all functions."""
+    from robustbench_coded.cli import app
+
+    return typer.main.get_command(app.app)
 
 
 # The words of typer and its click for a value of another type than the option's.

@@ -94,8 +94,8 @@ def data(tmp_path_factory):
     """Some digits in a file: a worker reads it faster than it imports scikit-learn."""
     digits = load_digits("test")
     path = tmp_path_factory.mktemp("data") / "digits.npz"
-    pixels = np.rint(digits.images[np.arange(64)] / digits.scale * 255).astype(np.uint8)
-    np.savez(path, x=pixels, y=digits.labels[:64])
+    pixels = np.rint(digits.images[np.arange(32)] / digits.scale * 255).astype(np.uint8)
+    np.savez(path, x=pixels, y=digits.labels[:32])
     return path
 
 
@@ -104,7 +104,7 @@ def evaluation(data):
     """Arguments of a small evaluation into a folder: some thirty units of some ten milliseconds."""
 
     def arguments(
-        out, *more: object, attacks: int = 5, coded: tuple[str, ...] = ("--rci", "N=1.5K", "--coded", "N=K")
+        out, *more: object, attacks: int = 5, coded: tuple[str, ...] = ("--rci", "N=1.5K")
     ) -> list[object]:
         names = ",".join(f"pgd-6@{0.01 * (i + 1):.2f}" for i in range(attacks))
         return [
