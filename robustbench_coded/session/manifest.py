@@ -1,6 +1,7 @@
 """run.json: what may not change within a run, what was planned, and on what it ran."""
 
 import datetime
+import functools
 import platform
 import subprocess
 from collections.abc import Collection, Sequence
@@ -54,7 +55,7 @@ def new_manifest(config: EvalConfig, prepared: PreparedEvaluation, plan: Plan) -
         command=config.command,
         options=config.as_data(),
         resolved=prepared.resolved,
-        versions=_versions(),
+        versions=dict(_versions()),
         git=_git(),
         machine=_machine(prepared.setup.device),
     )
@@ -191,6 +192,8 @@ def _draws(config: EvalConfig, case: AttackCase) -> int:
     return min(config.aware_attacks, config.draws) if case.threat.draw_known else config.draws
 
 
+# Both are read once a process: the code that is loaded does not change, and a run asks several times.
+@functools.cache
 def _versions() -> dict[str, str]:
     found = {"csrobust": __version__, "python": platform.python_version()}
     for name in PACKAGES:
@@ -201,6 +204,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def _git() -> GitState:
     """The checkout that this code runs from, if it does."""
     folder = str(Path(__file__).parent)

@@ -52,8 +52,8 @@ def test_shipped_digits_checkpoints_have_the_accuracy_they_state(name):
 
 
 def test_the_command_makes_the_same_files_again(tmp_path):
-    recipes = []
-    for source in DIGITS:
+    recipes, some = [], DIGITS[1:3]  # one with random mixtures, one with the coded path
+    for source in some:
         text = (ROOT / source).read_text()
         recipes.append(tmp_path / source.name)
         recipes[-1].write_text(text.replace("epochs = 30", "epochs = 1"))
@@ -63,7 +63,7 @@ def test_the_command_makes_the_same_files_again(tmp_path):
         make_checkpoints(recipes, tmp_path / out)
         contents.append({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()})
     assert contents[0] == contents[1]
-    assert set(contents[0]) == {*(f"{recipe.stem}.safetensors" for recipe in DIGITS), "manifest.toml"}
+    assert set(contents[0]) == {*(f"{recipe.stem}.safetensors" for recipe in some), "manifest.toml"}
 
 
 def test_the_manifest_keeps_the_entries_of_other_files(tmp_path):
