@@ -17,11 +17,11 @@ from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.finished import finished_score
 from robustbench_coded.training.listener import Listener
 from robustbench_coded.training.loop import Diverged, train
 from robustbench_coded.training.measure import Score
 from robustbench_coded.training.recipes.registry import recipe_name
-from robustbench_coded.training.finished import finished_score
 
 Listeners = Callable[[str], Sequence[Listener]]
 

@@ -36,7 +36,7 @@ def test_a_checkpoint_of_other_settings_is_not_overwritten(config, tmp_path):
     later = dataclasses.replace(config, seed=config.seed + 1)
     train_seeds(later, out, 1)
     other, trained = dataclasses.replace(config, learning_rate=0.01), []
-    with pytest.raises(InputError, match="a-seed3[.]safetensors is there already"):
+    with pytest.raises(InputError, match=r"a-seed3\.safetensors is there already"):
         train_seeds(other, out, 2, listeners=lambda path: trained.append(path.name) or ())
     assert not trained  # refused before the first of the two
 
