@@ -12,6 +12,7 @@ from robustbench_coded.selftests.walk import STEP, STEPS, walk
 
 NAME = "images not evaluated"
 FEWEST = 16  # images of either kind that are classified correctly, for a share of them to mean anything
+TOWARDS = 3  # images of other classes that each image is moved to
 # Of Fisher's exact test: how often images of one kind stand so much more often than as many others like them.
 CHANCE = 0.001
 # The same for means of two images, which are a little less like them.
@@ -75,6 +76,7 @@ def _standing(scene: Scene, network: Network | None) -> tuple[int, int]:
     answers = list(path.logits)
     if network is not None:
         answers.append(scene.answers(_fooling(scene, network), path.draws))
+    answers += [scene.answers(x, path.draws) for x in _towards_other_classes(scene)]
     for logits in answers:
         predicted = logits.argmax(-1)
         rejected = predicted == getattr(scene.oracle, "reject", None)
@@ -89,6 +91,17 @@ def _fooling(scene: Scene, network: Network) -> Tensor:
         grad = torch.nan_to_num(margin_gradient(scene, at, network))
         at = ball.step_(at.clone(), grad, STEP * scene.budget.eps)
     return at
+
+
+def _towards_other_classes(scene: Scene) -> list[Tensor]:
+    """Inputs moved as far as the budget allows to each of the nearest images of other classes.
+
+    What fools a classifier that compares images, whose gradient may lead nowhere.
+    """
+    x, y, ball = scene.x.flatten(0, 1), scene.y.flatten(), scene.budget.around(scene.x)
+    far = torch.cdist(x.flatten(1), x.flatten(1)).masked_fill(y[:, None] == y, torch.inf)
+    nearest = far.topk(min(TOWARDS, len(x)), largest=False).indices
+    return [ball.project_(x[chosen].view_as(scene.x)) for chosen in nearest.T]
 
 
 def _more_by_chance(stood: int, n: int, others_stood: int, others: int) -> float:

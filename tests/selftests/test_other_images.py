@@ -77,6 +77,13 @@ def test_stored_images_of_the_whole_data_set_are_told_by_means_of_two(world, oth
     assert found.outcome == "failed" and found.figures["others"] == 1.0 and found.figures["blends"] < 0.2
 
 
+def test_so_is_a_nearest_neighbour_among_all_of_them(world, others, means):
+    x, y = (torch.cat(parts) for parts in zip((world.x, world.y), others, strict=True))
+    knows = stored(dataclasses.replace(world, x=x, y=y), world.model, within=1.0)
+    found = result(world, others, knows, world.model, means=means)
+    assert found.outcome == "failed" and found.figures["evaluated"] == found.figures["others"] == 1.0
+
+
 def test_means_that_are_not_like_the_data_are_not_compared(world, others, means):
     x, y = means
     assert "blends" in result(world, others, world.model, world.model, means=means).figures
