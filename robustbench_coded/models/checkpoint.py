@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.architectures.sequential_names import of_size
 from robustbench_coded.models.normalisation import Normalisation
 
 
@@ -97,6 +98,8 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
     if checkpoint.image_size is not None:
         expected = [checkpoint.image_size, checkpoint.image_size]
     if expected != [height, width]:
+        other = of_size(checkpoint.arch, height) if height == width else None
+        mend += f", or try --arch {other}" if other else ""
         raise InputError(
             f"{checkpoint.path}: it was made for {expected[0]}x{expected[1]} images, "
             f"{data} has {height}x{width}; {mend}"

@@ -173,9 +173,25 @@ def not_worse(found: Sequence[Evidence]) -> Sequence[Evidence]:
 
 
 def _likeliest(preferred: Sequence[Evidence], otherwise: Evidence) -> Evidence:
-    """The lowest cross-entropy. What is less accurate than another is not taken, however sure it is."""
+    """The most usual of those that come near the lowest cross-entropy.
+
+    What is less accurate than another is not taken, however sure it is.
+    """
     left = not_worse(preferred)
-    return min(left, key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0, default=otherwise)
+    if not left:
+        return otherwise
+    best = min(left, key=_cross_entropy)
+    near = [
+        one
+        for one in left
+        if one.labelled and best.labelled and one.labelled.worse_than(best.labelled) < LABELS_ALONE
+    ]
+    usual = min(unusual(one)[0] for one in near)
+    return next(one for one in sorted(near, key=_cross_entropy) if unusual(one)[0] == usual)
+
+
+def _cross_entropy(one: Evidence) -> float:
+    return one.labelled.cross_entropy if one.labelled is not None else 0.0
 
 
 def unusual(one: Evidence) -> tuple[int, float]:

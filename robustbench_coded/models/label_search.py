@@ -21,7 +21,7 @@ from robustbench_coded.models.decision import (
 )
 from robustbench_coded.models.first_layer import combinations
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.variants import changed, unchanged
+from robustbench_coded.models.variants import changed, split_variant, unchanged
 from robustbench_coded.models.witnesses import labelled
 
 IMAGES_FOR_LABELS_ALONE = 10_000  # where no batch-norm remembers anything
@@ -46,6 +46,7 @@ BESIDE_IMAGES = 2048
 MAY_BE_WORSE = 1.64
 
 PAIRED = "activation"  # the part whose forms are tried with every normalisation where all are too many
+IN_SPACE = ("layout", "pooling")  # parts that decide which pixels a layer sees
 VISIBLY = 0.02  # more right answers that a normalisation without a name has to give
 
 
@@ -63,6 +64,23 @@ def forms_of(assembly: Assembly, chosen: Evidence, part: str) -> list[Evidence]:
             continue
         found.append(replace(chosen, candidate=candidate, labelled=None))
     return found
+
+
+def in_space(
+    assembly: Assembly, chosen: Evidence, stated: Stated, labels: Tensor, count: int, cost: int
+) -> list[Evidence]:
+    """The best few of all layouts with all forms of pooling; none where there is no choice of both.
+
+    One after the other, a wrong layout would make up for a wrong pooling.
+    """
+    if stated.arch is not None or not all(part in assembly.variants for part in IN_SPACE):
+        return []
+    archs = [
+        one for one in _variants(assembly, assembly.checkpoint.arch, IN_SPACE) if one != chosen.candidate.arch
+    ]
+    tried = [replace(chosen.candidate, arch=arch) for arch in archs]
+    best = _screened(assembly, tried, labels, MANY_MULTIPLICATIONS / cost)
+    return [asked(assembly, one, labels, count) for one in best]
 
 
 def asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evidence:
@@ -174,14 +192,18 @@ def among_many(
         cost: multiplications for one image.
     """
     arch = assembly.checkpoint.arch
+    # The layout is known by now: with all of them there are too many.
+    parts = [part for part in assembly.variants if part != "layout"]
+    layout = split_variant(chosen.candidate.arch)[1].get("layout")
+    if layout is not None and stated.arch is None:
+        arch = changed(arch, "layout", layout)
     affordable = MANY_MULTIPLICATIONS / cost
     compared = [chosen]
     if stated.arch is None:
         choices = normalisations if stated.normalisation is None else [stated.normalisation]
-        parts = list(assembly.variants)
         if _combinations(assembly, parts) * len(choices) * GLANCED > affordable:
             parts = [part for part in parts if part == PAIRED]
-        archs = _variants(assembly, parts) if parts else []
+        archs = _variants(assembly, arch, parts) if parts else []
         tried = [Candidate(one, choice) for one in archs for choice in choices]
         best = _screened(assembly, _glanced(assembly, tried, labels, affordable), labels, affordable)
         compared += [asked(assembly, one, labels, count) for one in best]
@@ -201,9 +223,9 @@ def _combinations(assembly: Assembly, parts: Sequence[str]) -> int:
     return prod(1 + len(assembly.variants[part]) for part in parts)
 
 
-def _variants(assembly: Assembly, parts: Sequence[str]) -> list[str]:
-    """Every combination of the forms of these parts, as far as there are such networks; the usual first."""
-    archs = [assembly.checkpoint.arch]
+def _variants(assembly: Assembly, arch: str, parts: Sequence[str]) -> list[str]:
+    """``arch`` with every combination of the forms of these parts, as far as they exist; the usual first."""
+    archs = [arch]
     for part in parts:
         forms = [str(form) for form in assembly.variants[part]]
         archs = [one for arch in archs for one in (arch, *(changed(arch, part, form) for form in forms))]

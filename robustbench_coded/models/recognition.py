@@ -35,6 +35,7 @@ from robustbench_coded.models.label_search import (
     beside_nearer,
     by_more_labels,
     forms_of,
+    in_space,
     told_apart,
 )
 from robustbench_coded.models.metadata import stored_normalisation
@@ -201,6 +202,8 @@ def _decided(
     chosen = chosen_among(close, stated, _foreign(normalisations, assembly.images))
     view: tuple[str, ...] = ()
     if labels is not None:
+        if not most:
+            chosen = by_labels(chosen, in_space(assembly, chosen, stated, labels, count, cost))
         for part in unseen:
             forms = forms_of(assembly, chosen, part)
             for images in (min(FORM_IMAGES if most else FORM_IMAGES_ALONE, count), count):

@@ -79,7 +79,7 @@ def test_parts_that_make_up_for_each_other_are_tried_together(tmp_path, images):
     named = {"conv.weight": network[0].weight, "conv.bias": network[0].bias}
     torch.save({**named, "fc.weight": network[4].weight, "fc.bias": network[4].bias}, tmp_path / "a.pt")
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), images, labels)
-    assert found.arch.endswith("[activation=tanh,pooling=mean]") and found.choice.name == "half"
+    assert found.arch.endswith("[pooling=mean,activation=tanh]") and found.choice.name == "half"
 
 
 def test_the_normalisation_of_another_data_set_has_to_be_clearly_better():

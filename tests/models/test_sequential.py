@@ -10,8 +10,14 @@ from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import layouts, name_for
 from robustbench_coded.models.build import build, construct
+from robustbench_coded.models.candidates import Assembly, Candidate
+from robustbench_coded.models.checkpoint import check_data
+from robustbench_coded.models.decision import Evidence
+from robustbench_coded.models.label_search import in_space
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.recognition import stated_by
 from robustbench_coded.models.registry import find
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -213,3 +219,58 @@ def test_published_mnist_networks_have_their_published_accuracy(file, accuracy):
     with torch.no_grad():
         right = (model(x).argmax(1) == y).float().mean()
     assert round(float(right), 4) == accuracy
+
+
+POOLINGS = {
+    "padded": ("pooling=max-3-padded", lambda: nn.MaxPool2d(3, 2, 1)),
+    "over the edge": ("pooling=max-3-ceil", lambda: nn.MaxPool2d(3, 2, ceil_mode=True)),
+    "mean, padded": ("pooling=mean-3-padded", lambda: nn.AvgPool2d(3, 2, 1)),
+    "inside": ("", lambda: nn.MaxPool2d(3, 2)),
+    "mean inside": ("pooling=mean", lambda: nn.AvgPool2d(3, 2)),
+}
+
+
+def behind_wider_pooling(pool):
+    body = nn.Sequential(*conv(1, 4, 3, padding=1), pool(), *conv(4, 6, 3, padding=1), pool(), nn.Flatten())
+    values = body(torch.zeros(1, 1, 28, 28)).shape[1]
+    return randomised(nn.Sequential(*body, nn.Linear(values, 10)))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_pooling_over_three_pixels_is_a_variant_or_a_layout(tmp_path, pooling):
+    form, pool = POOLINGS[pooling]
+    network = behind_wider_pooling(pool)
+    torch.save(network.state_dict(), tmp_path / "a.pt")
+    found = load_checkpoint(tmp_path / "a.pt")
+    assert found.image_size == 28  # 32 would fit, too, by odd paddings
+    form = ",".join(["layout=1.1t/1.1t"] * ("inside" in pooling) + [form] * bool(form))
+    arch = f"{found.arch}[{form}]"
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(load_checkpoint(tmp_path / "a.pt", arch=arch).network(x), network(x))
+
+
+def test_pooling_and_layout_are_chosen_together(tmp_path):
+    """One after the other, strides and another activation made up for the pooling."""
+    network = behind_wider_pooling(lambda: nn.MaxPool2d(3, 2, 1))
+    x = torch.rand(128, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    x = x * torch.rand(128, 1, 7, 7, generator=torch.Generator().manual_seed(2)).repeat(1, 1, 4, 4)
+    with torch.no_grad():
+        logits = network(x)
+        network[-1].bias -= logits.mean(0)  # all classes are answered
+    names = dict(zip(("0", "3", "7"), ("conv1", "conv2", "fc"), strict=True))
+    weights = {f"{names[n.split('.')[0]]}.{n.split('.')[1]}": t for n, t in network.state_dict().items()}
+    torch.save(weights, tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt")
+    assembly = Assembly(checkpoint, x, torch.device("cpu"))
+    usual = Evidence(Candidate(checkpoint.arch, KNOWN[1]["none"]))
+    best = in_space(assembly, usual, stated_by(checkpoint), network(x).argmax(1), 128, 1_000_000)
+    assert best[0].candidate.arch.endswith("[pooling=max-3-padded]")
+    assert best[0].labelled.accuracy == 1
+
+
+def test_images_of_another_size_name_the_stack_that_takes_them(tmp_path):
+    torch.save(behind_wider_pooling(lambda: nn.MaxPool2d(3, 2)).state_dict(), tmp_path / "a.pt")
+    found = load_checkpoint(tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"was made for 28x28 images.* or try --arch sequential-32-c4k3-a-m"):
+        check_data(found, (1, 32, 32), 10, "these")
+    assert load_checkpoint(tmp_path / "a.pt", arch=found.arch.replace("28", "32", 1)).image_size == 32

@@ -7,10 +7,16 @@ from torch import Tensor, nn
 
 from robustbench_coded.models.architectures.activations import Activation, activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
-from robustbench_coded.models.architectures.sequential_names import layouts, tokens_of
+from robustbench_coded.models.architectures.sequential_names import (
+    POOLED,
+    POOLINGS,
+    layouts,
+    pooling_of,
+    reaches,
+    tokens_of,
+)
 
-LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mgc]?)", re.ASCII)
-POOLINGS: dict[str, Callable[..., nn.Module]] = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}
+LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mgct]?)", re.ASCII)
 
 
 class Activate(nn.Module):
@@ -33,7 +39,7 @@ class Sequential(BlockNetwork):
         stack: the name.
         layout: one of ``sequential_names.layouts``; empty for the usual one.
         activation: a name of ``activations.ACTIVATIONS``.
-        pooling: ``max`` or ``mean``, over 2x2 pixels.
+        pooling: one of ``sequential_names.POOLINGS``, over 2x2 pixels where it says no other number.
     """
 
     def __init__(
@@ -47,7 +53,7 @@ class Sequential(BlockNetwork):
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
-            raise ValueError(f"expected pooling max or mean, got {pooling}")
+            raise ValueError(f"expected pooling {', '.join(POOLINGS)}, got {pooling}")
         parsed = tokens_of(stack)
         if parsed is None:
             raise ValueError(f"expected the name of a stack of layers, got {stack}")
@@ -56,6 +62,8 @@ class Sequential(BlockNetwork):
         if layout and layout not in possible:
             raise ValueError(f"expected a layout of {', '.join(possible) or 'nothing'}, got {layout}")
         layout = layout or next(iter(possible), "")
+        if not reaches(stack, layout, pooling):
+            raise ValueError(f"pooling {pooling} leaves another number of values than layout {layout}")
         places = iter([LAYOUT.fullmatch(place) for place in layout.split("/")])
         width, flat, end = in_channels, False, ""
         for number, token in enumerate(tokens):
@@ -79,8 +87,8 @@ class Sequential(BlockNetwork):
                 module = nn.BatchNorm1d(width) if flat else nn.BatchNorm2d(width)
             elif token[0] == "a":
                 module = Activate(activation_named(activation))
-            elif token[0] == "m" or (token[0] == "p" and end == "m"):
-                module = POOLINGS[pooling](2, ceil_mode=end == "c")
+            elif token[0] == "m" or (token[0] == "p" and end in POOLED):
+                module = _pooling(pooling, end)
             else:
                 module = nn.AdaptiveAvgPool2d(1) if token[0] == "p" and end == "g" else nn.Identity()
             self.add_module(str(number), module)
@@ -93,6 +101,12 @@ class Sequential(BlockNetwork):
                 groups.append([])
             groups[-1].append(module)
         return [_Chain(group) for group in groups]
+
+
+def _pooling(form: str, end: str) -> nn.Module:
+    kind, (window, stride, padding, up) = pooling_of(form, end)
+    made = nn.MaxPool2d if kind == "max" else nn.AvgPool2d
+    return made(window, stride, padding, ceil_mode=up)
 
 
 class _Chain:

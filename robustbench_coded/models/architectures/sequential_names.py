@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import islice, product
 from math import isqrt
+from typing import Literal
 
 from robustbench_coded.models.architectures.architecture import Architecture
 
@@ -26,10 +27,14 @@ MAX_LAYOUTS = 12
 MAX_ROUNDED_UP = 4
 ROUNDED_UP_CHOICES = 4  # strides and paddings of a convolution that are tried beside pooling that rounds up
 ROUNDED_UP = 1_000  # behind every layout whose pooling rounds down, which most do
+THREE_WIDE = 8  # pooling over 3x3 pixels inside the image is rarer than 2x2, but than odd paddings it is not
 MAX_TRIED = 200_000
 MANY_CONVOLUTIONS = (
     3  # beyond these, equal kernels have equal strides and paddings where pooling is inferred too
 )
+
+# The usual one comes first. Those that are wider are tried where they fit: see ``WIDER``.
+POOLINGS = ("max", "mean", "max-3-padded", "max-3-ceil", "mean-3-padded", "mean-3-ceil")
 
 # What stands between two layers with weights: convolution (c) or linear (l), by the number of modules.
 BETWEEN = {
@@ -100,9 +105,9 @@ def layouts(name: str) -> tuple[str, ...]:
         name: of this family.
     Returns:
         ``STRIDE.PADDING`` of each convolution, joined by ``/``, the usual layout first; ``m`` behind one that
-        a 2x2 pooling follows, ``g`` behind the last one where it is a mean over all pixels and ``c`` behind
-        all of them where pooling rounds up (``ceil_mode``); empty where nothing leads there, or where there
-        are no convolutions.
+        a 2x2 pooling follows, ``g`` behind the last one where it is a mean over all pixels, ``c`` behind
+        those whose pooling rounds up (``ceil_mode``) and ``t`` behind those whose pooling takes 3x3 pixels
+        two pixels apart, inside the image; empty where nothing leads there, or without convolutions.
     """
     return tuple(layout for _, layout in _ranked(name))
 
@@ -131,17 +136,26 @@ def _ranked(name: str) -> tuple[tuple[int, str], ...]:
         if _side_after(size, tokens, combination) == side
     ]
     usual = [choice[:ROUNDED_UP_CHOICES] for choice in choices if any(token[0] == "m" for token in tokens)]
-    up = [
-        (ROUNDED_UP + _unusual(combination, choices, convolutions), combination)
-        for combination in islice(product(*usual), MAX_TRIED if usual else 0)
-        if _side_after(size, tokens, combination, up=True) == side != _side_after(size, tokens, combination)
-    ]
-    for ranked in (down, up):
-        ranked.sort(key=lambda entry: entry[0])
-    return tuple(
-        (rank, "/".join(f"{s}.{p}{'c' if rank >= ROUNDED_UP else ''}" for s, p in combination))
-        for rank, combination in (*down[:MAX_LAYOUTS], *up[:MAX_ROUNDED_UP])
-    )
+
+    def otherwise(mark: Literal["t", "c"], behind: int) -> list[tuple[int, str]]:
+        """Usual layouts that lead there only where pooling has that mark."""
+        ends = [mark] * len(convolutions)
+        reached = [
+            (behind + _unusual(combination, choices, convolutions), _written(combination, ends))
+            for combination in islice(product(*usual), MAX_TRIED if usual else 0)
+            if _side_after(size, tokens, combination, ends) == side != _side_after(size, tokens, combination)
+        ]
+        return sorted(reached)[:MAX_ROUNDED_UP]
+
+    down.sort(key=lambda entry: entry[0])
+    found = [(rank, _written(combination)) for rank, combination in down[:MAX_LAYOUTS]]
+    found = sorted([*found, *otherwise("t", THREE_WIDE)], key=lambda entry: entry[0])
+    return (*found, *otherwise("c", ROUNDED_UP))
+
+
+def _written(combination: Sequence[tuple[int, int]], ends: Sequence[str] = ()) -> str:
+    marks = [*ends, *[""] * (len(combination) - len(ends))]
+    return "/".join(f"{s}.{p}{mark}" for (s, p), mark in zip(combination, marks, strict=True))
 
 
 def _with_pooling(size: int, tokens: Sequence[re.Match[str]], side: int) -> tuple[tuple[int, str], ...]:
@@ -163,13 +177,15 @@ def _with_pooling(size: int, tokens: Sequence[re.Match[str]], side: int) -> tupl
             reached = _side_after(size, tokens, spread, ends)
             if reached == side:
                 found.append((rank + _unusual_pooling(ends, open_), spread, ends))
-            elif side == 1 and reached is not None and reached > 1 and not ends[-1]:
+                continue
+            for mark, behind in (("t", THREE_WIDE), ("c", ROUNDED_UP)) if "m" in ends else ():
+                marked = tuple(end and mark for end in ends)
+                if _side_after(size, tokens, spread, marked) == side:
+                    found.append((rank + behind + _unusual_pooling(ends, open_), spread, marked))
+            if side == 1 and reached is not None and reached > 1 and not ends[-1]:
                 found.append((rank + _unusual_pooling(ends, open_), spread, (*ends[:-1], "g")))
     found.sort(key=lambda entry: entry[0])
-    return tuple(
-        (rank, "/".join(f"{s}.{p}{end}" for (s, p), end in zip(spread, ends, strict=True)))
-        for rank, spread, ends in found[:MAX_LAYOUTS]
-    )
+    return tuple((rank, _written(spread, ends)) for rank, spread, ends in found[:MAX_LAYOUTS])
 
 
 def _usual_beside_pooling(kernel: int) -> list[tuple[int, int]]:
@@ -245,8 +261,8 @@ def _input(layers: Sequence[tuple[int, str, tuple[int, ...]]], tokens: Sequence[
     channels = first[1]
     possible = {size: _ranked(f"sequential-{size}-{'-'.join(tokens)}") for size in SIZES.get(channels, ())}
     ranks = {size: ranked[0][0] for size, ranked in possible.items() if ranked}
-    if "p" in tokens:  # many layouts lead anywhere, so what images of that kind mostly are counts as well
-        ranks = {size: rank + UNUSUAL_SIZES[channels].get(size, 0) for size, rank in ranks.items()}
+    # Many layouts lead anywhere, so what images of that kind mostly are counts as well.
+    ranks = {size: rank + UNUSUAL_SIZES[channels].get(size, 0) for size, rank in ranks.items()}
     return channels, min(ranks, key=lambda size: ranks[size], default=0)
 
 
@@ -276,13 +292,13 @@ def _side_after(
     tokens: Sequence[re.Match[str]],
     combination: Sequence[tuple[int, int]],
     ends: Sequence[str] = (),
-    *,
-    up: bool = False,
+    wider: str = "",
 ) -> int | None:
     """Height and width before the flattening; None where a layer has nothing left to see.
 
     Args:
-        up: whether pooling rounds up.
+        ends: behind each convolution, how its pooling rounds, or whether there is one.
+        wider: as for ``pooled``.
     """
     pairs: Iterator[tuple[int, int]] = iter(combination)
     pooling, end = iter(ends), ""
@@ -291,13 +307,61 @@ def _side_after(
             stride, padding = next(pairs)
             end = next(pooling, "")
             size = (size + 2 * padding - int(token["kernel"])) // stride + 1
-        elif token[0] == "m" or (token[0] == "p" and end == "m"):
-            size = (size + up) // 2
+        elif token[0] == "m" or (token[0] == "p" and end in POOLED):
+            size = pooled(size, end, wider)
         elif token["values"]:
             break
         if size < 1:
             return None
     return size
+
+
+def of_size(name: str, size: int) -> str | None:
+    """The same stack for images of another size; None where its layers do not fit them."""
+    parsed = tokens_of(name)
+    other = re.sub(r"-\d+-", f"-{size}-", name, count=1)
+    return other if parsed is not None and layouts(other) else None
+
+
+POOLED = ("m", "t", "c")
+
+
+def pooled(size: int, end: str, wider: str = "") -> int:
+    """Height and width behind pooling two pixels apart.
+
+    Args:
+        end: ``t`` for 3x3 pixels inside the image, ``c`` where 2x2 pixels round up; else they round down.
+        wider: ``3-padded`` or ``3-ceil``, see :data:`WIDER`, in place of what ``end`` says.
+    """
+    if wider == "3-padded" or (not wider and end == "c"):
+        return (size + 1) // 2
+    return size // 2 if wider or end != "t" else (size - 1) // 2
+
+
+# 3x3 pixels, two pixels apart, give as many values as 2x2 do: padded by one pixel (ResNet's stem), or with
+# windows that reach over the lower edge (Caffe's).
+WIDER = {"3-padded": (3, 2, 1, False), "3-ceil": (3, 2, 0, True)}
+
+
+def pooling_of(form: str, end: str) -> tuple[str, tuple[int, int, int, bool]]:
+    """``max`` or ``mean``; and window, stride, padding and whether sizes round up."""
+    kind, _, wider = form.partition("-")
+    if wider and end != "t":
+        return kind, WIDER[wider]
+    return kind, (3, 2, 0, False) if end == "t" else (2, 2, 0, end == "c")
+
+
+def reaches(name: str, layout: str, pooling: str) -> bool:
+    """Whether pooling of that form leaves as many values as the first linear layer takes."""
+    parsed, wider = tokens_of(name), pooling.partition("-")[2]
+    if parsed is None or not wider or not layout:
+        return parsed is not None and not wider
+    places = [place.partition(".") for place in layout.split("/")]
+    ends = [padding.lstrip("0123456789") for _, _, padding in places]
+    combination = [(int(stride), int(padding.rstrip("mgct"))) for stride, _, padding in places]
+    if "t" in ends:
+        return False
+    return _side_after(*parsed, combination, ends, wider) == _side_after(*parsed, combination, ends)
 
 
 def resolve(name: str, family: Architecture) -> Architecture | None:
@@ -306,10 +370,10 @@ def resolve(name: str, family: Architecture) -> Architecture | None:
     if parsed is None:
         return None
     possible = layouts(name)
-    pools = any(token[0] == "m" for token in parsed[1]) or any("m" in layout for layout in possible)
+    pools = any(token[0] == "m" for token in parsed[1]) or any(set(POOLED) & {*one} for one in possible)
     variants = {
         **({"layout": possible[1:]} if len(possible) > 1 else {}),
+        **({"pooling": POOLINGS[1:]} if pools else {}),
         **family.variants,
-        **({"pooling": ("mean",)} if pools else {}),
     }
     return replace(family, name=name, parameters={"stack": name}, variants=variants, image_size=parsed[0])
