@@ -66,7 +66,7 @@ def warnings(defence: Defence, result: ProbeResult) -> list[str]:
         found.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs{reason}")
     if result.nan_gradients:
         found.append(f"gradients are NaN or infinite at {result.nan_gradients:.0%} of inputs")
-    if _depends_on_rounding(result):
+    if _depends_on_rounding(defence, result):
         found.append(f"float64 changes logits by {result.double:.2g}: answers depend on rounding errors")
     if result.training_layers:
         names = ", ".join(result.training_layers[:3])
@@ -93,8 +93,11 @@ def _dependence(result: ProbeResult) -> str:
     return f"answers have {result.cross_gradient:.2g} of their gradient in co-batched inputs"
 
 
-def _depends_on_rounding(result: ProbeResult) -> bool:
+def _depends_on_rounding(defence: Defence, result: ProbeResult) -> bool:
     """Whether float64 changes the answers, and not merely because it draws other random numbers."""
     if result.double is None or not result.moved(result.double, ROUNDING_ACROSS_SIZES):
         return False
-    return not result.randomised or result.double < AS_OTHER_DRAWS * result.other_draws
+    if result.randomised:
+        return result.double < AS_OTHER_DRAWS * result.other_draws
+    # A module that seeds a generator itself draws the same numbers each time, but others in float64.
+    return not getattr(defence, "has_sampled", False)

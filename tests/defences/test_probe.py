@@ -84,6 +84,14 @@ def test_other_random_numbers_in_float64_are_not_called_rounding(model):
     random = SamplingModule(nn.Sequential(Changed(torch.rand_like), model), name="random")
     assert probed(random).double > 1e-3
     assert not any("rounding" in text for text in warnings(random, probed(random)))
+
+    def same_noise(x):
+        torch.manual_seed(0)
+        return torch.rand_like(x)
+
+    fixed = SamplingModule(nn.Sequential(Changed(same_noise), model), name="fixed")
+    assert not probed(fixed).randomised and probed(fixed).double > 1e-3
+    assert not any("rounding" in text for text in warnings(fixed, probed(fixed)))
     cut = SamplingModule(nn.Sequential(Changed(lambda x: (x % 1e-7 > 5e-8).to(x)), model), name="cut")
     assert any("answers depend on rounding errors" in text for text in warnings(cut, probed(cut)))
 
