@@ -258,7 +258,9 @@ def scattered(mode: Relaxing, call: Call) -> Any:
         return real
     if isinstance(number, Tensor):
         number = float(number.flatten()[0])
-    gap = number if call.name == "scatter_add" else number - base.detach()
+    # Booleans have no difference.
+    before = base.detach().float() if base.dtype == torch.bool else base.detach()
+    gap = number if call.name == "scatter_add" else float(number) - before
     extra = (soft - soft.detach()) * gap
     met = mode.record.note("scatter")
     if not real.is_floating_point():

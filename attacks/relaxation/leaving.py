@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing
+from attacks.relaxation.follow import written
 from attacks.relaxation.graft import sloped
 from attacks.relaxation.record import Met
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, tensors_in
@@ -151,8 +152,24 @@ def opaque(mode: Relaxing, call: Call, answer: Any) -> Any:
     return answer
 
 
+def applied(mode: Relaxing, call: Call) -> Any:
+    """x.apply_(f) and x.map_(y, f), which call Python for each number, and refuse a graph."""
+    x = call.args[0]
+    if not any(map(follows, tensors_in(call.args))):
+        return UNSEEN
+    with torch.no_grad():
+        values = x.detach().clone()
+        others = [a.detach() if isinstance(a, Tensor) else a for a in call.args[1:]]
+        getattr(values, call.name)(*others)
+    # What x was belongs to another moment of the graph than what is written into it.
+    return written(
+        x, opaque(mode, Call(call.func, call.name, (graph_of(x).clone(), *call.args[1:]), {}), values)
+    )
+
+
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("numpy", "__array__", "tolist", "__dlpack__", "untyped_storage"), to_numpy),
     **dict.fromkeys(("item", "__float__", "__int__", "__index__"), to_number),
+    **dict.fromkeys(("apply_", "map_"), applied),
     "__deepcopy__": copied,
 }

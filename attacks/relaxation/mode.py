@@ -108,7 +108,14 @@ class RelaxedMode(TorchFunctionMode):
         handler = HANDLERS.get(call.name)
         if handler is None:
             return UNSEEN
-        answer = handler(self, call)
+        try:
+            answer = handler(self, call)
+        except Exception:
+            # What one operator cannot be given is no reason to give up all others: torch answers alone. What
+            # is drawn is not drawn twice.
+            if call.name in sampling.HANDLERS:
+                raise
+            return UNSEEN
         if isinstance(answer, tuple):  # of values and indices, whose indices may have a shadow
             self._shadows = self._shadows or any(shadow_of(part) is not None for part in answer)
         return answer

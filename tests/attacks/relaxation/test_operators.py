@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.relaxation import Relaxation
+from attacks.relaxation.mode import HANDLERS
 
 SEED = 3
 _GENERATOR = torch.Generator().manual_seed(0)
@@ -102,6 +103,14 @@ def _assigned(x: Tensor) -> Tensor:
 
 def _top(x: Tensor) -> Tensor:
     return torch.zeros_like(x).scatter_(1, x.topk(4, 1).indices, 1.0)
+
+
+def _mask(x: Tensor) -> Tensor:
+    return torch.zeros_like(x, dtype=torch.bool).scatter(1, x.topk(4, 1).indices, True)
+
+
+def _mapped(x: Tensor) -> Tensor:
+    return torch.zeros_like(x).map_(x.detach(), lambda _, number: round(number * 4) / 4)
 
 
 def _votes(x: Tensor) -> Tensor:
@@ -209,6 +218,7 @@ DEFENCES = {
     "counted votes": ("argmax", _counts),
     "assigned votes": ("argmax", _pairs),
     "topk": ("topk", lambda x: _top(x) @ W),
+    "topk as a mask": ("scatter", lambda x: _mask(x).float() @ W),
     "rank": ("rank", lambda x: x.argsort(1).argsort(1).float() @ W),
     "bucketize": ("bucketize", lambda x: torch.bucketize(x, torch.linspace(0, 1, 8)).float() @ W),
     "vector quantisation": ("argmin", lambda x: CODES[torch.cdist(x, CODES).argmin(1)] @ W),
@@ -248,6 +258,8 @@ DEFENCES = {
     "autograd function kept": ("autograd function ZeroBackward", lambda x: _held(x) @ W),
     "autograd function set up": ("autograd function SetUpApart", lambda x: SetUpApart.apply(x) @ W),
     "numpy": ("numpy", lambda x: _through_numpy(x) @ W),
+    "apply_": ("apply_", lambda x: x.detach().clone().apply_(lambda v: round(v * 4) / 4) @ W),
+    "map_": ("map_", lambda x: _mapped(x) @ W),
     "isclose": ("comparison", lambda x: (~torch.isclose(x, torch.zeros(()), atol=0.5)).float() @ W),
     "nonzero": ("assignment", lambda x: _nonzero(x) @ W),
     "index_put": ("assignment", lambda x: _put(x) @ W),
@@ -349,3 +361,17 @@ def test_a_plain_network_is_left_alone():
     (own,) = torch.autograd.grad((network(leaf) * torch.arange(5.0).cos()).sum(), leaf)
     torch.testing.assert_close(grad, own)
     assert relaxation.record.hiding() == []
+
+
+def test_what_one_operator_cannot_be_given_leaves_the_others(monkeypatch):
+    def fails(mode, call):
+        raise RuntimeError("not for this")
+
+    monkeypatch.setitem(HANDLERS, "abs", fails)
+    x = inputs()
+    logits, grad, relaxation = relaxed(lambda x: (x - 0.5).sign() @ W + (x @ W).abs().detach(), x)
+    assert relaxation.level == 0 and (grad != 0).float().mean() > 0.9
+    assert torch.equal(logits, (x - 0.5).sign() @ W + (x @ W).abs())
+    # A second call would draw other numbers.
+    monkeypatch.setitem(HANDLERS, "bernoulli", fails)
+    assert relaxed(lambda x: torch.bernoulli(x) @ W + 0 * x @ W, x)[2].level > 0
