@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch
+
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.decision import (
     LABELS_CONTRADICT,
@@ -69,6 +71,7 @@ def contradictions(
         yield from _hidden_by_augmentation(chosen)
         yield from _undecided(chosen, others, stated)
     yield from _labels_contradict(chosen, others, stated)
+    yield from _renamed(chosen)
     yield from _inaccurate(chosen, stated, classes)
     yield from _less_accurate(chosen, others)
 
@@ -218,6 +221,23 @@ def _confirmed(chosen: Evidence, stated: Stated) -> bool:
         return False
     return chosen.labelled.interval()[1] >= stated.accuracy[1] and (
         chosen.labelled.accuracy >= stated.accuracy[1] - CONFIRMED
+    )
+
+
+def _renamed(chosen: Evidence) -> Iterator[str]:
+    """Classes in another order, as of a library that sorts their names."""
+    found = {} if chosen.labelled is None else chosen.labelled.renamed()
+    if chosen.labelled is None or len(found) < 2:
+        return
+    own = chosen.labelled
+    renamed = torch.tensor([found.get(number, number) for number in range(own.logits.shape[1])])
+    right = float((own.logits.argmax(1) == renamed[own.labels]).double().mean())
+    first = ", ".join(f"{number} by {output}" for number, output in list(found.items())[:3])
+    first += ", ..." if len(found) > 3 else ""
+    yield (
+        f"{own.accuracy:.1%} of {own.examples} labelled images are right, and {right:.1%} would be with "
+        f"{len(found)} classes in another order: it answers class {first}; "
+        "save the rows of its last layer in the order of the data's classes, or choose its own --data"
     )
 
 

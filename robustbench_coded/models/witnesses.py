@@ -4,13 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import linear_sum_assignment, minimize_scalar
 from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn import functional as F
 
 # On a CPU so many at once are answered fastest, by wide networks a third faster than 128.
 BATCH = 32
+
+# Of a class so many images have to be there, and most of them to be answered by one other output.
+FEWEST_OF_A_CLASS = 5
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Labelled:
         losses: [examples] the same for each image.
         logits: [examples, classes].
         rightly: [examples], whether each is answered rightly.
+        labels: [examples], the class of each; empty where they were not kept.
     """
 
     examples: int
@@ -34,6 +38,7 @@ class Labelled:
     losses: Tensor = field(compare=False, repr=False)
     logits: Tensor = field(compare=False, repr=False)
     rightly: Tensor = field(compare=False, repr=False)
+    labels: Tensor = field(compare=False, repr=False, default_factory=lambda: torch.empty(0))
 
     @property
     def accuracy(self) -> float:
@@ -55,6 +60,22 @@ class Labelled:
         """The share of the images both answered that both give the same class, in [0, 1]."""
         both = min(self.examples, other.examples)
         return float((self.logits[:both].argmax(1) == other.logits[:both].argmax(1)).double().mean())
+
+    def renamed(self) -> dict[int, int]:
+        """Class -> output, of the classes that the network clearly has in another order than the data."""
+        if not len(self.labels):
+            return {}
+        classes = self.logits.shape[1]
+        counts = torch.zeros(classes, classes, dtype=torch.int64)
+        counts.index_put_((self.labels, self.logits.argmax(1)), torch.tensor(1), accumulate=True)
+        outputs = linear_sum_assignment(counts.numpy(), maximize=True)[1]
+        shown, found = counts.sum(1).tolist(), {}
+        for number, output in enumerate(outputs.tolist()):
+            as_renamed, as_named = int(counts[number, output]), int(counts[number, number])
+            clearly = as_renamed > shown[number] / 2 and as_named <= as_renamed / 2
+            if output != number and shown[number] >= FEWEST_OF_A_CLASS and clearly:
+                found[number] = output
+        return found
 
     def worse_than(self, other: "Labelled") -> float:
         """By how many standard errors its cross-entropy is above the other's, on the images both answered."""
@@ -102,7 +123,14 @@ def labelled(
     losses = F.cross_entropy(logits * 2.0**log_scale, labels, reduction="none")
     rightly = logits.argmax(1) == labels
     return Labelled(
-        len(labels), int(rightly.sum()), float(losses.mean()), 2.0**-log_scale, losses, logits, rightly
+        len(labels),
+        int(rightly.sum()),
+        float(losses.mean()),
+        2.0**-log_scale,
+        losses,
+        logits,
+        rightly,
+        labels,
     )
 
 

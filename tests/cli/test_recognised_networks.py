@@ -1,6 +1,7 @@
 """Networks that are not what they are taken for, at the command line and in the report."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,23 @@ def test_the_network_that_images_choose_is_attacked_and_verified(capsys, tmp_pat
     other = ["eval", "--ckpt", f"two={file}#state_dict", *CHEAP, "--data", "digits", "--accept-mismatch"]
     assert main([*other, "--out", str(run)]) == 2
     assert "knows other weights under the name 'two'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ([3, 1, 2, 0, 4, 5, 6, 7, 8, 9], "2 classes in another order: it answers class 0 by 3, 3 by 0; save"),
+        (
+            [9, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+            "10 classes in another order: it answers class 0 by 1, 1 by 2, 2 by 3, ...;",
+        ),
+    ],
+)
+def test_classes_in_another_order_are_named(capsys, tmp_path, order, said):
+    trained = load_file(ERM)
+    moved = {name: trained[f"linear.{name}"][torch.tensor(order)] for name in ("weight", "bias")}
+    file = tmp_path / "a.pt"
+    torch.save({**trained, **{f"linear.{name}": tensor for name, tensor in moved.items()}}, file)
+    assert main(["inspect", str(file), "--data", "digits"]) == 2
+    line = capsys.readouterr().err.strip()
+    assert re.search(rf"of 640 labelled images are right, and 9\d\.\d% would be with {said}", line)

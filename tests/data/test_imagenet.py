@@ -125,6 +125,8 @@ def test_data_of_some_classes_compare_those_logits_alone(tmp_path):
     assert data.of_all_classes(200) is data
     with pytest.raises(InputError, match="up to number 998, and the network answers 10 classes"):
         data.of_all_classes(10)
+    with pytest.raises(InputError, match="output 0 is the background: save its last layer without row 0"):
+        data.of_all_classes(1001)
 
 
 def test_another_number_of_classes_is_no_imagenet_r(tmp_path):
