@@ -20,6 +20,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from attacks.catalogue import DECISION_BASED
+from attacks.naming import parse
 from attacks.submitted import PREFIX, split_submitted
 from robustbench_coded.schema.controls import STANDARD
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
@@ -79,7 +80,9 @@ def answered_without_gradients(
         answer = f"answered without gradients: {finding}"
         return tuple(passed_by(check, answer) if check in failed else check for check in checks)
     ran = {row.key.attack for row in usable}
-    return tuple(_asking(check, finding, more, ran) if check in failed else check for check in checks)
+    return tuple(
+        _asking(check, finding, more, ran, ensemble) if check in failed else check for check in checks
+    )
 
 
 def _silent(check: Check) -> bool:
@@ -165,10 +168,14 @@ def passed_by(check: Check, answer: str) -> Check:
     return replace(check, outcome=CheckOutcome.PASSED, finding=said, next_step="", run_next=())
 
 
-def _asking(check: Check, finding: str, more: tuple[str, ...], ran: Collection[str]) -> Check:
+def _asking(
+    check: Check, finding: str, more: tuple[str, ...], ran: Collection[str], ensemble: CaseResult
+) -> Check:
     """The check with what attacks without gradients say, and the attacks that are left to run."""
     said = f"{check.finding.rstrip('.')}; without gradients: {finding}."
     wanted = tuple(dict.fromkeys((*check.run_next, *more)))
-    left = [attack for attack in wanted if attack not in ran]
+    # A defence without a base model has none to transfer from.
+    possible = [attack for attack in wanted if ensemble.has_base or not parse(attack).uses_base]
+    left = [attack for attack in possible if attack not in ran]
     next_step = f"{WITHOUT_GRADIENTS} {' and '.join(left)}" if left else ""
     return replace(check, finding=said, next_step=next_step, run_next=wanted)

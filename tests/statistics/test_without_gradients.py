@@ -1,5 +1,7 @@
 """Checks of the gradient are answered by attacks without gradients, where these have had their say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,20 @@ def test_it_stays_failed_and_asks_for_more(outcome, attacks, asked):
 def test_attacks_that_were_stopped_or_are_incomplete_answer_nothing(outcome):
     assert outcome(AGREE, stopped=("rays-800",)).outcome == CheckOutcome.FAILED
     assert outcome(AGREE, partly=("rays-800",)).outcome == CheckOutcome.FAILED
+
+
+@pytest.mark.parametrize(("has_base", "named"), [(True, True), (False, False)])
+def test_a_transfer_is_named_only_where_there_is_a_base_model(evaluation, has_base, named):
+    made = evaluation()
+    for attack in ("clean", "pgd-20"):
+        made.add(attack, np.ones((N, 1)), **ALONE)
+    rows = case_results(*made.parts())
+    (ensemble,) = [row for row in rows if row.key.attack == ENSEMBLE]
+    check = replace(DIFFERENCES, run_next=("square-1000", "transfer-pgd-20"))
+    ensemble = replace(ensemble, has_base=has_base)
+    (found,) = answered_without_gradients([check], rows, ensemble)
+    assert "square-1000" in found.next_step
+    assert ("transfer-pgd-20" in found.next_step) is named
 
 
 def test_a_transfer_may_be_what_finds_most(outcome):
