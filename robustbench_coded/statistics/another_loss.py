@@ -65,7 +65,7 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
         "find what cross-entropy misses."
     )
     asked = f"relaxed-{ASKED}" if hidden else ASKED
-    return Check(name, CheckOutcome.NOT_RUN, finding, next_step=f"add --attacks {asked}", run_next=(asked,))
+    return Check(name, CheckOutcome.NOT_RUN, finding, next_step=f"run {asked}", run_next=(asked,))
 
 
 def tells(name: AttackName) -> bool:

@@ -39,6 +39,7 @@ from robustbench_coded.statistics.correlation import UNMEASURED
 from robustbench_coded.statistics.draws import plurality
 from robustbench_coded.statistics.floor import SHARE_OF_CLEAN, broken_below, exchanged_accuracy, uninformative
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
+from robustbench_coded.statistics.next_steps import merged_steps
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
 
 MARGIN = 0.03  # a gain that is certainly smaller is none
@@ -236,7 +237,7 @@ _MORE = "and more examples or batches would tell (--limit)"
 def _open(unpassed: Sequence[Check]) -> str:
     """What is open, and what would settle it."""
     named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
-    steps = list(dict.fromkeys(check.next_step for check in unpassed if check.next_step))
+    steps = merged_steps([check.next_step for check in unpassed if check.next_step])
     told = f" To settle it: {'; '.join(steps[:NEXT_STEPS_TOLD])}." if steps else ""
     return f"not every check passed: {named}.{told}"
 

@@ -38,7 +38,7 @@ from robustbench_coded.statistics.comparisons import (
     usable_by,
 )
 
-WITHOUT_GRADIENTS = "settle it without the defence's gradients: run"
+WITHOUT_GRADIENTS = "without the defence's gradients, run"
 SILENT = 0.9  # share of inputs without any gradient from which on a defence has none
 REACHES = 0.03  # how far from the ensemble the strongest attack without gradients may stay
 # To begin with, after the cheapest of all: a difference between the two lengths asks for the next one.

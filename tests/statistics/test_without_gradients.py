@@ -71,7 +71,7 @@ def test_it_stays_failed_and_asks_for_more(outcome, attacks, asked):
     assert found.outcome == CheckOutcome.FAILED
     assert set(asked) <= set(found.run_next)
     assert "square-1000" in found.run_next  # what was asked for before
-    told = found.next_step.partition(": run ")[2].split(" and ")
+    told = found.next_step.partition(", run ")[2].split(" and ")
     assert len(set(told)) == len(told) and not set(told) & set(attacks)  # each once, and none that ran
 
 
