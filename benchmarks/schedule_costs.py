@@ -21,7 +21,7 @@ from own_files import own_files
 
 from robustbench_coded.runs.adversarials import encoded
 from robustbench_coded.runs.folder import RunFolder
-from robustbench_coded.runs.outcomes import read_outcomes, read_table
+from robustbench_coded.runs.outcomes import read_table
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / "reports" / "digits"
@@ -57,7 +57,7 @@ def measure() -> Costs:
     """The costs here: the disk is the one that this repository lies on."""
     with own_files(RUN) as own:
         files = sorted((own / "outcomes").glob("*.parquet"))[:UNITS]
-        units = {file.stem: read_outcomes(file) for file in files}
+        units = {file.stem: read_table(file) for file in files}
         read = _median([_seconds(lambda f=file: read_table(f)) for file in files])
     sent = {unit: pickle.dumps(SimpleNamespace(rows=rows, unit=unit)) for unit, (rows, _) in units.items()}
     with tempfile.TemporaryDirectory(dir=ROOT) as folder, RunFolder(Path(folder) / "run") as run:

@@ -111,7 +111,7 @@ class RunFolder:
     def commit(
         self,
         unit: str,
-        rows: pd.DataFrame,
+        rows: pa.Table,
         metadata: dict[str, Any],
         timing: dict[str, Any],
         adversarials: bytes | None = None,

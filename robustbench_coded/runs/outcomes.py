@@ -45,9 +45,8 @@ class DamagedFile(Exception):
     """An outcome file that can't be read, or whose content does not match its hash."""
 
 
-def write_outcomes(path: Path, rows: pd.DataFrame, metadata: dict) -> None:
-    """Writes one unit's outcome rows with its metadata (plain JSON data) and a hash of both."""
-    table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
+def write_outcomes(path: Path, table: pa.Table, metadata: dict) -> None:
+    """Writes one unit's rows, in ``SCHEMA``, with its metadata (plain JSON data) and a hash of both."""
     content = {**metadata, "content": content_hash(table, metadata)}
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(content, sort_keys=True).encode()})
     write_bytes(path, encoded(table))

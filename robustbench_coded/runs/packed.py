@@ -80,7 +80,7 @@ def unpack(path: Path) -> None:
             continue
         timing = json.dumps(timings.get(unit, {}), sort_keys=True)
         write_text(path / "timings" / f"{unit}.json", f"{timing}\n")
-        write_outcomes(own, rows.to_pandas(), metadata)
+        write_outcomes(own, rows, metadata)
     file.unlink()
     (path / TIMINGS).unlink(missing_ok=True)
 

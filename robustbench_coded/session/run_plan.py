@@ -83,5 +83,5 @@ def _failed(folder: RunFolder, failure: UnitFailure, done: Done, listener: Liste
 
 
 def _announce(listener: Listener, result: UnitResult) -> None:
-    scoring = result.rows[result.rows.purpose == "scoring"]
-    listener.unit_done(result.unit, int((scoring.prediction == scoring.label).sum()), len(scoring))
+    counts = result.metadata
+    listener.unit_done(result.unit, counts.get("right_scoring", 0), counts.get("answers_scoring", 0))

@@ -4,10 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from robustbench_coded.board.source import HASHES, hashes_of
-from robustbench_coded.runs.outcomes import read_outcomes, write_outcomes
+from robustbench_coded.runs.outcomes import SCHEMA, read_outcomes, write_outcomes
 from robustbench_coded.runs.packed import unpack
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,8 @@ def test_better_outcomes_are_found_out_although_their_hashes_are_right(csrobust,
         frame, metadata = read_outcomes(file)
         if (frame["attack"] == "pgd-100").all() and (frame["defence"] == "jitter").all():
             content = {key: value for key, value in metadata.items() if key != "content"}
-            write_outcomes(file, frame.assign(prediction=frame["label"], margin=1.0), content)
+            better = frame.assign(prediction=frame["label"], margin=1.0)
+            write_outcomes(file, pa.Table.from_pandas(better, SCHEMA, preserve_index=False), content)
             forged += 1
     assert forged
     (copied / HASHES).write_text(hashes_of(copied))

@@ -85,7 +85,7 @@ def test_smaller_forwards_are_recorded_and_say_the_same(config, faulty, tmp_path
     assert pieces.unit == unit
     for column in ("example", "batch", "slot", "prediction"):
         np.testing.assert_array_equal(pieces.rows[column], whole.rows[column])
-    np.testing.assert_allclose(pieces.rows.margin, whole.rows.margin, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(pieces.rows["margin"], whole.rows["margin"], rtol=1e-4, atol=1e-4)
 
 
 def test_an_error_becomes_one_printable_line():

@@ -24,7 +24,7 @@ def combined(results: list[UnitResult]):
     frames, costs = {}, {}
     for result in results:
         row = result.unit.row
-        frames.setdefault(row, []).append(result.rows)
+        frames.setdefault(row, []).append(result.rows.to_pandas())
         costs.setdefault(row, Counter()).update(
             {name: value for name, value in result.metadata.items() if isinstance(value, int)}
         )

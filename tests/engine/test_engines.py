@@ -2,7 +2,6 @@
 
 import math
 
-import pandas as pd
 import pytest
 
 from robustbench_coded.engine.run import Engine
@@ -33,7 +32,7 @@ def test_outcomes_do_not_depend_on_the_workers(config, reference, engine):
     assert set(outcomes) == {unit.id for unit in units}
     for name, outcome in outcomes.items():
         first = reference.setdefault(name, outcome)
-        pd.testing.assert_frame_equal(outcome.rows, first.rows, check_exact=True)
+        assert outcome.rows.equals(first.rows)
         assert outcome.metadata == first.metadata
     assert len(reference) == len(units)
 
@@ -87,7 +86,7 @@ def test_what_passes_leaves_no_trace(config, faulty, tmp_path, fault, engine):
     outcomes, _ = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text(fault))
     assert not (tmp_path / "fault").exists()
     for name, outcome in outcomes.items():
-        pd.testing.assert_frame_equal(outcome.rows, expected[name].rows, check_exact=True)
+        assert outcome.rows.equals(expected[name].rows)
 
 
 def test_a_hanging_unit_can_have_more_time(config):

@@ -77,5 +77,6 @@ def test_an_attack_that_stops_early_and_its_scoring_share_one_forward():
     handle = model.register_forward_hook(lambda module, inputs, output: asked.append(len(output)))
     result = execute(context, unit)
     handle.remove()
-    assert result.rows.prediction.ne(result.rows.label).all()  # every example was broken, none attacked again
+    rows = result.rows.to_pandas()
+    assert rows.prediction.ne(rows.label).all()  # every example was broken, none attacked again
     assert asked == [64]

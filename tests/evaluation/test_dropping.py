@@ -30,7 +30,7 @@ def measured(*attacks, drop):
     found = {}
     for unit in make_plan(config, prepared).units:
         result = execute(prepared.context, unit)
-        rows = result.rows.sort_values("example")
+        rows = result.rows.to_pandas().sort_values("example")
         cost = sum(result.metadata.get(count, 0) for count in ("forwards", "backwards"))
         found[unit.row.attack] = rows.margin.to_numpy() > 0, cost
     return found

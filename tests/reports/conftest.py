@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.runs.outcomes import SCHEMA
 
 PIXEL_EPS = 8 / 255
 # attack, threat -> accuracy of standard inference and of RCI; None where it is not run
@@ -200,7 +202,7 @@ def _rows(run: Invented, subject: Subject) -> list[dict[str, Any]]:
     return rows
 
 
-def _outcomes(run: Invented, row: dict[str, Any], index: int, replicate: int) -> pd.DataFrame:
+def _outcomes(run: Invented, row: dict[str, Any], index: int, replicate: int) -> pa.Table:
     random = np.random.default_rng([run.seed, index, replicate])
     example = np.arange(row["examples_planned"])
     label = (example * 7) % run.classes
@@ -232,7 +234,7 @@ def _outcomes(run: Invented, row: dict[str, Any], index: int, replicate: int) ->
     for name in ("k", "n"):
         frame[name] = pd.Series([row[name]] * len(frame), dtype="Int32")
     frame["replicate"] = replicate
-    return frame
+    return pa.Table.from_pandas(frame, SCHEMA, preserve_index=False)
 
 
 def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:

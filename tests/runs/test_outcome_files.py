@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from robustbench_coded.runs.outcomes import SCHEMA, DamagedFile, read_outcomes, write_outcomes
@@ -22,9 +23,13 @@ def rows(count=500, **constant):
     return frame.assign(**constant)
 
 
+def unit_table(**constant):
+    return pa.Table.from_pandas(rows(**constant), SCHEMA, preserve_index=False)
+
+
 def test_rows_and_metadata_come_back(tmp_path):
     path = tmp_path / "unit.parquet"
-    write_outcomes(path, rows(), {"unit": "u", "forwards": 7})
+    write_outcomes(path, unit_table(), {"unit": "u", "forwards": 7})
     back, metadata = read_outcomes(path)
     assert list(back.columns) == SCHEMA.names
     assert metadata == {"unit": "u", "forwards": 7}
@@ -35,20 +40,20 @@ def test_rows_and_metadata_come_back(tmp_path):
 def test_nulls_come_back(tmp_path):
     path = tmp_path / "unit.parquet"
     missing = pd.Series([None] * 500, dtype="Int32")
-    write_outcomes(path, rows(k=missing, n=missing, step_size=np.nan), {"unit": "u"})
+    write_outcomes(path, unit_table(k=missing, n=missing, step_size=np.nan), {"unit": "u"})
     back, _ = read_outcomes(path)
     assert back.k.isna().all() and back.step_size.isna().all()
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     for name in "ab":
-        write_outcomes(tmp_path / name, rows(), {"unit": "u"})
+        write_outcomes(tmp_path / name, unit_table(), {"unit": "u"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_any_flipped_byte_is_found_or_harmless(tmp_path):
     path = tmp_path / "unit.parquet"
-    write_outcomes(path, rows(), {"unit": "u"})
+    write_outcomes(path, unit_table(), {"unit": "u"})
     whole = path.read_bytes()
     expected, _ = read_outcomes(path)
     found = 0
@@ -71,7 +76,7 @@ def test_altered_values_with_an_intact_container_are_found(tmp_path):
     import pyarrow.parquet as pq
 
     path = tmp_path / "unit.parquet"
-    write_outcomes(path, rows(), {"unit": "u"})
+    write_outcomes(path, unit_table(), {"unit": "u"})
     table = pq.read_table(path)
     column = table.column("prediction").to_numpy().copy()
     column[3] += 1

@@ -11,8 +11,7 @@ from robustbench_coded.runs.read_units import read_unit
 
 @pytest.fixture
 def file(tmp_path):
-    rows = SCHEMA.empty_table().to_pandas()
-    write_outcomes(tmp_path / "one.parquet", rows, {"unit": "one", "right_scoring": 3})
+    write_outcomes(tmp_path / "one.parquet", SCHEMA.empty_table(), {"unit": "one", "right_scoring": 3})
     return tmp_path / "one.parquet"
 
 

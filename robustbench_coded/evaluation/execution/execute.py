@@ -4,7 +4,6 @@ import resource
 import sys
 import time
 
-import pandas as pd
 import torch
 
 from robustbench_coded.evaluation.execution.results import UnitResult
@@ -14,6 +13,7 @@ from robustbench_coded.evaluation.execution.tally import Tally
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.runs.adversarials import Adversarials
+from robustbench_coded.runs.outcomes import SCHEMA
 from robustbench_coded.runs.pictures import Pictures
 from robustbench_coded.schema.controls import CLEAN, CONTROLS
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
@@ -45,7 +45,7 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(context.device)}
     found = tally.adversarials.tensors() if tally.adversarials else {}
     pictures = tally.pictures.encoded() if tally.pictures else None
-    rows = tally.rows(unit) if unit.scored else pd.DataFrame()
+    rows = tally.rows(unit) if unit.scored else SCHEMA.empty_table()
     return UnitResult(unit, rows, tally.metadata(), timing, found, pictures)
 
 

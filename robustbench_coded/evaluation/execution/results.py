@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 from torch import Tensor
 
 from robustbench_coded.evaluation.planning.cases import Unit
@@ -14,7 +14,7 @@ class UnitResult:
     """A finished unit.
 
     Attributes:
-        rows: its outcome rows.
+        rows: its outcome rows, in the columns of `runs.outcomes.SCHEMA`.
         metadata: stored with the outcomes and equal in every run: image counts and notes of the attack.
         timing: seconds and peak memory, which differ between runs.
         adversarials: the perturbed inputs, if asked for.
@@ -22,7 +22,7 @@ class UnitResult:
     """
 
     unit: Unit
-    rows: pd.DataFrame
+    rows: pa.Table
     metadata: dict[str, Any]
     timing: dict[str, Any]
     adversarials: dict[str, Tensor] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from torch import Tensor
 
 from robustbench_coded.evaluation.execution.loss_trace import LossTrace
@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.execution.perturb import AttackResult
 from robustbench_coded.evaluation.execution.score import NO_ANSWER
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.runs.adversarials import Adversarials
+from robustbench_coded.runs.outcomes import SCHEMA
 from robustbench_coded.runs.perturbed_digest import PerturbedDigest
 from robustbench_coded.runs.pictures import Pictures
 
@@ -74,21 +75,32 @@ class Tally:
                 }
             )
 
-    def rows(self, unit: Unit) -> pd.DataFrame:
+    def rows(self, unit: Unit) -> pa.Table:
         """All blocks as outcome rows, in an order that does not depend on how they were computed."""
-        row = unit.row
-        frame = pd.DataFrame(
-            {name: np.concatenate([block[name] for block in self.columns]) for name in self.columns[0]}
-        )
-        frame = frame.sort_values(["purpose", "draw", "batch", "slot"], kind="stable", ignore_index=True)
-        constant = {**row.key.as_columns(), "replicate": unit.replicate}
-        columns = {name: _repeated(name, value, len(frame)) for name, value in constant.items()}
-        return pd.concat([frame, pd.DataFrame(columns)], axis=1)
+        found = {name: np.concatenate([block[name] for block in self.columns]) for name in self.columns[0]}
+        order = np.lexsort([found[name] for name in ("slot", "batch", "draw", "purpose")])
+        constant = {**unit.row.key.as_columns(), "replicate": unit.replicate}
+        columns = [
+            _repeated(constant[field.name], field.type, len(order))
+            if field.name in constant
+            else _column(found[field.name][order], field.type)
+            for field in SCHEMA
+        ]
+        return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _repeated(name: str, value: Any, times: int) -> Any:
-    """A column that holds one value. Texts are categories, which is how outcome files hold them."""
-    if isinstance(value, str):
-        return pd.Categorical.from_codes(np.zeros(times, np.int8), dtype=pd.CategoricalDtype([value]))
-    values = [value] * times if value is None else np.full(times, value)
-    return pd.array(values, dtype="Int32") if name in ("k", "n") else values
+def _column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """A column of an outcome file; a NaN is stored as no value."""
+    if pa.types.is_dictionary(kind):
+        texts, codes = np.unique(values, return_inverse=True)
+        return pa.DictionaryArray.from_arrays(codes.astype(np.int32), texts.astype(object))
+    return pa.array(values, type=kind, from_pandas=True)
+
+
+def _repeated(value: Any, kind: pa.DataType, times: int) -> pa.Array:
+    """A column that holds one value."""
+    if value is None or value != value:
+        return pa.nulls(times, kind)
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(np.zeros(times, np.int32), [value])
+    return pa.repeat(pa.scalar(value, kind), times)
