@@ -47,6 +47,7 @@ MAY_BE_WORSE = 1.64
 
 PAIRED = "activation"  # the part whose forms are tried with every normalisation where all are too many
 IN_SPACE = ("layout", "pooling")  # parts that decide which pixels a layer sees
+LAID_OUT = 0.6  # of right answers: below, another part may be wrong and the layout chosen for it
 VISIBLY = 0.02  # more right answers that a normalisation without a name has to give
 
 
@@ -192,11 +193,13 @@ def among_many(
         cost: multiplications for one image.
     """
     arch = assembly.checkpoint.arch
-    # The layout is known by now: with all of them there are too many.
-    parts = [part for part in assembly.variants if part != "layout"]
-    layout = split_variant(chosen.candidate.arch)[1].get("layout")
-    if layout is not None and stated.arch is None:
-        arch = changed(arch, "layout", layout)
+    parts = list(assembly.variants)
+    if chosen.labelled is not None and chosen.labelled.accuracy >= LAID_OUT:
+        # The layout is known by now: with all of them there are too many.
+        parts = [part for part in parts if part != "layout"]
+        layout = split_variant(chosen.candidate.arch)[1].get("layout")
+        if layout is not None and stated.arch is None:
+            arch = changed(arch, "layout", layout)
     affordable = MANY_MULTIPLICATIONS / cost
     compared = [chosen]
     if stated.arch is None:
