@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
@@ -30,7 +29,7 @@ class DefenceSpec:
         kind: ``standard``, ``coded``, ``rci``, a baseline, a defence of the zoo, or ``plugin``.
         n: coded inputs as given, ``190`` or ``1.5K``; None where that means nothing.
         options: (name, value) in a fixed order; of coded defences those that are not at their defaults.
-        target: ``package.module:function`` of a plug-in, else None.
+        target: ``package.module:function`` or ``file.py:function`` of a plug-in, else None.
     """
 
     kind: str
@@ -53,6 +52,8 @@ class DefenceSpec:
 def parse_defence(text: str) -> DefenceSpec:
     """Reads ``standard``, ``rci:N=190``, ``noise:sigma=0.1``, a name of the zoo, ``package.module:function``.
 
+    A file may stand for the module, ``some/where/mine.py:function``; without a function it is ``build``.
+
     Raises:
         InputError: an unknown defence or option, a value out of range, N missing or below 4.
     """
@@ -64,22 +65,15 @@ def parse_defence(text: str) -> DefenceSpec:
     if kind in BUILDERS and not rest:
         return DefenceSpec(kind)
     if kind.endswith(".py"):
-        raise InputError(_as_module(kind, rest))
+        return DefenceSpec("plugin", target=f"{kind}:{rest or 'build'}")
     if _PLUGIN.fullmatch(text.strip()):
         return DefenceSpec("plugin", target=text.strip())
     published = f" did you mean {PREFIX}{kind}?" if kind in PUBLISHED else ""
     near = published or _closest(kind, [*_OPTIONS, *BUILDERS])
     raise InputError(
         f"defence {text!r} is not known;{near} write a name of "
-        "`csrobust list defences` or package.module:function"
+        "`csrobust list defences`, package.module:function or file.py:function"
     )
-
-
-def _as_module(file: str, name: str) -> str:
-    """How to name what a file holds, as a message."""
-    path = Path(file)
-    there = "" if path.parent == Path() else f", in the folder {path.parent}"
-    return f"--defence {file}: name it as a module, --defence {path.stem}:{name or 'build'}{there}"
 
 
 def mixes_images(spec: DefenceSpec) -> bool:
@@ -267,5 +261,6 @@ DEFENCES = {
     "noise": "Gaussian input noise (sigma=0.1)",
     "resize-pad": "random resize and pad (scale=0.8, the smallest factor)",
     "mixup-inference": "mixup inference with other labels (share=0.5, samples=15)",
-    "package.module:function": "your own: called with the model, returns a defence or a module that samples",
+    "package.module:function": "your own, or file.py:function: called with the model, returns a defence or a "
+    "module that samples",
 }

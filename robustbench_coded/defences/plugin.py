@@ -1,4 +1,4 @@
-"""Defences that users bring: ``package.module:function`` is called with the model and returns one."""
+"""Defences that users bring: a function of their own code is called with the model and returns one."""
 
 import inspect
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError, described
-from robustbench_coded.models.plugin import current_folder_first, import_function
+from robustbench_coded.models.plugin import import_function, own_folders_first, shown_name
 
 _ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
     "name": str,
@@ -24,9 +24,13 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {"reset": (), "fit": ("x",)}
 
 
 def load_plugin(target: str, model: nn.Module) -> Defence:
-    """Calls ``package.module:function`` with ``model`` and takes what it returns as a defence.
+    """Calls the user's function with ``model`` and takes what it returns as a defence.
 
-    The module is looked for in the current folder, too. It may return an object with the attributes and
+    Args:
+        target: ``package.module:function`` (the current folder is searched, too) or ``file.py:function``.
+        model: from pixels [B, C, H, W] in [0, 1] to logits [B, classes].
+
+    The function may return an object with the attributes and
     methods of ``protocol.Defence``, or an ``nn.Module`` that samples inside itself, which becomes a
     ``SamplingModule``.
 
@@ -36,7 +40,7 @@ def load_plugin(target: str, model: nn.Module) -> Defence:
     build = import_function(target, "--defence")
     try:
         # Weights that it draws are the same in every worker, and in the run that goes on tomorrow.
-        with current_folder_first(), seeded_globally(0):
+        with own_folders_first(target), seeded_globally(0):
             built = build(model)
     except InputError:
         raise
@@ -45,7 +49,7 @@ def load_plugin(target: str, model: nn.Module) -> Defence:
     return as_defence(
         built,
         model,
-        name=target.rpartition(".")[2].replace(":", "."),
+        name=shown_name(target),
         said=f"--defence {target}: it returned",
     )
 

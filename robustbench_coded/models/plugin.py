@@ -1,10 +1,13 @@
-"""Functions of the user's own code, named ``package.module:function`` on the command line."""
+"""Functions of the user's own code: ``package.module:function``, or ``some/where/file.py:function``."""
 
+import hashlib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from attacks.adapters.import_failure import how_to_mend
@@ -12,38 +15,72 @@ from robustbench_coded.errors import InputError, described
 
 
 @contextmanager
-def current_folder_first() -> Iterator[None]:
-    """Looks for modules in the current folder first, as ``python -m`` does."""
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)
+def own_folders_first(spec: str) -> Iterator[None]:
+    """Looks for modules in the current folder first, as ``python -m`` does, and beside a named file."""
+    file = file_of(spec)
+    folders = [str(Path.cwd()), *([] if file is None else [str(file.parent)])]
+    sys.path[:0] = folders
     try:
         yield
     finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
+        for folder in folders:
+            if folder in sys.path:
+                sys.path.remove(folder)
+
+
+def file_of(spec: str) -> Path | None:
+    """The file that ``some/where/file.py:function`` names, whole; None for ``package.module:function``."""
+    place = spec.rpartition(":")[0]
+    return Path(place).expanduser().resolve() if place.endswith(".py") else None
+
+
+def shown_name(spec: str) -> str:
+    """What names the code where it has no name of its own: ``module.function``."""
+    place, _, function = spec.rpartition(":")
+    file = file_of(spec)
+    return f"{place.rpartition('.')[2] if file is None else file.stem}.{function}"
 
 
 def import_function(spec: str, option: str) -> Callable[..., Any]:
-    """Imports ``package.module:function``; this runs that module's code.
+    """Imports ``package.module:function`` or ``file.py:function``; this runs that module's code.
 
     Args:
         spec: what the user wrote.
         option: the option it was given to, for messages.
     Raises:
-        InputError: not of that form, no such module or function, or the module fails when imported.
+        InputError: not of that form, no such module, file or function, or the module fails when imported.
     """
-    module_name, _, function_name = spec.partition(":")
-    if not all(part.isidentifier() for part in [*module_name.split("."), function_name]):
-        raise InputError(f"{option} {spec}: expected package.module:function")
+    place, _, function_name = spec.rpartition(":")
+    file = file_of(spec)
+    module_parts = place.split(".") if file is None else []
+    if not all(part.isidentifier() for part in [*module_parts, function_name]):
+        raise InputError(f"{option} {spec}: expected package.module:function or file.py:function")
+    if file is not None and not file.is_file():
+        raise InputError(f"{option} {spec}: there is no file {place}")
     try:
-        with current_folder_first():
-            module = importlib.import_module(module_name)
+        with own_folders_first(spec):
+            module = importlib.import_module(place) if file is None else _of_file(file)
     except (Exception, SystemExit) as error:  # the user's module can fail in any way
-        mend = how_to_mend(error, module_name)
-        raise InputError(
-            f"{option} {spec}: importing {module_name} failed ({described(error)}); {mend}"
-        ) from error
+        mend = how_to_mend(error, place)
+        raise InputError(f"{option} {spec}: importing {place} failed ({described(error)}); {mend}") from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise InputError(f"{option} {spec}: {module_name} has no function {function_name}")
+        raise InputError(f"{option} {spec}: {place} has no function {function_name}")
     return function
+
+
+def _of_file(file: Path) -> ModuleType:
+    """The module of a file, run once a process, under a name that no other module has."""
+    name = f"{file.stem}_{hashlib.blake2b(str(file).encode(), digest_size=4).hexdigest()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    found = importlib.util.spec_from_file_location(name, file)
+    assert found is not None and found.loader is not None  # the name ends with .py
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

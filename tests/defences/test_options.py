@@ -68,8 +68,6 @@ def test_half_a_coded_input_is_rounded_up():
         ("standard:N=4", "it takes none"),
         ("nois", "did you mean noise?"),
         ("module:", "is not known"),
-        ("mine.py:Mine", "name it as a module, --defence mine:Mine"),
-        ("some/where/mine.py", "name it as a module, --defence mine:build, in the folder some/where"),
         ("", "is not known"),
     ],
 )
