@@ -41,7 +41,8 @@ def _of_config(kind: Any, name: str, *flags: str, default: Any = ...) -> tuple[A
 def attacks_option(shown: str, default: Sequence[str] = ()) -> tuple[Any, Any]:
     """``--attacks`` of a command, with the default that its help shows."""
     text = "Presets (paper, adaptive, aa, full) and names of `csrobust list attacks`, comma-separated."
-    return _option(list[str], "--attacks", help=f"{text}  [default: {shown}]", show_default=False), [*default]
+    said = f"{text}  [default: {shown}]"
+    return _option(list[str], "--attacks", "--attack", help=said, show_default=False), [*default]
 
 
 # name -> (type with its help, default), in the order of `--help`
@@ -56,7 +57,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
         _option(
             list[str],
             "--defence",
-            help="Other defence: a name from `csrobust list defences`, or package.module:build.",
+            help="Other defence: a name from `csrobust list defences`, package.module:build or file.py:build.",
         ),
         [],
     ),
