@@ -31,12 +31,12 @@ def other_images(
             none.
         network: whose perturbed inputs are submitted, too; None where there is none.
         blended: means of two images of a class, which no data set contains; None where there are none. They
-            are compared only where ``network``, or else the defence, classifies them like any images.
+            are compared only where there is a ``network`` that classifies them like any images.
     """
     kinds: list[tuple[str, str, Scene, float]] = []
     if other is not None:
         kinds.append(("others", "others", other, CHANCE))
-    if blended is not None and _natural(blended, network):
+    if blended is not None and network is not None and _natural(blended, network):
         kinds.append(("blends", "means of two images of a class", blended, CHANCE_BLENDED))
     if not kinds:
         return not_applicable(NAME, "All images are evaluated.")
@@ -60,11 +60,11 @@ def other_images(
     return judged(NAME, passed, finding, evaluated=stood / n, **figures)
 
 
-def _natural(scene: Scene, network: Network | None) -> bool:
-    """Whether nearly all of the images are classified correctly."""
+def _natural(scene: Scene, network: Network) -> bool:
+    """Whether the network classifies nearly all of the images correctly."""
     x = scene.x.flatten(0, 1)
     with torch.no_grad():
-        logits = scene.answers(scene.x, scene.draws(0)).flatten(0, 1) if network is None else network(x)
+        logits = network(x)
     return bool((logits.argmax(-1) == scene.y.flatten()).double().mean() >= NATURAL)
 
 

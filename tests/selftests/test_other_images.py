@@ -93,6 +93,11 @@ def test_means_that_are_not_like_the_data_are_not_compared(world, others, means)
     assert "blends" not in result(world, others, world.model, world.model, means=(x, y)).figures
 
 
+def test_means_are_not_compared_without_a_checkpoint_which_says_what_they_are(world, others, means):
+    assert "blends" not in result(world, others, world.model, means=means).figures
+    assert "blends" in result(world, others, world.model, world.model, means=means).figures
+
+
 def test_a_blend_is_the_mean_of_two_images_of_a_class_and_each_serves_once():
     x = torch.tensor([0, 1, 4, 7, 8, 16]).view(6, 1, 1, 1) / 16
     mean, label = blends(x, torch.tensor([3, 5, 3, 5, 3, 3]), 9, 16)

@@ -97,7 +97,13 @@ def _elsewhere(context: WorkerContext, scene: Scene) -> Scene | None:
 
 
 def _blended(context: WorkerContext, scene: Scene) -> Scene | None:
-    """The same scene with means of two images; None where too few images have another of their class."""
+    """The same scene with means of two images; None where too few images have another of their class.
+
+    None, too, where pixels have no levels: there a mean lies between the values that the data take, and a
+    defence that rounds to those is as robust as it says on everything but means.
+    """
+    if context.data.scale <= 1:
+        return None
     count = FOR_A_BLEND * scene.examples
     found = context.elsewhere(count)
     if found is None:  # means of evaluated images are not evaluated either
