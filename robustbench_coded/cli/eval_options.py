@@ -57,7 +57,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
         _option(
             list[str],
             "--defence",
-            help="Other defence: a name from `csrobust list defences`, package.module:build or file.py:build.",
+            help="Other defence: a name of `csrobust list defences`, package.module:build or file.py:build.",
         ),
         [],
     ),
