@@ -38,7 +38,7 @@ def outcomes(config):
     prepared = prepare(config)
     found = {}
     for unit in make_plan(config, prepared).units:
-        frame = execute(prepared.context, unit).rows
+        frame = execute(prepared.context, unit).rows.to_pandas()
         row = unit.row
         found[row.subject.label, row.attack] = frame.sort_values(
             ["purpose", "draw", "example"]
