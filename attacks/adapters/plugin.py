@@ -2,16 +2,15 @@
 
 import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attacks.adapters.import_failure import how_to_mend
+from attacks.adapters.own_folders import own_folders_first
 from attacks.adapters.seeding import seeded_from
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
@@ -86,18 +85,14 @@ def checked(name: AttackName, found: Any, x: Tensor) -> Tensor:
 
 
 def _imported(module_name: str, object_name: str, text: str) -> Any:
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)  # as ``python -m`` does
     try:
-        module = importlib.import_module(module_name)
+        with own_folders_first():
+            module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # the user's module can fail in any way
         raise ValueError(
             f"{text}: importing {module_name} failed ({type(error).__name__}: {error}); "
             f"{how_to_mend(error, module_name)}"
         ) from error
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
     if not hasattr(module, object_name):
         names = [n for n, thing in vars(module).items() if callable(thing) and not n.startswith("_")]
         raise ValueError(

@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import nn
 
+from attacks.adapters.own_folders import own_folders_first
 from robustbench_coded.defences.global_generators import seeded_globally
 from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError, described
-from robustbench_coded.models.plugin import import_function, own_folders_first, shown_name
+from robustbench_coded.models.plugin import beside, import_function, shown_name
 
 _ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
     "name": str,
@@ -40,7 +41,7 @@ def load_plugin(target: str, model: nn.Module) -> Defence:
     build = import_function(target, "--defence")
     try:
         # Weights that it draws are the same in every worker, and in the run that goes on tomorrow.
-        with own_folders_first(target), seeded_globally(0):
+        with own_folders_first(*beside(target)), seeded_globally(0):
             built = build(model)
     except InputError:
         raise

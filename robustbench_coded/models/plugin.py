@@ -4,28 +4,20 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from attacks.adapters.import_failure import how_to_mend
+from attacks.adapters.own_folders import own_folders_first
 from robustbench_coded.errors import InputError, described
 
 
-@contextmanager
-def own_folders_first(spec: str) -> Iterator[None]:
-    """Looks for modules in the current folder first, as ``python -m`` does, and beside a named file."""
+def beside(spec: str) -> tuple[Path, ...]:
+    """The folder of the file that a spec names, for `own_folders_first`; nothing for a module."""
     file = file_of(spec)
-    folders = [str(Path.cwd()), *([] if file is None else [str(file.parent)])]
-    sys.path[:0] = folders
-    try:
-        yield
-    finally:
-        for folder in folders:
-            if folder in sys.path:
-                sys.path.remove(folder)
+    return () if file is None else (file.parent,)
 
 
 def file_of(spec: str) -> Path | None:
@@ -58,7 +50,7 @@ def import_function(spec: str, option: str) -> Callable[..., Any]:
     if file is not None and not file.is_file():
         raise InputError(f"{option} {spec}: there is no file {place}")
     try:
-        with own_folders_first(spec):
+        with own_folders_first(*beside(spec)):
             module = importlib.import_module(place) if file is None else _of_file(file)
     except (Exception, SystemExit) as error:  # the user's module can fail in any way
         mend = how_to_mend(error, place)

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attacks.adapters.own_folders import own_folders_first
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.detect import classes_of
 from robustbench_coded.models.fitting import fit
-from robustbench_coded.models.plugin import import_function, own_folders_first
+from robustbench_coded.models.plugin import beside, import_function
 from robustbench_coded.models.state_dict import StateDict
 
 
@@ -30,7 +31,7 @@ def load_plugin(spec: str, weights: StateDict) -> tuple[nn.Module, bool]:
         Refused: the weights are not those of its network.
     """
     function = import_function(spec, "--arch")
-    with torch.random.fork_rng(devices=[]), own_folders_first(spec):
+    with torch.random.fork_rng(devices=[]), own_folders_first(*beside(spec)):
         torch.manual_seed(0)  # what the weights do not overwrite is the same in every worker
         try:
             network = _call(function, weights.tensors)

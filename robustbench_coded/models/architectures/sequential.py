@@ -1,6 +1,5 @@
 """Plain stacks of layers under the numbers that ``nn.Sequential`` gives them."""
 
-import re
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from robustbench_coded.models.architectures.activations import Activation, activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.sequential_names import (
+    LAYOUT,
     POOLED,
     POOLINGS,
     layouts,
@@ -15,8 +15,6 @@ from robustbench_coded.models.architectures.sequential_names import (
     reaches,
     tokens_of,
 )
-
-LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mgct]?)", re.ASCII)
 
 
 class Activate(nn.Module):

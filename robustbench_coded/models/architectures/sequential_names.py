@@ -33,6 +33,9 @@ MANY_CONVOLUTIONS = (
     3  # beyond these, equal kernels have equal strides and paddings where pooling is inferred too
 )
 
+# Stride and padding of a convolution, and what ``layouts`` writes behind them.
+LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mgct]?)", re.ASCII)
+
 # The usual one comes first. Those that are wider are tried where they fit: see ``WIDER``.
 POOLINGS = ("max", "mean", "max-3-padded", "max-3-ceil", "mean-3-padded", "mean-3-ceil")
 
@@ -356,9 +359,9 @@ def reaches(name: str, layout: str, pooling: str) -> bool:
     parsed, wider = tokens_of(name), pooling.partition("-")[2]
     if parsed is None or not wider or not layout:
         return parsed is not None and not wider
-    places = [place.partition(".") for place in layout.split("/")]
-    ends = [padding.lstrip("0123456789") for _, _, padding in places]
-    combination = [(int(stride), int(padding.rstrip("mgct"))) for stride, _, padding in places]
+    places = list(LAYOUT.finditer(layout))
+    ends = [place["end"] for place in places]
+    combination = [(int(place["stride"]), int(place["padding"])) for place in places]
     if "t" in ends:
         return False
     return _side_after(*parsed, combination, ends, wider) == _side_after(*parsed, combination, ends)
