@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.training.recipes.erm import Erm
 from robustbench_coded.training.recipes.recipe import Recipe
 from robustbench_coded.training.recipes.registry import recipe_name, recipe_options
@@ -49,6 +51,8 @@ class TrainConfig:
         precision: of convolutions and products; ``auto`` is bfloat16 on a GPU that has it, else float32.
         test_data: images that the result is scored on; the test split of ``data`` unless given.
         data_dir: where named data are looked for first.
+        start: a checkpoint whose weights are trained further: a file, or the name of a shipped one.
+        defence: the network is trained behind it, as for ``--defence`` of ``csrobust eval``.
         device: ``auto`` is CUDA where there is one.
         compile: whether the network is compiled; None compiles on CUDA.
     """
@@ -69,6 +73,8 @@ class TrainConfig:
     seed: int = 0
     precision: Precision = "auto"
     test_data: str | None = None
+    start: str | None = None
+    defence: str | None = None
     data_dir: Path | str | None = None
     device: str = "auto"
     compile: bool | None = None
@@ -98,9 +104,10 @@ class TrainConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} = {getattr(self, name)!r}: give {', '.join(choices)}")
-        for name in ("arch", "data", "device"):
-            if not isinstance(getattr(self, name), str):
-                raise InputError(f"{name} = {getattr(self, name)!r}: give a name")
+        for name in ("arch", "data", "device", "start", "defence"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (value is None and name in ("start", "defence")):
+                raise InputError(f"{name} = {value!r}: give a name")
         self._check_milestones()
 
     def _check_milestones(self) -> None:
@@ -118,9 +125,17 @@ class TrainConfig:
         values = {
             name: value
             for name, value in dataclasses.asdict(self).items()
-            if name not in ("recipe", "data_dir", "device", "compile")
+            if name not in ("recipe", "data_dir", "device", "compile", "start", "defence")
         }
+        if self.start is not None:  # the file itself, wherever it lies
+            values["start"] = f"{Path(self.start).name} {self._start_sha256}"
+        if self.defence is not None:
+            values["defence"] = self.defence
         return {**values, "recipe": recipe_name(self.recipe), "options": recipe_options(self.recipe)}
+
+    @cached_property
+    def _start_sha256(self) -> str:
+        return load_checkpoint(str(self.start)).sha256
 
     def fingerprint(self) -> str:
         """Digest of :meth:`described`: a run goes on only from a state of the same fingerprint."""

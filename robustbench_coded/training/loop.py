@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.architectures.dropout import seed_dropout
 from robustbench_coded.models.build import build
 from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.defended import Defended
 from robustbench_coded.training.distributed import Processes, device_of, joined_processes
 from robustbench_coded.training.listener import EpochRow, Listener
 from robustbench_coded.training.loader import epoch_batches, steps_per_epoch
@@ -28,6 +30,7 @@ from robustbench_coded.training.save import save_trained
 from robustbench_coded.training.schedule import milestones, one_cycle
 from robustbench_coded.training.split import train_validation
 from robustbench_coded.training.stages import Stages, check_blocks
+from robustbench_coded.training.start import weights_to_start_from
 from robustbench_coded.training.state import RunState, Weights, load_state, save_state, state_path
 from robustbench_coded.training.streams import stream
 
@@ -105,8 +108,9 @@ class _Run:
         self.steps = steps_per_epoch(len(self.data), config.batch_size)
 
         self.stages = self._fresh_stages()
-        check_blocks(self.stages, getattr(config.recipe, "blocks", ()), "blocks")
-        self.objective: nn.Module = _Objective(self.stages, config.recipe)
+        self.defended = self._defended()
+        check_blocks(self.defended or self.stages, getattr(config.recipe, "blocks", ()), "blocks")
+        self.objective: nn.Module = _Objective(self.defended or self.stages, config.recipe)
         if processes.world > 1:
             self.objective = DistributedDataParallel(
                 self.objective, device_ids=[device] if device.type == "cuda" else None
@@ -129,12 +133,23 @@ class _Run:
             generator=stream(config.seed, "initialisation"),
         )
         mean, deviation = channel_statistics(self.data)
+        if config.start is not None:
+            network.load_state_dict(weights_to_start_from(config, self.data, mean, deviation))
         stages = Stages(network, mean, deviation, _autocast(config.precision, self.device))
         stages.to(self.device)
         stages.to(memory_format=torch.channels_last)
-        if config.compile or (config.compile is None and self.device.type == "cuda"):
+        wanted = self.device.type == "cuda" and config.defence is None  # defences change layers as they run
+        if config.compile or (config.compile is None and wanted):
             network.compile()
         return stages
+
+    def _defended(self) -> Defended | None:
+        config = self.config
+        if config.defence is None:
+            return None
+        defended = Defended(self.stages, config.defence, config.batch_size)
+        defended.require_gradients(self.data.classes, self.data.image_shape)
+        return defended
 
     def finish(self, listeners: Sequence[Listener]) -> TrainResult:
         """Does the epochs that are still to do, and writes the checkpoints."""
@@ -169,6 +184,8 @@ class _Run:
         rank = self.processes.rank
         moment = Moment(epoch, config.total_epochs, stream(config.seed, "recipe", epoch, rank))
         seed_dropout(self.stages, stream(config.seed, "dropout", epoch, rank))
+        if self.defended is not None:
+            self.defended.generator = stream(config.seed, "defence", epoch, rank)
         batches = epoch_batches(
             self.data,
             batch_size=config.batch_size,
@@ -191,7 +208,7 @@ class _Run:
         mean = float(total) / self.steps
         if not math.isfinite(mean):
             raise Diverged(f"epoch {epoch + 1}: the loss is {mean}; lower the learning rate")
-        score = measure(self.stages, self.validation, self.device) if self.validation else None
+        score = self._score(self.validation) if self.validation else None
         return EpochRow(
             epoch=epoch + 1,
             learning_rate=rate,
@@ -200,6 +217,13 @@ class _Run:
             validation_loss=score.loss if score else None,
             seconds=time.monotonic() - begin,
         )
+
+    def _score(self, data: Dataset) -> Score:
+        """Of what is trained: behind its defence, with the same draws after every epoch."""
+        if self.defended is None:
+            return measure(self.stages, data, self.device)
+        self.defended.generator = stream(self.config.seed, "defence", self.config.total_epochs)
+        return measure(self.defended, data, self.device)
 
     def _set_learning_rate(self, epoch: int, step: int) -> float:
         config = self.config
@@ -240,8 +264,9 @@ class _Run:
         self.stages.network.load_state_dict(weights)
         self.stages.autocast = torch.float32  # scored as it will be loaded
         test = measure(self.stages, self.test, self.device)
+        behind = None if self.defended is None else self._score(self.test)
         if self.processes.is_first:
-            save_trained(path, self.stages, self.config, self.data, epoch=epoch, test=test)
+            save_trained(path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind)
         return test
 
 

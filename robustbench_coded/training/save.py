@@ -19,13 +19,25 @@ from robustbench_coded.training.stages import Stages
 
 
 def save_trained(
-    path: Path, stages: Stages, config: TrainConfig, data: Dataset, *, epoch: int, test: Score
+    path: Path,
+    stages: Stages,
+    config: TrainConfig,
+    data: Dataset,
+    *,
+    epoch: int,
+    test: Score,
+    defended: Score | None = None,
 ) -> None:
     """Writes ``stages`` after ``epoch`` epochs on ``data``, in a file that loads without options.
 
+    ``test`` is of the network alone, as it will be loaded; ``defended`` behind the defence of its training.
+
     Everything in the file follows from the configuration, the data and the versions: no times, no places.
     """
-    save_checkpoint(path, stages.network, metadata_of(stages, config, data, epoch=epoch, test=test))
+    metadata = metadata_of(stages, config, data, epoch=epoch, test=test)
+    if defended is not None:
+        metadata["defended_accuracy"] = round(defended.accuracy, 6)
+    save_checkpoint(path, stages.network, metadata)
 
 
 def metadata_of(

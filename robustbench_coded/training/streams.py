@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
-Purpose = Literal["initialisation", "split", "order", "augmentation", "recipe", "dropout"]
+Purpose = Literal["initialisation", "split", "order", "augmentation", "recipe", "dropout", "defence"]
 
 
 def stream_seed(seed: int, purpose: Purpose, index: int = 0, rank: int = 0) -> int:

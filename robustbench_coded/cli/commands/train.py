@@ -45,6 +45,10 @@ def train_command(
     momentum: Annotated[Number, typer.Option(help="Momentum of SGD.")] = None,
     weight_decay: WeightDecay = None,
     augmentation: Annotated[Text, typer.Option(help="auto, none, shift or shift-flip.")] = None,
+    start: Annotated[
+        Text, typer.Option(help="Checkpoint to train further, a file or a shipped name; default: random weights.")
+    ] = None,
+    defence: Annotated[Text, typer.Option(help="Defence to train behind, as for eval.")] = None,
     blocks: Annotated[Text, typer.Option(help="Blocks on the coded path: 0,1,2; default: all.")] = None,
     dropout: Annotated[
         Number, typer.Option(help="Dropout rate after the second batch-norm of each block.")
@@ -73,6 +77,7 @@ def train_command(
         "batch_size": batch_size, "learning_rate": learning_rate, "momentum": momentum,
         "weight_decay": weight_decay, "augmentation": augmentation, "dropout": dropout,
         "validation": validation, "precision": precision, "device": device, "seed": seed,
+        "start": start, "defence": defence,
     }  # fmt: skip
     from robustbench_coded.training.distributed import processes_of_torchrun
     from robustbench_coded.training.finished import score_if_done
@@ -111,10 +116,20 @@ def train_command(
         print(json.dumps({"runs": runs, "mean": done.mean, "deviation": done.deviation}))
         return 0
     for run in done.runs:
-        print(f"{run.checkpoint}: {100 * run.test.accuracy:.2f}% of the test images")
+        print(f"{run.checkpoint}: {100 * run.test.accuracy:.2f}% of the test images{_behind(run, config)}")
     if done.deviation is not None:
         print(f"mean {100 * done.mean:.2f}%, deviation {100 * done.deviation:.2f} over {seeds} seeds")
     return 0
+
+
+def _behind(run: Any, config: Any) -> str:
+    """The accuracy behind the defence of the training, where there is one."""
+    from robustbench_coded.models.loading import load_checkpoint
+
+    if config.defence is None:
+        return ""
+    accuracy = load_checkpoint(run.checkpoint).metadata["defended_accuracy"]
+    return f" without its defence, {100 * accuracy:.2f}% behind {config.defence}"
 
 
 def _config(recipe: str, given: dict[str, Any], options: list[str]) -> Any:
