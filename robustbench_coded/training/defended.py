@@ -96,4 +96,3 @@ def checked(defence: str) -> DefenceSpec:
             f"defence {defence}: it needs images besides the batch, so that nothing can be trained behind it"
         )
     return spec
-

@@ -44,12 +44,14 @@ class TrainResult:
         last: the file with the weights of the last epoch; ``checkpoint`` itself without validation.
         test: accuracy and loss of ``checkpoint`` on the test images.
         history: one row for each epoch.
+        defended: as ``test``, behind the defence of the training; None without one.
     """
 
     checkpoint: Path
     last: Path
     test: Score
     history: tuple[EpochRow, ...]
+    defended: Score | None = None
 
 
 def train(config: TrainConfig, out: Path, *, listeners: Sequence[Listener] = ()) -> TrainResult:
@@ -255,19 +257,22 @@ class _Run:
         """Scores and writes the last weights and, where images were held out, the best ones."""
         history = tuple(state.history)
         if state.best is None or state.best_epoch is None:
-            return TrainResult(self.out, self.out, self._save(self.out, state.weights, state.epoch), history)
-        last = self.out.with_name(f"{self.out.stem}-last.safetensors")
-        self._save(last, state.weights, state.epoch)
-        return TrainResult(self.out, last, self._save(self.out, state.best, state.best_epoch), history)
+            last, scores = self.out, self._save(self.out, state.weights, state.epoch)
+        else:
+            last = self.out.with_name(f"{self.out.stem}-last.safetensors")
+            self._save(last, state.weights, state.epoch)
+            scores = self._save(self.out, state.best, state.best_epoch)
+        return TrainResult(self.out, last, scores[0], history, scores[1])
 
-    def _save(self, path: Path, weights: Weights, epoch: int) -> Score:
+    def _save(self, path: Path, weights: Weights, epoch: int) -> tuple[Score, Score | None]:
+        """The scores on the test images of the network alone and behind its defence."""
         self.stages.network.load_state_dict(weights)
         self.stages.autocast = torch.float32  # scored as it will be loaded
         test = measure(self.stages, self.test, self.device)
         behind = None if self.defended is None else self._score(self.test)
         if self.processes.is_first:
             save_trained(path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind)
-        return test
+        return test, behind
 
 
 def _copied(network: nn.Module) -> Weights:

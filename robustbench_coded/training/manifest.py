@@ -35,9 +35,20 @@ def record(source: Path, config: TrainConfig, result: TrainResult) -> None:
         "seed": config.seed,
         "epochs": config.total_epochs,
         "accuracy": round(result.test.accuracy, 4),
+        **_further(config, result),
         "sha256": hashlib.sha256(result.checkpoint.read_bytes()).hexdigest(),
     }
     write_text(manifest, _HEADER + "".join(_table(name, entries[name]) for name in sorted(entries)))
+
+
+def _further(config: TrainConfig, result: TrainResult) -> dict[str, Any]:
+    """Where the weights started from and the defence that they were trained behind, if there were any."""
+    found: dict[str, Any] = {}
+    if config.start is not None:
+        found["start"] = config.start
+    if config.defence is not None and result.defended is not None:
+        found |= {"defence": config.defence, "defended_accuracy": round(result.defended.accuracy, 4)}
+    return found
 
 
 def _table(name: str, entry: dict[str, Any]) -> str:

@@ -25,7 +25,9 @@ def weights_to_start_from(
     """
     checkpoint = load_checkpoint(str(config.start))
     if checkpoint.arch != config.arch:
-        raise InputError(f"start {config.start}: it is a {checkpoint.arch}, the training has arch {config.arch}")
+        raise InputError(
+            f"start {config.start}: it is a {checkpoint.arch}, the training has arch {config.arch}"
+        )
     if (checkpoint.classes, checkpoint.channels) != (data.classes, data.image_shape[0]):
         raise InputError(
             f"start {config.start}: it has {checkpoint.classes} classes and {checkpoint.channels} channels, "

@@ -239,7 +239,7 @@ def test_squeezing_rejects_as_many_unseen_images_as_it_should(model):
     assert rejected.float().mean().item() == pytest.approx(0.05, abs=0.04)
 
 
-def test_layers_are_changed_in_a_copy_alone(model):
+def test_layers_are_changed_for_one_answer_alone(model):
     seen = []
     changed = changed_layers.ChangedLayers(
         model, lambda a, generator, layer: seen.append((layer, tuple(a.shape))) or 0 * a, skip_first=True

@@ -46,7 +46,8 @@ def train_command(
     weight_decay: WeightDecay = None,
     augmentation: Annotated[Text, typer.Option(help="auto, none, shift or shift-flip.")] = None,
     start: Annotated[
-        Text, typer.Option(help="Checkpoint to train further, a file or a shipped name; default: random weights.")
+        Text,
+        typer.Option(help="Checkpoint to train further, a file or a shipped name; default: random weights."),
     ] = None,
     defence: Annotated[Text, typer.Option(help="Defence to train behind, as for eval.")] = None,
     blocks: Annotated[Text, typer.Option(help="Blocks on the coded path: 0,1,2; default: all.")] = None,

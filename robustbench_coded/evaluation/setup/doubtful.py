@@ -1,11 +1,11 @@
-"""What makes an evaluation say little, told before it runs: one batch, an odd N, untrained weights."""
+"""What makes an evaluation say little, told before it runs: one batch, an odd N, untrained weights, no defence."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 from scipy.special import bdtrc
 
-from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import Subject
 
@@ -31,6 +31,7 @@ def doubts(
         elif n > MOST_CODED * k:
             yield f"N = {n} is {n / k:.1f} times K = {k}, and so is the cost; {PAPER}"
     for checkpoint in context.setup.checkpoints:
+        yield from _without_its_defence(checkpoint, subjects)
         x, y = context.data.batch(range(min(GLANCE, len(context.data))))
         right = _right(context, checkpoint.name, x, y)
         one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
@@ -39,6 +40,16 @@ def doubts(
                 f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: are "
                 "its weights trained, and on these data?"
             )
+
+
+def _without_its_defence(checkpoint: LoadedCheckpoint, subjects: Sequence[Subject]) -> Iterator[str]:
+    trained = checkpoint.facts["metadata"].get("defence")
+    around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
+    if isinstance(trained, str) and trained not in around:
+        yield (
+            f"{checkpoint.name} was trained behind {trained} and is evaluated without it; "
+            f"add --defence {trained}"
+        )
 
 
 def _few_batches(
