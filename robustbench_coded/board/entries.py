@@ -14,11 +14,13 @@ from robustbench_coded.defences.published.registry import PublishedDefence
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.paper.paper import papers_attack
 from robustbench_coded.reports.text.escape import shell
+from robustbench_coded.reports.text.formatting import counted
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE
+from robustbench_coded.schema.evaluated import CheckpointFacts
 from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import VerdictWord
@@ -97,7 +99,7 @@ def _entry(
     whole = next(row for row in rows if row.attack == ENSEMBLE)
     fgsm = next((row for row in rows if row.attack == "fgsm"), None)
     certified = next((row.certified for row in run.certified if row.key == judgement.key), None)
-    told = _told(known, source.entry)
+    told = _told(known, source.entry, _trained_behind(checkpoint, planned.spec))
     if told.get("reported") is None and verdict.claim is not None:
         told["reported"] = verdict.claim.value
     word, reason = _beside_breaks(verdict, told["breaks"])
@@ -148,8 +150,22 @@ def _beside_breaks(verdict: Verdict, breaks: Sequence[Break]) -> tuple[VerdictWo
     )
 
 
-def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None) -> dict[str, Any]:
-    """What is said of a defence and not measured: by whoever submitted it, else by its record."""
+def _trained_behind(checkpoint: CheckpointFacts | None, spec: str) -> str:
+    """How a checkpoint was trained behind the defence of a row; empty where it was not."""
+    metadata = {} if checkpoint is None else checkpoint.metadata
+    if metadata.get("defence") != spec:
+        return ""
+    start, epochs = str(metadata.get("start") or "").partition(" ")[0], metadata.get("epoch")
+    said = f"the network was trained behind it ({metadata.get('recipe')}, {counted(epochs or 0, 'epoch')}"
+    return f"{said} from {start})" if start else f"{said})"
+
+
+def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
+    """What is said of a defence and not measured: by whoever submitted it, else by its record.
+
+    Args:
+        trained: how the network was trained behind the defence; empty where it was not.
+    """
     if submitted is not None:
         said = {name: getattr(submitted, name) for name in ("name", "link", "authors", "venue", "year")}
         said |= {name: getattr(submitted, name) for name in ("randomness", "coupling", "claim", "reported")}
@@ -168,7 +184,7 @@ def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None) -> d
             "randomness": record.random,
             "coupling": record.coupling,
             "claim": record.claim,
-            "footnote": record.setting,
+            "footnote": "; ".join(filter(None, (record.setting, trained or record.untrained))),
         }
     found = {"breaks": breaks, "lowered": lowered}
     return {**said, **{name: tuple(Break(*one) for one in those) for name, those in found.items()}}

@@ -19,7 +19,9 @@ def published_as(subject: SubjectKey, checkpoint: CheckpointFacts | None) -> Pub
         return _INFERENCES.get(subject.defence.partition("[")[0])
     if checkpoint is None:
         return None
-    recipe, arch = str(checkpoint.metadata.get("recipe", "")), checkpoint.arch or ""
+    # A network that was trained behind another defence and is asked without it is no defence of its own.
+    recipe = "" if checkpoint.metadata.get("defence") else str(checkpoint.metadata.get("recipe", ""))
+    arch = checkpoint.arch or ""
     for found in PUBLISHED.values():
         record = found.record
         if (record.recipe and record.recipe == recipe) or (record.arch and arch.startswith(record.arch)):

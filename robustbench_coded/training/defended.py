@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import DefenceSpec, mixes_images, parse_defence
@@ -63,7 +63,7 @@ class Defended(Stages):
             logits = self.run(images, 0, 1)
             if logits.shape != (4, classes):
                 raise InputError(
-                    f"defence {self.name}: it answers {list(logits.shape)} for 4 images of {classes} classes; "
+                    f"defence {self.name}: it answers {list(logits.shape)} for 4 images, {classes} classes; "
                     "a defence with further classes cannot be trained through"
                 )
             reached = (

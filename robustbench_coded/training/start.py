@@ -38,8 +38,8 @@ def weights_to_start_from(
         if apart > SAME:
             raise InputError(
                 f"start {config.start}: its normalisation is {known}, the training images have mean "
-                f"{_rounded(mean)} and standard deviation {_rounded(deviation)}; start from a checkpoint that "
-                "was trained on them"
+                f"{_rounded(mean)} and standard deviation {_rounded(deviation)}; start from a checkpoint "
+                "that was trained on them"
             )
     return checkpoint.network.state_dict()
 

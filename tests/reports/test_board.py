@@ -68,6 +68,24 @@ def test_standard_inference_is_no_entry_unless_its_training_is_a_defence(make_ru
     assert (entry.name, entry.kind) == ("Adversarial training", "deterministic")
 
 
+def test_a_network_trained_behind_its_defence_is_said_to_be(make_run, subject, tmp_path):
+    noise = "published:parametric-noise"
+    trained = {"recipe": "pgd-at", "defence": noise, "start": "digits-pgd-at 0a", "epoch": 1}
+    footnotes = {}
+    for name, metadata in {"trained": trained, "other": {"recipe": "pgd-at"}}.items():
+        facts = {"name": "a", "sha256": "0" * 64, "metadata": metadata, "arch": "resnet20"}
+        run = make_run(name, subjects=[subject("a"), subject("a", noise)], changes={"checkpoints": [facts]})
+        assert main(["board", str(run), "--out", str(tmp_path / f"{name}-site")]) == 0
+        for entry in board_in(tmp_path / f"{name}-site").entries:
+            footnotes[name, entry.defence] = entry.footnote
+    # Without its noise the network is no entry: it was trained for something else.
+    assert set(footnotes) == {("trained", noise), ("other", noise), ("other", "standard")}
+    setting = "the scale of the noise stays at 0.25, from where the paper trains it; "
+    behind = "the network was trained behind it (pgd-at, 1 epoch from digits-pgd-at)"
+    assert footnotes["trained", noise] == setting + behind
+    assert footnotes["other", noise] == setting + "around a network that was not trained with noise"
+
+
 def test_a_claim_that_the_run_weighed_stands_beside_its_figures(make_run, subject, tmp_path):
     options = {"claim": 0.6, "inputs": ["batch"], "claim_eps": 8 / 255}
     run = make_run("claimed", changes={"invocations": [{"options": options}]})

@@ -16,7 +16,8 @@ RECORD = Record(
     random="a quarter of the filters of the first convolution, Gaussian",
     coupling="",
     claim="higher accuracy than adversarial training alone on CIFAR-10 and ImageNet under PGD and AutoAttack",
-    setting="a quarter of the filters; not trained with them, as the paper does with three quarters",
+    setting="a quarter of the filters, where the paper has three quarters",
+    untrained="around a network that was not trained with them",
 )
 SHARE = 1 / 4
 

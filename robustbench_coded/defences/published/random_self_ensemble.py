@@ -15,7 +15,8 @@ RECORD = Record(
     random="Gaussian noise on the input of every layer, anew in each of ten passes",
     coupling="",
     claim="86% on CIFAR-10 (VGG) under C&W within a stated distortion, where an undefended network keeps 10%",
-    setting="deviations 0.2 before the first layer, then 0.1; 10 passes; not trained with noise",
+    setting="deviations 0.2 before the first layer, then 0.1; 10 passes",
+    untrained="around a network that was not trained with noise",
 )
 FIRST, INNER = 0.2, 0.1  # deviations of the noise
 PASSES = 10

@@ -16,6 +16,7 @@ class Record:
         coupling: what makes an answer depend on the co-batched inputs; '' where nothing does.
         claim: what the paper claims, with data set and budget.
         setting: how it is set here, and what is left out or done otherwise than in the paper.
+        untrained: what else is otherwise around a network that was not trained behind it.
         breaks: (arXiv id, what it reports) of every evaluation by others that left little or no gain.
         lowered: the same of those that found less than is claimed, and a gain all the same.
         spec: the inference of this project that it is, ``rci:N=1.5K``, where the file builds nothing.
@@ -36,6 +37,7 @@ class Record:
     spec: str = ""
     recipe: str = ""
     arch: str = ""
+    untrained: str = ""
 
     @property
     def is_training(self) -> bool:

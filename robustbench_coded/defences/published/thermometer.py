@@ -14,7 +14,8 @@ RECORD = Record(
     random="",
     coupling="",
     claim="79.16% on CIFAR-10 at linf 8/255 under white-box attacks, together with adversarial training",
-    setting="15 levels; the given network reads the mean of the code, as it was not trained on codes",
+    setting="15 levels; the network reads the mean of the code",
+    untrained="it was not trained on codes",
     breaks=(("1802.00420", "0% on CIFAR-10 at linf 0.031 without adversarial training, 30% with it"),),
 )
 LEVELS = 15

@@ -1,4 +1,4 @@
-"""What makes an evaluation say little, told before it runs: one batch, an odd N, untrained weights, no defence."""
+"""What makes an evaluation say little, told before it runs: one batch, an odd N, weights that do not fit."""
 
 from collections.abc import Iterator, Sequence
 
