@@ -28,6 +28,7 @@ from robustbench_coded.evaluation.planning.resubmission import resubmissions
 from robustbench_coded.evaluation.planning.rounds import Rounds, RoundUnitMaker, rounds_for
 from robustbench_coded.evaluation.planning.second_stage import (
     in_two_stages,
+    leading,
     second_stage,
     settled_in,
     settled_settings,
@@ -207,10 +208,17 @@ def _evaluate_into(
             run_also(rows)
         return bool(rows)
 
-    measured = measured_attacks(plan.rows, plan.units, done.metadata)
     begun = () if old is None or config.until is not None else {case.key for case in old.rows}
-    settled = partial(settled_in, folder.path)
-    goes_on(*second_stage(waiting, measured, settled, begun, replicates=config.replicates))
+
+    def where_something_is_left(rows: Sequence[AttackCase]) -> tuple[list[AttackCase], list[str]]:
+        measured = measured_attacks(plan.rows, plan.units, done.metadata)
+        settled = partial(settled_in, folder.path)
+        return second_stage(rows, measured, settled, begun, replicates=config.replicates)
+
+    rows, said = where_something_is_left(waiting)
+    leads = leading(config, rows)
+    goes_on(leads, said)
+    goes_on(*where_something_is_left([row for row in rows if row not in leads]))
     if deadline is not None:
 
         def share(row: AttackCase) -> float | None:

@@ -18,7 +18,7 @@ OPTIONS = (
 @pytest.fixture
 def small_units(monkeypatch):
     """A unit for each batch."""
-    monkeypatch.setattr(prepare, "images_in_one_forward", lambda device: 12)
+    monkeypatch.setattr(prepare, "images_in_one_forward", lambda device, image_shape: 12)
     monkeypatch.setattr(UnitMaker, "images_per_unit", 1)
 
 

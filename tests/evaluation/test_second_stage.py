@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack
 from robustbench_coded.evaluation.planning.plan import rows_for
-from robustbench_coded.evaluation.planning.second_stage import in_two_stages, second_stage
+from robustbench_coded.evaluation.planning.second_stage import in_two_stages, leading, second_stage
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.session.evaluate import evaluate
@@ -105,6 +105,7 @@ def test_they_run_where_something_is_left_and_on_a_base_model_that_never_draws(w
     left = {row.key.defence: row.accuracy for row in whole.rows if row.key.attack == "pgd-5"}
     assert left["weak"] == 0 and left["blunt"] == 1
     assert SECOND not in attacks_on(whole, "weak")
+    # Nothing is left of the base model, either, but what breaks it is submitted to a defence that stands.
     assert SECOND in attacks_on(whole, "blunt") and SECOND in attacks_on(whole, "standard")
     (note,) = notes_about(whole, "Nothing was left")
     assert "weak on mean" in note and SECOND in note
@@ -125,7 +126,7 @@ def test_a_claim_about_one_and_other_threat_models_do_not_wait(tmp_path):
     victim = replace(row, threat=ThreatModel("victim", "unknown"))
     assert in_two_stages(config(tmp_path, inputs=("batch", "victim")), [victim]) == ([victim], [])
     alone = replace(row, subject=replace(row.subject, randomised=False, batch_dependent=False))
-    assert in_two_stages(config(tmp_path), [alone]) == ([alone], [])
+    assert in_two_stages(config(tmp_path), [alone]) == ([], [alone])
 
 
 @pytest.mark.parametrize(
@@ -176,6 +177,19 @@ def test_a_base_model_that_draws_is_attacked_in_full_unless_nothing_is_left(defe
     assert rows == [row] * runs
 
 
+@pytest.mark.parametrize("right, settled, runs", [(9, False, True), (0, False, False), (1, True, False)])
+def test_a_deterministic_base_model_is_spared_only_where_its_defences_are(right, settled, runs):
+    drawn = a_row()
+    bare = replace(drawn.subject, spec="standard", label="standard", batch_dependent=False, randomised=False)
+    row = replace(a_row(attack=SECOND), subject=bare)
+    measured = {
+        (bare, row.budget): [MeasuredAttack(replace(drawn, subject=bare), (), 0.0, 0, None)],
+        (drawn.subject, row.budget): [MeasuredAttack(drawn, (), right / 1000, right, None)],
+    }
+    found = {(drawn.subject.key, row.budget)} if settled else set()
+    assert second_stage([row], measured, lambda: found)[0] == [row] * runs
+
+
 def test_where_the_gradient_is_hidden_relaxed_attacks_come_first(tmp_path):
     options = config(tmp_path, **attack_options())
     alone = replace(a_row().subject, batch_dependent=False)
@@ -196,7 +210,11 @@ def test_where_inputs_are_answered_together_the_margin_comes_first_and_nowhere_e
     options = config(tmp_path, **attack_options())
     coupled = a_row().subject
     rows = [a_row(attack=name) for name in ("eot10-pgd-20", *COUPLED)]
-    assert in_two_stages(options, rows) == ([rows[1]], [rows[0], rows[2]])
+    assert in_two_stages(options, rows) == ([], rows)
+    assert leading(options, rows) == [rows[1]]
+    assert leading(options, [rows[0], rows[2]]) == [rows[0], rows[2]]  # the margin ran already
+    elsewhere = [replace(row, eps=0.1) for row in rows[2:]]
+    assert leading(options, [*rows, *elsewhere]) == [rows[1], *elsewhere]
     alone = replace(coupled, batch_dependent=False)
     planned, _ = rows_for(options, [coupled, alone], [0.3])
     assert {row.attack for row in planned if row.subject == coupled} >= set(COUPLED)

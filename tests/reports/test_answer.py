@@ -89,7 +89,7 @@ def test_a_report_opens_with_the_largest_undercut_that_is_settled(words, named):
     judged = [judged_setting("small", 190), judged_setting("large", 192)]
     undercuts = [undercut("of no judgement"), undercut("large"), undercut("small")]
     first, counts = headline(judged, undercuts, lambda _: words)
-    assert f"RCI ({named}) on erm keeps 30.0% under pgd-10 at eps 8/255" in first
+    assert f"RCI ({named}) on erm keeps 30.0% under pgd-10 at eps 8/255 (linf), batch/unknown, but" in first
     assert counts.startswith("Verdict: ")
 
 
@@ -109,4 +109,4 @@ def undercut(setting):
         return SimpleNamespace(key=key, strongest_attack=attack, interval=lambda: Interval(accuracy, 0, 1))
 
     papers, stronger = row("pgd-10", 0.3), row("transfer-pgd-20", 0.0)
-    return SimpleNamespace(papers=papers, stronger=stronger, with_k=False)
+    return SimpleNamespace(papers=papers, stronger=stronger, with_k=False, same_threat=True)

@@ -88,10 +88,29 @@ def test_without_an_undercut_the_answer_is_about_all_attacks_together(make_run):
 def test_an_undercut_is_the_answer_in_the_words_of_a_person():
     answered, counts = document_of(load_run(COMMITTED.parent / "digits-sweep")).opening
     assert answered == (
-        "RCI (K = 64, N = 96) on coded keeps 21.4% under pgd-10 at eps 0.3 (linf), but only 0.0% [0.0, 1.4] "
-        "under transfer from its own base model (transfer-pgd-20): no gain over the bare network (0.0%)."
+        "RCI (K = 64, N = 96) on coded keeps 21.4% under pgd-10 at eps 0.3 (linf), batch/unknown, but only "
+        "0.0% [0.0, 1.4] under transfer from its own base model (transfer-pgd-20): no gain over the bare "
+        "network (0.0%)."
     )
     assert counts.startswith("Verdict: of 5 judgements")
+
+
+def test_an_undercut_by_another_attacker_is_a_finding_and_not_the_answer(make_run):
+    run = load_run(make_run(accuracies=with_attack("aware-pgd-10", "batch/known", 0.1)))
+    (finding,) = told_of(run)
+    assert "under batch/known" in finding
+    assert "pgd-10 under batch/unknown, the strongest of the paper's attacks here, leaves" in finding
+    answered = document_of(run).opening[0]
+    assert re.findall(r"\w+/(?:un)?known", answered) == ["batch/unknown"]
+    assert "all attacks combined" in answered and "aware" not in answered
+
+
+def test_an_undercut_by_the_same_attacker_is_named_before_a_larger_one(make_run):
+    accuracies = with_attack("transfer-pgd-20", "batch/unknown", 0.3) | {
+        ("transfer-pgd-20", "victim/unknown"): (None, 0.0)
+    }
+    (finding,) = told_of(load_run(make_run(accuracies=accuracies)))
+    assert "under batch/unknown" in finding and "victim" not in finding
 
 
 def test_no_report_calls_anything_robust(make_run):

@@ -2,18 +2,19 @@
 
     in_two_stages(config, rows)                     -> (first, waiting)
     second_stage(waiting, measured, settled, begun) -> (rows to run, sentences on the others)
+    leading(config, rows)                           -> those of them that run before the others
     settled_in(path)                                -> whose verdicts stronger attacks can't change
     settled_settings(path)                          -> the same for every threat model
     without_made_up(notes, rows)                    -> earlier such sentences that are still true
 
-Against a defence that draws or mixes, an attack pays for all of its steps, and where nothing is left it finds
-nothing. On a deterministic defence that answers input by input attacks end at the first wrong answer, so none
-of its rows waits. What a base model keeps must be known in full when its defences are compared with it: its
-rows are left out only where no right answer is left.
+Where nothing is left, an attack finds nothing. What a base model keeps must be known in full when its
+defences are compared with it: its rows are left out only where no right answer is left. Where the base model
+is deterministic, that is not enough: as long as its defences keep something, what more attacks find on it is
+submitted to them, and costs little, because attacks on it end at the first wrong answer.
 
 Where operators hide a defence's gradient, the shortest relaxed attack runs first, and the attacks that follow
-the gradient as it is wait for it. Where inputs are answered together, the attack on the margin runs first: it
-takes half the gradients of the one that it runs in place of, and finds more.
+the gradient as it is wait for it. Where inputs are answered together, the attack on the margin leads the
+second stage: it takes half the gradients of the one that it runs in place of, and finds more.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -47,15 +48,33 @@ def _waits(config: EvalConfig, row: AttackCase) -> bool:
     """Not where nobody says what is left: that is measured on whole batches whose draw is unknown."""
     if row.attack not in config.second_attacks or row.attack == config.claim_attack:
         return False
-    if row.subject.independent or row.threat.inputs != "batch" or "batch" not in config.inputs:
+    if row.threat.inputs != "batch" or "batch" not in config.inputs:
         return False
-    relaxed_first = (
-        RELAXED[0] in config.second_attacks and row.subject.hides_gradient and row.subject.relaxable
-    )
-    if relaxed_first:
+    if _relaxed_first(config, row.subject):
         return row.attack != RELAXED[0]
-    coupled_first = COUPLED[0] in config.second_attacks and row.subject.batch_dependent
-    return row.attack != (COUPLED[0] if coupled_first else FOLLOWS_SHOWN)
+    return row.attack != FOLLOWS_SHOWN or _margin_leads(config, row.subject)
+
+
+def leading(config: EvalConfig, rows: Sequence[AttackCase]) -> list[AttackCase]:
+    """The rows of a second stage that run before its others, which may then have nothing left to find.
+
+    On a subject without such a row, all rows lead.
+    """
+    led = {
+        (row.subject, row.budget)
+        for row in rows
+        if row.attack == COUPLED[0] and _margin_leads(config, row.subject)
+    }
+    return [row for row in rows if row.attack == COUPLED[0] or (row.subject, row.budget) not in led]
+
+
+def _relaxed_first(config: EvalConfig, subject: Subject) -> bool:
+    return RELAXED[0] in config.second_attacks and subject.hides_gradient and subject.relaxable
+
+
+def _margin_leads(config: EvalConfig, subject: Subject) -> bool:
+    coupled = COUPLED[0] in config.second_attacks and subject.batch_dependent
+    return coupled and not _relaxed_first(config, subject)
 
 
 def second_stage(
@@ -70,7 +89,8 @@ def second_stage(
 
     Nothing is left where the strongest attack so far leaves no right answer; or no more than ``NOTHING``, if
     every verdict on the subject's batches is one that stronger attacks can't change and no other subject of
-    the run is compared with it.
+    the run is compared with it. A base model that answers inputs one by one and draws nothing is spared only
+    where its defences are, too.
 
     Args:
         measured: the attacks so far.
@@ -78,22 +98,42 @@ def second_stage(
         begun: rows of the folder: they run in any case.
         replicates: of the evaluation; what is measured is the first.
     """
+    known: Collection[tuple[SubjectKey, BudgetKey]] | None = None
+    left: dict[tuple[Subject, BudgetKey], bool] = {}
+
+    def nothing_left(subject: Subject, budget: BudgetKey) -> bool:
+        nonlocal known
+        if (subject, budget) not in left:
+            attacks = measured.get((subject, budget), ())
+            nothing = bool(attacks) and attacks[0].share <= NOTHING
+            defences = _defences_of(subject, budget, measured)
+            if nothing and (attacks[0].right or replicates > 1):
+                known = settled() if known is None else known
+                nothing = (subject.key, budget) in known and not defences
+            if nothing and subject.independent:
+                nothing = all(nothing_left(defence, budget) for defence in defences)
+            left[subject, budget] = nothing
+        return left[subject, budget]
+
     rows: list[AttackCase] = []
     spared: dict[Subject, dict[str, None]] = {}
-    known: Collection[tuple[SubjectKey, BudgetKey]] | None = None
-    defended = {subject.checkpoint for subject, _ in measured if subject.spec != STANDARD}
     for row in waiting:
-        attacks = measured.get((row.subject, row.budget), ())
-        nothing = bool(attacks) and attacks[0].share <= NOTHING and row.key not in begun
-        if nothing and (attacks[0].right or replicates > 1):
-            known = settled() if known is None else known
-            is_base = row.subject.spec == STANDARD and row.subject.checkpoint in defended
-            nothing = (row.subject.key, row.budget) in known and not is_base
-        if nothing:
+        if row.key not in begun and nothing_left(row.subject, row.budget):
             spared.setdefault(row.subject, {})[row.attack] = None
         else:
             rows.append(row)
     return rows, [f"{_opening(subject)} {_said(list(names))}" for subject, names in spared.items()]
+
+
+def _defences_of(subject: Subject, budget: BudgetKey, measured: Measured) -> list[Subject]:
+    """The defences whose gain over this subject is measured; none unless it is standard inference."""
+    if subject.spec != STANDARD:
+        return []
+    return [
+        other
+        for other, at in measured
+        if at == budget and other.checkpoint == subject.checkpoint and other.spec != STANDARD
+    ]
 
 
 def settled_in(path: Path) -> set[tuple[SubjectKey, BudgetKey]]:

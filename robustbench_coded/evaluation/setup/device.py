@@ -1,11 +1,16 @@
 """The device that an evaluation runs on, and how much goes through it at once."""
 
+from collections.abc import Sequence
+from math import prod
+
 import torch
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.pixel_model import SMALL_IMAGES, SMALL_PIXELS
 
-# Images in one group of batches. On a CPU a network takes them in pieces (`PixelModel`), and more gain
-# nothing. On a GPU a CIFAR network's activations and gradients for that many stay far below its memory.
+# Images in one group of batches. On a CPU a network takes them in pieces (`PixelModel`), small images in
+# larger ones, and more gain nothing. On a GPU a CIFAR network's activations and gradients for that many stay
+# far below its memory.
 CPU_GROUP_IMAGES = 256
 CUDA_IMAGES_PER_GIB = 128
 
@@ -31,9 +36,12 @@ def device_named(name: str | None) -> torch.device:
     return device
 
 
-def images_in_one_forward(device: torch.device) -> int:
-    """Images that may go through a network together, from the device's whole memory."""
+def images_in_one_forward(device: torch.device, image_shape: Sequence[int]) -> int:
+    """Images of ``image_shape`` (channels, height, width) that may go through a network together.
+
+    On a GPU, from the device's whole memory.
+    """
     if device.type != "cuda":
-        return CPU_GROUP_IMAGES
+        return SMALL_IMAGES if prod(image_shape[-2:]) <= SMALL_PIXELS else CPU_GROUP_IMAGES
     total = torch.cuda.get_device_properties(device).total_memory
     return max(CPU_GROUP_IMAGES, int(total / 2**30) * CUDA_IMAGES_PER_GIB)

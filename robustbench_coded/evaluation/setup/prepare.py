@@ -192,7 +192,7 @@ def prepare(
         data=data_name,
         examples=len(data),
         device=str(device),
-        group_images=images_in_one_forward(device),
+        group_images=images_in_one_forward(device, data.image_shape),
         threads=threads,
         checkpoints=tuple(loaded),
         in_memory=in_memory,

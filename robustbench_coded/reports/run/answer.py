@@ -1,7 +1,7 @@
 """The sentence that a report opens with: what is left of one subject, and what that comes to.
 
-RCI (N = 190) on erm keeps 30.0% under pgd-10, but only 0.0% [0.0, 0.6] under transfer from its own base
-model (transfer-pgd-20): no gain over the bare network (0.0%).
+RCI (N = 190) on erm keeps 30.0% under pgd-10 at eps 8/255 (linf), batch/unknown, but only 0.0% [0.0, 0.6]
+under transfer from its own base model (transfer-pgd-20): no gain over the bare network (0.0%).
 """
 
 from robustbench_coded.reports.run.undercuts import Undercut
@@ -25,8 +25,8 @@ def answer(judgement: Judgement, word: str, judgements: int, undercut: Undercut 
     Args:
         word: the verdict's, at the error adjusted for the number of judgements.
         judgements: that number.
-        undercut: the paper's strongest attack on this subject and a stronger one, where there is one; else
-            clean accuracy and all attacks together are told.
+        undercut: the paper's strongest attack on this subject and a stronger one of the same threat model,
+            where there is one; else clean accuracy and all attacks together are told.
     """
     with_k = undercut is not None and undercut.with_k
     subject = subject_text(judgement.subject, with_k=with_k)
@@ -50,15 +50,14 @@ def _left(judgement: Judgement, undercut: Undercut | None) -> str:
         if verdict.clean is None
         else f"classifies {percent(verdict.clean.estimate)}% of clean inputs correctly and "
     )
-    kept = f"keeps {share_text(verdict.accuracy)} under all attacks combined {_within(judgement)}"
-    return f"{clean}{kept}, {judgement.threat}"
+    return f"{clean}keeps {share_text(verdict.accuracy)} under all attacks combined {_within(judgement)}"
 
 
 def _within(judgement: Judgement) -> str:
-    """``at eps 8/255 (linf)``."""
+    """``at eps 8/255 (linf), batch/unknown``: the threat model of every figure of the sentence."""
     budget = judgement.budget
     space = "" if budget.eps_space == "pixel" else f", {budget.eps_space}"
-    return f"at eps {pixels(budget.eps)} ({budget.norm}{space})"
+    return f"at eps {pixels(budget.eps)} ({budget.norm}{space}), {judgement.threat}"
 
 
 def _named(attack: str) -> str:

@@ -16,8 +16,8 @@ def headline(judgements: Sequence[Judgement], undercuts: Sequence[Undercut], tog
     """Two or three sentences, one where there is nothing to say.
 
     The first is about the largest undercut of a judgement that is settled, else about the largest, else about
-    the first judgement. Its word stands at the error adjusted for the number of judgements, since it was
-    picked out of them.
+    the first judgement. All of its figures belong to one threat model. Its word stands at the error adjusted
+    for the number of judgements, since it was picked out of them.
 
     Args:
         judgements: of the whole run; those of standard inference count only where nothing else was judged.
@@ -30,7 +30,8 @@ def headline(judgements: Sequence[Judgement], undercuts: Sequence[Undercut], tog
     words = together(judged)
     counted = _each(judged) if len(judged) <= MOST_NAMED else _counted(judged, words)
     named = {j.key.setting: (j, word) for j, word in zip(judged, words, strict=True)}
-    told = [(*named[u.stronger.key.setting], u) for u in undercuts if u.stronger.key.setting in named]
+    alike = [u for u in undercuts if u.same_threat and u.stronger.key.setting in named]
+    told = [(*named[u.stronger.key.setting], u) for u in alike]
     for judgement, word, undercut in sorted(told, key=lambda one: one[1] == VerdictWord.NOT_SETTLED)[:1]:
         return [answer(judgement, word, len(judged), undercut), counted]
     return [answer(judged[0], words[0], len(judged)), counted, _reason(judged[0])]

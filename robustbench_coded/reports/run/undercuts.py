@@ -38,14 +38,20 @@ class Undercut(NamedTuple):
     comparisons: int = 1
     with_k: bool = False
 
+    @property
+    def same_threat(self) -> bool:
+        """Whether both attacks have the same attacker."""
+        return self.stronger.key.threat == self.papers.key.threat
+
 
 def undercuts(run: Run) -> list[Undercut]:
     """Per subject and budget, where a stronger attack undercuts the paper's; the largest first.
 
     The stronger attack is the strongest single one of a threat model as chosen on selection draws; where
-    several threat models have one, the one that knows least is named, and of two of those the one with
-    more to show. All comparisons of the run share one error: which of them are told is Holm's decision, and
-    the intervals hold for all of them at once, so that the largest may be picked.
+    several threat models have one, that of the paper's attacks is named, else the one that knows least, and
+    of two of those the one with more to show. All comparisons of the run share one error: which of them are
+    told is Holm's decision, and the intervals hold for all of them at once, so that the largest may be
+    picked.
     """
     groups: dict[tuple[SubjectKey, BudgetKey], list[CaseResult]] = defaultdict(list)
     asked = run.manifest.judged_budgets
@@ -82,10 +88,15 @@ def undercut_text(pair: Undercut) -> str:
     return (
         f"{subject}: under {row.key.threat} ({budget_text(pair.budget)}) "
         f"{row.strongest_attack} leaves {percent(measured.estimate)}% "
-        f"{interval(measured.low, measured.high)}. {best.key.attack}, the strongest of the paper's attacks "
-        f"here, leaves {percent(difference.first)}%. The difference is {points(difference.estimate)} points "
-        f"{interval(difference.low, difference.high)}{together}{shared}."
+        f"{interval(measured.low, measured.high)}. {best.key.attack}{_elsewhere(pair)}, the strongest of the "
+        f"paper's attacks here, leaves {percent(difference.first)}%. The difference is "
+        f"{points(difference.estimate)} points {interval(difference.low, difference.high)}{together}{shared}."
     )
+
+
+def _elsewhere(pair: Undercut) -> str:
+    """The threat model of the paper's attack, where it is another one than that of the stronger attack."""
+    return "" if pair.same_threat else f" under {pair.papers.key.threat}"
 
 
 def _pairs(subject: SubjectKey, budget: BudgetKey, rows: Sequence[CaseResult]) -> list[Undercut]:
@@ -113,8 +124,8 @@ def _certain(ends: Ends) -> bool:
     return ends[0] > 0
 
 
-def _order(pair: Undercut, measured: Difference) -> tuple[bool, float]:
-    return pair.stronger.key.threat.draw_known, -measured.estimate
+def _order(pair: Undercut, measured: Difference) -> tuple[bool, bool, float]:
+    return not pair.same_threat, pair.stronger.key.threat.draw_known, -measured.estimate
 
 
 def _accuracy(row: CaseResult) -> float:
