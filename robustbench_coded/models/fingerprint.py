@@ -19,6 +19,8 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 # On a CPU so many at once are answered fastest, by wide networks a third faster than 128.
 BATCH = 32
 
+IN_CACHE = 1 << 19  # numbers whose moments are taken at once: four times as many take twice as long each
+
 # The score of a right network on n balanced images (``balanced.py``) is about this divided by n, because they
 # are few: 0.08 to 0.13 on convolutional networks of CIFAR-10.
 FEW = 0.1
@@ -140,12 +142,7 @@ def moments_seen(
 
     def hook(name: str) -> Callable[[nn.Module, Sequence[Tensor]], None]:
         def see(module: nn.Module, inputs: Sequence[Tensor]) -> None:
-            # A copy, squared in place: a second tensor of this size takes longer than all else here.
-            x = inputs[0].to(torch.float32, copy=True)
-            x = x if x.ndim > 2 else x[..., None]
-            pixels = tuple(range(2, x.ndim))
-            moments_here = [x.mean(pixels), x.square_().mean(pixels)]
-            batch_moments.setdefault(name, []).append(torch.stack(moments_here).double())
+            batch_moments.setdefault(name, []).append(_moments_of(inputs[0]))
             if len(batch_moments) == layers:
                 raise _Enough
 
@@ -163,6 +160,18 @@ def moments_seen(
         for handle in handles:
             handle.remove()
     return moments
+
+
+def _moments_of(x: Tensor) -> Tensor:
+    """[2, images, channels] of activations [images, channels, ...]."""
+    x = x if x.ndim > 2 else x[..., None]
+    pixels = tuple(range(2, x.ndim))
+    found = []
+    for piece in x.split(max(1, IN_CACHE // max(1, x[:1].numel()))):
+        # A copy, squared in place: a second tensor of this size takes longer than all else here.
+        piece = piece.to(torch.float32, copy=True)
+        found.append(torch.stack([piece.mean(pixels), piece.square_().mean(pixels)]))
+    return torch.cat(found, 1).double()
 
 
 def fingerprint_of(moments: Moments, norms: dict[str, BatchNorm]) -> Fingerprint:

@@ -8,11 +8,12 @@ to a constant. Both need to be computed only once, so hundreds of normalisations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from robustbench_coded.models.candidates import Assembly
 from robustbench_coded.models.fingerprint import (
@@ -113,6 +114,8 @@ class FirstLayer:
 
 def first_layer(assembly: Assembly, arch: str, images: Tensor) -> FirstLayer | None:
     """What the first batch-norm of a variant sees of images [n, C, H, W]; None where it is no such sum."""
+    if (layer := first_convolution(assembly, arch, images)) is not None:
+        return layer
     network = assembly.network(arch)
     name, norm = next(iter(trained_batch_norms(network).items()))
     first, second = [], []
@@ -124,6 +127,76 @@ def first_layer(assembly: Assembly, arch: str, images: Tensor) -> FirstLayer | N
         first.append(by_image.mean(3).double().cpu())
         second.append((by_image @ by_image.mT / by_image.shape[3]).double().cpu())
     return FirstLayer(torch.cat(first), torch.cat(second), name, norm)
+
+
+@torch.no_grad()
+def first_convolution(assembly: Assembly, arch: str, images: Tensor) -> FirstLayer | None:
+    """The same where one convolution without a bias is all that is before the batch-norm; else None.
+
+    Its moments follow from those of the patches that its filters see, whatever its weights: that takes less
+    than one normalisation sent through it.
+    """
+    network = assembly.network(arch)
+    name, norm = next(iter(trained_batch_norms(network).items()))
+    # Every pixel another one: no image that looks the same with its channels reversed.
+    probe = torch.linspace(0, 1, images[0].numel(), device=images.device).view_as(images[:1])
+    found = _convolution_before(network, name, probe)
+    if found is None:
+        return None
+    convolution, turned = found
+    sides = {"kernel_size": convolution.kernel_size, "stride": convolution.stride}
+    unfolded = partial(F.unfold, **sides, padding=convolution.padding)
+    patches = unfolded(images.flip(1) if turned else images)
+    ones = unfolded(torch.ones_like(images[:1, :1]))
+    basis = torch.cat([patches, ones.expand(len(images), -1, -1)], 1)
+    means, products = basis.mean(2).double(), (basis @ basis.mT / basis.shape[2]).double()
+    outputs, channels = convolution.weight.shape[:2]
+    filters = convolution.weight.flatten(2).double()  # [outputs, C, taps]
+    taps = filters.shape[2]
+    weights = filters.new_zeros(outputs, 2 * channels, channels + 1, taps)
+    for channel in range(channels):
+        weights[:, channel, channel] = filters[:, channel]
+        weights[:, channels + channel, channels] = filters[:, channel]
+    weights = weights.flatten(2)
+    if turned:  # parts of the normalisation are in the order of the images' own channels
+        weights = weights.unflatten(1, (2, channels)).flip(2).flatten(1, 2)
+    first = torch.einsum("oai,ni->noa", weights, means)
+    half = (weights.flatten(0, 1) @ products).unflatten(1, (outputs, 2 * channels))
+    return FirstLayer(first.cpu(), (half @ weights.mT).cpu(), name, norm)
+
+
+def _convolution_before(network: nn.Module, name: str, image: Tensor) -> tuple[nn.Conv2d, bool] | None:
+    """The convolution whose output a batch-norm sees, and whether it takes the image's channels reversed."""
+    calls: list[tuple[nn.Conv2d, Tensor, Tensor]] = []
+    seen: list[Tensor] = []
+
+    def called(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        calls.append((module, inputs[0], output))
+
+    def see(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0])
+        raise StopIteration  # what follows is of no use
+
+    handles = [one.register_forward_hook(called) for one in network.modules() if isinstance(one, nn.Conv2d)]
+    handles.append(network.get_submodule(name).register_forward_pre_hook(see))
+    try:
+        with suppress(StopIteration):
+            network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(calls) != 1 or calls[0][2] is not seen[0]:
+        return None
+    convolution, taken, _ = calls[0]
+    plain = type(convolution) is nn.Conv2d and convolution.bias is None and convolution.groups == 1
+    zeros = convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
+    if not plain or not zeros or convolution.dilation != (1, 1) or taken.shape != image.shape:
+        return None
+    turned = not torch.equal(taken, image)
+    if turned and not torch.equal(taken, image.flip(1)):
+        return None
+    return convolution, turned
 
 
 @torch.no_grad()

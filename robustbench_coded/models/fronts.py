@@ -10,7 +10,7 @@ from typing import NamedTuple
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.elimination import kept
 from robustbench_coded.models.fingerprint import Fingerprint
-from robustbench_coded.models.first_layer import first_layer, other_normalisations
+from robustbench_coded.models.first_layer import first_convolution, first_layer, other_normalisations
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.remembered import Remembered
 from robustbench_coded.models.variants import BGR, INPUT, PER_IMAGE, changed
@@ -88,9 +88,10 @@ def _by_first_layers(
     seen = []
     for (form, kind), group in groups.items():
         layer = None
-        if layers == 1 and len(group) >= MANY:
+        if layers == 1:
             own = changed(arch, INPUT, form) if form else arch
-            layer = first_layer(remembered.assembly, own, remembered.assembly.inputs(kind, 0, images))
+            at_once = first_layer if len(group) >= MANY else first_convolution
+            layer = at_once(remembered.assembly, own, remembered.assembly.inputs(kind, 0, images))
         for one in group:
             looked = (
                 remembered.fingerprint(one.candidate(arch), kind, images, layers)

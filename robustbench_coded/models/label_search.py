@@ -94,7 +94,8 @@ def asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evid
     rounded = one.fingerprint is not None
     with assembly.bfloat16() if rounded else nullcontext():
         answers = assembly.answers(one.candidate, rounded=rounded)
-        found = labelled(answers, images, labels[: len(images)], before=one.labelled)
+        right = labels[: len(images)]
+        found = labelled(answers, images, right, before=one.labelled, at_once=assembly.at_once)
     return replace(one, labelled=found)
 
 

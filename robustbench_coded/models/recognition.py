@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.models import alterations
-from robustbench_coded.models.candidates import Assembly, Candidate, multiplications
+from robustbench_coded.models.candidates import (
+    SMALL_BATCH,
+    Assembly,
+    Candidate,
+    multiplications,
+)
 from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.contradictions import contradictions
 from robustbench_coded.models.decision import (
@@ -24,7 +29,7 @@ from robustbench_coded.models.decision import (
     by_labels,
     chosen_among,
 )
-from robustbench_coded.models.few_threads import few_threads
+from robustbench_coded.models.few_threads import SMALL, few_threads
 from robustbench_coded.models.fingerprint import trained_batch_norms
 from robustbench_coded.models.freed_memory import keep_freed_memory
 from robustbench_coded.models.input_kinds import heavy_kinds
@@ -142,6 +147,8 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
     normalisations = _normalisations(stated, checkpoint, assembly.images)
     usual = Candidate(checkpoint.arch, normalisations[0])
     cost = multiplications(assembly.model(usual), assembly.images[:1].to(assembly.device))
+    if cost < SMALL:
+        assembly.at_once = SMALL_BATCH
     with few_threads(cost):
         return _decided(assembly, labels, stated, normalisations, usual, cost)
 

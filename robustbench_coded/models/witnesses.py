@@ -99,7 +99,12 @@ class Labelled:
 
 @torch.no_grad()
 def labelled(
-    model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, before: Labelled | None = None
+    model: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    before: Labelled | None = None,
+    at_once: int = BATCH,
 ) -> Labelled:
     """Answers labelled images.
 
@@ -108,10 +113,11 @@ def labelled(
         images: [n, C, H, W] in [0, 1], n at least 1.
         labels: [n] int64, on the same device.
         before: what the first of these images have shown; only the others are answered.
+        at_once: images that the model is given at once.
     """
     known = [] if before is None else [before.logits]
     seen = 0 if before is None else before.examples
-    answers = [model(batch).double().cpu() for batch in images[seen:].split(BATCH) if len(batch)]
+    answers = [model(batch).double().cpu() for batch in images[seen:].split(at_once) if len(batch)]
     logits = torch.cat([*known, *answers]).nan_to_num(nan=0.0, posinf=1e30, neginf=-1e30)
     labels = labels.cpu()
 

@@ -48,6 +48,13 @@ def test_images_weigh_alike_however_they_are_batched():
     assert found.images == 300
 
 
+def test_large_activations_are_measured_in_pieces(monkeypatch):
+    norm, x = norm_of(0.2, 1.0), images(33, 1)
+    whole = fingerprint(norm, norm, x)
+    monkeypatch.setattr("robustbench_coded.models.fingerprint.IN_CACHE", 5 * 64)
+    assert fingerprint(norm, norm, x) == whole
+
+
 def stack(activation):
     torch.manual_seed(3)
     return nn.Sequential(

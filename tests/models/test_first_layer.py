@@ -7,7 +7,13 @@ from torch import nn
 from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Assembly
 from robustbench_coded.models.fingerprint import fingerprint
-from robustbench_coded.models.first_layer import FirstLayer, combinations, first_layer, other_normalisations
+from robustbench_coded.models.first_layer import (
+    FirstLayer,
+    combinations,
+    first_convolution,
+    first_layer,
+    other_normalisations,
+)
 from robustbench_coded.models.input_kinds import KINDS, images_of_kind
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import Normalisation, named
@@ -45,6 +51,41 @@ def test_the_closed_form_is_what_the_batch_norm_measures(tmp_path):
         measured = fingerprint(model, network, x, layers=1).divergences[0]
         numbers = torch.tensor([[mean, std]]).double()
         assert float(layer.divergence(numbers[:, 0], numbers[:, 1])) == pytest.approx(measured, rel=1e-3)
+
+
+@pytest.mark.parametrize("arch", ["digits-cnn", "digits-cnn[input=bgr]"])
+def test_patches_say_what_filters_see_of_them(tmp_path, monkeypatch, arch):
+    assembly = remembering(tmp_path / "a.pt", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    x = images(16)
+    patches = first_convolution(assembly, arch, x)
+    monkeypatch.setattr("robustbench_coded.models.first_layer.first_convolution", lambda *_: None)
+    filtered = first_layer(assembly, arch, x)
+    torch.testing.assert_close(patches.firsts, filtered.firsts, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(patches.seconds, filtered.seconds, rtol=1e-4, atol=1e-5)
+
+
+def strided(**changed):
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False, **changed), nn.BatchNorm2d(4))
+
+
+def test_only_one_plain_convolution_is_answered_by_its_patches():
+    class Other(Assembly):
+        def __init__(self, network):
+            self.network = lambda arch: network.eval()
+
+    pooled = nn.Sequential(nn.MaxPool2d(2), *strided())
+    networks = (strided(), strided(padding_mode="circular"), strided(dilation=2), pooled)
+    for network in networks:
+        for norm in network:
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.running_mean.fill_(0.1)
+    found = [first_convolution(Other(network), "a", images(4)) for network in networks]
+    assert [one is None for one in found] == [False, True, True, True]
+    seen = networks[0][0](images(4)).flatten(2)
+    ones = torch.ones(1, 3).double()
+    assert found[0].firsts[..., :3].sum(2).float().allclose(seen.mean(2), atol=1e-5)
+    measured = fingerprint(networks[0], networks[0], images(4)).divergences[0]
+    assert float(found[0].divergence(0 * ones, ones)) == pytest.approx(measured, rel=1e-3)
 
 
 def test_known_numbers_are_combined_and_others_fitted(tmp_path):
