@@ -34,7 +34,7 @@ class AttackName:
     steps: steps, or queries of a black-box attack; None for FGSM.
     step_size: in units of eps's space; None for the algorithm's default.
     third_party: the package an attack comes from, "torchattacks" or "autoattack"; "plugin" for one of the
-        user's own, whose algorithm is ``package.module:name``; None for one of ours.
+        user's own, whose algorithm is ``package.module:name`` or ``file.py:name``; None for one of ours.
     options: ``(option, value)`` in the order given, as text.
     relaxed: whether operators that hide the gradient have a smooth backward.
     family: what the algorithm asks of the defence, by its algorithm; None for another's attack.

@@ -3,9 +3,10 @@
 ``relaxed-`` before any of them that has gradients smooths operators which hide them (``attacks.relaxation``).
 
 Options follow as ``+option=value``. Attacks of other packages are ``torchattacks:NAME`` and
-``autoattack:VERSION``. ``from:SUBJECT/ATTACK`` are perturbed inputs made against another subject, which only
-an evaluation itself can submit (``attacks.submitted``). Nothing here needs torch, so a wrong name is refused
-before anything is loaded.
+``autoattack:VERSION``, those of the user's own ``package.module:name`` and ``some/where/file.py:name``.
+``from:SUBJECT/ATTACK`` are perturbed inputs made against another subject, which only an evaluation itself
+can submit (``attacks.submitted``). Nothing here needs torch, so a wrong name is refused before anything is
+loaded.
 """
 
 import re
@@ -54,7 +55,8 @@ _THIRD_PARTY = re.compile(
 
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLUGIN = re.compile(
-    rf"(?P<name>{_IDENTIFIER}(?:\.{_IDENTIFIER})*:{_IDENTIFIER})(?P<options>(?:\+{_IDENTIFIER}=[^+]+)*)"
+    rf"(?P<name>(?:{_IDENTIFIER}(?:\.{_IDENTIFIER})*|[^+:]+\.py):{_IDENTIFIER})"
+    rf"(?P<options>(?:\+{_IDENTIFIER}=[^+]+)*)"
 )
 
 

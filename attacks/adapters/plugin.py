@@ -1,6 +1,7 @@
-"""Attacks of the user's own: ``package.module:name``, a class with ``perturb`` or a plain function."""
+"""Attacks of the user's own: ``package.module:name`` or ``some/where/file.py:name``, a class with ``perturb``
+or a plain function.
+"""
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.adapters.import_failure import how_to_mend
-from attacks.adapters.own_folders import own_folders_first
+from attacks.adapters.own_module import file_named, own_module
 from attacks.adapters.seeding import seeded_from
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
@@ -29,7 +30,7 @@ def load(name: AttackName) -> Attack | Callable[..., Tensor]:
     Raises:
         ValueError: in one line, what is missing or does not fit.
     """
-    module_name, _, object_name = name.algorithm.partition(":")
+    module_name, _, object_name = name.algorithm.rpartition(":")
     found = _imported(module_name, object_name, name.text)
     options = {option: _value(text) for option, text in name.options}
     if inspect.isclass(found):
@@ -85,9 +86,11 @@ def checked(name: AttackName, found: Any, x: Tensor) -> Tensor:
 
 
 def _imported(module_name: str, object_name: str, text: str) -> Any:
+    file = file_named(module_name)
+    if file is not None and not file.is_file():
+        raise ValueError(f"{text}: there is no file {module_name}")
     try:
-        with own_folders_first():
-            module = importlib.import_module(module_name)
+        module = own_module(module_name)
     except (Exception, SystemExit) as error:  # the user's module can fail in any way
         raise ValueError(
             f"{text}: importing {module_name} failed ({type(error).__name__}: {error}); "

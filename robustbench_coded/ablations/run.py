@@ -57,8 +57,7 @@ class Laboratory:
         self.folder, self.settings, self._listeners = folder, settings, listeners
         self.measurements: Records[Measurement] = Records(folder / "measurements.csv", Measurement)
         self.history: Records[EpochRecord] = Records(folder / "history.csv", EpochRecord)
-        name = settings.base.device
-        self._device = device_named(None if name == "auto" else name)
+        self._device = device_named(settings.base.device)
 
     def seeded(self, point: Point) -> list[TrainConfig]:
         """The runs of a point, one a seed."""

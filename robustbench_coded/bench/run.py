@@ -17,6 +17,7 @@ from robustbench_coded.bench.timing import Contender, Timing, interleaved
 from robustbench_coded.bench.workload import SMALL_K, Workload
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
+from robustbench_coded.evaluation.options.option import check_value, count
 from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
@@ -116,12 +117,10 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
     """
     if options.images < SMALL_K or options.images % SMALL_K:
         raise InputError(f"--images {options.images} is not a multiple of {SMALL_K}; write for example 128")
-    for name in ("steps", "rounds", "threads"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value} is too small; give 1 or more")
-    if options.threads is not None and options.threads > MOST_AT_ONCE:
-        raise InputError(f"--threads {options.threads} is too large; give {MOST_AT_ONCE:,} or fewer")
+    check_value("--steps", options.steps, count())
+    check_value("--rounds", options.rounds, count())
+    if options.threads is not None:
+        check_value("--threads", options.threads, count(most=MOST_AT_ONCE))
     device = device_named(options.device)
     with torch_threads(options.threads):
         tell("preparing the model")

@@ -1,16 +1,11 @@
 """Functions of the user's own code: ``package.module:function``, or ``some/where/file.py:function``."""
 
-import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from attacks.adapters.import_failure import how_to_mend
-from attacks.adapters.own_folders import own_folders_first
+from attacks.adapters.own_module import file_named, own_module
 from robustbench_coded.errors import InputError, described
 
 
@@ -22,8 +17,7 @@ def beside(spec: str) -> tuple[Path, ...]:
 
 def file_of(spec: str) -> Path | None:
     """The file that ``some/where/file.py:function`` names, whole; None for ``package.module:function``."""
-    place = spec.rpartition(":")[0]
-    return Path(place).expanduser().resolve() if place.endswith(".py") else None
+    return file_named(spec.rpartition(":")[0])
 
 
 def shown_name(spec: str) -> str:
@@ -50,8 +44,7 @@ def import_function(spec: str, option: str) -> Callable[..., Any]:
     if file is not None and not file.is_file():
         raise InputError(f"{option} {spec}: there is no file {place}")
     try:
-        with own_folders_first(*beside(spec)):
-            module = importlib.import_module(place) if file is None else _of_file(file)
+        module = own_module(place)
     except (Exception, SystemExit) as error:  # the user's module can fail in any way
         mend = how_to_mend(error, place)
         raise InputError(f"{option} {spec}: importing {place} failed ({described(error)}); {mend}") from error
@@ -59,20 +52,3 @@ def import_function(spec: str, option: str) -> Callable[..., Any]:
     if not callable(function):
         raise InputError(f"{option} {spec}: {place} has no function {function_name}")
     return function
-
-
-def _of_file(file: Path) -> ModuleType:
-    """The module of a file, run once a process, under a name that no other module has."""
-    name = f"{file.stem}_{hashlib.blake2b(str(file).encode(), digest_size=4).hexdigest()}"
-    if name in sys.modules:
-        return sys.modules[name]
-    found = importlib.util.spec_from_file_location(name, file)
-    assert found is not None and found.loader is not None  # the name ends with .py
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
-    try:
-        found.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

@@ -72,7 +72,7 @@ def train(config: TrainConfig, out: Path, *, listeners: Sequence[Listener] = ())
     """
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: give a file name that ends in .safetensors")
-    device = str(device_named(None if config.device == "auto" else config.device))
+    device = str(device_named(config.device))
     with joined_processes(device) as processes:
         run = _Run(config, out, device_of(device, processes), processes)
         return run.finish(listeners if processes.is_first else ())

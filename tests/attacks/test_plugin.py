@@ -78,6 +78,23 @@ def test_a_name_is_read_without_importing_anything():
     assert parsed.steps == 10 and dict(parsed.options) == {"steps": "10", "lr": "1/255"}
 
 
+@pytest.mark.parametrize("place", ["my_attacks_under_test.py", "{folder}/my_attacks_under_test.py"])
+def test_a_file_is_named_in_place_of_a_module(folder, monkeypatch, place):
+    (folder / "elsewhere").mkdir()
+    if place.startswith("{"):
+        monkeypatch.chdir(folder / "elsewhere")
+    named = parse(f"{place.format(folder=folder)}:Corner+steps=3")
+    assert named.third_party == "plugin" and named.steps == 3
+    assert plugin.load(named).steps == 3
+    submitted = parse(f"from:standard/{named.text}+bits=8")
+    assert submitted.is_submitted and submitted.options == (("bits", "8"),)
+
+
+def test_a_file_that_is_not_there_is_said(folder):
+    with pytest.raises(ValueError, match=r"there is no file no/such/attack\.py"):
+        plugin.load(parse("no/such/attack.py:Corner"))
+
+
 def test_options_reach_a_class_and_a_function_as_values(folder):
     corner = plugin.load(name("Corner+steps=3+up=false"))
     assert corner.steps == 3 and corner.up is False

@@ -31,7 +31,8 @@ def mine(tmp_path):
 
 
 def test_it_runs_beside_the_others_and_stays_inside_eps(csrobust, mine, digits_erm, tmp_path):
-    attacks = f"fgsm,{mine}:Steps+steps=1,{mine}:grey"
+    by_file = f"{tmp_path / mine}.py:grey"
+    attacks = f"fgsm,{mine}:Steps+steps=1,{mine}:grey,{by_file}"
     answer = csrobust(
         "eval", "--ckpt", digits_erm, "--rci", "N=1.5K", "--limit", "16", "--batch-size", "8", "--draws", "2",
         "--eps", "0.1", "--workers", "1", "--attacks", attacks, "--out", tmp_path / "run", "--quiet",
@@ -43,6 +44,7 @@ def test_it_runs_beside_the_others_and_stays_inside_eps(csrobust, mine, digits_e
         own = rows[defence, f"{mine}:Steps+steps=1"]
         assert own["status"] == "done" and float(own["backwards_per_example"]) > 0
         assert rows[defence, f"{mine}:grey"]["status"] == "done"
+        assert rows[defence, by_file]["accuracy"] == rows[defence, f"{mine}:grey"]["accuracy"]
     # One step of eps along the gradient from the clean input is FGSM.
     assert rows["standard", f"{mine}:Steps+steps=1"]["accuracy"] == rows["standard", "fgsm"]["accuracy"]
     assert "a user-defined attack; steps 1" in (tmp_path / "run" / "details.md").read_text()

@@ -1,6 +1,7 @@
 """Which rows and columns tables have, and which cell is the strongest."""
 
 from robustbench_coded.reports.run.tables import tables_of
+from robustbench_coded.reports.run.text_tables import check_text_table
 from robustbench_coded.results.run import load_run
 
 
@@ -116,3 +117,11 @@ def test_the_papers_number_stands_only_beside_its_setting(make_run, subject):
         ("rci", "fgsm"): 0.781,
         ("rci", "pgd-10"): 0.698,
     }
+
+
+def test_the_attacks_that_a_check_asks_for_are_an_option_to_paste(make_run):
+    run = load_run(make_run())
+    table = check_text_table(run.judgements, passed=False)
+    told = [row[-1] for row in table.rows if row[-1]]
+    assert any("--attacks " in step for step in told)
+    assert not any(" and " in step.partition("--attacks ")[2] for step in told)

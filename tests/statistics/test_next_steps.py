@@ -1,4 +1,4 @@
-from robustbench_coded.statistics.next_steps import merged_steps
+from robustbench_coded.statistics.next_steps import as_option, merged_steps
 
 
 def test_attacks_are_named_once_and_steps_that_run_some_are_one():
@@ -23,3 +23,12 @@ def test_other_steps_stay_as_they_are_and_are_told_once():
     others = ["evaluate more examples (--limit)", "run the probe", "run it, too", "run it again"]
     assert merged_steps([*others, *others]) == tuple(others)
     assert merged_steps([]) == ()
+
+
+def test_attacks_become_an_option_to_paste_and_other_steps_stay():
+    assert as_option("run pgd-20 and square-1000 and pgd-20") == "add --attacks pgd-20,square-1000"
+    assert as_option("run pgd-20 at that eps") == "add --attacks pgd-20 at that eps"
+    without = "without the defence's gradients, run square-1000"
+    assert as_option(without) == "without the defence's gradients, add --attacks square-1000"
+    for other in ("evaluate more examples (--limit)", "run the probe", "run it, too", "run it again", ""):
+        assert as_option(other) == other

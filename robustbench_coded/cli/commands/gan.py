@@ -11,7 +11,6 @@ from robustbench_coded.cli.common_options import AsJson, DataDir, FirstSeed, Qui
 from robustbench_coded.cli.exit_codes import FAILED, INTERRUPTED
 from robustbench_coded.cli.out_folder import made_for
 from robustbench_coded.cli.values import counts
-from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
 
 AGAIN = "the same command goes on"
@@ -50,16 +49,14 @@ def gan_command(
     """
     from robustbench_coded.engine.worker_pool import EngineError
     from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
+    from robustbench_coded.evaluation.options.option import check_value, count
     from robustbench_coded.evaluation.setup.device import device_named
     from robustbench_coded.generation.config import GanConfig
     from robustbench_coded.generation.report import last_points, write_gan_report
     from robustbench_coded.generation.study import study
 
-    for flag, count, most in (("--seeds", seeds, None), ("--workers", workers, MOST_AT_ONCE)):
-        if count < 1:
-            raise InputError(f"{flag} {count}: give 1 or more")
-        if most is not None and count > most:
-            raise InputError(f"{flag} {count}: give {most:,} or fewer")
+    check_value("--seeds", seeds, count())
+    check_value("--workers", workers, count(most=MOST_AT_ONCE))
     plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
     coded = [
         GanConfig(data, size, mu, iterations, batch_size, every=every, samples=samples, seed=seed)

@@ -41,8 +41,13 @@ def check_values(config: Any) -> None:
         if rule is None or (value is None and entry.default is None):
             continue
         for one in value if isinstance(value, tuple) else (value,):
-            if wrong := rule(one):
-                raise InputError(f"{flag_of(entry)} {one!r} {wrong}")
+            check_value(flag_of(entry), one, rule)
+
+
+def check_value(flag: str, value: Any, rule: Rule) -> None:
+    """Raises InputError where a value of ``flag`` breaks the rule."""
+    if wrong := rule(value):
+        raise InputError(f"{flag} {value!r} {wrong}")
 
 
 def helps(config: type) -> Iterator[tuple[str, str]]:

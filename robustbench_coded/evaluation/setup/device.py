@@ -16,12 +16,12 @@ CUDA_IMAGES_PER_GIB = 128
 
 
 def device_named(name: str | None) -> torch.device:
-    """``--device``; None takes CUDA where there is one.
+    """``--device``; None and ``auto`` take CUDA where there is one.
 
     Raises:
         InputError: a device that torch or this machine does not have.
     """
-    if name is None:
+    if name is None or name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)

@@ -26,6 +26,7 @@ LABEL_WIDTH = 34
 TITLE_WIDTH = 28
 PANELS_ACROSS = 3
 MOST_PANELS = 9
+SVG_DPI = 72
 
 _RC = {
     "svg.hashsalt": "csrobust",
@@ -73,9 +74,15 @@ def styled() -> AbstractContextManager[None]:
 def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
     """The figure as bytes without dates or versions in them."""
     svg, png = io.BytesIO(), io.BytesIO()
+    # savefig draws twice wherever there is a layout engine, "none" included: the layout is settled here, at
+    # the resolution of an SVG, whose texts it measures.
+    engine, resolution = figure.get_layout_engine(), figure.dpi
+    if engine is not None:
+        figure.dpi = SVG_DPI
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+        figure.dpi = resolution
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    # The layout is settled; "none" would keep an engine, and savefig draws twice for any engine.
-    figure.set_layout_engine(None)
     figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
     return Drawing(name, title, caption, svg.getvalue(), png.getvalue())
 
