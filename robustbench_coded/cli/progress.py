@@ -88,7 +88,7 @@ class ProgressListener(Listener):
             units = f"{counted(forecast.units, 'more unit')} ({forecast.done} done)"
         self.note(
             f"{units}: {forecast.images:,} images forward and backward, about {duration(forecast.seconds)} "
-            "on this machine"
+            f"on this machine{' with what is likely to follow' * bool(forecast.follows)}"
         )
         for text in plan.notes:
             self.note(text)

@@ -46,6 +46,7 @@ from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
 from robustbench_coded.session.earlier_units import with_counts
 from robustbench_coded.session.forecast import forecast
+from robustbench_coded.session.further_waves import further_units
 from robustbench_coded.session.half_done import half_done
 from robustbench_coded.session.hidden_sources import hidden_sources
 from robustbench_coded.session.listener import Listener
@@ -187,8 +188,12 @@ def _evaluate_into(
         update(rows, sequential.all_partitions)
         in_partitions, retired = sequential.all_partitions, sequential.retired
     else:
-        following = submitted_later(prepared, plan, unit_maker(config, prepared), done.metadata, store)
-        run_plan(engine, folder, prepared, plan, done, store, listener, following if deadline is None else ())
+        following: list[Unit] = []
+        if deadline is None:
+            maker = unit_maker(config, prepared)
+            following = submitted_later(prepared, plan, maker, done.metadata, store)
+            following += further_units(prepared, plan.rows, waiting, maker, done.metadata)
+        run_plan(engine, folder, prepared, plan, done, store, listener, following)
 
     def run_also(rows: Sequence[AttackCase]) -> None:
         nonlocal plan, manifest

@@ -15,6 +15,7 @@ class Forecast:
 
     Attributes:
         units, images: units still to do, and the image gradients they cost.
+        follows: units that are likely to follow.
         again: units whose perturbed inputs are made again before that; ``images`` has them, too.
         done: units that an earlier run has already committed.
         seconds: about how long that takes here, with what is likely to follow.
@@ -29,6 +30,7 @@ class Forecast:
     of: Callable[[Unit], float]
     shares: dict[AttackCase, float] = field(default_factory=dict)
     again: int = 0
+    follows: int = 0
 
     def likely(self, unit: Unit) -> float:
         """Seconds that one unit is likely to take one worker."""

@@ -1,7 +1,7 @@
 """What an evaluation would do, and how long that would take here, with nothing run and nothing written."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.evaluation.planning.second_stage import in_two_stages
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.session.evaluate import made_ready, make_plan, rows_waiting_for_time, unit_maker
 from robustbench_coded.session.forecast import forecast
+from robustbench_coded.session.further_waves import further_units, likely_spared
 from robustbench_coded.session.listener import Forecast
 from robustbench_coded.session.manifest import checked_against, new_manifest
 from robustbench_coded.session.submitted_later import submitted_later
@@ -101,10 +103,14 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
         checked_against(old, new_manifest(config, prepared, plan), path)
     pending = [unit for unit in plan.units if unit.id not in metadata]
     following: Sequence[Unit] = ()
-    if deadline is None and config.until is None:  # else what is submitted depends on what is left
+    spared: Collection[AttackCase] = ()
+    if deadline is None and config.until is None:  # else what follows depends on what is left
         maker, store = unit_maker(config, prepared), PerturbationStore(path)
-        following = submitted_later(prepared, plan, maker, metadata, store)
-    expected = forecast(prepared, plan, pending, following=following)
+        first, waiting = in_two_stages(config, plan.rows)
+        spared = likely_spared(prepared, waiting)
+        following = submitted_later(prepared, plan.only(first), maker, metadata, store)
+        following += further_units(prepared, first, (), maker, metadata)
+    expected = forecast(prepared, plan, pending, following=following, spared=spared)
     return Preview(
         path=path,
         rows=tuple(

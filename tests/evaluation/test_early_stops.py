@@ -7,9 +7,11 @@ from torch import nn
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.second_stage import in_two_stages
 from robustbench_coded.session.early_stops import FALLS_AFTER, likely_shares
-from robustbench_coded.session.evaluate import made_ready, make_plan
+from robustbench_coded.session.evaluate import made_ready, make_plan, unit_maker
 from robustbench_coded.session.forecast import forecast
+from robustbench_coded.session.further_waves import further_units, likely_spared
 
 STEPS = 40
 
@@ -51,3 +53,27 @@ def test_what_falls_costs_a_few_queries_and_what_stands_all_of_them(planned):
 def test_attacks_that_do_not_stop_early_cost_what_they_say(planned, options):
     prepared, plan = planned(**options)
     assert all(share == 1.0 for share in likely_shares(prepared, plan.rows).values())
+
+
+def test_what_is_likely_to_follow_is_what_stands_and_random_batches_for_what_fell(planned):
+    attacks = {"attacks": ("pgd-40", "transfer-pgd-5", "apgd-mt-4"), "second_attacks": ("apgd-mt-4",)}
+    wanted = {"defences": ("rci:N=1.5K",), **attacks}
+    for eps, stands in ((0.1, True), (0.5, False)):
+        prepared, plan = planned(eps=(eps,), **wanted)
+        config = prepared.setup.config
+        first, waiting = in_two_stages(config, plan.rows)
+        assert {row.attack for row in waiting} == {"apgd-mt-4"} and len(waiting) == 2
+        assert (likely_spared(prepared, waiting) == set()) == stands
+        maker = unit_maker(config, prepared)
+        later = further_units(prepared, first, waiting, maker, {})
+        if stands:
+            assert {unit.row for unit in later} == set(waiting)
+        else:
+            assert {unit.row.attack for unit in later} == {"transfer-pgd-5"}
+            assert all(unit.partitions for unit in later)
+            pending = plan.units
+            seconds = [forecast(prepared, plan, pending, spared=some).seconds for some in ((), waiting)]
+            assert seconds[1] < seconds[0]
+        assert further_units(prepared, first, waiting, maker, {unit.id: {} for unit in later}) == []
+        done = {unit.id: {} for row in first for unit in maker.units(row)}
+        assert further_units(prepared, first, waiting, maker, done) == []

@@ -48,12 +48,13 @@ def plan_command(
         for line in _table(found):
             print(line)
     done = f" ({found.forecast.done} done)" if found.forecast.done else ""
-    checks = " and attacks that checks ask for" if found.checks else ""
+    later = " with what is likely to follow" if found.forecast.follows else ""
     print(
         f"{len(found.rows)} rows in {counted(found.forecast.units, 'unit')}{done}: {found.forecast.images:,} "
-        f"images forward and backward, about {duration(found.forecast.seconds)} on this machine"
+        f"images forward and backward, about {duration(found.forecast.seconds)} on this machine{later}"
     )
-    print(f"not included: resubmitted inputs{checks}, known only after the attacks")
+    if found.checks:
+        print("not included: attacks that checks ask for, known only after the attacks")
     print(f"run folder: {found.path}")
     return 0
 
