@@ -8,6 +8,7 @@ from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.decision import (
     LABELS_CONTRADICT,
     SAME_ANSWERS,
+    STANDARD_ERRORS,
     TIE,
     Evidence,
     Stated,
@@ -127,7 +128,9 @@ def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Sta
         if _little_trained(chosen, other, stated):
             continue
         loss, fewer = ours.worse_than(theirs), ours.less_accurate_than(theirs)
-        if loss >= LABELS_CONTRADICT and fewer >= 0:
+        # What is usual is likelier beforehand; and an unusual form may make up for a wrong normalisation.
+        more_usual = unusual(other)[0] < unusual(chosen)[0]
+        if loss >= (STANDARD_ERRORS if more_usual else LABELS_CONTRADICT) and fewer >= 0:
             said = f"has a lower cross-entropy by {loss:.1f} standard errors, and answers"
         elif fewer >= LABELS_CONTRADICT and _more_right(theirs, ours) >= MATTERS:
             said = f"is more accurate by {fewer:.1f} standard errors, it answers"

@@ -8,12 +8,11 @@ to a constant. Both need to be computed only once, so hundreds of normalisations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from robustbench_coded.models.candidates import Assembly
 from robustbench_coded.models.fingerprint import (
@@ -144,10 +143,11 @@ def first_convolution(assembly: Assembly, arch: str, images: Tensor) -> FirstLay
     if found is None:
         return None
     convolution, turned = found
-    sides = {"kernel_size": convolution.kernel_size, "stride": convolution.stride}
-    unfolded = partial(F.unfold, **sides, padding=convolution.padding)
-    patches = unfolded(images.flip(1) if turned else images)
-    ones = unfolded(torch.ones_like(images[:1, :1]))
+    layout = nn.Unfold(
+        _pair(convolution.kernel_size), stride=_pair(convolution.stride), padding=_pair(convolution.padding)
+    )
+    patches = layout(images.flip(1) if turned else images)
+    ones = layout(torch.ones_like(images[:1, :1]))
     basis = torch.cat([patches, ones.expand(len(images), -1, -1)], 1)
     means, products = basis.mean(2).double(), (basis @ basis.mT / basis.shape[2]).double()
     outputs, channels = convolution.weight.shape[:2]
@@ -163,6 +163,12 @@ def first_convolution(assembly: Assembly, arch: str, images: Tensor) -> FirstLay
     first = torch.einsum("oai,ni->noa", weights, means)
     half = (weights.flatten(0, 1) @ products).unflatten(1, (outputs, 2 * channels))
     return FirstLayer(first.cpu(), (half @ weights.mT).cpu(), name, norm)
+
+
+def _pair(sides: object) -> tuple[int, int]:
+    assert isinstance(sides, tuple)
+    rows, columns = sides
+    return rows, columns
 
 
 def _convolution_before(network: nn.Module, name: str, image: Tensor) -> tuple[nn.Conv2d, bool] | None:

@@ -72,16 +72,23 @@ def in_space(
 ) -> list[Evidence]:
     """The best few of all layouts with all forms of pooling; none where there is no choice of both.
 
-    One after the other, a wrong layout would make up for a wrong pooling.
+    One after the other, a wrong layout would make up for a wrong pooling. The other parts are those chosen.
     """
     if stated.arch is not None or not all(part in assembly.variants for part in IN_SPACE):
         return []
-    archs = [
-        one for one in _variants(assembly, assembly.checkpoint.arch, IN_SPACE) if one != chosen.candidate.arch
-    ]
+    own = beside_space(chosen)
+    archs = [one for one in _variants(assembly, own, IN_SPACE) if one != chosen.candidate.arch]
     tried = [replace(chosen.candidate, arch=arch) for arch in archs]
     best = _screened(assembly, tried, labels, MANY_MULTIPLICATIONS / cost)
     return [asked(assembly, one, labels, count) for one in best]
+
+
+def beside_space(one: Evidence) -> str:
+    """Its variant with layout and pooling as usual."""
+    arch = one.candidate.arch
+    for part in IN_SPACE:
+        arch = unchanged(arch, part)
+    return arch
 
 
 def asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evidence:
@@ -194,20 +201,23 @@ def among_many(
         cost: multiplications for one image.
     """
     arch = assembly.checkpoint.arch
+    laid_out = [arch]
     parts = list(assembly.variants)
     if chosen.labelled is not None and chosen.labelled.accuracy >= LAID_OUT:
-        # The layout is known by now: with all of them there are too many.
+        # The layout is known by now: with all of them there are too many. An unusual one may have made up for
+        # another part, so that the usual one is tried, too.
         parts = [part for part in parts if part != "layout"]
         layout = split_variant(chosen.candidate.arch)[1].get("layout")
         if layout is not None and stated.arch is None:
             arch = changed(arch, "layout", layout)
+            laid_out.insert(0, arch)
     affordable = MANY_MULTIPLICATIONS / cost
     compared = [chosen]
     if stated.arch is None:
         choices = normalisations if stated.normalisation is None else [stated.normalisation]
-        if _combinations(assembly, parts) * len(choices) * GLANCED > affordable:
+        if len(laid_out) * _combinations(assembly, parts) * len(choices) * GLANCED > affordable:
             parts = [part for part in parts if part == PAIRED]
-        archs = _variants(assembly, arch, parts) if parts else []
+        archs = [one for base in laid_out for one in _variants(assembly, base, parts)] if parts else []
         tried = [Candidate(one, choice) for one in archs for choice in choices]
         best = _screened(assembly, _glanced(assembly, tried, labels, affordable), labels, affordable)
         compared += [asked(assembly, one, labels, count) for one in best]

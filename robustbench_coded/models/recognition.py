@@ -38,6 +38,7 @@ from robustbench_coded.models.label_search import (
     among_many,
     asked,
     beside_nearer,
+    beside_space,
     by_more_labels,
     forms_of,
     in_space,
@@ -48,6 +49,7 @@ from robustbench_coded.models.normalisation import KNOWN, Normalisation, Normali
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.search import Search
 from robustbench_coded.models.stored_accuracy import stored_accuracy
+from robustbench_coded.models.variants import split_variant
 from robustbench_coded.models.views import better_view
 
 # Images that are looked at; with their labels as many as these multiplications pay for: of every candidate
@@ -210,7 +212,9 @@ def _decided(
     view: tuple[str, ...] = ()
     if labels is not None:
         if not most:
-            chosen = by_labels(chosen, in_space(assembly, chosen, stated, labels, count, cost))
+            spaced = in_space(assembly, chosen, stated, labels, count, cost)
+            before = beside_space(chosen), chosen.candidate.normalisation
+            chosen = by_labels(chosen, spaced)
         for part in unseen:
             forms = forms_of(assembly, chosen, part)
             for images in (min(FORM_IMAGES if most else FORM_IMAGES_ALONE, count), count):
@@ -222,8 +226,15 @@ def _decided(
             chosen = by_labels(chosen, [one for one in forms if allowed(one, stated)])
         if not most:
             chosen, *alike = among_many(assembly, chosen, normalisations, stated, labels, count, cost)
+            if (beside_space(chosen), chosen.candidate.normalisation) != before:
+                # With another activation or normalisation, a wrong layout has nothing to make up for.
+                spaced = in_space(assembly, chosen, stated, labels, count, cost)
+                chosen = by_labels(chosen, spaced)
             known = {one.candidate for one in found}
-            found += [one for one in (chosen, *alike) if one.candidate not in known]
+            own = split_variant(chosen.candidate.arch)  # in whatever order its parts are named
+            other = [one for one in (*alike, *spaced) if split_variant(one.candidate.arch) != own]
+            beside = [one for one in other if one.same_as(chosen)]
+            found += [one for one in (chosen, *beside) if one.candidate not in known]
         unseen = ()
         count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
         chosen = asked(assembly, chosen, labels, count)
@@ -256,7 +267,7 @@ def _decided(
             network, lambda x: (x - mean) / std, kinds, chosen.fingerprint.excess
         )
     others = tuple(one for one in found if one.candidate != chosen.candidate)
-    shown = sorted(others, key=lambda one: not chosen.same_as(one))  # what may be right, first
+    shown = sorted(others, key=lambda one: _place(chosen, one))
     seen = [one for one in others if one.images == most]
     return Recognition(
         chosen=chosen,
@@ -267,6 +278,15 @@ def _decided(
         stated=stated,
         contradictions=(*contradictions(chosen, seen, stated, checkpoint.classes, few=few), *view),
     )
+
+
+def _place(chosen: Evidence, other: Evidence) -> float:
+    """Where it is shown among others: what may be right first, of that what answers most images otherwise."""
+    if not chosen.same_as(other):
+        return 2.0
+    if chosen.labelled is None or other.labelled is None:
+        return 1.0
+    return chosen.labelled.agreement(other.labelled)
 
 
 def stated_by(checkpoint: Checkpoint) -> Stated:

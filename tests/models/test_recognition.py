@@ -486,6 +486,20 @@ def test_labels_alone_contradict_a_stated_normalisation_only_beyond_doubt():
     assert found == [] and chosen.same_as(other)
 
 
+def test_a_more_usual_form_contradicts_what_is_stated_sooner():
+    chosen, other, found = judged_by_labels(0.0, 0.0937, 981)  # by 3.5 standard errors
+    assert 3 < chosen.labelled.worse_than(other.labelled) < 4 and found == []
+    stated = Stated(None, KNOWN[1]["mnist"], "given", None)
+    unusual = dataclasses.replace(
+        chosen, candidate=dataclasses.replace(chosen.candidate, arch="flat[activation=gelu]")
+    )
+    assert "contradict flat[activation=gelu] on mnist" in next(contradictions(unusual, [other], stated, 10))
+    both = dataclasses.replace(
+        other, candidate=dataclasses.replace(other.candidate, arch="flat[activation=silu]")
+    )
+    assert list(contradictions(unusual, [both], stated, 10)) == []
+
+
 def test_right_answers_come_before_the_cross_entropy():
     """As of an adversarially trained network that another form makes surer: the labels, image by image."""
     chosen, other, found = judged_by_labels(0.0, 0.2, 998)  # 18 more right answers, 4.2 standard errors

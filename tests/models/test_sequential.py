@@ -266,6 +266,10 @@ def test_pooling_and_layout_are_chosen_together(tmp_path):
     best = in_space(assembly, usual, stated_by(checkpoint), network(x).argmax(1), 128, 1_000_000)
     assert best[0].candidate.arch.endswith("[pooling=max-3-padded]")
     assert best[0].labelled.accuracy == 1
+    other = Evidence(Candidate(f"{checkpoint.arch}[activation=tanh,pooling=mean]", KNOWN[1]["none"]))
+    best = in_space(assembly, other, stated_by(checkpoint), network(x).argmax(1), 128, 1_000_000)
+    assert all("activation=tanh" in one.candidate.arch for one in best)
+    assert "pooling=max-3-padded" in best[0].candidate.arch
 
 
 def test_images_of_another_size_name_the_stack_that_takes_them(tmp_path):
