@@ -9,16 +9,31 @@ from robustbench_coded.bench.timing import Spread
 COLUMNS = 5
 
 
-def plain(report: BenchReport) -> Iterator[str]:
-    """Machine, preparation, sections and notes, a line each."""
+def plain(report: BenchReport, width: int | None = None) -> Iterator[str]:
+    """Machine, preparation, sections and notes, a line each.
+
+    Args:
+        width: of the terminal; where a section is wider, its numbers stand below their names.
+    """
     yield in_words(report.machine)
     yield from _preparation(report)
     for section in report.sections:
         yield ""
         rows = cells(section)
         widths = [max(len(row[i]) for row in rows) for i in range(COLUMNS)]
-        yield from ("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+        fits = width is None or max(map(len, lines)) <= width
+        yield from lines if fits else _narrow(rows)
     yield from report.notes
+
+
+def _narrow(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A name a line, and below it what was measured, each number beside its unit."""
+    (_, title, *units), *body = rows
+    yield title
+    for number, name, *found in body:
+        yield f"{number:>2}  {name}"
+        yield "      " + ", ".join(f"{unit} {cell}" for unit, cell in zip(units, found, strict=True) if cell)
 
 
 def markdown(report: BenchReport) -> str:

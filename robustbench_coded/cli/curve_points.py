@@ -1,4 +1,4 @@
-"""The points of a security curve as lines of text, each with its interval."""
+"""The points of a security curve, a line each: a number and its interval are never torn apart."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,11 @@ _NAMES = {
 
 
 def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
-    """A line for each curve of at least two points: accuracy over ``eps``, ``steps`` or ``draws``."""
+    """For each curve of at least two points its name, and a line a point.
+
+    Args:
+        over: ``eps``, ``steps`` or ``draws``.
+    """
     curves: dict[tuple, dict[float, str]] = {}
     for row in rows:
         place = _place(row, over)
@@ -34,13 +38,14 @@ def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
             continue
         family, x = place
         shown = pixels(x) if over == "eps" else f"{x:g}"
-        point = f"{shown}: {accuracy_text(row.accuracy, row.low, row.high)}"
+        point = f"  {shown}: {accuracy_text(row.accuracy, row.low, row.high)}"
         where = "" if over == "eps" else f", eps {pixels(row.key.eps)}"
         title = f"{subject_text(row.key.subject, with_k=True)}, {row.key.threat}, {family}{where}"
         curves.setdefault((title,), {})[x] = point
     for (title,), points in curves.items():
         if len(points) > 1:
-            yield one_line(f"{title} over {over}: " + "; ".join(points[x] for x in sorted(points)))
+            yield one_line(f"{title} over {over}:")
+            yield from (points[x] for x in sorted(points))
 
 
 class SubmissionPoint(NamedTuple):
@@ -64,14 +69,15 @@ def submission_points(results: Iterable[CaseResult], submissions: Iterable[int])
 
 
 def submission_lines(points: Iterable[SubmissionPoint]) -> Iterator[str]:
-    """A line for each row: accuracy over the number of submissions."""
+    """For each row its name, and a line for each number of submissions."""
     rows: dict[CaseKey, list[str]] = {}
     for key, times, left in points:
-        point = f"{times}: {accuracy_text(left.estimate, left.low, left.high)}"
+        point = f"  {times}: {accuracy_text(left.estimate, left.low, left.high)}"
         rows.setdefault(key, []).append(point)
     for key, shown in rows.items():
         title = f"{subject_text(key.subject, with_k=True)}, {key.threat}, {key.attack}, eps {pixels(key.eps)}"
-        yield one_line(f"{title} over submissions: {'; '.join(shown)}")
+        yield one_line(f"{title} over submissions:")
+        yield from shown
 
 
 def _on_curve(attack: str) -> bool:

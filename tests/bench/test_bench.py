@@ -58,6 +58,10 @@ def test_the_report_is_plain_data_lines_and_markdown(report):
     for section in report.sections:
         for timing in section.timings:
             assert timing.name in lines and f"| {timing.name} |" in text
+    narrow = list(plain(report, 40))
+    for name in (timing.name for section in report.sections for timing in section.timings):
+        measured = narrow[next(i for i, line in enumerate(narrow) if line.endswith(f"  {name}")) + 1]
+        assert measured.startswith("      ") and "[" in measured and len(measured) <= 80
     assert "float32: prepared in" in lines and "prepared in" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows} == {6}

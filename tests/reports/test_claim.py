@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from robustbench_coded.reports.run import claim as claims
+from robustbench_coded.reports.run.document import opens_with
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
 from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
@@ -105,3 +106,11 @@ def test_a_refutation_that_does_not_hold_for_several_subjects_says_so(monkeypatc
     said = opening(monkeypatch, "claim refuted", LEFT["strongest"], together="not settled", subjects=5)
     assert said[0].endswith("the claim is refuted, but not once the error is adjusted for 5 judgements.")
     assert said[3:] == ["The claim covers 2 more subjects: refuted for 2."]
+
+
+def test_a_later_command_opens_with_what_it_found():
+    answer, claims = ["found", "counts"], ["claimed"]
+    for claim, expected in ((0.5, ["claimed"]), (None, ["found", "claimed"])):
+        run = SimpleNamespace(manifest=SimpleNamespace(last=SimpleNamespace(claim=claim)))
+        assert opens_with(run, claims, answer) == expected
+        assert opens_with(run, [], answer) == ["found"]

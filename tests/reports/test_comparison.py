@@ -223,3 +223,8 @@ def test_latex_balances_its_braces(hostile_run):
         depth += {"{": 1, "}": -1}.get(character, 0)
         assert depth >= 0
     assert depth == 0
+
+
+def test_tables_go_from_the_smallest_eps_to_the_largest(make_run):
+    runs = [make_run(f"eps{eps}", accuracies=SMALL, eps=eps) for eps in (0.3, 0.1)]
+    assert [table.budget.eps for table in compare(runs).tables] == [0.1, 0.3]

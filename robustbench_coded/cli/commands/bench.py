@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -40,6 +41,7 @@ def bench_command(
         checkpoint=ckpt, arch=arch, device=device, threads=threads, **(SHORT if short else size)
     )
     report = bench(options, lambda text: print(f"... {text}", file=sys.stderr))
-    for line in [json.dumps(report.as_data())] if as_json else plain(report):
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in [json.dumps(report.as_data())] if as_json else plain(report, width):
         print(line)
     return 0

@@ -97,7 +97,10 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Compari
     )
     pairing = Pairing(runs)
     asked = {budget for run in runs.values() for budget in run.manifest.judged_budgets}
-    budgets = dict.fromkeys(line.budget for run in runs.values() for line in run.rows if line.budget in asked)
+    found = dict.fromkeys(line.budget for run in runs.values() for line in run.rows if line.budget in asked)
+    # Runs may have been made in any order; of each norm the smallest eps comes first.
+    kinds = list(dict.fromkeys((budget.norm, budget.eps_space) for budget in found))
+    budgets = sorted(found, key=lambda budget: (kinds.index((budget.norm, budget.eps_space)), budget.eps))
     tables = [_table(runs, contenders, budget, counterpart, words, pairing) for budget in budgets]
     return Comparison(runs, words, tuple(tables), tuple(incompatibilities_of(runs)), tuple(pairing.reasons))
 

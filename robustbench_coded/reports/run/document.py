@@ -1,5 +1,6 @@
 """All that a report says, before anybody chooses a format."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from robustbench_coded.reports.run.certified import certified_text_table
@@ -74,7 +75,7 @@ def document_of(run: Run) -> Document:
         title=f"csrobust report: {run.name}",
         opening=(
             *_mismatches(run),
-            *(claims or answer[:1]),
+            *opens_with(run, claims, answer),
             *answer[1:],
             *_evidence(run),
         ),
@@ -106,8 +107,15 @@ def document_of(run: Run) -> Document:
 
 def opening_of(run: Run) -> tuple[str, ...]:
     """What a reader at a terminal is told first: the first sentence of the report and what qualifies it."""
-    answer = claim_answers(run) or headline(run.judgements, undercuts(run), run.words_together)[:1]
-    return (*_mismatches(run), *answer, *_evidence(run))
+    answer = headline(run.judgements, undercuts(run), run.words_together)
+    return (*_mismatches(run), *opens_with(run, claim_answers(run), answer), *_evidence(run))
+
+
+def opens_with(run: Run, claims: Sequence[str], answer: Sequence[str]) -> list[str]:
+    """The claim, if there is one; where an earlier command stated it, what the last one found comes first."""
+    if not claims:
+        return list(answer[:1])
+    return list(claims) if run.manifest.last.claim is not None else [*answer[:1], *claims]
 
 
 def _evidence(run: Run) -> list[str]:
