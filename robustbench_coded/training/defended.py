@@ -66,6 +66,8 @@ class Defended(Stages):
                     f"defence {self.name}: it answers {list(logits.shape)} for 4 images, {classes} classes; "
                     "a defence with further classes cannot be trained through"
                 )
+            if not logits.isfinite().all():
+                raise InputError(f"defence {self.name}: it answers NaN or infinity for plain images")
             reached = (
                 torch.autograd.grad(logits.square().sum(), weights, allow_unused=True)
                 if logits.requires_grad
@@ -75,7 +77,7 @@ class Defended(Stages):
         if not any(gradient is not None and gradient.abs().sum() > 0 for gradient in reached):
             raise InputError(
                 f"defence {self.name}: no gradient reaches the network's weights through it; a defence that "
-                "is trained has to call the network that it is given, not a copy"
+                "is trained has to call the network that it is given, not a copy and not under no_grad"
             )
 
 

@@ -84,6 +84,28 @@ def test_gradients_of_weights_go_through_the_defence(monkeypatch):
     assert torch.allclose(plain.network[1].weight.grad, torch.outer(error, torch.tensor([0.6, 0.2])))
 
 
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (lambda logits: logits.detach(), "no gradient reaches the network's weights"),
+        (lambda logits: logits * float("nan"), "NaN or infinity"),
+        (lambda logits: logits[:, :1], r"it answers \[4, 1\] for 4 images, 2 classes"),
+    ],
+)
+def test_a_defence_that_teaches_nothing_is_refused(monkeypatch, answers, said):
+    plain = linear()
+
+    class Odd:
+        name, randomised, batch_dependent, base = "odd", False, False, None
+
+        def logits(self, x, draw):
+            return answers(plain(x))
+
+    monkeypatch.setattr("robustbench_coded.training.defended.build_defence", lambda *_: Odd())
+    with pytest.raises(InputError, match=said):
+        Defended(plain, "noise:sigma=0.1", 1).require_gradients(2, (1, 1, 2))
+
+
 def test_every_forward_pass_has_a_draw_of_its_own_from_the_generator():
     defended = Defended(linear(), "noise:sigma=0.1", 4)
     x = torch.rand(4, 1, 1, 2, generator=torch.Generator().manual_seed(1))
