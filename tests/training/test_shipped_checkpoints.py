@@ -36,7 +36,9 @@ def test_the_documents_state_the_accuracies_of_the_manifest():
     cifar = [entry for entry in MANIFEST.values() if entry["data"] == "cifar10"]
     assert {entry["recipe"] for entry in cifar} == {"erm", "mixup", "manifold-mixup", "coded", "pgd-at"}
     for entry in cifar:
-        assert f"| {entry['recipe']} | {100 * entry['accuracy']:.2f} | `{entry['made_from']}` |" in stated
+        figures = [f"{100 * entry[name]:.2f}" for name in ("accuracy", "defended_accuracy") if name in entry]
+        first = f"`{entry['defence']}`" if "defence" in entry else entry["recipe"]
+        assert " | ".join([f"| {first}", *figures, f"`{entry['made_from']}` |"]) in stated
 
 
 @pytest.mark.parametrize("name", [recipe.stem for recipe in DIGITS])
