@@ -272,6 +272,7 @@ report-board-cifar10: data/cifar10_test.npz
 	$(call BEHIND,pni,pgd-at,parametric-noise,512)
 	$(call BEHIND,rpf,pgd-at,random-projection-filters,256)
 	$(call BEHIND,transforms,erm,random-transforms,512)
+	$(BIN)/csrobust compact $(TRAINED_BEHIND:%=reports/board-cifar10-%)
 
 # The authors' weights, and the accuracy that their log claims under AutoAttack's rand.
 report-board-lwta: data/cifar10_test.npz
