@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import DefenceSpec, mixes_images, parse_defence
@@ -25,9 +25,7 @@ class Defended(Stages):
     """
 
     def __init__(self, plain: Stages, defence: str, k: int):
-        super().__init__(
-            plain.network, plain.mean.flatten().tolist(), plain.deviation.flatten().tolist(), plain.autocast
-        )
+        nn.Module.__init__(self)  # network, normalisation and precision are those of ``plain``, on its device
         self.plain = plain
         self.name = defence
         self.generator = torch.Generator().manual_seed(0)  # on the CPU; the run sets one for every epoch
@@ -58,7 +56,7 @@ class Defended(Stages):
         was_training = self.training
         self.eval()
         with torch.enable_grad():
-            images = torch.full((4, *image_shape), 0.5, device=self.mean.device)
+            images = torch.full((4, *image_shape), 0.5, device=self.plain.mean.device)
             images = images + torch.linspace(-0.4, 0.4, 4, device=images.device).view(-1, 1, 1, 1)
             logits = self.run(images, 0, 1)
             if logits.shape != (4, classes):

@@ -106,6 +106,12 @@ def test_a_defence_that_teaches_nothing_is_refused(monkeypatch, answers, said):
         Defended(plain, "noise:sigma=0.1", 1).require_gradients(2, (1, 1, 2))
 
 
+def test_it_lies_where_its_network_lies():
+    plain = linear().to("meta")
+    defended = Defended(plain, "noise:sigma=0.1", 1)
+    assert {tensor.device.type for tensor in (*defended.parameters(), *defended.buffers())} == {"meta"}
+
+
 def test_every_forward_pass_has_a_draw_of_its_own_from_the_generator():
     defended = Defended(linear(), "noise:sigma=0.1", 4)
     x = torch.rand(4, 1, 1, 2, generator=torch.Generator().manual_seed(1))
