@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from robustbench_coded.cli.exit_codes import FAILED, INTERRUPTED
+from robustbench_coded.cli.foreign_output import foreign_output
 from robustbench_coded.cli.importing import importing
 from robustbench_coded.cli.stopping import stoppable
 from robustbench_coded.engine.server import start_server
@@ -96,7 +97,7 @@ def evaluated(
         _say_how_to_go_on(config, listener.path)
 
     try:
-        with stoppable(farewell) as stop:
+        with stoppable(farewell) as stop, foreign_output():
             listener.when_stopping = stop.heard
             return evaluate(listener), 0
     except IncompleteRun as incomplete:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -44,7 +44,25 @@ def blamed_on(defence: Defence, x: Tensor) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{defence.name} fails on a batch of shape {tuple(x.shape)}: {described(error)}"
+            f"{_smaller_batches(defence, x)}"
         ) from error
+
+
+def _smaller_batches(defence: Defence, x: Tensor) -> str:
+    """What to try where the defence answers fewer inputs at once; empty where that is not what is wrong."""
+    generator = torch.Generator().manual_seed(0)
+
+    def answers(k: int) -> bool:
+        with torch.no_grad(), suppress(Exception, SystemExit):
+            defence.logits(x[:k], defence.sample(generator, k))
+            return True
+        return False
+
+    if answers(len(x)):
+        return ""
+    halves = [len(x) >> times for times in range(1, len(x).bit_length())]
+    fits = next(filter(answers, halves), None)
+    return "" if fits is None else f"; it answers {fits} inputs at once: try --batch-size {fits}"
 
 
 def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeResult:

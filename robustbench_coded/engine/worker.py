@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ def serve(pipe: Connection, folder: str, threads: int, prepared: Callable[[], Ru
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)
+    sys.stdout = sys.stderr  # what a plug-in prints is not the command's answer
     torch.set_num_threads(threads)
 
     def send(message: Any) -> None:

@@ -18,6 +18,7 @@ from robustbench_coded.statistics.design import Design, design, missing
 from robustbench_coded.statistics.holm import step_down
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.judge import judge
+from robustbench_coded.statistics.next_steps import NextStep
 from robustbench_coded.statistics.relaxed_answers import answered_by_relaxed
 from robustbench_coded.statistics.verdict import MARGIN, Verdict
 from robustbench_coded.statistics.without_gradients import answered_without_gradients
@@ -130,7 +131,10 @@ def _if_not_stopped(check: Check, subject: SubjectKey, manifest: RunManifest) ->
         return check
     finding = f"{' and '.join(check.attacks)} were stopped at one cost, short of what their names say."
     return replace(
-        check, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step="give more images (--budget)"
+        check,
+        outcome=CheckOutcome.NOT_RUN,
+        finding=finding,
+        next_step=NextStep("give more images (--budget)"),
     )
 
 

@@ -15,7 +15,7 @@ from robustbench_coded.schema.words import (
     CheckOutcome,
 )
 from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.without_gradients import WITHOUT_GRADIENTS
+from robustbench_coded.statistics.next_steps import WITHOUT_GRADIENTS, NextStep, run_attacks
 
 _NO_ATTACK = "no attack answers {}: look for its cause in the defence"
 _RUN_NEXT = ("square-1000", "transfer-pgd-20")
@@ -72,7 +72,7 @@ def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
             CheckName.SELF_TESTS,
             CheckOutcome.NOT_RUN,
             "The attacks were not self-tested.",
-            next_step="run it again",
+            next_step=NextStep("run it again"),
         )
         return (missing,)
     by_outcome = {outcome: [t for t in tests if t.outcome == outcome] for outcome in _OUTCOMES}
@@ -98,10 +98,10 @@ def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
     return (Check(CheckName.SELF_TESTS, CheckOutcome.PASSED, f"{finding}."),)
 
 
-def _next_step(name: str) -> str:
+def _next_step(name: str) -> NextStep | None:
     if name in GRADIENT_SELF_TESTS:
-        return f"{WITHOUT_GRADIENTS} {' and '.join(_RUN_NEXT)}"
-    return _NO_ATTACK.format(repr(name))
+        return run_attacks(*_RUN_NEXT, how=WITHOUT_GRADIENTS)
+    return NextStep(_NO_ATTACK.format(repr(name)))
 
 
 def _readable(test: Any) -> bool:

@@ -26,6 +26,7 @@ from robustbench_coded.statistics.comparisons import (
     name_of,
     usable_by,
 )
+from robustbench_coded.statistics.next_steps import run_attacks
 
 FEWEST_STEPS = 10  # of an attack whose figure tells what a network keeps
 ASKED = "apgd-mt-20"
@@ -65,7 +66,7 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
         "find what cross-entropy misses."
     )
     asked = f"relaxed-{ASKED}" if hidden else ASKED
-    return Check(name, CheckOutcome.NOT_RUN, finding, next_step=f"run {asked}", run_next=(asked,))
+    return Check(name, CheckOutcome.NOT_RUN, finding, next_step=run_attacks(asked), run_next=(asked,))
 
 
 def tells(name: AttackName) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.next_steps import NextStep, run_attacks
 from robustbench_coded.statistics.paired import Difference
 
 WORTH = 0.005  # half a point of accuracy: with many examples, smaller differences leave out 0, too
@@ -20,7 +21,7 @@ class Check:
         finding: one sentence.
         figures: accuracies and differences as fractions, shares and cosines, by name.
         attacks: the attacks compared.
-        next_step: what to do next; empty where the check is passed.
+        next_step: what to do next; None where the check is passed.
         run_next: names of the attacks that the next step asks for.
     """
 
@@ -29,15 +30,13 @@ class Check:
     finding: str
     figures: Mapping[str, float] = field(default_factory=dict)
     attacks: tuple[str, ...] = ()
-    next_step: str = ""
+    next_step: NextStep | None = None
     run_next: tuple[str, ...] = ()
 
 
 def not_run(name: CheckName, finding: str, *run_next: str) -> Check:
     """A check that lacks outcomes of the attacks ``run_next``."""
-    return Check(
-        name, CheckOutcome.NOT_RUN, finding, next_step=f"run {' and '.join(run_next)}", run_next=run_next
-    )
+    return Check(name, CheckOutcome.NOT_RUN, finding, next_step=run_attacks(*run_next), run_next=run_next)
 
 
 def compared(
@@ -68,11 +67,16 @@ def compared(
         f"{attacks[0]} leaves {difference.first:.1%} and {attacks[1]} {difference.second:.1%}: {difference}"
     )
     if difference.low > 0 and difference.estimate >= WORTH:
-        next_step = f"run {' and '.join(run_next)}"
+        next_step = run_attacks(*run_next)
         return Check(name, CheckOutcome.FAILED, f"{finding}: {fault}.", figures, attacks, next_step, run_next)
     if difference.high > TELLS:
         finding = f"{finding}: too few batches or examples to tell."
         return Check(
-            name, CheckOutcome.NOT_RUN, finding, figures, attacks, "evaluate more examples (--limit)"
+            name,
+            CheckOutcome.NOT_RUN,
+            finding,
+            figures,
+            attacks,
+            NextStep("evaluate more examples (--limit)"),
         )
     return Check(name, CheckOutcome.PASSED, f"{finding}.", figures, attacks)

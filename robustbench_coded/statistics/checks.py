@@ -35,7 +35,7 @@ from robustbench_coded.statistics.comparisons import (
 from robustbench_coded.statistics.floor import exchanged_accuracy
 from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
 from robustbench_coded.statistics.intervals import TAIL
-from robustbench_coded.statistics.next_steps import AT_THAT_EPS
+from robustbench_coded.statistics.next_steps import run_attacks
 
 _SEARCHES = ("square-1000", "random-1000")
 # They go less far than eps, or not everywhere: what they find, an attack on the whole ball should find, too.
@@ -185,7 +185,7 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
             f"{finding}: it stops where it need not.",
             figures,
             (attack,),
-            f"run {' and '.join(more)}{AT_THAT_EPS}",
+            run_attacks(*more, how="at that eps"),
             more,
         )
     return Check(name, CheckOutcome.PASSED, f"{finding}.", figures, (attack,))

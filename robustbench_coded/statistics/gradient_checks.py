@@ -4,6 +4,7 @@ import math
 
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.next_steps import NextStep, run_attacks
 
 ZERO_SHARE = 0.1  # of examples without a gradient, above which attacks with gradients say little
 USEFUL_COSINE = 0.5  # between the gradient that an attack averages and that over all draws
@@ -19,7 +20,7 @@ def zero_gradients(share: float | None) -> Check:
     if share <= ZERO_SHARE:
         return Check(name, CheckOutcome.PASSED, finding, figures)
     more = ("transfer-pgd-20", "square-1000", "random-1000", "apgd-dlr-100")
-    return Check(name, CheckOutcome.FAILED, finding, figures, (), f"run {' and '.join(more)}", more)
+    return Check(name, CheckOutcome.FAILED, finding, figures, (), run_attacks(*more), more)
 
 
 def gradients_agree(guesses: bool, draws: int, cosine: float | None, sign: float | None) -> Check:
@@ -51,8 +52,10 @@ def gradients_agree(guesses: bool, draws: int, cosine: float | None, sign: float
     target = USEFUL_COSINE**2
     enough = math.ceil(target * (1 - cosine) / (cosine * (1 - target))) if cosine > 0 else 2 * draws
     more = f"eot{max(enough, draws + 1)}-pgd-20"
-    return Check(name, CheckOutcome.FAILED, finding, figures, (), f"run {more}", (more,))
+    return Check(name, CheckOutcome.FAILED, finding, figures, (), run_attacks(more), (more,))
 
 
 def _unseen(name: CheckName) -> Check:
-    return Check(name, CheckOutcome.NOT_RUN, "Gradients were not measured.", next_step="run the probe")
+    return Check(
+        name, CheckOutcome.NOT_RUN, "Gradients were not measured.", next_step=NextStep("run the probe")
+    )

@@ -1,42 +1,50 @@
-"""What would settle an open verdict: the next steps of its checks, each attack named once."""
+"""What would answer a check that is not passed, and what would settle an open verdict."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-# Everything up to the attacks, and the attacks: "run pgd-20 and square-1000".
-_RUNS = re.compile(r"(?P<asks>.*\brun) (?P<attacks>\S+(?: and \S+)*)")
-
-AT_THAT_EPS = " at that eps"
+WITHOUT_GRADIENTS = "without the defence's gradients"
 
 
-def merged_steps(steps: Sequence[str]) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class NextStep:
+    """Attacks to run, or something else to do.
+
+    Attributes:
+        do: what to do where no attack is asked for, as "run the probe".
+        attacks: names, in order.
+        how: how the attacks are to be run, as "at that eps"; empty for the settings of the run.
+    """
+
+    do: str = ""
+    attacks: tuple[str, ...] = ()
+    how: str = ""
+
+    def __str__(self) -> str:
+        """One clause; attacks as the option to paste behind the command of the run."""
+        if not self.attacks:
+            return self.do
+        option = f"add --attacks {','.join(self.attacks)}"
+        return f"{self.how}, {option}" if self.how else option
+
+
+def run_attacks(*attacks: str, how: str = "") -> NextStep | None:
+    """The step that runs ``attacks``, each once; None without any."""
+    return NextStep(attacks=tuple(dict.fromkeys(attacks)), how=how) if attacks else None
+
+
+def merged_steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:
     """The steps in their order; those that run attacks in the same way are one step, with all its attacks.
 
     An attack that an earlier step names is not named again.
     """
-    merged: dict[str, dict[str, None]] = {}
+    merged: dict[tuple[str, str], NextStep] = {}
     named: set[str] = set()
     for step in steps:
-        found = _RUNS.fullmatch(step)
-        asks, attacks = (found["asks"], found["attacks"].split(" and ")) if found else (step, [])
-        fresh = [attack for attack in attacks if attack not in named]
-        if fresh or not found:
-            merged.setdefault(asks, {}).update(dict.fromkeys(fresh))
-            named.update(fresh)
-    return tuple(f"{asks} {_listed(list(attacks))}" if attacks else asks for asks, attacks in merged.items())
-
-
-def as_option(step: str) -> str:
-    """A step that runs attacks, with these as an option to paste behind the command of the run."""
-    steps, that_eps, _ = step.partition(AT_THAT_EPS)
-    found = _RUNS.fullmatch(steps)
-    if found is None:
-        return step
-    attacks = dict.fromkeys(found["attacks"].split(" and "))
-    return f"{found['asks'].removesuffix('run')}add --attacks {','.join(attacks)}{that_eps}"
-
-
-def _listed(attacks: Sequence[str]) -> str:
-    """``a, b and c``."""
-    *others, last = attacks
-    return f"{', '.join(others)} and {last}" if others else last
+        fresh = tuple(attack for attack in step.attacks if attack not in named)
+        if step.attacks and not fresh:
+            continue
+        named.update(fresh)
+        before = merged.setdefault((step.do, step.how), replace(step, attacks=()))
+        merged[step.do, step.how] = replace(before, attacks=(*before.attacks, *fresh))
+    return tuple(merged.values())

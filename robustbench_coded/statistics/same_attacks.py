@@ -45,6 +45,7 @@ from robustbench_coded.statistics.comparisons import (
     name_of,
     usable_by,
 )
+from robustbench_coded.statistics.next_steps import NextStep, run_attacks
 
 
 def what_broke_the_base(
@@ -62,7 +63,9 @@ def what_broke_the_base(
     on_defence = usable_by(rows, ensemble)
     transferred = _transferred(rows, ensemble)
     if base.cell is None or not on_base:
-        return Check(name, CheckOutcome.NOT_RUN, "The base model has no outcomes.", next_step="run it, too")
+        return Check(
+            name, CheckOutcome.NOT_RUN, "The base model has no outcomes.", next_step=NextStep("run it, too")
+        )
     forms = {row.key.attack: _missing(name_of(row), on_defence, transferred) for row in on_base}
     gain = difference_of(ensemble, base)
     spare = 0.0 if gain is None else gain.low - margin
@@ -76,9 +79,7 @@ def what_broke_the_base(
             "on the defence both adaptively and by transfer."
         )
         figures = {"base": left, "base_without": without}
-        return Check(
-            name, CheckOutcome.NOT_RUN, finding, figures, tuple(lacking), f"run {' and '.join(asked)}", asked
-        )
+        return Check(name, CheckOutcome.NOT_RUN, finding, figures, tuple(lacking), run_attacks(*asked), asked)
     for row in on_base:
         over = difference_of(ensemble, row) if tells(name_of(row)) else None
         if over is not None and over.high < margin:
@@ -89,7 +90,12 @@ def what_broke_the_base(
             attacks = (ensemble.strongest_attack, row.key.attack)
             figures = {"base": left, "gain": over.estimate, "low": over.low, "high": over.high}
             return Check(
-                name, CheckOutcome.FAILED, finding, figures, attacks, "attack the defence in more ways"
+                name,
+                CheckOutcome.FAILED,
+                finding,
+                figures,
+                attacks,
+                NextStep("attack the defence in more ways"),
             )
     finding = f"What left the base model {left:.1%} ran on the defence adaptively and by transfer."
     return Check(name, CheckOutcome.PASSED, finding, {"base": left}, tuple(row.key.attack for row in on_base))
@@ -120,11 +126,15 @@ def not_compared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseRes
         return ""
     on_base = _attacks_on(rows, base)
     if not any(tells(name_of(row)) for row in on_base):
-        return f"no attack with gradients and {FEWEST_STEPS} steps or more ran on the base model: run pgd-20"
-    if not any(past_cross_entropy(name_of(row)) for row in on_base):
-        return f"no attack on another loss than cross-entropy ran on the base model: run {ASKED}"
-    spared = " and ".join(_spared(usable_by(rows, ensemble), on_base))
-    return f"the base model did not meet {spared}, which ran on the defence: run {spared}" if spared else ""
+        asked: tuple[str, ...] = ("pgd-20",)
+        met = f"no attack with gradients and {FEWEST_STEPS} steps or more ran on the base model"
+    elif not any(past_cross_entropy(name_of(row)) for row in on_base):
+        asked = (ASKED,)
+        met = "no attack on another loss than cross-entropy ran on the base model"
+    else:
+        asked = _spared(usable_by(rows, ensemble), on_base)
+        met = f"the base model did not meet {' and '.join(asked)}, which ran on the defence"
+    return f"{met}: {run_attacks(*asked)}" if asked else ""
 
 
 def _spared(on_defence: Sequence[CaseResult], on_base: Sequence[CaseResult]) -> tuple[str, ...]:

@@ -237,8 +237,8 @@ _MORE = "and more examples or batches would tell (--limit)"
 def _open(unpassed: Sequence[Check]) -> str:
     """What is open, and what would settle it."""
     named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
-    steps = merged_steps([check.next_step for check in unpassed if check.next_step])
-    told = f" To settle it: {'; '.join(steps[:NEXT_STEPS_TOLD])}." if steps else ""
+    steps = merged_steps(check.next_step for check in unpassed if check.next_step)
+    told = f" To settle it: {'; '.join(map(str, steps[:NEXT_STEPS_TOLD]))}." if steps else ""
     return f"not every check passed: {named}.{told}"
 
 

@@ -37,8 +37,8 @@ from robustbench_coded.statistics.comparisons import (
     name_of,
     usable_by,
 )
+from robustbench_coded.statistics.next_steps import WITHOUT_GRADIENTS, run_attacks
 
-WITHOUT_GRADIENTS = "without the defence's gradients, run"
 SILENT = 0.9  # share of inputs without any gradient from which on a defence has none
 REACHES = 0.03  # how far from the ensemble the strongest attack without gradients may stay
 # To begin with, after the cheapest of all: a difference between the two lengths asks for the next one.
@@ -165,7 +165,7 @@ def _doubled(row: CaseResult) -> str:
 def passed_by(check: Check, answer: str) -> Check:
     """The check, passed because of ``answer``, a clause."""
     said = f"{check.finding.rstrip('.')}; {answer}."
-    return replace(check, outcome=CheckOutcome.PASSED, finding=said, next_step="", run_next=())
+    return replace(check, outcome=CheckOutcome.PASSED, finding=said, next_step=None, run_next=())
 
 
 def _asking(
@@ -177,5 +177,5 @@ def _asking(
     # A defence without a base model has none to transfer from.
     possible = [attack for attack in wanted if ensemble.has_base or not parse(attack).uses_base]
     left = [attack for attack in possible if attack not in ran]
-    next_step = f"{WITHOUT_GRADIENTS} {' and '.join(left)}" if left else ""
+    next_step = run_attacks(*left, how=WITHOUT_GRADIENTS)
     return replace(check, finding=said, next_step=next_step, run_next=wanted)

@@ -221,8 +221,22 @@ def test_too_few_inputs_are_a_warning(model):
 
 
 def test_a_defence_that_fails_is_the_users_error(model):
-    with pytest.raises(InputError, match=r"planted fails on a batch of shape \(8, 1, 6, 6\): KeyError"):
+    with pytest.raises(
+        InputError, match=r"planted fails on a batch of shape \(8, 1, 6, 6\): KeyError: [^;]*$"
+    ):
         probed(planted(model, lambda x, draw: {}["no"]))
+
+
+def test_one_that_takes_fewer_inputs_at_once_is_given_the_option_that_does(model):
+    def logits(x, draw):
+        if len(x) > 3:
+            raise ValueError("too many")
+        return model(x)
+
+    with pytest.raises(
+        InputError, match=r"ValueError: too many.*; it answers 2 inputs at once: try --batch-size 2$"
+    ):
+        probed(planted(model, logits))
 
 
 def test_a_rare_coin_still_counts_as_randomness(model):

@@ -34,7 +34,7 @@ def check(name="twice the steps", attacks=("pgd-20", "pgd-40"), outcome="passed"
 
 def test_lengths_that_were_made_equal_prove_nothing():
     found = _if_not_stopped(check(), KEY.subject, manifest())
-    assert found.outcome == "not run" and found.next_step == "give more images (--budget)"
+    assert found.outcome == "not run" and str(found.next_step) == "give more images (--budget)"
     assert found.finding.startswith("pgd-20 and pgd-40 were stopped at one cost")
 
 

@@ -81,7 +81,7 @@ def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_bas
 
 def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
     found, _ = judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.4, "pgd-20": 0.3})
-    assert found.word == "not settled" and "run pgd-20" in found.reason
+    assert found.word == "not settled" and "add --attacks pgd-20" in found.reason
     assert (
         judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.0})[0].word == "worse than its base"
     )  # nothing is left
@@ -116,7 +116,7 @@ def test_what_else_ran_on_the_defence_does_not_matter_where_nothing_is_left_of_i
 def test_a_base_model_that_met_cross_entropy_alone_condemns_nobody(evaluation):
     both = {"pgd-20": 0.3, "square-1000": 0.2}
     # Cross-entropy alone leaves of a robust network what margins and targets take.
-    assert "run apgd-mt-20" in judged(evaluation, {"pgd-20": 0.4}, both)[0].reason
+    assert "add --attacks apgd-mt-20" in judged(evaluation, {"pgd-20": 0.4}, both)[0].reason
     # An attack on another loss speaks for all that raise the cross-entropy.
     met = {"pgd-20": 0.4, "apgd-mt-20": 0.4}
     assert (

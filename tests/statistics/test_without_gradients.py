@@ -10,6 +10,7 @@ from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, Check
 from robustbench_coded.selftests.run_all import _TESTS
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.next_steps import NextStep
 from robustbench_coded.statistics.without_gradients import ASKED_FIRST, STRONGER, answered_without_gradients
 
 N = 400
@@ -17,7 +18,9 @@ ALONE = {"randomised": False, "batch_dependent": False}
 
 
 def failed(name):
-    return Check(name, CheckOutcome.FAILED, "It fails.", next_step="run x", run_next=("square-1000",))
+    return Check(
+        name, CheckOutcome.FAILED, "It fails.", next_step=NextStep("do x"), run_next=("square-1000",)
+    )
 
 
 DIFFERENCES = failed("self-tests: finite differences")
@@ -71,7 +74,7 @@ def test_it_stays_failed_and_asks_for_more(outcome, attacks, asked):
     assert found.outcome == CheckOutcome.FAILED
     assert set(asked) <= set(found.run_next)
     assert "square-1000" in found.run_next  # what was asked for before
-    told = found.next_step.partition(", run ")[2].split(" and ")
+    told = found.next_step.attacks
     assert len(set(told)) == len(told) and not set(told) & set(attacks)  # each once, and none that ran
 
 
@@ -90,8 +93,8 @@ def test_a_transfer_is_named_only_where_there_is_a_base_model(evaluation, has_ba
     check = replace(DIFFERENCES, run_next=("square-1000", "transfer-pgd-20"))
     ensemble = replace(ensemble, has_base=has_base)
     (found,) = answered_without_gradients([check], rows, ensemble)
-    assert "square-1000" in found.next_step
-    assert ("transfer-pgd-20" in found.next_step) is named
+    assert "square-1000" in found.next_step.attacks
+    assert ("transfer-pgd-20" in found.next_step.attacks) is named
 
 
 def test_a_transfer_may_be_what_finds_most(outcome):

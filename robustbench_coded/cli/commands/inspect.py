@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from robustbench_coded.cli.common_options import AsJson, DataDirText
+from robustbench_coded.cli.foreign_output import foreign_output
 
 
 def inspect_command(
@@ -43,11 +44,12 @@ def inspect_command(
     def load(path: str, variant: str) -> Checkpoint:
         return load_checkpoint(path, arch=variant or arch, normalize=normalize)
 
-    loaded, recognition, which = load(checkpoint, ""), None, ""
-    if data is not None:
-        chosen = recognised_by(loaded, data, data_dir, load)
-        loaded, recognition, which = chosen.checkpoint, chosen.recognition, chosen.sentence
-    facts = describe(loaded, recognition)
+    with foreign_output():
+        loaded, recognition, which = load(checkpoint, ""), None, ""
+        if data is not None:
+            chosen = recognised_by(loaded, data, data_dir, load)
+            loaded, recognition, which = chosen.checkpoint, chosen.recognition, chosen.sentence
+        facts = describe(loaded, recognition)
     facts["notes"] += [which] if which else []
     if as_json:
         print(json.dumps(facts))

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from robustbench_coded.cli.commands.eval_ import Time
 from robustbench_coded.cli.eval_options import CLAIM, FILE, claimed_eps, claimed_value, config_from, takes
+from robustbench_coded.cli.foreign_output import foreign_output
 from robustbench_coded.cli.lines import print_line
 from robustbench_coded.cli.values import seconds
 from robustbench_coded.models.shipped import all_present
@@ -39,7 +40,8 @@ def plan_command(
     from robustbench_coded.reports.text.formatting import counted
     from robustbench_coded.session.preview import preview
 
-    found = preview(chosen)
+    with foreign_output():
+        found = preview(chosen)
     if as_json:
         print(json.dumps(found.as_data()))
         return 0

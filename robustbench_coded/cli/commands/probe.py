@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import to_builtins
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
+from robustbench_coded.cli.foreign_output import foreign_output
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.evaluated import ProbeRecord
 
@@ -28,7 +29,8 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
     rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
     for name in ("quiet", "as_json"):
         rest.pop(name, None)
-    probes = prepare(config_from(**{**rest, **options, "attacks": ["fgsm"]}), refuse=False).probes
+    with foreign_output():
+        probes = prepare(config_from(**{**rest, **options, "attacks": ["fgsm"]}), refuse=False).probes
     if as_json:
         print(json.dumps(to_builtins(probes)))
     else:

@@ -21,6 +21,7 @@ from robustbench_coded.cli.common_options import (
     Validation,
     WeightDecay,
 )
+from robustbench_coded.cli.foreign_output import foreign_output
 from robustbench_coded.cli.out_folder import made
 from robustbench_coded.cli.values import counts
 from robustbench_coded.errors import InputError
@@ -102,11 +103,12 @@ def train_command(
         logs = [] if tensorboard is None else [TensorBoardLog(tensorboard / path.stem)]
         return [ProgressBar(path.stem), *logs]
 
-    if seeds == 1:
-        score = score_if_done(out, config) or train(config, out, listeners=listeners(out)).test
-        done = Repetitions((SeededRun(out, config.seed, score),))
-    else:
-        done = train_seeds(config, out, seeds, listeners=listeners)
+    with foreign_output():
+        if seeds == 1:
+            score = score_if_done(out, config) or train(config, out, listeners=listeners(out)).test
+            done = Repetitions((SeededRun(out, config.seed, score),))
+        else:
+            done = train_seeds(config, out, seeds, listeners=listeners)
     if not processes_of_torchrun().is_first:
         return 0  # the first process speaks for all
     if as_json:

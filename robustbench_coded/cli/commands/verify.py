@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_coded.cli.common_options import AsJson, DataDirText
+from robustbench_coded.cli.foreign_output import foreign_output
 from robustbench_coded.cli.values import named_paths
 from robustbench_coded.errors import InputError
 
@@ -60,7 +61,7 @@ def verify_command(
         from robustbench_coded.board.check_entry import checked_entry, is_entry
         from robustbench_coded.verification.verify_run import verify_run
 
-        with checked_entry(run) if is_entry(run) else nullcontext(run) as folder:
+        with checked_entry(run) if is_entry(run) else nullcontext(run) as folder, foreign_output():
             rows: Sequence[VerifiedRow] = verify_run(
                 folder,
                 checkpoints=dict(named_paths(ckpt or [], "--ckpt")),
@@ -79,7 +80,8 @@ def verify_command(
             eps=[eps] if eps else [], inputs=[], limit=None, draws=draws, selection_draws=1, data=data,
             data_dir=data_dir, norm=norm, seed=seed, arch=arch, normalize=normalize,
         )  # fmt: skip
-        rows = verify_file(adversarials, config)
+        with foreign_output():
+            rows = verify_file(adversarials, config)
     if as_json:
         print(json.dumps([row.as_data() for row in rows]))
     else:

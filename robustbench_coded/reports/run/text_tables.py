@@ -21,7 +21,6 @@ from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, COMBINED
 from robustbench_coded.schema.words import CheckOutcome
 from robustbench_coded.statistics.components import components
-from robustbench_coded.statistics.next_steps import as_option
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.verdict import Verdict
 
@@ -82,7 +81,7 @@ def check_text_table(judgements: Sequence[Judgement], *, passed: bool) -> TextTa
             c.name,
             c.outcome,
             c.finding,
-            as_option(c.next_step),
+            str(c.next_step or ""),
         )
         for j in judgements
         for c in j.checks
