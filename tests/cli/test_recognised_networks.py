@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_a_network_that_is_what_it_is_taken_for_is_told_with_evidence(tmp_path):
     assert "accept-mismatch" not in report
     details = (run / "details.md").read_text()
     assert "Recognised as digits-cnn on 0.3056/0.3756 (normalisation stored): 3 batch-norms are" in details
+
+
+def test_the_same_weights_in_another_file_are_read_from_that_file(tmp_path):
+    for name in ("first", "second"):
+        file = Path(shutil.copy(ERM, tmp_path / f"{name}.safetensors"))
+        assert main(["eval", "--ckpt", str(file), *CHEAP, "--out", str(tmp_path / name)]) == 0
+        (facts,) = json.loads((tmp_path / name / "run.json").read_text())["checkpoints"]
+        assert facts["path"] == str(file)
+        file.unlink()
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -105,7 +105,7 @@ def settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: t
     x, y = _examples(data, images_wanted(checkpoint))
     labels = b"" if y is None else y.numpy().tobytes()
     seen = hashlib.sha256(x.numpy().tobytes() + labels).hexdigest()
-    key = (checkpoint.sha256, checkpoint.arch, checkpoint.normalisation, seen, str(device))
+    key = (checkpoint.path, checkpoint.sha256, checkpoint.arch, checkpoint.normalisation, seen, str(device))
     if key not in _SETTLED:
         chosen = chosen_network(
             checkpoint, x, y, lambda one: recognise_network(one, x, y, device=device), load
