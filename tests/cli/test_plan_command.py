@@ -16,8 +16,8 @@ ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 def a_second_an_image(monkeypatch):
     """Forecasts of that much, whatever the machine does; no figures, which take longer than all the rest."""
     monkeypatch.setattr(write, "figures_of", lambda run: [])
-    monkeypatch.setattr(unit_seconds, "seconds_per_image", lambda prepared, checkpoint: 1.0)
-    monkeypatch.setattr(unit_seconds, "seconds_per_answer", lambda prepared, checkpoint: 1 / 3)
+    monkeypatch.setattr(unit_seconds, "seconds_per_image", lambda prepared, subject, **_: 1.0)
+    monkeypatch.setattr(unit_seconds, "seconds_per_answer", lambda prepared, subject, **_: 1 / 3)
 
 
 def rows(table):

@@ -274,8 +274,8 @@ class Stages(Listener):
 
 def test_the_first_forecast_has_what_is_made_again_and_submitted_later(tmp_path, monkeypatch):
     """A second of an image's gradient, a third for its answer: seconds are images."""
-    monkeypatch.setattr(unit_seconds, "seconds_per_image", lambda prepared, checkpoint: 1.0)
-    monkeypatch.setattr(unit_seconds, "seconds_per_answer", lambda prepared, checkpoint: 1 / 3)
+    monkeypatch.setattr(unit_seconds, "seconds_per_image", lambda prepared, subject, **_: 1.0)
+    monkeypatch.setattr(unit_seconds, "seconds_per_answer", lambda prepared, subject, **_: 1 / 3)
     options = {"attacks": ("fgsm", "pgd-5", "transfer-pgd-5"), "checks": False, "drop": False}
 
     def stages(*defences):

@@ -68,8 +68,8 @@ def planned(tmp_path_factory):
 @pytest.fixture
 def seconds(planned, monkeypatch):
     prepared, units = planned
-    monkeypatch.setattr(module, "seconds_per_image", lambda prepared, checkpoint: MODEL)
-    monkeypatch.setattr(module, "seconds_per_answer", lambda prepared, checkpoint: ANSWER)
+    monkeypatch.setattr(module, "seconds_per_image", lambda prepared, subject, **_: MODEL)
+    monkeypatch.setattr(module, "seconds_per_answer", lambda prepared, subject, **_: ANSWER)
     (probed,) = prepared.context.probe_seconds
     assert probed.label == "many"  # the others say what they forward
     monkeypatch.setitem(prepared.context.probe_seconds, probed, DEFENCE)
