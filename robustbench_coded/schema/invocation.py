@@ -52,6 +52,14 @@ class Invocation(Struct, frozen=True, kw_only=True):
         return value if type(value) is int and value > 0 else None
 
     @property
+    def attacks(self) -> tuple[str, ...]:
+        """The names of the attacks that were asked for, those of presets one by one."""
+        names = self.options.get("attacks")
+        return (
+            tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()
+        )
+
+    @property
     def margin(self) -> float | None:
         """The gain that counts, a fraction; None where it was not stored."""
         value = _finite(self.options.get("margin"))

@@ -1,9 +1,11 @@
 """``--until``: what can't change any more stops, whatever happened in between, and nothing else does."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 from torch import nn
 
 from robustbench_coded import evaluate
@@ -12,6 +14,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
 from robustbench_coded.reports import write
 from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.manifest import checked_rounds
 
 K, EXAMPLES, EPS = 8, 160, 0.1
 ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10"
@@ -167,6 +170,20 @@ def test_rounds_of_other_defences_in_the_folder_are_not_lost(stopped, tmp_path):
     assert content(copy) == content(stopped.path)
     both = measured(copy, defences=["rci:N=12", "rci:N=16"])
     assert {stop.n for stop in both.manifest.sequential.stops if stop.defence == "rci"} == {12, 16}
+
+
+@pytest.mark.parametrize(
+    "apart", [{"eps": 1.0, "for_check": True}, {"attack": "pgd-77", "threat": "batch/known"}]
+)
+def test_what_checks_asked_for_in_rounds_need_not_be_named_by_the_command(stopped, apart):
+    found = stopped.manifest
+    planned = {row.key for row in found.rows if row.threat == "batch/unknown"}
+    asked = next(row for row in found.rows if row.looks and row.attack == "transfer-pgd-10")
+    others = tuple(row for row in found.rows if row.key in planned)
+    checked_rounds(structs.replace(found, rows=(*others, structs.replace(asked, **apart))), planned, Path())
+    with pytest.raises(InputError, match="which this command leaves out"):
+        other_threat = structs.replace(asked, threat="batch/known")
+        checked_rounds(structs.replace(found, rows=(*others, other_threat)), planned, Path())
 
 
 def test_until_a_claim_is_refuted_nothing_else_is_attacked(tmp_path):
