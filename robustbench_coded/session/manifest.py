@@ -107,10 +107,13 @@ def extended(old: RunManifest | None, new: RunManifest) -> RunManifest:
     if old is None:
         return new
     before = {case.key: case for case in old.rows}
-    kept = [_with_partitions(case, before.get(case.key)) for case in new.rows]
+    now = {case.key: _with_partitions(case, before.get(case.key)) for case in new.rows}
+    # Rounds are decided again: what checks asked for comes behind them, as if nothing had been interrupted.
+    order = (*now, *before) if new.sequential is not None else (*before, *now)
+    rows = before | now
     return replace(
         new,
-        rows=tuple(({case.key: case for case in (*old.rows, *kept)}).values()),
+        rows=tuple(rows[key] for key in dict.fromkeys(order)),
         checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
         probes=tuple(({probe.subject: probe for probe in (*old.probes, *new.probes)}).values()),
         matched=(*(m for m in old.matched if m not in new.matched), *new.matched),

@@ -14,7 +14,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
 from robustbench_coded.reports import write
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.manifest import checked_rounds
+from robustbench_coded.session.manifest import checked_rounds, extended
 
 K, EXAMPLES, EPS = 8, 160, 0.1
 ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10"
