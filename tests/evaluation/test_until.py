@@ -172,6 +172,15 @@ def test_rounds_of_other_defences_in_the_folder_are_not_lost(stopped, tmp_path):
     assert {stop.n for stop in both.manifest.sequential.stops if stop.defence == "rci"} == {12, 16}
 
 
+def test_rows_that_checks_asked_for_stand_behind_those_of_rounds_after_an_interruption_too(stopped):
+    found = stopped.manifest
+    asked = structs.replace(found.rows[-1], eps=1.0, for_check=True)
+    left = structs.replace(found, rows=(asked,), sequential=None)
+    assert extended(left, found).rows == (*found.rows, asked)
+    # Without rounds rows keep their places, however the folder came about.
+    assert extended(left, structs.replace(found, sequential=None)).rows == (asked, *found.rows)
+
+
 @pytest.mark.parametrize(
     "apart", [{"eps": 1.0, "for_check": True}, {"attack": "pgd-77", "threat": "batch/known"}]
 )
