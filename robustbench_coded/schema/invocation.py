@@ -55,9 +55,8 @@ class Invocation(Struct, frozen=True, kw_only=True):
     def attacks(self) -> tuple[str, ...]:
         """The names of the attacks that were asked for, those of presets one by one."""
         names = self.options.get("attacks")
-        return (
-            tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()
-        )
+        listed = names if isinstance(names, list | tuple) else ()
+        return tuple(name for name in listed if isinstance(name, str))
 
     @property
     def margin(self) -> float | None:

@@ -11,12 +11,10 @@ submitted, is asked of the original, whose answers take more than a third of a g
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from statistics import median
 from threading import Event, Thread
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -60,9 +58,8 @@ def unit_seconds(prepared: PreparedEvaluation, unit: Unit) -> float:
     probed = prepared.context.probe_seconds.get(subject)
     behind = None if probed is None else probed / subject.images
     seconds = 0.0
-    if scored:
-        forward = 3 * seconds_per_answer(prepared, subject)  # counted as a third of a gradient
-        seconds += scored * (forward if behind is None else behind)
+    if scored:  # a forward is counted as a third of a gradient
+        seconds += scored * (3 * seconds_per_answer(prepared, subject) if behind is None else behind)
     if attacked:
         of_base = parse(row.attack).estimator == "transfer"
         if behind is None or of_base:
@@ -120,11 +117,15 @@ def _once(
     timed: Callable[[Ask, Tensor], None],
 ) -> float:
     known = _timed.setdefault(prepared.context, {})
-    # Networks of the same layers take the same time, whatever their weights.
-    key = (repr(model), through and (subject.spec, subject.k), prepared.setup.threads, timed.__name__)
-    if key not in known:
-        known[key] = _time(prepared, subject, model, through, timed)
-    return known[key]
+    what = (through and (subject.spec, subject.k), prepared.setup.threads, timed.__name__)
+    asked = (subject.checkpoint, *what)  # for every unit of a plan: its key takes no time
+    if asked not in known:
+        # Networks of the same layers take the same time, whatever their weights.
+        alike = (repr(model), *what)
+        if alike not in known:
+            known[alike] = _time(prepared, subject, model, through, timed)
+        known[asked] = known[alike]
+    return known[asked]
 
 
 @contextmanager
@@ -187,8 +188,8 @@ def _question(
     groups = max(1, most // subject.images)
     batches = x[torch.arange(groups * subject.k) % count].unflatten(0, (groups, subject.k))
     draws = draws_of(through, subject.k, setup.config.seed, [-1] * groups, "probe", 0)
-    return partial(_grouped, through, draws), batches, groups * subject.images
 
+    def ask(x: Tensor) -> Tensor:
+        return logits_grouped(through, x, draws)
 
-def _grouped(defence: Defence, draws: Sequence[Any], x: Tensor) -> Tensor:
-    return logits_grouped(defence, x, draws)
+    return ask, batches, groups * subject.images
