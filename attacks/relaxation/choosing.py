@@ -201,10 +201,20 @@ def one_hot(mode: Relaxing, call: Call) -> Any:
         # There may be more classes than the choice was among.
         likely = functional.pad(shadow.choice, (0, n - shadow.choice.shape[-1]))
         return attach(real, Shadow(graft(real.float(), likely)))
-    positions = torch.arange(n, device=real.device, dtype=torch.float32)
-    gap = shadow.value[..., None] - positions
-    met = mode.record.note("one_hot")
-    return attach(real, Shadow(graft(real.float(), functional.relu(1.5 - gap.abs()), met)))
+    return attach(real, Shadow(graft(real.float(), _hats(shadow.value, n), mode.record.note("one_hot"))))
+
+
+def _hats(numbers: Tensor, n: int) -> Tensor:
+    """A hat over the neighbouring places of n, ``[*shape, n]``: a growing number leaves one for the next."""
+    return functional.relu(1.5 - (numbers[..., None] - torch.arange(n).to(numbers)).abs())
+
+
+def _places(shadow: Shadow, n: int) -> Tensor | None:
+    """How likely each of n places is to be pointed at, ``[*shape, n]``; None where that is not known."""
+    if shadow.choice is not None:
+        return shadow.choice if shadow.choice.shape[-1] == n else None
+    counted = shadow.members is None and shadow.order_of is None and shadow.value.numel() * n <= MOST_PAIRS
+    return _hats(shadow.value, n) if counted else None
 
 
 def counted(mode: Relaxing, call: Call) -> Any:
@@ -235,7 +245,7 @@ def most_frequent(mode: Relaxing, call: Call) -> Any:
 
 
 def scattered(mode: Relaxing, call: Call) -> Any:
-    """Numbers put where chosen indices point: scatter, scatter_add and those with one value."""
+    """Numbers put where chosen or counted indices point: scatter, scatter_add and those with one value."""
     base, dim, index = call.arg(0, "input"), call.arg(1, "dim"), call.arg(2, "index")
     value = call.arg(3, "src", call.kwargs.get("value"))
     shadow = shadow_of(index)
@@ -246,9 +256,9 @@ def scattered(mode: Relaxing, call: Call) -> Any:
     same = isinstance(number, int | float) or bool((number == number.flatten()[:1]).all())
     if shadow.members is not None and same and shadow.members.shape == real.shape:
         soft = shadow.members
-    elif shadow.choice is not None and shadow.choice.shape[-1] == real.shape[dim]:
+    elif (choice := _places(shadow, real.shape[dim])) is not None:
         weight = 1.0 if isinstance(number, int | float) else number[tuple(map(slice, index.shape))][..., None]
-        soft = (shadow.choice * weight).movedim(dim, 0).sum(0).movedim(-1, dim)
+        soft = (choice * weight).movedim(dim, 0).sum(0).movedim(-1, dim)
         same = same and not isinstance(number, Tensor)
         if isinstance(number, Tensor):
             number = 1.0

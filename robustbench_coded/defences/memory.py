@@ -11,15 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.protocol import Defence, Draw
+from robustbench_coded.defences.sampling_module import SamplingModule
 
 CALLS = 200  # questions about other inputs after which the first one is asked again
 WITH_GRADIENTS = 10  # every so many of them are differentiated
 ROUNDING = 1e-4  # of the largest logit, or of the largest component of the gradient
 NEAR = (1e-3, 1e-2, 0.05)  # in pixels, of near-duplicates
-_OR_RANDOM = (
-    "if that is chance, it comes from a source that no draw sets: take random numbers from the global "
-    "generators of torch, numpy or Python, or from a generator that is an attribute of the module"
+_OR_RANDOM = "if that is chance, it comes from a source that no draw sets: "
+_OF_A_MODULE = (
+    "take random numbers from the global generators of torch, numpy or Python, or from a generator that is "
+    "an attribute of the module"
 )
+_OF_AN_OBJECT = "let sample(generator, k) return a seed or the random numbers themselves, and use no others"
+_A_GENERATOR = "; its draw is a generator, which answers move on: let sample(generator, k) return a seed"
 _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RReLU)
 
 
@@ -90,7 +94,7 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     fresh = _answered_by_a_copy(defence, near[1], draw)
     sentinel = Sentinel.ask(defence, x, draw)
     if change := sentinel.change():
-        unset = f"; {_OR_RANDOM}" if math.isfinite(sentinel.answer_moved()) else ""
+        unset = _unset(defence, draw) if math.isfinite(sentinel.answer_moved()) else ""
         return [f"has a memory: asked again at once, {change}{unset}"]
     for duplicate in near:
         answer = _answer(defence, duplicate, draw)
@@ -111,6 +115,13 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     if change := sentinel.change():
         return [f"has a memory: after {CALLS} other questions {change}"]
     return _modes(defence, sentinel)
+
+
+def _unset(defence: Defence, draw: Draw) -> str:
+    """What to do if it is no memory but chance that changes an answer."""
+    if isinstance(draw, torch.Generator):
+        return _A_GENERATOR
+    return f"; {_OR_RANDOM}{_OF_A_MODULE if isinstance(defence, SamplingModule) else _OF_AN_OBJECT}"
 
 
 def _memory(where: str, fresh: Tensor, answer: Tensor) -> str:

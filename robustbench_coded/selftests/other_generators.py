@@ -56,7 +56,7 @@ def other_generators(scene: Scene, x: Tensor, draws: Draws) -> SelfTest:
     scored, *others = (
         torch.stack([scene.answers(x, draw(index)).flatten() for index in range(DRAWS)]) for draw in ask
     )
-    chances = [_chance(scored, other) for other in others]
+    chances = [chance_of(scored, other) for other in others]
     kinds = ("generators that were used before", "the attacker's draws")
     told = " and ".join(f"{chance:.2g} for {kind}" for chance, kind in zip(chances, kinds, strict=True))
     finding = (
@@ -78,8 +78,8 @@ def _used(name: str, index: int, batches: int) -> list[torch.Generator]:
     return generators
 
 
-def _chance(first: Tensor, second: Tensor) -> float:
-    """The smaller p-value of two permutation tests on [draws, values]: of means and of spreads."""
+def chance_of(first: Tensor, second: Tensor) -> float:
+    """The smaller p-value of two permutation tests on [DRAWS, values] each: of means and of spreads."""
     both = torch.nan_to_num(torch.cat([first, second]).double().cpu())
     away = (both - both.median(0).values).abs()
     return min(_p_value(both), _p_value(away))

@@ -16,6 +16,8 @@ from robustbench_coded.selftests.gradients_agree import NAME as AGREE
 from robustbench_coded.selftests.gradients_agree import gradients_agree
 from robustbench_coded.selftests.gradients_exist import NAME as EXIST
 from robustbench_coded.selftests.gradients_exist import gradients_exist
+from robustbench_coded.selftests.one_input import NAME as ONE_INPUT
+from robustbench_coded.selftests.one_input import Batches, one_input
 from robustbench_coded.selftests.other_generators import NAME as GENERATORS
 from robustbench_coded.selftests.other_generators import Draws, other_generators
 from robustbench_coded.selftests.planted import NAME as PLANTED
@@ -57,13 +59,17 @@ class Networks:
 
 
 def run_all(
-    scene: Scene, networks: Networks | None = None, draws: Draws | None = None
+    scene: Scene,
+    networks: Networks | None = None,
+    draws: Draws | None = None,
+    batches: Batches | None = None,
 ) -> tuple[SelfTest, ...]:
     """The self-tests in a fixed order; what the defence raises makes a test fail, never the caller.
 
     Args:
         networks: for a plug-in, whose base model is compared; None where the base is known to be right.
         draws: how a plug-in draws; None where it is known to make no difference between generators.
+        batches: how a plug-in answers batches of other sizes; None where no size is known to matter.
     """
     try:
         path = walk(scene)
@@ -75,6 +81,8 @@ def run_all(
         tests[BASE] = lambda scene, path: base_agrees(scene, path, base, checkpoint)
     if draws is not None:
         tests[GENERATORS] = lambda scene, path: other_generators(scene, path.points[-1], draws)
+    if batches is not None:
+        tests[ONE_INPUT] = lambda scene, path: one_input(scene, path.points[-1], batches)
     results = [_result(name, test, scene, path) for name, test in tests.items()]
     if any(test.outcome == "failed" and test.name in GRADIENT_SELF_TESTS for test in results):
         results.append(_result(RELAXED_SELF_TEST, relaxed_gradients, scene, path))

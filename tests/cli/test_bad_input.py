@@ -304,6 +304,45 @@ class Dictionary(torch.nn.Module):
         return {"logits": self.model(x)}
 
 
+class BaseOfOtherImages(Answers):
+    answer = staticmethod(lambda logits: logits)
+
+    def __init__(self, model):
+        self.net, self.base = model, torch.nn.Linear(3, 3)
+
+    def logits(self, x, draw):
+        return self.net(x)
+
+
+class BaseOfOtherClasses(BaseOfOtherImages):
+    def __init__(self, model):
+        self.net, self.base = model, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+
+
+class ChangesTheNetwork(Answers):
+    answer = staticmethod(lambda logits: logits)
+
+    def __init__(self, model):
+        self.base = model
+        with torch.no_grad():
+            next(model.parameters()).mul_(-1)
+
+
+class ChangesTheNetworkLater(BaseOfOtherImages):
+    # What it answers itself stays the same.
+    def __init__(self, model):
+        import copy
+
+        self.net, self.given, self.base, self.calls = copy.deepcopy(model), model, None, 0
+
+    def logits(self, x, draw):
+        self.calls += 1
+        if self.calls == 20:
+            with torch.no_grad():
+                next(self.given.parameters()).mul_(-1)
+        return self.net(x)
+
+
 def builds_nothing(model):
     return None
 
@@ -349,6 +388,10 @@ def defences(tmp_path, monkeypatch):
         ("WithoutName", ["'name' is NoneType"]),
         ("NamedForTheTerminal", ["no table can show"]),
         ("Dictionary", ["dict", "not with a tensor"]),
+        ("BaseOfOtherImages", ["names a base model that fails on a batch of shape"]),
+        ("BaseOfOtherClasses", ["names a base model", "(16, 3), not (16, 10)"]),
+        ("ChangesTheNetwork", ["changes the network that it is given", "copy.deepcopy(model)"]),
+        ("ChangesTheNetworkLater", ["changes the network that it is given", "copy.deepcopy(model)"]),
         ("builds_nothing", ["NoneType", "sample(generator, k)"]),
         ("leaves_at_once", ["SystemExit"]),
         ("needs_more", ["TypeError", "strength"]),
@@ -361,6 +404,11 @@ def test_defences(csrobust, digits_erm, tmp_path, defences, monkeypatch, name, w
     chosen = ("--defence", f"hostile:{name}", "--out", tmp_path / "run")
     refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, *chosen), *words)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_erm, defences):
+    probe = ("probe", "--ckpt", digits_erm, "--data", "digits", "--threads", "1")
+    refused(csrobust(*probe, "--defence", "hostile:fewer_rows"), "(15, 10)", "(16, classes)")
 
 
 @pytest.mark.parametrize(

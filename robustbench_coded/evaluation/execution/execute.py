@@ -24,7 +24,7 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
 
     Raises:
         InvalidAnswer: the defence answered clean inputs with NaN, any with the wrong shape, or no longer
-            answers as it did.
+            answers as it did; or a defence has changed the checkpoint.
         Exception: whatever the defence or the attack raised; the engine makes it a recorded failure.
     """
     started = time.perf_counter()
@@ -42,6 +42,8 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
     run_unit(context, unit, tally)
     if change := context.memory(unit.row.subject):
         raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
+    if change := context.changed(context.model(unit.row.subject.checkpoint)):
+        raise InvalidAnswer(f"a defence {change}")
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(context.device)}
     found = tally.adversarials.tensors() if tally.adversarials else {}
     pictures = tally.pictures.encoded() if tally.pictures else None

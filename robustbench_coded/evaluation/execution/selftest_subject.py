@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.sampling_module import SamplingModule, UsedSeed
@@ -18,6 +19,7 @@ from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.tf32 import tf32
 from robustbench_coded.selftests.base_agrees import Network
 from robustbench_coded.selftests.blends import blends
+from robustbench_coded.selftests.one_input import Batches
 from robustbench_coded.selftests.other_generators import Draws
 from robustbench_coded.selftests.other_images import NAME as OTHER_IMAGES
 from robustbench_coded.selftests.other_images import other_images
@@ -47,9 +49,11 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
     seconds = SECONDS if unit is None else min(SECONDS, UNITS * unit)
     try:
         with time_limit(seconds):
-            drawn = _draws(context, subject, scene) if is_plugin(subject.spec) else None
-            results = (*run_all(scene, networks, drawn), _asked_alike(context, subject, scene))
-            if is_plugin(subject.spec):
+            plugin = is_plugin(subject.spec)
+            drawn = _draws(context, subject, scene) if plugin else None
+            batches = _batches(context, subject) if plugin else None
+            results = (*run_all(scene, networks, drawn, batches), _asked_alike(context, subject, scene))
+            if plugin:
                 network = checkpoint if compared else None
                 others = (_elsewhere(context, scene), _blended(context, scene))
                 results = (*results, _other_images(scene, others, network))
@@ -129,6 +133,18 @@ def _draws(context: WorkerContext, subject: Subject, scene: Scene) -> Draws:
         used,
         hashlib.blake2b(scene.x.cpu().numpy().tobytes(), digest_size=8).hexdigest(),
     )
+
+
+def _batches(context: WorkerContext, subject: Subject) -> Batches:
+    """Of any size, under draws of a batch that is evaluated."""
+    defence, seed = context.defence(subject), context.setup.config.seed
+
+    def answers(x: Tensor, index: int) -> Tensor:
+        with torch.no_grad():
+            draw = draws_of(defence, len(x), seed, [0], "scoring", index)[0]
+            return defence.logits(x.clone(), draw).detach().clone()
+
+    return Batches(subject.k, answers)
 
 
 def _scene(context: WorkerContext, subject: Subject, eps: float) -> Scene:

@@ -20,7 +20,7 @@ from robustbench_coded.defences.sampling_network import samples
 from robustbench_coded.defences.standard import Standard
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory, is_plugin
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_plugin
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.cases import Subject
@@ -102,6 +102,7 @@ class WorkerContext:
         self._defences: dict[tuple[str, str, int], Defence] = {}
         self._attack_defences: dict[tuple[str, str, int], Defence] = {}
         self._sentinels: dict[tuple[str, str, int], Sentinel] = {}
+        self._handed_out: dict[int, Sentinel] = {}
         self._sampling: dict[int, bool] = {}
         self._batches: dict[tuple[Subject, int], list[Batch]] = {}
 
@@ -156,7 +157,42 @@ class WorkerContext:
         return next(c for c in self.setup.checkpoints if c.name == name)
 
     def build(self, spec: str, model: PixelModel, k: int) -> Defence:
-        """The defence that ``spec`` describes, around ``model``."""
+        """The defence that ``spec`` describes, around ``model``.
+
+        Raises:
+            InputError: it cannot be built, or changed the answers of ``model`` when it was.
+        """
+        if is_plugin(spec):
+            self._hand_out(model)
+        defence = self._built(spec, model, k)
+        if is_plugin(spec) and (change := self.changed(model)):
+            raise InputError(f"{defence.name} is not evaluated: it {change}")
+        return defence
+
+    def _hand_out(self, model: PixelModel) -> None:
+        """Asks how a model answers before somebody else's code has it."""
+        if id(model) in self._handed_out or isinstance(model.network, Alone):
+            return
+        standard = self._built(Standard.name, model, SENTINEL)
+        x = self.data.batch([i % len(self.data) for i in range(SENTINEL)])[0]
+        draw = standard.sample(stream(self.setup.config.seed, -1, "probe", 4), len(x))
+        self._handed_out[id(model)] = Sentinel.ask(standard, x.to(self.device), draw)
+
+    def changed(self, model: PixelModel) -> str | None:
+        """What became of a model that somebody else's code was given, as a clause; None if nothing did.
+
+        Standard inference and every other defence around the checkpoint ask the same object.
+        """
+        sentinel = self._handed_out.get(id(model))
+        change = None if sentinel is None else sentinel.change()
+        if change is None:
+            return None
+        return (
+            f"changes the network that it is given, which other defences are given, too: {change}; "
+            "let it change a copy (copy.deepcopy(model))"
+        )
+
+    def _built(self, spec: str, model: PixelModel, k: int) -> Defence:
         if spec.startswith(PREFIX):
             return self.setup.in_memory.defence(spec, model)
         if spec == Standard.name and self.samples(model):

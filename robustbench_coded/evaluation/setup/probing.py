@@ -11,6 +11,7 @@ from torch.nn import functional
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.logits_shape import too_few_classes
 from robustbench_coded.defences.memory import memory_of
+from robustbench_coded.defences.named_base import unanswering_base
 from robustbench_coded.defences.per_batch import stated_protocol
 from robustbench_coded.defences.probe import blamed_on, grouped_otherwise, other_slot, probe
 from robustbench_coded.defences.probe_findings import contradictions, warnings
@@ -119,7 +120,10 @@ def probed(
         torch.set_default_dtype(dtype)
     if now != dtype:
         state.append(f"changes torch's default dtype to {now} for everything else in this process")
-    found = (*state, *contradictions(defence, result))
+    contradicted = contradictions(defence, result)
+    if remembers is not None and not contradicted:
+        contradicted += unanswering_base(defence, x, result.shape[1])
+    found = (*state, *contradicted)
     # No gradient and no attack could be asked for the missing classes, so that this is no mere finding.
     if not found and (wrong := too_few_classes(defence, result.shape[1], highest)):
         raise InputError(f"{defence.name} {wrong}")

@@ -67,15 +67,19 @@ def probed_subjects(
                 shown = spec
                 if spec.startswith(PREFIX):
                     shown += "@" + answers_digest(defence, probe_batch(context.data, k).to(context.device))
+                refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
                 if found.contradictions and refuse:
-                    raise InputError(
-                        f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
+                    raise InputError(refusal)
+                try:
+                    hidden = _hidden(defence, found, x, y, config.seed)
+                    began = time.perf_counter()
+                    figures = (
+                        gradient_figures(defence, x, y, config.seed) if hidden.differentiable else NO_GRADIENT
                     )
-                hidden = _hidden(defence, found, x, y, config.seed)
-                began = time.perf_counter()
-                figures = (
-                    gradient_figures(defence, x, y, config.seed) if hidden.differentiable else NO_GRADIENT
-                )
+                except InputError as error:
+                    if found.contradictions:  # it is asked all the same, and they say why it fails
+                        raise InputError(refusal) from error
+                    raise
                 taken = (time.perf_counter() - began) / (2 if defence.randomised else 1)
                 subject = _subject(checkpoint.name, shown, k, defence, hidden, figures)
                 _refuse_clash(subject, subjects)
@@ -98,6 +102,8 @@ def probed_subjects(
                 if not subject.batch_dependent:
                     break  # its answers do not know a batch size
     for subject in subjects if refuse else ():
+        if is_plugin(subject.spec) and (change := context.changed(context.model(subject.checkpoint))):
+            raise InputError(f"{subject.label} is not evaluated: it {change}")
         if change := context.memory(subject):
             raise InputError(
                 f"{subject.label} is not evaluated: it has a memory: after the others were asked {change}; "

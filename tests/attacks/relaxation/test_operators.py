@@ -132,6 +132,12 @@ def _counts(x: Tensor) -> Tensor:
     return counts
 
 
+def _in_bins(x: Tensor) -> Tensor:
+    """One of eight bins for each pixel, without one_hot."""
+    place = (x * 7).round().long()[..., None]
+    return torch.zeros(*x.shape, 8).scatter_add_(-1, place, torch.ones(*x.shape, 1))
+
+
 def _by_hand(x: Tensor) -> Tensor:
     z = 1e3 * (x @ W)
     e = (z - z.max(1, keepdim=True).values).exp()
@@ -211,6 +217,7 @@ DEFENCES = {
     "and": ("comparison", lambda x: ((x > 0.3) & (x < 0.7)).float() @ W),
     "assignment": ("comparison", lambda x: _assigned(x) @ W),
     "thermometer": ("comparison", lambda x: (x[..., None] > torch.linspace(0, 1, 8)).float().sum(-1) @ W),
+    "scattered bins": ("scatter", lambda x: _in_bins(x).cumsum(-1).sum(-1) @ W),
     "argmax": ("argmax", lambda x: F.one_hot((x @ W).argmax(1), 5).float()),
     "max indices": ("argmax", lambda x: F.one_hot((x @ W).max(1).indices, 5).float()),
     "argmax == c": ("argmax", lambda x: ((x @ W).argmax(1)[:, None] == torch.arange(5)).float()),
