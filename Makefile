@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DIGITS := $(foreach r,erm mixup coded pgd-at,--ckpt $(r)=checkpoints/digits-$(r).safetensors)
 
-.PHONY: install eval test soak check browser format clean
+.PHONY: install eval test long soak check browser format clean
 
 install: $(INSTALLED)
 
@@ -25,10 +25,16 @@ check: $(INSTALLED)
 	$(CHECKS)
 
 # The checks run beside the tests: mypy keeps one core busy for half a minute.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 test: $(INSTALLED)
 	@{ $(CHECKS); } > .venv/check.log 2>&1 & checks=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal; tests=$$?; \
+	$(TESTS) -m "not long"; tests=$$?; \
 	wait $$checks; checks=$$?; cat .venv/check.log; exit $$((tests + checks))
+
+# The tests that are marked long, a third of the time of all: every command of the docs, the page in a browser, simulated
+# intervals, trainings, kills. The continuous integration runs them after `make test`.
+long: $(INSTALLED)
+	$(TESTS) -m long
 
 # The long forms: 50 kill -9s, stops, full disks, 30,000 mutated checkpoints, every engine, many cuts of a plan.
 soak: $(INSTALLED)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from robustbench_coded.reports.compare.comparison import Comparison
 from robustbench_coded.reports.paper.against_paper import paper_text_table, reasons
+from robustbench_coded.reports.render.sentence import Sentence
 from robustbench_coded.reports.run.certified import certified_sentences
 from robustbench_coded.reports.run.collateral import COLLATERAL, collateral_text_table
 from robustbench_coded.reports.run.document import Document, commands_of, document_of, opening_of
@@ -48,7 +49,7 @@ def summary_table(run: Run) -> Group:
     collateral = collateral_text_table(run.rows)
     if collateral.rows:
         parts.append(_collateral(collateral))
-    return Group(*parts, *map(Text, _verdicts(run)), *map(_sentence, certified_sentences(run.certified)))
+    return Group(*parts, *map(_sentence, _verdicts(run)), *map(_sentence, certified_sentences(run.certified)))
 
 
 def run_table(run: Run) -> Group:
@@ -59,8 +60,8 @@ def run_table(run: Run) -> Group:
     return Group(*parts, *_worst(document))
 
 
-def _sentence(text: str) -> Text:
-    return Text(one_line(text))
+def _sentence(text: str) -> Sentence:
+    return Sentence(one_line(text))
 
 
 def _worst(document: Document) -> Iterator[PlainTable]:
@@ -114,13 +115,13 @@ def _open(run: Run) -> Iterator[str]:
 
 def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
     """The tables of a comparison, differences to the baseline in them, and what the runs do not share."""
-    parts: list[Any] = [Text(one_line(f"baseline: {comparison.baseline}"))]
+    parts: list[Any] = [_sentence(f"baseline: {comparison.baseline}")]
     parts += [_Fitting(table) for table in comparison.tables]
-    parts += [Text(one_line(text)) for text in (*comparison.incompatibilities, *comparison.unpaired)]
+    parts += map(_sentence, (*comparison.incompatibilities, *comparison.unpaired))
     if paper:
         for name, run in comparison.runs.items():
             parts.append(PlainTable(f"{name} and arXiv 2510.00253", paper_text_table(run)))
-            parts += [Text(one_line(text)) for text in reasons(run)]
+            parts += map(_sentence, reasons(run))
     return Group(*parts)
 
 
