@@ -24,6 +24,8 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.training.loop import Diverged
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def trainings(monkeypatch):

@@ -10,6 +10,8 @@ from attacks.fmn import Fmn
 from attacks.pdpgd import Pdpgd, _proximal
 from attacks.perturbation_budget import PerturbationBudget
 
+pytestmark = pytest.mark.long
+
 ATTACKS = [
     *((Fmn(300), "l2", 2), (Fmn(300), "linf", 1), (Ddn(150), "l2", 2), (CarliniWagner(900), "l2", 2)),
     *((Pdpgd(300), "l2", 2), (Pdpgd(300), "linf", 1)),

@@ -13,6 +13,8 @@ from robustbench_coded.bench.table import markdown, plain
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import InputError
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def report():

@@ -9,6 +9,8 @@ import torch
 
 from robustbench_coded.models import tf32
 
+pytestmark = pytest.mark.long
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "table3_gpu.py"
 
 

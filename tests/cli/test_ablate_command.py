@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 FAST = ("--arch", "digits-cnn", "--data", "digits", "--epochs", "1", "--seeds", "1", "--limit", "128")
 
 

@@ -13,6 +13,8 @@ from robustbench_coded.reports import write
 from robustbench_coded.reports.figures import draw
 from robustbench_coded.session import certifying
 
+pytestmark = pytest.mark.long
+
 SMALL = (
     "eval", "--data", "digits", "--limit", "8", "--batch-size", "4", "--threads", "1", "--draws", "2",
     "--selection-draws", "2", "--attacks", "pgd-10,aware-pgd-10", "--eps", "0.05", "--quiet",

@@ -9,6 +9,8 @@ from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.generation.records import read_points
 from robustbench_coded.generation.train import POINTS
 
+pytestmark = pytest.mark.long
+
 TINY = [
     "gan", "--data", "digits", "--features", "digits-erm", "--n", "12", "--iterations", "2", "--every", "1",
     "--samples", "100", "--batch-size", "8", "--seeds", "2",

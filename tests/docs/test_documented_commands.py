@@ -27,6 +27,8 @@ from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.reports import write
 from robustbench_coded.session.from_python import evaluate
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ERM = ROOT / "checkpoints" / "digits-erm.safetensors"

@@ -11,6 +11,8 @@ import robustbench_coded
 from robustbench_coded.reports import write
 from robustbench_coded.session.from_python import evaluate
 
+pytestmark = pytest.mark.long
+
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
 FEW = {"limit": 32, "batch_sizes": 16, "draws": 2, "selection_draws": 2, "threads": 1}
 

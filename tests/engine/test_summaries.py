@@ -6,6 +6,8 @@ import pytest
 
 from robustbench_coded.session.evaluate import evaluate
 
+pytestmark = pytest.mark.long
+
 LOCAL = [{"workers": 1}, {"workers": 2}, {"workers": 4}]
 # One of them stands for Ray in the short form: its workers import everything anew.
 RAY = [{"engine": "ray", "workers": workers} for workers in (2, 1, 4)]

@@ -14,6 +14,8 @@ from robustbench_coded.results.run import load_run
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.zoo_findings import evaluate_entry
 
+pytestmark = pytest.mark.long
+
 K, BATCHES = 16, 6
 
 

@@ -10,6 +10,8 @@ import pytest
 from robustbench_coded.cli.main import run
 from robustbench_coded.runs.folder import RunFolder
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def csrobust(capsys, monkeypatch, tmp_path):

@@ -21,6 +21,8 @@ from robustbench_coded.generation.records import Point, read_points, write_point
 from robustbench_coded.generation.report import _cost, last_points, paired, spread
 from robustbench_coded.generation.train import train
 
+pytestmark = pytest.mark.long
+
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 
 

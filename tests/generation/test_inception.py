@@ -14,6 +14,8 @@ from robustbench_coded.generation.distances import frechet_distance, inception_s
 from robustbench_coded.generation.inception import Inception
 from robustbench_coded.generation.paper import has_papers_data
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def network():

@@ -15,6 +15,8 @@ from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.witnesses import Labelled
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def images():

@@ -16,7 +16,10 @@ from robustbench_coded.models.with_normalisation import with_normalisation
 
 SHARED = Path(__file__).parents[3] / "shared"
 CHECKPOINTS = SHARED / "checkpoints"
-pytestmark = pytest.mark.skipif(not CHECKPOINTS.is_dir(), reason="needs ../shared/checkpoints")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not CHECKPOINTS.is_dir(), reason="needs ../shared/checkpoints"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ import pytest
 
 from robustbench_coded.reports.write import write_reports
 
+pytestmark = pytest.mark.long
+
 DIGITS = Path(__file__).parents[2] / "reports" / "digits"
 MENDING = "reports/digits is not what this code writes; make rewrite, and commit what it changes"
 

@@ -23,9 +23,12 @@ from robustbench_coded.reports.text.escape import one_line
 CHROMEDRIVER = shutil.which("chromedriver")
 MEASURED = Path(__file__).parents[2] / "reports" / "digits"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    not (CHROMEDRIVER and CHROMIUM), reason="needs chromium and chromedriver (make browser installs them)"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not (CHROMEDRIVER and CHROMIUM), reason="needs chromium and chromedriver (make browser installs them)"
+    ),
+]
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--window-size=1400,1000",

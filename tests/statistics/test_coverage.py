@@ -16,6 +16,8 @@ import coverage as benchmark
 import coverage_populations as populations
 import interval_candidates as candidates
 
+pytestmark = pytest.mark.long
+
 SIMULATIONS, MOST = 300, 0.05
 
 

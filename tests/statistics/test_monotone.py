@@ -14,6 +14,8 @@ from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.judge import judge
 
+pytestmark = pytest.mark.long
+
 REPORTS = Path(__file__).parents[2] / "reports"
 PRAISE, OPEN = "no failure found", "not settled"
 PASSED = Check("falls with eps", "passed", "")

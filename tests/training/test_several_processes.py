@@ -6,12 +6,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.loop import train
+
+pytestmark = pytest.mark.long
 
 # No batch-norm: then two halves of a batch, averaged, are the whole batch.
 SETTINGS = {

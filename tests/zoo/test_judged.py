@@ -11,6 +11,8 @@ from robustbench_coded.session.zoo_findings import Finding, judge_entry
 from robustbench_coded.zoo.known import Truth
 from robustbench_coded.zoo.registry import ZOO
 
+pytestmark = pytest.mark.long
+
 _FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
