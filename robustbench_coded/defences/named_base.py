@@ -1,4 +1,4 @@
-"""Does the base model that a defence names answer the same inputs, with the same classes?"""
+"""Does the base model that a defence names answer the same inputs, with the same classes and a gradient?"""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from robustbench_coded.errors import described
 def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
     """What is wrong with a defence's base model, if anything: one clause at most, to follow "it".
 
-    Attacks through the base model need its answers to the defence's inputs.
+    Attacks through the base model need its answers to the defence's inputs, and their gradients.
 
     Args:
         x: images [k, C, H, W] in [0, 1].
@@ -19,12 +19,14 @@ def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
     if defence.base is None:
         return []
     classes = logits - (reject_class(defence) is not None)
+    leaf = x.clone().requires_grad_()
     try:
-        with torch.no_grad():
-            answer = defence.base(x.clone())
+        with torch.enable_grad():
+            answer = defence.base(leaf.view_as(leaf))
         shape = tuple(answer.shape)
     except Exception as error:  # somebody else's code can fail in any way
         return [f"names a base model that fails on a batch of shape {tuple(x.shape)}: {described(error)}"]
     if shape == (len(x), classes):
-        return []
+        lost = "names a base model whose answers have no gradient, which attacks take; let base be None"
+        return [] if answer.requires_grad else [lost]
     return [f"names a base model that answers {len(x)} inputs with shape {shape}, not {(len(x), classes)}"]

@@ -319,6 +319,15 @@ class BaseOfOtherClasses(BaseOfOtherImages):
         self.net, self.base = model, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
 
 
+class BaseWithoutGradient(BaseOfOtherImages):
+    def __init__(self, model):
+        class Cut(torch.nn.Module):
+            def forward(self, x):
+                return model(x.detach())
+
+        self.net, self.base = model, Cut()
+
+
 class ChangesTheNetwork(Answers):
     answer = staticmethod(lambda logits: logits)
 
@@ -390,6 +399,7 @@ def defences(tmp_path, monkeypatch):
         ("Dictionary", ["dict", "not with a tensor"]),
         ("BaseOfOtherImages", ["names a base model that fails on a batch of shape"]),
         ("BaseOfOtherClasses", ["names a base model", "(16, 3), not (16, 10)"]),
+        ("BaseWithoutGradient", ["names a base model whose answers have no gradient", "let base be None"]),
         ("ChangesTheNetwork", ["changes the network that it is given", "copy.deepcopy(model)"]),
         ("ChangesTheNetworkLater", ["changes the network that it is given", "copy.deepcopy(model)"]),
         ("builds_nothing", ["NoneType", "sample(generator, k)"]),
