@@ -270,8 +270,9 @@ def scattered(mode: Relaxing, call: Call) -> Any:
         number = float(number.flatten()[0])
     # Booleans have no difference.
     before = base.detach().float() if base.dtype == torch.bool else base.detach()
-    gap = number if call.name == "scatter_add" else float(number) - before
-    extra = (soft - soft.detach()) * gap
+    gap = torch.as_tensor(number if call.name == "scatter_add" else float(number) - before)
+    # An infinite number masks: where it is put has no slope, and 0 times it would be NaN.
+    extra = (soft - soft.detach()) * gap.where(gap.isfinite(), 0)
     met = mode.record.note("scatter")
     if not real.is_floating_point():
         return attach(real, Shadow(graft(real.float(), extra.float(), met)))
