@@ -7,6 +7,8 @@ from robustbench_coded.evaluation.planning.cases import Subject, Unit
 
 LEAST_SECONDS = 3600.0
 TIMES_FORECAST = 20.0
+# A defence may say that it costs anything, and no clock can wait for centuries.
+MOST_SECONDS = 30 * 86400.0
 # The first unit of a subject that hangs is tried twice and another one once; then its units are skipped.
 MAX_TIMEOUTS = 3
 
@@ -49,4 +51,4 @@ def limit_for(timeout: float | None, forecast: Callable[[Unit], float]) -> Calla
     """
     if timeout is not None:
         return lambda unit: timeout
-    return lambda unit: max(LEAST_SECONDS, TIMES_FORECAST * forecast(unit))
+    return lambda unit: min(max(LEAST_SECONDS, TIMES_FORECAST * forecast(unit)), MOST_SECONDS)

@@ -21,7 +21,14 @@ from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.same_attacks import not_compared, what_broke_the_base
-from robustbench_coded.statistics.verdict import CONDEMNED, MARGIN, Verdict, base_ensemble, verdict
+from robustbench_coded.statistics.verdict import (
+    CONDEMNED,
+    MARGIN,
+    Verdict,
+    base_ensemble,
+    verdict,
+    with_checkpoint_beside,
+)
 
 
 def judge(
@@ -42,7 +49,8 @@ def judge(
         margin, claim, tail: as for `verdict`.
     """
     base = base_ensemble(rows, ensemble)
-    found = _judged(rows, ensemble, base, checks, margin, claim, tail)
+    made, asked = _judged(rows, ensemble, base, checks, margin, claim, tail)
+    found = with_checkpoint_beside(made, rows, ensemble), asked
     if ensemble.complete and (base is None or base.complete):
         return found
     whole = ensemble if ensemble.complete else ensemble.of_complete

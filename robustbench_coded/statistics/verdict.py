@@ -61,6 +61,8 @@ class Verdict:
         gain: accuracy less that of the base model's ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
+        beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
+            No word depends on it: the defence may have nothing to do with the checkpoint.
         claim: what was claimed under this threat model and budget.
         claimed: the accuracy that the claim is about, as the ensemble leaves it; None if any is missing.
         open_checks: names of the checks that did not pass.
@@ -78,6 +80,7 @@ class Verdict:
     claim: Claim | None = None
     claimed: Interval | None = None
     open_checks: tuple[str, ...] = ()
+    beside: Difference | None = None
 
     @property
     def above_the_bar(self) -> bool:
@@ -163,10 +166,27 @@ def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResul
 
     None for standard inference itself, for a defence that names no base model, and where it was not run.
     """
+    return checkpoints_ensemble(rows, ensemble) if ensemble.has_base else None
+
+
+def checkpoints_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
+    """The same, whatever base model the defence names."""
     wanted = ensemble.key.of_attack(ENSEMBLE)._replace(defence=STANDARD, k=None, n=None, threat=WHOLE_BATCH)
-    if ensemble.key.defence == STANDARD or not ensemble.has_base:
+    if ensemble.key.defence == STANDARD:
         return None
     return next((row for row in rows if row.key == wanted), None)
+
+
+def with_checkpoint_beside(made: Verdict, rows: Sequence[CaseResult], ensemble: CaseResult) -> Verdict:
+    """``made`` with what the checkpoint keeps alone, if the defence names no base model to compare with."""
+    checkpoint = None if made.compared else checkpoints_ensemble(rows, ensemble)
+    if checkpoint is None or made.accuracy is None or not (ensemble.complete and checkpoint.complete):
+        return made
+    beside = _difference(ensemble, checkpoint, TAIL)
+    if beside is None:
+        return made
+    said = f"It names no base model; its checkpoint alone keeps {_percent(beside.second)}: {beside}."
+    return replace(made, reason=f"{made.reason} {said}", beside=beside)
 
 
 def _against_base(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:

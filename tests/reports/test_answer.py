@@ -43,6 +43,10 @@ ALONE = {"compared": False, "bar": 0.147, "broken_at": 0.147}
         (said("claim refuted"), "the claim is refuted."),
         (said("no failure found", **ALONE), "no failure found, an upper bound and not a proof."),
         (
+            said("no failure found", **ALONE, beside=gain(-0.01, 0.02)),
+            "not a proof; it names no base model, and the checkpoint alone keeps 6.0%.",
+        ),
+        (
             said("no failure found", gain=gain(0.04, 0.09)),
             "an upper bound and not a proof; the bare network keeps 6.0%.",
         ),

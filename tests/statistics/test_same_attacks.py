@@ -1,5 +1,7 @@
 """Base and defence are compared over the same attacks: what a comparison asks for, and when it is closed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch
 ALONE = {"randomised": False, "batch_dependent": False}
 
 
-def judged(evaluation, base, defence, margin=0.03):
+def judged(evaluation, base, defence, margin=0.03, has_base=True):
     """The verdict and its checks, from attack -> accuracy on either side; inputs fall in one order."""
     run = evaluation()
     order = np.arange(1600)[:, None] * 89 % 1600 / 1600
@@ -22,7 +24,7 @@ def judged(evaluation, base, defence, margin=0.03):
         run.add("clean", order >= 0, **subject)
         for attack, left in attacks.items():
             run.add(attack, order < left, **subject)
-    rows = case_results(*run.parts())
+    rows = [replace(row, has_base=has_base) for row in case_results(*run.parts())]
     made = next(row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != STANDARD)
     return judge(rows, made, [PASSED], margin=margin)
 
@@ -45,6 +47,13 @@ def test_what_broke_the_base_is_asked_for_adaptively_and_by_transfer(evaluation)
         assert judged(evaluation, base, {**half, transferred: 0.6})[0].word == "no failure found"
     for other in ("from:standard@mixup/apgd-t-100", "from:standard/apgd-t-100+shrunk=0.5"):
         assert judged(evaluation, base, {**half, other: 0.6})[0].word == "not settled"
+
+
+def test_a_defence_that_names_no_base_model_stands_beside_its_checkpoint(evaluation):
+    found, _ = judged(evaluation, {"pgd-20": 0.6}, {"pgd-20": 0.6, "apgd-t-20": 0.6}, has_base=False)
+    assert (found.word, found.gain, found.beside.estimate) == ("no failure found", None, 0.0)
+    assert "It names no base model; its checkpoint alone keeps 60.0%: +0.0 points" in found.reason
+    assert judged(evaluation, {"pgd-20": 0.6}, {"pgd-20": 0.6})[0].beside is None
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,18 @@ def _meaning(verdict: Verdict, word: str) -> str:
             claimed = "" if verdict.claim is None else f" of {percent(verdict.claim.value)}%"
             return f"the claim{claimed} is refuted"
         case VerdictWord.NO_FAILURE_FOUND:
-            over = "" if verdict.gain is None else f"; the bare network keeps {percent(verdict.gain.second)}%"
-            return f"no failure found, an upper bound and not a proof{over}"
+            return f"no failure found, an upper bound and not a proof{_beside(verdict)}"
         case _:
             return f"not settled, {_why_open(verdict)}"
+
+
+def _beside(verdict: Verdict) -> str:
+    """What the network keeps alone."""
+    if verdict.gain is not None:
+        return f"; the bare network keeps {percent(verdict.gain.second)}%"
+    if verdict.beside is None:
+        return ""
+    return f"; it names no base model, and the checkpoint alone keeps {percent(verdict.beside.second)}%"
 
 
 def _why_open(verdict: Verdict) -> str:
