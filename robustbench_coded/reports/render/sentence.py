@@ -8,8 +8,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
-# A figure with its interval ("34.2% [26.7, 42.3]:"), an interval alone, or a word.
-_UNBROKEN = re.compile(r"(?:[-+]?[\d.]+%? )?\[[-+\d.,% ]+\]\S*|\S+")
+# A figure with its interval ("34.2% [26.7, 42.3]:"), an interval alone, "(+1.2 to +7.4)", or a word.
+_UNBROKEN = re.compile(r"(?:[-+]?[\d.]+%? )?\[[-+\d.,% ]+\]\S*|\(?[-+]?[\d.]+%? to [-+]?[\d.]+\S*|\S+")
 _INDENT = re.compile(r"^ *")
 
 
