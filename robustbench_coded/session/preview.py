@@ -14,11 +14,12 @@ from robustbench_coded.evaluation.planning.second_stage import in_two_stages
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.runs.perturbation_store import PerturbationStore
-from robustbench_coded.session.evaluate import made_ready, make_plan, rows_waiting_for_time, unit_maker
+from robustbench_coded.session.evaluate import made_ready
 from robustbench_coded.session.forecast import forecast
 from robustbench_coded.session.further_waves import further_units, likely_spared
 from robustbench_coded.session.listener import Forecast
 from robustbench_coded.session.manifest import checked_against, new_manifest
+from robustbench_coded.session.plans import make_plan, rows_waiting_for_time, unit_maker
 from robustbench_coded.session.submitted_later import submitted_later
 from robustbench_coded.session.within_time import Deadline
 

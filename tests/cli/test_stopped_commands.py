@@ -2,7 +2,7 @@
 
 import pytest
 
-from robustbench_coded.session import evaluate as session
+from robustbench_coded.session import stages
 
 SMALL = ("--limit", "16", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--rci", "N=12")
 COMMANDS = {
@@ -21,7 +21,7 @@ def test_an_interrupted_run_says_how_to_go_on(csrobust, command, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "run_plan", interrupted)
+    monkeypatch.setattr(stages, "run_plan", interrupted)
     answer = csrobust(*command)
     assert answer.code == 130
     assert "resume with: csrobust" in answer.err and "Traceback" not in answer.err

@@ -9,9 +9,10 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.second_stage import in_two_stages
 from robustbench_coded.session.early_stops import FALLS_AFTER, likely_shares
-from robustbench_coded.session.evaluate import made_ready, make_plan, unit_maker
+from robustbench_coded.session.evaluate import made_ready
 from robustbench_coded.session.forecast import forecast
 from robustbench_coded.session.further_waves import further_units, likely_spared
+from robustbench_coded.session.plans import make_plan, unit_maker
 
 STEPS = 40
 

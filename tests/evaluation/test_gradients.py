@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import AttackCopy
-from robustbench_coded.session.evaluate import make_plan
+from robustbench_coded.session.plans import make_plan
 
 DIGITS = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 

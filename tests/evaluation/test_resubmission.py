@@ -315,14 +315,14 @@ def test_outcomes_do_not_depend_on_where_the_inputs_come_from(tmp_path, monkeypa
     assert {file.name: file.read_bytes() for file in (again.path / "outcomes").iterdir()} == files
     assert not (again.path / "perturbed").exists()
 
-    from robustbench_coded.session import evaluate as session
+    from robustbench_coded.session import stages
 
-    whole = session.submitted_rows
-    monkeypatch.setattr(session, "submitted_rows", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    whole = stages.submitted_rows
+    monkeypatch.setattr(stages, "submitted_rows", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run_of(tmp_path, name="stopped", **options)
     assert list((tmp_path / "stopped" / "perturbed").iterdir())
-    monkeypatch.setattr(session, "submitted_rows", whole)
+    monkeypatch.setattr(stages, "submitted_rows", whole)
     stopped = run_of(tmp_path, name="stopped", **options)
     assert {file.name: file.read_bytes() for file in (stopped.path / "outcomes").iterdir()} == files
     workers = run_of(tmp_path, name="workers", workers=2, **options)

@@ -12,7 +12,8 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Uni
 from robustbench_coded.evaluation.planning.unit_identity import FORMAT_VERSION, unit_id, unit_payload
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.schema.threat_model import ThreatModel
-from robustbench_coded.session.evaluate import made_ready, make_plan
+from robustbench_coded.session.evaluate import made_ready
+from robustbench_coded.session.plans import make_plan
 
 ROOT = Path(__file__).parents[2]
 SUBJECT = Subject("erm", "rci:N=1.5K", "rci", 128, 192, True, True, True, 192)

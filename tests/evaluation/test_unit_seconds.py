@@ -10,7 +10,8 @@ from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.session import unit_seconds as module
-from robustbench_coded.session.evaluate import made_ready, make_plan
+from robustbench_coded.session.evaluate import made_ready
+from robustbench_coded.session.plans import make_plan
 from robustbench_coded.session.unit_seconds import unit_seconds
 
 K, DRAWS = 8, 6  # scoring and selection draws

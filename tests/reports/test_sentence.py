@@ -8,7 +8,7 @@ from rich.console import Console
 
 from robustbench_coded.reports.render.sentence import Sentence, wrapped
 
-TEXT = "RCI keeps 0.0% [0.0, 0.6] under transfer, a gain of +7.6 [+2.5, +12.6] over 26.6 [17.2, 37.2] (+1.2 to +7.4): [bold]"
+TEXT = "RCI keeps 0.0% [0.0, 0.6], a gain of +7.6 [+2.5, +12.6] over 26.6 [17.2, 37.2] (+1.2 to +7.4): [bold]"
 INTERVALS = ("0.0% [0.0, 0.6]", "+7.6 [+2.5, +12.6]", "26.6 [17.2, 37.2]", "(+1.2 to +7.4):")
 
 
