@@ -74,6 +74,7 @@ def contradictions(
     yield from _labels_contradict(chosen, others, stated)
     yield from _renamed(chosen)
     yield from _inaccurate(chosen, stated, classes)
+    yield from _too_sure(chosen, stated)
     yield from _less_accurate(chosen, others)
 
 
@@ -166,7 +167,7 @@ def _options(candidate: Candidate) -> str:
 
 def _unfamiliar(chosen: Evidence, stated: Stated) -> Iterator[str]:
     found = chosen.fingerprint
-    if found is None or stated.samples or _confirmed(chosen, stated):
+    if found is None or stated.samples or confirmed(chosen, stated):
         return
     usual = not split_variant(chosen.candidate.arch)[1]
     guessed = stated.normalisation is None or (stated.arch is None and not usual)
@@ -198,7 +199,7 @@ def _hidden_by_augmentation(chosen: Evidence) -> Iterator[str]:
 def _undecided(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
     """A guess that no witness prefers to another one by more than what is wrong with both."""
     found, own = chosen.fingerprint, chosen.labelled
-    if found is None or own is None or stated.samples or _confirmed(chosen, stated):
+    if found is None or own is None or stated.samples or confirmed(chosen, stated):
         return
     if found.excess <= UNDECIDED or (stated.arch is not None and stated.normalisation is not None):
         return
@@ -218,7 +219,7 @@ def _undecided(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> 
         return
 
 
-def _confirmed(chosen: Evidence, stated: Stated) -> bool:
+def confirmed(chosen: Evidence, stated: Stated) -> bool:
     """Whether the labelled images reach the accuracy that the file states."""
     if stated.accuracy is None or chosen.labelled is None:
         return False
@@ -260,6 +261,20 @@ def _inaccurate(chosen: Evidence, stated: Stated, classes: int) -> Iterator[str]
             f"{measured}, and chance is {1 / classes:.1%}: its weights are not trained, its labels are "
             "others, or a part without weights is wrong; try another --arch, --normalize or --data"
         )
+
+
+def _too_sure(chosen: Evidence, stated: Stated) -> Iterator[str]:
+    """Without batch-norms: logits that are too large by far for what the guessed network knows."""
+    own = chosen.labelled
+    if own is None or not chosen.too_sure or confirmed(chosen, stated):
+        return
+    if stated.arch is not None and stated.normalisation is not None:
+        return
+    yield (
+        f"its logits are {own.temperature:.0f} times too large for its {own.accuracy:.1%} of right answers: "
+        f"{chosen.candidate} is a guess, and another activation, normalisation or layer may be right; say "
+        f"which with {_options(chosen.candidate)}, or try --arch package.module:function"
+    )
 
 
 def _less_accurate(chosen: Evidence, others: Sequence[Evidence]) -> Iterator[str]:

@@ -30,6 +30,10 @@ LABELS_CONTRADICT = 4.0
 # Forms that agree on fewer of the answers are not the same network for an evaluation.
 SAME_ANSWERS = 0.95
 
+# Without batch-norms: the best temperature above which a guessed form is not believed. Right networks have
+# 0.5 to 1.5; where an unknown activation, input or layer was taken for a known one, it was 20 to 1,000.
+TOO_SURE = 10.0
+
 # Where no batch-norm sees a part, another form is taken if labelled images prefer it by so many.
 LABELS_ALONE = 1.64
 
@@ -73,6 +77,12 @@ class Evidence:
         if abs(fewer_right) >= STANDARD_ERRORS:
             return fewer_right > 0
         return self.labelled.worse_than(other.labelled) >= STANDARD_ERRORS
+
+    @property
+    def too_sure(self) -> bool:
+        """Whether, without batch-norms, its logits are too large by far for its right answers."""
+        own = self.labelled
+        return self.fingerprint is None and own is not None and own.temperature > TOO_SURE
 
     def same_as(self, other: "Evidence") -> bool:
         """Whether no witness tells the two apart."""

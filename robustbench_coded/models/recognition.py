@@ -20,7 +20,7 @@ from robustbench_coded.models.candidates import (
     multiplications,
 )
 from robustbench_coded.models.checkpoint import Checkpoint
-from robustbench_coded.models.contradictions import contradictions
+from robustbench_coded.models.contradictions import confirmed, contradictions
 from robustbench_coded.models.decision import (
     Evidence,
     Stated,
@@ -44,6 +44,7 @@ from robustbench_coded.models.label_search import (
     in_space,
     told_apart,
 )
+from robustbench_coded.models.last_layer import unread_features
 from robustbench_coded.models.metadata import stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
@@ -253,6 +254,15 @@ def _decided(
             answers = [assembly.answers(one, rounded=bool(most)) for one in dict.fromkeys(tried)]
             with assembly.bfloat16() if most else nullcontext():
                 view = better_view(answers, viewed, labels, chosen.labelled, turned=bool(most))
+        if not most and not view and not confirmed(chosen, stated):
+            view = unread_features(
+                assembly.network(chosen.candidate.arch),
+                assembly.answers(chosen.candidate),
+                assembly.images[: min(count, int(LABELLED_MULTIPLICATIONS / cost))].to(assembly.device),
+                labels,
+                classes=checkpoint.classes,
+                at_once=assembly.at_once,
+            )
     if chosen.fingerprint is not None and chosen.fingerprint.excess > FAR and not assembly.samples:
         kinds = {
             kind: assembly.inputs(kind, 0, alterations.IMAGES)
