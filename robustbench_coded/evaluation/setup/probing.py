@@ -148,8 +148,10 @@ def _asked_in_other_batches(
         return result
     with blamed_on(defence, whole), torch.no_grad():
         draw = defence.sample(stream(seed, -1, "probe", 4), len(whole))
-        answers = defence.logits(whole, draw)
-        slots = [other_slot(defence, batch, draw, defence.logits(batch, draw)) for batch in (x, whole)]
+        answers = defence.logits(whole, draw).clone()  # it may answer with one buffer
+        slots = [
+            other_slot(defence, batch, draw, defence.logits(batch, draw).clone()) for batch in (x, whole)
+        ]
         sizes = [result.other_size or 0.0]
         for batch in (x, x[: len(x) // 2], torch.cat([whole, whole])):
             both = min(len(batch), len(whole))
