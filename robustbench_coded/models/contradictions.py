@@ -1,4 +1,4 @@
-"""Why a recognised network should not be believed. How often that errs: docs/numbers.md."""
+"""Why a recognised network should not be believed. How often that errs: docs/recognition.md."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Weighs what the witnesses say of the ways to assemble a network. How often it errs: docs/numbers.md."""
+"""Weighs what the witnesses say of the ways to assemble a network. How often it errs: docs/recognition.md."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 # Another last layer has to make at most so many of the errors, be right on so many more of all images, and
 # that by so many standard errors (McNemar). Right networks that were trained for too short a time keep 46% of
-# their errors or more; see docs/numbers.md.
+# their errors or more; see docs/recognition.md.
 ERRORS_LEFT = 1 / 3
 MORE_RIGHT = 0.05
 STANDARD_ERRORS = 4.0

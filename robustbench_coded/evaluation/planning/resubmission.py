@@ -1,4 +1,4 @@
-"""Which perturbed inputs are submitted to which subject: the rule of docs/numbers.md, 'Resubmission'.
+"""Which perturbed inputs are submitted to which subject: the rule of docs/later-attacks.md, 'Resubmission'.
 
 Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
 edge of the ball meets the same perturbations inside it. Uneven: where attacks by labels speak for a defence,
