@@ -31,7 +31,7 @@ test: $(INSTALLED)
 	$(TESTS) -m "not long"; tests=$$?; \
 	wait $$checks; checks=$$?; cat .venv/check.log; exit $$((tests + checks))
 
-# The tests that are marked long, a third of the time of all: every command of the docs, the page in a browser, simulated
+# The tests that are marked long, two thirds of the time of all: every command of the docs, the page in a browser, simulated
 # intervals, trainings, kills. The continuous integration runs them after `make test`.
 long: $(INSTALLED)
 	$(TESTS) -m long

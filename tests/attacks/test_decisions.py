@@ -49,6 +49,7 @@ def standing(problem, attack, budget, estimator=None, **options):
     return problem.oracle.logits(x, problem.oracle.draws(0)).argmax(-1) == problem.y
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("attack", "norm", "dual"),
     [(Rays(800), "linf", 1), (HopSkipJump(2500), "l2", 2), (HopSkipJump(4000), "linf", 1)],

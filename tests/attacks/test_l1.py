@@ -12,6 +12,8 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 
+pytestmark = pytest.mark.long
+
 EPS = 3.0
 
 

@@ -5,6 +5,8 @@ from attacks.estimators import FreshDraws
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.spsa import Spsa
 
+pytestmark = pytest.mark.long
+
 
 def slope(problem):
     w = problem.oracle.weights

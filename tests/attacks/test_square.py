@@ -180,6 +180,7 @@ def test_bumps_are_pyauto_attacks():
         torch.testing.assert_close(got, want)
 
 
+@pytest.mark.long
 def test_robust_accuracy_is_pyautoattacks():
     """Over a network whose few broken examples decide: both searches get about as far on the same budget."""
     reference_module = pytest.importorskip("pyautoattack.square")

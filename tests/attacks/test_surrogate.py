@@ -13,6 +13,8 @@ from attacks.random_search import RandomSearch
 from attacks.registry import attack_for, estimator_for
 from attacks.surrogate import QUERIES, _Network
 
+pytestmark = pytest.mark.long
+
 EPS = 0.1
 SHAPE = (2, 24, 1, 6, 6)
 

@@ -15,6 +15,8 @@ from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
 from robustbench_coded.models.pixel_model import PixelModel
 from tests.certification.conftest import exact_least, images, seeded
 
+pytestmark = pytest.mark.long
+
 
 def margins(graph, region, y):
     return linear_bounds.margins(graph, region, linear_bounds.refined(graph, region), y)

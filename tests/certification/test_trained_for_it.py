@@ -8,6 +8,8 @@ from torch.nn import functional
 from robustbench_coded import evaluate
 from robustbench_coded.data.digits import load_digits
 
+pytestmark = pytest.mark.long
+
 EPS = 0.1
 
 

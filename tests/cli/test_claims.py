@@ -13,6 +13,8 @@ from robustbench_coded.cli.main import main
 from robustbench_coded.evidence import bundle
 from robustbench_coded.results.run import load_run
 
+pytestmark = pytest.mark.long
+
 OPTIONS = ("--limit", "320", "--batch-size", "32", "--draws", "4", "--quiet")
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.long
+
 K = 8
 # N = K, where mixing is strongest.
 ATTACKS = "pgd-2,transfer-pgd-5,aware-pgd-10"

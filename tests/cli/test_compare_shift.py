@@ -51,6 +51,7 @@ def figures(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.long
 def test_two_runs_say_of_a_checkpoint_what_one_run_says_that_holds_both(runs, capsys):
     found = figures(capsys, *runs, "--baseline", "erm")  # a run of that name, and a checkpoint
     assert found["baseline"] == "run erm" and found["apart"] == []

@@ -7,6 +7,8 @@ import pytest
 
 from attacks.adapters.third_party import installed
 
+pytestmark = pytest.mark.long
+
 SMALL = (
     "--data",
     "digits",

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--threads", "1", "--quiet")
 
 
@@ -36,6 +38,7 @@ def test_standard_inference_is_screened(csrobust):
     assert rows == "All rows: run/report.html"
 
 
+@pytest.mark.long
 def test_a_screening_names_its_own_rows_and_what_it_had_no_time_for(csrobust):
     earlier = ("--attacks", "fgsm", "--defence", "noise:sigma=0.1", "--eps", "0.05", "--out", "run")
     assert csrobust("eval", "--ckpt", "digits-erm", *SMALL, *earlier).code == 0

@@ -6,6 +6,8 @@ import pytest
 
 from robustbench_coded.cli.main import run
 
+pytestmark = pytest.mark.long
+
 TALKS = """
 import torch
 

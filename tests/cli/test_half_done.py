@@ -22,6 +22,7 @@ def small_units(monkeypatch):
     monkeypatch.setattr(UnitMaker, "images_per_unit", 1)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small_units")
 def test_each_unit_of_a_follow_up_is_computed_whatever_the_others_left(digits_erm, tmp_path):
     robust = digits_erm.with_name("digits-pgd-at.safetensors")

@@ -23,6 +23,7 @@ def run(csrobust, digits_erm):
     return answer
 
 
+@pytest.mark.long
 def test_commands_show_names_and_nothing_else(run, csrobust):
     assert plain(run.out)
     assert plain(run.err)

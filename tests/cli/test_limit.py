@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.reports.run.methodology import population_of
 from robustbench_coded.results.run import load_run
+
+pytestmark = pytest.mark.long
 
 SMALL = ("--data", "digits", "--limit", "40", "--batch-size", "16", "--rci", "N=24", "--attacks", "fgsm")
 SMALL += ("--draws", "2", "--selection-draws", "1", "--threads", "1", "--quiet")

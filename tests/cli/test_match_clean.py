@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.long
+
 SMALL = ("--data", "digits", "--batch-size", "8", "--threads", "1", "--draws", "2", "--quiet")
 
 

@@ -8,6 +8,8 @@ import pytest
 from robustbench_coded.reports import write
 from robustbench_coded.session import unit_seconds
 
+pytestmark = pytest.mark.long
+
 SMALL = ("--data", "digits", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--threads", "1")
 ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 

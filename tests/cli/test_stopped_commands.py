@@ -4,6 +4,8 @@ import pytest
 
 from robustbench_coded.session import stages
 
+pytestmark = pytest.mark.long
+
 SMALL = ("--limit", "16", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--rci", "N=12")
 COMMANDS = {
     "screen": ("screen", "--victims", "2", *SMALL),

@@ -11,6 +11,8 @@ from robustbench_coded.board.source import HASHES, hashes_of
 from robustbench_coded.runs.outcomes import SCHEMA, read_outcomes, write_outcomes
 from robustbench_coded.runs.packed import unpack
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 ENTRIES = sorted(file.parent for file in (ROOT / "board-entries").glob("*/entry.toml"))
 

@@ -7,6 +7,7 @@ import pytest
 FAST = ("--arch", "digits-cnn", "--data", "digits", "--epochs", "1", "--batch-size", "64")
 
 
+@pytest.mark.long
 def test_a_trained_checkpoint_is_evaluated_without_options(csrobust, tmp_path):
     out = tmp_path / "mine.safetensors"
     answer = csrobust("train", "--recipe", "coded", "--option", "mu=0.3", *FAST, "--out", out, "--json")

@@ -15,6 +15,8 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.verification.table import verification_table
 from robustbench_coded.verification.verify_run import VerifiedRow
 
+pytestmark = pytest.mark.long
+
 OPTIONS = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--victims", "4", "--draws", "3")
 
 

@@ -17,6 +17,8 @@ from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.selftests.run_all import run_all
 from robustbench_coded.selftests.scene import Scene
 
+pytestmark = pytest.mark.long
+
 EXAMPLES, POOL = 16, 64
 
 

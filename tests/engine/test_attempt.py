@@ -10,6 +10,8 @@ from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResu
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.plans import make_plan
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def prepared(config):

@@ -41,6 +41,7 @@ def both():
     return measured(*DROPPING, drop=True), measured(*DROPPING, drop=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("attack", DROPPING)
 def test_dropping_saves_images_and_changes_no_outcome(both, attack):
     (stood, cost), (stood_without, cost_without) = (found[attack] for found in both)

@@ -14,6 +14,8 @@ import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
 from robustbench_coded.reports.figures.loss_steps import losses_of
 
+pytestmark = pytest.mark.long
+
 DRAWS_FIGURES = True
 
 K = 8

@@ -15,6 +15,8 @@ from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import AttackCopy
 from robustbench_coded.session.plans import make_plan
 
+pytestmark = pytest.mark.long
+
 DIGITS = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 
 

@@ -7,6 +7,8 @@ from torch import nn
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.options.attack_choice import attack_options
 
+pytestmark = pytest.mark.long
+
 K = 8
 EPS = 0.2
 _GENERATOR = torch.Generator().manual_seed(0)

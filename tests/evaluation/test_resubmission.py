@@ -15,6 +15,8 @@ from robustbench_coded.session.earlier_units import with_counts
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Listener
 
+pytestmark = pytest.mark.long
+
 N, EPS = 32, 0.1
 
 

@@ -22,6 +22,8 @@ from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Listener
 
+pytestmark = pytest.mark.long
+
 N, SECOND = 32, "apgd-mt-4"
 
 

@@ -16,6 +16,8 @@ from robustbench_coded.reports import write
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_rounds, extended
 
+pytestmark = pytest.mark.long
+
 K, EXAMPLES, EPS = 8, 160, 0.1
 ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10"
 

@@ -11,6 +11,8 @@ from robustbench_coded.models.alterations import alterations
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import recognise_network
 
+pytestmark = pytest.mark.long
+
 
 class Own(nn.Module):
     """A network of the user's own code."""

@@ -577,6 +577,7 @@ def used_at_most():
     return int(most.split()[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "data"), [("zip", ZIP), ("legacy", LEGACY), ("safetensors", SAFE)])
 def test_random_mutations_load_or_are_refused(tmp_path, soak, name, data):
     """Whatever the bytes: a checkpoint or an InputError, in no time and in the memory of some copies."""

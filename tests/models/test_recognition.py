@@ -213,6 +213,7 @@ def test_where_too_few_images_leave_the_stated_accuracy_open_more_are_asked(silu
     assert "its file says test_acc 97.50%" in found.contradictions[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", ["erm", "mixup", "coded", "pgd-at"])
 def test_trainings_on_other_inputs_are_not_refused(recipe, test_images):
     """Their batch-norms remember mixed, coded or perturbed digits."""
@@ -262,6 +263,7 @@ def test_numbers_that_were_fitted_have_to_be_nearer_still():
     assert not list(contradictions(Evidence(one, "autoaugmented", near), [], stated, 10))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["cut out in black", "randaugmented"])
 def test_heavier_augmentation_is_not_taken_for_another_normalisation(
     monkeypatch, tmp_path, test_images, kind
@@ -281,6 +283,7 @@ def test_heavier_augmentation_is_not_taken_for_another_normalisation(
     assert found.contradictions == ()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arch", "scale", "shift", "normalisation"),
     [

@@ -6,6 +6,8 @@ import pytest
 
 from robustbench_coded.cli.main import main
 
+pytestmark = pytest.mark.long
+
 SMALL = {
     ("clean", "batch/unknown"): (0.9, 0.8),
     ("random-sign", "batch/unknown"): (0.8, 0.7),

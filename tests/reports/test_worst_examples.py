@@ -16,6 +16,8 @@ from robustbench_coded.reports.write import write_reports, write_reports_of
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.pictures import MOST, Pictures, lowest, read_picture
 
+pytestmark = pytest.mark.long
+
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.9, 0.75),
     ("random-sign", "batch/unknown"): (0.9, 0.75),

@@ -17,6 +17,8 @@ from robustbench_coded.reports.write import write_reports
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import read_manifest
 
+pytestmark = pytest.mark.long
+
 OURS = {
     *("html", "head", "meta", "title", "link", "style", "script", "body", "main", "header", "section", "div"),
     *(

@@ -10,6 +10,8 @@ from robustbench_coded.cli.main import main
 from robustbench_coded.runs.folder import read_run
 from robustbench_coded.runs.packed import OUTCOMES, packed_units
 
+pytestmark = pytest.mark.long
+
 OPTIONS = (
     "--ckpt", "digits-erm", "--data", "digits", "--limit", "32", "--batch-size", "16", "--attacks", "fgsm",
     "--rci", "N=1.5K", "--draws", "2", "--threads", "1", "--quiet",

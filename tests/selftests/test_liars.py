@@ -157,6 +157,7 @@ def test_other_base_models_are_told_from_the_network_underneath(world):
     assert "repeats 100% of" in finding and "found on the checkpoint" in finding
 
 
+@pytest.mark.long
 def test_a_version_of_the_checkpoint_need_not_name_it_and_one_with_the_slope_of_another_hides_it(world):
     def rounded(x):
         return world.model(x + ((x * 15).round() / 15 - x).detach())

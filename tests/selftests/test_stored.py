@@ -11,6 +11,8 @@ from robustbench_coded.selftests.result import judged
 from robustbench_coded.session.evaluate import evaluate
 from tests.selftests.conftest import CHECKPOINTS
 
+pytestmark = pytest.mark.long
+
 ROBUST = CHECKPOINTS / "digits-pgd-at.safetensors"
 
 

@@ -254,6 +254,7 @@ def test_the_cosine_of_an_average_is_that_of_simulated_gradients():
     assert expected == pytest.approx(reached.mean(), abs=0.015)
 
 
+@pytest.mark.long
 def test_the_worst_of_several_pairs_is_asked_at_its_share_of_the_error(evaluation):
     # Eight pairs that differ by noise alone: unadjusted, one such run in six has a pair that is certain.
     failed, careless = 0, 0

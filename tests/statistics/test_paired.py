@@ -13,6 +13,8 @@ from robustbench_coded.statistics.correlation import Correlation
 from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.paired import NotPaired, paired_difference
 
+pytestmark = pytest.mark.long
+
 KEY = CaseKey("erm", "rci", 16, 24, WHOLE_BATCH, "pgd-10", "linf", 0.1, "pixel", None)
 
 

@@ -53,6 +53,7 @@ def test_shipped_digits_checkpoints_have_the_accuracy_they_state(name):
     assert checkpoint.metadata["accuracy"] == pytest.approx(accuracy, abs=1e-6) and accuracy > 0.97
 
 
+@pytest.mark.long
 def test_the_command_makes_the_same_files_again(tmp_path):
     recipes, some = [], DIGITS[1:3]  # one with random mixtures, one with the coded path
     for source in some:

@@ -98,6 +98,7 @@ def test_the_certificates_kept_are_those_found():
     assert [i for i in some if i in pgd_at.UNCERTIFIED] == [1, 2]
 
 
+@pytest.mark.long
 def test_what_is_certified_stands_after_descents():
     known = pgd_at.known(n=64)
     stands = standing_after_descent(known.defence.model, known.x, known.y, pgd_at.EPS)

@@ -72,6 +72,7 @@ def test_the_chance_that_most_bits_are_on_is_a_binomial_tail_where_all_are_alike
     assert float(probability_of_one(mixed)) == pytest.approx(binom.sf(31, 62, 0.55), abs=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in BROKEN if name != "op-python"])
 def test_smooth_operators_break_it(name, tmp_path):
     (found, *_) = judge_entry(name, tmp_path / "run", n=32, attacks=["relaxed-pgd-20+momentum=1"], **QUICK)
@@ -93,6 +94,7 @@ def test_the_default_notices_the_operator_and_breaks_it(name, tmp_path):
     assert found.word == "broken"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", GOOD)
 def test_what_is_robust_keeps_its_accuracy(name, tmp_path):
     attacks = ["relaxed-pgd-20+momentum=1", "square-50"]

@@ -160,6 +160,7 @@ def test_names_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ZOO)
 def test_an_entry_is_what_the_tables_say(name, loaded):
     entry, known = ZOO[name], loaded[name]

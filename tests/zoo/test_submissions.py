@@ -7,6 +7,8 @@ from robustbench_coded.cli.curve_points import submission_points
 from robustbench_coded.schema.controls import ENSEMBLE
 from robustbench_coded.zoo.registry import ZOO
 
+pytestmark = pytest.mark.long
+
 EVERY = range(1, 101)
 
 
