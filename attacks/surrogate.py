@@ -103,7 +103,7 @@ class _Memory:
         self.targets.append(_likelihoods(logits))
         if self.base is not None:
             with torch.no_grad():
-                self.known.append(self.base(self.points[-1]).to(point))
+                self.known.append(self.base(self.points[-1]).to(point, copy=True))
 
     def teach(self, network: "_Network", generator: torch.Generator) -> None:
         """Adam on the cross-entropy to the target's answers."""

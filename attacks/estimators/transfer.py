@@ -42,7 +42,8 @@ class PlainModel:
         return ()
 
     def logits(self, x: Tensor, draws: DrawSet) -> Tensor:
-        return self.model(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        # A copy: a model may answer in one buffer again and again.
+        return self.model(x.flatten(0, 1)).clone().unflatten(0, x.shape[:2])
 
     def images(self, x: Tensor) -> int:
         return x.shape[0] * x.shape[1]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.defences.answers_as_logits import as_logits
+from robustbench_coded.defences.own_copies import own_answer, own_draw
 from robustbench_coded.defences.protocol import Defence, Draw, reject_class
 
 _CALLS = {"reset": "reset()", "fit": "fit(x)"}
@@ -20,6 +21,8 @@ _CALLS = {"reset": "reset()", "fit": "fit(x)"}
 
 class PerBatch:
     """Somebody's defence, told of every batch before it answers it; its answers are taken as logits.
+
+    Answers and draws are handed on as copies, for it may use one buffer for all of them.
 
     Args:
         defence: what it declares of itself is taken over, and ``logits_grouped`` where it is told nothing.
@@ -37,15 +40,15 @@ class PerBatch:
         self.logits_grouped = self._grouped if callable(grouped) and not told_of(defence) else None
 
     def sample(self, generator: torch.Generator, k: int) -> Draw:
-        return self.defence.sample(generator, k)
+        return own_draw(self.defence.sample(generator, k))
 
     def logits(self, x: Tensor, draw: Draw) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has met nothing but this batch."""
         begin_batch(self.defence, x)
-        return as_logits(self.defence.logits(x, draw))
+        return own_answer(as_logits(self.defence.logits(x, draw)))
 
     def _grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
-        return as_logits(self.defence.logits_grouped(x, draws))  # type: ignore[attr-defined]
+        return own_answer(as_logits(self.defence.logits_grouped(x, draws)))  # type: ignore[attr-defined]
 
 
 def per_batch(defence: Defence) -> Defence:

@@ -1,0 +1,34 @@
+"""Copies of what somebody's code hands out: it may hand out one buffer again and again.
+
+A defence that writes every answer into the same tensor (as graphs that are captured once do), or every draw
+into the same array, is right for whoever looks at one at a time. Whoever keeps two has the later one twice.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def own_answer(answer: Any) -> Any:
+    """A copy of a tensor, through which gradients pass; anything else as it is."""
+    if not isinstance(answer, Tensor):
+        return answer
+    with torch._C.DisableTorchFunction():  # no operator of the defence's, and not relaxed as one
+        return answer.clone()
+
+
+def own_draw(draw: Any) -> Any:
+    """A draw whose tensors and arrays are copies, also inside lists, tuples and dictionaries."""
+    if isinstance(draw, Tensor):
+        return draw.clone()
+    if isinstance(draw, np.ndarray | bytearray):
+        return draw.copy()
+    if isinstance(draw, tuple) and hasattr(draw, "_fields"):
+        return type(draw)(*map(own_draw, draw))
+    if type(draw) in (list, tuple):
+        return type(draw)(map(own_draw, draw))
+    if type(draw) is dict:
+        return {key: own_draw(value) for key, value in draw.items()}
+    return draw
