@@ -15,6 +15,7 @@ from torch import Tensor
 from robustbench_coded.defences.answers_as_logits import as_logits
 from robustbench_coded.defences.own_copies import own_answer, own_draw
 from robustbench_coded.defences.protocol import Defence, Draw, reject_class
+from robustbench_coded.working_folder import WorkingFolder
 
 _CALLS = {"reset": "reset()", "fit": "fit(x)"}
 
@@ -30,6 +31,7 @@ class PerBatch:
 
     def __init__(self, defence: Defence):
         self.defence = defence
+        self.folder = WorkingFolder()
         self.name = defence.name
         self.randomised = defence.randomised
         self.batch_dependent = defence.batch_dependent
@@ -40,15 +42,19 @@ class PerBatch:
         self.logits_grouped = self._grouped if callable(grouped) and not told_of(defence) else None
 
     def sample(self, generator: torch.Generator, k: int) -> Draw:
-        return own_draw(self.defence.sample(generator, k))
+        with self.folder:
+            return own_draw(self.defence.sample(generator, k))
 
     def logits(self, x: Tensor, draw: Draw) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has met nothing but this batch."""
-        begin_batch(self.defence, x)
-        return own_answer(as_logits(self.defence.logits(x, draw)))
+        with self.folder:
+            begin_batch(self.defence, x)
+            return own_answer(as_logits(self.defence.logits(x, draw)))
 
     def _grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
-        return own_answer(as_logits(self.defence.logits_grouped(x, draws)))  # type: ignore[attr-defined]
+        with self.folder:
+            answers = self.defence.logits_grouped(x, draws)  # type: ignore[attr-defined]
+            return own_answer(as_logits(answers))
 
 
 def per_batch(defence: Defence) -> Defence:

@@ -328,6 +328,16 @@ class BaseWithoutGradient(BaseOfOtherImages):
         self.net, self.base = model, Cut()
 
 
+class BaseOfCleanInputs(BaseOfOtherImages):
+    def __init__(self, model):
+        class Careful(torch.nn.Module):
+            def forward(self, x):
+                assert (16 * x == (16 * x).round()).all(), "no such pixel"
+                return model(x)
+
+        self.net, self.base = model, Careful()
+
+
 class ChangesTheNetwork(Answers):
     answer = staticmethod(lambda logits: logits)
 
@@ -398,6 +408,10 @@ def defences(tmp_path, monkeypatch):
         ("NamedForTheTerminal", ["no table can show"]),
         ("Dictionary", ["dict", "not with a tensor"]),
         ("BaseOfOtherImages", ["names a base model that fails on a batch of shape"]),
+        (
+            "BaseOfCleanInputs",
+            ["base model that fails on a perturbed batch", "no such pixel", "line"],
+        ),
         ("BaseOfOtherClasses", ["names a base model", "(16, 3), not (16, 10)"]),
         ("BaseWithoutGradient", ["names a base model whose answers have no gradient", "let base be None"]),
         ("ChangesTheNetwork", ["changes the network that it is given", "copy.deepcopy(model)"]),

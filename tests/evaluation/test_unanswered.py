@@ -7,11 +7,12 @@ import torch
 from attacks.losses import dlr, margin_loss, targeted_dlr
 from attacks.unanswered import LOST, fold_unanswered
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.evaluation.execution.answers import answers_or_nan
+from robustbench_coded.evaluation.execution.answers import BaseOrNan, answers_or_nan
 from robustbench_coded.evaluation.execution.score import NO_ANSWER, InvalidAnswer, predictions
 from robustbench_coded.session.from_python import evaluate
 
 EXAMPLES = 16
+RAISED = {"raises": ArithmeticError, "leaves": SystemExit, "has-no-file": FileNotFoundError}
 
 
 class Failing:
@@ -31,8 +32,8 @@ class Failing:
         off = ((16 * x) - (16 * x).round()).abs().flatten(1).amax(1) > 1e-3
         bad = (off & (x[:, 0, 4, 4] > 0.5)) | self.everywhere
         logits = x.flatten(1) @ self.weights
-        if self.how == "raises" and bool(bad.any()):
-            raise ArithmeticError("no")
+        if self.how in RAISED and bool(bad.any()):
+            raise RAISED[self.how]("no")
         if self.how == "nan":
             logits = torch.where(bad[:, None], torch.nan, logits)
         if self.how == "edits":
@@ -54,7 +55,7 @@ def scored(defence, x, y, clean):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["raises", "nan"])
+@pytest.mark.parametrize("how", [*RAISED, "nan"])
 def test_only_inputs_at_which_it_fails_are_lost(digits, how):
     x, y = digits
     moved = (x + 1e-2).clamp(0, 1)
@@ -132,3 +133,16 @@ def test_a_run_counts_them_as_wrong_and_says_so(digits, tmp_path, how):
     assert (rows.prediction == NO_ANSWER).any()
     notes = " ".join(run.manifest.notes)
     assert "failed at perturbed inputs" in notes and "they count as wrong" in notes
+
+
+def test_a_base_model_that_fails_at_an_input_leads_nowhere_there(digits):
+    x, _ = digits
+    base = torch.nn.Module()
+    base.forward = lambda x: Failing("raises").logits(x, None)
+    moved = (x + 1e-2).clamp(0, 1)
+    lost = moved[:, 0, 4, 4] > 0.5
+    answers = BaseOrNan(base, x)(moved)
+    assert answers.isnan().all(1).tolist() == lost.tolist()
+    torch.testing.assert_close(answers[~lost], Failing("not").logits(moved, None)[~lost])
+    with pytest.raises(ArithmeticError):  # which says nothing about perturbed inputs
+        BaseOrNan(base, moved)(moved)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_coded.evaluation.execution.machine_faults import is_out_of_memory, makes_process_unusable
 
@@ -31,11 +31,12 @@ def answers_or_nan(
     """
     try:
         return ask(x, draws)
-    except Exception as error:
-        if clean is None or isinstance(error, OSError) or is_out_of_memory(error):
+    except (Exception, SystemExit) as error:
+        if clean is None or is_out_of_memory(error):
             raise
         if makes_process_unusable(error):
             raise
+        # Where a file system stalls, this fails, too; where it has stopped stalling, nothing is lost below.
         with torch.no_grad():
             classes = ask(clean[:1], draws[:1]).shape[-1]
         if independent:
@@ -48,7 +49,7 @@ def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
     """Logits [n, classes] of inputs [n, C, H, W]: those at which it fails are found by halving."""
     try:
         return ask(x)
-    except Exception:
+    except (Exception, SystemExit):
         if len(x) == 1:
             return _nothing(x, classes)
         middle = len(x) // 2
@@ -58,7 +59,7 @@ def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
 def _whole(ask: Ask, x: Tensor, draws: Sequence[Any], classes: int) -> Tensor:
     try:
         return ask(x, draws)
-    except Exception:
+    except (Exception, SystemExit):
         return _nothing(x, classes)
 
 
@@ -66,3 +67,23 @@ def _nothing(x: Tensor, classes: int) -> Tensor:
     """NaN for every input x [..., C, H, W], tied to ``x`` by a gradient of 0."""
     tie = (0 * x).flatten(-3).sum(-1, keepdim=True)
     return torch.full((*x.shape[:-3], classes), torch.nan, device=x.device, dtype=x.dtype) + tie
+
+
+class BaseOrNan(nn.Module):
+    """Somebody's base model; NaN for inputs at which it raises an exception, which lead an attack nowhere.
+
+    Args:
+        base: [B, C, H, W] -> [B, classes].
+        clean: unperturbed inputs [n, C, H, W], which it must answer.
+    """
+
+    def __init__(self, base: nn.Module, clean: Tensor):
+        super().__init__()
+        self.base, self.clean = base, clean
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, classes]"""
+        return answers_or_nan(self._asked, x[None], [None], self.clean[None], independent=True)[0]
+
+    def _asked(self, x: Tensor, _: Sequence[Any]) -> Tensor:
+        return self.base(x.flatten(0, 1)).unflatten(0, x.shape[:2])

@@ -8,6 +8,7 @@ from torch import Tensor
 from attacks.naming import parse
 from attacks.roles import Roles, co_batch, collateral, one_victim
 from robustbench_coded.defences.standard import Standard
+from robustbench_coded.evaluation.execution.answers import BaseOrNan
 from robustbench_coded.evaluation.execution.groups import Group
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
@@ -69,7 +70,10 @@ def perturbed(
         defence, scored = Towards(defence, name.target, base), Towards(scored, name.target)
         base, y = defence.base, torch.full_like(y, OTHERS)
     # Only somebody else's code may fail at inputs; an exception in ours is a fault of ours.
-    target = Target(defence, group.k, seed, group.indices, x if is_plugin(case.subject.spec) else None)
+    theirs = is_plugin(case.subject.spec)
+    if theirs and base is not None:
+        base = BaseOrNan(base, x.flatten(0, 1))
+    target = Target(defence, group.k, seed, group.indices, x if theirs else None)
     inputs = AttackInputs(
         target=target,
         base=base,
