@@ -54,6 +54,22 @@ class Candidate:
         return f"{self.arch} on {str(self.normalisation) if name == 'custom' else name}"
 
 
+@dataclass(frozen=True)
+class FirstConvolution:
+    """The one convolution before a variant's first batch-norm.
+
+    Attributes:
+        turned: whether it takes the image's channels reversed.
+        name: of the batch-norm.
+        norm: the batch-norm.
+    """
+
+    convolution: nn.Conv2d
+    turned: bool
+    name: str
+    norm: BatchNorm
+
+
 @dataclass
 class Assembly:
     """Builds candidates of one checkpoint, and looks at their batch-norms.
@@ -63,12 +79,14 @@ class Assembly:
         images: [n, C, H, W] in [0, 1].
         device: where candidates answer.
         at_once: images that ``answers`` should be given at once.
+        first_convolutions: by variant, of those that were looked at; None where there is no such one.
     """
 
     checkpoint: Checkpoint
     images: Tensor
     device: torch.device
     at_once: int = BATCH
+    first_convolutions: dict[str, FirstConvolution | None] = field(default_factory=dict)
     _networks: dict[tuple[str, bool], nn.Module] = field(default_factory=dict)
     _models: dict[Candidate, PixelModel] = field(default_factory=dict)
     _norms: dict[str, dict[str, BatchNorm]] = field(default_factory=dict)
@@ -134,9 +152,13 @@ class Assembly:
             built = construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
             weights = self._rounded_weights if key[1] else self._weights
             give_places(built, weights)
+            modules = dict(built.named_modules())
             for name, weight in weights.items():  # load_state_dict takes longer than a few images
                 scope, _, last = name.rpartition(".")
-                setattr(built.get_submodule(scope), last, weight)
+                module = modules[scope]
+                # Its assignment looks at all that a module may be given, twenty times as long.
+                kept = module._parameters if last in module._parameters else module._buffers
+                kept[last] = weight
             self._networks[key] = built.eval()
         return self._networks[key]
 
@@ -192,6 +214,12 @@ class Assembly:
         """Inside it, networks multiply bfloat16 where the processor does; those that sample never."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._rounds)
 
+    def norms(self, arch: str) -> dict[str, BatchNorm]:
+        """A variant's batch-norms that remember something."""
+        if arch not in self._norms:
+            self._norms[arch] = trained_batch_norms(self.network(arch, rounded=True))
+        return self._norms[arch]
+
     def fingerprint(
         self, candidate: Candidate, kind: str, count: int, layers: int | None, moments: Moments
     ) -> Fingerprint:
@@ -200,9 +228,7 @@ class Assembly:
         Args:
             moments: what the first of these images have shown; the others are added.
         """
-        if candidate.arch not in self._norms:
-            self._norms[candidate.arch] = trained_batch_norms(self.network(candidate.arch, rounded=True))
-        norms = self._norms[candidate.arch]
+        norms = self.norms(candidate.arch)
         seen = sum(piece.shape[1] for piece in next(iter(moments.values()), []))
         if seen < count:
             # Rounding moves a score by less than a tenth of what is by chance.

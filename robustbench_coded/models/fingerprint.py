@@ -182,27 +182,39 @@ def fingerprint_of(moments: Moments, norms: dict[str, BatchNorm]) -> Fingerprint
     # than a few images.
     groups = [torch.cat(layers, 2)] if all(layer.shape[1] == images for layer in layers) else layers
     # The mean of each image's own moments: images weigh alike, whatever the layer's size.
-    means = torch.cat([_means(seen) for seen in groups], 2)
-    found = torch.stack(_apart([norms[name] for name in moments], means), 1).tolist()
-    return Fingerprint(tuple(moments), tuple(found[0]), images, tuple(_score(one) for one in found[1:]))
+    means = torch.cat([over_groups(seen.transpose(0, 1)) for seen in groups], 2)
+    return fingerprint_of_means(means, {name: norms[name] for name in moments}, images)
+
+
+def fingerprint_of_means(means: Tensor, norms: dict[str, BatchNorm], images: int) -> Fingerprint:
+    """What was seen on average beside what is remembered.
+
+    Args:
+        means: [1 + groups, 2, channels] first and second moments as of ``over_groups``, the channels of all
+            layers side by side.
+        norms: by name, in the order of the channels.
+        images: how many were seen.
+    """
+    found = torch.stack(_apart(list(norms.values()), means), 1).tolist()
+    return Fingerprint(tuple(norms), tuple(found[0]), images, tuple(_score(one) for one in found[1:]))
 
 
 def _score(divergences: Sequence[float]) -> float:
     return (sum(divergence**0.5 for divergence in divergences) / len(divergences)) ** 2
 
 
-def _means(seen: Tensor) -> Tensor:
-    """Of ``seen`` [2, images, channels] the means over all images, then over all but each group.
+def over_groups(seen: Tensor) -> Tensor:
+    """Of ``seen`` [images, ...] the means over all images, then over all but each group.
 
     Returns:
-        [1 + groups, 2, channels]; there are no groups where they would be of one image.
+        [1 + groups, ...]; there are no groups where they would be of one image.
     """
-    images = seen.shape[1]
-    total = seen.sum(1)
+    images = len(seen)
+    total = seen.sum(0)
     means = [total / images]
     if images >= 2 * GROUPS:
-        for group in seen.tensor_split(GROUPS, 1):
-            means.append((total - group.sum(1)) / (images - group.shape[1]))
+        for group in seen.tensor_split(GROUPS):
+            means.append((total - group.sum(0)) / (images - len(group)))
     return torch.stack(means)
 
 

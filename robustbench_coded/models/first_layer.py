@@ -8,18 +8,18 @@ to a constant. Both need to be computed only once, so hundreds of normalisations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.models.candidates import Assembly
+from robustbench_coded.models.candidates import Assembly, FirstConvolution
 from robustbench_coded.models.fingerprint import (
     FEW,
     Fingerprint,
     divergences,
-    fingerprint_of,
+    fingerprint_of_means,
+    over_groups,
     trained_batch_norms,
 )
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, named
@@ -45,26 +45,29 @@ class FirstLayer:
     """What the first batch-norm sees of images, as a function of their normalisation.
 
     Attributes:
-        firsts: [n, outputs, 2 C] for each image its mean responses: to each channel, then to ones in it.
-        seconds: [n, outputs, 2 C, 2 C] mean products of them.
+        firsts: [1 + groups, outputs, 2 C] mean responses to each channel, then to ones in it: of all images,
+            then without each group, as of ``over_groups``.
+        seconds: [1 + groups, outputs, 2 C, 2 C] mean products of them.
+        images: how many there are.
         name: of the batch-norm.
         norm: the batch-norm.
     """
 
     firsts: Tensor
     seconds: Tensor
+    images: int
     name: str
     norm: torch.nn.modules.batchnorm._BatchNorm
 
-    @cached_property
+    @property
     def first(self) -> Tensor:
         """[outputs, 2 C] means over the images."""
-        return self.firsts.mean(0)
+        return self.firsts[0]
 
-    @cached_property
+    @property
     def second(self) -> Tensor:
         """[outputs, 2 C, 2 C] means over the images."""
-        return self.seconds.mean(0)
+        return self.seconds[0]
 
     def divergence(self, mean: Tensor, std: Tensor) -> Tensor:
         """[t] of normalisations ``mean`` and ``std`` [t, C]: how far it is from what is remembered."""
@@ -79,8 +82,8 @@ class FirstLayer:
             torch.tensor(part, dtype=torch.float64) for part in (normalisation.mean, normalisation.std)
         )
         weights = torch.cat([1 / std, -mean / std])
-        seen = torch.stack([self.firsts @ weights, (self.seconds @ weights) @ weights])
-        return fingerprint_of({self.name: [seen]}, {self.name: self.norm})
+        seen = torch.stack([self.firsts @ weights, (self.seconds @ weights) @ weights], 1)
+        return fingerprint_of_means(seen, {self.name: self.norm}, self.images)
 
     def among(self, choices: Sequence[Normalisation]) -> tuple[Normalisation, float]:
         """The best of them, and its divergence."""
@@ -111,58 +114,84 @@ class FirstLayer:
         return self.among([named(tuple(numbers[0]), tuple(numbers[1]))])
 
 
-def first_layer(assembly: Assembly, arch: str, images: Tensor) -> FirstLayer | None:
-    """What the first batch-norm of a variant sees of images [n, C, H, W]; None where it is no such sum."""
-    if (layer := first_convolution(assembly, arch, images)) is not None:
+class Patches:
+    """Images, and the moments of the patches that filters see of them.
+
+    Args:
+        images: [n, C, H, W] in [0, 1].
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+        self._moments: dict[tuple, tuple[Tensor, Tensor]] = {}
+
+    def moments(self, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
+        """[1 + groups, taps] means and [1 + groups, taps, taps] mean products, as of ``over_groups``.
+
+        The taps are those of every channel, then those of an image of ones, which padding surrounds with 0.
+        """
+        sides = _pair(convolution.kernel_size), _pair(convolution.stride), _pair(convolution.padding)
+        if sides not in self._moments:
+            layout = nn.Unfold(sides[0], stride=sides[1], padding=sides[2])
+            ones = layout(torch.ones_like(self.images[:1, :1]))
+            basis = torch.cat([layout(self.images), ones.expand(len(self.images), -1, -1)], 1)
+            products = basis @ basis.mT / basis.shape[2]
+            self._moments[sides] = over_groups(basis.mean(2).double()), over_groups(products.double())
+        return self._moments[sides]
+
+
+def first_layer(assembly: Assembly, arch: str, patches: Patches) -> FirstLayer | None:
+    """What the first batch-norm of a variant sees of images; None where it is no such sum."""
+    if (layer := first_convolution(assembly, arch, patches)) is not None:
         return layer
     network = assembly.network(arch)
     name, norm = next(iter(trained_batch_norms(network).items()))
     first, second = [], []
-    for piece in images.split(PIECE):
+    for piece in patches.images.split(PIECE):
         basis = _responses(network, name, piece)
         if basis is None:
             return None
         by_image = basis.permute(1, 2, 0, 3)  # [n, outputs, 2 C, pixels]
         first.append(by_image.mean(3).double().cpu())
         second.append((by_image @ by_image.mT / by_image.shape[3]).double().cpu())
-    return FirstLayer(torch.cat(first), torch.cat(second), name, norm)
+    firsts, seconds = over_groups(torch.cat(first)), over_groups(torch.cat(second))
+    return FirstLayer(firsts, seconds, len(patches.images), name, norm)
 
 
 @torch.no_grad()
-def first_convolution(assembly: Assembly, arch: str, images: Tensor) -> FirstLayer | None:
+def first_convolution(assembly: Assembly, arch: str, patches: Patches) -> FirstLayer | None:
     """The same where one convolution without a bias is all that is before the batch-norm; else None.
 
     Its moments follow from those of the patches that its filters see, whatever its weights: that takes less
     than one normalisation sent through it.
     """
-    network = assembly.network(arch)
-    name, norm = next(iter(trained_batch_norms(network).items()))
-    # Every pixel another one: no image that looks the same with its channels reversed.
-    probe = torch.linspace(0, 1, images[0].numel(), device=images.device).view_as(images[:1])
-    found = _convolution_before(network, name, probe)
+    found = assembly.first_convolutions.get(arch)
+    if arch not in assembly.first_convolutions:
+        network, images = assembly.network(arch), patches.images
+        name, norm = next(iter(trained_batch_norms(network).items()))
+        # Every pixel another one: no image that looks the same with its channels reversed.
+        probe = torch.linspace(0, 1, images[0].numel(), device=images.device).view_as(images[:1])
+        before = _convolution_before(network, name, probe)
+        found = None if before is None else FirstConvolution(*before, name, norm)
+        assembly.first_convolutions[arch] = found
     if found is None:
         return None
-    convolution, turned = found
-    layout = nn.Unfold(
-        _pair(convolution.kernel_size), stride=_pair(convolution.stride), padding=_pair(convolution.padding)
-    )
-    patches = layout(images.flip(1) if turned else images)
-    ones = layout(torch.ones_like(images[:1, :1]))
-    basis = torch.cat([patches, ones.expand(len(images), -1, -1)], 1)
-    means, products = basis.mean(2).double(), (basis @ basis.mT / basis.shape[2]).double()
-    outputs, channels = convolution.weight.shape[:2]
-    filters = convolution.weight.flatten(2).double()  # [outputs, C, taps]
+    means, products = patches.moments(found.convolution)
+    weight = found.convolution.weight.detach()
+    outputs, channels = weight.shape[:2]
+    filters = weight.flatten(2).double()  # [outputs, C, taps]
+    if found.turned:  # parts of the normalisation, and patches, are in the order of the images' own channels
+        filters = filters.flip(1)
     taps = filters.shape[2]
     weights = filters.new_zeros(outputs, 2 * channels, channels + 1, taps)
     for channel in range(channels):
         weights[:, channel, channel] = filters[:, channel]
         weights[:, channels + channel, channels] = filters[:, channel]
     weights = weights.flatten(2)
-    if turned:  # parts of the normalisation are in the order of the images' own channels
-        weights = weights.unflatten(1, (2, channels)).flip(2).flatten(1, 2)
     first = torch.einsum("oai,ni->noa", weights, means)
     half = (weights.flatten(0, 1) @ products).unflatten(1, (outputs, 2 * channels))
-    return FirstLayer(first.cpu(), (half @ weights.mT).cpu(), name, norm)
+    second = half @ weights.mT
+    return FirstLayer(first.cpu(), second.cpu(), len(patches.images), found.name, found.norm)
 
 
 def _pair(sides: object) -> tuple[int, int]:
@@ -258,14 +287,14 @@ def other_normalisations(
     choices = combinations(assembly.checkpoint.channels)
     seen = []
     for kind in kinds:
-        layer = first_layer(assembly, arch, assembly.inputs(kind, 0, FEW_IMAGES))
+        layer = first_layer(assembly, arch, Patches(assembly.inputs(kind, 0, FEW_IMAGES)))
         if layer is None:
             return []
         seen.append((*layer.among(choices)[::-1], kind))
     found = []
     nearest = sorted(seen, key=lambda one: one[0])[:KINDS_FITTED]
     for _, combination, kind in [*nearest, *(one for one in seen[:2] if one not in nearest)]:
-        layer = first_layer(assembly, arch, assembly.inputs(kind, 0, IMAGES))
+        layer = first_layer(assembly, arch, Patches(assembly.inputs(kind, 0, IMAGES)))
         assert layer is not None
         best, divergence = layer.among(choices)
         fitted, less = layer.fitted(combination)

@@ -1,7 +1,10 @@
 """What the C library does with the memory of a tensor that is gone."""
 
 import ctypes
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # glibc's mallopt(3).
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -20,3 +23,18 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(TRIM_THRESHOLD, NEVER)
         mallopt(MMAP_THRESHOLD, LARGEST_KEPT)
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Inside, Python does not look for cycles of garbage, which takes 0.1 s each time once torch is loaded.
+
+    Networks are built by the dozen here, and go without that as soon as nobody needs them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -10,7 +10,12 @@ from typing import NamedTuple
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.elimination import kept
 from robustbench_coded.models.fingerprint import Fingerprint
-from robustbench_coded.models.first_layer import first_convolution, first_layer, other_normalisations
+from robustbench_coded.models.first_layer import (
+    Patches,
+    first_convolution,
+    first_layer,
+    other_normalisations,
+)
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.remembered import Remembered
 from robustbench_coded.models.variants import BGR, INPUT, PER_IMAGE, changed
@@ -24,6 +29,9 @@ FIRST_MARGIN, KIND_MARGIN = 2.0, 4.0  # where one layer alone decides, so many t
 # are looked for. Right ones are at 0.0037 at most on 64 images.
 UNKNOWN = 0.004
 BETTER = 1.5  # so many times nearer one of those has to be
+
+# Where so much more is left than chance, the kind of images may be another one: few images confuse them.
+LEFT_OVER = 0.001
 
 NORMALISATIONS = 4  # that are taken to the end
 KINDS_TAKEN = 4  # kinds of images that are taken to the end with the first normalisation
@@ -82,23 +90,25 @@ def _by_first_layers(
     remembered: Remembered, arch: str, fronts: Sequence[Front], images: int, layers: int
 ) -> list[tuple[Fingerprint, Front]]:
     """Each front with what the first layers say; many that differ in the normalisation alone at once."""
-    groups: dict[tuple[str | None, str], list[Front]] = {}
+    by_kind: dict[str, dict[str | None, list[Front]]] = {}
     for front in fronts:
-        groups.setdefault((front.input, front.kind), []).append(front)
+        by_kind.setdefault(front.kind, {}).setdefault(front.input, []).append(front)
     seen = []
-    for (form, kind), group in groups.items():
-        layer = None
-        if layers == 1:
-            own = changed(arch, INPUT, form) if form else arch
-            at_once = first_layer if len(group) >= MANY else first_convolution
-            layer = at_once(remembered.assembly, own, remembered.assembly.inputs(kind, 0, images))
-        for one in group:
-            looked = (
-                remembered.fingerprint(one.candidate(arch), kind, images, layers)
-                if layer is None
-                else layer.fingerprint(one.normalisation)
-            )
-            seen.append((looked, one))
+    for kind, forms in by_kind.items():
+        patches = Patches(remembered.assembly.inputs(kind, 0, images))
+        for form, group in forms.items():
+            layer = None
+            if layers == 1:
+                own = changed(arch, INPUT, form) if form else arch
+                at_once = first_layer if len(group) >= MANY else first_convolution
+                layer = at_once(remembered.assembly, own, patches)
+            for one in group:
+                looked = (
+                    remembered.fingerprint(one.candidate(arch), kind, images, layers)
+                    if layer is None
+                    else layer.fingerprint(one.normalisation)
+                )
+                seen.append((looked, one))
     return seen
 
 
@@ -128,14 +138,26 @@ def _uncommon(
 def best_first(
     remembered: Remembered, arch: str, fronts: Sequence[Front], images: int, layers: int
 ) -> list[Front]:
-    """The same fronts by what more layers say; none is dropped."""
-    if len(fronts) == 1:
+    """The same fronts by what more layers say; none is dropped.
+
+    They stay as they are where the first is as near as so few images show: no other can be nearer.
+    """
+
+    def seen(front: Front) -> Fingerprint:
+        end = front.candidate(arch), front.kind, images
+        if layers > 1:
+            # All of its layers are asked about later, unless another part changes: so all at once.
+            remembered.fingerprint(*end)
+        return remembered.fingerprint(*end, layers)
+
+    if len(fronts) == 1 or by_chance_alone(seen(fronts[0])):
         return list(fronts)
+    return sorted(fronts, key=lambda front: seen(front).score)
 
-    def score(front: Front) -> float:
-        return remembered.fingerprint(front.candidate(arch), front.kind, images, layers).score
 
-    return sorted(fronts, key=score)
+def by_chance_alone(found: Fingerprint) -> bool:
+    """Whether what is left is no more than the small number of images explains."""
+    return found.excess <= LEFT_OVER and found.score <= found.by_chance
 
 
 def without_worse(

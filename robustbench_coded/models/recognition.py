@@ -31,7 +31,7 @@ from robustbench_coded.models.decision import (
 )
 from robustbench_coded.models.few_threads import SMALL, few_threads
 from robustbench_coded.models.fingerprint import trained_batch_norms
-from robustbench_coded.models.freed_memory import keep_freed_memory
+from robustbench_coded.models.freed_memory import keep_freed_memory, no_collections
 from robustbench_coded.models.input_kinds import heavy_kinds
 from robustbench_coded.models.label_search import (
     IMAGES_FOR_LABELS_ALONE,
@@ -134,7 +134,7 @@ def recognise_network(
     device = torch.device("cpu") if device is None else device
     keep_freed_memory()
     # Networks that sample take the same draws each time, and nobody else's.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), no_collections():
         torch.manual_seed(0)
         return _recognised(Assembly(checkpoint, images[: images_wanted(checkpoint)], device), labels)
 
@@ -218,7 +218,7 @@ def _decided(
             chosen = by_labels(chosen, spaced)
         for part in unseen:
             forms = forms_of(assembly, chosen, part)
-            for images in (min(FORM_IMAGES if most else FORM_IMAGES_ALONE, count), count):
+            for images in _growing(FORM_IMAGES if most else FORM_IMAGES_ALONE, count):
                 forms = [asked(assembly, one, labels, images) for one in forms]
                 if most and images == count:
                     chosen, forms = told_apart(assembly, chosen, forms, labels, cost)
@@ -288,6 +288,15 @@ def _decided(
         stated=stated,
         contradictions=(*contradictions(chosen, seen, stated, checkpoint.classes, few=few), *view),
     )
+
+
+def _growing(first: int, last: int) -> list[int]:
+    """Numbers of images from ``first`` to ``last``, each four times the one before."""
+    found = []
+    while first < last:
+        found.append(first)
+        first *= 4
+    return [*found, last]
 
 
 def _place(chosen: Evidence, other: Evidence) -> float:

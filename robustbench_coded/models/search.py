@@ -17,9 +17,11 @@ from robustbench_coded.models.fingerprint import Fingerprint
 from robustbench_coded.models.fronts import (
     FIRST_IMAGES,
     KIND_MARGIN,
+    LEFT_OVER,
     UNKNOWN,
     Front,
     best_first,
+    by_chance_alone,
     likely_fronts,
     without_worse,
 )
@@ -33,6 +35,7 @@ from robustbench_coded.models.variants import INPUT, changed, split_variant, unc
 # close to each other: as many as so many multiplications of one candidate pay for, within these limits.
 PART_IMAGES = (16, 64)
 PART_MULTIPLICATIONS = 4e9
+FEWEST = 8  # at first, of every form of a part
 ENOUGH_IMAGES = (64, MOST_IMAGES)
 ENOUGH_MULTIPLICATIONS = 10e9
 FINAL_IMAGES = (128, MOST_IMAGES)
@@ -50,9 +53,6 @@ NEAR = 0.005
 FRONTS = 4  # that whole networks are compared behind
 WIDTH = 4  # candidates that are taken to the next part
 RIVALS = 3  # that are taken to more images of whole networks
-
-# Where so much more is left than chance, the kind of images may be another one: few images confuse them.
-LEFT_OVER = 0.001
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Search:
 
         def best_of(archs: Iterable[str]) -> list[str]:
             left = list(dict.fromkeys(archs))
-            for count in (images // 2, images):
+            for count in (max(FEWEST, images // 4), images // 2, images):
                 scored = {
                     arch: self.remembered.fingerprint(front.candidate(arch), front.kind, count, layers)
                     for arch in left
@@ -183,7 +183,7 @@ class Search:
         """Candidates by all layers, on more and more images: until one stands out, or there are enough."""
         usual = min(beam, key=_unusual)
         first = self.remembered.fingerprint(fronts[0].candidate(usual), fronts[0].kind, self.few)
-        if first.excess <= LEFT_OVER and first.score <= first.by_chance:
+        if by_chance_alone(first):
             # Other kinds of images cannot come nearer than chance.
             fronts = [front for front in fronts if front is fronts[0] or front[:2] != fronts[0][:2]]
         scored = self._scored([(front.candidate(usual), front.kind) for front in fronts], self.few)

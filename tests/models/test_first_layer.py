@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from robustbench_coded.models.build import build
-from robustbench_coded.models.candidates import Assembly
+from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.fingerprint import fingerprint
 from robustbench_coded.models.first_layer import (
     FirstLayer,
+    Patches,
     combinations,
     first_convolution,
     first_layer,
@@ -18,6 +19,7 @@ from robustbench_coded.models.input_kinds import KINDS, images_of_kind
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.remembered import Remembered
 
 CPU = torch.device("cpu")
 
@@ -44,7 +46,7 @@ def remembering(path, mean, std, arch="digits-cnn", kind="plain"):
 def test_the_closed_form_is_what_the_batch_norm_measures(tmp_path):
     assembly = remembering(tmp_path / "a.pt", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     x = images(64)
-    layer = first_layer(assembly, "digits-cnn", x)
+    layer = first_layer(assembly, "digits-cnn", Patches(x))
     network = assembly.network("digits-cnn")
     for mean, std in (((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)), ((0.0, 0.1, 0.9), (1.0, 0.5, 0.01))):
         model = PixelModel(network, mean, std, classes=10, arch="digits-cnn")
@@ -57,9 +59,9 @@ def test_the_closed_form_is_what_the_batch_norm_measures(tmp_path):
 def test_patches_say_what_filters_see_of_them(tmp_path, monkeypatch, arch):
     assembly = remembering(tmp_path / "a.pt", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     x = images(16)
-    patches = first_convolution(assembly, arch, x)
+    patches = first_convolution(assembly, arch, Patches(x))
     monkeypatch.setattr("robustbench_coded.models.first_layer.first_convolution", lambda *_: None)
-    filtered = first_layer(assembly, arch, x)
+    filtered = first_layer(assembly, arch, Patches(x))
     torch.testing.assert_close(patches.firsts, filtered.firsts, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(patches.seconds, filtered.seconds, rtol=1e-4, atol=1e-5)
 
@@ -71,6 +73,7 @@ def strided(**changed):
 def test_only_one_plain_convolution_is_answered_by_its_patches():
     class Other(Assembly):
         def __init__(self, network):
+            super().__init__(None, None, CPU)
             self.network = lambda arch: network.eval()
 
     pooled = nn.Sequential(nn.MaxPool2d(2), *strided())
@@ -79,11 +82,11 @@ def test_only_one_plain_convolution_is_answered_by_its_patches():
         for norm in network:
             if isinstance(norm, nn.BatchNorm2d):
                 norm.running_mean.fill_(0.1)
-    found = [first_convolution(Other(network), "a", images(4)) for network in networks]
+    found = [first_convolution(Other(network), "a", Patches(images(4))) for network in networks]
     assert [one is None for one in found] == [False, True, True, True]
     seen = networks[0][0](images(4)).flatten(2)
     ones = torch.ones(1, 3).double()
-    assert found[0].firsts[..., :3].sum(2).float().allclose(seen.mean(2), atol=1e-5)
+    assert found[0].first[:, :3].sum(1).float().allclose(seen.mean((0, 2)), atol=1e-5)
     measured = fingerprint(networks[0], networks[0], images(4)).divergences[0]
     assert float(found[0].divergence(0 * ones, ones)) == pytest.approx(measured, rel=1e-3)
 
@@ -119,5 +122,18 @@ def test_what_is_no_sum_over_the_channels_is_left_alone(tmp_path):
     remembering(path, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     arch = "digits-cnn[input=per-image]"
     assembly = Assembly(load_checkpoint(path, arch=arch), images(32), CPU)
-    assert first_layer(assembly, arch, images(32)) is None
-    assert isinstance(first_layer(assembly, "digits-cnn", images(32)), FirstLayer)
+    assert first_layer(assembly, arch, Patches(images(32))) is None
+    assert isinstance(first_layer(assembly, "digits-cnn", Patches(images(32))), FirstLayer)
+
+
+def test_first_layers_follow_from_what_all_of_them_saw(tmp_path):
+    assembly = remembering(tmp_path / "a.pt", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    end = Candidate("digits-cnn", Normalisation("none", (0.0,) * 3, (1.0,) * 3)), "plain"
+    few = Remembered(assembly).fingerprint(*end, 32, 2)
+    remembered = Remembered(assembly)
+    remembered.fingerprint(*end, 64)
+    assembly.fingerprint = None  # nothing is sent through a network again
+    found = remembered.fingerprint(*end, 32, 2)
+    assert found.layers == few.layers and found.images == 32
+    assert found.divergences == pytest.approx(few.divergences, rel=1e-9)
+    assert found.without == pytest.approx(few.without, rel=1e-9)

@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_coded.models.freed_memory import keep_freed_memory
+from robustbench_coded.models.freed_memory import keep_freed_memory, no_collections
 
 MIB = 1 << 20
 
@@ -22,3 +23,10 @@ def test_the_process_keeps_the_memory_of_tensors_that_are_gone():
     held = resident()
     del tensors
     assert held - resident() < 32 * MIB
+
+
+def test_collections_stop_for_a_while():
+    with pytest.raises(ZeroDivisionError), no_collections():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled()
