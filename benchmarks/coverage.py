@@ -34,6 +34,7 @@ from robustbench_coded.statistics.clustered import clustered_interval
 from robustbench_coded.statistics.correlation import pooled
 from robustbench_coded.statistics.difference import clustered_difference
 from robustbench_coded.statistics.intervals import accuracy_interval
+from robustbench_coded.statistics.shared_draws import drawn, shared_of
 
 SIMULATIONS, SEED, TAIL = 2000, 0, 0.025
 BATCHES = (5, 10, 40)
@@ -71,13 +72,20 @@ def by_batch(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, f
 
 def by_example(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, float]:
     """The interval of a defence that answers its inputs one by one."""
+    shared = shared_of(drawn(correct, batch) for correct in (evaluation.judged, *evaluation.weaker))
+    found = accuracy_interval(evaluation.judged, batch, batch_dependent=False, shared=shared)
+    return found.low, found.high
+
+
+def row_alone(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, float]:
+    """The same, were nothing known of draws but what the row itself shows."""
     found = accuracy_interval(evaluation.judged, batch, batch_dependent=False)
     return found.low, found.high
 
 
 def ignoring_batches(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, float]:
     """What it would be, were the examples of a batch independent."""
-    return by_example(evaluation, np.arange(len(batch)))
+    return row_alone(evaluation, np.arange(len(batch)))
 
 
 def measure(cell: Cell, method: Method, simulations: int = SIMULATIONS, seed: int = SEED) -> Errors:

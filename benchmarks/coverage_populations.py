@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from robustbench_coded.coding.nodes import chebyshev_first, chebyshev_second
 from robustbench_coded.coding.spline import spline_matrix
@@ -104,6 +105,36 @@ def random_ensemble(accuracies: tuple[float, ...]) -> Population:
         return Evaluation(rng.random((len(batch), 1)) < chosen[batch])
 
     return Population("one of two networks, 90% or 30%", simulate, float(np.mean(accuracies)))
+
+
+def random_ensemble_known(few: int) -> Population:
+    """One of two networks for each batch and draw; an attacker who knows it attacked ``few`` draws.
+
+    A weaker attack without that knowledge was scored in `DRAWS` draws.
+    """
+
+    def simulate(rng: np.random.Generator, batch: Batch) -> Evaluation:
+        def row(accuracies: tuple[float, float], draws: int) -> Right:
+            return rng.random((len(batch), 1)) < rng.choice(accuracies, (batch[-1] + 1, draws))[batch]
+
+        return Evaluation(row((0.9, 0.5), few), [row((0.95, 0.65), DRAWS)])
+
+    return Population(f"one of two networks, 90% or 50%, {few} known draws", simulate, 0.7)
+
+
+def noisy(noise: float, draws: int) -> Population:
+    """A margin for each example and noise for each answer; a weaker attack was scored in `DRAWS` draws."""
+
+    def simulate(rng: np.random.Generator, batch: Batch) -> Evaluation:
+        margins = 0.6 + rng.standard_normal((len(batch), 1))
+        judged, weaker = (
+            margins + noise * rng.standard_normal((len(batch), count)) > 0 for count in (draws, DRAWS)
+        )
+        return Evaluation(judged, [weaker])
+
+    return Population(
+        f"noise of {noise:g} margins, {draws} draws", simulate, float(ndtr(0.6 / np.hypot(1, noise)))
+    )
 
 
 def rci_linear(n: int, margin: float, batches: int = 20_000) -> Population:

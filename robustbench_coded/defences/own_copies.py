@@ -1,4 +1,4 @@
-"""Copies of what somebody's code hands out: it may hand out one buffer again and again.
+"""Copies of what somebody's code is given and hands out: it may write into both.
 
 A defence that writes every answer into the same tensor (as graphs that are captured once do), or every draw
 into the same array, is right for whoever looks at one at a time. Whoever keeps two has the later one twice.
@@ -17,6 +17,12 @@ def own_answer(answer: Any) -> Any:
         return answer
     with torch._C.DisableTorchFunction():  # no operator of the defence's, and not relaxed as one
         return answer.clone()
+
+
+def own_input(x: Tensor) -> Tensor:
+    """A copy for the defence to write into, which a leaf of autograd does not allow."""
+    with torch._C.DisableTorchFunction():
+        return x.clone()
 
 
 def own_draw(draw: Any) -> Any:

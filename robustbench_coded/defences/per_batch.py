@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.defences.answers_as_logits import as_logits
-from robustbench_coded.defences.own_copies import own_answer, own_draw
+from robustbench_coded.defences.own_copies import own_answer, own_draw, own_input
 from robustbench_coded.defences.protocol import Defence, Draw, reject_class
 from robustbench_coded.working_folder import WorkingFolder
 
@@ -23,7 +23,8 @@ _CALLS = {"reset": "reset()", "fit": "fit(x)"}
 class PerBatch:
     """Somebody's defence, told of every batch before it answers it; its answers are taken as logits.
 
-    Answers and draws are handed on as copies, for it may use one buffer for all of them.
+    Answers and draws are handed on as copies, for it may use one buffer for all of them; it is given copies
+    of inputs, for it may write into them.
 
     Args:
         defence: what it declares of itself is taken over, and ``logits_grouped`` where it is told nothing.
@@ -48,12 +49,12 @@ class PerBatch:
     def logits(self, x: Tensor, draw: Draw) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has met nothing but this batch."""
         with self.folder:
-            begin_batch(self.defence, x)
-            return own_answer(as_logits(self.defence.logits(x, draw)))
+            begin_batch(self.defence, own_input(x))
+            return own_answer(as_logits(self.defence.logits(own_input(x), draw)))
 
     def _grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
         with self.folder:
-            answers = self.defence.logits_grouped(x, draws)  # type: ignore[attr-defined]
+            answers = self.defence.logits_grouped(own_input(x), draws)  # type: ignore[attr-defined]
             return own_answer(as_logits(answers))
 
 

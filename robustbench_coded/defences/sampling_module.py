@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from robustbench_coded.defences.answers_as_logits import as_logits
 from robustbench_coded.defences.global_generators import seeded_globally
 from robustbench_coded.defences.held_generators import held_generators, seeded
-from robustbench_coded.defences.own_copies import own_answer
+from robustbench_coded.defences.own_copies import own_answer, own_input
 from robustbench_coded.defences.per_batch import begin_batch
 from robustbench_coded.working_folder import WorkingFolder
 
@@ -72,7 +72,7 @@ class SamplingModule:
         seed, own = draw or 0, held_generators(self.module)
         sets_all = seeded_globally(seed, taken=taken)
         with self.folder, sets_all as sampled, seeded(own, seed, taken=taken) as own_sampled:
-            begin_batch(self.module, x)
-            answers = own_answer(as_logits(self.module(x)))
+            begin_batch(self.module, own_input(x))
+            answers = own_answer(as_logits(self.module(own_input(x))))
             self.has_sampled = self.has_sampled or sampled() or own_sampled()
         return answers

@@ -45,6 +45,7 @@ from robustbench_coded.statistics.repartitioned import (
     beside,
     repartitioned,
 )
+from robustbench_coded.statistics.shared_draws import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
 
 Cells = dict[tuple[CaseKey, str], Cell]
 
@@ -66,6 +67,7 @@ class CaseResult:
     strongest_attack: str = ""
     selection_draws: int = 0
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
+    shared: SharedDraws = NOT_SHARED  # of outcomes of one draw, by all rows of the subject
     looks: int = 0  # how often it may be judged along the way, and then stop; 0: a number fixed beforehand
     partitions: Beside | None = None  # the same perturbed inputs in other batches
     clean_partitions: Beside | None = None  # the outcomes of ``clean`` in other batches
@@ -101,6 +103,7 @@ class CaseResult:
                 cell.batch,
                 batch_dependent=self.unit_is_batch,
                 correlation=self.correlation,
+                shared=self.shared,
                 tail=share,
             )
 
@@ -144,12 +147,15 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
     combined = [
         row for rows in groups.values() for row in [*rows, *_combined(rows, everything, found, again)]
     ]
-    known = correlations(everything)
+    known, drawn_together = correlations(everything), shared_draws(everything)
 
     def correlated(row: CaseResult) -> CaseResult:
         measured = known.get((row.key.subject, row.key.threat.inputs), UNMEASURED)
-        whole = None if row.of_complete is None else replace(row.of_complete, correlation=measured)
-        return replace(row, correlation=measured, of_complete=whole)
+        together = drawn_together.get(row.key.subject, NOT_SHARED)
+        whole = row.of_complete
+        if whole is not None:
+            whole = replace(whole, correlation=measured, shared=together)
+        return replace(row, correlation=measured, shared=together, of_complete=whole)
 
     return [correlated(row) for row in combined]
 
@@ -171,6 +177,16 @@ def correlations(rows: Sequence[CaseResult]) -> dict[tuple[SubjectKey, str], Cor
         own = [said for examples, said in of if 2 * examples >= most]
         pooled[subject, inputs] = pooled_of(own + [said for _, said in whole])
     return pooled
+
+
+def shared_draws(rows: Sequence[CaseResult]) -> dict[SubjectKey, SharedDraws]:
+    """By subject that draws and answers inputs one by one, what its attacked rows say of shared draws."""
+    shows: dict[SubjectKey, list[Drawn | None]] = defaultdict(list)
+    for row in rows:
+        if row.randomised and not row.batch_dependent and row.cell is not None and row.cell.correct.size:
+            attacked = row.key.attack not in CONTROLS
+            shows[row.key.subject] += [drawn(row.cell.correct, row.cell.batch)] if attacked else []
+    return {subject: shared_of(found) for subject, found in shows.items()}
 
 
 def _combined(

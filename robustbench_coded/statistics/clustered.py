@@ -43,6 +43,8 @@ def clopper_pearson(successes: float, trials: float, tail: float) -> tuple[float
 
 def student_factor(degrees: float, tail: float) -> float:
     """By how much a variance estimated with few degrees of freedom must grow to use normal quantiles."""
+    if degrees == np.inf:
+        return 1.0
     return (float(stdtrit(degrees, 1 - tail)) / -float(ndtri(tail))) ** 2
 
 

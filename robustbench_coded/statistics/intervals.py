@@ -8,7 +8,8 @@ The truth aimed at is the population accuracy over examples, batches and draws. 
 * Outcomes of a batch-dependent defence come in batches: `clustered.py`.
 * A defence that treats its inputs independently has the exact binomial interval of its examples. With draws
   it is Clopper and Pearson's with the effective number of outcomes that the variance between examples gives,
-  and what a batch's shared draws add to it (Korn and Graubard, Survey Methodology 24, 1998).
+  and what a batch's shared draws add to it (Korn and Graubard, Survey Methodology 24, 1998). A row with few
+  draws takes that from others (`shared_draws.py`).
 
 `benchmarks/coverage.py` measures how often each end errs; docs/numbers.md shows the table.
 """
@@ -25,7 +26,8 @@ from robustbench_coded.statistics.clustered import (
     student_factor,
 )
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation
-from robustbench_coded.statistics.variance import between_examples
+from robustbench_coded.statistics.shared_draws import NOT_SHARED, SharedDraws
+from robustbench_coded.statistics.variance import between_examples, shared_by_draws
 
 TAIL = 0.025  # on either side of a 95% interval
 
@@ -47,6 +49,7 @@ def accuracy_interval(
     *,
     batch_dependent: bool,
     correlation: Correlation = UNMEASURED,
+    shared: SharedDraws = NOT_SHARED,
     tail: float = TAIL,
 ) -> Interval:
     """Mean of ``correct`` and its interval.
@@ -58,6 +61,8 @@ def accuracy_interval(
         batch_dependent: whether an answer may depend on the co-batched inputs; the batch is the unit then.
         correlation: of two outcomes of a batch, as the rows of the subject show it; of a batch-dependent
             defence only.
+        shared: what outcomes of a batch and draw have in common, as the rows of the subject show it; of a
+            randomised defence that answers its inputs one by one.
         tail: with which probability each end may err, in (0, 0.5).
 
     Raises:
@@ -72,7 +77,10 @@ def accuracy_interval(
         low, high = clustered_interval(correct, batch, tail, correlation)
         by_batches = clopper_pearson(0, len(np.unique(batch)), tail)[1] if right == 0 else None
         return Interval(estimate, low, high, by_batches)
-    never, always = clopper_pearson(0, examples, tail)[1], clopper_pearson(examples, examples, tail)[0]
+    common = shared_by_draws(shared, correct.shape[1], batch)
+    # Independent outcomes that the answers are worth, as far as they show no spread themselves.
+    worth = 1 / (1 / examples + common) if common else examples
+    never, always = clopper_pearson(0, worth, tail)[1], clopper_pearson(worth, worth, tail)[0]
     if right in (0, correct.size):
         return Interval(estimate, 0.0, never) if right == 0 else Interval(estimate, always, 1.0)
     measured = between_examples(correct, batch)
@@ -82,7 +90,10 @@ def accuracy_interval(
     variance = max(
         measured.variance * student_factor(measured.degrees, tail), LEAST_DESIGN_EFFECT * independent
     )
-    effective = max(binomial / variance, measured.least)
+    if common:
+        of_shared = common * student_factor(shared.degrees, tail)
+        variance = max(variance, float(means.var(ddof=1)) / examples + binomial * of_shared)
+    effective = max(binomial / variance, min(measured.least, worth))
     low, high = clopper_pearson(estimate * effective, effective, tail)
     # A few right answers must not promise more than none would: keep the reach of 0 of n and of n of n.
     return Interval(estimate, min(low, always, estimate), max(high, never, estimate))

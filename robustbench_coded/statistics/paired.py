@@ -25,6 +25,7 @@ from robustbench_coded.statistics.difference import clustered_difference, correl
 from robustbench_coded.statistics.ensemble import common
 from robustbench_coded.statistics.intervals import TAIL, accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell
+from robustbench_coded.statistics.shared_draws import SharedDraws
 from robustbench_coded.statistics.variance import between_examples
 
 
@@ -95,7 +96,7 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
             low, high = -above[1], -above[0]
     else:
         unit = one.example
-        low, high = _independent(left, right, one.batch, tail)
+        low, high = _independent(left, right, one.batch, tail, (first.shared, second.shared))
     return Difference(
         estimate,
         min(low, estimate),
@@ -131,11 +132,22 @@ def _answers(cell: Cell, example: NDArray[np.int64]) -> NDArray[np.bool_] | None
 
 
 def _independent(
-    left: NDArray[np.bool_], right: NDArray[np.bool_], batch: NDArray[np.int64], tail: float
+    left: NDArray[np.bool_],
+    right: NDArray[np.bool_],
+    batch: NDArray[np.int64],
+    tail: float,
+    shared: tuple[SharedDraws, SharedDraws],
 ) -> tuple[float, float]:
     """The interval where both rows answer their inputs one by one."""
-    a, b = (accuracy_interval(side, batch, batch_dependent=False, tail=tail) for side in (left, right))
+    plain = [accuracy_interval(side, batch, batch_dependent=False, tail=tail) for side in (left, right)]
+    a, b = (
+        accuracy_interval(side, batch, batch_dependent=False, shared=known, tail=tail)
+        for side, known in zip((left, right), shared, strict=True)
+    )
     r = correlation_of(left, right, batch, between_examples)
+    # What draws add by being shared is no part of what was seen to vary together.
+    for wider, seen in zip((a, b), plain, strict=True):
+        r *= (seen.high - seen.low) / (wider.high - wider.low)
     # However alike the two rows are, they may still differ where 0 of n examples showed it.
     unseen = clopper_pearson(0, len(left), tail)[1]
     below = max(joined(a.estimate - a.low, b.high - b.estimate, r), unseen)

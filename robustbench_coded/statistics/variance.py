@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from robustbench_coded.statistics.shared_draws import SharedDraws
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -66,3 +68,14 @@ def _shared_draws(values: NDArray[np.generic], batch: NDArray[np.integer]) -> fl
     several = sizes > 1
     shared = (sizes * of_means - of_answers)[several] / (sizes[several] - 1)
     return float(sizes[several] ** 2 @ shared) / sizes.sum() ** 2 / draws
+
+
+def shared_by_draws(shared: SharedDraws, draws: int, batch: NDArray[np.integer]) -> float:
+    """Variance that draws add to a mean by being shared, ``draws`` for each batch; a share of p (1 - p).
+
+    0 where the row has as many degrees of freedom as what is known from others: it shows that itself.
+    """
+    sizes = np.unique(batch, return_counts=True)[1]
+    if not shared.share or (draws - 1) * int((sizes > 1).sum()) >= shared.degrees:
+        return 0.0
+    return shared.share * float(sizes @ sizes) / sizes.sum() ** 2 / draws

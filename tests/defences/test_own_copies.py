@@ -101,3 +101,31 @@ def test_a_gradient_passes_through_the_copy():
     leaf = X.clone().requires_grad_()
     (slope,) = torch.autograd.grad(Standard(OneBuffer()).logits(leaf, None)[:, 0].sum(), leaf)
     assert (slope == 1).all()
+
+
+class Writes(nn.Module):
+    """Changes its input where it stands, also where gradients are asked of that."""
+
+    name, randomised, batch_dependent, base = "writes", False, False, None
+
+    def sample(self, generator, k):
+        return None
+
+    def fit(self, x):
+        x.zero_()
+
+    def logits(self, x, draw):
+        return x.mul_(2).flatten(1)[:, :2]
+
+    def forward(self, x):
+        return self.logits(x, None)
+
+
+@pytest.mark.parametrize("as_object", [True, False])
+def test_a_defence_may_write_into_its_input(as_object):
+    defence = as_defence(Writes(), None, name="", said="") if as_object else SamplingModule(Writes(), name="")
+    leaf = X.clone().requires_grad_()
+    answers = defence.logits(leaf, 0)
+    assert torch.equal(answers, 2 * X.flatten(1)[:, :2]) and torch.equal(leaf, X)
+    (slope,) = torch.autograd.grad(answers.sum(), leaf)
+    assert slope.sum() == 2 * answers.numel()

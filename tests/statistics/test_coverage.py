@@ -75,6 +75,25 @@ def test_intervals_hold_the_accuracy_of_a_random_ensemble():
     assert worst(population, 5, benchmark.ignoring_batches) > 0.1
 
 
+@pytest.mark.parametrize("batches", [1, 2, 5])
+def test_two_known_draws_learn_from_other_rows_what_a_draw_shares(batches):
+    population = populations.random_ensemble_known(2)
+    assert worst(population, batches, benchmark.by_example) <= MOST
+    if batches < 5:
+        assert worst(population, batches, benchmark.row_alone) > MOST
+
+
+def test_noise_of_each_input_makes_no_interval_wider():
+    for batches, draws, noise in ((1, 2, 0.5), (5, 2, 1.0), (5, 10, 0.2)):
+        cell = benchmark.Cell(populations.noisy(noise, draws), (128,) * batches)
+        found, alone = (
+            benchmark.measure(cell, method, SIMULATIONS)
+            for method in (benchmark.by_example, benchmark.row_alone)
+        )
+        assert max(found.low, found.high) <= MOST
+        assert found.width < 1.01 * alone.width
+
+
 @pytest.mark.parametrize(
     "pair",
     [
