@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.session.listener import Listener
 
-VERSION = 6  # of the self-tests: another one asks again
+VERSION = 7  # of the self-tests: another one asks again
 _CONTEXT = ("csrobust", "data", "data_sha256", "limit", "seed", "device", "threads")
 
 

@@ -38,6 +38,11 @@ class SharedDraws:
     share: float = 0.0
     degrees: float = 0.0
 
+    @property
+    def unmeasured(self) -> bool:
+        """Whether no row has enough draws, so that the share is only what cannot be ruled out."""
+        return self.degrees == np.inf
+
 
 NOT_SHARED = SharedDraws()
 

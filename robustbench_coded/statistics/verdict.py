@@ -216,7 +216,7 @@ def _against_base(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str
         return VerdictWord.BROKEN, f"{compared}; {_what_broken_means(made, ensemble)}"
     if gain.low > made.bar:
         return VerdictWord.NO_FAILURE_FOUND, f"{compared}, above {margin}"
-    return VerdictWord.NOT_SETTLED, f"{compared}; that interval holds {margin}, {_MORE}"
+    return VerdictWord.NOT_SETTLED, f"{compared}; that interval holds {margin}, {_more(ensemble)}"
 
 
 def _alone(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
@@ -230,7 +230,7 @@ def _alone(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
         return VerdictWord.BROKEN, f"{said}; clean inputs get no better answers than a constant one"
     if accuracy.low > made.bar:
         return VerdictWord.NO_FAILURE_FOUND, said
-    return VerdictWord.NOT_SETTLED, f"{said}; the interval holds that, {_MORE}"
+    return VerdictWord.NOT_SETTLED, f"{said}; the interval holds that, {_more(ensemble)}"
 
 
 def _broken(accuracy: Interval, made: Verdict, ensemble: CaseResult) -> bool:
@@ -251,7 +251,11 @@ def _what_broken_means(made: Verdict, ensemble: CaseResult) -> str:
     return f"{said}, {of} above the {floor} that uninformative inputs leave"
 
 
-_MORE = "and more examples or batches would tell (--limit)"
+def _more(ensemble: CaseResult) -> str:
+    """What would make the interval shorter."""
+    if ensemble.shared.unmeasured:
+        return "and more draws would tell (--draws), or more examples or batches (--limit)"
+    return "and more examples or batches would tell (--limit)"
 
 
 def _open(unpassed: Sequence[Check]) -> str:

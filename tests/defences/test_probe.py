@@ -268,9 +268,11 @@ def test_slots_that_the_probed_batch_lacks_are_asked_too(model):
     [
         (lambda x: 1 + (len(x) == 3 * K), "another size of the batch moved logits by"),
         (lambda x: 1 + (len(x) == 6 * K), "another size of the batch moved logits by"),
+        (lambda x: 1 + (len(x) == 1), "another size of the batch moved logits by"),
+        (lambda x: 1 + (1 < len(x) < 4), "another size of the batch moved logits by"),
         (lambda x: 1 + (slots(x) % 2), "moving the inputs to other slots of the batch moved"),
     ],
-    ids=["the size that is evaluated", "twice that", "every other slot"],
+    ids=["the size that is evaluated", "twice that", "one alone", "a few", "every other slot"],
 )
 def test_modules_that_say_nothing_of_themselves_are_asked_in_other_batches(model, weight, message):
     class Module(nn.Module):

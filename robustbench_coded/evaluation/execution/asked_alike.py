@@ -8,6 +8,7 @@ from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.selftests.gradient_modes import ROUNDING
 from robustbench_coded.selftests.result import SelfTest, judged, not_applicable
 from robustbench_coded.selftests.scene import Scene
+from robustbench_coded.selftests.stack_reading import stack_readings
 
 NAME = "answers when scored"
 
@@ -20,7 +21,11 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         seed, batches: by which the scene names its draws.
     """
     x = scene.budget.random_sign(scene.x, scene.generators)
-    asked = margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
+    with stack_readings() as places:
+        asked = margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
+    if places:
+        where = "; ".join(sorted(places))
+        return judged(NAME, False, f"It reads the call stack ({where}): it knows who asks.")
     if not bool(asked.isfinite().all()):
         return not_applicable(NAME, "Its answers are not finite.")
     _, margins = predictions(

@@ -26,6 +26,7 @@ from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
 PROBE_SECONDS = 1800.0
 FEWEST, MOST = 8, 16  # inputs of the probed batch: enough to see a dependence, and half of them still a batch
 GROUPED = 9  # batches that are answered in a group: an answer may depend on how many they are
+SMALL = (1, 2, 3, 5)  # batches of so many inputs: whoever sends one alone meets the same defence
 REMEMBERED = 32  # inputs of the batch on which a memory is looked for
 
 
@@ -153,7 +154,8 @@ def _asked_in_other_batches(
             other_slot(defence, batch, draw, defence.logits(batch, draw).clone()) for batch in (x, whole)
         ]
         sizes = [result.other_size or 0.0]
-        for batch in (x, x[: len(x) // 2], torch.cat([whole, whole])):
+        few = [x[:size] for size in SMALL]
+        for batch in (x, x[: len(x) // 2], torch.cat([whole, whole]), *few):
             both = min(len(batch), len(whole))
             with suppress(Exception):  # it may take no other size, and says so where it is asked for one
                 sizes.append((defence.logits(batch, draw)[:both] - answers[:both]).abs().max().item())
