@@ -91,7 +91,8 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     """
     draw = defence.sample(generator, len(x))
     near = [_near(x, size) for size in NEAR]
-    fresh = _answered_by_a_copy(defence, near[1], draw)
+    fresh, much_later = _answered_by_a_copy(defence, near[1], draw), _near(x, NEAR[-1], seed=1)
+    fresh_later = _answered_by_a_copy(defence, much_later, draw)
     sentinel = Sentinel.ask(defence, x, draw)
     if change := sentinel.change():
         unset = _unset(defence, draw) if math.isfinite(sentinel.answer_moved()) else ""
@@ -114,6 +115,10 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
             _slope(defence, other, other_draw)
     if change := sentinel.change():
         return [f"has a memory: after {CALLS} other questions {change}"]
+    # A memory that is full by now may no longer tell what it stores from what is nearly the same.
+    now = _answer(defence, much_later, draw)
+    if fresh_later is not None and not _moved(fresh_later, now) <= ROUNDING:
+        return [_memory(f"to an input near one of {CALLS} questions before", fresh_later, now)]
     return _modes(defence, sentinel)
 
 
@@ -193,8 +198,8 @@ def _answered_by_a_copy(defence: Defence, x: Tensor, draw: Draw) -> Tensor | Non
     return answer if answer.numel() else None
 
 
-def _near(x: Tensor, size: float) -> Tensor:
-    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+def _near(x: Tensor, size: float, seed: int = 0) -> Tensor:
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
     return (x + size * (2 * noise - 1)).clamp(0, 1)
 
 
