@@ -1,4 +1,4 @@
-"""Targets that may reject an input: whoever is rejected has fooled nobody."""
+"""Targets that may reject an input: a rejected input is no success of the attack."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How often an interval is ever wrong while somebody looks at it all along, and how soon it settles a word.
+"""How often an interval is ever wrong if it is looked at all along, and how soon it settles a word.
 
     python benchmarks/anytime.py               prints the tables (about 15 minutes on one core)
     python benchmarks/anytime.py --write       and puts them into docs/numbers.md

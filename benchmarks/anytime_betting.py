@@ -5,8 +5,8 @@
 
 A gambler bets that the mean is above m, another that it is below; each stakes a share of his capital that he
 chose before he saw the value. Where the mean is m, neither gains but by luck, and the capital of either ever
-reaches 1 / tail with probability at most ``tail`` (Ville). The interval holds every m against which nobody
-got that rich (Waudby-Smith and Ramdas, arXiv 2010.09686, section 4 and Theorem 3 with theta = 1/2 at
+reaches 1 / tail with probability at most ``tail`` (Ville). The interval holds every m against which no
+gambler got that rich (Waudby-Smith and Ramdas, arXiv 2010.09686, section 4 and Theorem 3 with theta = 1/2 at
 alpha = 2 tail). Nothing is assumed of the values but that each has the same mean given those before it.
 """
 
@@ -52,7 +52,7 @@ def betting_sequence(values: Floats, tail: float) -> tuple[Floats, Floats]:
     wanted = stakes(values, tail)
     means = np.linspace(0, 1, _GRID)
     low, high = np.zeros_like(values), np.ones_like(values)
-    above = np.zeros((*values.shape[:-1], _GRID))  # log capital of whoever bets that the mean is above m
+    above = np.zeros((*values.shape[:-1], _GRID))  # log capital of betting on a mean above m
     below = np.zeros_like(above)
     ruled_above = np.zeros(above.shape, dtype=bool)
     ruled_below = np.zeros_like(ruled_above)

@@ -72,7 +72,7 @@ def always_right(share: float) -> Population:
 
 
 def whole_batches(mean: float) -> Population:
-    """A batch saves every victim that sits in it, or none; which does is nobody's trait."""
+    """A batch saves every victim that sits in it, or none; which does is no property of an example."""
 
     def prepare(rng: np.random.Generator, examples: int) -> Answers:
         def answers(sat: Sat, draws: int, mean: float) -> NDArray[np.bool_]:

@@ -73,7 +73,7 @@ def theirs(ckpt: Path, data: str, limit: int, normalisation: dict[str, Any]) -> 
 
 
 def plain_loop(ckpt: Path, data: str, limit: int, mean: list[float], std: list[float]) -> dict[str, float]:
-    """What somebody writes who has torchattacks: batch by batch, attack by attack."""
+    """What a user of torchattacks writes: batch by batch, attack by attack."""
     import torch
     import torchattacks
 

@@ -38,5 +38,5 @@ def where_raised(error: BaseException | None) -> str:
 
 
 def described(error: BaseException) -> str:
-    """What somebody's code raised, and where: ``ValueError: no such layer (my_defence.py, line 12)``."""
+    """What user code raised, and where: ``ValueError: no such layer (my_defence.py, line 12)``."""
     return f"{type(error).__name__}: {error}{where_raised(error)}"

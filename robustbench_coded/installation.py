@@ -8,14 +8,14 @@ HOME = Path(__file__).resolve().parents[1]
 
 
 def require_own_attacks() -> None:
-    """Raises ImportError where ``attacks`` is the package of somebody else, or is missing.
+    """Raises ImportError where ``attacks`` is another package, or is missing.
 
     ``attacks`` is a common name: a folder of that name beside the user's script comes first on Python's path.
     Finding the package does not run it.
     """
     try:
         spec = find_spec("attacks")
-    except ValueError:  # somebody put a module without a spec into sys.modules
+    except ValueError:  # sys.modules has a module without a spec
         spec = None
     places = [] if spec is None else [*(spec.submodule_search_locations or ()), spec.origin or ""]
     if any(Path(place).resolve() == HOME / "attacks" for place in places):

@@ -1,4 +1,4 @@
-"""The folder in which somebody's code works: it may change it for itself, and for nobody else."""
+"""The working folder of user code: it may change it for itself only."""
 
 import os
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What to do about somebody's module that can't be imported."""
+"""What to do about a user's module that can't be imported."""
 
 
 def how_to_mend(error: BaseException, module_name: str) -> str:

@@ -114,7 +114,7 @@ def _with_gradient(real: Callable[[], Any], soft: Callable[[], Any], record: Rec
     torch.set_rng_state(state)
     try:
         smooth = soft()
-    except Exception:  # somebody else's code, run as it was not meant to be
+    except Exception:  # user code, run as it was not meant to be
         return answer
     finally:
         torch.set_rng_state(after)

@@ -152,7 +152,7 @@ def _of_forward(
         if not pairs or not wanted:
             return None
         parts = torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True)
-    except Exception:  # somebody else's code, run as it was not meant to be
+    except Exception:  # user code, run as it was not meant to be
         return None
     finally:
         torch.set_rng_state(before)

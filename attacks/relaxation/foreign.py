@@ -41,7 +41,7 @@ def foreign(mode: Relaxing, call: Call, again: Callable[[], Any]) -> Any:
     try:
         with again():
             soft = defined._init_fn(*call.args, **call.kwargs)
-    except Exception:  # somebody else's code, run as it was not meant to be
+    except Exception:  # user code, run as it was not meant to be
         return UNSEEN
     if not isinstance(soft, Tensor) or soft.shape != real.shape or not follows(soft):
         return UNSEEN

@@ -44,7 +44,7 @@ _OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
 # What torch.ops.aten calls operators whose arguments begin as those of the function do.
 _ATEN = {"_softmax": "softmax", "_log_softmax": "log_softmax", "_to_copy": "to", "index": "__getitem__"}
 
-# Floating answers without a history that nobody wants one of.
+# Floating answers that have no history and need none.
 _NEW = ("_like", "new_", "zeros", "ones", "empty", "full", "rand", "tensor", "arange", "linspace", "eye")
 
 

@@ -161,7 +161,7 @@ def _trained_behind(checkpoint: CheckpointFacts | None, spec: str) -> str:
 
 
 def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
-    """What is said of a defence and not measured: by whoever submitted it, else by its record.
+    """What is said of a defence and not measured: by its submitter, else by its record.
 
     Args:
         trained: how the network was trained behind the defence; empty where it was not.

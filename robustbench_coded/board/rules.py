@@ -27,7 +27,7 @@ def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:
     if lost := [failure for failure in run.failures if failure.key.subject == cases[0].subject]:
         yield f"{len(lost)} units have no outcomes ({lost[0].key.attack}: {lost[0].error}); run it again"
     if not (run.path / "adversarials").is_dir():
-        yield "no perturbed inputs are stored, so nobody can verify it; run it with --save-adversarials"
+        yield "no perturbed inputs are stored, so it cannot be verified; run it with --save-adversarials"
     for probe in run.manifest.probes:
         if probe.subject == cases[0].subject and probe.contradictions:
             yield f"the defence contradicts itself: it {probe.contradictions[0]}"

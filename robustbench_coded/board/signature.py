@@ -1,6 +1,6 @@
 """An entry's list of hashes, signed with an SSH key by `ssh-keygen -Y`.
 
-Hashes alone can be written anew by whoever changes a file. A signature can't, without its author's key.
+Anyone who changes a file can write new hashes. A new signature needs its author's key.
 """
 
 import re
@@ -31,7 +31,7 @@ def sign(folder: Path, key: Path) -> None:
 
 def signer_of(folder: Path) -> str | None:
     """The fingerprint of the key that signed an entry's hashes, with its name where ``allowed_signers``
-    beside the entry has one; None where nobody signed and no such file asks for it.
+    beside the entry has one; None where there is no signature and no such file asks for one.
 
     Raises:
         InputError: the hashes are not those that were signed, or the signer is not allowed.

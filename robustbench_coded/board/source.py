@@ -52,10 +52,10 @@ class SubmittedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 @dataclass(frozen=True)
 class Source:
-    """A run folder, and the entry of whoever submitted it; None for a run of this project.
+    """A run folder, and the entry of its submitter; None for a run of this project.
 
     Attributes:
-        signer: whose SSH key signed the entry's hashes; None where nobody did.
+        signer: whose SSH key signed the entry's hashes; None if unsigned.
     """
 
     path: Path

@@ -122,7 +122,7 @@ def _unusable_path(error: Exception) -> str | None:
 
 
 def _unexpected(error: Exception, debug: bool) -> str:
-    """An error that nobody foresaw, with its place: that of somebody's own code if it passed through any."""
+    """An unexpected error, with its place: that in user code if it passed through any."""
     place = where_raised(error)
     if not place and (frames := traceback.extract_tb(error.__traceback__)):
         place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"

@@ -1,4 +1,4 @@
-"""Running an evaluation for somebody at a terminal: progress while it runs, the table at its end."""
+"""Running an evaluation at a terminal: progress while it runs, the table at its end."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def radii(texts: list[str], option: str) -> tuple[float, ...]:
 
 
 def seconds(text: str, option: str) -> float:
-    """``90s``, ``30m`` or ``2h`` in seconds; a bare number is refused, for nobody knows its unit."""
+    """``90s``, ``30m`` or ``2h`` in seconds; a bare number is refused, because its unit is unknown."""
     units = {"s": 1, "m": 60, "h": 3600}
     try:
         value = float(text.strip()[:-1]) * units[text.strip()[-1:]]
@@ -52,7 +52,7 @@ def seconds(text: str, option: str) -> float:
 
 
 def counts(text: str, option: str, least: int | None = None, *, example: str = "8,16,32") -> tuple[int, ...]:
-    """Comma-separated whole numbers, of at least ``least`` where nobody else checks them."""
+    """Comma-separated whole numbers, of at least ``least`` where it is not checked elsewhere."""
     values = []
     for part in text.split(","):
         try:

@@ -43,7 +43,7 @@ class Dataset:
         scale: the pixel value that means 1.0 (255; 16 for digits; 1 for floats).
         labels: ``[n]`` int64, from 0 to ``classes`` - 1.
         classes: number of classes, at least 2.
-        class_names: one name a class, or empty where nobody gave names.
+        class_names: one name a class, or empty where there are no names.
         source: where the images came from, in words, for reports.
         outputs: for data of some of a network's classes, the output that each class has; None where classes
             and outputs are the same.

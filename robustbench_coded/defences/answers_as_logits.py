@@ -1,4 +1,4 @@
-"""What somebody's defence answers, as the finite floating-point logits that everything else counts on."""
+"""What a user's defence answers, as the finite floating-point logits that everything else counts on."""
 
 from typing import Any
 

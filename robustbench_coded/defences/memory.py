@@ -180,7 +180,7 @@ def _evaluating(defence: Defence) -> Iterator[list[str]]:
 def modules_of(defence: object) -> list[nn.Module]:
     """The networks that a defence holds: itself, its attributes, and what lists of them hold."""
     found: dict[int, nn.Module] = {}
-    defence = getattr(defence, "defence", defence)  # that somebody brought, where it is told of every batch
+    defence = getattr(defence, "defence", defence)  # the user's own, where it is told of every batch
     held = [defence, *vars(defence).values()] if hasattr(defence, "__dict__") else [defence]
     for value in held:
         for part in value if isinstance(value, list | tuple) else [value]:

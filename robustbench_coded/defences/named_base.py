@@ -29,7 +29,7 @@ def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
             for moved in _moved(x):
                 defence.base(moved)
         shape = tuple(answer.shape)
-    except (Exception, SystemExit) as error:  # somebody else's code can fail in any way
+    except (Exception, SystemExit) as error:  # user code can fail in any way
         where = f"a {asked}batch of shape {tuple(x.shape)}"
         return [f"names a base model that fails on {where}: {described(error)}"]
     if shape == (len(x), classes):

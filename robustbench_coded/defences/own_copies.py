@@ -1,7 +1,8 @@
-"""Copies of what somebody's code is given and hands out: it may write into both.
+"""Copies of what user code is given and returns: it may write into both.
 
 A defence that writes every answer into the same tensor (as graphs that are captured once do), or every draw
-into the same array, is right for whoever looks at one at a time. Whoever keeps two has the later one twice.
+into the same array, is right for a caller that looks at one at a time.
+A caller that keeps two has the later one twice.
 """
 
 from typing import Any

@@ -21,7 +21,7 @@ _CALLS = {"reset": "reset()", "fit": "fit(x)"}
 
 
 class PerBatch:
-    """Somebody's defence, told of every batch before it answers it; its answers are taken as logits.
+    """A user's defence, told of every batch before it answers it; its answers are taken as logits.
 
     Answers and draws are handed on as copies, for it may use one buffer for all of them; it is given copies
     of inputs, for it may write into them.

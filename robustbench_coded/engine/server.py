@@ -11,7 +11,7 @@ WORK = "robustbench_coded.engine.worker"
 def start_server() -> None:
     """Starts the server if it does not run, and returns at once; it imports in the background.
 
-    An interrupt from the terminal reaches the server, too. While it imports nobody catches it there, so the
+    An interrupt from the terminal reaches the server, too. While it imports, nothing catches it there, so the
     server is born deaf to interrupts, as it is once it has imported.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload([WORK])

@@ -37,11 +37,11 @@ FITS = 0.005
 UNFAMILIAR = 0.015
 CONFIRMED = 0.02
 
-# A score above which a guessed normalisation, or unusual variant, is another one that nobody tried. Files
+# A score above which a guessed normalisation, or unusual variant, is another one that was not tried. Files
 # whose training mixed what no kind of images shows (manifold mixup) are farther; they have to be stated.
 UNFAMILIAR_GUESS = 0.008
 
-# The same of an unusual variant that nobody stated: what it is taken for may stand for another part that is
+# The same of an unusual variant that was not stated: what it is taken for may stand for another part that is
 # not known, as reversed channels for grey images. Right ones are at 0.001 at most.
 UNFAMILIAR_VARIANT = 0.004
 

@@ -101,7 +101,7 @@ class Stated:
 
     Attributes:
         arch: the variant; None where only names and shapes of the weights spoke.
-        normalisation: None where nobody says.
+        normalisation: None where it is not stated.
         source: of the normalisation.
         accuracy: the file's entry and its value in [0, 1].
         samples: the network draws in every answer. It does so otherwise in training (a temperature), so

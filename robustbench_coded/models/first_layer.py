@@ -1,4 +1,4 @@
-"""Normalisations by what the first batch-norm remembers: all at once, also those that nobody uses by name.
+"""Normalisations by what the first batch-norm remembers: all at once, unnamed ones included.
 
 Before the first batch-norm there is usually one convolution. What it sees of an image (pixel - mean) / std is
 then a sum over the channels: the response to the channel alone, divided by its deviation, less the response

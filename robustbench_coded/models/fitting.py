@@ -1,4 +1,4 @@
-"""Puts the weights of a file into a network that somebody else defines, whatever wraps their names."""
+"""Loads the weights of a file into a network defined elsewhere, whatever prefixes their names have."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping

@@ -99,7 +99,7 @@ KINDS: dict[str, Kind] = {
     "noisy": noisy,
 }
 
-# torchvision's policies; importing it takes two seconds, and nobody turns and shears smaller images.
+# torchvision's policies; importing it takes two seconds, and smaller images are not turned and sheared.
 POLICIES: dict[str, Kind] = {
     "autoaugmented": policy("AutoAugment"),
     "randaugmented": policy("RandAugment"),

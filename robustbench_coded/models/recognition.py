@@ -88,7 +88,7 @@ SHOWN = 6  # candidates that evidence names
 FOR_ANY_DATA = ("none", "half", "bytes", "imagenet", "custom")
 APART = 0.05
 
-FEWEST_IMAGES = 256  # below which batch-norms overrule nobody
+FEWEST_IMAGES = 256  # below which batch-norms overrule nothing
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def recognise_network(
     """
     device = torch.device("cpu") if device is None else device
     keep_freed_memory()
-    # Networks that sample take the same draws each time, and nobody else's.
+    # Networks that sample take the same draws each time, without touching the global generator.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), no_collections():
         torch.manual_seed(0)
         return _recognised(Assembly(checkpoint, images[: images_wanted(checkpoint)], device), labels)
@@ -150,7 +150,7 @@ def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
     normalisations = _normalisations(stated, checkpoint, assembly.images)
     usual = Candidate(checkpoint.arch, normalisations[0])
     cost = multiplications(assembly.model(usual), assembly.images[:1].to(assembly.device))
-    if cost < SMALL and not assembly.samples:  # draws depend on the batch: whoever asks again gets the same
+    if cost < SMALL and not assembly.samples:  # draws depend on the batch: asked again, they are the same
         assembly.at_once = SMALL_BATCH
     with few_threads(cost):
         return _decided(assembly, labels, stated, normalisations, usual, cost)

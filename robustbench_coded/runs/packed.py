@@ -1,7 +1,7 @@
 """A finished run in few files: the outcomes of all units in one Parquet file, their timings in another.
 
 A run is written as one file per unit, so that nothing finished is ever written twice. Once it is finished,
-hundreds of small files serve nobody. Packed outcomes keep the columns of outcome files, and the metadata and
+hundreds of small files are of no use. Packed outcomes keep the columns of outcome files, and the metadata and
 content hash of each unit. A run folder that is opened for writing is unpacked first.
 """
 

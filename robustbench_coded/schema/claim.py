@@ -1,4 +1,4 @@
-"""What somebody claims of a defence: an accuracy, which one, and the threat model and budget it is for."""
+"""What is claimed of a defence: an accuracy, which one, and the threat model and budget it is for."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -65,7 +65,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
 
     @property
     def judged_budgets(self) -> frozenset[BudgetKey]:
-        """Budgets that somebody asked for; a check may measure at another, which is not judged."""
+        """Budgets that were asked for; a check may measure at another, which is not judged."""
         return frozenset(row.bound for row in self.rows if not row.for_check and row.attack != CLEAN)
 
     def checkpoint(self, name: str) -> CheckpointFacts | None:

@@ -48,7 +48,7 @@ def half_done(
 
 
 def _row(case: PlannedCase, subject: Subject) -> AttackCase | None:
-    """A planned case as a row; None for submitted inputs, and for an attack that nobody knows any more."""
+    """A planned case as a row; None for submitted inputs, and for an attack that no longer exists."""
     try:
         parse(case.attack)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What an evaluation tells whoever watches it."""
+"""What an evaluation reports as it goes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -39,7 +39,7 @@ def plan_of(rows: Sequence[AttackCase], maker: UnitMaker, notes: Sequence[str]) 
     units = {row: maker.units(row) for row in rows}
     empty = [
         f"{row.attack} on {row.subject.label} ({row.threat}) was not run: every batch is so small that it "
-        "leaves nobody to harm."
+        "leaves no input to harm."
         for row in rows
         if not units[row]
     ]

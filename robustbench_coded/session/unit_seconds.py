@@ -3,7 +3,7 @@
     unit_seconds(prepared, unit) -> seconds at most, about
 
 Scoring and attacks on the defence take as long as its answers; attacks on its base model as long as the
-model's. Coded inference is timed by itself, for encoding and decoding take time, too. Somebody else's defence
+model's. Coded inference is timed by itself, for encoding and decoding take time, too. A user's defence
 that says how many images it forwards takes as long as the model does for these; any other one as long as it
 took when it was probed. Attacks differentiate a prepared model; what is scored, and is
 submitted, is asked of the original, whose answers take more than a third of a gradient of the other.

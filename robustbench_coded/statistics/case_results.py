@@ -287,7 +287,7 @@ def _controls(key: CaseKey, everything: Sequence[CaseResult]) -> list[CaseResult
         rows = [row for row in everything if row.key.attack == attack and serves(row)]
         own = [row for row in rows if row.key.threat == key.threat]
         # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched
-        # inputs, and one that nobody attacks has no signs at all.
+        # inputs, and one that is not attacked has no signs at all.
         same = [row for row in rows if not row.key.threat.one_victim]
         if attack == RANDOM_SIGN and not key.threat.whole_batch:
             same = []

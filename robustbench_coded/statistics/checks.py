@@ -152,7 +152,7 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
         part, whole = lowest(parts), lowest(wholes)
         difference = difference_of(whole, part)
         if difference is not None and difference.low > 0 and difference.estimate >= WORTH:
-            fault = "a part of the ball holds more than all of it"
+            fault = "an attack inside a part of the ball finds more than one in all of it"
             return compared(name, whole, part, difference, fault, _doubled_steps(part))
     curves = [_curve(rows, attack) for attack in usable]
     for curve in curves:
@@ -182,7 +182,7 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
         return Check(
             name,
             CheckOutcome.FAILED,
-            f"{finding}: it stops where it need not.",
+            f"{finding}: the attack stops short of it.",
             figures,
             (attack,),
             run_attacks(*more, how="at that eps"),
@@ -267,7 +267,7 @@ def _nothing_left(name: CheckName, best: CaseResult) -> Check:
     return Check(
         name,
         CheckOutcome.PASSED,
-        f"{attack} leaves {left:.1%}: nothing to find.",
+        f"{attack} leaves {left:.1%}: nothing is left to find.",
         {"accuracy": left},
         (attack,),
     )

@@ -6,7 +6,7 @@
 A row with no right answer, or with nothing but right answers, has no spread to measure a correlation on. It
 borrows the correlation from the other rows of its subject, which rests on one assumption: the outcomes of a
 batch are no more alike in the judged row than in the rows where that could be measured. Clean inputs and
-random signs may raise the correlation and never lower it, since batches that nobody attacks may be
+random signs may raise the correlation and never lower it, since unattacked batches may be
 independent where attacked batches survive or fall as one.
 """
 

@@ -5,9 +5,9 @@
     naive_min(candidates)                -> Cell: a miss in any attack's one try is final, as elsewhere
     worst_case(candidates, by_batch)     -> Cell: per draw the attack that wins, where nothing is random
 
-A randomised defence misses now and then whatever the attack does. Whoever lets every attack try once and
-takes any miss for a break counts those misses as the attacks' doing: under pure noise of 10% the minimum over
-a dozen attacks falls to 0.9^12, 28%. So attacks are chosen on selection draws
+A randomised defence misses now and then whatever the attack does. Letting every attack try once and
+taking any miss for a break counts those misses as the attacks' doing: under pure noise of 10% the minimum
+over a dozen attacks falls to 0.9^12, 28%. So attacks are chosen on selection draws
 and scored on scoring draws that the choice has not seen; `naive_min` is there for contrast. An attacker who
 knows the draw may choose by it: that is no bias but the knowledge he is granted.
 

@@ -7,8 +7,8 @@
 The floor is what uninformative inputs leave: the accuracy after the clean inputs have been exchanged at
 random among the examples. A constant answer keeps the share of its class, an answer that rejects everything
 keeps nothing, and whatever looks at its input falls to chance: about 10% of ten even classes, 1% of a
-hundred, half of two. An attacked accuracy near the floor is worth no more than an answer that nobody has to
-compute, however many classes there are.
+hundred, half of two. An attacked accuracy near the floor is worth no more than an answer that needs no
+computation, however many classes there are.
 
 Where the clean answers themselves are no better than the best constant one (guesses, rejections, a single
 class), no attack is needed, and none can show much: what is left may be chance to the last bit.

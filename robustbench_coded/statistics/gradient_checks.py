@@ -44,7 +44,7 @@ def gradients_agree(guesses: bool, draws: int, cosine: float | None, sign: float
     if sign is not None:
         figures["sign"] = sign
     finding = (
-        f"Gradients in two draws have cosine {cosine:.2f}; averaged over {draws} draws they have "
+        f"The gradients of two draws have cosine {cosine:.2f}; that of {_averaged(draws)} has "
         f"{reached:.2f} with the mean over all draws."
     )
     if reached >= USEFUL_COSINE:
@@ -53,6 +53,10 @@ def gradients_agree(guesses: bool, draws: int, cosine: float | None, sign: float
     enough = math.ceil(target * (1 - cosine) / (cosine * (1 - target))) if cosine > 0 else 2 * draws
     more = f"eot{max(enough, draws + 1)}-pgd-20"
     return Check(name, CheckOutcome.FAILED, finding, figures, (), run_attacks(more), (more,))
+
+
+def _averaged(draws: int) -> str:
+    return "one draw" if draws == 1 else f"the mean over {draws} draws"
 
 
 def _unseen(name: CheckName) -> Check:

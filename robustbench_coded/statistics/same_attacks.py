@@ -156,7 +156,7 @@ def _spared(on_defence: Sequence[CaseResult], on_base: Sequence[CaseResult]) -> 
 
 
 def _attacks_on(rows: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
-    """The base model's own attacks; what was submitted to it is compared by whoever it came from."""
+    """The base model's own attacks; what was submitted to it is compared by where it came from."""
     found = attacks_under(rows, base.key.setting)
     return [row for row in found if not row.key.attack.startswith(PREFIX) and row.complete]
 

@@ -210,13 +210,13 @@ def _against_base(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str
     if gain.high < 0:
         return VerdictWord.WORSE_THAN_BASE, f"{compared}, a certain loss"
     if gain.high < made.bar:
-        certain = "a certain gain, but " if gain.low > 0 else ""
+        certain = "a significant gain, but " if gain.low > 0 else ""
         return VerdictWord.NO_GAIN, f"{compared}, {certain}below {margin}"
     if _broken(accuracy, made, ensemble):
         return VerdictWord.BROKEN, f"{compared}; {_what_broken_means(made, ensemble)}"
     if gain.low > made.bar:
         return VerdictWord.NO_FAILURE_FOUND, f"{compared}, above {margin}"
-    return VerdictWord.NOT_SETTLED, f"{compared}; that interval holds {margin}, {_more(ensemble)}"
+    return VerdictWord.NOT_SETTLED, f"{compared}; that interval contains {margin}; {_more(ensemble)}"
 
 
 def _alone(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
@@ -230,7 +230,7 @@ def _alone(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
         return VerdictWord.BROKEN, f"{said}; clean inputs get no better answers than a constant one"
     if accuracy.low > made.bar:
         return VerdictWord.NO_FAILURE_FOUND, said
-    return VerdictWord.NOT_SETTLED, f"{said}; the interval holds that, {_more(ensemble)}"
+    return VerdictWord.NOT_SETTLED, f"{said}; the interval contains that; {_more(ensemble)}"
 
 
 def _broken(accuracy: Interval, made: Verdict, ensemble: CaseResult) -> bool:
@@ -248,14 +248,14 @@ def _what_broken_means(made: Verdict, ensemble: CaseResult) -> str:
         return said
     floor, share = _percent(exchanged_accuracy(clean)), f"{100 * SHARE_OF_CLEAN:g}%"
     of = f"{share} of the clean {_percent(float(clean.correct.mean()))}"
-    return f"{said}, {of} above the {floor} that uninformative inputs leave"
+    return f"{said}: the {floor} that uninformative inputs leave plus {of}"
 
 
 def _more(ensemble: CaseResult) -> str:
     """What would make the interval shorter."""
     if ensemble.shared.unmeasured:
-        return "and more draws would tell (--draws), or more examples or batches (--limit)"
-    return "and more examples or batches would tell (--limit)"
+        return "more draws (--draws), or more examples or batches (--limit), would settle it"
+    return "more examples or batches would settle it (--limit)"
 
 
 def _open(unpassed: Sequence[Check]) -> str:
@@ -291,7 +291,7 @@ def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> 
 
 
 def _of_clean(row: CaseResult) -> CaseResult:
-    """The same row as if nobody had attacked it."""
+    """The same row without any attack."""
     return replace(row, cell=row.clean, partitions=row.clean_partitions)
 
 

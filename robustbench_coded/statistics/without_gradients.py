@@ -115,7 +115,7 @@ def _finding(
     best, left = lowest(blind), accuracy_of(ensemble)
     if ensemble.clean is not None and left <= exchanged_accuracy(ensemble.clean) + WORTH:
         # A constant answer resists every attack, and so do labels.
-        return f"the ensemble leaves {left:.1%}, no more than inputs that say nothing would", ()
+        return f"the ensemble leaves {left:.1%}, no more than uninformative inputs would", ()
     said = f"{best.key.attack} leaves {accuracy_of(best):.1%} and the ensemble {left:.1%}"
     wanted: list[str] = []
     longer = two_lengths(decisions)

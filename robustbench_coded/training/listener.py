@@ -1,4 +1,4 @@
-"""What a training run tells whoever watches it."""
+"""What a training run reports as it goes."""
 
 from typing import NamedTuple, Protocol
 

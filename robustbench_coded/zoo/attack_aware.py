@@ -9,7 +9,7 @@ patterns. What is noticed decides which of the two answers, and each is wrong ab
   along which all steps of a gradient's signs go.
 - ``off-grid`` looks for pixels that are no multiples of 1/255.
 - ``grad-mode`` lets the robust model answer while gradients are recorded, ``train-mode`` while its own
-  network is in training mode, as it is until somebody calls ``eval()``, and ``call-count`` has the model's
+  network is in training mode, as it is until ``eval()`` is called, and ``call-count`` has the model's
   true slope for its first calls with gradients alone, later a decoy's.
 
 Truth: where the robust model answers an input stands, so an attacker keeps the fragile one answering: by

@@ -6,9 +6,9 @@ batch's mean score along a pattern that neither model looks at.
 Truth: the robust model's margins exceed eps, the fragile one's are below it, so the inputs that the fragile
 model answers can all be fooled and the others cannot, whatever the sign is and whatever is known: exactly 50%
 of every batch of an even size. Two attacks that push the sign different ways break every example between
-them, but nobody can play both: counting the better of the two for each example reads 0. The clean mean is 0
-but for the rounding of pixels, so that any random start turns the sign. Under ``victim`` an input may turn
-it, too, or fail to: between 0 and the robust half.
+them, but no attacker can play both: counting the better of the two for each example reads 0. The clean mean
+is 0 but for the rounding of pixels, so that any random start turns the sign. Under ``victim`` an input may
+turn it, too, or fail to: between 0 and the robust half.
 
 Both models tell a second bit of the label by a third pattern, at a margin of 2 eps, which cannot be turned.
 That makes four classes, of which a constant answer keeps 25%: the half that stands is more than that.

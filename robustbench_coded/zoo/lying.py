@@ -1,4 +1,4 @@
-"""Defences that do not do what they say, or that do something else to whoever evaluates them.
+"""Defences that do not do what they say, or that behave differently when evaluated.
 
 All are fragile linear models underneath, but for ``says-randomised``, whose only fault is to declare more
 than is there. Truth: a refusal to answer (NaN, an exception) on a perturbed input is a wrong answer, and an
@@ -35,7 +35,7 @@ PROBED = 16  # inputs of the largest batch that a probe shows
 
 
 class HiddenNoise:
-    """Adds Gaussian noise from a generator that nobody sees to the pixels."""
+    """Adds Gaussian noise from a hidden generator to the pixels."""
 
     name = "hidden-noise"
     randomised = False

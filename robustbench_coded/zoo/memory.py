@@ -1,7 +1,7 @@
 """Defences with a memory: of what they were asked, of how often, of what they averaged.
 
-``answer-memory`` keeps every input and its answer, and gives a near-duplicate the stored one: whoever asks
-for the clean input first never sees a perturbed one answered, though its slope is the model's.
+``answer-memory`` keeps every input and its answer, and gives a near-duplicate the stored one: a caller who
+asks for the clean input first never sees a perturbed one answered, though its slope is the model's.
 ``memory-reset`` is the same and forgets when it is told to; of ``memory-false-reset`` being told changes
 nothing. ``alternating`` answers by two models in turn. Truth: that of a defence asked for the first time, as
 an attacker who knows it asks the deployed one: the fragile linear model's, or, of ``alternating``, that of

@@ -84,7 +84,7 @@ def _known(defence: Deterministic, model: nn.Module, n: int, eps: float) -> Know
     x, y = load_digits("test").batch(range(min(n, EXAMPLES)))
     with torch.no_grad():
         clean = (model(x).argmax(1) == y).double().mean().item()
-    # Found out when somebody asks: the defence alone is wanted more often.
+    # Computed on demand: the defence alone is wanted more often.
     left = everywhere_later(lambda: Truth(0.0, _left(len(x), eps)))
     return Known(defence, x, y, 128, exactly(clean), left, checkpoint=model)
 

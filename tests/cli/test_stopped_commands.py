@@ -52,4 +52,4 @@ def test_a_batch_too_small_for_its_malicious_inputs_has_no_unit(csrobust, digits
     attack = ("--attacks", "fgsm", "--inputs", "collateral-6")
     answer = csrobust("eval", "--ckpt", digits_erm, *size, *draws, *attack)
     assert answer.code == 0, answer.err
-    assert "leaves nobody to harm" in (tmp_path / "run" / "report.md").read_text()
+    assert "leaves no input to harm" in (tmp_path / "run" / "report.md").read_text()

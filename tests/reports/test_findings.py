@@ -174,7 +174,7 @@ def test_a_guessed_normalisation_comes_with_the_figures_it_was_guessed_by(make_r
     (path / "run.json").write_text(json.dumps(manifest))
     facts = [fact.text for fact in document_of(load_run(path)).facts if fact.about == "Recognition"]
     assert "imagenet 0.416 (90.4% right), cifar10 0.420 (90.2% right)" in facts[0]
-    assert "not to be told apart: cifar10" in facts[0]
+    assert "not separable: cifar10" in facts[0]
 
 
 def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):

@@ -83,7 +83,7 @@ def test_a_gain_that_is_certain_and_below_the_margin_is_called_so(evaluation):
     rows = ensembles(evaluation, 0.02, 0.0, 12_800)
     made = verdict(*rows, PASSED)
     assert made.word == "no gain" and made.gain.low > 0
-    assert "a certain gain, but below the margin of 3" in made.reason
+    assert "a significant gain, but below the margin of 3" in made.reason
     assert verdict(*rows, PASSED, margin=0.01).word == "no failure found"
     assert verdict(*rows, PASSED, margin=0.02).word == "not settled"
 

@@ -70,7 +70,7 @@ def _nothing(x: Tensor, classes: int) -> Tensor:
 
 
 class BaseOrNan(nn.Module):
-    """Somebody's base model; NaN for inputs at which it raises an exception, which lead an attack nowhere.
+    """A user's base model; NaN for inputs at which it raises an exception, which lead an attack nowhere.
 
     Args:
         base: [B, C, H, W] -> [B, classes].

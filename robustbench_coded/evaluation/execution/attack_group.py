@@ -69,7 +69,7 @@ def perturbed(
     if name.target is not None:
         defence, scored = Towards(defence, name.target, base), Towards(scored, name.target)
         base, y = defence.base, torch.full_like(y, OTHERS)
-    # Only somebody else's code may fail at inputs; an exception in ours is a fault of ours.
+    # Only user code may fail at inputs; an exception in this package is a bug.
     theirs = is_plugin(case.subject.spec)
     if theirs and base is not None:
         base = BaseOrNan(base, x.flatten(0, 1))

@@ -21,7 +21,7 @@ PREFIX = "given:"  # of the specification of a defence in memory; its name follo
 
 
 def is_plugin(spec: str) -> bool:
-    """Whether a specification names somebody else's code."""
+    """Whether a specification names user code."""
     return spec.startswith(PREFIX) or parse_defence(spec).kind not in DEFENCES
 
 

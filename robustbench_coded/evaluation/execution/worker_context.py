@@ -170,7 +170,7 @@ class WorkerContext:
         return defence
 
     def _hand_out(self, model: PixelModel) -> None:
-        """Asks how a model answers before somebody else's code has it."""
+        """Asks how a model answers before user code has it."""
         if id(model) in self._handed_out or isinstance(model.network, Alone):
             return
         standard = self._built(Standard.name, model, SENTINEL)
@@ -179,7 +179,7 @@ class WorkerContext:
         self._handed_out[id(model)] = Sentinel.ask(standard, x.to(self.device), draw)
 
     def changed(self, model: PixelModel) -> str | None:
-        """What became of a model that somebody else's code was given, as a clause; None if nothing did.
+        """How user code changed a model that it was given, as a clause; None if nothing did.
 
         Standard inference and every other defence around the checkpoint ask the same object.
         """
@@ -283,7 +283,7 @@ class WorkerContext:
         return self._defences[key]
 
     def keep(self, subject: Subject, defence: Defence) -> None:
-        """Takes this very object as the subject's defence; somebody else's is asked how it answers now."""
+        """Takes this very object as the subject's defence; a user's is asked how it answers now."""
         key = (subject.checkpoint, subject.spec, subject.k)
         self._defences[key] = defence
         if is_plugin(subject.spec):
@@ -292,7 +292,7 @@ class WorkerContext:
             self._sentinels[key] = Sentinel.ask(defence, x.to(self.device), draw)
 
     def memory(self, subject: Subject) -> str | None:
-        """What has changed about somebody else's defence since it was kept, as a clause."""
+        """What has changed about a user's defence since it was kept, as a clause."""
         sentinel = self._sentinels.get((subject.checkpoint, subject.spec, subject.k))
         return None if sentinel is None else sentinel.change()
 

@@ -1,4 +1,4 @@
-"""What the names of attacks and presets that somebody asks for mean for an evaluation."""
+"""What the requested names of attacks and presets mean for an evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +49,7 @@ def attack_options(
         "relaxed_attacks": tuple(
             name for name in (*RELAXED, *LAST_RESORT) if name in names and name not in written
         ),
-        # Whoever asks for `full` wants all of it.
+        # `full` means all of it.
         "second_attacks": tuple(
             name for name in SECOND_STAGE if name in names and name not in written and "full" not in parts
         ),

@@ -64,7 +64,7 @@ class EvalConfig:
         certify: compute lower bounds on accuracy, too.
         checks: run the attacks of the checks, too.
         margin: points of accuracy above the base model's that count as a gain.
-        claim: an accuracy that somebody claims, a fraction; claim_threat, claim_eps, claim_accuracy: the
+        claim: a claimed accuracy, a fraction; claim_threat, claim_eps, claim_accuracy: the
             threat model and radius it is about, and which accuracy over the draws it is.
     """
 

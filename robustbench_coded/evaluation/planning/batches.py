@@ -89,7 +89,7 @@ def malicious_slots(batch: Batch, count: int, seed: int) -> list[int]:
 
 
 def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:
-    """The slots of a batch whose answers count: under collateral damage those that nobody touches.
+    """The slots of a batch whose answers count: under collateral damage the unperturbed ones.
 
     None where a batch is too small for so many malicious inputs and an untouched one.
     """

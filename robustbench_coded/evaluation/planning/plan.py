@@ -173,7 +173,7 @@ class UnitMaker:
         # Submitted inputs are those of the first replicate.
         for replicate in range(1 if row.submission is not None else self.config.replicates):
             batches = batches_for(self.config, row.subject, self.examples, replicate)
-            # In a last batch smaller than the number of malicious inputs nobody is left to harm.
+            # In a last batch smaller than the number of malicious inputs, no input is left to harm.
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
             for part in self.parts(row, batches):
                 if row.threat.one_victim:

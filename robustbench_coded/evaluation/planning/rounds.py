@@ -59,7 +59,8 @@ def looks_of(ends: Sequence[int], k: int, *, batch_dependent: bool) -> tuple[int
 class Lane(NamedTuple):
     """Rows that go through the rounds together, whether the draw is known or not.
 
-    Whoever knows the draw has the perturbations of those who do not: their rows need the same examples.
+    An attacker who knows the draw also has the perturbations of one who does not: their rows need the same
+    examples.
     """
 
     subject: Subject

@@ -45,7 +45,7 @@ def in_two_stages(
 
 
 def _waits(config: EvalConfig, row: AttackCase) -> bool:
-    """Not where nobody says what is left: that is measured on whole batches whose draw is unknown."""
+    """Not where it is unknown what is left: that is measured on whole batches whose draw is unknown."""
     if row.attack not in config.second_attacks or row.attack == config.claim_attack:
         return False
     if row.threat.inputs != "batch" or "batch" not in config.inputs:

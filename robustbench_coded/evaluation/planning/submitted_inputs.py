@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SubmittedInputs:
-    """Perturbed inputs on their way to whoever scores them.
+    """Perturbed inputs on their way to the process that scores them.
 
     In the process that has the run folder they are read when they are asked for. Sent to another process they
     travel as they are, once: that process may have no disk in common with this one, and sends none back.

@@ -1,4 +1,4 @@
-"""Which attacks, and on how many examples, fit into the time that somebody has (``eval --time 30m``).
+"""Which attacks, and on how many examples, fit into a time limit (``eval --time 30m``).
 
 choose(...)      before anything runs: the examples, the rows that run first, and those that wait
 next_rows(...)   of those that wait, while there is time: on what is still open, most damage first

@@ -64,7 +64,7 @@ def _case_payload(case: AttackCase) -> dict[str, Any]:
         "eps": case.eps,
         "eps_space": case.eps_space,
         "step_size": case.step_size,
-        "for_check": None,  # the same outcomes, whoever asked for them
+        "for_check": None,  # the same outcomes, for a check or not
     }
 
 

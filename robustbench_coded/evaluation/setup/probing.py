@@ -91,9 +91,9 @@ def probed(
 
     Args:
         highest: the highest label of the data.
-        remembers: for somebody else's code, images [k, C, H, W] on which it is asked for a memory before all
+        remembers: for user code, images [k, C, H, W] on which it is asked for a memory before all
             else; None where there can be none.
-        whole: for somebody else's code, a batch of the size that will be evaluated: slots that ``x`` lacks
+        whole: for user code, a batch of the size that will be evaluated: slots that ``x`` lacks
             may answer otherwise.
 
     Raises:

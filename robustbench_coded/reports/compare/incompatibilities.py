@@ -1,4 +1,4 @@
-"""What several runs do not share, so that nobody compares what is not comparable."""
+"""What several runs do not share: differences that would make a comparison meaningless."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -73,6 +73,6 @@ def _other_budgets(runs: dict[str, Run]) -> Iterator[str]:
 
 
 def _budgets(run: Run) -> list[BudgetKey]:
-    """The budgets that attacks ran under because somebody asked for them."""
+    """The budgets that attacks ran under because they were asked for."""
     attacked = dict.fromkeys(line.budget for line in run.rows if line.attack not in CONTROLS)
     return [budget for budget in attacked if budget in run.manifest.judged_budgets]

@@ -114,7 +114,7 @@ def _why_open(verdict: Verdict) -> str:
         return f"because {open_checks_text(verdict.open_checks)}"
     gain = verdict.gain
     if not verdict.compared:
-        return f"because the interval holds {percent(verdict.bar)}%, up to which it counts as broken"
+        return f"because the interval contains {percent(verdict.bar)}%, up to which it counts as broken"
     if gain is None:
         return "because the bare network was not evaluated"
     if gain.high < verdict.bar:

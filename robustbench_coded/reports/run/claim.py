@@ -121,5 +121,5 @@ def _decided(verdict: Verdict, claim: Claim) -> str:
     if verdict.claimed is None:
         return "is not settled, because outcomes are missing"
     if verdict.claimed.low < claim.value:
-        return f"is not settled, because that interval holds {percent(claim.value)}%"
+        return f"is not settled, because that interval contains {percent(claim.value)}%"
     return f"is not settled: that interval lies above it, but {open_checks_text(verdict.open_checks)}"

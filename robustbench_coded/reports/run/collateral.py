@@ -1,4 +1,4 @@
-"""Collateral damage: how far a few malicious inputs of a batch harm those that nobody touches."""
+"""Collateral damage: how far a few malicious inputs of a batch harm the unperturbed ones."""
 
 from collections.abc import Iterator, Sequence
 

@@ -134,6 +134,8 @@ def _data(manifest: RunManifest) -> str:
     size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
     if manifest.identity.subset is not None:
         taken = f"a random {data.examples} of {data.available} examples, stratified by class"
+    elif data.examples == data.available:
+        taken = f"all {data.examples} examples"
     else:
         taken = f"the first {data.examples} of {data.available} examples"
     return (
@@ -178,7 +180,7 @@ def _candidates(choice: dict[str, Any]) -> str:
     said = f" Mean cross-entropy on the first {choice.get('examples')} labelled images: {', '.join(shown)}."
     alike = choice.get("not_separable")
     if isinstance(alike, list) and alike:
-        said += f" Within 0.02 of it and not to be told apart: {series([str(name) for name in alike])}."
+        said += f" Within 0.02 of it and not separable: {series([str(name) for name in alike])}."
     return said
 
 
@@ -244,10 +246,10 @@ def _cost_limits(manifest: RunManifest) -> Iterator[Fact]:
     some = [row for row in manifest.rows if row.attack not in CONTROLS and row.budget is None]
     yield Fact(
         "Cost",
-        f"every attack{' but some' if some else ''}, those of other packages, too, was stopped before it "
-        f"would have cost more than {series([str(limit) for limit in sorted(limits)])} images forwarded and "
-        "differentiated for each scored example, counted where the defence is asked, coded and co-batched "
-        "images included; where the draw is known, that is for each separate attack.",
+        f"every attack{' but some' if some else ''}, including those of other packages, was stopped before "
+        f"it would have cost more than {series([str(limit) for limit in sorted(limits)])} images forwarded "
+        "and differentiated for each scored example, counted where the defence is asked, coded and "
+        "co-batched images included; where the draw is known, that is for each separate attack.",
     )
 
 

@@ -19,10 +19,10 @@ def population_of(manifest: RunManifest) -> str:
             "random part of every class, and to images drawn as those were."
         )
     if data.examples == data.available:
-        return f"the intervals apply to images drawn as these {data.examples} were."
+        return f"the intervals apply to images drawn in the same way as these {data.examples}."
     return (
-        f"the intervals apply to images drawn as the first {data.examples} of {data.name} were, and to the "
-        f"other {(data.available or 0) - (data.examples or 0)} only if their order is a random one."
+        f"the intervals apply to images drawn in the same way as the first {data.examples} of {data.name}, "
+        f"and to the other {(data.available or 0) - (data.examples or 0)} only if their order is random."
     )
 
 

@@ -114,7 +114,7 @@ def _picture(run: Run, worst: WorstExample) -> bytes | None:
 
 
 def remove_unshown(run: Run, examples: Sequence[WorstExample]) -> None:
-    """Removes pictures of units none of which is shown: while a run goes on, nobody knows which will be."""
+    """Removes pictures of units none of which is shown: while a run goes on, it is unknown which will be."""
     found = [picture_file(run.path, run.units_of(worst.key), worst.example) for worst in examples]
     shown = {picture[0] for picture in found if picture is not None}
     for path in (run.path / FOLDER).glob("*.safetensors"):

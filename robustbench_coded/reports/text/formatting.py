@@ -103,7 +103,7 @@ def settled(difference: Difference) -> bool:
 
 def pixels(size: float) -> str:
     """``8/255`` where that is what a size is, else a decimal number."""
-    short = abs(size - round(size, 3)) < 1e-12  # 0.1 is what somebody wrote, not 25.5/255
+    short = abs(size - round(size, 3)) < 1e-12  # 0.1 is what was given, not 25.5/255
     ratio = Fraction(size * 255).limit_denominator(16)
     if not short and ratio.numerator and abs(float(ratio) / 255 - size) < 1e-9 and size < 0.25:
         over = f"{ratio.numerator}" if ratio.denominator == 1 else f"{float(ratio):g}"

@@ -1,1 +1,1 @@
-"""Intervals that stay right however often somebody looks: confidence sequences, one kind of value a file."""
+"""Intervals that stay valid however often one looks: confidence sequences, one kind of value a file."""
