@@ -64,7 +64,7 @@ BEGIN = (
             "not settled",
             Interval(0.7, 0.6, 0.8),
             (),
-            "the claim is not settled, because that interval holds 72.0%.",
+            "the claim is not settled, because that interval contains 72.0%.",
         ),
         (
             "not settled",
