@@ -64,7 +64,7 @@ ALONE = {"compared": False, "bar": 0.147, "broken_at": 0.147}
         ),
         (said("not settled"), "because the bare network was not evaluated."),
         (said("not settled", gain=gain(0.0, 0.02)), "because the bare network met weaker attacks."),
-        (said("not settled", **ALONE), "because the interval contains 14.7%, up to which it counts as broken."),
+        (said("not settled", **ALONE), "the interval contains 14.7%, up to which it counts as broken."),
     ],
 )
 def test_the_word_in_plain_terms(sentence, expected):
