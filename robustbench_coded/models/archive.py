@@ -20,7 +20,14 @@ STRANGERS = (
     (b"\x93NUMPY", "a NumPy array, which belongs to --data npz:FILE if it holds images"),
     (b"\x1f\x8b", "compressed with gzip; unpack it first"),
     (b"GGUF", "a GGUF file; only PyTorch's weights are read"),
+    (b"\x89PNG", "a picture; --data takes folders of them"),
+    (b"\xff\xd8\xff", "a picture; --data takes folders of them"),
+    (b"{", "text in JSON, as a server's answer; download the checkpoint itself"),
+    (b"404", "a server's answer (not found); download the checkpoint itself"),
+    (b"7z\xbc\xaf", "compressed with 7-Zip; unpack it first"),
+    (b"Rar!", "compressed with RAR; unpack it first"),
 )
+TAR = 257, b"ustar"  # where a tar archive says so
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,12 @@ def _parse(data: bytes) -> tuple[str, Any, dict[str, str]]:
     if safetensors_file.looks_like(data):
         tensors, metadata = safetensors_file.read(data)
         return "safetensors", tensors, metadata
+    text = data[:64].lstrip()
     for beginning, what in STRANGERS:
-        if data.startswith(beginning):
+        if data.startswith(beginning) or text.startswith(beginning):
             raise Refused(what)
+    if data[TAR[0] :].startswith(TAR[1]):
+        raise Refused("a tar archive; unpack it first")
     if data.startswith(b"\x80"):
         raise Refused(f"a plain pickle, which can hold code: not loaded; {HOW_TO_MEND}")
     if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", data):  # its version, then a field of its model

@@ -97,7 +97,7 @@ class Assembly:
         """[n, C, H, W] at most MOST_IMAGES of them, of which the first stand for all."""
         return self.images[balanced_order(self.images, MOST_IMAGES)]
 
-    @property
+    @cached_property
     def variants(self) -> Mapping[str, tuple[str | int, ...]]:
         """The parts of the architecture that leave no trace in its weights, with their other forms."""
         try:

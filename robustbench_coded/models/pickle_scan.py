@@ -77,6 +77,11 @@ def scan(data: bytes, start: int = 0, *, id_length: int = 5) -> Scan:
 def holds_objects(path: str) -> str:
     """That a pickle's ``"module name"`` is not loaded, and what to do."""
     name = path.replace(" ", ".")[:100]
+    if name.startswith("numpy.") and name.endswith("._reconstruct"):
+        return (
+            "it holds NumPy arrays in place of weights, which are not loaded; where you trust it, load it "
+            "in its own program and torch.save({k: torch.tensor(v) for k, v in weights.items()}, FILE)"
+        )
     return f"its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}"
 
 

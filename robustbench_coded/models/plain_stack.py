@@ -38,6 +38,7 @@ def as_stack(weights: StateDict) -> StateDict | None:
             if not before or shape != (width,):
                 return None
             kind = "b"
+            number += _before_batch_norm(last, scope)
         elif len(shape) in KINDS and own.keys() <= {"weight", "bias"}:
             kind = KINDS[len(shape)]
             follows = width is None or shape[1] == width
@@ -56,6 +57,13 @@ def as_stack(weights: StateDict) -> StateDict | None:
         return None
     note = "its layers are read as a stack in the order of the file, with an activation between any two"
     return replace(weights, tensors=tensors, notes=(*weights.notes, note))
+
+
+def _before_batch_norm(last: str, scope: str) -> int:
+    """How many modules without weights stand before a batch-norm, as far as numbers tell."""
+    (parent, _, number), (other, _, own) = last.rpartition("."), scope.rpartition(".")
+    between = int(own) - int(number) - 1 if parent == other and own.isdecimal() and number.isdecimal() else 0
+    return between if 0 <= between <= 2 else 0
 
 
 def _between(before: str, kind: str, last: str, scope: str) -> int:

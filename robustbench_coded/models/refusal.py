@@ -32,5 +32,8 @@ def check_shape(name: str, shape: object, available: int) -> int:
         elements *= side
     # A zero among the sides must not hide an absurd one.
     if max(elements, 0, *shape) > available:
-        raise Refused(f"{name} claims the shape {str(list(shape))[:80]}, more than the file holds")
+        raise Refused(
+            f"{name} claims the shape {str(list(shape))[:80]}, more than the file holds: "
+            "truncated or damaged; copy or download it again"
+        )
     return elements

@@ -185,7 +185,10 @@ def _float32(name: str, tensor: Tensor) -> Tensor:
     converted = tensor.detach().to(torch.float32).contiguous()
     bad = int((~converted.isfinite()).sum())
     if bad:
-        raise Refused(f"weight {name[:60]} has {bad} NaN or infinite values of {converted.numel()}")
+        raise Refused(
+            f"weight {name[:60]} has {bad} NaN or infinite values of {converted.numel()}: its training "
+            "diverged, or the file is damaged; take another checkpoint"
+        )
     if name.endswith("running_var") and (converted < 0).any():
         raise Refused(f"weight {name[:60]} is a variance below 0: damaged")
     return converted

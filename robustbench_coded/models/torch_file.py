@@ -125,7 +125,8 @@ def read_legacy(data: bytes) -> Any:
         position += 8 + storage.nbytes
         if numel != storage.numel or position > len(data):
             raise Refused(
-                f"truncated or damaged: storage {key[:20]} is not of the {storage.nbytes} bytes it claims"
+                f"truncated or damaged: storage {key[:20]} is not of the {storage.nbytes} bytes it claims; "
+                "copy or download it again"
             )
     return _load(io.BytesIO(data), found)
 

@@ -297,6 +297,10 @@ HOSTILE = {
     "safetensors type unknown": (safe(entry(dtype="F4"), bytes(16)), "has the type F4"),
     "safetensors metadata nested": (safe({"__metadata__": {"a": {}}}), "metadata are not text"),
     # damage
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), "a picture"),
+    "a server's answer": (b'\n {"message": "Not Found"}', "text in JSON.*download the checkpoint"),
+    "a page behind empty lines": (b"\r\n\n<html></html>", "a web page"),
+    "a tar archive": (b"a.pt" + bytes(253) + b"ustar\x00" + bytes(99), "a tar archive; unpack it"),
     "zip cut": (bottom(ZIP, 100), "truncated or damaged zip archive"),
     "zip cut to its first bytes": (ZIP[:50], "truncated or damaged zip archive"),
     "zip with a flipped bit": (
@@ -308,6 +312,10 @@ HOSTILE = {
     "safetensors cut": (bottom(SAFE, 5), "does not fill its place"),
     # weights
     "no weights": (saved({"epoch": 3}), "no weights in it; expected a state dict, alone or under state_dict"),
+    "NumPy arrays": (
+        saved({name: weight.numpy() for name, weight in WEIGHTS.items()}),
+        r"NumPy arrays in place of weights.*torch\.save\(\{k: torch\.tensor",
+    ),
     "a list": (saved([torch.zeros(3)]), "no weights in it"),
     "one tensor": (saved(torch.zeros(3)), "no weights in it"),
     "NaN": (

@@ -80,6 +80,35 @@ STACKS = {
             nn.Linear(32, 10),
         ],
     ),
+    "batch-norms behind activations": (
+        (1, 28),
+        [
+            *conv(1, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.MaxPool2d(2),
+            *conv(8, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.Flatten(),
+            nn.Linear(8 * 196, 16),
+            nn.ReLU(),
+            nn.BatchNorm1d(16),
+            nn.Dropout(0.3),
+            nn.Linear(16, 10),
+        ],
+    ),
+    "batch-norms behind pooling": (
+        (3, 32),
+        [
+            *conv(3, 8, 5, padding=2),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(8),
+            *conv(8, 8, 5, padding=2),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(8),
+            nn.Flatten(),
+            nn.Linear(8 * 64, 10),
+        ],
+    ),
     "perceptron": ((1, 28), [nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10)]),
 }
 

@@ -8,9 +8,11 @@ from robustbench_coded.models.architectures.activations import Activation, activ
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.sequential_names import (
     LAYOUT,
+    PLACES,
     POOLED,
     POOLINGS,
     layouts,
+    placed,
     pooling_of,
     reaches,
     tokens_of,
@@ -38,6 +40,7 @@ class Sequential(BlockNetwork):
         layout: one of ``sequential_names.layouts``; empty for the usual one.
         activation: a name of ``activations.ACTIVATIONS``.
         pooling: one of ``sequential_names.POOLINGS``, over 2x2 pixels where it says no other number.
+        batch_norm: one of ``sequential_names.PLACES``; empty for where the name has batch-norms.
     """
 
     def __init__(
@@ -48,8 +51,11 @@ class Sequential(BlockNetwork):
         layout: str = "",
         activation: str = "relu",
         pooling: str = "max",
+        batch_norm: str = "",
     ) -> None:
         super().__init__()
+        if batch_norm and batch_norm not in PLACES:
+            raise ValueError(f"expected batch_norm {', '.join(PLACES)}, got {batch_norm}")
         if pooling not in POOLINGS:
             raise ValueError(f"expected pooling {', '.join(POOLINGS)}, got {pooling}")
         parsed = tokens_of(stack)
@@ -64,6 +70,7 @@ class Sequential(BlockNetwork):
             raise ValueError(f"pooling {pooling} leaves another number of values than layout {layout}")
         places = iter([LAYOUT.fullmatch(place) for place in layout.split("/")])
         width, flat, end = in_channels, False, ""
+        modules: list[nn.Module] = []
         for number, token in enumerate(tokens):
             module: nn.Module
             if token["planes"]:
@@ -89,7 +96,9 @@ class Sequential(BlockNetwork):
                 module = _pooling(pooling, end)
             else:
                 module = nn.AdaptiveAvgPool2d(1) if token[0] == "p" and end == "g" else nn.Identity()
-            self.add_module(str(number), module)
+            modules.append(module)
+        for number in placed(stack, batch_norm):  # children act in this order
+            self.add_module(str(number), modules[number])
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """One function for each layer with weights, with what follows it."""

@@ -39,11 +39,28 @@ LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mgct]?)", re.ASC
 # The usual one comes first. Those that are wider are tried where they fit: see ``WIDER``.
 POOLINGS = ("max", "mean", "max-3-padded", "max-3-ceil", "mean-3-padded", "mean-3-ceil")
 
+# Where batch-norms stand that follow a layer, beside where the name has them.
+BATCH_NORM = "batch_norm"
+PLACES = {
+    "before-activation": "bami",
+    "after-activation": "abmi",
+    "after-pooling": "ambi",
+    "pooled-before": "mbai",
+}
+
 # What stands between two layers with weights: convolution (c) or linear (l), by the number of modules.
 BETWEEN = {
     ("c", "c"): ("", "a", "am", "ami", "apii"),
     ("c", "l"): (None, "f", "af", "amf", "amfi", "apfii"),
     ("l", "l"): ("", "a", "ai"),
+}
+# The same where a batch-norm stands behind the activation, by whether pooling stood before it, too.
+BEHIND = {
+    ("c", "c", "a"): ("", "m", "mi"),
+    ("c", "l", "a"): (None, "f", "mf", "mfi"),
+    ("l", "l", "a"): ("", "i"),
+    ("c", "c", "am"): ("", "i"),
+    ("c", "l", "am"): (None, "f", "fi"),
 }
 TOKEN = re.compile(
     r"c(?P<planes>\d{1,4})k(?P<kernel>\d{1,2})(?P<bare>n?)|(?P<linear>l)(?P<width>\d{0,6})(?P<bare_linear>n?)"
@@ -63,16 +80,17 @@ def name_for(shapes: Shapes) -> str | None:
     layers = _layers(shapes)
     if layers is None:
         return None
-    tokens, reached, before = [], 0, ""
+    tokens, reached, before, since = [], 0, "", ""
     for number, kind, shape in layers:
-        fillers = _fillers(before, kind, number - reached)
+        fillers = _fillers(before, kind, number - reached, since)
         if fillers is None:
             return None
         tokens += [f"f{shape[1]}" if filler == "f" else filler for filler in fillers]
         bare = "" if f"{number}.bias" in shapes else "n"
         width = shape[0] if number != layers[-1][0] else ""  # the number of classes is no part of a name
         tokens.append({"c": f"c{shape[0]}k{shape[-1]}{bare}", "l": f"l{width}{bare}", "b": "b"}[kind])
-        reached, before = number + 1, kind if kind != "b" else before
+        reached, since = number + 1, fillers if kind == "b" else ""
+        before = kind if kind != "b" else before
     _, size = _input(layers, tokens)
     return f"sequential-{size}-{'-'.join(tokens)}" if size else None
 
@@ -242,13 +260,14 @@ def _layers(shapes: Shapes) -> list[tuple[int, str, tuple[int, ...]]] | None:
     return layers if layers[-1][1] == "l" and layers[0][1] != "b" else None
 
 
-def _fillers(before: str, kind: str, gap: int) -> str | None:
+def _fillers(before: str, kind: str, gap: int, since: str) -> str | None:
+    """What ``gap`` modules without weights are; ``since``: those before a batch-norm that they follow."""
     if not before:
         # Images are flattened before a first linear layer; before a convolution nothing stands.
         return {("l", 1): "f", ("c", 0): ""}.get((kind, gap))
     if kind == "b":
-        return "" if gap == 0 else None
-    known = BETWEEN.get((before, kind))
+        return {0: "", 1: "a", 2: "am" if before == "c" else None}.get(gap) if not since else None
+    known = BEHIND.get((before, kind, since)) if since else BETWEEN.get((before, kind))
     return known[gap] if known is not None and gap < len(known) else None
 
 
@@ -367,6 +386,34 @@ def reaches(name: str, layout: str, pooling: str) -> bool:
     return _side_after(*parsed, combination, ends, wider) == _side_after(*parsed, combination, ends)
 
 
+def placed(name: str, form: str) -> list[int]:
+    """The numbers of the modules in the order in which they act, with batch-norms in that place.
+
+    Args:
+        name: of this family.
+        form: one of ``PLACES``; empty for where the name has them.
+    """
+    parsed = tokens_of(name)
+    assert parsed is not None
+    groups: list[list[int]] = []
+    for number, token in enumerate(parsed[1]):
+        # Layers with weights begin a group; what follows the flattening stays behind it.
+        if not groups or token["planes"] or token["linear"] or token["values"]:
+            groups.append([])
+        groups[-1].append(number)
+    found = []
+    for group in groups:
+        kinds = {number: _kind(parsed[1][number]) for number in group[1:]}
+        if form and "b" in kinds.values() and "a" in kinds.values():
+            group[1:] = sorted(group[1:], key=lambda number: PLACES[form].index(kinds[number]))
+        found += group
+    return found
+
+
+def _kind(token: re.Match[str]) -> str:
+    return "m" if token[0] == "p" else token[0]
+
+
 def resolve(name: str, family: Architecture) -> Architecture | None:
     """The architecture of that name, its layouts and activations as variants; None for another family."""
     parsed = tokens_of(name)
@@ -374,7 +421,10 @@ def resolve(name: str, family: Architecture) -> Architecture | None:
         return None
     possible = layouts(name)
     pools = any(token[0] == "m" for token in parsed[1]) or any(set(POOLED) & {*one} for one in possible)
+    own = placed(name, "")
+    places = tuple(form for form in PLACES if placed(name, form) != own)
     variants = {
+        **({BATCH_NORM: places} if places else {}),
         **({"layout": possible[1:]} if len(possible) > 1 else {}),
         **({"pooling": POOLINGS[1:]} if pools else {}),
         **family.variants,
