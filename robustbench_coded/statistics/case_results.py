@@ -147,7 +147,7 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
     combined = [
         row for rows in groups.values() for row in [*rows, *_combined(rows, everything, found, again)]
     ]
-    known, drawn_together = correlations(everything), shared_draws(everything)
+    known, drawn_together = correlations(everything), shared_draws(everything, found)
 
     def correlated(row: CaseResult) -> CaseResult:
         measured = known.get((row.key.subject, row.key.threat.inputs), UNMEASURED)
@@ -179,14 +179,18 @@ def correlations(rows: Sequence[CaseResult]) -> dict[tuple[SubjectKey, str], Cor
     return pooled
 
 
-def shared_draws(rows: Sequence[CaseResult]) -> dict[SubjectKey, SharedDraws]:
-    """By subject that draws and answers inputs one by one, what its attacked rows say of shared draws."""
+def shared_draws(rows: Sequence[CaseResult], found: Cells) -> dict[SubjectKey, SharedDraws]:
+    """By subject that draws and answers inputs one by one, what its attacked rows say of shared draws.
+
+    The draws on which attacks were chosen say it as well as those on which they are scored.
+    """
     shows: dict[SubjectKey, list[Drawn | None]] = defaultdict(list)
     for row in rows:
-        if row.randomised and not row.batch_dependent and row.cell is not None and row.cell.correct.size:
-            attacked = row.key.attack not in CONTROLS
-            shows[row.key.subject] += [drawn(row.cell.correct, row.cell.batch)] if attacked else []
-    return {subject: shared_of(found) for subject, found in shows.items()}
+        if row.randomised and not row.batch_dependent and row.cell is not None:
+            seen = (row.cell, found.get((row.key, "selection"))) if row.key.attack not in CONTROLS else ()
+            cells_of = [cell for cell in seen if cell is not None and cell.correct.size]
+            shows[row.key.subject] += [drawn(cell.correct, cell.batch) for cell in cells_of]
+    return {subject: shared_of(of) for subject, of in shows.items()}
 
 
 def _combined(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.intervals import accuracy_interval
 from robustbench_coded.statistics.shared_draws import NOT_SHARED, SharedDraws, drawn, shared_of
 
@@ -66,3 +67,17 @@ def test_where_no_row_has_draws_enough_little_is_known():
     assert shared_of([drawn(coin((0.9, 0.5), [0, 0]), BATCH)]).share == 1
     batches = np.arange(EXAMPLES) // 16  # one draw each: batches that are as alike as examples
     assert shared_of([drawn(noisy(1), batches)]) == NOT_SHARED
+
+
+@pytest.mark.parametrize("seen", ["scoring", "selection"])
+def test_rows_of_a_run_learn_it_from_attacks_with_more_draws(evaluation, seen):
+    one_by_one = {"batch_dependent": False, "batch_size": EXAMPLES, "k": None, "n": None, "defence": "coin"}
+    two = coin((0.9, 0.5), [0, 0])
+    draws = (MIXED, MIXED) if seen == "scoring" else (two, MIXED)
+    made = evaluation().add("pgd-10", *draws, **one_by_one)
+    made.add("aware-pgd-10", two, threat="batch/known", **one_by_one)
+    made.add("clean", coin((1, 0.2), [0, 1, 0, 1, 1, 0, 1, 0, 0, 1]), **one_by_one)  # nobody attacks these
+    rows = {row.key.attack: row for row in case_results(*made.parts())}
+    known = rows["aware-pgd-10"].interval()
+    assert known.low < 0.7 < known.estimate
+    assert rows["aware-pgd-10"].shared == SharedDraws(drawn(MIXED, BATCH).share, 9)
