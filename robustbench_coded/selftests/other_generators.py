@@ -19,6 +19,8 @@ from robustbench_coded.selftests.scene import Scene
 NAME = "draws of other generators"
 DRAWS = 8  # of each kind
 LEVEL = 5e-4  # of each of the four comparisons; the smallest that 8 draws against 8 can have is 1.6e-4
+# Of a typical logit: draws of which all fell alike differ by rounding, in batches of two sizes always.
+ROUNDING = 1e-4
 MOST_USED = 4096  # random numbers that were taken from a used generator before
 
 
@@ -82,13 +84,17 @@ def chance_of(first: Tensor, second: Tensor) -> float:
     """The smaller p-value of two permutation tests on [DRAWS, values] each: of means and of spreads."""
     both = torch.nan_to_num(torch.cat([first, second]).double().cpu())
     away = (both - both.median(0).values).abs()
-    return min(_p_value(both), _p_value(away))
+    least = ROUNDING * float(both.abs().amax(0).median().clamp(min=1e-30))
+    return min(_p_value(both, least), _p_value(away, least))
 
 
-def _p_value(values: Tensor) -> float:
-    """That two halves of [draws, values] chosen at random have means as different, in standard deviations."""
+def _p_value(values: Tensor, least: float) -> float:
+    """That two halves of [draws, values] chosen at random have means as different, in standard deviations.
+
+    Values that vary by no more than ``least`` are left out.
+    """
     scale = values.std(0)
-    usable = scale > 1e-6 * float(values.abs().max().clamp(min=1e-30))
+    usable = scale > least
     if not bool(usable.any()):
         return 1.0
     centred = ((values - values.mean(0)) / scale)[:, usable]
