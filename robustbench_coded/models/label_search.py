@@ -45,6 +45,7 @@ BESIDE = 2
 BESIDE_IMAGES = 2048
 MAY_BE_WORSE = 1.64
 
+NATURAL = 3.0  # best temperatures up to that, and down to its inverse, are those of a right network
 PAIRED = "activation"  # the part whose forms are tried with every normalisation where all are too many
 IN_SPACE = ("layout", "pooling")  # parts that decide which pixels a layer sees
 LAID_OUT = 0.6  # of right answers: below, another part may be wrong and the layout chosen for it
@@ -231,6 +232,49 @@ def among_many(
         )
     alike = (one for one in compared if one.candidate != chosen.candidate and chosen.same_as(one))
     return [chosen, *alike]
+
+
+def less_sure(
+    assembly: Assembly,
+    chosen: Evidence,
+    normalisations: Sequence[Normalisation],
+    stated: Stated,
+    labels: Tensor,
+    count: int,
+    cost: int,
+) -> Evidence:
+    """``chosen``, or where its logits are too large by far, the best form whose logits are not.
+
+    With larger inputs nearly every activation is ReLU: such a form follows another one's answers, and its
+    cross-entropy at the best temperature may be lower. What is taken must answer as many images rightly.
+
+    Args:
+        normalisations: the known ones.
+        count: images that ``chosen`` was asked.
+        cost: multiplications for one image.
+    """
+    if not chosen.too_sure or stated.arch is not None or PAIRED not in assembly.variants:
+        return chosen
+    choices = normalisations if stated.normalisation is None else [stated.normalisation]
+    archs = _variants(assembly, chosen.candidate.arch, [PAIRED])
+    tried = [Candidate(one, choice) for one in archs for choice in choices]
+    left, images = [Evidence(one) for one in tried], SCREENED
+    if len(left) * SCREENED * cost > MANY_MULTIPLICATIONS:
+        return chosen
+    while left and images < count:
+        left = [asked(assembly, one, labels, images) for one in left]
+        left = [one for one in left if one.labelled and one.labelled.temperature <= NATURAL]
+        left.sort(key=lambda one: one.labelled.cross_entropy if one.labelled else 0.0)
+        left, images = left[: max(BEST, len(left) // FEWER)], images * FEWER
+    for one in left:
+        one = asked(assembly, one, labels, count)
+        if one.labelled is None or chosen.labelled is None:
+            continue
+        if not 1 / NATURAL <= one.labelled.temperature <= NATURAL:
+            continue
+        if one.labelled.less_accurate_than(chosen.labelled) <= MAY_BE_WORSE:
+            return one
+    return chosen
 
 
 def _combinations(assembly: Assembly, parts: Sequence[str]) -> int:

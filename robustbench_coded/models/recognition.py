@@ -42,6 +42,7 @@ from robustbench_coded.models.label_search import (
     by_more_labels,
     forms_of,
     in_space,
+    less_sure,
     told_apart,
 )
 from robustbench_coded.models.last_layer import unread_features
@@ -227,6 +228,7 @@ def _decided(
             chosen = by_labels(chosen, [one for one in forms if allowed(one, stated)])
         if not most:
             chosen, *alike = among_many(assembly, chosen, normalisations, stated, labels, count, cost)
+            chosen = less_sure(assembly, chosen, normalisations, stated, labels, count, cost)
             if (beside_space(chosen), chosen.candidate.normalisation) != before:
                 # With another activation or normalisation, a wrong layout has nothing to make up for.
                 spaced = in_space(assembly, chosen, stated, labels, count, cost)

@@ -9,7 +9,7 @@ from robustbench_coded.data.digits import load_digits
 from robustbench_coded.models import label_search
 from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.decision import Evidence, Stated, chosen_among
-from robustbench_coded.models.label_search import among_many, asked, told_apart
+from robustbench_coded.models.label_search import among_many, asked, less_sure, told_apart
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
@@ -139,3 +139,30 @@ def test_what_explains_the_labels_as_well_is_kept_beside_what_is_chosen(tmp_path
     stated = Stated(None, KNOWN[1]["none"], "given", None)
     found = among_many(assembly, chosen, [KNOWN[1]["none"]], stated, labels, 320, cost=1)
     assert [one.candidate for one in found] == [relu.candidate, relu6.candidate]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.05])
+def test_a_form_that_is_as_accurate_and_not_too_sure_is_taken(tmp_path, images, scale):
+    """Labels are drawn from a softplus network's probabilities; or its logits are far too small for them."""
+    torch.manual_seed(3)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.Softplus(), nn.Linear(16, 10))
+    with torch.no_grad():
+        network[1].weight.mul_(4)
+        network[3].weight.mul_(8)
+        logits = network(images)
+        labels = torch.multinomial(logits.softmax(1), 1)[:, 0]
+        network[3].weight.mul_(scale)
+        network[3].bias.mul_(scale)
+    torch.save(network.state_dict(), tmp_path / "a.pt")
+    checkpoint = load_checkpoint(tmp_path / "a.pt")
+    assembly = Assembly(checkpoint, images, torch.device("cpu"))
+    none, large = KNOWN[1]["none"], KNOWN[1]["bytes"]
+    chosen = asked(assembly, Evidence(Candidate(checkpoint.arch, large)), labels, 320)
+    assert chosen.too_sure
+    found = less_sure(
+        assembly, chosen, [none, large], Stated(None, None, "guessed", None), labels, 320, cost=1
+    )
+    own = Candidate(f"{checkpoint.arch}[activation=softplus]", none)
+    assert found.candidate == (own if scale == 1 else chosen.candidate)
+    stated = Stated(checkpoint.arch, None, "guessed", None)
+    assert less_sure(assembly, chosen, [none, large], stated, labels, 320, cost=1) is chosen
