@@ -240,7 +240,8 @@ def _responses(network: torch.nn.Module, name: str, x: Tensor) -> Tensor | None:
     seen: list[Tensor] = []
 
     def see(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0].float().flatten(2))
+        found = inputs[0].float()
+        seen.append(found.flatten(2) if found.ndim > 2 else found[..., None])
         raise StopIteration  # what follows is of no use
 
     handle = network.get_submodule(name).register_forward_pre_hook(see)

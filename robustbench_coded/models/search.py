@@ -135,7 +135,9 @@ class Search:
         best = min(scored, key=lambda arch: scored[arch], default=self.arch)
         if scored.get(best, usual) >= UNKNOWN:
             # Behind another place, a batch-norm may see the activation, too.
-            other = [form for place in scored for form in self.remembered.forms(place, "activation")]
+            other = [
+                form for place in (self.arch, *scored) for form in self.remembered.forms(place, "activation")
+            ]
             if other:
                 rough = min(other, key=roughly)
                 scored[rough] = nearest(rough)

@@ -137,3 +137,18 @@ def test_first_layers_follow_from_what_all_of_them_saw(tmp_path):
     assert found.layers == few.layers and found.images == 32
     assert found.divergences == pytest.approx(few.divergences, rel=1e-9)
     assert found.without == pytest.approx(few.without, rel=1e-9)
+
+
+def test_a_batch_norm_behind_a_linear_layer_is_answered_by_responses(tmp_path):
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(192, 6, bias=False), nn.BatchNorm1d(6)).eval()
+    layers[2].running_mean.fill_(0.1)
+
+    class Other(Assembly):
+        def network(self, arch):
+            return layers
+
+    x = images(4)
+    ones = torch.ones(1, 3).double()
+    found = first_layer(Other(None, None, CPU), "a", Patches(x))
+    measured = fingerprint(layers, layers, x).divergences[0]
+    assert float(found.divergence(0 * ones, ones)) == pytest.approx(measured, rel=1e-3)
