@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from robustbench_coded.cli.main import main
 from robustbench_coded.models.build import build
 
+pytestmark = pytest.mark.long
+
 ERM = str(Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors")
 WRONG = ("--ckpt", ERM, "--normalize", "mnist")
 CHEAP = ("--attacks", "fgsm", "--limit", "16", "--batch-size", "8", "--threads", "1", "--quiet")
@@ -47,7 +49,6 @@ def test_a_network_that_is_what_it_is_taken_for_is_told_with_evidence(tmp_path):
     assert "Recognised as digits-cnn on 0.3056/0.3756 (normalisation stored): 3 batch-norms are" in details
 
 
-@pytest.mark.long
 def test_the_same_weights_in_another_file_are_read_from_that_file(tmp_path):
     for name in ("first", "second"):
         file = Path(shutil.copy(ERM, tmp_path / f"{name}.safetensors"))
@@ -96,7 +97,6 @@ def beside(tmp_path, first, second, **further):
     return str(file)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("first", "second", "stated", "taken"),
     [
@@ -119,7 +119,6 @@ def test_of_several_networks_in_a_file_the_one_that_it_is_about_is_evaluated(
     assert facts["path"] == (file if taken == "state_dict" else f"{file}#{taken}")
 
 
-@pytest.mark.long
 def test_the_network_that_images_choose_is_attacked_and_verified(capsys, tmp_path):
     file = beside(tmp_path, None, 0.0)
     run = tmp_path / "run"

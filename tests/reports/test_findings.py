@@ -13,6 +13,8 @@ from robustbench_coded.results.run import load_run
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.paired import paired_difference
 
+pytestmark = pytest.mark.long
+
 COMMITTED = Path(__file__).parents[2] / "reports" / "cifar10-resnet20"
 BASE = {
     ("clean", "batch/unknown"): (0.95, 0.9),
