@@ -134,9 +134,13 @@ class Search:
         scored = {arch: nearest(arch) for arch in self.remembered.forms(self.arch, BATCH_NORM)}
         best = min(scored, key=lambda arch: scored[arch], default=self.arch)
         if scored.get(best, usual) >= UNKNOWN:
-            # Behind another place, a batch-norm may see the activation, too.
+            # Behind another place, a batch-norm may see the activation or the pooling, too.
             other = [
-                form for place in (self.arch, *scored) for form in self.remembered.forms(place, "activation")
+                form
+                for place in (self.arch, *scored)
+                for part in ("activation", "pooling")
+                if part in self.assembly.variants
+                for form in self.remembered.forms(place, part)
             ]
             if other:
                 rough = min(other, key=roughly)

@@ -15,6 +15,7 @@ PLACES = {
     "after-activation": ("relu", lambda b, x: F.max_pool2d(b(F.relu(x)), 2)),
     "after-pooling": ("elu", lambda b, x: b(F.max_pool2d(F.elu(x), 2))),
     "pooled-before": ("relu", lambda b, x: F.relu(b(F.max_pool2d(x, 2)))),
+    "pooled-before by the mean": ("relu", lambda b, x: F.relu(b(F.avg_pool2d(x, 2)))),
 }
 
 
@@ -54,7 +55,9 @@ def test_what_batch_norms_remember_tells_where_they_stand(tmp_path, place):
     x = remembered(network, tmp_path / "a.pt")
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
     activation = PLACES[place][0]
-    parts = {"batch_norm": place, **({"activation": "elu"} if activation == "elu" else {})}
+    parts = {"batch_norm": place.removesuffix(" by the mean")}
+    parts |= {"activation": "elu"} if activation == "elu" else {}
+    parts |= {"pooling": "mean"} if place.endswith("mean") else {}
     assert split_variant(found.arch)[1] == parts
     assert found.choice.name == "half" and not found.contradictions
     torch.testing.assert_close(found.model(x[:8]), network((x[:8] - 0.5) / 0.5))
