@@ -64,7 +64,7 @@ def test_a_run_made_before_there_was_a_choice_goes_on_with_the_first_examples_al
     assert refused.code == 2 and "the first examples, not random ones; give --first" in refused.err
     assert csrobust(*options, "--first").code == 0
     assert before == [(file.name, file.stat().st_mtime_ns) for file in sorted((run / "outcomes").iterdir())]
-    assert "drawn as the first 40 of digits were" in population_of(load_run(run).manifest)
+    assert "in the same way as the first 40 of digits" in population_of(load_run(run).manifest)
 
 
 def test_all_of_the_data_is_the_same_with_and_without_first(csrobust, digits_erm, tmp_path):
@@ -75,4 +75,4 @@ def test_all_of_the_data_is_the_same_with_and_without_first(csrobust, digits_erm
     assert csrobust("eval", "--ckpt", digits_erm, *SMALL, *all_of_it).code == 0
     assert sorted(outcomes(tmp_path / "run").example.unique()) == list(range(24))
     assert csrobust("eval", "--ckpt", digits_erm, *SMALL, *all_of_it, "--first").code == 0
-    assert population_of(load_run(tmp_path / "run").manifest).endswith("drawn as these 24 were.")
+    assert population_of(load_run(tmp_path / "run").manifest).endswith("drawn in the same way as these 24.")

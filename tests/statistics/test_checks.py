@@ -262,7 +262,7 @@ def test_the_worst_of_several_pairs_is_asked_at_its_share_of_the_error(evaluatio
         rng, run, steps = np.random.default_rng(seed), evaluation(), range(10, 18)
         for name, threat in (("pgd", "batch/unknown"), ("aware-pgd", "batch/known")):
             for number in steps:
-                right = rng.random((60, 1)) < 0.5
+                right = rng.random((60, 8)) < 0.5
                 run.add(f"{name}-{number}", right, right, threat=threat, batch_dependent=False)
         rows = case_results(*run.parts())
         made = next(
