@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class WorkingFolder:
-    """While it is entered, the folder that the code went to; afterwards the one that everybody else is in.
+    """While it is entered, the folder that the code went to; afterwards the one that was current before.
 
     Code that changes the folder, as scripts do to find their files, would otherwise move every relative path
     of the evaluation, that of the run folder among them. It finds itself where it went the next time.

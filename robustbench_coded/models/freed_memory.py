@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
 def no_collections() -> Iterator[None]:
     """Inside, Python does not look for cycles of garbage, which takes 0.1 s each time once torch is loaded.
 
-    Networks are built by the dozen here, and go without that as soon as nobody needs them.
+    Networks are built by the dozen here, and go without that as soon as they are not needed.
     """
     enabled = gc.isenabled()
     gc.disable()

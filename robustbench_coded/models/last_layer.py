@@ -49,10 +49,11 @@ def unread_features(
         return ()
     features, logits = seen
     own = logits.argmax(1) == labels
-    if float(own.double().mean()) + MORE_RIGHT > 1:
+    right = float(own.double().mean())
+    if right + MORE_RIGHT > 1:
         return ()
     other = _refitted(features, labels, classes) == labels
-    right, more = float(own.double().mean()), float(other.double().mean())
+    more = float(other.double().mean())
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
     clear = gained - lost >= STANDARD_ERRORS * (gained + lost) ** 0.5
     if not clear or more < right + MORE_RIGHT or 1 - more > ERRORS_LEFT * (1 - right):

@@ -1,4 +1,4 @@
-"""Does somebody's code read the call stack while it answers? Then it may answer each caller otherwise."""
+"""Does user code read the call stack while it answers? Then it may answer each caller otherwise."""
 
 import sys
 import sysconfig
@@ -58,7 +58,7 @@ def _caller() -> FrameType | None:
 
 
 def _reader(frame: FrameType | None, *, direct: bool) -> str | None:
-    """Whose frame asks, where it is nobody's known: itself, or through `_READERS`."""
+    """The place of user code that asks, itself or through `_READERS`; None for other code."""
     while frame is not None and frame.f_code.co_filename.startswith(_STDLIB):
         name = frame.f_code.co_filename
         if name.startswith(_LIBRARIES) or direct or name.removeprefix(_STDLIB) not in _READERS:

@@ -142,7 +142,9 @@ def _independent(
     plain = [accuracy_interval(side, batch, batch_dependent=False, tail=tail) for side in (left, right)]
     a, b = (
         accuracy_interval(side, batch, batch_dependent=False, shared=known, tail=tail)
-        for side, known in zip((left, right), shared, strict=True)
+        if known.share
+        else seen
+        for side, known, seen in zip((left, right), shared, plain, strict=True)
     )
     r = correlation_of(left, right, batch, between_examples)
     # What draws add by being shared is no part of what was seen to vary together.

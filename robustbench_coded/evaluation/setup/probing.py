@@ -26,7 +26,7 @@ from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
 PROBE_SECONDS = 1800.0
 FEWEST, MOST = 8, 16  # inputs of the probed batch: enough to see a dependence, and half of them still a batch
 GROUPED = 9  # batches that are answered in a group: an answer may depend on how many they are
-SMALL = (1, 2, 3, 5)  # batches of so many inputs: whoever sends one alone meets the same defence
+SMALL = (1, 2, 3, 5)  # batches of so many inputs: one that is sent alone meets the same defence
 REMEMBERED = 32  # inputs of the batch on which a memory is looked for
 
 
