@@ -78,12 +78,8 @@ def units_in_partitions(
     """The units that score in many random batches what few batches left open or uncertain."""
     maker, examples = unit_maker(config, prepared), prepared.setup.examples
     run = load_run(folder.path)
-    if prepared.rounds is not None:
-        cases = chosen_for_partitions(run, plan.rows)
-        # Of what has stopped, too: rows that ran afterwards may have widened its interval again.
-        cases = [case for case in cases if not case.threat.one_victim]
-    else:
-        cases = chosen_for_partitions(run, plan.rows, together=True)
+    # In rounds of what has stopped, too: rows that ran afterwards may have widened its interval again.
+    cases = chosen_for_partitions(run, plan.rows, together=prepared.rounds is None)
     clean = [case for case in clean_in_few_batches(run, plan.rows) if case not in cases]
     return [
         *(unit for case in cases for unit in partition_units(case, maker, examples)),

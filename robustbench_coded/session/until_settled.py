@@ -24,7 +24,8 @@ from robustbench_coded.evaluation.planning.partition_choice import (
 )
 from robustbench_coded.evaluation.planning.partitions import partitions_to_settle
 from robustbench_coded.evaluation.planning.plan import UnitMaker
-from robustbench_coded.evaluation.planning.rounds import Lane, lane_of, looks_of
+from robustbench_coded.evaluation.planning.random_batches import victims_to_settle
+from robustbench_coded.evaluation.planning.rounds import Lane, lane_of
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
@@ -38,6 +39,7 @@ from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.questions import claimed_setting, settings_judged
 from robustbench_coded.statistics.anytime.final import is_final
 from robustbench_coded.statistics.clustered import clopper_pearson
+from robustbench_coded.statistics.correlation import Correlation
 from robustbench_coded.statistics.floor import SHARE_OF_CLEAN
 from robustbench_coded.statistics.intervals import TAIL
 
@@ -95,6 +97,8 @@ class UntilSettled:
             moving = [lane for lane in self.judged if lane in self.rounds.open and lane not in victims]
             looked = [lane for lane in moving if number in self._looks(lane)]
             self._round(number, moving, looked, folder, listener)
+        early = [lane for lane in victims if len(self._looks(lane)) > 1]
+        self._round(1, early, early, folder, listener)
         bases = [base for lane in victims if (base := self._base(lane)) is not None]
         waiting = [lane for lane in dict.fromkeys([*victims, *bases]) if lane in self.rounds.open]
         self._round(last, waiting, waiting, folder, listener)
@@ -211,20 +215,26 @@ class UntilSettled:
 
     def _partitions(self, folder: RunFolder, looked: Sequence[Lane]) -> None:
         """Scores in many random batches what few leave open, where that is likely to settle a word."""
-        rows = [
-            row
+        lanes = [
+            lane
             for lane in looked
-            if lane in self.rounds.open and lane.subject.batch_dependent and lane.inputs == "batch"
-            if self._enough(lane)
-            for row in self.begun[lane]
+            if lane in self.rounds.open and lane.subject.batch_dependent and self._enough(lane)
         ]
-        chosen = chosen_for_partitions(load_run(folder.path), rows) if rows else []
+        if not lanes:
+            return
+        # An input that was attacked in a whole batch can also be the only victim of another one.
+        begun = self._all_begun
+        run = load_run(folder.path)
+        chosen = chosen_for_partitions(run, [row for row in self.rows if row in begun])
+        chosen = [row for row in chosen if lane_of(row) in lanes]
+        correlations = {result.key: result.correlation for result in run.results}
         for row in chosen:
-            self.retired |= {unit.id for unit in self.partitions.get(row.key, ())}
-            enough = partial(self._enough_partitions, row)
+            before = {unit.id for unit in self.partitions.get(row.key, ())}
+            enough = partial(self._enough_partitions, row, correlations[row.key])
             units = partition_units(row, self.maker, self.rounds.examples, enough)
             self.partitions[row.key] = units
-            self._spent[lane_of(row)] += sum(unit.images for unit in units)
+            self.retired |= before - {unit.id for unit in units}
+            self._spent[lane_of(row)] += sum(unit.images for unit in units if unit.id not in before)
         if chosen:
             self._bring_up_to_date()
 
@@ -233,12 +243,14 @@ class UntilSettled:
         begun = self._all_begun
         self._update([row for row in self.rows if row.attack == CLEAN or row in begun], self.all_partitions)
 
-    def _enough_partitions(self, row: AttackCase, wanted: int, batches: int) -> int:
-        """How many random partitions are likely to settle the word; all are scored at the end if not."""
+    def _enough_partitions(self, row: AttackCase, correlation: Correlation, wanted: int, batches: int) -> int:
+        """How many random partitions or victims are likely to settle the word; if not, all are scored later."""
         lane, share = lane_of(row), self._share(row)
         # Half of a look's error is that of the upper end which the partitions give.
         tail = TAIL / (len(self._looks(lane)) + 1) / self._questions / 2
         left = 1.0 if share is None else share
+        if row.threat.one_victim:
+            return victims_to_settle(left, wanted, self._bar(lane), tail, correlation, row.subject.k)
         return partitions_to_settle(left, wanted, batches, self._bar(lane), tail)
 
     def _stop(self, folder: RunFolder, looked: Sequence[Lane], listener: Listener) -> None:
@@ -305,8 +317,7 @@ class UntilSettled:
         )
 
     def _looks(self, lane: Lane) -> tuple[int, ...]:
-        subject = lane.subject
-        return looks_of(self.rounds.ends, subject.k, batch_dependent=subject.batch_dependent)
+        return self.rounds.looks_at(lane)
 
     def _base(self, lane: Lane) -> Lane | None:
         """The lane of the base model of a defence."""

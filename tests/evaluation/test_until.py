@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from msgspec import structs
@@ -11,10 +12,14 @@ from torch import nn
 from robustbench_coded import evaluate
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.planning.random_batches import victims_to_settle
 from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
 from robustbench_coded.reports import write
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_rounds, extended
+from robustbench_coded.statistics.clustered import clopper_pearson
+from robustbench_coded.statistics.correlation import Correlation
+from robustbench_coded.statistics.random_batches import random_batch_high
 
 pytestmark = pytest.mark.long
 
@@ -218,3 +223,33 @@ def test_until_a_claim_is_refuted_nothing_else_is_attacked(tmp_path):
 def test_what_cannot_be_combined_is_refused(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         measured(tmp_path / "run", **{"until": "settled", **options})
+
+
+def test_few_victims_and_random_batches_settle_what_one_victim_keeps(stopped, tmp_path):
+    run = measured(tmp_path / "run", inputs=("batch", "victim"))
+    stop = next(stop for stop in run.manifest.sequential.stops if stop.threat == "victim/unknown")
+    assert (stop.word, stop.attacks) == ("no gain", ("transfer-pgd-10",))
+    assert stop.examples == EXAMPLES // K and stop.planned == 64  # one victim of each batch
+    row = next(row for row in run.results if row.key.threat.one_victim and row.key.attack == "ensemble")
+    (others,) = row.partitions.playable
+    assert stop.examples < len(others.correct) <= EXAMPLES and row.looks == 3
+    assert row.interval().high < 0.2 < clopper_pearson(0, stop.examples, 0.025 / 3 / 4)[1]
+    assert (
+        content(run.path).items()
+        >= {name: data for name, data in content(stopped.path).items() if name.endswith("parquet")}.items()
+    )
+
+
+@pytest.mark.parametrize(("left", "bar"), [(0.0, 0.03), (0.0, 0.2), (0.01, 0.1)])
+def test_no_more_victims_than_settle_a_word_are_scored(left, bar):
+    known = Correlation(0.0, 0.3)
+    found = victims_to_settle(left, 640, bar, 0.001, known, 64)
+    assert 1 < found < 640
+
+    def high(victims):
+        return random_batch_high(np.arange(victims) < round(left * victims), 0.001, known, 64)
+
+    assert high(found) < bar and high(found // 2) > bar
+    # Where the outcomes of a batch are alike, more are needed; where nothing settles it, all are scored.
+    assert victims_to_settle(left, 640, bar, 0.001, Correlation(0.05, 0.3), 64) > found
+    assert victims_to_settle(0.2, 640, bar, 0.001, known, 64) == 640

@@ -175,10 +175,12 @@ class UnitMaker:
             batches = batches_for(self.config, row.subject, self.examples, replicate)
             # In a last batch smaller than the number of malicious inputs, no input is left to harm.
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
-            for part in self.parts(row, batches):
-                if row.threat.one_victim:
-                    made += self._victim_units(row, replicate, batches, part)
-                else:
+            if row.threat.one_victim:
+                victims = choose_victims(batches, self.config.victims, self.config.seed + replicate)
+                for part in self.victim_parts(row, victims):
+                    made += self._victim_units(row, replicate, part)
+            else:
+                for part in self.parts(row, batches):
                     made += self._batch_units(row, replicate, part)
         return made
 
@@ -189,6 +191,10 @@ class UnitMaker:
     def parts(self, row: AttackCase, batches: list[Batch]) -> list[list[Batch]]:
         """The batches that a row runs on, those apart that have no unit in common; none of them empty."""
         return [batches] if batches else []
+
+    def victim_parts(self, row: AttackCase, victims: list[Victim]) -> list[list[Victim]]:
+        """The same for the victims of a row, of which there is at least one."""
+        return [victims]
 
     def _batch_units(self, row: AttackCase, replicate: int, batches: list[Batch]) -> list[Unit]:
         per_group = max(1, self._group_images // row.subject.images)
@@ -213,13 +219,7 @@ class UnitMaker:
         made.append(self._unit(row, replicate, piece, [], images))
         return made
 
-    def _victim_units(
-        self, row: AttackCase, replicate: int, batches: list[Batch], part: list[Batch]
-    ) -> list[Unit]:
-        """The victims among ``batches`` that are in those of ``part``."""
-        victims = choose_victims(batches, self.config.victims, self.config.seed + replicate)
-        inside = {batch.index for batch in part}
-        victims = [victim for victim in victims if victim.batch in inside]
+    def _victim_units(self, row: AttackCase, replicate: int, victims: Sequence[Victim]) -> list[Unit]:
         cost = self._images_per_batch(row)
         per_unit = max(1, self.images_per_unit // max(cost, 1))
         return [

@@ -4,12 +4,17 @@ An attack on the base model perturbs every input by itself. The perturbed input 
 one of any batch, for one forward pass. So every example can be a victim, each in a batch of its own.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from robustbench_coded.evaluation.planning.batches import Batch
+from robustbench_coded.evaluation.planning.partitions import ROOM
 from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.statistics.correlation import Correlation
+from robustbench_coded.statistics.random_batches import random_batch_high
 
 # 0 of 640 leaves 0.7% at the half tail that an ensemble's share is asked at, and 1.2% at a 24th of it.
 VICTIMS_WANTED = 640
@@ -18,6 +23,27 @@ VICTIMS_WANTED = 640
 def random_batches_wanted(examples: int) -> int:
     """How many victims are scored, one in each batch: at most every example once."""
     return min(examples, VICTIMS_WANTED)
+
+
+def victims_to_settle(
+    left: float, wanted: int, bar: float, tail: float, correlation: Correlation, k: int
+) -> int:
+    """The fewest victims that are likely to settle a word, ``wanted`` where none are.
+
+    Args:
+        left: share of right answers, on draws that random batches do not use.
+        wanted: from `random_batches_wanted`.
+        bar: what the upper end must be below.
+        tail: with which probability it may err.
+        correlation: of two outcomes of a batch, as far as it is known. k: size of a batch.
+    """
+
+    def settles(number: int) -> bool:
+        right = np.arange(number) < round(left * number)
+        return random_batch_high(right, tail, correlation, k) < ROOM * bar
+
+    numbers = range(1, wanted)
+    return 1 + bisect_left(numbers, True, key=settles)
 
 
 def random_batch(

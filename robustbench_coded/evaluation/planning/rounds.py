@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 from attacks.presets import PRESETS
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
-from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims
+from robustbench_coded.evaluation.planning.batches import Batch, Victim
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
+from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.schema.case import BudgetKey, CaseKey
 from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.stops import Sequential
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
 FEWEST_BATCHES = 5  # that an interval from the spread of batches rests on (docs/numbers.md)
 
@@ -116,10 +117,14 @@ class Rounds:
 
     def looks(self, row: AttackCase) -> int:
         """How often the row's lane may be judged, all attacks at the end included; 0 for rows run in full."""
-        if self.completes(row):
-            return 0
-        subject = row.subject
-        return len(looks_of(self.ends, subject.k, batch_dependent=subject.batch_dependent)) + 1
+        return 0 if self.completes(row) else len(self.looks_at(lane_of(row))) + 1
+
+    def looks_at(self, lane: Lane) -> tuple[int, ...]:
+        """The rounds after which a lane is judged: of victims, after one of each batch and after all."""
+        subject, last = lane.subject, len(self.ends)
+        if lane.inputs != WHOLE_BATCH.inputs:
+            return (1, last) if last > 1 and self.examples >= FEWEST_BATCHES * subject.k else (last,)
+        return looks_of(self.ends, subject.k, batch_dependent=subject.batch_dependent)
 
     def parts(self, row: AttackCase, batches: Sequence[Batch]) -> list[list[Batch]]:
         """The batches of each round that a row runs in, of rounds that have any."""
@@ -136,12 +141,17 @@ class Rounds:
         """All of these batches."""
         return [batch for part in self.parts(row, batches) for batch in part]
 
-    def victims_in(self, config: EvalConfig, subject: Subject, batches: Sequence[Batch]) -> list[Victim]:
-        """The victims in these batches, of those sampled from all."""
-        every = batches_for(config, subject, self.examples, 0)
-        inside = {batch.index for batch in batches}
-        chosen = choose_victims(every, config.victims, config.seed)
-        return [victim for victim in chosen if victim.batch in inside]
+    def victim_parts(self, row: AttackCase, victims: Sequence[Victim]) -> list[list[Victim]]:
+        """The victims of each round that a row runs in; no list is empty.
+
+        In the first round one of each batch is attacked: each costs as much as a batch, and those in other
+        batches say most.
+        """
+        if len(self.looks_at(lane_of(row))) == 1:
+            return [list(victims)]
+        first = list({victim.batch: victim for victim in reversed(victims)}.values())[::-1]
+        others = [victim for victim in victims if victim not in first]
+        return [first, others] if others and self.of(row) == len(self.ends) else [first]
 
     def _end(self, batch: Batch, k: int) -> int:
         return min((batch.index + 1) * k, self.examples)
@@ -161,3 +171,6 @@ class RoundUnitMaker(UnitMaker):
 
     def parts(self, row: AttackCase, batches: list[Batch]) -> list[list[Batch]]:
         return self.rounds.parts(row, batches)
+
+    def victim_parts(self, row: AttackCase, victims: list[Victim]) -> list[list[Victim]]:
+        return self.rounds.victim_parts(row, victims)

@@ -18,7 +18,7 @@ from robustbench_coded.evaluation.options.claim import check_claimed_eps
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.default_eps import default_eps
 from robustbench_coded.evaluation.options.workers import thread_count, worker_count
-from robustbench_coded.evaluation.planning.batches import scored_slots
+from robustbench_coded.evaluation.planning.batches import choose_victims, scored_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.examples import evaluated, subset_rule
 from robustbench_coded.evaluation.planning.plan import batches_for
@@ -132,9 +132,11 @@ class PreparedEvaluation:
         """How many examples a row will score; where it may stop, in the rounds that it has reached."""
         if self.rounds is None:
             return self.examples_in_full(config, row)
-        batches = self.rounds.reached_by(row, batches_for(config, row.subject, self.setup.examples, 0))
+        batches = batches_for(config, row.subject, self.setup.examples, 0)
         if row.threat.one_victim:
-            return len(self.rounds.victims_in(config, row.subject, batches))
+            victims = choose_victims(batches, config.victims, config.seed)
+            return sum(map(len, self.rounds.victim_parts(row, victims)))
+        batches = self.rounds.reached_by(row, batches)
         return sum(len(scored_slots(row.threat, batch, config.seed)) for batch in batches)
 
     def examples_in_full(self, config: EvalConfig, row: AttackCase) -> int:
