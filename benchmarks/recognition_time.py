@@ -35,7 +35,7 @@ RIDGE = 0.001  # of the last layer, beside the features' second moments
 
 @torch.no_grad()
 def remembering(arch: str, normalisation: str, x: Tensor, seen: Tensor, labels: Tensor) -> nn.Module:
-    """A network with random weights whose batch-norms know images x, and its last layer ``seen`` with labels."""
+    """A network with random weights whose batch-norms know images x, its last layer ``seen`` with labels."""
     generator = torch.Generator().manual_seed(0)
     network = build(arch, 10, 3, 32, generator=generator)
     for module in network.modules():

@@ -244,7 +244,7 @@ class UntilSettled:
         self._update([row for row in self.rows if row.attack == CLEAN or row in begun], self.all_partitions)
 
     def _enough_partitions(self, row: AttackCase, correlation: Correlation, wanted: int, batches: int) -> int:
-        """How many random partitions or victims are likely to settle the word; if not, all are scored later."""
+        """How many random partitions or victims are likely to settle the word; if none, all."""
         lane, share = lane_of(row), self._share(row)
         # Half of a look's error is that of the upper end which the partitions give.
         tail = TAIL / (len(self._looks(lane)) + 1) / self._questions / 2

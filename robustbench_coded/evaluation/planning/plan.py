@@ -177,8 +177,8 @@ class UnitMaker:
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
             if row.threat.one_victim:
                 victims = choose_victims(batches, self.config.victims, self.config.seed + replicate)
-                for part in self.victim_parts(row, victims):
-                    made += self._victim_units(row, replicate, part)
+                for chosen in self.victim_parts(row, victims):
+                    made += self._victim_units(row, replicate, chosen)
             else:
                 for part in self.parts(row, batches):
                     made += self._batch_units(row, replicate, part)
