@@ -151,15 +151,15 @@ def of_differences(pair: Pair, simulations: int) -> tuple[Ever, Ever]:
             ends[run, look] = clustered_difference(
                 left, right, batch[part], share, right_clustered=False, correlation=known
             )
-    betting = np.stack(betting_difference(*means, TAIL), axis=-1)
+    betting = np.stack(betting_difference(means[0], means[1], TAIL), axis=-1)
     return ever_of(ends, pair.truth), ever_of(betting, pair.truth)
 
 
 def ever_of(ends: NDArray[np.float64], truth: float) -> Ever:
     """From [runs, looks, 2]."""
     return Ever(
-        (ends[..., 0] > truth).any(axis=1),
-        (ends[..., 1] < truth).any(axis=1),
+        np.any(ends[..., 0] > truth, axis=1),
+        np.any(ends[..., 1] < truth, axis=1),
         float((ends[:, -1, 1] - ends[:, -1, 0]).mean()),
     )
 

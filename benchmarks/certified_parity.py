@@ -19,6 +19,7 @@ from auto_LiRPA import BoundedModule, BoundedTensor, PerturbationLpNorm
 from torch import Tensor, nn
 
 from robustbench_coded.certification import linear_bounds
+from robustbench_coded.certification.affine import Matrix
 from robustbench_coded.certification.graph import Graph, graph_of
 from robustbench_coded.certification.intervals import intervals
 from robustbench_coded.certification.region import Region
@@ -66,8 +67,10 @@ def ours(graph: Graph, region: Region, y: Tensor, method: str) -> Tensor:
         bound = linear_bounds.backward(graph, bounds, last, leads)
         return region.least(bound.a) + bound.constant
     low, high = intervals(graph, region)[last - 1]
-    (a,) = graph.steps[last - 1].op.transpose(leads.flatten(0, 1))
-    a, constant = a.unflatten(0, leads.shape[:2]), graph.steps[last - 1].op.forward(torch.zeros_like(low[:1]))
+    op = graph.steps[last - 1].op
+    assert isinstance(op, Matrix)  # the last layer
+    (a,) = op.transpose(leads.flatten(0, 1))
+    a, constant = a.unflatten(0, leads.shape[:2]), op.forward(torch.zeros_like(low[:1]))
     middle, radius = (high + low) / 2, (high - low) / 2
     return (a @ middle[:, :, None] - a.abs() @ radius[:, :, None])[:, :, 0] + (leads @ constant[0])
 

@@ -63,25 +63,22 @@ def measure(name: str) -> list[Line]:
             ).run
             for attacks in (("adaptive",), ("adaptive", *LONG))
         )
-        after = {row.key: row for row in long.rows}
+        after = {row.key: row for row in long.results}
         lines = []
-        for row in short.rows:
+        for row in short.results:
             # Rows at another eps are those of a check.
             if row.key.attack != "ensemble" or row.key.eps != ZOO[name].eps:
                 continue
             gap = paired_difference(row, after[row.key])
             images = _images(short, row), _images(long, row)
-            lines.append(Line(name, row.key.threat, gap.first, gap.second, str(gap), images))
+            lines.append(Line(name, str(row.key.threat), gap.first, gap.second, str(gap), images))
     return lines
 
 
 def _images(run: Run, row: CaseResult) -> float:
     """Images forwarded and differentiated for each example."""
-    table = run.summary
-    line = table[
-        (table.attack == row.key.attack) & (table.threat == row.key.threat) & (table.eps == row.key.eps)
-    ]
-    return float(line.forwards_per_example.item() + line.backwards_per_example.item())
+    line = next(line for line in run.rows if line.key == row.key)
+    return (line.forwards or 0.0) + (line.backwards or 0.0)
 
 
 def report(lines: Sequence[Line]) -> str:

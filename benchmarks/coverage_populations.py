@@ -74,7 +74,7 @@ def correlated(mean: float, rho: float, draws: int = DRAWS) -> Population:
     def simulate(rng: np.random.Generator, batch: Batch) -> Evaluation:
         return Evaluation(flips(rng, batch, accuracies(rng, batch[-1] + 1, mean, rho), draws))
 
-    kind = {0: "coin flips", 1: "whole batches"}.get(rho, f"beta batches, rho {rho:g}")
+    kind = {0.0: "coin flips", 1.0: "whole batches"}.get(rho, f"beta batches, rho {rho:g}")
     return Population(f"{kind}, mean {mean:g}", simulate, mean)
 
 
@@ -146,7 +146,7 @@ def rci_linear(n: int, margin: float, batches: int = 20_000) -> Population:
     """
 
     def answers(rng: np.random.Generator, batches: int) -> Right:
-        label = rng.choice(np.float32([-1, 1]), (batches, K))
+        label = rng.choice(np.array([-1, 1], np.float32), (batches, K))
         score = label * (margin + rng.standard_normal((batches, K), dtype=np.float32))
         slots = rng.random((DRAWS, batches, K), dtype=np.float32).argsort(axis=-1)
         decoded = np.take_along_axis(np.broadcast_to(score, slots.shape), slots, axis=-1) @ code_matrix(n).T
@@ -174,7 +174,7 @@ def above_base(mean: float, rho: float, base: float) -> Pair:
         defended = flips(rng, batch, accuracies(rng, batch[-1] + 1, mean, rho))
         return defended, flips(rng, batch, np.full(batch[-1] + 1, base), draws=1)
 
-    kind = {0: "coin flips", 1: "whole batches"}.get(rho, f"rho {rho:g}")
+    kind = {0.0: "coin flips", 1.0: "whole batches"}.get(rho, f"rho {rho:g}")
     return Pair(f"{mean:.0%} ({kind}) above a base of {base:.0%}", simulate, mean - base)
 
 

@@ -142,7 +142,7 @@ def row_of(run: Run, attack: str, eps: float) -> CaseResult:
     """The row of an attack under ``batch/unknown``; unperturbed inputs have neither eps nor threat model."""
     for row in run.results:
         if row.key.attack == attack and (
-            attack == "clean" or (row.key.threat, row.key.eps) == ("batch/unknown", eps)
+            attack == "clean" or (str(row.key.threat), row.key.eps) == ("batch/unknown", eps)
         ):
             return row
     raise RuntimeError(f"the run has no row of {attack}")

@@ -17,6 +17,7 @@ import torch
 from league import Entry, loaded
 from torch import Tensor, nn
 
+from attacks.perturbation_budget import Norm
 from robustbench_coded import attack
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
@@ -24,10 +25,10 @@ from robustbench_coded.runs.atomic import write_text
 ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).with_suffix(".md")
 NETWORK = Entry("digits-pgd-at", "checkpoints/digits-pgd-at.safetensors", "digits", 0.2)
-ORDERS = {"linf": inf, "l2": 2.0, "l1": 1.0}
+ORDERS: dict[Norm, float] = {"linf": inf, "l2": 2.0, "l1": 1.0}
 WHOLE_BOX = {"linf": 1.0, "l2": 8.0, "l1": 64.0}  # of 64 pixels
 # Attack, norm and steps; DDN knows l2 alone.
-RUNS = (
+RUNS: tuple[tuple[str, Norm, int], ...] = (
     *(("pdpgd", norm, steps) for norm in ORDERS for steps in (100, 300)),
     *(("fmn", norm, 100) for norm in ("linf", "l2")),
     ("ddn", "l2", 100),
@@ -67,8 +68,8 @@ def main() -> None:
     write_text(OUT, f"{about}{pipes(table)}\n")
 
 
-def _theirs(name: str) -> Callable[[nn.Module, Tensor, Tensor, str, int], Tensor]:
-    def run(network: nn.Module, x: Tensor, y: Tensor, norm: str, steps: int) -> Tensor:
+def _theirs(name: str) -> Callable[[nn.Module, Tensor, Tensor, Norm, int], Tensor]:
+    def run(network: nn.Module, x: Tensor, y: Tensor, norm: Norm, steps: int) -> Tensor:
         from adv_lib import attacks
 
         torch.manual_seed(0)
@@ -83,7 +84,7 @@ def _theirs(name: str) -> Callable[[nn.Module, Tensor, Tensor, str, int], Tensor
     return run
 
 
-def _distances(network: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: str) -> list[float]:
+def _distances(network: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: Norm) -> list[float]:
     """Of each example's wrong answer; inf where the answer is right."""
     with torch.no_grad():
         wrong = network(found).argmax(1) != y

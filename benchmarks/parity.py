@@ -20,7 +20,7 @@ from parts import joined, parts_of
 
 from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
-from robustbench_coded.cli.values import fractions
+from robustbench_coded.cli.values import radii
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.statistics.case_results import CaseResult
@@ -77,13 +77,13 @@ def measure(pair: Pair, eps: Sequence[str], runs: Path, **options: Any) -> list[
     found = []
     for side, attacks in (("ours", pair.ours), ("theirs", (pair.theirs,))):
         name = "".join(c if c.isalnum() else "-" for c in f"{pair.title} {side}")
-        radii = fractions(list(eps), "--eps")
-        found.append(evaluate(attacks=list(attacks), eps=radii, out=runs / name, **options))
+        sizes = radii(list(eps), "--eps")
+        found.append(evaluate(attacks=list(attacks), eps=sizes, out=runs / name, **options))
     return [_line(pair, text, *found) for text in eps]
 
 
 def _line(pair: Pair, eps: str, ours: Run, theirs: Run) -> Line:
-    (size,) = fractions([eps], "--eps")
+    (size,) = radii([eps], "--eps")
     (name,) = pair.ours
     difference = paired_difference(row_of(ours, size, name), row_of(theirs, size, pair.theirs))
     mine, yours = seconds_of(ours, size, pair.ours), seconds_of(theirs, size, (pair.theirs,))

@@ -228,14 +228,15 @@ def wrong_forms(network: Network) -> list[WrongForm]:
     _, parts = split_variant(network.arch)
     for part, others in find(network.arch)[0].variants.items():
         # A name without the part would leave it open, so the usual activation is named, too.
-        for form in (*others, *(["relu"] if part == "activation" else [])):
-            if parts.get(part) != form:
-                arch = changed(network.arch, part, form)
+        for other in (*others, *(["relu"] if part == "activation" else [])):
+            if parts.get(part) != other:
+                arch = changed(network.arch, part, other)
                 forms.append(WrongForm(f"--arch {arch}", arch, usual, part))
     found = []
     for form in forms:
         checkpoint = load_checkpoint(network.path, arch=form.arch, normalize=form.normalize)
         known = checkpoint.normalisation
+        assert known is not None  # it is given by name
         model = PixelModel(
             checkpoint.network, known.mean, known.std, classes=checkpoint.classes, arch=form.arch
         )

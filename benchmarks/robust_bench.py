@@ -21,7 +21,7 @@ from parity import images_of, row_of, seconds_of
 from attacks.presets import PRESETS
 from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
-from robustbench_coded.cli.values import fractions
+from robustbench_coded.cli.values import radii
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.statistics.paired import paired_difference
@@ -84,7 +84,7 @@ on one core that was shared.
 
 def measure(entry: Entry, side: str, runs: Path, shared: str, data_dir: str) -> dict[int, Run]:
     """The runs of one side, ``ours`` or ``theirs``; those that are finished are read."""
-    (eps,) = fractions([entry.eps], "--eps")
+    (eps,) = radii([entry.eps], "--eps")
     return {
         seed: evaluate(
             {entry.network: entry.checkpoint.format(shared=shared)},
@@ -106,7 +106,7 @@ def measure(entry: Entry, side: str, runs: Path, shared: str, data_dir: str) -> 
 
 def compared(entry: Entry, runs: dict[int, Run], theirs: Run) -> dict[str, Any]:
     """One row of the table; ``runs`` are ours by seed."""
-    (eps,) = fractions([entry.eps], "--eps")
+    (eps,) = radii([entry.eps], "--eps")
     ours = PRESETS["aa"]
     standard = row_of(theirs, eps, STANDARD)
     differences = [paired_difference(row_of(run, eps, "ensemble"), standard) for run in runs.values()]
@@ -127,7 +127,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         *("network", "ball", "examples", "AutoAttack", "aa", "aa less AutoAttack, points", "by seed"),
         *("images", "theirs", "share", "seconds", "theirs"),
     )
-    table = [head]
+    table: list[tuple[str, ...]] = [head]
     for row in rows:
         entry, (low, high), (mine, yours) = Entry(**row["entry"]), row["interval"], row["images"]
         table.append(

@@ -197,9 +197,10 @@ def _randomise(network: nn.Module, gain: float) -> None:
         else:
             parameter.copy_((1.0 if id(parameter) in affine else 0.0) + 0.1 * draws)
     for module in network.modules():
-        if isinstance(getattr(module, "running_var", None), Tensor):
-            module.running_mean.copy_(0.2 * torch.randn(module.running_mean.shape, generator=generator))
-            module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
+        mean, var = getattr(module, "running_mean", None), getattr(module, "running_var", None)
+        if isinstance(mean, Tensor) and isinstance(var, Tensor):
+            mean.copy_(0.2 * torch.randn(mean.shape, generator=generator))
+            var.copy_(0.5 + torch.rand(var.shape, generator=generator))
 
 
 def _alone(file: Path, pixels: Tensor, expected: Tensor) -> tuple[str, bool]:

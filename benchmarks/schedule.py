@@ -101,7 +101,7 @@ class Cluster:
         if self._trouble and self._dice.random() < DEATHS:
             self._later(seconds * self._dice.random(), Died(worker, "as it happens"))
         else:
-            self._later(seconds, Finished(worker, UnitResult(unit, None, {}, {})))  # type: ignore[arg-type]
+            self._later(seconds, Finished(worker, UnitResult(unit, None, {}, {})))
 
     def wait(self, seconds: float | None) -> list[Event]:
         self.spend(self._costs.wait * len(self._events))
@@ -138,7 +138,7 @@ def simulate(
     time_limits = UnitTimeLimits(limit_for(None, lambda unit: seconds[unit.id]))
     ordered = sorted(units, key=lambda unit: -unit.images)
     failed = 0
-    for outcome in dispatch(cluster, ordered, workers, time_limits, lambda: cluster.now):
+    for outcome in dispatch(cluster, set(), ordered, workers, time_limits, lambda: cluster.now):
         cluster.spend(costs.unpack + costs.commit + costs.wait * workers)
         failed += isinstance(outcome, UnitFailure)
     return Run(workers, len(units), cluster.now, sum(seconds.values()), cluster.committing, failed)

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -58,15 +59,15 @@ def measure() -> Costs:
     with own_files(RUN) as own:
         files = sorted((own / "outcomes").glob("*.parquet"))[:UNITS]
         units = {file.stem: read_table(file) for file in files}
-        read = _median([_seconds(lambda f=file: read_table(f)) for file in files])
+        read = _median([_seconds(partial(read_table, file)) for file in files])
     sent = {unit: pickle.dumps(SimpleNamespace(rows=rows, unit=unit)) for unit, (rows, _) in units.items()}
     with tempfile.TemporaryDirectory(dir=ROOT) as folder, RunFolder(Path(folder) / "run") as run:
         commit = [
-            _seconds(lambda u=unit, r=rows, m=metadata: run.commit(u, r, m, {"seconds": 1.0}, encoded({})))
+            _seconds(partial(run.commit, unit, rows, metadata, {"seconds": 1.0}, encoded({})))
             for unit, (rows, metadata) in units.items()
         ]
     return Costs(
-        unpack=_median([_seconds(lambda b=content: pickle.loads(b)) for content in sent.values()]),
+        unpack=_median([_seconds(partial(pickle.loads, content)) for content in sent.values()]),
         commit=_median(commit),
         read=read,
         wait=_waiting(),
@@ -83,7 +84,7 @@ def _waiting() -> float:
         never = ray.remote(num_cpus=0, resources={"nowhere": 1})(lambda: None)
         awaited = [never.remote() for _ in range(WAITED_FOR[-1])]
         few, many = (
-            _seconds(lambda n=count: ray.wait(awaited[:n], num_returns=1, timeout=0)) for count in WAITED_FOR
+            _seconds(partial(ray.wait, awaited[:count], num_returns=1, timeout=0)) for count in WAITED_FOR
         )
     finally:
         ray.shutdown()

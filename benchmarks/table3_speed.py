@@ -104,7 +104,7 @@ def plain_loop(ckpt: Path, data: str, limit: int, mean: list[float], std: list[f
 def report(results: dict[str, list[Result]], facts: dict[str, Any], limit: int) -> str:
     """The result in Markdown."""
     slowest = median(result.seconds for result in results[PLAIN_LOOP])
-    rows = [("", "seconds", "times faster", "clean", *ATTACKS)]
+    rows: list[tuple[str, ...]] = [("", "seconds", "times faster", "clean", *ATTACKS)]
     for name, found in results.items():
         seconds = median(result.seconds for result in found)
         accuracy = [f"{100 * found[-1].accuracy[attack]:.2f}" for attack in ("clean", *ATTACKS)]

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from zoo_entries import entries_parser, measured_entries
 from zoo_report import DETAILS, Judged, Measured, details, measured_before, report, table
@@ -77,7 +78,9 @@ def _their_own(name: str, out: Path) -> dict[str, float]:
         *([EOTPGD] if entry.norm == "linf" else []),
     ]
     attacks = [attack for attack in attacks if installed(attack.partition(":")[0])]
-    options = {"standard": False, "peer_raw": True, "draws": 1, "selection_draws": 1, "threads": 1}
+    options: dict[str, Any] = {
+        "standard": False, "peer_raw": True, "draws": 1, "selection_draws": 1, "threads": 1,
+    }  # fmt: skip
     if not attacks:
         return {}
     try:

@@ -7,7 +7,6 @@ import ast
 import contextlib
 import io
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,4 +64,4 @@ def _lines(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
