@@ -32,9 +32,9 @@ _found: WeakKeyDictionary[WorkerContext, dict[tuple[Subject, BudgetKey], float]]
 
 
 def likely_shares(prepared: PreparedEvaluation, rows: Iterable[AttackCase]) -> dict[AttackCase, float]:
-    """Shares of the rows of standard inference whose attacks stop early; other rows cost all that they say.
+    """Shares of the rows whose attacks stop early; other rows cost all that they say.
 
-    A short attack on a few images tells how many examples keep an attack busy to its end.
+    A short attack on a few images tells how many examples of a subject keep an attack busy to its end.
     """
     standing = _found.setdefault(prepared.context, {})
     found = {}
@@ -53,11 +53,15 @@ def fallen(prepared: PreparedEvaluation, rows: Iterable[AttackCase]) -> set[tupl
     """The checkpoints and budgets at which the short attack left standard inference nothing right."""
     likely_shares(prepared, rows)
     found = _found.get(prepared.context, {})
-    return {(subject.checkpoint, budget) for (subject, budget), share in found.items() if share == 0}
+    return {
+        (subject.checkpoint, budget)
+        for (subject, budget), share in found.items()
+        if share == 0 and subject.spec == STANDARD
+    }
 
 
 def _stops_early(prepared: PreparedEvaluation, row: AttackCase) -> bool:
-    if row.attack in CONTROLS or row.submission is not None or row.subject.spec != STANDARD:
+    if row.attack in CONTROLS or row.submission is not None:
         return False
     name = parse(row.attack)
     known = name.third_party is None and name.estimator == "fresh" and CATALOGUE[name.algorithm].stops_early
