@@ -219,7 +219,7 @@ ADAPTIVE = $(shell $(BIN)/python -c "from attacks.presets import PRESETS; print(
 RECIPES := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-recipes
 
 # The board: published defences around the digits networks, RCI from the reports above, and LWTA with its authors' weights.
-TRAINED_BEHIND := parametric-noise random-projection-filters random-transforms
+TRAINED_BEHIND := k-winners-take-all parametric-noise random-projection-filters random-transforms
 BOARD := board-digits board-digits-coupled board-digits-control board-digits-kept board-digits-variation \
 	board-digits-purification board-digits-costly board-digits-l2 board-digits-autoattack board-lwta \
 	$(TRAINED_BEHIND:%=board-cifar10-%) digits cifar10-resnet20 cifar10-adversarial
@@ -273,13 +273,14 @@ report-board-digits: $(INSTALLED)
 
 # CIFAR-10, each defence around the network that was trained behind it.
 BEHIND = $(BIN)/csrobust eval --ckpt $(1)=checkpoints/cifar10-$(2)-$(3)-resnet20.safetensors --defence published:$(3) \
-	--data npz:data/cifar10_test.npz --attack-precision bfloat16 $(DRAWS) --limit $(4) --batch-size 64 --until settled \
+	--data npz:data/cifar10_test.npz --attack-precision auto $(DRAWS) --limit $(4) --batch-size 64 --until settled \
 	--threads 1 --workers 1 --out reports/board-cifar10-$(3)
 report-board-cifar10: data/cifar10_test.npz
 	rm -rf $(TRAINED_BEHIND:%=reports/board-cifar10-%)
 	$(call BEHIND,pni,pgd-at,parametric-noise,512)
 	$(call BEHIND,rpf,pgd-at,random-projection-filters,256)
 	$(call BEHIND,transforms,erm,random-transforms,512)
+	$(call BEHIND,kwta,erm,k-winners-take-all,512)
 	$(BIN)/csrobust compact $(TRAINED_BEHIND:%=reports/board-cifar10-%)
 
 # The authors' weights, and the accuracy that their log claims under AutoAttack's rand.
