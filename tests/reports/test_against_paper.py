@@ -1,12 +1,14 @@
 """A run beside the paper's tables."""
 
+from msgspec import structs
+
 from robustbench_coded.reports.paper.against_paper import (
     paper_lines,
     paper_text_table,
     reasons,
     time_text_table,
 )
-from robustbench_coded.reports.paper.paper import paper_tables
+from robustbench_coded.reports.paper.paper import paper_tables, trainings
 from robustbench_coded.results.run import load_run
 
 ACCURACIES = {
@@ -54,6 +56,14 @@ def test_a_run_without_the_papers_settings_says_so(make_run):
     run = load_run(make_run(data="digits", accuracies=ACCURACIES))
     assert paper_lines(run) == []
     assert "No row of this run has a setting of the paper" in reasons(run)[0]
+
+
+def test_a_network_trained_behind_a_defence_is_none_of_the_papers(make_run, subject):
+    manifest = load_run(make_run(subjects=[subject("erm")], accuracies=ACCURACIES)).manifest
+    assert trainings(manifest) == {"erm": "erm"}
+    (checkpoint,) = manifest.checkpoints
+    behind = structs.replace(checkpoint, metadata={"recipe": "erm", "defence": "published:tent"})
+    assert trainings(structs.replace(manifest, checkpoints=(behind,))) == {}
 
 
 def test_times_are_per_answered_batch(make_run, subject):

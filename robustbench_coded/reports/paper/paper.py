@@ -49,9 +49,11 @@ def papers_data(manifest: RunManifest) -> bool:
 
 def trainings(manifest: RunManifest) -> dict[str, str]:
     """The paper's name for how each checkpoint was trained: by the file's metadata, else by the
-    checkpoint's name."""
+    checkpoint's name. None of the paper's networks was trained behind a defence."""
     found = {}
     for checkpoint in manifest.checkpoints:
+        if checkpoint.metadata.get("defence"):
+            continue
         recipe = checkpoint.metadata.get("recipe")
         recipe = recipe.get("name") if isinstance(recipe, dict) else recipe
         training = _training(recipe if isinstance(recipe, str) else checkpoint.name)
