@@ -15,7 +15,7 @@ from torch import Tensor
 from robustbench_coded.defences.answers_as_logits import as_logits
 from robustbench_coded.defences.own_copies import own_answer, own_draw, own_input
 from robustbench_coded.defences.protocol import Defence, Draw, reject_class
-from robustbench_coded.working_folder import WorkingFolder
+from robustbench_coded.user_code import UserCode
 
 _CALLS = {"reset": "reset()", "fit": "fit(x)"}
 
@@ -32,7 +32,7 @@ class PerBatch:
 
     def __init__(self, defence: Defence):
         self.defence = defence
-        self.folder = WorkingFolder()
+        self.user_code = UserCode()
         self.name = defence.name
         self.randomised = defence.randomised
         self.batch_dependent = defence.batch_dependent
@@ -43,17 +43,17 @@ class PerBatch:
         self.logits_grouped = self._grouped if callable(grouped) and not told_of(defence) else None
 
     def sample(self, generator: torch.Generator, k: int) -> Draw:
-        with self.folder:
+        with self.user_code:
             return own_draw(self.defence.sample(generator, k))
 
     def logits(self, x: Tensor, draw: Draw) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has met nothing but this batch."""
-        with self.folder:
+        with self.user_code:
             begin_batch(self.defence, own_input(x))
             return own_answer(as_logits(self.defence.logits(own_input(x), draw)))
 
     def _grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
-        with self.folder:
+        with self.user_code:
             answers = self.defence.logits_grouped(own_input(x), draws)  # type: ignore[attr-defined]
             return own_answer(as_logits(answers))
 

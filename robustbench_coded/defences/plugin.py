@@ -13,7 +13,7 @@ from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.plugin import beside, import_function, shown_name
-from robustbench_coded.working_folder import WorkingFolder
+from robustbench_coded.user_code import UserCode
 
 _ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
     "name": str,
@@ -39,19 +39,19 @@ def load_plugin(target: str, model: nn.Module) -> Defence:
     Raises:
         InputError: the function is not found or fails, or its result lacks a part of the protocol.
     """
-    folder = WorkingFolder()
-    with folder:
+    user_code = UserCode()
+    with user_code:
         build = import_function(target, "--defence")
     try:
         # Weights that it draws are the same in every worker, and in the run that goes on tomorrow.
-        with folder, own_folders_first(*beside(target)), seeded_globally(0):
+        with user_code, own_folders_first(*beside(target)), seeded_globally(0):
             built = build(model)
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # the user's function can fail in any way
         raise InputError(f"--defence {target}: it raised {described(error)}") from error
     defence = as_defence(built, model, name=shown_name(target), said=f"--defence {target}: it returned")
-    defence.folder = folder
+    defence.user_code = user_code
     return defence
 
 

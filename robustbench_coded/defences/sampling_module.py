@@ -8,7 +8,7 @@ from robustbench_coded.defences.global_generators import seeded_globally
 from robustbench_coded.defences.held_generators import held_generators, seeded
 from robustbench_coded.defences.own_copies import own_answer, own_input
 from robustbench_coded.defences.per_batch import begin_batch
-from robustbench_coded.working_folder import WorkingFolder
+from robustbench_coded.user_code import UserCode
 
 
 class UsedSeed(int):
@@ -44,7 +44,7 @@ class SamplingModule:
         self.randomised: bool = said["randomised"] is not False
         self.batch_dependent: bool = said["batch_dependent"] is not False
         self.has_sampled = False
-        self.folder = WorkingFolder()
+        self.user_code = UserCode()
         reject = getattr(module, "abstain", None)
         self.abstain: int | None = reject if isinstance(reject, int) else None
         own_name = getattr(module, "name", None)
@@ -71,7 +71,7 @@ class SamplingModule:
         taken = UsedSeed.TAKEN if isinstance(draw, UsedSeed) else 0
         seed, own = draw or 0, held_generators(self.module)
         sets_all = seeded_globally(seed, taken=taken)
-        with self.folder, sets_all as sampled, seeded(own, seed, taken=taken) as own_sampled:
+        with self.user_code, sets_all as sampled, seeded(own, seed, taken=taken) as own_sampled:
             begin_batch(self.module, own_input(x))
             answers = own_answer(as_logits(self.module(own_input(x))))
             self.has_sampled = self.has_sampled or sampled() or own_sampled()

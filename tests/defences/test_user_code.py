@@ -1,13 +1,14 @@
-"""Plug-ins that change the working folder: every relative path of an evaluation would move with it."""
+"""Plug-ins that change the working folder, or end the process: neither is theirs alone."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from robustbench_coded.defences.plugin import load_plugin
-from robustbench_coded.working_folder import WorkingFolder
+from robustbench_coded.user_code import UserCode
 
 SOURCE = """
 import os
@@ -61,7 +62,34 @@ def test_the_folder_of_everybody_else_stays_where_it_is(tmp_path, monkeypatch, n
 def test_the_folder_is_put_back_when_the_code_fails(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="fails"), WorkingFolder():
+    with pytest.raises(ValueError, match="fails"), UserCode():
         os.chdir("mine")
         raise ValueError("fails")
     assert Path.cwd() == tmp_path
+
+
+def test_it_does_not_end_the_process():
+    real = os._exit
+    with pytest.raises(SystemExit, match=r"os._exit\(3\)"), UserCode():
+        with UserCode():
+            pass
+        os._exit(3)
+    assert os._exit is real
+
+
+def test_a_child_process_of_user_code_ends_as_it_wants():
+    with UserCode():
+        child = os.fork()
+        if not child:
+            os._exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+
+
+def test_another_thread_ends_the_process_meanwhile(monkeypatch):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with UserCode():
+        thread = threading.Thread(target=lambda: os._exit(130))
+        thread.start()
+        thread.join()
+    assert ended == [130]
