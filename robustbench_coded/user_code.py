@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 
 class UserCode:
@@ -18,7 +17,7 @@ class UserCode:
 
     def __init__(self) -> None:
         self._own: str | None = None  # None: it has never gone anywhere
-        self._before: list[tuple[str | None, Callable[[int], NoReturn]]] = []
+        self._before: list[tuple[str | None, Callable[[int], object]]] = []
 
     def __enter__(self) -> None:
         before = _here()
@@ -29,18 +28,20 @@ class UserCode:
                 os.chdir(self._own)
 
     def __exit__(self, *error: object) -> None:
-        (before, os._exit), now = self._before.pop(), _here()
+        before, ends = self._before.pop()
+        os._exit = ends  # type: ignore[assignment]
+        now = _here()
         if before is None or now == before:
             return
         self._own = now
         os.chdir(before)
 
 
-def _raising(end: Callable[[int], NoReturn]) -> Callable[[int], NoReturn]:
+def _raising(end: Callable[[int], object]) -> Callable[[int], object]:
     """``end`` for other threads, such as the one that waits for Ctrl-C, and for child processes alone."""
     process, thread = os.getpid(), threading.get_ident()
 
-    def raises(status: int) -> NoReturn:
+    def raises(status: int) -> object:
         if (os.getpid(), threading.get_ident()) != (process, thread):
             return end(status)
         raise SystemExit(f"os._exit({status})")
