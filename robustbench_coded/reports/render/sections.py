@@ -46,7 +46,7 @@ ROWS_LEGEND = (
 PICTURES_LEGEND = "Clean image, perturbation scaled to its largest change, perturbed image."
 
 
-_MANY = 16  # rows beyond which a table that few read as a whole is for details.md
+_MANY = 12  # rows beyond which a table that few read as a whole is for details.md
 _PARTICULARS = ("Recognition", "Attack", "Versions")  # facts that are long and that few look up
 
 
