@@ -124,8 +124,28 @@ def test_intervals_of_what_may_stop_are_wider_than_those_of_a_fixed_number(stopp
     assert high(stopped, "ensemble", "standard") > 1 - 0.025 ** (1 / EXAMPLES)
 
 
+class Notes(Listener):
+    def __init__(self):
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
+
+
+SETTLED = "every verdict is settled; the paper's attacks go on to all examples"
+
+
+def test_it_says_when_nothing_is_left_to_settle(tmp_path):
+    notes = Notes()
+    measured(tmp_path / "run", listener=notes)
+    assert notes.said.count(SETTLED) == 1
+    assert notes.said.index(SETTLED) > max(i for i, text in enumerate(notes.said) if "settled: " in text)
+
+
 def test_what_withstands_runs_to_its_end(tmp_path):
-    run = measured(tmp_path / "run", pixel=1)
+    notes = Notes()
+    run = measured(tmp_path / "run", pixel=1, listener=notes)
+    assert SETTLED not in notes.said
     assert run.manifest.sequential.stops == ()
     assert set(attacked(run, "rci").values()) == {EXAMPLES}
     assert set(ATTACKS.split(",")) <= set(attacked(run, "rci"))
