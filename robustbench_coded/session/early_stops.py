@@ -12,6 +12,7 @@ import torch
 from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.defences.published.registry import PREFIX
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
@@ -62,6 +63,9 @@ def fallen(prepared: PreparedEvaluation, rows: Iterable[AttackCase]) -> set[tupl
 
 def _stops_early(prepared: PreparedEvaluation, row: AttackCase) -> bool:
     if row.attack in CONTROLS or row.submission is not None:
+        return False
+    # Code of the user is only attacked by workers, which have a time limit.
+    if row.subject.spec != STANDARD and not row.subject.spec.startswith(PREFIX):
         return False
     name = parse(row.attack)
     known = name.third_party is None and name.estimator == "fresh" and CATALOGUE[name.algorithm].stops_early
