@@ -4,6 +4,8 @@
 """
 
 import re
+from inspect import cleandoc
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -129,7 +131,19 @@ class Board(Struct, frozen=True, kw_only=True):
 
 def schema() -> bytes:
     """The JSON schema of board.json."""
-    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Board)), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(_dedented(msgspec.json.schema(Board))), indent=2) + b"\n"
+
+
+def _dedented(part: Any) -> Any:
+    """The same with descriptions as Python 3.13 has docstrings: without the indentation of the code."""
+    if isinstance(part, list):
+        return [_dedented(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: cleandoc(value) if key == "description" and isinstance(value, str) else _dedented(value)
+        for key, value in part.items()
+    }
 
 
 def encoded(board: Board) -> bytes:
