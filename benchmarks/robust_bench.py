@@ -59,7 +59,7 @@ ENTRIES = (
     Entry("kw_mnist", "{shared}/checkpoints/kw_mnist.pth", "mnist", "linf", "0.1", 256),
     *(
         Entry("cifar10-pgd-at-resnet20", "checkpoints/cifar10-pgd-at-resnet20.safetensors", "cifar10", *ball)
-        for ball in (("linf", "8/255", 64), ("l2", "0.5", 64))
+        for ball in (("linf", "8/255", 512), ("l2", "0.5", 512))
     ),
     _digits("digits-pgd-at", "linf", "0.1"),
     _digits("digits-pgd-at", "linf", "0.2"),
