@@ -23,7 +23,7 @@ def network():
     x = x.flatten(1)
     optimiser = torch.optim.Adam(net.parameters(), lr=5e-3)
     for step in range(400):
-        eps = EPS * min(1.0, step / 200)
+        eps = EPS * min(1.0, step / 50)
         low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
         middle = net[1]((low + high) / 2)
         radius = functional.linear((high - low) / 2, net[1].weight.abs())
