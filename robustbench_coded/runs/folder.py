@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -181,6 +182,21 @@ class RunFolder:
 
     def _outcomes(self, unit: str) -> Path:
         return self.path / "outcomes" / f"{unit}.parquet"
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """The folders of all runs below a folder, in order.
+
+    Raises:
+        InputError: there is none.
+        OSError: the folder can't be looked into; a search passes over that silently since Python 3.13.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        folder.stat()
+    found = sorted(file.parent for file in folder.rglob(MANIFEST))
+    if not found:
+        raise InputError(f"{folder} holds no run; csrobust eval writes one")
+    return found
 
 
 def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:

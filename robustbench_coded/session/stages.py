@@ -116,8 +116,8 @@ class Stages:
         sequential.run(self.folder, self.listener)
         self._waiting = in_two_stages(self.config, sequential.not_begun)[1]
         rows = [row for row in sequential.final_rows() if row not in self._waiting]
-        missing = {unit.id for row in rows for unit in self._maker.units(row)} - set(self.done.metadata)
-        if missing and not sequential.rounds.open:
+        left = (unit for row in rows for unit in self._maker.units(row) if unit.id not in self.done.metadata)
+        if not sequential.rounds.open and any(left):
             self.listener.note("every verdict is settled; the paper's attacks go on to all examples")
         update(rows, sequential.all_partitions)
         self._retired = sequential.retired

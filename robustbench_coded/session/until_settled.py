@@ -95,9 +95,9 @@ class UntilSettled:
         last = len(self.rounds.ends)
         for number in range(1, last + 1):
             moving = [lane for lane in self.judged if lane in self.rounds.open and lane not in victims]
-            looked = [lane for lane in moving if number in self._looks(lane)]
+            looked = [lane for lane in moving if number in self.rounds.looks_at(lane)]
             self._round(number, moving, looked, folder, listener)
-        early = [lane for lane in victims if len(self._looks(lane)) > 1]
+        early = [lane for lane in victims if len(self.rounds.looks_at(lane)) > 1]
         self._round(1, early, early, folder, listener)
         bases = [base for lane in victims if (base := self._base(lane)) is not None]
         waiting = [lane for lane in dict.fromkeys([*victims, *bases]) if lane in self.rounds.open]
@@ -167,7 +167,7 @@ class UntilSettled:
         if not known:
             return False
         examples = self.rounds.examples
-        looks = len(self._looks(lane)) + 1
+        looks = len(self.rounds.looks_at(lane)) + 1
         high = clopper_pearson(min(known) * examples, examples, TAIL / looks / self._questions)[1]
         return high < self._bar(lane) and (min(known) <= self._nothing or not self._has_open(lane))
 
@@ -247,7 +247,7 @@ class UntilSettled:
         """How many random partitions or victims are likely to settle the word; if none, all."""
         lane, share = lane_of(row), self._share(row)
         # Half of a look's error is that of the upper end which the partitions give.
-        tail = TAIL / (len(self._looks(lane)) + 1) / self._questions / 2
+        tail = TAIL / (len(self.rounds.looks_at(lane)) + 1) / self._questions / 2
         left = 1.0 if share is None else share
         if row.threat.one_victim:
             return victims_to_settle(left, wanted, self._bar(lane), tail, correlation, row.subject.k)
@@ -315,9 +315,6 @@ class UntilSettled:
                 )
             ),
         )
-
-    def _looks(self, lane: Lane) -> tuple[int, ...]:
-        return self.rounds.looks_at(lane)
 
     def _base(self, lane: Lane) -> Lane | None:
         """The lane of the base model of a defence."""

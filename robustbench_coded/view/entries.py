@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.results.manifest import load_manifest
-from robustbench_coded.runs.folder import MANIFEST
+from robustbench_coded.runs.folder import runs_below
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE, STRONGEST
 
@@ -61,10 +61,7 @@ def entries_below(folder: Path) -> tuple[list[Entry], list[str]]:
     """
     found: list[Entry] = []
     unread: list[str] = []
-    paths = sorted(file.parent for file in folder.rglob(MANIFEST))
-    if not paths:
-        raise InputError(f"{folder} holds no run; csrobust eval writes one")
-    for path in paths:
+    for path in runs_below(folder):
         try:
             found += _entries(path)
         except InputError as error:

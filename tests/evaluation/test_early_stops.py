@@ -105,6 +105,12 @@ def test_attacks_on_a_published_deterministic_defence_stop_early_too(planned):
     assert {checkpoint for checkpoint, _ in fallen(prepared, plan.rows)} == {"mean"}
 
 
+def test_nothing_has_fallen_where_only_a_defence_keeps_nothing(planned, monkeypatch):
+    prepared, plan = planned(defences=("published:bit-depth",), eps=(0.5,))
+    monkeypatch.setattr(early_stops, "_standing", lambda _, row: float(row.subject.label == "standard"))
+    assert fallen(prepared, plan.rows) == set()
+
+
 def test_code_of_the_user_is_not_attacked_before_a_worker_does(planned, tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text(OWN)  # it might never answer, and only workers have a time limit
     prepared, plan = planned(defences=(f"{tmp_path}/own.py:Own",), eps=(0.5,))

@@ -44,16 +44,14 @@ def run_names(folder: Path) -> dict[str, str]:
         InputError: there is none.
     """
     from robustbench_coded.results.manifest import load_manifest
-    from robustbench_coded.runs.folder import MANIFEST
+    from robustbench_coded.runs.folder import runs_below
 
     found = {}
-    for path in sorted(file.parent for file in folder.rglob(MANIFEST)):
+    for path in runs_below(folder):
         try:
             found[str(path)] = _described(load_manifest(path))
         except InputError as error:
             found[str(path)] = str(error)
-    if not found:
-        raise InputError(f"{folder} holds no run; csrobust eval writes one")
     return found
 
 

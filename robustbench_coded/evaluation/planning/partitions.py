@@ -6,7 +6,7 @@ passes alone. Which attacks are scored so is chosen in `partition_choice.py`.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -42,8 +42,12 @@ def partitions_to_settle(left: float, wanted: int, batches: int, bar: float, tai
     def settles(number: int) -> bool:
         return clopper_pearson(left * number * batches, number * batches, tail)[1] < ROOM * bar
 
-    numbers = range(2, wanted)
-    return 2 + bisect_left(numbers, True, key=settles)
+    return fewest(settles, 2, wanted)
+
+
+def fewest(settles: Callable[[int], bool], least: int, wanted: int) -> int:
+    """The first number from ``least`` on that settles a word, as larger ones do, or ``wanted``."""
+    return least + bisect_left(range(least, wanted), True, key=settles)
 
 
 def repartition(

@@ -4,14 +4,13 @@ An attack on the base model perturbs every input by itself. The perturbed input 
 one of any batch, for one forward pass. So every example can be a victim, each in a batch of its own.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from robustbench_coded.evaluation.planning.batches import Batch
-from robustbench_coded.evaluation.planning.partitions import ROOM
+from robustbench_coded.evaluation.planning.partitions import ROOM, fewest
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.statistics.correlation import Correlation
 from robustbench_coded.statistics.random_batches import random_batch_high
@@ -42,8 +41,7 @@ def victims_to_settle(
         right = np.arange(number) < round(left * number)
         return random_batch_high(right, tail, correlation, k) < ROOM * bar
 
-    numbers = range(1, wanted)
-    return 1 + bisect_left(numbers, True, key=settles)
+    return fewest(settles, 1, wanted)
 
 
 def random_batch(
