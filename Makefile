@@ -96,7 +96,7 @@ benchmark-aa: data/cifar10_test.npz
 # The committed reports on CIFAR-10; they need checkpoints and data that are not part of this repository.
 SHARED ?= ../shared
 ON_CIFAR := --data npz:data/cifar10_test.npz --limit 640 --first --threads 1 --workers 2
-CIFAR := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-resnet20
+CIFAR := $(ON_CIFAR) --attack-precision auto --out reports/cifar10-resnet20
 
 data/cifar10_test.npz: $(INSTALLED)
 	$(BIN)/python $(SHARED)/data/unpack.py data
@@ -216,7 +216,7 @@ report-shift: data/cifar10_test.npz
 # goes on; remove the folder to start again.
 OURS := $(foreach r,erm mixup manifold-mixup coded,$(patsubst %,--ckpt $(r)=%,$(wildcard checkpoints/cifar10-$(r)-resnet20.safetensors)))
 ADAPTIVE = $(shell $(BIN)/python -c "from attacks.presets import PRESETS; print(','.join(PRESETS['adaptive']))")
-RECIPES := $(ON_CIFAR) --attack-precision bfloat16 --out reports/cifar10-recipes
+RECIPES := $(ON_CIFAR) --attack-precision auto --out reports/cifar10-recipes
 
 # The board: published defences around the digits networks, RCI from the reports above, and LWTA with its authors' weights.
 TRAINED_BEHIND := k-winners-take-all parametric-noise random-projection-filters random-transforms

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from scipy.optimize import linear_sum_assignment, minimize_scalar
 from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn import functional as F
@@ -68,8 +67,13 @@ class Labelled:
         classes = self.logits.shape[1]
         counts = torch.zeros(classes, classes, dtype=torch.int64)
         counts.index_put_((self.labels, self.logits.argmax(1)), torch.tensor(1), accumulate=True)
-        outputs = linear_sum_assignment(counts.numpy(), maximize=True)[1]
         shown, found = counts.sum(1).tolist(), {}
+        most = counts.max(1).values
+        if not bool((most > counts.diagonal()).any()):
+            return {}  # every class has its own output
+        from scipy.optimize import linear_sum_assignment  # takes a while, and few runs need it
+
+        outputs = linear_sum_assignment(counts.numpy(), maximize=True)[1]
         for number, output in enumerate(outputs.tolist()):
             as_renamed, as_named = int(counts[number, output]), int(counts[number, number])
             clearly = as_renamed > shown[number] / 2 and as_named <= as_renamed / 2
@@ -121,23 +125,37 @@ def labelled(
     logits = torch.cat([*known, *answers]).nan_to_num(nan=0.0, posinf=1e30, neginf=-1e30)
     labels = labels.cpu()
 
-    def loss(log_scale: float) -> float:
-        return float(F.cross_entropy(logits * 2.0**log_scale, labels))
-
-    # Smooth and convex in the scale itself; a factor of 1,000 either way is more than any network needs.
-    log_scale = float(minimize_scalar(loss, bounds=(-10, 10), method="bounded", options={"xatol": 0.01}).x)
-    losses = F.cross_entropy(logits * 2.0**log_scale, labels, reduction="none")
+    scale = _best_scale(logits, labels)
+    losses = F.cross_entropy(logits * scale, labels, reduction="none")
     rightly = logits.argmax(1) == labels
     return Labelled(
         len(labels),
         int(rightly.sum()),
         float(losses.mean()),
-        2.0**-log_scale,
+        1 / scale,
         losses,
         logits,
         rightly,
         labels,
     )
+
+
+def _best_scale(logits: Tensor, labels: Tensor) -> float:
+    """The factor, within a thousand of 1 either way, by which [n, classes] logits have the least cross-entropy.
+
+    It is convex in the factor, and its slope there is the mean of the logits under the softmax less that of
+    the labels' logits. Bisection of the factor's logarithm finds where the slope changes its sign.
+    """
+    right = logits.gather(1, labels[:, None]).mean()
+    low, high = -10.0, 10.0
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        shares = (logits * 2.0**middle).softmax(1)
+        if float((shares * logits).sum(1).mean() - right) > 0:
+            high = middle
+        else:
+            low = middle
+    return 2.0 ** ((low + high) / 2)
 
 
 def floor(classes: int) -> float:

@@ -36,10 +36,16 @@ from robustbench_coded.evaluation.setup.match_clean import Matched, matched_base
 from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
 from robustbench_coded.models.checkpoint import check_data
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.evaluated import DataFacts, Identity, ProbeRecord
 from robustbench_coded.schema.invocation import Resolved
 from robustbench_coded.schema.manifest import RunManifest
+
+SLOW_BFLOAT16 = (
+    "this processor has no instructions for bfloat16, so its gradients take longer than float32's; "
+    "--attack-precision auto takes what is faster"
+)
 
 
 @dataclass(frozen=True)
@@ -205,6 +211,8 @@ def prepare(
     for name, info in ((c.name, context.gradients(c.name).info) for c in loaded):
         if config.attack_precision != "float32" or not info.prepared:
             notes.append(f"{name}: {info}")
+    if config.attack_precision == "bfloat16" and not multiplies_bfloat16(device):
+        notes.append(SLOW_BFLOAT16)
     specs = specs_of(config, context)
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
