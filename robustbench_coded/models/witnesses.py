@@ -141,7 +141,7 @@ def labelled(
 
 
 def _best_scale(logits: Tensor, labels: Tensor) -> float:
-    """The factor, within a thousand of 1 either way, by which [n, classes] logits have the least cross-entropy.
+    """The factor, within a thousand of 1, by which [n, classes] logits have the least cross-entropy.
 
     It is convex in the factor, and its slope there is the mean of the logits under the softmax less that of
     the labels' logits. Bisection of the factor's logarithm finds where the slope changes its sign.

@@ -16,7 +16,7 @@ from robustbench_coded.reports.run.worst import pictures_of, remove_unshown
 from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.results.certified import certified_frame
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.runs.atomic import replace_bytes, replace_text
 
 
 def write_reports(path: str | Path) -> None:
@@ -41,20 +41,21 @@ def write_reports_of(run: Run, *, final: bool = False) -> None:
         CertificateContradicted: an attack did what a certified bound rules out; nothing is written.
     """
     certified = run.certified
-    write_text(run.path / "summary.csv", csv_table(run.summary))
-    write_text(run.path / "timings.csv", csv_table(run.timings))
-    write_text(run.path / "verdicts.csv", csv_table(run.verdicts))
+    # Not synced to the disk, which takes longer than writing: all of it follows from the outcomes, which are.
+    replace_text(run.path / "summary.csv", csv_table(run.summary))
+    replace_text(run.path / "timings.csv", csv_table(run.timings))
+    replace_text(run.path / "verdicts.csv", csv_table(run.verdicts))
     if certified:
-        write_text(run.path / "certified.csv", csv_table(certified_frame(certified)))
+        replace_text(run.path / "certified.csv", csv_table(certified_frame(certified)))
     document = document_of(run)
     figures, pictures = figures_of(run), pictures_of(run, document.worst)
     sections = sections_of(document, figures, pictures)
-    write_text(run.path / "report.md", markdown_report(document, sections))
-    write_text(run.path / "details.md", markdown_details(document, sections))
-    write_text(run.path / "report.html", html_report(document, sections))
+    replace_text(run.path / "report.md", markdown_report(document, sections))
+    replace_text(run.path / "details.md", markdown_details(document, sections))
+    replace_text(run.path / "report.html", html_report(document, sections))
     for figure in figures:
-        write_bytes(run.path / "figures" / f"{figure.name}.svg", figure.svg)
-        write_bytes(run.path / "figures" / f"{figure.name}.png", figure.png)
+        replace_bytes(run.path / "figures" / f"{figure.name}.svg", figure.svg)
+        replace_bytes(run.path / "figures" / f"{figure.name}.png", figure.png)
     _remove_others(run.path / "figures", {figure.name for figure in figures})
     if final:
         remove_unshown(run, document.worst)

@@ -39,6 +39,11 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def replace_text(path: Path, content: str) -> None:
+    """``replace_bytes`` of UTF-8 text."""
+    replace_bytes(path, content.encode())
+
+
 def is_unfinished(path: Path) -> bool:
     """Whether a file is a temporary file of a killed writer."""
     return path.name.startswith(".") and path.suffix == ".part"

@@ -14,7 +14,13 @@ import pandas as pd
 import pyarrow as pa
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.runs.atomic import is_unfinished, remove_unfinished, write_bytes, write_text
+from robustbench_coded.runs.atomic import (
+    is_unfinished,
+    remove_unfinished,
+    replace_text,
+    write_bytes,
+    write_text,
+)
 from robustbench_coded.runs.outcomes import DamagedFile, write_outcomes
 from robustbench_coded.runs.packed import packed_timings, packed_units, unpack
 from robustbench_coded.runs.read_units import read_unit
@@ -122,7 +128,7 @@ class RunFolder:
         for kind, content in (("adversarials", adversarials), ("pictures", pictures)):
             if content:
                 write_bytes(self.path / kind / f"{unit}.safetensors", content)
-        write_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
+        replace_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
         write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
 
