@@ -34,7 +34,7 @@ from robustbench_coded.statistics.clustered import clustered_interval
 from robustbench_coded.statistics.correlation import pooled
 from robustbench_coded.statistics.difference import clustered_difference
 from robustbench_coded.statistics.intervals import accuracy_interval
-from robustbench_coded.statistics.shared_draws import drawn, shared_of
+from robustbench_coded.statistics.shared_draws import NOT_SHARED, drawn, shared_of
 
 SIMULATIONS, SEED, TAIL = 2000, 0, 0.025
 BATCHES = (5, 10, 40)
@@ -71,8 +71,9 @@ def by_batch(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, f
 
 
 def by_example(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, float]:
-    """The interval of a defence that answers its inputs one by one."""
-    shared = shared_of(drawn(correct, batch) for correct in (evaluation.judged, *evaluation.weaker))
+    """The interval of a defence that answers its inputs one by one; with one draw, it is deterministic."""
+    rows = (evaluation.judged, *evaluation.weaker) if evaluation.judged.shape[1] > 1 else ()
+    shared = shared_of(drawn(correct, batch) for correct in rows) if rows else NOT_SHARED
     found = accuracy_interval(evaluation.judged, batch, batch_dependent=False, shared=shared)
     return found.low, found.high
 
