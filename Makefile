@@ -212,10 +212,8 @@ report-shift: data/cifar10_test.npz
 		--threads 1 --workers 2 --out reports/cifar10-shift
 
 # Table 3 of the checkpoints that this project trained on CIFAR-10, as many as there are, Table 10 of the coded
-# one, and all beside ERM. ADAPTIVE is that preset on whole batches, without its victims and checks. A stopped run
-# goes on; remove the folder to start again.
+# one, and all beside ERM, on whole batches. A stopped run goes on; remove the folder to start again.
 OURS := $(foreach r,erm mixup manifold-mixup coded,$(patsubst %,--ckpt $(r)=%,$(wildcard checkpoints/cifar10-$(r)-resnet20.safetensors)))
-ADAPTIVE = $(shell $(BIN)/python -c "from attacks.presets import PRESETS; print(','.join(PRESETS['adaptive']))")
 RECIPES := $(ON_CIFAR) --attack-precision auto --out reports/cifar10-recipes
 
 # The board: published defences around the digits networks, RCI from the reports above, and LWTA with its authors' weights.
@@ -270,6 +268,7 @@ report-board-digits: $(INSTALLED)
 		--limit 256 --batch-size 64 --until settled --certify --out reports/board-digits-l2
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(AUTOATTACKED:%=--defence published:%) --eps 0.2 --draws 1 --selection-draws 1 \
 		--attacks autoattack:rand --peer-raw --no-standard --limit 32 --batch-size 32 --out reports/board-digits-autoattack
+	$(BIN)/csrobust compact reports/board-digits reports/board-digits-*
 
 # CIFAR-10, each defence around the network that was trained behind it.
 BEHIND = $(BIN)/csrobust eval --ckpt $(1)=checkpoints/cifar10-$(2)-$(3)-resnet20.safetensors --defence published:$(3) \
@@ -303,7 +302,7 @@ report-lwta: data/cifar10_test.npz
 .PHONY: report-recipes report-ablations report-ablations-cifar10 report-figures
 report-recipes: data/cifar10_test.npz
 	@test -n "$(strip $(OURS))" || { echo "no checkpoints/cifar10-*-resnet20.safetensors; train them by recipes/" >&2; exit 1; }
-	$(BIN)/csrobust eval $(OURS) $(RECIPES) --rci N=128 --rci N=190 --attacks paper,$(ADAPTIVE)
+	$(BIN)/csrobust eval $(OURS) $(RECIPES) --rci N=128 --rci N=190 --attacks paper,adaptive --inputs batch
 ifneq ($(findstring coded=,$(OURS)),)
 	$(BIN)/csrobust sweep --ckpt coded=checkpoints/cifar10-coded-resnet20.safetensors $(RECIPES) --rci N=1.5K
 endif
