@@ -10,7 +10,7 @@ from robustbench_coded.ablations.results import Result, results_of
 from robustbench_coded.ablations.run import Laboratory
 from robustbench_coded.ablations.sheet import preamble, section, table_csv
 from robustbench_coded.ablations.studies import STUDIES, Study
-from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.runs.atomic import write_text
 
 
 def write_studies(
@@ -25,9 +25,7 @@ def write_studies(
         results = results_of(study, points, laboratory)
         write_text(folder / f"{study.name}.csv", table_csv(study, results))
         write_text(folder / f"{study.name}.md", section(study, results, laboratory.settings))
-        figure = draw(study, results)
-        write_bytes(folder / "figures" / f"{study.name}.svg", figure.svg)
-        write_bytes(folder / "figures" / f"{study.name}.png", figure.png)
+        draw(study, results).write(folder / "figures")
         found[study.name] = results
     sections = [folder / f"{name}.md" for name in STUDIES]
     texts = [path.read_text(encoding="utf-8") for path in sections if path.is_file()]

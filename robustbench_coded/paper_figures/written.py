@@ -10,7 +10,7 @@ from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.markdown import markdown_text_table
 from robustbench_coded.reports.text.escape import csv_text, markdown
 from robustbench_coded.reports.text.text_table import TextTable
-from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.runs.atomic import write_text
 
 Numbers = Mapping[str, Sequence[object]]  # column -> values, all of one length
 
@@ -32,18 +32,13 @@ class PaperFigure:
 
 def write_figure(figure: PaperFigure, folder: Path) -> list[Path]:
     """Writes NAME.svg, NAME.png, the tables, and NAME.md where there is a summary; returns the paths."""
-    files = {
-        f"{figure.drawing.name}.svg": figure.drawing.svg,
-        f"{figure.drawing.name}.png": figure.drawing.png,
-    }
-    for name, content in files.items():
-        write_bytes(folder / name, content)
+    pictures = figure.drawing.write(folder)
     tables = {f"{name}.csv": _csv(numbers) for name, numbers in figure.tables.items()}
     if figure.summary is not None:
         tables[f"{figure.drawing.name}.md"] = _page(figure.drawing, figure.summary, figure.paper)
     for name, text in tables.items():
         write_text(folder / name, text)
-    return [folder / name for name in (*files, *tables)]
+    return [*pictures, *(folder / name for name in tables)]
 
 
 def _page(drawn: Drawing, summary: TextTable, paper: str) -> str:

@@ -16,7 +16,7 @@ from robustbench_coded.reports.run.worst import pictures_of, remove_unshown
 from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.results.certified import certified_frame
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.runs.atomic import replace_bytes, replace_text
+from robustbench_coded.runs.atomic import replace_text
 
 
 def write_reports(path: str | Path) -> None:
@@ -54,8 +54,7 @@ def write_reports_of(run: Run, *, final: bool = False) -> None:
     replace_text(run.path / "details.md", markdown_details(document, sections))
     replace_text(run.path / "report.html", html_report(document, sections))
     for figure in figures:
-        replace_bytes(run.path / "figures" / f"{figure.name}.svg", figure.svg)
-        replace_bytes(run.path / "figures" / f"{figure.name}.png", figure.png)
+        figure.write(run.path / "figures")
     _remove_others(run.path / "figures", {figure.name for figure in figures})
     if final:
         remove_unshown(run, document.worst)

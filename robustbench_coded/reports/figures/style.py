@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -15,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import inference_text
+from robustbench_coded.runs.atomic import replace_bytes
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.statistics.summary import SummaryRow
 
@@ -62,6 +64,13 @@ class Drawing:
     caption: str
     svg: bytes
     png: bytes
+
+    def write(self, folder: Path) -> list[Path]:
+        """Writes NAME.svg and NAME.png, not synced to the disk: it can be drawn again. Returns the paths."""
+        paths = [folder / f"{self.name}.svg", folder / f"{self.name}.png"]
+        for path, content in zip(paths, (self.svg, self.png), strict=True):
+            replace_bytes(path, content)
+        return paths
 
 
 def styled() -> AbstractContextManager[None]:

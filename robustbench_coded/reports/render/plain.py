@@ -7,7 +7,7 @@ from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.html import plain_html
 from robustbench_coded.reports.render.markdown import plain_details, plain_markdown
 from robustbench_coded.reports.render.sections import Figures, Section
-from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.runs.atomic import write_text
 
 
 def write_plain(folder: Path, title: str, opening: Sequence[str], sections: Sequence[Section]) -> None:
@@ -17,8 +17,7 @@ def write_plain(folder: Path, title: str, opening: Sequence[str], sections: Sequ
         write_text(folder / "details.md", plain_details(title, sections))
     write_text(folder / "report.html", plain_html(title, opening, sections))
     for figure in _figures(sections):
-        write_bytes(folder / "figures" / f"{figure.name}.svg", figure.svg)
-        write_bytes(folder / "figures" / f"{figure.name}.png", figure.png)
+        figure.write(folder / "figures")
 
 
 def _figures(sections: Sequence[Section]) -> list[Drawing]:
