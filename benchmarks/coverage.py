@@ -72,8 +72,8 @@ def by_batch(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, f
 
 def by_example(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, float]:
     """The interval of a defence that answers its inputs one by one; with one draw, it is deterministic."""
-    rows = (evaluation.judged, *evaluation.weaker) if evaluation.judged.shape[1] > 1 else ()
-    shared = shared_of(drawn(correct, batch) for correct in rows) if rows else NOT_SHARED
+    rows, draws = (evaluation.judged, *evaluation.weaker), evaluation.judged.shape[1]
+    shared = NOT_SHARED if draws == 1 else shared_of(drawn(correct, batch) for correct in rows)
     found = accuracy_interval(evaluation.judged, batch, batch_dependent=False, shared=shared)
     return found.low, found.high
 

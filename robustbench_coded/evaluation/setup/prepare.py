@@ -211,7 +211,7 @@ def prepare(
     for name, info in ((c.name, context.gradients(c.name).info) for c in loaded):
         if config.attack_precision != "float32" or not info.prepared:
             notes.append(f"{name}: {info}")
-    if config.attack_precision == "bfloat16" and not multiplies_bfloat16(device):
+    if any(c.attack_precision == "bfloat16" for c in loaded) and not multiplies_bfloat16(device):
         notes.append(SLOW_BFLOAT16)
     specs = specs_of(config, context)
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
