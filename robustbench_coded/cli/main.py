@@ -1,11 +1,15 @@
 """The command ``csrobust``: parses, calls one documented function, prints. Torch is imported when needed."""
 
+import atexit
 import errno
 import functools
+import os
 import sys
+import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -21,10 +25,19 @@ DEBUG = "--debug"
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code; the console script ends with it."""
-    code = run(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:
-        sys.exit(code)
-    return code
+    if arguments is not None:
+        return run(arguments)
+    _exit_at_once(run(sys.argv[1:]))
+
+
+def _exit_at_once(code: int) -> NoReturn:
+    """Ends the process as Python does, but does not take apart what torch has loaded (0.2 s)."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the interpreter does
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a pipe whose reader is gone, or a stream that is closed
+            stream.flush()
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -83,7 +83,6 @@ def evaluated(
         start_server()  # torch is imported there and here at the same time
     with importing():
         from robustbench_coded.cli.progress import ProgressListener
-        from robustbench_coded.reports.write import write_reports
         from robustbench_coded.results.certified import CertificateContradicted
         from robustbench_coded.session.stopped import IncompleteRun, RunStopped
 
@@ -93,6 +92,8 @@ def evaluated(
         listener.close()
         with suppress(Exception):  # whatever happens, the process ends now
             if listener.path is not None:
+                from robustbench_coded.reports.write import write_reports
+
                 write_reports(listener.path)
         _say_how_to_go_on(config, listener.path)
 

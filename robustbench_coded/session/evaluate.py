@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
@@ -16,7 +18,6 @@ from robustbench_coded.evaluation.planning.rounds import rounds_for
 from robustbench_coded.evaluation.planning.time_limit_plan import time_text
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
-from robustbench_coded.reports.write import write_reports
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
 from robustbench_coded.session.listener import Listener
@@ -31,6 +32,9 @@ from robustbench_coded.session.stages import Stages
 from robustbench_coded.session.stopped import IncompleteRun, opened_folder
 from robustbench_coded.session.tracked import tracked_by_git
 from robustbench_coded.session.within_time import Deadline, within_time
+
+# Draws the figures. It takes a third of a second to import, which is done while attacks run.
+FIGURES = "matplotlib.figure"
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
@@ -60,13 +64,19 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with (
-        opened_folder(RunFolder(path), listener, write_reports) as folder,
+        opened_folder(RunFolder(path), listener, _write_reports) as folder,
         Engine(prepared.context) as engine,
     ):
         failures = _evaluate_into(folder, engine, config, prepared, listener, deadline, run_file)
     if failures:
         raise IncompleteRun(path, failures)
     return path
+
+
+def _write_reports(path: Path) -> None:
+    from robustbench_coded.reports.write import write_reports  # after matplotlib, see FIGURES
+
+    write_reports(path)
 
 
 def made_ready(
@@ -124,6 +134,7 @@ def _evaluate_into(
         listener.note(f"git tracks {folder.path}: this changes committed files; --out gives another folder")
     stages = Stages(folder, engine, config, prepared, plan, old, listener, deadline)
     folder.write_run_file(run_file)
+    Thread(target=import_module, args=(FIGURES,)).start()
     run_selftests(folder, prepared, listener)
     if config.until is None:
         stages.first_attacks()

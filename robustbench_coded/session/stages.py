@@ -23,7 +23,6 @@ from robustbench_coded.evaluation.planning.second_stage import (
 from robustbench_coded.evaluation.planning.time_limit_plan import OPENING
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.evidence.bundle import write_evidence
-from robustbench_coded.reports.write import write_reports_of
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.runs.perturbation_store import PerturbationStore
@@ -207,6 +206,8 @@ class Stages:
         if self.config.claim is not None:
             for text in write_evidence(run, self.config, self.plan, self.prepared.context):
                 self.listener.note(text)
+        from robustbench_coded.reports.write import write_reports_of  # after matplotlib, see session.evaluate
+
         write_reports_of(run, final=True)
         self.listener.reported(run)
 
