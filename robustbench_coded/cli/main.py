@@ -25,9 +25,9 @@ DEBUG = "--debug"
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code; the console script ends with it."""
-    if arguments is not None:
-        return run(arguments)
-    _exit_at_once(run(sys.argv[1:]))
+    if arguments is None:
+        _exit_at_once(run(sys.argv[1:]))
+    return run(arguments)
 
 
 def _exit_at_once(code: int) -> NoReturn:
