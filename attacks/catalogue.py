@@ -93,11 +93,14 @@ _DRAWN: dict[str, Any] = {"options": ("init",), "draws": SEARCH_DRAWS}
 _CURVED = ("linf", "l2")
 
 CATALOGUE: dict[str, Algorithm] = {
+    "aa": Algorithm(
+        "Auto-PGD, multi-targeted Auto-PGD and Square, each on what is left", "in_turn", "aa", _steps
+    ),
     "apgd-ce": Algorithm("Auto-PGD on cross-entropy", "apgd", "Apgd", _apgd("ce"), _APGD),
     "apgd-dlr": Algorithm("Auto-PGD on the difference of logits ratio", "apgd", "Apgd", _apgd("dlr"), _APGD),
     "apgd-mt": Algorithm(
         "Auto-PGD on the margin, then multi-targeted",
-        "closest",
+        "in_turn",
         "apgd_mt",
         lambda attack: _closest(attack) | _targeted(3)(attack),
         (*_TARGETS, "closest"),
@@ -124,7 +127,7 @@ CATALOGUE: dict[str, Algorithm] = {
     ),
     "square": Algorithm(
         "Square attack",
-        "closest",
+        "in_turn",
         "square",
         _closest,
         ("init", "closest"),

@@ -48,10 +48,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
         *RELAXED,
         *LAST_RESORT,
     ),
-    # In the place of AutoAttack's standard suite: without FAB, with three targets after the margin instead of
-    # nine from random starts, and with a seventh of Square's queries. What that misses has small margins, and
-    # is attacked again at length (attacks/closest.py, benchmarks/robust_bench.md).
-    "aa": ("apgd-ce-100", "apgd-mt-100+closest=2", "square-750+closest=5"),
+    # In the place of AutoAttack's standard suite (attacks/in_turn.py, benchmarks/robust_bench.md).
+    "aa": ("aa-100",),
 }
 PRESETS["full"] = (
     *PRESETS["paper"],
@@ -64,7 +62,9 @@ PRESETS["full"] = (
     "gmsa3min-pgd-20",
     "bpda-pgd-20",
     "eotauto-pgd-20",
-    *PRESETS["aa"],
+    "apgd-ce-100",
+    "apgd-mt-100+closest=2",
+    "square-750+closest=5",
     "apgd-dlr-100",
     "spsa-2000",
 )

@@ -62,4 +62,4 @@ def _named(part: str) -> tuple[str, ...]:
     """The attacks that a name or a preset runs on every defence."""
     if part == "adaptive":
         return ()
-    return (*PRESETS["aa"], *LAST_RESORT) if part == "full" else PRESETS.get(part, (part,))
+    return LAST_RESORT if part == "full" else PRESETS.get(part, (part,))

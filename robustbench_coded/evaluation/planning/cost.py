@@ -2,7 +2,8 @@
 
 from attacks.attack_name import AttackName
 from attacks.catalogue import BLACK_BOX
-from attacks.closest import ALL_TARGETS, SHARE
+from attacks.in_turn import ALL_TARGETS, MORE_QUERIES, MORE_RUNS, QUERIES, SHARE
+from attacks.in_turn import TARGETS as AA_TARGETS
 from attacks.naming import parse
 from attacks.pgd import default_step_size as pgd_step_size
 from attacks.surrogate import QUERIES as SURROGATE_QUERIES
@@ -36,6 +37,10 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         forwards, backwards = SURROGATE_QUERIES, 0
     elif name.third_party is not None:
         forwards = backwards = name.steps or THIRD_PARTY_STEPS
+    elif name.algorithm == "aa":
+        more = 0 if randomised else 1 / SHARE
+        backwards = round(steps * (2 + AA_TARGETS + more * MORE_RUNS * (1 + ALL_TARGETS)))
+        forwards = backwards + round(steps * QUERIES * (1 + more * MORE_QUERIES))
     elif name.algorithm == "square":
         forwards, backwards = round(steps * (1 + closest / SHARE)), 0
     elif name.algorithm in BLACK_BOX:

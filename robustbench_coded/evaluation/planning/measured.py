@@ -44,7 +44,7 @@ def kind_of(name: AttackName) -> str:
         return "base"
     if name.algorithm.lower() in BLACK_BOX:
         return "answers"
-    return "auto-pgd" if name.algorithm.startswith("apgd") or name.third_party else "pgd"
+    return "auto-pgd" if name.algorithm.startswith(("aa", "apgd")) or name.third_party else "pgd"
 
 
 def measured_attacks(

@@ -1,12 +1,12 @@
-"""More of an attack where margins are small: which examples are attacked again, and what is kept."""
+"""Attacks in turn, and more of them where margins are small: which examples they get, and what is kept."""
 
 from dataclasses import dataclass, field
 
 import pytest
 import torch
 
-from attacks.closest import Closest
 from attacks.estimators import FreshDraws
+from attacks.in_turn import InTurn
 from attacks.losses import margin, margin_loss
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
@@ -48,7 +48,7 @@ def margins(problem, x):
 def test_the_smallest_margins_of_each_batch_are_attacked_again(linear):
     problem = linear(batches=3, k=33)
     before, again = margins(problem, problem.x), Along(problem, 1)
-    after = margins(problem, run(problem, Closest(Stays(), (again,))))
+    after = margins(problem, run(problem, InTurn((Stays(),), (again,))))
     ((some, _),) = again.asked
     assert some.shape[:2] == (3, 3)  # one in 16, rounded up
     standing = before.masked_fill(before < 0, torch.inf)
@@ -59,30 +59,31 @@ def test_the_smallest_margins_of_each_batch_are_attacked_again(linear):
 def test_what_a_later_run_does_not_improve_stays(linear):
     problem = linear(batches=2, k=32)
     first = margins(problem, run(problem, Along(problem, 1)))
-    both = margins(problem, run(problem, Closest(Along(problem, 1), (Along(problem, -1),) * 2)))
+    both = margins(problem, run(problem, InTurn((Along(problem, 1),), (Along(problem, -1),) * 2)))
     torch.testing.assert_close(both, first)
 
 
 def test_examples_that_a_run_breaks_make_room_for_the_next_ones(linear):
     problem, all_of_it = linear(batches=1, k=64), PerturbationBudget("linf", 1.0)
     assert bool((margins(problem, run(problem, Along(problem, 1), all_of_it)) < 0).all())
-    run(problem, Closest(Stays(), (again := Along(problem, 1),) * 2), all_of_it)
+    run(problem, InTurn((Stays(),), (again := Along(problem, 1),) * 2), all_of_it)
     (one, _), (two, _) = again.asked
     assert not bool((one[0][:, None] == two[0][None]).flatten(2).all(2).any())
 
 
 def test_more_queries_are_spent_only_where_answers_do_not_depend_on_draws_or_batches():
     text = "square-40+closest=3"
-    assert isinstance(attack_for(parse(text), early_stop=True), Closest)
+    assert isinstance(attack_for(parse(text), early_stop=True), InTurn)
     assert attack_for(parse(text)) == attack_for(parse("square-40"))
     mt = attack_for(parse("apgd-mt-20+closest=2"), early_stop=True)
-    assert isinstance(mt, Closest) and len(mt.then) == 2 and mt.then[0].targets > mt.first.targets
+    assert attack_for(parse("transfer-aa-20"), early_stop=True) == attack_for(parse("aa-20"))
+    assert isinstance(mt, InTurn) and len(mt.closest) == 2 and mt.closest[0].targets > mt.attacks[0].targets
     assert attack_for(parse("transfer-apgd-mt-20+closest=2"), early_stop=True) == attack_for(
         parse("transfer-apgd-mt-20")
     )
 
 
-@pytest.mark.parametrize("text", ["square-160+closest=3", "apgd-mt-16+closest=2"])
+@pytest.mark.parametrize("text", ["square-160+closest=3", "apgd-mt-16+closest=2", "aa-16"])
 def test_what_it_costs_is_forecast(linear, text):
     """On a linear target that no input of the ball breaks, all are attacked to the end."""
     problem = linear(batches=2, k=16, classes=12)
@@ -101,3 +102,57 @@ def test_the_loss_never_falls(linear):
     more = attack_for(parse("apgd-mt-10+closest=2"), early_stop=True)
     losses = [margin_loss(problem.oracle.logits(run(problem, a), [None]), problem.y) for a in (alone, more)]
     assert bool((losses[1] >= losses[0] - 1e-12).all())
+
+
+def test_each_attack_gets_what_those_before_it_left(linear):
+    problem, budget = linear(batches=3, k=12), PerturbationBudget("linf", 0.2)
+    once = margins(problem, run(problem, Along(problem, 1), budget))
+    first, second = Along(problem, 1), Along(problem, -1)
+    found = run(problem, InTurn((first, second)), budget)
+    torch.testing.assert_close(margins(problem, found), once)
+    assert len({int(number) for number in (once > 0).sum(1)}) > 1  # not as many in every batch
+    left = sorted(x.sum().item() for x in problem.x[once > 0])
+    asked = sorted(x.sum().item() for x, _ in second.asked for x in x.flatten(0, 1))
+    assert 0 < len(left) < once.numel() and asked == pytest.approx(left)
+
+
+def test_what_one_batch_gets_does_not_depend_on_the_others_of_its_group(linear):
+    problem, attack = linear(batches=3, k=8, classes=6), attack_for(parse("aa-4"), early_stop=True)
+    together = run(problem, attack)
+    for position in range(3):
+        again = linear(batches=3, k=8, classes=6)
+        alone = attack.perturb(
+            again.x[position : position + 1],
+            again.y[position : position + 1],
+            FreshDraws(again.oracle),
+            BUDGET,
+            again.generators[position : position + 1],
+        )
+        torch.testing.assert_close(together[position], alone[0])
+
+
+def test_without_early_stops_every_attack_gets_all_and_the_better_point_is_kept(linear):
+    problem = linear(batches=2, k=8)
+    worse, better = Along(problem, -1), Along(problem, 1)
+    found = run(problem, InTurn((worse, better), (again := Along(problem, 1),), early_stop=False))
+    assert not again.asked and [x.shape for x, _ in better.asked] == [problem.x.shape]
+    torch.testing.assert_close(margins(problem, found), margins(problem, run(problem, Along(problem, 1))))
+
+
+@dataclass
+class Spends(Along):
+    """Uses up the budget of images with one query."""
+
+    def perturb(self, x, y, estimator, budget, generators, start=None):
+        found = super().perturb(x, y, estimator, budget, generators)
+        estimator.value(found, y, margin_loss)
+        return found
+
+
+def test_what_the_last_images_found_is_kept(linear):
+    problem, budget = linear(batches=1, k=8), PerturbationBudget("linf", 1.0)
+    estimator = FreshDraws(problem.oracle)
+    estimator.query_budget = 16  # the first attack's points and those of the second
+    attack = InTurn((Stays(), Spends(problem, 1)))
+    found = attack.perturb(problem.x, problem.y, estimator, budget, problem.generators)
+    assert estimator.exhausted and bool((margins(problem, found) < 0).all())
