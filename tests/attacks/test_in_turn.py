@@ -96,6 +96,13 @@ def test_what_it_costs_is_forecast(linear, text):
     assert spent == pytest.approx(sum(queries_of(name, randomised=False)), rel=0.1)
 
 
+@pytest.mark.parametrize("steps", range(1, 40))
+def test_twice_the_steps_of_aa_are_within_twice_its_cost(steps):
+    """Else an evaluation would leave them to the user, and could not finish a check of its own preset."""
+    once, twice = (queries_of(parse(f"aa-{number}"), randomised=False) for number in (steps, 2 * steps))
+    assert all(more <= 2 * cost for more, cost in zip(twice, once, strict=True))
+
+
 def test_the_loss_never_falls(linear):
     problem = linear(batches=2, k=16, classes=6)
     alone = attack_for(parse("apgd-mt-10"), early_stop=True)

@@ -1,5 +1,7 @@
 """What attacks will cost, from their names alone."""
 
+from math import ceil
+
 from attacks.attack_name import AttackName
 from attacks.catalogue import BLACK_BOX
 from attacks.in_turn import ALL_TARGETS, MORE_QUERIES, MORE_RUNS, QUERIES, SHARE
@@ -39,8 +41,9 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         forwards = backwards = name.steps or THIRD_PARTY_STEPS
     elif name.algorithm == "aa":
         more = 0 if randomised else 1 / SHARE
-        backwards = round(steps * (2 + AA_TARGETS + more * MORE_RUNS * (1 + ALL_TARGETS)))
-        forwards = backwards + round(steps * QUERIES * (1 + more * MORE_QUERIES))
+        # Rounded up: twice the steps cost no more than twice as much.
+        backwards = ceil(steps * (2 + AA_TARGETS + more * MORE_RUNS * (1 + ALL_TARGETS)))
+        forwards = backwards + ceil(steps * QUERIES * (1 + more * MORE_QUERIES))
     elif name.algorithm == "square":
         forwards, backwards = round(steps * (1 + closest / SHARE)), 0
     elif name.algorithm in BLACK_BOX:
