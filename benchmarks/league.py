@@ -1,15 +1,17 @@
 """Our attacks beside those of other libraries, each given the same number of images for an example.
 
-    python benchmarks/league.py [--shared ../shared] [--examples 100] [--budgets 100,1000]
+    python benchmarks/league.py [--shared ../shared] [--examples 100] [--budgets 100,1000] [--only NAME ...]
 
 Writes reports/league: report.md, league.csv, curves.csv and curves.png. Libraries that are not installed are
-left out, and the report names them; `make league` installs all in an environment of their own.
+left out, and the report names them; `make league` installs all in an environment of their own. Results are
+kept in --runs, and the same command goes on with what is missing.
 """
 
 import argparse
+import tempfile
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import league_report
@@ -24,6 +26,7 @@ from robustbench_coded.models.pixel_model import PixelModel
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "reports" / "league"
+RUNS = Path(tempfile.gettempdir()) / "csrobust-league"
 FINALISTS = 2  # attacks of a library that are given more than the first budget
 
 
@@ -46,6 +49,7 @@ ENTRIES = (
     Entry("mnist-pgd-madry", "{shared}/checkpoints/mnist-pgd-madry.pth", "mnist", 0.3),
     Entry("mnist-fgsm", "{shared}/checkpoints/mnist-fgsm.pth", "mnist", 0.3),
     Entry("kw_mnist", "{shared}/checkpoints/kw_mnist.pth", "mnist", 0.1),
+    Entry("cifar10-pgd-at-resnet20", "checkpoints/cifar10-pgd-at-resnet20.safetensors", "cifar10", 8 / 255),
 )
 
 
@@ -78,8 +82,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shared", default=str(ROOT / ".." / "shared"), help="Folder of the MNIST networks.")
+    parser.add_argument("--data-dir", default=str(ROOT / "data"), help="Folder of CIFAR-10.")
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--budgets", default="100,1000", help="Images for an example, forward and backward.")
+    parser.add_argument("--only", nargs="*", help="Networks to attack; what is kept of others is reported.")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="Folder of what has been measured.")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -87,43 +94,66 @@ def main() -> None:
     budgets = [int(part) for part in options.budgets.split(",")]
     entries = [(entry, entry.path(options.shared)) for entry in ENTRIES]
     left_out = [entry.name for entry, path in entries if not path.exists()]
-    networks = {
-        entry.name: loaded(entry, path, options.shared, options.examples)
-        for entry, path in entries
-        if path.exists()
-    }
-    results: list[Result] = []
+    results = [kept for file in sorted(options.runs.glob("*.pt")) if (kept := _kept(file, options.examples))]
     for budget in budgets:
-        for entry in ENTRIES:
-            if entry.name in left_out:
+        for entry, path in entries:
+            if entry.name in left_out or (options.only and entry.name not in options.only):
                 continue
-            for library, name, run in finalists(entry, results):
-                result = measured(entry, library, name, run, *networks[entry.name], budget)
+            network = loaded(entry, path, options.shared, options.data_dir, options.examples)
+            done = {(r.network, r.library, r.attack, r.budget) for r in results}
+            for library, name, run in finalists(entry, results, budget, budgets[0]):
+                if (entry.name, library, name, budget) in done:
+                    continue
+                result = measured(entry, library, name, run, *network, budget)
                 results.append(result)
+                _keep(options.runs, result)
                 said = f"{result.left:.1f} left, {result.seconds:.1f} s"
                 print(f"{entry.name} {budget} {library} {name}: {said}", flush=True)
-        league_report.write(options.out, results, options.examples, ENTRIES, missing(), left_out)
+        league_report.write(options.out, _in_order(results), options.examples, ENTRIES, missing(), left_out)
 
 
-def finalists(entry: Entry, results: list["Result"]) -> list[tuple[str, str, Run]]:
+def _keep(runs: Path, result: Result) -> None:
+    runs.mkdir(parents=True, exist_ok=True)
+    name = f"{result.network}-{result.budget}-{result.library}-{result.attack}.pt"
+    torch.save(asdict(result), runs / name)
+
+
+def _kept(file: Path, examples: int) -> Result | None:
+    """What was measured before; None where it was on another number of examples."""
+    result = Result(**torch.load(file))
+    return result if len(result.broken_at) == examples else None
+
+
+def _in_order(results: list[Result]) -> list[Result]:
+    """As the networks and the attacks are listed, whatever was measured first."""
+    networks, attacks = [entry.name for entry in ENTRIES], [(a, b) for a, b, _ in installed()]
+    known = [r for r in results if r.network in networks and (r.library, r.attack) in attacks]
+    return sorted(
+        known, key=lambda r: (r.budget, networks.index(r.network), attacks.index((r.library, r.attack)))
+    )
+
+
+def finalists(entry: Entry, results: list["Result"], budget: int, first: int) -> list[tuple[str, str, Run]]:
     """All attacks at the first budget; then each library's FINALISTS that left least on this network."""
     attacks = list(installed())
-    before = [r for r in results if r.network == entry.name]
-    if not before:
+    if budget == first:
         return attacks
+    before = [r for r in _in_order(results) if r.network == entry.name and r.budget == first]
     chosen = set()
     for library in {library for library, _, _ in attacks}:
-        of = [r for r in before if r.library == library and r.budget == before[0].budget]
+        of = [r for r in before if r.library == library]
         chosen |= {(library, r.attack) for r in sorted(of, key=lambda r: r.left)[:FINALISTS]}
     return [(library, name, run) for library, name, run in attacks if (library, name) in chosen]
 
 
-def loaded(entry: Entry, path: Path, shared: str, examples: int) -> tuple[PixelModel, Tensor, Tensor]:
+def loaded(
+    entry: Entry, path: Path, shared: str, data_dir: str, examples: int
+) -> tuple[PixelModel, Tensor, Tensor]:
     checkpoint = load_checkpoint(path)
     stored = checkpoint.normalisation
     mean, std = (stored.mean, stored.std) if stored is not None else ((0.0,), (1.0,))
     network = PixelModel(checkpoint.network, mean, std, classes=10, arch=entry.name).eval()
-    folder = f"{shared}/data" if entry.data == "mnist" else None
+    folder = {"mnist": f"{shared}/data", "cifar10": data_dir}.get(entry.data)
     return network, *load_data(entry.data, data_dir=folder).batch(range(examples))
 
 

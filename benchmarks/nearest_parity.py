@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=128)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    network, x, y = loaded(NETWORK, NETWORK.path(""), "", given.examples)
+    network, x, y = loaded(NETWORK, NETWORK.path(""), "", "", given.examples)
     right = network(x).argmax(1) == y
     x, y = x[right], y[right]
     table, none = [("attack", "norm", "steps", "adv-lib", "ours", "ours / theirs", "ours nearer")], 0

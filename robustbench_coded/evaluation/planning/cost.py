@@ -40,10 +40,10 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
     elif name.third_party is not None:
         forwards = backwards = name.steps or THIRD_PARTY_STEPS
     elif name.algorithm == "aa":
-        more = 0 if randomised else 1 / SHARE
+        again = 0 if randomised else 1 / SHARE
         # Rounded up: twice the steps cost no more than twice as much.
-        backwards = ceil(steps * (2 + AA_TARGETS + more * MORE_RUNS * (1 + ALL_TARGETS)))
-        forwards = backwards + ceil(steps * QUERIES * (1 + more * MORE_QUERIES))
+        backwards = ceil(steps * (2 + AA_TARGETS + again * MORE_RUNS * (1 + ALL_TARGETS)))
+        forwards = backwards + ceil(steps * QUERIES * (1 + again * MORE_QUERIES))
     elif name.algorithm == "square":
         forwards, backwards = round(steps * (1 + closest / SHARE)), 0
     elif name.algorithm in BLACK_BOX:
