@@ -3,13 +3,13 @@
 import pytest
 
 from attacks import surrogate
-from robustbench_coded.session import stages
+from robustbench_coded.reports import write
 
 
 @pytest.fixture(autouse=True)
 def nothing_written(monkeypatch):
     """No report and no figures, which take longer than most of these evaluations."""
-    monkeypatch.setattr(stages, "write_reports_of", lambda run, *, final=False: None)
+    monkeypatch.setattr(write, "write_reports_of", lambda run, *, final=False: None)
 
 
 @pytest.fixture
