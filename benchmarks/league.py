@@ -27,6 +27,7 @@ from robustbench_coded.models.pixel_model import PixelModel
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "reports" / "league"
 RUNS = Path(tempfile.gettempdir()) / "csrobust-league"
+SUITES = {("csrobust", "aa"), ("pyautoattack", "standard")}  # of several attacks, which take their images
 FINALISTS = 2  # attacks of a library that are given more than the first budget
 
 
@@ -134,12 +135,12 @@ def _in_order(results: list[Result]) -> list[Result]:
 
 
 def finalists(entry: Entry, results: list["Result"], budget: int, first: int) -> list[tuple[str, str, Run]]:
-    """All attacks at the first budget; then each library's FINALISTS that left least on this network."""
+    """All attacks at the first budget; then suites, and each library's FINALISTS that left least there."""
     attacks = list(installed())
     if budget == first:
         return attacks
     before = [r for r in _in_order(results) if r.network == entry.name and r.budget == first]
-    chosen = set()
+    chosen = set(SUITES)
     for library in {library for library, _, _ in attacks}:
         of = [r for r in before if r.library == library]
         chosen |= {(library, r.attack) for r in sorted(of, key=lambda r: r.left)[:FINALISTS]}

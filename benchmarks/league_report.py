@@ -27,7 +27,8 @@ One counter stands where the network is asked: an image forward is 1, its gradie
 broken by the first query inside its ball that is answered wrongly, for every library, whether or not it keeps
 that point. An attack ends when its budget is used up. Attacks are told their steps so that they fit the
 budget; other options are the defaults. The two attacks of each library that leave least at the first
-budget are run at the others.
+budget are run at the others, and so are the suites of several attacks (aa and pyautoattack's standard), for
+which a hundred images are too few.
 
 A library's entry is its attack that leaves least at that budget, chosen on these very images. With {examples}
 examples one image is {one:.1f} points. The last column says "first" where no other library leaves less than
