@@ -126,9 +126,12 @@ def _kept(file: Path, examples: int) -> Result | None:
 
 
 def _in_order(results: list[Result]) -> list[Result]:
-    """As the networks and the attacks are listed, whatever was measured first."""
+    """As the networks and the attacks are listed; a budget on a network once every library has spent it."""
     networks, attacks = [entry.name for entry in ENTRIES], [(a, b) for a, b, _ in installed()]
     known = [r for r in results if r.network in networks and (r.library, r.attack) in attacks]
+    spent = {(r.network, r.budget, r.library) for r in known}
+    libraries = {library for library, _ in attacks}
+    known = [r for r in known if all((r.network, r.budget, library) in spent for library in libraries)]
     return sorted(
         known, key=lambda r: (r.budget, networks.index(r.network), attacks.index((r.library, r.attack)))
     )

@@ -48,8 +48,8 @@ def write(
     write_text(out / "report.md", _page(results, examples, entries, missing, left_out))
     _table(out / "league.csv", results)
     best = {key: _best(group) for key, group in _groups(results).items()}
-    largest = max(r.budget for r in results)
-    curves = [r for r in best.values() if r.budget == largest]
+    largest = {network: max(r.budget for r in results if r.network == network) for network, _, _ in best}
+    curves = [r for r in best.values() if r.budget == largest[r.network]]
     _curves_csv(out / "curves.csv", curves)
     _figure(out / "curves.png", curves, entries)
 
