@@ -30,6 +30,7 @@ SECONDS = {
     "aware-pgd-10": 20,
     "transfer-pgd-20": 20,
     "aware-pgd-20+init=transfer-pgd-20": 50,
+    "transfer-apgd-mt-20": 60,
 }
 SIZES = [100, 200, 300, 1000]
 

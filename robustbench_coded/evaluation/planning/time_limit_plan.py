@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from attacks.naming import parse
 from attacks.presets import PRESETS
-from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.rounds import Lane, lane_of
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import CONTROLS
@@ -75,7 +75,9 @@ def choose(
         examples = sizes[bisect_right(sizes, seconds, key=lambda size: total(rows, size)) - 1]
         return Choice(examples, tuple(rows), (), total(rows, examples), fits=True)
     attacks = [row for row in rows if row.attack not in CONTROLS]
-    strong = {row.subject: row for row in sorted(attacks, key=_rank, reverse=True)}
+    strong: dict[Subject, AttackCase] = {}
+    for row in sorted(attacks, key=_rank):
+        strong.setdefault(row.subject, row)  # of equals the first: the others may wait for what it leaves
     chosen = {row for row in rows if row.attack in CONTROLS or row.key in kept} | set(strong.values())
     spent = total(chosen, least)
     fits = spent <= seconds
