@@ -3,12 +3,11 @@
     python benchmarks/league.py [--shared ../shared] [--examples 100] [--budgets 100,1000] [--only NAME ...]
 
 Writes reports/league: report.md, league.csv, curves.csv and curves.png. Libraries that are not installed are
-left out, and the report names them; `make league` installs all in an environment of their own. Results are
-kept in --runs, and the same command goes on with what is missing.
+left out, and the report names them; `make league` installs all in an environment of their own. With --runs
+results are kept, and the same command goes on with what is missing: a folder for each version of the attacks.
 """
 
 import argparse
-import tempfile
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -26,7 +25,6 @@ from robustbench_coded.models.pixel_model import PixelModel
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "reports" / "league"
-RUNS = Path(tempfile.gettempdir()) / "csrobust-league"
 SUITES = {("csrobust", "aa"), ("pyautoattack", "standard")}  # of several attacks, which take their images
 FINALISTS = 2  # attacks of a library that are given more than the first budget
 
@@ -87,7 +85,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--budgets", default="100,1000", help="Images for an example, forward and backward.")
     parser.add_argument("--only", nargs="*", help="Networks to attack; what is kept of others is reported.")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="Folder of what has been measured.")
+    parser.add_argument("--runs", type=Path, help="Folder of what has been measured.")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -95,7 +93,8 @@ def main() -> None:
     budgets = [int(part) for part in options.budgets.split(",")]
     entries = [(entry, entry.path(options.shared)) for entry in ENTRIES]
     left_out = [entry.name for entry, path in entries if not path.exists()]
-    results = [kept for file in sorted(options.runs.glob("*.pt")) if (kept := _kept(file, options.examples))]
+    files = sorted(options.runs.glob("*.pt")) if options.runs else []
+    results = [kept for file in files if (kept := _kept(file, options.examples))]
     for budget in budgets:
         for entry, path in entries:
             if entry.name in left_out or (options.only and entry.name not in options.only):
@@ -107,7 +106,8 @@ def main() -> None:
                     continue
                 result = measured(entry, library, name, run, *network, budget)
                 results.append(result)
-                _keep(options.runs, result)
+                if options.runs:
+                    _keep(options.runs, result)
                 said = f"{result.left:.1f} left, {result.seconds:.1f} s"
                 print(f"{entry.name} {budget} {library} {name}: {said}", flush=True)
         league_report.write(options.out, _in_order(results), options.examples, ENTRIES, missing(), left_out)
