@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +45,16 @@ class Running:
 
 
 def children_of(pid: int) -> list[int]:
+    """Children of a process's threads; a process or thread that ends meanwhile has none."""
+    tasks = Path(f"/proc/{pid}/task")
+    try:
+        threads = os.listdir(tasks)
+    except OSError:
+        return []
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(child) for child in task.read_text().split()]
-        except OSError:  # it has just ended
-            continue
+    for thread in threads:
+        with suppress(OSError):
+            found += [int(child) for child in (tasks / thread / "children").read_text().split()]
     return found
 
 
