@@ -16,46 +16,25 @@ from pathlib import Path
 import league_report
 import torch
 from league_attacks import Run, installed, missing, quietly
-from league_counter import Counted, Spent
+from league_counter import Counted
+from league_networks import CIFAR10, ENTRIES, EXAMPLES, ROOT, SHARED, Entry, Sources, Subject
+from league_random import CountedDefence
 from torch import Tensor
 
-from robustbench_coded.data.registry import load_data
-from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 
-ROOT = Path(__file__).parents[1]
 OUT = ROOT / "reports" / "league"
-SUITES = {("csrobust", "aa"), ("pyautoattack", "standard")}  # of several attacks, which take their images
+SUITES = {("csrobust", "aa"), ("pyautoattack", "standard"), ("pyautoattack", "rand")}
 FINALISTS = 2  # attacks of a library that are given more than the first budget
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A network, the images it is attacked on, and a radius that leaves some of them standing."""
-
-    name: str
-    checkpoint: str
-    data: str
-    eps: float
-
-    def path(self, shared: str) -> Path:
-        return (ROOT / self.checkpoint.format(shared=shared)).resolve()
-
-
-ENTRIES = (
-    Entry("digits-erm", "checkpoints/digits-erm.safetensors", "digits", 0.1),
-    Entry("digits-pgd-at", "checkpoints/digits-pgd-at.safetensors", "digits", 0.2),
-    Entry("mnist-pgd-madry", "{shared}/checkpoints/mnist-pgd-madry.pth", "mnist", 0.3),
-    Entry("mnist-fgsm", "{shared}/checkpoints/mnist-fgsm.pth", "mnist", 0.3),
-    Entry("kw_mnist", "{shared}/checkpoints/kw_mnist.pth", "mnist", 0.1),
-    Entry("cifar10-pgd-at-resnet20", "checkpoints/cifar10-pgd-at-resnet20.safetensors", "cifar10", 8 / 255),
-)
 
 
 @dataclass(frozen=True)
 class Result:
     """Attributes:
-    broken_at: images that it took to break each example; ``league_counter.NEVER`` where it stands.
+    broken_at: images that it took to break each example; ``league_counter.NEVER`` where it stands. Of random
+        defences, where nothing is broken for good, the budget at every example.
+    right: of random defences, how often each example was answered rightly under fresh draws, [n].
+    truth: percent that the best attack leaves there, between two bounds, if known.
     images: mean over the examples.
     seconds: of CPU time, single-threaded.
     note: what the library raised, if anything.
@@ -69,10 +48,14 @@ class Result:
     images: float
     seconds: float
     note: str = ""
+    right: Tensor | None = None
+    truth: tuple[float, float] | None = None
 
     @property
     def left(self) -> float:
-        """Percent of the examples."""
+        """Percent of the examples, or of the answers of a random defence."""
+        if self.right is not None:
+            return 100 * float(self.right.double().mean())
         return 100 * float((self.broken_at > self.budget).double().mean())
 
 
@@ -80,9 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shared", default=str(ROOT / ".." / "shared"), help="Folder of the MNIST networks.")
-    parser.add_argument("--data-dir", default=str(ROOT / "data"), help="Folder of CIFAR-10.")
-    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--shared", type=Path, default=SHARED, help="Folder of checkpoints, and of MNIST.")
+    parser.add_argument("--data-dir", type=Path, default=CIFAR10, help="Folder of CIFAR-10.")
+    parser.add_argument("--examples", type=int, default=EXAMPLES)
     parser.add_argument("--budgets", default="100,1000", help="Images for an example, forward and backward.")
     parser.add_argument("--only", nargs="*", help="Networks to attack; what is kept of others is reported.")
     parser.add_argument("--runs", type=Path, help="Folder of what has been measured.")
@@ -91,20 +74,20 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of other libraries
     budgets = [int(part) for part in options.budgets.split(",")]
-    entries = [(entry, entry.path(options.shared)) for entry in ENTRIES]
-    left_out = [entry.name for entry, path in entries if not path.exists()]
+    sources = Sources(options.shared, options.data_dir, options.examples)
+    left_out = [entry.name for entry in ENTRIES if entry.missing(sources)]
     files = sorted(options.runs.glob("*.pt")) if options.runs else []
     results = [kept for file in files if (kept := _kept(file, options.examples))]
     for budget in budgets:
-        for entry, path in entries:
+        for entry in ENTRIES:
             if entry.name in left_out or (options.only and entry.name not in options.only):
                 continue
-            network = loaded(entry, path, options.shared, options.data_dir, options.examples)
+            subject = entry.load(sources)
             done = {(r.network, r.library, r.attack, r.budget) for r in results}
             for library, name, run in finalists(entry, results, budget, budgets[0]):
                 if (entry.name, library, name, budget) in done:
                     continue
-                result = measured(entry, library, name, run, *network, budget)
+                result = measured(entry, library, name, run, subject, budget)
                 results.append(result)
                 if options.runs:
                     _keep(options.runs, result)
@@ -127,7 +110,8 @@ def _kept(file: Path, examples: int) -> Result | None:
 
 def _in_order(results: list[Result]) -> list[Result]:
     """As the networks and the attacks are listed; a budget on a network once every library has spent it."""
-    networks, attacks = [entry.name for entry in ENTRIES], [(a, b) for a, b, _ in installed()]
+    networks = [entry.name for entry in ENTRIES]
+    attacks = [(library, attack) for library, attack, _ in installed(on_random=True)]
     known = [r for r in results if r.network in networks and (r.library, r.attack) in attacks]
     spent = {(r.network, r.budget, r.library) for r in known}
     libraries = {library for library, _ in attacks}
@@ -137,9 +121,9 @@ def _in_order(results: list[Result]) -> list[Result]:
     )
 
 
-def finalists(entry: Entry, results: list["Result"], budget: int, first: int) -> list[tuple[str, str, Run]]:
+def finalists(entry: Entry, results: list[Result], budget: int, first: int) -> list[tuple[str, str, Run]]:
     """All attacks at the first budget; then suites, and each library's FINALISTS that left least there."""
-    attacks = list(installed())
+    attacks = list(installed(on_random=bool(entry.draws)))
     if budget == first:
         return attacks
     before = [r for r in _in_order(results) if r.network == entry.name and r.budget == first]
@@ -150,32 +134,27 @@ def finalists(entry: Entry, results: list["Result"], budget: int, first: int) ->
     return [(library, name, run) for library, name, run in attacks if (library, name) in chosen]
 
 
-def loaded(
-    entry: Entry, path: Path, shared: str, data_dir: str, examples: int
-) -> tuple[PixelModel, Tensor, Tensor]:
-    checkpoint = load_checkpoint(path)
-    stored = checkpoint.normalisation
-    mean, std = (stored.mean, stored.std) if stored is not None else ((0.0,), (1.0,))
-    network = PixelModel(checkpoint.network, mean, std, classes=10, arch=entry.name).eval()
-    folder = {"mnist": f"{shared}/data", "cifar10": data_dir}.get(entry.data)
-    return network, *load_data(entry.data, data_dir=folder).batch(range(examples))
-
-
-def measured(
-    entry: Entry, library: str, name: str, run: Run, network: PixelModel, x: Tensor, y: Tensor, budget: int
-) -> Result:
-    counted, note = Counted(network, x, y, entry.eps, budget), ""
+def measured(entry: Entry, library: str, name: str, run: Run, subject: Subject, budget: int) -> Result:
+    x, y, network = subject.x, subject.y, subject.network
+    counted: Counted | CountedDefence
+    if isinstance(network, PixelModel):
+        counted = Counted(network, x, y, entry.eps, budget)
+    else:
+        counted = CountedDefence(network, x, y, entry.eps, budget)
+    returned, note = None, ""
     begun = time.process_time()
     try:
         with quietly():
-            run(counted, x.clone(), y.clone(), entry.eps, budget)
-    except Spent:
-        pass
+            returned = run(counted, x.clone(), y.clone(), entry.eps, budget)
     except Exception as error:  # a library may fail on a network; what it found until then counts
-        note = f"{type(error).__name__}: {error}".replace("\n", " ")[:120]
+        if not counted.spent:
+            note = f"{type(error).__name__}: {error}".replace("\n", " ")[:120]
     seconds = time.process_time() - begun
-    images = float(counted.cost.double().mean())
-    return Result(entry.name, library, name, budget, counted.broken_at, images, seconds, note)
+    images, right = float(counted.cost.double().mean()), None
+    if isinstance(counted, CountedDefence):
+        right = counted.right(counted.ended_with(returned), entry.draws)
+    at = counted.broken_at
+    return Result(entry.name, library, name, budget, at, images, seconds, note, right, subject.truth)
 
 
 if __name__ == "__main__":

@@ -1,44 +1,50 @@
 """The league's attacks: each library's, told its budget of images for an example where it can be told.
 
-A step with a gradient costs two images. Options beside steps, eps and the number of targets are the library's
-defaults, but for step sizes that it states for another eps.
+A step with a gradient costs two images. Options beside steps, eps, the number of targets and that of draws
+are the library's defaults, but for step sizes that it states for another eps.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from io import StringIO
 
 import torch
 from league_counter import Counted
+from league_random import CountedDefence
 from torch import Tensor, nn
 
 from robustbench_coded import attack
 
-Run = Callable[[Counted, Tensor, Tensor, float, int], object]  # network, x, y, eps, images for an example
+Subject = Counted | CountedDefence
+Run = Callable[[Subject, Tensor, Tensor, float, int], object]  # network, x, y, eps, images for an example
 TARGETS = 9
 AA_IMAGES = 22  # that a step of preset aa costs on an example that it leaves, about
+AA_IMAGES_RANDOM = 18  # and on a random defence, where its attacks all run on every example
+DRAWS = 10  # of an attack that takes the mean of several gradients, where its library does not say
 
 
 def ours(name: str, runs: int = 1) -> Run:
     """An attack by its name, as many steps as a budget for this many runs allows."""
 
-    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+    def run(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
         return attack(network, x, y, name.format(steps=max(1, (images - 2) // (2 * runs))), eps)
 
     return run
 
 
-def _in_turn(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+def _in_turn(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
     """Preset aa, of as many steps as the budget allows, and no fewer than by default: it may end early."""
+    if isinstance(network, CountedDefence):
+        return attack(network, x, y, f"aa-{max(1, images // AA_IMAGES_RANDOM)}", eps)
     return attack(network, x, y, f"aa-{max(100, images // AA_IMAGES)}", eps)
 
 
 def _torchattacks(name: str, runs: int = 1, **options: object) -> Run:
-    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+    def run(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
         import torchattacks
 
-        given = {"alpha": eps / 4} if name in ("PGD", "MIFGSM") else {}
+        given = {"alpha": eps / 4} if name in ("PGD", "MIFGSM", "EOTPGD") else {}
         steps = max(1, images // (2 * runs))
         made = getattr(torchattacks, name)(network, eps=eps, steps=steps, **given, **options)
         return made(x, y)
@@ -47,13 +53,16 @@ def _torchattacks(name: str, runs: int = 1, **options: object) -> Run:
 
 
 def _pyautoattack(name: str, runs: int = 1) -> Run:
-    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+    def run(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
         from pyautoattack import AutoAttack
 
-        version = {"version": "standard"} if name == "standard" else {"version": "custom", "attacks": [name]}
+        whole = name in ("standard", "rand")
+        version = {"version": name} if whole else {"version": "custom", "attacks": [name]}
         suite = AutoAttack(network, norm="Linf", eps=eps, seed=0, device="cpu", **version)
         if name == "square":
             suite.square.n_queries = images
+        elif name == "rand":  # its two attacks, each of the draws that it takes by default
+            suite.apgd.n_iter = max(1, images // (2 * 2 * suite.apgd.eot_iter))
         elif name != "standard":
             inside = suite.apgd if name == "apgd-ce" else suite.apgd_targeted
             inside.n_iter, inside.n_restarts = max(1, images // (2 * runs)), 1
@@ -62,26 +71,26 @@ def _pyautoattack(name: str, runs: int = 1) -> Run:
     return run
 
 
-def _foolbox(name: str) -> Run:
-    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+def _foolbox(name: str, draws: int = 1) -> Run:
+    def run(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
         import foolbox
 
         model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
-        made = getattr(foolbox.attacks, name)(steps=max(1, images // 2))
+        if draws > 1:
+            model = foolbox.models.ExpectationOverTransformationWrapper(model, draws)
+        made = getattr(foolbox.attacks, name)(steps=max(1, images // (2 * draws)))
         return made(model, x, y, epsilons=None if "FMN" in name else eps)
 
     return run
 
 
 def _art(name: str) -> Run:
-    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+    def run(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
         from art.attacks import evasion
         from art.estimators.classification import PyTorchClassifier
 
-        with torch.no_grad():
-            classes = network.network(x[:1]).shape[1]
         loss, shape = nn.CrossEntropyLoss(), x.shape[1:]
-        model = PyTorchClassifier(network, loss, shape, classes, clip_values=(0.0, 1.0))
+        model = PyTorchClassifier(network, loss, shape, network.classes, clip_values=(0.0, 1.0))
         options = {"eps": eps, "eps_step": eps / 4, "max_iter": max(1, images // 2), "batch_size": len(x)}
         options |= {"nb_random_init": 1} if name.startswith("Auto") else {"num_random_init": 1}
         made = getattr(evasion, name)(model, verbose=False, **options)
@@ -91,7 +100,7 @@ def _art(name: str) -> Run:
 
 
 def _adv_lib(name: str, runs: int = 1, **options: object) -> Run:
-    def run(network: Counted, x: Tensor, y: Tensor, eps: float, images: int) -> object:
+    def run(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
         from adv_lib import attacks
 
         steps = max(1, images // (2 * runs))
@@ -163,12 +172,30 @@ LIBRARIES: dict[str, tuple[str, dict[str, Run]]] = {
     ),
 }
 
+# More of them, on random defences: the mean of several draws, and what each library made for such defences.
+ON_RANDOM: dict[str, dict[str, Run]] = {
+    "csrobust": {
+        "pgd+margin+momentum": ours("pgd-{steps}+loss=margin+momentum=1"),
+        "eot10-pgd": ours("eot10-pgd-{steps}", DRAWS),
+        "eot10-apgd-ce": ours("eot10-apgd-ce-{steps}", DRAWS),
+        "relaxed-pgd+momentum": ours("relaxed-pgd-{steps}+momentum=1"),
+        "relaxed-eot4-apgd-ce": ours("relaxed-eot4-apgd-ce-{steps}", 4),
+    },
+    "torchattacks": {
+        "EOTPGD": _torchattacks("EOTPGD", DRAWS, eot_iter=DRAWS),
+        "APGD-eot": _torchattacks("APGD", DRAWS, eot_iter=DRAWS),
+    },
+    "pyautoattack": {"rand": _pyautoattack("rand")},
+    "foolbox": {"LinfPGD-eot": _foolbox("LinfPGD", DRAWS)},
+    "adv-lib": {"apgd-ce-eot": _adv_lib("apgd", DRAWS, loss_function="ce", eot_iter=DRAWS)},
+}
 
-def installed() -> Iterator[tuple[str, str, Run]]:
+
+def installed(on_random: bool) -> Iterator[tuple[str, str, Run]]:
     """Library, attack and how it is run, of the libraries that are here."""
     for library, (module, attacks) in LIBRARIES.items():
         if find_spec(module) is not None:
-            for name, run in attacks.items():
+            for name, run in (attacks | ON_RANDOM.get(library, {}) if on_random else attacks).items():
                 yield library, name, run
 
 
@@ -179,6 +206,6 @@ def missing() -> list[str]:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Within it nothing is printed, and random numbers begin at one place."""
-    with redirect_stdout(StringIO()), torch.random.fork_rng():
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()), torch.random.fork_rng():
         torch.manual_seed(0)
         yield

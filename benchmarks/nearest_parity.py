@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from league import Entry, loaded
+from league_networks import Network, Sources
 from torch import Tensor, nn
 
 from attacks.perturbation_budget import Norm
@@ -24,7 +24,7 @@ from robustbench_coded.runs.atomic import write_text
 
 ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).with_suffix(".md")
-NETWORK = Entry("digits-pgd-at", "checkpoints/digits-pgd-at.safetensors", "digits", 0.2)
+NETWORK = Network("digits-pgd-at", "checkpoints/digits-pgd-at.safetensors", "digits", 0.2)
 ORDERS: dict[Norm, float] = {"linf": inf, "l2": 2.0, "l1": 1.0}
 WHOLE_BOX = {"linf": 1.0, "l2": 8.0, "l1": 64.0}  # of 64 pixels
 # Attack, norm and steps; DDN knows l2 alone.
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=128)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    network, x, y = loaded(NETWORK, NETWORK.path(""), "", "", given.examples)
+    network, x, y = NETWORK.plain(Sources(examples=given.examples))
     right = network(x).argmax(1) == y
     x, y = x[right], y[right]
     table, none = [("attack", "norm", "steps", "adv-lib", "ours", "ours / theirs", "ours nearer")], 0
