@@ -105,7 +105,8 @@ def _keep(runs: Path, result: Result) -> None:
 def _kept(file: Path, examples: int) -> Result | None:
     """What was measured before; None where it was on another number of examples."""
     result = Result(**torch.load(file))
-    return result if len(result.broken_at) == examples else None
+    most = {entry.name: entry.most for entry in ENTRIES}.get(result.network)
+    return result if len(result.broken_at) == (most or examples) else None
 
 
 def _in_order(results: list[Result]) -> list[Result]:

@@ -57,10 +57,9 @@ class Counter(nn.Module):
         return logits
 
     def _inside(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Which rows lie in their example's ball and in the box."""
-        far = (x - self.x[rows]).abs().flatten(1).amax(1) > self.eps + ROUNDING
-        outside = (x.flatten(1).amin(1) < -ROUNDING) | (x.flatten(1).amax(1) > 1 + ROUNDING)
-        return ~far & ~outside
+        """Which rows lie in their example's ball and in the box; NaN lies nowhere."""
+        near = (x - self.x[rows]).abs().flatten(1).amax(1) <= self.eps + ROUNDING
+        return near & (x.flatten(1).amin(1) >= -ROUNDING) & (x.flatten(1).amax(1) <= 1 + ROUNDING)
 
     def _pay(self, rows: Tensor) -> None:
         self.cost.index_add_(0, rows, torch.ones_like(rows))

@@ -1,6 +1,6 @@
 """What the league attacks: networks by their checkpoints, and random defences, some of known truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -45,13 +45,19 @@ class Subject:
 
 @dataclass(frozen=True)
 class Network:
-    """A checkpoint, and a radius that leaves some of its examples standing."""
+    """A checkpoint, and a radius that leaves some of its examples standing.
+
+    Attributes:
+        draws: under which an attack's points are asked again; 0 for a deterministic network.
+        most: examples that are attacked, where the network is too slow for all; None for all.
+    """
 
     name: str
     checkpoint: str
     data: str
     eps: float
-    draws = 0  # it is deterministic
+    draws: int = 0
+    most: int | None = None
 
     def path(self, sources: Sources) -> Path:
         return (ROOT / self.checkpoint.format(shared=sources.shared)).resolve()
@@ -77,7 +83,6 @@ class RandomNetwork(Network):
     """A checkpoint that draws in every answer, or one under RCI.
 
     Attributes:
-        draws: under which an attack's points are asked again.
         rci: N of the batch that all examples make; None for no RCI.
     """
 
@@ -85,7 +90,7 @@ class RandomNetwork(Network):
     rci: str | None = None
 
     def load(self, sources: Sources) -> Subject:
-        network, x, y = self.plain(sources)
+        network, x, y = self.plain(replace(sources, examples=self.most or sources.examples))
         if self.rci is not None:
             return Subject(RCI(network, len(x), self.rci), x, y)
         defence = SamplingModule(network, name=self.name)
@@ -99,6 +104,7 @@ class OfZoo:
 
     name: str
     draws: int = 1000
+    most: int | None = None
 
     @property
     def eps(self) -> float:
@@ -143,5 +149,7 @@ ENTRIES: tuple[Entry, ...] = (
     OfZoo("op-gumbel"),
     OfZoo("op-gumbel-wide"),
     RandomNetwork("digits-erm-rci", "checkpoints/digits-erm.safetensors", "digits", 0.1, rci="1.5K"),
-    RandomNetwork("lwta-wrn34-1", "{shared}/checkpoints/lwta-wrn34-1.pt", "cifar10", 8 / 255, draws=20),
+    RandomNetwork(
+        "lwta-wrn34-1", "{shared}/checkpoints/lwta-wrn34-1.pt", "cifar10", 8 / 255, draws=20, most=32
+    ),
 )

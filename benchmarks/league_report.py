@@ -44,7 +44,7 @@ RANDOM = """
 The point that an attack ends with is asked again, under 1,000 draws that it has not seen (100 for
 digits-erm-rci, 20 for lwta-wrn34-1), the same for all attacks; what is left is the share of right answers.
 Where its budget ended an attack, it is the last point that it asked at. Nobody is shown a base model. The
-truth is what the best attack leaves, known for defences of the zoo.
+truth is what the best attack leaves, known for defences of the zoo. lwta-wrn34-1 is attacked on 32 images.
 """
 
 

@@ -1,18 +1,20 @@
 """How far a training run is: a bar at a terminal, a line a minute in a log."""
 
+from time import monotonic
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from robustbench_coded.training.listener import EpochRow
 
-QUIET = 60  # seconds of training that a log may go without a line
+QUIET = 60  # seconds that a log may go without a line
 
 
 class ProgressBar:
     """A ``Listener`` that writes to standard error.
 
-    A log gets the last epoch of every run, so a run of seconds is one line, and before it an epoch whenever
-    ``QUIET`` seconds of training have passed since the last line.
+    A log gets the last epoch of every run, so a run of seconds is one line, and before it an epoch, or a step of
+    a long one, whenever ``QUIET`` seconds have passed since the last line.
     """
 
     def __init__(self, title: str):
@@ -29,10 +31,11 @@ class ProgressBar:
         self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._title = title
         self._task: TaskID | None = None
-        self._unsaid = 0.0  # seconds of training since the last line
+        self._said = self._began = 0.0  # when the last line was printed, and the epoch began
 
     def on_start(self, epochs: int, steps: int, first_epoch: int) -> None:
         self._epochs, self._steps = epochs, steps
+        self._said = self._began = monotonic()
         self._progress.start()
         self._task = self._progress.add_task(
             self._title, total=(epochs - first_epoch) * steps, epoch=f"{first_epoch}/{epochs}", figures=""
@@ -41,6 +44,9 @@ class ProgressBar:
     def on_step(self, epoch: int, step: int) -> None:
         if self._task is not None:
             self._progress.update(self._task, advance=1, epoch=f"{epoch + 1}/{self._epochs}")
+        # The last step is followed by its epoch's line, and so are those of epochs that are short.
+        if step + 1 < self._steps and self._silent_since(max(self._said, self._began)):
+            self._say(f"epoch {epoch + 1}/{self._epochs}, step {step + 1}/{self._steps}")
 
     def on_epoch(self, row: EpochRow) -> None:
         figures = f"loss {row.loss:.3f}"
@@ -48,11 +54,16 @@ class ProgressBar:
             figures += f", validation {row.validation_accuracy:.1%}"
         if self._task is not None:
             self._progress.update(self._task, figures=figures)
-        self._unsaid += row.seconds
-        if not self._console.is_terminal and (self._unsaid >= QUIET or row.epoch == self._epochs):
-            line = f"{self._title}: epoch {row.epoch}/{self._epochs}, {figures}, {row.seconds:.1f} s an epoch"
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-            self._unsaid = 0.0
+        self._began = monotonic()
+        if self._silent_since(self._said) or (row.epoch == self._epochs and not self._console.is_terminal):
+            self._say(f"epoch {row.epoch}/{self._epochs}, {figures}, {row.seconds:.1f} s an epoch")
+
+    def _silent_since(self, moment: float) -> bool:
+        return not self._console.is_terminal and monotonic() - moment >= QUIET
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"{self._title}: {line}", markup=False, highlight=False, soft_wrap=True)
+        self._said = monotonic()
 
     def on_end(self) -> None:
         if not self._progress.disable:  # older versions of rich print an empty line all the same

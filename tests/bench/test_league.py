@@ -131,7 +131,8 @@ def test_an_attack_of_a_random_defence_ends_with_what_it_returned_and_else_with_
     drawn(asked)
     returned = drawn.x - 0.9 * EPS
     returned[0] -= EPS
-    expected = torch.stack([asked[0], returned[1], returned[2], returned[3]])
+    returned[1] = torch.nan
+    expected = torch.stack([asked[0], asked[1], returned[2], returned[3]])
     assert torch.equal(drawn.ended_with(returned), expected)
     assert torch.equal(drawn.ended_with(returned.numpy()), expected)
     assert torch.equal(drawn.ended_with((None, returned, None)), expected)

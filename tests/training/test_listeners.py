@@ -28,16 +28,21 @@ def test_the_progress_bar_counts_epochs_and_shows_the_last_figures(monkeypatch):
 
 
 def test_a_log_gets_a_line_a_minute_and_the_last_epoch(monkeypatch):
-    log = io.StringIO()
+    log, clock = io.StringIO(), [1000.0]
     monkeypatch.setattr(progress, "Console", lambda **options: Console(file=log, width=20))
+    monkeypatch.setattr(progress, "monotonic", lambda: clock[0])
     bar = ProgressBar("erm [a]")
-    bar.on_start(epochs=6, steps=1, first_epoch=0)
+    bar.on_start(epochs=6, steps=2, first_epoch=0)
     for epoch in range(1, 7):
-        bar.on_step(epoch - 1, 0)
+        for step in range(2):
+            clock[0] += 150.0 if epoch == 4 else 12.5
+            bar.on_step(epoch - 1, step)
         bar.on_epoch(row(epoch)._replace(seconds=25.0))
     bar.on_end()
     assert log.getvalue().splitlines() == [
         "erm [a]: epoch 3/6, loss 0.417, 25.0 s an epoch",
+        "erm [a]: epoch 4/6, step 1/2",
+        "erm [a]: epoch 4/6, loss 0.312, 25.0 s an epoch",
         "erm [a]: epoch 6/6, loss 0.208, 25.0 s an epoch",
     ]
 
