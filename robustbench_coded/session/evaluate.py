@@ -20,6 +20,7 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepa
 from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
+from robustbench_coded.session.attack_code import other_attacks
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import (
     checked_against,
@@ -128,7 +129,7 @@ def _evaluate_into(
         checked_against(old, new_manifest(config, prepared, plan), folder.path)
         if prepared.rounds is not None:
             checked_rounds(old, prepared.rounds.planned, folder.path)
-    for text in prepared.notes:
+    for text in (*prepared.notes, *(other_attacks(old) if old is not None else ())):
         listener.note(text)
     if tracked_by_git(folder.path):
         listener.note(f"git tracks {folder.path}: this changes committed files; --out gives another folder")

@@ -25,6 +25,7 @@ from robustbench_coded.schema.evaluated import CheckpointFacts, MatchedBaseline
 from robustbench_coded.schema.invocation import GitState, Invocation, Machine
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
+from robustbench_coded.session.attack_code import VERSION, attack_code
 from robustbench_coded.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
@@ -201,7 +202,7 @@ def _draws(config: EvalConfig, case: AttackCase) -> int:
 # Both are read once a process: the code that is loaded does not change, and a run asks several times.
 @functools.cache
 def _versions() -> dict[str, str]:
-    found = {"csrobust": __version__, "python": platform.python_version()}
+    found = {"csrobust": __version__, VERSION: attack_code(), "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

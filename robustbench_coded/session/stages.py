@@ -27,6 +27,7 @@ from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
+from robustbench_coded.session.attack_code import other_attacks
 from robustbench_coded.session.earlier_units import with_counts
 from robustbench_coded.session.forecast import forecast
 from robustbench_coded.session.further_waves import further_units
@@ -254,6 +255,8 @@ class Stages:
         if self.old is not None and self.prepared.rounds is not None:
             before = without_rounds(self.old, self.prepared.rounds.planned)
         fresh = new_manifest(self.config, self.prepared, self.plan)
+        if self.old is not None:
+            fresh = structs.replace(fresh, notes=(*fresh.notes, *other_attacks(self.old)))
         manifest = with_partitions(extended(before, fresh), self._in_partitions)
         manifest = structs.replace(manifest, superseded=self._superseded(manifest))
         if self.config.time is not None:  # what an earlier evaluation left out may have been made up for

@@ -13,8 +13,8 @@ QUIET = 60  # seconds that a log may go without a line
 class ProgressBar:
     """A ``Listener`` that writes to standard error.
 
-    A log gets the last epoch of every run, so a run of seconds is one line, and before it an epoch, or a step of
-    a long one, whenever ``QUIET`` seconds have passed since the last line.
+    A log gets the last epoch of every run, so a run of seconds is one line, and before it an epoch, or a step
+    of a long one, whenever ``QUIET`` seconds have passed since the last line.
     """
 
     def __init__(self, title: str):

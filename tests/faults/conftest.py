@@ -46,15 +46,14 @@ class Running:
 
 def children_of(pid: int) -> list[int]:
     """Children of a process's threads; a process or thread that ends meanwhile has none."""
-    tasks = Path(f"/proc/{pid}/task")
     try:
-        threads = os.listdir(tasks)
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return []
     found = []
     for thread in threads:
         with suppress(OSError):
-            found += [int(child) for child in (tasks / thread / "children").read_text().split()]
+            found += [int(child) for child in (thread / "children").read_text().split()]
     return found
 
 
