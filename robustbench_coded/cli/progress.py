@@ -17,9 +17,14 @@ from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.session.listener import Forecast, Listener
 
+LONG = 600  # seconds of a run that are worth a word of advice
+
 
 class ProgressListener(Listener):
     """Prints to standard error, so that standard output holds the result alone.
+
+    Args:
+        advice: told once where the run is likely to take ``LONG`` seconds.
 
     Attributes:
         path: the run folder, once it is open.
@@ -27,9 +32,9 @@ class ProgressListener(Listener):
         when_stopping: called when an interrupt has reached the run.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False):
+    def __init__(self, console: Console, *, quiet: bool = False, advice: str = ""):
         self._console = console
-        self._quiet = quiet
+        self._quiet, self._advice = quiet, advice
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -90,6 +95,9 @@ class ProgressListener(Listener):
             f"{units}: {forecast.images:,} images forward and backward, about {duration(forecast.seconds)} "
             f"on this machine{' with what is likely to follow' * bool(forecast.follows)}"
         )
+        if self._advice and forecast.seconds >= LONG:
+            self.note(self._advice)
+            self._advice = ""
         for text in plan.notes:
             self.note(text)
         self._again = forecast.again

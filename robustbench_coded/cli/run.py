@@ -31,6 +31,7 @@ def run_evaluation(
     quiet: bool,
     as_json: bool,
     more: Callable[[Run], Iterable[str]] = lambda run: (),
+    advice: str = "",
 ) -> int:
     """Evaluates and prints; the exit code says whether every unit has outcomes.
 
@@ -49,7 +50,7 @@ def run_evaluation(
         finally:
             run = listener.run
 
-    path, code = evaluated(config, keep_run, silent=quiet or as_json)
+    path, code = evaluated(config, keep_run, silent=quiet or as_json, advice=advice)
     if path is None:
         return code
     from robustbench_coded.reports.render.terminal import result
@@ -67,13 +68,14 @@ def run_evaluation(
 
 
 def evaluated(
-    config: EvalConfig, evaluate: Callable[[ProgressListener], Path], *, silent: bool
+    config: EvalConfig, evaluate: Callable[[ProgressListener], Path], *, silent: bool, advice: str = ""
 ) -> tuple[Path | None, int]:
     """Evaluates with progress at the terminal, and says in one line what kept it from its end.
 
     Args:
         evaluate: evaluates into a run folder and returns it.
         silent: whether progress is left out.
+        advice: what to tell a user who would wait for long.
 
     Returns:
         the run folder and the exit code; no folder where there is nothing to show for it.
@@ -86,7 +88,7 @@ def evaluated(
         from robustbench_coded.results.certified import CertificateContradicted
         from robustbench_coded.session.stopped import IncompleteRun, RunStopped
 
-    listener = ProgressListener(Console(stderr=True), quiet=silent)
+    listener = ProgressListener(Console(stderr=True), quiet=silent, advice=advice)
 
     def farewell() -> None:
         listener.close()

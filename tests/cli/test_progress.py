@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from robustbench_coded.cli.commands import eval_
 from robustbench_coded.cli.progress import ProgressListener
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.session.listener import Forecast
 
@@ -48,6 +50,17 @@ def test_what_is_made_again_is_said(terminal):
     assert ("making inputs of pgd-100 again, 1 of 2" in shown) == terminal
 
 
+def test_advice_is_given_once_and_only_where_a_run_takes_ten_minutes():
+    screen = io.StringIO()
+    listener = ProgressListener(Console(file=screen, width=120), advice="--until settled ends it sooner")
+    for seconds, told in ((599.0, 0), (600.0, 1), (6000.0, 1)):
+        listener.planned(
+            Plan((), (), ()), Forecast(units=1, images=30, done=0, seconds=seconds, of=lambda unit: 1.0)
+        )
+        assert screen.getvalue().count("--until settled ends it sooner") == told
+    listener.close()
+
+
 class Row:
     subject = SimpleNamespace(checkpoint="erm", label="standard", shown_k=None, n=None)
     threat, attack, eps = "batch/unknown", "clean", 0.0
@@ -68,3 +81,12 @@ def test_how_many_are_made_is_shown_at_a_terminal_until_all_are(terminal):
     listener.unit_done(SimpleNamespace(row=row, images=30), 3, 4)
     listener.close()
     assert "3/4 right" in screen.getvalue()[len(shown) :]  # of the evaluation that follows
+
+
+@pytest.mark.parametrize(
+    ("options", "advised"),
+    [({}, True), ({"until": "settled"}, False), ({"time": 60.0}, False), ({"replicates": 2}, False)],
+)
+def test_advice_names_options_that_the_command_can_take_and_does_not_have(options, advised):
+    config = EvalConfig(checkpoints=(("erm", Path("erm.pt")),), **options)
+    assert ("--until settled" in eval_._advice(config)) == advised
