@@ -19,6 +19,7 @@ from attacks.better import better_of
 from attacks.estimators import Estimator
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.pgd import Pgd
 from attacks.square import Square
 from attacks.wide import wide
 
@@ -32,6 +33,7 @@ TARGETS = 3
 QUERIES = 7.5
 MORE_RUNS = 2
 MORE_QUERIES = 5
+COMPARISONS = 8  # under draws of their own, between what its attacks found on random targets
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class InTurn:
             inputs one by one and without randomness: elsewhere a margin depends on a draw or on other inputs.
             Without it, every one of ``attacks`` runs on all examples, ``closest`` do not run, and what is
             better under the same draws is kept.
+        comparisons: how many times two results are compared there.
     """
 
     attacks: Sequence[Attack]
     closest: Sequence[Attack] = ()
     early_stop: bool = True
+    comparisons: int = 1
 
     def perturb(
         self,
@@ -72,7 +76,7 @@ class InTurn:
                 if estimator.exhausted:
                     break
                 found = attack.perturb(x, y, estimator, budget, generators)
-                best = better_of(estimator, y, best, found)
+                best = better_of(estimator, y, best, found, self.comparisons)
             return best
         budget.check_one_eps()
         few = ceil(x.shape[1] / SHARE)
@@ -139,15 +143,22 @@ def square(steps: int, closest: int, early_stop: bool) -> Attack:
 
 
 def aa(steps: int, early_stop: bool) -> Attack:
-    """Auto-PGD on cross-entropy, multi-targeted Auto-PGD, Square; then more of the last two."""
+    """Auto-PGD on cross-entropy, multi-targeted Auto-PGD, Square; then more of the last two.
+
+    On random or coupled targets PGD with momentum instead of more: Auto-PGD keeps what a draw favoured, and
+    momentum averages over the draws of all its steps.
+    """
     queries = ceil(QUERIES * steps)
     attacks = (
         Apgd(steps, cross_entropy, early_stop=early_stop),
         ApgdMultiTargeted(steps, TARGETS, early_stop=early_stop),
         Square(queries, early_stop=early_stop),
     )
+    if not early_stop:
+        averaging = Pgd(steps, loss=margin_loss, momentum=1.0)
+        return InTurn((*attacks, averaging), early_stop=False, comparisons=COMPARISONS)
     again = (_more_targets(steps, TARGETS),) * MORE_RUNS
-    return InTurn(attacks, (*again, Square(MORE_QUERIES * queries, early_stop=True)), early_stop)
+    return InTurn(attacks, (*again, Square(MORE_QUERIES * queries, early_stop=True)))
 
 
 def _more_targets(steps: int, targets: int) -> Attack:

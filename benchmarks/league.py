@@ -31,9 +31,9 @@ FINALISTS = 2  # attacks of a library that are given more than the first budget
 @dataclass(frozen=True)
 class Result:
     """Attributes:
-    broken_at: images that it took to break each example; ``league_counter.NEVER`` where it stands. Of random
-        defences, where nothing is broken for good, the budget at every example.
-    right: of random defences, how often each example was answered rightly under fresh draws, [n].
+    broken_at: images that it took to break each example [n]; ``league_counter.NEVER`` where it stands, and
+        everywhere for random defences.
+    right: of random defences, the share of right answers under each fresh draw [draws], the same for all.
     truth: percent that the best attack leaves there, between two bounds, if known.
     images: mean over the examples.
     seconds: of CPU time, single-threaded.
@@ -153,7 +153,7 @@ def measured(entry: Entry, library: str, name: str, run: Run, subject: Subject, 
     seconds = time.process_time() - begun
     images, right = float(counted.cost.double().mean()), None
     if isinstance(counted, CountedDefence):
-        right = counted.right(counted.ended_with(returned), entry.draws)
+        right = counted.right(counted.ended_with(returned), entry.draws).double().mean(1)
     at = counted.broken_at
     return Result(entry.name, library, name, budget, at, images, seconds, note, right, subject.truth)
 

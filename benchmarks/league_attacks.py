@@ -20,7 +20,7 @@ Subject = Counted | CountedDefence
 Run = Callable[[Subject, Tensor, Tensor, float, int], object]  # network, x, y, eps, images for an example
 TARGETS = 9
 AA_IMAGES = 22  # that a step of preset aa costs on an example that it leaves, about
-AA_IMAGES_RANDOM = 18  # and on a random defence, where its attacks all run on every example
+AA_IMAGES_RANDOM = 20  # and on a random defence, where its attacks all run on every example
 DRAWS = 10  # of an attack that takes the mean of several gradients, where its library does not say
 
 
@@ -176,6 +176,7 @@ LIBRARIES: dict[str, tuple[str, dict[str, Run]]] = {
 ON_RANDOM: dict[str, dict[str, Run]] = {
     "csrobust": {
         "pgd+margin+momentum": ours("pgd-{steps}+loss=margin+momentum=1"),
+        "fixed-pgd": ours("fixed-pgd-{steps}"),
         "eot10-pgd": ours("eot10-pgd-{steps}", DRAWS),
         "eot10-apgd-ce": ours("eot10-apgd-ce-{steps}", DRAWS),
         "relaxed-pgd+momentum": ours("relaxed-pgd-{steps}+momentum=1"),

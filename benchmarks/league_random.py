@@ -69,10 +69,7 @@ class CountedDefence(Counter):
 
     @torch.no_grad()
     def right(self, points: Tensor, draws: int) -> Tensor:
-        """How often each example is answered rightly at ``points`` [n, C, H, W], under unseen draws: [n]."""
+        """Which answers at ``points`` [n, C, H, W] are right, under draws that no attack saw: [draws, n]."""
         generator = torch.Generator().manual_seed(2)
-        right = torch.zeros(len(points))
-        for _ in range(draws):
-            answers = self.defence.logits(points, self.sample(generator, len(points)))
-            right += answers.argmax(1) == self.y
-        return right / draws
+        drawn = [self.sample(generator, len(points)) for _ in range(draws)]
+        return torch.stack([self.defence.logits(points, draw).argmax(1) == self.y for draw in drawn])

@@ -123,13 +123,24 @@ def _standings(results: Sequence[Any], libraries: Sequence[str], entries: Sequen
             least = min(r.left for library, r in best.items() if library != OURS)
             gap = best[OURS].left - least
             leaders = [library for library in libraries if library != OURS and best[library].left == least]
+            luck = max(_luck(best[OURS], best[library]) for library in leaders)
             word = "first" if gap <= 0 else f"{gap:.1f} behind {', '.join(leaders)}"
-            rows, behind = rows + 1, behind + (gap > CLOSE)
+            word += f"; the draws alone move that by {luck:.1f}" if 0 < gap <= luck else ""
+            rows, behind = rows + 1, behind + (gap > max(CLOSE, luck))
             cells = " | ".join(f"{best[library].left:.1f}" for library in libraries)
             truth = f"{_truth(best[OURS].truth)} | " if known else ""
             lines.append(f"| {entry.name}, {entry.eps:.3g} | {budget:,} | {truth}{cells} | {word} |")
-    lines.append(f"\nOurs is first or within {CLOSE} points of the first in {rows - behind} of {rows} rows.")
+    within = " or the luck of the draws" if known else ""
+    counted = f"{rows - behind} of {rows} rows"
+    lines.append(f"\nOurs is first or within {CLOSE} points{within} of the first in {counted}.")
     return lines
+
+
+def _luck(first: Any, second: Any) -> float:
+    """Two standard errors of a difference, in points, under the draws that both were asked."""
+    if first.right is None:
+        return 0.0
+    return 200 * float((first.right - second.right).std() / len(first.right) ** 0.5)
 
 
 def _truth(bounds: tuple[float, float] | None) -> str:
