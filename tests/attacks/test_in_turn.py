@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from attacks.estimators import FreshDraws
-from attacks.in_turn import InTurn
+from attacks.in_turn import COMPARISONS, InTurn
 from attacks.losses import margin, margin_loss
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.pgd import Pgd
 from attacks.registry import attack_for
 from robustbench_coded.evaluation.planning.cost import queries_of
 
@@ -163,3 +164,21 @@ def test_what_the_last_images_found_is_kept(linear):
     attack = InTurn((Stays(), Spends(problem, 1)))
     found = attack.perturb(problem.x, problem.y, estimator, budget, problem.generators)
     assert estimator.exhausted and bool((margins(problem, found) < 0).all())
+
+
+def test_on_random_targets_results_are_compared_under_several_draws(linear):
+    def share_kept(comparisons):
+        problem = linear(batches=2, k=64, noise=6.0)
+        attack = InTurn((Along(problem, -1), Along(problem, 1)), early_stop=False, comparisons=comparisons)
+        found = run(problem, attack)
+        return (found == run(problem, Along(problem, 1))).flatten(2).all(2).double().mean()
+
+    assert share_kept(1) < 0.9 < share_kept(COMPARISONS) == 1
+
+
+def test_aa_averages_over_draws_on_random_targets_and_stops_early_on_others():
+    random, deterministic = attack_for(parse("aa-8")), attack_for(parse("aa-8"), early_stop=True)
+    *same, averaging = random.attacks
+    assert [type(attack) for attack in same] == [type(attack) for attack in deterministic.attacks]
+    assert averaging == Pgd(8, loss=margin_loss, momentum=1.0)
+    assert not random.closest and deterministic.closest and random.comparisons > 1
