@@ -1,6 +1,6 @@
 """Our attacks beside those of other libraries, each given the same number of images for an example.
 
-    python benchmarks/league.py [--shared ../shared] [--examples 100] [--budgets 100,1000] [--only NAME ...]
+    python benchmarks/league.py [--shared ../shared] [--budgets 100,1000,10000] [--only NAME ...]
 
 Writes reports/league: report.md, league.csv, curves.csv and curves.png. Libraries that are not installed are
 left out, and the report names them; `make league` installs all in an environment of their own. With --runs
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=SHARED, help="Folder of checkpoints, and of MNIST.")
     parser.add_argument("--data-dir", type=Path, default=CIFAR10, help="Folder of CIFAR-10.")
     parser.add_argument("--examples", type=int, default=EXAMPLES)
-    parser.add_argument("--budgets", default="100,1000", help="Images for an example, forward and backward.")
+    parser.add_argument("--budgets", default="100,1000,10000", help="Images for an example.")
     parser.add_argument("--only", nargs="*", help="Networks to attack; what is kept of others is reported.")
     parser.add_argument("--runs", type=Path, help="Folder of what has been measured.")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -80,7 +80,8 @@ def main() -> None:
     results = [kept for file in files if (kept := _kept(file, options.examples))]
     for budget in budgets:
         for entry in ENTRIES:
-            if entry.name in left_out or (options.only and entry.name not in options.only):
+            wanted = not options.only or entry.name in options.only
+            if entry.name in left_out or not wanted or budget > entry.largest:
                 continue
             subject = entry.load(sources)
             done = {(r.network, r.library, r.attack, r.budget) for r in results}

@@ -38,16 +38,11 @@ class Counter(nn.Module):
         self._last = torch.arange(len(x))
         self.eval()
 
-    def _asked(self, x: Tensor) -> Tensor:
-        """Whose perturbation each row of a query is.
-
-        Raises:
-            Spent: no example that stands may ask again.
-        """
-        if bool((self.cost[self.broken_at > self.budget] >= self.budget).all()):
+    def _stop_if_spent(self, examples: Tensor) -> None:
+        """Raises Spent where none of these examples may ask again."""
+        if bool((self.cost[examples] >= self.budget).all()):
             self.spent = True
             raise Spent
-        return self._examples(x)
 
     def _paid(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Charges the answers now, and gradients when they are taken."""
@@ -101,7 +96,8 @@ class Counted(Counter):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(torch.float32)
-        rows = self._asked(x.detach())
+        self._stop_if_spent(self.broken_at > self.budget)
+        rows = self._examples(x.detach())
         logits = self._paid(self.network(x), rows)
         wrong = (logits.detach().argmax(1) != self.y[rows]) & self._inside(x.detach(), rows)
         hit = rows[wrong]

@@ -43,7 +43,9 @@ class CountedDefence(Counter):
     def logits(self, x: Tensor, draw: object) -> Tensor:
         x = x.to(torch.float32)
         shown = x.detach()
-        rows = self._asked(shown)
+        rows = self._examples(shown)
+        # Those of this query: an attack stops asking about what it takes for broken, rightly or not.
+        self._stop_if_spent(rows)
         inside = self._inside(shown, rows)
         self.reached[rows[inside]] = shown[inside]
         return self._paid(self.defence.logits(x, draw), rows)

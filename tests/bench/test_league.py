@@ -142,3 +142,14 @@ def test_an_attack_of_a_random_defence_ends_with_what_it_returned_and_else_with_
         for _ in range(10):
             drawn(drawn.x)
     assert drawn.spent
+
+
+def test_an_attack_of_a_random_defence_ends_when_those_that_it_asks_about_have_used_up_their_budget(
+    counter, drawn
+):
+    drawn(drawn.x)
+    for _ in range(9):
+        drawn(drawn.x[1:3])
+    with pytest.raises(counter.Spent):
+        drawn(drawn.x[1:3])
+    assert drawn.cost.tolist() == [1, 10, 10, 1]
