@@ -85,7 +85,7 @@ def main() -> None:
                 continue
             subject = entry.load(sources)
             done = {(r.network, r.library, r.attack, r.budget) for r in results}
-            for library, name, run in finalists(entry, results, budget, budgets[0]):
+            for library, name, run in finalists(entry, subject.classes, results, budget, budgets[0]):
                 if (entry.name, library, name, budget) in done:
                     continue
                 result = measured(entry, library, name, run, subject, budget)
@@ -113,7 +113,7 @@ def _kept(file: Path, examples: int) -> Result | None:
 def _in_order(results: list[Result]) -> list[Result]:
     """As the networks and the attacks are listed; a budget on a network once every library has spent it."""
     networks = [entry.name for entry in ENTRIES]
-    attacks = [(library, attack) for library, attack, _ in installed(on_random=True)]
+    attacks = [(library, attack) for library, attack, _ in installed(on_random=True, classes=10)]
     known = [r for r in results if r.network in networks and (r.library, r.attack) in attacks]
     spent = {(r.network, r.budget, r.library) for r in known}
     libraries = {library for library, _ in attacks}
@@ -123,9 +123,11 @@ def _in_order(results: list[Result]) -> list[Result]:
     )
 
 
-def finalists(entry: Entry, results: list[Result], budget: int, first: int) -> list[tuple[str, str, Run]]:
+def finalists(
+    entry: Entry, classes: int, results: list[Result], budget: int, first: int
+) -> list[tuple[str, str, Run]]:
     """All attacks at the first budget; then suites, and each library's FINALISTS that left least there."""
-    attacks = list(installed(on_random=bool(entry.draws)))
+    attacks = list(installed(bool(entry.draws), classes))
     if budget == first:
         return attacks
     before = [r for r in _in_order(results) if r.network == entry.name and r.budget == first]

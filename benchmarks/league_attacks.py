@@ -21,6 +21,7 @@ Run = Callable[[Subject, Tensor, Tensor, float, int], object]  # network, x, y, 
 TARGETS = 9
 AA_IMAGES = 22  # that a step of preset aa costs on an example that it leaves, about
 AA_IMAGES_RANDOM = 20  # and on a random defence, where its attacks all run on every example
+FEWEST_CLASSES = 4  # that the difference of logits ratio towards a target is made of
 DRAWS = 10  # of an attack that takes the mean of several gradients, where its library does not say
 
 
@@ -45,6 +46,7 @@ def _torchattacks(name: str, runs: int = 1, **options: object) -> Run:
         import torchattacks
 
         given = {"alpha": eps / 4} if name in ("PGD", "MIFGSM", "EOTPGD") else {}
+        given |= {"n_classes": network.classes} if name == "APGDT" else {}
         steps = max(1, images // (2 * runs))
         made = getattr(torchattacks, name)(network, eps=eps, steps=steps, **given, **options)
         return made(x, y)
@@ -59,10 +61,14 @@ def _pyautoattack(name: str, runs: int = 1) -> Run:
         whole = name in ("standard", "rand")
         version = {"version": name} if whole else {"version": "custom", "attacks": [name]}
         suite = AutoAttack(network, norm="Linf", eps=eps, seed=0, device="cpu", **version)
+        if network.classes < FEWEST_CLASSES:  # as its authors advise
+            suite.attacks_to_run = [each for each in suite.attacks_to_run if each in ("apgd-ce", "square")]
+        suite.apgd_targeted.n_target_classes = min(TARGETS, network.classes - 1)
         if name == "square":
             suite.square.n_queries = images
-        elif name == "rand":  # its two attacks, each of the draws that it takes by default
-            suite.apgd.n_iter = max(1, images // (2 * 2 * suite.apgd.eot_iter))
+        elif name == "rand":  # each of the draws that it takes by default
+            several = 2 * suite.apgd.eot_iter * len(suite.attacks_to_run)
+            suite.apgd.n_iter = max(1, images // several)
         elif name != "standard":
             inside = suite.apgd if name == "apgd-ce" else suite.apgd_targeted
             inside.n_iter, inside.n_restarts = max(1, images // (2 * runs)), 1
@@ -192,12 +198,22 @@ ON_RANDOM: dict[str, dict[str, Run]] = {
 }
 
 
-def installed(on_random: bool) -> Iterator[tuple[str, str, Run]]:
-    """Library, attack and how it is run, of the libraries that are here."""
+# They raise an exception where there are two classes; ours do without the ratio there.
+NEED_CLASSES = {
+    ("torchattacks", "APGDT"),
+    ("pyautoattack", "apgd-t"),
+    ("adv-lib", "apgd-dlr"),
+    ("adv-lib", "apgd_targeted"),
+}
+
+
+def installed(on_random: bool, classes: int) -> Iterator[tuple[str, str, Run]]:
+    """Library, attack and how it is run, of the libraries that are here, on networks of so many classes."""
     for library, (module, attacks) in LIBRARIES.items():
         if find_spec(module) is not None:
             for name, run in (attacks | ON_RANDOM.get(library, {}) if on_random else attacks).items():
-                yield library, name, run
+                if classes >= FEWEST_CLASSES or (library, name) not in NEED_CLASSES:
+                    yield library, name, run
 
 
 def missing() -> list[str]:

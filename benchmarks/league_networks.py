@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from robustbench_coded.data.registry import load_data
@@ -34,12 +35,14 @@ class Subject:
 
     Attributes:
         network: pixels in [0, 1] -> logits.
+        classes: of its logits.
         truth: percent that the best attack leaves, between two bounds; None if not known.
     """
 
     network: PixelModel | Defence
     x: Tensor
     y: Tensor
+    classes: int = 10
     truth: tuple[float, float] | None = None
 
 
@@ -129,8 +132,11 @@ class LinearRCI(OfZoo):
 
 
 def _subject(known: Known) -> Subject:
-    truth = known.truth("batch/unknown")
-    return Subject(known.defence, known.x, known.y, (100 * truth.low, 100 * truth.high))
+    truth, defence = known.truth("batch/unknown"), known.defence
+    with torch.no_grad():
+        draw = defence.sample(torch.Generator().manual_seed(0), len(known.x))
+        classes = defence.logits(known.x, draw).shape[1]
+    return Subject(defence, known.x, known.y, classes, (100 * truth.low, 100 * truth.high))
 
 
 Entry = Network | OfZoo

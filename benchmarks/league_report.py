@@ -45,6 +45,7 @@ The point that an attack ends with is asked again, under 1,000 draws that it has
 digits-erm-rci, 20 for lwta-wrn34-1), the same for all attacks; what is left is the share of right answers.
 Where its budget ended an attack, it is the last point that it asked at. Nobody is shown a base model. The
 truth is what the best attack leaves, known for defences of the zoo. lwta-wrn34-1 is attacked on 32 images.
+Attacks of other libraries that need four classes or more are left out where there are two.
 """
 
 
@@ -102,10 +103,13 @@ def _page(
         lines.append(f"\nNot installed where this was made: {', '.join(missing)}.")
     if left_out:
         lines.append(f"\nWithout their checkpoints where this was made: {', '.join(left_out)}.")
-    raised = [r for r in results if r.note]
-    notes = [f"- {r.library} {r.attack}, {r.network}, {r.budget:,} images: {r.note}" for r in raised]
-    if notes:
-        lines += ["\nRaised by attacks (what they had found until then counts):\n", *notes]
+    raised: dict[tuple[str, str], dict[str, None]] = {}
+    for r in results:
+        if r.note:
+            raised.setdefault((r.network, r.note), {})[f"{r.library} {r.attack}"] = None
+    if raised:
+        lines.append("\nRaised by attacks (what they had asked at until then counts):\n")
+        lines += [f"- {network}: {note} ({', '.join(those)})" for (network, note), those in raised.items()]
     lines.append("\n" + "; ".join(_versions(libraries)) + ".")
     return "\n".join(lines) + "\n"
 
