@@ -173,6 +173,6 @@ ENTRIES: tuple[Entry, ...] = (
         8 / 255,
         draws=20,
         most=32,
-        largest=1_000,
+        largest=100,
     ),
 )

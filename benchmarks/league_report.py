@@ -16,6 +16,7 @@ from robustbench_coded.runs.atomic import write_text
 OURS = "csrobust"
 CLOSE = 0.2  # points
 PACKAGES = {"ART": "adversarial-robustness-toolbox"}
+ACROSS = 3  # curves in a row of the figure
 GRID = sorted({round(10 ** (k / 8)) for k in range(33)})
 
 INTRODUCTION = """# The league
@@ -161,8 +162,9 @@ def _every_attack(results: Sequence[Any], entries: Sequence[Any]) -> list[str]:
         lines.append(f"\n### Every attack, {budget:,} images\n")
         lines.append("| library | attack | " + " | ".join(names) + " |")
         lines.append("| --- | --- |" + " ---: |" * len(names))
+        order = list(dict.fromkeys(r.library for r in results))
         attacks = dict.fromkeys((r.library, r.attack) for r in results)
-        for library, attack in attacks:
+        for library, attack in sorted(attacks, key=lambda names: order.index(names[0])):
             at = [r for r in results if (r.library, r.attack, r.budget) == (library, attack, budget)]
             of = {r.network: r.left for r in at}
             cells = " | ".join(f"{of[name]:.1f}" if name in of else "" for name in names)
@@ -203,8 +205,11 @@ def _curves_csv(path: Path, curves: Sequence[Any]) -> None:
 
 def _figure(path: Path, curves: Sequence[Any], entries: Sequence[Any]) -> None:
     names = [e.name for e in entries if any(r.network == e.name for r in curves)]
-    figure, axes = pyplot.subplots(1, len(names), figsize=(3.2 * len(names), 3.0), squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
+    rows = -(-len(names) // ACROSS)
+    figure, axes = pyplot.subplots(rows, ACROSS, figsize=(4.2 * ACROSS, 3.2 * rows), squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    for axis, name in zip(axes.flat, names, strict=False):
         for r in curves:
             if r.network == name:
                 images = [g for g in GRID if g <= r.budget]
@@ -214,9 +219,10 @@ def _figure(path: Path, curves: Sequence[Any], entries: Sequence[Any]) -> None:
         axis.set_xscale("log")
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("images for an example", fontsize=8)
-        axis.legend(fontsize=5)
+        axis.legend(fontsize=6)
         axis.tick_params(labelsize=7)
-    axes[0][0].set_ylabel("accuracy left (%)", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("accuracy left (%)", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
     pyplot.close(figure)
