@@ -21,6 +21,7 @@ Run = Callable[[Subject, Tensor, Tensor, float, int], object]  # network, x, y, 
 TARGETS = 9
 AA_IMAGES = 22  # that a step of preset aa costs on an example that it leaves, about
 AA_IMAGES_RANDOM = 20  # and on a random defence, where its attacks all run on every example
+AA_COMPARED = 50  # that comparing what they found costs there
 FEWEST_CLASSES = 4  # that the difference of logits ratio towards a target is made of
 DRAWS = 10  # of an attack that takes the mean of several gradients, where its library does not say
 
@@ -37,7 +38,8 @@ def ours(name: str, runs: int = 1) -> Run:
 def _in_turn(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
     """Preset aa, of as many steps as the budget allows, and no fewer than by default: it may end early."""
     if isinstance(network, CountedDefence):
-        return attack(network, x, y, f"aa-{max(1, images // AA_IMAGES_RANDOM)}", eps)
+        steps = max(1, (images - AA_COMPARED) // AA_IMAGES_RANDOM)
+        return attack(network, x, y, f"aa-{steps}", eps)
     return attack(network, x, y, f"aa-{max(100, images // AA_IMAGES)}", eps)
 
 
