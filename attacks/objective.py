@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from attacks.no_graph import gradient
+
 GradientMode = Literal["summed", "signs", "exact"]
 
 
@@ -66,21 +68,22 @@ class Objective:
         Args:
             raised: slot losses ``[n, G, K]``; for summed losses, anything computed from them that ends in K.
             x: the leaf they were computed from, ``[n * G, K, C, H, W]``.
+        Raises:
+            NoGraph: they were not.
         """
         if self.weights is not None:
             # All slots hold the same number.
-            return torch.autograd.grad(raised.mean(-1).sum(), x)[0], 1
+            return gradient(raised.mean(-1).sum(), x), 1
         if self.gradient_mode == "summed":
-            return torch.autograd.grad(raised.sum(), x)[0], 1
+            return gradient(raised.sum(), x), 1
         if self.gradient_mode == "signs":
             assert self.generators is not None
             drawn = [torch.randint(0, 2, raised.shape[::2], generator=g) for g in self.generators]
             signs = (2 * torch.stack(drawn, 1) - 1).to(raised)
-            grad = torch.autograd.grad((signs * raised).sum(), x)[0]
+            grad = gradient((signs * raised).sum(), x)
             return grad.mul_(signs.flatten(0, 1)[:, :, None, None, None]), 1
         k = raised.shape[-1]
         grad = torch.empty_like(x)
         for slot in range(k):
-            (of_slot,) = torch.autograd.grad(raised[..., slot].sum(), x, retain_graph=slot < k - 1)
-            grad[:, slot] = of_slot[:, slot]
+            grad[:, slot] = gradient(raised[..., slot].sum(), x, again=slot < k - 1)[:, slot]
         return grad, k

@@ -27,7 +27,7 @@ images for an example. The first {examples} test images of each network, l-infin
 One counter stands where the network is asked: an image forward is 1, its gradient 1 more. An attack ends when
 its budget is used up. Attacks are told their steps so that they fit the budget; other options are the
 defaults. The two attacks of each library that leave least at the first budget are run at the others, and so
-are the x
+are whole suites (`aa`, `standard`, `rand`).
 
 A library's entry is its attack that leaves least at that budget, chosen on these very images. With {examples}
 examples one image is {one:.1f} points. The last column says "first" where no other library leaves less than

@@ -1,7 +1,6 @@
 """Loss and gradient of a target as an attacker sees them: one file per kind of attacker knowledge."""
 
 from attacks.estimators.auto import EotAuto
-from attacks.estimators.averaging import NoGraph
 from attacks.estimators.bpda import Bpda
 from attacks.estimators.collected import CollectedDraws
 from attacks.estimators.estimate import Estimate, Estimator
@@ -18,6 +17,5 @@ __all__ = [
     "FixedDraw",
     "FreshDraws",
     "KnownDraw",
-    "NoGraph",
     "Transfer",
 ]

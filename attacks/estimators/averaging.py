@@ -22,10 +22,6 @@ NOWHERE = 0.1
 DrawSet = Sequence[Any]  # one draw for each of the G batches
 
 
-class NoGraph(RuntimeError):
-    """A gradient was asked for, and the target's answer has no graph."""
-
-
 class _Answer(NamedTuple):
     """Answers to n draws at once."""
 
@@ -206,11 +202,6 @@ class AveragingEstimator:
         if relaxed is not None and choose is not None and not losses.requires_grad:
             grad, passes = torch.zeros_like(leaf), 0  # smooth operators led nowhere, at these inputs
         elif choose is not None:
-            if not losses.requires_grad:
-                raise NoGraph(
-                    "the target's answer has no graph back to its input; relaxed- before an attack's name "
-                    "smooths operators that cut it, and square-1000 needs no gradient"
-                )
             grad, passes = objective.differentiate(choose(losses), leaf)
         if grad is not None:
             # Where a target has no slope there is nowhere to go: NaN would spoil the input itself.

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustbench_coded.defences.answers_as_logits import as_logits
 from robustbench_coded.defences.own_copies import own_answer, own_draw, own_input
+from robustbench_coded.defences.own_parameters import OwnParameters
 from robustbench_coded.defences.protocol import Defence, Draw, reject_class
 from robustbench_coded.user_code import UserCode
 
@@ -33,6 +34,7 @@ class PerBatch:
     def __init__(self, defence: Defence):
         self.defence = defence
         self.user_code = UserCode()
+        self.parameters = OwnParameters()
         self.name = defence.name
         self.randomised = defence.randomised
         self.batch_dependent = defence.batch_dependent
@@ -48,14 +50,20 @@ class PerBatch:
 
     def logits(self, x: Tensor, draw: Draw) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has met nothing but this batch."""
-        with self.user_code:
+
+        def answer(x: Tensor) -> Tensor:
             begin_batch(self.defence, own_input(x))
             return own_answer(as_logits(self.defence.logits(own_input(x), draw)))
 
-    def _grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
         with self.user_code:
-            answers = self.defence.logits_grouped(own_input(x), draws)  # type: ignore[attr-defined]
-            return own_answer(as_logits(answers))
+            return self.parameters.answered(answer, x)
+
+    def _grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
+        def answer(x: Tensor) -> Tensor:
+            return own_answer(as_logits(self.defence.logits_grouped(own_input(x), draws)))  # type: ignore[attr-defined]
+
+        with self.user_code:
+            return self.parameters.answered(answer, x)
 
 
 def per_batch(defence: Defence) -> Defence:

@@ -8,6 +8,11 @@ _TAKEN = "answers inputs one by one as far as others in the batch go, but"
 # A random defence whose numbers are drawn in the type of its inputs draws others in float64. A change of more
 # than this part of what another draw changes says nothing about rounding.
 AS_OTHER_DRAWS = 0.01
+_DECLARE = "; let batch_dependent be True"
+_OR_DRAW = (
+    ", or let an input use the same random numbers whatever the others are (torch.poisson and torch.binomial "
+    "take more or fewer)"
+)
 
 
 def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
@@ -33,14 +38,15 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
     alone = (
         _TAKEN if "batch_dependent" in getattr(defence, "undeclared", ()) else "says batch-independent, but"
     )
+    mend = _DECLARE + (_OR_DRAW if defence.randomised else "")
     if not defence.batch_dependent and result.batch_dependent:
-        found.append(f"says batch-independent, but {_dependence(result)}")
+        found.append(f"says batch-independent, but {_dependence(result)}{mend}")
     elif (
         not defence.batch_dependent
         and result.other_size is not None
         and result.moved(result.other_size, ROUNDING_ACROSS_SIZES)
     ):
-        found.append(f"{alone} another size of the batch moved logits by {result.other_size:.2g}")
+        found.append(f"{alone} another size of the batch moved logits by {result.other_size:.2g}{mend}")
     elif (
         not defence.batch_dependent
         and result.other_slot is not None
@@ -48,7 +54,7 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
     ):
         found.append(
             f"{alone} moving the inputs to other slots of the batch moved their logits by "
-            f"{result.other_slot:.2g}"
+            f"{result.other_slot:.2g}{mend}"
         )
     if result.grouped is not None and result.moved(result.grouped, ROUNDING_ACROSS_SIZES):
         found.append(

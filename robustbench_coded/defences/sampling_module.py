@@ -7,6 +7,7 @@ from robustbench_coded.defences.answers_as_logits import as_logits
 from robustbench_coded.defences.global_generators import seeded_globally
 from robustbench_coded.defences.held_generators import held_generators, seeded
 from robustbench_coded.defences.own_copies import own_answer, own_input
+from robustbench_coded.defences.own_parameters import OwnParameters
 from robustbench_coded.defences.per_batch import begin_batch
 from robustbench_coded.user_code import UserCode
 
@@ -45,6 +46,7 @@ class SamplingModule:
         self.batch_dependent: bool = said["batch_dependent"] is not False
         self.has_sampled = False
         self.user_code = UserCode()
+        self.parameters = OwnParameters()
         reject = getattr(module, "abstain", None)
         self.abstain: int | None = reject if isinstance(reject, int) else None
         own_name = getattr(module, "name", None)
@@ -70,9 +72,14 @@ class SamplingModule:
         """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
         taken = UsedSeed.TAKEN if isinstance(draw, UsedSeed) else 0
         seed, own = draw or 0, held_generators(self.module)
-        sets_all = seeded_globally(seed, taken=taken)
-        with self.user_code, sets_all as sampled, seeded(own, seed, taken=taken) as own_sampled:
-            begin_batch(self.module, own_input(x))
-            answers = own_answer(as_logits(self.module(own_input(x))))
-            self.has_sampled = self.has_sampled or sampled() or own_sampled()
-        return answers
+
+        def answer(x: Tensor) -> Tensor:
+            sets_all = seeded_globally(seed, taken=taken)
+            with sets_all as sampled, seeded(own, seed, taken=taken) as own_sampled:
+                begin_batch(self.module, own_input(x))
+                answers = own_answer(as_logits(self.module(own_input(x))))
+                self.has_sampled = self.has_sampled or sampled() or own_sampled()
+            return answers
+
+        with self.user_code:
+            return self.parameters.answered(answer, x)

@@ -104,6 +104,7 @@ def test_a_change_of_one_co_batched_input_is_measured(model):
     assert result.co_batched == pytest.approx(0.3 * brightness, rel=1e-4)
     (message,) = contradictions(defence, result)
     assert message.startswith("says batch-independent, but changing one co-batched input moved logits by 0.1")
+    assert message.endswith("; let batch_dependent be True")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +122,20 @@ def test_each_kind_of_leak_between_inputs_is_found(model, leak):
     defence = planted(model, lambda x, draw: model(x) + leak(x))
     assert probed(defence).batch_dependent
     assert "says batch-independent" in " ".join(contradictions(defence, probed(defence)))
+
+
+def test_numbers_that_an_input_takes_from_the_others_stream_are_a_dependence_and_the_line_says_how_to_mend_it(
+    model,
+):
+    def spikes(x, draw):
+        generator = torch.Generator().manual_seed(draw)
+        return model(torch.poisson(60 * x, generator=generator) / 60)
+
+    defence = planted(
+        model, spikes, sample=lambda g, k: int(torch.randint(2**31, (), generator=g)), randomised=True
+    )
+    (message,) = contradictions(defence, probed(defence))
+    assert message.startswith("says batch-independent") and "torch.poisson and torch.binomial" in message
 
 
 def test_normalising_by_the_batch_is_found(model):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from attacks.catalogue import refuse_norm
-from attacks.estimators import NoGraph
 from attacks.losses import margin_loss
 from attacks.naming import AttackName, parse
+from attacks.no_graph import NoGraph
 from attacks.perturbation_budget import Norm, PerturbationBudget
 from attacks.registry import estimator_for
 from robustbench_coded.defences.plugin import as_defence

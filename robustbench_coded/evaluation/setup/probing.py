@@ -70,7 +70,8 @@ def _gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict
     for draw in draws if defence.randomised else draws[:1]:
         leaf = x.clone().requires_grad_()
         loss = functional.cross_entropy(defence.logits(leaf.clone(), draw), y, reduction="sum")
-        grads.append(torch.autograd.grad(loss, leaf)[0].flatten(1))
+        (grad,) = torch.autograd.grad(loss, leaf, allow_unused=True)
+        grads.append((torch.zeros_like(leaf) if grad is None else grad).flatten(1))
     figures = {"zero_share": float((grads[0] == 0).all(1).float().mean())}
     if len(grads) == 2:
         figures["cosine"] = float(functional.cosine_similarity(grads[0], grads[1]).mean())

@@ -1,0 +1,143 @@
+"""Parameters that a defence brings along: constants to attackers, unless it needs their gradients."""
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded import attack
+from robustbench_coded.defences.plugin import as_defence
+from robustbench_coded.evaluation.setup.probing import gradient_figures
+
+LEVELS = 9
+
+
+class Nearest(nn.Module):
+    """Pixels -> the nearest levels of a codebook -> the difference of the halves of the image."""
+
+    randomised = batch_dependent = False
+
+    def __init__(self, *, detached: bool = False):
+        super().__init__()
+        self.levels = nn.Parameter(torch.linspace(0, 1, LEVELS))
+        self.detached = detached
+
+    def forward(self, x):
+        nearest = (x[..., None] - self.levels).abs().argmin(-1)
+        read = self.levels[nearest]
+        score = _score(read.detach() if self.detached else read)
+        return torch.stack([score, -score], 1)
+
+
+def _score(x):
+    left, right = x.flatten(1).chunk(2, 1)
+    return left.sum(1) - right.sum(1)
+
+
+class Scripted(Nearest):
+    """The codebook in TorchScript, whose operators are seen by nobody."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.jit.script(_Codebook())
+
+    def forward(self, x):
+        score = _score(self.inner(x))
+        return torch.stack([score, -score], 1)
+
+
+class _Codebook(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.levels = nn.Parameter(torch.linspace(0, 1, 9))
+
+    def forward(self, x):
+        return self.levels[(x.unsqueeze(-1) - self.levels).abs().argmin(-1)]
+
+
+class Adapts:
+    """Takes a step of its scale down a loss of each batch whose mean is above ``only_above``."""
+
+    name, randomised, batch_dependent, base = "adapts", False, True, None
+
+    def __init__(self, only_above: float = -1.0):
+        self.scale, self.only_above = nn.Parameter(torch.ones(())), only_above
+
+    def sample(self, generator, k):
+        return None
+
+    def logits(self, x, draw):
+        scale = self.scale
+        if x.mean() > self.only_above:
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad((x * scale).square().mean(), scale)
+            scale = scale - slope
+        score = scale * _score(x)
+        return torch.stack([score, -score], 1)
+
+
+def _images(n=6):
+    x = torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    return x, (_score(x) < 0).long()
+
+
+@pytest.mark.parametrize("build", [Nearest, Scripted, lambda: Nearest(detached=True)])
+def test_a_codebook_of_parameters_has_no_graph_to_offer_and_is_attacked_through_smooth_operators(build):
+    defence, (x, y) = as_defence(build(), None, name="nearest", said=""), _images()
+    leaf = x.clone().requires_grad_()
+    assert not defence.logits(leaf, None).requires_grad
+    assert (defence.logits(x, None).argmax(1) == y).all()
+    for name in ("relaxed-pgd-10", "pgd-10"):  # without a graph plain PGD has smooth operators, too
+        moved = attack(defence, x, y, name, 0.3)
+        assert (defence.logits(moved, None).argmax(1) != y).all()
+
+
+def test_gradient_figures_of_an_answer_that_only_parameters_stand_behind_are_those_of_none():
+    x, y = _images()
+    defence = Nearest()
+    defence.name, defence.sample, defence.logits = "bare", lambda g, k: None, lambda x, draw: defence(x)
+    assert gradient_figures(defence, x, y, seed=0) == {"zero_share": 1.0}
+
+
+@pytest.mark.parametrize("only_above", [-1.0, 0.9])
+def test_a_defence_that_adapts_its_parameters_keeps_their_gradients(only_above):
+    bare, defence = Adapts(only_above), as_defence(Adapts(only_above), None, name="adapts", said="")
+    dark, light = torch.full((4, 1, 4, 4), 0.2), torch.full((4, 1, 4, 4), 0.95)
+    dark[0], light[0, 0, 0] = 0.1, 0.99
+    for x in (dark, light, dark):
+        leaf = x.clone().requires_grad_()
+        answer = defence.logits(leaf, None)
+        assert torch.equal(answer, bare.logits(x, None))
+        assert answer.requires_grad
+        with torch.no_grad():
+            assert torch.equal(defence.logits(x, None), bare.logits(x, None))
+    assert defence.defence.scale.requires_grad
+
+
+@pytest.mark.parametrize(("build", "times"), [(lambda: _Counts(), 4), (lambda: _Counts(Nearest()), 5)])
+def test_one_question_more_is_asked_where_there_are_parameters_and_none_where_there_are_not(build, times):
+    defence, (x, _) = as_defence(build(), None, name="counts", said=""), _images()
+    defence.logits(x, None)
+    for _ in range(3):
+        defence.logits(x.clone().requires_grad_(), None)
+    assert defence.module.times == times
+
+
+class _Counts(nn.Module):
+    randomised = batch_dependent = False
+
+    def __init__(self, inner=None):
+        super().__init__()
+        self.inner, self.times = inner, 0
+
+    def forward(self, x):
+        self.times += 1
+        return torch.stack([_score(x), -_score(x)], 1) if self.inner is None else self.inner(x)
+
+
+def test_an_error_that_has_nothing_to_do_with_parameters_is_raised():
+    class Fails(Adapts):
+        def logits(self, x, draw):
+            raise ZeroDivisionError("no answer")
+
+    with pytest.raises(ZeroDivisionError, match="no answer"):
+        as_defence(Fails(), None, name="fails", said="").logits(_images()[0], None)
