@@ -1,5 +1,8 @@
 """Cuts at a bound: clamp and its kin. Inside the range the slope is torch's; outside it is not zero.
 
+A number on the bound is inside. Some versions of torch give it no slope, so that a clamp after a rounding to
+0 or 1 cuts everything.
+
 An element at distance d outside a range of width w has the slope that the cut has over the interval that
 reaches back into the range: min(w, s) / (2 (d + s)), s being the scale of its example. Those far out get a
 small one, as a cut after a large factor needs it.
@@ -86,10 +89,10 @@ def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float =
         below = zero if low is None else (low - x).clamp_min(0)
         above = zero if high is None else (x - high).clamp_min(0)
         distance = below + above
-        outside = distance > 0
-        share = per_example(outside.float())
-        if not bool(outside.any()):
+        outside, on_bound = distance > 0, _on_bound(x, low, high)
+        if not bool((outside | on_bound).any()):
             return UNSEEN
+        share = per_example(outside.float())
         scale = spread(x).to(x.dtype)
         if not _cuts(low, high, scale):
             # The half of a ReLU that is off stays off, and the few that a ReLU6 cuts stay cut.
@@ -97,6 +100,9 @@ def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float =
             outside = outside & (share > NEXT_TO_ALL) if len(bounds) == 1 else (above > 0) & (share > MOST)
             if not bool(outside.any()):
                 return UNSEEN
+        else:
+            touched = per_example(on_bound.float())
+            share = torch.where(touched > NEXT_TO_ALL, touched, share)
         width = scale if len(bounds) == 1 else torch.minimum(scale, (high - low) * torch.ones_like(scale))
         inside = (distance == 0).to(x.dtype)
         slopes = slope * torch.where(outside, width / (2 * (distance + scale)), inside)
@@ -105,6 +111,11 @@ def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float =
             return UNSEEN
         met = mode.record.note(call.name, share)
     return sloped(real, x, slopes, met)
+
+
+def _on_bound(x: Tensor, low: Any, high: Any) -> Tensor:
+    none = torch.zeros_like(x, dtype=torch.bool)
+    return (none if low is None else x == low) | (none if high is None else x == high)
 
 
 def _cuts(low: Any, high: Any, scale: Tensor) -> bool:

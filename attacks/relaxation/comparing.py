@@ -13,6 +13,7 @@ from attacks.relaxation.graft import graft, sloped
 from attacks.relaxation.scale import size
 from attacks.relaxation.shadow import Shadow, attach, differentiable, follows, graph_of, live, shadow_of
 
+ON_LATTICE = 0.02  # of the mean distance: the least one between numbers that are not continuous
 _LARGER = ("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
 _SMALLER = ("lt", "le", "less", "less_equal", "__lt__", "__le__")
 _EQUAL = ("eq", "__eq__")
@@ -24,16 +25,27 @@ def order(mode: Relaxing, call: Call) -> Any:
     a, b = call.arg(0, "input"), call.arg(1, "other")
     if not (follows(a) or follows(b)):
         return UNSEEN
-    real = call.real()
     gap = _graph(a) - _graph(b)
+    scale = size(gap)
+    if (dim := _list_of(a, b, gap.ndim)) is not None:  # several thresholds: no wider than they are apart
+        scale = scale.minimum(gap.detach().diff(dim=dim).abs().mean().float())
+    return _larger(mode, call.real(), -gap if call.name in _SMALLER else gap, scale)
+
+
+def _larger(mode: Relaxing, real: Tensor, gap: Tensor, scale: Tensor | None = None) -> Tensor:
+    """``real``, which says where ``gap`` is above zero; a step as wide as ``scale``, or as the mean gap."""
     if not live(gap) or gap.shape != real.shape:
         return real
-    if call.name in _SMALLER:
-        gap = -gap
-    scale = size(gap)
+    scale = size(gap) if scale is None else scale
     s = torch.sigmoid(gap.detach() / scale)
     met = mode.record.note("comparison", 1.0, scale)
     return attach(real, Shadow(sloped(real.float(), gap.float(), s * (1 - s) / scale, met)))
+
+
+def negative(mode: Relaxing, call: Call) -> Any:
+    """signbit: whether it is below zero (or the zero with a minus)."""
+    x = call.arg(0, "input")
+    return _larger(mode, call.real(), -x) if live(x) else UNSEEN
 
 
 def equality(mode: Relaxing, call: Call) -> Any:
@@ -42,18 +54,60 @@ def equality(mode: Relaxing, call: Call) -> Any:
     if not (follows(a) or follows(b)):
         return UNSEEN
     real = call.real()
-    sign = -1.0 if call.name in _UNEQUAL else 1.0
+    unequal = call.name in _UNEQUAL
     met = mode.record.note("comparison")
     chosen = _chosen(a, b, real) if shadow_of(a) is not None else _chosen(b, a, real)
     if chosen is not None:
-        soft = chosen if sign > 0 else 1 - chosen
-        return attach(real, Shadow(graft(real.float(), soft.float(), met)))
+        return attach(real, Shadow(graft(real.float(), 1 - chosen if unequal else chosen, met)))
     gap = _graph(a) - _graph(b)
     if not live(gap) or gap.shape != real.shape:
         return real
-    scale = size(gap)
-    slope = -sign * gap.detach().sign() * torch.exp(-gap.detach().abs() / scale) / scale
-    return attach(real, Shadow(sloped(real.float(), gap.float(), slope.float(), met)))
+    with torch.no_grad():
+        apart = _plain(a) - _plain(b)  # without what a cast has cut off
+        least, largest = apart.min(), apart.max()
+    if bool((least == 0) & (largest > 0)) or bool((least < 0) & (largest == 0)):
+        # What is nowhere above another (its maximum, say) is equal to it where it is the largest.
+        above = gap if bool(least < 0) else -gap
+        if (dim := _reduced(a, b)) is None:
+            return _larger(mode, real, -above if unequal else above)
+        soft = torch.softmax(above.float() / size(gap), dim)
+        return attach(real, Shadow(graft(real.float(), 1 - soft if unequal else soft, met)))
+    scale = _spacing(apart)
+    if (dim := _list_of(a, b, gap.ndim)) is not None and bool(apart.isfinite().all()):
+        graphed = apart + gap.float() - gap.detach().float()
+        soft = torch.softmax(-graphed.abs() / scale, dim)
+    else:
+        soft = -apart.sign() * torch.exp(-apart.abs() / scale) / scale * gap
+    return attach(real, Shadow(graft(real.float(), 1 - soft if unequal else soft, met)))
+
+
+def _plain(value: Any) -> Any:
+    return value.detach().float() if isinstance(value, Tensor) else value
+
+
+def _reduced(a: Any, b: Any) -> int | None:
+    """The one dimension along which one side has one number and the other several, if there is such."""
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.ndim != b.ndim:
+        return None
+    dims = [dim for dim in range(a.ndim) if (a.shape[dim] == 1) != (b.shape[dim] == 1)]
+    return dims[0] if len(dims) == 1 else None
+
+
+def _list_of(a: Any, b: Any, ndim: int) -> int | None:
+    """The dimension, below 0, along which one side is a list of constants and the other has one number."""
+    for one, other in ((a, b), (b, a)):
+        if isinstance(one, Tensor) and not follows(one) and isinstance(other, Tensor):
+            long = [dim for dim in range(-one.ndim, 0) if one.shape[dim] > 1]
+            if len(long) == 1 and (other.ndim < -long[0] or other.shape[long[0]] == 1) and other.ndim == ndim:
+                return long[0]
+    return None
+
+
+def _spacing(gap: Tensor) -> Tensor:
+    """How far apart numbers on a lattice are; of others, the mean distance."""
+    mean, away = size(gap), gap.abs()
+    least = away[away > 0].min() if bool((away > 0).any()) else mean.new_ones(())
+    return torch.where(least > ON_LATTICE * mean, least, mean)
 
 
 def close(mode: Relaxing, call: Call) -> Any:
@@ -62,13 +116,10 @@ def close(mode: Relaxing, call: Call) -> Any:
     if not (follows(call.arg(0, "input")) or follows(call.arg(1, "other"))):
         return UNSEEN
     real = call.real()
-    room = call.arg(3, "atol", 1e-8) + call.arg(2, "rtol", 1e-5) * torch.as_tensor(b).abs() - (a - b).abs()
-    if not live(room) or room.shape != real.shape:
-        return real
-    scale = size(room)
-    s = torch.sigmoid(room.detach() / scale)
-    met = mode.record.note("comparison", 1.0, scale)
-    return attach(real, Shadow(sloped(real.float(), room.float(), s * (1 - s) / scale, met)))
+    allowed = call.arg(3, "atol", 1e-8) + call.arg(2, "rtol", 1e-5) * torch.as_tensor(b).detach().abs()
+    room = allowed - (a - b).abs()
+    mean, width = size(room), 2 * allowed.float().mean()
+    return _larger(mode, real, room, torch.where(width > ON_LATTICE * mean, width.minimum(mean), mean))
 
 
 def _chosen(index: Any, other: Any, real: Tensor) -> Tensor | None:
@@ -147,7 +198,14 @@ def both(mode: Relaxing, call: Call) -> Any:
         soft = p + q - p * q
     else:
         soft = p + q - 2 * p * q
-    return settled(real, soft, mode, call.name)
+    return settled(real, _centred(soft, real), mode, call.name)
+
+
+def _centred(soft: Tensor, real: Tensor) -> Tensor:
+    """Where one thing of several is chosen for each place, whatever the others gain it loses."""
+    if real.ndim < 2 or real.shape[-1] < 2 or not bool((real.sum(-1) == 1).all()):
+        return soft
+    return soft - real * (soft - soft.detach()).sum(-1, keepdim=True)
 
 
 def some(mode: Relaxing, call: Call) -> Any:
@@ -172,6 +230,7 @@ def _is_truth(value: Any) -> bool:
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys((*_LARGER, *_SMALLER), order),
+    "signbit": negative,
     **dict.fromkeys((*_EQUAL, *_UNEQUAL), equality),
     "isclose": close,
     "masked_fill": masked_fill,

@@ -24,6 +24,7 @@ MOST = 0.5  # share of an example's elements
 # Of two logits: from here on float32 rounds the larger probability to 1, and the smaller one to 0.
 ROUNDED, LOST = 17.0, 80.0
 OVERFLOWING = 80.0  # where exp is near the largest float32
+FORBIDDEN = -1e4  # of what is added to scores of attention: no key for this query
 NOTHING = 1e-20  # of a probability: its inverse, times another such, still is a float32
 
 
@@ -82,6 +83,30 @@ class _Softmax(torch.autograd.Function):
         derivative = torch._log_softmax_backward_data if ctx.log else torch._softmax_backward_data
         inner = derivative(grad, soft.to(grad.dtype), ctx.dim, grad.dtype)
         return (inner * inverse).to(ctx.dtype), None, None, None, None, None
+
+
+def attention(mode: Relaxing, call: Call) -> Any:
+    """scaled_dot_product_attention where its softmax is settled: the same by hand."""
+    q, k, v = (call.arg(i, name) for i, name in enumerate(("query", "key", "value")))
+    if not any(map(live, (q, k, v))) or call.arg(4, "dropout_p", 0.0) or call.kwargs.get("enable_gqa"):
+        return UNSEEN
+    given = call.kwargs.get("scale")
+    factor = 1 / math.sqrt(q.shape[-1]) if given is None else given
+    with torch.no_grad():
+        few = sample(q, -1) * factor
+        settled = _settled((few @ k.transpose(-2, -1)).softmax(-1), -1).float()
+        if not bool((per_example(settled) > MOST).any()):
+            return UNSEEN
+    scores = q @ k.transpose(-2, -1) * factor
+    mask = call.arg(3, "attn_mask")
+    if call.arg(5, "is_causal", False):
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    if mask is not None:
+        allowed = mask if mask.dtype == torch.bool else mask > FORBIDDEN
+        scores = scores if mask.dtype == torch.bool else scores + mask
+        scores = scores.masked_fill(~allowed, -torch.inf)
+    weights = softmax(mode, Call(torch.softmax, "softmax", (scores, -1), {}))
+    return graft(call.real(), (weights if isinstance(weights, Tensor) else scores.softmax(-1)) @ v)
 
 
 def _elementwise(slope: Callable[[Tensor], Tensor], steepest: float = 1.0) -> Handler:
@@ -175,6 +200,7 @@ _NORMAL = 2 / math.sqrt(math.pi)
 HANDLERS: dict[str, Handler] = {
     "softmax": softmax,
     "log_softmax": softmax,
+    "scaled_dot_product_attention": attention,
     "sigmoid": _elementwise(_sigmoid_slope, 0.25),
     "expit": _elementwise(_sigmoid_slope, 0.25),
     "tanh": _elementwise(lambda x: 1 - torch.tanh(x) ** 2),

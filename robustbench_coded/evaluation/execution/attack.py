@@ -96,9 +96,23 @@ def _attacked(
         _require_graph(attack_name, inputs)
     try:
         return perturb(attack_name, inputs).x[0]
-    except NoGraph:
+    except RuntimeError as error:
+        if not isinstance(error, NoGraph) and _has_derivative(inputs):
+            raise
         inputs = replace(inputs, generators=[stream(seed, 0, "start")])
         return perturb(_relaxed(attack_name, inputs), inputs).x[0]
+
+
+def _has_derivative(inputs: AttackInputs) -> bool:
+    """Whether torch knows the derivatives of all operators that the answer is made by."""
+    with torch.enable_grad():
+        leaf = inputs.x.clone().requires_grad_()
+        answer = inputs.target.logits(leaf.view_as(leaf), inputs.target.draws(0))
+        try:
+            torch.autograd.grad(answer.sum(), leaf, allow_unused=True)
+        except RuntimeError:
+            return False
+    return True
 
 
 def _require_graph(name: AttackName, inputs: AttackInputs) -> None:

@@ -212,6 +212,9 @@ DEFENCES = {
     "hardtanh": ("hardtanh", lambda x: F.hardtanh((x - 0.5) * 1e4) @ W),
     "hardsigmoid": ("hardsigmoid", lambda x: F.hardsigmoid((x - 0.5) * 1e4) @ W),
     "comparison": ("comparison", lambda x: (x > 0.5).float() @ W),
+    "signbit": ("comparison", lambda x: torch.signbit(x - 0.5).float() @ W),
+    "one-hot of the largest": ("comparison", lambda x: _largest(torch.stack([x, 1 - x], -1)) @ W),
+    "clamp on its bounds": ("clamp", lambda x: x.round().clamp(0, 1) @ W),
     "where": ("comparison", lambda x: torch.where(x > 0.5, 1.0, 0.0) @ W),
     "masked_fill": ("comparison", lambda x: torch.ones_like(x).masked_fill(x < 0.5, 0) @ W),
     "and": ("comparison", lambda x: ((x > 0.3) & (x < 0.7)).float() @ W),
@@ -287,6 +290,10 @@ DEFENCES = {
     "TorchScript": ("round", lambda x: SCRIPT(x) @ W),
     "pictures": ("numpy", lambda x: _through_pictures(x) @ W),
 }
+
+
+def _largest(pairs):
+    return (pairs == pairs.amax(-1, keepdim=True)).float()[..., 0]
 
 
 def inputs() -> torch.Tensor:

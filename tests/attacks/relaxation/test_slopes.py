@@ -181,3 +181,74 @@ def test_a_number_without_an_axis_is_ordered_like_any(name):
     with Relaxation().forward():
         found = getattr(torch, name)(alone, 0)
     torch.testing.assert_close(found[0], torch.tensor(0.3), check_stride=False)
+
+
+STEPS = torch.linspace(0, 1, 9)
+EDGES = torch.linspace(-1 / 16, 17 / 16, 10)
+
+
+def _masked(x):
+    out, bins = torch.zeros_like(x), (x * 8 + 0.5).int()
+    for i, step in enumerate(STEPS.tolist()):
+        out = out.masked_fill(bins == i, step)
+    return out
+
+
+# Rounding to nine steps, by choosing one of nine: all but the first are what encoders of inputs do.
+CHOOSING_A_STEP = {
+    "rounding": lambda x: (x * 8).round() / 8,
+    "equal to one of a list": lambda x: ((x * 8).round()[..., None] == torch.arange(9)).float() @ STEPS,
+    "between two of a list": lambda x: (
+        ((x[..., None] >= EDGES[:-1]) & (x[..., None] < EDGES[1:])).float() @ STEPS
+    ),
+    "as near as the nearest": lambda x: _nearest((x[..., None] - STEPS).abs()) @ STEPS,
+    "filled in one after the other": _masked,
+}
+
+
+def _nearest(distance):
+    return (distance == distance.min(-1, keepdim=True).values).float()
+
+
+@pytest.mark.parametrize("name", CHOOSING_A_STEP)
+def test_choosing_a_step_rises_at_both_ends_of_the_range_as_rounding_does(name):
+    function, x = CHOOSING_A_STEP[name], torch.linspace(0.01, 0.99, 24).repeat(3, 1)
+    torch.testing.assert_close(function(x), (x * 8).round() / 8)
+    found = gradient(function, x)
+    assert (found >= 0).all() and 0.5 < found.mean() < 2
+
+
+def test_a_number_on_the_bound_of_a_clamp_is_inside():
+    x = torch.rand(3, 20, generator=torch.Generator().manual_seed(0))
+    for clamped in (lambda x: x.round().clamp(0, 1), lambda x: x.round().clamp(min=0).clamp(max=1)):
+        assert torch.equal(gradient(clamped, x), torch.ones_like(x))
+    # A ReLU that is off stays off, and its zeros are the most of it.
+    off = torch.cat([-x, x], 1)
+    assert torch.equal(gradient(F.relu, off), (off > 0).float())
+
+
+@pytest.mark.parametrize("mask", [None, "bool", "float", "causal"])
+def test_attention_that_has_settled_is_softmax_by_hand(mask):
+    q, k, v = torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
+    scale, allowed = 1e4, torch.ones(5, 5, dtype=torch.bool).tril()
+    given = {
+        None: {},
+        "bool": {"attn_mask": allowed},
+        "float": {"attn_mask": torch.zeros(5, 5).masked_fill(~allowed, -1e30)},
+        "causal": {"is_causal": True},
+    }[mask]
+
+    def by_hand(q):
+        scores = q @ k.mT * scale
+        return (scores if mask is None else scores.masked_fill(~allowed, -torch.inf)).softmax(-1) @ v
+
+    found = gradient(lambda q: F.scaled_dot_product_attention(q, k, v, scale=scale, **given), q)
+    torch.testing.assert_close(found, gradient(by_hand, q))
+    assert (found != 0).any()
+
+
+def test_attention_that_has_not_settled_is_left_alone():
+    q, k, v = torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
+    leaf = q.clone().requires_grad_()
+    (own,) = torch.autograd.grad(F.scaled_dot_product_attention(leaf, k, v).sum(), leaf)
+    assert torch.equal(gradient(lambda q: F.scaled_dot_product_attention(q, k, v), q), own)
