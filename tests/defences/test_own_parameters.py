@@ -1,5 +1,7 @@
 """Parameters that a defence brings along: constants to attackers, unless it needs their gradients."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -38,7 +40,9 @@ class Scripted(Nearest):
 
     def __init__(self):
         super().__init__()
-        self.inner = torch.jit.script(_Codebook())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is old, and in use
+            self.inner = torch.jit.script(_Codebook())
 
     def forward(self, x):
         score = _score(self.inner(x))
