@@ -22,7 +22,7 @@ from attacks.relaxation.scale import spread_along
 KEPT = 1024  # tensors of a forward
 # Share of inputs at which a tensor names the answer's class, above that of chance on the way to 1.
 AGREEING = 0.45
-WITHOUT = "an answer without a gradient"
+WITHOUT = "the answer itself"  # it was made in Python, or of labels: nothing differentiable leads to it
 ASTRAY = "an answer that does not follow its scores"
 CANDIDATES = 8  # that are looked at where an answer does not
 FOLLOWING = 0.5  # cosine between the slope of an answer's margin in its scores, and that of their own margin
