@@ -17,11 +17,15 @@ class OwnParameters:
     """Finds the parameters behind the first answer that is differentiated, and makes them constants.
 
     A defence that needs their gradients, for it adapts them to its inputs, answers otherwise without them or
-    not at all: it keeps them.
+    not at all: it keeps them. All get theirs back when this object goes, for they may be the parameters of
+    somebody's training.
     """
 
     def __init__(self) -> None:
         self._constants: list[Tensor] | None = None  # not looked for yet
+
+    def __del__(self) -> None:
+        self._let_go()
 
     def answered(self, answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """``answer(x)``."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded import attack
+from robustbench_coded import attack, evaluate
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.evaluation.setup.probing import gradient_figures
 
@@ -136,6 +136,17 @@ class _Counts(nn.Module):
     def forward(self, x):
         self.times += 1
         return torch.stack([_score(x), -_score(x)], 1) if self.inner is None else self.inner(x)
+
+
+def test_the_parameters_of_who_asked_want_gradients_again_afterwards(tmp_path):
+    (x, y), nearest = _images(40), Nearest().eval()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    attack(network, x, y, "pgd-3", 0.1)
+    attack(nearest, x, y, "relaxed-pgd-3", 0.1)
+    nearest.name = "nearest"
+    options = {"attacks": ["relaxed-pgd-3"], "eps": 0.1, "batch_sizes": (20,), "out": tmp_path / "run"}
+    evaluate(network, (x, y), defences=[nearest], **options)
+    assert all(each.requires_grad for each in (*network.parameters(), *nearest.parameters()))
 
 
 def test_an_error_that_has_nothing_to_do_with_parameters_is_raised():
