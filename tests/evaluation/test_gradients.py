@@ -12,6 +12,7 @@ from robustbench_coded.evaluation.execution.execute import execute
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup import prepare as setup
 from robustbench_coded.evaluation.setup.prepare import prepare
+from robustbench_coded.models import prepare as models_prepare
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import AttackCopy
 from robustbench_coded.session.plans import make_plan
@@ -142,7 +143,8 @@ def test_the_precision_is_part_of_a_unit_and_of_the_checkpoint_s_facts():
     ("precision", "fast", "said"), [("bfloat16", False, 1), ("bfloat16", True, 0), ("auto", False, 0)]
 )
 def test_a_processor_that_is_slow_in_bfloat16_is_named(precision, fast, said, monkeypatch):
-    monkeypatch.setattr(setup, "multiplies_bfloat16", lambda device: fast)
+    for asks in (setup, models_prepare):  # says so; decides what auto is
+        monkeypatch.setattr(asks, "multiplies_bfloat16", lambda device: fast)
     notes = prepare(options(attack_precision=precision, defences=())).notes
     assert sum("no instructions for bfloat16" in note for note in notes) == said
 
