@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import typer
 
 from robustbench_coded.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_INPUT
+from robustbench_coded.cli.kept_memory import keep_memory
 from robustbench_coded.cli.spinning import spin_briefly
 from robustbench_coded.errors import InputError, did_you_mean, where_raised
 from robustbench_coded.installation import require_own_attacks
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code; the console script ends with it."""
     if arguments is None:
         spin_briefly()
+        keep_memory()
         _exit_at_once(run(sys.argv[1:]))
     return run(arguments)
 
