@@ -154,7 +154,8 @@ def page(rows: list[dict[str, Any]]) -> str:
     return (
         f"{about}{pipes(table)}\n\nWith every seed `aa` leaves at most {CLOSE} points more than AutoAttack "
         f"in {close} of {len(rows)} rows. Its share of the images is {median(shares):.0f}% in the median, "
-        f"{max(shares):.0f}% at most. One of 1,000 examples is 0.1 points, one of 640 is 0.16, one of 128 is 0.8.\n\n"
+        f"{max(shares):.0f}% at most. One of 1,000 examples is 0.1 points, one of 640 is 0.16, one of 128 is "
+        "0.8.\n\n"
         "Networks of the benchmark that are not in the table have not been measured yet: "
         f"{', '.join(missing) or 'none'}.\n"
     )
