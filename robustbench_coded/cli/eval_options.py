@@ -67,6 +67,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "data": _of_config(str, "data"),
     "data_dir": _of_config(str | None, "data_dir"),
     "limit": _of_config(int | None, "limit"),
+    "all": _of_config(bool, "all", "--all"),
     "first": _of_config(bool, "first", "--first"),
     "batch_size": _of_config(str, "batch_sizes", "--batch-size", default="128"),
     "norm": _of_config(str, "norm"),

@@ -15,16 +15,12 @@ from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import counted, pixels
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CLEAN
-from robustbench_coded.session.listener import Forecast, Listener
-
-LONG = 600  # seconds of a run that are worth a word of advice
+from robustbench_coded.session.forecast import Forecast
+from robustbench_coded.session.listener import Listener
 
 
 class ProgressListener(Listener):
     """Prints to standard error, so that standard output holds the result alone.
-
-    Args:
-        advice: told once where the run is likely to take ``LONG`` seconds.
 
     Attributes:
         path: the run folder, once it is open.
@@ -32,9 +28,9 @@ class ProgressListener(Listener):
         when_stopping: called when an interrupt has reached the run.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False, advice: str = ""):
+    def __init__(self, console: Console, *, quiet: bool = False):
         self._console = console
-        self._quiet, self._advice = quiet, advice
+        self._quiet = quiet
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -93,11 +89,8 @@ class ProgressListener(Listener):
             units = f"{counted(forecast.units, 'more unit')} ({forecast.done} done)"
         self.note(
             f"{units}: {forecast.images:,} images forward and backward, about {duration(forecast.seconds)} "
-            f"on this machine{' with what is likely to follow' * bool(forecast.follows)}"
+            "on this machine"
         )
-        if self._advice and forecast.seconds >= LONG:
-            self.note(self._advice)
-            self._advice = ""
         for text in plan.notes:
             self.note(text)
         self._again = forecast.again

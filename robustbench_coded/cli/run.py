@@ -31,7 +31,6 @@ def run_evaluation(
     quiet: bool,
     as_json: bool,
     more: Callable[[Run], Iterable[str]] = lambda run: (),
-    advice: str = "",
 ) -> int:
     """Evaluates and prints; the exit code says whether every unit has outcomes.
 
@@ -50,7 +49,7 @@ def run_evaluation(
         finally:
             run = listener.run
 
-    path, code = evaluated(config, keep_run, silent=quiet or as_json, advice=advice)
+    path, code = evaluated(config, keep_run, silent=quiet or as_json)
     if path is None:
         return code
     from robustbench_coded.reports.render.terminal import result
@@ -68,14 +67,13 @@ def run_evaluation(
 
 
 def evaluated(
-    config: EvalConfig, evaluate: Callable[[ProgressListener], Path], *, silent: bool, advice: str = ""
+    config: EvalConfig, evaluate: Callable[[ProgressListener], Path], *, silent: bool
 ) -> tuple[Path | None, int]:
     """Evaluates with progress at the terminal, and says in one line what kept it from its end.
 
     Args:
         evaluate: evaluates into a run folder and returns it.
         silent: whether progress is left out.
-        advice: what to tell a user who would wait for long.
 
     Returns:
         the run folder and the exit code; no folder where there is nothing to show for it.
@@ -88,7 +86,7 @@ def evaluated(
         from robustbench_coded.results.certified import CertificateContradicted
         from robustbench_coded.session.stopped import IncompleteRun, RunStopped
 
-    listener = ProgressListener(Console(stderr=True), quiet=silent, advice=advice)
+    listener = ProgressListener(Console(stderr=True), quiet=silent)
 
     def farewell() -> None:
         listener.close()

@@ -93,7 +93,7 @@ class Run:
     def timings(self) -> pd.DataFrame:
         """Seconds, images per second and peak memory (bytes) per line of `summary`, scoring included."""
         units = defaultdict(list)
-        for key, unit in self._with_partitions():
+        for key, unit in self._all_units():
             units[key].append(unit)
         lines = [self._timing(row, [u for key in row.sources for u in units[key]]) for row in self.results]
         table = pd.DataFrame(lines)
@@ -109,7 +109,7 @@ class Run:
                 f"{self.path}/failures can't be read; remove that folder and run again"
             ) from error
         found = []
-        for key, unit in self._with_partitions():
+        for key, unit in self._all_units():
             if unit in self._read[1]:
                 continue
             damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
@@ -222,10 +222,10 @@ class Run:
             for unit in case.units:
                 yield case.key, unit.id, unit.replicate
 
-    def _with_partitions(self) -> Iterator[tuple[CaseKey, str]]:
+    def _all_units(self) -> Iterator[tuple[CaseKey, str]]:
         """(row, unit) of these, and of those that score again what others have attacked."""
         for case in self.manifest.rows:
-            for unit in (*case.units, *case.partitions):
+            for unit in case.all_units:
                 yield case.key, unit.id
 
 

@@ -23,7 +23,7 @@ from robustbench_coded.schema.evaluated import (
 )
 from robustbench_coded.schema.invocation import Invocation
 from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
-from robustbench_coded.schema.stops import Sequential
+from robustbench_coded.schema.stops import Outlook, Sequential
 
 
 class ManifestError(ValueError):
@@ -37,8 +37,10 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         rows: every planned row, in the order in which tables show them.
         notes: sentences for the reader of the report.
         finished: whether the last invocation came to its end.
+        waiting: rows of earlier invocations that the last one, which has not finished, may come to again.
         superseded: ids of units of earlier invocations whose rows now have other units.
-        sequential: rounds and stops of the last invocation with ``--until``.
+        sequential: how far rows of the last invocation ran and why, where not all ran on all examples.
+        outlook: what further commands would do, and how long they would take.
     """
 
     identity: Identity
@@ -50,13 +52,15 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     invocations: tuple[Invocation, ...]
     finished: bool = False
+    waiting: tuple[PlannedCase, ...] = ()
     superseded: tuple[str, ...] = ()
     sequential: Sequential | None = None
+    outlook: tuple[Outlook, ...] = ()
 
     @property
     def unit_ids(self) -> list[str]:
         """The ids of all planned units, in the order of the rows, each once."""
-        return list(dict.fromkeys(unit.id for row in self.rows for unit in (*row.units, *row.partitions)))
+        return list(dict.fromkeys(unit.id for row in self.rows for unit in row.all_units))
 
     @property
     def last(self) -> Invocation:

@@ -27,9 +27,11 @@ class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
         draws: scoring draws; 1 where the answer is not random.
         budget: images per scored example at which the attack was stopped; None for no limit.
         stopped: whether that comes before the end that the attack's name says.
-        partitions: units that score its perturbed inputs in random partitions into batches.
+        random_batches: units that score its perturbed inputs in random batches.
+        partitions: the same in random partitions into batches, of runs of earlier versions.
         looks: how often its subject may be judged on what it left so far, and then stop; 0 where the number
             of its examples was fixed beforehand.
+        table: run for the table, on fewer examples than the verdict rests on: shown, and no part of it.
     """
 
     checkpoint: str
@@ -54,7 +56,14 @@ class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
     stopped: bool = False
     looks: Count = 0
     units: tuple[UnitEntry, ...] = ()
+    table: bool = False
+    random_batches: tuple[UnitEntry, ...] = ()
     partitions: tuple[UnitEntry, ...] = ()
+
+    @property
+    def all_units(self) -> tuple[UnitEntry, ...]:
+        """Those that attack or score it in its own batches, and those that score it in random ones."""
+        return (*self.units, *self.random_batches, *self.partitions)
 
     def __post_init__(self) -> None:
         ThreatModel.parse(self.threat)

@@ -1,6 +1,5 @@
 """One evaluation from options to a finished run folder."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -13,29 +12,29 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.results import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.run_file import run_toml
-from robustbench_coded.evaluation.planning.follow_up import ROUNDS
-from robustbench_coded.evaluation.planning.rounds import rounds_for
-from robustbench_coded.evaluation.planning.time_limit_plan import time_text
+from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.extents import Extents, rounds_of
+from robustbench_coded.evaluation.planning.plan import rows_for
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
-from robustbench_coded.session.attack_code import other_attacks
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.stops import Sequential
+from robustbench_coded.session.evaluation import Evaluation, unit_maker
+from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.manifest import (
-    checked_against,
-    checked_rounds,
-    new_manifest,
-)
-from robustbench_coded.session.plans import make_plan
+from robustbench_coded.session.manifest import checked_against
+from robustbench_coded.session.queue import Queue, Scope
 from robustbench_coded.session.selftesting import run_selftests, with_selftests
-from robustbench_coded.session.stages import Stages
 from robustbench_coded.session.stopped import IncompleteRun, opened_folder
 from robustbench_coded.session.tracked import tracked_by_git
-from robustbench_coded.session.within_time import Deadline, within_time
 
 # Draws the figures. It takes a third of a second to import, which is done while attacks run.
 FIGURES = "matplotlib.figure"
+# By default: forecast time for attacks on open verdicts beyond the first on each, and for the table.
+VERDICT_SECONDS = TABLE_SECONDS = 300.0
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
@@ -59,16 +58,15 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
     listener = listener or Listener()
-    deadline = None if config.time is None else Deadline(config.time, time.monotonic())
     run_file = None if in_memory is not None else run_toml(config)
-    config, prepared, path = made_ready(config, in_memory, deadline, listener.preparing)
+    config, prepared, path = made_ready(config, in_memory, listener.preparing)
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with (
         opened_folder(RunFolder(path), listener, _write_reports) as folder,
         Engine(prepared.context) as engine,
     ):
-        failures = _evaluate_into(folder, engine, config, prepared, listener, deadline, run_file)
+        failures = _evaluate_into(folder, engine, config, prepared, listener, run_file)
     if failures:
         raise IncompleteRun(path, failures)
     return path
@@ -83,10 +81,9 @@ def _write_reports(path: Path) -> None:
 def made_ready(
     config: EvalConfig,
     in_memory: InMemory | None = None,
-    deadline: Deadline | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[EvalConfig, PreparedEvaluation, Path]:
-    """Options, everything that they name, and the run folder; cut down to a time limit, if there is one.
+    """Options, everything that they name, and the run folder.
 
     Writes nothing; ``say`` is told what is probed.
 
@@ -96,12 +93,7 @@ def made_ready(
     if in_memory is None:
         config, in_memory = with_zoo(config)
     prepared = prepare(config, in_memory, say=say)
-    path = config.out or Path("reports") / prepared.folder_name
-    if deadline is None:
-        return config, prepared, path
-    if config.out is None:  # how many examples fit, and with them the name, may be another the next time
-        path = path.with_name(f"{path.name}-{time_text(deadline.seconds)}")
-    return *within_time(config, prepared, in_memory, path, deadline), path
+    return config, prepared, config.out or Path("reports") / prepared.folder_name
 
 
 def _evaluate_into(
@@ -110,42 +102,88 @@ def _evaluate_into(
     config: EvalConfig,
     prepared: PreparedEvaluation,
     listener: Listener,
-    deadline: Deadline | None,
     run_file: str | None,
 ) -> list[UnitFailure]:
     """Brings a run folder up to date with its options; returns the units that failed."""
     if config.overwrite:
         folder.clear()
     old = load_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
-    if old is not None:
-        prepared = prepared.resumed_from(old)
+    prepared, planned, notes, sequential, scope, seconds = planned_evaluation(
+        config, prepared, old, folder.path
+    )
     prepared = with_selftests(prepared)
-    if config.until is not None:
-        prepared = replace(prepared, rounds=rounds_for(config, prepared.setup.examples))
-    plan = make_plan(config, prepared)
-    if prepared.rounds is not None:
-        prepared.rounds.planned = frozenset(row.key for row in plan.rows)
-    if old is not None:
-        checked_against(old, new_manifest(config, prepared, plan), folder.path)
-        if prepared.rounds is not None:
-            checked_rounds(old, prepared.rounds.planned, folder.path)
-    for text in (*prepared.notes, *(other_attacks(old) if old is not None else ())):
+    run = Evaluation(
+        folder, engine, config, prepared, planned, notes, old, sequential, seconds, listener
+    )
+    for text in (*prepared.notes, *run.manifest.notes):
         listener.note(text)
     if tracked_by_git(folder.path):
         listener.note(f"git tracks {folder.path}: this changes committed files; --out gives another folder")
-    stages = Stages(folder, engine, config, prepared, plan, old, listener, deadline)
     folder.write_run_file(run_file)
     Thread(target=import_module, args=(FIGURES,)).start()
     run_selftests(folder, prepared, listener)
-    if config.until is None:
-        stages.first_attacks()
-    else:
-        stages.rounds()
-    stages.second_stage()
-    stages.time_left()
-    stages.submissions()
-    stages.checks()
-    stages.submissions(ROUNDS)  # what the checks found, and then what is strongest because of it
-    stages.partitions()
-    stages.finish()
-    return list(stages.done.failures.values())
+    queue = Queue(run, scope)
+    try:
+        queue.work()
+    except BaseException:
+        run.reveal()
+        raise
+    run.finish(queue.outlook())
+    return list(run.done.failures.values())
+
+
+def planned_evaluation(
+    config: EvalConfig, prepared: PreparedEvaluation, old: RunManifest | None, path: Path
+) -> tuple[PreparedEvaluation, list[AttackCase], list[str], Sequential | None, Scope, Seconds]:
+    """Every row that may run, and on how many examples rows may run.
+
+    Where all rows fit on all examples within the time of the default, they run on them. A run folder keeps
+    what it was begun with.
+
+    Raises:
+        InputError: the folder was made with something else.
+    """
+    if old is not None:
+        checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
+        prepared = prepared.resumed_from(old)
+    before = None if old is None else old.sequential
+    seconds = Seconds(prepared, None if before is None else before.rates)
+    planned, notes = rows_for(config, prepared.subjects, prepared.eps)
+    scope = _scope(config)
+    fixed = scope.table_seconds is None or (old is not None and before is None)
+    if not fixed and before is None:
+        fixed = config.until is None and _all_seconds(config, prepared, planned, seconds) <= VERDICT_SECONDS
+    if fixed:
+        scope = Scope(None, None)
+    if fixed and before is None:
+        return prepared, planned, notes, None, scope, seconds
+    batch = min(max(config.batch_sizes), prepared.setup.examples)
+    ends = before.rounds if before is not None else rounds_of(prepared.setup.examples, batch)
+    prepared = replace(prepared, extents=Extents(ends))
+    sequential = Sequential(
+        until=config.until or "",
+        rounds=ends,
+        verdict_seconds=scope.verdict_seconds,
+        table_seconds=scope.table_seconds,
+    )
+    return prepared, planned, notes, sequential, scope, seconds
+
+
+def _scope(config: EvalConfig) -> Scope:
+    """What the options ask for."""
+    if config.until is not None:
+        return Scope(config.time, 0.0)
+    if config.time is not None:
+        return Scope(config.time, config.time, whole=True)
+    if config.all or config.limit is not None or config.replicates > 1:
+        return Scope(None, None)
+    return Scope(VERDICT_SECONDS, TABLE_SECONDS)
+
+
+def _all_seconds(
+    config: EvalConfig, prepared: PreparedEvaluation, planned: list[AttackCase], seconds: Seconds
+) -> float:
+    """Forecast of all rows on all examples, were nothing to end early."""
+    maker = unit_maker(config, prepared)
+    spent = sum(seconds.of(unit) for case in planned for unit in maker.units(case))
+    return spent / worker_count(config, prepared.context.device)

@@ -1,46 +1,179 @@
-"""How much lies ahead and how long it takes here, before anything runs."""
+"""How long units take here: counts of images times the seconds that one image takes.
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
-from functools import partial
+    Seconds(prepared, rates).of(unit) -> seconds of one worker, at most about
 
-from robustbench_coded.evaluation.options.workers import worker_count
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
-from robustbench_coded.evaluation.planning.plan import Plan
+Scoring and attacks on the defence take as long as its answers; attacks on its base model as long as the
+model's. Coded inference is timed by itself, for encoding and decoding take time, too. A user's defence takes
+as long as it took when it was probed. Attacks differentiate a prepared model; what is scored is asked of the
+original. The rates of a run folder are kept: what was decided by them is decided again.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from attacks.naming import parse
+from robustbench_coded.defences.protocol import Defence, logits_grouped
+from robustbench_coded.evaluation.execution.in_memory import is_plugin
+from robustbench_coded.evaluation.execution.target import draws_of, images_of
+from robustbench_coded.evaluation.planning.cases import Subject, Unit
+from robustbench_coded.evaluation.planning.plan import scoring_images
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.session.early_stops import likely_shares
-from robustbench_coded.session.listener import Forecast
-from robustbench_coded.session.unit_seconds import unit_seconds
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.threads import torch_threads
+
+TIMED_IMAGES = 64
+TIMED_PIXELS = TIMED_IMAGES * 32 * 32  # on a CPU, where small images go through a network in larger pieces
+TIMED_SECONDS = 0.25
+MOST_TIMES = 20
+DIGITS = 9  # of a rate in run.json
+
+Ask = Callable[[Tensor], Tensor]
 
 
-def forecast(
-    prepared: PreparedEvaluation,
-    plan: Plan,
-    pending: Sequence[Unit],
-    again: Sequence[Unit] = (),
-    following: Sequence[Unit] = (),
-    spared: Collection[AttackCase] = (),
-) -> Forecast:
-    """Images still to go and the seconds they take.
+@dataclass(frozen=True)
+class Forecast:
+    """What lies ahead, before anything runs.
 
-    The seconds are fewer where attacks stop early, as far as a pilot on a few images tells.
+    Attributes:
+        units, images: units still to do, and the image gradients they cost.
+        again: units whose perturbed inputs are made again before that; ``images`` has them, too.
+        done: units that an earlier run has already committed.
+        seconds: about how long that takes here.
+    """
+
+    units: int
+    images: int
+    done: int
+    seconds: float
+    again: int = 0
+
+
+class Seconds:
+    """Seconds of units.
 
     Args:
-        again: units whose perturbed inputs are made again first.
-        following: what is likely to run later, in seconds alone.
-        spared: rows of the plan that are likely not to run, and so take no seconds.
+        rates: seconds for one image that are known already, by what is forwarded or differentiated.
+
+    Attributes:
+        rates: the same with those that were timed since.
     """
-    ahead = [*again, *pending]
-    workers = min(worker_count(prepared.setup.config, prepared.context.device), max(1, len(pending)))
-    made = Forecast(
-        units=len(pending),
-        images=sum(unit.images for unit in ahead),
-        done=len(plan.units) - len(pending),
-        seconds=0.0,
-        of=partial(unit_seconds, prepared),
-        shares=likely_shares(prepared, dict.fromkeys(unit.row for unit in (*ahead, *following))),
-        again=len(again),
-        follows=len(following),
-    )
-    likely = [unit for unit in (*ahead, *following) if unit.row not in spared]
-    return replace(made, seconds=sum(map(made.likely, likely)) / workers)
+
+    def __init__(self, prepared: PreparedEvaluation, rates: Mapping[str, float] | None = None):
+        self._prepared = prepared
+        self.rates = dict(rates or {})
+
+    def of(self, unit: Unit) -> float:
+        """Seconds that a unit takes one worker at most, about."""
+        case, subject = unit.row, unit.row.subject
+        batches = len(unit.victims) or sum(map(len, unit.groups))
+        scored = unit.images
+        attacks = case.attack not in CONTROLS and case.submission is None
+        if attacks and not unit.random_batches:  # all others are answered and nothing else
+            scored = min(scored, batches * scoring_images(self._prepared.setup.config, case))
+        attacked = unit.images - scored
+        seconds = 0.0
+        if scored and unit.scored:  # a forward is counted as a third of a gradient
+            seconds += 3 * scored * self.answer(subject)
+        if attacked:
+            of_base = parse(case.attack).estimator == "transfer"
+            seconds += attacked * self.gradient(subject, of_base=of_base)
+        return seconds
+
+    def answer(self, subject: Subject) -> float:
+        """For a forward of an image through the defence as it is scored."""
+        context = self._prepared.context
+        probed = context.probe_seconds.get(subject)
+        if probed is not None:  # of a forward and a backward, or of a forward alone where there is no other
+            return self._known("plugin answer", subject, lambda: probed / subject.images / 3)
+        through = context.defence(subject) if _encodes(subject) else None
+
+        @torch.no_grad()
+        def answer(ask: Ask, x: Tensor) -> None:
+            ask(x)
+
+        model = context.model(subject.checkpoint)
+        return self._known("answer", subject, lambda: self._time(subject, model, through, answer))
+
+    def gradient(self, subject: Subject, *, of_base: bool = False) -> float:
+        """For a forward and backward of an image as attacks ask for it.
+
+        Args:
+            of_base: whether the base model is attacked in place of the defence.
+        """
+        context = self._prepared.context
+        probed = context.probe_seconds.get(subject)
+        if probed is not None and not of_base:
+            return self._known("plugin gradient", subject, lambda: probed / subject.images)
+        through = None if of_base or not _encodes(subject) else context.attack_defence(subject)
+
+        def differentiate(ask: Ask, x: Tensor) -> None:
+            leaf = x.clone().requires_grad_()
+            with tf32(True):
+                answered = ask(leaf).sum()
+                if answered.requires_grad:  # else its relaxed gradients are what costs, and somewhat more
+                    torch.autograd.grad(answered, leaf, allow_unused=True)
+
+        model = context.gradients(subject.checkpoint).model
+        name = "gradient of the network" if through is None else "gradient"
+        return self._known(name, subject, lambda: self._time(subject, model, through, differentiate))
+
+    def _known(self, what: str, subject: Subject, timed: Callable[[], float]) -> float:
+        key = f"{what}: {subject.checkpoint}"
+        if what.startswith("plugin") or _encodes(subject) and not what.endswith("network"):
+            key += f" behind {subject.label}, K={subject.k}"
+        if key not in self.rates:
+            self.rates[key] = max(round(timed(), DIGITS), 10.0**-DIGITS)
+        return self.rates[key]
+
+    def _time(
+        self,
+        subject: Subject,
+        model: PixelModel,
+        through: Defence | None,
+        timed: Callable[[Ask, Tensor], None],
+    ) -> float:
+        context, setup = self._prepared.context, self._prepared.setup
+        ask, x, images = self._question(subject, model, through)
+        taken: list[float] = []
+        with torch_threads(setup.threads):
+            while len(taken) < MOST_TIMES and (len(taken) < 3 or sum(taken) < TIMED_SECONDS):
+                start = time.perf_counter()
+                timed(ask, x)
+                if context.device.type == "cuda":
+                    torch.cuda.synchronize(context.device)
+                taken.append(time.perf_counter() - start)
+        # The first pays for warming up; the others for whatever else the machine does, as the run will.
+        return median(taken[1:]) / images
+
+    def _question(
+        self, subject: Subject, model: PixelModel, through: Defence | None
+    ) -> tuple[Ask, Tensor, int]:
+        """What is asked, with which inputs, and how many images pass through the network."""
+        context, setup = self._prepared.context, self._prepared.setup
+        height, width = context.data.image_shape[-2:]
+        on_cpu = context.device.type == "cpu"
+        most = min(TIMED_PIXELS // (height * width), setup.group_images) if on_cpu else 0
+        count = min(max(TIMED_IMAGES, most), setup.examples)
+        x = context.data.batch(range(count))[0].to(context.device)
+        if through is None:
+            return model, x, images_of(model.network, count)
+        groups = max(1, most // subject.images)
+        batches = x[torch.arange(groups * subject.k) % count].unflatten(0, (groups, subject.k))
+        draws = draws_of(through, subject.k, setup.config.seed, [-1] * groups, "probe", 0)
+
+        def ask(x: Tensor) -> Tensor:
+            return logits_grouped(through, x, draws)
+
+        return ask, batches, groups * subject.images
+
+
+def _encodes(subject: Subject) -> bool:
+    """Whether it is ours and does more than to ask the model."""
+    return subject.batch_dependent and not is_plugin(subject.spec)

@@ -1,40 +1,12 @@
 """What an evaluation reports as it goes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.results.run import Run
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What lies ahead, before anything runs.
-
-    Attributes:
-        units, images: units still to do, and the image gradients they cost.
-        follows: units that are likely to follow.
-        again: units whose perturbed inputs are made again before that; ``images`` has them, too.
-        done: units that an earlier run has already committed.
-        seconds: about how long that takes here, with what is likely to follow.
-        of: seconds that one unit takes one worker at most, about.
-        shares: of their images, what rows whose attacks stop early are likely to need.
-    """
-
-    units: int
-    images: int
-    done: int
-    seconds: float
-    of: Callable[[Unit], float]
-    shares: dict[AttackCase, float] = field(default_factory=dict)
-    again: int = 0
-    follows: int = 0
-
-    def likely(self, unit: Unit) -> float:
-        """Seconds that one unit is likely to take one worker."""
-        return self.of(unit) * self.shares.get(unit.row, 1.0)
+from robustbench_coded.schema.stops import Stop
+from robustbench_coded.session.forecast import Forecast
 
 
 class Listener:
@@ -63,6 +35,9 @@ class Listener:
 
     def unit_failed(self, unit: Unit, error: str) -> None:
         """A unit has no outcomes."""
+
+    def settled(self, stop: Stop) -> None:
+        """Nothing that may still run can change this verdict."""
 
     def reported(self, run: Run) -> None:
         """The run is finished, and its reports are written from this."""

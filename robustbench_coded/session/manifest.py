@@ -4,24 +4,25 @@ import datetime
 import functools
 import platform
 import subprocess
-from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import convert
 from msgspec.structs import replace
 
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.reports.text.formatting import pixels, subject_text
-from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.case import CaseKey, SubjectKey
 from robustbench_coded.schema.controls import CONTROLS
-from robustbench_coded.schema.evaluated import CheckpointFacts, MatchedBaseline
+from robustbench_coded.schema.evaluated import CheckpointFacts, Identity, MatchedBaseline
 from robustbench_coded.schema.invocation import GitState, Invocation, Machine
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
@@ -46,8 +47,22 @@ _OTHER_EXAMPLES = {
 }
 
 
-def new_manifest(config: EvalConfig, prepared: PreparedEvaluation, plan: Plan) -> RunManifest:
-    """The manifest of this evaluation alone."""
+def new_manifest(
+    config: EvalConfig,
+    prepared: PreparedEvaluation,
+    plan: Plan,
+    *,
+    looks: Mapping[AttackCase, int] = MappingProxyType({}),
+    table: Collection[AttackCase] = (),
+    random: Mapping[AttackCase, Sequence[Unit]] = MappingProxyType({}),
+) -> RunManifest:
+    """The manifest of this evaluation alone.
+
+    Args:
+        looks: how often words may be asked for that rest on a row; 0 for rows that are not named.
+        table: rows on fewer examples than the verdict of their setting.
+        random: units in random batches, by row.
+    """
     units: dict[AttackCase, list[UnitEntry]] = {case: [] for case in plan.rows}
     for unit in plan.units:
         units[unit.row].append(UnitEntry(unit.id, unit.replicate))
@@ -64,7 +79,12 @@ def new_manifest(config: EvalConfig, prepared: PreparedEvaluation, plan: Plan) -
         identity=prepared.identity,
         data=prepared.data_facts,
         checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
-        rows=tuple(_planned_case(config, prepared, case, units[case]) for case in plan.rows),
+        rows=tuple(
+            _planned_case(
+                config, prepared, case, units[case], looks.get(case, 0), case in table, random.get(case, ())
+            )
+            for case in plan.rows
+        ),
         probes=prepared.probes,
         matched=tuple(
             MatchedBaseline(**asdict(match), defence=parse_defence(match.spec).label)
@@ -72,18 +92,19 @@ def new_manifest(config: EvalConfig, prepared: PreparedEvaluation, plan: Plan) -
         ),
         notes=plan.notes,
         invocations=(invocation,),
-        sequential=None if prepared.rounds is None else prepared.rounds.record,
     )
 
 
-def checked_against(old: RunManifest, new: RunManifest, path: Path) -> None:
+def checked_against(
+    old: RunManifest, identity: Identity, checkpoints: Sequence[LoadedCheckpoint], path: Path
+) -> None:
     """Refuses to go on in a folder that was made with something else.
 
     Raises:
         InputError: other data, limit, seed or last-batch rule, or other weights under a known name.
     """
     for key, option in IDENTITY.items():
-        before, now = getattr(old.identity, key), getattr(new.identity, key)
+        before, now = getattr(old.identity, key), getattr(identity, key)
         if before != now and key == "subset":
             raise InputError(f"{path} was made with {_OTHER_EXAMPLES[before is None]}")
         if before != now:
@@ -94,7 +115,7 @@ def checked_against(old: RunManifest, new: RunManifest, path: Path) -> None:
                 f"{path} was made with {what}, not {given}; "
                 "give another --out, or start anew with --overwrite"
             )
-    for checkpoint in new.checkpoints:
+    for checkpoint in checkpoints:
         known = old.checkpoint(checkpoint.name)
         if known is not None and known.sha256 != checkpoint.sha256:
             raise InputError(
@@ -103,77 +124,84 @@ def checked_against(old: RunManifest, new: RunManifest, path: Path) -> None:
             )
 
 
-def extended(old: RunManifest | None, new: RunManifest) -> RunManifest:
-    """The manifest of a folder after another evaluation in it: rows and checkpoints of both."""
-    if old is None:
-        return new
-    before = {case.key: case for case in old.rows}
-    now = {case.key: _with_partitions(case, before.get(case.key)) for case in new.rows}
-    # Rounds are decided again: what checks asked for comes behind them, as if nothing had been interrupted.
-    order = (*now, *before) if new.sequential is not None else (*before, *now)
-    rows = before | now
-    return replace(
-        new,
-        rows=tuple(rows[key] for key in dict.fromkeys(order)),
-        checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
-        probes=tuple(({probe.subject: probe for probe in (*old.probes, *new.probes)}).values()),
-        matched=(*(m for m in old.matched if m not in new.matched), *new.matched),
-        notes=tuple(dict.fromkeys([*old.notes, *new.notes])),
-        invocations=(*old.invocations, *new.invocations),
-        sequential=new.sequential or old.sequential,
-    )
-
-
-def checked_rounds(old: RunManifest, planned: Collection[CaseKey], path: Path) -> None:
-    """Refuses to leave out what earlier rounds were about: they are decided again, all together.
+def kept_from(old: RunManifest | None, subjects: Collection[SubjectKey], planned: Collection[CaseKey]) -> "Kept":
+    """What an earlier evaluation left in the folder.
 
     Args:
-        planned: what this evaluation may run, in rounds.
-
-    Raises:
-        InputError: the folder has rounds of a subject, budget or threat model that is not planned.
+        subjects: of this evaluation. planned: the rows that it may begin.
     """
-    again = {key.setting for key in planned}
-    # What checks asked for, at an eps or under a threat model of their own, no command needs to name.
-    attacks = {name for command in old.invocations for name in command.attacks}
-    asked = [row.key for row in old.rows if row.looks and not row.for_check and row.attack in attacks]
-    left_out = [key for key in asked if key.setting not in again]
-    if left_out:
-        key = left_out[0]
-        raise InputError(
-            f"{path} was made with --until, among others for {subject_text(key.subject, with_k=True)} under "
-            f"{key.threat} at eps {pixels(key.eps)}, which this command leaves out; name everything that is "
-            "in there as well, or give another --out"
+    if old is None:
+        return Kept(None, (), {})
+    asked = {name for command in old.invocations for name in command.attacks}
+
+    def may_come_again(row: PlannedCase) -> bool:
+        """Its own rows, and what checks and submissions led to: those no command needs to name."""
+        return row.key in planned or (
+            row.subject in subjects and row.attack not in asked and row.attack not in CONTROLS
         )
 
+    rows = {row.key: row for row in (*old.rows, *old.waiting)}
+    waiting = {key: row for key, row in rows.items() if may_come_again(row)}
+    return Kept(old, tuple(row for key, row in rows.items() if key not in waiting), waiting)
 
-def without_rounds(old: RunManifest, planned: Collection[CaseKey]) -> RunManifest:
-    """The manifest without the rows of rounds: an evaluation in rounds decides again, by what it has then.
 
-    Args:
-        planned: what it may run.
+@dataclass
+class Kept:
+    """Rows of earlier evaluations in a folder.
+
+    Attributes:
+        visible: of other subjects, or attacks that were named and that this evaluation does not plan.
+        waiting: those that this evaluation may begin again. Until it does they count for nothing, so that it
+            decides as if it had never been interrupted.
     """
-    rows = (replace(row, partitions=()) for row in old.rows if not row.looks and row.key not in planned)
-    return replace(old, rows=tuple(rows), sequential=None)
 
+    old: RunManifest | None
+    visible: tuple[PlannedCase, ...]
+    waiting: dict[CaseKey, PlannedCase]
 
-def with_partitions(manifest: RunManifest, units: Sequence[Unit]) -> RunManifest:
-    """The manifest with these units, which score rows of it in random partitions."""
-    of_row: dict[CaseKey, list[UnitEntry]] = {}
-    for unit in units:
-        of_row.setdefault(unit.row.key, []).append(UnitEntry(unit.id, unit.replicate))
-    rows = (replace(row, partitions=tuple(of_row.get(row.key, row.partitions))) for row in manifest.rows)
-    return replace(manifest, rows=tuple(rows))
+    def extended_by(self, new: RunManifest) -> RunManifest:
+        """The manifest of both."""
+        old = self.old
+        if old is None:
+            return new
+        rows = {row.key: row for row in self.visible} | {row.key: row for row in new.rows}
+        return replace(
+            new,
+            rows=tuple(rows.values()),
+            waiting=tuple(row for key, row in self.waiting.items() if key not in rows),
+            checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
+            probes=tuple(({probe.subject: probe for probe in (*old.probes, *new.probes)}).values()),
+            matched=(*(m for m in old.matched if m not in new.matched), *new.matched),
+            invocations=(*old.invocations, *new.invocations),
+            sequential=new.sequential or old.sequential,
+        )
 
+    def revealed(self, manifest: RunManifest, committed: Collection[str]) -> RunManifest:
+        """The manifest with the rows that did not come again, or came on fewer examples than before.
 
-def _with_partitions(case: PlannedCase, before: PlannedCase | None) -> PlannedCase:
-    """A planned row with the partitions that it was scored in before, as long as its inputs are the same."""
-    same = before is not None and case.units == before.units and not case.partitions
-    return replace(case, partitions=before.partitions) if before is not None and same else case
+        Args:
+            committed: units whose outcomes are in the folder.
+        """
+        rows = {row.key: row for row in manifest.rows}
+        least = {row.key.setting: row.examples_planned for row in manifest.rows if row.looks}
+        for key, row in self.waiting.items():
+            now, whole = rows.get(key), all(unit.id in committed for unit in row.units)
+            if now is None and any(unit.id in committed for unit in row.all_units):
+                short = row.examples_planned < least.get(key.setting, 0)
+                rows[key] = replace(row, table=row.table or short)
+            elif now is not None and whole and set(now.units) < set(row.units):
+                rows[key] = replace(now, units=row.units, examples_planned=row.examples_planned, table=False)
+        return replace(manifest, rows=tuple(rows.values()), waiting=())
 
 
 def _planned_case(
-    config: EvalConfig, prepared: PreparedEvaluation, case: AttackCase, units: list[UnitEntry]
+    config: EvalConfig,
+    prepared: PreparedEvaluation,
+    case: AttackCase,
+    units: list[UnitEntry],
+    looks: int,
+    table: bool,
+    random: Sequence[Unit],
 ) -> PlannedCase:
     subject = case.subject
     return PlannedCase(
@@ -188,8 +216,10 @@ def _planned_case(
         draws=_draws(config, case),
         budget=None if case.attack in CONTROLS else config.budget,
         stopped=stopped(config, case),
-        looks=0 if prepared.rounds is None else prepared.rounds.looks(case),
+        looks=looks,
+        table=table,
         units=tuple(units),
+        random_batches=tuple(UnitEntry(unit.id, unit.replicate) for unit in random),
     )
 
 

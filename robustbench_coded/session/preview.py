@@ -1,27 +1,23 @@
 """What an evaluation would do, and how long that would take here, with nothing run and nothing written."""
 
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
-from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.planning.second_stage import in_two_stages
+from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.extents import Extents, fill
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
-from robustbench_coded.runs.perturbation_store import PerturbationStore
-from robustbench_coded.session.evaluate import made_ready
-from robustbench_coded.session.forecast import forecast
-from robustbench_coded.session.further_waves import further_units, likely_spared
-from robustbench_coded.session.listener import Forecast
-from robustbench_coded.session.manifest import checked_against, new_manifest
-from robustbench_coded.session.plans import make_plan, rows_waiting_for_time, unit_maker
-from robustbench_coded.session.submitted_later import submitted_later
-from robustbench_coded.session.within_time import Deadline
+from robustbench_coded.schema.controls import CLEAN
+from robustbench_coded.session.evaluate import made_ready, planned_evaluation
+from robustbench_coded.session.evaluation import unit_maker
+from robustbench_coded.session.forecast import Seconds
+from robustbench_coded.session.queue import Scope, in_table
 
 
 @dataclass(frozen=True)
@@ -29,13 +25,15 @@ class RowPreview:
     """One row of the summary before it is measured.
 
     Attributes:
+        certain: whether it runs whatever the others find; else only while a verdict is open.
         examples: how many it scores.
         images: image gradients that are still to be computed, about; a forward alone counts as a third.
-        seconds: one worker's, for these.
+        seconds: what these take, shared out over the workers.
         units, done: pieces of work, and how many of them an earlier evaluation has committed.
     """
 
     row: AttackCase
+    certain: bool
     examples: int
     images: int
     seconds: float
@@ -49,15 +47,18 @@ class Preview:
 
     Attributes:
         path: the run folder that it would write, or go on with.
-        rows: in the order in which they would run.
-        forecast: the sum of them and of what is submitted afterwards, shared out over the workers.
+        rows: in the order of tables.
+        images, seconds: of the rows that run in any case.
+        open_seconds: the most that open verdicts may take beyond that; None for no limit.
         checks: whether checks may ask for further attacks, which are not in the sum.
         notes: what else the user should know.
     """
 
     path: Path
     rows: tuple[RowPreview, ...]
-    forecast: Forecast
+    images: int
+    seconds: float
+    open_seconds: float | None
     checks: bool
     notes: tuple[str, ...]
 
@@ -68,6 +69,7 @@ class Preview:
             "rows": [
                 {
                     **p.row.key.as_columns(),
+                    "certain": p.certain,
                     "examples": p.examples,
                     "images": p.images,
                     "seconds": p.seconds,
@@ -76,73 +78,78 @@ class Preview:
                 }
                 for p in self.rows
             ],
-            "images": self.forecast.images,
-            "seconds": self.forecast.seconds,
-            "units": self.forecast.units,
-            "done": self.forecast.done,
+            "images": self.images,
+            "seconds": self.seconds,
+            "open_seconds": self.open_seconds,
+            "units": sum(p.units for p in self.rows if p.certain),
+            "done": sum(p.done for p in self.rows),
             "checks": self.checks,
             "notes": list(self.notes),
         }
 
 
 def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
-    """Loads and checks everything as ``evaluate`` does, plans it and times one forward and backward.
+    """Loads and checks everything as ``evaluate`` does, plans it and times the networks.
 
     Raises:
         InputError: as ``evaluate`` would: the options, a checkpoint, the data or the folder are not usable.
     """
-    deadline = None if config.time is None else Deadline(config.time, time.monotonic())
-    config, prepared, path = made_ready(config, in_memory, deadline)
-    metadata: dict[str, dict] = {}
+    config, prepared, path = made_ready(config, in_memory)
     going_on = (path / MANIFEST).exists() and not config.overwrite
-    if going_on:
-        old = load_manifest(path)
-        prepared = prepared.resumed_from(old)
-        metadata = read_run(path, old.unit_ids)[1]
-    plan = make_plan(config, prepared)
-    if going_on:
-        checked_against(old, new_manifest(config, prepared, plan), path)
-    pending = [unit for unit in plan.units if unit.id not in metadata]
-    following: Sequence[Unit] = ()
-    spared: Collection[AttackCase] = ()
-    if deadline is None and config.until is None:  # else what follows depends on what is left
-        maker, store = unit_maker(config, prepared), PerturbationStore(path)
-        first, waiting = in_two_stages(config, plan.rows)
-        spared = likely_spared(prepared, waiting)
-        following = submitted_later(prepared, plan.only(first), maker, metadata, store)
-        following += further_units(prepared, first, (), maker, metadata)
-    expected = forecast(prepared, plan, pending, following=following, spared=spared)
+    old = load_manifest(path) if going_on else None
+    committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
+    prepared, planned, notes, _, scope, seconds = planned_evaluation(config, prepared, old, path)
+    table = [case for case in planned if in_table(config, case)]
+    if prepared.extents is not None:
+        prepared = replace(prepared, extents=_extents(config, prepared, planned, table, scope, seconds))
+    maker, workers = unit_maker(config, prepared), worker_count(config, prepared.context.device)
+    rows = []
+    for case in planned:
+        units = maker.units(case)
+        pending = [unit for unit in units if unit.id not in committed]
+        rows.append(
+            RowPreview(
+                row=case,
+                certain=case in table and scope.table_seconds != 0 or case.attack == CLEAN,
+                examples=prepared.examples_planned(config, case),
+                images=sum(unit.images for unit in pending),
+                seconds=sum(map(seconds.of, pending)) / workers,
+                units=len(units),
+                done=len(units) - len(pending),
+            )
+        )
+    certain = [row for row in rows if row.certain]
     return Preview(
         path=path,
-        rows=tuple(
-            _rows(plan, frozenset(metadata), expected, lambda row: prepared.examples_planned(config, row))
-        ),
-        forecast=expected,
+        rows=tuple(rows),
+        images=sum(row.images for row in certain),
+        seconds=sum(row.seconds for row in certain),
+        open_seconds=scope.verdict_seconds,
         checks=config.checks,
-        notes=(*prepared.notes, *plan.notes, *_waiting(rows_waiting_for_time(config, prepared))),
+        notes=(*prepared.notes, *notes),
     )
 
 
-def _waiting(rows: Sequence[AttackCase]) -> list[str]:
-    """That these rows run only while --time has something left."""
-    names = ", ".join(dict.fromkeys(row.attack for row in rows))
-    said = (
-        f"While --time lasts, {names} follow on subjects whose verdict is open, most damage per image first."
-    )
-    return [said] if rows else []
+def _extents(
+    config: EvalConfig,
+    prepared: PreparedEvaluation,
+    planned: Sequence[AttackCase],
+    table: Sequence[AttackCase],
+    scope: Scope,
+    seconds: Seconds,
+) -> Extents:
+    """How far rows are likely to run: those of the table as far as its time goes, others to the first look."""
+    assert prepared.extents is not None
+    ends, first = prepared.extents.ends, prepared.extents.first
+    if scope.table_seconds is None:
+        return prepared.extents
+    workers = worker_count(config, prepared.context.device)
 
+    def cost(case: AttackCase, rounds: int) -> float:
+        maker = unit_maker(config, replace(prepared, extents=Extents(ends, {case: rounds})))
+        return sum(map(seconds.of, maker.units(case))) / workers if rounds else 0.0
 
-def _rows(
-    plan: Plan, committed: frozenset[str], expected: Forecast, examples: Callable[[AttackCase], int]
-) -> Iterator[RowPreview]:
-    for row in plan.rows:
-        units = [unit for unit in plan.units if unit.row == row]
-        pending = [unit for unit in units if unit.id not in committed]
-        yield RowPreview(
-            row=row,
-            examples=examples(row),
-            images=sum(unit.images for unit in pending),
-            seconds=sum(map(expected.likely, pending)),
-            units=len(units),
-            done=len(units) - len(pending),
-        )
+    reached = dict.fromkeys(planned, first)
+    if scope.table_seconds:
+        reached |= fill(table, {}, ends, cost, scope.table_seconds)
+    return Extents(ends, reached)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.engine.unit_time import limit_for
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
+from robustbench_coded.evaluation.options.workers import worker_count
 from robustbench_coded.evaluation.planning.cases import Unit, sources_of
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.adversarials import encoded
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.runs.perturbation_store import PerturbationStore
-from robustbench_coded.session.forecast import forecast
+from robustbench_coded.session.forecast import Forecast, Seconds
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.perturbations import (
     kept_for_later,
@@ -41,19 +42,14 @@ def run_plan(
     done: Done,
     store: PerturbationStore,
     listener: Listener,
-    following: Sequence[Unit] = (),
+    seconds: Seconds,
 ) -> None:
-    """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed.
-
-    Args:
-        following: what is likely to run after them, for the forecast.
-    """
+    """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed."""
     config = prepared.setup.config
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
     again = to_make_again(pending, store)
-    expected = forecast(prepared, plan, pending, again, following)
-    listener.planned(plan, expected)
-    limit = limit_for(config.unit_timeout, expected.of)
+    listener.planned(plan, forecast(prepared, plan, pending, again, seconds))
+    limit = limit_for(config.unit_timeout, seconds.of)
     make_again(again, store, engine, limit, listener.inputs_made)
     pending = with_perturbations(pending, store, prepared.context)
     for unit in pending:
@@ -73,6 +69,25 @@ def run_plan(
             )
             done.metadata[outcome.unit.id] = outcome.metadata
             _announce(listener, outcome)
+
+
+def forecast(
+    prepared: PreparedEvaluation,
+    plan: Plan,
+    pending: Sequence[Unit],
+    again: Sequence[Unit],
+    seconds: Seconds,
+) -> Forecast:
+    """Images still to go and the seconds they take, shared out over the workers."""
+    ahead = [*again, *pending]
+    workers = min(worker_count(prepared.setup.config, prepared.context.device), max(1, len(pending)))
+    return Forecast(
+        units=len(pending),
+        images=sum(unit.images for unit in ahead),
+        done=len(plan.units) - len(pending),
+        seconds=sum(map(seconds.of, ahead)) / workers,
+        again=len(again),
+    )
 
 
 def _failed(folder: RunFolder, failure: UnitFailure, done: Done, listener: Listener) -> None:

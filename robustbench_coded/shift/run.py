@@ -20,8 +20,9 @@ from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.manifest import checked_against, extended, new_manifest
-from robustbench_coded.session.plans import plan_of, unit_maker
+from robustbench_coded.session.evaluation import plan_of, unit_maker
+from robustbench_coded.session.forecast import Seconds
+from robustbench_coded.session.manifest import checked_against, kept_from, new_manifest
 from robustbench_coded.session.run_plan import Done, run_plan
 from robustbench_coded.session.stopped import IncompleteRun, opened_folder
 from robustbench_coded.shift.answers import SHIFT
@@ -104,18 +105,19 @@ def _into(
         AttackCase(subject, WHOLE_BATCH, CLEAN, evaluation.norm, 0.0, evaluation.eps_space, None)
         for subject in prepared.subjects
     ]
-    plan = plan_of(cases, unit_maker(evaluation, prepared), ())
+    plan = plan_of(cases, unit_maker(evaluation, prepared).units, ())
     for text in prepared.notes:
         listener.note(text)
     fresh = new_manifest(evaluation, prepared, plan)
     if old is not None:
-        checked_against(old, fresh, folder.path)
-    manifest = extended(old, fresh)
+        checked_against(old, fresh.identity, prepared.setup.checkpoints, folder.path)
+    planned = {case.key for case in cases}
+    manifest = kept_from(old, {subject.key for subject in prepared.subjects}, planned).extended_by(fresh)
     folder.write_manifest(as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
     with Engine(prepared.context) as engine:
-        run_plan(engine, folder, prepared, plan, done, store, listener)
+        run_plan(engine, folder, prepared, plan, done, store, listener, Seconds(prepared))
     store.remove()
     folder.write_manifest(as_data(facts, structs.replace(manifest, finished=True)))
     write_shift_report(folder.path)

@@ -49,12 +49,16 @@ def plan_command(
         _notes(found)
         for line in _table(found):
             print(line)
-    done = f" ({found.forecast.done} done)" if found.forecast.done else ""
-    later = " with what is likely to follow" if found.forecast.follows else ""
+    certain = [row for row in found.rows if row.certain]
+    finished = sum(row.done for row in certain)
+    done = f" ({finished} done)" if finished else ""
     print(
-        f"{len(found.rows)} rows in {counted(found.forecast.units, 'unit')}{done}: {found.forecast.images:,} "
-        f"images forward and backward, about {duration(found.forecast.seconds)} on this machine{later}"
+        f"{len(certain)} rows in {counted(sum(row.units for row in certain), 'unit')}{done}: "
+        f"{found.images:,} images forward and backward, about {duration(found.seconds)} on this machine"
     )
+    if len(certain) < len(found.rows):
+        most = "" if found.open_seconds is None else f", for at most {duration(found.open_seconds)}"
+        print(f"rows marked * run only as long as a verdict is open{most}; they are not in the sum")
     if found.checks:
         print("not included: attacks that checks ask for, known only after the attacks")
     print(f"run folder: {found.path}")
@@ -74,6 +78,7 @@ def _table(found: "Preview") -> list[str]:
     cells = [("examples", "images", "time", "row")]
     for p in found.rows:
         taken = "done" if p.done == p.units else duration(p.seconds)
-        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, row_name(p.row)))
+        star = "" if p.certain else "* "
+        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + row_name(p.row)))
     widths = [max(len(row[i]) for row in cells) for i in range(3)]
     return ["  ".join([*(c.rjust(w) for c, w in zip(row, widths)), row[3]]) for row in cells]

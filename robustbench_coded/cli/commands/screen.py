@@ -38,20 +38,22 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[s
             "screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs"
         )
     config = config_from(**options, attacks=["fgsm"], inputs=[])
-    from robustbench_coded.session.screen import Screening
+    from robustbench_coded.results.run import load_run
+    from robustbench_coded.session.screen import judged, screen, screening_lines, tried
 
     if not seconds > 0 or math.isinf(seconds):
         raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
-    screening = Screening(config, seconds)
-    path, code = evaluated(config, screening.run, silent=quiet or as_json)
+    path, code = evaluated(
+        config, lambda listener: screen(config, seconds, listener), silent=quiet or as_json
+    )
     if path is None:
         return code
-    judgements = screening.judgements
     if as_json:
-        verdicts = [{**j.key.as_columns(), "verdict": j.verdict.word} for j in judgements]
-        print(json.dumps({"run": str(path), "tried": screening.tried, "verdicts": verdicts}))
+        run = load_run(path)
+        verdicts = [{**j.key.as_columns(), "verdict": j.verdict.word} for j in judged(run)]
+        print(json.dumps({"run": str(path), "tried": tried(run), "verdicts": verdicts}))
     else:
         console = Console()
-        for line in screening.lines():
+        for line in screening_lines(path):
             print_line(console, line)
     return code

@@ -33,10 +33,10 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
     attacked = unit.row.attack not in CONTROLS
     # Random signs, too: they may be what refutes a claim.
     keeps = (context.setup.config.keeps_adversarials and unit.row.attack != CLEAN) or unit.keep
-    keeps = keeps and not unit.partitions
+    keeps = keeps and not unit.random_batches
     # Reports show those of the strongest attack on whole batches.
     shows = attacked and unit.row.threat == WHOLE_BATCH and unit.replicate == 0
-    shows = shows and not unit.partitions
+    shows = shows and not unit.random_batches
     tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
     context.defence(unit.row.subject)  # built and asked how it answers before it is attacked
     run_unit(context, unit, tally)

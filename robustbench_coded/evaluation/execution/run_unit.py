@@ -7,7 +7,6 @@ from torch import Tensor
 from robustbench_coded.evaluation.execution.attack_group import attack_group
 from robustbench_coded.evaluation.execution.groups import Group, groups_of
 from robustbench_coded.evaluation.execution.score import predictions
-from robustbench_coded.evaluation.execution.score_partitions import score_partitions
 from robustbench_coded.evaluation.execution.score_random_batches import score_random_batches
 from robustbench_coded.evaluation.execution.submitted import submitted_group
 from robustbench_coded.evaluation.execution.tally import Tally
@@ -21,8 +20,8 @@ from robustbench_coded.schema.controls import CLEAN
 
 def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
     """Attacks and scores the groups of a unit; where the draw is known, anew for each scored draw."""
-    if unit.partitions:
-        (score_random_batches if unit.row.threat.one_victim else score_partitions)(context, unit, tally)
+    if unit.random_batches:
+        score_random_batches(context, unit, tally)
         return
     sources = None if unit.submitted is None else unit.submitted.read()
     known = range(separate_attacks(context)) if unit.row.threat.draw_known else [None]

@@ -26,8 +26,10 @@ class EvalConfig:
         normalize: normalisation as text; None takes the stored one or guesses.
         data: data set as text (``digits``, ``cifar10``, ``npz:FILE`` ...), or ``auto``.
         data_dir: where data sets are looked for.
-        limit: how many examples are taken; None takes all.
-        first: take the first ``limit`` examples, not a random ``limit`` stratified by class.
+        limit: how many examples are taken, on all of which every row runs; None takes all there are.
+        all: run every row on all examples. Without ``limit`` and ``all``, rows run on as many examples as a
+            verdict needs, or as fit into a few minutes.
+        first: take the examples in their own order, not a random sample stratified by class.
         batch_sizes: K, one or several.
         standard: whether standard inference is evaluated, too.
         defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
@@ -57,10 +59,10 @@ class EvalConfig:
         address: of a running Ray cluster; None starts Ray on this machine.
         unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
             forecast where that is more.
-        time: seconds that the evaluation may take: attacks and examples are chosen to fit; None for no limit.
+        time: seconds that the evaluation may take by its forecast: attacks and examples are chosen to fit.
         peer_raw: let third-party attacks choose their own batches.
-        until: ``settled`` or ``claim``: run attacks in rounds, and none any more on what is settled, or on
-            what the claim is not about or is refuted for; None runs them all.
+        until: ``settled`` or ``claim``: run what may change a verdict, or what the claim is about, and
+            nothing else.
         certify: compute lower bounds on accuracy, too.
         checks: run the attacks of the checks, too.
         margin: points of accuracy above the base model's that count as a gain.
@@ -74,7 +76,8 @@ class EvalConfig:
     data: str = option("auto", "auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
     data_dir: str | None = option(None, "Folder in which to look for data sets.")
     limit: int | None = option(None, "Number of examples: a random, class-balanced sample.", count())
-    first: bool = option(False, "Use the first LIMIT examples instead of a random sample.")
+    all: bool = option(False, "Run every row on every example, however long that takes.")
+    first: bool = option(False, "Take examples in their own order instead of a random sample.")
     batch_sizes: tuple[int, ...] = option(
         (128,), "K, inputs answered together; several: 8,16,32.", count(most=LARGEST_BATCH), flag="batch-size"
     )

@@ -14,8 +14,8 @@ def check_until(config: EvalConfig) -> None:
         return
     if config.until == "claim" and config.claim is None:
         raise InputError("--until claim needs a claim; add --claim 72%, or write --until settled")
-    if config.time is not None:
-        raise InputError("--until and --time both choose what runs; leave one of them out")
+    if config.all:
+        raise InputError("--until runs what may change a verdict and --all everything; leave one of them out")
     if config.replicates > 1:
         raise InputError("--until stops after the examples of one partition; leave --replicates out")
     if any(inputs.startswith("collateral") for inputs in config.inputs):

@@ -128,7 +128,7 @@ class Unit:
         victims: the victims of this unit, for ``victim`` and ``co-batch`` rows.
         images: image gradients that it will cost, about.
         id: hash of all that decides its outcomes.
-        partitions: numbers of the random partitions that the inputs of ``groups`` are scored in, after an
+        random_batches: numbers of the random batches in which the inputs of ``groups`` are scored, after an
             attack in these; empty where they are scored as they were attacked.
         attacked: where they are not, the units that attacked them.
         keep: whether its perturbed inputs come back with its outcomes.
@@ -142,7 +142,7 @@ class Unit:
     victims: tuple[Victim, ...]
     images: int
     id: str
-    partitions: tuple[int, ...] = ()
+    random_batches: tuple[int, ...] = ()
     attacked: tuple[Unit, ...] = field(default=(), compare=False)
     keep: bool = field(default=False, compare=False)
     scored: bool = field(default=True, compare=False)

@@ -1,4 +1,4 @@
-"""Which images are evaluated: all, the first, or a random part of every class."""
+"""Which images are evaluated, and in which order: the first ones, or random ones in random order."""
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.subset import stratified_rows
@@ -12,19 +12,20 @@ def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int) -> Da
 
     Args:
         data: all images there are.
-        limit: how many to take; None takes all. All of them come in their own order.
-        first: take the first ``limit``, not a random ``limit`` stratified by class.
+        limit: how many to take; None takes all.
+        first: take the first ``limit`` in their own order, not a random ``limit`` stratified by class in
+            random order, of which any first part is a random sample, too.
         seed: names the random choice, which nothing else but the labels decides.
 
     Raises:
         InputError: ``limit`` is below 1 or above the number of images.
     """
     part = data.first(len(data) if limit is None else limit)
-    if subset_rule(data, limit, first=first) is None:
+    if first:
         return part
     return data.subset(stratified_rows(data.labels, len(part), stream(seed, -1, "examples")))
 
 
-def subset_rule(data: Dataset, limit: int | None, *, first: bool) -> str | None:
-    """``STRATIFIED`` where a random part of the images is evaluated; None for the first ones, or all."""
-    return None if first or limit is None or limit >= len(data) else STRATIFIED
+def subset_rule(*, first: bool) -> str | None:
+    """``STRATIFIED`` where images are taken and ordered at random; None for their own order."""
+    return None if first else STRATIFIED

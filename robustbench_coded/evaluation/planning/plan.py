@@ -11,6 +11,7 @@ from robustbench_coded.evaluation.options.inputs import inputs_for
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.evaluation.planning.cost import images_per_query, queries_of, step_size_of
+from robustbench_coded.evaluation.planning.extents import Extents
 from robustbench_coded.evaluation.planning.unit_identity import unit_id, unit_payload
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
@@ -153,17 +154,26 @@ class UnitMaker:
         images_per_unit: image gradients in one unit, about.
     """
 
-    images_per_unit = IMAGES_PER_UNIT
-
-    def __init__(self, config: EvalConfig, examples: int, group_images: int, fixed: dict):
+    def __init__(
+        self,
+        config: EvalConfig,
+        examples: int,
+        group_images: int,
+        fixed: dict,
+        extents: Extents | None = None,
+    ):
         """
         Args:
             examples: examples evaluated.
             group_images: images that may go through the network in one forward.
             fixed: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
+            extents: how far rows run, between whose ends units are cut; None for all, cut anywhere.
         """
         self.config = config
         self.examples = examples
+        self.extents = extents
+        # A round waits for the last of its units: small ones keep all workers busy.
+        self.images_per_unit = IMAGES_PER_UNIT if extents is None else IMAGES_PER_UNIT // 20
         self._group_images = group_images
         self._fixed = fixed
 
@@ -177,24 +187,17 @@ class UnitMaker:
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
             if row.threat.one_victim:
                 victims = choose_victims(batches, self.config.victims, self.config.seed + replicate)
-                for chosen in self.victim_parts(row, victims):
+                parts = [victims] if self.extents is None else self.extents.victim_parts(row, victims)
+                for chosen in parts:
                     made += self._victim_units(row, replicate, chosen)
-            else:
-                for part in self.parts(row, batches):
+            elif batches:
+                for part in [batches] if self.extents is None else self.extents.parts(row, batches):
                     made += self._batch_units(row, replicate, part)
         return made
 
     def images(self, row: AttackCase) -> int:
         """Image gradients of one row, scoring included, over all replicates."""
         return sum(unit.images for unit in self.units(row))
-
-    def parts(self, row: AttackCase, batches: list[Batch]) -> list[list[Batch]]:
-        """The batches that a row runs on, those apart that have no unit in common; none of them empty."""
-        return [batches] if batches else []
-
-    def victim_parts(self, row: AttackCase, victims: list[Victim]) -> list[list[Victim]]:
-        """The same for the victims of a row, of which there is at least one."""
-        return [victims]
 
     def _batch_units(self, row: AttackCase, replicate: int, batches: list[Batch]) -> list[Unit]:
         per_group = max(1, self._group_images // row.subject.images)

@@ -1,68 +1,105 @@
-"""Random batches of clean inputs, each with one victim.
+"""Random batches of the evaluated images, in which perturbed inputs are scored once more.
 
-An attack on the base model perturbs every input by itself. The perturbed input can be submitted as the only
-one of any batch, for one forward pass. So every example can be a victim, each in a batch of its own.
+A batch-dependent defence has few disjoint batches of images, and any number of random ones. Batches are drawn
+independently, so what they show of these images is certain whatever the images are (docs/numbers.md). Each
+costs one forward pass of the defence, in one fresh draw.
+
+depends_on_batch(case)                     -> bool
+random_batch(examples, k, seed, number)    -> Batch                 all of its inputs are perturbed
+victims_batch(examples, k, seed, number)   -> (Batch, slot)         one of them is
+random_units(case, maker, count)           -> [Unit]
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 
+from attacks.naming import parse
+from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning.batches import Batch
-from robustbench_coded.evaluation.planning.partitions import ROOM, fewest
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.statistics.correlation import Correlation
-from robustbench_coded.statistics.random_batches import random_batch_high
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
-# 0 of 640 leaves 0.7% at the half tail that an ensemble's share is asked at, and 1.2% at a 24th of it.
-VICTIMS_WANTED = 640
-
-
-def random_batches_wanted(examples: int) -> int:
-    """How many victims are scored, one in each batch: at most every example once."""
-    return min(examples, VICTIMS_WANTED)
+# Units are a twentieth of those of attacks, so that several workers share a few hundred batches.
+IMAGES = IMAGES_PER_UNIT // 20
 
 
-def victims_to_settle(
-    left: float, wanted: int, bar: float, tail: float, correlation: Correlation, k: int
-) -> int:
-    """The fewest victims that are likely to settle a word, ``wanted`` where none are.
+def depends_on_batch(case: AttackCase) -> bool:
+    """Whether an input's perturbation depends on the inputs that it was attacked together with."""
+    if case.attack in CONTROLS:
+        return False
+    if case.submission is not None:
+        sources = [source[0].row for source in case.submission.sources]
+        # The worst of several is chosen for a batch.
+        return len(sources) > 1 or (sources[0].subject.batch_dependent and depends_on_batch(sources[0]))
+    name = parse(case.attack)
+    return name.estimator != "transfer" or name.third_party is not None or name.init is not None
 
-    Args:
-        left: share of right answers, on draws that random batches do not use.
-        wanted: from `random_batches_wanted`.
-        bar: what the upper end must be below.
-        tail: with which probability it may err.
-        correlation: of two outcomes of a batch, as far as it is known. k: size of a batch.
+
+def random_batch(examples: Sequence[int], k: int, seed: int, number: int, planned: int) -> Batch:
+    """Random batch ``number`` (1 ...): k different ones of the examples, in random slots.
+
+    Its index, and with it its random streams, lie beyond those of the ``planned`` batches. Fewer than k
+    examples fill a batch up again, and are scored once.
     """
-
-    def settles(number: int) -> bool:
-        right = np.arange(number) < round(left * number)
-        return random_batch_high(right, tail, correlation, k) < ROOM * bar
-
-    return fewest(settles, 1, wanted)
+    order = torch.randperm(len(examples), generator=stream(seed, number, "partition", 1)).tolist()
+    members = tuple(examples[order[slot % len(order)]] for slot in range(k))
+    return Batch(planned + number - 1, members, min(k, len(examples)))
 
 
-def random_batch(
-    batches: Sequence[Batch], seed: int, number: int, of: int | None = None
+def victims_batch(
+    examples: Sequence[int], k: int, seed: int, number: int, planned: int
 ) -> tuple[Batch, int]:
-    """Random batch ``number`` (1 ...), and the slot of its victim, which alone is scored.
+    """Random batch ``number`` (1 ...) of clean inputs with one victim, and its slot; it alone is scored.
 
-    The victims of different numbers are different examples. Batches have indices, and so random streams, of
-    their own.
-
-    Args:
-        batches: whose scored examples are victims and co-batched inputs.
-        of: how many batches the evaluation has, where these are not all of them.
+    The victims of different numbers are different examples, in random order.
     """
-    examples = [member for batch in batches for member in batch.members[: batch.scored]]
     order = torch.randperm(len(examples), generator=stream(seed, -1, "victims")).tolist()
     victim = examples[order[number - 1]]
     generator = stream(seed, number, "victims", 1)
     others = [examples[place] for place in torch.randperm(len(examples), generator=generator).tolist()]
     others = [member for member in others if member != victim] or [victim]
-    k = batches[0].k
     slot = int(torch.randint(k, (1,), generator=generator))
     members = [others[place % len(others)] for place in range(k - 1)]
-    return Batch(number * (of or len(batches)), (*members[:slot], victim, *members[slot:]), k), slot
+    return Batch(planned + number - 1, (*members[:slot], victim, *members[slot:]), k), slot
+
+
+def on_whole_batches(case: AttackCase) -> AttackCase:
+    """The same attack on all inputs of a batch: its inputs serve as victims of other batches, too."""
+    return replace(case, threat=WHOLE_BATCH)
+
+
+def random_units(case: AttackCase, maker: UnitMaker, count: int) -> list[Unit]:
+    """The units that score a row in ``count`` random batches of the images that it was run on, or a few
+    more: units are whole. Of victims at most each image once.
+    """
+    victims = case.threat.one_victim
+    base = [unit for unit in maker.units(on_whole_batches(case) if victims else case) if unit.replicate == 0]
+    groups = tuple(group for unit in base for group in unit.groups)
+    if victims:
+        attacked = {index for group in groups for index in group}
+        batches = batches_for(maker.config, case.subject, maker.examples, 0)
+        images = sum(batch.scored for batch in batches if batch.index in attacked)
+        count = min(count, images)
+    cost = max(1, case.subject.images // 3)  # a forward is a third of a gradient
+    each = max(1, IMAGES // cost)
+    made = []
+    for start in range(1, count + 1, each):
+        numbers = range(start, min(start + each, images + 1) if victims else start + each)
+        made.append(
+            maker.identified(
+                replace(
+                    base[0],
+                    row=case,
+                    groups=groups,
+                    images=cost * len(numbers),
+                    random_batches=tuple(numbers),
+                    attacked=() if case.attack in CONTROLS or case.submission is not None else tuple(base),
+                )
+            )
+        )
+    return made

@@ -39,8 +39,8 @@ def unit_payload(unit: Unit, fixed: dict[str, Any], budget: int | None) -> dict[
         payload["budget"] = budget
     if case.submission is not None:
         payload["submission"] = case.submission.as_data()
-    if unit.partitions:
-        payload["partitions"] = {"version": 1, "numbers": list(unit.partitions)}
+    if unit.random_batches:
+        payload["random_batches"] = {"version": 1, "numbers": list(unit.random_batches)}
     return payload
 
 

@@ -21,8 +21,8 @@ from robustbench_coded.evaluation.options.workers import thread_count, worker_co
 from robustbench_coded.evaluation.planning.batches import choose_victims, scored_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.examples import evaluated, subset_rule
+from robustbench_coded.evaluation.planning.extents import Extents
 from robustbench_coded.evaluation.planning.plan import batches_for
-from robustbench_coded.evaluation.planning.rounds import Rounds
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,
     data_named,
@@ -37,7 +37,6 @@ from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_o
 from robustbench_coded.models.checkpoint import check_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.evaluated import DataFacts, Identity, ProbeRecord
 from robustbench_coded.schema.invocation import Resolved
 from robustbench_coded.schema.manifest import RunManifest
@@ -65,10 +64,7 @@ class PreparedEvaluation:
         resolved: options after defaults were filled in.
         folder_name: the run folder's name where none was given.
         notes: what the user should know before anything runs.
-        rows_waiting: keys of rows that run only if a time limit has something left for them.
-        left_out: sentences on what a time limit left out.
-        rounds: how far each subject has come where the evaluation stops along the way.
-        cut_at: examples at the ends of an earlier evaluation's rounds, between which units are cut.
+        extents: how far each row runs, where not all rows run on all examples, or once did not.
     """
 
     setup: Setup
@@ -83,13 +79,10 @@ class PreparedEvaluation:
     resolved: Resolved
     folder_name: str
     notes: tuple[str, ...]
-    rows_waiting: frozenset[CaseKey] = frozenset()
-    left_out: tuple[str, ...] = ()
-    rounds: Rounds | None = None
-    cut_at: tuple[int, ...] = ()
+    extents: Extents | None = None
 
     def resumed_from(self, manifest: RunManifest) -> "PreparedEvaluation":
-        """The same with the threads, group size and cuts of a run folder's evaluations on the same device.
+        """The same with the threads and group size of a run folder's evaluations on the same device.
 
         They decide the last bits of outcomes, so units computed with others could not be taken over. Threads
         given on the command line stay.
@@ -106,7 +99,6 @@ class PreparedEvaluation:
         return replace(
             self,
             setup=self.context.setup,
-            cut_at=() if manifest.sequential is None else manifest.sequential.rounds,
             fixed={**self.fixed, **kept},
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
@@ -135,15 +127,15 @@ class PreparedEvaluation:
         )
 
     def examples_planned(self, config: EvalConfig, row: AttackCase) -> int:
-        """How many examples a row will score; where it may stop, in the rounds that it has reached."""
-        if self.rounds is None:
+        """How many examples a row scores as far as it runs."""
+        if self.extents is None:
             return self.examples_in_full(config, row)
         batches = batches_for(config, row.subject, self.setup.examples, 0)
         if row.threat.one_victim:
             victims = choose_victims(batches, config.victims, config.seed)
-            return sum(map(len, self.rounds.victim_parts(row, victims)))
-        batches = self.rounds.reached_by(row, batches)
-        return sum(len(scored_slots(row.threat, batch, config.seed)) for batch in batches)
+            return sum(map(len, self.extents.victim_parts(row, victims)))
+        parts = self.extents.parts(row, batches)
+        return sum(len(scored_slots(row.threat, batch, config.seed)) for part in parts for batch in part)
 
     def examples_in_full(self, config: EvalConfig, row: AttackCase) -> int:
         """How many examples a row scores if nothing stops it."""
@@ -225,7 +217,7 @@ def prepare(
         data=data_name,
         data_sha256=data.sha256,
         limit=config.limit,
-        subset=subset_rule(whole, config.limit, first=config.first),
+        subset=subset_rule(first=config.first),
         seed=config.seed,
         last_batch=config.last_batch,
     )

@@ -1,0 +1,152 @@
+"""On how many examples each row runs, where rows of one evaluation may run on different numbers.
+
+rounds_of(examples, batch)   -> (end, ...)   numbers of examples to choose from: a batch, twice as many, ..., all
+lane_of(case)                -> Lane         the rows that are judged together
+fill(costs, seconds)         -> {case: round}
+
+Examples are in random order, so that the first of them represent the others. Rows are cut into units at the
+ends of the rounds: whatever a row was run on before, more examples add units and change none.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from robustbench_coded.evaluation.planning.batches import Batch, Victim
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.schema.case import BudgetKey
+from robustbench_coded.schema.controls import CLEAN
+
+# The first number of examples on which a word may fall: none right of so many leaves less than 3%, in random
+# batches of them, too.
+FIRST_LOOK = 256
+# Victims attacked at first: each has a batch of its own, and costs as much.
+FIRST_VICTIMS = 16
+
+
+def rounds_of(examples: int, batch: int) -> tuple[int, ...]:
+    """The numbers of examples that a row may run on: a batch, twice as many each time, then all.
+
+    The last one at least doubles, too: 128, 256, 640 for 640 examples in batches of 128.
+
+    Args:
+        examples: all that may be evaluated.
+        batch: the largest batch; the numbers are multiples of it, but for the last one.
+    """
+    ends, end = [], batch
+    while 2 * end <= examples:
+        ends.append(end)
+        end *= 2
+    return (*ends, examples)
+
+
+class Lane(NamedTuple):
+    """Rows that are judged together, whether the draw is known or not.
+
+    An attacker who knows the draw also has the perturbations of one who does not: their rows need the same
+    examples.
+    """
+
+    subject: Subject
+    budget: BudgetKey
+    inputs: str
+
+    @property
+    def one_victim(self) -> bool:
+        """Whether every scored example is the victim of a batch of its own."""
+        return self.inputs in ("victim", "co-batch")
+
+
+def lane_of(case: AttackCase) -> Lane:
+    """The lane of an attack."""
+    return Lane(case.subject, case.budget, case.threat.inputs)
+
+
+@dataclass
+class Extents:
+    """How far each row runs.
+
+    Attributes:
+        ends: examples at the end of each round, from `rounds_of`.
+        reached: rounds that a row runs in, by row; all of them where it is not named.
+    """
+
+    ends: tuple[int, ...]
+    reached: dict[AttackCase, int] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """The first round after which a word may fall."""
+        return next((i for i, end in enumerate(self.ends, 1) if end >= FIRST_LOOK), len(self.ends))
+
+    @property
+    def looks(self) -> int:
+        """How often a word may be asked for along the way."""
+        return len(self.ends) - self.first + 1
+
+    def of(self, case: AttackCase) -> int:
+        """The number of rounds that a row runs in."""
+        return self.reached.get(case, len(self.ends))
+
+    def to(self, case: AttackCase, rounds: int) -> bool:
+        """Takes a row to at least so many rounds; False where it had come so far."""
+        before = self.reached.get(case, 0)
+        self.reached[case] = max(before, rounds)
+        return rounds > before
+
+    def parts(self, case: AttackCase, batches: Sequence[Batch]) -> list[list[Batch]]:
+        """The batches of each round that a row runs in, of rounds that have any."""
+        starts, last, k = (0, *self.ends), self.ends[-1], case.subject.k
+        parts = [
+            [batch for batch in batches if starts[i] < min((batch.index + 1) * k, last) <= end]
+            for i, end in enumerate(self.ends[: self.of(case)])
+        ]
+        return [part for part in parts if part]
+
+    def victim_parts(self, case: AttackCase, victims: Sequence[Victim]) -> list[list[Victim]]:
+        """The same for the victims of a row: the first few, then all where it runs beyond the first look."""
+        first, others = list(victims[::-(-len(victims) // FIRST_VICTIMS)]), []
+        others = [victim for victim in victims if victim not in first]
+        return [first, others] if others and self.of(case) > self.first else [first]
+
+
+def fill(
+    cases: Sequence[AttackCase],
+    begun: Mapping[AttackCase, int],
+    ends: Sequence[int],
+    cost: Callable[[AttackCase, int], float],
+    seconds: float,
+) -> dict[AttackCase, int]:
+    """How many rounds each row of a table runs in, so that all of them take about ``seconds``.
+
+    Every row runs on one batch, whatever that costs. Then the row that would be the cheapest with twice its
+    examples gets them, until none fits: rows come to share the time evenly. No row goes further than the
+    clean inputs of its subject, which are what it is compared with.
+
+    Args:
+        cases: the rows of the table, clean ones among them.
+        begun: rounds that rows have run in already.
+        cost: seconds that a row takes in so many rounds.
+    """
+    chosen = {case: max(begun.get(case, 0), 1) for case in cases}
+    clean = {case.subject: case for case in cases if case.attack == CLEAN}
+    for case, rounds in list(chosen.items()):
+        own = clean.get(case.subject)
+        if own is not None:
+            chosen[own] = max(chosen[own], rounds)
+    left = seconds - sum(cost(case, n) - cost(case, begun.get(case, 0)) for case, n in chosen.items())
+    open_ones = {case for case, rounds in chosen.items() if rounds < len(ends)}
+    while open_ones:
+        case = min(open_ones, key=lambda one: (cost(one, chosen[one] + 1), cases.index(one)))
+        further = {case: chosen[case] + 1}
+        own = clean.get(case.subject)
+        if own is not None and chosen[own] < further[case]:
+            further[own] = further[case]
+        needed = sum(cost(one, rounds) - cost(one, chosen[one]) for one, rounds in further.items())
+        if needed > left:
+            open_ones.discard(case)
+            continue
+        left -= needed
+        chosen |= further
+        open_ones = {one for one in open_ones if chosen[one] < len(ends)}
+    return chosen

@@ -1,0 +1,625 @@
+"""What an evaluation runs next, or that nothing is left to run.
+
+One question is asked again and again, of committed outcomes alone: which rows, on how many examples, are
+expected to change an open verdict most for what they cost? While a verdict is open, that is an attack, random
+batches, submitted inputs, what a check asks for, or more examples. Then the table is filled. A verdict is
+closed when nothing that may still run can change it.
+
+What depends on time follows from counts of images and from rates that are in the run folder, never from a
+clock: an evaluation that was interrupted, or goes on elsewhere, decides the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from msgspec import structs
+
+from attacks.catalogue import CATALOGUE
+from attacks.naming import parse
+from attacks.presets import FOLLOWS_SHOWN
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.planning.batches import choose_victims
+from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.cost import queries_of
+from robustbench_coded.evaluation.planning.extents import Extents, Lane, fill, lane_of
+from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
+from robustbench_coded.evaluation.planning.measured import measured_attacks, share_left
+from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
+from robustbench_coded.evaluation.planning.random_batches import (
+    depends_on_batch,
+    on_whole_batches,
+    random_units,
+)
+from robustbench_coded.evaluation.planning.resubmission import resubmissions
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.controls import CLEAN, CONTROLS, STANDARD
+from robustbench_coded.schema.stops import Outlook, Stop
+from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.session.evaluation import Evaluation
+from robustbench_coded.session.hidden_sources import hidden_sources
+from robustbench_coded.statistics.anytime.final import is_final
+from robustbench_coded.statistics.betting import batches_needed
+from robustbench_coded.statistics.intervals import TAIL
+
+# Of the clean accuracy, what an attack is expected to take away where it has not run yet. Gradients of the
+# base model serve any batch: their inputs can be scored in random batches, which settles words.
+GUESSED = {"transfer": 1.0, "aware": 0.95, "fresh": 0.9, "fixed": 0.8}
+OTHERWISE = 0.7
+ONE_STEP = 0.4
+IN_ANY_BATCH = 3.0
+# Queries that an example costs which falls, about, where an attack ends at the first wrong answer.
+FALLS_AFTER = 6
+MOST_RANDOM_BATCHES = 600
+CLEAN_RANDOM_BATCHES = 100
+MANY_BATCHES = 40
+# How far below the bar what is left has to be, for random batches to settle a word.
+ROOM = 0.8
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an evaluation is asked for.
+
+    Attributes:
+        verdict_seconds: forecast time for attacks on open verdicts, beyond the first attack on each; None for
+            no limit.
+        table_seconds: for the table; None for every row on every example, 0 for no table.
+        whole: whether ``verdict_seconds`` is for everything, and the table has what is left of it.
+    """
+
+    verdict_seconds: float | None
+    table_seconds: float | None
+    whole: bool = False
+
+
+class Queue:
+    """The order of one evaluation.
+
+    Args:
+        run: what has been begun, and how more of it is run.
+        scope: how much of it.
+
+    Attributes:
+        stops: the verdicts that are closed, in the order in which they were.
+        spent: forecast seconds of what was begun for verdicts.
+    """
+
+    def __init__(self, run: Evaluation, scope: Scope):
+        self.run, self.scope = run, scope
+        self.config, self.prepared = run.config, run.prepared
+        self.extents = run.prepared.extents
+        self.stops: list[Stop] = []
+        self.spent = 0.0
+        self._judged = settings_judged(run)
+        self._open = set(self._judged)
+        self._cases: dict[Lane, list[AttackCase]] = {}
+        for case in run.planned:
+            if case.attack not in CONTROLS:
+                self._cases.setdefault(lane_of(case), []).append(case)
+        self._random: dict[AttackCase, int] = {}
+        self._asked: dict[str, int] = {"submit": 0, "check": 0}
+        self._late: dict[AttackCase, float] = {}
+        self._late_examples = 0.0
+        self._filled = False
+        self._batch_seconds: dict[AttackCase, float] = {}
+
+    def work(self) -> None:
+        """Runs everything, in order."""
+        whole = self.scope.table_seconds is None
+        first = 1
+        if self.extents is not None:
+            first = len(self.extents.ends) if whole else self.extents.first
+        self.run.reached = dict.fromkeys(self._judged, first)
+        self.run.begin([case for case in self.run.planned if case.attack == CLEAN], rounds=first)
+        self.run.run()
+        self._close()
+        steps = [self._attack, self._random_batches, self._submit, self._check, self._widen, self._fill]
+        if whole:  # what checks and submissions go by is then the whole table
+            steps = [self._attack, self._random_batches, self._fill, self._submit, self._check, self._widen]
+        while any(step() for step in steps):
+            self.run.run()
+            self._close()
+
+    def outlook(self) -> list[Outlook]:
+        """What further commands would do, and how long they would take."""
+        found = []
+        if self.extents is not None:
+            last = len(self.extents.ends)
+            rest = sum(
+                self._cost(case, last) - self._cost(case, self._run_in(case))
+                for case in self._table()
+            )
+            if rest > 0:
+                found.append(Outlook(purpose="all", option="--all", seconds=round(rest, 1)))
+        late = sum(self._late.values()) + self._late_examples
+        if late:
+            minutes = max(1, ceil((self.spent + late) / 60))
+            found.append(Outlook(purpose="settle", option=f"--time {minutes}m", seconds=round(late, 1)))
+        return found
+
+    # Open verdicts: what may change them, the most for its cost first.
+
+    def _attack(self) -> bool:
+        """The next attack on each open lane; on single victims once whole batches have had their say."""
+        for victims in (False, True):
+            chosen = [
+                case
+                for lane in self._ordered(victims)
+                if self._promising(lane) is None and (case := self._next(lane)) is not None
+            ]
+            if chosen:
+                return self._begin(chosen)
+        return False
+
+    def _next(self, lane: Lane) -> AttackCase | None:
+        """The attack on a lane that is expected to do most damage for its cost; of equals the one planned
+        first.
+        """
+        waiting = [
+            case
+            for case in self._cases[lane]
+            if (case not in self.run.begun or case in self.run.for_table) and case not in self._late
+        ]
+        begun = any(case in self.run.begun for case in self._cases[lane])
+        for case in sorted(waiting, key=self._damage, reverse=True):
+            cost = self._likely(case, self.run.reached[lane]) - self._likely(case, self._run_in(case))
+            if not begun or self._fits(cost):
+                self.spent += max(cost, 0.0)
+                return case
+            self._late[case] = cost
+        return None
+
+    def _damage(self, case: AttackCase) -> float:
+        """Accuracy that an attack is expected to take away, for each second."""
+        name, lane = parse(case.attack), lane_of(case)
+        seen = []
+        for other, cases in self._cases.items():
+            if other.inputs != lane.inputs or other.subject == lane.subject:
+                continue
+            for one in cases:
+                share = self._share(one) if one.attack == case.attack else None
+                if share is not None:
+                    seen.append(1 - share / max(self._clean(other), share, 1e-9))
+        guess = ONE_STEP if name.algorithm == "fgsm" else GUESSED.get(name.estimator, OTHERWISE)
+        expected = sum(seen) / len(seen) if seen else guess
+        if case.subject.batch_dependent and name.estimator == "transfer" and not seen:
+            expected *= IN_ANY_BATCH
+        return expected / max(self._cost(case, self.run.reached[lane]), 1e-9)
+
+    def _random_batches(self) -> bool:
+        """Random batches for the attacks that are likely to have settled a word; more of them while it is
+        open.
+        """
+        new = False
+        for lane in self._ordered(False) + self._ordered(True):
+            case = self._promising(lane)
+            if case is None:
+                continue
+            before = self._random.get(case, 0)
+            needed = batches_needed(self._share(case) or 0.0, self._bar(lane), TAIL)
+            count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
+            units = random_units(case, self.run.maker, count)
+            self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count
+            self.spent += sum(map(self.run.seconds.of, units)) / self._workers
+            self.run.score_in_random_batches(case, units)
+            new = True
+        return new
+
+    def _promising(self, lane: Lane) -> AttackCase | None:
+        """The attack whose inputs are likely to settle a word in (more) random batches; None without one.
+
+        Of attacks on one victim those that also ran on whole batches, where every image was perturbed.
+        """
+        if not lane.subject.batch_dependent or lane.inputs not in ("batch", "victim"):
+            return None
+        if all(self._word(setting) != VerdictWord.NOT_SETTLED for setting in self._judged[lane]):
+            return None
+        bar = ROOM * self._bar(lane)
+        shares = {}
+        for case in self._cases[lane] + self._submitted(lane):
+            if case in self.run.begun and self._run_in(case) >= self.run.reached[lane]:
+                if not lane.one_victim or on_whole_batches(case) in self.run.begun:
+                    share = self._share(case)
+                    if share is not None and share <= bar and not case.threat.draw_known:
+                        shares[case] = share
+        free = {case: share for case, share in shares.items() if not depends_on_batch(case)}
+        if lane.one_victim:
+            shares = free
+        chosen = min(free or shares, key=lambda case: shares[case], default=None)
+        if chosen is None or self._random.get(chosen, 0) >= MOST_RANDOM_BATCHES:
+            return None
+        return chosen
+
+    def _submit(self) -> bool:
+        """Perturbed inputs submitted elsewhere, again while something else becomes the strongest."""
+        if self._asked["submit"] > self._asked["check"]:
+            return False
+        self._asked["submit"] += 1
+        known = {case.key for case in self.run.begun}
+        lanes = [lane for lane in self._open if lane.inputs == "batch"]
+        most = max((self.run.reached[lane] for lane in lanes), default=0)
+        cases = [case for case in self.run.plan.rows if self._run_in(case) >= most]
+        if self.extents is not None and not lanes:
+            return False
+        measured = measured_attacks(cases, self.run.plan.units, self.run.done.metadata)
+        hidden = hidden_sources(self.prepared.context, cases)
+        rows, left_out = resubmissions(
+            measured, hidden, self._maker(most), self.prepared.context.levels
+        )
+        rows = [case for case in rows if case.key not in known]
+        if self.extents is not None:
+            rows = [case for case in rows if lane_of(case) in self._open]
+        self.run.remark(left_out)
+        return self._begin(rows)
+
+    def _check(self) -> bool:
+        """The attacks that checks ask for."""
+        if not self.config.checks or self._asked["check"] >= ROUNDS or not self._open:
+            return False
+        self._asked["check"] += 1
+        of_lanes = {(lane.subject, lane.inputs) for lane in self._open}
+        planned = [case for case in self.run.planned if case in self.run.begun]
+        rows, left_out = follow_up(self.run.folder.path, self.run.plan.rows, self.run.maker, planned)
+        self.run.remark(left_out)
+        chosen = []
+        for case in rows:
+            if (case.subject, case.threat.inputs) not in of_lanes:
+                continue
+            cost = self._likely(case, self._lane_rounds(case))
+            if self._fits(cost):
+                self.spent += cost
+                chosen.append(case)
+            else:
+                self._late[case] = cost
+        return self._begin(chosen)
+
+    def _widen(self) -> bool:
+        """Twice the examples for what is still open, its base model, and what it is compared with.
+
+        Where every attack, check and submission has run, any other word than `not settled` stands.
+        """
+        for lane in [lane for lane in self._judged if lane in self._open]:
+            if all(self._word(setting) != VerdictWord.NOT_SETTLED for setting in self._judged[lane]):
+                self._stop(lane)
+        if self.extents is None or not self._open:
+            return False
+        last = len(self.extents.ends)
+        wider: list[AttackCase] = []
+        for lane in [lane for lane in self._judged if lane in self._open]:
+            rounds = self.run.reached[lane] + 1
+            late = any(case in self._late for case in self._cases[lane])
+            if rounds > last or late or not any(map(self._by_interval, self._judged[lane])):
+                continue
+            lanes = [lane, *([base] if (base := self._base(lane)) is not None else [])]
+            cases = [
+                case
+                for case in self.run.begun
+                if case.submission is None
+                and case not in self.run.for_table
+                and self._run_in(case) < rounds
+                and any(self._goes_with(case, one) for one in lanes)
+            ]
+            cost = sum(self._likely(case, rounds) - self._likely(case, self._run_in(case)) for case in cases)
+            if not self._fits(cost):
+                self._late_examples += cost
+                continue
+            self.spent += cost
+            wider += cases
+            for one in lanes:
+                self.run.reached[one] = max(self.run.reached[one], rounds)
+            self.run.drop([case for case in self.run.begun if case.submission and lane_of(case) in lanes])
+        if not wider:
+            self._open.clear()
+            return False
+        self._asked = dict.fromkeys(self._asked, 0)
+        for case in dict.fromkeys(wider):
+            reached = [n for lane, n in self.run.reached.items() if self._goes_with(case, lane)]
+            self.run.begin([case], rounds=max(reached))
+        self._random.clear()
+        return True
+
+    def _fill(self) -> bool:
+        """The table, once."""
+        if self._filled:
+            return False
+        self._filled = True
+        seconds = self.scope.table_seconds
+        if seconds is not None and self.scope.whole:
+            seconds = max(0.0, (self.scope.verdict_seconds or 0.0) - self.spent)
+        table = self._table()
+        new = False
+        if seconds is None:
+            new = self._begin_for_table({case: len(self.extents.ends) if self.extents else 1 for case in table})
+        elif self.scope.table_seconds:
+            assert self.extents is not None
+            begun = {case: self._run_in(case) for case in table}
+            new = self._begin_for_table(fill(table, begun, self.extents.ends, self._likely, seconds))
+        for case in table if seconds != 0 else ():
+            few = case.subject.batch_dependent and self._batches(case, self._run_in(case)) < MANY_BATCHES
+            if case.attack == CLEAN and few:  # which say little of the clean accuracy
+                self.run.score_in_random_batches(
+                    case, random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
+                )
+                new = True
+        return new
+
+    def _begin_for_table(self, rounds: dict[AttackCase, int]) -> bool:
+        new = False
+        for case, number in rounds.items():
+            if case not in self.run.begun:
+                self.run.for_table.add(case)
+            new |= self.run.begin([case], rounds=number)
+        return new
+
+    def _table(self) -> list[AttackCase]:
+        """The rows of the table: what was asked for, but for attacks that run only on open verdicts."""
+        return [case for case in self.run.planned if in_table(self.config, case)]
+
+    # When a verdict is closed.
+
+    def _close(self) -> None:
+        """Closes the lanes whose words are final; a base model stays open as long as a defence of it is."""
+        if not self._open:
+            return
+        final = [lane for lane in self._judged if lane in self._open and self._final(lane)]
+        needed = {self._base(lane) for lane in self._open if lane not in final}
+        for lane in final:
+            if lane not in needed or self._nothing_left(lane):
+                self._stop(lane)
+
+    def _final(self, lane: Lane) -> bool:
+        judgements = self.run.judgements
+        found = [judgements.get(setting) for setting in self._judged[lane]]
+        if self.config.until == "claim":
+            return all(one is not None and one.verdict.word == VerdictWord.CLAIM_REFUTED for one in found)
+        base = self._base(lane)
+        at = None if base is None else judgements.get(self._judged[base][0])
+        accuracy = None if at is None else at.verdict.accuracy
+        low = 0.0 if accuracy is None else accuracy.low
+        examples = self.prepared.setup.examples
+        return all(one is not None and is_final(one.verdict, low, examples) for one in found)
+
+    def _stop(self, lane: Lane) -> None:
+        self._open.discard(lane)
+        for setting in self._judged[lane]:
+            judgement = self.run.judgements.get(setting)
+            if judgement is not None:
+                stop = self._stop_at(lane, setting, judgement)
+                self.stops.append(stop)
+                self.run.listener.settled(stop)
+        if self.run.sequential is not None:
+            self.run.sequential = structs.replace(self.run.sequential, stops=tuple(self.stops))
+
+    def _stop_at(self, lane: Lane, setting: CaseKey, judgement: Judgement) -> Stop:
+        subject, cases = lane.subject, self._cases[lane]
+        ran = [case for case in cases if case in self.run.begun and case not in self.run.for_table]
+        shares = {case: share for case in ran if (share := self._share(case)) is not None}
+        examples = max((self.prepared.examples_planned(self.config, case) for case in ran), default=0)
+        batches = {i for case in ran[:1] for unit in self.run.units(case) for g in unit.groups for i in g}
+        return Stop(
+            checkpoint=subject.checkpoint,
+            defence=subject.label,
+            k=subject.shown_k,
+            n=subject.n,
+            threat=str(setting.threat),
+            norm=setting.norm,
+            eps=setting.eps,
+            eps_space=setting.eps_space,
+            word=judgement.verdict.word,
+            attack=min(shares, key=lambda case: shares[case]).attack if shares else "",
+            examples=examples,
+            planned=self.prepared.setup.examples,
+            batches=len(batches),
+            images=sum(unit.images for case in ran for unit in self.run.units(case)),
+            attacks=tuple(case.attack for case in ran),
+            spared=tuple(dict.fromkeys(case.attack for case in cases if case not in self.run.begun)),
+        )
+
+    def _word(self, setting: CaseKey) -> VerdictWord:
+        found = self.run.judgements.get(setting)
+        return VerdictWord.NOT_SETTLED if found is None else found.verdict.word
+
+    def _by_interval(self, setting: CaseKey) -> bool:
+        """Whether a word is open because its interval contains the bar."""
+        found = self.run.judgements.get(setting)
+        return found is None or (
+            found.verdict.word == VerdictWord.NOT_SETTLED and not found.verdict.above_the_bar
+        )
+
+    def _nothing_left(self, lane: Lane) -> bool:
+        """Whether a base model keeps nothing that its defences could lose."""
+        return any(self._share(case) == 0 for case in self._cases[lane])
+
+    # What is known of lanes and rows.
+
+    def _ordered(self, victims: bool) -> list[Lane]:
+        return [lane for lane in self._judged if lane in self._open and lane.one_victim == victims]
+
+    def _base(self, lane: Lane) -> Lane | None:
+        """The lane of the base model of a defence."""
+        if lane.subject.spec == STANDARD or not lane.subject.has_base:
+            return None
+        return next(
+            (
+                other
+                for other in self._judged
+                if other.subject.spec == STANDARD
+                and (other.subject.checkpoint, other.budget) == (lane.subject.checkpoint, lane.budget)
+            ),
+            None,
+        )
+
+    def _bar(self, lane: Lane) -> float:
+        """About what the accuracy is held against; the verdict has it exactly."""
+        claimed = claimed_setting(self.run)
+        if claimed is not None and any((str(s.threat), s.eps) == claimed for s in self._judged[lane]):
+            return self.config.claim or 0.0
+        base = self._base(lane)
+        if base is None:
+            return 0.05 * self._clean(lane) + 1 / (self.prepared.data_facts.classes or 1)
+        shares = [share for case in self._cases[base] if (share := self._share(case)) is not None]
+        return self.config.margin / 100 + min(shares, default=0.0)
+
+    def _clean(self, lane: Lane) -> float:
+        for case in self.run.begun:
+            if case.attack == CLEAN and case.subject == lane.subject:
+                return self._share(case) or 0.0
+        return 1.0
+
+    def _submitted(self, lane: Lane) -> list[AttackCase]:
+        return [case for case in self.run.begun if case.submission is not None and lane_of(case) == lane]
+
+    def _goes_with(self, case: AttackCase, lane: Lane) -> bool:
+        """Whether a row belongs to a lane, or is a control of its subject."""
+        if case.attack in CONTROLS:
+            return case.subject == lane.subject
+        return (case.subject, case.threat.inputs) == (lane.subject, lane.inputs)
+
+    def _share(self, case: AttackCase) -> float | None:
+        """What a row leaves, on the draws that attacks are chosen by; None before it has run."""
+        if case not in self.run.begun:
+            return None
+        units = [unit for unit in self.run.units(case) if unit.replicate == 0]
+        return share_left(case, units, self.run.done.metadata)
+
+    def _run_in(self, case: AttackCase) -> int:
+        """Rounds that a row has begun to run in."""
+        if case not in self.run.begun:
+            return 0
+        return 1 if self.extents is None else self.extents.of(case)
+
+    def _lane_rounds(self, case: AttackCase) -> int:
+        """The rounds of the open lanes of a row's subject."""
+        reached = [
+            rounds
+            for lane, rounds in self.run.reached.items()
+            if (lane.subject, lane.inputs) == (case.subject, case.threat.inputs)
+        ]
+        return max(reached, default=1)
+
+    def _begin(self, cases: Sequence[AttackCase]) -> bool:
+        """Rows for verdicts, as far as their lanes have come."""
+        new = False
+        for case in cases:
+            self.run.for_table.discard(case)
+            new |= self.run.begin([case], rounds=self._lane_rounds(case))
+        return new
+
+    # What it costs.
+
+    @property
+    def _workers(self) -> int:
+        return worker_count(self.config, self.prepared.context.device)
+
+    def _fits(self, cost: float) -> bool:
+        limit = self.scope.verdict_seconds
+        return limit is None or self.spent + cost <= limit
+
+    def _maker(self, rounds: int) -> UnitMaker:
+        """Cuts rows that have not begun into the units of so many rounds."""
+        if self.extents is None:
+            return self.run.maker
+        maker, ends = self.run.maker, self.extents.ends
+        setup = self.prepared.setup
+        reached = _To(self.extents.reached, rounds)
+        return UnitMaker(
+            maker.config, setup.examples, setup.group_images, self.prepared.fixed, Extents(ends, reached)
+        )
+
+    def _cost(self, case: AttackCase, rounds: int) -> float:
+        """Seconds that a row takes in so many rounds, if nothing ends early."""
+        if rounds == 0:
+            return 0.0
+        if case not in self._batch_seconds:
+            units = [unit for unit in self._maker(1).units(case) if unit.replicate == 0]
+            batches = sum(len(unit.victims) or sum(map(len, unit.groups)) for unit in units)
+            seconds = sum(map(self.run.seconds.of, units)) * self.config.replicates
+            self._batch_seconds[case] = seconds / max(batches, 1) / self._workers
+        return self._batch_seconds[case] * self._batches(case, rounds)
+
+    def _batches(self, case: AttackCase, rounds: int) -> int:
+        """Batches, or victims, of a row in so many rounds."""
+        batches = batches_for(self.config, case.subject, self.prepared.setup.examples, 0)
+        if case.threat.one_victim:
+            victims = choose_victims(batches, self.config.victims, self.config.seed)
+            if self.extents is None:
+                return len(victims)
+            parts = Extents(self.extents.ends, {case: rounds}).victim_parts(case, victims)
+            return sum(map(len, parts))
+        if self.extents is None:
+            return len(batches)
+        return min(len(batches), ceil(self.extents.ends[rounds - 1] / case.subject.k))
+
+    def _likely(self, case: AttackCase, rounds: int) -> float:
+        """Seconds that a row is likely to take: less where attacks end at the first wrong answer."""
+        cost = self._cost(case, rounds)
+        if case.attack in CONTROLS or case.submission is not None or not self.config.drop:
+            return cost
+        name = parse(case.attack)
+        if name.third_party is not None or name.estimator != "fresh" or not case.subject.independent:
+            return cost
+        if not CATALOGUE[name.algorithm].stops_early:
+            return cost
+        shares = [
+            share for one in self._cases.get(lane_of(case), ()) if (share := self._share(one)) is not None
+        ]
+        standing = min(shares, default=1.0)
+        fallen = min(1.0, FALLS_AFTER / max(1, queries_of(name, randomised=False)[0]))
+        return cost * (standing + (1 - standing) * fallen)
+
+
+class _To(dict[AttackCase, int]):
+    """How far rows run: as far as they have begun to, all others so many rounds."""
+
+    def __init__(self, reached: dict[AttackCase, int], rounds: int):
+        super().__init__(reached)
+        self._rounds = rounds
+
+    def get(self, case: AttackCase, default: int = 0) -> int:  # type: ignore[override]
+        return super().get(case, self._rounds)
+
+
+def in_table(config: EvalConfig, case: AttackCase) -> bool:
+    """Whether a row runs whatever the others find; not attacks of presets that only open verdicts need."""
+    if case.attack not in config.second_attacks or case.attack == config.claim_attack:
+        return True
+    return case.threat.collateral or (case.attack == FOLLOWS_SHOWN and case.subject.randomised)
+
+
+def settings_judged(run: Evaluation) -> dict[Lane, tuple[CaseKey, ...]]:
+    """The settings by which a lane is closed, of every lane that has a verdict.
+
+    An attacker who knows the draw has what the others find: where these settle a lane, nothing is left to
+    ask of him, unless a claim is about him.
+    """
+    attacks = [case for case in run.planned if case.attack not in CONTROLS and not case.threat.collateral]
+    defended = any(case.subject.spec != STANDARD for case in attacks)
+    found: dict[Lane, dict[CaseKey, None]] = {}
+    for case in attacks:
+        found.setdefault(lane_of(case), {})[case.key.setting] = None
+    claim = claimed_setting(run)
+    judged = {}
+    for lane, settings in found.items():
+        claimed = [
+            setting
+            for setting in settings
+            if claim == (str(setting.threat), setting.eps)
+            and (lane.subject.spec != STANDARD or not defended)
+        ]
+        weakest = [setting for setting in settings if not setting.threat.draw_known] or list(settings)
+        asked = claimed if run.config.until == "claim" else list(dict.fromkeys([*weakest, *claimed]))
+        if asked:
+            judged[lane] = tuple(asked)
+    return judged
+
+
+def claimed_setting(run: Evaluation) -> tuple[str, float] | None:
+    """The threat model and radius that a claim is about."""
+    config, eps = run.config, run.prepared.eps
+    if config.claim is None:
+        return None
+    threat = config.claim_threat or f"{config.inputs[0]}/unknown"
+    return threat, config.claim_eps if config.claim_eps is not None else max(eps)
