@@ -19,8 +19,8 @@ from anytime_finite import finite_interval
 from coverage import populations, write
 from coverage_populations import K, Pair, Population, above_base
 from numpy.typing import NDArray
-
 from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
+
 from robustbench_coded.statistics.anytime.mixture import mixture_interval
 from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
 from robustbench_coded.statistics.correlation import pooled

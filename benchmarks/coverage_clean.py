@@ -25,8 +25,8 @@ from coverage_partitions import (
     whole_in_a_draw,
 )
 from coverage_populations import K
-
 from robustbench_coded.evaluation.planning.partition_choice import CLEAN_PARTITIONS, UNCERTAIN
+
 from robustbench_coded.statistics.clustered import clustered_interval
 from robustbench_coded.statistics.partitions import partition_interval
 

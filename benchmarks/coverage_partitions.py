@@ -16,9 +16,9 @@ import numpy as np
 from coverage import SIMULATIONS, TAIL, write
 from coverage_populations import K
 from numpy.typing import NDArray
+from robustbench_coded.evaluation.planning.partitions import partitions_wanted
 from scipy.special import ndtri
 
-from robustbench_coded.evaluation.planning.partitions import partitions_wanted
 from robustbench_coded.statistics.clustered import clustered_interval
 from robustbench_coded.statistics.partitions import partition_interval
 

@@ -39,8 +39,8 @@ from robustbench_coded.models.build import build
 from robustbench_coded.models.saving import save_checkpoint
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.session.evaluate import evaluate
+from robustbench_coded.session.evaluation import make_plan
 from robustbench_coded.session.listener import Forecast, Listener
-from robustbench_coded.session.plans import make_plan
 
 OUT = Path(__file__).parent / "growth.md"
 EXAMPLES = (640, 1280, 2560, 5120, 10_000)

@@ -16,7 +16,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "baseline",
     ),
     "Data and batches": (
-        "data", "corruptions", "severities", "data_dir", "limit", "first", "batch_size", "last_batch",
+        "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "batch_size", "last_batch",
     ),
     "Attacks": (
         "attacks", "norm", "eps", "eps_space", "inputs", "victims", "budget", "checks", "drop", "peer_raw",

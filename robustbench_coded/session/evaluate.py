@@ -92,6 +92,9 @@ def made_ready(
     """
     if in_memory is None:
         config, in_memory = with_zoo(config)
+    if config.out is not None and config.limit is None and not config.overwrite:
+        if (config.out / MANIFEST).exists() and load_manifest(config.out).identity.subset is None:
+            config = replace(config, first=True)  # begun on all images in their own order, and goes on so
     prepared = prepare(config, in_memory, say=say)
     return config, prepared, config.out or Path("reports") / prepared.folder_name
 
@@ -112,18 +115,16 @@ def _evaluate_into(
         config, prepared, old, folder.path
     )
     prepared = with_selftests(prepared)
-    run = Evaluation(
-        folder, engine, config, prepared, planned, notes, old, sequential, seconds, listener
-    )
+    run = Evaluation(folder, engine, config, prepared, planned, notes, old, sequential, seconds, listener)
     for text in (*prepared.notes, *run.manifest.notes):
         listener.note(text)
     if tracked_by_git(folder.path):
         listener.note(f"git tracks {folder.path}: this changes committed files; --out gives another folder")
     folder.write_run_file(run_file)
     Thread(target=import_module, args=(FIGURES,)).start()
-    run_selftests(folder, prepared, listener)
     queue = Queue(run, scope)
     try:
+        run_selftests(folder, prepared, listener)
         queue.work()
     except BaseException:
         run.reveal()

@@ -9,7 +9,7 @@ from robustbench_coded.engine.run import Engine
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.extents import Lane, lane_of
-from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker
+from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, rows_for
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.results.judgements import Judgement
@@ -50,6 +50,12 @@ def plan_of(
         tuple(unit for case in cases for unit in units[case]),
         tuple(dict.fromkeys([*notes, *empty])),
     )
+
+
+def make_plan(config: EvalConfig, prepared: PreparedEvaluation) -> Plan:
+    """Every row that may run, on all of its examples."""
+    cases, notes = rows_for(config, prepared.subjects, prepared.eps)
+    return plan_of(cases, unit_maker(config, prepared).units, notes)
 
 
 class Evaluation:
@@ -151,12 +157,16 @@ class Evaluation:
         """Sentences for the reader of the report."""
         self._remarks.update(dict.fromkeys(texts))
 
-    def run(self) -> None:
-        """Computes every unit that is neither committed nor failed yet."""
+    def lay_out(self) -> None:
+        """Cuts what has been begun into units, and writes it into run.json."""
         order = {case: place for place, case in enumerate(self.planned)}
         cases = sorted(self.begun, key=lambda case: order.get(case, len(order)))
         self.plan = plan_of(cases, self.units, self._notes)
         self.record()
+
+    def run(self) -> None:
+        """Computes every unit of what has been begun that is neither committed nor failed yet."""
+        self.lay_out()
         units = [*self.plan.units, *(unit for units in self.random.values() for unit in units)]
         self._look_up(units)
         left = tuple(unit for unit in units if unit.id not in self.done.metadata)

@@ -1,6 +1,7 @@
 """How long units take here: counts of images times the seconds that one image takes.
 
-    Seconds(prepared, rates).of(unit) -> seconds of one worker, at most about
+    Seconds(prepared, rates).of(unit)            -> seconds of one worker, at most about
+    RowCosts(prepared, seconds).of(case, rounds) -> seconds of a row on the examples of so many rounds
 
 Scoring and attacks on the defence take as long as its answers; attacks on its base model as long as the
 model's. Coded inference is timed by itself, for encoding and decoding take time, too. A user's defence takes
@@ -11,17 +12,23 @@ original. The rates of a run folder are kept: what was decided by them is decide
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
 from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.target import draws_of, images_of
-from robustbench_coded.evaluation.planning.cases import Subject, Unit
-from robustbench_coded.evaluation.planning.plan import scoring_images
+from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.planning.batches import Batch, choose_victims
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
+from robustbench_coded.evaluation.planning.cost import queries_of
+from robustbench_coded.evaluation.planning.extents import Extents
+from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for, scoring_images
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.tf32 import tf32
@@ -33,6 +40,8 @@ TIMED_PIXELS = TIMED_IMAGES * 32 * 32  # on a CPU, where small images go through
 TIMED_SECONDS = 0.25
 MOST_TIMES = 20
 DIGITS = 9  # of a rate in run.json
+# Queries that an example costs which falls, about, where an attack ends at the first wrong answer.
+FALLS_AFTER = 6
 
 Ask = Callable[[Tensor], Tensor]
 
@@ -126,7 +135,7 @@ class Seconds:
 
     def _known(self, what: str, subject: Subject, timed: Callable[[], float]) -> float:
         key = f"{what}: {subject.checkpoint}"
-        if what.startswith("plugin") or _encodes(subject) and not what.endswith("network"):
+        if what.startswith("plugin") or (_encodes(subject) and not what.endswith("network")):
             key += f" behind {subject.label}, K={subject.k}"
         if key not in self.rates:
             self.rates[key] = max(round(timed(), DIGITS), 10.0**-DIGITS)
@@ -177,3 +186,66 @@ class Seconds:
 def _encodes(subject: Subject) -> bool:
     """Whether it is ours and does more than to ask the model."""
     return subject.batch_dependent and not is_plugin(subject.spec)
+
+
+class RowCosts:
+    """Seconds of rows, on any number of examples.
+
+    Attributes:
+        workers: how many processes share them.
+    """
+
+    def __init__(self, prepared: PreparedEvaluation, seconds: Seconds):
+        self._prepared, self._seconds = prepared, seconds
+        self.config = prepared.setup.config
+        self.workers = worker_count(self.config, prepared.context.device)
+        self._each: dict[AttackCase, float] = {}
+
+    def of(self, case: AttackCase, rounds: int) -> float:
+        """Seconds that a row takes in so many rounds, if nothing ends early."""
+        if rounds == 0:
+            return 0.0
+        if case not in self._each:
+            units = [unit for unit in self.maker(1).units(case) if unit.replicate == 0]
+            batches = sum(len(unit.victims) or sum(map(len, unit.groups)) for unit in units)
+            seconds = sum(map(self._seconds.of, units)) * self.config.replicates
+            self._each[case] = seconds / max(batches, 1) / self.workers
+        return self._each[case] * self.batches(case, rounds)
+
+    def likely(self, case: AttackCase, rounds: int, standing: float) -> float:
+        """The same where attacks end at the first wrong answer.
+
+        Args:
+            standing: the share of examples that keep an attack busy to its end.
+        """
+        cost = self.of(case, rounds)
+        if case.attack in CONTROLS or case.submission is not None or not self.config.drop:
+            return cost
+        name = parse(case.attack)
+        if name.third_party is not None or name.estimator != "fresh" or not case.subject.independent:
+            return cost
+        if not CATALOGUE[name.algorithm].stops_early:
+            return cost
+        fallen = min(1.0, FALLS_AFTER / max(1, queries_of(name, randomised=False)[0]))
+        return cost * (standing + (1 - standing) * fallen)
+
+    def batches(self, case: AttackCase, rounds: int) -> int:
+        """Batches, or victims, of a row in so many rounds."""
+        batches, extents = self._batches(case.subject), self._prepared.extents
+        if case.threat.one_victim:
+            victims = choose_victims(batches, self.config.victims, self.config.seed)
+            if extents is None:
+                return len(victims)
+            return sum(map(len, Extents(extents.ends, {case: rounds}).victim_parts(case, victims)))
+        if extents is None:
+            return len(batches)
+        return min(len(batches), ceil(extents.ends[rounds - 1] / case.subject.k))
+
+    def maker(self, rounds: int) -> UnitMaker:
+        """Cuts rows that have not begun into the units of so many rounds, others as far as they run."""
+        setup, extents = self._prepared.setup, self._prepared.extents
+        reached = None if extents is None else Extents(extents.ends, extents.reached, rounds)
+        return UnitMaker(self.config, setup.examples, setup.group_images, self._prepared.fixed, reached)
+
+    def _batches(self, subject: Subject) -> list[Batch]:
+        return batches_for(self.config, subject, self._prepared.setup.examples, 0)

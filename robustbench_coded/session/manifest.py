@@ -124,7 +124,9 @@ def checked_against(
             )
 
 
-def kept_from(old: RunManifest | None, subjects: Collection[SubjectKey], planned: Collection[CaseKey]) -> "Kept":
+def kept_from(
+    old: RunManifest | None, subjects: Collection[SubjectKey], planned: Collection[CaseKey]
+) -> "Kept":
     """What an earlier evaluation left in the folder.
 
     Args:

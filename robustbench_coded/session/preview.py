@@ -16,7 +16,7 @@ from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.session.evaluate import made_ready, planned_evaluation
 from robustbench_coded.session.evaluation import unit_maker
-from robustbench_coded.session.forecast import Seconds
+from robustbench_coded.session.forecast import RowCosts, Seconds
 from robustbench_coded.session.queue import Scope, in_table
 
 
@@ -101,7 +101,7 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     prepared, planned, notes, _, scope, seconds = planned_evaluation(config, prepared, old, path)
     table = [case for case in planned if in_table(config, case)]
     if prepared.extents is not None:
-        prepared = replace(prepared, extents=_extents(config, prepared, planned, table, scope, seconds))
+        prepared = replace(prepared, extents=_extents(prepared, planned, table, scope, seconds))
     maker, workers = unit_maker(config, prepared), worker_count(config, prepared.context.device)
     rows = []
     for case in planned:
@@ -110,7 +110,7 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
         rows.append(
             RowPreview(
                 row=case,
-                certain=case in table and scope.table_seconds != 0 or case.attack == CLEAN,
+                certain=(case in table and scope.table_seconds != 0) or case.attack == CLEAN,
                 examples=prepared.examples_planned(config, case),
                 images=sum(unit.images for unit in pending),
                 seconds=sum(map(seconds.of, pending)) / workers,
@@ -131,7 +131,6 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
 
 
 def _extents(
-    config: EvalConfig,
     prepared: PreparedEvaluation,
     planned: Sequence[AttackCase],
     table: Sequence[AttackCase],
@@ -143,13 +142,7 @@ def _extents(
     ends, first = prepared.extents.ends, prepared.extents.first
     if scope.table_seconds is None:
         return prepared.extents
-    workers = worker_count(config, prepared.context.device)
-
-    def cost(case: AttackCase, rounds: int) -> float:
-        maker = unit_maker(config, replace(prepared, extents=Extents(ends, {case: rounds})))
-        return sum(map(seconds.of, maker.units(case))) / workers if rounds else 0.0
-
     reached = dict.fromkeys(planned, first)
     if scope.table_seconds:
-        reached |= fill(table, {}, ends, cost, scope.table_seconds)
+        reached |= fill(table, {}, ends, RowCosts(prepared, seconds).of, scope.table_seconds)
     return Extents(ends, reached)

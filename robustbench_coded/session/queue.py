@@ -15,18 +15,13 @@ from math import ceil
 
 from msgspec import structs
 
-from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
 from attacks.presets import FOLLOWS_SHOWN
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.workers import worker_count
-from robustbench_coded.evaluation.planning.batches import choose_victims
 from robustbench_coded.evaluation.planning.cases import AttackCase
-from robustbench_coded.evaluation.planning.cost import queries_of
-from robustbench_coded.evaluation.planning.extents import Extents, Lane, fill, lane_of
+from robustbench_coded.evaluation.planning.extents import Lane, claimed_setting, fill, lane_of, lanes_judged
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.measured import measured_attacks, share_left
-from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.evaluation.planning.random_batches import (
     depends_on_batch,
     on_whole_batches,
@@ -39,6 +34,7 @@ from robustbench_coded.schema.controls import CLEAN, CONTROLS, STANDARD
 from robustbench_coded.schema.stops import Outlook, Stop
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.session.evaluation import Evaluation
+from robustbench_coded.session.forecast import RowCosts
 from robustbench_coded.session.hidden_sources import hidden_sources
 from robustbench_coded.statistics.anytime.final import is_final
 from robustbench_coded.statistics.betting import batches_needed
@@ -50,8 +46,6 @@ GUESSED = {"transfer": 1.0, "aware": 0.95, "fresh": 0.9, "fixed": 0.8}
 OTHERWISE = 0.7
 ONE_STEP = 0.4
 IN_ANY_BATCH = 3.0
-# Queries that an example costs which falls, about, where an attack ends at the first wrong answer.
-FALLS_AFTER = 6
 MOST_RANDOM_BATCHES = 600
 CLEAN_RANDOM_BATCHES = 100
 MANY_BATCHES = 40
@@ -93,7 +87,7 @@ class Queue:
         self.extents = run.prepared.extents
         self.stops: list[Stop] = []
         self.spent = 0.0
-        self._judged = settings_judged(run)
+        self._judged = lanes_judged(self.config, run.planned, self.prepared.eps)
         self._open = set(self._judged)
         self._cases: dict[Lane, list[AttackCase]] = {}
         for case in run.planned:
@@ -104,16 +98,18 @@ class Queue:
         self._late: dict[AttackCase, float] = {}
         self._late_examples = 0.0
         self._filled = False
-        self._batch_seconds: dict[AttackCase, float] = {}
+        self._costs = RowCosts(self.prepared, run.seconds)
+        first = 1
+        if self.extents is not None:
+            whole = scope.table_seconds is None
+            first = len(self.extents.ends) if whole else self.extents.first
+        run.reached = dict.fromkeys(self._judged, first)
+        run.begin([case for case in run.planned if case.attack == CLEAN], rounds=first)
+        run.lay_out()
 
     def work(self) -> None:
         """Runs everything, in order."""
         whole = self.scope.table_seconds is None
-        first = 1
-        if self.extents is not None:
-            first = len(self.extents.ends) if whole else self.extents.first
-        self.run.reached = dict.fromkeys(self._judged, first)
-        self.run.begin([case for case in self.run.planned if case.attack == CLEAN], rounds=first)
         self.run.run()
         self._close()
         steps = [self._attack, self._random_batches, self._submit, self._check, self._widen, self._fill]
@@ -129,7 +125,7 @@ class Queue:
         if self.extents is not None:
             last = len(self.extents.ends)
             rest = sum(
-                self._cost(case, last) - self._cost(case, self._run_in(case))
+                self._costs.of(case, last) - self._costs.of(case, self._run_in(case))
                 for case in self._table()
             )
             if rest > 0:
@@ -187,7 +183,7 @@ class Queue:
         expected = sum(seen) / len(seen) if seen else guess
         if case.subject.batch_dependent and name.estimator == "transfer" and not seen:
             expected *= IN_ANY_BATCH
-        return expected / max(self._cost(case, self.run.reached[lane]), 1e-9)
+        return expected / max(self._costs.of(case, self.run.reached[lane]), 1e-9)
 
     def _random_batches(self) -> bool:
         """Random batches for the attacks that are likely to have settled a word; more of them while it is
@@ -203,7 +199,7 @@ class Queue:
             count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
             units = random_units(case, self.run.maker, count)
             self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count
-            self.spent += sum(map(self.run.seconds.of, units)) / self._workers
+            self.spent += sum(map(self.run.seconds.of, units)) / self._costs.workers
             self.run.score_in_random_batches(case, units)
             new = True
         return new
@@ -247,7 +243,7 @@ class Queue:
         measured = measured_attacks(cases, self.run.plan.units, self.run.done.metadata)
         hidden = hidden_sources(self.prepared.context, cases)
         rows, left_out = resubmissions(
-            measured, hidden, self._maker(most), self.prepared.context.levels
+            measured, hidden, self._costs.maker(most), self.prepared.context.levels
         )
         rows = [case for case in rows if case.key not in known]
         if self.extents is not None:
@@ -332,13 +328,17 @@ class Queue:
         table = self._table()
         new = False
         if seconds is None:
-            new = self._begin_for_table({case: len(self.extents.ends) if self.extents else 1 for case in table})
+            new = self._begin_for_table(
+                {case: len(self.extents.ends) if self.extents else 1 for case in table}
+            )
         elif self.scope.table_seconds:
             assert self.extents is not None
             begun = {case: self._run_in(case) for case in table}
             new = self._begin_for_table(fill(table, begun, self.extents.ends, self._likely, seconds))
         for case in table if seconds != 0 else ():
-            few = case.subject.batch_dependent and self._batches(case, self._run_in(case)) < MANY_BATCHES
+            few = (
+                case.subject.batch_dependent and self._costs.batches(case, self._run_in(case)) < MANY_BATCHES
+            )
             if case.attack == CLEAN and few:  # which say little of the clean accuracy
                 self.run.score_in_random_batches(
                     case, random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
@@ -454,7 +454,7 @@ class Queue:
 
     def _bar(self, lane: Lane) -> float:
         """About what the accuracy is held against; the verdict has it exactly."""
-        claimed = claimed_setting(self.run)
+        claimed = claimed_setting(self.config, self.prepared.eps)
         if claimed is not None and any((str(s.threat), s.eps) == claimed for s in self._judged[lane]):
             return self.config.claim or 0.0
         base = self._base(lane)
@@ -508,78 +508,15 @@ class Queue:
             new |= self.run.begin([case], rounds=self._lane_rounds(case))
         return new
 
-    # What it costs.
-
-    @property
-    def _workers(self) -> int:
-        return worker_count(self.config, self.prepared.context.device)
-
     def _fits(self, cost: float) -> bool:
         limit = self.scope.verdict_seconds
         return limit is None or self.spent + cost <= limit
 
-    def _maker(self, rounds: int) -> UnitMaker:
-        """Cuts rows that have not begun into the units of so many rounds."""
-        if self.extents is None:
-            return self.run.maker
-        maker, ends = self.run.maker, self.extents.ends
-        setup = self.prepared.setup
-        reached = _To(self.extents.reached, rounds)
-        return UnitMaker(
-            maker.config, setup.examples, setup.group_images, self.prepared.fixed, Extents(ends, reached)
-        )
-
-    def _cost(self, case: AttackCase, rounds: int) -> float:
-        """Seconds that a row takes in so many rounds, if nothing ends early."""
-        if rounds == 0:
-            return 0.0
-        if case not in self._batch_seconds:
-            units = [unit for unit in self._maker(1).units(case) if unit.replicate == 0]
-            batches = sum(len(unit.victims) or sum(map(len, unit.groups)) for unit in units)
-            seconds = sum(map(self.run.seconds.of, units)) * self.config.replicates
-            self._batch_seconds[case] = seconds / max(batches, 1) / self._workers
-        return self._batch_seconds[case] * self._batches(case, rounds)
-
-    def _batches(self, case: AttackCase, rounds: int) -> int:
-        """Batches, or victims, of a row in so many rounds."""
-        batches = batches_for(self.config, case.subject, self.prepared.setup.examples, 0)
-        if case.threat.one_victim:
-            victims = choose_victims(batches, self.config.victims, self.config.seed)
-            if self.extents is None:
-                return len(victims)
-            parts = Extents(self.extents.ends, {case: rounds}).victim_parts(case, victims)
-            return sum(map(len, parts))
-        if self.extents is None:
-            return len(batches)
-        return min(len(batches), ceil(self.extents.ends[rounds - 1] / case.subject.k))
-
     def _likely(self, case: AttackCase, rounds: int) -> float:
         """Seconds that a row is likely to take: less where attacks end at the first wrong answer."""
-        cost = self._cost(case, rounds)
-        if case.attack in CONTROLS or case.submission is not None or not self.config.drop:
-            return cost
-        name = parse(case.attack)
-        if name.third_party is not None or name.estimator != "fresh" or not case.subject.independent:
-            return cost
-        if not CATALOGUE[name.algorithm].stops_early:
-            return cost
-        shares = [
-            share for one in self._cases.get(lane_of(case), ()) if (share := self._share(one)) is not None
-        ]
-        standing = min(shares, default=1.0)
-        fallen = min(1.0, FALLS_AFTER / max(1, queries_of(name, randomised=False)[0]))
-        return cost * (standing + (1 - standing) * fallen)
-
-
-class _To(dict[AttackCase, int]):
-    """How far rows run: as far as they have begun to, all others so many rounds."""
-
-    def __init__(self, reached: dict[AttackCase, int], rounds: int):
-        super().__init__(reached)
-        self._rounds = rounds
-
-    def get(self, case: AttackCase, default: int = 0) -> int:  # type: ignore[override]
-        return super().get(case, self._rounds)
+        lane = self._cases.get(lane_of(case), ())
+        shares = [share for one in lane if (share := self._share(one)) is not None]
+        return self._costs.likely(case, rounds, min(shares, default=1.0))
 
 
 def in_table(config: EvalConfig, case: AttackCase) -> bool:
@@ -587,39 +524,3 @@ def in_table(config: EvalConfig, case: AttackCase) -> bool:
     if case.attack not in config.second_attacks or case.attack == config.claim_attack:
         return True
     return case.threat.collateral or (case.attack == FOLLOWS_SHOWN and case.subject.randomised)
-
-
-def settings_judged(run: Evaluation) -> dict[Lane, tuple[CaseKey, ...]]:
-    """The settings by which a lane is closed, of every lane that has a verdict.
-
-    An attacker who knows the draw has what the others find: where these settle a lane, nothing is left to
-    ask of him, unless a claim is about him.
-    """
-    attacks = [case for case in run.planned if case.attack not in CONTROLS and not case.threat.collateral]
-    defended = any(case.subject.spec != STANDARD for case in attacks)
-    found: dict[Lane, dict[CaseKey, None]] = {}
-    for case in attacks:
-        found.setdefault(lane_of(case), {})[case.key.setting] = None
-    claim = claimed_setting(run)
-    judged = {}
-    for lane, settings in found.items():
-        claimed = [
-            setting
-            for setting in settings
-            if claim == (str(setting.threat), setting.eps)
-            and (lane.subject.spec != STANDARD or not defended)
-        ]
-        weakest = [setting for setting in settings if not setting.threat.draw_known] or list(settings)
-        asked = claimed if run.config.until == "claim" else list(dict.fromkeys([*weakest, *claimed]))
-        if asked:
-            judged[lane] = tuple(asked)
-    return judged
-
-
-def claimed_setting(run: Evaluation) -> tuple[str, float] | None:
-    """The threat model and radius that a claim is about."""
-    config, eps = run.config, run.prepared.eps
-    if config.claim is None:
-        return None
-    threat = config.claim_threat or f"{config.inputs[0]}/unknown"
-    return threat, config.claim_eps if config.claim_eps is not None else max(eps)

@@ -19,9 +19,9 @@ from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.evaluation import plan_of, unit_maker
 from robustbench_coded.session.forecast import Seconds
+from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against, kept_from, new_manifest
 from robustbench_coded.session.run_plan import Done, run_plan
 from robustbench_coded.session.stopped import IncompleteRun, opened_folder

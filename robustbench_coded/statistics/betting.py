@@ -1,4 +1,5 @@
 """Provisional."""
+
 import math
 
 

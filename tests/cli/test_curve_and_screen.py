@@ -33,7 +33,7 @@ def test_standard_inference_is_screened(csrobust):
     answer = csrobust("screen", "--ckpt", "digits-erm", *SMALL, "--seconds", "0.001", "--out", "run")
     assert answer.code == 0, answer.err
     tried, judged, rows = answer.out.splitlines()
-    assert re.fullmatch(r"Tried in \d+ s: pgd-20\.", tried)
+    assert re.fullmatch(r"Tried pgd-20\. Nothing needed, or had time for, transfer-pgd-20, .*\.", tried)
     assert re.fullmatch(r"Standard inference on digits-erm, batch/unknown: .+ Verdict: .+\.", judged)
     assert rows == "All rows: run/report.html"
 

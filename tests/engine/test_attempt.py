@@ -8,7 +8,7 @@ from robustbench_coded.engine import attempt as module
 from robustbench_coded.engine.attempt import attempt, is_out_of_memory, one_line
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.session.plans import make_plan
+from robustbench_coded.session.evaluation import make_plan
 
 pytestmark = pytest.mark.long
 

@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.execution.execute import execute
 from robustbench_coded.evaluation.execution.results import UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.session.plans import make_plan
+from robustbench_coded.session.evaluation import make_plan
 
 GROUP_IMAGES = 12
 KEY = ["purpose", "draw", "batch", "slot"]

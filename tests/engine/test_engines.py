@@ -7,7 +7,7 @@ import pytest
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.evaluation.execution.results import UnitFailure
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.session.plans import make_plan
+from robustbench_coded.session.evaluation import make_plan
 
 ENGINES = [{}, {"workers": 1}, {"workers": 2}, {"workers": 4}]
 

@@ -10,7 +10,7 @@ from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.execution.execute import execute
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.session.plans import make_plan
+from robustbench_coded.session.evaluation import make_plan
 
 DIGITS = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 

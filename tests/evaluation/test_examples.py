@@ -30,11 +30,18 @@ def test_a_random_part_is_numbered_as_in_the_whole():
     assert part.numbers.tolist() != evaluated(data, 8, first=False, seed=1).numbers.tolist()
 
 
-@pytest.mark.parametrize(("limit", "first"), [(8, True), (None, False), (40, False)])
-def test_the_first_and_all_come_in_the_order_of_the_data(limit, first):
-    part = evaluated(toy(), limit, first=first, seed=0)
+@pytest.mark.parametrize("limit", [8, None, 40])
+def test_the_first_come_in_the_order_of_the_data(limit):
+    part = evaluated(toy(), limit, first=True, seed=0)
     assert part.numbers.tolist() == list(range(limit or 40))
-    assert subset_rule(toy(), limit, first=first) is None
+    assert subset_rule(first=True) is None
+
+
+def test_all_come_in_random_order_so_that_the_first_of_them_are_a_sample():
+    part = evaluated(toy(400), None, first=False, seed=0)
+    assert sorted(part.numbers.tolist()) == list(range(400))
+    assert len(set(part.labels[:100])) > 20  # of 40 classes, which stand one behind the other in the data
+    assert subset_rule(first=False) == "stratified"
 
 
 def test_more_than_there_are_is_refused():

@@ -15,7 +15,7 @@ from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models import prepare as models_prepare
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import AttackCopy
-from robustbench_coded.session.plans import make_plan
+from robustbench_coded.session.evaluation import make_plan
 
 pytestmark = pytest.mark.long
 

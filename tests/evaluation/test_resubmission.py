@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import torch
+from robustbench_coded.session.earlier_units import with_counts
 from torch import nn
 
 from robustbench_coded.data.in_memory import dataset_in_memory
@@ -11,7 +12,6 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.folder import read_run
 from robustbench_coded.session import unit_seconds
-from robustbench_coded.session.earlier_units import with_counts
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Listener
 

@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.planning.unit_identity import FORMAT_VERSION, 
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.session.evaluate import made_ready
-from robustbench_coded.session.plans import make_plan
+from robustbench_coded.session.evaluation import make_plan
 
 ROOT = Path(__file__).parents[2]
 SUBJECT = Subject("erm", "rci:N=1.5K", "rci", 128, 192, True, True, True, 192)

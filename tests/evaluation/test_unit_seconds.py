@@ -9,14 +9,15 @@ from torch import nn
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.session import unit_seconds as module
 from robustbench_coded.session.evaluate import made_ready
-from robustbench_coded.session.plans import make_plan
-from robustbench_coded.session.unit_seconds import unit_seconds
+from robustbench_coded.session.evaluation import make_plan
+from robustbench_coded.session.forecast import Seconds
 
 K, DRAWS = 8, 6  # scoring and selection draws
 # Seconds: of a gradient for an image, of an answer, and for a batch as it was probed.
 MODEL, ANSWER, DEFENCE = 1.0, 0.6, 48.0
+RATES = {"gradient: mean": MODEL, "answer: mean": ANSWER, "gradient of the network: mean": MODEL}
+PROBED = ("answer", "gradient")
 
 
 class Mean(nn.Module):
@@ -69,12 +70,13 @@ def planned(tmp_path_factory):
 @pytest.fixture
 def seconds(planned, monkeypatch):
     prepared, units = planned
-    monkeypatch.setattr(module, "seconds_per_image", lambda prepared, subject, **_: MODEL)
-    monkeypatch.setattr(module, "seconds_per_answer", lambda prepared, subject, **_: ANSWER)
     (probed,) = prepared.context.probe_seconds
     assert probed.label == "many"  # the others say what they forward
     monkeypatch.setitem(prepared.context.probe_seconds, probed, DEFENCE)
-    return {key: sum(unit_seconds(prepared, unit) for unit in found) for key, found in units.items()}
+    planted = Seconds(prepared, RATES)
+    found = {key: sum(map(planted.of, of)) for key, of in units.items()}
+    assert set(planted.rates) - set(RATES) == {f"plugin {what}: mean behind many, K={K}" for what in PROBED}
+    return found
 
 
 def images(planned, *key):
@@ -93,7 +95,7 @@ def test_a_defence_that_says_its_images_takes_as_long_as_the_model(planned, seco
 def test_what_is_only_made_again_is_not_scored(planned, seconds):
     prepared, units = planned
     again = [replace(unit, keep=True, scored=False) for unit in units["counted", "pgd-5"]]
-    assert sum(unit_seconds(prepared, unit) for unit in again) == pytest.approx(2 * 3 * K * 5 * MODEL)
+    assert sum(map(Seconds(prepared, RATES).of, again)) == pytest.approx(2 * 3 * K * 5 * MODEL)
 
 
 def test_any_other_takes_as_long_as_when_it_was_probed(planned, seconds):

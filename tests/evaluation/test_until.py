@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from msgspec import structs
+from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
 from torch import nn
 
 from robustbench_coded import evaluate
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.random_batches import victims_to_settle
-from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
 from robustbench_coded.reports import write
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_rounds, extended

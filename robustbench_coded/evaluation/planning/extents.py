@@ -2,6 +2,7 @@
 
 rounds_of(examples, batch)   -> (end, ...)   numbers of examples to choose from: a batch, twice as many, ..., all
 lane_of(case)                -> Lane         the rows that are judged together
+lanes_judged(config, cases, eps) -> {Lane: (CaseKey, ...)}
 fill(costs, seconds)         -> {case: round}
 
 Examples are in random order, so that the first of them represent the others. Rows are cut into units at the
@@ -12,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch, Victim
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.schema.case import BudgetKey
-from robustbench_coded.schema.controls import CLEAN
+from robustbench_coded.schema.case import BudgetKey, CaseKey
+from robustbench_coded.schema.controls import CLEAN, CONTROLS, STANDARD
 
 # The first number of examples on which a word may fall: none right of so many leaves less than 3%, in random
 # batches of them, too.
@@ -68,11 +70,13 @@ class Extents:
 
     Attributes:
         ends: examples at the end of each round, from `rounds_of`.
-        reached: rounds that a row runs in, by row; all of them where it is not named.
+        reached: rounds that a row runs in, by row.
+        otherwise: rounds of rows that are not named; None for all of them.
     """
 
     ends: tuple[int, ...]
     reached: dict[AttackCase, int] = field(default_factory=dict)
+    otherwise: int | None = None
 
     @property
     def first(self) -> int:
@@ -86,7 +90,7 @@ class Extents:
 
     def of(self, case: AttackCase) -> int:
         """The number of rounds that a row runs in."""
-        return self.reached.get(case, len(self.ends))
+        return self.reached.get(case, self.otherwise or len(self.ends))
 
     def to(self, case: AttackCase, rounds: int) -> bool:
         """Takes a row to at least so many rounds; False where it had come so far."""
@@ -105,9 +109,45 @@ class Extents:
 
     def victim_parts(self, case: AttackCase, victims: Sequence[Victim]) -> list[list[Victim]]:
         """The same for the victims of a row: the first few, then all where it runs beyond the first look."""
-        first, others = list(victims[::-(-len(victims) // FIRST_VICTIMS)]), []
+        first, others = list(victims[:: -(-len(victims) // FIRST_VICTIMS)]), []
         others = [victim for victim in victims if victim not in first]
         return [first, others] if others and self.of(case) > self.first else [first]
+
+
+def lanes_judged(
+    config: EvalConfig, cases: Sequence[AttackCase], eps: Sequence[float]
+) -> dict[Lane, tuple[CaseKey, ...]]:
+    """The settings by which a lane is closed, of every lane that has a verdict.
+
+    An attacker who knows the draw has what the others find: where these settle a lane, nothing is left to
+    ask of him, unless a claim is about him.
+
+    Args:
+        cases: all that may run. eps: the radii.
+    """
+    attacks = [case for case in cases if case.attack not in CONTROLS and not case.threat.collateral]
+    defended = any(case.subject.spec != STANDARD for case in attacks)
+    settings: dict[Lane, dict[CaseKey, None]] = {}
+    for case in attacks:
+        settings.setdefault(lane_of(case), {})[case.key.setting] = None
+    claim = claimed_setting(config, eps)
+    judged = {}
+    for lane, of_lane in settings.items():
+        about = lane.subject.spec != STANDARD or not defended
+        claimed = [key for key in of_lane if about and claim == (str(key.threat), key.eps)]
+        weakest = [key for key in of_lane if not key.threat.draw_known] or list(of_lane)
+        asked = claimed if config.until == "claim" else list(dict.fromkeys([*weakest, *claimed]))
+        if asked:
+            judged[lane] = tuple(asked)
+    return judged
+
+
+def claimed_setting(config: EvalConfig, eps: Sequence[float]) -> tuple[str, float] | None:
+    """The threat model and radius that a claim is about."""
+    if config.claim is None:
+        return None
+    threat = config.claim_threat or f"{config.inputs[0]}/unknown"
+    return threat, config.claim_eps if config.claim_eps is not None else max(eps)
 
 
 def fill(

@@ -51,9 +51,7 @@ def random_batch(examples: Sequence[int], k: int, seed: int, number: int, planne
     return Batch(planned + number - 1, members, min(k, len(examples)))
 
 
-def victims_batch(
-    examples: Sequence[int], k: int, seed: int, number: int, planned: int
-) -> tuple[Batch, int]:
+def victims_batch(examples: Sequence[int], k: int, seed: int, number: int, planned: int) -> tuple[Batch, int]:
     """Random batch ``number`` (1 ...) of clean inputs with one victim, and its slot; it alone is scored.
 
     The victims of different numbers are different examples, in random order.
