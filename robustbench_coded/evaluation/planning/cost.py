@@ -10,7 +10,7 @@ from attacks.naming import parse
 from attacks.pgd import default_step_size as pgd_step_size
 from attacks.surrogate import QUERIES as SURROGATE_QUERIES
 
-TARGETS = 9  # targets of a targeted attack on ten or more classes
+TARGETS = 9  # of a targeted attack whose name does not say, on ten or more classes
 EOT_AUTO_DRAWS = 8  # a typical number; the estimator itself decides when it runs
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 
@@ -30,7 +30,8 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         return 0, 0
     steps = name.steps or 1
     draws = name.draws if randomised else 1
-    closest = 0 if randomised else int(dict(name.options).get("closest", 0))
+    options = dict(name.options)
+    closest = 0 if randomised else int(options.get("closest", 0))
     if randomised and name.estimator == "eotauto":
         draws = EOT_AUTO_DRAWS
     if randomised and name.estimator in ("gmsaavg", "gmsamin"):
@@ -49,14 +50,14 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
     elif name.algorithm in BLACK_BOX:
         forwards, backwards = steps, 0
     elif name.algorithm == "apgd-t":
-        forwards = backwards = steps * TARGETS
+        forwards = backwards = steps * int(options.get("targets", TARGETS))
     elif name.algorithm == "apgd-mt":
-        targets = int(dict(name.options).get("targets", 3))
+        targets = int(options.get("targets", 3))
         later = closest / SHARE * (1 + max(targets, ALL_TARGETS))
         forwards = backwards = round(steps * (1 + targets + later))
     else:
-        forwards = backwards = steps * int(dict(name.options).get("restarts", 1))
-    start = dict(name.options).get("init")
+        forwards = backwards = steps * int(options.get("restarts", 1))
+    start = options.get("init")
     more = queries_of(parse(start), randomised=randomised) if start else (0, 0)
     return forwards * draws + more[0], backwards * draws + more[1]
 
