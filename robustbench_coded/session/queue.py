@@ -37,7 +37,7 @@ from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import RowCosts
 from robustbench_coded.session.hidden_sources import hidden_sources
 from robustbench_coded.statistics.anytime.final import is_final
-from robustbench_coded.statistics.betting import batches_needed
+from robustbench_coded.statistics.betting import values_needed
 from robustbench_coded.statistics.intervals import TAIL
 
 # Of the clean accuracy, what an attack is expected to take away where it has not run yet. Gradients of the
@@ -195,7 +195,8 @@ class Queue:
             if case is None:
                 continue
             before = self._random.get(case, 0)
-            needed = batches_needed(self._share(case) or 0.0, self._bar(lane), TAIL)
+            tail = TAIL / (1 if self.extents is None else self.extents.looks)
+            needed = values_needed(self._share(case) or 0.0, self._bar(lane), tail) or MOST_RANDOM_BATCHES
             count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
             units = random_units(case, self.run.maker, count)
             self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count

@@ -17,7 +17,7 @@ Who may use what:
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,13 +38,7 @@ from robustbench_coded.statistics.ensemble import (
 )
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell, cells
-from robustbench_coded.statistics.repartitioned import (
-    PARTITION,
-    Beside,
-    OtherBatches,
-    beside,
-    repartitioned,
-)
+from robustbench_coded.statistics.random_batches import PARTITION, RANDOM, RandomBatches, random_batches
 from robustbench_coded.statistics.shared_draws import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
 
 Cells = dict[tuple[CaseKey, str], Cell]
@@ -69,8 +63,10 @@ class CaseResult:
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
     shared: SharedDraws = NOT_SHARED  # of outcomes of one draw, by all rows of the subject
     looks: int = 0  # how often it may be judged along the way, and then stop; 0: a number fixed beforehand
-    partitions: Beside | None = None  # the same perturbed inputs in other batches
-    clean_partitions: Beside | None = None  # the outcomes of ``clean`` in other batches
+    # The same perturbed inputs in random batches; of an ensemble, those of each attack that could be played
+    # alone.
+    random_batches: tuple[RandomBatches, ...] = ()
+    clean_random_batches: tuple[RandomBatches, ...] = ()  # the outcomes of ``clean`` in random batches
     # Of an ensemble with outcomes missing: that of the attacks with all of theirs, if there are any.
     of_complete: "CaseResult | None" = None
 
@@ -96,23 +92,35 @@ class CaseResult:
             low, high = mixture_interval(right, answers, tail)
             return Interval(right / answers, float(low), float(high))
         tail /= max(self.looks, 1)
-
-        def alone(share: float) -> Interval:
-            return accuracy_interval(
-                cell.correct,
-                cell.batch,
-                batch_dependent=self.unit_is_batch,
-                correlation=self.correlation,
-                shared=self.shared,
-                tail=share,
-            )
-
-        known = self.partitions
-        return (
-            alone(tail)
-            if known is None or known.cell is not cell
-            else known.interval(alone, tail, self.correlation)
+        interval = accuracy_interval(
+            cell.correct,
+            cell.batch,
+            batch_dependent=self.unit_is_batch,
+            correlation=self.correlation,
+            shared=self.shared,
+            tail=tail,
         )
+        if not self.random_batches:
+            return interval
+        return self.on_these_images(interval, [scored.interval for scored in self.random_batches], tail)
+
+    def on_these_images(
+        self, interval: Interval, ends: Sequence[Callable[[float], tuple[float, float]]], tail: float
+    ) -> Interval:
+        """``interval``, of other images, with what random batches of these images show in its place.
+
+        An attacker who may always play one attack leaves at most what that attack leaves. So random batches
+        give an ensemble its upper end: the lowest of its attacks', each of which errs at its share of the
+        tail.
+
+        Args:
+            ends: of each of ``random_batches``, by its tail.
+        """
+        played = [end(tail / len(ends)) for end in ends]
+        own = self.key.attack != ENSEMBLE
+        low = min(played[0][0] if own else interval.low, interval.estimate)
+        high = max(min(end[1] for end in played), interval.estimate)
+        return Interval(interval.estimate, low, high, (interval.low, interval.high))
 
 
 def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list[CaseResult]:
@@ -122,8 +130,8 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
         outcomes: columns as in docs/architecture.md.
         planned: the attacks and controls of the plan.
     """
-    again = repartitioned(outcomes)
-    found = cells(outcomes[outcomes["purpose"] != PARTITION] if again else outcomes)
+    again = random_batches(outcomes)
+    found = cells(outcomes[~outcomes["purpose"].isin((RANDOM, PARTITION))] if again else outcomes)
     groups: dict[CaseKey, list[CaseResult]] = {}
     for case in planned:
         cell = _nonempty(found.get((case.key, "scoring")))
@@ -139,8 +147,8 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
             sources=(case.key,),
             has_base=case.has_base,
             looks=case.looks,
-            partitions=beside(cell, again.get(case.key), []),
-            clean_partitions=beside(clean, _clean_again(case.key, again), []),
+            random_batches=_scored([case.key], again),
+            clean_random_batches=_clean_again(case.key, again),
         )
         groups.setdefault(case.key.setting, []).append(row)
     everything = [row for rows in groups.values() for row in rows]
@@ -197,7 +205,7 @@ def _combined(
     rows: Sequence[CaseResult],
     everything: Sequence[CaseResult],
     found: Cells,
-    again: Mapping[CaseKey, OtherBatches],
+    again: Mapping[CaseKey, RandomBatches],
 ) -> list[CaseResult]:
     """The rows made from several attacks under one threat model; none before there are outcomes."""
     attacks = [row for row in rows if row.key.attack not in CONTROLS]
@@ -223,15 +231,17 @@ def _combined(
     stopping = [row.examples_planned for row in attacks if row.looks]
     planned = min(stopping) if stopping else max(row.examples_planned for row in attacks)
     everybody = tuple(candidate.key for candidate in candidates)
-    # Clean inputs are scored in partitions for their own accuracy: as an attack they would only cost error.
-    playable = {ENSEMBLE: [again[key] for key in everybody if key in again and key.attack != CLEAN]}
-    own = {STRONGEST: again.get(candidates[best].key)}
-    clean_again = _clean_again(model.key, again)
+    # Clean inputs are scored in random batches for their own accuracy: as an attack they would only cost
+    # error.
+    playable = {
+        ENSEMBLE: [key for key in everybody if key.attack != CLEAN],
+        STRONGEST: [candidates[best].key],
+    }
     results = [
         CaseResult(
             key=model.key.of_attack(name),
             cell=cell,
-            clean=(clean := _clean_like(cell, model.key, found)),
+            clean=_clean_like(cell, model.key, found),
             examples_planned=planned,
             batch_dependent=model.batch_dependent,
             randomised=model.randomised,
@@ -241,8 +251,8 @@ def _combined(
             looks=max(row.looks for row in usable),
             strongest_attack=candidates[best].key.attack,
             selection_draws=selection_draws,
-            partitions=beside(cell, own.get(name), playable.get(name, [])),
-            clean_partitions=beside(clean, clean_again, []),
+            random_batches=_scored(playable.get(name, ()), again),
+            clean_random_batches=_clean_again(model.key, again),
         )
         for name, cell in combined.items()
     ]
@@ -256,7 +266,7 @@ def _of_complete(
     rows: Sequence[CaseResult],
     everything: Sequence[CaseResult],
     found: Cells,
-    again: Mapping[CaseKey, OtherBatches],
+    again: Mapping[CaseKey, RandomBatches],
 ) -> CaseResult | None:
     """The ensemble of the attacks with all of their outcomes; None where it lacks some, too."""
     whole = [row for row in everything if row.complete]
@@ -316,9 +326,14 @@ def _clean_like(cell: Cell | None, key: CaseKey, found: Cells) -> Cell | None:
     return None
 
 
-def _clean_again(key: CaseKey, again: Mapping[CaseKey, OtherBatches]) -> OtherBatches | None:
-    """The clean inputs of a row's subject in random partitions."""
-    return next((of for row, of in again.items() if row.attack == CLEAN and row.subject == key.subject), None)
+def _scored(keys: Iterable[CaseKey], again: Mapping[CaseKey, RandomBatches]) -> tuple[RandomBatches, ...]:
+    return tuple(again[key] for key in keys if key in again)
+
+
+def _clean_again(key: CaseKey, again: Mapping[CaseKey, RandomBatches]) -> tuple[RandomBatches, ...]:
+    """The clean inputs of a row's subject in random batches."""
+    clean = [row for row in again if row.attack == CLEAN and row.subject == key.subject]
+    return _scored(clean[:1], again)
 
 
 def _nonempty(cell: Cell | None) -> Cell | None:

@@ -12,9 +12,9 @@ of docs/numbers.md, where they are compared:
   given enough of them. An accuracy below 10 or above 90% takes the largest correlation that the subject's
   other rows allow where these leave no doubt that there is some: a batch that survived as a whole may just be
   missing;
-* at most 1% (or five examples) right, or wrong: what 0 of n leaves, n being the effective number of outcomes
-  at the largest correlation that the subject's rows allow, and the number of batches where none of them
-  measures it.
+* what 0 of n leaves, n being the effective number of outcomes at the largest correlation that the subject's
+  rows allow, and the number of batches where none of them measures it: a few right answers must not promise
+  more than none would.
 """
 
 import numpy as np
@@ -30,7 +30,6 @@ from robustbench_coded.statistics.variance import between_batches
 # less than half the independent one is not believed. Half, not all of it, because at five batches the
 # Student factor already pays for the luck.
 LEAST_DESIGN_EFFECT = 0.5
-FEW_EXAMPLES, FEW = 5, 0.01
 
 
 def clopper_pearson(successes: float, trials: float, tail: float) -> tuple[float, float]:
@@ -72,13 +71,8 @@ def clustered_interval(
     ends = [
         mean_interval(right, trials, tail, _most_correlated(correct, batch, correlation)),
         _by_variance(correct, batch, sizes, tail, correlation),
-        (estimate, estimate),
+        (min(1 - least, estimate), max(least, estimate)),
     ]
-    few = max(FEW_EXAMPLES / len(correct), FEW)
-    if estimate <= few:
-        ends.append((estimate, least))
-    if estimate >= 1 - few:
-        ends.append((1 - least, estimate))
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 

@@ -39,8 +39,8 @@ class Interval:
     estimate: float
     low: float
     high: float
-    high_batches: float | None = None
-    """Where nothing is right in a batch-dependent defence: the upper bound if a batch were one outcome."""
+    others: tuple[float, float] | None = None
+    """For other images, where ``low`` and ``high`` are about these images in random batches."""
 
 
 def accuracy_interval(
@@ -75,8 +75,7 @@ def accuracy_interval(
     estimate = right / correct.size
     if batch_dependent:
         low, high = clustered_interval(correct, batch, tail, correlation)
-        by_batches = clopper_pearson(0, len(np.unique(batch)), tail)[1] if right == 0 else None
-        return Interval(estimate, low, high, by_batches)
+        return Interval(estimate, low, high)
     common = shared_by_draws(shared, correct.shape[1], batch)
     # Independent outcomes that the answers are worth, as far as they show no spread themselves.
     worth = 1 / (1 / examples + common) if common else examples

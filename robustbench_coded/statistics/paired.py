@@ -14,6 +14,7 @@ same outcome in any draw.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from robustbench_coded.statistics.clustered import clopper_pearson
 from robustbench_coded.statistics.correlation import Correlation
 from robustbench_coded.statistics.difference import clustered_difference, correlation_of, joined
 from robustbench_coded.statistics.ensemble import common
-from robustbench_coded.statistics.intervals import TAIL, accuracy_interval
+from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.shared_draws import SharedDraws
 from robustbench_coded.statistics.variance import between_examples
@@ -64,36 +65,22 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
     left, right = one.correct, other.correct
     estimate = float(left.mean() - right.mean())
     if by_batch:
-        again = first.partitions
         of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.unit_is_batch]
         unit = _units([cell.batch for cell, _ in of])
-
-        def ends(share: float) -> tuple[float, float]:
-            return clustered_difference(
-                left,
-                right,
-                unit,
-                share,
-                left_clustered=first.unit_is_batch,
-                right_clustered=second.unit_is_batch,
-                correlation=Correlation(0.0, max(row.correlation.high for _, row in of)),
-            )
-
-        low, high = ends(tail)
-        whole = len(one.example) == len(first.cell.example) and right.shape[1] == 1
-        if again is not None and again.playable and again.cell is first.cell and whole and len(of) == 1:
-            base = second.cell
-            high = again.difference_high(
-                lambda share: ends(share)[1],
-                lambda wanted: _answers(base, wanted),
-                estimate,
-                tail,
-                first.correlation,
-            )
-        if (above := _above_base(first, second, tail)) is not None:
-            low, high = above
-        elif (above := _above_base(second, first, tail)) is not None:
-            low, high = -above[1], -above[0]
+        low, high = clustered_difference(
+            left,
+            right,
+            unit,
+            tail,
+            left_clustered=first.unit_is_batch,
+            right_clustered=second.unit_is_batch,
+            correlation=Correlation(0.0, max(row.correlation.high for _, row in of)),
+        )
+        if first.random_batches:
+            low, high = _on_these_images(first, second, Interval(estimate, low, high), tail)
+        elif second.random_batches:
+            below, above = _on_these_images(second, first, Interval(-estimate, -high, -low), tail)
+            low, high = -above, -below
     else:
         unit = one.example
         low, high = _independent(left, right, one.batch, tail, (first.shared, second.shared))
@@ -108,27 +95,25 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
     )
 
 
-def _above_base(row: CaseResult, base: CaseResult, tail: float) -> tuple[float, float] | None:
-    """Both ends for a row's accuracy in random partitions less a base model's; None without such a pair.
+def _on_these_images(
+    row: CaseResult, base: CaseResult, interval: Interval, tail: float
+) -> tuple[float, float]:
+    """Both ends of what random batches show of a row's accuracy less a base model's, in place of
+    ``interval``.
 
-    The base model answers inputs one by one, each once.
+    The base model answers inputs one by one, each once; ``interval`` stands where it does not.
     """
-    beside = row.partitions
-    if beside is None or beside.own is None or beside.cell is not row.cell or base.cell is None:
-        return None
-    if (
-        base.unit_is_batch
-        or base.cell.correct.shape[1] != 1
-        or len(base.cell.example) != len(beside.own.example)
-    ):
-        return None
-    answers = _answers(base.cell, beside.own.example)
-    return None if answers is None else beside.own.above_base(answers, tail)
+    cell = base.cell
+    if base.unit_is_batch or cell is None or cell.correct.shape[1] != 1:
+        return interval.low, interval.high
+    if not all(np.isin(scored.images, cell.example).all() for scored in row.random_batches):
+        return interval.low, interval.high
 
+    def answers(images: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return cell.at_examples(images).correct[:, 0]
 
-def _answers(cell: Cell, example: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    """The one answer to each of these examples, whether it is right; None where the cell lacks some."""
-    return cell.at_examples(example).correct[:, 0] if np.isin(example, cell.example).all() else None
+    ends = row.on_these_images(interval, [partial(of.above, answers) for of in row.random_batches], tail)
+    return ends.low, ends.high
 
 
 def _independent(

@@ -48,10 +48,9 @@ class SummaryRow:
         forwards, backwards: images through the network per scored example.
         done: whether every planned example has its outcomes.
         clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
-        high_batches: where nothing is right in a batch-dependent defence, the upper end if a batch counted
-            as one outcome.
-        unit: of the interval, ``batch`` or ``example``.
-        strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
+        others: both ends for other images, where ``low`` and ``high`` are about these images in random
+        batches. unit: of the interval, ``batch`` or ``example``. strongest_attack, selection_draws: of
+        combined rows: which attack `strongest` is, and on how many
             draws it was chosen (0: nothing random).
         submissions: M of an attacker who submits M times; None where it was not asked for.
         reached: of an attack towards a class: share of answers that are this class, on examples of others.
@@ -73,7 +72,7 @@ class SummaryRow:
     clean_accuracy: float | None
     clean_majority: float | None
     clean_every_draw: float | None
-    high_batches: float | None
+    others: tuple[float, float] | None
     unit: str
     strongest_attack: str
     selection_draws: int
@@ -125,7 +124,8 @@ class SummaryRow:
             "clean_accuracy": _number(self.clean_accuracy),
             "clean_majority": _number(self.clean_majority),
             "clean_every_draw": _number(self.clean_every_draw),
-            "ci_high_batches": _number(self.high_batches),
+            "ci_low_other_images": _number(None if self.others is None else self.others[0]),
+            "ci_high_other_images": _number(None if self.others is None else self.others[1]),
             "unit": self.unit,
             "strongest_attack": self.strongest_attack,
             "selection_draws": self.selection_draws,
@@ -185,7 +185,7 @@ def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], submissions:
         clean_accuracy=_figure(accuracy, result.clean),
         clean_majority=_figure(accuracy_majority, result.clean),
         clean_every_draw=_figure(accuracy_every_draw, result.clean),
-        high_batches=_rounded(interval.high_batches if interval else None),
+        others=_both(interval.others if interval else None),
         unit="batch" if result.unit_is_batch else "example",
         strongest_attack=result.strongest_attack,
         selection_draws=result.selection_draws,
@@ -207,6 +207,10 @@ def _clean_survival(result: CaseResult, submissions: int) -> float | None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else round(value, DIGITS)
+
+
+def _both(ends: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if ends is None else (round(ends[0], DIGITS), round(ends[1], DIGITS))
 
 
 def _number(value: float | None) -> float:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import COMBINED
@@ -27,28 +25,16 @@ def population_of(manifest: RunManifest) -> str:
 
 
 def partitions_of(run: Run) -> Iterator[str]:
-    """What was scored in other batches than it was attacked in: whole batches, then victims."""
-    rows = [row for row in run.results if row.partitions is not None and row.key.attack not in COMBINED]
-    batches, victims = [], []
-    for row in rows:
-        assert row.partitions is not None
-        case = f"{row.key.attack} on {subject_text(row.key.subject, with_k=True)}"
-        if row.partitions.own is not None:
-            scored = row.partitions.own.batch
-            batches.append(f"{case} ({sum(len(np.unique(column)) for column in scored.T)} batches)")
-        for one in row.partitions.playable:
-            victims.append(f"{case} ({int(one.correct.sum())} of {len(one.example)} right)")
-    if batches:
+    """What was scored in random batches, too."""
+    scored = [
+        f"{row.key.attack} on {subject_text(row.key.subject, with_k=True)} ({row.random_batches[0].batches})"
+        for row in run.results
+        if row.random_batches and row.key.attack not in COMBINED
+    ]
+    if scored:
         yield (
-            "the perturbed inputs of these attacks were also scored in random partitions into batches, "
-            f"one draw each: {'; '.join(batches)}. The intervals of these attacks and the upper "
-            "ends of ensembles that contain them use this; if none is right, it assumes that no rare "
-            "kind of example decides the answers of its whole batch."
-        )
-    if victims:
-        yield (
-            "these attacks on one victim were also scored on other examples, each as the only perturbed "
-            f"input of a random batch, in one draw: {'; '.join(victims)}. If at most 3% are right, the upper "
-            "ends use this; it assumes that no rare kind of example decides the answers to the victims in "
-            "its batch."
+            "the perturbed inputs of these attacks were also scored in random batches of these images, in "
+            f"one draw each: {'; '.join(scored)}. The intervals of these attacks and the upper ends of ensembles "
+            "that contain them are about these images in random batches; those for other images stand beside "
+            "them."
         )

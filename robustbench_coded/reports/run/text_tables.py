@@ -11,6 +11,7 @@ from robustbench_coded.reports.text.formatting import (
     budget_text,
     gain_text,
     inference_text,
+    interval,
     percent,
     with_interval,
 )
@@ -136,7 +137,7 @@ _FIGURES: dict[str, Callable[[SummaryRow], str]] = {
     ),
     "Draws": lambda line: str(line.draws),
     "Accuracy": lambda line: accuracy_text(line.accuracy, line.low, line.high),
-    "Upper, by batches": lambda line: _figure(line.high_batches),
+    "Other images": lambda line: "" if line.others is None else interval(*line.others),
     "Majority": lambda line: percent(line.majority),
     "Every draw": lambda line: percent(line.every_draw),
     "All submissions": lambda line: with_interval(line.survival),
