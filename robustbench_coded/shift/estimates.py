@@ -3,7 +3,8 @@
 The corruptions are fixed and the examples are a sample: every example has one value, the mean over sets and
 draws, and the interval is that of the mean over examples. As soon as an inference is random or answers in
 batches, whole batches are the units. Single sets have the intervals of `statistics.intervals`; differences
-and ratios are paired over the same examples.
+and ratios are paired over the same examples. Where all examples have one value, but for a few, their spread
+says nothing of those that were not seen: n examples may have missed a share of up to 1 - TAIL^(1/n).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from robustbench_coded.shift.facts import SetFacts
 from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval, student_factor
 from robustbench_coded.statistics.difference import clustered_difference
 from robustbench_coded.statistics.intervals import TAIL, accuracy_interval
+
+FEW_EXAMPLES = 5  # of another value than all others: too few to measure a spread on
+DECIMALS = 12  # to which sums in another order agree
 
 
 class Estimate(NamedTuple):
@@ -47,29 +51,22 @@ def accuracy(answers: Answers, sets: list[SetFacts]) -> Estimate:
 def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> Estimate:
     """Accuracy less that of ``other``."""
     left, right = answers.of(sets), other.of(sets)
-    together = answers.clustered or other.clustered
     unit = _units(answers, other, len(left))
-    if len(sets) > 1:
-        return _mean(left.mean(axis=1) - right.mean(axis=1), unit)
-    if together:
-        columns = math.lcm(left.shape[1], right.shape[1])
-        left, right = (np.repeat(side, columns // side.shape[1], axis=1) for side in (left, right))
-        low, high = clustered_difference(
-            left,
-            right,
-            unit,
-            TAIL,
-            left_clustered=answers.clustered,
-            right_clustered=other.clustered,
-            correlation=max(answers.correlation, other.correlation, key=lambda found: found.high),
-        )
-        return Estimate(float(left.mean() - right.mean()), low, high)
-    found = _mean(left.mean(axis=1) - right.mean(axis=1), unit)
-    if found.low is None or found.high is None:
-        return found
-    # However alike the answers to one set are, they may still differ where 0 of n examples showed it.
-    reach = max(found.high - found.value, clopper_pearson(0, len(left), TAIL)[1])
-    return Estimate(found.value, found.value - reach, found.value + reach)
+    if len(sets) > 1 or not (answers.clustered or other.clustered):
+        seen = _independent(len(left), answers, other)
+        return _mean(left.mean(axis=1) - right.mean(axis=1), unit, seen, (-1.0, 1.0))
+    columns = math.lcm(left.shape[1], right.shape[1])
+    left, right = (np.repeat(side, columns // side.shape[1], axis=1) for side in (left, right))
+    low, high = clustered_difference(
+        left,
+        right,
+        unit,
+        TAIL,
+        left_clustered=answers.clustered,
+        right_clustered=other.clustered,
+        correlation=max(answers.correlation, other.correlation, key=lambda found: found.high),
+    )
+    return Estimate(float(left.mean() - right.mean()), low, high)
 
 
 def unpaired_difference(answers: Answers, sets: list[SetFacts], others: list[SetFacts]) -> Estimate:
@@ -81,13 +78,14 @@ def unpaired_difference(answers: Answers, sets: list[SetFacts], others: list[Set
     for side in (sets, others):
         values = answers.of(side).mean(axis=1)
         unit = answers.batches(len(values)) if answers.clustered else np.arange(len(values))
-        means.append(_mean(values, unit))
+        means.append(_mean(values, unit, _independent(len(values), answers), (0.0, 1.0)))
     one, other = means
     value = one.value - other.value
-    if one.low is None or other.low is None:
+    if one.low is None or one.high is None or other.low is None or other.high is None:
         return Estimate(value, None, None)
-    reach = float(np.hypot(one.value - one.low, other.value - other.low))
-    return Estimate(value, value - reach, value + reach)
+    down = float(np.hypot(one.value - one.low, other.high - other.value))
+    up = float(np.hypot(one.high - one.value, other.value - other.low))
+    return Estimate(value, value - down, value + up)
 
 
 def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFacts]) -> Estimate | None:
@@ -100,7 +98,7 @@ def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFact
     by_name: dict[str, list[SetFacts]] = {}
     for one in sets:
         by_name.setdefault(one.name, []).append(one)
-    ratios, slopes = [], []
+    ratios, slopes, scales = [], [], []
     for chosen in by_name.values():
         errors = 1 - answers.of(chosen).mean(axis=1)
         base = 1 - baseline.of(chosen).mean(axis=1)
@@ -109,12 +107,19 @@ def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFact
         ratio = errors.mean() / base.mean()
         ratios.append(ratio)
         slopes.append((errors - ratio * base) / base.mean())  # of the ratio, by example
-    slope = _mean(np.mean(slopes, axis=0), _units(answers, baseline, len(slopes[0])))
+        scales.append(1 / base.mean())
     value = float(np.mean(ratios))
+    if answers is baseline:
+        return Estimate(value, value, value)
+    slope = _mean(
+        np.mean(slopes, axis=0),
+        _units(answers, baseline, len(slopes[0])),
+        _independent(len(slopes[0]), answers, baseline),
+        (-float(np.mean(np.multiply(ratios, scales))), float(np.mean(scales))),
+    )
     if slope.low is None or slope.high is None:
         return Estimate(value, None, None)
-    reach = (slope.high - slope.low) / 2
-    return Estimate(value, max(value - reach, 0.0), value + reach)
+    return Estimate(value, max(value + slope.low, 0.0), value + slope.high)
 
 
 def _units(one: Answers, other: Answers, examples: int) -> NDArray[np.int64]:
@@ -124,20 +129,34 @@ def _units(one: Answers, other: Answers, examples: int) -> NDArray[np.int64]:
     return np.arange(examples) // math.lcm(*sizes)
 
 
+def _independent(examples: int, *sides: Answers) -> float:
+    """How many independent examples as many are worth in the batches of each side."""
+    worth = [
+        side.correlation.effective(np.bincount(side.batches(examples))) for side in sides if side.clustered
+    ]
+    return min(worth, default=float(examples))
+
+
 def _share(values: NDArray[np.floating]) -> Estimate:
     """Mean of shares [examples] in [0, 1]: Clopper and Pearson's with the effective number of examples."""
     examples, mean = len(values), float(values.mean())
-    never = clopper_pearson(0, examples, TAIL)[1]
-    if mean in (0.0, 1.0) or examples < 2:
-        return Estimate(mean, 0.0 if mean < 1 else 1 - never, 1.0 if mean > 0 else never)
-    variance = float(values.var(ddof=1)) / examples * student_factor(examples - 1, TAIL)
-    effective = mean * (1 - mean) / variance if variance > 0 else np.inf
-    low, high = clopper_pearson(mean * effective, effective, TAIL) if np.isfinite(effective) else (mean, mean)
-    return Estimate(mean, min(low, mean), max(high, mean))
+    low, high = _with_unseen(values, examples, (0.0, 1.0))
+    variance = float(values.var(ddof=1)) / examples if examples > 1 else 0.0
+    if variance == 0:
+        return Estimate(mean, low, high)
+    effective = mean * (1 - mean) / (variance * student_factor(examples - 1, TAIL))
+    exact = clopper_pearson(mean * effective, effective, TAIL)
+    return Estimate(mean, min(exact[0], low), max(exact[1], high))
 
 
-def _mean(values: NDArray[np.floating], unit: NDArray[np.int64]) -> Estimate:
-    """Mean of the values and Student's interval over units, of whatever sizes."""
+def _mean(
+    values: NDArray[np.floating], unit: NDArray[np.int64], seen: float, within: tuple[float, float]
+) -> Estimate:
+    """Mean of values and Student's interval over units, of whatever sizes.
+
+    Args:
+        seen: how many independent examples the values are worth. within: the range of a value.
+    """
     mean = float(values.mean())
     sums = np.bincount(unit, values - mean)
     units = len(sums)
@@ -145,4 +164,20 @@ def _mean(values: NDArray[np.floating], unit: NDArray[np.int64]) -> Estimate:
         return Estimate(mean, None, None)
     deviation = np.sqrt(units / (units - 1) * float((sums**2).sum())) / len(values)
     reach = float(stdtrit(units - 1, 1 - TAIL)) * deviation
-    return Estimate(mean, mean - reach, mean + reach)
+    low, high = _with_unseen(values, seen, within)
+    return Estimate(mean, min(mean - reach, low), max(mean + reach, high))
+
+
+def _with_unseen(
+    values: NDArray[np.floating], seen: float, within: tuple[float, float]
+) -> tuple[float, float]:
+    """What the mean may be if examples that were not seen are at either end of a range.
+
+    The mean itself where the examples differ enough to show what others may be like.
+    """
+    mean = float(values.mean())
+    others = len(values) - int(np.unique(values.round(DECIMALS), return_counts=True)[1].max())
+    if others > FEW_EXAMPLES:
+        return mean, mean
+    unseen = clopper_pearson(0, seen, TAIL)[1]
+    return mean - unseen * (mean - within[0]), mean + unseen * (within[1] - mean)

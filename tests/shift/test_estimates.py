@@ -6,7 +6,7 @@ from scipy.stats import ttest_rel
 
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.shift.answers import Answers
-from robustbench_coded.shift.estimates import accuracy, corruption_error, difference
+from robustbench_coded.shift.estimates import accuracy, corruption_error, difference, unpaired_difference
 from robustbench_coded.shift.facts import SetFacts
 from robustbench_coded.shift.rows import means_of
 from robustbench_coded.statistics.clustered import clopper_pearson
@@ -51,10 +51,40 @@ def test_differences_of_means_are_students_paired_interval():
     assert (found.low, found.high) == pytest.approx((student.low, student.high))
 
 
-def test_equal_answers_to_one_set_still_leave_what_0_of_n_leaves():
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("chosen", [FOG[:1], FOG], ids=["one set", "several sets"])
+def test_equal_answers_still_leave_what_0_of_n_leaves(chosen, clustered):
+    answers = subject(FOG, (0.9, 0.5, 0.2), 0, clustered=clustered)
+    alike = Answers(answers.subject, answers.right, clustered, K)
+    found = difference(answers, alike, chosen)
+    fewest, most = (clopper_pearson(0, n, 0.025)[1] for n in (EXAMPLES, EXAMPLES / K))
+    assert found.value == 0 and found.low == -found.high
+    assert fewest < found.high < most if clustered else found.high == pytest.approx(fewest)
+    ratio = corruption_error(answers, alike, chosen)
+    assert ratio.low < ratio.value == 1 < ratio.high
+
+
+def test_what_every_example_shares_is_not_known_exactly():
+    always = subject(FOG, (1.1, 1.1, -0.1), 0)  # right under two sets of three, whatever the example
+    never = subject(FOG, (-0.1, -0.1, 1.1), 0)
+    unseen = clopper_pearson(0, EXAMPLES, 0.025)[1]
+    assert accuracy(always, FOG) == pytest.approx((2 / 3, 2 / 3 * (1 - unseen), 2 / 3 + unseen / 3))
+    third = difference(always, never, FOG)
+    assert third == pytest.approx((1 / 3, 1 / 3 - 4 / 3 * unseen, (1 + 2 * unseen) / 3))
+    assert difference(always, never, FOG[:2]) == pytest.approx((1, 1 - 2 * unseen, 1))
+    apart = unpaired_difference(always, FOG[:1], FOG[2:])
+    assert apart.value == apart.high == 1 and apart.low == pytest.approx(1 - np.hypot(unseen, unseen))
+
+
+def test_more_answers_that_differ_never_narrow_an_interval():
     answers = subject(FOG, (0.9, 0.5, 0.2), 0)
-    found = difference(answers, answers, FOG[:1])
-    assert found.value == 0 and found.high == pytest.approx(clopper_pearson(0, EXAMPLES, 0.025)[1])
+    widths = []
+    for changed in range(4):
+        right = {one: column.copy() for one, column in answers.right.items()}
+        right[FOG[0]][:changed] ^= True
+        found = difference(answers, Answers(answers.subject, right, False, K), FOG)
+        widths.append(found.high - found.low)
+    assert widths == sorted(widths)
 
 
 def test_batches_that_fall_as_one_widen_every_interval():
