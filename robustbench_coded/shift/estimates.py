@@ -141,10 +141,10 @@ def _share(values: NDArray[np.floating]) -> Estimate:
     """Mean of shares [examples] in [0, 1]: Clopper and Pearson's with the effective number of examples."""
     examples, mean = len(values), float(values.mean())
     low, high = _with_unseen(values, examples, (0.0, 1.0))
-    variance = float(values.var(ddof=1)) / examples if examples > 1 else 0.0
-    if variance == 0:
+    if np.ptp(values) < 10.0**-DECIMALS:
         return Estimate(mean, low, high)
-    effective = mean * (1 - mean) / (variance * student_factor(examples - 1, TAIL))
+    variance = float(values.var(ddof=1)) / examples * student_factor(examples - 1, TAIL)
+    effective = mean * (1 - mean) / variance
     exact = clopper_pearson(mean * effective, effective, TAIL)
     return Estimate(mean, min(exact[0], low), max(exact[1], high))
 
