@@ -80,6 +80,12 @@ class CaseResult:
         """Whether one attack perturbs all of a batch that is answered as one."""
         return self.batch_dependent and not self.key.threat.one_victim
 
+    @property
+    def unattacked(self) -> "CaseResult":
+        """The same examples and draws without any attack."""
+        key = self.key.of_attack(CLEAN)
+        return replace(self, key=key, cell=self.clean, random_batches=self.clean_random_batches)
+
     def interval(self, tail: float = TAIL) -> Interval | None:
         """The accuracy with its interval, each end of which errs with probability ``tail``; None while there
         are no outcomes.

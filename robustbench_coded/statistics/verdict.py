@@ -292,7 +292,7 @@ def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> 
 
 def _of_clean(row: CaseResult) -> CaseResult:
     """The same row without any attack."""
-    return replace(row, cell=row.clean, random_batches=row.clean_random_batches)
+    return row.unattacked
 
 
 def _difference(one: CaseResult, other: CaseResult, tail: float) -> Difference | None:

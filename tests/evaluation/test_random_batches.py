@@ -1,41 +1,77 @@
-"""Random batches of clean inputs with one victim each."""
+"""Random batches of the evaluated images: who sits in them, what is scored, and which word that settles."""
+
+import json
 
 import pytest
 import torch
 from torch import nn
 
 from robustbench_coded import evaluate
-from robustbench_coded.evaluation.planning.batches import partition
-from robustbench_coded.evaluation.planning.random_batches import (
-    VICTIMS_WANTED,
-    random_batch,
-    random_batches_wanted,
-)
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.random_batches import depends_on_batch, random_batch, victims_batch
+from robustbench_coded.results.run import load_run
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.statistics.betting import upper_end
 
-K, EXAMPLES, EPS = 8, 72, 0.1
+K, EXAMPLES, EPS = 16, 160, 0.1
+
+
+@pytest.mark.parametrize("examples", [40, 8, 5, 1])
+def test_a_random_batch_holds_different_examples_and_every_number_another_batch(examples):
+    members = list(range(100, 100 + examples))
+    batches = [random_batch(members, 8, 0, number, planned=5) for number in range(1, 30)]
+    assert all(batch.k == 8 and set(batch.members) <= set(members) for batch in batches)
+    assert all(len(set(batch.members)) == min(8, examples) == batch.scored for batch in batches)
+    assert len({batch.index for batch in batches}) == 29 and min(batch.index for batch in batches) == 5
+    if examples > 8:
+        assert len({frozenset(batch.members) for batch in batches}) == 29
+        assert {member for batch in batches for member in batch.members} == set(members)
+    assert random_batch(members, 8, 0, 3, 5) == batches[2]
+    assert (random_batch(members, 8, 1, 3, 5) == batches[2]) == (examples == 1)
+
+
+def test_random_batches_are_drawn_independently_of_each_other():
+    """Two batches of half of the images are not complements, as those of one partition are."""
+    first, second = (set(random_batch(range(16), 8, 0, number, 2).members) for number in (1, 2))
+    shared = [
+        len(
+            set(random_batch(range(16), 8, seed, 1, 2).members)
+            & set(random_batch(range(16), 8, seed, 2, 2).members)
+        )
+        for seed in range(300)
+    ]  # hypergeometric: mean 4
+    assert first & second and abs(sum(shared) / 300 - 4) < 0.3
+
+
+@pytest.mark.parametrize("examples", [40, 5, 1])
+def test_every_example_is_the_victim_of_one_random_batch(examples):
+    made = [victims_batch(range(examples), 8, 0, number, 5) for number in range(1, examples + 1)]
+    assert sorted(batch.members[slot] for batch, slot in made) == list(range(examples))
+    assert len({batch.index for batch, _ in made}) == examples
+    if examples > 8:
+        assert all(len(set(batch.members)) == 8 for batch, _ in made)
+        assert len({slot for _, slot in made}) == 8
 
 
 @pytest.mark.parametrize(
-    ("examples", "rule"), [(40, "pad"), (37, "pad"), (37, "drop"), (5, "pad"), (1, "pad")]
+    ("attack", "depends"),
+    [
+        ("clean", False),
+        ("random-sign", False),
+        ("transfer-pgd-20", False),
+        ("transfer-apgd-t-100", False),
+        ("pgd-20", True),
+        ("eot10-pgd-20", True),
+        ("square-100", True),
+        ("aware-pgd-20+init=transfer-pgd-20", True),
+        ("pgd-20+init=transfer-pgd-20", True),
+        ("torchattacks:PGD+steps=10", True),
+    ],
 )
-def test_every_example_is_the_victim_of_one_random_batch(examples, rule):
-    batches = partition(examples, 8, rule)
-    scored = [member for batch in batches for member in batch.members[: batch.scored]]
-    made = [random_batch(batches, 0, number, len(batches)) for number in range(1, len(scored) + 1)]
-    victims = [batch.members[slot] for batch, slot in made]
-    assert sorted(victims) == sorted(scored)
-    assert all(batch.k == 8 and set(batch.members) <= set(scored) for batch, _ in made)
-    if examples > 8:
-        assert all(len(set(batch.members)) == 8 for batch, _ in made)
-        assert len({frozenset(batch.members) for batch, _ in made}) > 0.9 * len(scored)
-        assert len({slot for _, slot in made}) == 8
-    assert not {batch.index for batch, _ in made} & {batch.index for batch in batches}
-    assert len({batch.index for batch, _ in made}) == len(made)
-    assert random_batch(batches, 0, 1) == random_batch(batches, 0, 1)
-
-
-def test_no_more_victims_than_examples():
-    assert random_batches_wanted(100) == 100 and random_batches_wanted(10_000) == VICTIMS_WANTED
+def test_gradients_of_the_base_model_know_no_batch(attack, depends):
+    subject = Subject("a", "rci:N=12", "rci", 8, 12, True, True, True, 12)
+    assert depends_on_batch(AttackCase(subject, WHOLE_BATCH, attack, "linf", 0.1, "pixel", None)) == depends
 
 
 class Fragile(nn.Module):
@@ -46,41 +82,101 @@ class Fragile(nn.Module):
         return torch.stack([-score, score], dim=1)
 
 
-class Mixed:
-    """Moves every input a little towards its neighbour; a victim falls in any batch."""
+class Survives:
+    """In a share of all batches, by what they hold, the class comes from a pixel that nobody can turn."""
 
-    name, randomised, batch_dependent = "mixed", False, True
+    name, randomised, batch_dependent = "survives", False, True
 
-    def __init__(self, base):
-        self.base = base
+    def __init__(self, base, share):
+        self.base, self.share = base, share
 
     def sample(self, generator, k):
         return None
 
     def logits(self, x, draw):
-        return self.base(x + 0.001 * (x.roll(1, 0) - x))
+        fate = (1e4 * x.detach().double().sum()) % 1
+        right = 20 * (x[:, 0, 1, 1] - 0.5)
+        robust = torch.stack([-right, right], dim=1)
+        return torch.where(fate < self.share, robust, self.base(x))
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    generator = torch.Generator().manual_seed(0)
+def images(seed):
+    generator = torch.Generator().manual_seed(seed)
     y = torch.randint(2, (EXAMPLES,), generator=generator)
     x = torch.rand((EXAMPLES, 1, 2, 2), generator=generator)
     x[:, 0, 0, 0] = 0.5 + 0.05 * (2 * y - 1)
+    x[:, 0, 1, 1] = 0.5 + 0.4 * (2 * y - 1)
+    return x, y
+
+
+def measured(out, share, attacks="transfer-pgd-10", **more):
     return evaluate(
-        {"fragile": Fragile()}, (x, y), defences=[Mixed], attacks="transfer-pgd-10,pgd-10", eps=EPS,
-        inputs=["batch", "victim"], batch_sizes=K, victims=8, threads=1,
-        out=tmp_path_factory.mktemp("random-batches") / "run",
+        {"fragile": Fragile()}, images(0), defences=[lambda base: Survives(base, share)], attacks=attacks,
+        eps=EPS, batch_sizes=K, limit=EXAMPLES, first=True, threads=1, out=out, **more,
     )  # fmt: skip
 
 
-def test_all_examples_are_victims_and_settle_what_eight_leave_open(run):
-    row = next(r for r in run.rows if r.attack == "ensemble" and r.key.threat.one_victim)
-    assert (row.accuracy, row.examples) == (0, 8)
-    assert row.high == pytest.approx(1 - 0.0125 ** (1 / EXAMPLES), abs=1e-6)
-    again = run.outcomes[(run.outcomes.purpose == "partition") & (run.outcomes.threat == "victim/unknown")]
-    assert sorted(again.example) == list(range(EXAMPLES))
-    assert again.batch.nunique() == EXAMPLES and not (again.prediction == again.label).any()
-    # The base model leaves 0 of the same examples, so the difference has the same upper end.
-    judged = next(j for j in run.judgements if j.threat.one_victim)
-    assert judged.verdict.gain.high == pytest.approx(row.high, abs=1e-6)
+def judged(run, threat="batch/unknown"):
+    return next(j for j in run.judgements if j.subject.k == K and str(j.threat) == threat)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """Nothing survives: 160 images, ten disjoint batches."""
+    return measured(
+        tmp_path_factory.mktemp("random") / "run", 0.0, "transfer-pgd-10,pgd-10", inputs=["batch", "victim"],
+        victims=10,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])
+def test_150_images_and_as_many_random_batches_settle_what_ten_batches_leave_open(broken, threat):
+    verdict = judged(broken, threat).verdict
+    assert verdict.word == VerdictWord.NO_GAIN and verdict.accuracy.high < 0.03
+    assert verdict.accuracy.others[1] > 0.25  # ten batches, or ten victims, for other images
+
+
+def test_random_batches_are_scored_once_in_one_draw_and_stay_out_of_the_accuracy(broken):
+    scored = broken.outcomes[
+        (broken.outcomes.purpose == "random") & (broken.outcomes.threat == "batch/unknown")
+    ]
+    attacked = scored[scored.attack != "clean"]
+    assert set(attacked.attack) == {"transfer-pgd-10"} and (attacked.groupby("draw").size() == K).all()
+    assert attacked.batch.min() >= EXAMPLES // K and set(attacked.draw) == set(
+        range(1, attacked.draw.max() + 1)
+    )
+    assert set(broken.summary[broken.summary.k == K].draws) == {1}
+    victims = broken.outcomes[
+        (broken.outcomes.purpose == "random") & (broken.outcomes.threat == "victim/unknown")
+    ]
+    assert victims.example.is_unique and victims.batch.is_unique
+
+
+def test_few_batches_leave_a_clean_accuracy_uncertain_and_random_ones_do_not(broken):
+    clean = next(row for row in broken.rows if row.attack == "clean" and row.key.k == K)
+    assert clean.accuracy == 1 and clean.low > 0.95 > 0.75 > clean.others[0]
+    assert judged(broken).verdict.clean.low == pytest.approx(clean.low, abs=1e-6)
+
+
+def test_the_same_command_scores_nothing_twice_and_another_attack_keeps_it(broken, tmp_path):
+    out = broken.path
+    options = {"inputs": ["batch", "victim"], "victims": 10}
+    files = {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}
+    measured(out, 0.0, "transfer-pgd-10,pgd-10", **options)
+    assert files == {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}
+    measured(out, 0.0, "transfer-pgd-10,pgd-10,fgsm", **options)
+    assert files.items() <= {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}.items()
+    rows = json.loads((out / "run.json").read_text())["rows"]
+    assert {row["attack"] for row in rows if row["random_batches"]} == {"clean", "transfer-pgd-10"}
+    assert load_run(out).failures == ()
+
+
+def test_one_batch_in_ten_that_survives_as_a_whole_is_seen(tmp_path):
+    run = measured(tmp_path / "run", share=0.1)
+    scored = run.outcomes[(run.outcomes.purpose == "random") & (run.outcomes.attack != "clean")]
+    share = (scored.groupby("draw").prediction.first() == scored.groupby("draw").label.first()).mean()
+    assert 0.03 < share < 0.2
+    verdict = judged(run).verdict
+    assert verdict.word == VerdictWord.NOT_SETTLED and verdict.accuracy.high > 0.1
+    by_batch = (scored.prediction == scored.label).groupby(scored.draw).mean().to_numpy()
+    assert verdict.accuracy.high >= upper_end(by_batch, 0.025) - 1e-6
