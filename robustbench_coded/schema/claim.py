@@ -1,5 +1,6 @@
 """What is claimed of a defence: an accuracy, which one, and the threat model and budget it is for."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,6 +14,19 @@ class ClaimedAccuracy(StrEnum):
     MEAN = "mean"
     MAJORITY = "majority"
     EVERY_DRAW = "every-draw"
+
+
+def setting_of_claim(
+    threat: str | None, eps: float | None, inputs: Iterable[str], radii: Iterable[float]
+) -> tuple[str, float | None]:
+    """The threat model and radius that a claim is about, with defaults for what it does not name.
+
+    Args:
+        inputs: what attackers perturb; the default are the first of them, with the draw unknown.
+        radii: that are evaluated; the default is the largest, None without any.
+    """
+    first = next(iter(inputs), "batch")
+    return threat or f"{first}/unknown", max(radii, default=None) if eps is None else eps
 
 
 @dataclass(frozen=True)

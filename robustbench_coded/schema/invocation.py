@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from robustbench_coded.schema.case import BudgetKey
-from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
+from robustbench_coded.schema.claim import Claim, ClaimedAccuracy, setting_of_claim
 from robustbench_coded.schema.threat_model import ThreatModel
 
 
@@ -66,20 +66,18 @@ class Invocation(Struct, frozen=True, kw_only=True):
 
     @property
     def claim(self) -> Claim | None:
-        """What was claimed, with the defaults of what it did not say filled in.
-
-        A claim that names no threat model is about the first inputs that were attacked, with the draw
-        unknown; one that names no eps is about the largest.
-        """
+        """What was claimed, with the defaults of what it did not say filled in."""
         value = _finite(self.options.get("claim"))
         if value is None or not 0 <= value <= 1:
             return None
         inputs = self.options.get("inputs")
-        first = inputs[0] if isinstance(inputs, list | tuple) and inputs else "batch"
-        threat = self.options.get("claim_threat") or f"{first}/unknown"
+        threat, eps = setting_of_claim(
+            self.options.get("claim_threat"),
+            _finite(self.options.get("claim_eps")),
+            inputs if isinstance(inputs, list | tuple) else (),
+            self.resolved.eps,
+        )
         about = self.options.get("claim_accuracy", ClaimedAccuracy.MEAN)
-        eps = _finite(self.options.get("claim_eps"))
-        eps = max(self.resolved.eps, default=None) if eps is None else eps
         norm, space = (self.options.get(name, default) for name, default in _BUDGET)
         try:
             parsed, which = ThreatModel.parse(str(threat)), ClaimedAccuracy(about)

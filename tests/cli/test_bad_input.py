@@ -194,6 +194,10 @@ def test_options(csrobust, digits_erm, tmp_path, options, words):
         (["--claim-threat", "batch/known"], ["--claim-threat", "--claim 72%"]),
         (["--claim", "0.5", "--claim-threat", "batch"], ["--claim-threat batch", "batch/unknown"]),
         (["--claim", "0.5", "--claim-threat", "collateral-4/unknown"], ["collateral-4", "batch/unknown"]),
+        (
+            ["--claim", "0.5", "--inputs", "collateral"],
+            ["needs --claim-threat", "--inputs collateral"],
+        ),
         (["--claim", "0.5", "--claim-eps", "0.1", "--eps", "0.3"], ["--claim-eps 0.1", "--eps 0.3"]),
         (["--claim", "0.5", "--claim-eps", "0.1"], ["--claim-eps 0.1", "--eps 0.3"]),
         (["--claim", "0.5", "--claim-accuracy", "best"], ["'best'", "majority"]),

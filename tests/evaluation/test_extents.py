@@ -1,11 +1,22 @@
-"""How many examples rows run on."""
+"""How many examples rows run on, and which of them a claim is about."""
+
+from pathlib import Path
 
 import pytest
 
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Victim, partition
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.extents import FIRST_VICTIMS, Extents, fill, rounds_of
-from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
+from robustbench_coded.evaluation.planning.extents import (
+    FIRST_VICTIMS,
+    Extents,
+    claimed_setting,
+    fill,
+    lanes_judged,
+    rounds_of,
+)
+from robustbench_coded.schema.invocation import Invocation, Resolved
+from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH, ThreatModel
 
 STANDARD = Subject("net", "standard", "standard", 128, None, False, False, False, 128)
 RCI = Subject("net", "rci:N=190", "rci", 128, 190, True, True, True, 190)
@@ -81,3 +92,29 @@ def test_what_has_run_costs_nothing_again_and_stays():
     row = case("pgd-100")
     found = fill(TABLE, {row: 4}, ENDS, cost, 0)
     assert found == {TABLE[0]: 4, TABLE[1]: 1, TABLE[2]: 1, row: 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "about"),
+    [
+        ({}, ("batch/unknown", 0.3)),
+        ({"inputs": ("victim", "batch")}, ("victim/unknown", 0.3)),
+        ({"claim_threat": "batch/known"}, ("batch/known", 0.3)),
+        ({"claim_eps": 0.1}, ("batch/unknown", 0.1)),
+    ],
+)
+def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(options, about):
+    radii = (0.1, 0.3)
+    config = EvalConfig(
+        checkpoints=(("net", Path("net.pt")),), claim=0.7, until="claim", eps=radii, **options
+    )
+    assert claimed_setting(config, radii) == about
+    weighed = Invocation(options=config.as_data(), resolved=Resolved(eps=radii)).claim
+    assert (str(weighed.threat), weighed.budget.eps) == about
+    rows = [
+        AttackCase(RCI, ThreatModel.parse(threat), "pgd-10", "linf", eps, "pixel", None)
+        for threat in ("batch/unknown", "batch/known", "victim/unknown")
+        for eps in radii
+    ]
+    (settings,) = lanes_judged(config, rows, radii).values()
+    assert [(str(key.threat), key.eps) for key in settings] == [about]

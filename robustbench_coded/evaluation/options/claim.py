@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.schema.claim import ClaimedAccuracy
+from robustbench_coded.schema.claim import ClaimedAccuracy, setting_of_claim
 from robustbench_coded.schema.threat_model import INPUTS, RANDOMNESS, ThreatModel
 
 
@@ -24,10 +24,14 @@ def check_claim(config: EvalConfig) -> None:
             if given:
                 raise InputError(f"{flag} needs a claim to be about; add --claim 72%")
         return
-    if config.claim_threat is not None and not _judged(config.claim_threat):
+    threat, _ = setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, ())
+    if not _judged(threat):
+        wrong = f"--claim-threat {threat} is no threat model with a verdict"
+        if config.claim_threat is None:
+            wrong = f"--claim needs --claim-threat, for --inputs {config.inputs[0]} has no verdict"
         raise InputError(
-            f"--claim-threat {config.claim_threat} is no threat model with a verdict; write one of "
-            f"{', '.join(INPUTS[:3])}, a slash, and {' or '.join(RANDOMNESS)}: batch/unknown"
+            f"{wrong}; write one of {', '.join(INPUTS[:3])}, a slash, and {' or '.join(RANDOMNESS)}: "
+            "batch/unknown"
         )
     if config.eps is not None:
         check_claimed_eps(config, config.eps)

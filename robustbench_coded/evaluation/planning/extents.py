@@ -1,9 +1,9 @@
 """On how many examples each row runs, where rows of one evaluation may run on different numbers.
 
-rounds_of(examples, batch)   -> (end, ...)   numbers of examples to choose from: a batch, twice as many, ..., all
-lane_of(case)                -> Lane         the rows that are judged together
+rounds_of(examples, batch) -> (end, ...)   numbers of examples to choose from: a batch, twice as many, ... all
+lane_of(case) -> Lane                      the rows that are judged together
 lanes_judged(config, cases, eps) -> {Lane: (CaseKey, ...)}
-fill(costs, seconds)         -> {case: round}
+fill(cases, begun, ends, cost, seconds) -> {case: rounds}
 
 Examples are in random order, so that the first of them represent the others. Rows are cut into units at the
 ends of the rounds: whatever a row was run on before, more examples add units and change none.
@@ -17,6 +17,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch, Victim
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.schema.case import BudgetKey, CaseKey
+from robustbench_coded.schema.claim import setting_of_claim
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, STANDARD
 
 # The first number of examples on which a word may fall: none right of so many leaves less than 3%, in random
@@ -142,12 +143,11 @@ def lanes_judged(
     return judged
 
 
-def claimed_setting(config: EvalConfig, eps: Sequence[float]) -> tuple[str, float] | None:
-    """The threat model and radius that a claim is about."""
+def claimed_setting(config: EvalConfig, eps: Sequence[float]) -> tuple[str, float | None] | None:
+    """The threat model and radius that a claim is about; None without a claim."""
     if config.claim is None:
         return None
-    threat = config.claim_threat or f"{config.inputs[0]}/unknown"
-    return threat, config.claim_eps if config.claim_eps is not None else max(eps)
+    return setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, eps)
 
 
 def fill(
