@@ -13,8 +13,8 @@ of docs/numbers.md, where they are compared:
   other rows allow where these leave no doubt that there is some: a batch that survived as a whole may just be
   missing;
 * what 0 of n leaves, n being the effective number of outcomes at the largest correlation that the subject's
-  rows allow, and the number of batches where none of them measures it: a few right answers must not promise
-  more than none would.
+  rows allow, and the number of batches where none of them measures it, this one included: a few right answers
+  must not promise more than none would.
 """
 
 import numpy as np
@@ -63,7 +63,10 @@ def clustered_interval(
     """
     right, trials, sizes = counts(correct, batch)
     estimate = float(correct.mean())
-    least = clopper_pearson(0, correlation.effective(sizes), tail)[1]
+    known = correlation
+    if correlation.high >= 1 and CENTRAL[0] <= estimate <= CENTRAL[1]:
+        known = measured(correct, batch)
+    least = clopper_pearson(0, known.effective(sizes), tail)[1]
     if estimate in (0.0, 1.0):
         return (0.0, least) if estimate == 0 else (1 - least, 1.0)
     if len(sizes) == 1:
