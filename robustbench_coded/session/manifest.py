@@ -133,7 +133,7 @@ def kept_from(
         subjects: of this evaluation. planned: the rows that it may begin.
     """
     if old is None:
-        return Kept(None, (), {})
+        return Kept(None, {}, frozenset())
     asked = {name for command in old.invocations for name in command.attacks}
 
     def may_come_again(row: PlannedCase) -> bool:
@@ -143,30 +143,30 @@ def kept_from(
         )
 
     rows = {row.key: row for row in (*old.rows, *old.waiting)}
-    waiting = {key: row for key, row in rows.items() if may_come_again(row)}
-    return Kept(old, tuple(row for key, row in rows.items() if key not in waiting), waiting)
+    return Kept(old, rows, frozenset(key for key, row in rows.items() if not may_come_again(row)))
 
 
 @dataclass
 class Kept:
-    """Rows of earlier evaluations in a folder.
+    """Rows of earlier evaluations in a folder; those without any outcome leave unless they come again.
 
     Attributes:
-        visible: of other subjects, or attacks that were named and that this evaluation does not plan.
-        waiting: those that this evaluation may begin again. Until it does they count for nothing, so that it
-            decides as if it had never been interrupted.
+        waiting: all of them. Those that this evaluation may begin again count for nothing until it does, so
+            that it decides as if it had never been interrupted.
+        visible: the others, of other subjects, or attacks that were named and that it does not plan.
     """
 
     old: RunManifest | None
-    visible: tuple[PlannedCase, ...]
     waiting: dict[CaseKey, PlannedCase]
+    visible: frozenset[CaseKey]
 
     def extended_by(self, new: RunManifest) -> RunManifest:
         """The manifest of both."""
         old = self.old
         if old is None:
             return new
-        rows = {row.key: row for row in self.visible} | {row.key: row for row in new.rows}
+        rows = {key: row for key, row in self.waiting.items() if key in self.visible}
+        rows |= {row.key: row for row in new.rows}
         return replace(
             new,
             rows=tuple(rows.values()),
@@ -182,18 +182,25 @@ class Kept:
         """The manifest with the rows that did not come again, or came on fewer examples than before.
 
         Args:
-            committed: units whose outcomes are in the folder.
+            committed: units of ``waiting`` whose outcomes are in the folder.
         """
         rows = {row.key: row for row in manifest.rows}
         least = {row.key.setting: row.examples_planned for row in manifest.rows if row.looks}
+        empty = set()
         for key, row in self.waiting.items():
             now, whole = rows.get(key), all(unit.id in committed for unit in row.units)
-            if now is None and any(unit.id in committed for unit in row.all_units):
+            if not any(unit.id in committed for unit in row.all_units):
+                if now is row and key in self.visible:
+                    del rows[key]
+                    empty.add(row.subject)
+            elif now is None:
                 short = row.examples_planned < least.get(key.setting, 0)
                 rows[key] = replace(row, table=row.table or short)
-            elif now is not None and whole and set(now.units) < set(row.units):
+            elif whole and set(now.units) < set(row.units):
                 rows[key] = replace(now, units=row.units, examples_planned=row.examples_planned, table=False)
-        return replace(manifest, rows=tuple(rows.values()), waiting=())
+        empty -= {row.subject for row in rows.values()}
+        probes = tuple(probe for probe in manifest.probes if probe.subject not in empty)
+        return replace(manifest, rows=tuple(rows.values()), probes=probes, waiting=())
 
 
 def _planned_case(

@@ -112,14 +112,16 @@ def _into(
     if old is not None:
         checked_against(old, fresh.identity, prepared.setup.checkpoints, folder.path)
     planned = {case.key for case in cases}
-    manifest = kept_from(old, {subject.key for subject in prepared.subjects}, planned).extended_by(fresh)
+    kept = kept_from(old, {subject.key for subject in prepared.subjects}, planned)
+    manifest = kept.extended_by(fresh)
     folder.write_manifest(as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
     with Engine(prepared.context) as engine:
         run_plan(engine, folder, prepared, plan, done, store, listener, Seconds(prepared))
     store.remove()
-    folder.write_manifest(as_data(facts, structs.replace(manifest, finished=True)))
+    manifest = structs.replace(kept.revealed(manifest, done.metadata), finished=True)
+    folder.write_manifest(as_data(facts, manifest))
     write_shift_report(folder.path)
     return list(done.failures.values())
 
