@@ -44,7 +44,7 @@ def test_none_right_counts_batches_where_they_depend_and_examples_where_not():
     none, batch = np.zeros((640, 10), bool), np.arange(640) // 128
     found = accuracy_interval(none, batch, batch_dependent=True)
     assert found.low == 0
-    assert found.high == found.high_batches == pytest.approx(1 - 0.025 ** (1 / 5))
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 5))
     measured = accuracy_interval(none, batch, batch_dependent=True, correlation=Correlation(0, 0.05))
     assert measured.high == pytest.approx(1 - 0.025 ** (1 / (640 / (1 + 127 * 0.05))))
     assert measured.high_batches == found.high_batches
