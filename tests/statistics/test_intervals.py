@@ -47,9 +47,8 @@ def test_none_right_counts_batches_where_they_depend_and_examples_where_not():
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 5))
     measured = accuracy_interval(none, batch, batch_dependent=True, correlation=Correlation(0, 0.05))
     assert measured.high == pytest.approx(1 - 0.025 ** (1 / (640 / (1 + 127 * 0.05))))
-    assert measured.high_batches == found.high_batches
     alone = accuracy_interval(none, batch, batch_dependent=False)
-    assert (alone.high, alone.high_batches) == (pytest.approx(1 - 0.025 ** (1 / 640)), None)
+    assert alone.high == pytest.approx(1 - 0.025 ** (1 / 640))
 
 
 def test_all_right_is_the_mirror_of_none_right():
