@@ -10,9 +10,9 @@ import pandas as pd
 from robustbench_coded.reports.figures.draw import figures_of
 from robustbench_coded.reports.render.html import html_report
 from robustbench_coded.reports.render.markdown import markdown_details, markdown_report
-from robustbench_coded.reports.render.sections import sections_of
-from robustbench_coded.reports.run.document import document_of
-from robustbench_coded.reports.run.worst import pictures_of, remove_unshown
+from robustbench_coded.reports.render.sections import report_of
+from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.reports.run.worst import pictures_of, remove_unshown, worst_examples
 from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.results.certified import certified_frame
 from robustbench_coded.results.run import Run, load_run
@@ -47,17 +47,17 @@ def write_reports_of(run: Run, *, final: bool = False) -> None:
     replace_text(run.path / "verdicts.csv", csv_table(run.verdicts))
     if certified:
         replace_text(run.path / "certified.csv", csv_table(certified_frame(certified)))
-    document = document_of(run)
-    figures, pictures = figures_of(run), pictures_of(run, document.worst)
-    sections = sections_of(document, figures, pictures)
-    replace_text(run.path / "report.md", markdown_report(document, sections))
-    replace_text(run.path / "details.md", markdown_details(document, sections))
-    replace_text(run.path / "report.html", html_report(document, sections))
+    opening, worst = opening_of(run), worst_examples(run)
+    figures = figures_of(run, opening)
+    report = report_of(run, opening, figures, worst, pictures_of(run, worst))
+    replace_text(run.path / "report.md", markdown_report(report))
+    replace_text(run.path / "details.md", markdown_details(report))
+    replace_text(run.path / "report.html", html_report(report))
     for figure in figures:
         figure.write(run.path / "figures")
     _remove_others(run.path / "figures", {figure.name for figure in figures})
     if final:
-        remove_unshown(run, document.worst)
+        remove_unshown(run, worst)
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:

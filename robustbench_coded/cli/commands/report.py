@@ -17,7 +17,7 @@ def report_command(
     from rich.console import Console
 
     from robustbench_coded.cli.commands.shift import print_shift
-    from robustbench_coded.reports.render.terminal import summary_table
+    from robustbench_coded.reports.render.terminal import result
     from robustbench_coded.reports.text.escape import one_line
     from robustbench_coded.reports.write import write_reports
     from robustbench_coded.results.run import load_run
@@ -30,6 +30,6 @@ def report_command(
     if as_json:
         print(json.dumps(load_run(run).as_data()))
     elif not quiet:
-        Console().print(summary_table(load_run(run)))
+        Console().print(result(load_run(run)))
         print(one_line(f"report: {run / 'report.md'}"))
     return 0

@@ -31,7 +31,7 @@ Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:
     """Run the most damaging attacks first, for two minutes.
 
-    Prints one paragraph for each subject, which ends in a verdict.
+    Prints the answer, then one paragraph for each subject, which ends in a verdict.
     """
     if chosen:
         raise InputError(
@@ -53,7 +53,10 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[s
         verdicts = [{**j.key.as_columns(), "verdict": j.verdict.word} for j in judged(run)]
         print(json.dumps({"run": str(path), "tried": tried(run), "verdicts": verdicts}))
     else:
+        from robustbench_coded.reports.render.terminal import answer
+
         console = Console()
+        console.print(answer(load_run(path)))
         for line in screening_lines(path):
             print_line(console, line)
     return code

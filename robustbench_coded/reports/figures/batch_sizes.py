@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from robustbench_coded.reports.figures.lookup import main_budget
 from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
@@ -14,6 +13,7 @@ from robustbench_coded.reports.figures.style import (
     plot,
     subject_title,
 )
+from robustbench_coded.reports.run.lookup import main_budget
 from robustbench_coded.reports.text.formatting import budget_text
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.statistics.summary import SummaryRow

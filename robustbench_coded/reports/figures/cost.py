@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from robustbench_coded.reports.figures.lookup import attacked, main_budget, subjects_of
 from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
@@ -15,6 +14,7 @@ from robustbench_coded.reports.figures.style import (
     plot,
     subject_title,
 )
+from robustbench_coded.reports.run.lookup import attacked, cost, main_budget, subjects_of
 from robustbench_coded.reports.text.formatting import budget_text, is_submitted
 from robustbench_coded.statistics.summary import SummaryRow
 
@@ -32,12 +32,12 @@ def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
     if budget is None or not subjects:
         return None
     figure, axes = panels(len(subjects), 2.9)
-    spent = [_images(row) for row in costly]
+    spent = [cost(row) for row in costly]
     names = list(dict.fromkeys((row.attack, row.threat) for row in costly))
     for panel, subject in zip(axes, subjects, strict=True):
         for row in (row for row in costly if row.subject == subject):
             style = names.index((row.attack, row.threat))
-            plot(panel, [_images(row)], [row], style, row.attack, linestyle="none")
+            plot(panel, [cost(row)], [row], style, row.attack, linestyle="none")
         logarithmic(panel)
         panel.set_xlim(min(spent) / 1.6, max(spent) * 1.6)
         panel.set_xlabel("images per example")
@@ -50,7 +50,3 @@ def draw(rows: Sequence[SummaryRow]) -> Drawing | None:
         "submitting them costs forward passes alone."
     ) + first_of(len(subjects), len(found), "subjects")
     return drawing(figure, "cost", "Cost against accuracy", caption)
-
-
-def _images(row: SummaryRow) -> float:
-    return (row.forwards or 0.0) + (row.backwards or 0.0)

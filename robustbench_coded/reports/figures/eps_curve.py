@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from robustbench_coded.reports.figures.lookup import checkpoints_of, find, subjects_of
 from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
@@ -14,6 +13,7 @@ from robustbench_coded.reports.figures.style import (
     percent_axis,
     plot,
 )
+from robustbench_coded.reports.run.lookup import checkpoints_of, find, subjects_of
 from robustbench_coded.reports.text.formatting import inference_text
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.statistics.summary import SummaryRow

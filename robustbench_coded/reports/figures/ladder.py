@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from attacks.catalogue import BLACK_BOX
-from robustbench_coded.reports.figures.lookup import checkpoints_of, main_budget, subjects_of
 from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
@@ -17,6 +16,7 @@ from robustbench_coded.reports.figures.style import (
     style_of,
 )
 from robustbench_coded.reports.paper.paper import papers_attack
+from robustbench_coded.reports.run.lookup import checkpoints_of, main_budget, subjects_of
 from robustbench_coded.reports.text.formatting import budget_text, inference_text, parsed_attack
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN

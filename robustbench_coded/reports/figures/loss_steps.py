@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-from robustbench_coded.reports.figures.lookup import main_budget
 from robustbench_coded.reports.figures.style import (
     MOST_PANELS,
     Drawing,
@@ -14,6 +13,7 @@ from robustbench_coded.reports.figures.style import (
     style_of,
     subject_title,
 )
+from robustbench_coded.reports.run.lookup import main_budget
 from robustbench_coded.reports.text.formatting import budget_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey

@@ -19,8 +19,7 @@ from robustbench_coded.reports.paper.against_paper import (
     reasons,
     time_text_table,
 )
-from robustbench_coded.reports.render.sections import Section
-from robustbench_coded.reports.run.document import Document
+from robustbench_coded.reports.render.sections import Report, Section
 from robustbench_coded.reports.run.narrow import narrowed
 from robustbench_coded.reports.run.tables import Column, Table, TableRow
 from robustbench_coded.reports.run.worst import answer_text
@@ -42,15 +41,9 @@ from robustbench_coded.statistics.summary import SummaryRow
 FILTERED = ("Checkpoint", "Inference", "Threat", "Attack")
 
 
-def html_report(document: Document, sections: Sequence[Section]) -> str:
+def html_report(report: Report) -> str:
     """A whole report in one file."""
-    return page(
-        "report.html.j2",
-        title=document.title,
-        document=document,
-        sections=sections,
-        choices=_choices(document.lines),
-    )
+    return page("report.html.j2", title=report.title, report=report, choices=_choices(report.lines))
 
 
 def comparison_html(comparison: Comparison, *, paper: bool) -> str:

@@ -11,9 +11,9 @@ from robustbench_coded.reports.render.sections import (
     Folded,
     Legend,
     Pictures,
+    Report,
     Section,
 )
-from robustbench_coded.reports.run.document import Document
 from robustbench_coded.reports.run.tables import Cell, Column, Table
 from robustbench_coded.reports.text.escape import markdown, markdown_block
 from robustbench_coded.reports.text.formatting import (
@@ -26,27 +26,26 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.reports.text.text_table import TextTable
 
 
-def markdown_report(document: Document, sections: Sequence[Section]) -> str:
-    """What a report finds and how it was measured, in GitHub's Markdown; the rest is named at its end."""
-    parts = [f"# {markdown(document.title)}", *[markdown(line) for line in document.opening]]
-    if document.warnings:
-        parts.append(bullets(document.warnings))
-    for section in sections:
-        if not section.detail:
-            parts += _section(section)
-    left = [section.title for section in sections if section.detail]
-    if left:
-        parts += ["## Details", f"See [details.md](details.md) for: {markdown('; '.join(left))}."]
+def markdown_report(report: Report) -> str:
+    """The answer, and what qualifies it, in GitHub's Markdown; the rest is named at its end."""
+    opening, picture = report.opening, report.picture
+    found = [markdown(opening.asked), f"**{markdown(opening.answer)}**", markdown(opening.found)]
+    parts = [f"# {markdown(report.title)}", " ".join(filter(None, found))]
+    parts += [f"![{markdown(picture.title)}](figures/{picture.name}.svg)"] if picture else []
+    parts += [markdown(opening.certainty)] if opening.certainty else []
+    parts.append(markdown(opening.next))
+    parts += [markdown_block(opening.next.command)] if opening.next.command else []
+    parts += [bullets(report.remarks)] if report.remarks else []
+    for section in report.sections:
+        parts += [] if section.detail else _section(section)
+    left = [section.title for section in report.sections if section.detail]
+    parts += ["## Details", f"See [details.md](details.md) for: {markdown('; '.join(left))}."]
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_details(document: Document, sections: Sequence[Section]) -> str:
+def markdown_details(report: Report) -> str:
     """What `markdown_report` leaves out."""
-    parts = [f"# {markdown(document.title)}: details", "The main results are in [report.md](report.md)."]
-    for section in sections:
-        if section.detail:
-            parts += _section(section)
-    return "\n\n".join(parts) + "\n"
+    return plain_details(report.title, report.sections)
 
 
 def plain_markdown(title: str, opening: Sequence[str], sections: Sequence[Section]) -> str:
@@ -61,7 +60,7 @@ def plain_markdown(title: str, opening: Sequence[str], sections: Sequence[Sectio
 
 def plain_details(title: str, sections: Sequence[Section]) -> str:
     """What `plain_markdown` leaves out."""
-    parts = [f"# {markdown(title)}: details", "What it finds is in [report.md](report.md)."]
+    parts = [f"# {markdown(title)}: details", "The answer is in [report.md](report.md)."]
     for section in sections:
         parts += _section(section) if section.detail else []
     return "\n\n".join(parts) + "\n"
@@ -72,7 +71,8 @@ def markdown_table(table: Table) -> str:
     lines = [[*table.heads, *(_head(column) for column in table.columns)]]
     lines.append([*[":--"] * len(table.heads), *["--:"] * len(table.columns)])
     for row in table.rows:
-        lines.append([*(markdown(label) for label in row.labels), *(_cell(cell) for cell in row.cells)])
+        cells = [_cell(cell, table.examples) for cell in row.cells]
+        lines.append([*(markdown(label) for label in row.labels), *cells])
     return _rows(lines)
 
 
@@ -131,7 +131,8 @@ def _head(column: Column) -> str:
     return f"{title}<br><sub>{markdown(column.threat)}</sub>"
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(cell: Cell | None, examples: int) -> str:
+    """Its accuracy, and its number of examples where it is not ``examples``."""
     if cell is None:
         return ""
     line = cell.line
@@ -140,6 +141,8 @@ def _cell(cell: Cell | None) -> str:
     shown = [text + (f" <sub>{small}</sub>" if small else "")]
     if not line.done:
         shown.append(f"<sub>{incomplete_text(line.examples, line.examples_planned)}</sub>")
+    elif line.examples != examples:
+        shown.append(f"<sub>n = {line.examples:,}</sub>")
     if cell.difference is not None:
         mark = "**" if settled(cell.difference) else ""
         shown.append(f"<sub>{mark}{difference_text(cell.difference)}{mark}</sub>")

@@ -1,36 +1,38 @@
-"""The sections of a report in their order, and what each is made of, whatever the format."""
+"""A report in its order, and what each section is made of, whatever the format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.reports.run.certified import CERTIFIED, CERTIFIED_LEGEND
-from robustbench_coded.reports.run.check_counts import check_count_text_table
-from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND
+from robustbench_coded.reports.run.certified import CERTIFIED, CERTIFIED_LEGEND, certified_text_table
+from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND, collateral_text_table
 from robustbench_coded.reports.run.design_table import DESIGN_LEGEND, DESIGN_TITLE, design_text_table
-from robustbench_coded.reports.run.document import Document
-from robustbench_coded.reports.run.eight_bits import (
-    EIGHT_BITS_LEGEND,
-    EIGHT_BITS_TITLE,
-    eight_bits_text_table,
-)
-from robustbench_coded.reports.run.matrix import MATRIX, MATRIX_LEGEND
-from robustbench_coded.reports.run.methodology import Fact
+from robustbench_coded.reports.run.findings import findings_of
+from robustbench_coded.reports.run.methodology import Fact, limits_of, methodology_of
 from robustbench_coded.reports.run.narrow import narrowed
-from robustbench_coded.reports.run.selftest_table import SELFTESTS_LEGEND, SELFTESTS_TITLE
-from robustbench_coded.reports.run.stops import STOPS_TITLE
+from robustbench_coded.reports.run.opening import Opening
+from robustbench_coded.reports.run.remarks import commands_of, failures_of, remarks_on
+from robustbench_coded.reports.run.selftest_table import (
+    SELFTESTS_LEGEND,
+    SELFTESTS_TITLE,
+    selftest_count_table,
+    selftest_table,
+)
+from robustbench_coded.reports.run.stops import STOPS_TITLE, stops_legend, stops_text_table
 from robustbench_coded.reports.run.submitted import (
     SUBMITTED_LEGEND,
     SUBMITTED_TITLE,
     submitted_text_table,
 )
-from robustbench_coded.reports.run.tables import Table
+from robustbench_coded.reports.run.tables import Table, tables_of
+from robustbench_coded.reports.run.terms import terms_of
 from robustbench_coded.reports.run.text_tables import (
     COMPONENTS,
     COMPONENTS_LEGEND,
     VERDICT_LEGEND,
     check_text_table,
+    component_text_table,
     reason_text_table,
     row_text_table,
     verdict_text_table,
@@ -38,16 +40,22 @@ from robustbench_coded.reports.run.text_tables import (
 )
 from robustbench_coded.reports.run.worst import WorstExample
 from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.results.run import Run
+from robustbench_coded.statistics.summary import SummaryRow
 
+ACCURACY_LEGEND = (
+    "In percent on fresh draws of the defence, each with its own 95% interval. Bold: the strongest single "
+    "attack of its threat model, if it is one of that threat model's own."
+)
+PAPER_LEGEND = (
+    "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
+    "'How this was measured'."
+)
 ROWS_LEGEND = (
     "Images forward and backward through the network per scored example; seconds, images per second and "
     "memory are in timings.csv."
 )
 PICTURES_LEGEND = "Clean image, perturbation scaled to its largest change, perturbed image."
-
-
-_MANY = 12  # rows beyond which a table that few read as a whole is for details.md
-_PARTICULARS = ("Recognition", "Attack", "Versions")  # facts that are long and that few look up
 
 
 class Legend(NamedTuple):
@@ -103,7 +111,7 @@ class Section:
     Attributes:
         id: what a link calls it, unique in its report but for tables of accuracies.
         blocks: what stands in it, in its order.
-        detail: whether it is for those who check: report.md leaves it to details.md.
+        detail: whether it is for those who check: folded in report.html, and in details.md.
     """
 
     id: str
@@ -112,105 +120,134 @@ class Section:
     detail: bool = False
 
 
-def sections_of(
-    document: Document, figures: Sequence[Drawing] = (), pictures: Sequence[bytes | None] = ()
-) -> list[Section]:
-    """Every section that has something to say, the answers first.
+@dataclass(frozen=True)
+class Report:
+    """A report, as texts that still have to be escaped.
+
+    Attributes:
+        opening: its first screen; picture: the figure there.
+        remarks: what else a reader has to know before anything else.
+        lines: what its filters choose from.
+    """
+
+    title: str
+    opening: Opening
+    picture: Drawing | None
+    remarks: tuple[str, ...]
+    sections: tuple[Section, ...]
+    lines: tuple[SummaryRow, ...]
+
+
+def report_of(
+    run: Run,
+    opening: Opening,
+    figures: Sequence[Drawing] = (),
+    worst: Sequence[WorstExample] = (),
+    pictures: Sequence[bytes | None] = (),
+) -> Report:
+    """The report of a run: every section that has something to say, the answers first.
 
     Args:
-        pictures: a PNG for each of the examples that fell furthest, None where its images were not kept.
+        worst: the examples that fell furthest, and a PNG for each; None where its images were not kept.
     """
-    judgements = document.judgements
-    particulars = tuple(fact for fact in document.facts if fact.about in _PARTICULARS)
-    measured = tuple(fact for fact in document.facts if fact.about not in _PARTICULARS)
-    bars = tuple(figure for figure in figures if figure.name == "certified")
-    first, others = tuple(figures[:1]), tuple(figure for figure in figures[1:] if figure not in bars)
-    shown: tuple[tuple[WorstExample, bytes], ...] = tuple(
-        (worst, picture)
-        for worst, picture in zip(document.worst, pictures, strict=bool(pictures))
-        if picture is not None
-    )
+    shown = tuple(pair for pair in zip(worst, pictures, strict=bool(pictures)) if pair[1] is not None)
     sections = [
-        _section("verdicts", "Verdicts", verdict_text_table(judgements), Legend(VERDICT_LEGEND)),
-        _section("ladder", "At a glance", Figures(first)),
-        *(_accuracies(document, narrowed(table)) for table in document.tables),
-        _section("stops", STOPS_TITLE, document.stops, Legend(document.stops_legend)),
-        _section("certified", CERTIFIED, document.certified, Legend(CERTIFIED_LEGEND), Figures(bars)),
-        _section("findings", "What the stronger attacks found", Bullets(document.findings)),
-        _short("design", DESIGN_TITLE, design_text_table(judgements), Legend(DESIGN_LEGEND)),
-        _short("checks", "Checks of the attacks", check_count_text_table(judgements)),
-        _short(
-            "eight-bits", EIGHT_BITS_TITLE, eight_bits_text_table(document.lines), Legend(EIGHT_BITS_LEGEND)
-        ),
-        _section("measured", "How this was measured", Facts(measured)),
-        _section("limits", "What these tables do not prove", Bullets(document.limits)),
-        _section("failures", "What did not run", Bullets(document.failures)),
-        _section("notes", "Notes", Bullets(document.notes)),
-        _section("again", "Run it again", Commands(document.commands)),
-        _section("attacks", "Checkpoints, attacks and software versions", Facts(particulars), detail=True),
-        _section("why", "Reasons for the verdicts", reason_text_table(judgements), detail=True),
-        _section(
-            "open-checks",
-            "Checks that did not pass",
-            check_text_table(judgements, passed=False),
-            Folded("Checks that passed", check_text_table(judgements, passed=True)),
-            detail=True,
-        ),
-        _section(
-            "self-tests",
-            SELFTESTS_TITLE,
-            document.selftests[0],
-            Legend(SELFTESTS_LEGEND),
-            Folded("Every self-test with its figures", document.selftests[1]),
-            detail=True,
-        ),
-        *(_all_attacks(document, table) for table in document.tables if narrowed(table) != table),
-        _section("matrix", MATRIX, document.matrix, Legend(MATRIX_LEGEND), detail=True),
-        _section(
-            "submitted",
-            SUBMITTED_TITLE,
-            submitted_text_table(document.lines),
-            Legend(SUBMITTED_LEGEND),
-            detail=True,
-        ),
-        _section("collateral", COLLATERAL, document.collateral, Legend(COLLATERAL_LEGEND)),
-        _section("figures", "Figures", Figures(others), detail=True),
-        _section("components", COMPONENTS, document.components, Legend(COMPONENTS_LEGEND), detail=True),
+        *_answers(run, {figure.name: figure for figure in figures}),
+        *_details(run, [figure for figure in figures if figure.name not in _SHOWN]),
         _section(
             "worst",
             "Examples with the largest drop in margin",
-            *((Legend(PICTURES_LEGEND), Pictures(shown)) if shown else ()),
-            worst_text_table(document.worst),
+            *((Legend(PICTURES_LEGEND), Pictures(shown)) if shown else ()),  # type: ignore[arg-type]
+            worst_text_table(worst),
             detail=True,
         ),
-        _section(
-            "cost", "Cost and every row", Legend(ROWS_LEGEND), row_text_table(document.lines), detail=True
-        ),
+        Section("cost", "Cost and every row", (Legend(ROWS_LEGEND), row_text_table(run.rows)), detail=True),
     ]
-    return [section for section in sections if _says_something(section)]
+    return Report(
+        title=f"csrobust report: {run.name}",
+        opening=opening,
+        picture=next((figure for figure in figures if figure.name == "answer"), None),
+        remarks=tuple(remarks_on(run)),
+        sections=tuple(section for section in sections if _says_something(section)),
+        lines=tuple(run.rows),
+    )
 
 
-def _accuracies(document: Document, table: Table) -> Section:
-    legend = f"{document.legend} {document.paper_legend}" if table.has_paper else document.legend
+_SHOWN = ("answer", "certified")  # figures that stand beside what they show
+# Facts that decide what the figures are about; the others are how they came about.
+_PARTICULARS = ("Recognition", "Attack", "Versions")
+
+
+def _answers(run: Run, figures: dict[str, Drawing]) -> Iterator[Section]:
+    """What answers the question, and what qualifies it."""
+    bars = tuple(figures[name] for name in ("certified",) if name in figures)
+    yield _section("verdicts", "Verdicts", verdict_text_table(run), Legend(VERDICT_LEGEND))
+    for table in tables_of(run):
+        yield _accuracies(narrowed(table))
+    certified = certified_text_table(run.certified)
+    yield _section("certified", CERTIFIED, certified, Legend(CERTIFIED_LEGEND), Figures(bars))
+    yield _section("collateral", COLLATERAL, collateral_text_table(run.rows), Legend(COLLATERAL_LEGEND))
+    yield _section("failures", "What did not run", Bullets(tuple(failures_of(run))))
+    yield _section("limits", "What these tables do not prove", Bullets(tuple(limits_of(run))))
+    yield _section("again", "Run it again", Commands(tuple(commands_of(run))))
+
+
+def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
+    """What those look up who check the answer."""
+    judgements, tables = run.judgements, tables_of(run)
+    facts = methodology_of(run, paper=any(table.has_paper for table in tables))
+    sequential, selftests = run.manifest.sequential, run.selftests
+    every_selftest = Folded("Every self-test with its figures", selftest_table(selftests))
+    passed = Folded("Checks that passed", check_text_table(judgements, passed=True))
+    measured = tuple(fact for fact in facts if fact.about not in _PARTICULARS)
+    particulars = tuple(fact for fact in facts if fact.about in _PARTICULARS)
+    design, stops = design_text_table(judgements), stops_text_table(sequential, judgements)
+    counts, unpassed = selftest_count_table(selftests), check_text_table(judgements, passed=False)
+    parts: list[tuple[str, str, tuple[Block, ...]]] = [
+        ("terms", "Terms", (Facts(tuple(terms_of(run))),)),
+        ("why", "Reasons for the verdicts", (reason_text_table(judgements),)),
+        ("findings", "Further findings", (Bullets(tuple(findings_of(run))),)),
+        ("design", DESIGN_TITLE, (design, Legend(DESIGN_LEGEND))),
+        ("stops", STOPS_TITLE, (stops, Legend(stops_legend(sequential)))),
+        ("measured", "How this was measured", (Facts(measured),)),
+        ("notes", "Notes", (Bullets(run.manifest.notes),)),
+        ("attacks", "Checkpoints, attacks and software versions", (Facts(particulars),)),
+        ("open-checks", "Checks that did not pass", (unpassed, passed)),
+        ("self-tests", SELFTESTS_TITLE, (counts, Legend(SELFTESTS_LEGEND), every_selftest)),
+    ]
+    for name, title, blocks in parts:
+        yield _section(name, title, *blocks, detail=True)
+    for table in tables:
+        if narrowed(table) != table:
+            whole = _accuracies(table)
+            yield replace(whole, title=f"All attacks. {table.title}", detail=True)
+    submitted = submitted_text_table(run.rows)
+    yield _section("submitted", SUBMITTED_TITLE, submitted, Legend(SUBMITTED_LEGEND), detail=True)
+    yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
+    components = component_text_table(run)
+    yield _section("components", COMPONENTS, components, Legend(COMPONENTS_LEGEND), detail=True)
+
+
+def _accuracies(table: Table) -> Section:
+    legend = f"On {table.examples:,} images, where no other number (n) is given. {ACCURACY_LEGEND}"
+    legend += f" {PAPER_LEGEND}" if table.has_paper else ""
     return _section("accuracies", table.title, table, Legend(legend))
 
 
-def _all_attacks(document: Document, table: Table) -> Section:
-    section = _accuracies(document, table)
-    return replace(section, title=f"All attacks. {table.title}", detail=True)
-
-
 def _section(name: str, title: str, *blocks: Block, detail: bool = False) -> Section:
-    return Section(name, title, blocks, detail)
-
-
-def _short(name: str, title: str, table: TextTable, *blocks: Block) -> Section:
-    """A section for everybody while its table is short, which of many subjects it is not."""
-    return _section(name, title, table, *blocks, detail=len(table.rows) > _MANY)
+    """A section whose plain tables say once what is the same in every row."""
+    shown: list[Block] = []
+    for block in blocks:
+        if isinstance(block, TextTable):
+            table, same = block.without_constants()
+            shown += [table, *([Legend(f"In every row: {same}.")] if same else [])]
+        else:
+            shown.append(block)
+    return Section(name, title, tuple(shown), detail)
 
 
 # Said even where they are empty: that there is none is an answer, too.
-_ALWAYS = ("verdicts", "why", "open-checks", "matrix", "cost")
+_ALWAYS = ("verdicts", "why", "open-checks", "cost")
 
 
 def _says_something(section: Section) -> bool:

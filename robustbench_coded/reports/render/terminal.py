@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -14,9 +14,12 @@ from robustbench_coded.reports.paper.against_paper import paper_text_table, reas
 from robustbench_coded.reports.render.sentence import Sentence
 from robustbench_coded.reports.run.certified import certified_sentences
 from robustbench_coded.reports.run.collateral import COLLATERAL, collateral_text_table
-from robustbench_coded.reports.run.document import Document, commands_of, document_of, opening_of
+from robustbench_coded.reports.run.findings import findings_of
+from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.reports.run.remarks import commands_of, remarks_on
 from robustbench_coded.reports.run.tables import Cell, Column, Table, TableRow, tables_of
-from robustbench_coded.reports.run.worst import WorstExample, answer_text
+from robustbench_coded.reports.run.terms import GLOSSARY
+from robustbench_coded.reports.run.worst import WorstExample, answer_text, worst_examples
 from robustbench_coded.reports.text.escape import one_line, shortened
 from robustbench_coded.reports.text.formatting import (
     budget_text,
@@ -39,8 +42,17 @@ WORST_SHOWN = 5  # examples with the largest drop; the report has more
 
 
 def result(run: Run) -> Group:
-    """What an evaluation prints: the answer in a sentence, the tables, the verdicts, and what is open."""
-    return Group(*map(_sentence, opening_of(run)), summary_table(run), *map(_sentence, _open(run)))
+    """What an evaluation prints: the answer, then the tables and verdicts in terms of the glossary."""
+    terms = _sentence(f"Terms: {GLOSSARY}, or 'Terms' in the report.")
+    return Group(answer(run), Text(), terms, summary_table(run), *map(_sentence, _open(run)))
+
+
+def answer(run: Run) -> Group:
+    """What was asked, the answer, how sure it is, what to do next, and what else a reader has to know."""
+    opening = opening_of(run)
+    said = [" ".join(filter(None, (opening.asked, opening.answer, opening.found))), opening.certainty]
+    said.append(f"{opening.next} {opening.next.command}".strip())
+    return Group(*map(_sentence, filter(None, (*said, *remarks_on(run)))))
 
 
 def summary_table(run: Run) -> Group:
@@ -54,20 +66,18 @@ def summary_table(run: Run) -> Group:
 
 def run_table(run: Run) -> Group:
     """What a run is, its tables and verdicts, what it found, and the examples that fell furthest."""
-    document = document_of(run)
-    parts: list[Any] = [*map(_sentence, (*opening_of(run), *document.warnings)), summary_table(run)]
-    parts += [*map(_sentence, _open(run)), *(_sentence(f"- {text}") for text in document.findings)]
-    return Group(*parts, *_worst(document))
+    findings = (_sentence(f"- {text}") for text in findings_of(run))
+    return Group(result(run), *findings, *_worst(worst_examples(run)))
 
 
 def _sentence(text: str) -> Sentence:
     return Sentence(one_line(text))
 
 
-def _worst(document: Document) -> Iterator[PlainTable]:
+def _worst(found: Sequence[WorstExample]) -> Iterator[PlainTable]:
     """The examples with the largest drop, a short table per subject and attack."""
     by_attack: dict[str, list[WorstExample]] = {}
-    for worst in document.worst:
+    for worst in found:
         subject = subject_text(worst.key.subject, with_k=True)
         by_attack.setdefault(f"{subject}: largest drops under {worst.key.attack}", []).append(worst)
     heads = ("Example", "Label", "Right, clean", "Attacked", "Margin", "Answers")
@@ -218,7 +228,8 @@ def _wide(table: Table) -> Grid:
         grid.add_column(_head(column, "\n"), justify="right", no_wrap=True)
     for row in table.rows:
         labels = _labels(table, row)
-        grid.add_row(*labels, *(_cell(cell, "\n") for cell in row.cells))
+        cells = (_cell(cell, "\n", examples=table.examples) for cell in row.cells)
+        grid.add_row(*labels, *cells)
     return grid
 
 
@@ -230,7 +241,8 @@ def _tall(table: Table) -> Grid:
         grid.add_column(Text("\n".join(label.plain for label in _labels(table, row))), justify="right")
     for i, column in enumerate(table.columns):
         cells = [row.cells[i] for row in table.rows]
-        grid.add_row(_head(column, " "), *(_cell(cell, " ") for cell in cells))
+        examples = table.examples
+        grid.add_row(_head(column, " "), *(_cell(cell, " ", examples=examples) for cell in cells))
     return grid
 
 
@@ -247,7 +259,7 @@ def _narrow(table: Table) -> Group:
         grid.add_column(justify="right", overflow="fold")
         for column, cell in zip(table.columns, row.cells, strict=True):
             if cell is not None:
-                grid.add_row(_head(column, " "), _cell(cell, " "))
+                grid.add_row(_head(column, " "), _cell(cell, " ", examples=table.examples))
         parts.append(grid)
     return Group(*parts)
 
@@ -267,8 +279,11 @@ def _head(column: Column, between: str) -> Text:
     return head
 
 
-def _cell(cell: Cell | None, between: str) -> Text:
-    """An accuracy, and after ``between`` its interval: no table is so narrow that it goes."""
+def _cell(cell: Cell | None, between: str, *, examples: int) -> Text:
+    """An accuracy, and after ``between`` its interval: no table is so narrow that it goes.
+
+    Its number of examples stands there, too, where it is not ``examples``.
+    """
     if cell is None:
         return Text("")
     line = cell.line
@@ -280,4 +295,6 @@ def _cell(cell: Cell | None, between: str) -> Text:
         text.append(f"{between}{100 * cell.difference.estimate:+.1f}", style=style)
     if not line.done:
         text.append(f"{between}{line.examples}/{line.examples_planned}", style="not bold yellow")
+    elif line.examples != examples:
+        text.append(f"{between}n={line.examples}", style="not bold dim")
     return text

@@ -4,6 +4,7 @@ themselves.
 
 from collections.abc import Sequence
 
+from robustbench_coded.reports.run.collateral import collateral_findings
 from robustbench_coded.reports.text.formatting import (
     budget_text,
     counted,
@@ -16,6 +17,11 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.run import Run
 
 _NAMED = 3  # subjects that a sentence names; of more it gives the number
+
+
+def findings_of(run: Run) -> list[str]:
+    """All of them, in their order."""
+    return [*without_design(run), *collateral_findings(run.rows), *peers_own_figures(run)]
 
 
 def without_design(run: Run) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from attacks.catalogue import BLACK_BOX
 from attacks.submitted import LEVELS, SLOTS, UNEVEN
 from robustbench_coded.reports.paper.paper import paper_tables
-from robustbench_coded.reports.run.population import partitions_of, population_of
+from robustbench_coded.reports.run.population import population_of, scored_again
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     budget_text,
@@ -15,7 +15,6 @@ from robustbench_coded.reports.text.formatting import (
     parsed_attack,
     percent,
     series,
-    threat_text,
 )
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CLEAN, COMBINED, CONTROLS, ENSEMBLE
@@ -64,8 +63,7 @@ def limits_of(run: Run) -> list[str]:
     said = [
         "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
         f"attack may leave less. {bounds}",
-        "The intervals cover other examples, batches and draws of the defence from the same source. They do "
-        "not cover other attacks, other training runs or shifted data.",
+        "The intervals do not cover other attacks, other training runs or shifted data.",
     ]
     if not any(threat.draw_known for threat in threats):
         said.append(
@@ -95,8 +93,6 @@ def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
         if evidence := _recognition(checkpoint) + _gradients(checkpoint):
             yield Fact("Recognition", f"{checkpoint.name}:{evidence}")
     yield Fact("Examples", _examples(rows))
-    for threat in dict.fromkeys(row.threat for row in rows):
-        yield Fact("Threat model", f"{threat}: {threat_text(threat)}.")
     budgets = dict.fromkeys(row.budget for row in rows if row.attack != CLEAN)
     if budgets:
         yield Fact(
@@ -106,10 +102,14 @@ def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
     yield from _cost_limits(manifest)
     yield from _matched(manifest, rows)
     yield Fact("Draws", _draws(manifest, rows))
-    yield Fact("Intervals", _intervals())
+    yield Fact(
+        "Intervals",
+        "95%, in brackets; the unit is the batch for a defence whose answers depend on the batch, "
+        "else the example (victims: the victim).",
+    )
     yield Fact("Population", population_of(manifest))
-    for said in partitions_of(run):
-        yield Fact("Partitions", said)
+    if again := scored_again(run):
+        yield Fact("Random batches", again)
     yield Fact("Seed", f"{manifest.identity.seed}; every random number comes from a stream named by it.")
     sizes = sorted({row.batch_size for row in manifest.rows if row.batch_size is not None})
     rule = str(manifest.identity.last_batch)
@@ -299,13 +299,6 @@ def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:
         made = series([str(d) for d in sorted(known)])
         said.append(f"where the draw is known, {made} separate attacks are each scored on the draw they know")
     return "; ".join(said) + "."
-
-
-def _intervals() -> str:
-    return (
-        "95%, in brackets; the unit is the batch for a defence whose answers depend on the batch, "
-        "else the example (victims: the victim)."
-    )
 
 
 def _machines(manifest: RunManifest) -> Iterator[Fact]:

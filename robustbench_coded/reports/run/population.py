@@ -1,7 +1,5 @@
 """What the intervals of a run are about: which images, and in which batches."""
 
-from collections.abc import Iterator
-
 from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import COMBINED
@@ -24,17 +22,17 @@ def population_of(manifest: RunManifest) -> str:
     )
 
 
-def partitions_of(run: Run) -> Iterator[str]:
-    """What was scored in random batches, too."""
+def scored_again(run: Run) -> str:
+    """What was scored in random batches, too; empty where nothing was."""
     scored = [
         f"{row.key.attack} on {subject_text(row.key.subject, with_k=True)} ({row.random_batches[0].batches})"
         for row in run.results
         if row.random_batches and row.key.attack not in COMBINED
     ]
-    if scored:
-        yield (
-            "the perturbed inputs of these attacks were also scored in random batches of these images, in "
-            f"one draw each: {'; '.join(scored)}. The intervals of these attacks and the upper ends of ensembles "
-            "that contain them are about these images in random batches; those for other images stand beside "
-            "them."
-        )
+    if not scored:
+        return ""
+    return (
+        "the perturbed inputs of these attacks were also scored in random batches of these images, in one "
+        f"draw each: {'; '.join(scored)}. Their intervals, and the upper ends of ensembles that contain "
+        "them, are about these images in random batches; those for other images stand beside them."
+    )

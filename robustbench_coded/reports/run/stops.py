@@ -30,15 +30,10 @@ def stops_legend(sequential: Sequential | None) -> str:
     if sequential is None:
         return ""
     ends = ", ".join(f"{end:,}" for end in sequential.rounds)
-    open_ones = sequential.questions - len(sequential.stops)
-    what = "a verdict" if sequential.until == "settled" else "the claim"
-    rest = f" {open_ones} of {sequential.questions} did not stop and ran to the end." if open_ones else ""
     return (
-        f"--until {sequential.until}: attacks ran in rounds that ended at {ends} examples, and stopped once "
-        f"nothing could change {what}.{rest} Intervals are valid at all looks, and the verdicts on all "
-        f"{sequential.questions} questions hold together with 95% confidence. The verdict no failure found "
-        "is never given before everything has run. Two verdicts are shown where what ran after the stop (the "
-        "attacks of the paper) revealed more correlation within batches and widened the interval."
+        f"Attacks ran in rounds that ended at {ends} examples, the most damaging for its cost first, until "
+        "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
+        "changed the word."
     )
 
 

@@ -5,11 +5,13 @@ per attack: unperturbed inputs and random signs, the paper's attacks, then the o
 and per threat model the ensemble of its attacks.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.reports.paper.paper import papers_accuracy, papers_attack, papers_data, trainings
+from robustbench_coded.reports.run.lookup import is_attacked
 from robustbench_coded.reports.text.formatting import THREATS, budget_text, inference_text, is_submitted
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
@@ -74,6 +76,12 @@ class Table:
     rows: tuple[TableRow, ...]
 
     @property
+    def examples(self) -> int:
+        """On how many examples most of its accuracies rest; another number stands beside its accuracy."""
+        cells = [cell for row in self.rows for cell in row.cells if cell is not None]
+        return Counter(cell.line.examples for cell in cells).most_common(1)[0][0] if cells else 0
+
+    @property
     def has_paper(self) -> bool:
         """Whether the paper has a number for any cell."""
         return any(cell is not None and cell.paper is not None for row in self.rows for cell in row.cells)
@@ -93,7 +101,11 @@ class Table:
 
 def tables_of(run: Run) -> list[Table]:
     """Table 3 for every budget, then Table 10 for every defence that was run at several batch sizes."""
-    rows = [row for row in run.rows if row.threat.malicious is None]
+    rows = [
+        row
+        for row, result in zip(run.rows, run.results, strict=True)
+        if row.threat.malicious is None and (row.attack != ENSEMBLE or is_attacked(result))
+    ]
     asked = run.manifest.judged_budgets
     budgets = list(dict.fromkeys(row.budget for row in rows if row.budget in asked))
     budgets = budgets or list(dict.fromkeys(row.budget for row in rows))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from robustbench_coded.reports.run.lookup import is_attacked
 from robustbench_coded.reports.run.worst import WorstExample, answer_text, outcomes_of
 from robustbench_coded.reports.text.formatting import (
     accuracy_text,
@@ -13,14 +14,16 @@ from robustbench_coded.reports.text.formatting import (
     inference_text,
     interval,
     percent,
+    points_text,
     with_interval,
 )
 from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.controls import CLEAN, COMBINED
 from robustbench_coded.schema.words import CheckOutcome
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.components import components
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.verdict import Verdict
@@ -33,34 +36,46 @@ COMPONENTS_LEGEND = (
     "the attack. A dash: too few to estimate it."
 )
 VERDICT_LEGEND = (
-    "By pointwise 95% intervals. Gain: the accuracy that the ensemble of all attacks leaves, less what it "
-    "leaves the base model. worse than its base: its upper end is below 0. no gain: it is below the margin "
-    "(3 points unless --margin says otherwise). no failure found: its lower end is above the margin and "
-    "every check passed; an upper bound, never a proof. Without a base model, broken: the upper end of the "
-    "accuracy is at most a twentieth of the clean accuracy above what uninformative inputs leave; no failure "
-    "found: its lower end is above that, and every check passed. not settled: anything else. claim refuted: "
-    "the upper end of the accuracy that is claimed is below the claim. Clean loss: clean accuracy of the "
-    "base model less that of the defence."
+    "In percent, with 95% intervals, each by itself; the words at the head of the report allow for their "
+    "number. Terms: see 'Terms'."
 )
+GIVEN_UP = "Clean accuracy given up, points"
 
 
-def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
-    """A row per subject and budget: its clean accuracy, what that lost, and a column per threat model."""
-    threats = tuple(dict.fromkeys(str(j.threat) for j in judgements))
-    found: dict[tuple[SubjectKey, BudgetKey], dict[str, Verdict]] = {}
-    for j in judgements:
-        found.setdefault((j.subject, j.budget), {})[str(j.threat)] = j.verdict
+def verdict_text_table(run: Run) -> TextTable:
+    """A row per subject, budget and threat model: the word, and the figures that it came from."""
+    heads = (
+        *SUBJECT, "Budget", "Threat", "Images", "Verdict", "Accuracy", "Bare network", "Gain, points",
+        "Clean", GIVEN_UP,
+    )  # fmt: skip
+    found = {row.key: row for row in run.results}
     rows = [
         (
-            *_subject(subject),
-            budget_text(budget),
-            *_clean(max(verdicts.values(), key=_examples)),
-            *(_verdict(verdicts[threat]) if threat in verdicts else "" for threat in threats),
+            *_subject(j.subject),
+            budget_text(j.budget),
+            str(j.threat),
+            *_judged(j.verdict, found[j.key]),
         )
-        for (subject, budget), verdicts in found.items()
+        for j in run.judgements
     ]
-    numbers = frozenset({"Clean", "Clean loss"})
-    return TextTable((*SUBJECT, "Budget", "Clean", "Clean loss", *threats), tuple(rows), numbers)
+    return TextTable(heads, tuple(rows), frozenset(heads[6:]) | {"Images"})
+
+
+def _judged(verdict: Verdict, row: CaseResult) -> tuple[str, ...]:
+    """Images, word, accuracy, that of the bare network, gain, clean accuracy and what of it is given up."""
+    if row.cell is None or verdict.accuracy is None or not is_attacked(row):
+        return "0", f"{verdict.word}: not run yet", *[""] * 5
+    gain, clean, given_up = verdict.gain, verdict.clean, verdict.clean_loss
+    word = verdict.word if row.complete else f"{verdict.word}: outcomes are missing"
+    return (
+        str(len(row.cell.example)),
+        word,
+        with_interval(verdict.accuracy),
+        "" if gain is None else percent(gain.second),
+        "" if gain is None else gain_text(gain.estimate, gain.low, gain.high),
+        "" if clean is None else percent(clean.estimate),
+        "" if given_up is None else points_text(given_up),
+    )
 
 
 def reason_text_table(judgements: Sequence[Judgement]) -> TextTable:
@@ -172,33 +187,6 @@ def component_text_table(run: Run) -> TextTable:
             )
         )
     return TextTable(heads, tuple(rows), numbers)
-
-
-def _figure(accuracy: float | None) -> str:
-    return "" if accuracy is None else percent(accuracy)
-
-
-def _verdict(verdict: Verdict) -> str:
-    """The word and its figures: ``no gain: 0.4 [0.1, 2.3], base 0.0, gain +0.4 [-0.2, +2.3]``."""
-    accuracy, gain = verdict.accuracy, verdict.gain
-    if accuracy is None:
-        return verdict.word
-    said = f"{verdict.word}: {with_interval(accuracy)}"
-    if gain is None:
-        return said
-    return f"{said}, base {percent(gain.second)}, gain {gain_text(gain.estimate, gain.low, gain.high)}"
-
-
-def _clean(verdict: Verdict) -> tuple[str, str]:
-    """Clean accuracy, and the loss against the base model."""
-    clean, loss = verdict.clean, verdict.clean_loss
-    lost = "" if loss is None else gain_text(loss.estimate, loss.low, loss.high)
-    return "" if clean is None else percent(clean.estimate), lost
-
-
-def _examples(verdict: Verdict) -> int:
-    """On how many examples the clean accuracy is compared: a sample of victims says less than all batches."""
-    return 0 if verdict.clean_loss is None else verdict.clean_loss.examples
 
 
 def _subject(subject: SubjectKey) -> tuple[str, str]:

@@ -91,6 +91,11 @@ def points(difference: float) -> str:
     return f"{100 * difference:.1f}"
 
 
+def points_text(difference: Difference) -> str:
+    """``15.0 [12.3, 17.2]`` in percentage points, for what its name says is a loss or a gain."""
+    return f"{100 * difference.estimate:.1f} {interval(difference.low, difference.high)}"
+
+
 def difference_text(difference: Difference) -> str:
     """``+4.2 [1.0, 7.4]`` in percentage points."""
     return f"{100 * difference.estimate:+.1f} {interval(difference.low, difference.high)}"
@@ -203,9 +208,20 @@ def counted(count: int, one: str) -> str:
     return f"{count} {one}" if count == 1 else f"{count} {one}s"
 
 
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def incomplete_text(examples: int, planned: int) -> str:
     """What an incomplete row lacks."""
-    return f"incomplete: {examples} of {planned}" if examples < planned else "incomplete: attacks missing"
+    if not examples:
+        return "not run yet"
+    return f"incomplete: {examples:,} of {planned:,}" if examples < planned else "incomplete: attacks missing"
 
 
 def series(texts: Sequence[str]) -> str:

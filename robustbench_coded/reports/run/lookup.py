@@ -1,4 +1,4 @@
-"""Which lines of a run a figure is drawn from."""
+"""Which rows of a run stand for a subject: in figures, and at the head of a report."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,6 +6,7 @@ from robustbench_coded.reports.paper.paper import papers_attack
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.summary import SummaryRow
 
 
@@ -54,3 +55,13 @@ def subjects_of(rows: Iterable[SummaryRow]) -> list[SubjectKey]:
 def checkpoints_of(rows: Iterable[SummaryRow]) -> list[str]:
     """Checkpoints in the order of the run."""
     return list(dict.fromkeys(row.subject.checkpoint for row in rows))
+
+
+def cost(row: SummaryRow) -> float:
+    """Images forward and backward per scored example."""
+    return (row.forwards or 0.0) + (row.backwards or 0.0)
+
+
+def is_attacked(row: CaseResult) -> bool:
+    """Whether an attack is among what a row was counted from, and not only inputs left alone."""
+    return any(key.attack not in CONTROLS for key in row.sources)
