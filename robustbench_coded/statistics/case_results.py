@@ -63,6 +63,7 @@ class CaseResult:
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
     shared: SharedDraws = NOT_SHARED  # of outcomes of one draw, by all rows of the subject
     looks: int = 0  # how often it may be judged along the way, and then stop; 0: a number fixed beforehand
+    table: bool = False  # run on fewer examples than its verdict rests on: shown, and no part of an ensemble
     # The same perturbed inputs in random batches; of an ensemble, those of each attack that could be played
     # alone.
     random_batches: tuple[RandomBatches, ...] = ()
@@ -153,6 +154,7 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
             sources=(case.key,),
             has_base=case.has_base,
             looks=case.looks,
+            table=case.table,
             random_batches=_scored([case.key], again),
             clean_random_batches=_clean_again(case.key, again),
         )
@@ -214,12 +216,15 @@ def _combined(
     again: Mapping[CaseKey, RandomBatches],
 ) -> list[CaseResult]:
     """The rows made from several attacks under one threat model; none before there are outcomes."""
-    attacks = [row for row in rows if row.key.attack not in CONTROLS]
-    if not attacks:
+    attacked = [row for row in rows if row.key.attack not in CONTROLS]
+    if not attacked:
         return []
-    model = attacks[0]
+    model = attacked[0]
     known = model.key.threat.draw_known
-    usable = [*attacks, *inherited(model.key, everything), *_controls(model.key, everything)]
+    weaker = [row for row in inherited(model.key, everything) if not row.table]
+    own = [row for row in attacked if not row.table]
+    attacks = [*own, *weaker] or attacked
+    usable = [*attacks, *_controls(model.key, everything)]
     candidates = aligned([made for row in usable if (made := _candidate(row, found, known)) is not None])
     if not candidates or not len(candidates[0].scoring.example) or not len(candidates[0].scoring.draw):
         return []
