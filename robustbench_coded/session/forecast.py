@@ -233,10 +233,10 @@ class RowCosts:
         """Batches, or victims, of a row in so many rounds."""
         batches, extents = self._batches(case.subject), self._prepared.extents
         if case.threat.one_victim:
-            victims = choose_victims(batches, self.config.victims, self.config.seed)
+            chosen = (batches, self.config.victims, self.config.seed)
             if extents is None:
-                return len(victims)
-            return sum(map(len, Extents(extents.ends, {case: rounds}).victim_parts(case, victims)))
+                return len(choose_victims(*chosen))
+            return sum(map(len, Extents(extents.ends, {case: rounds}).victim_parts(case, *chosen)))
         if extents is None:
             return len(batches)
         return min(len(batches), ceil(extents.ends[rounds - 1] / case.subject.k))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.batches import Victim, partition
+from robustbench_coded.evaluation.planning.batches import partition
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.extents import (
     FIRST_VICTIMS,
@@ -49,12 +49,13 @@ def test_the_batches_of_a_row_are_cut_at_the_ends_of_rounds_whatever_it_runs_to(
 
 
 def test_few_victims_are_attacked_first_and_all_of_them_beyond_the_first_look():
-    victims, row = [Victim(i, 0) for i in range(64)], case("transfer-pgd-20", threat=ONE_VICTIM)
-    (first,) = Extents(ENDS, {row: 2}).victim_parts(row, victims)
-    assert len(first) == FIRST_VICTIMS
-    parts = Extents(ENDS, {row: 3}).victim_parts(row, victims)
-    assert parts[0] == first and sorted(v.batch for part in parts for v in part) == list(range(64))
-    assert Extents(ENDS, {row: 7}).victim_parts(row, victims[:10]) == [victims[:10]]
+    batches, row = partition(10_000, 128), case("transfer-pgd-20", threat=ONE_VICTIM)
+    (first,) = Extents(ENDS, {row: 2}).victim_parts(row, batches, 64, 0)
+    assert len(first) == FIRST_VICTIMS and {victim.batch for victim in first} == {0, 1}  # of 256 images
+    parts = Extents(ENDS, {row: 3}).victim_parts(row, batches, 64, 0)
+    assert parts[0] == first and len({victim for part in parts for victim in part}) == 64
+    assert len({victim.batch for victim in parts[1]}) > 30
+    assert [len(part) for part in Extents(ENDS, {row: 7}).victim_parts(row, batches, 10, 0)] == [10]
 
 
 def test_rows_are_never_taken_back():

@@ -1,5 +1,6 @@
 """How examples become batches: members and slots, fixed from start to end of an evaluation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +72,7 @@ class Victim:
     slot: int
 
 
-def choose_victims(batches: list[Batch], count: int, seed: int) -> list[Victim]:
+def choose_victims(batches: Sequence[Batch], count: int, seed: int) -> list[Victim]:
     """A random sample of ``count`` scored examples as victims, in the order of batch and slot.
 
     Every slot is equally likely; a victim keeps its own batch and slot.

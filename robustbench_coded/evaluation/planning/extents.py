@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.batches import Batch, Victim
+from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.schema.case import BudgetKey, CaseKey
 from robustbench_coded.schema.claim import setting_of_claim
@@ -108,11 +108,17 @@ class Extents:
         ]
         return [part for part in parts if part]
 
-    def victim_parts(self, case: AttackCase, victims: Sequence[Victim]) -> list[list[Victim]]:
-        """The same for the victims of a row: the first few, then all where it runs beyond the first look."""
-        first, others = list(victims[:: -(-len(victims) // FIRST_VICTIMS)]), []
-        others = [victim for victim in victims if victim not in first]
-        return [first, others] if others and self.of(case) > self.first else [first]
+    def victim_parts(
+        self, case: AttackCase, batches: Sequence[Batch], count: int, seed: int
+    ) -> list[list[Victim]]:
+        """The same for victims: a few among the examples of the first look, beyond it ``count`` of all."""
+        last, k = self.ends[-1], case.subject.k
+        end = self.ends[self.first - 1]
+        looked_at = [batch for batch in batches if min((batch.index + 1) * k, last) <= end]
+        first = choose_victims(looked_at, min(FIRST_VICTIMS, count), seed)
+        further = [victim for victim in choose_victims(batches, count, seed) if victim not in first]
+        further = further[: count - len(first)]
+        return [first, further] if further and self.of(case) > self.first else [first]
 
 
 def lanes_judged(

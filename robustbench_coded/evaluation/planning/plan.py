@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from attacks.attack_name import AttackName
 from attacks.naming import parse
-from attacks.presets import COUPLED, LAST_RESORT
+from attacks.presets import COUPLED, LAST_RESORT, RELAXED
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.options.inputs import inputs_for
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
@@ -15,6 +15,8 @@ from robustbench_coded.evaluation.planning.extents import Extents
 from robustbench_coded.evaluation.planning.unit_identity import unit_id, unit_payload
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+
+OF_THE_BASE = "transfer-pgd-20"  # what a defence without a gradient is attacked by, too
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def rows_for(
     for subject in subjects:
         for row in _controls(config, subject, eps):
             rows[row] = None
-        for text in config.attacks:
+        for text in (*config.attacks, *_in_their_place(config, subject, notes)):
             name = parse(text)
             for threat in _threats(config, subject, name, notes):
                 for size in eps:
@@ -68,6 +70,18 @@ def _controls(config: EvalConfig, subject: Subject, eps: Sequence[float]) -> Ite
     yield AttackCase(subject, threat, CLEAN, config.norm, 0.0, config.eps_space, None)
     for size in eps:
         yield AttackCase(subject, threat, RANDOM_SIGN, config.norm, size, config.eps_space, None)
+
+
+def _in_their_place(config: EvalConfig, subject: Subject, notes: dict[str, None]) -> list[str]:
+    """What attacks a subject if all that was asked for follows a gradient that it does not have."""
+    names = [parse(text) for text in config.attacks]
+    if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
+        return []
+    instead = [RELAXED[0] if subject.relaxable else LAST_RESORT[0]]
+    if subject.has_base:
+        instead.append(OF_THE_BASE)
+    notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
+    return instead
 
 
 def _threats(
@@ -186,10 +200,14 @@ class UnitMaker:
             # In a last batch smaller than the number of malicious inputs, no input is left to harm.
             batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
             if row.threat.one_victim:
-                victims = choose_victims(batches, self.config.victims, self.config.seed + replicate)
-                parts = [victims] if self.extents is None else self.extents.victim_parts(row, victims)
-                for chosen in parts:
-                    made += self._victim_units(row, replicate, chosen)
+                chosen = (batches, self.config.victims, self.config.seed + replicate)
+                parts = (
+                    [choose_victims(*chosen)]
+                    if self.extents is None
+                    else self.extents.victim_parts(row, *chosen)
+                )
+                for part in parts:
+                    made += self._victim_units(row, replicate, part)
             elif batches:
                 for part in [batches] if self.extents is None else self.extents.parts(row, batches):
                     made += self._batch_units(row, replicate, part)

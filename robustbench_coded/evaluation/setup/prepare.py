@@ -18,7 +18,7 @@ from robustbench_coded.evaluation.options.claim import check_claimed_eps
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.default_eps import default_eps
 from robustbench_coded.evaluation.options.workers import thread_count, worker_count
-from robustbench_coded.evaluation.planning.batches import choose_victims, scored_slots
+from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.examples import evaluated, subset_rule
 from robustbench_coded.evaluation.planning.extents import Extents
@@ -132,8 +132,7 @@ class PreparedEvaluation:
             return self.examples_in_full(config, row)
         batches = batches_for(config, row.subject, self.setup.examples, 0)
         if row.threat.one_victim:
-            victims = choose_victims(batches, config.victims, config.seed)
-            return sum(map(len, self.extents.victim_parts(row, victims)))
+            return sum(map(len, self.extents.victim_parts(row, batches, config.victims, config.seed)))
         parts = self.extents.parts(row, batches)
         return sum(len(scored_slots(row.threat, batch, config.seed)) for part in parts for batch in part)
 
