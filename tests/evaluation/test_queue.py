@@ -120,10 +120,8 @@ def test_words_that_fell_early_are_those_of_all_examples(stopped, tmp_path):
 def test_what_withstands_meets_every_attack_before_it_is_believed(tmp_path):
     run = measured(tmp_path / "run", pixel=1, until="settled")
     assert set(ATTACKS.split(",")) <= set(attacked(run, "rci"))
-    assert run.manifest.sequential.stops and all(
-        set(ATTACKS.split(",")) >= set(stop.attacks) >= {"pgd-10"} and not stop.spared
-        for stop in run.manifest.sequential.stops
-    )
+    assert run.manifest.sequential.stops == ()  # checks that these few attacks leave open
+    assert set(words(run).values()) == {"not settled"}
 
 
 def test_a_run_that_is_finished_decides_the_same_again_and_goes_on_to_all(stopped, tmp_path):

@@ -206,8 +206,8 @@ class UnitMaker:
                     if self.extents is None
                     else self.extents.victim_parts(row, *chosen)
                 )
-                for part in parts:
-                    made += self._victim_units(row, replicate, part)
+                for victims in parts:
+                    made += self._victim_units(row, replicate, victims)
             elif batches:
                 for part in [batches] if self.extents is None else self.extents.parts(row, batches):
                     made += self._batch_units(row, replicate, part)
