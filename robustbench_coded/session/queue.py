@@ -9,8 +9,9 @@ What depends on time follows from counts of images and from rates that are in th
 clock: an evaluation that was interrupted, or goes on elsewhere, decides the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 from msgspec import structs
@@ -112,9 +113,13 @@ class Queue:
         whole = self.scope.table_seconds is None
         self.run.run()
         self._close()
-        steps = [self._attack, self._random_batches, self._submit, self._check, self._widen, self._fill]
-        if whole:  # what checks and submissions go by is then the whole table
-            steps = [self._attack, self._random_batches, self._fill, self._submit, self._check, self._widen]
+        steps: list[Callable[[], bool]] = []
+        for victims in (False, True):
+            steps.append(partial(self._attack, victims=victims))
+            steps.append(partial(self._random_batches, victims=victims))
+        later = [self._submit, self._check, self._widen]
+        # What checks and submissions go by is the whole table, where all of it runs.
+        steps += [self._fill, *later] if whole else [*later, self._fill]
         while any(step() for step in steps):
             self.run.run()
             self._close()
@@ -138,17 +143,14 @@ class Queue:
 
     # Open verdicts: what may change them, the most for its cost first.
 
-    def _attack(self) -> bool:
-        """The next attack on each open lane; on single victims once whole batches have had their say."""
-        for victims in (False, True):
-            chosen = [
-                case
-                for lane in self._ordered(victims)
-                if self._promising(lane) is None and (case := self._next(lane)) is not None
-            ]
-            if chosen:
-                return self._begin(chosen)
-        return False
+    def _attack(self, *, victims: bool) -> bool:
+        """The next attack on each open lane, of whole batches or of single victims."""
+        chosen = [
+            case
+            for lane in self._ordered(victims)
+            if self._promising(lane) is None and (case := self._next(lane)) is not None
+        ]
+        return self._begin(chosen)
 
     def _next(self, lane: Lane) -> AttackCase | None:
         """The attack on a lane that is expected to do most damage for its cost; of equals the one planned
@@ -185,12 +187,12 @@ class Queue:
             expected *= IN_ANY_BATCH
         return expected / max(self._costs.of(case, self.run.reached[lane]), 1e-9)
 
-    def _random_batches(self) -> bool:
+    def _random_batches(self, *, victims: bool) -> bool:
         """Random batches for the attacks that are likely to have settled a word; more of them while it is
         open.
         """
         new = False
-        for lane in self._ordered(False) + self._ordered(True):
+        for lane in self._ordered(victims):
             case = self._promising(lane)
             if case is None:
                 continue
@@ -217,11 +219,12 @@ class Queue:
         bar = ROOM * self._bar(lane)
         shares = {}
         for case in self._cases[lane] + self._submitted(lane):
-            if case in self.run.begun and self._run_in(case) >= self.run.reached[lane]:
-                if not lane.one_victim or on_whole_batches(case) in self.run.begun:
-                    share = self._share(case)
-                    if share is not None and share <= bar and not case.threat.draw_known:
-                        shares[case] = share
+            everywhere = not lane.one_victim or on_whole_batches(case) in self.run.begun
+            if case.threat.draw_known or not everywhere or case not in self.run.begun:
+                continue
+            share = self._share(case)
+            if self._run_in(case) >= self.run.reached[lane] and share is not None and share <= bar:
+                shares[case] = share
         free = {case: share for case, share in shares.items() if not depends_on_batch(case)}
         if lane.one_victim:
             shares = free
