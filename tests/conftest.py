@@ -41,5 +41,5 @@ def no_figures(request):
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "figures_of", lambda run: [])
+        patch.setattr(write, "figures_of", lambda *given: [])
         yield

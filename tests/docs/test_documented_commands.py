@@ -69,7 +69,7 @@ def folder(digits, tmp_path, monkeypatch):
     shutil.copy(ERM, tmp_path / "mine.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(write, "figures_of", lambda run: [])  # most of the time, and tested elsewhere
+    monkeypatch.setattr(write, "figures_of", lambda *given: [])  # most of the time, and tested elsewhere
     monkeypatch.setattr(robustbench_coded, "evaluate", tiny_evaluate, raising=False)
     yield tmp_path
     for name, module in list(sys.modules.items()):

@@ -29,7 +29,7 @@ def run_cells():
 def short(tmp_path, monkeypatch):
     """A folder of its own, few images, and no figures: they are tested elsewhere."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(write, "figures_of", lambda run: [])
+    monkeypatch.setattr(write, "figures_of", lambda *given: [])
     monkeypatch.setattr(
         robustbench_coded, "evaluate", lambda *given, **more: evaluate(*given, **more | FEW), raising=False
     )
