@@ -241,6 +241,11 @@ class RowCosts:
             return len(batches)
         return min(len(batches), ceil(extents.ends[rounds - 1] / case.subject.k))
 
+    def images_in_full(self, case: AttackCase) -> int:
+        """Image gradients of a row on all examples, scoring included."""
+        setup = self._prepared.setup
+        return UnitMaker(self.config, setup.examples, setup.group_images, self._prepared.fixed).images(case)
+
     def maker(self, rounds: int) -> UnitMaker:
         """Cuts rows that have not begun into the units of so many rounds, others as far as they run."""
         setup, extents = self._prepared.setup, self._prepared.extents

@@ -418,6 +418,7 @@ class Queue:
             planned=self.prepared.setup.examples,
             batches=len(batches),
             images=sum(unit.images for case in ran for unit in self.run.units(case)),
+            images_planned=sum(map(self._costs.images_in_full, cases)),
             attacks=tuple(case.attack for case in ran),
             spared=tuple(dict.fromkeys(case.attack for case in cases if case not in self.run.begun)),
         )
