@@ -7,16 +7,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.status import Status
+from rich.table import Column
 
 from robustbench_coded.cli.lines import print_line
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import counted, pixels
+from robustbench_coded.reports.text.formatting import budget_text, counted, subject_text
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.controls import CLEAN
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.stops import Stop
 from robustbench_coded.session.forecast import Forecast
-from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.listener import Listener, row_name
+
+ANNOUNCED = 60.0  # seconds from which on a step is announced: what is over sooner shows itself
+BAR = 16  # cells
 
 
 class ProgressListener(Listener):
@@ -31,14 +36,16 @@ class ProgressListener(Listener):
     def __init__(self, console: Console, *, quiet: bool = False):
         self._console = console
         self._quiet = quiet
+        # Names of rows are shortened to whatever the line has left; figures are shown whole.
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+            BarColumn(BAR),
+            TextColumn("{task.fields[rate]}", markup=False, table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
+            expand=True,
             disable=quiet or not console.is_terminal,
         )
         self.path: Path | None = None
@@ -47,9 +54,10 @@ class ProgressListener(Listener):
         self._task: TaskID | None = None
         self._making: TaskID | None = None
         self._status: Status | None = None
-        self._left: dict[AttackCase, int] = {}
+        self._left: dict[tuple[AttackCase, bool], int] = {}
+        self._images = 0
         self._again = 0
-        self._tally: dict[AttackCase, list[int]] = {}
+        self._tally: dict[tuple[AttackCase, bool], list[int]] = {}
 
     def note(self, text: str) -> None:
         if not self._quiet:
@@ -57,11 +65,13 @@ class ProgressListener(Listener):
 
     def preparing(self, text: str) -> None:
         # At a terminal alone, and for as long as it lasts: what is refused is refused in one line.
+        self._end_status()
         if not self._quiet and self._console.is_terminal:
             self._status = self._console.status(escape(one_line(text)))
             self._status.start()
 
     def making(self, what: str, done: int, total: int) -> None:
+        self._end_status()
         if self._making is None:
             self._progress.start()
             self._making = self._progress.add_task(one_line(what), total=total, rate="")
@@ -73,7 +83,17 @@ class ProgressListener(Listener):
         self._end_status()
         self.path = path
 
+    def settled(self, stop: Stop) -> None:
+        subject = subject_text(SubjectKey(stop.checkpoint, stop.defence, stop.k, stop.n), with_k=True)
+        budget = budget_text(BudgetKey(stop.norm, stop.eps, stop.eps_space))
+        under = f" under {stop.attack}" if stop.attack else ""
+        self.note(
+            f"{stop.word}: {subject} ({stop.threat}, {budget}){under}, "
+            f"{stop.examples:,} of {stop.planned:,} examples"
+        )
+
     def reported(self, run: Run) -> None:
+        self.close()
         self.run = run
 
     def stopping(self) -> None:
@@ -82,24 +102,22 @@ class ProgressListener(Listener):
         self.note("stopped; writing the reports of what is finished")
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:
+        self._end_status()
         for unit in plan.units:
-            self._left[unit.row] = self._left.get(unit.row, 0) + 1
-        units = f"{len(plan.rows)} rows in {counted(forecast.units, 'unit')}"
-        if forecast.done:
-            units = f"{counted(forecast.units, 'more unit')} ({forecast.done} done)"
-        self.note(
-            f"{units}: {forecast.images:,} images forward and backward, about {duration(forecast.seconds)} "
-            "on this machine"
-        )
-        for text in plan.notes:
-            self.note(text)
+            self._left[_shown(unit)] = self._left.get(_shown(unit), 0) + 1
         self._again = forecast.again
-        if forecast.again:
-            units = counted(forecast.again, "unit")
-            self.note(f"first the perturbed inputs of {units} are made again, to be submitted")
+        if forecast.seconds >= ANNOUNCED:
+            rows = counted(len({unit.row for unit in plan.units}), "row")
+            self.note(f"next {rows}, about {duration(forecast.seconds)} on this machine")
+            if forecast.again:
+                units = counted(forecast.again, "unit")
+                self.note(f"first the perturbed inputs of {units} are made again, to be submitted")
         if forecast.units:
             self._progress.start()
-            self._task = self._progress.add_task("starting", total=forecast.images, rate="")
+            self._images += forecast.images
+            if self._task is None:
+                self._task = self._progress.add_task("starting", total=0, rate="")
+            self._progress.update(self._task, total=self._images)
 
     def inputs_made(self, unit: Unit, number: int) -> None:
         said = f"making inputs of {unit.row.attack} again, {number} of {self._again}"
@@ -107,18 +125,22 @@ class ProgressListener(Listener):
             self._progress.update(self._task, advance=unit.images, description=one_line(said))
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
-        tally = self._tally.setdefault(unit.row, [0, 0])
-        tally[0] += correct
-        tally[1] += scored
-        name = row_name(unit.row)
-        right = f"{tally[0]:,}/{tally[1]:,} right"  # a count; accuracies have intervals, and come at the end
+        name, shown = row_name(unit.row), _shown(unit)
+        tally = self._tally.setdefault(shown, [0, 0])
+        if unit.random_batches:  # of rows whose own batches were counted before
+            tally[0] += len(unit.random_batches)
+            said = f"{tally[0]:,} random batches"
+        else:  # a count; accuracies have intervals, and come at the end
+            tally[0] += correct
+            tally[1] += scored
+            said = f"{tally[0]:,}/{tally[1]:,} right"
         if self._task is not None:
-            self._progress.update(self._task, advance=unit.images, description=f"{name}  {right}")
+            self._progress.update(self._task, advance=unit.images, description=f"{name}  {said}")
             speed = self._progress.tasks[self._task].speed
             self._progress.update(self._task, rate=f"{speed:,.0f} images/s" if speed else "")
-        self._left[unit.row] -= 1
-        if not self._left[unit.row]:
-            self.note(f"  {right:>15}  {name}")
+        self._left[shown] -= 1
+        if not self._left[shown]:
+            self.note(f"  {said:>18}  {name}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
         print_line(self._console, f"  failed  {row_name(unit.row)}: {error}")
@@ -145,15 +167,9 @@ class ProgressListener(Listener):
             self._status = None
 
 
-def row_name(row: AttackCase) -> str:
-    """A row in one line: checkpoint, defence with its sizes, threat model, attack and eps."""
-    s = row.subject
-    sizes = ", ".join(
-        f"{name}={value}" for name, value in (("K", s.shown_k), ("N", s.n)) if value is not None
-    )
-    defence = f"{s.label} {sizes}".strip()
-    eps = "" if row.attack == CLEAN else f" | eps {pixels(row.eps)}"
-    return one_line(f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}{eps}")
+def _shown(unit: Unit) -> tuple[AttackCase, bool]:
+    """What a line is for: a row in its own batches, or in random ones."""
+    return unit.row, bool(unit.random_batches)
 
 
 def duration(seconds: float) -> str:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.reports.text.formatting import pixels
 from robustbench_coded.results.run import Run
+from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.schema.stops import Stop
 from robustbench_coded.session.forecast import Forecast
 
@@ -44,3 +47,14 @@ class Listener:
 
     def stopping(self) -> None:
         """Interrupted: no unit is computed any more, the reports of what is finished are written now."""
+
+
+def row_name(row: AttackCase) -> str:
+    """A row in one line: checkpoint, defence with its sizes, threat model, attack and eps."""
+    s = row.subject
+    sizes = ", ".join(
+        f"{name}={value}" for name, value in (("K", s.shown_k), ("N", s.n)) if value is not None
+    )
+    defence = f"{s.label} {sizes}".strip()
+    eps = "" if row.attack == CLEAN else f" | eps {pixels(row.eps)}"
+    return one_line(f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}{eps}")

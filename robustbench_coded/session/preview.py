@@ -1,22 +1,20 @@
 """What an evaluation would do, and how long that would take here, with nothing run and nothing written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.workers import worker_count
-from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.extents import Extents, fill
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.session.evaluate import made_ready, planned_evaluation
 from robustbench_coded.session.evaluation import unit_maker
-from robustbench_coded.session.forecast import RowCosts, Seconds
+from robustbench_coded.session.forecast import RowCosts
 from robustbench_coded.session.queue import Scope, in_table
 
 
@@ -48,22 +46,29 @@ class Preview:
     Attributes:
         path: the run folder that it would write, or go on with.
         rows: in the order of tables.
-        images, seconds: of the rows that run in any case.
-        open_seconds: the most that open verdicts may take beyond that; None for no limit.
-        checks: whether checks may ask for further attacks, which are not in the sum.
+        open_seconds: the most that open verdicts add: the rows that are not certain, and more examples; 0
+            where the others have that much less time. What outcomes decide is not in it: checks, submissions
+            and random batches.
         notes: what else the user should know.
     """
 
     path: Path
     rows: tuple[RowPreview, ...]
-    images: int
-    seconds: float
-    open_seconds: float | None
-    checks: bool
+    open_seconds: float
     notes: tuple[str, ...]
 
+    @property
+    def certain(self) -> list[RowPreview]:
+        """The rows that run whatever the others find."""
+        return [row for row in self.rows if row.certain]
+
+    @property
+    def seconds(self) -> float:
+        """Of these rows."""
+        return sum(row.seconds for row in self.certain)
+
     def as_data(self) -> dict[str, Any]:
-        """Plain JSON data; times in seconds."""
+        """Plain JSON data; times in seconds. Sums are over certain rows."""
         return {
             "run": str(self.path),
             "rows": [
@@ -78,12 +83,11 @@ class Preview:
                 }
                 for p in self.rows
             ],
-            "images": self.images,
+            "images": sum(row.images for row in self.certain),
             "seconds": self.seconds,
             "open_seconds": self.open_seconds,
-            "units": sum(p.units for p in self.rows if p.certain),
-            "done": sum(p.done for p in self.rows),
-            "checks": self.checks,
+            "units": sum(row.units for row in self.certain),
+            "done": sum(row.done for row in self.certain),
             "notes": list(self.notes),
         }
 
@@ -99,50 +103,67 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     old = load_manifest(path) if going_on else None
     committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
     prepared, planned, notes, _, scope, seconds = planned_evaluation(config, prepared, old, path)
+    costs = RowCosts(prepared, seconds)
     table = [case for case in planned if in_table(config, case)]
+
+    def pending(units: Sequence[Unit]) -> list[Unit]:
+        return [unit for unit in units if unit.id not in committed]
+
+    def taken(units: Sequence[Unit]) -> float:
+        return sum(map(seconds.of, pending(units))) / costs.workers
+
     if prepared.extents is not None:
-        prepared = replace(prepared, extents=_extents(prepared, planned, table, scope, seconds))
-    maker, workers = unit_maker(config, prepared), worker_count(config, prepared.context.device)
+        prepared = replace(
+            prepared, extents=_extents(prepared.extents, planned, table, scope, costs, pending)
+        )
+    maker = unit_maker(config, prepared)
     rows = []
     for case in planned:
         units = maker.units(case)
-        pending = [unit for unit in units if unit.id not in committed]
         rows.append(
             RowPreview(
                 row=case,
                 certain=(case in table and scope.table_seconds != 0) or case.attack == CLEAN,
                 examples=prepared.examples_planned(config, case),
-                images=sum(unit.images for unit in pending),
-                seconds=sum(map(seconds.of, pending)) / workers,
+                images=sum(unit.images for unit in pending(units)),
+                seconds=taken(units),
                 units=len(units),
-                done=len(units) - len(pending),
+                done=len(units) - len(pending(units)),
             )
         )
-    certain = [row for row in rows if row.certain]
-    return Preview(
-        path=path,
-        rows=tuple(rows),
-        images=sum(row.images for row in certain),
-        seconds=sum(row.seconds for row in certain),
-        open_seconds=scope.verdict_seconds,
-        checks=config.checks,
-        notes=(*prepared.notes, *notes),
-    )
+    found = Preview(path, tuple(rows), 0.0, (*prepared.notes, *notes))
+    if scope.whole:
+        return found
+    everything = unit_maker(config, replace(prepared, extents=_all(prepared.extents)))
+    most = sum(taken(everything.units(case)) for case in planned) - found.seconds
+    limit = most if scope.verdict_seconds is None else min(most, scope.verdict_seconds)
+    return replace(found, open_seconds=max(0.0, limit))
+
+
+def _all(extents: Extents | None) -> Extents | None:
+    return None if extents is None else Extents(extents.ends)
 
 
 def _extents(
-    prepared: PreparedEvaluation,
+    extents: Extents,
     planned: Sequence[AttackCase],
     table: Sequence[AttackCase],
     scope: Scope,
-    seconds: Seconds,
+    costs: RowCosts,
+    pending: Callable[[Sequence[Unit]], list[Unit]],
 ) -> Extents:
-    """How far rows are likely to run: those of the table as far as its time goes, others to the first look."""
-    assert prepared.extents is not None
-    ends, first = prepared.extents.ends, prepared.extents.first
+    """How far rows are likely to run: those of the table as far as its time goes, others to the first look.
+
+    None runs less far than an earlier evaluation took it.
+    """
+    ends = extents.ends
     if scope.table_seconds is None:
-        return prepared.extents
-    reached = dict.fromkeys(planned, first)
+        return extents
+    reached = dict.fromkeys(planned, extents.first)
     if scope.table_seconds:
-        reached |= fill(table, {}, ends, RowCosts(prepared, seconds).of, scope.table_seconds)
+        reached |= fill(table, {}, ends, costs.of, scope.table_seconds)
+    for case in planned:
+        further = range(len(ends), reached[case], -1)
+        done = (rounds for rounds in further if not pending(costs.maker(rounds).units(case)))
+        reached[case] = next(done, reached[case])
     return Extents(ends, reached)

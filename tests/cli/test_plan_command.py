@@ -1,4 +1,4 @@
-"""``csrobust plan`` and ``eval --time``: what runs is said before it runs. Forecasts are planted."""
+"""``csrobust plan``: what runs is said before it runs. Forecasts are planted."""
 
 import json
 
@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.reports import write
-from robustbench_coded.session import unit_seconds
+from robustbench_coded.session.forecast import Seconds
 
 pytestmark = pytest.mark.long
 
@@ -17,9 +17,9 @@ ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 @pytest.fixture
 def a_second_an_image(monkeypatch):
     """Forecasts of that much, whatever the machine does; no figures, which take longer than all the rest."""
-    monkeypatch.setattr(write, "figures_of", lambda run: [])
-    monkeypatch.setattr(unit_seconds, "seconds_per_image", lambda prepared, subject, **_: 1.0)
-    monkeypatch.setattr(unit_seconds, "seconds_per_answer", lambda prepared, subject, **_: 1 / 3)
+    monkeypatch.setattr(write, "figures_of", lambda *_: [])
+    monkeypatch.setattr(Seconds, "gradient", lambda self, subject, of_base=False: 1.0)
+    monkeypatch.setattr(Seconds, "answer", lambda self, subject: 1 / 3)
 
 
 def rows(table):
@@ -39,12 +39,9 @@ def test_a_plan_is_what_eval_runs_and_nothing_is_written(csrobust, digits_erm, t
     assert answer.code == 0, answer.err
     plan = json.loads(answer.out)
     assert list(tmp_path.iterdir()) == []
-    assert plan["images"] == sum(row["images"] for row in plan["rows"])
-    # Forwards of what these find come on top.
-    assert plan["seconds"] > sum(row["seconds"] for row in plan["rows"]) > 0.5 * plan["seconds"]
-    # Attacks on standard inference stop early; the others cost all that they say.
-    shorter = {(r["defence"], r["attack"]) for r in plan["rows"] if r["seconds"] < r["images"]}
-    assert shorter == {("standard", "pgd-40")}
+    assert all(row["certain"] and row["examples"] == 40 for row in plan["rows"])
+    for what in ("images", "seconds", "units"):
+        assert plan[what] == pytest.approx(sum(row[what] for row in plan["rows"]))
     costs = {(r["defence"], r["attack"]): r["images"] for r in plan["rows"]}
     # 40 gradients of 40 examples, and the forward that scores them.
     assert costs["standard", "pgd-40"] == pytest.approx(40 * 40 + 40 / 3, abs=5)
@@ -61,42 +58,60 @@ def test_a_plan_for_people_names_rows_and_the_folder(csrobust, digits_erm, tmp_p
     answer = csrobust("plan", "--ckpt", digits_erm, *SMALL, *ATTACKS, "--limit", "40")
     assert answer.code == 0
     assert "digits-erm | rci K=8, N=12 | batch/unknown | transfer-pgd-2 | eps 0.3\n" in answer.out
+    assert "while a verdict is open" not in answer.out
     assert "run folder: reports/digits-erm-" in answer.out
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_time_limit_is_kept_said_and_made_up_for(csrobust, digits_erm, tmp_path, a_second_an_image):
-    run = tmp_path / "run"
-    options = ("--ckpt", digits_erm, *SMALL, *ATTACKS, "--limit", "200", "--out", run)
-    limited = (*options, "--time", "25m")
-    plan = json.loads(csrobust("plan", *limited, "--json").out)
-    assert plan["seconds"] <= 1500
-    assert any("pgd-40 follow on subjects whose verdict is open" in note for note in plan["notes"])
-    answer = csrobust("eval", *limited)
-    assert answer.code == 0, answer.err
-    table = measured(run)
-    assert rows(table) == rows(plan["rows"])
-    assert ("rci", "batch/unknown", "transfer-pgd-2") in rows(table)
-    assert ("rci", "batch/unknown", "pgd-40") not in rows(table)
-    (examples,) = {row["examples"] for row in table}
-    assert examples == 32
-    said = (
-        f"To keep within 25m, only {examples} of 200 examples were evaluated.",
-        "To keep within 25m, pgd-40 (batch/unknown) was left out on",
-    )
-    manifest = json.loads((run / "run.json").read_text())
-    for text in said:
-        assert text in " ".join(answer.err.split())
-        assert any(text in note for note in manifest["notes"])
-        assert text in (run / "report.md").read_text()
-    assert manifest["invocations"][-1]["options"]["time"] == 1500
-    # More time later goes into what was left out, on the examples that the folder has.
-    assert csrobust("eval", *options, "--time", "9h", "--quiet").code == 0
-    assert rows(measured(run)) - rows(table) == {("rci", "batch/unknown", "pgd-40")}
-    assert {row["examples"] for row in measured(run)} == {examples}
-    # A smaller number of examples than the folder's is refused, as without a time limit.
-    answer = csrobust("plan", *options, "--limit", "16", "--time", "9h")
-    assert answer.code == 2 and f"--limit {examples}, not 16" in answer.err
-    notes = json.loads((run / "run.json").read_text())["notes"]
-    assert any(said[0].replace("25m", "9h") in note for note in notes)
-    assert not any("pgd-40" in note or "25m" in note for note in notes)
+@pytest.mark.parametrize(
+    ("options", "certain", "said"),
+    [
+        ((), 16, "up to 5 min more"),
+        (("--all",), 16, " h more"),
+        (("--until", "settled"), 2, " h more"),
+        (("--until", "settled", "--time", "20m"), 2, "up to 20 min more"),
+        (("--time", "20m"), 16, "the others then have less time"),
+    ],
+)
+def test_the_sum_is_over_the_rows_that_run_in_any_case(
+    csrobust, digits_erm, a_second_an_image, options, certain, said
+):
+    command = ("plan", "--ckpt", digits_erm, *SMALL, "--rci", "N=12", *options)
+    plan = json.loads(csrobust(*command, "--json").out)
+    runs = [row for row in plan["rows"] if row["certain"]]
+    assert len(runs) == certain < len(plan["rows"])
+    assert plan["seconds"] == pytest.approx(sum(row["seconds"] for row in runs))
+    lines = csrobust(*command).out.splitlines()
+    table = [line for line in lines if " digits-erm | " in line]
+    assert [not line.partition("* digits-erm")[1] for line in table] == [r["certain"] for r in plan["rows"]]
+    (marked,) = [line for line in lines if line.startswith("rows marked *")]
+    assert marked.startswith("rows marked * run only while a verdict is open: ") and said in marked
+
+
+def test_the_table_gets_the_examples_that_fit_and_every_row_a_batch(csrobust, digits_erm, a_second_an_image):
+    def examples(*options):
+        answer = csrobust("plan", "--ckpt", digits_erm, *SMALL, *ATTACKS, *options, "--json")
+        plan = json.loads(answer.out)
+        return {(r["defence"], r["attack"]): r["examples"] for r in plan["rows"]}, plan["seconds"]
+
+    fewest, _ = examples()
+    assert set(fewest.values()) == {8}  # one batch of every row takes five minutes and more
+    some, seconds = examples("--time", "2h")
+    assert seconds <= 7200 and some["rci", "pgd-40"] < some["rci", "transfer-pgd-2"] < 640
+    every, seconds = examples("--all")
+    assert set(every.values()) == {640} and seconds > 7200
+
+
+def test_what_a_time_limit_left_out_is_what_a_plan_of_all_still_has_to_do(
+    csrobust, digits_erm, tmp_path, a_second_an_image
+):
+    options = ("--ckpt", digits_erm, *SMALL, *ATTACKS, "--out", tmp_path / "run")
+    whole = json.loads(csrobust("plan", *options, "--all", "--json").out)
+    assert csrobust("eval", *options, "--time", "10m", "--quiet").code == 0
+    spent = json.loads(csrobust("plan", *options, "--time", "10m", "--json").out)
+    assert spent["seconds"] == 0 and spent["done"] == spent["units"] > 0
+    rest = json.loads(csrobust("plan", *options, "--all", "--json").out)
+    assert 0 < rest["seconds"] < whole["seconds"]
+    assert rows(measured(tmp_path / "run")) == rows(whole["rows"])
+    planned = {(r["defence"], r["attack"]): r["examples"] for r in spent["rows"]}
+    assert planned == {(r["defence"], r["attack"]): r["examples"] for r in measured(tmp_path / "run")}

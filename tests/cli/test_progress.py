@@ -1,17 +1,17 @@
 """What is shown while an evaluation runs."""
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from robustbench_coded.cli.commands import eval_
 from robustbench_coded.cli.progress import ProgressListener
-from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.session.listener import Forecast
+from robustbench_coded.schema.stops import Stop
+from robustbench_coded.session.forecast import Forecast
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -37,33 +37,121 @@ def test_quiet_is_quiet_at_a_terminal():
     assert screen.getvalue() == ""
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_what_is_made_again_is_said(terminal):
-    screen = io.StringIO()
-    listener = ProgressListener(Console(file=screen, force_terminal=terminal, width=120))
-    ahead = Forecast(units=1, images=30, done=4, seconds=100.0, of=lambda unit: 1.0, again=2)
-    listener.planned(Plan((), (), ()), ahead)
-    listener.inputs_made(SimpleNamespace(row=SimpleNamespace(attack="pgd-100"), images=10), 1)
-    listener.close()
-    shown = screen.getvalue()
-    assert "about 2 min" in shown and "first the perturbed inputs of 2 units are made again" in shown
-    assert ("making inputs of pgd-100 again, 1 of 2" in shown) == terminal
-
-
-def test_advice_is_given_once_and_only_where_a_run_takes_ten_minutes():
-    screen = io.StringIO()
-    listener = ProgressListener(Console(file=screen, width=120), advice="--until settled ends it sooner")
-    for seconds, told in ((599.0, 0), (600.0, 1), (6000.0, 1)):
-        listener.planned(
-            Plan((), (), ()), Forecast(units=1, images=30, done=0, seconds=seconds, of=lambda unit: 1.0)
-        )
-        assert screen.getvalue().count("--until settled ends it sooner") == told
-    listener.close()
-
-
 class Row:
     subject = SimpleNamespace(checkpoint="erm", label="standard", shown_k=None, n=None)
     threat, attack, eps = "batch/unknown", "clean", 0.0
+
+
+def ahead(*rows, seconds=9.0, again=0):
+    """A step of one unit of 30 images for each row, and its forecast."""
+    units = tuple(SimpleNamespace(row=row, images=30, random_batches=()) for row in rows)
+    forecast = Forecast(units=len(units), images=30 * len(units), done=0, seconds=seconds, again=again)
+    return Plan(rows, units, ()), forecast
+
+
+def live(listener):
+    """How many displays are drawn anew again and again."""
+    return len(listener._console._live_stack)
+
+
+def test_no_spinner_is_left_whatever_was_shown_before_the_results():
+    listener = ProgressListener(Console(file=io.StringIO(), force_terminal=True, width=80))
+    for defence in ("standard", "rci", "coded"):
+        listener.preparing(f"self-testing attacks on {defence}")
+        assert live(listener) == 1
+    plan, forecast = ahead(Row())
+    listener.planned(plan, forecast)
+    assert live(listener) == 1  # the bar alone
+    listener.unit_done(plan.units[0], 3, 4)
+    listener.preparing("certifying standard")
+    listener.reported(run := SimpleNamespace())
+    assert live(listener) == 0 and listener.run is run
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_times_are_shown_whole_whatever_the_row_is_called(width):
+    screen = io.StringIO()
+    listener = ProgressListener(Console(file=screen, force_terminal=True, width=width))
+    now = 0.0
+    listener._progress.get_time = lambda: now
+    listener._progress.live.auto_refresh = False
+    row = Row()
+    row.subject = SimpleNamespace(checkpoint="cifar10-resnet20-coded", label="rci", shown_k=128, n=1190)
+    plan, forecast = ahead(row, row)
+    listener.planned(plan, forecast)
+    now = 3.0
+    listener.unit_done(plan.units[0], 12_345, 20_000)
+    listener._progress.update(listener._task, rate="12,345 images/s")
+    now = 45_296.0
+    screen.truncate(0)
+    listener._progress.refresh()
+    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).strip("\x00\r\n")
+    assert len(line) <= width
+    assert re.search(r" 12,345 images/s 12:34:56 (-:--:--|\d+:\d\d:\d\d)\s*$", line), line
+    assert line.startswith("cifar10")
+    listener.close()
+
+
+def test_one_bar_grows_with_every_step():
+    listener = ProgressListener(Console(file=io.StringIO(), force_terminal=True, width=120))
+    for number in (1, 2, 3):
+        plan, forecast = ahead(Row())
+        listener.planned(plan, forecast)
+        (task,) = listener._progress.tasks
+        assert (task.completed, task.total) == (30 * (number - 1), 30 * number)
+        listener.unit_done(plan.units[0], 3, 4)
+    listener.close()
+
+
+def test_random_batches_are_counted_apart_from_answers():
+    screen, row = io.StringIO(), Row()
+    listener = ProgressListener(Console(file=screen, width=120))
+    for number, batches in enumerate([(), (1, 2, 3), (4, 5)]):
+        plan, forecast = ahead(row)
+        plan.units[0].random_batches = batches
+        listener.planned(plan, forecast)
+        listener.unit_done(plan.units[0], *((3, 4) if number == 0 else (0, 0)))
+    lines = [line.split("  erm")[0].strip() for line in screen.getvalue().splitlines()]
+    assert lines == ["3/4 right", "3 random batches", "5 random batches"]
+
+
+@pytest.mark.parametrize("seconds", [9.0, 100.0])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_step_of_a_minute_is_announced_with_what_is_made_again(terminal, seconds):
+    screen = io.StringIO()
+    listener = ProgressListener(Console(file=screen, force_terminal=terminal, width=120))
+    listener.planned(*ahead(Row(), seconds=seconds, again=2))
+    listener.inputs_made(SimpleNamespace(row=SimpleNamespace(attack="pgd-100"), images=10), 1)
+    listener.close()
+    shown = screen.getvalue()
+    assert ("next 1 row, about 2 min" in shown) == (seconds > 60)
+    assert ("first the perturbed inputs of 2 units are made again" in shown) == (seconds > 60)
+    assert ("making inputs of pgd-100 again, 1 of 2" in shown) == terminal
+
+
+def test_a_verdict_is_told_the_moment_it_falls():
+    screen = io.StringIO()
+    listener = ProgressListener(Console(file=screen, width=120))
+    listener.settled(
+        Stop(
+            checkpoint="net",
+            defence="rci",
+            k=128,
+            n=190,
+            threat="batch/unknown",
+            norm="linf",
+            eps=8 / 255,
+            eps_space="pixel",
+            word="no gain",
+            attack="transfer-pgd-20",
+            examples=256,
+            planned=10_000,
+        )
+    )
+    assert screen.getvalue() == (
+        "no gain: RCI (K = 128, N = 190) on net (batch/unknown, linf, eps 8/255 (pixel)) under "
+        "transfer-pgd-20, 256 of 10,000 examples\n"
+    )
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -75,18 +163,8 @@ def test_how_many_are_made_is_shown_at_a_terminal_until_all_are(terminal):
     shown = screen.getvalue()
     assert ("corrupted sets" in shown and "2 of 2" in shown) == terminal
     listener.opened(Path("run"))
-    listener.planned(Plan((), (), ()), Forecast(units=1, images=30, done=0, seconds=9.0, of=lambda unit: 1.0))
-    row = Row()
-    listener._left[row] = 1
-    listener.unit_done(SimpleNamespace(row=row, images=30), 3, 4)
+    plan, forecast = ahead(Row())
+    listener.planned(plan, forecast)
+    listener.unit_done(plan.units[0], 3, 4)
     listener.close()
     assert "3/4 right" in screen.getvalue()[len(shown) :]  # of the evaluation that follows
-
-
-@pytest.mark.parametrize(
-    ("options", "advised"),
-    [({}, True), ({"until": "settled"}, False), ({"time": 60.0}, False), ({"replicates": 2}, False)],
-)
-def test_advice_names_options_that_the_command_can_take_and_does_not_have(options, advised):
-    config = EvalConfig(checkpoints=(("erm", Path("erm.pt")),), **options)
-    assert ("--until settled" in eval_._advice(config)) == advised

@@ -1,8 +1,10 @@
 """Commands around an evaluation that does not come to its end: one line, never a traceback."""
 
+import json
+
 import pytest
 
-from robustbench_coded.session import stages
+from robustbench_coded.session import evaluation
 
 pytestmark = pytest.mark.long
 
@@ -19,14 +21,36 @@ def command(request, digits_erm, tmp_path):
     return (*request.param, "--ckpt", digits_erm, "--out", tmp_path / "run")
 
 
-def test_an_interrupted_run_says_how_to_go_on(csrobust, command, monkeypatch):
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
+def interrupted(*args, **kwargs):
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "run_plan", interrupted)
+
+def test_an_interrupted_run_says_how_to_go_on(csrobust, command, monkeypatch):
+    monkeypatch.setattr(evaluation, "run_plan", interrupted)
     answer = csrobust(*command)
     assert answer.code == 130
     assert "resume with: csrobust" in answer.err and "Traceback" not in answer.err
+
+
+def test_a_defence_that_was_typed_by_mistake_leaves_no_rows(csrobust, digits_erm, tmp_path, monkeypatch):
+    run, attack = tmp_path / "run", ("--attacks", "fgsm", "--no-standard", "--quiet")
+    options = ("--ckpt", digits_erm, *SMALL[:-2], *attack, "--out", run)
+
+    def defences():
+        manifest = json.loads((run / "run.json").read_text())
+        return {row["n"] for row in (*manifest["rows"], *manifest["waiting"])}, manifest["probes"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "run_plan", interrupted)
+        assert csrobust("eval", *options, "--rci", "N=19").code == 130
+        assert defences()[0] == {19}
+        assert csrobust("eval", *options, "--rci", "N=12").code == 130
+    rows, probes = defences()
+    assert rows == {12} and [probe["n"] for probe in probes] == [12]
+    assert csrobust("eval", *options, "--rci", "N=12").code == 0
+    assert csrobust("eval", *options, "--rci", "N=16").code == 0
+    assert defences()[0] == {12, 16}  # what has outcomes stays
+    assert "N = 19" not in (run / "report.md").read_text()
 
 
 def test_units_that_fail_are_named_in_one_line(csrobust, command, monkeypatch):
@@ -52,4 +76,4 @@ def test_a_batch_too_small_for_its_malicious_inputs_has_no_unit(csrobust, digits
     attack = ("--attacks", "fgsm", "--inputs", "collateral-6")
     answer = csrobust("eval", "--ckpt", digits_erm, *size, *draws, *attack)
     assert answer.code == 0, answer.err
-    assert "leaves no input to harm" in (tmp_path / "run" / "report.md").read_text()
+    assert "leaves no input to harm" in (tmp_path / "run" / "details.md").read_text()

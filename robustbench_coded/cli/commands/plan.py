@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from robustbench_coded.cli.commands.eval_ import Time
-from robustbench_coded.cli.eval_options import CLAIM, FILE, claimed_eps, claimed_value, config_from, takes
+from robustbench_coded.cli.eval_options import (
+    CLAIM,
+    FILE,
+    UNTIL,
+    claimed_eps,
+    claimed_value,
+    config_from,
+    takes,
+)
 from robustbench_coded.cli.foreign_output import foreign_output
 from robustbench_coded.cli.lines import print_line
 from robustbench_coded.cli.values import seconds
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
     from robustbench_coded.session.preview import Preview
 
 
-@takes(**FILE, **CLAIM, time=(Time, None))
+@takes(**FILE, **CLAIM, **UNTIL, time=(Time, None))
 def plan_command(
     *,
     config: Path | None,
@@ -49,18 +57,20 @@ def plan_command(
         _notes(found)
         for line in _table(found):
             print(line)
-    certain = [row for row in found.rows if row.certain]
-    finished = sum(row.done for row in certain)
-    done = f" ({finished} done)" if finished else ""
+    done = sum(row.done for row in found.certain)
+    finished = f" ({done} done)" if done else ""
+    units = counted(sum(row.units for row in found.certain), "unit")
+    images = sum(row.images for row in found.certain)
     print(
-        f"{len(certain)} rows in {counted(sum(row.units for row in certain), 'unit')}{done}: "
-        f"{found.images:,} images forward and backward, about {duration(found.seconds)} on this machine"
+        f"{len(found.certain)} rows in {units}{finished}: {images:,} images forward and backward, "
+        f"about {duration(found.seconds)} on this machine"
     )
-    if len(certain) < len(found.rows):
-        most = "" if found.open_seconds is None else f", for at most {duration(found.open_seconds)}"
-        print(f"rows marked * run only as long as a verdict is open{most}; they are not in the sum")
-    if found.checks:
-        print("not included: attacks that checks ask for, known only after the attacks")
+    marked, more = len(found.certain) < len(found.rows), found.open_seconds >= 1
+    if marked or more:
+        what = "rows marked * run only" if marked else "more examples are attacked only"
+        most = f"up to {duration(found.open_seconds)} more" if more else "the others then have less time"
+        print(f"{what} while a verdict is open: {most}")
+    print("not in the sum: what outcomes decide (checks, submissions, random batches)")
     print(f"run folder: {found.path}")
     return 0
 
@@ -73,11 +83,12 @@ def _notes(found: "Preview") -> None:
 
 def _table(found: "Preview") -> list[str]:
     """A line for each row, uncut, for people and for grep."""
-    from robustbench_coded.cli.progress import duration, row_name
+    from robustbench_coded.cli.progress import duration
+    from robustbench_coded.session.listener import row_name
 
     cells = [("examples", "images", "time", "row")]
     for p in found.rows:
-        taken = "done" if p.done == p.units else duration(p.seconds)
+        taken = "done" if p.done == p.units else duration(p.seconds) if p.seconds >= 1 else "<1 s"
         star = "" if p.certain else "* "
         cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + row_name(p.row)))
     widths = [max(len(row[i]) for row in cells) for i in range(3)]
