@@ -15,7 +15,7 @@ from robustbench_coded.reports.render import terminal
 from robustbench_coded.session import evaluate
 
 IMPORTED = (evaluate, terminal)
-write.figures_of = lambda run: []  # they take longer than all else, and are tested elsewhere
+write.figures_of = lambda *_: []  # they take longer than all else, and are tested elsewhere
 if "unsynced" in sys.argv[1:]:  # a kill loses nothing that the system was given, and the disk takes its time
     os.fsync = lambda descriptor: None
 
