@@ -1,15 +1,26 @@
-"""Labelled images that are in memory already: tensors, arrays, or whatever serves them in batches."""
+"""Data that are in memory: labelled images as people have them, in one form.
 
-from collections.abc import Iterable
+dataset_in_memory(data) -> Dataset: arrays, data sets, loaders and lists of pairs (docs/in-memory.md)
+pixels(x)               -> one array of images, [n, H, W, C]
+labels(y)               -> one array of labels, [n] int64
+"""
+
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, described
 
-EXPECTED = "x uint8 [n, C, H, W] or floats in [0, 1], C 1 or 3, and y integers [n]"
+SHAPES = "[n, C, H, W], [n, H, W, C] or [n, H, W], C 1 or 3"
+EXPECTED = f"x uint8 or floats in [0, 1], {SHAPES}, and y integers [n]"
+# As data sets of Hugging Face, torchattacks and NumPy archives call them.
+IMAGES = ("pixel_values", "image", "images", "img", "x")
+LABELS = ("labels", "label", "y", "target", "targets", "fine_label")
+ROUNDING = 1e-6  # beyond [0, 1], of floats that a normalisation was taken off
 
 
 def dataset_in_memory(
@@ -18,67 +29,201 @@ def dataset_in_memory(
     """Images and labels as a data set.
 
     Args:
-        data: a Dataset, taken as it is; a pair (x, y) of tensors or arrays, x uint8 ``[n, C, H, W]`` or
-            floats in [0, 1], y integers ``[n]``; or an iterable of such pairs, for example a DataLoader,
-            whose batches are joined in the order in which they come once.
+        data: a Dataset of this project, taken as it is; a pair (x, y) of tensors, arrays or lists; a
+            dictionary of them; or what yields such pairs or dictionaries, image by image or in batches:
+            ``torch.utils.data``'s data sets and loaders, Hugging Face's data sets, a list. It is read once.
+            A loader that shuffles yields the same order whenever it is read. Of longer tuples the first two
+            count.
         classes: number of classes; None for the largest label plus one, at least 2.
         name: as tables name the data.
         source: where the images came from, in words, for reports.
     Raises:
-        InputError: other shapes or types, NaN, pixels or labels out of range, or nothing at all.
+        InputError: none of these; other shapes or types, NaN, pixels or labels out of range; more than fits
+            into memory.
     """
     if isinstance(data, Dataset):
         return data
     x, y = _joined(data, name)
-    if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
-        raise InputError(f"{name}: expected {EXPECTED}, got x {x.dtype} {list(x.shape)}")
-    if y.dtype.kind not in "iu" or y.shape != (len(x),):
-        raise InputError(f"{name}: expected {EXPECTED}, got y {y.dtype} {list(y.shape)} for {len(x)} images")
-    if x.dtype != np.uint8:
-        if x.dtype.kind != "f" or not np.isfinite(x).all() or x.min() < 0 or x.max() > 1:
-            raise InputError(
-                f"{name}: expected {EXPECTED}, got {x.dtype} in [{x.min():g}, {x.max():g}]; normalisation "
-                "belongs into the model"
-            )
-        x = x.astype(np.float32, copy=False)
-    top = int(y.max())
-    if int(y.min()) < 0 or (classes is not None and top >= classes):
-        wrong = int(y.min()) if int(y.min()) < 0 else top
-        raise InputError(f"{name}: label {wrong} is out of range; labels are 0 to {(classes or top + 1) - 1}")
+    images = pixels(x, name)
+    numbers = labels(y, len(images), name, classes=classes)
     return Dataset(
         name=name,
-        images=np.ascontiguousarray(x.transpose(0, 2, 3, 1)),
-        scale=255.0 if x.dtype == np.uint8 else 1.0,
-        labels=y.astype(np.int64),
-        classes=classes or max(2, top + 1),
+        images=images,
+        scale=255.0 if images.dtype == np.uint8 else 1.0,
+        labels=numbers,
+        classes=classes or max(2, int(numbers.max()) + 1),
         class_names=(),
-        source=source or f"{len(x)} images in memory",
+        source=source or f"{len(images)} images in memory",
     )
 
 
-def _joined(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """One array of images and one of labels."""
-    if isinstance(data, tuple | list) and len(data) == 2 and getattr(data[0], "ndim", 0) == 4:
-        return _array(data[0]), _array(data[1])
-    if not isinstance(data, Iterable):
-        raise InputError(f"{name}: expected a pair (x, y) or a DataLoader, got {type(data).__name__}")
-    images, labels = [], []
-    for batch in data:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise InputError(f"{name}: expected batches (x, y), got {type(batch).__name__}")
-        images.append(_array(batch[0]))
-        labels.append(_array(batch[1]))
-    if not images:
-        raise InputError(f"{name}: there are no images; expected {EXPECTED}")
-    try:
-        return np.concatenate(images), np.concatenate(labels)
-    except ValueError as error:
-        raise InputError(f"{name}: its batches do not fit together ({error}); expected {EXPECTED}") from error
+def pixels(x: Any, name: str, *, channels_last: bool = False) -> np.ndarray:
+    """Images [n, H, W, C], uint8, or float32 in [0, 1].
+
+    Args:
+        x: uint8, or floats in [0, 1] of any precision; in a shape that `channels_at_the_end` takes.
+        channels_last: as there.
+    Raises:
+        InputError: anything else; the message begins with ``name``.
+    """
+    x = channels_at_the_end(x, name, channels_last=channels_last)
+    if x.dtype == np.uint8:
+        return x
+    if x.dtype.kind != "f":
+        mend = "; where they go from 0 to 255, x.astype('uint8')" if x.dtype.kind in "iu" else ""
+        raise InputError(f"{name}: expected pixels uint8 or floats in [0, 1], got {x.dtype}{mend}")
+    lowest, highest = float(x.min()), float(x.max())
+    if not np.isfinite(x).all():
+        raise InputError(f"{name}: expected pixels in [0, 1], got NaN or infinite values")
+    if lowest < -ROUNDING or highest > 1 + ROUNDING:
+        mend = "divide them by the value of white, for example x / 255"
+        if lowest < 0:
+            mend = (
+                "where they are normalised, undo that, and let the network begin with it: "
+                "nn.Sequential(torchvision.transforms.Normalize(mean, std), model)"
+            )
+        raise InputError(f"{name}: expected pixels in [0, 1], got [{lowest:g}, {highest:g}]; {mend}")
+    x = x.astype(np.float32, copy=False)
+    return x if lowest >= 0 and highest <= 1 else x.clip(0, 1)
 
 
-def _array(values: Any) -> np.ndarray:
+def channels_at_the_end(x: Any, name: str, *, channels_last: bool = False) -> np.ndarray:
+    """Images of any type as [n, H, W, C].
+
+    Args:
+        x: [n, C, H, W], [n, H, W, C] or [n, H, W], C 1 or 3.
+        channels_last: whether a shape that may be either is [n, H, W, C].
+    Raises:
+        InputError: another shape; the message begins with ``name``.
+    """
+    x = array(x)
+    if x.ndim == 3:
+        x = x[..., None]
+    elif x.ndim == 4 and x.shape[1] in (1, 3) and not (channels_last and x.shape[3] in (1, 3)):
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    if x.ndim != 4 or x.shape[3] not in (1, 3) or 0 in x.shape:
+        raise InputError(f"{name}: expected images {SHAPES}, got {x.dtype} {list(x.shape)}")
+    return x
+
+
+def labels(y: Any, count: int, name: str, *, classes: int | None = None) -> np.ndarray:
+    """Labels [n] int64.
+
+    Args:
+        y: [n] or [n, 1], integers of any type or floats that are whole numbers.
+        count: n.
+        classes: labels have to be below it; None for any.
+    Raises:
+        InputError: anything else; the message begins with ``name``.
+    """
+    y = array(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and bool((y == np.round(y)).all()))
+    if y.shape != (count,) or not whole:
+        said = ""
+        if y.ndim == 2 and len(y) == count:
+            said = "; where they are one-hot, y.argmax(1)"
+        elif y.dtype.kind in "US":
+            said = "; number the classes: numpy.unique(y, return_inverse=True)[1]"
+        raise InputError(
+            f"{name}: expected y integers [{count}], one for each image, got {y.dtype} {list(y.shape)}{said}"
+        )
+    top = classes - 1 if classes else 2**31
+    if wrong := [int(i) for i in np.flatnonzero((y < 0) | (y > top))[:1]]:
+        allowed = f"0 to {top}" if classes else "0, 1, 2, ..."
+        raise InputError(
+            f"{name}: label {int(y[wrong[0]])} of image {wrong[0]} is out of range; labels are {allowed}"
+        )
+    return y.astype(np.int64)
+
+
+def require_memory(size: float, name: str, mend: str) -> None:
+    """Raises InputError where ``size`` bytes are more than this machine has."""
+    if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise InputError(f"{name}: {size / 2**30:.0f} GiB of arrays do not fit into memory; {mend}")
+
+
+def array(values: Any) -> np.ndarray:
+    """A tensor, an array, an image of PIL, or a list of these, as an array."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         # numpy has no bfloat16.
-        return (values.float() if values.is_floating_point() else values).numpy()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if hasattr(values, "convert") and getattr(values, "mode", "RGB") not in ("L", "RGB"):
+        values = values.convert("RGB")  # a palette, or a channel of transparency
+    if isinstance(values, list | tuple) and len(values) and not isinstance(values[0], int | float | str):
+        return np.stack([array(value) for value in values])
     return np.asarray(values)
+
+
+def _joined(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """All images and all labels, in the shapes that they have."""
+    parts = [_fields(data, name)] if _is_pair(data) or isinstance(data, Mapping) else _elements(data, name)
+    images, numbers = [], []
+    try:
+        for x, y in parts:
+            x, y = array(x), array(y)
+            one_image = x.ndim < 4 and y.size == 1
+            images.append(x[None] if one_image else x)
+            numbers.append(y.reshape(1) if one_image else np.atleast_1d(y))
+        if not images:
+            raise InputError(f"{name}: there are no images; expected {EXPECTED}")
+        return np.concatenate(images), np.concatenate(numbers)
+    except ValueError as error:
+        raise InputError(
+            f"{name}: its images do not fit together ({error}); give them one size and as many channels"
+        ) from error
+
+
+def _is_pair(data: Any) -> bool:
+    """Whether it is (x, y), not a list of two pairs or of two batches."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        return False
+    first = data[0]
+    images_first = hasattr(first, "ndim") or (isinstance(first, list | tuple) and not _is_labelled(first))
+    return images_first and hasattr(data[1], "__len__")
+
+
+def _is_labelled(values: list | tuple) -> bool:
+    """Whether a list holds an image, or a batch of them, and then its label: that has fewer axes."""
+    return len(values) > 1 and np.ndim(values[0]) > np.ndim(values[1])
+
+
+def _elements(data: Any, name: str) -> Iterator[tuple[Any, Any]]:
+    """The pairs of a data set, a loader or a list, each of one image or of a batch."""
+    iterable, indexed = hasattr(data, "__iter__"), hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if isinstance(data, str | bytes) or not (iterable or indexed):
+        raise InputError(
+            f"{name}: expected a pair (x, y), a data set or a DataLoader, got {type(data).__name__}"
+        )
+    state = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(0)  # a loader that shuffles has one order
+        for number, element in enumerate(data if iterable else (data[i] for i in range(len(data)))):
+            x, y = _fields(element, name)
+            if number == 0 and hasattr(data, "__len__"):
+                require_memory(array(x).nbytes * len(data), name, "give a torch.utils.data.Subset of them")
+            yield x, y
+    except InputError:
+        raise
+    except Exception as error:  # the user's code can fail in any way
+        raise InputError(f"{name}: it can't be read: {described(error)}") from error
+    finally:
+        torch.set_rng_state(state)
+
+
+def _fields(element: Any, name: str) -> tuple[Any, Any]:
+    """Images and labels of one pair, batch or dictionary."""
+    if isinstance(element, Mapping):
+        x, y = (next((key for key in known if key in element), None) for known in (IMAGES, LABELS))
+        if x is None or y is None:
+            raise InputError(
+                f"{name}: expected images (one of {', '.join(IMAGES)}) and labels (one of "
+                f"{', '.join(LABELS)}), got a dictionary of {', '.join(map(str, element))}"
+            )
+        return element[x], element[y]
+    if not isinstance(element, tuple | list) or len(element) < 2:
+        what = type(element).__name__ + (f" of {len(element)}" if isinstance(element, tuple | list) else "")
+        raise InputError(f"{name}: expected pairs (image, label) or batches (x, y), got {what}")
+    return element[0], element[1]

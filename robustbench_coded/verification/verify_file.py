@@ -1,21 +1,17 @@
 """Scores perturbed inputs that any other tool made, by this project's protocol."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.statistics.intervals import accuracy_interval
+from robustbench_coded.verification.given_inputs import GivenInputs, read_given
 from robustbench_coded.verification.verify_run import ROUNDING, VerifiedRow
 
 
@@ -31,60 +27,30 @@ def verify_file(path: Path, config: EvalConfig) -> list[ScoredRow]:
     """Scores the inputs in a file behind every checkpoint and defence of ``config``.
 
     Args:
-        path: .npz with ``x``, uint8 or floats in [0, 1], [n, H, W, C] or [n, H, W]; and, where they are not
-            the first n, ``example`` [n], which examples of the data they were made from. Co-batched inputs
-            that the file does not hold are clean.
+        path: a file that `read_given` reads. Where it does not say which examples of the data its inputs were
+            made from, they are the first in the data's order. Co-batched inputs that the file does not hold
+            are clean.
         config: checkpoints, defences, data and budget.
 
     Raises:
         InputError: the file is not of that form, or does not fit the data.
     """
-    prepared = prepare(config)
-    x, examples = _read(path, prepared.context.data)
-    return [_scored(prepared, config, subject, x, examples) for subject in prepared.subjects]
-
-
-def _read(path: Path, data: Dataset) -> tuple[Tensor, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name in ("x", "x_adv", "example")}
-    except FileNotFoundError as error:
-        raise InputError(f"--adversarials {path}: no such file") from error
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(
-            f"--adversarials {path} can't be read as .npz; write one with numpy.savez({path.name!r}, x=...)"
-        ) from error
-    x = arrays.get("x", arrays.get("x_adv"))
-    if x is None:
-        raise InputError(f"--adversarials {path} has no array x; save one with numpy.savez(FILE, x=...)")
-    if x.ndim == 3:
-        x = x[..., None]
-    channels, height, width = data.image_shape
-    if x.shape[1:] == (channels, height, width) != (height, width, channels):
-        x = x.transpose(0, 2, 3, 1)
-    if x.ndim != 4 or x.shape[1:] != (height, width, channels):
-        raise InputError(
-            f"--adversarials {path} holds images {x.shape[1:]}, the data {(height, width, channels)}"
-        )
-    x = x.astype(np.float32) / 255 if x.dtype == np.uint8 else x.astype(np.float32)
-    if not np.isfinite(x).all():
-        raise InputError(f"--adversarials {path} holds NaN or infinite pixels")
-    examples = arrays.get("example", np.arange(len(x))).astype(np.int64)
-    if examples.shape != (len(x),) or len(np.unique(examples)) != len(x):
-        raise InputError(
-            f"--adversarials {path}: example must name another example for each of {len(x)} images"
-        )
-    if len(x) == 0 or examples.min() < 0 or examples.max() >= len(data):
-        raise InputError(f"--adversarials {path} names examples outside 0 to {len(data) - 1}")
-    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))), examples
+    prepared = prepare(replace(config, first=True))
+    data = prepared.context.data
+    sets = read_given(path, data.image_shape, len(data))
+    return [
+        _scored(prepared, config, subject, attack, given)
+        for subject in prepared.subjects
+        for attack, given in sets.items()
+    ]
 
 
 def _scored(
-    prepared: PreparedEvaluation, config: EvalConfig, subject: Any, given: Tensor, examples: np.ndarray
+    prepared: PreparedEvaluation, config: EvalConfig, subject: Subject, attack: str, given: GivenInputs
 ) -> ScoredRow:
     context, eps = prepared.context, prepared.eps[0]
     defence = context.defence(subject)
-    place = {int(example): i for i, example in enumerate(examples)}
+    place = {int(example): i for i, example in enumerate(given.examples)}
     budget = PerturbationBudget(config.norm, eps)  # type: ignore[arg-type]
     right: list[np.ndarray] = []
     rounded: list[np.ndarray] = []
@@ -97,7 +63,7 @@ def _scored(
             continue
         clean, y = context.group([batch])
         x = clean.clone()
-        x[0, slots] = given[[place[batch.members[s]] for s in slots]].to(x.device)
+        x[0, slots] = given.x[[place[batch.members[s]] for s in slots]].to(x.device)
         box = ((x < 0) | (x > 1)).flatten(2).any(-1)[0, slots]
         distance = budget.distance(x, clean)[0, slots]
         outside += int((box | (distance > 1 + ROUNDING)).sum())
@@ -124,7 +90,7 @@ def _scored(
         k=subject.shown_k,
         n=subject.n,
         threat="batch/unknown",
-        attack="given",
+        attack=attack,
         eps=eps,
         inputs=len(correct),
         furthest=furthest,

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.errors import InputError
+from robustbench_coded.verification.given_inputs import read_given
 from robustbench_coded.verification.table import verification_table
 from robustbench_coded.verification.verify_run import VerifiedRow
 
@@ -155,10 +157,19 @@ class TestFile:
         code, rows = self.score(csrobust, digits_erm, tmp_path / "a.npz")
         assert code == 1 and rows[0]["outside"] == 1
 
+    def test_a_file_of_autoattack_has_a_row_for_each_of_its_attacks(
+        self, csrobust, digits_erm, tmp_path, clean
+    ):
+        x = torch.from_numpy(clean).permute(0, 3, 1, 2)
+        torch.save({"apgd-ce": x, "square": 1 - x}, tmp_path / "aa_individual.pth")
+        code, rows = self.score(csrobust, digits_erm, tmp_path / "aa_individual.pth")
+        assert [(row["attack"], row["outside"]) for row in rows] == [("apgd-ce", 0), ("square", 32)]
+        assert code == 1 and rows[0]["accuracy"] > 0.9 > rows[1]["accuracy"]
+
     @pytest.mark.parametrize(
         ("arrays", "words"),
         [
-            ({"z": np.zeros(3)}, "no array x"),
+            ({"z": np.zeros(3)}, "no array x (it holds z)"),
             ({"x": np.zeros((2, 9, 9, 1))}, "(9, 9, 1)"),
             ({"x": np.full((2, 8, 8, 1), np.nan)}, "NaN"),
             ({"x": np.zeros((2, 8, 8, 1)), "example": [1, 1]}, "another example"),
@@ -171,3 +182,63 @@ class TestFile:
             "verify", "--adversarials", tmp_path / "a.npz", "--ckpt", digits_erm, "--data", "digits"
         )
         assert answer.code == 2 and words in answer.err
+
+
+SHAPE, MANY = (3, 4, 4), 8
+X = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).reshape(2, 3, 4, 4) / 255
+Y = torch.tensor([1, 0])
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        X,
+        (X, Y),
+        [X[:1], X[1:]],
+        {"x": X.permute(0, 2, 3, 1)},
+        {"x_adv": X, "example": torch.tensor([0, 1])},
+        {"adv_complete": X},
+        {"adv_complete": (X, Y)},
+        {"adv_inputs": X, "labels": Y, "preds": Y, "clean_inputs": X},
+        {"adv_inputs": (X * 255).round().to(torch.uint8), "labels": Y},
+        {"given": (X, Y)},
+    ],
+    ids=lambda stored: f"{type(stored).__name__}-{'-'.join(stored) if isinstance(stored, dict) else ''}",
+)
+def test_files_of_torch_are_read_as_other_tools_write_them(tmp_path, stored):
+    torch.save(stored, tmp_path / "a.pt")
+    (inputs,) = read_given(tmp_path / "a.pt", SHAPE, MANY).values()
+    torch.testing.assert_close(inputs.x, X, atol=1e-7, rtol=0)
+    assert inputs.examples.tolist() == [0, 1]
+
+
+def test_arrays_of_numpy_are_read_without_names_too(tmp_path):
+    np.save(tmp_path / "a.npy", X.numpy())
+    torch.testing.assert_close(read_given(tmp_path / "a.npy", SHAPE, MANY)["given"].x, X)
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ({"weight": torch.zeros(3), "bias": torch.zeros(2)}, r"no array x \(it holds weight, bias\)"),
+        ({"x": torch.zeros(2, 3, 5, 5)}, r"holds images \(5, 5, 3\), the data \(4, 4, 3\)"),
+        (torch.zeros(9, 3, 4, 4), "names examples outside 0 to 7"),
+        (torch.nn.Linear(2, 2), "can't be read"),
+        ("text", "no array x"),
+    ],
+)
+def test_files_that_hold_something_else_are_refused_in_one_line(tmp_path, stored, said):
+    torch.save(stored, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=said) as refused:
+        read_given(tmp_path / "a.pt", SHAPE, MANY)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_torchattacks_saves_is_read(tmp_path):
+    torchattacks = pytest.importorskip("torchattacks")
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2)).eval()
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), batch_size=1)
+    attack = torchattacks.FGSM(model, eps=0.1)
+    attack.save(loader, save_path=str(tmp_path / "a.pt"), verbose=False)
+    saved = read_given(tmp_path / "a.pt", SHAPE, MANY)["given"].x
+    torch.testing.assert_close(saved, attack(X, Y), atol=1e-6, rtol=0)

@@ -30,7 +30,8 @@ def verify_command(
         Path | None, typer.Argument(help="Run folder made with --save-adversarials, or entry of the board.")
     ] = None,
     adversarials: Annotated[
-        Path | None, typer.Option("--adversarials", help="Perturbed inputs from another tool, .npz.")
+        Path | None,
+        typer.Option("--adversarials", help="Perturbed inputs from another tool: .npz, .npy or .pt."),
     ] = None,
     ckpt: Ckpt = None,
     rci: Annotated[list[str] | None, typer.Option("--rci", help="With --adversarials: N=190 ...")] = None,
@@ -56,7 +57,7 @@ def verify_command(
     if run is not None and adversarials is not None:
         raise InputError(f"--adversarials {adversarials} is scored without a run; leave {run} out")
     if run is None and adversarials is None:
-        raise InputError("nothing to verify; name a run folder, or --adversarials FILE.npz with --ckpt")
+        raise InputError("nothing to verify; name a run folder, or --adversarials FILE with --ckpt")
     if run is not None:
         from robustbench_coded.board.check_entry import checked_entry, is_entry
         from robustbench_coded.verification.verify_run import verify_run
