@@ -34,7 +34,7 @@ def run(tmp_path_factory, digits_erm):
     shutil.copytree(plain, out)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "figures_of", draw.figures_of)
-        for other in (draw.ladder, draw.design, draw.pareto, draw.correct_draws, draw.loss_steps, draw.cost):
+        for other in (draw.answer, draw.ladder, draw.correct_draws, draw.loss_steps, draw.cost):
             patch.setattr(other, "draw", lambda *given: None)
         assert main([*arguments, "--certify", "--out", str(out)]) == 0  # it goes on with the same run
     return out

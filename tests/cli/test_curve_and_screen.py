@@ -32,7 +32,9 @@ def test_repeated_submissions_are_printed_with_intervals(csrobust):
 def test_standard_inference_is_screened(csrobust):
     answer = csrobust("screen", "--ckpt", "digits-erm", *SMALL, "--seconds", "0.001", "--out", "run")
     assert answer.code == 0, answer.err
-    tried, judged, rows = answer.out.splitlines()
+    first, _, rest = answer.out.partition("Tried ")
+    assert first.startswith("Does digits-erm withstand changes up to ") and "Next, " in first
+    tried, judged, rows = f"Tried {rest}".splitlines()
     assert re.fullmatch(r"Tried pgd-20\. Nothing needed, or had time for, transfer-pgd-20, .*\.", tried)
     assert re.fullmatch(r"Standard inference on digits-erm, batch/unknown: .+ Verdict: .+\.", judged)
     assert rows == "All rows: run/report.html"
@@ -45,8 +47,8 @@ def test_a_screening_names_its_own_rows_and_what_it_had_no_time_for(csrobust):
     again = ("--eps", "0.05", "--seconds", "0.001", "--out", "run")
     answer = csrobust("screen", "--ckpt", "digits-erm", *SMALL, *again)
     assert answer.code == 0, answer.err
-    tried, *judged, _ = answer.out.splitlines()
-    assert "fgsm" not in tried and "noise" not in answer.out
+    tried, *judged, _ = f"Tried {answer.out.partition('Tried ')[2]}".splitlines()
+    assert "fgsm" not in tried and "noise" not in tried
     assert re.search(r"The folder holds \d+ more rows, which the verdicts include\.", tried)
     assert len(judged) == 1 and judged[0].startswith("Standard inference on digits-erm")
     assert "No time was left for transfer-pgd-20, aware-pgd-20" in tried

@@ -287,4 +287,4 @@ class TestPlugIns:
         assert self.evaluate(csrobust, digits_erm, tmp_path).code == 0
         table = pd.read_csv(tmp_path / "run" / "summary.csv")
         assert not table.attack.str.startswith("transfer").any()
-        assert "own names no base model" in (tmp_path / "run" / "report.md").read_text()
+        assert "own names no base model" in (tmp_path / "run" / "details.md").read_text()

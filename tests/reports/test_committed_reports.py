@@ -39,10 +39,20 @@ def test_the_page_is_equal_but_for_its_figures(written):
 
 def test_every_figure_is_there_as_svg_and_png():
     stems = {path.stem for path in (DIGITS / "figures").iterdir()}
-    assert stems >= {"ladder", "clean-against-attacked", "correct-draws", "cost"}
+    assert stems >= {"answer", "ladder", "correct-draws", "cost"}
     for stem in stems:
         assert (DIGITS / "figures" / f"{stem}.svg").is_file()
         assert (DIGITS / "figures" / f"{stem}.png").is_file()
+
+
+def test_the_first_screen_of_every_report_has_fewer_than_80_words():
+    words = {}
+    for path in DIGITS.parent.glob("*/run.json"):
+        first = path.with_name("report.md").read_text().partition("\n## ")[0]
+        lines = [line for line in first.splitlines() if not line.startswith(("!", "- ", "```"))]
+        words[path.parent.name] = len(" ".join(lines).split())
+    assert len(words) > 15
+    assert {name: count for name, count in words.items() if count >= 80} == {}
 
 
 def test_a_report_is_no_longer_than_somebody_reads():

@@ -1,21 +1,21 @@
 """Sentences come from the figures of the run at hand."""
 
 import re
-from pathlib import Path
 
 import pytest
 
+from robustbench_coded.reports.render.markdown import markdown_details, markdown_report
+from robustbench_coded.reports.render.sections import report_of
 from robustbench_coded.reports.run.design_table import design_text_table
-from robustbench_coded.reports.run.document import document_of
-from robustbench_coded.reports.run.findings import without_design
-from robustbench_coded.reports.run.undercuts import undercut_text, undercuts
+from robustbench_coded.reports.run.findings import findings_of, without_design
+from robustbench_coded.reports.run.methodology import limits_of, methodology_of
+from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.reports.run.terms import terms_of
+from robustbench_coded.reports.run.text_tables import component_text_table
 from robustbench_coded.results.run import load_run
-from robustbench_coded.statistics.intervals import TAIL
-from robustbench_coded.statistics.paired import paired_difference
 
 pytestmark = pytest.mark.long
 
-COMMITTED = Path(__file__).parents[2] / "reports" / "cifar10-resnet20"
 BASE = {
     ("clean", "batch/unknown"): (0.95, 0.9),
     ("random-sign", "batch/unknown"): (0.9, 0.8),
@@ -23,127 +23,59 @@ BASE = {
 }
 
 
-@pytest.fixture(scope="module")
-def committed():
-    return load_run(COMMITTED)
-
-
-def told_of(run):
-    return [undercut_text(undercut) for undercut in undercuts(run)]
-
-
-def with_attack(attack, threat, accuracy):
-    return BASE | {(attack, threat): (None, accuracy)}
-
-
-def test_a_stronger_attack_is_told_with_its_threat_model_and_how_much_it_takes(make_run):
-    run = load_run(make_run(accuracies=with_attack("transfer-pgd-20", "batch/unknown", 0.1)))
-    (sentence,) = told_of(run)
-    rci = run.summary[(run.summary.defence == "rci") & (run.summary.threat == "batch/unknown")]
-    left = 100 * rci[rci.attack == "transfer-pgd-20"].accuracy.iloc[0]
-    papers = 100 * rci[rci.attack == "pgd-10"].accuracy.iloc[0]
-    assert "under batch/unknown (linf, eps 8/255 (pixel)) transfer-pgd-20" in sentence
-    assert f"leaves {left:.1f}% [" in sentence
-    assert f"pgd-10, the strongest of the paper's attacks here, leaves {papers:.1f}%." in sentence
-    assert f"is {papers - left:.1f} points [" in sentence
-
-
-def test_the_largest_difference_is_told_first(committed):
-    told = told_of(committed)
-    sizes = [float(re.search(r"is ([0-9.]+) points", sentence)[1]) for sentence in told]
-    assert len(sizes) > 5 and sizes == sorted(sizes, reverse=True)
-
-
-@pytest.mark.parametrize("accuracy", [0.5, 0.9])
-def test_nothing_is_told_where_the_papers_attack_is_the_strongest(make_run, accuracy):
-    accuracies = with_attack("transfer-pgd-20", "batch/unknown", accuracy)
-    assert told_of(load_run(make_run(accuracies=accuracies))) == []
-
-
-def test_the_attacker_who_knows_less_is_named_first(make_run):
-    both = with_attack("eot10-pgd-20", "batch/unknown", 0.2) | {("aware-pgd-10", "batch/known"): (None, 0.0)}
-    (sentence,) = told_of(load_run(make_run(accuracies=both)))
-    assert "eot10-pgd-20" in sentence
-    only = with_attack("aware-pgd-10", "batch/known", 0.0)
-    (sentence,) = told_of(load_run(make_run("other", accuracies=only)))
-    assert "under batch/known" in sentence
-
-
-def test_the_document_opens_with_an_answer_and_the_word_of_each_verdict(make_run):
-    run = load_run(make_run())
-    document = document_of(run)
-    answered, words = document.opening
-    assert answered.startswith("RCI (N = 48) on erm keeps ") and "not settled, because" in answered
-    for judgement in run.judgements:
-        if judgement.subject.defence == "rci":
-            assert judgement.verdict.word in words
-
-
-def test_without_an_undercut_the_answer_is_about_all_attacks_together(make_run):
-    run = load_run(make_run(accuracies=with_attack("transfer-pgd-20", "batch/unknown", 0.9)))
-    answered, _, reason = document_of(run).opening
-    assert answered.startswith("RCI (N = 48) on erm classifies ") and "under all attacks combined" in answered
-    judged = next(judgement for judgement in run.judgements if judgement.subject.defence == "rci")
-    assert reason.endswith(judged.verdict.reason)
-
-
-def test_an_undercut_is_the_answer_in_the_words_of_a_person():
-    answered, counts = document_of(load_run(COMMITTED.parent / "digits-sweep")).opening
-    assert answered == (
-        "RCI (K = 64, N = 96) on coded keeps 21.4% under pgd-10 at eps 0.3 (linf), batch/unknown, but only "
-        "0.0% [0.0, 1.4] under transfer from its own base model (transfer-pgd-20): no gain over the bare "
-        "network (0.0%)."
-    )
-    assert counts.startswith("Verdict: of 5 judgements")
-
-
-def test_an_undercut_by_another_attacker_is_a_finding_and_not_the_answer(make_run):
-    run = load_run(make_run(accuracies=with_attack("aware-pgd-10", "batch/known", 0.1)))
-    (finding,) = told_of(run)
-    assert "under batch/known" in finding
-    assert "pgd-10 under batch/unknown, the strongest of the paper's attacks here, leaves" in finding
-    answered = document_of(run).opening[0]
-    assert re.findall(r"\w+/(?:un)?known", answered) == ["batch/unknown"]
-    assert "all attacks combined" in answered and "aware" not in answered
-
-
-def test_an_undercut_by_the_same_attacker_is_named_before_a_larger_one(make_run):
-    accuracies = with_attack("transfer-pgd-20", "batch/unknown", 0.3) | {
-        ("transfer-pgd-20", "victim/unknown"): (None, 0.0)
-    }
-    (finding,) = told_of(load_run(make_run(accuracies=accuracies)))
-    assert "under batch/unknown" in finding and "victim" not in finding
+def report(path):
+    run = load_run(path)
+    return report_of(run, opening_of(run))
 
 
 def test_no_report_calls_anything_robust(make_run):
-    from robustbench_coded.reports.render.markdown import markdown_details, markdown_report
-    from robustbench_coded.reports.render.sections import sections_of
-
     safe = {
         **BASE,
         ("pgd-10", "batch/unknown"): (0.0, 0.88),
         ("transfer-pgd-20", "batch/unknown"): (None, 0.88),
     }
     for name, accuracies in (("broken", None), ("safe", safe)):
-        changes = {} if accuracies is None else {"accuracies": accuracies}
-        document = document_of(load_run(make_run(name, **changes)))
-        sections = sections_of(document)
-        text = markdown_report(document, sections) + markdown_details(document, sections)
+        written = report(make_run(name, **({} if accuracies is None else {"accuracies": accuracies})))
+        text = markdown_report(written) + markdown_details(written)
         assert not re.search(r"(?<!cs)robust", text.lower())
 
 
+def test_everything_but_the_answer_and_what_qualifies_it_is_folded(make_run):
+    written = report(make_run(failed=[("fgsm", "rci")]))
+    shown = [section.id for section in written.sections if not section.detail]
+    assert shown == ["verdicts", "accuracies", "failures", "limits", "again"]
+    folded = {section.id for section in written.sections if section.detail}
+    assert folded >= {"terms", "why", "measured", "attacks", "open-checks", "cost"}
+    text = markdown_report(written)
+    assert "pgd-10: PGD, 10 steps" not in text and "pgd-10: PGD, 10 steps" in markdown_details(written)
+
+
+def test_rounded_images_stand_with_the_other_submitted_ones_and_are_one_attack_each(make_run):
+    rounded = {("from:rci:N=48/transfer-pgd-20+bits=8", "batch/unknown"): (None, 0.219)}
+    written = report(
+        make_run(accuracies=BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)} | rounded)
+    )
+    (section,) = [section for section in written.sections if section.id == "submitted"]
+    assert section.detail and "8 bits" in section.title
+    ((*_, attack, accuracy, strongest),) = section.blocks[0].rows
+    assert attack == "from:rci:N=48/transfer-pgd-20+bits=8"
+    assert accuracy.startswith("21.9 [") and strongest == "0.0"
+    assert "nsemble at 8 bits" not in markdown_report(written) + markdown_details(written)
+
+
 def test_what_was_not_tried_is_said(make_run):
-    limits = " ".join(document_of(load_run(make_run(accuracies=BASE))).limits)
+    limits = " ".join(limits_of(load_run(make_run(accuracies=BASE))))
     for threat in ("known", "victim", "co-batch"):
         assert f"no row under a {threat} threat model" in limits
-    everything = " ".join(document_of(load_run(make_run("all"))).limits)
+    everything = " ".join(limits_of(load_run(make_run("all"))))
     assert "no row under a known threat model" not in everything
     assert "no row under a victim threat model" not in everything
     assert "no row under a co-batch threat model" in everything
 
 
 def test_facts_name_everything_that_decides_the_numbers(make_run):
-    facts = document_of(load_run(make_run(seed=7))).facts
+    run = load_run(make_run(seed=7))
+    facts = [*methodology_of(run, paper=False), *terms_of(run)]
     text = "\n".join(f"{fact.about}: {fact.text}" for fact in facts)
     for said in (
         "the first 128 of 10000 examples",
@@ -174,14 +106,15 @@ def test_a_guessed_normalisation_comes_with_the_figures_it_was_guessed_by(make_r
         "not_separable": ["cifar10"],
     }
     (path / "run.json").write_text(json.dumps(manifest))
-    facts = [fact.text for fact in document_of(load_run(path)).facts if fact.about == "Recognition"]
+    facts = methodology_of(load_run(path), paper=False)
+    facts = [fact.text for fact in facts if fact.about == "Recognition"]
     assert "imagenet 0.416 (90.4% right), cifar10 0.420 (90.2% right)" in facts[0]
     assert "not separable: cifar10" in facts[0]
 
 
 def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):
     accuracies = BASE | {("autoattack:rand", "batch/unknown"): (None, 0.75)}
-    findings = document_of(load_run(make_run(accuracies=accuracies, peer_standing=0.869))).findings
+    findings = findings_of(load_run(make_run(accuracies=accuracies, peer_standing=0.869)))
     told = [text for text in findings if "autoattack" in text]
     assert len(told) == 1
     assert "autoattack:rand itself reports 86.9%" in told[0]
@@ -189,60 +122,15 @@ def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):
 
 
 def test_replicates_tell_where_the_uncertainty_comes_from(make_run):
-    one = document_of(load_run(make_run("one", accuracies=BASE)))
-    assert one.components.rows == ()
-    document = document_of(load_run(make_run("three", accuracies=BASE, replicates=3)))
-    rows = {(row[1], row[3]): row[5:] for row in document.components.rows}
+    assert component_text_table(load_run(make_run("one", accuracies=BASE))).rows == ()
+    table = component_text_table(load_run(make_run("three", accuracies=BASE, replicates=3)))
+    rows = {(row[1], row[3]): row[5:] for row in table.rows}
     draw, batch, partition, attack = rows["RCI (K = 32, N = 48)", "pgd-10"]
     assert float(draw) > 0
     assert float(batch) >= 0
     # Every replicate has the same number of right answers.
     assert float(partition) == float(attack) == 0
     assert rows["Standard inference", "pgd-10"][0] == "–"
-
-
-def test_the_bound_by_batches_stands_beside_that_by_examples(make_run):
-    from robustbench_coded.reports.render.markdown import markdown_details
-    from robustbench_coded.reports.render.sections import sections_of
-
-    zero = BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)}
-    document = document_of(load_run(make_run(accuracies=zero)))
-    text = markdown_details(document, sections_of(document))
-    assert "Upper, by batches" in text
-    assert "| 60.2 |" in text  # 0 of 4 batches
-
-
-def test_the_largest_difference_holds_among_all_that_were_looked_at(make_run):
-    several = with_attack("eot10-pgd-20", "batch/unknown", 0.2) | {
-        ("aware-pgd-10", "batch/known"): (None, 0.1)
-    }
-    run = load_run(make_run(accuracies=several))
-    (sentence,) = told_of(run)
-    assert "error shared by 2 comparisons" in sentence
-    rows = {(str(row.key.threat), row.key.attack): row for row in run.results if row.key.defence == "rci"}
-    pair = rows["batch/unknown", "pgd-10"], rows["batch/unknown", "strongest"]
-    low, high = (f"{100 * end:.1f}" for end in _ends(paired_difference(*pair, TAIL / 2)))
-    assert f"[{low}, {high}] (error shared by 2 comparisons)." in sentence
-    assert _ends(paired_difference(*pair)) != _ends(paired_difference(*pair, TAIL / 2))
-
-
-def _ends(difference):
-    return difference.low, difference.high
-
-
-def test_counts_of_verdicts_share_one_error(committed):
-    run = committed
-    sure = [j for j in run.judgements if j.verdict.word == "no gain"]
-    closest = max(sure, key=lambda judgement: judgement.verdict.gain.high)
-    assert run.words_together([closest]) == ["no gain"]
-    assert set(run.words_together([closest] * 30)) == {"not settled"}
-
-
-def test_the_opening_says_what_stands_with_the_shared_error_and_counts_what_it_leaves_open():
-    answered, counted = document_of(load_run(COMMITTED.parent / "cifar10-recipes")).opening
-    assert answered.endswith("(transfer-pgd-20): no gain over the bare network (0.0%).")
-    assert "not settled in 19 and no gain in 2" in counted
-    assert "adjusted for their number (Holm); one by one, no gain in 14" in counted
 
 
 FOUR = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")

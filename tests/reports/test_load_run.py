@@ -152,8 +152,8 @@ def test_a_manifest_of_another_shape_is_refused_in_one_line(make_run, change, sa
 )
 def test_parts_that_only_inform_may_hold_anything(make_run, where, value):
     from robustbench_coded.reports.render.markdown import markdown_report
-    from robustbench_coded.reports.render.sections import sections_of
-    from robustbench_coded.reports.run.document import document_of
+    from robustbench_coded.reports.render.sections import report_of
+    from robustbench_coded.reports.run.opening import opening_of
 
     path = make_run(
         accuracies={("clean", "batch/unknown"): (0.9, 0.8), ("fgsm", "batch/unknown"): (0.1, 0.2)}
@@ -163,8 +163,7 @@ def test_parts_that_only_inform_may_hold_anything(make_run, where, value):
     edit(path, _set(*where, value=value))
     run = load_run(path)
     assert len(run.summary)
-    document = document_of(run)
-    assert "Verdicts" in markdown_report(document, sections_of(document))
+    assert "Verdicts" in markdown_report(report_of(run, opening_of(run)))
     json.dumps(run.as_data())
 
 

@@ -1,7 +1,11 @@
 """Which rows and columns tables have, and which cell is the strongest."""
 
+import json
+
+from robustbench_coded.reports.render.markdown import markdown_table
 from robustbench_coded.reports.run.tables import tables_of
-from robustbench_coded.reports.run.text_tables import check_text_table
+from robustbench_coded.reports.run.text_tables import check_text_table, verdict_text_table
+from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.run import load_run
 
 
@@ -70,8 +74,6 @@ def test_several_batch_sizes_make_a_table_by_batch_size(make_run, subject):
 
 
 def test_what_a_check_alone_measured_is_in_no_table(make_run):
-    import json
-
     path = make_run()
     file = path / "run.json"
     manifest = json.loads(file.read_text())
@@ -125,3 +127,56 @@ def test_the_attacks_that_a_check_asks_for_are_an_option_to_paste(make_run):
     told = [row[-1] for row in table.rows if row[-1]]
     assert any("--attacks " in step for step in told)
     assert not any(" and " in step.partition("--attacks ")[2] for step in told)
+
+
+def test_a_column_that_says_the_same_everywhere_is_said_once():
+    table = TextTable(("A", "B", "Empty", "C"), (("1", "x", "", "y"), ("1", "z", "", "y")), frozenset("C"))
+    assert table.without_constants() == (TextTable(("B",), (("x",), ("z",)), frozenset("C")), "A: 1; C: y")
+    one = TextTable(("A", "Empty"), (("1", ""),))
+    assert one.without_constants() == (TextTable(("A",), (("1",),)), "")
+    assert TextTable(("A",), ()).without_constants() == (TextTable(("A",), ()), "")
+
+
+def test_each_accuracy_that_rests_on_another_number_of_examples_says_so(make_run):
+    run = load_run(make_run())  # whole batches on 128 examples, victims on 16
+    (table,) = tables_of(run)
+    assert table.examples == 128
+    text = " ".join(markdown_table(table).split())
+    shown = next(row for row in table.rows if row.subject.defence == "rci")
+    victims = [cell for cell in shown.cells if cell is not None and cell.line.threat.one_victim]
+    assert victims and text.count("<sub>n = 16</sub>") == len(victims)
+    assert "n = 128" not in text
+    images = verdict_text_table(run)
+    column = {row[images.heads.index("Threat")]: row[images.heads.index("Images")] for row in images.rows}
+    assert column["batch/unknown"] == "128" and column["victim/unknown"] == "16"
+
+
+def test_inputs_that_nobody_attacked_are_not_what_an_attack_left(make_run):
+    path = make_run(missing=[("transfer-pgd-20", "rci")])
+    run = load_run(path)
+    ensemble = [row for row in run.rows if row.attack == "ensemble" and row.threat.one_victim]
+    assert ensemble[0].accuracy > 0.8  # that of clean inputs alone
+    (table,) = tables_of(run)
+    attacked = next(row for row in table.rows if row.subject.defence == "rci")
+    of_victims = [cell for cell in attacked.cells if cell is not None and cell.line.threat.one_victim]
+    assert [cell.line.accuracy for cell in of_victims] == [None]
+    verdicts = verdict_text_table(run)
+    (row,) = [row for row in verdicts.rows if "victim/unknown" in row]
+    assert row[verdicts.heads.index("Verdict")] == "not settled: not run yet"
+    assert row[verdicts.heads.index("Accuracy")] == ""
+
+
+def test_a_row_that_is_measured_in_part_says_how_far(make_run):
+    path = make_run(
+        accuracies={("clean", "batch/unknown"): (0.9, None), ("fgsm", "batch/unknown"): (0.1, None)}
+    )
+    manifest = json.loads((path / "run.json").read_text())
+    fgsm = next(row for row in manifest["rows"] if row["attack"] == "fgsm")
+    fgsm["units"].append({"id": "f" * 20, "replicate": 0})
+    fgsm["examples_planned"] = 10_000
+    (path / "run.json").write_text(json.dumps(manifest))
+    text = markdown_table(tables_of(load_run(path))[0])
+    assert "incomplete: 128 of 10,000" in text
+    nothing = make_run("nothing", missing=[("fgsm", "standard")])
+    text = markdown_table(tables_of(load_run(nothing))[0])
+    assert "not run yet" in text and "0 of" not in text

@@ -96,7 +96,10 @@ def test_the_commands_that_may_compute_what_is_missing_are_named(make_run):
 def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     run = load_run(make_run())
     text = " ".join(shown(result(run), 80).split())
-    assert text.startswith("RCI (N = 48) on erm keeps 28.9% under pgd-10")
+    assert text.startswith("Does RCI protect erm against changes up to 8/255 per pixel? ")
+    first, _, rest = text.partition("Terms: docs/glossary.md")
+    assert "Next, to settle it (about " in first and "batch/unknown" not in first
+    assert "batch/unknown" in rest
     for judgement in run.judgements:
         settled = judgement.verdict.word != "not settled"
         told = " ".join(judgement.verdict.reason.split()) in text

@@ -151,7 +151,7 @@ def test_show_prints_a_run_and_one_of_its_examples(make_run, capsys, monkeypatch
     path = make_run(accuracies=ACCURACIES)
     assert show_command(path) == 0
     out = capsys.readouterr().out
-    assert out.startswith("RCI (N = 48) on erm keeps 50.0% under pgd-10")
+    assert out.startswith("Does RCI protect erm against changes up to 8/255 per pixel? ")
     assert "largest drops under" in out
     assert show_command(path, 5, as_json=True) == 0
     data = json.loads(capsys.readouterr().out)

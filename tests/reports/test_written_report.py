@@ -38,6 +38,7 @@ OURS = {
         "details",
         "summary",
         "wbr",
+        "br",
     ),
     *("form", "label", "select", "option", "button", "output", "figure", "figcaption", "img"),
     *("table", "thead", "tbody", "tr", "th", "td"),
@@ -194,11 +195,24 @@ def test_writing_again_gives_the_same_bytes(hostile_run):
     assert not list(hostile_run.rglob("*.part"))
 
 
+def test_the_page_begins_with_the_answer_and_filters_come_after_it(hostile_run):
+    text = (hostile_run / "report.html").read_text()
+    asked, bars, next_command, filters, verdicts = (
+        text.index(part)
+        for part in ('class="verdict"', 'class="bars"', "Next, ", 'class="filters"', 'id="verdicts"')
+    )
+    assert asked < bars < next_command < filters < verdicts
+    folded = text[text.rindex("<details", 0, filters) : filters]
+    assert "</details>" not in folded
+    head = (hostile_run / "report.md").read_text().partition("## Verdicts")[0]
+    assert "figures/answer.svg" in head
+
+
 def test_figures_are_svg_and_png_without_dates(hostile_run):
     svgs = sorted((hostile_run / "figures").glob("*.svg"))
     assert {p.stem for p in svgs} >= {
+        "answer",
         "ladder",
-        "clean-against-attacked",
         "correct-draws",
         "cost",
     }

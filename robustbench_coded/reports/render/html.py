@@ -43,7 +43,12 @@ FILTERED = ("Checkpoint", "Inference", "Threat", "Attack")
 
 def html_report(report: Report) -> str:
     """A whole report in one file."""
-    return page("report.html.j2", title=report.title, report=report, choices=_choices(report.lines))
+    return page(
+        "report.html.j2",
+        title=f"csrobust report: {report.title}",
+        report=report,
+        choices=_choices(report.lines),
+    )
 
 
 def comparison_html(comparison: Comparison, *, paper: bool) -> str:

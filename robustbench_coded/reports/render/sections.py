@@ -164,7 +164,7 @@ def report_of(
         Section("cost", "Cost and every row", (Legend(ROWS_LEGEND), row_text_table(run.rows)), detail=True),
     ]
     return Report(
-        title=f"csrobust report: {run.name}",
+        title=run.name,
         opening=opening,
         picture=next((figure for figure in figures if figure.name == "answer"), None),
         remarks=tuple(remarks_on(run)),

@@ -51,7 +51,8 @@ def answer(run: Run) -> Group:
     """What was asked, the answer, how sure it is, what to do next, and what else a reader has to know."""
     opening = opening_of(run)
     said = [" ".join(filter(None, (opening.asked, opening.answer, opening.found))), opening.certainty]
-    said.append(f"{opening.next} {opening.next.command}".strip())
+    following = opening.next.timed(run)
+    said.append(f"{following} {following.command}".strip())
     return Group(*map(_sentence, filter(None, (*said, *remarks_on(run)))))
 
 

@@ -3,19 +3,21 @@
 next_command(run, open_) -> NextCommand
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from attacks.attack_name import AttackName
 from robustbench_coded.reports.run.lookup import cost
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import duration, parsed_attack
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.stops import Outlook
 from robustbench_coded.statistics.next_steps import merged_steps
+from robustbench_coded.statistics.summary import SummaryRow
 
-MOST_PARTS = 10  # of a command that stands at the head of a report
+MOST_PARTS = 6  # of a command that stands at the head of a report
 RUN_FILE = "run.toml"
 
 
@@ -23,12 +25,14 @@ class NextCommand(NamedTuple):
     """A command and what it is for; without one where nothing is left to do.
 
     Attributes:
-        seconds: about how long it takes; None where nothing tells.
+        seconds: about how long it takes, as run.json says; None where it does not.
+        images: forward and backward through the network, about, where run.json does not say.
     """
 
     purpose: str
     command: str = ""
     seconds: float | None = None
+    images: float = 0.0
 
     def __str__(self) -> str:
         """``Next, to settle it (about 4 min):``, behind which the command stands."""
@@ -36,6 +40,17 @@ class NextCommand(NamedTuple):
             return f"Next: {self.purpose}."
         about = "" if self.seconds is None else f" (about {duration(self.seconds)})"
         return f"Next, {self.purpose}{about}:"
+
+    def timed(self, run: Run) -> "NextCommand":
+        """With seconds by what images took in the run, where run.json does not say.
+
+        For a terminal: a report has the same bytes wherever its run was computed.
+        """
+        known = _measured(run)
+        spent, images = sum(seconds for _, seconds in known), sum(map(_images, (row for row, _ in known)))
+        if self.seconds is not None or not self.images or not images:
+            return self
+        return self._replace(seconds=self.images * spent / images)
 
 
 def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
@@ -49,68 +64,86 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         return NextCommand("to compute what is missing", _command(run, ()))
     outlook = {found.purpose: found for found in manifest.outlook}
     if unsettled and "settle" in outlook:
-        found = outlook["settle"]
-        return NextCommand("to settle what is open", _command(run, (found.option.split())), found.seconds)
-    steps = [step for judgement in unsettled for step in _steps(run, judgement)]
-    if steps:
-        options, seconds = min(steps, key=lambda step: step[1])
-        return NextCommand("to settle what is open", _command(run, options), seconds)
+        return _looked_out("to settle it", run, outlook["settle"])
+    everything = None
     if "all" in outlook:
-        found = outlook["all"]
-        purpose = f"for all {manifest.data.available or 0:,} images"
-        return NextCommand(purpose, _command(run, (found.option.split())), found.seconds)
+        everything = _looked_out(f"for all {manifest.data.available or 0:,} images", run, outlook["all"])
+    if unsettled:
+        steps = [_attacks(run, judgement) or everything or _more(run) for judgement in unsettled]
+        return min(steps, key=lambda step: step.images)
+    if everything is not None:
+        return everything
     return NextCommand("nothing is open, and every row ran on all of its images")
+
+
+def _looked_out(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
+    """What the evaluation itself said of a further command."""
+    return NextCommand(purpose, _command(run, outlook.option.split()), outlook.seconds)
 
 
 def _command(run: Run, options: Sequence[str]) -> str:
     """The last command of the run with more options, as short as the run allows."""
-    last = run.manifest.last
     if (run.path / RUN_FILE).is_file():
-        folder = last.options.get("out")
-        folder = folder if isinstance(folder, str) else f"reports/{run.name}"
-        return shell(["csrobust", "eval", f"{folder}/{RUN_FILE}", *options])
-    known = [part for part in last.command if part != "--overwrite"]
+        return shell(["csrobust", "eval", f"{_folder(run)}/{RUN_FILE}", *options])
+    known = [part for part in run.manifest.last.command if part != "--overwrite"]
     if known and len(known) <= MOST_PARTS:
         return shell([*known, *options])
     return f"the same command with {shell(list(options))}" if options else "the same command"
 
 
-def _steps(run: Run, judgement: Judgement) -> Iterator[tuple[list[str], float]]:
-    """Options that would help to settle a judgement, and about how many seconds they take."""
+def _folder(run: Run) -> str:
+    """Where the run was written, seen from where its command was given."""
+    folder = run.manifest.last.options.get("out")
+    return folder if isinstance(folder, str) else f"reports/{run.name}"
+
+
+def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
+    """The attacks that its checks ask for; None where a judgement is open for another reason."""
     verdict = judgement.verdict
-    asked = merged_steps(check.next_step for check in judgement.checks if check.next_step is not None)
     weaker = verdict.gain is not None and verdict.gain.high < verdict.bar
-    for step in asked if verdict.above_the_bar or weaker else ():
+    if not (verdict.above_the_bar or weaker):
+        return None
+    for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):
         if step.attacks and not step.how:
-            seconds = sum(attack_seconds(run, judgement.subject, attack) for attack in step.attacks)
-            yield ["--attacks", ",".join(step.attacks)], seconds
-            return
-    # The same rows on twice the images, which are another run, or on twice the draws.
-    examples, available = run.manifest.data.examples or 0, run.manifest.data.available or 0
-    spent = sum(float(s) for row, s in zip(run.rows, run.timings.seconds, strict=True) if row.measured)
+            images = sum(attack_images(run, judgement.subject, attack) for attack in step.attacks)
+            command = _command(run, ["--attacks", ",".join(step.attacks)])
+            return NextCommand("to settle it", command, images=images)
+    return None
+
+
+def _more(run: Run) -> NextCommand:
+    """The same rows on twice the images, which are another run, or on twice the draws."""
+    data, last = run.manifest.data, run.manifest.last
+    examples, available = data.examples or 1, data.available or 1
+    images = sum(_images(row) for row, _ in _measured(run))
+    options = ["--draws", str(2 * (last.count("draws") or 10))]
     if examples < available:
         limit = min(2 * examples, available)
-        yield (
-            ["--limit", str(limit), "--out", f"reports/{run.name}-{limit}"],
-            spent * limit / max(examples, 1),
-        )
-    else:
-        yield ["--draws", str(2 * (run.manifest.last.count("draws") or 10))], spent
+        options = ["--limit", str(limit), "--out", f"{_folder(run)}-{limit}"]
+        images *= limit / examples
+    return NextCommand("to settle it", _command(run, options), images=images)
 
 
-def attack_seconds(run: Run, subject: SubjectKey, attack: str) -> float:
-    """About how long an attack takes on a subject, by what images cost in those that ran; 0 without any."""
-    seconds = images = 0.0
-    per_step = []
-    for row, spent in zip(run.rows, run.timings.seconds, strict=True):
-        name = parsed_attack(row.attack)
-        if row.subject != subject or not row.measured or row.attack in CONTROLS or not cost(row):
-            continue
-        seconds, images = seconds + float(spent), images + cost(row) * row.examples
-        if name is not None and not name.is_submitted:
-            per_step.append((cost(row) / ((name.steps or 1) * name.draws), row.examples))
+def _measured(run: Run) -> list[tuple[SummaryRow, float]]:
+    """Attacks with outcomes and a cost, and the seconds that they took."""
+    timed = zip(run.rows, run.timings.seconds, strict=True)
+    return [(row, float(seconds)) for row, seconds in timed if row.measured and row.examples and cost(row)]
+
+
+def _images(row: SummaryRow) -> float:
+    return cost(row) * row.examples
+
+
+def attack_images(run: Run, subject: SubjectKey, attack: str) -> float:
+    """About how many images an attack costs on a subject, by the steps of those that ran; 0 without any."""
+    per_step = [
+        _images(row) / _steps(name)
+        for row, _ in _measured(run)
+        if row.subject == subject and (name := parsed_attack(row.attack)) and not name.is_submitted
+    ]
     name = parsed_attack(attack)
-    if not images or not per_step or name is None:
-        return 0.0
-    at_most, examples = max(per_step)
-    return (name.steps or 1) * name.draws * at_most * examples * seconds / images
+    return 0.0 if name is None else _steps(name) * max(per_step, default=0.0)
+
+
+def _steps(name: AttackName) -> int:
+    return (name.steps or 1) * name.draws

@@ -1,0 +1,178 @@
+"""The settings that a report opens with, and the figures of each.
+
+    settings_of(run) -> [Setting, ...]
+
+One for each subject, at the largest budget, where the attacker perturbs whole batches and does not know the
+draw; where something is claimed, those that the claim is about.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from robustbench_coded.reports.run.lookup import cost, find, is_attacked, lowest_of_papers
+from robustbench_coded.reports.text.formatting import is_submitted
+from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import CaseKey, SubjectKey
+from robustbench_coded.schema.claim import Claim
+from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, STANDARD, STRONGEST
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.check import WORTH
+from robustbench_coded.statistics.intervals import TAIL, Interval
+from robustbench_coded.statistics.verdict import CONDEMNED, base_ensemble, claimed_accuracy
+
+
+class Kept(NamedTuple):
+    """Accuracies as fractions: of clean images, under the paper's strongest attack, under all attacks."""
+
+    clean: float | None
+    papers: float | None
+    left: float | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One subject under one threat model and budget.
+
+    Attributes:
+        word: the verdict's, at the error shared by all settings.
+        complete: whether no outcome is missing, of it and of its bare network.
+        kept: its accuracies. bare: those of the bare network; None where it was not evaluated.
+        measured: the accuracy that is judged, at the shared error; None while there is none.
+        examples, answers, right: how many the ensemble was counted on.
+        attack: the one that decides; '' before any has outcomes.
+        claimed_attack: what the attack of the claim leaves.
+    """
+
+    judgement: Judgement
+    word: VerdictWord
+    complete: bool
+    kept: Kept
+    bare: Kept | None
+    measured: Interval | None
+    examples: int = 0
+    answers: int = 0
+    right: int = 0
+    attack: str = ""
+    claimed_attack: float | None = None
+
+    @property
+    def subject(self) -> SubjectKey:
+        return self.judgement.subject
+
+    @property
+    def claim(self) -> Claim | None:
+        return self.judgement.verdict.claim
+
+    @property
+    def condemned(self) -> bool:
+        """Whether too little is left, for certain."""
+        return self.word == VerdictWord.CLAIM_REFUTED or (self.claim is None and self.word in CONDEMNED)
+
+    @property
+    def praised(self) -> bool:
+        """Whether enough is left under every attack tried, and every check passed."""
+        if self.claim is None:
+            return self.word == VerdictWord.NO_FAILURE_FOUND
+        enough = self.measured is not None and self.measured.low >= self.claim.value
+        return enough and self.complete and not self.judgement.verdict.open_checks
+
+
+def settings_of(run: Run) -> list[Setting]:
+    """The settings of a run, in its order."""
+    judged = opens_with(run.judgements)
+    words = run.words_together(judged)
+    return [_setting(run, j, word, TAIL / len(judged)) for j, word in zip(judged, words, strict=True)]
+
+
+def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """The judgements that a report opens with: those of a claim, else one for each defended subject."""
+    claimed = [j for j in judgements if j.verdict.claim is not None]
+    judged = claimed or [j for j in judgements if j.subject.defence != STANDARD] or list(judgements)
+    budgets = [j.budget for j in judged]
+    budget = max(budgets, key=lambda b: (budgets.count(b), b.eps), default=None)
+    by_subject: dict[SubjectKey, Judgement] = {}
+    for judgement in sorted(judged, key=lambda j: j.threat != WHOLE_BATCH):
+        if judgement.budget == budget:
+            by_subject.setdefault(judgement.subject, judgement)
+    return [j for j in judged if by_subject.get(j.subject) is j]
+
+
+def other_attackers(run: Run, settings: Sequence[Setting]) -> tuple[int, int]:
+    """How many verdicts on these subjects and this budget under other threat models have another word, of
+    how many.
+    """
+    about = {s.subject: s.judgement for s in settings}
+    others = [
+        j
+        for j in run.judgements
+        if j.subject in about and j.budget == about[j.subject].budget and j.threat != about[j.subject].threat
+    ]
+    return sum(j.verdict.word != about[j.subject].verdict.word for j in others), len(others)
+
+
+def deciding_attack(run: Run, setting: CaseKey) -> str:
+    """The cheapest attack that leaves hardly more than the strongest one; '' where none has outcomes."""
+    rows = [row for row in run.rows if row.key.setting == setting and row.accuracy is not None]
+    strongest = next((row for row in rows if row.attack == STRONGEST), None)
+    if strongest is None or strongest.strongest_attack in CONTROLS:
+        return ""
+    least = strongest.accuracy or 0.0
+    enough = [row for row in rows if row.measured and row.attack not in CONTROLS and row.done]
+    enough = [row for row in enough if (row.accuracy or 0.0) <= least + WORTH]
+    # Inputs that were made elsewhere cost only forwards here; who made them paid for the rest.
+    cheapest = min(enough, key=lambda row: (is_submitted(row.attack), cost(row)), default=None)
+    return strongest.strongest_attack if cheapest is None else cheapest.attack
+
+
+def _setting(run: Run, judgement: Judgement, word: VerdictWord, tail: float) -> Setting:
+    row = next(row for row in run.results if row.key == judgement.key)
+    claim, base = judgement.verdict.claim, base_ensemble(run.results, row)
+    network = judgement.subject._replace(defence=STANDARD, k=None, n=None)
+    bare = None if judgement.subject == network else _kept(run, network, judgement.key.under(WHOLE_BATCH))
+    cell = row.cell if is_attacked(row) else None
+    return Setting(
+        judgement,
+        word,
+        complete=row.complete and (base is None or base.complete),
+        kept=_kept(run, judgement.subject, judgement.key),
+        bare=None if bare is None or bare.left is None else bare,
+        measured=None
+        if cell is None
+        else claimed_accuracy(claim, row, tail)
+        if claim
+        else row.interval(tail),
+        examples=0 if cell is None else len(cell.example),
+        answers=0 if cell is None else cell.correct.size,
+        right=0 if cell is None else int(cell.correct.sum()),
+        attack=deciding_attack(run, judgement.key.setting),
+        claimed_attack=_claimed_attack(run, judgement, claim) if claim else None,
+    )
+
+
+def _kept(run: Run, subject: SubjectKey, setting: CaseKey) -> Kept:
+    rows, attacked = run.rows, {row.key for row in run.results if is_attacked(row)}
+    left = find(rows, subject, ENSEMBLE, setting.threat, setting.budget)
+    found = (
+        find(rows, subject, CLEAN, WHOLE_BATCH, None),
+        lowest_of_papers(rows, subject, setting.budget),
+        left if left is not None and left.key in attacked else None,
+    )
+    return Kept(*(None if row is None else row.accuracy for row in found))
+
+
+def _claimed_attack(run: Run, judgement: Judgement, claim: Claim) -> float | None:
+    """What the attack of a claim leaves: under the threat model of the claim, else under another one."""
+    rows: list[CaseResult] = [
+        row
+        for row in run.results
+        if (row.key.subject, row.key.attack) == (judgement.subject, claim.attack)
+        and row.key.budget == judgement.budget
+        and row.complete
+    ]
+    row = min(rows, key=lambda row: row.key.threat != claim.threat, default=None)
+    found = None if row is None else claimed_accuracy(claim, row)
+    return None if found is None else found.estimate

@@ -1,0 +1,51 @@
+"""What a report says beside its answer: where a gradient is lost, and what is missing."""
+
+import pytest
+
+from robustbench_coded.reports.run.remarks import hidden_gradients, remarks_on
+from robustbench_coded.results.run import load_run
+from robustbench_coded.schema.evaluated import DataFacts, Identity, ProbeRecord
+from robustbench_coded.schema.manifest import RunManifest
+
+
+def said(*met, **figures):
+    operators = tuple({"operator": name, "calls": 1, "cut": 1.0, "scale": None} for name in met)
+    probe = ProbeRecord(checkpoint="erm", defence="blur", figures=figures, hidden_by=operators)
+    manifest = RunManifest(
+        identity=Identity(),
+        data=DataFacts(),
+        checkpoints=(),
+        rows=(),
+        notes=(),
+        invocations=(),
+        probes=(probe,),
+    )
+    return hidden_gradients(manifest)
+
+
+@pytest.mark.parametrize("met", [("detach", "numpy"), ("numpy",), ("numpy", "round")])
+def test_a_defence_that_leaves_torch_through_numpy_is_told_so(met):
+    (sentence,) = said(*met, no_gradient=True)
+    assert sentence.startswith("blur on erm: its answers leave torch through numpy, where gradients end")
+    assert "detach" not in sentence
+    assert ("round" in sentence) == ("round" in met)
+
+
+def test_where_nothing_was_met_the_lost_gradient_is_still_told():
+    (sentence,) = said(no_gradient=True)
+    assert (
+        "its answers leave torch, through numpy or other code, and have no gradient in the input" in sentence
+    )
+    assert said(no_gradient=False) == []
+    assert said(no_gradient="x") == []
+
+
+def test_an_operator_is_told_with_what_it_does():
+    assert "gradients vanish in detach (1 call)" in said("detach", no_gradient=True)[0]
+
+
+def test_a_run_that_was_stopped_and_one_that_lacks_outcomes_say_so(make_run):
+    assert remarks_on(load_run(make_run())) == []
+    stopped = remarks_on(load_run(make_run("stopped", finished=False, missing=[("fgsm", "rci")])))
+    assert stopped[0] == "The run was stopped before its end; the same command resumes it."
+    assert stopped[1].startswith("1 unit of the run without outcomes")
