@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.no_graph import gradient
+from attacks.gradients import gradient
 
 GradientMode = Literal["summed", "signs", "exact"]
 
@@ -69,7 +69,7 @@ class Objective:
             raised: slot losses ``[n, G, K]``; for summed losses, anything computed from them that ends in K.
             x: the leaf they were computed from, ``[n * G, K, C, H, W]``.
         Raises:
-            NoGraph: they were not.
+            NoGradient: they were not, or torch cannot differentiate what connects them.
         """
         if self.weights is not None:
             # All slots hold the same number.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.estimators.estimate import Estimate
+from attacks.gradients import NoGradient
 from attacks.losses import Loss
 from attacks.objective import Objective
 from attacks.oracle import Oracle
@@ -202,7 +203,12 @@ class AveragingEstimator:
         if relaxed is not None and choose is not None and not losses.requires_grad:
             grad, passes = torch.zeros_like(leaf), 0  # smooth operators led nowhere, at these inputs
         elif choose is not None:
-            grad, passes = objective.differentiate(choose(losses), leaf)
+            try:
+                grad, passes = objective.differentiate(choose(losses), leaf)
+            except NoGradient:
+                if relaxed is None or not relaxed.given_up:
+                    raise
+                grad = torch.zeros_like(leaf)
         if grad is not None:
             # Where a target has no slope there is nowhere to go: NaN would spoil the input itself.
             grad = torch.where(grad.isnan(), 0, grad)

@@ -1,6 +1,6 @@
-"""Where a defence cuts its own graph: detach, ``.data``, no_grad, inference_mode, hooks on tensors."""
+"""Where a defence cuts its own graph: detach, ``.data``, no_grad, inference_mode, hooks, passes backward."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.hooks import BackwardHook
 
 from attacks.relaxation.call import UNSEEN, Call, Handler, Relaxing, first
-from attacks.relaxation.graft import sloped
+from attacks.relaxation.graft import own_pass, sloped
 from attacks.relaxation.record import Met, Record
 from attacks.relaxation.shadow import attach, live, shadow_of
 
@@ -98,6 +98,32 @@ def cuts_mended(record: Record) -> Iterator[None]:
     finally:
         torch.inference_mode.__enter__, torch.inference_mode.__exit__ = entered, left  # type: ignore
         BackwardHook.setup_input_hook, BackwardHook.setup_output_hook = into, out_of  # type: ignore
+
+
+@contextmanager
+def graphs_kept() -> Iterator[None]:
+    """Within it passes backward that the defence makes free no graph, and nothing is relaxed in them.
+
+    A defence that adapts to inputs by ``loss.backward()`` (TENT, arXiv 2006.10726) frees that of its answer.
+    """
+    backward, grad = torch.autograd.backward, torch.autograd.grad
+    torch.autograd.backward, torch.autograd.grad = _retaining(backward, 2), _retaining(grad, 3)
+    try:
+        yield
+    finally:
+        torch.autograd.backward, torch.autograd.grad = backward, grad
+
+
+def _retaining(run: Callable[..., Any], place: int) -> Callable[..., Any]:
+    """``run``, whose argument ``retain_graph`` is the one at ``place``, with True for it."""
+
+    def retaining(*args: Any, **kwargs: Any) -> Any:
+        with own_pass():
+            if len(args) > place:
+                return run(*args[:place], True, *args[place + 1 :], **kwargs)
+            return run(*args, **{**kwargs, "retain_graph": True})
+
+    return retaining
 
 
 HANDLERS: dict[str, Handler] = {

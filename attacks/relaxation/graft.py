@@ -1,11 +1,32 @@
-"""Answers that keep their value bit for bit and take their gradient from somewhere else."""
+"""Answers that keep their value bit for bit and take their gradient from somewhere else.
 
+A defence that differentiates something itself would answer otherwise if it were given such a gradient.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attacks.relaxation.record import Met
+
+
+class OwnPass:
+    """Whether a pass backward of the defence's own is under way."""
+
+    running = False
+
+
+@contextmanager
+def own_pass() -> Iterator[None]:
+    """Around a pass backward that the defence makes itself, in which nothing may be relaxed."""
+    before, OwnPass.running = OwnPass.running, True
+    try:
+        yield
+    finally:
+        OwnPass.running = before
 
 
 class _Graft(torch.autograd.Function):
@@ -38,7 +59,16 @@ class _Sloped(torch.autograd.Function):
         return (grad * ctx.slope).to(ctx.dtype), None, None, None
 
 
-def flows(met: Met | None, grad: Tensor) -> None:
+def flows(met: Met | None, grad: Tensor, *, exact: bool = False) -> None:
+    """Takes note of a gradient that flows back.
+
+    Args:
+        exact: whether it is torch's own.
+    Raises:
+        RuntimeError: it is not, and the defence asks for it.
+    """
+    if OwnPass.running and not exact:
+        raise RuntimeError("a defence that takes gradients itself is relaxed less")
     if met is not None and bool((grad != 0).any()):
         met.flowed += 1
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import grad as gradients_of  # whatever stands in for it while a defence runs
 
 from attacks.relaxation.graft import graft
 from attacks.relaxation.record import Met, Record
@@ -129,12 +130,12 @@ def _made_of(agreeing: list[Tensor], answer: Tensor, met: Met | None) -> Tensor:
 def _follows(answer: Tensor, parts: list[Tensor]) -> Tensor:
     """Whether an answer's margin rises with that of the scores in ``parts``, [n]; if it is apart, too."""
     rows = answer.reshape(-1, answer.shape[-1])
-    slopes = torch.autograd.grad(_gap(rows, rows).sum(), parts, retain_graph=True, allow_unused=True)
+    slopes = gradients_of(_gap(rows, rows).sum(), parts, retain_graph=True, allow_unused=True)
     scores = _joined(parts, answer).detach().requires_grad_()
     if all(slope is None for slope in slopes):
         return torch.ones_like(rows[:, 0], dtype=torch.bool)
     found = [torch.zeros_like(part) if each is None else each for part, each in zip(parts, slopes)]
-    (wanted,) = torch.autograd.grad(_gap(scores, scores).sum(), scores)
+    (wanted,) = gradients_of(_gap(scores, scores).sum(), scores)
     return torch.cosine_similarity(_joined(found, answer), wanted, dim=1) > FOLLOWING
 
 

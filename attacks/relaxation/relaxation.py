@@ -1,7 +1,7 @@
 """How an attacker runs a defence under relaxed operators: as much as it can take."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -14,9 +14,10 @@ from attacks.relaxation.record import Record
 
 Result = TypeVar("Result")
 
-# What is tried in turn, the first that works from there on: everything; with saved tensors that the defence
-# changes in place kept aside; with the defence's own cuts of the graph, which it may rely on; nothing.
-_EVERYTHING, _ASIDE, _CUTS, _NOTHING = range(4)
+# What is tried in turn, the first that works from there on: everything; with saved tensors kept aside that
+# the defence changes in place; with its own cuts of the graph, which it may rely on; with its operators as
+# they are, but graphs kept that it frees; nothing.
+_EVERYTHING, _ASIDE, _CUTS, _GRAPHS, _NOTHING = range(5)
 
 
 class Relaxation:
@@ -24,7 +25,7 @@ class Relaxation:
 
     Attributes:
         record: what was met, where it is measuring.
-        level: 0 as long as everything can be relaxed; 3 where nothing can.
+        level: 0 as long as everything can be relaxed; 4 where nothing can.
         looks_inside: whether an answer whose gradient is zero may have another one, by what it was made of.
     """
 
@@ -54,15 +55,20 @@ class Relaxation:
                         del self.record.met[name]
         return answer()
 
+    @property
+    def given_up(self) -> bool:
+        """Whether nothing can be relaxed: a defence without a gradient has none then."""
+        return self.level == _NOTHING
+
     @contextmanager
     def forward(self) -> Iterator[None]:
         """Around the forward within ``answer``."""
         if self.level == _NOTHING:
             yield
             return
-        self._running = self._mode()
+        self._running = self._mode() if self.level < _GRAPHS else None
         try:
-            with self._running:
+            with cutting.graphs_kept(), self._running or nullcontext():
                 yield
         finally:
             self._running = None
@@ -88,10 +94,11 @@ class Relaxation:
     @contextmanager
     def _around(self) -> Iterator[None]:
         with ExitStack() as stack:
-            stack.enter_context(custom.opened(self.record, self._mode))
-            stack.enter_context(apart.reached(self.record))
+            if self.level < _GRAPHS:
+                stack.enter_context(custom.opened(self.record, self._mode))
+                stack.enter_context(apart.reached(self.record))
             if self.level < _CUTS:
                 stack.enter_context(cutting.cuts_mended(self.record))
-            if self.level == _ASIDE:
+            if self.level > _EVERYTHING:
                 stack.enter_context(torch.autograd.graph.allow_mutation_on_saved_tensors())
             yield

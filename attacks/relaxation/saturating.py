@@ -74,7 +74,7 @@ class _Softmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (grad,), (saved, tau) = grads, ctx.saved_tensors
-        flows(ctx.met, grad)
+        flows(ctx.met, grad, exact=ctx.exact)
         inverse = (1 / tau).to(grad.dtype)
         soft = saved
         if not ctx.exact:

@@ -10,12 +10,12 @@ from typing import Annotated, Any, get_args
 import typer
 
 from robustbench_coded.cli.config_file import options_from_file
-from robustbench_coded.cli.values import counts, fraction, named_paths, radii, radius
+from robustbench_coded.cli.values import counts, named_paths
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
 from robustbench_coded.evaluation.options.option import check_values, helps
-from robustbench_coded.zoo.registry import ZOO
+from robustbench_coded.evaluation.options.radii import fraction, radii, radius
 
 _HELP = dict(helps(EvalConfig))
 _DEFAULTS = {entry.name: entry.default for entry in fields(EvalConfig)}
@@ -57,7 +57,8 @@ SHARED: dict[str, tuple[Any, Any]] = {
         _option(
             list[str],
             "--defence",
-            help="Other defence: a name of `csrobust list defences`, package.module:build or file.py:build.",
+            help="Other defence: a name of `csrobust list defences`, package.module:build, file.py:build, or "
+            "'cmd: COMMAND' for one in an environment of its own.",
         ),
         [],
     ),
@@ -158,7 +159,7 @@ def config_from(
     Raises:
         InputError: with one line, for the first value that is wrong.
     """
-    if not ckpt and not any(text in ZOO for text in defence):
+    if not ckpt and not without_checkpoint(defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
     chosen = attack_options(attacks, checks=checks, claimed=claim_attack)
     written = {"victim": victim_attacks, "relaxed": relaxed_attacks, "second": second_attacks}

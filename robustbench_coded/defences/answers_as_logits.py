@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustbench_coded.models.in_memory import logits_of
+
 # How far below the smallest finite logit of an input a class is put that was given no chance at all.
 BELOW = 1.0
 
@@ -17,8 +19,10 @@ def as_logits(answer: Any) -> Any:
     nothing finite, have no answer and are left as they are.
 
     Args:
-        answer: [..., classes]; whatever is not a tensor is returned as it is.
+        answer: [..., classes], or what has such a tensor in it (`logits_of`); anything else is returned as it
+            is.
     """
+    answer = logits_of(answer)
     if not isinstance(answer, Tensor):
         return answer
     if answer.ndim > 1 and not answer.is_floating_point() and not answer.is_complex():
@@ -27,6 +31,18 @@ def as_logits(answer: Any) -> Any:
         return answer
     with torch._C.DisableTorchFunction():  # no operator of the defence's, and not relaxed as one
         return _finite(answer)
+
+
+def changed_by(first: Tensor, second: Tensor) -> float:
+    """The largest absolute change of any element; NaN or infinite both times is none, once is infinite."""
+    if first.shape != second.shape:
+        return torch.inf
+    if not first.numel():
+        return 0.0
+    if first.dtype == torch.bool:
+        first, second = first.float(), second.float()
+    same = (first == second) | ~(first.isfinite() | second.isfinite())
+    return float(torch.where(same, 0, second - first).abs().nan_to_num(nan=torch.inf).max())
 
 
 def _finite(answer: Tensor) -> Tensor:

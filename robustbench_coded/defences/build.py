@@ -6,7 +6,8 @@ from robustbench_coded.defences.coded import Coded
 from robustbench_coded.defences.mixup_inference import MixupInference
 from robustbench_coded.defences.named import BUILDERS, POOLED
 from robustbench_coded.defences.noise import GaussianNoise
-from robustbench_coded.defences.options import DefenceSpec, parse_defence
+from robustbench_coded.defences.options import PIPED, DefenceSpec, parse_defence
+from robustbench_coded.defences.piped import load_piped
 from robustbench_coded.defences.plugin import load_plugin
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.rci import RCI
@@ -45,6 +46,8 @@ def build_defence(
             return ResizePad(model, name=spec.label, **options)
         case "mixup-inference":
             return MixupInference(model, _given(pool, spec), name=spec.label, **options)
+        case "plugin" if (spec.target or "").startswith(PIPED):
+            return load_piped(spec.target or "", model)
         case "plugin":
             return load_plugin(spec.target or "", model)
         case kind if kind in POOLED:

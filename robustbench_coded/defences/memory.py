@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attacks.gradients import slope
+from robustbench_coded.defences.answers_as_logits import changed_by
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.defences.sampling_module import SamplingModule
 
@@ -212,24 +214,20 @@ def _answer(defence: Defence, x: Tensor, draw: Draw) -> Tensor:
         return torch.empty(0)
 
 
+def own_cross_entropy(logits: Tensor) -> Tensor:
+    """The cross-entropy of logits [k, classes] towards the classes that they name, summed."""
+    return functional.cross_entropy(logits, logits.detach().argmax(-1), reduction="sum")
+
+
 def _slope(defence: Defence, x: Tensor, draw: Draw) -> Tensor:
     try:
-        with torch.enable_grad():
-            leaf = x.clone().requires_grad_()
-            logits = defence.logits(leaf.clone(), draw)
-            loss = functional.cross_entropy(logits, logits.detach().argmax(-1), reduction="sum")
-            return torch.autograd.grad(loss, leaf)[0]
+        return slope(lambda leaf: defence.logits(leaf, draw), own_cross_entropy, x)
     except Exception:  # without a slope it is no defence that gradients are asked of; the probe says so
         return torch.empty(0)
 
 
 def _moved(first: Tensor, second: Tensor) -> float:
-    if first.shape != second.shape:
-        return float("inf")
-    if not first.numel():
-        return 0.0
-    if first.dtype == torch.bool:
-        first, second = first.float(), second.float()
-    same = (first == second) | (first.isnan() & second.isnan())
-    difference = torch.where(same, 0, (second - first).abs())
-    return float(difference.max() / first.nan_to_num().abs().max().clamp(min=1e-30))
+    change = changed_by(first, second)
+    if change in (0.0, torch.inf):
+        return change
+    return change / max(float(first.nan_to_num(0.0, 0.0, 0.0).abs().max()), 1e-30)

@@ -16,6 +16,7 @@ from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
 from robustbench_coded.errors import InputError
 
 CODED = ("coded", "rci")  # the defences that take N
+PIPED = "cmd:"  # of a defence in a process of its own; its command follows
 _COUNT = re.compile(r"\d{1,9}")
 _LARGE_K = 1024  # multiples of K may be up to 64 K
 _PLUGIN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -29,7 +30,7 @@ class DefenceSpec:
         kind: ``standard``, ``coded``, ``rci``, a baseline, a defence of the zoo, or ``plugin``.
         n: coded inputs as given, ``190`` or ``1.5K``; None where that means nothing.
         options: (name, value) in a fixed order; of coded defences those that are not at their defaults.
-        target: ``package.module:function`` or ``file.py:function`` of a plug-in, else None.
+        target: ``package.module:function``, ``file.py:function`` or ``cmd: COMMAND`` of a plug-in, else None.
     """
 
     kind: str
@@ -53,6 +54,7 @@ def parse_defence(text: str) -> DefenceSpec:
     """Reads ``standard``, ``rci:N=190``, ``noise:sigma=0.1``, a name of the zoo, ``package.module:function``.
 
     A file may stand for the module, ``some/where/mine.py:function``; without a function it is ``build``.
+    ``cmd: COMMAND`` is a defence in a process of its own.
 
     Raises:
         InputError: an unknown defence or option, a value out of range, N missing or below 4.
@@ -64,6 +66,10 @@ def parse_defence(text: str) -> DefenceSpec:
         return _published(rest)
     if kind in BUILDERS and not rest:
         return DefenceSpec(kind)
+    if text.strip().startswith(PIPED):
+        if not rest.strip():
+            raise InputError(f'{PIPED} needs a command; write "{PIPED} python my_server.py"')
+        return DefenceSpec("plugin", target=text.strip())
     if kind.endswith(".py"):
         return DefenceSpec("plugin", target=f"{kind}:{rest or 'build'}")
     if _PLUGIN.fullmatch(text.strip()):
@@ -263,4 +269,5 @@ DEFENCES = {
     "mixup-inference": "mixup inference with other labels (share=0.5, samples=15)",
     "package.module:function": "your own, or file.py:function: called with the model, returns a defence or a "
     "module that samples",
+    f"{PIPED} COMMAND": "a process that answers, in an environment of its own (docs/your-defence.md)",
 }

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from attacks.gradients import NoGradient, slope
+from robustbench_coded.defences.answers_as_logits import changed_by
 from robustbench_coded.defences.global_generators import seeded_globally
 from robustbench_coded.defences.logits_shape import misshapen
-from robustbench_coded.defences.memory import modules_of
+from robustbench_coded.defences.memory import modules_of, own_cross_entropy
 from robustbench_coded.defences.probe_result import DRAWS, ProbeResult
 from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped
 from robustbench_coded.errors import InputError, described
@@ -77,18 +78,17 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeR
             kind = str(first.dtype).removeprefix("torch.")
             raise InputError(f"{defence.name} answers with {kind}, not with floating-point logits")
         shape = tuple(first.shape)
-        not_finite = 1 - torch.isfinite(first).double().mean().item()
-        if misshapen(defence, len(x), shape) or not_finite:
-            return ProbeResult(len(x), 0.0, shape, not_finite)
-
-        def moved(answers: Tensor) -> float:
-            return (answers - first).abs().max().item()
-
+        if misshapen(defence, len(x), shape):
+            return ProbeResult(len(x), 0.0, shape, 0.0)
+        answers = [first, *(defence.logits(x, draw).clone() for draw in draws[1:])]
+        unanswered = unanswered_share(answers)
+        if unanswered == 1:
+            return ProbeResult(len(x), 0.0, shape, unanswered)
         co_batched, co_batched_by = _worst_co_batched(defence, x, draws[0], first)
         other_size, other_size_error = _half_a_batch(defence, x, generator, first)
         measured: dict[str, Any] = {
-            "same_draw": moved(defence.logits(x, draws[0])),
-            "other_draws": max(moved(defence.logits(x, draw)) for draw in draws[1:]),
+            "same_draw": changed_by(first, defence.logits(x, draws[0])),
+            "other_draws": max(changed_by(first, other) for other in answers[1:]),
             "global_state": _global_state(defence, x, generator),
             "co_batched": co_batched,
             "co_batched_by": co_batched_by,
@@ -101,7 +101,8 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeR
             "training_layers": tuple(_training_layers(defence)),
         }
     measured |= _gradients(defence, x, draws[0])
-    return ProbeResult(len(x), first.abs().max().item(), shape, not_finite, **measured)
+    scale = first.nan_to_num(0.0, 0.0, 0.0).abs().max().item()
+    return ProbeResult(len(x), scale, shape, unanswered, **measured)
 
 
 def _changes(x: Tensor) -> Iterator[tuple[str, int, Tensor]]:
@@ -120,10 +121,10 @@ def _worst_co_batched(defence: Defence, x: Tensor, draw: Draw, first: Tensor) ->
     for name, slot, pixels in _changes(x):
         changed = x.clone()
         changed[slot] = pixels
-        change = (defence.logits(changed, draw) - first).abs()
-        change[slot] = 0
-        if not change.max().item() <= worst:
-            worst, by = change.max().item(), name
+        others = torch.arange(len(x)) != slot
+        change = changed_by(first[others], defence.logits(changed, draw)[others])
+        if change > worst:
+            worst, by = change, name
     return worst, by
 
 
@@ -132,7 +133,7 @@ def _all_co_batched(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> f
     for victim in (0, len(x) - 1):
         changed = 1 - x.roll(1, 0)
         changed[victim] = x[victim]
-        worst = max(worst, (defence.logits(changed, draw)[victim] - first[victim]).abs().max().item())
+        worst = max(worst, changed_by(first[victim], defence.logits(changed, draw)[victim]))
     return worst
 
 
@@ -148,14 +149,14 @@ def _half_a_batch(
         return None, f"logits of shape {tuple(answers.shape)}"
     if defence.randomised or defence.batch_dependent:
         return None, None
-    return (answers - first[: len(half)]).abs().max().item(), None
+    return changed_by(first[: len(half)], answers), None
 
 
 def other_slot(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float | None:
     """How far logits move when every input of ``x`` moves on by a slot, and keeps its neighbours."""
     if defence.randomised:
         return None
-    return (defence.logits(x.roll(1, 0), draw).roll(-1, 0) - first).abs().max().item()
+    return changed_by(first, defence.logits(x.roll(1, 0), draw).roll(-1, 0))
 
 
 def _global_state(defence: Defence, x: Tensor, generator: torch.Generator) -> float:
@@ -165,7 +166,7 @@ def _global_state(defence: Defence, x: Tensor, generator: torch.Generator) -> fl
         generator.set_state(state)
         with seeded_globally(seed):
             answers.append(defence.logits(x, defence.sample(generator, len(x))))
-    return (answers[0] - answers[1]).abs().max().item()
+    return changed_by(*answers)
 
 
 def grouped_otherwise(defence: Defence, x: Tensor, draws: Sequence[Draw], groups: int = 2) -> float | None:
@@ -176,17 +177,12 @@ def grouped_otherwise(defence: Defence, x: Tensor, draws: Sequence[Draw], groups
     asked = [draws[i % len(draws)] for i in range(groups)]
     together = logits_grouped(defence, batches, asked)
     apart = torch.stack([defence.logits(batch, draw) for batch, draw in zip(batches, asked)])
-    return (together - apart).abs().max().item()
+    return changed_by(apart, together)
 
 
 def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:
     def gradient(loss_of: Callable[[Tensor], Tensor]) -> Tensor:
-        at = x.detach().clone().requires_grad_()
-        (grad,) = torch.autograd.grad(loss_of(defence.logits(at.clone(), draw)), at, allow_unused=True)
-        return torch.zeros_like(x) if grad is None else grad
-
-    def cross_entropy(logits: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, logits.argmax(-1), reduction="sum")
+        return slope(lambda leaf: defence.logits(leaf, draw), loss_of, x)
 
     def margin(logits: Tensor) -> Tensor:
         top = logits.topk(2, dim=-1).values
@@ -197,12 +193,11 @@ def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:
         weights = torch.arange(1, logits.shape[1] + 1).to(logits).cos()
         return (logits[::2] * weights).sum()
 
-    with torch.enable_grad():
-        try:
-            by_cross_entropy = gradient(cross_entropy)
-        except RuntimeError:
-            return {"no_gradient": True, "zero_gradients": 1.0, "zero_margin_gradients": 1.0}
-        by_margin, by_half = gradient(margin), gradient(half)
+    try:
+        by_cross_entropy, by_margin = gradient(own_cross_entropy), gradient(margin)
+        by_half = gradient(half).nan_to_num(0.0, 0.0, 0.0)
+    except NoGradient as error:
+        return {"no_gradient": error.why, "zero_gradients": 1.0, "zero_margin_gradients": 1.0}
     own, across = by_half[::2].abs().max().item(), by_half[1::2].abs().max().item()
     return {
         "zero_gradients": _share(by_cross_entropy == 0),
@@ -210,6 +205,11 @@ def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:
         "nan_gradients": 1 - _share(torch.isfinite(by_cross_entropy)),
         "cross_gradient": across / own if own > 0 else float(across > 0),
     }
+
+
+def unanswered_share(answers: Sequence[Tensor]) -> float:
+    """Share of inputs whose logits are not all finite; ``answers`` [k, classes] each."""
+    return 1 - torch.stack([answer.isfinite().all(-1) for answer in answers]).double().mean().item()
 
 
 def _share(true: Tensor) -> float:
@@ -225,7 +225,7 @@ def _in_double(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float 
         answers = precise.logits(x.double(), draw)
     except Exception:  # nothing says that a defence can be copied or cast
         return None
-    return (answers - first).abs().max().item() if answers.dtype == torch.float64 else None
+    return changed_by(first, answers) if answers.dtype == torch.float64 else None
 
 
 def _training_layers(defence: Defence) -> Iterator[str]:

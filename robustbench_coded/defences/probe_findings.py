@@ -1,7 +1,7 @@
 """What the figures of a probe say about a defence: contradictions to its declaration, and warnings."""
 
 from robustbench_coded.defences.logits_shape import misshapen
-from robustbench_coded.defences.probe_result import DRAWS, ROUNDING_ACROSS_SIZES, ProbeResult
+from robustbench_coded.defences.probe_result import DRAWS, ROUNDING_ACROSS_SIZES, UNANSWERED, ProbeResult
 from robustbench_coded.defences.protocol import Defence
 
 _TAKEN = "answers inputs one by one as far as others in the batch go, but"
@@ -20,8 +20,11 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
     found = []
     if wrong := misshapen(defence, result.k, result.shape):
         found.append(wrong)
-    if result.not_finite:
-        found.append(f"answers with NaN or infinite logits ({result.not_finite:.0%} of them)")
+    if result.unanswered > UNANSWERED:
+        found.append(
+            f"answers {result.unanswered:.0%} of clean inputs with NaN or infinite logits, and at most "
+            f"{UNANSWERED:.0%} may be errors"
+        )
     if found:
         return found
     if result.moved(result.same_draw):
@@ -66,7 +69,12 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
 def warnings(defence: Defence, result: ProbeResult) -> list[str]:
     """What is allowed but may mislead an evaluation; one line each."""
     found = []
-    if result.zero_gradients:
+    if result.unanswered:
+        found.append(
+            f"it answers {result.unanswered:.1%} of clean inputs with NaN or infinite logits, which count as "
+            "errors"
+        )
+    if result.zero_gradients and not result.no_gradient:
         masked = result.zero_margin_gradients < result.zero_gradients
         reason = " (those of the margin are not: saturated logits)" if masked else ""
         found.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs{reason}")

@@ -8,6 +8,8 @@ ROUNDING = 1e-4
 ROUNDING_ACROSS_SIZES = 1e-2
 # Draws that are compared with each other.
 DRAWS = 4
+# Share of clean inputs without an answer up to which these are errors of a defence like any other.
+UNANSWERED = 0.05
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class ProbeResult:
         k: inputs in the batch.
         scale: largest absolute logit.
         shape: of the logits, which should be (k, classes).
-        not_finite: share of logits that are NaN or infinite. Unless it is 0 nothing else was measured.
+        unanswered: share of inputs, over DRAWS draws, with a logit that is NaN or infinite. Where it is 1
+            nothing else was measured.
         same_draw: change between two answers to one input under one draw.
         other_draws: change between draws.
         global_state: change when nothing but the process's global random generators differs.
@@ -33,7 +36,7 @@ class ProbeResult:
         other_slot: change of an answer when its input moves to another slot, the others as before; None
             where draws belong to slots.
         grouped: change between ``logits_grouped`` and ``logits``; None where there is no ``logits_grouped``.
-        no_gradient: whether logits cannot be differentiated in the input at all.
+        no_gradient: why logits cannot be differentiated in the input, a clause; empty where they can.
         zero_gradients: share of inputs at which cross-entropy has gradient zero in every pixel.
         zero_margin_gradients: the same for the gap between the two largest logits.
         nan_gradients: share of inputs with NaN or infinite gradients.
@@ -44,7 +47,7 @@ class ProbeResult:
     k: int
     scale: float
     shape: tuple[int, ...]
-    not_finite: float
+    unanswered: float
     same_draw: float = 0.0
     other_draws: float = 0.0
     global_state: float = 0.0
@@ -56,7 +59,7 @@ class ProbeResult:
     other_size_error: str | None = None
     other_slot: float | None = None
     grouped: float | None = None
-    no_gradient: bool = False
+    no_gradient: str = ""
     zero_gradients: float = 0.0
     zero_margin_gradients: float = 0.0
     nan_gradients: float = 0.0

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attacks.gradients import gradient_or_zero, recorded
 from robustbench_coded.models.fold import fold_batch_norms
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.tf32 import tf32
@@ -235,12 +236,10 @@ def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor 
     with tf32(allow_tf32), torch.enable_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
         x = images.detach().clone().requires_grad_()
-        logits = model(x)
+        logits = recorded(model, x)
         predicted = logits.argmax(1)
         loss = F.cross_entropy(logits, predicted if raised is None else raised, reduction="sum")
-        grad = torch.autograd.grad(loss, x, allow_unused=True)[0] if loss.requires_grad else None
-        if grad is None:  # the network cannot be differentiated
-            grad = torch.zeros_like(x)
+        grad = gradient_or_zero(loss, x)  # a network in memory may have none
     return _Answer(logits.detach(), predicted, grad)
 
 

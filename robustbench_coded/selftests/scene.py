@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attacks.gradients import gradient_or_zero
 from attacks.oracle import Oracle
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.relaxation import Relaxation
@@ -61,20 +62,20 @@ class Scene:
             return leaf, relaxed.answered(self._asked(leaf.view_as(leaf), draws))
 
     def gradient(self, of: Tensor, leaf: Tensor, *, again: bool = False) -> Tensor:
-        """The gradient of the sum of ``of``, like ``leaf``; 0 where nothing connects them.
+        """The gradient of the sum of ``of``, like ``leaf``; 0 where there is none.
 
         Args:
             again: whether another gradient of the same answers will be asked for.
         """
         self.backwards += self.oracle.images(leaf)
-        if not of.requires_grad:
-            return torch.zeros_like(leaf)
-        (grad,) = torch.autograd.grad(of.sum(), leaf, retain_graph=again, allow_unused=True)
-        return torch.zeros_like(leaf) if grad is None else grad
+        strict = self.relaxation is not None and not self.relaxation.given_up  # less relaxed, it may have one
+        return gradient_or_zero(of.sum(), leaf, again=again, strict=strict)
 
     def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         self.forwards += self.oracle.images(x)
-        return self.oracle.logits(x, draws)
+        logits = self.oracle.logits(x, draws)
+        # Where it has no answer it has none either time: that is counted when it is scored.
+        return torch.where(logits.isfinite().all(-1, keepdim=True), logits, 0)
 
     def random_signs(self) -> Tensor:
         """Fair random signs like ``x``, each batch from its own generator."""

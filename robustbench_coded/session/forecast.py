@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from attacks.catalogue import CATALOGUE
+from attacks.gradients import gradient_or_zero, recorded
 from attacks.naming import parse
 from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
@@ -125,9 +126,8 @@ class Seconds:
         def differentiate(ask: Ask, x: Tensor) -> None:
             leaf = x.clone().requires_grad_()
             with tf32(True):
-                answered = ask(leaf).sum()
-                if answered.requires_grad:  # else its relaxed gradients are what costs, and somewhat more
-                    torch.autograd.grad(answered, leaf, allow_unused=True)
+                # Where it has none, its relaxed gradients are what costs, and somewhat more.
+                gradient_or_zero(recorded(ask, leaf).sum(), leaf)
 
         model = context.gradients(subject.checkpoint).model
         name = "gradient of the network" if through is None else "gradient"

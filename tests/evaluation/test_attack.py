@@ -143,7 +143,8 @@ def test_a_model_without_a_graph_is_attacked_through_relaxed_operators(model, ba
 
 @pytest.mark.parametrize("name", ["pgd-5", *(n for n in NAMES if n.startswith("torchattacks"))])
 def test_a_model_that_has_no_gradient_whatever_is_tried_is_refused(model, batch, name):
-    with pytest.raises(ValueError, match=r"needs a gradient.*has no graph back to x.*square-1000") as refused:
+    words = r"needs a gradient.*has no graph back to its input.*square-1000"
+    with pytest.raises(ValueError, match=words) as refused:
         attack(Labels(model, blind=True), *batch, name, eps=EPS)
     assert "\n" not in str(refused.value)
 
@@ -157,12 +158,16 @@ def test_a_model_that_has_no_gradient_whatever_is_tried_is_refused(model, batch,
         ({"eps": -0.1}, "expected a finite eps >= 0, got -0.1"),
         ({"norm": "l3"}, "expected norm linf, l2, l1, got l3"),
         ({"norm": "l1", "name": "rays-100"}, "rays-100 knows linf and l2; for l1 there are apgd-ce"),
-        ({"x": torch.zeros(K, 64)}, r"expected x \[B, C, H, W\] in floating point and y \[B\]"),
-        ({"x": torch.zeros(K, 1, 8, 8, dtype=torch.uint8)}, "floating point.*uint8"),
+        ({"x": torch.zeros(K, 64)}, r"x: expected images \[n, C, H, W\].*got float32 \[8, 64\]"),
+        ({"x": torch.zeros(K, 1, 8, 8, dtype=torch.int64)}, "expected pixels uint8 or floats.*got int64"),
+        ({"x": torch.zeros(K, 1, 9, 9)}, r"the model fails on images \[1, 1, 9, 9\]: RuntimeError"),
         ({"x": torch.full((K, 1, 8, 8), 2.0)}, r"expected x0 in \[0, 1\], got \[2, 2\]"),
-        ({"y": torch.zeros(3)}, r"y \[B\], got .* and \[3\]"),
+        ({"y": torch.zeros(3)}, r"expected y integers \[8\], one for each image, got float32 \[3\]"),
+        ({"y": torch.full((K,), 3)}, "the model answers 3 classes, and labels go up to 3"),
         ({"model": nn.Identity()}, "expected a model in evaluation mode"),
-        ({"model": len}, "expected a module or a defence, got builtin.*which lacks name, randomised"),
+        ({"model": len}, r"expected logits \[1, classes\] for an image, got int"),
+        ({"model": object()}, "expected a network or a defence, got object, which lacks name, randomised"),
+        ({"eps": "8/0"}, "eps '8/0' is not a number; write 8/255 or 0.03"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(model, batch, change, words):

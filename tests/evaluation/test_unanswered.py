@@ -1,5 +1,7 @@
 """A defence that fails at perturbed inputs has lost them: they count as wrong, and the run goes on."""
 
+import re
+
 import pandas as pd
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from attacks.losses import dlr, margin_loss, targeted_dlr
 from attacks.unanswered import LOST, fold_unanswered
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.answers import BaseOrNan, answers_or_nan
 from robustbench_coded.evaluation.execution.score import NO_ANSWER, InvalidAnswer, predictions
 from robustbench_coded.session.from_python import evaluate
@@ -130,9 +133,11 @@ def test_a_run_counts_them_as_wrong_and_says_so(digits, tmp_path, how):
     summary = run.summary
     assert (summary.status == "done").all()
     rows = pd.concat([run.outcomes[run.outcomes.attack == name] for name in ("pgd-3", "apgd-ce-3")])
-    assert (rows.prediction == NO_ANSWER).any()
+    first = rows[rows.prediction == NO_ANSWER].iloc[0]
+    assert first.attack == "pgd-3"
     notes = " ".join(run.manifest.notes)
-    assert "failed at perturbed inputs" in notes and "they count as wrong" in notes
+    said = "answers to pgd-3 (batch/unknown) were exceptions, NaN or infinite, the first to image"
+    assert f"{said} {first.example} in draw 0" in notes
 
 
 def test_a_base_model_that_fails_at_an_input_leads_nowhere_there(digits):
@@ -146,3 +151,54 @@ def test_a_base_model_that_fails_at_an_input_leads_nowhere_there(digits):
     torch.testing.assert_close(answers[~lost], Failing("not").logits(moved, None)[~lost])
     with pytest.raises(ArithmeticError):  # which says nothing about perturbed inputs
         BaseOrNan(base, moved)(moved)
+
+
+class Dividing(torch.nn.Module):
+    """A linear model that divides by the sign of a random number, which is 0 in a share of its answers."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.share = share
+        self.linear = torch.nn.Linear(64, 10, bias=False)
+        self.linear.weight = torch.nn.Parameter(Failing("not").weights.T.clone())
+
+    def forward(self, x):
+        sign = (torch.rand(len(x), 1) >= self.share).float()
+        return self.linear(x.flatten(1)) * sign / sign
+
+
+def evaluated(digits, share, out):
+    x, y = digits
+    model = torch.nn.Sequential(torch.nn.Flatten(), Dividing(0).linear)
+    return evaluate(
+        model, (x, y), defences={"dividing": Dividing(share)}, attacks="pgd-3", eps=0.05, draws=8,
+        batch_sizes=EXAMPLES, selection_draws=2, threads=1, standard=False, out=out,
+    )  # fmt: skip
+
+
+def test_a_rare_zero_in_zero_is_an_error_of_that_input_and_draw(digits, tmp_path):
+    run = evaluated(digits, 0.02, tmp_path / "run")
+    assert (run.summary.status == "done").all()
+    clean = run.outcomes[run.outcomes.attack == "clean"]
+    lost = clean[clean.prediction == NO_ANSWER]
+    assert 0 < len(lost) < 0.1 * len(clean) and (lost.margin == -float("inf")).all()
+    # All others are right: the model labels the images itself.
+    assert (clean.prediction == clean.label).sum() == len(clean) - len(lost)
+    places = set(zip(lost.example, lost.draw))
+    said = next(note for note in run.manifest.notes if "answers to clean inputs" in note)
+    assert (
+        f": {len(lost)} answers to clean inputs were exceptions, NaN or infinite, the first to image" in said
+    )
+    image, draw = map(int, re.search(r"image (\d+) in draw (\d+); they count as wrong", said).groups())
+    assert (image, draw) in places
+    warned = "of clean inputs with NaN or infinite logits, which count as errors"
+    assert any(warned in warning for warning in run.manifest.probes[0].warnings)
+    (selftests,) = run.selftests.values()
+    assert [test.name for test in selftests if test.outcome == "failed"] == []
+
+
+def test_above_the_share_that_may_be_errors_it_is_refused(digits, tmp_path):
+    with pytest.raises(
+        InputError, match=r"dividing is not evaluated: it answers \d+% of clean inputs with NaN"
+    ):
+        evaluated(digits, 0.3, tmp_path / "run")

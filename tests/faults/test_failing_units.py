@@ -30,7 +30,7 @@ class Moody:
         mood = Path("mood").read_text() if Path("run/run.json").exists() else ""
         logits = self.base(x)
         if mood == "nan":
-            logits[0, 0] = float("nan")
+            logits[:, 0] = float("nan")
         if mood == "shape":
             logits = logits[:-1]
         if mood == "raise":

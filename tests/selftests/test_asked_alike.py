@@ -11,6 +11,7 @@ import torch
 
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.evaluation.execution.asked_alike import asked_alike
+from robustbench_coded.selftests.run_all import run_all
 from tests.selftests.conftest import EXAMPLES, Plain
 from tests.selftests.test_liars import HONEST
 
@@ -100,6 +101,20 @@ def test_a_defence_that_knows_how_scoring_asks_fails(world):
     assert found.outcome == "failed" and found.figures["moved"] > 0.1
 
 
-def test_answers_that_are_not_finite_say_nothing(world):
-    found = result(world, Plain(lambda x: world.model(x) * torch.nan))
-    assert found.outcome == "not applicable"
+def test_an_input_without_an_answer_has_none_either_way(world):
+    def lost(x, where):
+        logits = world.model(x)
+        logits[where] *= torch.nan
+        return logits
+
+    assert result(world, Plain(lambda x: lost(x, 3))).outcome == "passed"
+    found = result(world, Plain(lambda x: lost(x, 3 if x.requires_grad else 5)))
+    assert found.outcome == "failed" and found.figures["moved"] > 0.1
+
+
+def test_an_input_without_an_answer_says_nothing_of_gradient_modes(world):
+    scene = world.scene(
+        Plain(lambda x: torch.where(torch.arange(len(x))[:, None] == 3, torch.nan, world.model(x)))
+    )
+    tests = {test.name: test.outcome for test in run_all(scene)}
+    assert tests["answers with and without gradients"] == "passed"

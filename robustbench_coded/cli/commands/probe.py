@@ -52,8 +52,8 @@ def _show(probe: ProbeRecord) -> None:
 
 def _findings(figures: dict[str, Any], gradients: dict[str, float]) -> Iterator[tuple[str, str]]:
     """The figures that decide, in words; --json has them all."""
-    if figures["not_finite"]:
-        yield "logits", f"{figures['not_finite']:.0%} of them NaN or infinite; nothing else was measured"
+    if figures["unanswered"] == 1:
+        yield "logits", "NaN or infinite; nothing else was measured"
         return
     yield "same draw", _moved(figures["same_draw"], "the same input again")
     yield "other draws", _moved(figures["other_draws"], "another draw")

@@ -1,12 +1,13 @@
 """Answers of a defence that may fail at some inputs: what it raises becomes NaN for those inputs alone."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.evaluation.execution.machine_faults import is_out_of_memory, makes_process_unusable
+from attacks.machine_faults import is_machine_fault
 
 Ask = Callable[[Tensor, Sequence[Any]], Tensor]  # x [B, K, C, H, W], B draws -> logits [B, K, classes]
 
@@ -26,15 +27,13 @@ def answers_or_nan(
             exception is not about perturbed inputs. None raises it in any case.
         independent: whether inputs are answered one by one.
     Raises:
-        Exception: what the defence raised, if it raises it at clean inputs, too, or if the machine is at
-            fault.
+        Exception: what the defence raised, if it raises it at clean inputs, too, if it answers where no graph
+            is recorded, or if the machine is at fault.
     """
     try:
         return ask(x, draws)
     except (Exception, SystemExit) as error:
-        if clean is None or is_out_of_memory(error):
-            raise
-        if makes_process_unusable(error):
+        if clean is None or is_machine_fault(error) or _answers_unrecorded(ask, x, draws):
             raise
         # Where a file system stalls, this fails, too; where it has stopped stalling, nothing is lost below.
         with torch.no_grad():
@@ -43,6 +42,16 @@ def answers_or_nan(
             flat = _halves(lambda part: ask(part[None], draws[:1])[0], x.flatten(0, 1), classes)
             return flat.unflatten(0, x.shape[:2])
         return torch.cat([_whole(ask, x[i : i + 1], draws[i : i + 1], classes) for i in range(len(x))])
+
+
+def _answers_unrecorded(ask: Ask, x: Tensor, draws: Sequence[Any]) -> bool:
+    """Whether it is not the inputs at which it fails, but that a graph is recorded."""
+    if not x.requires_grad or not torch.is_grad_enabled():
+        return False
+    with torch._C.DisableTorchFunction(), torch.no_grad(), suppress(Exception, SystemExit):
+        ask(x.detach(), draws)
+        return True
+    return False
 
 
 def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:

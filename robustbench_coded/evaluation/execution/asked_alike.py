@@ -6,7 +6,7 @@ from attacks.losses import margin
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.selftests.gradient_modes import ROUNDING
-from robustbench_coded.selftests.result import SelfTest, judged, not_applicable
+from robustbench_coded.selftests.result import SelfTest, judged
 from robustbench_coded.selftests.scene import Scene
 from robustbench_coded.selftests.stack_reading import stack_readings
 
@@ -26,8 +26,6 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
     if places:
         where = "; ".join(sorted(places))
         return judged(NAME, False, f"It reads the call stack ({where}): it knows who asks.")
-    if not bool(asked.isfinite().all()):
-        return not_applicable(NAME, "Its answers are not finite.")
     _, margins = predictions(
         defence,
         x,
@@ -39,6 +37,7 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         group_images=scene.examples,
     )
     largest = max(float(asked.abs().max()), 1e-30)
-    moved = float((torch.from_numpy(margins[0]).to(asked) - asked).abs().max()) / largest
+    scored = torch.from_numpy(margins[0]).to(asked).nan_to_num(neginf=0.0)  # no answer, as in the scene
+    moved = float((scored - asked).abs().max()) / largest
     finding = f"Margins of perturbed inputs move by at most {moved:.1e} of the largest one when scored."
     return judged(NAME, moved <= ROUNDING, finding, moved=moved)

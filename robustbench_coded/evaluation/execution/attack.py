@@ -1,71 +1,113 @@
-"""``robustbench_coded.attack``: one named attack on one batch of tensors."""
+"""``robustbench_coded.attack``: one named attack on one batch of images."""
 
-from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from attacks.catalogue import refuse_norm
+from attacks.estimators import FreshDraws
+from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
 from attacks.naming import AttackName, parse
-from attacks.no_graph import NoGraph
 from attacks.perturbation_budget import Norm, PerturbationBudget
-from attacks.registry import estimator_for
+from attacks.relaxation import Relaxation
+from robustbench_coded.data.in_memory import labels, pixels
+from robustbench_coded.defences.logits_shape import misshapen, too_few_classes
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.execution.towards import OTHERS, Towards
+from robustbench_coded.evaluation.options.radii import radius
 from robustbench_coded.evaluation.planning.streams import stream
+
+Images = TypeVar("Images")
 
 
 def attack(
-    model: nn.Module | Defence,
-    x: Tensor,
-    y: Tensor,
+    model: Any,
+    x: Images,
+    y: Any,
     name: str,
-    eps: float,
+    eps: float | str,
     *,
     norm: Norm = "linf",
     seed: int = 0,
     target: int | Tensor | None = None,
-) -> Tensor:
+) -> Images:
     """Perturbs one batch by a named attack, as an evaluation perturbs its first batch.
 
     A model whose answer has no graph is attacked through ``relaxed-`` (docs/your-defence.md), named or not.
 
     Args:
-        model: a module in evaluation mode from ``x`` to logits [B, classes], with its normalisation inside,
-            that answers input by input (it may sample); or any defence (docs/your-defence.md).
-        x: clean inputs [B, C, H, W], floating point, in [0, 1]. A batch-dependent defence answers them as
-            one batch.
-        y: true classes [B], int64.
+        model: a module in evaluation mode or a function from [B, C, H, W] to logits [B, classes], with its
+            normalisation inside, that answers input by input (it may sample); or any defence
+            (docs/your-defence.md).
+        x: clean inputs [B, C, H, W], [B, H, W, C] or [B, H, W], floats in [0, 1] or uint8, a tensor on any
+            device or an array. A batch-dependent defence answers them as one batch.
+        y: true classes [B], integers.
         name: one attack, as ``csrobust list attacks`` prints it: ``"pgd-10"``, ``"eot10-pgd-20"`` ...
-        eps: radius in units of ``x``: 8/255, never 8.
+        eps: radius in units of pixels in [0, 1]: 8/255 or "8/255", never 8.
         norm: "linf", "l2" or "l1".
         seed: decides the random start and the attacker's draws.
         target: the class that the inputs are to be answered with, one for all, or [B] for a defence that
             answers input by input; None for any but ``y``.
 
     Returns:
-        Perturbed inputs like ``x``.
+        Perturbed inputs like ``x``, of its shape, device and type; float32 in [0, 1] for uint8.
 
     Raises:
         ValueError: an argument is none of the above, or the attack needs a gradient and there is none, even
             with smooth operators; the message says which.
     """
-    if x.ndim != 4 or not len(x) or not x.is_floating_point() or y.shape != x.shape[:1]:
-        said = f"{x.dtype} {list(x.shape)} and {list(y.shape)}"
-        raise ValueError(f"expected x [B, C, H, W] in floating point and y [B], got {said}")
     if getattr(model, "training", False):
         raise ValueError("expected a model in evaluation mode, got training mode; call model.eval()")
-    attack_name, budget, defence = parse(name), PerturbationBudget(norm, eps), _as_defence(model, x)
+    try:
+        images = _images(x, model)
+        classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
+        size = radius(eps, "eps") if isinstance(eps, str) else eps
+        defence = _as_defence(model, images, int(classes.max()))
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    attack_name, budget = parse(name), PerturbationBudget(norm, size)
     refuse_norm(attack_name, norm)
-    if target is not None:
-        return _targeted(defence, x, attack_name, budget, seed, torch.as_tensor(target).to(y))
-    return _attacked(defence, x, y, attack_name, budget, seed)
+    if target is None:
+        perturbed = _attacked(defence, images, classes, attack_name, budget, seed)
+    else:
+        wanted = torch.as_tensor(target).to(classes)
+        perturbed = _targeted(defence, images, attack_name, budget, seed, wanted)
+    return _like(x, perturbed)
+
+
+def _images(x: Any, model: Any) -> Tensor:
+    """Images [B, C, H, W] in the floating type and on the device of the model's weights.
+
+    Raises:
+        InputError: they are no images.
+    """
+    stored = x
+    if not (isinstance(x, Tensor) and x.is_floating_point() and x.ndim == 4 and 3 >= x.shape[1] > 0 < len(x)):
+        whole = torch.from_numpy(pixels(x, "x")).permute(0, 3, 1, 2)
+        stored = whole if whole.is_floating_point() else whole / 255
+    weights = model.parameters() if isinstance(model, nn.Module) else iter(())
+    like = next((w for w in weights if w.is_floating_point()), stored)
+    return stored.to(like.device, like.dtype)
+
+
+def _like(x: Any, perturbed: Tensor) -> Any:
+    """Images [B, C, H, W] in the shape, on the device and of the type of ``x``."""
+    shape = tuple(x.shape) if hasattr(x, "shape") else tuple(perturbed.shape)
+    if len(shape) == 3:
+        perturbed = perturbed[:, 0]
+    elif shape != tuple(perturbed.shape):
+        perturbed = perturbed.permute(0, 2, 3, 1)
+    if isinstance(x, Tensor):
+        return perturbed.to(x.device, x.dtype if x.is_floating_point() else torch.float32)
+    array = perturbed.float().cpu().numpy()
+    return array.astype(x.dtype) if getattr(x, "dtype", array.dtype).kind == "f" else array
 
 
 def _targeted(
@@ -93,66 +135,53 @@ def _attacked(
     generators, known = [stream(seed, 0, "start")], target.known_draws(0)
     inputs = AttackInputs(target, defence.base, x[None], y[None], budget, generators, known)
     if attack_name.third_party is not None and attack_name.differentiates:
-        _require_graph(attack_name, inputs)
+        _require_gradient(attack_name, inputs)
+    result = perturb(attack_name, inputs)
+    if result.counts["without_gradient"]:
+        _require_gradient(attack_name, inputs)
+    return result.x[0]
+
+
+def _require_gradient(name: AttackName, inputs: AttackInputs) -> None:
+    """Raises ValueError where there is no gradient; attacks of ours also follow that of smooth operators."""
+    estimator = FreshDraws(inputs.target)
     try:
-        return perturb(attack_name, inputs).x[0]
-    except RuntimeError as error:
-        if not isinstance(error, NoGraph) and _has_derivative(inputs):
-            raise
-        inputs = replace(inputs, generators=[stream(seed, 0, "start")])
-        return perturb(_relaxed(attack_name, inputs), inputs).x[0]
-
-
-def _has_derivative(inputs: AttackInputs) -> bool:
-    """Whether torch knows the derivatives of all operators that the answer is made by."""
-    with torch.enable_grad():
-        leaf = inputs.x.clone().requires_grad_()
-        answer = inputs.target.logits(leaf.view_as(leaf), inputs.target.draws(0))
-        try:
-            torch.autograd.grad(answer.sum(), leaf, allow_unused=True)
-        except RuntimeError:
-            return False
-    return True
-
-
-def _require_graph(name: AttackName, inputs: AttackInputs) -> None:
-    """Raises ValueError where another package would ask torch for a gradient that is not there."""
-    with torch.enable_grad():
-        leaf = inputs.x.clone().requires_grad_()
-        answer = inputs.target.logits(leaf.view_as(leaf), inputs.target.draws(0))
-    if not answer.requires_grad:
-        raise ValueError(
-            f"{name.text} needs a gradient, and the model's answer has no graph back to x; use "
-            "relaxed-pgd-20, which smooths the model's operators, or square-1000, which needs none"
-        )
-
-
-def _relaxed(name: AttackName, inputs: AttackInputs) -> AttackName:
-    """The name with ``relaxed-`` before it.
-
-    Raises:
-        ValueError: there is no gradient then either.
-    """
-    relaxed = parse(f"relaxed-{name.text}")
-    found = estimator_for(relaxed, inputs.target, known=inputs.known).gradient(
-        inputs.x, inputs.y, margin_loss
-    )
-    if found.grad is None or not bool((found.grad != 0).any()):
-        raise ValueError(
-            f"{name.text} needs a gradient: the model's answer has no graph back to x, and with smooth "
-            "operators it has none either; use square-1000, which needs none"
-        )
-    return relaxed
+        estimator.gradient(inputs.x, inputs.y, margin_loss)
+    except NoGradient as error:
+        if name.third_party is not None:
+            raise ValueError(
+                f"{name.text} needs a gradient, and {error.why}; use relaxed-pgd-20, which smooths the "
+                "model's operators, or square-1000, which needs none"
+            ) from None
+        estimator.relaxation = Relaxation()
+        found = estimator.gradient(inputs.x, inputs.y, margin_loss).grad
+        if found is None or not bool((found != 0).any()):
+            raise ValueError(
+                f"{name.text} needs a gradient: {error.why}, and with smooth operators there is none either; "
+                "use square-1000, which needs none"
+            ) from None
 
 
 @torch.no_grad()
-def _as_defence(model: nn.Module | Defence, x: Tensor) -> Defence:
-    """A module that draws no random number when it is called counts as deterministic."""
-    try:
-        defence = as_defence(model, None, name="model", said="expected a module or a defence, got")
-    except InputError as error:
-        raise ValueError(str(error)) from None
+def _as_defence(model: Any, x: Tensor, highest: int) -> Defence:
+    """A module or function that draws no random number when it is called counts as deterministic.
+
+    Raises:
+        InputError: it is no defence, fails on the first image, or answers it with something else than logits
+            for labels up to ``highest``.
+    """
+    defence = as_defence(model, None, name="model", said="expected a network or a defence, got")
     if isinstance(defence, SamplingModule):
-        defence.logits(x[:1], 0)
+        try:
+            answer = defence.logits(x[:1], 0)
+        except InputError:
+            raise
+        except Exception as error:  # the user's code can fail in any way
+            raise InputError(f"the model fails on images {list(x[:1].shape)}: {described(error)}") from error
+        if not isinstance(answer, Tensor):
+            raise InputError(f"expected logits [1, classes] for an image, got {type(answer).__name__}")
+        shape = tuple(answer.shape)
+        if wrong := misshapen(defence, 1, shape) or too_few_classes(defence, shape[1], highest):
+            raise InputError(f"the model {wrong}")
         defence.settle(randomised=False, batch_dependent=callable(getattr(model, "fit", None)))
     return defence

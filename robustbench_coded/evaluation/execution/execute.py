@@ -23,8 +23,8 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
     """Runs one unit.
 
     Raises:
-        InvalidAnswer: the defence answered clean inputs with NaN, any with the wrong shape, or no longer
-            answers as it did; or a defence has changed the checkpoint.
+        InvalidAnswer: the defence answered most clean inputs with NaN, any with the wrong shape, or no
+            longer answers as it did; or a defence has changed the checkpoint.
         Exception: whatever the defence or the attack raised; the engine makes it a recorded failure.
     """
     started = time.perf_counter()

@@ -16,6 +16,7 @@ from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE, DECISION_BASED, SEARCHES
 from attacks.estimators import Estimator, FreshDraws
+from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
 from attacks.objective import Objective
 from attacks.perturbation_budget import PerturbationBudget
@@ -76,7 +77,28 @@ class AttackResult(NamedTuple):
 
 @tf32(True)
 def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
-    """Runs the named attack; one that continues from another attack runs that one first."""
+    """Runs the named attack; one that continues from another attack runs that one first.
+
+    Where the defence cannot be differentiated, the attack begins again with smooth operators (``relaxed-``),
+    and its counts have the number of inputs as ``without_gradient``.
+
+    Raises:
+        NoGradient: an attack of another package, or one that differentiates the base model, cannot do so.
+    """
+    before = [generator.get_state() for generator in inputs.generators]
+    try:
+        return _perturbed(name, inputs)
+    except NoGradient:
+        if name.relaxed or name.third_party is not None or not name.differentiates:
+            raise
+    for generator, state in zip(inputs.generators, before, strict=True):
+        generator.set_state(state)
+    result = _perturbed(replace(name, relaxed=True), inputs)
+    result.counts["without_gradient"] += inputs.y.numel()
+    return result
+
+
+def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
     if name.third_party == "plugin" and hasattr(own := plugin.load(name), "perturb"):
         return _perturb_by_plugin(name, own, inputs)
     if name.third_party is not None:

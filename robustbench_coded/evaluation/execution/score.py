@@ -15,10 +15,11 @@ from robustbench_coded.evaluation.planning.streams import Purpose
 from robustbench_coded.models.tf32 import tf32
 
 NO_ANSWER = -1  # the prediction for an input at which a defence fails
+BROKEN = 0.5  # share of clean inputs without an answer above which it is no defence that answers
 
 
 class InvalidAnswer(Exception):
-    """A defence answered with the wrong shape or with NaN or infinite logits."""
+    """A defence answered with the wrong shape, mostly with NaN, or changed in the course of a unit."""
 
 
 @torch.no_grad()
@@ -49,11 +50,11 @@ def predictions(
 
     Returns:
         predictions int [len(draws), G, K] and margins float32 [len(draws), G, K]: the true class's logit
-        less the largest other one. Where the defence answers a perturbed input with NaN or infinite logits or
-        with an exception, and the clean one with neither, the prediction is NO_ANSWER and the margin -inf.
+        less the largest other one. Where the defence answers with NaN or infinite logits, or a perturbed
+        input with an exception and the clean one without, the prediction is NO_ANSWER and the margin -inf.
 
     Raises:
-        InvalidAnswer: logits of the wrong shape, or clean inputs that are answered by NaN or infinite ones.
+        InvalidAnswer: logits of the wrong shape, or NaN or infinite ones at more than BROKEN of clean inputs.
         Exception: what the defence raises at clean inputs.
     """
     groups, k = x.shape[:2]
@@ -65,14 +66,16 @@ def predictions(
         chosen = draws[start : start + together]
         samples = [s for d in chosen for s in draws_of(defence, k, seed, batches, purpose, d)]
         logits = _answers(defence, x, samples, clean)
-        failed = ~logits.isfinite().all(-1)
-        if clean is not None and bool(failed.any()):
-            _answers(defence, clean, samples, None)
+        failed = _failed(logits)
+        if failed.double().mean() > BROKEN:
+            alone = logits if clean is None else _answers(defence, clean, samples, None)
+            _check_answers_clean(alone)
         y_chosen = y.expand(len(chosen), -1, -1)
         if reject is not None and clean is not None:
             alone = _answers(defence, clean, samples, None)
-            rejected = (alone.argmax(-1) == reject) | (logits.argmax(-1) == reject)
+            rejected = (alone.argmax(-1) == reject) | (~failed & (logits.argmax(-1) == reject))
             logits = torch.where(rejected.unsqueeze(-1), alone, logits)
+            failed = _failed(logits)
         labels.append(logits.argmax(-1).masked_fill(failed, NO_ANSWER).cpu())
         margins.append(margin(logits, y_chosen).masked_fill(failed, -torch.inf).cpu())
     return torch.cat(labels).numpy(), torch.cat(margins).numpy()
@@ -81,7 +84,7 @@ def predictions(
 def _answers(defence: Defence, x: Tensor, samples: Sequence[Any], clean: Tensor | None) -> Tensor:
     """Logits float32 [draws, G, K, classes] of x [G, K, ...] under G samples of each draw.
 
-    They are finite without ``clean``; with it, NaN where the defence raises at ``x`` and not at ``clean``.
+    NaN where the defence raises at ``x`` and not at ``clean``, if that is given.
     """
     groups, k = x.shape[:2]
     draws = len(samples) // groups
@@ -93,13 +96,24 @@ def _answers(defence: Defence, x: Tensor, samples: Sequence[Any], clean: Tensor 
         return logits_grouped(defence, inputs, chosen)
 
     logits = answers_or_nan(ask, repeated, samples, clean, independent=independent)
-    check_answer(logits, len(samples), k, finite=clean is None)
+    _check_shape(logits, len(samples), k)
     return logits.float().view(draws, groups, k, -1)
 
 
-def check_answer(logits: Tensor, groups: int, k: int, *, finite: bool = True) -> None:
-    """Raises InvalidAnswer unless ``logits`` is [groups, k, classes], and ``finite`` where it has to be."""
+def _failed(logits: Tensor) -> Tensor:
+    return ~logits.isfinite().all(-1)
+
+
+def _check_answers_clean(logits: Tensor) -> None:
+    failed = _failed(logits)
+    if failed.double().mean() > BROKEN:
+        raise InvalidAnswer(
+            f"expected finite logits, got NaN or infinite ones at {int(failed.sum())} of {failed.numel()} "
+            "clean inputs"
+        )
+
+
+def _check_shape(logits: Tensor, groups: int, k: int) -> None:
+    """Raises InvalidAnswer unless ``logits`` is [groups, k, classes]."""
     if logits.ndim != 3 or logits.shape[:2] != (groups, k):
         raise InvalidAnswer(f"expected logits of shape ({groups}, {k}, classes), got {tuple(logits.shape)}")
-    if finite and not torch.isfinite(logits).all():
-        raise InvalidAnswer("expected finite logits, got NaN or infinite ones")

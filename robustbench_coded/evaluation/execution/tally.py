@@ -29,6 +29,7 @@ class Tally:
         adversarials: the perturbed inputs, if they are kept.
         pictures: the inputs with the lowest margins, if reports may show them.
         perturbed: digest of the perturbed inputs, where whole batches are attacked for any draw.
+        unanswered_at: example and draw of the first answer that the defence did not give, if any.
     """
 
     columns: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -37,6 +38,7 @@ class Tally:
     adversarials: Adversarials | None = None
     pictures: Pictures | None = None
     perturbed: PerturbedDigest = field(default_factory=PerturbedDigest)
+    unanswered_at: tuple[int, int] | None = None
 
     def attacked(self, result: AttackResult) -> Tensor:
         """Records the cost of an attack on one group and its losses; returns the perturbed inputs."""
@@ -47,6 +49,8 @@ class Tally:
     def metadata(self) -> dict[str, Any]:
         """Counts and losses, as the unit's outcome file stores them."""
         found = {**self.counts, **self.losses.metadata(), **self.perturbed.metadata()}
+        if self.unanswered_at is not None:
+            found["unanswered_at"] = list(self.unanswered_at)
         return dict(sorted(found.items()))
 
     def add(
@@ -59,8 +63,10 @@ class Tally:
         **by_example: np.ndarray,
     ) -> None:
         """One block for each draw; prediction and margin are [draws, examples], the rest [examples]."""
-        if unanswered := int((prediction == NO_ANSWER).sum()):
-            self.counts["unanswered"] += unanswered
+        if len(unanswered := np.argwhere(prediction == NO_ANSWER)):
+            self.counts["unanswered"] += len(unanswered)
+            place, i = unanswered[0]
+            self.unanswered_at = self.unanswered_at or (int(by_example["example"][i]), draws[place])
         self.counts[f"right_{purpose}"] += int((prediction == by_example["label"]).sum())
         self.counts[f"answers_{purpose}"] += int(prediction.size)
         for i, draw in enumerate(draws):

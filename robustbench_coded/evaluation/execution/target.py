@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from attacks.adapters.view import ThirdPartyView
+from attacks.gradients import recorded
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.protocol import Defence, logits_grouped, reject_class
 from robustbench_coded.errors import InputError
@@ -84,8 +85,12 @@ class Target:
         return draws_of(self._defence, self._k, self._seed, self._batches, "scoring", index)
 
     def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
-        """Answers x [G, K, C, H, W] with [G, K, classes]; differentiable."""
-        return answers_or_nan(self._asked, x, draws, self._clean, independent=self.independent)
+        """Answers x [G, K, C, H, W] with [G, K, classes]; differentiable, where the defence is."""
+
+        def answer(x: Tensor) -> Tensor:
+            return answers_or_nan(self._asked, x, draws, self._clean, independent=self.independent)
+
+        return recorded(answer, x)
 
     def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         # A copy: what a defence writes into its input is no business of the attack.

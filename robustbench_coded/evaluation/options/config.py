@@ -1,10 +1,13 @@
 """Everything that decides an evaluation, as plain data."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from robustbench_coded.defences.options import PIPED
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
 from robustbench_coded.schema.claim import ClaimedAccuracy
+from robustbench_coded.zoo.registry import ZOO
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -14,6 +17,11 @@ LARGEST_BATCH = 16_384
 # Of processes or threads: torch crashes without a word where the machine refuses to start more.
 MOST_AT_ONCE = 1_024
 IMAGES_PER_UNIT = 50_000  # image gradients in one unit of work: seconds on a GPU, a minute on a laptop
+
+
+def without_checkpoint(specs: Sequence[str]) -> bool:
+    """Whether these defences may be evaluated without one: one of the zoo, or a process alone."""
+    return any(spec in ZOO for spec in specs) or (len(specs) == 1 and specs[0].strip().startswith(PIPED))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attacks.gradients import gradient_or_zero, recorded
 from attacks.hiding_operator import describe
 from attacks.relaxation import Met, Relaxation
+from attacks.unanswered import fold_unanswered
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.evaluation.planning.streams import stream
 
@@ -23,41 +25,49 @@ class HiddenGradients:
 
     Attributes:
         operators: those that most of the gradient vanishes in, as plain data: operator, calls, cut, scale.
-        differentiable: whether torch's own gradient exists at all.
+        without: why torch's own gradient does not exist, a clause; empty where it does.
         found: whether there is a gradient with the operators relaxed.
         figures: how usable that one is: ``zero_share``; ``cosine`` and ``sign`` between two draws.
     """
 
     operators: tuple[dict[str, Any], ...] = ()
-    differentiable: bool = True
+    without: str = ""
     found: bool = True
     figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether torch's own gradient exists at all."""
+        return not self.without
 
     @property
     def sentences(self) -> list[str]:
         """A clause for each operator, and one where nothing helps."""
         said = [f"{describe(met)}; the relaxed- attacks smooth it" for met in self.operators]
-        if not self.differentiable:
-            said.append(
-                "it cannot be differentiated in the input: attacks on torch's own gradients are left out"
-            )
+        if self.without:
+            said.append(f"{self.without}: attacks on torch's own gradients are left out")
         if not self.found:
             said.append(
-                "with smooth operators there is no gradient either: attacks without gradients are run"
+                "with smooth operators there is no gradient either: attacks by queries and transfer are run, "
+                "which find less than gradients would"
             )
         return said
 
 
 def hidden_gradients(
-    defence: Defence, x: Tensor, y: Tensor, seed: int, *, differentiable: bool
+    defence: Defence, x: Tensor, y: Tensor, seed: int, *, without: str = ""
 ) -> HiddenGradients:
-    """Records what a defence's gradient passes through on x [k, C, H, W] with labels y [k]."""
+    """Records what a defence's gradient passes through on x [k, C, H, W] with labels y [k].
+
+    Args:
+        without: why torch's own gradient does not exist, where it does not.
+    """
     x, y = _batch(defence, x), _batch(defence, y)
     draws = [defence.sample(stream(seed, -1, "probe", i), len(x)) for i in (1, 2)]
     relaxation = Relaxation(measuring=True)
     grads = [_gradient(defence, x, y, draws[0], relaxation)]
     hiding: list[Met] = relaxation.record.hiding()
-    if defence.randomised and (hiding or not differentiable):
+    if defence.randomised and (hiding or without):
         quiet = Relaxation()
         quiet.level = relaxation.level
         grads.append(_gradient(defence, x, y, draws[1], quiet))
@@ -67,7 +77,7 @@ def hidden_gradients(
         figures["cosine"] = float(functional.cosine_similarity(grads[0], grads[1]).mean())
         figures["sign"] = float((grads[0].sign() == grads[1].sign()).float().mean())
     operators = tuple(met.plain() for met in hiding)
-    return HiddenGradients(operators, differentiable, zero[0] < 1, figures)
+    return HiddenGradients(operators, without, zero[0] < 1, figures)
 
 
 def _batch(defence: Defence, values: Tensor) -> Tensor:
@@ -78,17 +88,15 @@ def _batch(defence: Defence, values: Tensor) -> Tensor:
 def _gradient(defence: Defence, x: Tensor, y: Tensor, draw: Draw, relaxation: Relaxation) -> Tensor:
     """Of the cross-entropy, [k, pixels]; zero where there is none."""
 
-    def answer(inside: bool) -> Tensor:
+    def asked(inside: bool) -> Tensor:
         leaf = x.clone().requires_grad_()
         with torch.enable_grad(), relaxation.forward():
-            logits = relaxation.answered(defence.logits(leaf.clone(), draw), inside=inside)
+            answer = recorded(lambda x: defence.logits(x, draw), leaf.clone())
+            logits = fold_unanswered(relaxation.answered(answer, inside=inside), y)
             loss = functional.cross_entropy(logits, y, reduction="sum")
-        if not loss.requires_grad:
-            return torch.zeros_like(x)
-        (grad,) = torch.autograd.grad(loss, leaf, allow_unused=True)
-        return torch.zeros_like(x) if grad is None else grad
+        return gradient_or_zero(loss, leaf, strict=not relaxation.given_up)
 
-    grad = torch.nan_to_num(relaxation.attempt(lambda: answer(False))).flatten(1)
+    grad = torch.nan_to_num(relaxation.attempt(lambda: asked(False))).flatten(1)
     if bool((grad == 0).all()) and relaxation.looks_inside:
-        grad = torch.nan_to_num(relaxation.attempt(lambda: answer(True))).flatten(1)
+        grad = torch.nan_to_num(relaxation.attempt(lambda: asked(True))).flatten(1)
     return grad

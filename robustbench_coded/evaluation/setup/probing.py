@@ -2,20 +2,30 @@
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attacks.gradients import NoGradient, slope
+from attacks.unanswered import fold_unanswered
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.defences.answers_as_logits import changed_by
 from robustbench_coded.defences.logits_shape import too_few_classes
 from robustbench_coded.defences.memory import memory_of
 from robustbench_coded.defences.named_base import unanswering_base
 from robustbench_coded.defences.per_batch import stated_protocol
-from robustbench_coded.defences.probe import blamed_on, grouped_otherwise, other_slot, probe
+from robustbench_coded.defences.probe import (
+    blamed_on,
+    grouped_otherwise,
+    other_slot,
+    probe,
+    unanswered_share,
+)
 from robustbench_coded.defences.probe_findings import contradictions, warnings
-from robustbench_coded.defences.probe_result import ProbeResult
+from robustbench_coded.defences.probe_result import DRAWS, ProbeResult
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError
@@ -67,11 +77,15 @@ def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[
 def _gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
     draws = [defence.sample(stream(seed, -1, "probe", i), len(x)) for i in (1, 2)]
     grads = []
+
+    def cross_entropy(logits: Tensor) -> Tensor:
+        return functional.cross_entropy(fold_unanswered(logits, y), y, reduction="sum")
+
     for draw in draws if defence.randomised else draws[:1]:
-        leaf = x.clone().requires_grad_()
-        loss = functional.cross_entropy(defence.logits(leaf.clone(), draw), y, reduction="sum")
-        (grad,) = torch.autograd.grad(loss, leaf, allow_unused=True)
-        grads.append((torch.zeros_like(leaf) if grad is None else grad).flatten(1))
+        try:
+            grads.append(slope(partial(defence.logits, draw=draw), cross_entropy, x).flatten(1))
+        except NoGradient:
+            grads.append(torch.zeros_like(x).flatten(1))
     figures = {"zero_share": float((grads[0] == 0).all(1).float().mean())}
     if len(grads) == 2:
         figures["cosine"] = float(functional.cosine_similarity(grads[0], grads[1]).mean())
@@ -106,6 +120,8 @@ def probed(
         with time_limit(PROBE_SECONDS):
             state = [] if remembers is None else _memory(defence, remembers, seed)
             result = probe(defence, x, stream(seed, -1, "probe"))
+            if whole is not None and result.scale:
+                result = replace(result, unanswered=_unanswered(defence, whole, seed))
             if isinstance(defence, SamplingModule):
                 defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
             if whole is not None and result.grouped is not None:
@@ -138,6 +154,12 @@ def _many_grouped(defence: Defence, x: Tensor, seed: int) -> float:
         return grouped_otherwise(defence, x, draws, GROUPED) or 0.0
 
 
+def _unanswered(defence: Defence, x: Tensor, seed: int) -> float:
+    with blamed_on(defence, x), torch.no_grad():
+        draws = [defence.sample(stream(seed, -1, "probe", 10 + i), len(x)) for i in range(DRAWS)]
+        return unanswered_share([defence.logits(x, draw).clone() for draw in draws])
+
+
 def _asked_in_other_batches(
     defence: Defence, x: Tensor, whole: Tensor, seed: int, result: ProbeResult
 ) -> ProbeResult:
@@ -146,7 +168,7 @@ def _asked_in_other_batches(
     Args:
         x: the first images of ``whole``, or more of the same.
     """
-    if result.not_finite or result.shape[0] != result.k:
+    if result.shape[0] != result.k:
         return result
     with blamed_on(defence, whole), torch.no_grad():
         draw = defence.sample(stream(seed, -1, "probe", 4), len(whole))
@@ -159,7 +181,7 @@ def _asked_in_other_batches(
         for batch in (x, x[: len(x) // 2], torch.cat([whole, whole]), *few):
             both = min(len(batch), len(whole))
             with suppress(Exception):  # it may take no other size, and says so where it is asked for one
-                sizes.append((defence.logits(batch, draw)[:both] - answers[:both]).abs().max().item())
+                sizes.append(changed_by(answers[:both], defence.logits(batch, draw)[:both]))
     return replace(result, other_slot=max(slot or 0.0 for slot in slots), other_size=max(sizes))
 
 

@@ -31,8 +31,6 @@ from robustbench_coded.evaluation.setup.probing import (
 from robustbench_coded.schema.controls import STANDARD
 from robustbench_coded.schema.evaluated import ProbeRecord
 
-NO_GRADIENT = {"zero_share": 1.0}
-
 
 def probed_subjects(
     config: EvalConfig,
@@ -73,18 +71,18 @@ def probed_subjects(
                 try:
                     hidden = _hidden(defence, found, x, y, config.seed)
                     began = time.perf_counter()
-                    figures = (
-                        gradient_figures(defence, x, y, config.seed) if hidden.differentiable else NO_GRADIENT
-                    )
+                    figures = gradient_figures(defence, x, y, config.seed)
                 except InputError as error:
                     if found.contradictions:  # it is asked all the same, and they say why it fails
                         raise InputError(refusal) from error
                     raise
                 taken = (time.perf_counter() - began) / (2 if defence.randomised else 1)
+                if not hidden.differentiable:  # a forward alone: a third of what is remembered
+                    taken *= 3
                 subject = _subject(checkpoint.name, shown, k, defence, hidden, figures)
                 _refuse_clash(subject, subjects)
                 subjects.append(subject)
-                if hidden.differentiable and not says_images(defence):
+                if not says_images(defence):
                     context.probe_seconds[subject] = taken
                 if is_plugin(spec):
                     context.keep(subject, defence)
@@ -139,7 +137,7 @@ def _refuse_clash(subject: Subject, others: list[Subject]) -> None:
 
 def _hidden(defence: Defence, found: Probed, x: Tensor, y: Tensor, seed: int) -> HiddenGradients:
     with blamed_on(defence, x):
-        return hidden_gradients(defence, x, y, seed, differentiable=not found.figures["no_gradient"])
+        return hidden_gradients(defence, x, y, seed, without=found.figures["no_gradient"])
 
 
 def _subject(

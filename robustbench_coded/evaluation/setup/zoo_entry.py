@@ -1,23 +1,27 @@
-"""A defence of the zoo in the options of an evaluation: it brings its own data, model and budget."""
+"""Defences without a checkpoint: one of the zoo brings data, model and budget; a process is its own model."""
 
 from dataclasses import replace
 
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.defences.per_batch import per_batch
+from robustbench_coded.defences.piped import load_piped
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
 from robustbench_coded.zoo.known import Known
 from robustbench_coded.zoo.registry import ZOO, ZooEntry
 
 
 def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
-    """The options of an evaluation of a zoo entry, complete, and what it brings; others as they are.
+    """The options of an evaluation of a zoo entry or of a process alone, complete, and what these bring.
 
     Raises:
-        InputError: another checkpoint, data set or defence is named beside it.
+        InputError: another checkpoint, data set or defence is named beside a zoo entry; a process can't be
+            started.
     """
     names = [text for text in config.defences if text in ZOO]
+    if not names and not config.checkpoints and without_checkpoint(config.defences):
+        return _of_a_process(config)
     if not names:
         return config, InMemory()
     name = names[0]
@@ -34,6 +38,16 @@ def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
             )
     known = ZOO[name].load()
     return completed(config, ZOO[name], known), brought_by(name, known)
+
+
+def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
+    """A process that stands for the network, too: there is none to compare it with."""
+    (spec,) = config.defences
+    defence = load_piped(spec.strip(), None)
+    if defence.defence.process.declared.get("base"):  # type: ignore[attr-defined]
+        raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
+    model = Alone(defence, config.batch_sizes[0])
+    return replace(config, standard=False), InMemory(models={defence.name: model})
 
 
 def completed(config: EvalConfig, entry: ZooEntry, known: Known) -> EvalConfig:

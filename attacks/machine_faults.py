@@ -18,3 +18,8 @@ def makes_process_unusable(error: BaseException) -> bool:
     """After a CUDA fault, every later call in the process fails."""
     text = str(error)
     return isinstance(error, RuntimeError) and "CUDA error" in text and not is_out_of_memory(error)
+
+
+def is_machine_fault(error: BaseException) -> bool:
+    """Whether an exception is about the machine alone."""
+    return is_out_of_memory(error) or makes_process_unusable(error)

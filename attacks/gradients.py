@@ -1,0 +1,100 @@
+"""Where a target is differentiated. Whatever it or torch raises meanwhile means that it has no gradient."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from attacks.machine_faults import is_machine_fault
+
+
+class NoGradient(RuntimeError):
+    """A gradient was asked for, and there is none.
+
+    Attributes:
+        why: a clause, without a full stop.
+        raised: whether an exception stopped it; else no graph leads from the answer back to the input.
+    """
+
+    def __init__(self, error: Exception | None = None):
+        self.raised = error is not None
+        self.why = "its answer has no graph back to its input"
+        if error is not None:
+            said = " ".join(str(error).split()).partition(". ")[0]
+            self.why = f"torch cannot differentiate its answer ({type(error).__name__}: {said[:160]})"
+        super().__init__(
+            f"the target has no gradient: {self.why}; relaxed- before an attack's name smooths operators "
+            "that cut the graph, and square-1000 needs no gradient"
+        )
+
+
+def recorded(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``answer(x)`` with its graph, or without one where it fails only because a graph is recorded.
+
+    Under relaxed operators what is raised goes to ``Relaxation.attempt``, which then relaxes less.
+
+    Raises:
+        Exception: what ``answer`` raises without a graph, too.
+    """
+    if not x.requires_grad or not torch.is_grad_enabled() or relaxing():
+        return answer(x)
+    try:
+        return answer(x)
+    except Exception as error:
+        if is_machine_fault(error):
+            raise
+        with torch.no_grad():
+            return answer(x.detach())
+
+
+def relaxing() -> bool:
+    """Whether operators are relaxed now."""
+    return torch._C._len_torch_function_stack() > 0
+
+
+def gradient(of: Tensor, x: Tensor, *, again: bool = False) -> Tensor:
+    """The gradient of the number ``of``, like the leaf ``x``.
+
+    Args:
+        again: whether the same graph is differentiated once more.
+    Raises:
+        NoGradient: nothing connects them (a graph that leads to something else, to parameters, is none), or
+            torch cannot differentiate what does.
+    """
+    if not of.requires_grad:
+        raise NoGradient
+    try:
+        (grad,) = torch.autograd.grad(of, x, retain_graph=again, allow_unused=True)
+    except Exception as error:  # the target may bring operators and backward passes of its own
+        if is_machine_fault(error):
+            raise
+        raise NoGradient(error) from error
+    if grad is None:
+        raise NoGradient
+    return grad
+
+
+def gradient_or_zero(of: Tensor, x: Tensor, *, again: bool = False, strict: bool = False) -> Tensor:
+    """The same; 0 where there is none.
+
+    Args:
+        strict: let NoGradient through where something was raised.
+    """
+    try:
+        return gradient(of, x, again=again)
+    except NoGradient as error:
+        if strict and error.raised:
+            raise
+        return torch.zeros_like(x)
+
+
+def slope(answer: Callable[[Tensor], Tensor], loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The gradient of the number ``loss(answer(x))``, like ``x``.
+
+    Raises:
+        NoGradient: there is none.
+    """
+    leaf = x.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        # A copy: the target may write into its input, which a leaf does not allow.
+        return gradient(loss(recorded(answer, leaf.clone())), leaf)
