@@ -48,13 +48,10 @@ def test_what_makes_no_sense_is_left_out_and_nothing_is_judged_by_the_base_model
     # Neither random signs on all inputs nor the base model's gradients are attacks on bystanders.
     assert "transfer-pgd-5" not in set(mine.attack)
     assert set(mine[mine.attack == "strongest"].strongest_attack) <= {"pgd-2", "aware-pgd-10", "clean"}
-    report = (run / "details.md").read_text()
-    assert "transfer-pgd-5 was not run for collateral damage" in report
-    assert "## Collateral damage" in report and "4 of 8 inputs, malicious " in report
+    report, details = ((run / name).read_text() for name in ("report.md", "details.md"))
+    assert "transfer-pgd-5 was not run for collateral damage" in details
+    assert "## Collateral damage" in report and "4 of 8 inputs, malicious " in details
     assert "collateral" not in report[report.index("## Verdicts") : report.index("## Accuracy")]
-    details = (run / "details.md").read_text()
-    matrix = details[details.index("## Accuracy by what the attacker controls") :].split("\n\n")[1]
-    assert "batch" in matrix and "collateral" not in matrix
     assert 'id="collateral"' in (run / "report.html").read_text()
 
 

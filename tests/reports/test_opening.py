@@ -290,6 +290,23 @@ def test_an_unfinished_run_is_finished_first(make_run):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        (["--out", "elsewhere/f"], "elsewhere/f"),
+        (["--out=elsewhere/f"], "elsewhere/f"),
+        (["a/b/run.toml", "--all"], "a/b"),
+        (["--out"], "reports/f"),
+    ],
+)
+def test_the_run_file_is_where_the_last_command_wrote_it(make_run, arguments, folder):
+    invocation = json.loads((make_run("f") / "run.json").read_text())["invocations"][0]
+    invocation["command"] = ["csrobust", "eval", *arguments]
+    run, path = outlook(make_run, "f", outlook=[SETTLE], invocations=[invocation])
+    (path / "run.toml").write_text("")
+    assert opening_of(run).next.command == f"csrobust eval {folder}/run.toml --time 12m"
+
+
 def test_a_command_too_long_for_the_first_screen_is_named(make_run):
     command = ["csrobust", "eval", *(f"--ckpt=net{i}.pt" for i in range(20))]
     invocation = json.loads((make_run("long") / "run.json").read_text())["invocations"][0] | {

@@ -14,7 +14,7 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.stops import Outlook
-from robustbench_coded.statistics.next_steps import merged_steps
+from robustbench_coded.statistics.check import merged_steps
 from robustbench_coded.statistics.summary import SummaryRow
 
 MOST_PARTS = 6  # of a command that stands at the head of a report
@@ -92,9 +92,15 @@ def _command(run: Run, options: Sequence[str]) -> str:
 
 
 def _folder(run: Run) -> str:
-    """Where the run was written, seen from where its command was given."""
-    folder = run.manifest.last.options.get("out")
-    return folder if isinstance(folder, str) else f"reports/{run.name}"
+    """Where the last command wrote the run, as that command says."""
+    command = run.manifest.last.command
+    for part, following in zip(command, (*command[1:], ""), strict=True):
+        if part == "--out" and following:
+            return following
+        if part.startswith("--out="):
+            return part.removeprefix("--out=")
+    files = [part for part in command if part.endswith(f"/{RUN_FILE}")]
+    return files[0].removesuffix(f"/{RUN_FILE}") if files else f"reports/{run.name}"
 
 
 def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:

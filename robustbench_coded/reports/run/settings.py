@@ -22,7 +22,8 @@ from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import WORTH
 from robustbench_coded.statistics.intervals import TAIL, Interval
-from robustbench_coded.statistics.verdict import CONDEMNED, base_ensemble, claimed_accuracy
+from robustbench_coded.statistics.judge import base_ensemble, claimed_accuracy
+from robustbench_coded.statistics.verdict import CONDEMNED
 
 
 class Kept(NamedTuple):

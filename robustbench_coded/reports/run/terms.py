@@ -6,7 +6,7 @@ from robustbench_coded.reports.run.methodology import Fact
 from robustbench_coded.reports.text.formatting import percent, threat_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.words import VerdictWord
-from robustbench_coded.statistics.verdict import MARGIN
+from robustbench_coded.statistics.judge import MARGIN
 
 GLOSSARY = "docs/glossary.md"
 _WORDS = {
