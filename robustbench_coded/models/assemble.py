@@ -17,11 +17,18 @@ from robustbench_coded.models.libraries.load import is_library
 from robustbench_coded.models.libraries.load import load as load_from_library
 from robustbench_coded.models.libraries.robustbench_names import own_definitions
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.plugin_architecture import channels_in, classes_in, load_plugin
+from robustbench_coded.models.plugin_architecture import (
+    channels_in,
+    classes_answered,
+    classes_in,
+    load_plugin,
+)
 from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.state_dict import StateDict
 from robustbench_coded.models.unwrapping import Reading, among_networks, one_of, readings
 from robustbench_coded.models.variants import INPUT, split_variant
+
+SIDES = (8, 28, 32, 64, 96, 224)  # of images, by which a user's network says how many classes it has
 
 
 @dataclass(frozen=True)
@@ -167,11 +174,14 @@ def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:
 
 def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
     network, normalises_itself = load_plugin(arch, weights)
-    classes = metadata.get("classes") or classes_in(weights.tensors)
+    channels = metadata["image_shape"][0] if "image_shape" in metadata else channels_in(weights.tensors)
+    shapes = [metadata["image_shape"]] if "image_shape" in metadata else [[channels, s, s] for s in SIDES]
+    answered = filter(None, (classes_answered(network, shape) for shape in shapes))
+    classes = next(answered, None) or metadata.get("classes") or classes_in(weights.tensors)
     if classes is None or classes < 2:
         raise Refused(
-            f"--arch {arch}: the number of classes shows nowhere; end its network in a linear layer"
+            f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side with "
+            "logits [n, classes], of two classes or more"
         )
-    channels = metadata["image_shape"][0] if "image_shape" in metadata else channels_in(weights.tensors)
     found = Recognised(arch, classes, channels, None, (f"built by {arch}",))
     return Assembled(found, network, weights, normalises_itself)

@@ -1,7 +1,8 @@
 """Architectures from the user's own code: ``--arch package.module:function``."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -57,6 +58,15 @@ def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
         lengths = [shapes[bias][0] for bias in biases if len(shapes.get(bias, ())) == 1]
         if lengths:
             return lengths[-1]
+    return None
+
+
+def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int | None:
+    """Number of classes that a network answers images of that shape [C, H, W] with; None where it fails."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), suppress(Exception):
+        answer = network.eval()(torch.zeros(2, *image_shape))
+        if isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) == 2:
+            return answer.shape[1]
     return None
 
 

@@ -3,9 +3,11 @@
 import sys
 
 import pytest
+import torch
 
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.plugin import import_function, shown_name
 
 CODE = "import beside\n\n\ndef build(model):\n    return beside.VALUE\n"
@@ -58,3 +60,29 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, code, name, said):
     with pytest.raises(InputError) as refusal:
         import_function(f"{tmp_path}/mine.py:{name}", "--defence")
     assert said in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+ENDS_IN_POOLING = """
+import torch
+
+def build():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, {classes}, 3),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+    )
+"""
+
+
+def test_the_number_of_classes_is_what_a_network_answers(tmp_path):
+    """No linear layer shows it: all weights are those of 3 x 3 convolutions."""
+    for classes in (10, 1):
+        source = tmp_path / f"net{classes}.py"
+        source.write_text(ENDS_IN_POOLING.format(classes=classes))
+        network = import_function(f"{source}:build", "--arch")()
+        torch.save(network.state_dict(), tmp_path / "model.pt")
+        if classes == 10:
+            found = load_checkpoint(tmp_path / "model.pt", arch=f"{source}:build")
+            assert (found.classes, found.channels) == (10, 1)
+        else:
+            with pytest.raises(InputError, match="answers no images of 8 to 224 pixels a side"):
+                load_checkpoint(tmp_path / "model.pt", arch=f"{source}:build")
