@@ -91,7 +91,6 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "peer_raw": _of_config(bool, "peer_raw"),
     "arch": _of_config(str | None, "arch"),
     "normalize": _of_config(str | None, "normalize"),
-    "accept_mismatch": _of_config(bool, "accept_mismatch"),
     "attack_precision": _of_config(str, "attack_precision"),
     "device": _of_config(str | None, "device"),
     "threads": _of_config(int | None, "threads"),

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 # Title -> options, by their names in Python, in the order of `--help`.
 GROUPS: dict[str, tuple[str, ...]] = {
     "What is evaluated": (
-        "ckpt", "arch", "normalize", "accept_mismatch", "rci", "coded", "defence", "match_clean", "standard",
+        "ckpt", "arch", "normalize", "rci", "coded", "defence", "match_clean", "standard",
         "baseline",
     ),
     "Data and batches": (

@@ -50,8 +50,7 @@ class Candidate:
     normalisation: Normalisation
 
     def __str__(self) -> str:
-        name = self.normalisation.name
-        return f"{self.arch} on {str(self.normalisation) if name == 'custom' else name}"
+        return f"{self.arch} {self.normalisation.described}"
 
 
 @dataclass(frozen=True)

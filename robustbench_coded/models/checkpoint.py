@@ -48,6 +48,8 @@ class Checkpoint:
         path: the file.
         sha256: of the file, in hexadecimal.
         arch: name of the architecture, or the ``package.module:function`` it was built by.
+        arch_source: ``given`` by the user, ``stored`` in the file, or ``guessed`` from its weights. The name
+            of a plain stack says nothing of strides, pooling and activation: they are guessed.
         classes: number of classes.
         channels: channels of the image, 1 or 3.
         image_size: height and width in pixels; None where the network takes any.
@@ -63,6 +65,7 @@ class Checkpoint:
     path: Path
     sha256: str
     arch: str
+    arch_source: Literal["given", "stored", "guessed"]
     classes: int
     channels: int
     image_size: int | None

@@ -1,36 +1,25 @@
-"""Why a recognised network should not be believed. How often that errs: docs/recognition.md."""
+"""What speaks against a recognised network. How often it errs: docs/recognition.md."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 
 from robustbench_coded.models.candidates import Candidate
-from robustbench_coded.models.decision import (
-    LABELS_CONTRADICT,
-    SAME_ANSWERS,
-    STANDARD_ERRORS,
-    TIE,
-    Evidence,
-    Stated,
-    allowed,
-    not_worse,
-    unusual,
-)
-from robustbench_coded.models.input_kinds import HEAVY
+from robustbench_coded.models.decision import STANDARD_ERRORS, Evidence, Stated
 from robustbench_coded.models.stored_accuracy import allowed_shortfall
 from robustbench_coded.models.variants import split_variant
-from robustbench_coded.models.witnesses import Labelled, floor
+from robustbench_coded.models.witnesses import floor
 
-# What is stated is contradicted where another is so many times better; where labelled images agree by
-# decision.STANDARD_ERRORS, fewer times are enough.
+# What is stated is contradicted where another is so many times better; where labelled images agree, fewer
+# times are enough.
 CONTRADICTED = 3.0
 CONTRADICTED_BY_BOTH = 1.5
 
-# Of right answers, so much that it matters.
+# The same where batch-norms do not, or there are none: another form explains the labels better by so many
+# standard errors, and answers no fewer rightly; or answers more rightly by so many, and by so much that it
+# matters.
+LABELS_CONTRADICT = 4.0
 MATTERS = 0.005
-
-# A score up to which batch-norms are those of a network that was trained to the end.
-FITS = 0.005
 
 # A median over the batch-norms above which they are not those of this network on these images, unless the
 # accuracy that the file states is confirmed.
@@ -45,178 +34,116 @@ UNFAMILIAR_GUESS = 0.008
 # not known, as reversed channels for grey images. Right ones are at 0.001 at most.
 UNFAMILIAR_VARIANT = 0.004
 
-# The same, beside what is by chance, of a normalisation whose numbers were fitted: they can stand for what
-# else images had in training and these have not.
-UNFAMILIAR_FITTED = 0.002
-
-# Where more than that is left of the best score, another one that is worse by less than so many times may be
-# right. It matters if the two agree on fewer than decision.SAME_ANSWERS, and labels do not call it worse.
-UNDECIDED = 0.002
-RIVAL = 2.0
-
 # Beyond the 99% interval: so far below another candidate's accuracy is a contradiction.
 FAR_BELOW = 0.05
 
 
 def contradictions(
-    chosen: Evidence, others: Sequence[Evidence], stated: Stated, classes: int, *, few: bool = False
+    chosen: Evidence, others: Sequence[Evidence], stated: Stated, *, few: bool = False
 ) -> Iterator[str]:
-    """Why the network should not be believed: a clause each that ends in what to try.
+    """Why the network may be another one: a clause each that ends in what to try.
 
     Args:
+        others: further candidates, whatever is stated.
         few: whether there are so few images that only labels count, not batch-norms.
     """
     if not few:
         yield from _stated_contradicted(chosen, others, stated)
-        yield from _unfamiliar(chosen, stated)
-        yield from _hidden_by_augmentation(chosen)
-        yield from _undecided(chosen, others, stated)
     yield from _labels_contradict(chosen, others, stated)
     yield from _renamed(chosen)
-    yield from _inaccurate(chosen, stated, classes)
-    yield from _too_sure(chosen, stated)
+    yield from _inaccurate(chosen, stated)
+    yield from _unnatural(chosen, stated)
     yield from _less_accurate(chosen, others)
 
 
-def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
-    rivals = [one for one in others if one.fingerprint is not None and not allowed(one, stated)]
-    if chosen.fingerprint is None or not rivals:
-        return
-    least = min(one.score for one in rivals)
-    better = min((one for one in rivals if one.score <= TIE * least), key=unusual)
-    assert better.fingerprint is not None
-    times = chosen.score / max(better.score, 1e-12)
-    if _little_trained(chosen, better, stated, beyond=UNFAMILIAR):
-        return
-    labels_agree = chosen.worse_than(better) and not _little_trained(chosen, better, stated)
-    if times < (CONTRADICTED_BY_BOTH if labels_agree else CONTRADICTED):
-        return
-    yield (
-        f"its batch-norms contradict {chosen.candidate}, which is stated: activations differ from the "
-        f"statistics they store by {chosen.fingerprint.median:.2g}, as {better.candidate} by "
-        f"{better.fingerprint.median:.2g}; try {_options(better.candidate)}"
+def by_chance(chosen: Evidence, classes: int, stated: Stated) -> str | None:
+    """That it answers as by chance, a clause that ends in what to try; None where it does not."""
+    if chosen.labelled is None:
+        return None
+    low, high = chosen.labelled.interval()
+    guessed = stated.arch is None or stated.normalisation is None
+    if low > 1 / classes and (chosen.fingerprint or high >= floor(classes, guessed=guessed)):
+        return None
+    if len(chosen.labelled.renamed()) > classes / 2:
+        return next(_renamed(chosen))
+    return (
+        f"{chosen.labelled.accuracy:.1%} of {chosen.labelled.examples} labelled images are right, and chance "
+        f"is {1 / classes:.1%}: its weights are not trained, its labels are others, or a part without "
+        "weights is wrong; try another --arch, --normalize or --data"
     )
 
 
-def _little_trained(chosen: Evidence, other: Evidence, stated: Stated, beyond: float = FITS) -> bool:
-    """Whether neither form fits the batch-norms and the accuracy that the file states is that of ``chosen``.
-
-    After an epoch running statistics lag behind the weights, and differences decide nothing.
-
-    Args:
-        beyond: the score from which batch-norms are taken not to fit.
-    """
-    if other.fingerprint is None or other.score <= beyond or stated.accuracy is None:
-        return False
-    if chosen.labelled is None or other.labelled is None:
-        return False
-    says = stated.accuracy[1]
-    both = min(chosen.labelled.examples, other.labelled.examples)
-    ours, theirs = (abs(one.labelled.accuracy_of(both) - says) for one in (chosen, other) if one.labelled)
-    return theirs - ours > MATTERS
-
-
-def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
-    """Where batch-norms do not, or there are none, labels can say that what is stated is another one."""
-    if chosen.labelled is None:
-        return
-    ours = chosen.labelled
-    found = []
-    for other in others:
-        theirs = other.labelled
-        if theirs is None or allowed(other, stated) or other.score > chosen.score:
-            continue
-        if _little_trained(chosen, other, stated):
-            continue
-        loss, fewer = ours.worse_than(theirs), ours.less_accurate_than(theirs)
-        # What is usual is likelier beforehand; and an unusual form may make up for a wrong normalisation.
-        more_usual = unusual(other)[0] < unusual(chosen)[0]
-        if loss >= (STANDARD_ERRORS if more_usual else LABELS_CONTRADICT) and fewer >= 0:
-            said = f"has a lower cross-entropy by {loss:.1f} standard errors, and answers"
-        elif fewer >= LABELS_CONTRADICT and _more_right(theirs, ours) >= MATTERS:
-            said = f"is more accurate by {fewer:.1f} standard errors, it answers"
-        else:
-            continue
-        found.append((other, theirs, said))
-    if found:
-        # Of those that labels do not tell apart, the most usual is likely.
-        likely = {id(one) for one in not_worse([other for other, *_ in found])}
-        other, theirs, said = min(
-            (one for one in found if id(one[0]) in likely),
-            key=lambda one: (unusual(one[0])[0], one[1].cross_entropy),
-        )
-        both = min(ours.examples, theirs.examples)
-        yield (
-            f"its labelled images contradict {chosen.candidate}, which is stated: {other.candidate} {said} "
-            f"{theirs.accuracy_of(both):.2%} of {both} rightly instead of {ours.accuracy_of(both):.2%}; "
-            f"try {_options(other.candidate)}"
-        )
-
-
-def _more_right(one: Labelled, other: Labelled) -> float:
-    """By how much one is more accurate than the other, on the images that both answered."""
-    both = min(one.examples, other.examples)
-    return one.accuracy_of(both) - other.accuracy_of(both)
-
-
-def _options(candidate: Candidate) -> str:
+def options(candidate: Candidate) -> str:
+    """What states a candidate on the command line."""
     normalisation = candidate.normalisation
     name = str(normalisation) if normalisation.name == "custom" else normalisation.name
     return f"--arch '{candidate.arch}' --normalize {name}"
 
 
-def _unfamiliar(chosen: Evidence, stated: Stated) -> Iterator[str]:
-    found = chosen.fingerprint
-    if found is None or stated.samples or confirmed(chosen, stated):
+def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
+    rivals = [one for one in others if one.fingerprint is not None and not stated.allows(one.candidate)]
+    if chosen.fingerprint is None or not rivals:
         return
-    usual = not split_variant(chosen.candidate.arch)[1]
-    guessed = stated.normalisation is None or (stated.arch is None and not usual)
-    most = UNFAMILIAR_GUESS if usual or stated.arch is not None else UNFAMILIAR_VARIANT
-    if chosen.fitted:
-        most = UNFAMILIAR_FITTED + found.by_chance
-    if found.median <= UNFAMILIAR and (not guessed or found.score <= most):
+    better = min(
+        rivals, key=lambda one: (one.score > 1.25 * min(other.score for other in rivals), one.unusual)
+    )
+    assert better.fingerprint is not None
+    times = chosen.score / max(better.score, 1e-12)
+    if times < (CONTRADICTED_BY_BOTH if chosen.worse_than(better) else CONTRADICTED):
         return
-    limit = UNFAMILIAR if found.median > UNFAMILIAR else 4 * found.median
-    layer = found.departs_at(limit)
-    first = f", and {layer} is the first layer beyond {limit:.2g}" if layer else ""
     yield (
-        "the stored statistics of its batch-norms do not fit these images: with the best known assembly, "
-        f"{chosen.candidate}, activations differ from them by {found.median:.2g} (median){first}. A part "
-        "before it, or the images, differ from training; try --arch package.module:function with its "
-        "authors' network, --data, or --arch 'NAME[part=form]' with --normalize where these are known"
+        f"its batch-norms contradict {chosen.candidate}, which is stated: activations differ from the "
+        f"statistics they store by {chosen.fingerprint.median:.2g}, as {better.candidate} by "
+        f"{better.fingerprint.median:.2g}; try {options(better.candidate)}"
     )
 
 
-def _hidden_by_augmentation(chosen: Evidence) -> Iterator[str]:
-    """Numbers fitted on heavily augmented images stand for what differs between augmentations."""
-    if chosen.fitted and chosen.kind in HEAVY:
-        yield (
-            "its normalisation and its augmentation are both guessed, and one hides the other: "
-            f"{chosen.candidate} was fitted on {chosen.kind} images; try --normalize with its own"
-        )
-
-
-def _undecided(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
-    """A guess that no witness prefers to another one by more than what is wrong with both."""
-    found, own = chosen.fingerprint, chosen.labelled
-    if found is None or own is None or stated.samples or confirmed(chosen, stated):
-        return
-    if found.excess <= UNDECIDED or (stated.arch is not None and stated.normalisation is not None):
-        return
+def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
+    """Where batch-norms do not, or there are none, labels can say that what is stated is another one."""
+    found = []
     for other in others:
-        if other.labelled is None or not allowed(other, stated) or other.score > RIVAL * chosen.score:
+        if chosen.labelled is None or other.labelled is None or not other.natural:
             continue
-        alike = own.agreement(other.labelled)
-        if other.worse_than(chosen) or alike >= SAME_ANSWERS:
+        if stated.allows(other.candidate) or other.score > chosen.score:
             continue
-        assert other.fingerprint is not None
-        yield (
-            f"no witness decides between {chosen.candidate} and {other.candidate}, which answer "
-            f"{1 - alike:.1%} of the images otherwise: activations differ from the stored statistics of its "
-            f"batch-norms by {found.median:.2g} and {other.fingerprint.median:.2g}; say which with "
-            f"{_options(chosen.candidate)}"
+        loss, fewer = (
+            chosen.labelled.worse_than(other.labelled),
+            chosen.labelled.less_accurate_than(other.labelled),
         )
-        return
+        both = min(chosen.labelled.examples, other.labelled.examples)
+        ours, theirs = (one.labelled.accuracy_of(both) for one in (chosen, other) if one.labelled)
+        # What is usual is likelier beforehand; and an unusual form may make up for a wrong normalisation.
+        enough = STANDARD_ERRORS if other.unusual < chosen.unusual else LABELS_CONTRADICT
+        if (loss >= enough and fewer >= 0) or (fewer >= LABELS_CONTRADICT and theirs - ours >= MATTERS):
+            found.append((other.unusual, other.labelled.cross_entropy, other, theirs, ours, both))
+    if found:
+        *_, other, theirs, ours, both = min(found, key=lambda one: one[:2])
+        yield (
+            f"its labelled images contradict {chosen.candidate}, which is stated: {other.candidate} explains "
+            f"the labels better, and answers {theirs:.2%} of {both} rightly instead of {ours:.2%}; try "
+            f"{options(other.candidate)}"
+        )
+
+
+def unfamiliar(chosen: Evidence, stated: Stated) -> str | None:
+    """That no known assembly reproduces what its batch-norms remember; None where one does."""
+    found = chosen.fingerprint
+    if found is None or stated.samples or confirmed(chosen, stated):
+        return None
+    usual = not split_variant(chosen.candidate.arch)[1]
+    guessed = stated.normalisation is None or (stated.arch is None and not usual)
+    most = UNFAMILIAR_GUESS if usual or stated.arch is not None else UNFAMILIAR_VARIANT
+    if found.median <= UNFAMILIAR and (not guessed or found.score <= most):
+        return None
+    limit = UNFAMILIAR if found.median > UNFAMILIAR else 4 * found.median
+    layer = found.departs_at(limit)
+    first = f", and {layer} is the first layer beyond {limit:.2g}" if layer else ""
+    return (
+        f"the stored statistics of its batch-norms do not fit these images: with {chosen.candidate} "
+        f"activations differ from them by {found.median:.2g} (median){first}. A part before it, or the "
+        "images, differ from training; try --arch package.module:function with its authors' network, --data, "
+        "or --arch 'NAME[part=form]' with --normalize where these are known"
+    )
 
 
 def confirmed(chosen: Evidence, stated: Stated) -> bool:
@@ -245,35 +172,27 @@ def _renamed(chosen: Evidence) -> Iterator[str]:
     )
 
 
-def _inaccurate(chosen: Evidence, stated: Stated, classes: int) -> Iterator[str]:
-    if chosen.labelled is None:
+def _inaccurate(chosen: Evidence, stated: Stated) -> Iterator[str]:
+    if chosen.labelled is None or stated.accuracy is None:
         return
-    low, high = chosen.labelled.interval()
-    measured = f"{chosen.labelled.accuracy:.1%} of {chosen.labelled.examples} labelled images are right"
-    if stated.accuracy is not None and high < stated.accuracy[1] - allowed_shortfall(stated.accuracy[0]):
-        name, value = stated.accuracy
+    name, value = stated.accuracy
+    if chosen.labelled.interval()[1] < value - allowed_shortfall(name):
         yield (
-            f"{measured}, its file says {name} {value:.2%}: a part without weights is wrong, or that was on "
-            "other images; try another --arch, --normalize or --data"
-        )
-    elif low <= 1 / classes or (chosen.fingerprint is None and high < floor(classes)):
-        yield (
-            f"{measured}, and chance is {1 / classes:.1%}: its weights are not trained, its labels are "
-            "others, or a part without weights is wrong; try another --arch, --normalize or --data"
+            f"{chosen.labelled.accuracy:.1%} of {chosen.labelled.examples} labelled images are right, its "
+            f"file says {name} {value:.2%}: a part without weights is wrong, or that was on other images; "
+            "try another --arch, --normalize or --data"
         )
 
 
-def _too_sure(chosen: Evidence, stated: Stated) -> Iterator[str]:
-    """Without batch-norms: logits that are too large by far for what the guessed network knows."""
+def _unnatural(chosen: Evidence, stated: Stated) -> Iterator[str]:
+    """Without batch-norms: logits that are too large by far for what the network knows."""
     own = chosen.labelled
-    if own is None or not chosen.too_sure or confirmed(chosen, stated):
-        return
-    if stated.arch is not None and stated.normalisation is not None:
+    if own is None or chosen.fingerprint is not None or chosen.natural or confirmed(chosen, stated):
         return
     yield (
         f"its logits are {own.temperature:.0f} times too large for its {own.accuracy:.1%} of right answers: "
-        f"{chosen.candidate} is a guess, and another activation, normalisation or layer may be right; say "
-        f"which with {_options(chosen.candidate)}, or try --arch package.module:function"
+        f"with {chosen.candidate} another activation, normalisation or layer may be right; try --arch "
+        "package.module:function with its authors' network, or another --normalize"
     )
 
 
@@ -281,7 +200,7 @@ def _less_accurate(chosen: Evidence, others: Sequence[Evidence]) -> Iterator[str
     """Another candidate that answers far more images rightly, whatever the batch-norms say."""
     asked = [one for one in others if one.labelled is not None]
     best = max(asked, key=lambda one: one.labelled.right if one.labelled else 0, default=None)
-    if best is None or best.labelled is None or chosen.labelled is None:
+    if best is None or best.labelled is None or chosen.labelled is None or chosen.fingerprint is None:
         return
     if best.labelled.interval()[0] - chosen.labelled.interval()[1] > 0 and (
         best.labelled.accuracy - chosen.labelled.accuracy > FAR_BELOW
@@ -289,5 +208,5 @@ def _less_accurate(chosen: Evidence, others: Sequence[Evidence]) -> Iterator[str
         yield (
             f"the witnesses contradict each other: as {best.candidate} it answers "
             f"{best.labelled.accuracy:.1%} rightly, as {chosen.candidate} {chosen.labelled.accuracy:.1%}; "
-            f"try {_options(best.candidate)}"
+            f"try {options(best.candidate)}"
         )

@@ -1,6 +1,6 @@
-"""Weighs what the witnesses say of the ways to assemble a network. How often it errs: docs/recognition.md."""
+"""Which of the ways to assemble a network may be right. How often it errs: docs/recognition.md."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,8 @@ from robustbench_coded.models.stored_accuracy import allowed_shortfall
 from robustbench_coded.models.variants import split_variant
 from robustbench_coded.models.witnesses import Labelled
 
-# Scores of batch-norms: what is stated, or usual, is taken unless another is so many times better.
+# Scores of batch-norms: what is stated, or usual, is not told from another one that is less than so many
+# times better.
 STATED_TIE = 2.0
 TIE = 1.25
 
@@ -22,20 +23,16 @@ DOUBTFUL = 0.004
 # A difference of cross-entropies, or of right answers, beyond chance: in standard errors, image by image.
 STANDARD_ERRORS = 3.0
 
-# A stated normalisation or variant that batch-norms do not prefer, or that has none, is contradicted where
-# another explains the labels better by so many standard errors, and answers no fewer rightly; or answers more
-# rightly by so many, and by so much that it matters.
-LABELS_CONTRADICT = 4.0
+# Labels alone do not decide between forms whose accuracies are as near as that. A network that was trained
+# adversarially answers a few points more rightly behind a wrong normalisation.
+NEAR = 0.05
 
-# Forms that agree on fewer of the answers are not the same network for an evaluation.
-SAME_ANSWERS = 0.95
+# Without batch-norms, an unusual form is taken before a usual one where so many more answers are right.
+VISIBLY = 0.02
 
-# Without batch-norms: the best temperature above which a guessed form is not believed. Right networks have
-# 0.5 to 1.5; where an unknown activation, input or layer was taken for a known one, it was 20 to 1,000.
-TOO_SURE = 10.0
-
-# Where no batch-norm sees a part, another form is taken if labelled images prefer it by so many.
-LABELS_ALONE = 1.64
+# The temperatures at which right networks explain the labels best are 0.5 to 1.5 (and nearly 0 where all
+# answers are right). Pixels up to 255 in place of 1, or an unknown layer taken for a known one: 20 to 1,000.
+NATURAL = 10.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Evidence:
     Attributes:
         kind: the kind of training images that fits its batch-norms best.
         alike: other variants that answer alike.
-        fitted: whether its normalisation was found by fitting it to the first batch-norm.
+        rare: 1 where its normalisation is that of another data set, 2 where it has no name.
     """
 
     candidate: Candidate
@@ -53,7 +50,7 @@ class Evidence:
     fingerprint: Fingerprint | None = None
     alike: tuple[str, ...] = ()
     labelled: Labelled | None = None
-    fitted: bool = False
+    rare: int = 0
 
     @property
     def score(self) -> float:
@@ -64,6 +61,21 @@ class Evidence:
     def images(self) -> int:
         """That its batch-norms were looked at on; 0 where it has none."""
         return 0 if self.fingerprint is None else self.fingerprint.images
+
+    @property
+    def parts(self) -> int:
+        """How many parts of its architecture are not as usual."""
+        return len(split_variant(self.candidate.arch)[1])
+
+    @property
+    def unusual(self) -> int:
+        """How much of it is not as usual: parts, and its normalisation."""
+        return self.parts + self.rare
+
+    @property
+    def natural(self) -> bool:
+        """Whether its logits are not far too large for its right answers."""
+        return self.labelled is None or self.labelled.temperature <= NATURAL
 
     def worse_than(self, other: "Evidence") -> bool:
         """Whether labelled images say so beyond chance.
@@ -78,20 +90,11 @@ class Evidence:
             return fewer_right > 0
         return self.labelled.worse_than(other.labelled) >= STANDARD_ERRORS
 
-    @property
-    def too_sure(self) -> bool:
-        """Whether, without batch-norms, its logits are too large by far for its right answers."""
-        own = self.labelled
-        return self.fingerprint is None and own is not None and own.temperature > TOO_SURE
-
     def same_as(self, other: "Evidence") -> bool:
         """Whether no witness tells the two apart."""
         if self.images != other.images:  # one of them was clearly worse on fewer
             return False
         scores = sorted((self.score, other.score))
-        asked = self.labelled is not None and other.labelled is not None
-        if self.fingerprint is None and not asked:
-            return True
         return scores[1] <= TIE * scores[0] and not (self.worse_than(other) or other.worse_than(self))
 
 
@@ -114,99 +117,60 @@ class Stated:
     accuracy: tuple[str, float] | None
     samples: bool = False
 
+    def allows(self, candidate: Candidate) -> bool:
+        """Whether a candidate is what is stated, as far as anything is."""
+        return self.arch in (None, candidate.arch) and self.normalisation in (None, candidate.normalisation)
 
-def allowed(one: Evidence, stated: Stated) -> bool:
-    """Whether a candidate is what is stated, as far as anything is."""
-    if stated.arch is not None and one.candidate.arch != stated.arch:
-        return False
-    return stated.normalisation in (None, one.candidate.normalisation)
-
-
-def chosen_among(
-    close: Sequence[Evidence], stated: Stated, foreign: Container[Normalisation] = ()
-) -> Evidence:
-    """The one that is evaluated: the most usual of those that the witnesses do not tell from the best one.
-
-    Args:
-        close: candidates, all of which may be right; at least one.
-        foreign: normalisations of other data sets; where labels alone decide, they are taken only if these
-            call all others worse.
-    """
-    best = min(close, key=lambda one: one.score)
-    if best.fingerprint is None and best.labelled is not None:
-        ordered = sorted(close, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
-        # The lowest cross-entropy decides, unless another one answers more images rightly beyond chance.
-        left = not_worse(ordered)
-        return next((one for one in left if one.candidate.normalisation not in foreign), left[0])
-    tie = STATED_TIE if stated.arch is not None or best.score > DOUBTFUL else TIE
-    usual = sorted(close, key=unusual)
-    same = [one for one in usual if one.score <= tie * best.score]
-    # One that labelled images call worse than another of these is not taken.
-    left = [one for one in same if not any(one.worse_than(other) for other in same)]
-    return next(iter(left), best)
+    def applied_to(self, candidate: Candidate) -> Candidate:
+        """The same with what is stated in place of what it has."""
+        return Candidate(self.arch or candidate.arch, self.normalisation or candidate.normalisation)
 
 
-def by_labels(chosen: Evidence, forms: Sequence[Evidence]) -> Evidence:
-    """``chosen``, or another form of a part that no batch-norm sees.
-
-    Without batch-norms that is every part, and among many forms one is always better by a little.
-    """
-    least = LABELS_ALONE if chosen.fingerprint is not None else STANDARD_ERRORS
-
-    def preferred(one: Evidence) -> bool:
-        if one.labelled is None or chosen.labelled is None or one.worse_than(chosen):
-            return False
-        return chosen.worse_than(one) or chosen.labelled.worse_than(one.labelled) >= least
-
-    return _likeliest([one for one in forms if preferred(one)], chosen)
-
-
-def clearly_better(chosen: Evidence, others: Sequence[Evidence], *, more_right: float = 0.0) -> Evidence:
-    """``chosen``, or the best of those that labelled images prefer beyond chance.
+def tied(found: Sequence[Evidence], stated: Stated) -> list[Evidence]:
+    """Those that batch-norms do not tell from the best one, what is usual first.
 
     Args:
-        more_right: the least that their accuracy is higher.
+        found: looked at on the same images; at least one.
     """
-
-    def better(one: Evidence) -> bool:
-        if one.labelled is None or chosen.labelled is None:
-            return False
-        higher = one.labelled.accuracy - chosen.labelled.accuracy
-        return chosen.worse_than(one) and higher >= more_right
-
-    return _likeliest([one for one in others if better(one)], chosen)
+    best = min(one.score for one in found)
+    tie = STATED_TIE if stated.arch is not None or best > DOUBTFUL else TIE
+    return sorted((one for one in found if one.score <= tie * best), key=lambda one: (one.unusual, one.score))
 
 
-def not_worse(found: Sequence[Evidence]) -> Sequence[Evidence]:
-    """Those that labels call worse than none of the others, in their order; all where none is left."""
-    return [one for one in found if not any(one.worse_than(other) for other in found)] or found
+def plausible(forms: Sequence[Evidence]) -> list[Evidence]:
+    """Those that may be the network, the likeliest first.
 
+    A form may be right while its accuracy is within NEAR of the best one's. One with more unusual parts, or a
+    normalisation without a name, has to be better, beyond chance, than every other that may be right: among
+    many, one always is by a little.
 
-def _likeliest(preferred: Sequence[Evidence], otherwise: Evidence) -> Evidence:
-    """The most usual of those that come near the lowest cross-entropy.
-
-    What is less accurate than another is not taken, however sure it is.
+    Args:
+        forms: asked about labels, or none of them; at least one.
     """
-    left = not_worse(preferred)
-    if not left:
-        return otherwise
-    best = min(left, key=_cross_entropy)
-    near = [
-        one
-        for one in left
-        if one.labelled and best.labelled and one.labelled.worse_than(best.labelled) < LABELS_ALONE
-    ]
-    usual = min(unusual(one)[0] for one in near)
-    return next(one for one in sorted(near, key=_cross_entropy) if unusual(one)[0] == usual)
+    if any(one.labelled is None for one in forms):
+        return list(forms)
+    natural = [one for one in forms if one.natural] or list(forms)
+    least = max(_accuracy(one) for one in natural) - NEAR
+    found: list[Evidence] = []
+    for one in sorted(natural, key=lambda one: (one.unusual, _cross_entropy(one))):
+        usual = [other for other in found if other.parts < one.parts or other.rare < one.rare == 2]
+        if _accuracy(one) >= least and all(other.worse_than(one) for other in usual):
+            found.append(one)
+    likeliest = found[0]
+    for one in found:
+        more_right = _accuracy(one) - _accuracy(likeliest)
+        as_usual = one.parts == likeliest.parts and one.rare < 2
+        if likeliest.worse_than(one) and (as_usual or one.fingerprint is not None or more_right >= VISIBLY):
+            likeliest = one
+    return [likeliest, *(one for one in found if one is not likeliest)]
+
+
+def _accuracy(one: Evidence) -> float:
+    return one.labelled.accuracy if one.labelled is not None else 0.0
 
 
 def _cross_entropy(one: Evidence) -> float:
     return one.labelled.cross_entropy if one.labelled is not None else 0.0
-
-
-def unusual(one: Evidence) -> tuple[int, float]:
-    """Fewer parts that are not as usual first, then what batch-norms know better."""
-    return len(split_variant(one.candidate.arch)[1]), one.score
 
 
 def accuracy_in_doubt(chosen: Evidence, stated: Stated, classes: int) -> bool:

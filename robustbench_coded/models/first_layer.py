@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from robustbench_coded.models.candidates import Assembly, FirstConvolution
 from robustbench_coded.models.fingerprint import (
-    FEW,
     Fingerprint,
     divergences,
     fingerprint_of_means,
@@ -26,8 +25,7 @@ from robustbench_coded.models.normalisation import KNOWN, Normalisation, named
 
 FEW_IMAGES, IMAGES = 32, 256  # of every kind, and of those that fit best
 PIECE = 32
-KINDS_FITTED = 3  # and the first two, those of usual trainings: mixed images look like another deviation
-CLEARLY = 4.0  # so many times better, fitted numbers are taken instead of known ones
+KINDS_TRIED = 3
 
 # Means and deviations that published code combines: those of the known normalisations, of Tiny ImageNet, one
 # number for all channels, a scale alone, means that are subtracted from pixels up to 1 or 255.
@@ -36,8 +34,6 @@ DEVIATIONS = ((1.0,), (0.5,), (0.25,), (0.2,), (1 / 255,), (0.2302, 0.2265, 0.22
 
 # The responses to the channels explain what the batch-norm sees to this share, or it is no sum of them.
 LINEAR = 1e-3
-
-STEPS = 60  # of the search for numbers that are in no list
 
 
 @dataclass(frozen=True)
@@ -93,25 +89,6 @@ class FirstLayer:
         found = self.divergence(mean, std)
         best = int(found.argmin())
         return choices[best], float(found[best])
-
-    def fitted(self, start: Normalisation) -> tuple[Normalisation, float]:
-        """The best of all, near ``start``; numbers to three digits."""
-        mean = torch.tensor(start.mean).double().requires_grad_()
-        log_std = torch.tensor(start.std).double().log().requires_grad_()
-        search = torch.optim.LBFGS([mean, log_std], max_iter=STEPS, line_search_fn="strong_wolfe")
-
-        def loss() -> Tensor:
-            search.zero_grad()
-            value = self.divergence(mean[None], log_std.exp()[None]).sum()
-            value.backward()
-            return value
-
-        with torch.enable_grad():
-            search.step(loss)
-        numbers = [
-            [float(f"{one:.3g}") for one in part.tolist()] for part in (mean.detach(), log_std.detach().exp())
-        ]
-        return self.among([named(tuple(numbers[0]), tuple(numbers[1]))])
 
 
 class Patches:
@@ -281,10 +258,7 @@ def _of(channels: int, numbers: tuple[float, ...]) -> tuple[float, ...]:
 def other_normalisations(
     assembly: Assembly, arch: str, kinds: Sequence[str], better_than: float
 ) -> list[tuple[Normalisation, str]]:
-    """Normalisations with kinds of images whose divergence is less than ``better_than``, the best few.
-
-    A combination of known numbers comes before fitted numbers that are not clearly better.
-    """
+    """Combinations of known numbers with kinds of images whose divergence is less than ``better_than``."""
     choices = combinations(assembly.checkpoint.channels)
     seen = []
     for kind in kinds:
@@ -293,14 +267,9 @@ def other_normalisations(
             return []
         seen.append((*layer.among(choices)[::-1], kind))
     found = []
-    nearest = sorted(seen, key=lambda one: one[0])[:KINDS_FITTED]
-    for _, combination, kind in [*nearest, *(one for one in seen[:2] if one not in nearest)]:
+    for _, combination, kind in sorted(seen, key=lambda one: one[0])[:KINDS_TRIED]:
         layer = first_layer(assembly, arch, Patches(assembly.inputs(kind, 0, IMAGES)))
         assert layer is not None
-        best, divergence = layer.among(choices)
-        fitted, less = layer.fitted(combination)
-        if divergence > CLEARLY * less + FEW / IMAGES:
-            best, divergence = fitted, less
-        if divergence < better_than:
-            found.append((best, kind))
+        if layer.among([combination])[1] < better_than:
+            found.append((combination, kind))
     return found

@@ -26,7 +26,10 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "notes": [
             *facts["notes"],
             as_data(recognition)["sentence"],
-            *(f"eval would refuse this: {reason}" for reason in recognition.contradictions),
+            *(
+                f"{'not evaluated' if reason == recognition.refusal else 'warning'}: {reason}"
+                for reason in recognition.doubts
+            ),
         ],
         "recognition": as_data(recognition),
     }

@@ -39,9 +39,10 @@ def unread_features(
         network: has the last layer.
         answers: from pixels to its logits.
         images: [n, C, H, W] in [0, 1]; at most IMAGES of them are looked at.
-        labels: [n] int64.
+        labels: int64, of these images and perhaps more.
     """
-    images, labels = images[:IMAGES], labels[:IMAGES].cpu()
+    images = images[:IMAGES]
+    labels = labels[: len(images)].cpu()
     if len(images) < FEWEST_OF_A_CLASS * classes:
         return ()
     seen = _features(network, answers, images, classes, at_once)

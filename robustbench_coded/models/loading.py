@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.architectures.sequential_names import tokens_of
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.assemble import Assembled, assemble
 from robustbench_coded.models.checkpoint import Checkpoint, FileLayout
@@ -44,6 +45,7 @@ def load_checkpoint(
         path=archive.path,
         sha256=archive.sha256,
         arch=found.arch,
+        arch_source=_arch_source(arch, found, metadata),
         classes=found.classes,
         channels=found.channels,
         image_size=found.image_size,
@@ -63,6 +65,16 @@ def load_checkpoint(
             () if archive.entry is not None else weights.networks,
         ),
     )
+
+
+def _arch_source(
+    arch: str | None, found: Recognised, metadata: dict[str, Any]
+) -> Literal["given", "stored", "guessed"]:
+    if "[" not in found.arch and tokens_of(found.arch) is not None:
+        return "guessed"
+    if arch is not None:
+        return "given"
+    return "stored" if metadata.get("arch") == found.arch else "guessed"
 
 
 def _contradicted(metadata: dict[str, Any], found: Recognised) -> Iterator[str]:

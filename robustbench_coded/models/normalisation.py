@@ -32,6 +32,11 @@ class Normalisation:
     def __str__(self) -> str:
         return "/".join(",".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
 
+    @property
+    def described(self) -> str:
+        """As a sentence about a network ends: ``with ImageNet's normalisation``."""
+        return DESCRIBED.get(self.name, f"with normalisation {self}")
+
 
 @dataclass(frozen=True)
 class NormalisationChoice:
@@ -42,34 +47,28 @@ class NormalisationChoice:
         mean: one number a channel.
         std: one positive number a channel.
         source: ``given`` by the user, ``stored`` in the file, or ``guessed``.
-        examples: labelled images that a guess was confirmed on; 0 for the other sources, or without labels.
-        candidates: (name, mean cross-entropy in nats at the best temperature, accuracy in [0, 1]) of those
-            that labelled images were asked about, the chosen one first.
-        not_separable: others that no witness tells apart from it.
     """
 
     name: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: Literal["given", "stored", "guessed"]
-    examples: int = 0
-    candidates: tuple[tuple[str, float, float], ...] = ()
-    not_separable: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        numbers = Normalisation(self.name, self.mean, self.std)
-        sentence = f"normalisation {self.name} ({numbers}), {self.source}"
-        if self.source != "guessed":
-            return sentence
-        tried = ", ".join(f"{name} {loss:.3f} ({accuracy:.2%})" for name, loss, accuracy in self.candidates)
-        if tried:
-            sentence += f": cross-entropy (accuracy) on {self.examples} labelled images is {tried}"
-        if self.not_separable:
-            sentence += (
-                f"; not separable from {', '.join(self.not_separable)}, --normalize says which is right"
-            )
-        return sentence
 
+# By name; ``custom`` is described by its numbers.
+DESCRIBED = {
+    "none": "without normalisation",
+    "mnist": "with MNIST's normalisation",
+    "fashion-mnist": "with Fashion-MNIST's normalisation",
+    "half": "with pixels from -1 to 1",
+    "bytes": "with pixels from 0 to 255",
+    "cifar10": "with CIFAR-10's normalisation",
+    "cifar10-2023": "with CIFAR-10's normalisation (deviations 0.2023, ...)",
+    "imagenet": "with ImageNet's normalisation",
+    "cifar100": "with CIFAR-100's normalisation",
+    "tiny-imagenet": "with Tiny ImageNet's normalisation",
+    "svhn": "with SVHN's normalisation",
+}
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 

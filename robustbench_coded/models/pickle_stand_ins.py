@@ -110,7 +110,8 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> Tensor:
 def _tensor_v2(
     storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, metadata: Any = None
 ) -> Tensor:
-    if type(requires_grad) is not bool or expect(hooks, dict) or metadata:
+    # Versions of torch before 1.0 wrote None where today's write an empty dict.
+    if type(requires_grad) is not bool or (hooks is not None and expect(hooks, dict)) or metadata:
         raise TypeError("a tensor with hooks or flags")
     return _tensor(storage, offset, size, stride)
 

@@ -1,18 +1,17 @@
 """What a checkpoint's network is: which variant of its architecture, behind which normalisation.
 
-The witnesses: what batch-norms remember (``fingerprint``), the cross-entropy and the accuracy of labelled
-images, and the accuracy that the file states. They are asked about every way of assembling the weights;
-``decision`` weighs what they say.
+What the user or the file states is taken. The rest is guessed by what batch-norms remember (``fingerprint``)
+and by labelled images; forms that these leave open are attacked, and where it matters which of them is right,
+none is taken: the user is asked.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from robustbench_coded.models import alterations
+from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.models.candidates import (
     SMALL_BATCH,
     Assembly,
@@ -20,30 +19,24 @@ from robustbench_coded.models.candidates import (
     multiplications,
 )
 from robustbench_coded.models.checkpoint import Checkpoint
-from robustbench_coded.models.contradictions import confirmed, contradictions
+from robustbench_coded.models.contradictions import by_chance, confirmed, contradictions, options, unfamiliar
 from robustbench_coded.models.decision import (
     Evidence,
     Stated,
     accuracy_in_doubt,
-    allowed,
-    by_labels,
-    chosen_among,
+    plausible,
+    tied,
 )
 from robustbench_coded.models.few_threads import SMALL, few_threads
 from robustbench_coded.models.fingerprint import trained_batch_norms
 from robustbench_coded.models.freed_memory import keep_freed_memory, no_collections
+from robustbench_coded.models.fronts import UNKNOWN, likely_fronts
 from robustbench_coded.models.input_kinds import heavy_kinds
 from robustbench_coded.models.label_search import (
     IMAGES_FOR_LABELS_ALONE,
-    among_many,
     asked,
-    beside_nearer,
-    beside_space,
-    by_more_labels,
+    best_by_labels,
     forms_of,
-    in_space,
-    less_sure,
-    told_apart,
 )
 from robustbench_coded.models.last_layer import unread_features
 from robustbench_coded.models.metadata import stored_normalisation
@@ -51,45 +44,38 @@ from robustbench_coded.models.normalisation import KNOWN, Normalisation, Normali
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.search import Search
 from robustbench_coded.models.stored_accuracy import stored_accuracy
-from robustbench_coded.models.variants import split_variant
-from robustbench_coded.models.views import better_view
+from robustbench_coded.models.under_attack import STEPS, Attacked, differ, under_attack
 
 # Images that are looked at; with their labels as many as these multiplications pay for: of every candidate
 # that is asked, and of the one that is chosen.
 IMAGES = 2048
 FEWEST_COMPARED = 64
-FORM_IMAGES = 32  # at first, of a form that no batch-norm sees
-FORM_IMAGES_ALONE = 512  # without batch-norms, where 32 are all answered rightly in any form
 COMPARED_MULTIPLICATIONS = 15e9
 FEWEST_LABELLED = 64
 LABELLED_MULTIPLICATIONS = 30e9
 DOUBTED_MULTIPLICATIONS = 300e9  # where it seems to fall short of the stated accuracy, or comes near chance
-
-# Below this accuracy, some of those images are shown in other views, too.
-WELL_ANSWERED = 0.6
-WELL_ANSWERED_ALONE = 0.9  # without batch-norms
-FEWEST_VIEWED, MOST_VIEWED = 32, 256
 
 # Beyond this score, besides what is by chance, images of heavier trainings are tried; they are taken where
 # they are so many times nearer.
 FAR = 0.002
 CLEARLY = 1.5
 
-# Labelled images are asked about candidates whose score is at most so many times the best one's.
-CLOSE = 2.0
-MOST_CLOSE = 5
-
-# Where more than FAR is left, settings of layers are tried on these kinds of images, too.
-USUAL_KINDS = ("shifted and flipped", "shifted", "plain")
-
+MOST_CLOSE = 5  # candidates that labelled images are asked about where batch-norms leave several
 SHOWN = 6  # candidates that evidence names
-
 
 # Normalisations that go with any data set, and how far the mean of other images is from a data set's own.
 FOR_ANY_DATA = ("none", "half", "bytes", "imagenet", "custom")
-APART = 0.05
+APART = 0.012
 
 FEWEST_IMAGES = 256  # below which batch-norms overrule nothing
+
+# From the deviations of a normalisation to the budgets that an evaluation attacks within.
+Budgets = Callable[[tuple[float, ...]], Sequence[PerturbationBudget]]
+
+
+def usual_budget(deviation: tuple[float, ...]) -> Sequence[PerturbationBudget]:
+    """8/255 for three channels and 0.3 for one, where nothing says how large perturbations will be."""
+    return [PerturbationBudget("linf", 8 / 255 if len(deviation) == 3 else 0.3)]
 
 
 @dataclass(frozen=True)
@@ -97,13 +83,15 @@ class Recognition:
     """The decision on one checkpoint, and its evidence.
 
     Attributes:
-        chosen: the candidate that is evaluated.
+        chosen: the candidate that is evaluated, or that would be if there were no refusal.
         choice: its normalisation, and where it comes from.
         model: the candidate from pixels to logits.
         others: further candidates, the closest first.
         unseen: parts that no witness could judge.
         stated: what the user and the file say.
-        contradictions: why the network should not be believed, a clause each; empty where it should.
+        attacked: plausible forms under attack, where there were several.
+        warnings: what speaks against it, a clause each.
+        refusal: why it is not evaluated, a clause that ends in what to state; empty where it is.
     """
 
     chosen: Evidence
@@ -112,16 +100,28 @@ class Recognition:
     others: tuple[Evidence, ...]
     unseen: tuple[str, ...]
     stated: Stated
-    contradictions: tuple[str, ...]
+    attacked: tuple[Attacked, ...]
+    warnings: tuple[str, ...]
+    refusal: str
 
     @property
     def arch(self) -> str:
         """The variant, as ``--arch`` takes it."""
         return self.chosen.candidate.arch
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """All that speaks against it, what stops the evaluation first."""
+        return tuple(dict.fromkeys(one for one in (self.refusal, *self.warnings) if one))
+
 
 def recognise_network(
-    checkpoint: Checkpoint, images: Tensor, labels: Tensor | None, *, device: torch.device | None = None
+    checkpoint: Checkpoint,
+    images: Tensor,
+    labels: Tensor | None,
+    *,
+    budgets: Budgets = usual_budget,
+    device: torch.device | None = None,
 ) -> Recognition:
     """Decides what a checkpoint's network is.
 
@@ -130,6 +130,7 @@ def recognise_network(
         images: [n, C, H, W] in [0, 1], n at least 1, of the distribution that it was trained on; of these as
             many as ``images_wanted`` are looked at.
         labels: [n] int64 in [0, classes); None where there are none: then its batch-norms alone decide.
+        budgets: perturbations under which forms are compared that nothing else tells apart.
         device: where networks answer.
     """
     device = torch.device("cpu") if device is None else device
@@ -137,7 +138,13 @@ def recognise_network(
     # Networks that sample take the same draws each time, without touching the global generator.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), no_collections():
         torch.manual_seed(0)
-        return _recognised(Assembly(checkpoint, images[: images_wanted(checkpoint)], device), labels)
+        assembly = Assembly(checkpoint, images[: images_wanted(checkpoint)], device)
+        decision = _Decision(assembly, labels, budgets)
+        cost = decision.cost
+        if cost < SMALL and not assembly.samples:  # draws depend on the batch: asked again, they are the same
+            assembly.at_once = SMALL_BATCH
+        with few_threads(cost):
+            return decision.made()
 
 
 def images_wanted(checkpoint: Checkpoint) -> int:
@@ -145,160 +152,206 @@ def images_wanted(checkpoint: Checkpoint) -> int:
     return IMAGES if trained_batch_norms(checkpoint.network) else IMAGES_FOR_LABELS_ALONE
 
 
-def _recognised(assembly: Assembly, labels: Tensor | None) -> Recognition:
-    checkpoint = assembly.checkpoint
-    stated = stated_by(checkpoint)
-    normalisations = _normalisations(stated, checkpoint, assembly.images)
-    usual = Candidate(checkpoint.arch, normalisations[0])
-    cost = multiplications(assembly.model(usual), assembly.images[:1].to(assembly.device))
-    if cost < SMALL and not assembly.samples:  # draws depend on the batch: asked again, they are the same
-        assembly.at_once = SMALL_BATCH
-    with few_threads(cost):
-        return _decided(assembly, labels, stated, normalisations, usual, cost)
+class _Decision:
+    """One recognition, step by step.
 
+    Args:
+        assembly: of the checkpoint, with images.
+        labels: of the images, and perhaps more; None where there are none.
+        budgets: as for ``recognise_network``.
+    """
 
-def _decided(
-    assembly: Assembly,
-    labels: Tensor | None,
-    stated: Stated,
-    normalisations: list[Normalisation],
-    usual: Candidate,
-    cost: int,
-) -> Recognition:
-    checkpoint = assembly.checkpoint
-    if trained_batch_norms(checkpoint.network):
-        first = [usual] if stated.normalisation is not None else []
+    def __init__(self, assembly: Assembly, labels: Tensor | None, budgets: Budgets) -> None:
+        self.assembly, self.labels, self.budgets = assembly, labels, budgets
+        checkpoint = assembly.checkpoint
+        self.stated = stated_by(checkpoint)
+        self.common, self.rare = _normalisations(self.stated, checkpoint, assembly.images)
+        self.usual = Candidate(checkpoint.arch, self.common[0])
+        self.cost = multiplications(assembly.model(self.usual), assembly.images[:1].to(assembly.device))
+        self.count = max(FEWEST_COMPARED, min(self._most, int(COMPARED_MULTIPLICATIONS / self.cost)))
+        self.few = len(assembly.images) < FEWEST_IMAGES
+        self.unseen: tuple[str, ...] = ()
+
+    @property
+    def _most(self) -> int:
+        return images_wanted(self.assembly.checkpoint)
+
+    def made(self) -> Recognition:
+        """The decision."""
+        checkpoint, stated = self.assembly.checkpoint, self.stated
+        by_batch_norms = bool(trained_batch_norms(checkpoint.network))
+        if by_batch_norms:
+            found, forms = self._by_batch_norms()
+        else:
+            found, forms = self._by_labels()
+        candidates = plausible(forms)[:MOST_CLOSE]
+        attacked = self._attacked(candidates)
+        chosen, warnings, refusal = candidates[0], list[str](), ""
+        if differ(attacked):
+            if stated.source == "given":  # the user's normalisation is evaluated; of its forms the usual one
+                chosen = min(candidates, key=lambda one: one.unusual)
+                warnings.append(_undecided(attacked))
+            else:
+                refusal = _undecided(attacked)
+        chosen = self._asked_until_clear(chosen)
+        others = [one for one in found if one.candidate != chosen.candidate]
+        doubts = list(contradictions(chosen, others, stated, few=self.few))
+        if not by_batch_norms and not confirmed(chosen, stated):
+            doubts += self._unread(chosen)
+        strange = None if self.few else unfamiliar(chosen, stated)
+        if (chance := by_chance(chosen, checkpoint.classes, stated)) is not None:
+            refusal = chance
+        elif refusal:
+            pass
+        elif strange is not None and stated.arch is None and unfamiliar(self.nearest, stated):
+            refusal = strange
+        elif doubts and stated.normalisation is None:
+            refusal = doubts[0]
+        elif self.labels is None and not by_batch_norms and len(candidates) > 1:
+            refusal = "nothing says which normalisation it was trained with; pass --normalize"
+        taken = chosen.candidate.normalisation
+        return Recognition(
+            chosen=chosen,
+            choice=NormalisationChoice(taken.name, taken.mean, taken.std, stated.source),
+            model=self.assembly.model(chosen.candidate),
+            others=tuple(sorted(others, key=lambda one: _place(chosen, one))[:SHOWN]),
+            unseen=self.unseen if self.labels is None else (),
+            stated=stated,
+            attacked=tuple(attacked),
+            warnings=(*warnings, *doubts, *([strange] if strange else [])),
+            refusal=refusal,
+        )
+
+    def _by_batch_norms(self) -> tuple[list[Evidence], list[Evidence]]:
+        """What was looked at, and of it the forms that may be right."""
+        stated, assembly = self.stated, self.assembly
+        search = Search(assembly, [*self.common, *self.rare], per_image=self.cost)
+        first = [self.usual] if stated.normalisation is not None else []
         arch = None if first else stated.arch
-        search = Search(assembly, normalisations, per_image=cost)
         scored = search.run(first, arch)
         if scored[0].score > FAR + scored[0].fingerprint.by_chance and not assembly.samples:
             heavy = search.on_kinds(heavy_kinds(assembly.images))
             again = heavy.run(first, arch) if heavy.comes_nearer(scored[0]) else scored
             if again[0].score * CLEARLY < scored[0].score:
                 search, scored = heavy, again
+        self.unseen = search.unseen
         found = [
             Evidence(
                 one.candidate,
                 one.kind,
                 one.fingerprint,
                 one.alike,
-                fitted=not _offered(one.candidate.normalisation, normalisations),
+                rare=self._rarity(one.candidate.normalisation),
             )
             for one in scored
         ]
-        unseen, alone = search.unseen, search.stands_out
-    else:
-        found = [Evidence(replace(usual, normalisation=one)) for one in normalisations]
-        unseen, alone = tuple(assembly.variants), False
-    # Batch-norms over few images say too little to overrule what is usual.
-    few = len(assembly.images) < FEWEST_IMAGES
-    # Only what saw the most images is decided among; the others were clearly worse before.
-    most = found[0].images
-    close = [one for one in found if one.images == most and allowed(one, stated)] or found[:1]
-    if few:
-        close = [one for one in close if one.candidate.arch == (stated.arch or checkpoint.arch)] or close
-    if most:
-        close = [one for one in close if one.score <= CLOSE * close[0].score][: 1 if alone else MOST_CLOSE]
-    if labels is not None:
-        count = max(FEWEST_COMPARED, min(IMAGES, int(COMPARED_MULTIPLICATIONS / cost)))
-        found = [
-            asked(assembly, one, labels, count)
-            if one in close or one is found[0] or one.fingerprint is None
-            else one
-            for one in found
-        ]
-        if not most:
-            found = by_more_labels(assembly, found, labels, stated, COMPARED_MULTIPLICATIONS / cost)
-        close = [one for one in found if one.candidate in {other.candidate for other in close}]
-    chosen = chosen_among(close, stated, _foreign(normalisations, assembly.images))
-    view: tuple[str, ...] = ()
-    if labels is not None:
-        if not most:
-            spaced = in_space(assembly, chosen, stated, labels, count, cost)
-            before = beside_space(chosen), chosen.candidate.normalisation
-            chosen = by_labels(chosen, spaced)
-        for part in unseen:
-            forms = forms_of(assembly, chosen, part)
-            for images in _growing(FORM_IMAGES if most else FORM_IMAGES_ALONE, count):
-                forms = [asked(assembly, one, labels, images) for one in forms]
-                if most and images == count:
-                    chosen, forms = told_apart(assembly, chosen, forms, labels, cost)
-                found += [one for one in forms if images == count or one.worse_than(chosen)]
-                forms = [one for one in forms if not one.worse_than(chosen)]
-            chosen = by_labels(chosen, [one for one in forms if allowed(one, stated)])
-        if not most:
-            chosen, *alike = among_many(assembly, chosen, normalisations, stated, labels, count, cost)
-            chosen = less_sure(assembly, chosen, normalisations, stated, labels, count, cost)
-            if (beside_space(chosen), chosen.candidate.normalisation) != before:
-                # With another activation or normalisation, a wrong layout has nothing to make up for.
-                spaced = in_space(assembly, chosen, stated, labels, count, cost)
-                chosen = by_labels(chosen, spaced)
-            known = {one.candidate for one in found}
-            own = split_variant(chosen.candidate.arch)  # in whatever order its parts are named
-            other = [one for one in (*alike, *spaced) if split_variant(one.candidate.arch) != own]
-            beside = [one for one in other if one.same_as(chosen)]
-            found += [one for one in (chosen, *beside) if one.candidate not in known]
-        unseen = ()
-        count = max(FEWEST_LABELLED, min(IMAGES, int(LABELLED_MULTIPLICATIONS / cost)))
-        chosen = asked(assembly, chosen, labels, count)
-        while accuracy_in_doubt(chosen, stated, checkpoint.classes) and count < min(
-            len(assembly.images), DOUBTED_MULTIPLICATIONS / cost
+        # Only what saw the most images is decided among; the others were clearly worse before.
+        most = found[0].images
+        seen = [one for one in found if one.images == most]
+        if self.few:  # they say too little to overrule what is usual
+            usual = (stated.arch or assembly.checkpoint.arch,)
+            seen = [one for one in seen if one.candidate.arch in usual] or seen
+        near = found[:1] if search.stands_out else tied(seen, stated)[:MOST_CLOSE]
+        self.nearest = near[0]
+        if self.labels is not None:
+            near = [self._asked(one) for one in near]
+            for part in self.unseen:
+                near += [self._asked(one) for one in forms_of(assembly, near[0], part)]
+        forms = [one for one in near if stated.allows(one.candidate)]
+        if not forms:
+            forms = [self._form(search, stated.applied_to(plausible(near)[0].candidate), near[0], most)]
+        if stated.arch is not None and stated.normalisation is None and unfamiliar(forms[0], stated):
+            forms = self._by_first_layer(search, forms[0])
+        every = {one.candidate: one for one in (*found, *near, *forms)}
+        return list(every.values()), forms
+
+    def _form(self, search: Search, candidate: Candidate, near: Evidence, images: int) -> Evidence:
+        """A candidate that the search left out, on the kind of images that fits another one."""
+        kind = near.kind or "plain"
+        found = Evidence(
+            candidate,
+            kind,
+            search.remembered.fingerprint(candidate, kind, images),
+            rare=self._rarity(candidate.normalisation),
+        )
+        return found if self.labels is None else self._asked(found)
+
+    def _rarity(self, normalisation: Normalisation) -> int:
+        return 0 if normalisation in self.common else 1 if normalisation in self.rare else 2
+
+    def _asked(self, one: Evidence) -> Evidence:
+        assert self.labels is not None
+        return asked(self.assembly, one, self.labels, self.count)
+
+    def _by_first_layer(self, search: Search, form: Evidence) -> list[Evidence]:
+        """The normalisations that the first batch-norm leaves, where the others saw another network."""
+        arch, remembered = form.candidate.arch, search.remembered
+        fronts = likely_fronts(remembered, arch, [*self.common, *self.rare], 1, kinds=search.kinds)
+        left = dict.fromkeys(front.normalisation for front in fronts if front.input is None)
+        first = fronts[0]
+        nearest = remembered.fingerprint(first.candidate(arch), first.kind, form.images, 1)
+        if nearest.score > UNKNOWN:
+            left = dict.fromkeys([*self.common, *self.rare])
+        return [self._form(search, Candidate(arch, one), form, form.images) for one in left]
+
+    def _by_labels(self) -> tuple[list[Evidence], list[Evidence]]:
+        """The same without batch-norms."""
+        stated, assembly = self.stated, self.assembly
+        if self.labels is None:
+            self.unseen = tuple(assembly.variants)
+            found = [Evidence(Candidate(self.usual.arch, one)) for one in self.common]
+            return found, [one for one in found if stated.allows(one.candidate)]
+        found = best_by_labels(
+            assembly, self.usual.arch, self.common, self.rare, self.labels, count=self.count, cost=self.cost
+        )
+        return found, [one for one in found if stated.allows(one.candidate)]
+
+    def _attacked(self, candidates: Sequence[Evidence]) -> list[Attacked]:
+        if self.labels is None or len(candidates) < 2:
+            return []
+        return under_attack(self.assembly, candidates, self.labels, self.budgets, cost=self.cost)
+
+    def _asked_until_clear(self, chosen: Evidence) -> Evidence:
+        """The chosen one, asked about as many labels as its accuracy needs."""
+        if self.labels is None:
+            return chosen
+        count = max(FEWEST_LABELLED, min(self._most, int(LABELLED_MULTIPLICATIONS / self.cost)))
+        images = len(self.assembly.images)
+        chosen = asked(self.assembly, chosen, self.labels, count)
+        while accuracy_in_doubt(chosen, self.stated, self.assembly.checkpoint.classes) and count < min(
+            images, DOUBTED_MULTIPLICATIONS / self.cost
         ):
-            count = min(2 * count, len(assembly.images))
-            chosen = asked(assembly, chosen, labels, count)
-        if most:
-            chosen, found = beside_nearer(assembly, chosen, found, labels, stated)
-        assert chosen.labelled is not None
-        if chosen.labelled.accuracy < (WELL_ANSWERED if most else WELL_ANSWERED_ALONE):
-            viewed = assembly.images[: max(FEWEST_VIEWED, min(MOST_VIEWED, count // 4))].to(assembly.device)
-            # An unusual form that labels chose may make up for what the view does.
-            tried = [chosen.candidate] + ([one.candidate for one in close[:1]] if not most else [])
-            answers = [assembly.answers(one, rounded=bool(most)) for one in dict.fromkeys(tried)]
-            with assembly.bfloat16() if most else nullcontext():
-                view = better_view(answers, viewed, labels, chosen.labelled, turned=bool(most))
-        if not most and not view and not confirmed(chosen, stated):
-            view = unread_features(
-                assembly.network(chosen.candidate.arch),
-                assembly.answers(chosen.candidate),
-                assembly.images[: min(count, int(LABELLED_MULTIPLICATIONS / cost))].to(assembly.device),
-                labels,
-                classes=checkpoint.classes,
-                at_once=assembly.at_once,
-            )
-    if chosen.fingerprint is not None and chosen.fingerprint.excess > FAR and not assembly.samples:
-        kinds = {
-            kind: assembly.inputs(kind, 0, alterations.IMAGES)
-            for kind in dict.fromkeys([chosen.kind or "plain", *USUAL_KINDS])
-        }
-        mean, std = (
-            torch.tensor(part, device=assembly.device).view(1, -1, 1, 1)
-            for part in (chosen.candidate.normalisation.mean, chosen.candidate.normalisation.std)
+            count = min(2 * count, images)
+            chosen = asked(self.assembly, chosen, self.labels, count)
+        return chosen
+
+    def _unread(self, chosen: Evidence) -> Sequence[str]:
+        if self.labels is None:
+            return ()
+        affordable = int(LABELLED_MULTIPLICATIONS / self.cost)
+        return unread_features(
+            self.assembly.network(chosen.candidate.arch),
+            self.assembly.answers(chosen.candidate),
+            self.assembly.images[:affordable].to(self.assembly.device),
+            self.labels,
+            classes=self.assembly.checkpoint.classes,
+            at_once=self.assembly.at_once,
         )
-        network = assembly.network(chosen.candidate.arch)
-        view += alterations.nearer_setting(
-            network, lambda x: (x - mean) / std, kinds, chosen.fingerprint.excess
-        )
-    others = tuple(one for one in found if one.candidate != chosen.candidate)
-    shown = sorted(others, key=lambda one: _place(chosen, one))
-    seen = [one for one in others if one.images == most]
-    return Recognition(
-        chosen=chosen,
-        choice=_choice(chosen, found, stated),
-        model=assembly.model(chosen.candidate),
-        others=tuple(shown[:SHOWN]),
-        unseen=unseen,
-        stated=stated,
-        contradictions=(*contradictions(chosen, seen, stated, checkpoint.classes, few=few), *view),
+
+
+def _undecided(attacked: Sequence[Attacked]) -> str:
+    """Forms under attack, with what states each."""
+    said = dict[Candidate, list[str]]()
+    for one in attacked:
+        figures = said.setdefault(one.form.candidate, [])
+        if not figures and one.form.labelled is not None:
+            figures.append(f"{one.form.labelled.accuracy:.1%} clean")
+        figures.append(f"{one.accuracy:.1%} at {one.budget.norm} {one.budget.eps:.3g}")
+    table = "; ".join(f"{options(candidate)}: {', '.join(figures)}" for candidate, figures in said.items())
+    return (
+        f"its weights fit several forms that differ under attack (PGD-{STEPS}, {attacked[0].images} images), "
+        f"and nothing says which is right; state it: {table}"
     )
-
-
-def _growing(first: int, last: int) -> list[int]:
-    """Numbers of images from ``first`` to ``last``, each four times the one before."""
-    found = []
-    while first < last:
-        found.append(first)
-        first *= 4
-    return [*found, last]
 
 
 def _place(chosen: Evidence, other: Evidence) -> float:
@@ -313,9 +366,8 @@ def _place(chosen: Evidence, other: Evidence) -> float:
 def stated_by(checkpoint: Checkpoint) -> Stated:
     """What the user and the file say of a network."""
     accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.layout.entries)
-    named = "[" in checkpoint.arch or checkpoint.metadata.get("arch") == checkpoint.arch
     return Stated(
-        arch=checkpoint.arch if named else None,
+        arch=checkpoint.arch if checkpoint.arch_source != "guessed" else None,
         normalisation=checkpoint.normalisation,
         source=checkpoint.normalisation_source,
         accuracy=accuracy,
@@ -323,33 +375,24 @@ def stated_by(checkpoint: Checkpoint) -> Stated:
     )
 
 
-def _normalisations(stated: Stated, checkpoint: Checkpoint, images: Tensor) -> list[Normalisation]:
-    """All that come into question, one that is stated first: the known ones, the file's, the images' own."""
+def _normalisations(
+    stated: Stated, checkpoint: Checkpoint, images: Tensor
+) -> tuple[list[Normalisation], list[Normalisation]]:
+    """Those in common use for such images, one that is stated first, and those of other data sets."""
     known = list(KNOWN[checkpoint.channels].values())
     mean, std = (part.tolist() for part in (images.mean((0, 2, 3)), images.std((0, 2, 3)).clamp(min=1e-3)))
     own = Normalisation("custom", tuple(round(m, 4) for m in mean), tuple(round(s, 4) for s in std))
-    first = (stated.normalisation, stored_normalisation(checkpoint.metadata, checkpoint.channels))
-    found = list(dict.fromkeys([*(one for one in first if one is not None), *known]))
     # Beside a published one that is nearly the same it would only be a copy.
-    return found if any(_nearly(own, one) for one in found) else [*found, own]
-
-
-def _offered(one: Normalisation, normalisations: Sequence[Normalisation]) -> bool:
-    """Whether it is one of these, perhaps with its channels reversed."""
-    turned = replace(one, mean=one.mean[::-1], std=one.std[::-1])
-    known = {(other.mean, other.std) for other in normalisations}
-    return (one.mean, one.std) in known or (turned.mean, turned.std) in known
-
-
-def _foreign(normalisations: Sequence[Normalisation], images: Tensor) -> set[Normalisation]:
-    """Those of data sets whose images have another mean than these."""
-    own = images.mean((0, 2, 3)).tolist()
-    return {
+    known += [] if any(_nearly(own, one) for one in known) else [own]
+    rare = [
         one
-        for one in normalisations
+        for one in known
         if one.name not in FOR_ANY_DATA
-        and max(abs(a - b) for a, b in zip(one.mean, own, strict=True)) > APART
-    }
+        and max(abs(a - b) for a, b in zip(one.mean, own.mean, strict=True)) > APART
+    ]
+    first = (stated.normalisation, stored_normalisation(checkpoint.metadata, checkpoint.channels))
+    common = [*(one for one in first if one is not None), *(one for one in known if one not in rare)]
+    return list(dict.fromkeys(common)), [one for one in rare if one not in common]
 
 
 def _nearly(one: Normalisation, other: Normalisation) -> bool:
@@ -357,25 +400,3 @@ def _nearly(one: Normalisation, other: Normalisation) -> bool:
     shifts = (abs(a - b) / s for a, b, s in zip(one.mean, other.mean, other.std, strict=True))
     scales = (abs(a / b - 1) for a, b in zip(one.std, other.std, strict=True))
     return max(*shifts, *scales) < 0.05
-
-
-def _choice(chosen: Evidence, found: Sequence[Evidence], stated: Stated) -> NormalisationChoice:
-    """The normalisation with the labelled figures of all that were asked about."""
-    normalisation = chosen.candidate.normalisation
-    choice = NormalisationChoice(normalisation.name, normalisation.mean, normalisation.std, stated.source)
-    if stated.normalisation is not None:
-        return choice
-    asked: dict[str, tuple[str, float, float]] = {}
-    for one in (chosen, *found):
-        name = one.candidate.normalisation.name
-        if chosen.labelled is None or one.labelled is None or name in asked:
-            continue
-        if one.labelled.examples == chosen.labelled.examples:
-            asked[name] = (name, one.labelled.cross_entropy, one.labelled.accuracy)
-    alike = [one.candidate.normalisation.name for one in found if chosen.same_as(one)]
-    return replace(
-        choice,
-        examples=0 if chosen.labelled is None else chosen.labelled.examples,
-        candidates=tuple(asked.values()),
-        not_separable=tuple(dict.fromkeys(name for name in alike if name != normalisation.name)),
-    )

@@ -4,22 +4,22 @@ from typing import Any
 
 from robustbench_coded.models.decision import Evidence
 from robustbench_coded.models.recognition import Recognition
+from robustbench_coded.models.under_attack import MARGIN, STEPS, differ
 
 
 def sentence(recognition: Recognition) -> str:
     """What the network was recognised as and by which evidence, in one line."""
-    chosen, source = recognition.chosen, recognition.stated.source
-    said = f"recognised as {chosen.candidate} (normalisation {source}): {_witnesses(recognition)}"
+    chosen = recognition.chosen
+    said = f"{_taken_as(recognition)}: {_witnesses(recognition)}{_beside(recognition)}"
+    alike = [one for one in recognition.others if chosen.fingerprint and chosen.same_as(one)]
     rivals = [one for one in recognition.others if not chosen.same_as(one)]
     if rivals and rivals[0].fingerprint is not None:
         said += f"; next best {rivals[0].candidate}: {rivals[0].fingerprint.median:.2g}"
     elif rivals and rivals[0].labelled is not None:
         said += f"; next best {rivals[0].candidate}: cross-entropy {rivals[0].labelled.cross_entropy:.3f}"
-    alike = [f"{one.candidate}{_agreement(chosen, one)}" for one in recognition.others if chosen.same_as(one)]
-    if alike and chosen.fingerprint is not None:
-        said += f"; not separable from {', '.join(alike)}; --arch takes one of these instead"
-    if chosen.fingerprint is None:
-        said += _equally_well(recognition)
+    if alike:
+        named = ", ".join(f"{one.candidate}{_agreement(chosen, one)}" for one in alike)
+        said += f"; not separable from {named}; --arch takes one of these instead"
     if recognition.unseen:
         said += f"; no witness saw {', '.join(recognition.unseen)}: taken as usual"
     return said
@@ -33,18 +33,27 @@ def brief(recognition: Recognition) -> str:
     if chosen.fingerprint is not None:
         layers, apart = len(chosen.fingerprint.layers), chosen.fingerprint.median
         witnesses.append(f"{layers} batch-norms {apart:.2g} from their stored statistics")
-    found = ", ".join(witnesses) or "no witness"
-    said = f"recognised as {chosen.candidate} ({recognition.stated.source}): {found}"
-    alike = [one for one in recognition.others if chosen.same_as(one)]
-    shares = [
-        chosen.labelled.agreement(one.labelled) if chosen.labelled and one.labelled else 0.0 for one in alike
-    ]
-    least = min(shares, default=1.0)
-    if least == 1:  # whichever it is, its answers are the same
-        return said
-    forms = "another form" if len(alike) == 1 else f"{len(alike)} other forms"
-    answers = f", {least:.1%} of answers alike" if least else ""
-    return f"{said}; {forms} may be right{answers} (see `csrobust inspect --data`)"
+    return f"{_taken_as(recognition)}: {', '.join(witnesses) or 'no witness'}{_beside(recognition)}"
+
+
+def _beside(recognition: Recognition) -> str:
+    """Other forms that may be right, where it does not matter which is; else nothing."""
+    forms = {one.form.candidate: one.form for one in recognition.attacked}
+    others = [one for candidate, one in forms.items() if candidate != recognition.chosen.candidate]
+    if not others or differ(recognition.attacked):
+        return ""
+    named = ", ".join(
+        f"{one.candidate.normalisation.described} ({one.labelled.accuracy:.1%})"
+        for one in others
+        if one.labelled
+    )
+    return f"; may also be {named}: under PGD-{STEPS} all are within {100 * MARGIN:.0f} points"
+
+
+def _taken_as(recognition: Recognition) -> str:
+    stated, taken = recognition.stated, recognition.chosen.candidate
+    verb = "recognised as" if stated.arch is None else "taken as"
+    return f"{verb} {taken} ({stated.source})"
 
 
 def _agreement(chosen: Evidence, other: Evidence) -> str:
@@ -53,32 +62,6 @@ def _agreement(chosen: Evidence, other: Evidence) -> str:
         return ""
     alike = chosen.labelled.agreement(other.labelled)
     return " (the same answers)" if alike == 1 else f" ({alike:.1%} of the answers alike)"
-
-
-def _equally_well(recognition: Recognition) -> str:
-    """That labels alone do not tell normalisations apart; empty where they do."""
-    chosen = recognition.chosen
-    own = chosen.labelled
-    asked = [one for one in recognition.others if one.labelled is not None]
-    if own is None or not asked:
-        return ""
-    better = [one for one in asked if chosen.worse_than(one)]
-    if better:
-        best = max(better, key=lambda one: own.worse_than(one.labelled) if one.labelled else 0.0)
-        assert best.labelled is not None
-        return (
-            f"; {best.candidate} explains the labels better by {own.worse_than(best.labelled):.1f} "
-            "standard errors and may be right"
-        )
-    alike = [one for one in asked if chosen.same_as(one)]
-    if not alike:
-        return ""
-    apart = max(abs(one.labelled.accuracy - own.accuracy) for one in alike if one.labelled is not None)
-    said = "both" if len(alike) == 1 else "all of"
-    return (
-        f"; {said} {chosen.candidate} and {', '.join(str(one.candidate) for one in alike)} explain the data "
-        f"equally well, accuracy differs by {100 * apart:.2f} points at most; --normalize says which is right"
-    )
 
 
 def _witnesses(recognition: Recognition) -> str:
@@ -117,7 +100,19 @@ def as_data(recognition: Recognition) -> dict[str, Any]:
             "normalisation": None if stated.normalisation is None else stated.normalisation.name,
             "accuracy": None if stated.accuracy is None else dict([stated.accuracy]),
         },
-        "contradictions": list(recognition.contradictions),
+        "attacked": [
+            {
+                "architecture": one.form.candidate.arch,
+                "normalisation": one.form.candidate.normalisation.name,
+                "norm": one.budget.norm,
+                "eps": one.budget.eps,
+                "accuracy": one.accuracy,
+                "images": one.images,
+            }
+            for one in recognition.attacked
+        ],
+        "contradictions": list(recognition.warnings),
+        "refusal": recognition.refusal,
     }
 
 

@@ -15,14 +15,7 @@ BESIDE_RELU = (
     "leaky-relu", "leaky-relu-0.1", "leaky-relu-0.2", "silu", "gelu", "gelu-tanh", "quick-gelu", "softplus",
     "softplus-10", "elu", "selu", "mish", "hardswish", "relu6", "tanh", "sigmoid", "square",
 )  # fmt: skip
-# Tried where the form that they are near is among the best: slopes between those that are always tried.
-FINER = {
-    "leaky-relu": ("leaky-relu-0.02", "leaky-relu-0.05"),
-    "leaky-relu-0.02": ("leaky-relu-0.03",),
-    "leaky-relu-0.1": ("leaky-relu-0.05", "leaky-relu-0.15"),
-    "leaky-relu-0.2": ("leaky-relu-0.15", "leaky-relu-0.25", "leaky-relu-0.3"),
-}
-PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",), "identity": ("active",), "pooling": ("max",)}
+PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",), "identity": ("active",)}
 STEM = {"stem": ("stride-2", "max-pool")}
 
 
@@ -32,12 +25,10 @@ CIFAR_OPTION_A = {
     "residual": ("identities", "none"),
     "subsampling": ("stride-odd", "mean", "mean-3", "max"),
     "new_channels": ("behind", "before", "repeat"),
-    "pooling": ("max",),
 }
 
 BESIDE_SILU = {
     "activation": ("relu", *(name for name in BESIDE_RELU if name != "silu")),
-    "pooling": ("max",),
 }
 
 
@@ -71,7 +62,7 @@ def _projected(option: str, where: str) -> Architecture:
         {"option": option},
         pattern=rf"resnet(?P<depth>\d{{1,4}})-{option}",
         takes_dropout=True,
-        variants={"activation": BESIDE_RELU, "after_sum": ("raw",), "pooling": ("max",)},
+        variants={"activation": BESIDE_RELU, "after_sum": ("raw",)},
     )
 
 
@@ -87,7 +78,6 @@ def _common(depth: int) -> Architecture:
             "activation": BESIDE_RELU,
             "after_sum": ("raw",),
             **({"stride_at": ("conv1",)} if depth == 50 else {}),
-            "pooling": ("max",),
         },
     )
 
@@ -160,7 +150,7 @@ _ARCHITECTURES = (
         "wrn-34-r",
         "wide ResNet-34 with fewer channels in its last stage, of Huang et al. 2021 (arXiv 2110.03825)",
         "robust_wide_resnet:RobustWideResNet",
-        variants={"activation": BESIDE_RELU, "pooling": ("max",)},
+        variants={"activation": BESIDE_RELU},
     ),
     Architecture(
         "wrn-a4",

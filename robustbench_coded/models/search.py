@@ -28,9 +28,8 @@ from robustbench_coded.models.fronts import (
 )
 from robustbench_coded.models.input_kinds import KINDS
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.registry import FINER
 from robustbench_coded.models.remembered import Remembered
-from robustbench_coded.models.variants import INPUT, changed, split_variant, unchanged
+from robustbench_coded.models.variants import INPUT, split_variant, unchanged
 
 # Images for parts and at first for whole networks; for a network that stands out; and for those that stay
 # close to each other: as many as so many multiplications of one candidate pay for, within these limits.
@@ -217,8 +216,6 @@ class Search:
             return left[:WIDTH]
 
         likely = best_of([beam[0], *self.remembered.forms(beam[0], part)])
-        if finer := [other for arch in likely for other in _finer(arch)]:
-            likely = best_of([*likely, *finer])
         forms = {split_variant(arch)[1].get(part) for arch in likely}
         others = (other for arch in beam for other in self.remembered.forms(arch, part, forms))
         return best_of([*likely, *beam, *others])
@@ -269,9 +266,6 @@ class Search:
             again = [one for end in doubted for one in self._behind_another_kind(*end, beam, count)]
             scored |= self._scored(again, count)
             left = _near(_best_kinds({end: scored[end] for end in [*left, *again]}), scored, stated)
-        finer = [(replace(left[0][0], arch=other), left[0][1]) for other in _finer(left[0][0].arch)]
-        scored |= self._scored(finer, count)
-        left = _near([*left, *finer], scored, stated)
         alone = _standing_out(left, scored, stated)
         ends = [*left, *(end for end in _best_kinds(scored) if end not in left)]
         found = [Scored(*end, scored[end]) for end in ends]
@@ -354,12 +348,6 @@ def _standing_out(
         return None
     others = [end for end in left if end[0].normalisation != first[0].normalisation]
     return first if all(scored[end].score > STANDS_OUT * scored[first].score for end in others) else None
-
-
-def _finer(arch: str) -> list[str]:
-    """Variants in a form of one part that lies near the variant's own and was not tried at first."""
-    parts = split_variant(arch)[1].items()
-    return [changed(arch, part, other) for part, form in parts for other in FINER.get(form, ())]
 
 
 def _near(ends: Sequence[End], scored: Mapping[End, Fingerprint], stated: Sequence[Candidate]) -> list[End]:

@@ -75,9 +75,9 @@ def chosen_network(
             name, best = other, seen
     if name != asked_first:
         found = recognise(networks[name])
-    elif found.contradictions:  # then it says little about the others how they answer when assembled alike
+    elif found.refusal:  # then it says little about the others how they answer when assembled alike
         for other in (one for one in networks if one != asked_first):
-            if not (again := recognise(networks[other])).contradictions:
+            if not (again := recognise(networks[other])).refusal:
                 name, found = other, again
                 break
     said = ", ".join(f"{one} {share:.1%}" for one, share in shares.items())

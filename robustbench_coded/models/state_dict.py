@@ -96,8 +96,8 @@ def _unwrap(
     nesting: list[str] = []
     notes: list[str] = []
     beside: list[tuple[str, dict[str, Any]]] = []
-    while isinstance(contents, Mapping) and len(nesting) < 4:
-        if entry is not None and isinstance(contents.get(entry), Mapping):
+    while isinstance(contents := _alone(contents), Mapping) and len(nesting) < 4:
+        if entry is not None and isinstance(_alone(contents.get(entry)), Mapping):
             chosen, entry = entry, None
         else:
             nests = _nests(contents)
@@ -162,7 +162,24 @@ def _nests(contents: Mapping[Any, Any]) -> list[str]:
 
 
 def _entries(contents: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
-    return {name: one for name, one in contents.items() if isinstance(name, str) and isinstance(one, Mapping)}
+    opened = {name: _alone(one) for name, one in contents.items() if isinstance(name, str)}
+    return {name: one for name, one in opened.items() if isinstance(one, Mapping)}
+
+
+def _alone(contents: Any) -> Any:
+    """The state dict in a list of one, as certified training stores it (arXiv 1805.12514); else the same.
+
+    Raises:
+        Refused: a list of several.
+    """
+    if not isinstance(contents, list) or not contents or not all(map(_tensors, contents)):
+        return contents
+    if len(contents) > 1:
+        raise Refused(
+            f"a list of {len(contents)} state dicts, a cascade whose networks answer in turn: it is not "
+            "evaluated; for one of them, torch.save(torch.load(FILE)['state_dict'][0], NEW_FILE)"
+        )
+    return contents[0]
 
 
 def _tensors_below(contents: Any, levels: int) -> bool:

@@ -20,7 +20,8 @@ def with_normalisation(
             and then the variant of the architecture is, too.
         labels: (n,) int64.
     Raises:
-        InputError: the images or labels are not of the checkpoint's channels or classes.
+        InputError: the images or labels are not of the checkpoint's channels or classes, or they leave open
+            which normalisation is right.
     """
     if checkpoint.normalisation is not None:
         known = checkpoint.normalisation
@@ -28,6 +29,8 @@ def with_normalisation(
     else:
         _check_examples(checkpoint, images, labels)
         found = recognise_network(checkpoint, images, labels)
+        if found.refusal:
+            raise InputError(f"{checkpoint.path}: {found.refusal}")
         return found.model, found.choice
     model = PixelModel(
         checkpoint.network, choice.mean, choice.std, classes=checkpoint.classes, arch=checkpoint.arch

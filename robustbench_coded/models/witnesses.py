@@ -157,7 +157,10 @@ def _best_scale(logits: Tensor, labels: Tensor) -> float:
     return 2.0 ** ((low + high) / 2)
 
 
-def floor(classes: int) -> float:
-    """The accuracy below which a network is not believed without other witnesses: chance and a tenth."""
+def floor(classes: int, *, guessed: bool = False) -> float:
+    """The accuracy below which a network is not believed without other witnesses.
+
+    Chance and a tenth of the rest; a fifth for a guess, since one of many forms is always above chance.
+    """
     chance = 1 / classes
-    return chance + 0.1 * (1 - chance)
+    return chance + (0.2 if guessed else 0.1) * (1 - chance)

@@ -5,6 +5,8 @@ import subprocess
 import pytest
 import torch
 
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.build import build
@@ -52,13 +54,16 @@ def test_few_or_many_coded_inputs_are_said():
     ]
 
 
-def test_weights_that_nobody_trained_are_said(tmp_path):
+def test_weights_that_nobody_trained_are_said_of_a_model_in_memory_and_refused_of_a_file(tmp_path):
     torch.manual_seed(0)
-    torch.save(build("digits-cnn", 10, 1).state_dict(), tmp_path / "fresh.pt")
-    options = {"limit": 64, "normalize": "none", "accept_mismatch": True}
-    (said,) = matching(notes(tmp_path / "fresh.pt", **options), "by chance")
+    fresh = build("digits-cnn", 10, 1)
+    config = EvalConfig((), data="digits", threads=1, attacks=("fgsm",), limit=64)
+    (said,) = matching(prepare(config, InMemory(models={"mine": fresh})).notes, "by chance")
     assert said.startswith("mine gets ") and said.endswith("are its weights trained, and on these data?")
     assert matching(notes("digits-erm", limit=64), "by chance") == []
+    torch.save(fresh.state_dict(), tmp_path / "fresh.pt")
+    with pytest.raises(InputError, match=r"fresh.pt: 1\d.*and chance is 10.0%: its weights are not trained"):
+        notes(tmp_path / "fresh.pt", limit=64, normalize="none")
 
 
 def test_a_folder_that_git_tracks_is_said(csrobust, tmp_path):

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustbench_coded.data.digits import load_digits
+
 pytestmark = pytest.mark.long
 
 SMALL = ("--data", "digits", "--batch-size", "8", "--threads", "1", "--draws", "2", "--quiet")
@@ -102,9 +104,8 @@ def test_what_cannot_be_matched_is_refused(csrobust, digits_erm, options, said):
 
 
 def test_without_images_to_match_on_it_is_refused(csrobust, digits_erm, tmp_path):
-    x = np.zeros((40, 8, 8, 1), np.uint8)
-    np.savez(tmp_path / "few.npz", x=x, y=np.arange(40) % 10)
+    x, y = load_digits("test").batch(range(40))
+    np.savez(tmp_path / "few.npz", x=(255 * x).byte().permute(0, 2, 3, 1).numpy(), y=y.numpy())
     data = ("--data", f"npz:{tmp_path / 'few.npz'}", "--match-clean", "rci", "--rci", "N=7", "--limit", "20")
-    blank = ("--accept-mismatch",)  # of which the network makes nothing
-    answer = csrobust("eval", "--ckpt", digits_erm, *SMALL, *data, *blank)
+    answer = csrobust("eval", "--ckpt", digits_erm, *SMALL, *data)
     assert answer.code == 2 and "needs at least 32 images that are not evaluated, and 20 are" in answer.err

@@ -19,34 +19,41 @@ WRONG = ("--ckpt", ERM, "--normalize", "mnist")
 CHEAP = ("--attacks", "fgsm", "--limit", "16", "--batch-size", "8", "--threads", "1", "--quiet")
 
 
-def test_a_contradiction_ends_the_evaluation_with_one_line(capsys, tmp_path):
-    assert main(["eval", *WRONG, *CHEAP, "--out", str(tmp_path / "run")]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "\n" not in said
-    assert "its batch-norms contradict digits-cnn on mnist, which is stated" in said
-    assert "try --arch 'digits-cnn' --normalize 0.3056/0.3756" in said
-    assert said.endswith("--accept-mismatch evaluates it as it is")
-    assert not (tmp_path / "run").exists()
-
-
-def test_an_accepted_mismatch_stands_in_the_first_paragraph(tmp_path):
+def test_what_is_stated_is_evaluated_with_a_warning_that_the_report_repeats(capsys, tmp_path):
     run = tmp_path / "run"
-    assert main(["eval", *WRONG, *CHEAP, "--accept-mismatch", "--out", str(run)]) == 0
-    first = (run / "report.md").read_text().split("\n\n")[1]
-    assert first.startswith("Evaluated with --accept-mismatch")
-    assert "contradict digits-cnn on mnist" in first
+    assert main(["eval", *WRONG, *CHEAP[:-1], "--out", str(run)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "taken as digits-cnn with MNIST's normalisation (given)" in said
+    assert (
+        "warning: its batch-norms contradict digits-cnn with MNIST's normalisation, which is stated" in said
+    )
+    assert "try --arch 'digits-cnn' --normalize 0.3056/0.3756" in said
+    report = (run / "report.md").read_text()
+    assert "- digits-erm is evaluated as stated, and the figures may be those of another network" in report
+    assert "contradict digits-cnn with MNIST's normalisation" in report
     (facts,) = json.loads((run / "run.json").read_text())["checkpoints"]
     assert facts["normalisation"]["name"] == "mnist"
     assert facts["recognition"]["contradictions"]
+
+
+def test_a_guess_that_could_change_a_verdict_ends_with_one_line(capsys, robust_perceptron, tmp_path):
+    args = ["eval", "--ckpt", str(robust_perceptron), *CHEAP, "--data", "digits", "--eps", "0.15"]
+    assert main([*args, "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert "fit several forms that differ under attack (PGD-10, 512 images)" in said
+    assert "--normalize none: 9" in said and "% at linf 0.15" in said
+    assert not (tmp_path / "run").exists()
+    assert main([*args, "--normalize", "none", "--out", str(tmp_path / "run")]) == 0
 
 
 def test_a_network_that_is_what_it_is_taken_for_is_told_with_evidence(tmp_path):
     run = tmp_path / "run"
     assert main(["eval", "--ckpt", ERM, *CHEAP, "--out", str(run)]) == 0
     report = (run / "report.md").read_text()
-    assert "accept-mismatch" not in report
+    assert "is evaluated as stated" not in report
     details = (run / "details.md").read_text()
-    assert "Recognised as digits-cnn on 0.3056/0.3756 (normalisation stored): 3 batch-norms are" in details
+    assert "Taken as digits-cnn with normalisation 0.3056/0.3756 (stored): 3 batch-norms are" in details
 
 
 def test_the_same_weights_in_another_file_are_read_from_that_file(tmp_path):
@@ -62,7 +69,7 @@ def test_the_same_weights_in_another_file_are_read_from_that_file(tmp_path):
 def test_inspect_with_data_says_what_the_network_is(capsys, as_json):
     assert main(["inspect", ERM, "--data", "auto", *(["--json"] if as_json else [])]) == 0
     said = capsys.readouterr().out
-    assert "recognised as digits-cnn on 0.3056/0.3756" in said
+    assert "taken as digits-cnn with normalisation 0.3056/0.3756 (stored)" in said
     if as_json:
         facts = json.loads(said)
         assert facts["recognition"]["chosen"]["labelled"]["accuracy"] > 0.99
@@ -70,15 +77,23 @@ def test_inspect_with_data_says_what_the_network_is(capsys, as_json):
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_inspect_says_what_eval_would_refuse(capsys, as_json):
+def test_inspect_says_what_speaks_against_a_network(capsys, as_json):
     flags = ["--json"] if as_json else []
-    assert main(["inspect", ERM, "--normalize", "mnist", "--data", "auto", *flags]) == 2
+    assert main(["inspect", ERM, "--normalize", "mnist", "--data", "auto", *flags]) == 0
+    assert "warning: its batch-norms contradict digits-cnn with MNIST's" in capsys.readouterr().out
+
+
+def test_inspect_says_what_eval_would_refuse(capsys, tmp_path):
+    file = tmp_path / "fresh.pt"
+    torch.save(build("digits-cnn", 10, 1).state_dict(), file)
+    assert main(["inspect", str(file), "--normalize", "none", "--data", "digits"]) == 2
     said = capsys.readouterr()
-    assert "eval would refuse this: its batch-norms contradict digits-cnn on mnist" in said.out
+    assert "not evaluated: " in said.out and "its weights are not trained" in said.out
     (line,) = said.err.strip().splitlines()
-    assert line.startswith(f"csrobust: {ERM}: eval would refuse this: its batch-norms contradict")
-    # Without images nothing contradicts it.
-    assert main(["inspect", ERM, "--normalize", "mnist"]) == 0
+    assert line.startswith(f"csrobust: {file}: ") and "its weights are not trained" in line
+    assert (
+        main(["inspect", str(file), "--normalize", "none"]) == 0
+    )  # without images nothing speaks against it
 
 
 def beside(tmp_path, first, second, **further):
@@ -129,9 +144,9 @@ def test_the_network_that_images_choose_is_attacked_and_verified(capsys, tmp_pat
         r"ema\_state\_dict is evaluated; FILE#state\_dict evaluates another"
         in (run / "details.md").read_text()
     )
-    other = ["eval", "--ckpt", f"two={file}#state_dict", *CHEAP, "--data", "digits", "--accept-mismatch"]
+    other = ["eval", "--ckpt", f"two={file}#state_dict", *CHEAP, "--data", "digits"]
     assert main([*other, "--out", str(run)]) == 2
-    assert "knows other weights under the name 'two'" in capsys.readouterr().err
+    assert "its weights are not trained" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

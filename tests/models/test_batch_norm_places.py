@@ -59,7 +59,7 @@ def test_what_batch_norms_remember_tells_where_they_stand(tmp_path, place):
     parts |= {"activation": "elu"} if activation == "elu" else {}
     parts |= {"pooling": "mean"} if place.endswith("mean") else {}
     assert split_variant(found.arch)[1] == parts
-    assert found.choice.name == "half" and not found.contradictions
+    assert found.choice.name == "half" and not found.doubts
     torch.testing.assert_close(found.model(x[:8]), network((x[:8] - 0.5) / 0.5))
 
 
@@ -67,4 +67,6 @@ def test_batch_norms_in_another_place_than_stated_are_contradicted(tmp_path):
     x = remembered(Placed("after-activation"), tmp_path / "a.pt")
     stack = load_checkpoint(tmp_path / "a.pt").arch
     stated = load_checkpoint(tmp_path / "a.pt", arch=f"{stack}[batch_norm=after-pooling]", normalize="half")
-    assert recognise_network(stated, x, None).contradictions
+    found = recognise_network(stated, x, None)
+    assert (found.arch, found.refusal) == (stated.arch, "")  # it is evaluated as stated
+    assert "its batch-norms contradict" in found.warnings[0]

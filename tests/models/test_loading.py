@@ -179,13 +179,12 @@ def test_one_number_for_all_channels(tmp_path, weights):
     assert load_checkpoint(tmp_path / "a.pt").normalisation.mean == (0.5, 0.5, 0.5)
 
 
-def test_without_any_the_labels_decide(tmp_path, weights):
+def test_without_any_images_and_labels_have_to_decide(tmp_path, weights):
     torch.save(weights, tmp_path / "a.pt")
     checkpoint = load_checkpoint(tmp_path / "a.pt")
     assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "guessed")
-    model, choice = with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
-    assert choice.source == "guessed"
-    assert model.mean.flatten().tolist() == pytest.approx(choice.mean)
+    with pytest.raises(InputError, match="its weights are not trained"):
+        with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
     with pytest.raises(InputError, match="answers 10 classes, the labels go from 0 to 10"):
         with_normalisation(checkpoint, pixels(), torch.tensor([0, 1, 2, 10]))
     with pytest.raises(InputError, match="takes images of 3 channels"):

@@ -9,7 +9,6 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.normalisation import (
     KNOWN,
     Normalisation,
-    NormalisationChoice,
     named,
     parse_normalisation,
 )
@@ -70,19 +69,7 @@ def test_impossible_numbers_are_refused(mean, std):
         Normalisation("custom", mean, std)
 
 
-def test_a_choice_prints_its_figures():
-    choice = NormalisationChoice(
-        "imagenet",
-        (0.485,),
-        (0.229,),
-        "guessed",
-        512,
-        (("imagenet", 0.416, 0.904), ("cifar10", 0.42, 0.91)),
-        ("cifar10",),
-    )
-    assert str(choice) == (
-        "normalisation imagenet (0.485/0.229), guessed: cross-entropy (accuracy) on 512 labelled images "
-        "is imagenet 0.416 (90.40%), cifar10 0.420 (91.00%); not separable from cifar10, "
-        "--normalize says which is right"
-    )
-    assert str(NormalisationChoice("none", (0.0,), (1.0,), "stored")) == "normalisation none (0/1), stored"
+def test_a_normalisation_is_described_as_a_sentence_ends():
+    assert KNOWN[3]["imagenet"].described == "with ImageNet's normalisation"
+    assert Normalisation("custom", (0.5,), (0.25,)).described == "with normalisation 0.5/0.25"
+    assert all(one.described for known in KNOWN.values() for one in known.values())

@@ -63,7 +63,7 @@ def test_files_trained_on_cuda_by_others_give_their_stated_accuracy(recognised, 
 
 def test_accuracy_would_have_chosen_a_wrong_normalisation(cifar10, recognised):
     found = recognised("resnet20-12fca82f.th")
-    assert (found.arch, found.choice.name, found.contradictions) == ("resnet20", "imagenet", ())
+    assert (found.arch, found.choice.name, found.doubts) == ("resnet20", "imagenet", ())
     assert found.stated.accuracy == ("best_prec1", pytest.approx(0.9178, abs=5e-5))
     wrong = KNOWN[3]["cifar10-2023"]
     other = PixelModel(found.model.network, wrong.mean, wrong.std, classes=10, arch="resnet20")

@@ -56,15 +56,6 @@ def test_every_variant_has_the_weights_of_its_architecture_and_another_function(
     assert len(answers) >= 7
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("arch", ["resnet8-b", "dm-wrn-10-1", "dm-preact-resnet18"])
-def test_no_batch_norm_sees_the_pooling_so_every_family_has_it_as_a_variant(arch):
-    network = settled(arch)
-    assert find(arch)[0].variants["pooling"] == ("max",)
-    answer = settled(changed(arch, "pooling", "max"), like=network)(images())
-    assert float((answer - network(images())).abs().max()) > 1e-3
-
-
 def test_names_of_activations_are_those_of_the_functions():
     assert set(BESIDE_RELU) == set(ACTIVATIONS) - {"relu"}
     assert float(activation_named("leaky-relu-0.15")(torch.tensor(-2.0))) == pytest.approx(-0.3)
@@ -114,7 +105,6 @@ def test_a_variant_is_named_by_what_is_not_as_usual():
         "residual",
         "subsampling",
         "new_channels",
-        "pooling",
     }  # the activation was chosen
 
 

@@ -100,6 +100,7 @@ def test_a_name_that_does_not_say_on_which_images_is_let_off_more():
 def test_below_the_floor_is_near_chance():
     assert floor(10) == pytest.approx(0.19)
     assert floor(2) == pytest.approx(0.55)
+    assert floor(10, guessed=True) == pytest.approx(0.28)
 
 
 def test_more_images_are_added_to_what_is_known():

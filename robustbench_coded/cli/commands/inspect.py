@@ -58,8 +58,8 @@ def inspect_command(
         width = max(map(len, shown))
         for name, value in shown.items():
             print(one_line(f"{name:<{width}}  {_shown(value)}"))
-    if recognition is not None and recognition.contradictions:
-        raise InputError(f"{loaded.path}: eval would refuse this: {recognition.contradictions[0]}")
+    if recognition is not None and recognition.refusal:
+        raise InputError(f"{loaded.path}: {recognition.refusal}")
     return 0
 
 

@@ -45,7 +45,7 @@ OWN: dict[str, tuple[Any, Any]] = {
 
 
 @takes_only(
-    "ckpt", "arch", "normalize", "accept_mismatch", "rci", "coded", "defence", "standard", "data_dir",
+    "ckpt", "arch", "normalize", "rci", "coded", "defence", "standard", "data_dir",
     "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine", "address",
     "unit_timeout", "out", "overwrite", "quiet", "as_json",
     **OWN,

@@ -58,7 +58,6 @@ class EvalConfig:
         last_batch: ``pad``, ``shrink`` or ``drop``.
         drop: stop on examples already misclassified where that changes nothing but the time.
         attack_precision: of the attacks' gradients: ``float32``, ``bfloat16`` or ``auto``.
-        accept_mismatch: evaluate a checkpoint although the witnesses of what its network is contradict it.
         device: ``cpu``, ``cuda`` ...; None takes CUDA where there is one.
         threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
             else cores / workers.
@@ -130,9 +129,6 @@ class EvalConfig:
         "float32",
         "Precision of attack gradients: float32, bfloat16 or auto.",
         one_of("float32", "bfloat16", "auto"),
-    )
-    accept_mismatch: bool = option(
-        False, "Evaluate a network even if its batch-norms, labels or file contradict it."
     )
     device: str | None = option(None, "cpu, cuda, cuda:1 ...; default CUDA if available.")
     threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))

@@ -3,19 +3,22 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from attacks.perturbation_budget import EpsSpace, Norm, PerturbationBudget
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory, weights_digest
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.default_eps import default_eps
 from robustbench_coded.models.checkpoint import Checkpoint, check_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import NormalisationChoice
@@ -40,7 +43,8 @@ class Settled:
         choice: its normalisation.
         brief: the evidence in a sentence.
         evidence: as plain data.
-        contradictions: why it should not be believed, a clause each.
+        warnings: what speaks against it, a clause each.
+        refusal: why it is not evaluated; empty where it is.
     """
 
     path: Path
@@ -49,7 +53,8 @@ class Settled:
     choice: NormalisationChoice
     brief: str
     evidence: dict[str, Any]
-    contradictions: tuple[str, ...]
+    warnings: tuple[str, ...]
+    refusal: str
 
 
 # By everything that decides it: one process may prepare the same evaluation several times.
@@ -82,7 +87,17 @@ def recognised_by(
     loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
     check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
     x, y = _examples(loaded, images_wanted(checkpoint))
-    return chosen_network(checkpoint, x, y, lambda one: recognise_network(one, x, y), load)
+    eps = (default_eps("linf", data, loaded.image_shape),)
+    budgets = partial(_budgets, norm="linf", eps=eps, eps_space="pixel")
+    return chosen_network(checkpoint, x, y, lambda one: recognise_network(one, x, y, budgets=budgets), load)
+
+
+def _budgets(
+    deviation: tuple[float, ...], *, norm: str, eps: Sequence[float], eps_space: str
+) -> list[PerturbationBudget]:
+    """What an evaluation attacks within, for a network behind a normalisation of these deviations."""
+    own = deviation if eps_space == "normalized" else None
+    return [PerturbationBudget(cast(Norm, norm), radius, cast(EpsSpace, eps_space), own) for radius in eps]
 
 
 def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor | None]:
@@ -105,10 +120,14 @@ def settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: t
     x, y = _examples(data, images_wanted(checkpoint))
     labels = b"" if y is None else y.numpy().tobytes()
     seen = hashlib.sha256(x.numpy().tobytes() + labels).hexdigest()
-    key = (checkpoint.path, checkpoint.sha256, checkpoint.arch, checkpoint.normalisation, seen, str(device))
+    eps = config.eps or (default_eps(config.norm, data.name, tuple(data.image_shape)),)
+    budgets = partial(_budgets, norm=config.norm, eps=eps, eps_space=config.eps_space)
+    stated = checkpoint.arch, checkpoint.arch_source, checkpoint.normalisation
+    attacks = config.norm, tuple(eps), config.eps_space
+    key = (checkpoint.path, checkpoint.sha256, stated, attacks, seen, str(device))
     if key not in _SETTLED:
         chosen = chosen_network(
-            checkpoint, x, y, lambda one: recognise_network(one, x, y, device=device), load
+            checkpoint, x, y, lambda one: recognise_network(one, x, y, budgets=budgets, device=device), load
         )
         found, evidence = chosen.recognition, as_data(chosen.recognition)
         said = brief(found)
@@ -117,7 +136,14 @@ def settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: t
             said += f"; {chosen.sentence}"
         taken = chosen.checkpoint
         _SETTLED[key] = Settled(
-            taken.path, taken.sha256, found.arch, found.choice, said, evidence, found.contradictions
+            taken.path,
+            taken.sha256,
+            found.arch,
+            found.choice,
+            said,
+            evidence,
+            found.warnings,
+            found.refusal,
         )
     return _SETTLED[key]
 
@@ -128,12 +154,12 @@ def from_file(
     """A checkpoint whose variant and normalisation are settled.
 
     Raises:
-        InputError: the witnesses contradict each other or what is stated, and ``accept_mismatch`` is not set.
+        InputError: a guess would not be safe, or it answers as by chance.
     """
     found = settled(checkpoint, config, data, device)
     choice = found.choice
-    if found.contradictions and not config.accept_mismatch:
-        raise InputError(f"{found.path}: {found.contradictions[0]}; --accept-mismatch evaluates it as it is")
+    if found.refusal:
+        raise InputError(f"{found.path}: {found.refusal}")
     facts = {
         "name": checkpoint.name,
         "path": str(found.path),
@@ -159,7 +185,8 @@ def from_file(
         facts=facts,
     )
     folded = (f"; {note}" for note in checkpoint.notes if FOLDED in note)
-    return loaded, f"{checkpoint.name}: {found.brief}{''.join(folded)}"
+    said = f"{checkpoint.name}: {found.brief}{''.join(folded)}"
+    return loaded, "; ".join([said, *(f"warning: {reason}" for reason in found.warnings[:1])])
 
 
 def checkpoint_in_memory(

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dropout import Dropout
-from robustbench_coded.models.architectures.pooling import pooled
 
 
 class DigitsCNN(BlockNetwork):
@@ -52,7 +51,8 @@ class DigitsCNN(BlockNetwork):
         return self.activation(self.dropout(self.bn2(self.conv2(x))))
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.linear(pooled(self.activation(self.bn3(self.conv3(x))), self.pooling))
+        x = self.activation(self.bn3(self.conv3(x)))
+        return self.linear(x.mean((2, 3)) if self.pooling == "mean" else x.amax((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Three functions whose composition is the network."""

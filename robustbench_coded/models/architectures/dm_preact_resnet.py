@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dm_wide_resnet import pad_same
-from robustbench_coded.models.architectures.pooling import pooled
 from robustbench_coded.models.architectures.stage import stage
 
 STAGES: dict[int, tuple[int, int, int, int]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -46,7 +45,6 @@ class DMPreActResNet(BlockNetwork):
         in_channels: channels of the image.
         depth: 18 or 34.
         activation: a name of ``activations.ACTIVATIONS``.
-        pooling: ``mean`` or ``max``, before the linear layer.
     """
 
     def __init__(
@@ -55,10 +53,8 @@ class DMPreActResNet(BlockNetwork):
         in_channels: int = 3,
         depth: int = 18,
         activation: str = "silu",
-        pooling: str = "mean",
     ) -> None:
         super().__init__()
-        self.pooling = pooling
         if depth not in STAGES:
             raise ValueError(f"expected depth 18 or 34, got {depth}")
         self.act = activation_named(activation)
@@ -74,7 +70,7 @@ class DMPreActResNet(BlockNetwork):
         self.logits = nn.Linear(512, classes)
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.logits(pooled(self.act(self.batchnorm(self.layer_3(x))), self.pooling))
+        return self.logits(self.act(self.batchnorm(self.layer_3(x))).mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Five functions whose composition is the network: stem, three stages, last stage with the head."""

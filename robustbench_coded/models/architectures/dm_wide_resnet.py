@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
-from robustbench_coded.models.architectures.pooling import pooled
 from robustbench_coded.models.architectures.stage import blocks_of_wide, stage
 
 
@@ -63,7 +62,6 @@ class DMWideResNet(BlockNetwork):
         depth: 6 n + 4.
         width: factor on the channels.
         activation: a name of ``activations.ACTIVATIONS``.
-        pooling: ``mean`` or ``max``, before the linear layer.
     """
 
     def __init__(
@@ -73,10 +71,8 @@ class DMWideResNet(BlockNetwork):
         depth: int = 28,
         width: int = 10,
         activation: str = "silu",
-        pooling: str = "mean",
     ) -> None:
         super().__init__()
-        self.pooling = pooling
         n = blocks_of_wide(depth, width)
         self.act = activation_named(activation)
         self.init_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
@@ -89,7 +85,7 @@ class DMWideResNet(BlockNetwork):
         self.logits = nn.Linear(64 * width, classes)
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.logits(pooled(self.act(self.batchnorm(self.layer[2](x))), self.pooling))
+        return self.logits(self.act(self.batchnorm(self.layer[2](x))).mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Four functions whose composition is the network: stem, two stages, the last stage with the head."""

@@ -13,13 +13,11 @@ class PreactParts:
         activation: one of ``activations.ACTIVATIONS``.
         shortcut: what a shortcut's convolution sees, the ``active`` tensor or the ``raw`` input of the block.
         identity: what an identity passes on, likewise.
-        pooling: ``mean`` or ``max``, before the linear layer.
     """
 
     activation: str = "relu"
     shortcut: str = "active"
     identity: str = "raw"
-    pooling: str = "mean"
 
     def __post_init__(self) -> None:
         activation_named(self.activation)
@@ -27,5 +25,3 @@ class PreactParts:
             raise ValueError(
                 f"expected shortcut and identity active or raw, got {self.shortcut} and {self.identity}"
             )
-        if self.pooling not in ("mean", "max"):
-            raise ValueError(f"expected pooling mean or max, got {self.pooling}")

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dropout import Dropout
-from robustbench_coded.models.architectures.pooling import pooled
 from robustbench_coded.models.architectures.preact_parts import PreactParts
 from robustbench_coded.models.architectures.stage import stage
 from robustbench_coded.models.architectures.stem import enter, stem_stride
@@ -85,7 +84,7 @@ class PreActResNet18(BlockNetwork):
         x = self.layer4(x)
         if self.bn is not None:
             x = self.activation(self.bn(x))
-        return self.linear(pooled(x, self.parts.pooling))
+        return self.linear(x.mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """The five blocks of the paper's Table 8: stem, three stages, the last stage with the head."""

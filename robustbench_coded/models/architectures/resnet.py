@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dropout import Dropout
-from robustbench_coded.models.architectures.pooling import pooled
 from robustbench_coded.models.architectures.stage import stage
 from robustbench_coded.models.architectures.stem import enter, stem_stride
 
@@ -25,13 +24,11 @@ class Parts:
         activation: one of ``activations.ACTIVATIONS``.
         after_sum: ``activated``, or ``raw`` where nothing follows the sum.
         stride_at: which convolution of a bottleneck has the stride, the 3x3 ``conv2`` or the 1x1 ``conv1``.
-        pooling: ``mean`` or ``max``, before the linear layer.
     """
 
     activation: str = "relu"
     after_sum: str = "activated"
     stride_at: str = "conv2"
-    pooling: str = "mean"
 
     def __post_init__(self) -> None:
         activation_named(self.activation)
@@ -40,8 +37,6 @@ class Parts:
                 "expected after_sum activated or raw and stride_at conv1 or conv2, got "
                 f"{self.after_sum} and {self.stride_at}"
             )
-        if self.pooling not in ("mean", "max"):
-            raise ValueError(f"expected pooling mean or max, got {self.pooling}")
 
 
 def _shortcut(in_planes: int, planes: int, stride: int) -> nn.Sequential:
@@ -150,7 +145,7 @@ class ResNet(BlockNetwork):
         return enter(self.activation(self.bn1(self.conv1(x))), self.stem)
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.linear(pooled(self.layer4(x), self.parts.pooling))
+        return self.linear(self.layer4(x).mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Five functions whose composition is the network: stem, three stages, last stage with the head."""

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dropout import Dropout
-from robustbench_coded.models.architectures.pooling import pooled
 from robustbench_coded.models.architectures.shortcuts import check_shortcut, subsampled, widened
 from robustbench_coded.models.architectures.stage import stage
 from robustbench_coded.models.difference import Shapes
@@ -32,7 +31,6 @@ class Parts:
         subsampling, new_channels: of the shortcut; see ``shortcuts``.
         residual: which blocks have a shortcut: ``all``, the ``identities`` (where the shape stays), ``none``.
         after_sum: ``activated``, or ``raw`` where nothing follows the sum.
-        pooling: ``mean`` or ``max``, before the linear layer.
     """
 
     activation: str = "relu"
@@ -40,7 +38,6 @@ class Parts:
     new_channels: str = "both"
     residual: str = "all"
     after_sum: str = "activated"
-    pooling: str = "mean"
 
     def __post_init__(self) -> None:
         activation_named(self.activation)
@@ -125,7 +122,7 @@ class ResNetCifar(BlockNetwork):
         return self.activation(self.bn1(self.conv1(x)))
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.linear(pooled(self.layer3(x), self.parts.pooling))
+        return self.linear(self.layer3(x).mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Four functions whose composition is the network: stem, two stages, the last stage with the head."""

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
-from robustbench_coded.models.architectures.pooling import pooled
 from robustbench_coded.models.architectures.stage import stage
 
 
@@ -80,7 +79,6 @@ class RobustWideResNet(BlockNetwork):
         planes: channels of each stage.
         activation: a name of ``activations.ACTIVATIONS``.
         named_2022: names of the weights as in the second paper's files.
-        pooling: ``mean`` or ``max``, before the linear layer.
     """
 
     blocks: Stages
@@ -93,10 +91,8 @@ class RobustWideResNet(BlockNetwork):
         planes: Sequence[int] = (320, 640, 512),
         activation: str = "relu",
         named_2022: bool = False,
-        pooling: str = "mean",
     ) -> None:
         super().__init__()
-        self.pooling = pooling
         self.act = activation_named(activation)
         self.stem_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         stages = [
@@ -114,7 +110,7 @@ class RobustWideResNet(BlockNetwork):
     def _last(self, x: Tensor) -> Tensor:
         final = self.norm1 or self.bn1
         assert final is not None
-        return self.fc(pooled(self.act(final(self.blocks[-1](x))), self.pooling))
+        return self.fc(self.act(final(self.blocks[-1](x))).mean((2, 3)))
 
 
 def name_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:

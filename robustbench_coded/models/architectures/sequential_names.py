@@ -37,7 +37,7 @@ MANY_CONVOLUTIONS = (
 LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mgct]?)", re.ASCII)
 
 # The usual one comes first. Those that are wider are tried where they fit: see ``WIDER``.
-POOLINGS = ("max", "mean", "max-3-padded", "max-3-ceil", "mean-3-padded", "mean-3-ceil")
+POOLINGS = ("max", "mean", "max-3-padded", "max-3-ceil")
 
 # Where batch-norms stand that follow a layer, beside where the name has them.
 BATCH_NORM = "batch_norm"

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from robustbench_coded.models.architectures.activations import activation_named
 from robustbench_coded.models.architectures.block_network import BlockNetwork
 from robustbench_coded.models.architectures.dropout import Dropout
-from robustbench_coded.models.architectures.pooling import pooled
 from robustbench_coded.models.architectures.preact_parts import PreactParts
 from robustbench_coded.models.architectures.stage import blocks_of_wide, stage
 from robustbench_coded.models.architectures.stem import enter, stem_stride
@@ -94,7 +93,7 @@ class WideResNet(BlockNetwork):
         self.fc = nn.Linear(64 * width, classes)
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.fc(pooled(self.activation(self.bn1(self.block3(x))), self.parts.pooling))
+        return self.fc(self.activation(self.bn1(self.block3(x))).mean((2, 3)))
 
     def _stem(self, x: Tensor) -> Tensor:
         return enter(self.conv1(x), self.stem)

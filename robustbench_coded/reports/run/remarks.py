@@ -85,7 +85,7 @@ def _mismatches(manifest: RunManifest) -> list[str]:
         found = checkpoint.recognition.get("contradictions")
         if isinstance(found, list) and found:
             said.append(
-                f"Evaluated with --accept-mismatch, so the figures may be those of another network: "
-                f"{checkpoint.name}: {'; '.join(str(clause) for clause in found)}."
+                f"{checkpoint.name} is evaluated as stated, and the figures may be those of another network: "
+                f"{'; '.join(str(clause) for clause in found)}."
             )
     return said

@@ -1,0 +1,124 @@
+"""A guess that could change a verdict is not made: forms that labels leave open are attacked."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.data.digits import load_digits
+from robustbench_coded.models.candidates import Assembly, Candidate
+from robustbench_coded.models.contradictions import options
+from robustbench_coded.models.decision import Evidence
+from robustbench_coded.models.label_search import asked
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.models.recognition import recognise_network
+from robustbench_coded.models.recognition_text import as_data, brief
+from robustbench_coded.models.under_attack import Attacked, differ, under_attack
+
+EPS = 0.15
+
+
+def within(eps):
+    return lambda deviation: [PerturbationBudget("linf", eps)]
+
+
+def standard(path):
+    """The same perceptron trained on any brightness and contrast: other normalisations are answered, too."""
+    data = load_digits("train")
+    x, y = data.batch(range(len(data)))
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(30):
+        for rows in torch.randperm(len(x)).split(128)[:9]:
+            scale, shift = 1 + 2 * torch.rand(128, 1, 1, 1), torch.rand(128, 1, 1, 1) / 2
+            optimiser.zero_grad()
+            F.cross_entropy(network(x[rows] * scale - shift), y[rows]).backward()
+            optimiser.step()
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    data = load_digits("test")
+    return data.batch(range(len(data)))
+
+
+def test_a_robust_network_is_not_called_broken_by_a_guess(robust_perceptron, test_images):
+    found = recognise_network(load_checkpoint(robust_perceptron), *test_images, budgets=within(EPS))
+    by_name = {one.form.candidate.normalisation.name: one.accuracy for one in found.attacked}
+    assert by_name["none"] - min(by_name.values()) > 0.03
+    assert "--normalize none: " in found.refusal and f"linf {EPS}" in found.refusal
+    assert all(options(one.form.candidate) in found.refusal for one in found.attacked)
+    forms = as_data(found)["attacked"]
+    assert {one["normalisation"] for one in forms} == set(by_name) and forms[0]["eps"] == EPS
+
+
+@pytest.mark.parametrize("normalize", ["none", "mnist"])
+def test_what_the_user_states_is_not_asked_about(robust_perceptron, test_images, normalize):
+    stated = load_checkpoint(robust_perceptron, normalize=normalize)
+    found = recognise_network(stated, *test_images, budgets=within(EPS))
+    assert (found.choice.name, found.choice.source, found.refusal) == (normalize, "given", "")
+
+
+def test_where_all_forms_fall_alike_one_is_taken_and_the_others_are_named(tmp_path, test_images):
+    path = standard(tmp_path / "a.pt")
+    found = recognise_network(load_checkpoint(path), *test_images, budgets=within(0.4))
+    assert found.refusal == ""
+    assert len(found.attacked) > 1 and max(one.accuracy for one in found.attacked) < 0.03
+    assert "; may also be with" in brief(found)
+    assert "under PGD-10 all are within 3 points" in brief(found)
+
+
+def assembly_of(path, images, weight):
+    """A linear network of one layer, and its two forms with and without a shift of the pixels."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False))
+    network[1].weight.data = torch.stack([weight, -weight])
+    torch.save(network.state_dict(), path)
+    return Assembly(load_checkpoint(path), images, torch.device("cpu"))
+
+
+def test_pgd_finds_exactly_the_images_that_a_linear_network_loses(tmp_path):
+    """Its margin is 2 |w x|, and a step of eps in every pixel takes 2 eps |w|_1 off it."""
+    generator = torch.Generator().manual_seed(0)
+    images = 0.25 + 0.5 * torch.rand(200, 1, 8, 8, generator=generator)  # the box never clips
+    weight = torch.randn(64, generator=generator)
+    weight -= weight.mean()
+    assembly = assembly_of(tmp_path / "a.pt", images, weight)
+    scores = images.flatten(1) @ weight
+    labels, eps = (scores < 0).long(), 0.02
+    arch = assembly.checkpoint.arch
+    forms = [
+        asked(assembly, Evidence(Candidate(arch, KNOWN[1][name])), labels, 200) for name in ("none", "half")
+    ]
+    kept = images.clone()
+    attacked = under_attack(assembly, forms, labels, within(eps), cost=128)
+    assert torch.equal(assembly.images, kept)
+    lost = scores.abs() < eps * weight.abs().sum()
+    assert 0.1 < float(lost.double().mean()) < 0.9
+    # Twice the deviation doubles logits and changes nothing: the sum of the weights is 0.
+    assert [one.accuracy for one in attacked] == [pytest.approx(float((~lost).double().mean()))] * 2
+
+
+def test_forms_with_the_same_answers_are_not_attacked(tmp_path):
+    images = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assembly = assembly_of(tmp_path / "a.pt", images, torch.randn(64))
+    labels = torch.zeros(100, dtype=torch.long)
+    none = Candidate(assembly.checkpoint.arch, KNOWN[1]["none"])
+    same = Candidate(f"{none.arch}[activation=elu]", none.normalisation)  # there is no activation
+    forms = [asked(assembly, Evidence(one), labels, 100) for one in (none, same)]
+    assert under_attack(assembly, forms, labels, within(0.1), cost=128) == []
+
+
+def test_forms_differ_by_more_than_three_points_under_one_of_the_budgets():
+    one = Evidence(Candidate("flat", KNOWN[1]["none"]))
+
+    def attacked(accuracy, eps):
+        return Attacked(one, accuracy, PerturbationBudget("linf", eps), 512)
+
+    near = [attacked(0.50, 0.1), attacked(0.0, 0.3), attacked(0.52, 0.1), attacked(0.02, 0.3)]
+    assert not differ(near) and not differ([])
+    assert differ([*near, attacked(0.04, 0.3)])
