@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,18 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_coded.reports.run.next_command import NextCommand, attack_images
-from robustbench_coded.reports.run.opening import opening, opening_of, why_open
+from robustbench_coded.reports.run.opening import _OPEN, opening, opening_of, why_open
 from robustbench_coded.reports.run.settings import Kept, Setting, deciding_attack, opens_with, settings_of
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import CheckOutcome, VerdictWord
+from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.verdict import Verdict
+from robustbench_coded.statistics.verdict import RULES, Verdict
 
 BUDGET = BudgetKey("linf", 8 / 255, "pixel")
+UNPASSED = Check("twice the steps", CheckOutcome.NOT_RUN, "")
+OPEN_CHECKS = tuple(Check(name, CheckOutcome.NOT_RUN, "") for name in map(str, range(12)))
 NEXT = NextCommand("to settle it", "csrobust eval reports/a/run.toml --time 12m", 240.0)
 BARE = Kept(0.911, 0.0, 0.06)
 WORDS = [word for word in VerdictWord if word != VerdictWord.CLAIM_REFUTED]
@@ -40,9 +44,7 @@ def setting(
     subject = SubjectKey(checkpoint, defence, 128, 190)
     judgement = SimpleNamespace(verdict=made, subject=subject, budget=BUDGET, threat=WHOLE_BATCH)
     kept = Kept(0.875, 0.29, left)
-    return Setting(
-        judgement, word, True, kept, bare, measured, 640, 6400, round(6400 * left), "transfer-pgd-20"
-    )
+    return Setting(judgement, word, kept, bare, measured, 640, 6400, round(6400 * left), "transfer-pgd-20")
 
 
 def told(found):
@@ -72,26 +74,18 @@ def test_one_setting_is_answered_in_words(one, answer):
     assert str(found.next) == "Next, to settle it (about 4 min):"
 
 
-@pytest.mark.parametrize(
-    ("verdict", "why"),
-    [
-        ({"gain": gain(0.04, 0.09), "open_checks": ("a", "b")}, "2 checks did not pass"),
-        ({"gain": gain(-0.01, 0.09)}, "too few images to tell"),
-        ({}, "the bare network was not attacked"),
-        ({"gain": gain(0.0, 0.02)}, "the bare network met weaker attacks"),
-        ({"compared": False, "bar": 0.147}, "too few images to tell"),
-    ],
-)
-def test_an_open_verdict_says_why(verdict, why):
-    assert why_open(setting("not settled", **verdict)) == why
+def test_every_rule_that_leaves_a_verdict_open_has_plain_words():
+    rules = {rule.name for rule in RULES if rule.word == VerdictWord.NOT_SETTLED}
+    assert rules == set(_OPEN)
+    for rule in rules - {"no outcomes", "outcomes missing"}:
+        assert why_open(setting("not settled", rule=rule)) == _OPEN[rule]
+    assert why_open(setting("not settled", rule="not converged")) == "longer attacks may find more"
 
 
 def test_what_is_missing_goes_before_every_other_reason():
-    from dataclasses import replace
-
-    whole = setting("not settled", gain=gain(0.04, 0.09), open_checks=("a",))
-    assert why_open(replace(whole, complete=False)) == "outcomes are missing"
-    assert why_open(replace(whole, measured=None)) == "outcomes are missing"
+    assert why_open(setting("not settled", missing=True, rule="not converged")) == "outcomes are missing"
+    nothing = replace(setting("not settled", rule="not converged"), measured=None)
+    assert why_open(nothing) == "outcomes are missing"
 
 
 def test_what_is_proven_is_said_of_these_images_and_of_others():
@@ -144,14 +138,12 @@ CLAIM = Claim(0.72, WHOLE_BATCH, BUDGET, attack="pgd-10")
         (setting("no failure found", 0.8, claim=CLAIM), "It stands so far, which is no proof."),
         (setting("not settled", 0.7, claim=CLAIM), "Not settled: too few images to tell."),
         (
-            setting("not settled", 0.8, claim=CLAIM, open_checks=("a",)),
+            setting("not settled", 0.8, claim=CLAIM, checks=(UNPASSED,)),
             "Not settled: 1 check did not pass.",
         ),
     ],
 )
 def test_a_claim_is_the_question_where_there_is_one(one, answer):
-    from dataclasses import replace
-
     found = opening([replace(one, claimed_attack=0.8)], (0, 0), NEXT)
     assert found.asked == "Does RCI on erm keep the claimed 72.0% under pgd-10 at eps 8/255?"
     assert found.answer == answer
@@ -172,7 +164,7 @@ def many_settings(draw):
         ends = draw(st.sampled_from([None, (0.0, 1.0)]))
         defence = kinds[i % len(kinds)]
         bare = None if defence == "standard" else draw(st.sampled_from([None, BARE, Kept(0.9, 0.4, 0.3)]))
-        figures = draw(st.sampled_from([{}, {"gain": gain(0.04, 0.09), "open_checks": ("a",) * 12}]))
+        figures = draw(st.sampled_from([{}, {"gain": gain(0.04, 0.09), "checks": (UNPASSED,) * 12}]))
         made.append(
             setting(
                 word, left, others=ends, checkpoint=f"net{i % 5}", defence=defence, claim=claim, bare=bare,

@@ -4,6 +4,7 @@ next_command(run, open_) -> NextCommand
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from attacks.attack_name import AttackName
@@ -94,7 +95,7 @@ def _command(run: Run, options: Sequence[str]) -> str:
 def _folder(run: Run) -> str:
     """Where the last command wrote the run, as that command says."""
     command = run.manifest.last.command
-    for part, following in zip(command, (*command[1:], ""), strict=True):
+    for part, following in pairwise([*command, ""]):
         if part == "--out" and following:
             return following
         if part.startswith("--out="):
@@ -105,9 +106,7 @@ def _folder(run: Run) -> str:
 
 def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
     """The attacks that its checks ask for; None where a judgement is open for another reason."""
-    verdict = judgement.verdict
-    weaker = verdict.gain is not None and verdict.gain.high < verdict.bar
-    if not (verdict.above_the_bar or weaker):
+    if judgement.verdict.rule == "interval contains the bar":
         return None
     for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):
         if step.attacks and not step.how:

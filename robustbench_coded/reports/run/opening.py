@@ -31,6 +31,20 @@ _ABOUT = {
     ClaimedAccuracy.EVERY_DRAW: " in every draw",
 }
 STANDS = "the claim stands"
+TOO_FEW = "too few images to tell"
+# The rules that leave a verdict open (statistics/verdict.py), in plain words.
+_OPEN = {
+    "no outcomes": "outcomes are missing",
+    "outcomes missing": "outcomes are missing",
+    "base model not attacked": "the bare network was not attacked",
+    "base model spared": "the bare network met weaker attacks",
+    "interval contains the bar": TOO_FEW,
+    "another attack may find more": "another attack may find more",
+    "not converged": "longer attacks may find more",
+    "useless gradient": "its gradients say nothing",
+    "answers change with circumstances": "its answers change with circumstances",
+    "published break": "a break of it is published",
+}
 # What is said of one setting, and of several that are all alike.
 _SAID = {
     VerdictWord.NO_GAIN: ("No: no gain.", "No gain for any of them."),
@@ -180,18 +194,13 @@ def _word(setting: Setting) -> str:
 
 
 def why_open(setting: Setting) -> str:
-    """The shortest reason for ``not settled``."""
+    """The shortest reason for ``not settled``: the rule that decided, in plain words."""
     verdict, claim = setting.judgement.verdict, setting.claim
-    if not setting.complete or setting.measured is None:
-        return "outcomes are missing"
-    enough = verdict.above_the_bar if claim is None else setting.measured.low >= claim.value
-    if enough:
+    if verdict.missing or setting.measured is None:
+        return _OPEN["outcomes missing"]
+    if claim is not None and setting.measured.low >= claim.value:
         return f"{counted(len(verdict.open_checks), 'check')} did not pass"
-    if claim is None and verdict.compared and verdict.gain is None:
-        return "the bare network was not attacked"
-    if claim is None and verdict.gain is not None and verdict.gain.high < verdict.bar:
-        return "the bare network met weaker attacks"
-    return "too few images to tell"
+    return TOO_FEW if claim is not None else _OPEN.get(verdict.rule, TOO_FEW)
 
 
 def _kept(settings: Sequence[Setting]) -> str:

@@ -22,7 +22,7 @@ from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import WORTH
 from robustbench_coded.statistics.intervals import TAIL, Interval
-from robustbench_coded.statistics.judge import base_ensemble, claimed_accuracy
+from robustbench_coded.statistics.judge import claimed_accuracy
 from robustbench_coded.statistics.verdict import CONDEMNED
 
 
@@ -40,7 +40,6 @@ class Setting:
 
     Attributes:
         word: the verdict's, at the error shared by all settings.
-        complete: whether no outcome is missing, of it and of its bare network.
         kept: its accuracies. bare: those of the bare network; None where it was not evaluated.
         measured: the accuracy that is judged, at the shared error; None while there is none.
         examples, answers, right: how many the ensemble was counted on.
@@ -50,7 +49,6 @@ class Setting:
 
     judgement: Judgement
     word: VerdictWord
-    complete: bool
     kept: Kept
     bare: Kept | None
     measured: Interval | None
@@ -79,7 +77,8 @@ class Setting:
         if self.claim is None:
             return self.word == VerdictWord.NO_FAILURE_FOUND
         enough = self.measured is not None and self.measured.low >= self.claim.value
-        return enough and self.complete and not self.judgement.verdict.open_checks
+        verdict = self.judgement.verdict
+        return enough and not verdict.missing and not verdict.open_checks
 
 
 def settings_of(run: Run) -> list[Setting]:
@@ -131,14 +130,13 @@ def deciding_attack(run: Run, setting: CaseKey) -> str:
 
 def _setting(run: Run, judgement: Judgement, word: VerdictWord, tail: float) -> Setting:
     row = next(row for row in run.results if row.key == judgement.key)
-    claim, base = judgement.verdict.claim, base_ensemble(run.results, row)
+    claim = judgement.verdict.claim
     network = judgement.subject._replace(defence=STANDARD, k=None, n=None)
     bare = None if judgement.subject == network else _kept(run, network, judgement.key.under(WHOLE_BATCH))
     cell = row.cell if is_attacked(row) else None
     return Setting(
         judgement,
         word,
-        complete=row.complete and (base is None or base.complete),
         kept=_kept(run, judgement.subject, judgement.key),
         bare=None if bare is None or bare.left is None else bare,
         measured=None
