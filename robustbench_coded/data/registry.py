@@ -20,7 +20,7 @@ DATA = {
     "cifar100": "CIFAR-100, 32 x 32 colour, 100 classes, 50,000 train, 10,000 test",
     "mnist": "MNIST, 28 x 28 grey, 10 classes, 60,000 train, 10,000 test",
     "fashion-mnist": "Fashion-MNIST, 28 x 28 grey, 10 classes, 60,000 train, 10,000 test",
-    "npz:FILE": "x uint8 [n, H, W, C] or [n, H, W] (or floats in [0, 1]), y integers [n]",
+    "npz:FILE": "x uint8 or floats in [0, 1], [n, H, W, C], [n, C, H, W] or [n, H, W]; y integers [n]",
     "imagenet:DIR": "ImageNet's validation images in folders named by WordNet ids, 1,000 classes; +list=FILE "
     "takes the images it names (WNID/IMAGE a line), +prep=BicubicRes256Crop224 scales otherwise",
     "imagenet-r:DIR": "ImageNet-R; of 1,000 logits those of its 200 classes are compared",

@@ -11,7 +11,7 @@ from robustbench_coded.models.in_memory import logits_of
 BELOW = 1.0
 
 
-def as_logits(answer: Any) -> Any:
+def as_logits(answer: Any, of: str = "it") -> Any:
     """Votes in integers become floats, classes that are ruled out get a finite logit; both keep the class.
 
     A logit of -inf (the logarithm of no votes, a masked class) says that the class is not the answer. It is
@@ -21,8 +21,9 @@ def as_logits(answer: Any) -> Any:
     Args:
         answer: [..., classes], or what has such a tensor in it (`logits_of`); anything else is returned as it
             is.
+        of: the name of who answers.
     """
-    answer = logits_of(answer)
+    answer = logits_of(answer, of)
     if not isinstance(answer, Tensor):
         return answer
     if answer.ndim > 1 and not answer.is_floating_point() and not answer.is_complex():

@@ -14,10 +14,10 @@ Held = torch.Generator | np.random.Generator | np.random.RandomState | random.Ra
 
 
 def held_generators(module: nn.Module) -> list[Held]:
-    """The generators among the attributes of a module and of its parts."""
+    """The generators among the attributes of a module and of its parts, and among what functions refer to."""
     found: dict[int, Held] = {}
     for part in module.modules():
-        for value in vars(part).values():
+        for value in (*vars(part).values(), *getattr(part, "held", ())):
             if isinstance(value, Held):
                 found.setdefault(id(value), value)
     return list(found.values())

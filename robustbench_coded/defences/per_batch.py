@@ -53,14 +53,14 @@ class PerBatch:
 
         def answer(x: Tensor) -> Tensor:
             begin_batch(self.defence, own_input(x))
-            return own_answer(as_logits(self.defence.logits(own_input(x), draw)))
+            return own_answer(as_logits(self.defence.logits(own_input(x), draw), self.name))
 
         with self.user_code:
             return self.parameters.answered(answer, x)
 
     def _grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
         def answer(x: Tensor) -> Tensor:
-            return own_answer(as_logits(self.defence.logits_grouped(own_input(x), draws)))  # type: ignore[attr-defined]
+            return own_answer(as_logits(self.defence.logits_grouped(own_input(x), draws), self.name))  # type: ignore[attr-defined]
 
         with self.user_code:
             return self.parameters.answered(answer, x)

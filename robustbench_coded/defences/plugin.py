@@ -12,6 +12,7 @@ from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError, described
+from robustbench_coded.models.in_memory import NetworkInMemory, is_function
 from robustbench_coded.models.plugin import beside, import_function, shown_name
 from robustbench_coded.user_code import UserCode
 
@@ -33,8 +34,8 @@ def load_plugin(target: str, model: nn.Module) -> Defence:
         model: from pixels [B, C, H, W] in [0, 1] to logits [B, classes].
 
     The function may return an object with the attributes and
-    methods of ``protocol.Defence``, or an ``nn.Module`` that samples inside itself, which becomes a
-    ``SamplingModule``.
+    methods of ``protocol.Defence``, or an ``nn.Module`` or a function that samples inside itself, which
+    becomes a ``SamplingModule``.
 
     Raises:
         InputError: the function is not found or fails, or its result lacks a part of the protocol.
@@ -59,13 +60,16 @@ def as_defence(built: Any, model: nn.Module | None, *, name: str, said: str) -> 
     """What a user built around ``model``, as a defence.
 
     Args:
-        built: an object with the parts of ``protocol.Defence``, or an ``nn.Module`` that samples inside.
+        built: an object with the parts of ``protocol.Defence``, or a module or function that answers images
+            and may sample inside.
         name: of a module that has none.
         said: how a refusal begins.
     Raises:
         InputError: it lacks a part of the protocol.
     """
     speaks_protocol = all(callable(getattr(built, method, None)) for method in _METHODS)
+    if is_function(built) and not speaks_protocol:
+        built = NetworkInMemory(built)
     if isinstance(built, nn.Module) and not speaks_protocol:
         return SamplingModule(built, model, name=name)
     if wrong := _faults(built):

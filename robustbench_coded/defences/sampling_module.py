@@ -77,7 +77,7 @@ class SamplingModule:
             sets_all = seeded_globally(seed, taken=taken)
             with sets_all as sampled, seeded(own, seed, taken=taken) as own_sampled:
                 begin_batch(self.module, own_input(x))
-                answers = own_answer(as_logits(self.module(own_input(x))))
+                answers = own_answer(as_logits(self.module(own_input(x)), self.name))
                 self.has_sampled = self.has_sampled or sampled() or own_sampled()
             return answers
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +177,21 @@ class Run:
             "notes": list(self.manifest.notes),
         }
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
     def _repr_html_(self) -> str:
-        """The summary, for notebooks."""
-        return self.summary.to_html(index=False, na_rep="", max_rows=200)
+        """For notebooks: the verdicts with their reasons, the accuracies, and notes on the run."""
+        verdicts = self.verdicts[["checkpoint", "defence", "threat", "eps", "word", "reason"]]
+        table = self.summary[["checkpoint", "defence", "threat", "attack", "eps"]].copy()
+        table["accuracy"] = [
+            "" if math.isnan(a) else f"{a:.1%} [{low:.1%}, {high:.1%}]"
+            for a, low, high in zip(*(self.summary[name] for name in ("accuracy", "ci_low", "ci_high")))
+        ]
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.manifest.notes)
+        with pd.option_context("display.max_colwidth", None):
+            shown = [t.to_html(index=False, na_rep="", max_rows=200) for t in (verdicts, table) if len(t)]
+        return "".join(shown) + f"<ul>{notes}</ul>" * bool(notes)
 
     @cached_property
     def _read(self) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:

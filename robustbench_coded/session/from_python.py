@@ -1,21 +1,26 @@
-"""``robustbench_coded.evaluate``: evaluates models, tensors and defences that a program has at hand."""
+"""``robustbench_coded.evaluate``: evaluates models, images and defences that a program has at hand."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from robustbench_coded.data.in_memory import dataset_in_memory
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
+from robustbench_coded.evaluation.options.radii import radii
+from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
+from robustbench_coded.models.in_memory import is_function, name_of
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.notebook import in_notebook
 from robustbench_coded.zoo.registry import ZOO
 
 # Fields of EvalConfig that `evaluate` makes itself, from arguments of its own.
@@ -25,14 +30,18 @@ MADE_HERE = frozenset(
         *("attacks", "victim_attacks", "relaxed_attacks", "second_attacks", "checks"),
     }
 )
-SEVERAL = ("batch_sizes", "eps", "inputs")
+ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "checks", "listener")
+SEVERAL = ("batch_sizes", "inputs")
+# What other libraries call an option, where the name alone does not tell.
+CALLED_ELSEWHERE = {"epsilon": "eps", "n_examples": "limit", "dataset": "data", "bs": "batch_sizes"}
 
 
 def evaluate(
-    models: nn.Module | str | PathLike[str] | Mapping[str, Any] | None = None,
+    models: Callable[..., Any] | str | PathLike[str] | Mapping[str, Any] | None = None,
     data: Any = "auto",
+    labels: Any = None,
     *,
-    defences: Iterable[Any] = (),
+    defences: Any = (),
     attacks: str | Sequence[str] = DEFAULT,
     checks: bool = False,
     listener: Listener | None = None,
@@ -40,19 +49,24 @@ def evaluate(
 ) -> Run:
     """Evaluates models behind defences and writes a run folder, as ``csrobust eval`` does.
 
+    docs/in-memory.md has a table of what may be given, and of what is then assumed.
+
     Args:
-        models: a ``torch.nn.Module`` from pixels [B, C, H, W] in [0, 1] to logits [B, classes], its
-            normalisation inside; or a checkpoint's path; or several of either by name. None where a
+        models: a ``torch.nn.Module`` or a function from pixels [B, C, H, W] in [0, 1] to logits [B, classes],
+            its normalisation inside; or a checkpoint's path; or several of these by name. None where a
             defence of the zoo brings its own.
-        data: what ``--data`` takes (``"digits"``, ``"npz:FILE"`` ...), a pair (x, y) of tensors or arrays,
-            or a DataLoader of such pairs; x [n, C, H, W] in [0, 1] or uint8, y integers [n].
-        defences: what ``--defence`` takes as text (``"rci:N=1.5K"``, ``"noise:sigma=0.1"``); a defence
-            (docs/your-defence.md); or a function or class that builds one around a model. Standard
-            inference is evaluated, too, unless ``standard=False``.
+        data: what ``--data`` takes (``"digits"``, ``"npz:FILE"`` ...), or labelled images: a data set or a
+            DataLoader of torch, a data set of Hugging Face, a pair (x, y) of tensors or arrays, a list of
+            pairs; images uint8 or in [0, 1].
+        labels: y, where ``data`` is x alone.
+        defences: one, several, or several by name: what ``--defence`` takes as text (``"rci:N=1.5K"``,
+            ``"noise:sigma=0.1"``); a defence (docs/your-defence.md); a module or function from pixels to
+            logits that may sample; or a function or class that builds one of these around a model.
+            Standard inference is evaluated, too, unless ``standard=False``.
         attacks: names and presets, comma-separated or one by one.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
-        listener: is told what happens; None stays silent.
-        options: fields of `EvalConfig`: ``eps=8/255``, ``batch_sizes=128``, ``limit=640``, ``draws``,
+        listener: is told what happens. None shows a bar in a notebook, and nothing elsewhere.
+        options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_sizes=128``, ``limit=640``, ``draws``,
             ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
 
     Returns:
@@ -62,61 +76,95 @@ def evaluate(
         InputError: something given is not usable; nothing was computed.
         IncompleteRun: some units failed; everything else is in the folder.
     """
-    checkpoints, modules = _models({} if models is None else models)
+    chosen = _options(options)
+    checkpoints, networks = _models({} if models is None else models)
     named, built = _defences(defences)
-    if not checkpoints and not modules and not any(text in ZOO for text in named):
-        raise InputError("no model given; give a torch.nn.Module, a checkpoint's path, or either by name")
-    plain = isinstance(data, str)
-    in_memory = InMemory(None if plain else dataset_in_memory(data), modules, built)
-    chosen = [attacks] if isinstance(attacks, str) else list(attacks)
+    alone = not checkpoints and not networks
+    if alone and not without_checkpoint(named):
+        raise InputError("no model given; give a network, a checkpoint's path, or either by name")
+    plain = isinstance(data, str) and labels is None
+    in_memory = InMemory(
+        None if plain else dataset_in_memory(data if labels is None else (data, labels)), networks, built
+    )
+    in_hand = not plain or networks or built
+    if in_hand and chosen.get("workers") == 1:
+        del chosen["workers"]  # one process is there already, with everything in it
     config = EvalConfig(
         checkpoints=checkpoints,
         data=data if plain else "auto",
         defences=named,
-        **attack_options(chosen, checks=checks, claimed=options.get("claim_attack")),
-        **_options(options),
+        **attack_options(
+            [attacks] if isinstance(attacks, str) else list(attacks),
+            checks=checks,
+            claimed=chosen.get("claim_attack"),
+        ),
+        **chosen,
     )
-    in_hand = not plain or modules or built
+    if alone and in_hand:
+        if any(text in ZOO for text in named):
+            raise InputError(f"{named[0]} is of the zoo, with its own model and data; evaluate it alone")
+        config, process = with_zoo(config)
+        in_memory = replace(in_memory, models=process.models)
+    listener = listener or in_notebook()
     return load_run(run_evaluation(config, listener, in_memory if in_hand else None))
 
 
-def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, nn.Module]]:
-    """(name, path) of checkpoints, and modules by name."""
-    if isinstance(models, nn.Module):
-        models = {"model": models}
-    elif isinstance(models, str | PathLike):
+def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callable[..., Any]]]:
+    """(name, path) of checkpoints, and networks by name."""
+    if isinstance(models, str | PathLike):
         models = {Path(models).stem: models}
+    elif not isinstance(models, Mapping) and (callable(models) or hasattr(models, "logits")):
+        models = {"model": models}
     if not isinstance(models, Mapping):
         raise InputError(
-            f"models: expected a module, a path, or either by name, got {type(models).__name__}; give "
+            f"models: expected a network, a path, or either by name, got {type(models).__name__}; give "
             "{'name': model}"
         )
-    found = {str(name): model for name, model in models.items()}
-    for name, model in found.items():
-        if not isinstance(model, nn.Module | str | PathLike):
+    networks = {}
+    for name, model in models.items():
+        if isinstance(model, nn.Module) or is_function(model):
+            networks[str(name)] = model
+        elif hasattr(model, "logits"):
             raise InputError(
-                f"model {name}: expected a torch.nn.Module or a path, got {type(model).__name__}; wrap what "
-                "maps pixels to logits in a module"
+                f"models: {name} is a defence ({type(model).__name__}); give the network that it is built "
+                "around, and this as defences=[...]"
             )
-    modules = {name: model for name, model in found.items() if isinstance(model, nn.Module)}
-    return tuple((name, str(path)) for name, path in found.items() if name not in modules), modules
+        elif not isinstance(model, str | PathLike):
+            what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+            raise InputError(
+                f"{name}: expected a torch.nn.Module, a function or a path, got {what}; give what maps "
+                "pixels to logits"
+            )
+    return tuple(
+        (str(name), str(path)) for name, path in models.items() if str(name) not in networks
+    ), networks
 
 
-def _defences(defences: Iterable[Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _defences(defences: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Specifications, and what is at hand by its name."""
-    if isinstance(defences, str):
-        defences = [defences]
-    texts, built = [], {}
-    for defence in defences:
-        if isinstance(defence, str):
-            texts.append(defence)
-            continue
-        own = getattr(defence, "name", None)
-        name = own if isinstance(own, str) else getattr(defence, "__name__", type(defence).__name__)
+    if isinstance(defences, Mapping):
+        pairs = [(str(name), defence) for name, defence in defences.items()]
+    else:
+        single = isinstance(defences, str) or callable(defences) or hasattr(defences, "logits")
+        if not single and not isinstance(defences, Iterable):
+            raise InputError(f"defences: expected one or a list of them, got {type(defences).__name__}")
+        pairs = [(_own_name(defence), defence) for defence in ([defences] if single else defences)]
+    built: dict[str, Any] = {}
+    for name, defence in pairs:
+        if not name or not name.isprintable() or ("/" in name and not isinstance(defence, str)):
+            raise InputError(f"defences: {name!r} names no row of a table; take a name without a slash")
         if name in built:
-            raise InputError(f"defences: two are named {name!r}; give each a name of its own")
-        built[name] = defence
-    return tuple(texts), built
+            raise InputError(
+                f"defences: two are named {name!r}; name them: defences={{'first': ..., 'second': ...}}"
+            )
+        if not isinstance(defence, str):
+            built[name] = defence
+    return tuple(defence for _, defence in pairs if isinstance(defence, str)), built
+
+
+def _own_name(defence: Any) -> str:
+    name = getattr(defence, "name", None)
+    return name if isinstance(name, str) else name_of(defence)
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,12 +172,30 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     known = [field.name for field in fields(EvalConfig) if field.name not in MADE_HERE]
     for name in options:
         if name not in known:
-            raise InputError(f"there is no option {name!r}; choose from {', '.join(known)}")
-    found = dict(options)
+            meant = CALLED_ELSEWHERE.get(name, name)
+            choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
+            raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")
+    chosen = {name: _plain(value) for name, value in options.items()}
+    if chosen.get("eps") is not None:
+        chosen["eps"] = _radii(chosen["eps"])
     for name in SEVERAL:
-        if name in found and found[name] is not None:
-            value = found[name]
-            found[name] = (value,) if isinstance(value, str | int | float) else tuple(value)
-    if found.get("out") is not None:
-        found["out"] = Path(found["out"])
-    return found
+        if chosen.get(name) is not None:
+            value = chosen[name]
+            chosen[name] = (value,) if isinstance(value, str | int | float) else tuple(map(_plain, value))
+    if chosen.get("out") is not None:
+        chosen["out"] = Path(chosen["out"])
+    return chosen
+
+
+def _radii(eps: Any) -> tuple[Any, ...]:
+    """Numbers, or text as the command line takes it, one or several."""
+    several = [eps] if isinstance(eps, str | int | float) else [_plain(size) for size in eps]
+    sizes = [radii([size], "eps") if isinstance(size, str) else (size,) for size in several]
+    return tuple(size for part in sizes for size in part)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy or torch as Python's, a device as its name."""
+    if isinstance(value, torch.device):
+        return str(value)
+    return value.item() if getattr(value, "ndim", None) == 0 else value

@@ -7,7 +7,7 @@ bring them where it is the checkpoint; elsewhere the checkpoint is attacked as i
 from collections.abc import Sequence
 from dataclasses import replace
 
-from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
+from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_plugin
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.schema.controls import CONTROLS, STANDARD
@@ -53,6 +53,8 @@ def hidden_sources(context: WorkerContext, rows: Sequence[AttackCase]) -> dict[S
 def _needs(context: WorkerContext, subject: Subject, evaluated: set[Subject]) -> bool:
     """Whether attacks through the plug-in's base are not attacks on its checkpoint."""
     model = context.model(subject.checkpoint)
+    if isinstance(model, ModelInMemory) and not model.differentiable:
+        return False  # these attacks follow its gradient
     if isinstance(model.network, Alone):
         return False  # the plug-in came without a model, and this is itself
     beside = any(other.checkpoint == subject.checkpoint and other.spec == STANDARD for other in evaluated)

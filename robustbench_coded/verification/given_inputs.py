@@ -7,12 +7,10 @@ attacks ``{attack: x}``. torchattacks writes ``{"adv_inputs": x, "labels": y}``.
 AutoAttack.
 """
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -76,7 +74,7 @@ def _stored(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"--adversarials {path}: no such file") from error
-    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile, pickle.UnpicklingError) as error:
+    except Exception as error:  # both raise what damaged files happen to cause
         raise InputError(
             f"--adversarials {path} can't be read as .npz, .npy or by torch.load; write it with {FORMS}"
         ) from error

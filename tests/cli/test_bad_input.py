@@ -305,7 +305,7 @@ class Dictionary(torch.nn.Module):
         self.model = model
 
     def forward(self, x):
-        return {"logits": self.model(x)}
+        return {"loss": self.model(x).sum()}
 
 
 class BaseOfOtherImages(Answers):
@@ -399,7 +399,7 @@ def defences(tmp_path, monkeypatch):
         ("infinite", ["NaN or infinite"]),
         ("text", ["str", "not with a tensor"]),
         ("nothing", ["NoneType", "not with a tensor"]),
-        ("several", ["tuple", "not with a tensor"]),
+        ("several", ["hostile returns a tuple", "say which are the logits"]),
         ("complex_numbers", ["complex64"]),
         ("secretly_random", ["same draw"]),
         ("raising", ["ValueError", "rather not"]),
@@ -410,7 +410,7 @@ def defences(tmp_path, monkeypatch):
         ("OtherwiseInGroups", ["logits_grouped"]),
         ("WithoutName", ["'name' is NoneType"]),
         ("NamedForTheTerminal", ["no table can show"]),
-        ("Dictionary", ["dict", "not with a tensor"]),
+        ("Dictionary", ["hostile.Dictionary returns a dict ('loss': [])", "0 tensors have the shape"]),
         ("BaseOfOtherImages", ["names a base model that fails on a batch of shape"]),
         (
             "BaseOfCleanInputs",

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
 from robustbench_coded.reports.figures.loss_steps import losses_of
+from robustbench_coded.session.from_python import _options
 
 pytestmark = pytest.mark.long
 
@@ -43,6 +45,17 @@ class Jitter:
 
     def logits(self, x, draw):
         return self.base(x + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(draw)))
+
+
+class Unbuildable:
+    """Needs more than a model."""
+
+    def __init__(self, model, sigma):
+        self.base, self.sigma = model, sigma
+
+
+def broken_builder(model):
+    return 1 / 0
 
 
 def labelled():
@@ -96,23 +109,37 @@ def test_losses_over_the_steps_are_told_and_drawn(run):
     assert (run.path / "figures" / "loss-over-steps.svg").is_file()
 
 
-def test_a_notebook_shows_the_summary(run):
+def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
     shown = run._repr_html_()
-    assert shown.count("<tr") == len(run.summary) + 1
-    assert "jitter" in shown
+    assert shown.count("<tr") == len(run.summary) + 1 + len(run.verdicts) + 1
+    assert all(escape(text) in shown for text in (*run.verdicts.reason, *run.manifest.notes))
+    fgsm = run.summary[(run.summary.defence == "standard") & (run.summary.attack == "fgsm")].iloc[0]
+    assert f"<td>0.0% [0.0%, {fgsm.ci_high:.1%}]</td>" in shown
+    assert repr(run) == f"Run({str(run.path)!r})"
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"models": None}, "no model given"),
-        ({"models": [RowMean()]}, "expected a module, a path, or either by name, got list"),
-        ({"models": {"a": len}}, "model a: expected a torch.nn.Module or a path, got builtin_function"),
+        ({"models": [RowMean()]}, "expected a network, a path, or either by name, got list"),
+        ({"models": {"a": len}}, r"a: expected logits \[16, classes\], got int"),
+        ({"models": {"a": RowMean}}, "a: expected a torch.nn.Module, .* got the class RowMean"),
+        ({"models": {"a": 3}}, "a: expected a torch.nn.Module, .* got int"),
         ({"defences": [Jitter, Jitter]}, "two are named 'jitter'"),
-        ({"epsilon": 1}, "there is no option 'epsilon'; choose from"),
+        (
+            {"defences": {"8/255": Jitter}},
+            "defences: '8/255' names no row of a table; take a name without a slash",
+        ),
+        ({"defences": 3}, "defences: expected one or a list of them, got int"),
+        ({"defences": {"mine": broken_builder}}, r"neither answers images \(ZeroDivisionError"),
+        ({"defences": {"mine": Unbuildable}}, r"does not build a defence around the model \(TypeError"),
+        ({"zzz": 1}, "there is no option 'zzz'; choose from arch, normalize"),
+        ({"eps": "8/0"}, "eps '8/0' is not a number"),
         ({"limit": 0}, "--limit 0 is too small; give 1 or more"),
-        ({"data": np.zeros((2, 2))}, "expected batches"),
-        ({"data": (torch.rand(4, 1, 8, 8), torch.zeros(3))}, "got y"),
+        ({"data": np.zeros((2, 2))}, r"expected pairs \(image, label\) or batches \(x, y\), got ndarray"),
+        ({"data": (torch.rand(4, 1, 8, 8), torch.zeros(3))}, r"expected y integers \[4\]"),
+        ({"data": 3}, "expected a pair .* got int"),
         ({"attacks": "pgd-ten"}, "--attacks: "),
     ],
 )
@@ -141,3 +168,17 @@ def test_losses_of_a_strangers_file_are_numbers_or_left_out():
     counts = {"loss_2": 6.0, "inputs_2": 4.0, "loss_0": 2.0, "inputs_0": 4.0, "loss_x": 1.0, "inputs_x": 1.0}
     counts |= {"loss_5": 1.0, "inputs_5": 0.0, "loss_": 1.0, "loss_123456789": 1.0, "forwards": 9.0}
     assert losses_of(counts) == {1: 0.5, 3: 1.5}
+
+
+@pytest.mark.parametrize("eps", ["0.1", ["0.1"], "1/10", np.float32(0.1), torch.tensor(0.1), 0.1])
+def test_a_radius_is_a_number_or_text(eps):
+    (size,) = _options({"eps": eps})["eps"]
+    assert type(size) is float and size == pytest.approx(0.1)
+
+
+def test_numbers_of_numpy_are_numbers_and_devices_names():
+    options = _options(
+        {"limit": np.int64(8), "batch_sizes": np.array([4, 8]), "eps": [np.float64(0.5), "1/2"]}
+    )
+    assert options == {"limit": 8, "batch_sizes": (4, 8), "eps": (0.5, 0.5)}
+    assert type(options["limit"]) is int

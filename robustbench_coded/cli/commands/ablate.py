@@ -22,8 +22,8 @@ from robustbench_coded.cli.common_options import (
     WeightDecay,
 )
 from robustbench_coded.cli.out_folder import made
-from robustbench_coded.cli.values import radius
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.radii import radius
 
 if TYPE_CHECKING:
     from robustbench_coded.ablations.results import Result

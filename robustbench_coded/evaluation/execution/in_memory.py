@@ -11,13 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.defences.global_generators import seeded_globally
+from robustbench_coded.defences.held_generators import held_generators, seeded
 from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.sampling_module import SamplingModule
 from robustbench_coded.errors import InputError, described
+from robustbench_coded.models.in_memory import NetworkInMemory, is_function, name_of
 from robustbench_coded.models.pixel_model import PixelModel
 
 PREFIX = "given:"  # of the specification of a defence in memory; its name follows
+ASKED = 16  # images by whose answers a function is told from another
 
 
 def is_plugin(spec: str) -> bool:
@@ -31,15 +36,15 @@ class InMemory:
 
     Attributes:
         data: in place of ``--data``.
-        models: by name, beside ``--ckpt``: pixels [B, C, H, W] in [0, 1] -> logits [B, classes]. They are
-            copied, put into eval mode and frozen.
-        defences: by name, beside ``--defence``: a defence, a module that samples inside itself, or a function
-            or class that builds either around a model. One that is neither is put behind every
-            checkpoint as it is, whatever model it has inside.
+        models: by name, beside ``--ckpt``: modules or functions from pixels [B, C, H, W] in [0, 1] to logits
+            [B, classes] (`models.in_memory`). Modules are copied, put into eval mode, float32 and frozen.
+        defences: by name, beside ``--defence``: a defence; a module or function that answers by itself,
+            and may sample inside; or a function or class that builds one of these around a model. One that is
+            not built is put behind every checkpoint as it is, whatever model it has inside.
     """
 
     data: Dataset | None = None
-    models: Mapping[str, nn.Module] = field(default_factory=dict)
+    models: Mapping[str, Callable[[Tensor], Any]] = field(default_factory=dict)
     defences: Mapping[str, Any] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes]]:
@@ -53,7 +58,8 @@ class InMemory:
         except Exception as error:  # the user's classes can fail in any way
             raise InputError(
                 "what is in memory can't be sent to other processes "
-                f"({type(error).__name__}: {error}); leave --workers and --engine out"
+                f"({type(error).__name__}: {error}); leave workers and engine out, or name one of several "
+                "GPUs: device='cuda:0'"
             ) from error
 
     def model(self, name: str, data: Dataset) -> PixelModel:
@@ -62,36 +68,96 @@ class InMemory:
         Raises:
             InputError: it does not answer the first images with logits for every label of the data.
         """
-        network = copy.deepcopy(self.models[name])
-        if isinstance(network, PixelModel):
-            return network
-        classes = _answers(network.eval(), data, name).shape[1]
+        given = self.models[name]
+        if isinstance(given, PixelModel):
+            return copy.deepcopy(given)
+        x = data.batch(range(min(ASKED, len(data))))[0]
+        network, answers = _asked(given, x, name)
+        classes = answers.shape[1]
+        if classes == 1:
+            raise InputError(
+                f"{name}: it answers one logit for each image; give two, for example "
+                "lambda x: torch.nn.functional.pad(model(x), (1, 0))"
+            )
         if classes <= int(data.labels.max()):
             raise InputError(
                 f"{name}: it answers {classes} classes, {data.name} has label {int(data.labels.max())}; "
                 "give the data it was trained on"
             )
-        channels = data.image_shape[0]
-        arch = type(network).__name__
-        return PixelModel(network, (0.0,) * channels, (1.0,) * channels, classes=classes, arch=arch)
+        return ModelInMemory(given, network, answers, channels=data.image_shape[0])
 
-    def defence(self, spec: str, model: nn.Module) -> Defence:
+    def defence(self, spec: str, model: nn.Module, data: Dataset) -> Defence:
         """The defence that a specification with `PREFIX` names, around ``model``.
+
+        A function that answers images of ``data`` with logits is a defence, any other builds one.
 
         Raises:
             InputError: what was given is no defence.
         """
-        name = spec.removeprefix(PREFIX).rpartition("@")[0] or spec.removeprefix(PREFIX)
-        built = self.defences[name]
-        builds = isinstance(built, type) or not (isinstance(built, nn.Module) or hasattr(built, "logits"))
-        if builds and callable(built):
-            built = built(model)
-        return as_defence(built, model, name=name, said=f"defence {name}: expected a defence, got")
+        name = spec.removeprefix(PREFIX)
+        name = name if name in self.defences else name.rpartition("@")[0]
+        built, failure = self.defences[name], ""
+        if is_function(built):
+            failure = _failure(built, data.batch([i % len(data) for i in range(ASKED)])[0])
+        if isinstance(built, type) or failure:
+            try:
+                built = built(model)
+            except InputError:
+                raise
+            except (Exception, SystemExit) as error:  # the user's code can fail in any way
+                why = f"does not build a defence around the model ({described(error)})"
+                if failure:
+                    why = f"neither answers images ({failure}) nor builds a defence around the model"
+                raise InputError(f"defence {name}: it {why}") from error
+        defence = as_defence(built, model, name=name, said=f"defence {name}: expected a defence, got")
+        if isinstance(defence, SamplingModule) and answers_by(model, defence.module):
+            defence.base = model
+        return defence
+
+
+class ModelInMemory(PixelModel):
+    """The Model of a network in memory, whatever normalisation it has inside.
+
+    Args:
+        given: what the user has.
+        network: a copy of it, or the function itself.
+        answers: its logits for the first images, [n, classes], with their graph.
+        channels: of these images.
+
+    Attributes:
+        given: what the user has, in a tuple: it is no part of this module.
+        differentiable: whether its answers have a gradient.
+        answered: of a function, which has no weights to tell it by, a hash of its answers; else empty.
+    """
+
+    def __init__(self, given: Callable[[Tensor], Any], network: nn.Module, answers: Tensor, *, channels: int):
+        flat = (0.0,) * channels, (1.0,) * channels
+        super().__init__(network, *flat, classes=answers.shape[1], arch=name_of(given))
+        self.answered = "" if isinstance(given, nn.Module) else _rounded_digest(answers.detach())
+        self.differentiable = answers.requires_grad
+        self.given = (given,)
+
+
+def answers_by(model: nn.Module, module: nn.Module) -> bool:
+    """Whether a module, or the function inside it, asks the very network that ``model`` is a copy of.
+
+    Not where that network has no gradient, which attacks through a base model take.
+    """
+    if not isinstance(model, ModelInMemory) or not model.differentiable:
+        return False
+    held = (module.given, *module.held) if isinstance(module, NetworkInMemory) else (module,)
+    parts = [part for value in held if isinstance(value, nn.Module) for part in value.modules()]
+    return any(part is model.given[0] for part in (*held, *parts))
 
 
 def weights_digest(model: nn.Module) -> str:
-    """sha256 of a module's class and state: equal for equal weights of one architecture."""
-    digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
+    """sha256 of a module's class and state: equal for equal weights of one architecture.
+
+    Of a function, its answers count.
+    """
+    kind = PixelModel if isinstance(model, ModelInMemory) else type(model)
+    digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}".encode())
+    digest.update(getattr(model, "answered", "").encode())
     for name, value in model.state_dict().items():
         digest.update(name.encode())
         if isinstance(value, Tensor):
@@ -108,8 +174,12 @@ def answers_digest(defence: Defence, x: Tensor) -> str:
     Code in memory has no file to tell it by. Another defence under a known name answers otherwise, and so
     outcomes of the one are not taken for those of the other.
     """
-    logits = defence.logits(x, defence.sample(torch.Generator().manual_seed(0), len(x))).float().cpu()
-    # In thousandths of the largest logit, so that rounding on another number of threads changes nothing.
+    return _rounded_digest(defence.logits(x, defence.sample(torch.Generator().manual_seed(0), len(x))))
+
+
+def _rounded_digest(logits: Tensor) -> str:
+    """Of thousandths of the largest logit, so that rounding on another number of threads changes nothing."""
+    logits = logits.float().cpu()
     thousandths = (1000 * logits / logits.abs().max().clamp(min=1e-30)).round().to(torch.int16)
     return hashlib.blake2b(thousandths.numpy().tobytes(), digest_size=4).hexdigest()
 
@@ -136,20 +206,40 @@ class Alone(nn.Module):
         return torch.cat([self.defence.logits(batch, draw) for batch in whole.split(self.k)])[: len(x)]
 
 
-@torch.no_grad()
-def _answers(model: nn.Module, data: Dataset, name: str) -> Tensor:
-    x = data.batch(range(min(4, len(data))))[0]
+def _asked(given: Callable[[Tensor], Any], x: Tensor, name: str) -> tuple[nn.Module, Tensor]:
+    """A network as a module of our own, and its logits for x [n, C, H, W]."""
     try:
-        device = next(model.parameters(), x).device
-        with torch.random.fork_rng():  # it may sample
-            torch.manual_seed(0)
-            answers = model(x.to(device))
+        # Rounded to float32, in which everything else computes.
+        own = copy.deepcopy(given).eval().float() if isinstance(given, nn.Module) else given
+        network = NetworkInMemory(own)
+        if training := [module for module in network.modules_held if module.training]:
+            kind = type(training[0]).__name__
+            raise InputError(f"{name}: the {kind} that it asks is in training mode; call its eval()")
+        with torch.enable_grad(), seeded_globally(0), seeded(held_generators(network), 0):  # it may sample
+            answers = network(x.clone().requires_grad_())
+    except InputError as error:
+        raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
     except Exception as error:  # the user's code can fail in any way
         raise InputError(f"{name}: the model fails on images {list(x.shape)}: {described(error)}") from error
     if not isinstance(answers, Tensor) or answers.ndim != 2 or len(answers) != len(x):
         shape = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
         raise InputError(f"{name}: expected logits [{len(x)}, classes], got {shape}")
-    return answers
+    return (own if isinstance(own, nn.Module) and network.plain else network), answers
+
+
+def _failure(function: Callable[[Tensor], Any], x: Tensor) -> str:
+    """What a function makes of images x [n, C, H, W] that is not logits, in words; empty where it is."""
+    network = NetworkInMemory(function)
+    try:
+        with torch.no_grad(), seeded_globally(0), seeded(held_generators(network), 0):
+            answers = network(x)
+    except InputError as error:
+        return str(error)
+    except (Exception, SystemExit) as error:  # the user's code can fail in any way
+        return described(error)
+    if not isinstance(answers, Tensor):
+        return type(answers).__name__
+    return "" if answers.ndim == 2 and len(answers) == len(x) else f"a tensor {list(answers.shape)}"
 
 
 def _unpickled(state: bytes) -> InMemory:

@@ -194,7 +194,7 @@ class WorkerContext:
 
     def _built(self, spec: str, model: PixelModel, k: int) -> Defence:
         if spec.startswith(PREFIX):
-            return self.setup.in_memory.defence(spec, model)
+            return self.setup.in_memory.defence(spec, model, self.data)
         if spec == Standard.name and self.samples(model):
             return SamplingModule(model, name=Standard.name)
         parsed = parse_defence(spec)
