@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -23,11 +24,10 @@ from robustbench_coded.schema.controls import CLEAN, ENSEMBLE
 from robustbench_coded.schema.evaluated import CheckpointFacts
 from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
-from robustbench_coded.statistics.verdict import Verdict
+from robustbench_coded.statistics.verdict import decide
 
 # Options that a command to repeat needs, where they were not left at their defaults.
 _REPEATED = ("limit", "draws", "selection_draws", "victims", "seed", "norm", "eps_space")
@@ -102,7 +102,8 @@ def _entry(
     told = _told(known, source.entry, _trained_behind(checkpoint, planned.spec))
     if told.get("reported") is None and verdict.claim is not None:
         told["reported"] = verdict.claim.value
-    word, reason = _beside_breaks(verdict, told["breaks"])
+    # A break by others outweighs that these attacks found no failure.
+    verdict = decide(replace(verdict, breaks=tuple(found.source for found in told["breaks"])))
     return BoardEntry(
         id=entry_id(run, subject),
         **told,
@@ -126,8 +127,8 @@ def _entry(
         gain=_figure(verdict.gain),
         examples=whole.examples,
         draws=whole.draws,
-        verdict=str(word),
-        reason=reason,
+        verdict=str(verdict.word),
+        reason=verdict.reason,
         open_checks=verdict.open_checks,
         forwards=whole.forwards,
         backwards=whole.backwards,
@@ -136,17 +137,6 @@ def _entry(
         stored=(run.path / "adversarials").is_dir(),
         signed=source.signer,
         command=_command(run, planned, judgement.budget.eps),
-    )
-
-
-def _beside_breaks(verdict: Verdict, breaks: Sequence[Break]) -> tuple[VerdictWord, str]:
-    """A verdict and its reason; a break by others outweighs that our attacks found no failure."""
-    if verdict.word != VerdictWord.NO_FAILURE_FOUND or not breaks:
-        return verdict.word, verdict.reason
-    sources = ", ".join(found.source for found in breaks)
-    return VerdictWord.NOT_SETTLED, (
-        f"{verdict.reason} But a break of the defence is published ({sources}), and these attacks do not "
-        "outweigh it."
     )
 
 

@@ -29,7 +29,7 @@ td a { font-weight: 600; }
 FILTERS = ("Data", "Threat", "Norm", "Kind", "Verdict")
 COLUMNS = {
     "Defence": "the name of the defence; it leads to its page",
-    "Verdict": "by fixed rules: docs/numbers.md",
+    "Verdict": "by fixed rules: docs/verdicts.md",
     "Data": "the data set, and the checkpoint",
     "Threat": "what the attacker controls, whether the draw is known, the norm and the radius",
     "Kind": "whether answers are random or depend on the batch",

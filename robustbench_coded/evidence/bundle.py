@@ -26,7 +26,7 @@ from robustbench_coded.runs.adversarials import EVERY, Evaluation, read_adversar
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.controls import CLEAN, STRONGEST
 from robustbench_coded.schema.words import VerdictWord
-from robustbench_coded.statistics.verdict import claimed_accuracy
+from robustbench_coded.statistics.judge import claimed_accuracy
 
 FOLDER = "evidence"
 # Enough to see the refutation; the run folder holds the rest.

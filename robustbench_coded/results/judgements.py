@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
@@ -10,18 +10,17 @@ from robustbench_coded.schema.claim import Claim
 from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
-from robustbench_coded.schema.words import BEFORE_NO_FAILURE, DOUBLING, CheckOutcome, VerdictWord
+from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.checks import run_checks
+from robustbench_coded.statistics.convergence import converged
 from robustbench_coded.statistics.design import Design, design, missing
+from robustbench_coded.statistics.gradients import answered, gradients_agree
 from robustbench_coded.statistics.holm import step_down
 from robustbench_coded.statistics.intervals import TAIL
-from robustbench_coded.statistics.judge import judge
-from robustbench_coded.statistics.next_steps import NextStep
-from robustbench_coded.statistics.relaxed_answers import answered_by_relaxed
-from robustbench_coded.statistics.verdict import MARGIN, Verdict
-from robustbench_coded.statistics.without_gradients import answered_without_gradients
+from robustbench_coded.statistics.judge import MARGIN, judge
+from robustbench_coded.statistics.other_attacks import other_attacks
+from robustbench_coded.statistics.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,13 @@ class Judgement:
 
     key: CaseKey
     verdict: Verdict
-    checks: tuple[Check, ...]
     design: Design | None
     unbounded_eps: float
     to_design: tuple[str, ...] = ()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        return self.verdict.checks
 
     @property
     def subject(self) -> SubjectKey:
@@ -74,26 +76,16 @@ def judgements_of(
         if row.key.attack != ENSEMBLE or row.key.budget not in asked or row.key.threat.collateral:
             continue
         unbounded = _unbounded(row.key.budget, row.key.checkpoint, manifest)
-        relaxed = any(_is_relaxed(other) and other.key.subject == row.key.subject for other in rows)
-        measured = _gradients(manifest, row.key.subject, relaxed=relaxed)
-        checks = tuple(run_checks(rows, row, measured, unbounded))
-        checks = tuple(_if_not_stopped(check, row.key.subject, manifest) for check in checks)
-        checks += selftests.get(row.key.subject, ())
-        stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == row.key.subject}
-        network = selftests.get(row.key.subject._replace(defence=STANDARD, k=None, n=None), ())
-        passed = bool(network) and all(check.outcome == CheckOutcome.PASSED for check in network)
-        checks = answered_by_relaxed(checks, rows, row, stopped)
-        checks = answered_without_gradients(checks, rows, row, stopped, network_passed=passed)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = claim_of(manifest) if row.key.defence != STANDARD or not defended else None
         asked_here = row.randomised and row.has_base and row.key.threat.whole_batch
         asked_here = asked_here and not row.key.threat.draw_known
         made = design(rows, row) if asked_here else None
         lacking = missing(rows, row) if asked_here and made is None else ()
-        found, checks = judge(
-            rows, row, checks, margin=_margin(manifest), claim=claim, tail=TAIL / _questions(manifest)
-        )
-        yield Judgement(row.key, found, checks, made, unbounded, lacking)
+        checks = _checks(rows, row, manifest, selftests, unbounded)
+        tail = TAIL / _questions(manifest)
+        found = judge(rows, row, checks, margin=_margin(manifest), claim=claim, tail=tail)
+        yield Judgement(row.key, found, made, unbounded, lacking)
 
 
 def words_together(
@@ -106,36 +98,40 @@ def words_together(
     ensembles = {row.key: row for row in rows if row.key.attack == ENSEMBLE}
 
     def ask(judgement: Judgement) -> Callable[[float], VerdictWord]:
-        if judgement.verdict.word == VerdictWord.NOT_SETTLED:
+        row, found = ensembles[judgement.key], judgement.verdict
+        if found.word == VerdictWord.NOT_SETTLED:
             return lambda tail: VerdictWord.NOT_SETTLED
-        checks = [check for check in judgement.checks if check.name not in BEFORE_NO_FAILURE]
-        row, margin, claim = ensembles[judgement.key], _margin(manifest), judgement.verdict.claim
-        return lambda tail: judge(rows, row, checks, margin=margin, claim=claim, tail=tail)[0].word
+        margin = _margin(manifest)
+        return lambda tail: judge(rows, row, found.checks, margin=margin, claim=found.claim, tail=tail).word
 
     asked = [ask(judgement) for judgement in judgements]
     answers = step_down(asked, lambda word: word != VerdictWord.NOT_SETTLED, TAIL)
     return [answer.answer for answer in answers]
 
 
+def _checks(
+    rows: Sequence[CaseResult],
+    row: CaseResult,
+    manifest: RunManifest,
+    selftests: Mapping[SubjectKey, tuple[Check, ...]],
+    unbounded_eps: float,
+) -> tuple[Check, ...]:
+    """The checks of an ensemble, with those of the gradient that other attacks answer."""
+    subject = row.key.subject
+    stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == subject}
+    relaxed = any(_is_relaxed(other) and other.key.subject == subject for other in rows)
+    checks = [
+        *other_attacks(rows, row, unbounded_eps),
+        *converged(rows, row, stopped),
+        gradients_agree(rows, row, _gradients(manifest, subject, relaxed=relaxed)),
+        *selftests.get(subject, ()),
+    ]
+    return answered(checks, rows, row, stopped)
+
+
 def _is_relaxed(row: CaseResult) -> bool:
     """Whether its attack smooths what hides the gradient; its gradients are then the ones to judge."""
     return row.cell is not None and row.key.attack.startswith("relaxed-")
-
-
-def _if_not_stopped(check: Check, subject: SubjectKey, manifest: RunManifest) -> Check:
-    """The check; not run where it compares lengths that a budget of images made equal."""
-    if check.name not in DOUBLING or len(check.attacks) < 2 or check.outcome != CheckOutcome.PASSED:
-        return check
-    stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == subject}
-    if not stopped & set(check.attacks):
-        return check
-    finding = f"{' and '.join(check.attacks)} were stopped at one cost, short of what their names say."
-    return replace(
-        check,
-        outcome=CheckOutcome.NOT_RUN,
-        finding=finding,
-        next_step=NextStep("give more images (--budget)"),
-    )
 
 
 def _questions(manifest: RunManifest) -> int:
@@ -167,12 +163,11 @@ def _unbounded(budget: BudgetKey, checkpoint: str, manifest: RunManifest) -> flo
     return reach / min(usable, default=1.0)
 
 
-def _gradients(
-    manifest: RunManifest, subject: SubjectKey, *, relaxed: bool = False
-) -> dict[str, float] | None:
-    """What the probe measured on the gradients of a subject, or on the relaxed ones, if it ran."""
+def _gradients(manifest: RunManifest, subject: SubjectKey, *, relaxed: bool = False) -> dict[str, float]:
+    """What the probe measured on the gradients of a subject, or on the relaxed ones; {} if it did not
+    run."""
     for probe in manifest.probes:
         if probe.subject == subject:
             measured = probe.relaxed_gradients if relaxed else probe.gradients
             return {k: float(v) for k, v in measured.items() if type(v) in (int, float)}
-    return None
+    return {}

@@ -14,8 +14,8 @@ from robustbench_coded.schema.words import (
     CheckName,
     CheckOutcome,
 )
-from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.next_steps import WITHOUT_GRADIENTS, NextStep, run_attacks
+from robustbench_coded.statistics.check import Check, NextStep, run_attacks
+from robustbench_coded.statistics.gradients import WITHOUT_GRADIENTS
 
 _NO_ATTACK = "no attack answers {}: look for its cause in the defence"
 _RUN_NEXT = ("square-1000", "transfer-pgd-20")
@@ -83,7 +83,6 @@ def _checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
             test.finding,
             test.figures,
             next_step=_next_step(test.name),
-            run_next=_RUN_NEXT,
         )
         for test in by_outcome["failed"]
         if test.name != RELAXED_SELF_TEST  # it says what may answer for the others

@@ -9,18 +9,13 @@ class CheckName(StrEnum):
     ANOTHER_LOSS = "another loss"
     RANDOMNESS_KNOWN = "randomness known"
     TRANSFER_OR_BLACK_BOX = "transfer or black-box"
-    RANDOM_SEARCH = "random search"
     FALLS_WITH_EPS = "falls with eps"
     TWICE_THE_STEPS = "twice the steps"
     TWICE_THE_DRAWS = "twice the draws"
-    ZERO_GRADIENTS = "zero gradients"
     GRADIENTS_AGREE = "gradients agree"
     WHAT_BROKE_THE_BASE = "what broke the base"
     SELF_TESTS = "self-tests"  # one that failed is listed by its own name, ``self-tests: NAME``
 
-
-# Those that are asked before `no failure found`.
-BEFORE_NO_FAILURE = frozenset({CheckName.WHAT_BROKE_THE_BASE, CheckName.ANOTHER_LOSS})
 
 # Those that compare an attack with itself at twice the length.
 DOUBLING = frozenset({CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS})
@@ -49,7 +44,7 @@ class CheckOutcome(StrEnum):
 
 
 class VerdictWord(StrEnum):
-    """What is said of a defence under one threat model (docs/numbers.md)."""
+    """What is said of a defence under one threat model (docs/verdicts.md)."""
 
     NO_GAIN = "no gain"
     WORSE_THAN_BASE = "worse than its base"

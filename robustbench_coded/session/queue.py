@@ -37,9 +37,9 @@ from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import RowCosts
 from robustbench_coded.session.hidden_sources import hidden_sources
-from robustbench_coded.statistics.anytime.final import is_final
 from robustbench_coded.statistics.betting import values_needed
 from robustbench_coded.statistics.intervals import TAIL
+from robustbench_coded.statistics.verdict import is_final
 
 # Of the clean accuracy, what an attack is expected to take away where it has not run yet. Gradients of the
 # base model serve any batch: their inputs can be scored in random batches, which settles words.
@@ -214,7 +214,9 @@ class Queue:
         """
         if not lane.subject.batch_dependent or lane.inputs not in ("batch", "victim"):
             return None
-        if all(self._word(setting) != VerdictWord.NOT_SETTLED for setting in self._judged[lane]):
+        # What is broken may also gain nothing, which says more.
+        unclear = (VerdictWord.NOT_SETTLED, VerdictWord.BROKEN)
+        if all(self._word(setting) not in unclear for setting in self._judged[lane]):
             return None
         bar = ROOM * self._bar(lane)
         shares = {}

@@ -1,34 +1,31 @@
-"""The verdict on one threat model of a run, and the checks it rests on: all that depends on other rows.
+"""The verdict on one threat model of a run: the figures that the rules look at, from the rows of the run.
 
-    judge(rows, ensemble, checks, ...) -> (Verdict, checks)
-
-Each verdict has conditions. ``no failure found`` requires that the attacks that broke the base model ran on
-the defence (`same_attacks.py`), and an attack on a margin or on targets (`another_loss.py`). ``no gain``
-requires that what broke the defence ran on the base model. A condition is only checked where the accuracies
-allow the verdict.
-
-If outcomes of an attack are missing, ``no failure found`` is withheld and claims are not settled. Verdicts
-against the defence that follow from the complete attacks stay.
+judge(rows, ensemble, checks, margin, claim, tail) -> Verdict
+base_ensemble(rows, ensemble)                      -> CaseResult | None    what a gain is measured over
+claimed_accuracy(claim, ensemble, tail)            -> Interval | None      what a claim is held against
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from robustbench_coded.schema.claim import Claim
-from robustbench_coded.schema.words import VerdictWord
-from robustbench_coded.statistics.another_loss import another_loss
+import numpy as np
+
+from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
+from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CheckName, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.intervals import TAIL
-from robustbench_coded.statistics.same_attacks import not_compared, what_broke_the_base
-from robustbench_coded.statistics.verdict import (
-    CONDEMNED,
-    MARGIN,
-    Verdict,
-    base_ensemble,
-    verdict,
-    with_checkpoint_beside,
-)
+from robustbench_coded.statistics.comparisons import difference_of
+from robustbench_coded.statistics.correlation import UNMEASURED
+from robustbench_coded.statistics.draws import plurality
+from robustbench_coded.statistics.floor import broken_below, uninformative
+from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
+from robustbench_coded.statistics.other_attacks import another_loss
+from robustbench_coded.statistics.same_attacks import spared, what_broke_the_base
+from robustbench_coded.statistics.verdict import Verdict, decide
+
+MARGIN = 0.03  # a gain that is certainly smaller is none
 
 
 def judge(
@@ -39,51 +36,100 @@ def judge(
     margin: float = MARGIN,
     claim: Claim | None = None,
     tail: float = TAIL,
-) -> tuple[Verdict, tuple[Check, ...]]:
-    """The verdict, and ``checks`` with those that were asked for because of the word.
+) -> Verdict:
+    """Judges one threat model of a run. Attacks with missing outcomes do not count.
 
     Args:
         rows: all rows of the run.
-        ensemble: the `ensemble` row of the threat model.
-        checks: those of the threat model, from `run_checks`, and of the self-tests.
-        margin, claim, tail: as for `verdict`.
+        ensemble: the defence's `ensemble` row under the threat model.
+        checks: those of the threat model and of the self-tests. Those that only praise needs are added where
+            the figures leave room for it.
+        margin: the gain that counts, a fraction.
+        claim: what is claimed for the defence; it says nothing here if it is about another threat model or
+            budget.
+        tail: with which probability each end of an interval may err.
     """
     base = base_ensemble(rows, ensemble)
-    made, asked = _judged(rows, ensemble, base, checks, margin, claim, tail)
-    found = with_checkpoint_beside(made, rows, ensemble), asked
-    if ensemble.complete and (base is None or base.complete):
-        return found
-    whole = ensemble if ensemble.complete else ensemble.of_complete
-    whole_base = base if base is None or base.complete else base.of_complete
-    if whole is None or (base is not None and whole_base is None):
-        return found
-    complete = [row for row in rows if row.complete]
-    made, asked = _judged(complete, whole, whole_base, checks, margin, None, tail)
-    if made.word not in CONDEMNED:
-        return found
-    said = f"{made.reason} Outcomes of other attacks are missing, and those attacks do not count."
-    return replace(made, reason=said, claim=found[0].claim), asked
+    whole, whole_base = _complete(ensemble), _complete(base)
+    figures = Verdict(
+        VerdictWord.NOT_SETTLED,
+        "",
+        None,
+        margin,
+        compared=ensemble.has_base and ensemble.key.defence != STANDARD,
+        claim=claim if claim and claim.is_about(ensemble.key.threat, ensemble.key.budget) else None,
+        missing=not ensemble.complete or (base is not None and not base.complete),
+        checks=tuple(checks),
+    )
+    if whole is None:
+        return decide(figures)
+    figures = _measured(figures, rows, whole, whole_base, tail)
+    if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
+        asked = [another_loss(rows, whole), *checks]
+        if whole_base is not None:
+            asked.append(what_broke_the_base(rows, whole, whole_base, margin))
+        figures = replace(figures, checks=tuple(asked))
+    return decide(figures)
 
 
-def _judged(
-    rows: Sequence[CaseResult],
-    ensemble: CaseResult,
-    base: CaseResult | None,
-    checks: Sequence[Check],
-    margin: float,
-    claim: Claim | None,
-    tail: float,
-) -> tuple[Verdict, tuple[Check, ...]]:
-    found = verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail)
-    if found.accuracy is None:
-        return found, tuple(checks)
-    if found.above_the_bar:
-        checks = (another_loss(rows, ensemble), *checks)
-        if base is not None:
-            checks = (*checks, what_broke_the_base(rows, ensemble, base, margin))
-        return verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail), tuple(checks)
-    no_gain = found.word in (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE)
-    if base is not None and no_gain and found.accuracy.high >= margin:
-        doubt = not_compared(rows, ensemble, base)
-        found = verdict(ensemble, base, checks, margin=margin, claim=claim, tail=tail, doubt=doubt)
-    return found, tuple(checks)
+def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
+    """The ensemble of standard inference on the same checkpoint and budget, which serves every threat model.
+
+    None for standard inference itself, for a defence that names no base model, and where it was not run.
+    """
+    return _checkpoints_ensemble(rows, ensemble) if ensemble.has_base else None
+
+
+def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> Interval | None:
+    """The accuracy that the claim is about, as the ensemble leaves it; None without outcomes."""
+    cell = ensemble.cell
+    if claim.about == ClaimedAccuracy.MEAN or cell is None:
+        return ensemble.interval(tail)
+    majority = claim.about == ClaimedAccuracy.MAJORITY
+    right = [plurality(cell.prediction) == cell.label if majority else cell.correct.all(axis=1)]
+    # What the rows show of the correlation is about single answers.
+    return accuracy_interval(
+        np.stack(right, axis=1),
+        cell.batch,
+        batch_dependent=ensemble.unit_is_batch,
+        correlation=UNMEASURED,
+        tail=tail / max(ensemble.looks, 1),
+    )
+
+
+def _measured(
+    figures: Verdict, rows: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None, tail: float
+) -> Verdict:
+    """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
+    claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval(tail)
+    if base is not None:
+        figures = replace(
+            figures,
+            gain=difference_of(whole, base, tail),
+            clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
+            spared=spared(rows, whole, base),
+        )
+    checkpoint = None if figures.compared else _complete(_checkpoints_ensemble(rows, whole))
+    return replace(
+        figures,
+        accuracy=whole.interval(tail),
+        bar=figures.bar if figures.compared else broken_at,
+        broken_at=broken_at,
+        clean=clean,
+        claimed=None if claim is None or figures.missing else claimed_accuracy(claim, whole, tail),
+        beside=None if checkpoint is None else difference_of(whole, checkpoint),
+        constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
+    )
+
+
+def _checkpoints_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
+    """The ensemble of standard inference, whatever base model the defence names."""
+    wanted = ensemble.key.of_attack(ENSEMBLE)._replace(defence=STANDARD, k=None, n=None, threat=WHOLE_BATCH)
+    if ensemble.key.defence == STANDARD:
+        return None
+    return next((row for row in rows if row.key == wanted), None)
+
+
+def _complete(row: CaseResult | None) -> CaseResult | None:
+    """An ensemble, or that of its attacks with all of their outcomes; None where there are none."""
+    return row if row is None or row.complete else row.of_complete

@@ -1,48 +1,29 @@
-"""The verdict on a defence under one threat model, by intervals.
+"""The verdict on a defence under one threat model: an ordered table of rules, the first of which decides.
 
-    verdict(ensemble, base, checks, margin=MARGIN, claim=None) -> Verdict
-    base_ensemble(rows, ensemble) -> CaseResult | None     what to hand over as ``base``
+    RULES                       the table; docs/verdicts.md has it for readers
+    decide(figures) -> Verdict  by the first rule that applies; judge.py gathers the figures
 
-The words, for the gain: the accuracy that the ensemble of all attacks leaves the defence, less what it leaves
-its base model, paired:
+Everything that can change a word is in this table. An upper end below a bar condemns, whatever the checks
+say: an attack that was found is its own proof. A lower end below a bar leaves the question open. What lies
+above is praised unless an objection stands. The bars are the margin, for the gain over the base model (the
+accuracy that all attacks together leave the defence less what they leave its base model, paired), and for the
+accuracy what uninformative inputs leave and a twentieth of the clean accuracy (`floor.py`).
 
-* ``worse than its base``: the upper end of the gain is below 0;
-* ``no gain``: it is below the margin;
-* ``broken``: it may be above, but inputs are answered one by one, and the upper end of the accuracy is at
-  most a twentieth of the clean accuracy above what uninformative inputs leave (`floor.py`);
-* ``no failure found``: the lower end is above the margin, and every check and self-test passed. An upper
-  bound on robustness, never a proof;
-* ``not settled``: anything else, with what would settle it.
-
-Where there is no base model to compare with (standard inference itself, a defence that names none):
-
-* ``broken``: as above, or the clean accuracy is no better than a constant answer's;
-* ``no failure found``: the lower end is above that, and every check and self-test passed; else ``not
-  settled``.
-
-``claim refuted`` goes before the others: the upper end of the accuracy that a claim is about, under its
-threat model and budget, is below the claim, and no outcomes are missing.
+The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
+stop at several looks or where several verdicts are counted together (results/judgements.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
-from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.schema.words import CheckOutcome, VerdictWord
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.correlation import UNMEASURED
-from robustbench_coded.statistics.draws import plurality
-from robustbench_coded.statistics.floor import SHARE_OF_CLEAN, broken_below, exchanged_accuracy, uninformative
-from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
-from robustbench_coded.statistics.next_steps import merged_steps
-from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
+from robustbench_coded.schema.words import CheckName, VerdictWord
+from robustbench_coded.statistics.check import Check, merged_steps
+from robustbench_coded.statistics.clustered import clopper_pearson
+from robustbench_coded.statistics.gradients import OF_THE_GRADIENT
+from robustbench_coded.statistics.intervals import TAIL, Interval
+from robustbench_coded.statistics.paired import Difference
 
-MARGIN = 0.03  # a gain that is certainly smaller is none
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
 CONDEMNED = frozenset({VerdictWord.BROKEN, VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE})
@@ -50,22 +31,28 @@ CONDEMNED = frozenset({VerdictWord.BROKEN, VerdictWord.NO_GAIN, VerdictWord.WORS
 
 @dataclass(frozen=True)
 class Verdict:
-    """The word, why, and the figures it came from (fractions).
+    """The word, the rule that decided, and the figures it was applied to (fractions).
 
     Attributes:
-        reason: one or two sentences.
-        accuracy: of the ensemble; None without outcomes.
+        word: what the rule says.
+        reason: the rule's name and its sentence, with what would settle an open question.
+        accuracy: of the ensemble of all attacks with all of their outcomes; None without any.
         bar: what the gain, or without a base model the accuracy, is held against.
         compared: whether the gain is, because the defence names a base model.
         broken_at: the accuracy up to which it is broken.
         gain: accuracy less that of the base model's ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
-        beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
-            No word depends on it: the defence may have nothing to do with the checkpoint.
         claim: what was claimed under this threat model and budget.
         claimed: the accuracy that the claim is about, as the ensemble leaves it; None if any is missing.
-        open_checks: names of the checks that did not pass.
+        beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
+            No word depends on it: the defence may have nothing to do with the checkpoint.
+        rule: the name of the rule that decided.
+        checks: those of the threat model and the self-tests.
+        constant: whether clean inputs get no better answers than one constant answer.
+        missing: whether outcomes of an attack are missing, on the defence or on its base model.
+        spared: what the base model was spared and the defence met, as a clause; '' where nothing matters.
+        breaks: published breaks of the defence, as their sources.
     """
 
     word: VerdictWord
@@ -79,15 +66,30 @@ class Verdict:
     clean_loss: Difference | None = None
     claim: Claim | None = None
     claimed: Interval | None = None
-    open_checks: tuple[str, ...] = ()
     beside: Difference | None = None
+    rule: str = ""
+    checks: tuple[Check, ...] = ()
+    constant: bool = False
+    missing: bool = False
+    spared: str = ""
+    breaks: tuple[str, ...] = ()
+
+    @property
+    def open_checks(self) -> tuple[str, ...]:
+        """Names of the checks that did not pass."""
+        return tuple(check.name for check in self.checks if not check.passed)
+
+    @property
+    def keeps_less_than_margin(self) -> bool:
+        """Whether so little is left that the gain is below the margin, whatever the base model keeps."""
+        return self.compared and self.accuracy is not None and self.accuracy.high < self.bar
 
     @property
     def above_the_bar(self) -> bool:
         """Whether the figures leave room for praise, so that it depends on checks alone."""
-        if self.compared:
-            return self.gain is not None and self.gain.low > self.bar
-        return self.accuracy is not None and self.accuracy.low > self.bar
+        if self.accuracy is None or self.accuracy.low <= self.broken_at:
+            return False
+        return not self.compared or (self.gain is not None and self.gain.low > self.bar)
 
     @property
     def could_fall(self) -> bool:
@@ -101,210 +103,266 @@ class Verdict:
         return self.accuracy.estimate > NEXT_TO_NOTHING
 
 
-def verdict(
-    ensemble: CaseResult,
-    base: CaseResult | None,
-    checks: Sequence[Check],
-    *,
-    margin: float = MARGIN,
-    claim: Claim | None = None,
-    tail: float = TAIL,
-    doubt: str = "",
-) -> Verdict:
-    """Judges one threat model.
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table.
+
+    Attributes:
+        name: as reports and docs/verdicts.md have it.
+        word: what it says.
+        says: the figures in a sentence without its end; '' where the rule does not apply. Its docstring has
+            when it applies and why it is a rule, a paragraph each.
+    """
+
+    name: str
+    word: VerdictWord
+    says: Callable[[Verdict], str]
+
+
+def decide(figures: Verdict) -> Verdict:
+    """The verdict of the first rule that applies to these figures."""
+    for rule in RULES:
+        if said := rule.says(figures):
+            reason = f"{rule.name.capitalize()}: {said}."
+            if beside := figures.beside:
+                kept = f"{beside.second:.1%}: {beside}"
+                reason += f" It names no base model; its checkpoint alone keeps {kept}."
+            return replace(figures, word=rule.word, reason=reason, rule=rule.name)
+    raise AssertionError("the last rule always applies")
+
+
+def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
+    """Whether no attack that is left, on the defence or on its base model, can change the word.
+
+    Attacks only take right answers away: a refuted claim stays refuted, and what is broken without a base
+    model to compare with stays broken. What keeps less than the margin gains nothing, whatever its base model
+    keeps in the end, unless that is so much that the word could become ``worse than its base``.
 
     Args:
-        ensemble: the defence's `ensemble` row under the threat model.
-        base: the base model's own `ensemble` row for the same budget; None where there is none.
-        checks: those of this threat model, from `run_checks`.
-        margin: the gain that counts, a fraction.
-        claim: what is claimed for the defence; it says nothing here if it is about another threat model or
-            budget.
-        tail: with which probability each end of an interval may err.
-        doubt: why the lack of a gain cannot be believed, as a clause; '' where it can be.
+        verdict: at an error that holds for all looks and all subjects.
+        base_low: lower end of what the base model keeps so far; 0 without one.
+        planned: examples that are evaluated if nothing stops; the least that a loss must exceed to be
+            certain.
     """
-    if claim is not None and not claim.is_about(ensemble.key.threat, ensemble.key.budget):
-        claim = None
-    gain = None if base is None else _difference(ensemble, base, tail)
-    compared = ensemble.has_base and ensemble.key.defence != STANDARD
-    clean = _of_clean(ensemble)
-    broken_at = broken_below(ensemble.clean)
-    unpassed = [check for check in checks if check.outcome != CheckOutcome.PASSED]
-    made = Verdict(
-        VerdictWord.NOT_SETTLED,
-        "There are no outcomes yet.",
-        ensemble.interval(tail),
-        margin if compared else broken_at,
-        compared,
-        broken_at,
-        gain,
-        clean.interval(tail),
-        None if base is None else _difference(_of_clean(base), clean, tail),
-        claim,
-        None if claim is None or not ensemble.complete else claimed_accuracy(claim, ensemble, tail),
-        tuple(check.name for check in unpassed),
+    if verdict.word == VerdictWord.CLAIM_REFUTED or (
+        verdict.word == VerdictWord.BROKEN and not verdict.compared
+    ):
+        return True
+    could_lose = base_low > clopper_pearson(0, planned, TAIL)[1]
+    return verdict.word == VerdictWord.NO_GAIN and verdict.keeps_less_than_margin and not could_lose
+
+
+# The rules. Each holds where those before it do not apply.
+
+
+def _no_outcomes(v: Verdict) -> str:
+    """No attack has all of its outcomes.
+
+    There is nothing to judge.
+    """
+    return "no attack has all of its outcomes yet" if v.accuracy is None else ""
+
+
+def _below_claim(v: Verdict) -> str:
+    """The upper end of the accuracy that a claim is about is below the claim, and no outcomes are missing.
+
+    One attack that leaves less refutes it, whatever the others leave.
+    """
+    if v.claim is None or v.claimed is None or v.claimed.high >= v.claim.value:
+        return ""
+    which = "" if v.claim.about == ClaimedAccuracy.MEAN else f" ({v.claim.about})"
+    return f"{_told(v.claimed)} is left{which}, all of it below the claimed {v.claim.value:.1%}"
+
+
+def _below_base(v: Verdict) -> str:
+    """The upper end of the gain is below 0, and the base model met what the defence met, or the defence keeps
+    less than the margin.
+
+    A found attack is its own proof. One that only the defence met would make it look worse than it is.
+    """
+    if v.gain is None or v.gain.high >= 0 or (v.spared and not v.keeps_less_than_margin):
+        return ""
+    return f"{_kept(v)}, a certain loss"
+
+
+def _no_gain(v: Verdict) -> str:
+    """The upper end of the gain is below the margin, and the base model met what the defence met; or the
+    upper end of the accuracy itself is below the margin.
+
+    A smaller gain does not matter. What keeps less than the margin gains no more, whatever its base keeps.
+    """
+    margin = f"the margin of {100 * v.bar:g} points"
+    if v.gain is not None and v.gain.high < v.bar and not v.spared:
+        return f"{_kept(v)}, {'a significant gain, but ' if v.gain.low > 0 else ''}below {margin}"
+    if v.keeps_less_than_margin:
+        return f"{_kept(v)}; that is less than {margin}, whatever its base model keeps"
+    return ""
+
+
+def _next_to_nothing(v: Verdict) -> str:
+    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy.
+
+    Under attack the answers are worth no more than a constant one, however large the gain.
+    """
+    if v.accuracy is None or v.accuracy.high > v.broken_at:
+        return ""
+    return f"{_kept(v)}; broken means at most {v.broken_at:.1%}"
+
+
+def _constant(v: Verdict) -> str:
+    """Clean inputs get no better answers than one constant answer.
+
+    Constants, guesses and rejections keep their accuracy under every attack.
+    """
+    return f"{_kept(v)}; clean inputs get no better answers than a constant one" if v.constant else ""
+
+
+def _missing(v: Verdict) -> str:
+    """Outcomes of an attack are missing, on the defence or on its base model.
+
+    They might be the worst. What the complete attacks decide is decided above.
+    """
+    return f"{_kept(v)}, but outcomes are missing; run it again" if v.missing else ""
+
+
+def _base_not_attacked(v: Verdict) -> str:
+    """The defence names a base model that was not attacked.
+
+    A gain is a difference.
+    """
+    if not v.compared or v.gain is not None:
+        return ""
+    return f"{_kept(v)}, and its base model was not attacked: attack standard inference, too"
+
+
+def _base_spared(v: Verdict) -> str:
+    """The upper end of the gain is below the margin, but the base model was spared an attack that the defence
+    met.
+
+    That attack might leave less of the base model, and the gain would be larger.
+    """
+    return f"{_kept(v)}, but {v.spared}" if v.gain and v.gain.high < v.bar and v.spared else ""
+
+
+def _contains_bar(v: Verdict) -> str:
+    """The lower end of the gain is not above the margin, or that of the accuracy not above what broken means.
+
+    More examples decide this, not more attacks.
+    """
+    if v.above_the_bar:
+        return ""
+    more = "more examples or batches would settle it (--limit)"
+    if v.compared and v.gain is not None and v.gain.low <= v.bar:
+        return f"{_kept(v)}; that interval contains the margin of {100 * v.bar:g} points; {more}"
+    return f"{_kept(v)}; broken means at most {v.broken_at:.1%}, which that interval contains; {more}"
+
+
+def _another_attack(v: Verdict) -> str:
+    """One of these did not pass: *another loss*, *randomness known*, *transfer or black-box*, *falls with
+    eps*, *what broke the base*.
+
+    Where gradients mislead an attack, one that knows less or goes less far finds more.
+    """
+    concerned = (
+        CheckName.ANOTHER_LOSS,
+        CheckName.RANDOMNESS_KNOWN,
+        CheckName.TRANSFER_OR_BLACK_BOX,
+        CheckName.FALLS_WITH_EPS,
+        CheckName.WHAT_BROKE_THE_BASE,
     )
-    if made.accuracy is None:
-        return made
-    if claim is not None and made.claimed is not None and made.claimed.high < claim.value:
-        return replace(made, word=VerdictWord.CLAIM_REFUTED, reason=_refuted(claim, made.claimed))
-    if not ensemble.complete or (base is not None and not base.complete):
-        said = f"The ensemble leaves {_told(made.accuracy)}, but outcomes are missing; run it again."
-        return replace(made, reason=said)
-    word, said = _against_base(made, ensemble) if compared else _alone(made, ensemble)
-    if word == VerdictWord.NO_FAILURE_FOUND and unpassed:
-        return replace(made, reason=f"{said}, but {_open(unpassed)}")
-    if word in (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE) and doubt:
-        return replace(made, reason=f"{said}, but {doubt}.")
-    if word == VerdictWord.NO_FAILURE_FOUND:
-        said = f"{said}; every check passed: an upper bound, not a proof"
-    return replace(made, word=word, reason=f"{said}.")
+    return _objection(v, concerned)
 
 
-def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
-    """The ensemble of standard inference on the same checkpoint and budget, which serves every threat model.
+def _not_converged(v: Verdict) -> str:
+    """*Twice the steps* or *twice the draws* did not pass.
 
-    None for standard inference itself, for a defence that names no base model, and where it was not run.
+    A longer attack would leave less.
     """
-    return checkpoints_ensemble(rows, ensemble) if ensemble.has_base else None
+    return _objection(v, (CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS))
 
 
-def checkpoints_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
-    """The same, whatever base model the defence names."""
-    wanted = ensemble.key.of_attack(ENSEMBLE)._replace(defence=STANDARD, k=None, n=None, threat=WHOLE_BATCH)
-    if ensemble.key.defence == STANDARD:
-        return None
-    return next((row for row in rows if row.key == wanted), None)
+def _useless_gradient(v: Verdict) -> str:
+    """*Gradients agree* or a self-test of the gradient did not pass, and no attack by relaxed gradients or by
+    labels comes close to the ensemble.
+
+    A gradient that says nothing silences attacks. It makes nothing robust.
+    """
+    return _objection(v, (CheckName.GRADIENTS_AGREE, *OF_THE_GRADIENT))
 
 
-def with_checkpoint_beside(made: Verdict, rows: Sequence[CaseResult], ensemble: CaseResult) -> Verdict:
-    """``made`` with what the checkpoint keeps alone, if the defence names no base model to compare with."""
-    checkpoint = None if made.compared else checkpoints_ensemble(rows, ensemble)
-    if checkpoint is None or made.accuracy is None or not (ensemble.complete and checkpoint.complete):
-        return made
-    beside = _difference(ensemble, checkpoint, TAIL)
-    if beside is None:
-        return made
-    said = f"It names no base model; its checkpoint alone keeps {_percent(beside.second)}: {beside}."
-    return replace(made, reason=f"{made.reason} {said}", beside=beside)
+def _circumstances(v: Verdict) -> str:
+    """Another self-test did not pass: answers change with who asks, how, or for what.
+
+    What is attacked must be what is scored, and what is scored what is used.
+    """
+    return _objection(v, v.open_checks)
 
 
-def _against_base(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
-    """The word by the gain, and why; praise still depends on the checks."""
-    accuracy, gain, margin = made.accuracy, made.gain, f"the margin of {100 * made.bar:g}"
-    assert accuracy is not None
-    if gain is None:
-        left = f"The ensemble leaves {_told(accuracy)}"
-        if accuracy.high < made.bar:
-            return VerdictWord.NO_GAIN, f"{left}: whatever its base model keeps, the gain is below {margin}"
-        if _broken(accuracy, made, ensemble):
-            return VerdictWord.BROKEN, f"{left}; {_what_broken_means(made, ensemble)}"
-        return (
-            VerdictWord.NOT_SETTLED,
-            f"{left}, and its base model was not attacked: attack standard inference, too",
-        )
-    compared = (
-        f"Under the ensemble, the defence keeps {_percent(gain.first)} and its base model "
-        f"{_percent(gain.second)}: {gain}"
+def _published_break(v: Verdict) -> str:
+    """A break of the defence is published (the board alone knows).
+
+    Others found what these attacks did not.
+    """
+    if not v.breaks:
+        return ""
+    sources = ", ".join(v.breaks)
+    return (
+        f"{_kept(v)}, but a break of the defence is published ({sources}); these attacks do not outweigh it"
     )
-    if gain.high < 0:
-        return VerdictWord.WORSE_THAN_BASE, f"{compared}, a certain loss"
-    if gain.high < made.bar:
-        certain = "a significant gain, but " if gain.low > 0 else ""
-        return VerdictWord.NO_GAIN, f"{compared}, {certain}below {margin}"
-    if _broken(accuracy, made, ensemble):
-        return VerdictWord.BROKEN, f"{compared}; {_what_broken_means(made, ensemble)}"
-    if gain.low > made.bar:
-        return VerdictWord.NO_FAILURE_FOUND, f"{compared}, above {margin}"
-    return VerdictWord.NOT_SETTLED, f"{compared}; that interval contains {margin}; {_more(ensemble)}"
 
 
-def _alone(made: Verdict, ensemble: CaseResult) -> tuple[VerdictWord, str]:
-    """The word by the accuracy, where there is no base model, and why; praise still depends on the checks."""
-    accuracy, clean = made.accuracy, ensemble.clean
-    assert accuracy is not None
-    said = f"The ensemble leaves {_told(accuracy)}; {_what_broken_means(made, ensemble)}"
-    if accuracy.high <= made.bar:
-        return VerdictWord.BROKEN, said
-    if clean is not None and made.clean is not None and uninformative(clean, made.clean.high):
-        return VerdictWord.BROKEN, f"{said}; clean inputs get no better answers than a constant one"
-    if accuracy.low > made.bar:
-        return VerdictWord.NO_FAILURE_FOUND, said
-    return VerdictWord.NOT_SETTLED, f"{said}; the interval contains that; {_more(ensemble)}"
+def _nothing_found(v: Verdict) -> str:
+    """None of these.
 
-
-def _broken(accuracy: Interval, made: Verdict, ensemble: CaseResult) -> bool:
-    """Whether a defence with a base model keeps too little for a gain to matter.
-
-    Not where batches are the units of the interval: more rows tell more of their correlation, the upper end
-    may rise again, and a word must not become kinder by more attacks.
+    An upper bound on robustness, never a proof.
     """
-    return accuracy.high <= made.broken_at and not ensemble.unit_is_batch
+    return f"{_kept(v)}; every check passed: an upper bound, not a proof"
 
 
-def _what_broken_means(made: Verdict, ensemble: CaseResult) -> str:
-    said, clean = f"broken means at most {_percent(made.broken_at)}", ensemble.clean
-    if clean is None:
-        return said
-    floor, share = _percent(exchanged_accuracy(clean)), f"{100 * SHARE_OF_CLEAN:g}%"
-    of = f"{share} of the clean {_percent(float(clean.correct.mean()))}"
-    return f"{said}: the {floor} that uninformative inputs leave plus {of}"
+RULES = (
+    Rule("no outcomes", VerdictWord.NOT_SETTLED, _no_outcomes),
+    # An upper end is below a bar: condemned, whatever the checks say.
+    Rule("below the claim", VerdictWord.CLAIM_REFUTED, _below_claim),
+    Rule("below its base", VerdictWord.WORSE_THAN_BASE, _below_base),
+    Rule("gain below the margin", VerdictWord.NO_GAIN, _no_gain),
+    Rule("next to nothing left", VerdictWord.BROKEN, _next_to_nothing),
+    Rule("constant answers", VerdictWord.BROKEN, _constant),
+    # A lower end is below a bar, or there is none: open.
+    Rule("outcomes missing", VerdictWord.NOT_SETTLED, _missing),
+    Rule("base model not attacked", VerdictWord.NOT_SETTLED, _base_not_attacked),
+    Rule("base model spared", VerdictWord.NOT_SETTLED, _base_spared),
+    Rule("interval contains the bar", VerdictWord.NOT_SETTLED, _contains_bar),
+    # Above the bars: praised, unless an objection stands.
+    Rule("another attack may find more", VerdictWord.NOT_SETTLED, _another_attack),
+    Rule("not converged", VerdictWord.NOT_SETTLED, _not_converged),
+    Rule("useless gradient", VerdictWord.NOT_SETTLED, _useless_gradient),
+    Rule("answers change with circumstances", VerdictWord.NOT_SETTLED, _circumstances),
+    Rule("published break", VerdictWord.NOT_SETTLED, _published_break),
+    Rule("nothing found", VerdictWord.NO_FAILURE_FOUND, _nothing_found),
+)
 
 
-def _more(ensemble: CaseResult) -> str:
-    """What would make the interval shorter."""
-    if ensemble.shared.unmeasured:
-        return "more draws (--draws), or more examples or batches (--limit), would settle it"
-    return "more examples or batches would settle it (--limit)"
-
-
-def _open(unpassed: Sequence[Check]) -> str:
-    """What is open, and what would settle it."""
+def _objection(v: Verdict, concerned: Collection[str]) -> str:
+    """What is open, and what would settle it; '' where no check that is ``concerned`` is."""
+    if not set(concerned) & set(v.open_checks):
+        return ""
+    unpassed = [check for check in v.checks if not check.passed]
     named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
-    steps = merged_steps(check.next_step for check in unpassed if check.next_step)
-    told = f" To settle it: {'; '.join(map(str, steps[:NEXT_STEPS_TOLD]))}." if steps else ""
-    return f"not every check passed: {named}.{told}"
+    steps = merged_steps(check.next_step for check in unpassed if check.next_step)[:NEXT_STEPS_TOLD]
+    told = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
+    return f"{_kept(v)}, but not every check passed: {named}{told}"
 
 
-def _refuted(claim: Claim, claimed: Interval) -> str:
-    """How the claim is refuted."""
-    which = "" if claim.about == ClaimedAccuracy.MEAN else f" ({claim.about})"
-    return f"{_told(claimed)} is left{which}, all of it below the claimed {_percent(claim.value)}."
-
-
-def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> Interval | None:
-    """The accuracy that the claim is about, as the ensemble leaves it; None without outcomes."""
-    cell = ensemble.cell
-    if claim.about == ClaimedAccuracy.MEAN or cell is None:
-        return ensemble.interval(tail)
-    majority = claim.about == ClaimedAccuracy.MAJORITY
-    right = [plurality(cell.prediction) == cell.label if majority else cell.correct.all(axis=1)]
-    # What the rows show of the correlation is about single answers.
-    by_batch = ensemble.unit_is_batch
-    return accuracy_interval(
-        np.stack(right, axis=1),
-        cell.batch,
-        batch_dependent=by_batch,
-        correlation=UNMEASURED,
-        tail=tail / max(ensemble.looks, 1),
-    )
-
-
-def _of_clean(row: CaseResult) -> CaseResult:
-    """The same row without any attack."""
-    return row.unattacked
-
-
-def _difference(one: CaseResult, other: CaseResult, tail: float) -> Difference | None:
-    try:
-        return paired_difference(one, other, tail)
-    except NotPaired:
-        return None
-
-
-def _percent(fraction: float) -> str:
-    return f"{fraction:.1%}"
+def _kept(v: Verdict) -> str:
+    """What all attacks together leave, beside what they leave the base model where it was attacked."""
+    missing = " (attacks with missing outcomes do not count)" if v.missing else ""
+    if v.gain is not None:
+        defence, base = v.gain.first, v.gain.second
+        kept = f"under all attacks the defence keeps {defence:.1%} and its base model {base:.1%}"
+        return f"{kept}{missing}: {v.gain}"
+    assert v.accuracy is not None  # the first rule
+    return f"all attacks together leave {_told(v.accuracy)}{missing}"
 
 
 def _told(accuracy: Interval) -> str:
-    return f"{_percent(accuracy.estimate)} ({_percent(accuracy.low)} to {_percent(accuracy.high)})"
+    return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"

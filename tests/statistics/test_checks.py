@@ -1,14 +1,15 @@
+"""Checks: another kind of attack finds no more, attacks have converged, gradients agree."""
+
 import numpy as np
 import pytest
 
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import compared
-from robustbench_coded.statistics.checks import randomness_known, run_checks
 from robustbench_coded.statistics.comparisons import difference_of
+from robustbench_coded.statistics.convergence import converged
 from robustbench_coded.statistics.floor import exchanged_accuracy
-from robustbench_coded.statistics.gradient_checks import gradients_agree, zero_gradients
+from robustbench_coded.statistics.gradients import gradients_agree
+from robustbench_coded.statistics.other_attacks import other_attacks, randomness_known
 from robustbench_coded.statistics.outcomes import Cell
-from robustbench_coded.statistics.paired import Difference
 
 EXAMPLES = 800
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
@@ -24,7 +25,16 @@ def share(part, draws=4):
 def checked(evaluation):
     """Runs the checks on RCI with clean accuracy 0.9 and attacks given as name=(share left, options)."""
 
-    def checks(attacks, *, threat="batch/unknown", unbounded_eps=1.0, gradients=None, signs=0.85, **defence):
+    def checks(
+        attacks,
+        *,
+        threat="batch/unknown",
+        unbounded_eps=1.0,
+        gradients=None,
+        signs=0.85,
+        stopped=(),
+        **defence,
+    ):
         run = evaluation()
         for name, part in (("clean", 0.9), ("random-sign", signs)):
             run.add(name, share(part), share(part), **defence)
@@ -35,7 +45,12 @@ def checked(evaluation):
         made = [
             r for r in rows if r.key.attack == "ensemble" and str(r.key.threat) == threat and r.key.eps == eps
         ]
-        return {check.name: check for check in run_checks(rows, made[0], gradients, unbounded_eps)}
+        found = [
+            *other_attacks(rows, made[0], unbounded_eps),
+            *converged(rows, made[0], stopped),
+            gradients_agree(rows, made[0], gradients or {}),
+        ]
+        return {check.name: check for check in found}
 
     return checks
 
@@ -60,47 +75,58 @@ def test_knowing_the_draw_never_leaves_more(checked, attacks, outcome):
     assert bool(check.next_step) == (outcome != "passed")
 
 
-@pytest.mark.parametrize(
-    ("attacks", "outcome"),
-    [
-        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.3)], "passed"),
-        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.1)], "failed"),
-        ([("eot10-pgd-20", 0.2), ("square-1000", 0.1)], "failed"),
-        ([("eot10-pgd-20", 0.2), ("torchattacks:Square", 0.1)], "failed"),
-        # A stronger attack through the defence makes it pass; where nothing is left, nothing is stronger.
-        (
-            [("eot10-pgd-20", 0.2), ("eot10-pgd-40+init=transfer-pgd-20", 0.1), ("transfer-pgd-20", 0.1)],
-            "passed",
-        ),
-        ([("eot10-pgd-20", 0.0)], "passed"),
-        ([("eot10-pgd-20", 0.2)], "not run"),
-        ([("transfer-pgd-20", 0.2)], "not run"),
-    ],
-)
-def test_transfer_and_black_box_are_not_stronger(checked, attacks, outcome):
-    check = checked(attacks)["transfer or black-box"]
-    assert check.outcome == outcome
-    if outcome == "failed":
-        assert check.attacks[1] == attacks[1][0]
-        assert check.figures["difference"] == pytest.approx(0.1)
-        assert check.run_next == ("eot10-pgd-40+init=transfer-pgd-20",)
+SEARCHED = ("square-1000", 0.4)
 
 
 @pytest.mark.parametrize(
     ("attacks", "signs", "outcome"),
     [
-        ([("pgd-10", 0.2), ("square-1000", 0.4)], 0.85, "passed"),
-        ([("pgd-10", 0.4), ("square-1000", 0.2)], 0.85, "failed"),
-        ([("pgd-10", 0.4), ("square-1000", 0.6), ("random-1000", 0.2)], 0.85, "failed"),
-        ([("pgd-10", 0.4)], 0.85, "not run"),
-        ([("pgd-10", 0.4)], 0.3, "failed"),
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.3), SEARCHED], 0.85, "passed"),
+        ([("eot10-pgd-20", 0.2), SEARCHED], 0.85, "passed"),
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.1), SEARCHED], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.1)], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.2), ("square-1000", 0.1)], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.2), ("torchattacks:Square", 0.1)], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.2), ("from:standard/pgd-10", 0.1), SEARCHED], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.4), ("square-1000", 0.6), ("random-1000", 0.2)], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.4)], 0.3, "failed"),  # random signs alone find more
+        # A stronger attack through the defence makes it pass; where nothing is left, nothing is stronger.
+        (
+            [
+                ("eot10-pgd-20", 0.2),
+                ("eot10-pgd-40+init=transfer-pgd-20", 0.1),
+                ("transfer-pgd-20", 0.1),
+                SEARCHED,
+            ],
+            0.85,
+            "passed",
+        ),
+        ([("eot10-pgd-20", 0.0)], 0.85, "passed"),
+        # Without a search of its own, the gradients have not been questioned.
+        ([("eot10-pgd-20", 0.2)], 0.85, "not run"),
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.3)], 0.85, "not run"),
+        ([("eot10-pgd-20", 0.2), ("from:standard/square-1000", 0.3)], 0.85, "not run"),
+        ([("transfer-pgd-20", 0.2)], 0.85, "not run"),
     ],
 )
-def test_random_search_is_weaker_than_gradients(checked, attacks, signs, outcome):
-    check = checked(attacks, signs=signs)["random search"]
-    assert check.outcome == outcome
-    # Where signs alone show it, the search has not been made yet.
-    assert ("random-1000" in check.run_next) == (len(attacks) == 1)
+def test_nothing_without_the_gradients_is_stronger(checked, attacks, signs, outcome):
+    assert checked(attacks, signs=signs)["transfer or black-box"].outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("attacks", "signs", "rival", "asked"),
+    [
+        ([("transfer-pgd-20", 0.1), SEARCHED], 0.85, "transfer-pgd-20", ()),
+        ([("square-1000", 0.1)], 0.85, "square-1000", ("bpda-pgd-20", "spsa-2000")),
+        # Where signs alone show it, the search has not been made yet.
+        ([], 0.1, "random-sign", ("bpda-pgd-20", "spsa-2000", "square-1000", "random-1000")),
+    ],
+)
+def test_what_misleads_is_named_and_what_may_find_more_is_asked_for(checked, attacks, signs, rival, asked):
+    check = checked([("eot10-pgd-20", 0.2), *attacks], signs=signs)["transfer or black-box"]
+    assert check.attacks == ("eot10-pgd-20", rival)
+    assert check.figures["difference"] == pytest.approx(0.1)
+    assert check.run_next == ("eot10-pgd-40+init=transfer-pgd-20", *asked)
 
 
 @pytest.mark.parametrize(
@@ -184,36 +210,38 @@ def test_twice_the_draws_find_no_more(checked, attacks, outcome, run_next):
 
 def test_nothing_about_draws_is_asked_of_a_deterministic_defence(checked):
     checks = checked([("pgd-10", 0.0)], randomised=False, batch_dependent=False)
-    assert {
-        name: check.outcome for name, check in checks.items() if name != "zero gradients"
-    } == dict.fromkeys(checks.keys() - {"zero gradients"}, "passed")
+    assert {check.outcome for check in checks.values()} == {"passed"}
+
+
+LENGTHS = [("pgd-20", 0.3), ("pgd-40", 0.3)]
 
 
 @pytest.mark.parametrize(
-    ("low", "estimate", "high", "outcome"),
+    ("attacks", "stopped", "outcome"),
     [
-        (0.001, 0.02, 0.04, "failed"),
-        (-0.001, 0.02, 0.04, "passed"),
-        (0.001, 0.004, 0.007, "passed"),  # certain, and of no concern
-        (-0.05, -0.01, 0.03, "passed"),
-        (-0.05, 0.02, 0.09, "not run"),  # could not have failed
+        (LENGTHS, ("pgd-40",), "not run"),
+        (LENGTHS, ("pgd-10",), "passed"),
+        ([("pgd-20", 0.3), ("pgd-40", 0.2)], ("pgd-40",), "failed"),  # it shows enough as it is
+        ([("pgd-20", 0.0)], ("pgd-20",), "passed"),  # nothing is left for a longer one to find
     ],
 )
-def test_a_comparison_fails_on_a_certain_difference_of_some_size(evaluation, low, estimate, high, outcome):
-    row = case_results(*evaluation().add("pgd-10", share(0.5)).parts())[0]
-    difference = Difference(estimate, low, high, 0.5, 0.5 - estimate, 800, 50)
-    assert compared("check", row, row, difference, "fault", "pgd-20").outcome == outcome
+def test_lengths_that_a_budget_of_images_made_equal_prove_nothing(checked, attacks, stopped, outcome):
+    check = checked(attacks, stopped=stopped)["twice the steps"]
+    assert check.outcome == outcome
+    if outcome == "not run":
+        assert check.finding.startswith("pgd-20 and pgd-40 were stopped at one cost")
+        assert str(check.next_step) == "give more images (--budget)"
 
 
 def test_two_batches_are_too_few_to_tell(checked):
-    attacks = [("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.2)]
+    attacks = [("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.2), SEARCHED]
     for batches, outcome in ((50, "failed"), (2, "not run")):
         check = checked(attacks, batch=np.arange(EXAMPLES) * batches // EXAMPLES)["transfer or black-box"]
         assert check.outcome == outcome
 
 
 def test_an_attack_whose_name_cannot_be_read_is_compared_with_nothing(checked):
-    checks = checked([("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.3), ("pgd-of-tomorrow", 0.1)])
+    checks = checked([("eot10-pgd-20", 0.3), SEARCHED, ("pgd-of-tomorrow", 0.1)])
     assert checks["transfer or black-box"].outcome == "passed"
 
 
@@ -223,24 +251,37 @@ def test_who_knows_the_draw_has_none_to_average(checked):
     assert checks["twice the steps"].outcome == "not run"
 
 
-def test_absent_gradients_fail():
-    assert [zero_gradients(share).outcome for share in (None, 0.01, 0.9)] == ["not run", "passed", "failed"]
+@pytest.fixture
+def agreement(checked):
+    """The check of gradients in ``draws`` that an attack averages, of a cosine between those of two."""
+
+    def agree(draws, cosine):
+        attack = "pgd-20" if draws == 1 else f"eot{draws}-pgd-20"
+        return checked([(attack, 0.3)], gradients={"cosine": cosine, "sign": 0.5})["gradients agree"]
+
+    return agree
 
 
 @pytest.mark.parametrize(
     ("draws", "cosine", "outcome"),
-    [(1, 0.3, "passed"), (1, 0.02, "failed"), (20, 0.02, "passed"), (20, -0.1, "failed")],
+    [
+        (1, 0.3, "passed"),
+        (1, 0.02, "failed"),
+        (20, 0.02, "passed"),
+        (20, -0.1, "failed"),
+        (1, np.nan, "not run"),
+    ],
 )
-def test_enough_draws_are_averaged_for_a_common_direction(draws, cosine, outcome):
-    check = gradients_agree(True, draws, cosine, 0.5)
+def test_enough_draws_are_averaged_for_a_common_direction(agreement, draws, cosine, outcome):
+    check = agreement(draws, cosine)
     assert check.outcome == outcome
     if outcome == "failed" and cosine > 0:
         more = int(check.run_next[0].removeprefix("eot").removesuffix("-pgd-20"))
-        assert gradients_agree(True, more, cosine, 0.5).outcome == "passed"
-        assert gradients_agree(True, more - 1, cosine, 0.5).outcome == "failed"
+        assert agreement(more, cosine).outcome == "passed"
+        assert agreement(more - 1, cosine).outcome == "failed"
 
 
-def test_the_cosine_of_an_average_is_that_of_simulated_gradients():
+def test_the_cosine_of_an_average_is_that_of_simulated_gradients(agreement):
     rng = np.random.default_rng(0)
     common, noise = rng.standard_normal(4000), rng.standard_normal((60, 8, 4000)).astype(np.float32)
     gradients = 0.5 * common.astype(np.float32) + noise
@@ -250,8 +291,7 @@ def test_the_cosine_of_an_average_is_that_of_simulated_gradients():
     cosine = (
         pairs / np.linalg.norm(gradients[:, 0], axis=1) / np.linalg.norm(gradients[:, 1], axis=1)
     ).mean()
-    expected = gradients_agree(True, 8, float(cosine), None).figures["cosine_of_mean"]
-    assert expected == pytest.approx(reached.mean(), abs=0.015)
+    assert agreement(8, float(cosine)).figures["cosine_of_mean"] == pytest.approx(reached.mean(), abs=0.015)
 
 
 @pytest.mark.long

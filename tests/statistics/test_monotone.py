@@ -71,7 +71,7 @@ class Generated:
 def _words(rows):
     """The word of the base model, and that of the defence."""
     made = [row for row in rows if row.key.attack == ENSEMBLE]
-    return [judge(rows, row, [PASSED])[0].word for row in made]
+    return [judge(rows, row, [PASSED]).word for row in made]
 
 
 def parts_of(generator, attacks):
@@ -102,7 +102,7 @@ def test_more_rows_never_turn_a_condemned_defence_into_a_praised_one(evaluation)
 def test_the_property_sees_a_comparison_that_is_not_made(evaluation, monkeypatch):
     passed = Check("what broke the base", "passed", "")
     monkeypatch.setattr(judging, "what_broke_the_base", lambda *args: passed)
-    monkeypatch.setattr(judging, "not_compared", lambda *args: "")
+    monkeypatch.setattr(judging, "spared", lambda *args: "")
     assert [pair for pair in generated(evaluation, range(30)) if moves_towards_praise(*pair)]
 
 
@@ -139,11 +139,19 @@ def test_an_unfinished_attack_withholds_praise_and_changes_nothing_else(evaluati
     assert {PRAISE, OPEN} < seen and len(seen) > 3
 
 
-def words_of(run, planned, outcomes=None):
-    """The words of a run from some of its rows, by subject, threat model and budget."""
+# More rows may show that the answers of a batch move together, or take the base model further down.
+BY_FIGURES = ("interval contains the bar", "base model spared")
+
+
+def verdicts_of(run, planned, outcomes=None):
+    """The verdicts of a run from some of its rows, by subject, threat model and budget."""
     rows = case_results(run.outcomes if outcomes is None else outcomes, planned)
     manifest = structs.replace(run.manifest, rows=tuple(planned))
-    return {judgement.key: judgement.verdict.word for judgement in judgements_of(rows, manifest)}
+    return {judgement.key: judgement.verdict for judgement in judgements_of(rows, manifest)}
+
+
+def words_of(run, planned):
+    return {key: found.word for key, found in verdicts_of(run, planned).items()}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +162,7 @@ def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
     planned = [case for case in run.manifest.rows if case.checkpoint == checkpoint]
     attacks = sorted({case.attack for case in planned if case.attack not in CONTROLS})
     outcomes = run.outcomes[run.outcomes.checkpoint == checkpoint]
-    everything = words_of(run, planned, outcomes)
+    everything = verdicts_of(run, planned, outcomes)
     generator = np.random.default_rng(0)
     for _ in range(parts):
         lost = {
@@ -163,10 +171,10 @@ def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
             for attack in attacks
             if generator.random() < 0.4
         }
-        fewer = words_of(run, [case for case in planned if (case.subject, case.attack) not in lost], outcomes)
-        assert fewer
-        for key, word in fewer.items():
-            assert not condemned(word) or condemned(everything[key]), (key, lost)
+        part = [case for case in planned if (case.subject, case.attack) not in lost]
+        for key, found in verdicts_of(run, part, outcomes).items():
+            now = everything[key]
+            assert not condemned(found.word) or condemned(now.word) or now.rule in BY_FIGURES, (key, lost)
 
 
 def test_a_base_model_that_was_spared_the_stronger_losses_condemns_nobody():

@@ -26,7 +26,8 @@ def judged(evaluation, base, defence, margin=0.03, has_base=True):
             run.add(attack, order < left, **subject)
     rows = [replace(row, has_base=has_base) for row in case_results(*run.parts())]
     made = next(row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != STANDARD)
-    return judge(rows, made, [PASSED], margin=margin)
+    found = judge(rows, made, [PASSED], margin=margin)
+    return found, found.checks
 
 
 def comparison(checks):
@@ -90,7 +91,7 @@ def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_bas
 
 def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
     found, _ = judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.4, "pgd-20": 0.3})
-    assert found.word == "not settled" and "add --attacks pgd-20" in found.reason
+    assert found.rule == "base model spared" and "add --attacks apgd-mt-20" in found.reason
     assert (
         judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.0})[0].word == "worse than its base"
     )  # nothing is left

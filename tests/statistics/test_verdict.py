@@ -1,242 +1,280 @@
-import numpy as np
+"""The table of rules: each decides something, in its order, and none makes more attacks look like praise."""
+
+import inspect
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
-from msgspec.structs import replace
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robustbench_coded.schema.case import BudgetKey
 from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
-from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
-from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.verdict import base_ensemble, verdict
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, VerdictWord
+from robustbench_coded.statistics import verdict as module
+from robustbench_coded.statistics.check import Check, NextStep, run_attacks
+from robustbench_coded.statistics.intervals import Interval
+from robustbench_coded.statistics.paired import Difference
+from robustbench_coded.statistics.verdict import CONDEMNED, RULES, Verdict, decide, is_final
 
-PASSED = [Check("falls with eps", "passed", "")]
-BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
-
-
-def share(part, examples, draws=1):
-    """A ``part`` of the examples right in every draw, evenly over the batches."""
-    right = (np.arange(examples) * 89 % examples) < round(part * examples)
-    return np.repeat(right[:, None], draws, axis=1)
-
-
-def ensembles(evaluation, defended, base, examples=1600, *, one_by_one=False, **options):
-    """The ensemble row of a defence that keeps a share ``defended``, and that of its base."""
-    right = share(defended, examples, 4) if np.isscalar(defended) else defended
-    answers = {"batch_dependent": not one_by_one}
-    run = evaluation().add("clean", share(1, examples, 4), share(1, examples, 4), **answers)
-    run.add("pgd-10", right, right, **answers, **options)
-    if base is not None:
-        run.add("clean", share(1, examples), **BASE).add("pgd-10", share(base, examples), **BASE)
-    rows = case_results(*run.parts())
-    made = next(row for row in rows if row.key.attack == "ensemble" and row.key.defence == "rci")
-    return made, base_ensemble(rows, made)
-
-
-def alone(evaluation, left, examples=1600, clean=None, labels=None):
-    """The ensemble row of a defence that names no base model."""
-    run = evaluation().add("clean", share(1, examples, 4) if clean is None else clean)
-    right = share(left, examples, 4) if np.isscalar(left) else left
-    run.add("pgd-10", right, right)
-    outcomes, planned = run.parts()
-    if labels is not None:
-        outcomes = labels(outcomes)
-    rows = case_results(outcomes, [replace(case, has_base=False) for case in planned])
-    return next(row for row in rows if row.key.attack == "ensemble")
-
-
-@pytest.mark.parametrize(
-    ("defended", "base", "word"),
-    [
-        (0.0, 0.0, "no gain"),
-        (0.01, 0.0, "no gain"),
-        (0.30, 0.30, "no gain"),
-        (0.20, 0.50, "worse than its base"),
-        (0.27, 0.30, "worse than its base"),
-        (0.29, 0.30, "no gain"),  # a loss that is not certain
-        (0.12, 0.0, "no failure found"),
-        (0.60, 0.40, "no failure found"),
-    ],
-)
-def test_words_by_the_interval_of_the_gain(evaluation, defended, base, word):
-    made = verdict(*ensembles(evaluation, defended, base, 12_800), PASSED)
-    assert made.word == word
-    assert made.reason.endswith(".")
-
-
-@pytest.mark.parametrize(
-    ("defended", "base", "word"),
-    [
-        (0.02, 0.0, "no gain"),
-        (0.12, 0.08, "broken"),  # of ten even classes: worth no more than a constant answer
-        (0.12, 0.0, "broken"),
-        (0.12, 0.18, "worse than its base"),
-        (0.20, 0.0, "no failure found"),
-    ],
-)
-def test_what_answers_one_by_one_and_keeps_next_to_nothing_is_broken(evaluation, defended, base, word):
-    made = verdict(*ensembles(evaluation, defended, base, 12_800, one_by_one=True), PASSED)
-    assert made.word == word
-    assert ("broken means at most 15.0%" in made.reason) == (word == "broken")
-
-
-def test_a_gain_that_is_certain_and_below_the_margin_is_called_so(evaluation):
-    rows = ensembles(evaluation, 0.02, 0.0, 12_800)
-    made = verdict(*rows, PASSED)
-    assert made.word == "no gain" and made.gain.low > 0
-    assert "a significant gain, but below the margin of 3" in made.reason
-    assert verdict(*rows, PASSED, margin=0.01).word == "no failure found"
-    assert verdict(*rows, PASSED, margin=0.02).word == "not settled"
-
-
-@pytest.mark.parametrize(
-    ("left", "word"),
-    [
-        (0.0, "broken"),
-        (0.10, "broken"),  # ten even classes: what uninformative inputs leave
-        (0.12, "broken"),
-        (0.15, "not settled"),  # either side of 10 points and 5% of 100
-        (0.20, "no failure found"),
-    ],
-)
-def test_without_a_base_model_the_floor_and_the_clean_accuracy_are_the_bar(evaluation, left, word):
-    made = verdict(alone(evaluation, left, 12_800), None, PASSED)
-    assert made.word == word, made.reason
-    assert made.bar == pytest.approx(0.15, abs=0.001)
-    assert made.clean.estimate == 1
-
-
-@pytest.mark.parametrize("answer", [0, 7, 11], ids=["the largest class", "another class", "rejection"])
-def test_a_constant_answer_is_broken_whatever_it_keeps(evaluation, answer):
-    def constant(outcomes):
-        label = np.where(outcomes.example % 10 < 3, 0, outcomes.example % 10)
-        return outcomes.assign(label=label, prediction=answer)
-
-    for examples in (100, 640):
-        made = verdict(alone(evaluation, 0.5, examples, labels=constant), None, PASSED)
-        assert (made.accuracy.estimate, made.word) == ({0: 0.3, 7: 0.1, 11: 0.0}[answer], "broken")
-
-
-def test_guesses_are_broken_and_whatever_looks_at_its_input_is_not(evaluation):
-    def guesses(outcomes):
-        return outcomes.assign(prediction=(outcomes.example * 7 // 10 + outcomes.draw) % 10)
-
-    made = verdict(alone(evaluation, 0.5, 6400, labels=guesses), None, PASSED)
-    assert made.accuracy.estimate == pytest.approx(0.1, abs=0.02) and made.word == "broken"
-    assert verdict(alone(evaluation, 0.5, 640), None, PASSED).word == "no failure found"
-
-
-def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluation):
-    left, base = ensembles(evaluation, 0.5, None)
-    made = verdict(left, base, PASSED)
-    assert (made.word, made.gain) == ("not settled", None)
-    assert "attack standard inference, too" in made.reason
-    nothing, _ = ensembles(evaluation, 0.0, None, 12_800)
-    assert verdict(nothing, None, PASSED).word == "no gain"
-
-
-@pytest.mark.parametrize(
-    ("defended", "base", "examples"), [(0.035, 0.0, 3200), (0.03, 0.0, 80)], ids=["near the margin", "few"]
-)
-def test_an_interval_that_holds_the_margin_settles_nothing(evaluation, defended, base, examples):
-    made = verdict(*ensembles(evaluation, defended, base, examples), PASSED)
-    assert made.word == "not settled"
-    assert "--limit" in made.reason
-
-
-def test_the_clean_loss_is_measured_beside_the_word(evaluation):
-    run = evaluation().add("clean", share(0.9, 1600, 4)).add("clean", share(0.95, 1600), **BASE)
-    run.add("pgd-10", share(0.5, 1600, 4), share(0.5, 1600, 4)).add("pgd-10", share(0, 1600), **BASE)
-    rows = case_results(*run.parts())
-    made = next(row for row in rows if row.key.attack == "ensemble" and row.key.defence == "rci")
-    found = verdict(made, base_ensemble(rows, made), PASSED)
-    assert found.clean.estimate == pytest.approx(0.9)
-    assert found.clean_loss.estimate == pytest.approx(0.05)
-    assert found.clean_loss.low < 0.05 < found.clean_loss.high
-
-
-def test_batches_that_move_together_settle_less_than_independent_examples(evaluation):
-    together = np.repeat(np.arange(100) % 2 == 0, 16)[: 100 * 16][:, None].repeat(4, axis=1)
-    evenly = ensembles(evaluation, 0.5, 0.44)
-    assert verdict(*evenly, PASSED).word == "no failure found"
-    assert verdict(*ensembles(evaluation, together, 0.44), PASSED).word == "not settled"
-
-
-@pytest.mark.parametrize("outcome", ["failed", "not run"])
-def test_a_check_that_did_not_pass_leaves_strength_unsettled_but_not_weakness(evaluation, outcome):
-    checks = [*PASSED, Check("random search", outcome, "")]
-    strong = verdict(*ensembles(evaluation, 0.6, 0.2), checks)
-    assert (strong.word, strong.open_checks) == ("not settled", ("random search",))
-    assert f"random search ({outcome})" in strong.reason
-    assert verdict(*ensembles(evaluation, 0.01, 0.0, 12_800), checks).word == "no gain"
-
-
+PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
 BUDGET = BudgetKey("linf", 8 / 255, "pixel")
+PRAISE, OPEN = VerdictWord.NO_FAILURE_FOUND, VerdictWord.NOT_SETTLED
 
 
-def test_a_claim_is_refuted_by_the_upper_end(evaluation):
-    made, base = ensembles(evaluation, 0.30, 0.0)
-    high = made.interval().high
-
-    def word(value, **what):
-        claim = Claim(value, **{"threat": WHOLE_BATCH, "budget": BUDGET, **what})
-        return verdict(made, base, PASSED, claim=claim).word
-
-    assert word(high + 0.001) == "claim refuted"
-    assert word(high - 0.001) == "no failure found"
-    assert word(1.0, threat=ONE_VICTIM) == "no failure found"
-    assert word(1.0, threat=WHOLE_BATCH.with_draw("known")) == "no failure found"
-    assert word(1.0, budget=BUDGET._replace(eps=0.3)) == "no failure found"
-    assert word(1.0, budget=None) == "no failure found"
+def accuracy(low, high):
+    return Interval((low + high) / 2, low, high)
 
 
-def test_each_accuracy_has_claims_of_its_own(evaluation):
-    examples = np.arange(1600)
-    draws = np.stack([examples % 4 != draw for draw in range(4)], axis=1)  # each is wrong in one draw of four
-    made, base = ensembles(evaluation, draws, 0.0)
-
-    def word(about):
-        claim = Claim(0.5, WHOLE_BATCH, BUDGET, ClaimedAccuracy(about))
-        return verdict(made, base, PASSED, claim=claim).word
-
-    assert [word(about) for about in ("mean", "majority", "every-draw")] == [
-        "no failure found",
-        "no failure found",
-        "claim refuted",
-    ]
+def gain(low, high):
+    return Difference((low + high) / 2, low, high, 0.6, 0.6 - (low + high) / 2, 640, 640)
 
 
-def test_an_incomplete_run_refutes_nothing(evaluation):
-    made, base = ensembles(evaluation, 0.0, 0.0, planned=2000)
-    found = verdict(made, base, PASSED, claim=Claim(0.9, WHOLE_BATCH, BUDGET))
-    assert found.word == "not settled"
+def open_check(name, outcome="not run", step=None):
+    return Check(name, outcome, "", next_step=step)
 
 
-def test_missing_outcomes_settle_nothing(evaluation):
-    made, base = ensembles(evaluation, 0.0, 0.0, planned=2000)
-    assert verdict(made, base, PASSED).word == "not settled"
-    assert "missing" in verdict(made, base, PASSED).reason
+# A defence that keeps 60%, 30 points above its base model, and passed what was asked.
+GOOD = Verdict(
+    OPEN,
+    "",
+    accuracy(0.58, 0.62),
+    0.03,
+    compared=True,
+    broken_at=0.15,
+    gain=gain(0.28, 0.32),
+    checks=(Check("falls with eps", "passed", ""),),
+)
+CLAIM = Claim(0.7, WHOLE_BATCH, BUDGET)
+ALONE = {"compared": False, "gain": None, "bar": 0.15}
+# What makes each rule decide.
+DECIDES = {
+    "no outcomes": {"accuracy": None},
+    "below the claim": {"claim": CLAIM, "claimed": accuracy(0.58, 0.62)},
+    "below its base": {"gain": gain(-0.3, -0.1)},
+    "gain below the margin": {"gain": gain(-0.01, 0.02)},
+    "next to nothing left": {"accuracy": accuracy(0.08, 0.12), "gain": gain(0.04, 0.12)},
+    "constant answers": {"constant": True},
+    "outcomes missing": {"missing": True},
+    "base model not attacked": {"gain": None},
+    "base model spared": {"gain": gain(-0.01, 0.02), "spared": "the base model did not meet square-1000"},
+    "interval contains the bar": {"gain": gain(0.02, 0.12)},
+    "another attack may find more": {"checks": (open_check("another loss"),)},
+    "not converged": {"checks": (open_check("twice the steps", "failed"),)},
+    "useless gradient": {"checks": (open_check("self-tests: finite differences", "failed"),)},
+    "answers change with circumstances": {"checks": (open_check("self-tests: base model", "failed"),)},
+    "published break": {"breaks": ("arXiv 2002.08347",)},
+    "nothing found": {},
+}
 
 
-def test_standard_inference_and_defences_that_name_no_base_have_none(evaluation):
-    run = evaluation().add("pgd-10", share(0.03, 1600, 4), share(0.03, 1600, 4))
-    run.add("pgd-10", share(0.03, 1600), **BASE)
-    outcomes, planned = run.parts()
-    rows = case_results(outcomes, [replace(case, has_base=case.defence == "standard") for case in planned])
-    lone = next(row for row in rows if row.key.attack == "ensemble" and row.key.defence == "rci")
-    assert base_ensemble(rows, lone) is None
-    assert base_ensemble(rows, next(row for row in rows if row.key.defence == "standard")) is None
+def test_every_rule_has_a_case_here():
+    assert [rule.name for rule in RULES] == list(DECIDES)
 
 
-def test_victims_are_compared_with_the_base_on_the_same_examples(evaluation):
-    run = evaluation().add("pgd-10", share(0.3, 1600), **BASE)
-    kept = share(0.3, 1600)[:, 0]
-    victims = np.arange(0, 1600, 16)
-    right = np.repeat(kept[victims][:, None], 4, axis=1)
-    run.add("transfer-pgd-20", right, right, examples=victims, threat="victim/unknown")
-    rows = case_results(*run.parts())
-    made = next(
-        row for row in rows if row.key.attack == "ensemble" and str(row.key.threat) == "victim/unknown"
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
+    figures = replace(GOOD, **DECIDES[rule.name])
+    made = decide(figures)
+    assert (made.rule, made.word) == (rule.name, rule.word)
+    assert made.reason.startswith(f"{rule.name.capitalize()}: ") and made.reason.endswith(".")
+    monkeypatch.setattr(module, "RULES", tuple(other for other in RULES if other is not rule))
+    if rule.name not in (
+        "no outcomes",
+        "nothing found",
+    ):  # the first and the last: nothing stands in for them
+        assert decide(figures).rule not in (rule.name, made.rule)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        # What is found is its own proof: no check, no break, nothing missing softens it.
+        *[("gain below the margin", name) for name in DECIDES if DECIDES[name].keys() & {"checks", "breaks"}],
+        ("next to nothing left", "outcomes missing"),
+        ("below the claim", "gain below the margin"),
+        ("below its base", "constant answers"),
+        ("outcomes missing", "another attack may find more"),
+        ("interval contains the bar", "answers change with circumstances"),
+        ("not converged", "published break"),
+    ],
+)
+def test_of_two_rules_that_apply_the_earlier_decides(earlier, later):
+    assert decide(replace(GOOD, **DECIDES[later], **DECIDES[earlier])).rule == earlier
+
+
+def test_no_check_that_is_open_goes_unheard():
+    gradient = [f"self-tests: {name}" for name in GRADIENT_SELF_TESTS]
+    for name in (*CheckName, *gradient, "self-tests: one of a later version"):
+        made = decide(replace(GOOD, checks=(open_check(name),)))
+        assert made.word == OPEN and made.open_checks == (name,) and f"{name} (not run)" in made.reason
+
+
+def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
+    steps = [run_attacks("square-1000"), NextStep("run it again"), NextStep("run the probe"), NextStep("x")]
+    checks = tuple(
+        open_check(name, step=step)
+        for name, step in zip(("another loss", "twice the steps", "gradients agree", "self-tests"), steps)
     )
-    found = verdict(made, base_ensemble(rows, made), PASSED)
-    assert found.gain.examples == 100
-    assert found.gain.estimate == 0
+    made = decide(replace(GOOD, checks=checks))
+    assert made.rule == "another attack may find more"
+    assert "not every check passed: another loss (not run), twice the steps (not run), gra" in made.reason
+    assert made.reason.endswith("To settle it: add --attacks square-1000; run it again; run the probe.")
+
+
+@pytest.mark.parametrize(
+    ("kept", "over_base", "word"),
+    [
+        ((0.00, 0.01), (-0.02, 0.01), "no gain"),
+        ((0.10, 0.14), (0.02, 0.06), "broken"),  # below the floor, whatever the gain
+        ((0.10, 0.16), (0.08, 0.14), "not settled"),  # neither broken nor certainly above that
+        ((0.16, 0.20), (0.04, 0.08), "no failure found"),
+        ((0.16, 0.20), (0.03, 0.08), "not settled"),
+        ((0.58, 0.62), (-0.05, -0.01), "worse than its base"),
+        ((0.58, 0.62), (-0.05, 0.01), "no gain"),
+        ((0.58, 0.62), (0.01, 0.02), "no gain"),  # certain, and of no size
+    ],
+)
+def test_two_bars_one_for_the_gain_and_one_for_the_accuracy(kept, over_base, word):
+    made = decide(replace(GOOD, accuracy=accuracy(*kept), gain=gain(*over_base)))
+    assert made.word == word
+    assert ("a significant gain, but below the margin of 3" in made.reason) == (over_base == (0.01, 0.02))
+
+
+@pytest.mark.parametrize(
+    ("kept", "word"),
+    [
+        ((0.0, 0.15), "broken"),
+        ((0.1, 0.2), "not settled"),
+        ((0.15, 0.2), "not settled"),
+        ((0.16, 0.2), PRAISE),
+    ],
+)
+def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
+    assert decide(replace(GOOD, **ALONE, accuracy=accuracy(*kept))).word == word
+
+
+@pytest.mark.parametrize(
+    "withheld",
+    [
+        {"missing": True},
+        {"spared": "the base model did not meet square-1000"},
+        {"gain": None},
+        {"gain": gain(-0.2, 0.3)},
+        {"checks": (open_check("self-tests"),)},
+    ],
+)
+def test_nothing_holds_back_the_word_where_less_than_the_margin_is_left(withheld):
+    left = {"accuracy": accuracy(0.0, 0.029), "gain": gain(-0.01, 0.02)}
+    made = decide(replace(GOOD, **{**left, **withheld}))
+    assert (made.word, made.rule) == ("no gain", "gain below the margin")
+    assert decide(replace(GOOD, **{**left, **withheld, **ALONE})).word == "broken"
+
+
+def test_a_checkpoint_beside_a_defence_without_a_base_model_is_told_and_changes_nothing():
+    made = decide(replace(GOOD, **ALONE, beside=gain(-0.3, -0.1)))
+    assert made.word == PRAISE
+    assert "It names no base model; its checkpoint alone keeps 80.0%: -20.0 points" in made.reason
+
+
+def test_a_claim_about_another_accuracy_is_named():
+    claim = replace(CLAIM, about=ClaimedAccuracy.EVERY_DRAW)
+    reason = decide(replace(GOOD, claim=claim, claimed=accuracy(0.2, 0.3))).reason
+    assert "25.0% (20.0% to 30.0%) is left (every-draw), all of it below the claimed 70.0%" in reason
+
+
+def fractions():
+    return st.integers(0, 100).map(lambda percent: percent / 100)
+
+
+@st.composite
+def measured(draw):
+    """Figures of a run, whatever they are."""
+    kept = sorted(draw(st.lists(fractions(), min_size=2, max_size=2)))
+    over = sorted(draw(st.lists(fractions(), min_size=2, max_size=2)))
+    compared = draw(st.booleans())
+    names = st.sampled_from([*CheckName, "self-tests: finite differences"])
+    return replace(
+        GOOD,
+        compared=compared,
+        accuracy=accuracy(*kept),
+        gain=gain(over[0] - 0.5, over[1] - 0.5) if compared and draw(st.booleans()) else None,
+        broken_at=draw(fractions()),
+        constant=draw(st.booleans()),
+        missing=draw(st.booleans()),
+        spared=draw(st.sampled_from(["", "the base model was spared pgd-20"])),
+        checks=tuple(map(open_check, draw(st.lists(names, max_size=2)))),
+    )
+
+
+def lowered(interval, by):
+    return replace(interval, estimate=interval.estimate - by, low=interval.low - by, high=interval.high - by)
+
+
+@settings(deadline=None, max_examples=300)
+@given(measured(), fractions(), measured())
+def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_one(before, found, other):
+    # They take right answers away, and may leave any check open, outcomes missing, the base model spared.
+    after = replace(
+        other,
+        compared=before.compared,
+        accuracy=lowered(before.accuracy, found),
+        gain=None if before.gain is None else lowered(before.gain, found),
+        broken_at=before.broken_at,
+        constant=before.constant,
+    )
+    words = decide(before).word, decide(after).word
+    assert not (words[0] in CONDEMNED and words[1] == PRAISE)
+    if words[0] in (VerdictWord.BROKEN, VerdictWord.NO_GAIN) and before.accuracy.high < 0.03:
+        assert words[1] in CONDEMNED
+
+
+@settings(deadline=None, max_examples=300)
+@given(measured())
+def test_praise_is_above_both_bars_with_nothing_open(figures):
+    made = decide(figures)
+    nothing_open = not figures.checks and not figures.missing and not figures.constant
+    assert (made.word == PRAISE) == (figures.above_the_bar and nothing_open)
+    if made.word in CONDEMNED:
+        upper = figures.accuracy.high <= figures.broken_at or figures.constant
+        assert upper or min(figures.accuracy.high, getattr(figures.gain, "high", 1.0)) < figures.bar
+
+
+def plain(text):
+    return " ".join(text.split())
+
+
+def test_the_page_has_the_table():
+    rows = re.findall(
+        r"^\| (\d+) \| `([^|]+)` \| `([^|]+)` \| ([^|]+) \| ([^|]+) \|$", PAGE.read_text(), re.M
+    )
+    table = []
+    for number, rule in enumerate(RULES, start=1):
+        when, because = inspect.getdoc(rule.says).split("\n\n")
+        table.append((str(number), rule.name, str(rule.word), plain(when), plain(because)))
+    assert rows == table
+
+
+@pytest.mark.parametrize(
+    ("word", "high", "base_low", "expected"),
+    [
+        ("broken", 0.04, 0.0, False),  # the gain may still become certain
+        ("claim refuted", 0.6, 0.5, True),
+        ("no gain", 0.02, 0.0, True),
+        ("no gain", 0.02, 0.005, True),  # less than none of 640 leaves: no certain loss can come of it
+        ("no gain", 0.02, 0.2, False),  # it may become `worse than its base`
+        ("no gain", 0.30, 0.0, False),  # and here the base model may fall below the defence
+        ("worse than its base", 0.02, 0.2, False),
+        ("no failure found", 0.9, 0.0, False),
+        ("not settled", 0.02, 0.0, False),
+    ],
+)
+def test_a_word_is_final_whatever_attacks_are_left(word, high, base_low, expected):
+    made = Verdict(VerdictWord(word), "", accuracy(0.0, high), 0.03, compared=True)
+    assert is_final(made, base_low, 640) is expected
+
+
+def test_what_is_broken_with_nothing_to_compare_it_with_stays_so():
+    assert is_final(Verdict(VerdictWord.BROKEN, "", accuracy(0.0, 0.04), 0.15), 0.0, 640)

@@ -41,7 +41,6 @@ FEWEST_SEARCH_STEPS = 100
 
 # With a batch for each victim, attacks cost many times more: what is asked for batches is not asked again.
 _FOR_VICTIMS = (CheckName.TRANSFER_OR_BLACK_BOX, CheckName.FALLS_WITH_EPS)
-_WITHOUT_GRADIENTS = (CheckName.RANDOM_SEARCH, CheckName.TRANSFER_OR_BLACK_BOX)
 
 
 def follow_up(
@@ -99,7 +98,7 @@ def follow_up(
 def _misled(check: Check, judgement: Judgement) -> bool:
     """Whether an attack without gradients found what those with gradients did not: there may be much more."""
     verdict = judgement.verdict
-    found = check.name in _WITHOUT_GRADIENTS and check.outcome == CheckOutcome.FAILED
+    found = check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed
     return found and verdict.accuracy is not None and verdict.accuracy.low > NEXT_TO_NOTHING
 
 

@@ -1,8 +1,38 @@
-from robustbench_coded.statistics.next_steps import WITHOUT_GRADIENTS, NextStep, merged_steps, run_attacks
+"""What a check reports: when a comparison fails, and what it asks for."""
+
+import numpy as np
+import pytest
+
+from robustbench_coded.statistics import check as module
+from robustbench_coded.statistics.case_results import case_results
+from robustbench_coded.statistics.check import NextStep, compared, merged_steps, run_attacks
+from robustbench_coded.statistics.gradients import WITHOUT_GRADIENTS
+from robustbench_coded.statistics.paired import Difference
 
 
 def without(*attacks):
     return run_attacks(*attacks, how=WITHOUT_GRADIENTS)
+
+
+@pytest.mark.parametrize(
+    ("low", "estimate", "high", "outcome"),
+    [
+        (0.001, 0.02, 0.04, "failed"),
+        (-0.001, 0.02, 0.04, "passed"),
+        (0.001, 0.004, 0.007, "passed"),  # certain, and of no concern
+        (-0.05, -0.01, 0.03, "passed"),
+        (-0.05, 0.02, 0.09, "not run"),  # could not have failed
+    ],
+)
+def test_a_comparison_fails_on_a_certain_difference_of_some_size(
+    evaluation, monkeypatch, low, estimate, high, outcome
+):
+    row = case_results(*evaluation().add("pgd-10", np.ones((16, 1))).parts())[0]
+    difference = Difference(estimate, low, high, 0.5, 0.5 - estimate, 800, 50)
+    monkeypatch.setattr(module, "paired_difference", lambda *args: difference)
+    check = compared("check", row, row, "fault", "pgd-20")
+    assert check.outcome == outcome
+    assert check.run_next == (("pgd-20",) if outcome == "failed" else ())
 
 
 def test_attacks_are_named_once_and_steps_that_run_them_in_the_same_way_are_one():
