@@ -3,17 +3,15 @@
 import pandas as pd
 import pytest
 import torch
-from robustbench_coded.session.earlier_units import with_counts
 from torch import nn
 
 from robustbench_coded.data.in_memory import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.results.run import load_run
-from robustbench_coded.runs.folder import read_run
-from robustbench_coded.session import unit_seconds
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.queue import Queue
 
 pytestmark = pytest.mark.long
 
@@ -241,18 +239,6 @@ def test_inputs_of_another_checkpoint_are_submitted_under_its_name(tmp_path):
     assert any("@other" in name for name in names)
 
 
-def test_units_of_earlier_versions_are_counted(tmp_path):
-    run = run_of(tmp_path, attacks=("pgd-2",), defences=("rci:N=12",))
-    _, metadata, _ = read_run(run.path, run.manifest.unit_ids)
-    counts = ("right_", "answers_")
-    earlier = {
-        unit: {name: value for name, value in said.items() if not name.startswith(counts)}
-        for unit, said in metadata.items()
-    }
-    assert earlier != metadata
-    assert with_counts(run.path, earlier) == metadata
-
-
 class Bent(Rows):
     """On which attacks that differ find different inputs; half of the examples are out of reach."""
 
@@ -261,41 +247,28 @@ class Bent(Rows):
         return super().forward(x) + torch.cat([waves, -waves], 1)
 
 
-class Stages(Listener):
-    """Remembers the forecast of each stage, and whose inputs were made again in it."""
+class Made(Listener):
+    """Remembers whose inputs were made again."""
 
     def __init__(self):
-        self.forecasts, self.made = [], []
-
-    def planned(self, plan, forecast):
-        self.forecasts.append(forecast)
+        self.made = []
 
     def inputs_made(self, unit, number):
         self.made.append((unit.row.attack, number))
 
 
-def test_the_first_forecast_has_what_is_made_again_and_submitted_later(tmp_path, monkeypatch):
-    """A second of an image's gradient, a third for its answer: seconds are images."""
-    monkeypatch.setattr(unit_seconds, "seconds_per_image", lambda prepared, subject, **_: 1.0)
-    monkeypatch.setattr(unit_seconds, "seconds_per_answer", lambda prepared, subject, **_: 1 / 3)
+def test_a_finished_folder_gets_another_defence_and_makes_again_what_is_submitted_to_it(tmp_path):
     options = {"attacks": ("fgsm", "pgd-5", "transfer-pgd-5"), "checks": False, "drop": False}
 
-    def stages(*defences):
-        heard = Stages()
+    def made_for(*defences):
+        heard = Made()
         run_of(tmp_path, listener=heard, defences=defences, models={"bent": Bent()}, **options)
-        first, *later = heard.forecasts
-        spent = first.images + sum(one.images for one in later)
-        assert spent / 1.5 < first.seconds < 1.5 * spent
-        return heard, later
+        return heard.made
 
-    heard, _ = stages("rci:N=12")
-    assert not heard.made
-    # A finished folder gets another defence: what rci fell to is submitted, and its inputs are gone.
-    heard, later = stages("rci:N=12", "noise:sigma=0.01")
-    again = [one for one in later if one.again]
-    assert again
-    assert [number for _, number in heard.made] == list(range(1, len(heard.made) + 1))
-    assert {"fgsm", "pgd-5", "transfer-pgd-5"} >= {name for name, _ in heard.made} != set()
+    assert made_for("rci:N=12") == []
+    made = made_for("rci:N=12", "noise:sigma=0.01")
+    assert [number for _, number in made] == list(range(1, len(made) + 1))
+    assert {"fgsm", "pgd-5", "transfer-pgd-5"} >= {name for name, _ in made} != set()
 
 
 def outcomes_of(run):
@@ -317,14 +290,13 @@ def test_outcomes_do_not_depend_on_where_the_inputs_come_from(tmp_path, monkeypa
     assert {file.name: file.read_bytes() for file in (again.path / "outcomes").iterdir()} == files
     assert not (again.path / "perturbed").exists()
 
-    from robustbench_coded.session import stages
+    def interrupted(queue):
+        raise KeyboardInterrupt
 
-    whole = stages.submitted_rows
-    monkeypatch.setattr(stages, "submitted_rows", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Queue, "_submit", interrupted)
         run_of(tmp_path, name="stopped", **options)
     assert list((tmp_path / "stopped" / "perturbed").iterdir())
-    monkeypatch.setattr(stages, "submitted_rows", whole)
     stopped = run_of(tmp_path, name="stopped", **options)
     assert {file.name: file.read_bytes() for file in (stopped.path / "outcomes").iterdir()} == files
     workers = run_of(tmp_path, name="workers", workers=2, **options)
