@@ -220,7 +220,7 @@ def test_a_defence_that_notices_pixels_the_data_cannot_have_is_caught_on_their_l
 
 
 def test_a_defence_that_notices_how_many_inputs_were_perturbed_is_caught_beside_clean_ones(tmp_path):
-    run = run_of(tmp_path, Crowd, attacks=("fgsm",), standard=False)
+    run = run_of(tmp_path, Crowd, attacks=("fgsm",), standard=False, first=True)
     assert accuracy(run, "crowd", "fgsm") == accuracy(run, "crowd", "from:standard/transfer-pgd-20") == 1.0
     # Half of the examples are within reach, and three quarters or half of them are perturbed.
     assert accuracy(run, "crowd", "from:crowd/fgsm+slots=0.75") == 0.625
