@@ -1,128 +1,114 @@
 """How often an interval is ever wrong if it is looked at all along, and how soon it settles a word.
 
-    python benchmarks/anytime.py               prints the tables (about 15 minutes on one core)
-    python benchmarks/anytime.py --write       and puts them into docs/numbers.md
+    python benchmarks/anytime.py               prints the tables (about 5 minutes on one core)
+    python benchmarks/anytime.py --write       and puts them into docs/numbers-tables.md
     python benchmarks/anytime.py --only NAME   one of answers, batches, differences
 
-A run errs at an end where that end was on the wrong side of the population accuracy at any look. The looks of
-batches are those of `eval --until settled` at 40 batches: after 8, 16 and 40. Differences to a base model are
-looked at as it does at 16 batches: after 8 and 16.
+A run errs at an end where that end was on the wrong side of the population accuracy at any look. Disjoint
+batches are looked at where a run may stop: of 40, after 2, 4, 8, 16 and 40, at a fifth of the error each.
+Random batches are looked at all along in `coverage_random_batches.py`.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from anytime_betting import betting_difference, betting_sequence
-from anytime_finite import finite_interval
-from coverage import populations, write
-from coverage_populations import K, Pair, Population, above_base
+from coverage import SEED, SIMULATIONS, TAIL, write
+from coverage_populations import K, Pair, Population, above_base, correlated, survival, two_kinds
 from numpy.typing import NDArray
-from robustbench_coded.evaluation.planning.rounds import looks_of, rounds_of
 
+from robustbench_coded.evaluation.planning.extents import Extents, rounds_of
 from robustbench_coded.statistics.anytime.mixture import mixture_interval
 from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
 from robustbench_coded.statistics.correlation import pooled
 from robustbench_coded.statistics.difference import clustered_difference
 
-SIMULATIONS, SEED, TAIL = 2000, 0, 0.025
 ANSWERS, BATCHES = 640, 40
 ACCURACIES = (0.5, 0.1, 0.02, 0.005)
+POPULATIONS = (
+    correlated(0.5, 0),
+    correlated(0.02, 0),
+    correlated(0.9, 0.1),
+    correlated(0.5, 0.3),
+    correlated(0.02, 0.5),
+    correlated(0.1, 1),
+    survival(0.2, 0.05),
+    two_kinds(0.15, 0.9, 0.02),
+)
 PAIRED_BATCHES = 16
 PAIRS = (
     above_base(0.5, 0, 0.4),
     above_base(0.2, 0.1, 0.05),
-    above_base(0.02, 0.1, 0.0),
-    above_base(0.05, 0.3, 0.03),
     above_base(0.9, 0.3, 0.9),
     above_base(0.1, 1, 0.0),
 )
 
+Floats = NDArray[np.float64]
+
 
 def looks_at(batches: int) -> tuple[tuple[int, ...], float]:
-    """The batches at each look of so many, and the share of the error that a look has.
-
-    The last round is looked at once more, after all attacks have run.
-    """
-    ends = rounds_of(batches * K, K)
-    looks = tuple(ends[number - 1] // K for number in looks_of(ends, K, batch_dependent=True))
-    return looks, TAIL / (len(looks) + 1)
-
-
-Bools = NDArray[np.bool_]
+    """The batches at each look of so many, and the share of the error that a look has."""
+    extents = Extents(rounds_of(batches * K, K))
+    looks = tuple(end // K for end in extents.ends[extents.first - 1 :])
+    return looks, TAIL / extents.looks
 
 
 @dataclass
 class Ever:
-    """Which runs ever erred at an end, and the widths of the last look."""
+    """Shares of runs that ever erred at an end, and the mean width of the last look."""
 
-    above: Bools
-    below: Bools
+    above: float
+    below: float
     width: float
 
     def __str__(self) -> str:
-        return f"{self.above.mean():.1%} | {self.below.mean():.1%} | {self.width:.4f}"
+        return f"{self.above:.1%} | {self.below:.1%} | {self.width:.4f}"
 
 
-def ends_by_count(method: Callable[[int, int], tuple[float, float]], looks: range) -> NDArray[np.float64]:
-    """[looks, right answers, 2]: an interval for each number of right answers at each look."""
-    table = np.full((len(looks), looks[-1] + 1, 2), np.nan)
-    for row, answers in enumerate(looks):
-        for right in range(answers + 1):
-            table[row, right] = method(right, answers)
-    return table
+def ever_of(ends: Floats, truth: float) -> Ever:
+    """From [runs, looks, 2]."""
+    return Ever(
+        float(np.any(ends[..., 0] > truth, axis=1).mean()),
+        float(np.any(ends[..., 1] < truth, axis=1).mean()),
+        float((ends[:, -1, 1] - ends[:, -1, 0]).mean()),
+    )
 
 
-def of_answers(simulations: int) -> Iterator[str]:
-    """Single answers: looked at after every one of 640, and after every sixteenth for the finite set."""
+def answer_table(simulations: int) -> Iterator[str]:
+    """Single answers, looked at after every one of 640."""
     yield (
-        f"| accuracy | interval | ever above the truth | ever below the truth | mean width after {ANSWERS} "
+        f"| accuracy | interval | lower end ever errs | upper end ever errs | mean width after {ANSWERS} "
         "| answers until it is below 14.6% |"
     )
     yield "| ---: | --- | ---: | ---: | ---: | ---: |"
-    every, some = range(1, ANSWERS + 1), range(16, ANSWERS + 1, 16)
-    right, trials = np.meshgrid(np.arange(ANSWERS + 1), np.array(every))
-    sequence = np.stack(mixture_interval(np.minimum(right, trials), trials, TAIL), axis=-1)
-    methods = {
-        "one-sided beta-binomial mixture": (every, sequence),
-        "Clopper and Pearson at every look": (
-            every,
-            ends_by_count(lambda s, n: clopper_pearson(s, n, TAIL), every),
-        ),
-        f"all {2 * ANSWERS} of a finite set": (
-            some,
-            ends_by_count(lambda s, n: finite_interval(s, n, 2 * ANSWERS, TAIL), some),
-        ),
+    trials = np.arange(1, ANSWERS + 1)
+    right = np.minimum(np.arange(ANSWERS + 1), trials[:, None])
+    of_each = [[clopper_pearson(count, many, TAIL) for count in range(many + 1)] for many in trials.tolist()]
+    exact = np.full((*right.shape, 2), np.nan)
+    for row, ends in enumerate(of_each):
+        exact[row, : len(ends)] = ends
+    tables = {
+        "one-sided beta-binomial mixture": np.stack(mixture_interval(right, trials[:, None], TAIL), axis=-1),
+        "Clopper and Pearson at every look": exact,
     }
     for accuracy in ACCURACIES:
         rng = np.random.default_rng(SEED)
-        answers = rng.random((simulations, 2 * ANSWERS)) < accuracy
-        for name, (looks, table) in methods.items():
-            counted = answers[:, :ANSWERS].cumsum(axis=1)[:, np.array(looks) - 1]
-            ends = table[np.arange(len(looks)), counted]
-            finite = table is methods[f"all {2 * ANSWERS} of a finite set"][1]
-            truth = answers.mean(axis=1)[:, None] if finite else accuracy
-            ever = Ever(
-                (ends[..., 0] > truth + 1e-12).any(axis=1),
-                (ends[..., 1] < truth - 1e-12).any(axis=1),
-                float((ends[:, -1, 1] - ends[:, -1, 0]).mean()),
-            )
+        counted = (rng.random((simulations, ANSWERS)) < accuracy).cumsum(axis=1)
+        for name, table in tables.items():
+            ends = table[np.arange(ANSWERS), counted]
             below = ends[..., 1] < 0.146
-            first = np.array(looks)[below.argmax(axis=1)]
-            settled = f"{np.median(first):.0f}" if below.any(axis=1).all() else ""
-            yield f"| {accuracy:g} | {name} | {ever} | {settled} |"
+            settled = f"{np.median(below.argmax(axis=1) + 1):.0f}" if below.any(axis=1).all() else ""
+            yield f"| {accuracy:g} | {name} | {ever_of(ends, accuracy)} | {settled} |"
 
 
-def of_batches(population: Population, simulations: int) -> tuple[Ever, Ever]:
-    """Batches: the run's own interval at its share of the error a look, and betting after every batch."""
+def of_batches(population: Population, simulations: int) -> Ever:
+    """An accuracy from disjoint batches."""
     rng, batch = np.random.default_rng(SEED), np.repeat(np.arange(BATCHES), K)
     looks, share = looks_at(BATCHES)
-    shares = np.empty((simulations, BATCHES))
     ends = np.empty((simulations, len(looks), 2))
     for run in range(simulations):
         evaluation = population.simulate(rng, batch)
-        shares[run] = evaluation.judged.reshape(BATCHES, -1).mean(axis=1)
         for look, batches in enumerate(looks):
             part = slice(0, batches * K)
             attacked, controls = (
@@ -131,19 +117,16 @@ def of_batches(population: Population, simulations: int) -> tuple[Ever, Ever]:
             )
             known = pooled(attacked, controls)
             ends[run, look] = clustered_interval(evaluation.judged[part], batch[part], share, known)
-    betting = np.stack(betting_sequence(shares, TAIL), axis=-1)
-    return ever_of(ends, population.truth), ever_of(betting, population.truth)
+    return ever_of(ends, population.truth)
 
 
-def of_differences(pair: Pair, simulations: int) -> tuple[Ever, Ever]:
-    """Differences to a base model: the run's own interval at its share of the error a look, and betting."""
+def of_differences(pair: Pair, simulations: int) -> Ever:
+    """The difference to a base model from disjoint batches."""
     rng, batch = np.random.default_rng(SEED), np.repeat(np.arange(PAIRED_BATCHES), K)
     looks, share = looks_at(PAIRED_BATCHES)
-    means = np.empty((2, simulations, PAIRED_BATCHES))
     ends = np.empty((simulations, len(looks), 2))
     for run in range(simulations):
         rows = pair.simulate(rng, batch)
-        means[:, run] = [correct.reshape(PAIRED_BATCHES, -1).mean(axis=1) for correct in rows]
         for look, batches in enumerate(looks):
             part = slice(0, batches * K)
             left, right = (correct[part] for correct in rows)
@@ -151,49 +134,36 @@ def of_differences(pair: Pair, simulations: int) -> tuple[Ever, Ever]:
             ends[run, look] = clustered_difference(
                 left, right, batch[part], share, right_clustered=False, correlation=known
             )
-    betting = np.stack(betting_difference(means[0], means[1], TAIL), axis=-1)
-    return ever_of(ends, pair.truth), ever_of(betting, pair.truth)
+    return ever_of(ends, pair.truth)
 
 
-def ever_of(ends: NDArray[np.float64], truth: float) -> Ever:
-    """From [runs, looks, 2]."""
-    return Ever(
-        np.any(ends[..., 0] > truth, axis=1),
-        np.any(ends[..., 1] < truth, axis=1),
-        float((ends[:, -1, 1] - ends[:, -1, 0]).mean()),
-    )
-
-
-HEAD = (
-    "the run's interval: ever above the truth | ever below | width at last "
-    "| betting: ever above | ever below | width at last |"
-)
+HEAD = "lower end ever errs | upper end ever errs | mean width at last |"
 
 
 def batch_table(simulations: int) -> Iterator[str]:
     """Markdown, one line a population."""
     yield f"| population | {HEAD}"
-    yield f"| --- |{' ---: |' * 6}"
-    for population in populations():
-        yield f"| {population.name} | {' | '.join(map(str, of_batches(population, simulations)))} |"
+    yield "| --- | ---: | ---: | ---: |"
+    for population in POPULATIONS:
+        yield f"| {population.name} | {of_batches(population, simulations)} |"
 
 
 def difference_table(simulations: int) -> Iterator[str]:
     """Markdown, one line a pair."""
     yield f"| difference of | {HEAD}"
-    yield f"| --- |{' ---: |' * 6}"
+    yield "| --- | ---: | ---: | ---: |"
     for pair in PAIRS:
-        yield f"| {pair.name} | {' | '.join(map(str, of_differences(pair, simulations)))} |"
+        yield f"| {pair.name} | {of_differences(pair, simulations)} |"
 
 
-TABLES = {"answers": of_answers, "batches": batch_table, "differences": difference_table}
+TABLES = {"answers": answer_table, "batches": batch_table, "differences": difference_table}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/numbers.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/numbers-tables.md")
     parser.add_argument("--only", choices=TABLES, help="this table alone")
     parser.add_argument("--simulations", type=int, default=SIMULATIONS, help="runs simulated per line")
     options = parser.parse_args()

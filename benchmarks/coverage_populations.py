@@ -97,6 +97,20 @@ def survival(share: float, rest: float) -> Population:
     )
 
 
+def two_kinds(share: float, kept: float, rest: float) -> Population:
+    """A ``share`` of batches keeps ``kept``, the others ``rest``; no other row shows that there are two."""
+
+    def simulate(rng: np.random.Generator, batch: Batch) -> Evaluation:
+        fate = rng.random(batch[-1] + 1) < share
+        return Evaluation(flips(rng, batch, np.where(fate, kept, rest)))
+
+    return Population(
+        f"{share:.0%} of batches keep {kept:.0%}, the others {rest:.0%}",
+        simulate,
+        share * kept + (1 - share) * rest,
+    )
+
+
 def random_ensemble(accuracies: tuple[float, ...]) -> Population:
     """Each batch and draw is answered by one of several networks; an example is as hard for all of them."""
 
