@@ -47,6 +47,13 @@ def test_batches_that_survive_as_a_whole_are_known_from_weaker_attacks():
     assert worst(population, 10, candidates.by_likelihood) > 0.07
 
 
+@pytest.mark.parametrize("batches", [5, 10])
+def test_a_kind_of_batch_that_did_not_come_is_reckoned_with_where_hardly_anything_is_right(batches):
+    population = populations.two_kinds(0.15, 0.9, 0.02)
+    assert worst(population, batches) <= MOST
+    assert worst(population, batches, candidates.by_variance) > 0.1
+
+
 @pytest.mark.parametrize(("mean", "rho"), [(0.9, 0.5), (0.02, 0.5), (0.05, 0.3)])
 def test_the_variance_between_batches_alone_would_be_seen_to_fail(mean, rho):
     assert worst(populations.correlated(mean, rho, draws=4), 5, candidates.by_variance) > 0.1
