@@ -2,8 +2,8 @@
 
 Each network is given once as its file is, and once in a form that is wrong in one part without weights: the
 activation, the shortcut, the pooling, strides and paddings, or the normalisation, forced with ``--arch`` and
-``--normalize``. A right one must be accepted as what it is, a wrong one refused. Networks without batch-norms
-have a table of their own: labels alone decide there.
+``--normalize``. A right one must be accepted as what it is, or asked about. A wrong one is evaluated as
+stated: it must be warned of. Networks without batch-norms have a table of their own: labels alone decide.
 
     python benchmarks/recognition.py [FOLDER [TABLE [SEED]]]
 
@@ -44,7 +44,8 @@ class Row:
     given: str
     wrong: bool
     taken_for: str
-    refused: bool
+    doubted: bool  # warned of, or not evaluated
+    asked: bool  # because forms differ under attack
     reason: str
     median: float | None
     right: bool
@@ -59,17 +60,18 @@ def row(network: Network, given: str, arch: str | None, normalize: str | None, *
     checkpoint = load_checkpoint(network.path, arch=arch, normalize=normalize)
     found = recognise_network(checkpoint, network.images, network.labels)
     seconds = time.process_time() - started
-    refused = bool(found.contradictions)
+    doubted, asked = bool(found.doubts), found.refusal.startswith("its weights fit several forms")
     same, is_truth = _compared(found, network)
     return Row(
         network=network.name,
         given=given,
         wrong=wrong,
         taken_for=str(found.chosen.candidate),
-        refused=refused,
-        reason=found.contradictions[0].split(";")[0] if refused else "",
+        doubted=doubted,
+        asked=asked,
+        reason=found.doubts[0].split(";")[0] if doubted else "",
         median=None if found.chosen.fingerprint is None else found.chosen.fingerprint.median,
-        right=refused if wrong else not refused and is_truth,
+        right=doubted if wrong else asked or (not doubted and is_truth),
         seconds=seconds,
         same_answers=same,
         alone=found.chosen.fingerprint is None,
@@ -124,17 +126,19 @@ def written(found: list[Row]) -> str:
     wrong, right = [r for r in found if r.wrong], [r for r in found if not r.wrong]
     accepted = [r for r in wrong if not r.right and r.same_answers < ALIKE]
     near = [r for r in wrong if not r.right and r.same_answers >= ALIKE]
-    refused = [r for r in right if r.refused]
-    mistaken = [r for r in right if not r.refused and not r.right]
+    asked = [r for r in right if r.asked]
+    doubted = [r for r in right if r.doubted and not r.asked]
+    mistaken = [r for r in right if not r.doubted and not r.right]
     lines = [
         "# Recognition of networks of known truth" + (", without batch-norms" if found[0].alone else ""),
         "",
         f"{len(found)} assemblies: {len(right)} as they were trained, {len(wrong)} wrong in one part without "
         "weights. The wrong forms were drawn once, at random, from all that answer otherwise.",
         "",
-        f"- wrong ones accepted: {len(accepted)} of {len(wrong)}; besides, {len(near)} that give at least "
-        f"{ALIKE:.0%} of the true one's answers",
-        f"- right ones refused: {len(refused)} of {len(right)}; taken for something else: {len(mistaken)}",
+        f"- wrong ones accepted without warning: {len(accepted)} of {len(wrong)}; besides, {len(near)} that "
+        f"give at least {ALIKE:.0%} of the true one's answers",
+        f"- right ones asked about: {len(asked)} of {len(right)}; doubted: {len(doubted)}; taken for "
+        f"something else: {len(mistaken)}",
         f"- processor seconds for one: median {median(r.seconds for r in found):.1f}, most "
         f"{max(r.seconds for r in found):.1f}",
         "",
@@ -146,7 +150,8 @@ def written(found: list[Row]) -> str:
         "| :-- | :-- | :-- | --: | --: | :-- |",
     ]
     for r in found:
-        decision = f"refused: {r.reason}" if r.refused else f"accepted as {r.taken_for}"
+        word = "asked" if r.asked else "doubted"
+        decision = f"{word}: {r.reason}" if r.doubted else f"accepted as {r.taken_for}"
         distance = "" if r.median is None else f"{r.median:.4f}"
         lines.append(
             f"| {r.network} | {r.given} | {decision} | {r.same_answers:.1%} | {distance} | "

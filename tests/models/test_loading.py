@@ -1,7 +1,9 @@
 """Checkpoints as people save them: formats, nesting, prefixes, types, stored normalisations, own code."""
 
 import collections
+import io
 import json
+import re
 import sys
 import zipfile
 
@@ -486,3 +488,33 @@ def test_own_code_that_does_not_do(tmp_path, own_code, arch, message):
     with pytest.raises(InputError, match=message) as error:
         load_checkpoint("a.pt", arch=arch)
     assert "\n" not in str(error.value)
+
+
+def old_pickle(weights):
+    """A file of torch before 1.0: its tensors have None where later ones have an empty dict of hooks."""
+    stream = io.BytesIO()
+    torch.save(weights, stream, _use_new_zipfile_serialization=False)
+    # The empty OrderedDict that every tensor is rebuilt with, by its memoised class and an empty tuple.
+    return re.sub(rb"(\x89)h\x00\)Rq.(?=tq)", rb"\1N", stream.getvalue())
+
+
+def test_files_of_old_versions_of_torch_are_read(tmp_path, network):
+    data = old_pickle(network.state_dict())
+    assert data.count(b"\x89Nt") >= 12  # requires_grad False, then None
+    (tmp_path / "a.pt").write_bytes(data)
+    torch.load(tmp_path / "a.pt", weights_only=True)
+    assert torch.equal(
+        load_checkpoint(tmp_path / "a.pt", normalize="none").network(pixels()), network(pixels())
+    )
+
+
+def test_a_state_dict_alone_in_a_list_is_read_and_several_are_a_cascade(tmp_path, network):
+    weights = network.state_dict()
+    entries = {"err": 0.2, "epoch": 3, "acc": torch.tensor(1), "sampler_indices": []}
+    torch.save({"state_dict": [weights], **entries}, tmp_path / "a.pt")
+    found = load_checkpoint(tmp_path / "a.pt", normalize="none")
+    assert torch.equal(found.network(pixels()), network(pixels()))
+    assert found.layout.nesting == ("state_dict",)
+    torch.save({"state_dict": [weights] * 3, **entries}, tmp_path / "b.pt")
+    with pytest.raises(InputError, match=r"b.pt: a list of 3 state dicts, a cascade whose networks"):
+        load_checkpoint(tmp_path / "b.pt")

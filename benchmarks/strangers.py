@@ -1,0 +1,125 @@
+"""What happens to small checkpoints that other people published: read, recognised, asked about or refused.
+
+    python benchmarks/strangers.py FOLDER DATA_DIR
+
+FOLDER has the files as OWNER+NAME/PATH; which ones, and what their publishers say, is in strangers.toml. The
+weights are not part of this project. FOLDER/lines.json keeps the lines, and a stopped measurement goes on.
+"""
+
+import json
+import sys
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.setup.checkpoints import recognised_by
+from robustbench_coded.models.checkpoint import Checkpoint
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.normalisation import parse_normalisation
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Line:
+    """One file: what was decided, and what its publisher says."""
+
+    repository: str
+    path: str
+    outcome: str  # evaluated, asked, refused or read
+    detail: str
+    accuracy: float | None = None
+    normalisation: str = ""  # as the publisher's code has it; empty where that is not known
+    published: float | None = None
+    same_normalisation: bool | None = None
+
+
+def line(folder: Path, repository: str, path: str, entry: dict[str, Any], data_dir: str) -> Line:
+    """Reads one file and, where its images are at hand, recognises it."""
+    said = entry.get("normalisation", "")
+    about: dict[str, Any] = {"normalisation": said, "published": entry.get("accuracy")}
+
+    def load(name: str, arch: str) -> Checkpoint:
+        return load_checkpoint(name, arch=arch or None)
+
+    file = folder / repository.replace("/", "+") / path
+    try:
+        checkpoint = load(str(file), "")
+        if "data" not in entry:
+            return Line(repository, path, "read", checkpoint.arch, **about)
+        found = recognised_by(checkpoint, entry["data"], data_dir, load).recognition
+    except InputError as error:
+        return Line(repository, path, "refused", str(error).removeprefix(f"{file}: "), **about)
+    taken, labelled = found.chosen.candidate, found.chosen.labelled
+    assert labelled is not None  # these data have labels
+    if said:
+        about["same_normalisation"] = taken.normalisation == parse_normalisation(said, checkpoint.channels)
+    asked = found.refusal.startswith("its weights fit several forms")
+    outcome = "asked" if asked else "refused" if found.refusal else "evaluated"
+    detail = found.refusal or f"{taken}"
+    if asked:
+        detail = "; ".join(
+            f"{one.form.candidate.normalisation.name} {one.form.labelled.accuracy:.1%}, {one.accuracy:.1%}"
+            for one in found.attacked
+            if one.form.labelled is not None
+        )
+    return Line(repository, path, outcome, detail, labelled.accuracy, **about)
+
+
+def written(lines: list[Line]) -> str:
+    """The table in Markdown."""
+    count = {
+        name: sum(one.outcome == name for one in lines) for name in ("evaluated", "asked", "refused", "read")
+    }
+    known = [one for one in lines if one.outcome == "evaluated" and one.same_normalisation is not None]
+    agreeing = sum(bool(one.same_normalisation) for one in known)
+    repositories = len({one.repository for one in lines})
+    rows = [
+        "# Checkpoints of other people",
+        "",
+        f"{len(lines)} small files of {repositories} public repositories, given without `--arch` and "
+        f"`--normalize`: {count['evaluated']} evaluated, {count['asked']} asked about, {count['refused']} "
+        f"refused with a reason, {count['read']} read whose images are not at hand. The publisher's code "
+        f"says the normalisation of {len(known)} evaluated ones; {agreeing} are evaluated with it. Where a "
+        "file is asked about, the table has the clean accuracy of each form and its accuracy under PGD-10 "
+        "(l-infinity, 0.3 on MNIST, 8/255 on CIFAR-10). Accuracies are on up to 10,000 test images. Made by "
+        "`benchmarks/strangers.py`; the files are not part of this project.",
+        "",
+        "| repository | file | outcome | taken as, or why not | accuracy | publisher's | its normalisation |",
+        "| :-- | :-- | :-- | :-- | --: | --: | :-- |",
+    ]
+    for one in lines:
+        ours = f"{one.accuracy:.2%}" if one.accuracy is not None and one.outcome == "evaluated" else ""
+        theirs = f"{one.published:.2f}%" if one.published is not None else ""
+        detail = one.detail.split("; pass --arch")[0].split("; try --arch")[0]
+        rows.append(
+            f"| [{one.repository}](https://github.com/{one.repository}) | `{one.path}` | {one.outcome} | "
+            f"{detail} | {ours} | {theirs} | {one.normalisation} |"
+        )
+    return "\n".join([*rows, ""]).replace("[layout", "\\[layout").replace("[activation", "\\[activation")
+
+
+def main() -> None:
+    folder, data_dir = Path(sys.argv[1]), sys.argv[2]
+    stored = folder / "lines.json"
+    done = (
+        {(one["repository"], one["path"]): Line(**one) for one in json.loads(stored.read_text())}
+        if (stored.exists())
+        else {}
+    )
+    lines = []
+    for entry in tomllib.loads((HERE / "strangers.toml").read_text())["file"]:
+        for path in entry["paths"]:
+            key = entry["repository"], path
+            if key not in done:
+                done[key] = line(folder, *key, entry, data_dir)
+                stored.write_text(json.dumps([asdict(one) for one in done.values()]))
+                print(done[key].outcome, *key, done[key].detail[:100], flush=True)
+            lines.append(done[key])
+    (HERE / "strangers.md").write_text(written(lines))
+
+
+if __name__ == "__main__":
+    main()
