@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from attacks.naming import parse
 from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
@@ -138,3 +139,25 @@ def test_a_base_model_that_met_cross_entropy_alone_condemns_nobody(evaluation):
 def test_nothing_is_asked_where_it_could_not_change_the_word(evaluation):
     found, checks = judged(evaluation, {"pgd-20": 0.4}, {"pgd-20": 0.405})
     assert found.word in ("no gain", "not settled") and comparison(checks) is None
+
+
+def test_what_ran_for_the_table_alone_was_not_met(evaluation):
+    # On fewer examples, and no part of the ensemble: what it would leave of the defence is not in the gain.
+    run = evaluation()
+    order = np.arange(1600)[:, None] * 89 % 1600 / 1600
+    for attacks, subject in (
+        ({"clean": 1, "pgd-20": 0.4, "apgd-mt-20": 0.1}, BASE),
+        ({"clean": 1, "pgd-20": 0.6, "apgd-mt-20": 0.6, "transfer-apgd-mt-20": 0.6}, ALONE),
+    ):
+        for attack, left in attacks.items():
+            run.add(attack, order < left, **subject)
+    outcomes, planned = run.parts()
+
+    def word(*table):
+        cases = [structs.replace(case, table=case.attack in table and case.k is not None) for case in planned]
+        rows = case_results(outcomes, cases)
+        made = next(row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != STANDARD)
+        return judge(rows, made, [PASSED]).word
+
+    assert word() == "no failure found"
+    assert word("transfer-apgd-mt-20") == word("apgd-mt-20") == "not settled"
