@@ -18,13 +18,13 @@ def test_a_run_that_goes_on_with_other_attacks_says_so_on_the_screen_and_in_its_
     assert main([*command, "--attacks", "pgd-10"]) == 0
     told = capsys.readouterr()
     assert SAID not in " ".join((told.out + told.err).split())
-    assert SAID not in (out / "report.md").read_text()
+    assert SAID not in (out / "details.md").read_text()
 
     manifest = json.loads((out / MANIFEST).read_text())
     assert len({invocation["versions"].pop("attacks") for invocation in manifest["invocations"]}) == 1
     (out / MANIFEST).write_text(json.dumps(manifest))
     assert main([*command, "--attacks", "pgd-20"]) == 0
-    assert SAID not in (out / "report.md").read_text(), "it is not known of a run that did not record it"
+    assert SAID not in (out / "details.md").read_text(), "it is not known of a run that did not record it"
 
     manifest = json.loads((out / MANIFEST).read_text())
     manifest["invocations"][0]["versions"]["attacks"] = "0" * 12
@@ -33,4 +33,4 @@ def test_a_run_that_goes_on_with_other_attacks_says_so_on_the_screen_and_in_its_
     assert main([*command, "--attacks", "pgd-20", "--attacks", "pgd-10"]) == 0
     told = capsys.readouterr()
     assert SAID in " ".join((told.out + told.err).split())
-    assert (out / "report.md").read_text().count(SAID) == 1
+    assert (out / "details.md").read_text().count(SAID) == 1

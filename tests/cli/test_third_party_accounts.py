@@ -27,5 +27,5 @@ def test_a_suites_own_account_of_a_deterministic_defence_is_what_is_scored(tmp_p
     )
     assert main(["eval", *options, "--attacks", suite, "--out", str(out), "--quiet"]) == 0
     scored = pd.read_csv(out / "summary.csv").query("attack.str.startswith('autoattack')").accuracy.item()
-    (account,) = re.findall(r"autoattack:\S+ itself reports ([\d.]+)%", (out / "report.md").read_text())
+    (account,) = re.findall(r"autoattack:\S+ itself reports ([\d.]+)%", (out / "details.md").read_text())
     assert scored > 0.5 and float(account) == pytest.approx(100 * scored, abs=0.05)
