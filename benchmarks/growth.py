@@ -1,6 +1,6 @@
 """How cost grows with examples, with the size of batches, with steps and with draws.
 
-    python benchmarks/growth.py            writes benchmarks/growth.md (about 15 minutes on two cores)
+    python benchmarks/growth.py            writes benchmarks/growth.md
     python benchmarks/growth.py K steps    measures these parts again and leaves the others as they are
     python benchmarks/growth.py --short    smaller, to the terminal alone
 
@@ -37,14 +37,17 @@ from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.build import build
 from robustbench_coded.models.saving import save_checkpoint
+from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.evaluation import make_plan
-from robustbench_coded.session.listener import Forecast, Listener
+from robustbench_coded.session.forecast import Forecast
+from robustbench_coded.session.listener import Listener
 
 OUT = Path(__file__).parent / "growth.md"
 EXAMPLES = (640, 1280, 2560, 5120, 10_000)
 REFERENCE_K = 128
+ROWS = ("clean", "random-sign", "pgd-10")  # of whole evaluations
 DRAWS = {"draws": 3, "selection_draws": 2}  # of whole evaluations: scoring grows as attacks do
 
 
@@ -103,14 +106,21 @@ class Made:
 
     @classmethod
     def in_folder(cls, folder: Path, examples: int) -> "Made":
-        """Writes both."""
+        """Writes both. The labels are what the network answers: one that is mostly wrong would be refused."""
         torch.manual_seed(0)
         plain = {"mean": [0.5] * 3, "std": [0.25] * 3}
         metadata = {"arch": "resnet20", "classes": 10, "image_shape": [3, 32, 32], "normalisation": plain}
-        save_checkpoint(folder / "random.safetensors", build("resnet20", 10, 3, 32), metadata)
-        numbers = np.random.default_rng(0)
-        pixels = numbers.integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8)
-        np.savez(folder / "data.npz", x=pixels, y=numbers.integers(0, 10, examples))
+        pixels = np.random.default_rng(0).integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8)
+        x = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+        network = build("resnet20", 10, 3, 32)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = 1.0
+        with torch.no_grad():
+            network.train()(x[:REFERENCE_K])  # so that its batch-norms have the statistics of these images
+            labels = torch.cat([network.eval()(part).argmax(1) for part in x.split(256)])
+        save_checkpoint(folder / "random.safetensors", network, metadata)
+        np.savez(folder / "data.npz", x=pixels, y=labels.numpy())
         return cls(folder)
 
     def config(self, **options: Any) -> EvalConfig:
@@ -126,28 +136,33 @@ class Made:
 
 
 class Watch(Listener):
-    """Notes when the plan was made."""
+    """Notes when everything was loaded and the first rows were about to run."""
 
     def __init__(self) -> None:
         self.planned_at = 0.0
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:
-        self.planned_at = time.perf_counter()
+        self.planned_at = self.planned_at or time.perf_counter()
 
 
 def whole_evaluation(folder: Path, examples: int) -> dict[str, float]:
     """PGD-10 on that many examples, in this process: seconds of its parts, and the most memory."""
     watch, run = Watch(), folder / f"run-{examples}-{os.getpid()}"
     started = time.perf_counter()
-    evaluate(Made(folder).config(limit=examples, attacks=("pgd-10",), out=run, **DRAWS), watch)
+    evaluate(Made(folder).config(limit=examples, attacks=ROWS[-1:], out=run, **DRAWS), watch)
     ended = time.perf_counter()
-    units = [json.loads(path.read_text())["seconds"] for path in (run / "timings").glob("*.json")]
+    seconds = {
+        path.stem: json.loads(path.read_text())["seconds"] for path in (run / "timings").glob("*.json")
+    }
+    rows = [row for row in load_manifest(run).rows if row.attack in ROWS]
+    own = sum(seconds[unit.id] for row in rows for unit in row.units)
     return {
         "memory": _most_memory(),
         "total": ended - started,
         "preparation": watch.planned_at - started,
-        "units": sum(units),
-        "rest": ended - watch.planned_at - sum(units),
+        "rows": own,
+        "others": sum(seconds.values()) - own,
+        "rest": ended - watch.planned_at - sum(seconds.values()),
     }
 
 
@@ -213,13 +228,16 @@ def examples_table(found: dict[int, dict[str, float]]) -> str:
     """Whole evaluations by number of examples."""
     first, base = next(iter(found.items()))
     rows = [
-        ("examples", "total s", "in units s", "of linear growth", "statistics, files, reports", "peak MB")
+        (
+            *("examples", "total s", "rows s", "of linear growth", "random batches, submissions s"),
+            *("statistics, files, reports", "peak MB"),
+        )
     ]
     for examples, parts in found.items():
-        linear = parts["units"] / (base["units"] * examples / first)
+        linear = parts["rows"] / (base["rows"] * examples / first)
         share = parts["rest"] / parts["total"]
         megabytes = f"{parts['memory'] / 2**20:.0f}"
-        cells = (f"{parts['total']:.1f}", f"{parts['units']:.1f}", f"{linear:.3f}")
+        cells = (f"{parts['total']:.1f}", f"{parts['rows']:.1f}", f"{linear:.3f}", f"{parts['others']:.1f}")
         rows.append((f"{examples:,}", *cells, f"{parts['rest']:.2f} s, {share:.1%}", megabytes))
     return pipes(rows)
 
