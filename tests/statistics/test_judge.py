@@ -189,17 +189,18 @@ def test_missing_outcomes_refute_no_claim_and_praise_nobody(evaluation):
 
 
 def test_an_attack_with_missing_outcomes_does_not_count(evaluation):
-    def word(kept, late):
+    def word(kept, late, claim=None):
         run = evaluation().add("clean", share(1, 1600)).add("clean", share(1, 1600), **BASE)
         run.add("apgd-mt-20", share(0.0, 1600), **BASE)
         for attack, right, planned in (("apgd-mt-20", kept, 1600), ("transfer-pgd-20", late, 2000)):
             run.add(attack, share(right, 1600), share(right, 1600), planned=planned)
         rows = case_results(*run.parts())
-        made = judge(rows, ensemble_of(rows), PASSED)
+        made = judge(rows, ensemble_of(rows), PASSED, claim=claim)
         return made.word, made.accuracy.estimate, "do not count" in made.reason
 
     assert word(0.0, 0.5) == ("no gain", 0.0, True)
     assert word(0.6, 0.0) == ("not settled", 0.6, True)
+    assert word(0.6, 0.0, Claim(0.9, WHOLE_BATCH, BUDGET))[0] == "not settled"  # the claim waits for the rest
 
 
 def test_standard_inference_and_defences_that_name_no_base_have_none(evaluation):

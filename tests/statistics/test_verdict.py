@@ -112,6 +112,12 @@ def test_no_check_that_is_open_goes_unheard():
         assert made.word == OPEN and made.open_checks == (name,) and f"{name} (not run)" in made.reason
 
 
+def test_of_several_objections_the_first_of_the_table_decides_whatever_the_order_of_the_checks():
+    checks = (open_check("self-tests: base model"), open_check("gradients agree"), open_check("another loss"))
+    assert decide(replace(GOOD, checks=checks)).rule == "another attack may find more"
+    assert decide(replace(GOOD, checks=checks[:2])).rule == "useless gradient"
+
+
 def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
     steps = [run_attacks("square-1000"), NextStep("run it again"), NextStep("run the probe"), NextStep("x")]
     checks = tuple(
