@@ -89,3 +89,9 @@ def test_what_it_has_underneath_is_only_believed_with_a_checkpoint(csrobust, com
     on_a_network = command(("gradients=True)", "gradients=True, base=True)"))
     answer = csrobust("eval", *OPTIONS, "--defence", on_a_network, "--attacks", "pgd-2")
     assert answer.code == 2 and "it declares a base model; name its checkpoint with --ckpt" in answer.err
+
+
+def test_it_is_probed_alone_too(csrobust, command):
+    answer = csrobust("probe", "--data", "digits", "--batch-size", 8, "--defence", command())
+    assert answer.code == 0 and answer.out.startswith("noisy-numpy on noisy-numpy\n")
+    assert "another draw moved logits by up to" in answer.out

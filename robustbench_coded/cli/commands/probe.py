@@ -25,12 +25,14 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
     declaration.
     """
     from robustbench_coded.evaluation.setup.prepare import prepare
+    from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
 
     rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
     for name in ("quiet", "as_json"):
         rest.pop(name, None)
     with foreign_output():
-        probes = prepare(config_from(**{**rest, **options, "attacks": ["fgsm"]}), refuse=False).probes
+        config, in_memory = with_zoo(config_from(**{**rest, **options, "attacks": ["fgsm"]}))
+        probes = prepare(config, in_memory, refuse=False).probes
     if as_json:
         print(json.dumps(to_builtins(probes)))
     else:
