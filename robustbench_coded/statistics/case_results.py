@@ -239,8 +239,8 @@ def _combined(
         combined |= {ENSEMBLE: worst_case(candidates, by_batch=by_batch)}
         selection_draws = 0
     # What may stop along the way is judged on the examples that all of its attacks have met.
-    stopping = [row.examples_planned for row in attacks if row.looks]
-    planned = min(stopping) if stopping else max(row.examples_planned for row in attacks)
+    examples = [row.examples_planned for row in attacks]
+    planned = min(examples) if any(row.looks for row in attacks) else max(examples)
     everybody = tuple(candidate.key for candidate in candidates)
     # Clean inputs are scored in random batches for their own accuracy: as an attack they would only cost
     # error.

@@ -16,7 +16,7 @@ from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
 
 K, EXAMPLES, EPS = 8, 640, 0.1
-ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10"
+ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10,fixed-pgd-10"
 COMBINED = ("clean", "random-sign", "strongest", "ensemble", "naive-min")
 
 
@@ -175,6 +175,7 @@ def test_by_default_every_row_has_a_batch_at_least_and_the_command_ends_in_its_b
     (outlook,) = [outlook for outlook in run.manifest.outlook if outlook.purpose == "all"]
     assert outlook.option == "--all" and outlook.seconds > 30
     assert {word for (subject, _), word in words(run).items() if subject.defence == "rci"} == {"no gain"}
+    assert {word for (subject, _), word in words(run).items() if subject.defence == "standard"} == {"broken"}
     # What the table alone has on few examples is no part of an ensemble.
     assert {row.key.attack for row in run.manifest.rows if row.table} >= {"aware-pgd-10"}
 
