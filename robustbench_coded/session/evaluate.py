@@ -92,9 +92,9 @@ def made_ready(
     """
     if in_memory is None:
         config, in_memory = with_zoo(config)
-    if config.out is not None and config.limit is None and not config.overwrite:
-        if (config.out / MANIFEST).exists() and load_manifest(config.out).identity.subset is None:
-            config = replace(config, first=True)  # begun on all images in their own order, and goes on so
+    out = None if config.overwrite or config.limit is not None else config.out
+    if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
+        config = replace(config, first=True)  # begun on all images in their own order, and goes on so
     prepared = prepare(config, in_memory, say=say)
     return config, prepared, config.out or Path("reports") / prepared.folder_name
 
