@@ -154,7 +154,7 @@ def planned_evaluation(
     fixed = scope.table_seconds is None or (old is not None and before is None)
     if not fixed and before is None:
         fixed = config.until is None and _all_seconds(config, prepared, planned, seconds) <= VERDICT_SECONDS
-    if fixed:
+    if fixed and config.until is None:
         scope = Scope(None, None)
     if fixed and before is None:
         return prepared, planned, notes, None, scope, seconds

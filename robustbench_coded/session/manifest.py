@@ -139,7 +139,9 @@ def kept_from(
     def may_come_again(row: PlannedCase) -> bool:
         """Its own rows, and what checks and submissions led to: those no command needs to name."""
         return row.key in planned or (
-            row.subject in subjects and row.attack not in asked and row.attack not in CONTROLS
+            row.subject in subjects
+            and (row.for_check or row.attack not in asked)
+            and row.attack not in CONTROLS
         )
 
     rows = {row.key: row for row in (*old.rows, *old.waiting)}

@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.reports.text.formatting import subject_text
+from robustbench_coded.reports.text.formatting import counted, is_submitted, subject_text
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
+from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Listener
@@ -54,8 +55,11 @@ def tried(run: Run) -> tuple[str, ...]:
 
 
 def judged(run: Run) -> tuple[Judgement, ...]:
-    """One judgement for each subject, standard inference too, under all inputs attacked, an unknown draw."""
-    return tuple(judgement for judgement in run.judgements if judgement.threat == WHOLE_BATCH)
+    """One judgement for each screened subject, standard inference too, under all inputs attacked, an unknown
+    draw; other subjects of the same run folder are left out.
+    """
+    screened = {row.subject for row in run.rows if row.measured and row.attack in ATTACKS}
+    return tuple(j for j in run.judgements if j.threat == WHOLE_BATCH and j.subject in screened)
 
 
 def screening_lines(path: Path) -> list[str]:
@@ -64,6 +68,10 @@ def screening_lines(path: Path) -> list[str]:
     ran = tried(run)
     left = [attack for attack in ATTACKS if attack not in ran]
     rest = f" Nothing needed, or had time for, {', '.join(left)}." if left else ""
+    others = [row for row in run.rows if row.measured and row.attack not in (*ATTACKS, *CONTROLS)]
+    earlier = [row for row in others if not is_submitted(row.attack)]
+    if earlier:
+        rest += f" The folder holds {counted(len(earlier), 'more row')}, which the verdicts include."
     subjects = [
         f"{subject_text(j.subject, with_k=True)}, {j.threat}: {j.verdict.reason} Verdict: {j.verdict.word}."
         for j in judged(run)

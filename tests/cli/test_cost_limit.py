@@ -53,7 +53,7 @@ def test_no_attack_costs_more_and_those_that_would_come_close(run):
     assert whole["square-100"] > BUDGET - 2 * 5 * 1.8
     if installed("torchattacks") and installed("autoattack"):
         assert (whole[THIRD_PARTY.split(",")] > 0.9 * BUDGET).all()
-        assert "autoattack:apgd-ce was stopped by its budget" in (run / "report.md").read_text()
+        assert "autoattack:apgd-ce was stopped by its budget" in (run / "details.md").read_text()
 
 
 def test_an_attack_whose_first_move_is_too_dear_is_left_out_and_named(run):
@@ -61,7 +61,7 @@ def test_an_attack_whose_first_move_is_too_dear_is_left_out_and_named(run):
     rci = table[(table.defence == "rci") & (table.threat == "victim/unknown")]
     assert set(rci.attack) - {"strongest", "ensemble", "naive-min"} == {"transfer-pgd-20"}
     said = "pgd-10 on rci (victim/unknown) was not run: one move of it costs 48 images for each example"
-    report = (run / "report.md").read_text()
+    report = (run / "details.md").read_text()
     assert said in report
     assert "cost more than 30 images forwarded and differentiated for each scored example" in report
 

@@ -51,4 +51,4 @@ def test_a_screening_names_its_own_rows_and_what_it_had_no_time_for(csrobust):
     assert "fgsm" not in tried and "noise" not in tried
     assert re.search(r"The folder holds \d+ more rows, which the verdicts include\.", tried)
     assert len(judged) == 1 and judged[0].startswith("Standard inference on digits-erm")
-    assert "No time was left for transfer-pgd-20, aware-pgd-20" in tried
+    assert "Nothing needed, or had time for, transfer-pgd-20, aware-pgd-20" in tried

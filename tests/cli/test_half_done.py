@@ -5,7 +5,7 @@ import json
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.evaluation.planning.plan import UnitMaker
+from robustbench_coded.evaluation.planning import plan
 from robustbench_coded.evaluation.setup import prepare
 from robustbench_coded.runs.folder import MANIFEST
 
@@ -19,7 +19,7 @@ OPTIONS = (
 def small_units(monkeypatch):
     """A unit for each batch."""
     monkeypatch.setattr(prepare, "images_in_one_forward", lambda device, image_shape: 12)
-    monkeypatch.setattr(UnitMaker, "images_per_unit", 1)
+    monkeypatch.setattr(plan, "IMAGES_PER_UNIT", 1)
 
 
 @pytest.mark.long

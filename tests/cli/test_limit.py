@@ -67,12 +67,13 @@ def test_a_run_made_before_there_was_a_choice_goes_on_with_the_first_examples_al
     assert "in the same way as the first 40 of digits" in population_of(load_run(run).manifest)
 
 
-def test_all_of_the_data_is_the_same_with_and_without_first(csrobust, digits_erm, tmp_path):
+def test_all_of_the_data_comes_in_random_order_or_with_first_in_its_own(csrobust, digits_erm, tmp_path):
     file = tmp_path / "few.npz"
     data = load_data("digits").first(24)
     np.savez(file, x=np.asarray(data.images[np.arange(24)] / 16, dtype=np.float32), y=data.labels)
     all_of_it = ("--data", f"npz:{file}", "--limit", "24", "--eps", "0.1", "--out", tmp_path / "run")
     assert csrobust("eval", "--ckpt", digits_erm, *SMALL, *all_of_it).code == 0
     assert sorted(outcomes(tmp_path / "run").example.unique()) == list(range(24))
-    assert csrobust("eval", "--ckpt", digits_erm, *SMALL, *all_of_it, "--first").code == 0
+    other_order = csrobust("eval", "--ckpt", digits_erm, *SMALL, *all_of_it, "--first")
+    assert other_order.code == 2 and "random examples, not the first ones" in other_order.err
     assert population_of(load_run(tmp_path / "run").manifest).endswith("drawn in the same way as these 24.")

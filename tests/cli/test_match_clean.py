@@ -53,7 +53,7 @@ def test_every_baseline_gets_the_setting_that_costs_as_much(run):
 
 
 def test_the_report_states_the_setting_and_the_clean_accuracies(run):
-    report = (run / "report.md").read_text()
+    report = (run / "details.md").read_text()
     match = json.loads((run / "run.json").read_text())["matched"][0]
     clean = pd.read_csv(run / "summary.csv").query("attack == 'clean'").set_index("defence").accuracy
     assert f"sigma = {match['setting']:g} was chosen to be as accurate as rci:N=7" in report

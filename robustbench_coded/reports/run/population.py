@@ -9,13 +9,13 @@ from robustbench_coded.schema.manifest import RunManifest
 def population_of(manifest: RunManifest) -> str:
     """What the intervals of a run are about, in one sentence."""
     data = manifest.data
+    if data.examples == data.available:
+        return f"the intervals apply to images drawn in the same way as these {data.examples}."
     if manifest.identity.subset is not None:
         return (
             f"the intervals apply to all {data.available} examples of {data.name}, of which these are a "
             "random part of every class, and to images drawn as those were."
         )
-    if data.examples == data.available:
-        return f"the intervals apply to images drawn in the same way as these {data.examples}."
     return (
         f"the intervals apply to images drawn in the same way as the first {data.examples} of {data.name}, "
         f"and to the other {(data.available or 0) - (data.examples or 0)} only if their order is random."
