@@ -106,6 +106,7 @@ CATALOGUE: dict[str, Algorithm] = {
         (*_TARGETS, "closest"),
     ),
     "apgd-t": Algorithm("targeted Auto-PGD", "apgd", "ApgdTargeted", _targeted(9), _TARGETS),
+    "crossover": Algorithm("results of PGD, recombined", "crossover", "Crossover", _steps, ("init",)),
     "fgsm": Algorithm(
         "FGSM",
         "fgsm",

@@ -54,6 +54,12 @@ def targeted_dlr(logits: Tensor, pairs: Tensor) -> Tensor:
     return gain / (top[..., 0] - 0.5 * (top[..., 2] + top[..., 3]) + 1e-12)
 
 
+def targeted_margin(logits: Tensor, pairs: Tensor) -> Tensor:
+    """Target logit less true logit; ``pairs`` ``[..., 2]`` holds the true class and the target."""
+    both = logits.gather(-1, pairs)
+    return both[..., 1] - both[..., 0]
+
+
 def pair_loss(logits: Tensor, pairs: Tensor) -> Tensor:
     """Cross-entropy between two classes alone; ``pairs`` ``[..., 2]`` holds the true class and the target.
 

@@ -4,6 +4,7 @@ from math import ceil
 
 from attacks.attack_name import AttackName
 from attacks.catalogue import BLACK_BOX
+from attacks.crossover import FIRST, RUNS, most_gradients
 from attacks.in_turn import ALL_TARGETS, MORE_QUERIES, MORE_RUNS, QUERIES, SHARE
 from attacks.in_turn import TARGETS as AA_TARGETS
 from attacks.naming import parse
@@ -11,6 +12,7 @@ from attacks.pgd import default_step_size as pgd_step_size
 from attacks.surrogate import QUERIES as SURROGATE_QUERIES
 
 TARGETS = 9  # of a targeted attack whose name does not say, on ten or more classes
+RECOMBINED = 1 / 8  # of what crossover may cost after its first runs: most examples are given up early
 EOT_AUTO_DRAWS = 8  # a typical number; the estimator itself decides when it runs
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 
@@ -51,6 +53,10 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         forwards, backwards = steps, 0
     elif name.algorithm == "apgd-t":
         forwards = backwards = steps * int(options.get("targets", TARGETS))
+    elif name.algorithm == "crossover":
+        first = FIRST if randomised else FIRST * RUNS
+        later = 0 if randomised else RECOMBINED * (most_gradients(steps) - first)
+        forwards = backwards = ceil(first + later)
     elif name.algorithm == "apgd-mt":
         targets = int(options.get("targets", 3))
         later = closest / SHARE * (1 + max(targets, ALL_TARGETS))

@@ -1,0 +1,118 @@
+"""Crossover: a landscape of many local optima whose best one is known, and what hopeless examples cost."""
+
+import pytest
+import torch
+
+from attacks.crossover import FIRST, RUNS, Crossover, _windows, most_gradients
+from attacks.estimators import FreshDraws
+from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
+from attacks.registry import attack_for
+from robustbench_coded.evaluation.planning.cost import queries_of
+
+EPS, CLEAN, SIDE = 0.1, 0.5, 4
+BEST = 1.5 * SIDE**2  # where every pixel is raised by eps
+
+
+class Rugged:
+    """Class 1 leads by a sum over pixels less ``needed``; each pixel has two local optima.
+
+    In units of eps, a pixel at -1 contributes 1 and at +1 contributes 1.5. From a uniform start a gradient
+    leads to the second one in 31% of cases, pixel by pixel. Classes 2 and 3 are never reached.
+    """
+
+    randomised = coupled = False
+    independent = True
+
+    def __init__(self, needed):
+        self.needed = needed
+
+    def draws(self, index):
+        return [None]
+
+    def images(self, x):
+        return x.shape[0] * x.shape[1]
+
+    def lead(self, x):
+        u = (x - CLEAN).flatten(2) / EPS
+        return torch.maximum(-u, 3 * (u - 0.5)).sum(-1) - self.needed
+
+    def logits(self, x, draws):
+        lead = self.lead(x)
+        return torch.stack([torch.zeros_like(lead), lead, lead - 99, lead - 98], -1)
+
+
+def attacked(oracle, attack, k=1, start=None, query_budget=None):
+    """The lead of class 1 at each of k results, and the attack's estimator."""
+    x = torch.full((1, k, 1, SIDE, SIDE), CLEAN, dtype=torch.float64)
+    estimator, budget = FreshDraws(oracle), PerturbationBudget("linf", EPS)
+    estimator.query_budget = query_budget
+    y = torch.zeros(1, k, dtype=torch.int64)
+    found = attack.perturb(x, y, estimator, budget, [torch.Generator().manual_seed(0)], start)
+    assert budget.distance(found, x).max() <= 1 + 1e-9
+    return oracle.lead(found)[0], estimator
+
+
+def test_it_finds_the_best_of_many_optima_where_hundreds_of_starts_find_none_as_good():
+    oracle = Rugged(BEST - 1)
+    pgd = attack_for(parse("pgd-40+loss=margin+restarts=200"))
+    assert attacked(oracle, pgd)[0] < -1
+    lead, estimator = attacked(oracle, Crossover(20))
+    assert lead == pytest.approx(1)
+    assert estimator.backwards == most_gradients(20)
+
+
+def test_it_stops_at_the_first_wrong_answer():
+    lead, estimator = attacked(Rugged(BEST - 2.1), Crossover(80, early_stop=True), k=2)
+    assert bool((lead > 0).all()) and bool((lead < 2).all())
+    assert estimator.backwards < 2 * most_gradients(20)
+
+
+def test_progress_that_is_too_slow_ends_the_search():
+    lead, estimator = attacked(Rugged(BEST + 1), Crossover(80, early_stop=True))
+    assert lead == pytest.approx(-1)
+    assert most_gradients(10) <= estimator.backwards < most_gradients(40)
+
+
+def test_examples_whose_first_runs_end_alike_cost_these_runs_alone(linear):
+    problem, budget = linear(batches=2, classes=5), PerturbationBudget("linf", 1e-3)
+    estimator = FreshDraws(problem.oracle)
+    found = Crossover(80, early_stop=True).perturb(
+        problem.x, problem.y, estimator, budget, problem.generators
+    )
+    assert estimator.backwards == 8 * RUNS * FIRST
+    assert bool((problem.oracle.logits(found, [None]).argmax(-1) == problem.y).all())
+
+
+@pytest.mark.parametrize("options", [{"noise": 0.3}, {"mixing": 0.5}])
+def test_on_random_or_coupled_targets_it_is_one_run_of_pgd(linear, options):
+    problem = linear(batches=2, classes=5, **options)
+    estimator = FreshDraws(problem.oracle)
+    Crossover(80).perturb(problem.x, problem.y, estimator, PerturbationBudget("l2", 0.1), problem.generators)
+    assert estimator.backwards == problem.y.numel() * FIRST
+
+
+def test_it_begins_where_another_attack_ended():
+    best = torch.full((1, 1, 1, SIDE, SIDE), CLEAN + EPS, dtype=torch.float64)
+    lead, estimator = attacked(Rugged(BEST - 1), Crossover(1, early_stop=True), start=best)
+    assert lead == pytest.approx(1) and estimator.backwards == RUNS
+
+
+def test_it_ends_where_the_query_budget_does():
+    _, estimator = attacked(Rugged(BEST), Crossover(80), query_budget=10_000)
+    assert 9_900 < estimator.forwards + estimator.backwards <= 10_000
+
+
+def test_windows_are_rectangles_of_up_to_half_the_image():
+    windows = _windows(torch.zeros(1, 500, 3, 8, 20), torch.Generator().manual_seed(0))
+    assert windows.shape == (1, 500, 1, 8, 20)
+    rows, columns = windows[0, :, 0].any(2), windows[0, :, 0].any(1)
+    assert torch.equal(windows[0, :, 0], rows[:, :, None] & columns[:, None])
+    assert rows.sum(1).min() == 1 and rows.sum(1).max() <= 5 and columns.sum(1).max() <= 11
+    assert bool(windows.flatten(0, 1).any(0).all())  # every pixel is in some
+
+
+def test_its_forecast_lies_between_the_first_runs_and_all_that_it_may_cost():
+    name = parse("crossover-80")
+    assert RUNS * FIRST < queries_of(name, randomised=False)[1] < most_gradients(80)
+    assert queries_of(name, randomised=True) == (FIRST, FIRST)
