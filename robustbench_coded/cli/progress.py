@@ -13,7 +13,7 @@ from robustbench_coded.cli.lines import print_line
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import budget_text, counted, subject_text
+from robustbench_coded.reports.text.formatting import budget_text, counted, duration, subject_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.stops import Stop
@@ -170,12 +170,3 @@ class ProgressListener(Listener):
 def _shown(unit: Unit) -> tuple[AttackCase, bool]:
     """What a line is for: a row in its own batches, or in random ones."""
     return unit.row, bool(unit.random_batches)
-
-
-def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3.4 h``."""
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

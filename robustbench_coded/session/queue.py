@@ -264,7 +264,8 @@ class Queue:
         self._asked["check"] += 1
         of_lanes = {(lane.subject, lane.inputs) for lane in self._open}
         planned = [case for case in self.run.planned if case in self.run.begun]
-        rows, left_out = follow_up(self.run.folder.path, self.run.plan.rows, self.run.maker, planned)
+        judgements = self.run.judgements.values()
+        rows, left_out = follow_up(judgements, self.run.plan.rows, self.run.maker, planned)
         self.run.remark(left_out)
         chosen = []
         for case in rows:

@@ -45,7 +45,7 @@ def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differe
         (False, 1, []),
     ],
 )
-def test_the_design_is_completed_where_a_gain_is_open(monkeypatch, could_fall, images, expected):
+def test_the_design_is_completed_where_a_gain_is_open(could_fall, images, expected):
     subject = Subject("m", "rci", "rci", 32, 48, True, True, True, 32)
     like = AttackCase(subject, ThreatModel("batch", "unknown"), "pgd-10", "linf", 0.1, "pixel", 0.02)
     judgement = SimpleNamespace(
@@ -54,9 +54,8 @@ def test_the_design_is_completed_where_a_gain_is_open(monkeypatch, could_fall, i
         verdict=SimpleNamespace(could_fall=could_fall, compared=True),
         to_design=("pgd-10+init=transfer-pgd-20", "aware-pgd-10+init=transfer-pgd-20"),
     )
-    monkeypatch.setattr(module, "load_run", lambda path: SimpleNamespace(judgements=[judgement]))
     maker = SimpleNamespace(images=lambda row: 1 if row is like else images)
-    rows, left_out = module.follow_up(None, [like], maker, [like])
+    rows, left_out = module.follow_up([judgement], [like], maker, [like])
     assert [(row.attack, row.threat.randomness) for row in rows] == expected
     assert not left_out
 
@@ -66,7 +65,7 @@ def test_the_design_is_completed_where_a_gain_is_open(monkeypatch, could_fall, i
     [(False, False, ["rays-800"]), (True, False, ["rays-800"]), (True, True, [])],
 )
 def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
-    monkeypatch, randomised, batch_dependent, expected
+    randomised, batch_dependent, expected
 ):
     subject = Subject("m", "mine:build", "build", 32, None, randomised, batch_dependent, False, 32)
     like = AttackCase(subject, ThreatModel("batch", "unknown"), "pgd-10", "linf", 0.1, "pixel", 0.02)
@@ -78,13 +77,12 @@ def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
         to_design=(),
         unbounded_eps=1.0,
     )
-    monkeypatch.setattr(module, "load_run", lambda path: SimpleNamespace(judgements=[judgement]))
     examples, queries = 8, 800 * 5
     maker = SimpleNamespace(
         images=lambda row: 10 * examples if row is like else queries * examples // 3,
         examples=examples,
         config=SimpleNamespace(replicates=1, budget=None),
     )
-    rows, left_out = module.follow_up(None, [like], maker, [like])
+    rows, left_out = module.follow_up([judgement], [like], maker, [like])
     assert [row.attack for row in rows] == expected
     assert len(left_out) == (not expected)

@@ -44,8 +44,7 @@ def plan_command(
     chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
     all_present(chosen.checkpoints)
 
-    from robustbench_coded.cli.progress import duration
-    from robustbench_coded.reports.text.formatting import counted
+    from robustbench_coded.reports.text.formatting import counted, duration
     from robustbench_coded.session.preview import preview
 
     with foreign_output():
@@ -83,7 +82,7 @@ def _notes(found: "Preview") -> None:
 
 def _table(found: "Preview") -> list[str]:
     """A line for each row, uncut, for people and for grep."""
-    from robustbench_coded.cli.progress import duration
+    from robustbench_coded.reports.text.formatting import duration
     from robustbench_coded.session.listener import row_name
 
     cells = [("examples", "images", "time", "row")]

@@ -8,9 +8,8 @@ question. Where a gain is open or found, the attacks that complete the 2 x 2 des
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from attacks.attack_name import AttackName
 from attacks.catalogue import DECISION_BASED, SEARCHES
@@ -19,7 +18,6 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.cost import queries_of, step_size_of
 from robustbench_coded.evaluation.planning.plan import UnitMaker, stopped
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.threat_model import ThreatModel
@@ -44,12 +42,15 @@ _FOR_VICTIMS = (CheckName.TRANSFER_OR_BLACK_BOX, CheckName.FALLS_WITH_EPS)
 
 
 def follow_up(
-    path: Path, rows: Sequence[AttackCase], maker: UnitMaker, planned: Sequence[AttackCase]
+    judgements: Iterable[Judgement],
+    rows: Sequence[AttackCase],
+    maker: UnitMaker,
+    planned: Sequence[AttackCase],
 ) -> tuple[list[AttackCase], list[str]]:
     """The rows to run next in a run folder, and sentences on those that are too dear.
 
     Args:
-        path: the run folder, with the outcomes of ``rows``.
+        judgements: of the outcomes of ``rows``.
         rows: what ran so far.
         maker: cuts rows into units; here it tells what they cost.
         planned: those of them that were planned before anything ran: what a follow-up may cost.
@@ -62,7 +63,7 @@ def follow_up(
 
     wanted: dict[CaseKey, AttackCase] = {}
     left_out: dict[str, None] = {}
-    for judgement in load_run(path).judgements:
+    for judgement in judgements:
         like = _row_like(judgement, rows)
         if like is None:
             continue

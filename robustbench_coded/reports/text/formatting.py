@@ -197,12 +197,6 @@ def _options(name: AttackName) -> str:
     return "".join(f"; {option} {value}" for option, value in name.options)
 
 
-def open_checks_text(names: Sequence[str]) -> str:
-    """``3 checks did not pass (a, b and 1 more)``."""
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return f"{counted(len(names), 'check')} did not pass ({', '.join(names[:2])}{more})"
-
-
 def counted(count: int, one: str) -> str:
     """``1 unit``, ``2 units``."""
     return f"{count} {one}" if count == 1 else f"{count} {one}s"
