@@ -46,6 +46,8 @@ from robustbench_coded.statistics.verdict import is_final
 GUESSED = {"transfer": 1.0, "aware": 0.95, "fresh": 0.9, "fixed": 0.8}
 OTHERWISE = 0.7
 ONE_STEP = 0.4
+# Where an operator hides the gradient: attacks that smooth it, and others.
+SMOOTHED, HIDDEN = 0.95, 0.3
 IN_ANY_BATCH = 3.0
 MOST_RANDOM_BATCHES = 600
 CLEAN_RANDOM_BATCHES = 100
@@ -182,6 +184,8 @@ class Queue:
                 if share is not None:
                     seen.append(1 - share / max(self._clean(other), share, 1e-9))
         guess = ONE_STEP if name.algorithm == "fgsm" else GUESSED.get(name.estimator, OTHERWISE)
+        if case.subject.hides_gradient and name.differentiates and name.estimator != "transfer":
+            guess = SMOOTHED if name.relaxed else HIDDEN
         expected = sum(seen) / len(seen) if seen else guess
         if case.subject.batch_dependent and name.estimator == "transfer" and not seen:
             expected *= IN_ANY_BATCH

@@ -230,3 +230,19 @@ def test_victims_are_settled_by_random_batches(tmp_path):
     stop = next(stop for stop in run.manifest.sequential.stops if stop.threat == "victim/unknown")
     assert (stop.word, stop.attacks) == ("no gain", ("transfer-pgd-10",))
     assert stop.examples == 16  # of 64 that may be attacked
+
+
+class Rounds(Reads):
+    """Rounds what it reads, so that torch's gradient is zero everywhere."""
+
+    def forward(self, x):
+        return super().forward((50 * x).round() / 50)
+
+
+def test_where_an_operator_hides_the_gradient_smoothed_attacks_come_first(tmp_path):
+    run = evaluate(
+        Rounds(0), images(), eps=EPS, batch_sizes=K, until="settled", threads=1, out=tmp_path / "run"
+    )
+    stop = run.manifest.sequential.stops[0]
+    assert set(stop.attacks) == {"fgsm", "relaxed-pgd-20+momentum=1"}  # the one step costs next to nothing
+    assert "pgd-10" in stop.spared
