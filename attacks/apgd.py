@@ -1,4 +1,7 @@
-"""Auto-PGD (arXiv 2003.01690, algorithm 1): momentum, and a step size that is halved per example."""
+"""Auto-PGD (arXiv 2003.01690): on one loss, on targeted losses, and multi-targeted (arXiv 1910.09338).
+
+Momentum, and a step size that is halved per example; the search itself is in ``attacks.apgd_search``.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.apgd_l1 import search_for
+from attacks.apgd_search import search_for
 from attacks.estimators import Estimator
-from attacks.losses import Loss, cross_entropy, margin_loss, targeted_dlr
+from attacks.losses import Loss, cross_entropy, margin_loss, pair_loss, targeted_dlr
 from attacks.perturbation_budget import PerturbationBudget
 
 
@@ -95,3 +98,54 @@ def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> Iterator[Tensor]:
     """The wrong classes with the largest logits, ``[G, K]`` each: at most ``count``, the likeliest first."""
     wrong = logits.scatter(-1, y.unsqueeze(-1), -torch.inf)
     yield from wrong.topk(min(count, logits.shape[-1] - 1), dim=-1).indices.unbind(-1)
+
+
+@dataclass(frozen=True)
+class ApgdMultiTargeted:
+    """What finds most comes first, and each run goes on from the best point so far.
+
+    The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at
+    that point, so the targeted runs aim at the next ones there: classes that the margin had no reason to try.
+    Where the losses of a batch are raised together, or averaged over draws, the margin spends as much on
+    examples that are far from any boundary as on the others: there, cross-entropy takes its place, and the
+    cross-entropy of two classes that of the targeted ratio.
+
+    Attributes:
+        steps: moves of every run.
+        targets: classes aimed at after the margin, at most all but two.
+        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
+            by one and without randomness.
+    """
+
+    steps: int
+    targets: int = 3
+    early_stop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.targets < 1:
+            raise ValueError(f"expected steps and targets >= 1, got {self.steps} and {self.targets}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; the run on the margin begins at ``start`` where there is one."""
+        search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
+        loss, towards = (margin_loss, targeted_dlr) if estimator.per_example else (cross_entropy, pair_loss)
+        begun = search.uniform(generators) if start is None else search.project(start)
+        search.run(begun, search.y, loss)
+        if search.over:
+            return search.result()
+        left = search.left
+        found = estimator.value(search.best_x[:, left], search.y[:, left], margin_loss).logits
+        logits = found.new_zeros(*search.y.shape, found.shape[-1])
+        logits[:, left] = found
+        for rank, target in enumerate(likeliest_wrong(logits, search.y, self.targets + 1)):
+            if rank:
+                search.run(search.best_x, torch.stack([search.y, target], -1), towards)
+        return search.result()

@@ -1,7 +1,7 @@
 """The algorithms by name, one entry each: naming, registry, checks and reports know an algorithm from here.
 
-A new algorithm is one file with its class and one entry in ``CATALOGUE``. Nothing here needs torch: what
-builds an attack is imported when one is built.
+A new algorithm is a class in a file of its family and one entry in ``CATALOGUE``. Nothing here needs torch:
+what builds an attack is imported when one is built.
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ _CURVED = ("linf", "l2")
 
 CATALOGUE: dict[str, Algorithm] = {
     "aa": Algorithm(
-        "Auto-PGD, multi-targeted Auto-PGD and Square, each on what is left", "in_turn", "aa", _steps
+        "Auto-PGD, multi-targeted Auto-PGD and Square, each on what is left", "composite", "aa", _steps
     ),
     "apgd-ce": Algorithm("Auto-PGD on cross-entropy", "apgd", "Apgd", _apgd("ce"), _APGD),
     "apgd-dlr": Algorithm("Auto-PGD on the difference of logits ratio", "apgd", "Apgd", _apgd("dlr"), _APGD),
     "apgd-mt": Algorithm(
         "Auto-PGD on the margin, then multi-targeted",
-        "in_turn",
+        "composite",
         "apgd_mt",
         lambda attack: _closest(attack) | _targeted(3)(attack),
         (*_TARGETS, "closest"),
@@ -109,18 +109,20 @@ CATALOGUE: dict[str, Algorithm] = {
     "crossover": Algorithm("results of PGD, recombined", "crossover", "Crossover", _steps, ("init",)),
     "fgsm": Algorithm(
         "FGSM",
-        "fgsm",
+        "pgd",
         "Fgsm",
         lambda attack: {"step_size": attack.step_size},
         sets_step=False,
         stops_early=False,
     ),
-    "greedy": Algorithm("greedy ascent by few values a step", "greedy", "Greedy", _steps, fewest_steps=2),
-    "growing": Algorithm("ascent in growing balls", "growing", "Growing", _steps, fewest_steps=16),
-    "parts": Algorithm("ascent in parts of the ball", "parts", "Parts", _steps, fewest_steps=24),
+    "greedy": Algorithm(
+        "greedy ascent by few values a step", "subset_ascent", "Greedy", _steps, fewest_steps=2
+    ),
+    "growing": Algorithm("ascent in growing balls", "subset_ascent", "Growing", _steps, fewest_steps=16),
+    "parts": Algorithm("ascent in parts of the ball", "subset_ascent", "Parts", _steps, fewest_steps=24),
     "pgd": Algorithm(
         "PGD",
-        "restarts",
+        "composite",
         "restarted_pgd",
         _pgd,
         ("init", "loss", "momentum", "own", "restarts"),
@@ -128,17 +130,17 @@ CATALOGUE: dict[str, Algorithm] = {
     ),
     "square": Algorithm(
         "Square attack",
-        "in_turn",
+        "composite",
         "square",
         _closest,
         ("init", "closest"),
         family="search",
         draws=SEARCH_DRAWS,
     ),
-    "random": Algorithm("random search", "random_search", "RandomSearch", _steps, family="search", **_DRAWN),
+    "random": Algorithm("random search", "score_based", "RandomSearch", _steps, family="search", **_DRAWN),
     "spsa": Algorithm(
         "SPSA",
-        "spsa",
+        "score_based",
         "Spsa",
         lambda attack: _steps(attack) | {"step_size": attack.step_size},
         ("init",),
@@ -161,7 +163,7 @@ CATALOGUE: dict[str, Algorithm] = {
     ),
     "fmn": Algorithm(
         "FMN, the nearest wrong answer",
-        "fmn",
+        "minimum_norm",
         "Fmn",
         _steps,
         norms=_CURVED,
@@ -170,7 +172,7 @@ CATALOGUE: dict[str, Algorithm] = {
     ),
     "pdpgd": Algorithm(
         "PDPGD, the nearest wrong answer",
-        "pdpgd",
+        "minimum_norm",
         "Pdpgd",
         _steps,
         family="nearest",
@@ -178,7 +180,7 @@ CATALOGUE: dict[str, Algorithm] = {
     ),
     "ddn": Algorithm(
         "DDN, the nearest wrong answer in l2",
-        "ddn",
+        "minimum_norm",
         "Ddn",
         _steps,
         norms=_CURVED,
@@ -187,7 +189,7 @@ CATALOGUE: dict[str, Algorithm] = {
     ),
     "cw": Algorithm(
         "Carlini and Wagner's l2 attack",
-        "carlini_wagner",
+        "minimum_norm",
         "CarliniWagner",
         _steps,
         norms=_CURVED,

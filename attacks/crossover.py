@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import likeliest_wrong
+from attacks.attack import wide
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss, targeted_margin
 from attacks.perturbation_budget import Ball, PerturbationBudget
-from attacks.wide import wide
 
 TARGETS, RUNS = 5, 24  # the likeliest wrong classes, and first runs, which aim at them in turn
 KEPT, MEMBERS = 4, 48  # of the first runs, whose classes the population aims at; of the population

@@ -7,9 +7,9 @@ from itertools import chain, islice
 import torch
 from torch import Tensor
 
+from attacks.attack import wide
 from attacks.estimators import Estimator
 from attacks.perturbation_budget import Ball, PerturbationBudget
-from attacks.wide import wide
 
 
 def mistaken(logits: Tensor, y: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from math import inf, sqrt
 import torch
 from torch import Tensor
 
+from attacks.attack import wide
 from attacks.decisions import Decisions, begin, inside, length, room, start_images
 from attacks.estimators import Estimator
 from attacks.perturbation_budget import Ball, PerturbationBudget
-from attacks.wide import wide
 
 # Probes for the first direction; the t-th one takes sqrt(t) times as many (section IV.B of the paper). In a
 # short search no direction takes more than a tenth of the queries at first.

@@ -5,23 +5,27 @@
 Options follow as ``+option=value``. Attacks of other packages are ``torchattacks:NAME`` and
 ``autoattack:VERSION``, those of the user's own ``package.module:name`` and ``some/where/file.py:name``.
 ``from:SUBJECT/ATTACK`` are perturbed inputs made against another subject, which only an evaluation itself
-can submit (``attacks.submitted``). Nothing here needs torch, so a wrong name is refused before anything is
+can submit (``attacks.attack_name``). Nothing here needs torch, so a wrong name is refused before anything is
 loaded.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from math import isfinite
 
-from attacks import submitted
-from attacks.attack_name import SUBMITTED, AttackName, EstimatorName
+from attacks import attack_name
+from attacks.attack_name import (
+    AUTOATTACK,
+    SUBMITTED,
+    TORCHATTACKS_L2,
+    TORCHATTACKS_LINF,
+    AttackName,
+    EstimatorName,
+)
 from attacks.catalogue import BLACK_BOX, CATALOGUE
-from attacks.listed import LISTED
-from attacks.misspelt import corrections
-from attacks.presets import PRESETS
-from attacks.third_party_names import AUTOATTACK, TORCHATTACKS_L2, TORCHATTACKS_LINF
+from attacks.presets import LISTED, PRESETS
 
 # More steps, draws or rounds than this are a typing error.
 LARGEST_NUMBER = 1_000_000
@@ -68,9 +72,9 @@ def parse(text: str) -> AttackName:
         ValueError: one line: what is wrong, and known names that come close.
     """
     text = text.strip()
-    if text.startswith(submitted.PREFIX):
-        _, attack, transforms = submitted.split_submitted(text)
-        if attack != submitted.SEVERAL:
+    if text.startswith(attack_name.PREFIX):
+        _, attack, transforms = attack_name.split_submitted(text)
+        if attack != attack_name.SEVERAL:
             parse(attack)
         return AttackName(text, SUBMITTED, 1, 1, SUBMITTED, None, None, options=transforms)
     if match := _THIRD_PARTY.fullmatch(text):
@@ -219,3 +223,20 @@ def _closest(text: str, known: Collection[str]) -> str:
     # Two letters that changed places come first: pdg is pgd sooner than pdpgd.
     close = [written[near] for near in sorted(found, key=lambda near: sorted(near) != sorted(text.lower()))]
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join([*known][:6])}"
+
+
+def corrections(text: str, words: Sequence[str]) -> Iterator[str]:
+    """The text with its misspelt words replaced by known ones, the closest first: ``pdg-7``, ``pgd-7``.
+
+    Args:
+        words: those that names are made of; one may hold hyphens itself (``apgd-ce``).
+    """
+    pieces = re.split(r"([-+@=:])", text)
+    # Words with hyphens are tried first: two or more pieces together may stand for one.
+    for length in (3, 1):
+        for start in range(0, len(pieces), 2):
+            written = "".join(pieces[start : start + length])
+            if not re.match("[A-Za-z]{3}", written) or written in words:
+                continue
+            for word in get_close_matches(written.lower(), words, n=3, cutoff=0.6):
+                yield "".join([*pieces[:start], word, *pieces[start + length :]])

@@ -1,8 +1,12 @@
-"""The interface of a target: what attacks may query."""
+"""The interface of a target: what attacks may query, and how answers count that are none.
+
+A rejected input is no success of an attack. An input with NaN or infinite logits is one.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -35,3 +39,42 @@ class Oracle(Protocol):
 
     def images(self, x: Tensor) -> int:
         """How many images one forward of ``x`` ``[B, K, C, H, W]`` sends through the network, in total."""
+
+
+def fold_rejection(logits: Tensor, y: Tensor, reject: int | None) -> Tensor:
+    """Logits in which a rejected input counts as a right one, for losses and for counting.
+
+    The true class takes the larger of its own logit and the reject class's, which falls to the smallest of
+    all. So the largest logit is another class's only where that class beats both.
+
+    Args:
+        logits: ``[..., classes]``, the reject class among them.
+        y: true classes ``[...]``, none of them ``reject``; of a targeted attack its goals ``[..., 2]``, the
+            true class first.
+        reject: index of the reject class; None leaves the logits as they are.
+    """
+    if reject is None:
+        return logits
+    true = y[..., :1] if y.ndim == logits.ndim else y.unsqueeze(-1)
+    either = torch.maximum(logits.gather(-1, true), logits[..., reject : reject + 1])
+    column = torch.full_like(true, reject)
+    lowest = logits.detach().amin(-1, keepdim=True)
+    return logits.scatter(-1, true, either).scatter(-1, column, lowest)
+
+
+LOST = 1e4  # margin of an input without an answer, far above what networks have
+
+
+def fold_unanswered(logits: Tensor, y: Tensor) -> Tensor:
+    """Logits in which an input without finite ones counts as misclassified, by the margin LOST.
+
+    They are constants there: no gradient leads on, and none is needed.
+
+    Args:
+        logits: ``[..., classes]``. y: true classes ``[...]``.
+    """
+    answered = logits.isfinite().all(-1, keepdim=True)
+    if bool(answered.all()):
+        return logits
+    lost = torch.zeros_like(logits).scatter(-1, y.unsqueeze(-1), -LOST)
+    return torch.where(answered, logits, lost)

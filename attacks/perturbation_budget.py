@@ -8,8 +8,7 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-from attacks.balls import L2Ball, LinfBall
-from attacks.l1_ball import L1Ball
+from attacks.balls import L1Ball, L2Ball, LinfBall
 
 Norm = Literal["linf", "l2", "l1"]
 EpsSpace = Literal["pixel", "normalized"]

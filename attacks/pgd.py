@@ -1,7 +1,8 @@
-"""PGD (arXiv 1706.06083): steepest ascent from a random start; the result is the last iterate.
+"""FGSM (arXiv 1412.6572), one step of size eps, and PGD (arXiv 1706.06083), ascent from a random start.
 
-With momentum (arXiv 1710.06081) a step follows the gradients of all steps so far, each divided by its mean
-absolute value. Against a randomised target this averages over the draws of all steps, at one draw per step.
+PGD's result is the last iterate. With momentum (arXiv 1710.06081) a step follows the gradients of all steps
+so far, each divided by its mean absolute value. Against a randomised target this averages over the draws of
+all steps, at one draw per step.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,33 @@ from torch import Tensor
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy
 from attacks.perturbation_budget import PerturbationBudget
+
+
+@dataclass(frozen=True)
+class Fgsm:
+    """Attributes:
+    step_size: in units of eps's space; None for eps itself.
+    loss: what the step increases.
+    """
+
+    step_size: float | None = None
+    loss: Loss = cross_entropy
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; draws no random numbers."""
+        ball = budget.around(x)
+        adv = x.clone() if start is None else ball.project_(start.clone())
+        grad = estimator.gradient(adv, y, self.loss).grad
+        assert grad is not None
+        return ball.step_(adv, grad, budget.eps if self.step_size is None else self.step_size)
 
 
 def default_step_size(eps: float, steps: int) -> float:

@@ -1,4 +1,9 @@
-"""Attacks that are run together, by the name of the set."""
+"""Attacks that are run together, by the name of the set.
+
+``LISTED`` has the names that ``csrobust list attacks`` prints.
+"""
+
+from attacks.attack_name import AUTOATTACK
 
 # What the adaptive presets run where a defence's operators hide its gradient, and nowhere else.
 RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
@@ -48,7 +53,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         *RELAXED,
         *LAST_RESORT,
     ),
-    # In the place of AutoAttack's standard suite (attacks/in_turn.py, benchmarks/robust_bench.md).
+    # In the place of AutoAttack's standard suite (attacks/composite.py, benchmarks/robust_bench.md).
     "aa": ("aa-100",),
 }
 PRESETS["full"] = (
@@ -70,3 +75,55 @@ PRESETS["full"] = (
     # What all others leave close to the boundary.
     "crossover-80",
 )
+
+
+LISTED: dict[str, str] = {
+    "fgsm": "one step of eps from the clean input (arXiv 1412.6572)",
+    "pgd-10": "10 steps of eps/4 from a random start, last iterate (arXiv 1706.06083)",
+    "pgd-100": "100 steps of eps/8",
+    "pgd-100@1/255": "100 steps of a stated size",
+    "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
+    "pgd-10+restarts=5": "the best of 5 random starts, chosen on the attacker's own draws",
+    "pgd-10+target=3": "towards class 3; every attack of this package takes a target",
+    "eot10-pgd-20+loss=margin": "raises the margin loss instead of cross-entropy (or loss=dlr)",
+    "eot10-pgd-20": "gradients averaged over 10 fresh draws each step (arXiv 1707.07397)",
+    "eotauto-pgd-20": "as many draws as still make the gradients agree better",
+    "fixed-pgd-10": "one surrogate draw for the whole attack",
+    "aware-pgd-10": "knows the draw it is scored on; a separate attack for each",
+    "transfer-pgd-20": "gradients of the base model",
+    "bpda-pgd-20": "the defence forwards, the base model's gradient backwards (arXiv 1802.00420)",
+    "surrogate-pgd-20": "gradients of a small network taught the defence's answers (arXiv 1602.02697)",
+    "relaxed-pgd-20+momentum=1": "the defence as it is, operators that hide its gradient smooth backwards",
+    "relaxed-eot4-apgd-ce-50": "the same for Auto-PGD on 4 draws; relaxed- goes before any of these",
+    "gmsa3avg-pgd-20": "greedy model-space attack, 3 rounds, mean loss of the draws met (arXiv 2110.14735)",
+    "gmsa3min-pgd-20": "the same, smallest loss of the draws met",
+    "parts-60": "only up, only down, half as far, and in halves of the image: five steps each",
+    "growing-48": "in balls of growing radius, as long as the larger one holds more: six steps each",
+    "greedy-20": "moves the values that promise most first, and takes back what does not help",
+    "crossover-80": "PGD's results, recombined in 80 generations, where they end close to the boundary",
+    "aa-100": "apgd-ce-100, apgd-mt-100, square-750, each on what is left, then more on what came closest; "
+    "on random targets all of them on everything, and PGD with momentum",
+    "apgd-ce-100": "Auto-PGD on cross-entropy, 100 steps (arXiv 2003.01690)",
+    "apgd-dlr-100": "Auto-PGD on the difference of logits ratio",
+    "apgd-t-100": "Auto-PGD on the targeted ratio, 100 steps for each of up to 9 targets",
+    "apgd-mt-20": "Auto-PGD on the margin, then towards 3 more classes, each run from the best point so far",
+    "apgd-mt-100+closest=2": "then twice more on the sixteenth whose answers came closest to being wrong",
+    "eot2-apgd-mt-20": "the same on the mean loss of 2 draws",
+    "eot20-apgd-ce-100": "Auto-PGD whose step control and best point use the mean loss of 20 draws",
+    "transfer-apgd-ce-100": "Auto-PGD on the base model",
+    "aware-apgd-ce-50": "Auto-PGD that knows the scored draw",
+    "aware-pgd-20+init=transfer-pgd-20": "goes on from another attack's result",
+    "square-1000": "random squares, 1000 queries, no gradients (arXiv 1912.00049)",
+    "square-750+closest=5": "then 5 times as many queries on the sixteenth that came closest",
+    "random-1000": "1000 random points of the ball, the best one kept",
+    "spsa-1000": "gradients from differences of 1000 queries (arXiv 1802.05666)",
+    "rays-1000": "directions of signs, 1000 queries for labels alone (arXiv 2006.12792)",
+    "hopskipjump-1000": "along the decision boundary, 1000 queries for labels alone (arXiv 1904.02144)",
+    "fmn-100": "fast minimum norm: the nearest wrong answer in linf or l2 (arXiv 2102.12827)",
+    "pdpgd-300": "primal-dual proximal steps: the nearest wrong answer in linf, l2 or l1 (arXiv 2106.01538)",
+    "ddn-100": "decoupled direction and norm: the nearest wrong answer in l2 (arXiv 1811.09600)",
+    "cw-1000": "Carlini and Wagner: the nearest wrong answer in l2 (arXiv 1608.04644)",
+    "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
+    "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
+    "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
+}

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attacks.attack import wide
 from attacks.decisions import Decisions, begin, room, start_images
 from attacks.estimators import Estimator
 from attacks.perturbation_budget import Ball, PerturbationBudget
-from attacks.wide import wide
 
 # A direction is tried at a distance shorter than the best one by this share, and searched as exactly.
 PRECISION = 1 / 512

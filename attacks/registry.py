@@ -9,9 +9,9 @@ from torch import Tensor
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
+from attacks.composite import Gmsa
 from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import AveragingEstimator
-from attacks.gmsa import Gmsa
 from attacks.objective import GradientMode, Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation
@@ -63,7 +63,8 @@ def estimator_for(
         oracle: the target.
         base: ``[B, C, H, W]`` -> ``[B, classes]``, for ``transfer`` and ``bpda``.
         known: the scored draw of each batch, for ``aware``.
-        weights: ``[G, K]``, whose losses the attack maximises (``attacks.roles``); None for each slot's own.
+        weights: ``[G, K]``, whose losses the attack maximises (``attacks.objective``); None for each slot's
+            own.
         generators: a CPU generator a batch, for the option ``own=signs``.
         max_images: images that one forward may hold.
         query_budget: images that may be forwarded and differentiated, in total; then the attack ends with

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 
-from attacks.attack import Attack
-from attacks.better import better_of
+from attacks.attack import Attack, better_of
 from attacks.estimators import Estimator, FreshDraws, Transfer
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import Ball, PerturbationBudget
@@ -39,7 +38,7 @@ class Surrogate:
     """Runs an attack on a network that is taught the target's mean answers, ``ROUNDS`` times over.
 
     Each round goes on from the best points so far; what it finds is kept where the target's own margin loss
-    is larger (``attacks.better``).
+    is larger (``attacks.attack``).
 
     Attributes:
         inner: the attack on the network, which must not stop early.

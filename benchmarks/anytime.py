@@ -19,10 +19,10 @@ from coverage_populations import K, Pair, Population, above_base, correlated, su
 from numpy.typing import NDArray
 
 from robustbench_coded.evaluation.planning.extents import Extents, rounds_of
-from robustbench_coded.statistics.anytime.mixture import mixture_interval
-from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
+from robustbench_coded.statistics.anytime import mixture_interval
 from robustbench_coded.statistics.correlation import pooled
-from robustbench_coded.statistics.difference import clustered_difference
+from robustbench_coded.statistics.intervals import clopper_pearson, clustered_interval
+from robustbench_coded.statistics.paired import clustered_difference
 
 ANSWERS, BATCHES = 640, 40
 ACCURACIES = (0.5, 0.1, 0.02, 0.005)

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from robustbench_coded.certification import linear_bounds
 from robustbench_coded.certification.affine import Matrix
 from robustbench_coded.certification.graph import Graph, graph_of
-from robustbench_coded.certification.intervals import intervals
-from robustbench_coded.certification.region import Region
+from robustbench_coded.certification.intervals import Region, intervals
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel

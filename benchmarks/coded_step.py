@@ -12,15 +12,12 @@ from pathlib import Path
 
 import torch
 
-from robustbench_coded.bench.machine import in_words, machine
 from robustbench_coded.bench.table import pipes
-from robustbench_coded.bench.timing import Contender, interleaved
+from robustbench_coded.bench.timing import Contender, in_words, interleaved, machine
 from robustbench_coded.models.build import build
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.training.recipes.coded import Coded
-from robustbench_coded.training.recipes.erm import Erm
-from robustbench_coded.training.recipes.recipe import Moment, Recipe
+from robustbench_coded.training.recipes import Coded, Erm, Moment, Recipe
 from robustbench_coded.training.stages import Stages
 
 OUT = Path(__file__).parent / "coded_step.md"

@@ -32,11 +32,10 @@ from coverage_populations import (
 )
 from numpy.typing import NDArray
 
-from robustbench_coded.statistics.clustered import clustered_interval
 from robustbench_coded.statistics.correlation import pooled
-from robustbench_coded.statistics.difference import clustered_difference
-from robustbench_coded.statistics.intervals import accuracy_interval
-from robustbench_coded.statistics.shared_draws import NOT_SHARED, drawn, shared_of
+from robustbench_coded.statistics.intervals import accuracy_interval, clustered_interval
+from robustbench_coded.statistics.paired import clustered_difference
+from robustbench_coded.statistics.variance import NOT_SHARED, drawn, shared_of
 
 SIMULATIONS, SEED, TAIL = 2000, 0, 0.025
 BATCHES = (5, 10, 40)

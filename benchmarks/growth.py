@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from parts import joined, parts_of
 
-from robustbench_coded.bench.machine import in_words, machine
 from robustbench_coded.bench.table import pipes
+from robustbench_coded.bench.timing import in_words, machine
 from robustbench_coded.evaluation.execution.execute import execute
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig

@@ -9,9 +9,9 @@ import numpy as np
 from coverage_populations import Evaluation
 from numpy.typing import NDArray
 
-from robustbench_coded.statistics import betabinomial
-from robustbench_coded.statistics.clustered import clopper_pearson, student_factor
+from robustbench_coded.statistics import correlation
 from robustbench_coded.statistics.correlation import counts
+from robustbench_coded.statistics.intervals import clopper_pearson, student_factor
 from robustbench_coded.statistics.variance import between_batches
 
 TAIL = 0.025
@@ -36,7 +36,7 @@ def by_likelihood(evaluation: Evaluation, batch: Batch) -> tuple[float, float]:
     right, trials, sizes = counts(evaluation.judged, batch)
     if right.sum() in (0, trials.sum()):
         return clopper_pearson(len(sizes) * float(right.sum() > 0), len(sizes), TAIL)
-    return betabinomial.mean_interval(right, trials, TAIL)
+    return correlation.mean_interval(right, trials, TAIL)
 
 
 def gaffke(evaluation: Evaluation, batch: Batch) -> tuple[float, float]:

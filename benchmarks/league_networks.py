@@ -9,10 +9,10 @@ from torch import Tensor
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.zoo import rci_linear
+from robustbench_coded.zoo import coupled
 from robustbench_coded.zoo.known import Known
 from robustbench_coded.zoo.registry import ZOO
 
@@ -128,7 +128,7 @@ class LinearRCI(OfZoo):
     """The zoo's linear model under RCI, where all examples make one batch."""
 
     def load(self, sources: Sources) -> Subject:
-        return _subject(rci_linear.known(sources.examples, self.eps, k=sources.examples))
+        return _subject(coupled.known_rci_linear(sources.examples, self.eps, k=sources.examples))
 
 
 def _subject(known: Known) -> Subject:

@@ -25,9 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded import evaluate
-from robustbench_coded.bench.machine import in_words, machine
-from robustbench_coded.bench.memory import peak_memory
 from robustbench_coded.bench.table import pipes
+from robustbench_coded.bench.timing import in_words, machine, peak_memory
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.models import tf32
 from robustbench_coded.models.loading import load_checkpoint

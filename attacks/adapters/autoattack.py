@@ -10,7 +10,7 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor
 
-from attacks.adapters.seeding import seeded_from
+from attacks.adapters.third_party import seeded_from
 from attacks.attack_name import AttackName
 from attacks.perturbation_budget import PerturbationBudget
 

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.adapters.import_failure import how_to_mend
-from attacks.adapters.own_module import file_named, own_module
-from attacks.adapters.seeding import seeded_from
+from attacks.adapters.third_party import seeded_from
+from attacks.adapters.user_modules import file_named, how_to_mend, own_module
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.perturbation_budget import PerturbationBudget

@@ -1,17 +1,209 @@
-"""Runs an attack of another package on one batch, whichever package it is."""
+"""Runs an attack of another package on one batch: the module that it sees, its random numbers, its result."""
 
 import math
-from contextlib import nullcontext
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.adapters.view import QueryBudgetExhausted, ThirdPartyView
 from attacks.attack_name import AttackName
+from attacks.oracle import Oracle
 from attacks.perturbation_budget import PerturbationBudget
+
+
+@contextmanager
+def seeded_from(generator: torch.Generator) -> Iterator[int]:
+    """Within the block, torch's, numpy's and Python's generators start at a seed drawn from ``generator``.
+
+    Yields the seed, for packages that ask for one. CUDA's generators are included once CUDA is in use.
+    """
+    seed = int(torch.randint(2**31 - 1, (), generator=generator))
+    cuda = torch.cuda.is_initialized()
+    state, cuda_state = torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else []
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        yield seed
+    finally:
+        torch.set_rng_state(state)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda_state)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+class QueryBudgetExhausted(Exception):
+    """The query budget of a third-party attack is used up."""
+
+
+class ThirdPartyView(torch.nn.Module):
+    """Answers ``[B, C, H, W]`` with ``[B, classes]``; every call takes a fresh attacker's draw.
+
+    Third-party attacks change the batch: they continue with the examples that are still correct, or pass one
+    example many times. If answers depend on co-batched inputs, that attacks a different batch. This view
+    therefore keeps the composition. It finds the slot of each input it receives, puts the input there, and
+    fills the other slots with the last inputs it received for them (at first the clean ones). Several inputs
+    of one slot go into separate batches. A whole batch in its order is taken as it is. Otherwise an input's
+    slot is the one with the nearest clean input in the Euclidean norm; if that is further away than the
+    budget allows, the nearest in the budget's norm. Inputs of slots with equal clean inputs are assigned in
+    order.
+
+    Args:
+        oracle: the target, for one batch (G = 1).
+        x: the clean batch ``[K, C, H, W]``.
+        budget: how far the attack may move an input, pixel units.
+        query_budget: images that may be forwarded and differentiated, in total; a call whose answer, with its
+            gradient where the call asks for one, would pass it raises ``QueryBudgetExhausted``.
+        y: true classes ``[K]``, to know which inputs are misclassified when the query budget ends the attack.
+
+    Attributes:
+        forwards: images sent through the network so far, including those that fill slots.
+        backwards: images differentiated so far.
+        filled: whether any call did not contain every slot exactly once, so that slots had to be filled.
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        x: Tensor,
+        budget: PerturbationBudget,
+        query_budget: int | None = None,
+        y: Tensor | None = None,
+    ):
+        super().__init__()
+        # Packages look for the device among the parameters.
+        self.anchor = torch.nn.Parameter(x.new_empty(0), requires_grad=False)
+        self.forwards = self.backwards = 0
+        self.filled = False
+        self._oracle, self._budget, self._query_budget = oracle, budget, query_budget
+        self._clean, self._shown = x, x.clone()
+        # For such a target a misclassified input stays misclassified: it is not replaced by later ones.
+        self._y = y if oracle.independent and query_budget is not None else None
+        self._wrong = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self._calls = 0
+        self._first_equal = _first_equal(x)
+
+    @property
+    def shown(self) -> Tensor:
+        """The last input received for each slot, ``[K, C, H, W]``; the clean input where there was none.
+
+        With a query budget and a target that is deterministic and answers input by input, the first input of
+        a slot that is misclassified is kept.
+        """
+        return self._shown
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a query budget."""
+        return self._query_budget is not None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._oracle.independent and not self.limited:
+            return self._ask(x[None])[0]
+        with torch.no_grad():
+            rounds, slots = self._places(x.detach())
+        answers = self._answer(x, rounds, slots)
+        self._show(x.detach(), slots, answers.detach())
+        return answers
+
+    def _show(self, x: Tensor, slots: Tensor, answers: Tensor) -> None:
+        if self._y is None:
+            self._shown[slots] = x
+            return
+        news = ~self._wrong[slots]
+        self._shown[slots[news]] = x[news]
+        wrong = news & (answers.argmax(1) != self._y[slots])
+        self._shown[slots[wrong]] = x[wrong]
+        self._wrong[slots[wrong]] = True
+
+    def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:
+        """Answers inputs that belong into these slots; there are as many batches as rounds."""
+        if self._oracle.independent:
+            return self._ask(x[None])[0]
+        if len(x) != len(self._clean) or bool((rounds > 0).any()):
+            self.filled = True
+        batches = self._shown.repeat(int(rounds.max()) + 1, 1, 1, 1, 1)
+        return self._ask(batches.index_put((rounds, slots), x))[rounds, slots]
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Calls that are not part of the attack: they are not counted and never refused."""
+        counts, query_budget = (self.forwards, self.backwards), self._query_budget
+        self._query_budget = None
+        try:
+            yield
+        finally:
+            (self.forwards, self.backwards), self._query_budget = counts, query_budget
+
+    def _ask(self, batches: Tensor) -> Tensor:
+        self._pay(self._oracle.images(batches), batches)
+        draws = []
+        for _ in batches:
+            # A target without randomness has one draw, whatever the call.
+            draws.append(self._oracle.draws(self._calls if self._oracle.randomised else 0)[0])
+            self._calls += 1
+        return self._counted(self._oracle.logits(batches, draws), self._oracle.images(batches))
+
+    def _pay(self, images: int, x: Tensor) -> None:
+        """Counts the forward of ``x``; raises where it and its gradient exceed the query budget."""
+        cost = 2 * images if x.requires_grad and torch.is_grad_enabled() else images
+        if self._query_budget is not None and self.forwards + self.backwards + cost > self._query_budget:
+            raise QueryBudgetExhausted
+        self.forwards += images
+
+    def _counted(self, logits: Tensor, images: int) -> Tensor:
+        """The answer to so many images, whose backward pass will be counted."""
+        if logits.requires_grad:
+            logits.register_hook(lambda grad: self._count_backward(images))
+        return logits
+
+    def _count_backward(self, images: int) -> None:
+        self.backwards += images
+
+    def _places(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """For each input the index of its batch (of as many as are needed) and its slot; ``[B]`` each."""
+        rows, clean = x.flatten(1), self._clean.flatten(1)
+        p = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}[self._budget.norm]
+        # Packages project with rounding errors of their own.
+        eps = self._budget.eps * 1.001 + 1e-6
+
+        def far_from(slots: Tensor) -> Tensor:
+            return torch.linalg.vector_norm(rows - clean[slots], ord=p, dim=1) > eps
+
+        in_order = torch.arange(len(clean), device=x.device)
+        if len(rows) == len(clean) and not bool(far_from(in_order).any()):
+            return torch.zeros_like(in_order), in_order
+        nearest = torch.cdist(rows, clean).argmin(1)
+        far = far_from(nearest)
+        if bool(far.any()):
+            nearest[far] = torch.cdist(rows[far], clean, p=p).argmin(1)
+        equal = self._first_equal[nearest].tolist()
+        members: dict[int, list[int]] = {}
+        for slot, first in enumerate(self._first_equal.tolist()):
+            members.setdefault(first, []).append(slot)
+        shown: dict[int, int] = dict.fromkeys(members, 0)
+        rounds, slots = [], []
+        for first in equal:
+            turn, place = divmod(shown[first], len(members[first]))
+            rounds.append(turn)
+            slots.append(members[first][place])
+            shown[first] += 1
+        return torch.tensor(rounds, device=x.device), torch.tensor(slots, device=x.device)
+
+
+def _first_equal(x: Tensor) -> Tensor:
+    """For each input the first one that equals it, ``[K]``: padding repeats inputs."""
+    _, group = torch.unique(x.flatten(1), dim=0, return_inverse=True)
+    return (group[:, None] == group[None, :]).int().argmax(1)
+
 
 # The name under which a package is installed, where it differs.
 _DISTRIBUTION = {"autoattack": "pyautoattack"}
@@ -47,9 +239,9 @@ def run_third_party(
 
     Args:
         name: with ``third_party`` set.
-        view: ``[B, C, H, W]`` -> ``[B, classes]`` with a parameter on x's device: an
-            ``attacks.adapters.view.ThirdPartyView``, or any other module to run the attack as it comes. Where
-            a ThirdPartyView's query budget is used up, the result is what the attack showed it last.
+        view: ``[B, C, H, W]`` -> ``[B, classes]`` with a parameter on x's device: a `ThirdPartyView`, or any
+            other module to run the attack as it comes. Where a ThirdPartyView's query budget is used up,
+            the result is what the attack showed it last.
         x: clean inputs ``[K, C, H, W]`` in [0, 1].
         y: true classes ``[K]``.
         budget: in pixel units, the same for every slot; linf, or l2 where the attack supports it.

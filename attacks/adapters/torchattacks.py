@@ -9,7 +9,7 @@ import torch
 import torchattacks
 from torch import Tensor
 
-from attacks.adapters.seeding import seeded_from
+from attacks.adapters.third_party import seeded_from
 from attacks.naming import TORCHATTACKS_L2, TORCHATTACKS_LINF, AttackName
 from attacks.perturbation_budget import PerturbationBudget
 

@@ -1,12 +1,8 @@
 """Loss and gradient of a target as an attacker sees them: one file per kind of attacker knowledge."""
 
-from attacks.estimators.auto import EotAuto
-from attacks.estimators.bpda import Bpda
-from attacks.estimators.collected import CollectedDraws
-from attacks.estimators.estimate import Estimate, Estimator
-from attacks.estimators.known_draw import KnownDraw
-from attacks.estimators.transfer import Transfer
-from attacks.estimators.unknown_draw import FixedDraw, FreshDraws
+from attacks.estimators.averaging import Estimate, Estimator
+from attacks.estimators.base_model import Bpda, Transfer
+from attacks.estimators.draws import CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw
 
 __all__ = [
     "Bpda",

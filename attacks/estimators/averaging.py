@@ -1,21 +1,70 @@
-"""The part that all estimators share: averages over draws, many draws per forward."""
+"""The interface of estimators, and what all of them share: averages over draws, many draws per forward."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from attacks.estimators.estimate import Estimate
 from attacks.gradients import NoGradient
 from attacks.losses import Loss
 from attacks.objective import Objective
-from attacks.oracle import Oracle
-from attacks.rejection import fold_rejection
+from attacks.oracle import Oracle, fold_rejection, fold_unanswered
 from attacks.relaxation import Relaxation
-from attacks.unanswered import fold_unanswered
+
+
+class Estimate(NamedTuple):
+    """Attributes:
+    loss: ``[G, K]``, detached; what each slot maximises (``attacks.objective``).
+    grad: like x; by default of the loss summed over each batch. None if only a value was asked.
+    logits: ``[G, K, classes]``, averaged over the draws, detached.
+    """
+
+    loss: Tensor
+    grad: Tensor | None
+    logits: Tensor
+
+
+class Estimator(Protocol):
+    """A target as an attacker with certain knowledge sees it; x ``[G, K, C, H, W]``, y ``[G, K]`` int64.
+
+    Attributes:
+        forwards: images sent through a network so far.
+        backwards: images differentiated so far.
+        per_example: whether an example's loss depends on that example alone. If it does not, the largest loss
+            seen is partly due to a lucky draw or to co-batched inputs.
+        coupled: whether an answer may depend on the other inputs of its batch, so that results must be
+            compared batch by batch.
+        exhausted: whether the query budget is used up: the attack then ends with what it has.
+    """
+
+    forwards: int
+    backwards: int
+
+    @property
+    def per_example(self) -> bool: ...
+
+    @property
+    def coupled(self) -> bool: ...
+
+    @property
+    def exhausted(self) -> bool: ...
+
+    def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        """Loss and gradient from the same forwards.
+
+        Raises:
+            ValueError: a loss of another shape than ``[G, K]``, or NaN.
+        """
+
+    def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        """The loss alone: forward only, ``grad`` is None."""
+
+    def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
+        """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
+
 
 # Share of inputs without a gradient, relaxed, from which on that of inner scores is asked for.
 NOWHERE = 0.1

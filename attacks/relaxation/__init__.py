@@ -1,6 +1,6 @@
 """A defence runs as it is; operators that saturate, cut or choose have a smooth backward.
 
-One family of operators a file; ``mode.py`` puts them together.
+One family of operators a file; ``relaxation.py`` puts them together.
 """
 
 from attacks.relaxation.record import Met, Record

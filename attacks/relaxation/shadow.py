@@ -1,14 +1,18 @@
 """Shadows: what gradient an integer or a truth value has, which autograd itself knows none for.
 
-A shadow hangs on the tensor that it belongs to and follows it through the operators of the defence.
+A shadow hangs on the tensor that it belongs to. Any operator whose inputs have one is differentiated on the
+shadows' numbers, so that it follows the tensor through the operators of the defence.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from attacks.relaxation.record import Call
+from attacks.relaxation.surrogate_gradients import graft
 
 _ATTRIBUTE = "_csrobust_shadow"
 
@@ -83,3 +87,135 @@ def replaced(value: Any, by: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(replaced(part, by) for part in value)
     return value
+
+
+# Operators that move elements about and change none: they move likelihoods, too.
+MOVES = frozenset((
+    "view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "transpose", "permute",
+    "movedim", "swapaxes", "t", "expand", "expand_as", "repeat", "repeat_interleave", "tile",
+    "flip", "roll", "contiguous", "clone", "stack", "cat", "concat", "concatenate", "hstack",
+    "vstack", "narrow", "select", "index_select", "gather", "__getitem__", "T.get", "mT.get", "cpu",
+    "cuda", "chunk", "split", "unbind", "broadcast_to", "view_as", "reshape_as", "take_along_dim",
+    "detach", "alias",
+))  # fmt: skip
+Answered = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+# A second call would draw other random numbers.
+_DRAWS = ("rand", "dropout", "bernoulli", "multinomial", "normal", "exponential", "uniform", "poisson")
+
+
+def follow(call: Call, in_place: bool, answered: Answered) -> Any:
+    """The answer to a call with a shadow among its arguments, with a gradient or a shadow of its own.
+
+    ``answered`` answers a function of floating numbers as the mode does: what rounds integers, or compares
+    them, is relaxed on the shadows' numbers.
+    """
+    if in_place or call.name.startswith("__i"):
+        return _changed(call, answered)
+    real = call.run()
+    if not torch.is_grad_enabled() or any(part in call.name for part in _DRAWS):
+        return real
+    return _joined(real, _soft(call, answered), call)
+
+
+def _soft(call: Call, answered: Answered) -> Any:
+    """The answer on the shadows' numbers; None where the operator takes integers alone."""
+    kwargs = {key: replaced(value, _number) for key, value in call.kwargs.items()}
+    if isinstance(kwargs.get("dtype"), torch.dtype) and not kwargs["dtype"].is_floating_point:
+        kwargs.pop("dtype")
+    try:
+        return answered(call.func, replaced(call.args, _number), kwargs)
+    except (RuntimeError, TypeError, IndexError, NotImplementedError):
+        return None
+
+
+def _number(x: Tensor) -> Tensor:
+    return graph_of(x)
+
+
+def _joined(real: Any, soft: Any, call: Call, place: int | None = None) -> Any:
+    if isinstance(real, tuple | list):
+        parts = soft if isinstance(soft, tuple | list) and len(soft) == len(real) else [None] * len(real)
+        joined = [_joined(one, other, call, place=i) for i, (one, other) in enumerate(zip(real, parts))]
+        return type(real)(joined) if type(real) in (tuple, list) else real
+    if not isinstance(real, Tensor):
+        return real
+    if not isinstance(soft, Tensor) or soft.shape != real.shape:
+        # Where an index only says which numbers are read, these have the gradient that torch gives them.
+        soft = None if real.requires_grad else _carried(real, call)
+        if soft is None:
+            return real
+    if not soft.requires_grad or not differentiable(soft):
+        return real
+    if differentiable(real) and not real.is_quantized:
+        return graft(real, soft.to(real.dtype))
+    choice = _moved_choice(real, call, place) if call.name in MOVES else None
+    # Numbers that are no longer those of the integer (its bits, say) have its gradient still.
+    return attach(real, Shadow(soft.float(), choice))
+
+
+def _carried(real: Tensor, call: Call) -> Tensor | None:
+    """Of an operator on bits and the like: the numbers of the argument that it keeps the shape of."""
+    for x in tensors_in(call.args):
+        shadow = shadow_of(x)
+        if shadow is not None and shadow.value.shape == real.shape:
+            return shadow.value
+    return None
+
+
+def _moved_choice(real: Tensor, call: Call, place: int | None) -> Tensor | None:
+    """Likelihoods of indices that were moved: the same operator on the positions of the elements.
+
+    ``place`` is that of ``real`` among several answers.
+    """
+    rows: list[Tensor] = []
+    count = 0
+    sizes = set()
+
+    def position(x: Tensor) -> Tensor:
+        nonlocal count
+        shadow = shadow_of(x)
+        if shadow is None or shadow.choice is None:
+            return torch.full(x.shape, -1, device=x.device) if not x.is_floating_point() else x
+        sizes.add(shadow.choice.shape[-1])
+        rows.append(shadow.choice.reshape(-1, shadow.choice.shape[-1]))
+        count += x.numel()
+        return torch.arange(count - x.numel(), count, device=x.device).view(x.shape)
+
+    try:
+        where = call.func(*replaced(call.args, position), **call.kwargs)
+        where = where if place is None else where[place]
+    except (RuntimeError, TypeError, IndexError):
+        return None
+    whole = isinstance(where, Tensor) and where.shape == real.shape and not bool((where < 0).any())
+    if len(sizes) != 1 or not whole:
+        return None
+    return torch.cat(rows)[where]
+
+
+def _changed(call: Call, answered: Answered) -> Any:
+    """In-place variants: the answer of the other variant is written into the first argument."""
+    name = call.name.removeprefix("__i").removesuffix("__") if call.name.startswith("__i") else call.name[:-1]
+    names = {"and": "__and__", "or": "__or__", "xor": "__xor__"}
+    function = getattr(torch.Tensor, names.get(name, name), None)
+    x = call.args[0]
+    if name == "copy" and follows(call.args[1]):
+        return written(x, call.args[1])
+    if function is None or name in ("set", "resize", "requires_grad"):
+        return call.run()
+    return written(x, follow(Call(function, name, call.args, call.kwargs), False, answered))
+
+
+def written(x: Tensor, answer: Tensor) -> Tensor:
+    """``x`` after ``answer`` was written into it, its gradient or its shadow included."""
+    shadow = shadow_of(answer)
+    if not differentiable(x):
+        with torch.no_grad():
+            x.copy_(answer)
+        if shadow is not None or answer.requires_grad:
+            number = answer if shadow is None else shadow.value
+            attach(x, Shadow(graft(x.detach().float(), number.float().expand(x.shape))))
+        return x
+    if shadow is not None:
+        answer = graft(answer.to(x.dtype), shadow.value.to(x.dtype))
+    return x.copy_(answer)

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from robustbench_coded.bench.machine import machine
-from robustbench_coded.bench.memory import peak_memory
-from robustbench_coded.bench.ours import coded_contenders, gradient_contenders, inference_contenders
-from robustbench_coded.bench.startup import startup
-from robustbench_coded.bench.third_party import third_party_contenders
-from robustbench_coded.bench.timing import Contender, Timing, interleaved
-from robustbench_coded.bench.workload import SMALL_K, Workload
+from robustbench_coded.bench.timing import Contender, Timing, interleaved, machine, peak_memory, startup
+from robustbench_coded.bench.workloads import (
+    SMALL_K,
+    Workload,
+    coded_contenders,
+    gradient_contenders,
+    inference_contenders,
+    third_party_contenders,
+)
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
 from robustbench_coded.evaluation.options.option import check_value, count

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from robustbench_coded.bench.machine import in_words
 from robustbench_coded.bench.run import BenchReport, Section
-from robustbench_coded.bench.timing import Spread
+from robustbench_coded.bench.timing import Spread, in_words
 
 COLUMNS = 5
 

@@ -1,8 +1,18 @@
-"""Wall times of several contenders: measured in turns and compared within each turn."""
+"""How the bench measures: times in turn, peaks of memory, the start of a process, and the machine that they
+belong to.
+"""
 
+import ctypes
+import gc
+import os
+import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -98,3 +108,99 @@ def _timed(run: Callable[[], Any], device: torch.device) -> float:
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+PACKAGES = ("torch", "torchattacks", "foolbox", "adversarial-robustness-toolbox", "pyautoattack")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Processor, threads and load, as plain data; versions of everything compared."""
+    facts: dict[str, Any] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        # Runnable processes over the last minute; more than cores means that processes waited.
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "device": str(device),
+    }
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return {**facts, "versions": {"python": platform.python_version(), **_versions()}}
+
+
+def in_words(facts: dict[str, Any]) -> str:
+    """What :func:`machine` found, in one line."""
+    told = {**facts, **facts["versions"]}
+    del told["versions"]
+    return ", ".join(f"{name} {value}" for name, value in told.items())
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def peak_memory(run: Callable[[], Any], device: torch.device) -> int | None:
+    """Bytes that the call needs beyond what is in use before it; None if the system does not report it.
+
+    On CUDA the device's memory, else that of this process, whose peak Linux can reset.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        _give_back_freed()
+        CLEAR.write_text("5")
+        before = _status("VmRSS")
+    except OSError:
+        return None
+    run()
+    return max(_status("VmHWM") - before, 0)
+
+
+def _status(field: str) -> int:
+    """A line of the process's status such as ``VmRSS: 1234 kB``, in bytes."""
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return int(lines[field].split()[0]) * 1024
+
+
+def _give_back_freed() -> None:
+    """Returns freed memory to the system: the call could otherwise reuse what earlier ones allocated."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+COMMANDS = ("--help", "list attacks", "list models")
+
+
+def startup(rounds: int) -> list[Timing]:
+    """Wall time of commands that load neither models nor data; the first round is not counted."""
+    contenders = [Contender(f"csrobust {text}", 1, _process(text)) for text in COMMANDS]
+    return interleaved(contenders, rounds, torch.device("cpu"))
+
+
+def _process(arguments: str) -> Callable[[], object]:
+    code = "from robustbench_coded.cli.main import main; main()"
+    command = [sys.executable, "-c", code, *arguments.split()]
+    return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

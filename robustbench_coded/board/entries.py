@@ -1,26 +1,27 @@
-"""From a run to its entries: one for each defence under each threat model and budget that was judged."""
+"""Entries of the board: what each run says of each subject, its claims and accounts, checked against its
+source.
+"""
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
-from robustbench_coded.board.accounts import Accounts, only_accounts
 from robustbench_coded.board.entry import Board, BoardEntry, Break, Figure
-from robustbench_coded.board.known import published_as
 from robustbench_coded.board.source import Source, SubmittedEntry
-from robustbench_coded.defences.published.registry import PublishedDefence
+from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED, PublishedDefence
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.paper.paper import papers_attack
+from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import counted
+from robustbench_coded.reports.text.formatting import counted, parsed_attack
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.controls import CLEAN, ENSEMBLE
+from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, STANDARD
 from robustbench_coded.schema.evaluated import CheckpointFacts
 from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
@@ -28,6 +29,93 @@ from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.verdict import decide
+
+_INFERENCES = {
+    parse_defence(found.record.spec).kind: found for found in PUBLISHED.values() if found.record.spec
+}
+
+
+def published_as(subject: SubjectKey, checkpoint: CheckpointFacts | None) -> PublishedDefence | None:
+    """The published defence that a subject is: by the name of its defence, or of its training or network."""
+    if subject.defence.startswith(PREFIX):
+        return PUBLISHED.get(subject.defence.removeprefix(PREFIX))
+    if subject.defence != STANDARD:
+        return _INFERENCES.get(subject.defence.partition("[")[0])
+    if checkpoint is None:
+        return None
+    # A network that was trained behind another defence and is asked without it is no defence of its own.
+    recipe = "" if checkpoint.metadata.get("defence") else str(checkpoint.metadata.get("recipe", ""))
+    arch = checkpoint.arch or ""
+    for found in PUBLISHED.values():
+        record = found.record
+        if (record.recipe and record.recipe == recipe) or (record.arch and arch.startswith(record.arch)):
+            return found
+    return None
+
+
+class Account(NamedTuple):
+    """The lowest share that a suite says is left, the suite, and of how many inputs."""
+
+    share: float
+    attack: str
+    examples: int
+
+
+class Accounts:
+    """The accounts of several runs, found by data, weights, defence and budget.
+
+    Args:
+        runs: of which one that has a defence under other attacks, too, speaks for it before all others.
+    """
+
+    def __init__(self, runs: Iterable[Run]):
+        self._found: dict[tuple[Any, ...], Account] = {}
+        self._of_run: dict[tuple[Any, ...], Account] = {}
+        for run in runs:
+            for row in run.rows:
+                account = _account(run, row)
+                if account is not None:
+                    at = _place(run, row)
+                    self._found[at] = min(account, self._found.get(at, account))
+                    self._of_run[run.path, *at] = min(account, self._of_run.get((run.path, *at), account))
+
+    def of(self, run: Run, rows: Sequence[SummaryRow]) -> Account | None:
+        """The account of the subject and budget of ``rows``, of which one setting is judged in ``run``."""
+        attacked = next((row for row in rows if row.key.eps and str(row.threat) == str(WHOLE_BATCH)), None)
+        if attacked is None:
+            return None
+        at = _place(run, attacked)
+        return self._of_run.get((run.path, *at), self._found.get(at))
+
+
+def only_accounts(run: Run, subject: SubjectKey) -> bool:
+    """Whether AutoAttack alone was run on a subject, so that the run has nothing to judge it by."""
+    attacks = {case.attack for case in run.manifest.rows if case.subject == subject} - set(CONTROLS)
+    return all(_is_autoattack(attack) for attack in attacks if not attack.startswith("from:"))
+
+
+def _account(run: Run, row: SummaryRow) -> Account | None:
+    if not _is_autoattack(row.attack) or str(row.threat) != str(WHOLE_BATCH) or not row.done:
+        return None
+    counts = run.counts_of(row.key)
+    inputs = counts.get("peer_inputs")
+    return Account(counts["peer_standing"] / inputs, row.attack, int(inputs)) if inputs else None
+
+
+def _is_autoattack(attack: str) -> bool:
+    name = parsed_attack(attack)
+    return name is not None and name.third_party == "autoattack"
+
+
+def _place(run: Run, row: SummaryRow) -> tuple[Any, ...]:
+    subject = row.subject
+    checkpoint = run.manifest.checkpoint(subject.checkpoint)
+    weights = None if checkpoint is None else checkpoint.sha256
+    return (
+        run.manifest.identity.data, weights, subject.defence, subject.k, subject.n,
+        row.key.norm, row.key.eps, row.key.eps_space,
+    )  # fmt: skip
+
 
 # Options that a command to repeat needs, where they were not left at their defaults.
 _REPEATED = ("limit", "draws", "selection_draws", "victims", "seed", "norm", "eps_space")

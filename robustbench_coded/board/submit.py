@@ -1,16 +1,116 @@
-"""Makes an entry of a run: its folder with entry.toml, the run, and the hashes of all files."""
+"""Submissions: the rules of the board, the check of an entry, and `csrobust submit`, which signs and packs
+one.
+"""
 
 import re
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from robustbench_coded.board.check_entry import refuse_broken
-from robustbench_coded.board.signature import HASHES, sign
-from robustbench_coded.board.source import CODE, ENTRY, RUN, hashes_of, read_entry
+from attacks.presets import FOLLOWS_SHOWN, PRESETS, RELAXED
+from robustbench_coded.board.source import (
+    CODE,
+    ENTRY,
+    HASHES,
+    RUN,
+    SubmittedEntry,
+    hashes_of,
+    read_entry,
+    sign,
+    source_at,
+)
 from robustbench_coded.errors import InputError
-from robustbench_coded.results.run import load_run
+from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+
+FEWEST_EXAMPLES = 128  # 0 of so many right leave an upper end below the margin of 3 points
+FEWEST_DRAWS = 4
+# Of the default presets, what runs on every defence that has a base model and gradients.
+REQUIRED = (*PRESETS["paper"], FOLLOWS_SHOWN, "transfer-pgd-20")
+
+
+def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:
+    """A sentence on each rule that a submission breaks; the first is where to begin."""
+    cases = [c for c in run.manifest.rows if (c.defence, c.checkpoint) == (entry.defence, entry.checkpoint)]
+    if not cases:
+        there = sorted({f"{case.defence} on {case.checkpoint}" for case in run.manifest.rows})
+        yield f"the run has no {entry.defence} on {entry.checkpoint}; it has {', '.join(there)}"
+        return
+    if not run.manifest.finished:
+        yield "the run is not finished; the command that began it goes on with it"
+    if lost := [failure for failure in run.failures if failure.key.subject == cases[0].subject]:
+        yield f"{len(lost)} units have no outcomes ({lost[0].key.attack}: {lost[0].error}); run it again"
+    if not (run.path / "adversarials").is_dir():
+        yield "no perturbed inputs are stored, so it cannot be verified; run it with --save-adversarials"
+    for probe in run.manifest.probes:
+        if probe.subject == cases[0].subject and probe.contradictions:
+            yield f"the defence contradicts itself: it {probe.contradictions[0]}"
+    yield from _scope(run, cases)
+
+
+def _scope(run: Run, cases: list[PlannedCase]) -> Iterator[str]:
+    """Attacks, examples and draws of the headline threat model."""
+    whole = [case for case in cases if case.threat == str(WHOLE_BATCH) and not case.for_check]
+    ran = {case.attack for case in whole}
+    missing = [name for name in _required(cases[0], ran) if name not in ran]
+    if missing:
+        yield f"it lacks {', '.join(missing)} under {WHOLE_BATCH}; run --attacks paper,adaptive (the default)"
+    attacked = [case for case in whole if case.attack not in CONTROLS]
+    if any(case.stopped for case in attacked):
+        yield "its attacks were stopped at a query budget; run it without --budget"
+    examples = min((case.examples_planned for case in attacked), default=0)
+    if examples < FEWEST_EXAMPLES:
+        yield f"it has {examples} examples, and {FEWEST_EXAMPLES} are the fewest; raise --limit"
+    draws = min((case.draws for case in attacked), default=0)
+    if cases[0].randomised and draws < FEWEST_DRAWS:
+        yield f"it has {draws} scoring draws, and {FEWEST_DRAWS} are the fewest; raise --draws"
+    if run.manifest.last.options.get("checks") is False:
+        yield "the attacks of the checks were left out; run it with --checks"
+
+
+def _required(case: PlannedCase, ran: Collection[str]) -> list[str]:
+    transfer = case.has_base and case.defence != "standard"
+    required = [name for name in REQUIRED if transfer or not name.startswith("transfer-")]
+    # Where operators hide the gradient, the default may stop after the relaxed attack.
+    return [name for name in required if name != FOLLOWS_SHOWN or RELAXED[0] not in ran]
+
+
+def is_entry(folder: Path) -> bool:
+    """Whether `csrobust submit` wrote a folder."""
+    return (folder / ENTRY).is_file()
+
+
+@contextmanager
+def checked_entry(folder: Path) -> Iterator[Path]:
+    """The folder of an entry's run; within it, modules are looked for among the entry's code first.
+
+    Raises:
+        InputError: a file was changed since the entry was submitted, or it breaks a rule.
+    """
+    source = source_at(folder)
+    assert source.entry is not None
+    refuse_broken(load_run(source.path), source.entry)
+    code, writes = str((folder / CODE).resolve()), sys.dont_write_bytecode
+    sys.path.insert(0, code)
+    sys.dont_write_bytecode = True  # the folder stays as its hashes say
+    try:
+        yield source.path
+    finally:
+        sys.dont_write_bytecode = writes
+        sys.path.remove(code)
+
+
+def refuse_broken(run: Run, entry: SubmittedEntry) -> None:
+    """Raises InputError with the rules that an entry breaks."""
+    if broken := list(broken_rules(run, entry)):
+        more = f" (and {len(broken) - 1} more: {'; '.join(broken[1:])})" if len(broken) > 1 else ""
+        raise InputError(f"{run.path} can't go on the board: {broken[0]}{more}")
+
 
 # What a report is made of again, and what a run keeps for itself alone.
 LEFT_OUT = (".lock", "*.part", "perturbed", "figures", "report.html")

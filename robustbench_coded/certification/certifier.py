@@ -17,30 +17,68 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
+from scipy.special import bdtrc, betaincinv
 from torch import Tensor, nn
+from torch.special import ndtr, ndtri
 
-from robustbench_coded.certification.coded import Matrices, coded_margins
-from robustbench_coded.certification.graph import Graph, graph_of
-from robustbench_coded.certification.network import follows_all, least_margins
-from robustbench_coded.certification.operations import NotCertifiable
-from robustbench_coded.certification.region import Region
-from robustbench_coded.certification.smoothing import (
-    ALPHA,
-    SAMPLES,
-    count_right,
-    majority,
-    moved,
-    probability,
-)
-from robustbench_coded.defences.coded import Coded
-from robustbench_coded.defences.coded_path import CodedPath
-from robustbench_coded.defences.noise import GaussianNoise, standard_normal
+from robustbench_coded.certification.graph import Graph, NotCertifiable, graph_of
+from robustbench_coded.certification.intervals import Region
+from robustbench_coded.certification.network import Matrices, coded_margins, follows_all, least_margins
+from robustbench_coded.defences.inferences import GaussianNoise, Standard, standard_normal
 from robustbench_coded.defences.protocol import Defence, Draw
-from robustbench_coded.defences.published.randomised_smoothing import RandomisedSmoothing
-from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.standard import Standard
-from robustbench_coded.zoo.lipschitz import LipschitzDefence
-from robustbench_coded.zoo.smoothing import Smoothed
+from robustbench_coded.defences.published.smoothing import RandomisedSmoothing
+from robustbench_coded.defences.rci import RCI, Coded, CodedPath
+from robustbench_coded.zoo.certified import LipschitzDefence, Smoothed
+
+# Gaussian smoothing: how probable a right answer stays under l2 perturbations (arXiv 1902.02918).
+#
+# A network that answers x + noise, noise normal with deviation sigma, is right with some probability p.
+# Whatever the network is, moving x by r in l2 leaves at least Phi(Phi^-1(p) - r / sigma) of it (theorem 1, by
+# the Neyman-Pearson lemma). p is not known, so noisy copies are counted: Clopper and Pearson's exact lower
+# bound holds with probability 1 - alpha for each of n examples, and with ``ALPHA`` / n each for all of them.
+
+
+ALPHA = 1e-3  # that the bound of any example of a subject is too high
+SAMPLES = 1_000  # noisy copies of each example
+IMAGES = 512  # in one forward
+
+
+@torch.no_grad()
+def count_right(
+    model: nn.Module, x: Tensor, y: Tensor, sigma: float, samples: int, generator: torch.Generator
+) -> Tensor:
+    """How many of ``samples`` noisy copies of each example the model answers rightly, int64 [n].
+
+    Args:
+        model: pixels -> logits. x: [n, C, H, W]; y: labels [n].
+        generator: a CPU generator, so that the counts are the same on every device.
+    """
+    found = torch.zeros(len(x), dtype=torch.int64)
+    together = max(1, IMAGES // len(x))
+    for start in range(0, samples, together):
+        copies = min(together, samples - start)
+        noise = torch.randn(copies, *x.shape, generator=generator).to(x)
+        answers = model((x + sigma * noise).flatten(0, 1)).argmax(-1).view(copies, -1)
+        found += (answers == y).sum(0).cpu()
+    return found
+
+
+def probability(right: Tensor, samples: int, alpha: float) -> Tensor:
+    """Exact lower bound on the probability of a right answer; wrong with probability alpha. float64 [n]."""
+    counts = right.double().numpy()
+    low = betaincinv(counts, samples - counts + 1, alpha)
+    return torch.from_numpy(low).nan_to_num(0.0).where(right > 0, 0.0)
+
+
+def moved(p: Tensor, radius: Tensor, sigma: float) -> Tensor:
+    """What is left of probabilities p [n] after moves by at most ``radius`` [n] in l2."""
+    return ndtr(ndtri(p) - radius.cpu() / sigma)
+
+
+def majority(p: Tensor, votes: int) -> Tensor:
+    """The probability that more than half of ``votes`` independent copies are right, each with p [n]."""
+    return torch.from_numpy(bdtrc(votes // 2, votes, p.double().clamp(0, 1).numpy()))
+
 
 SEPARATE = ("batch", "victim", "co-batch")  # whose inputs may be the attacker's, where each is answered alone
 TOLERANCE = 1e-3  # of the largest logit: a defence against what its certifier takes it for

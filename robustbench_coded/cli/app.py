@@ -4,34 +4,8 @@ from collections.abc import Callable
 
 import typer
 
-from robustbench_coded.cli.commands import (
-    ablate,
-    bench,
-    board,
-    compact,
-    compare,
-    curve,
-    eval_,
-    export,
-    figure,
-    gan,
-    inspect,
-    listing,
-    plan,
-    probe,
-    report,
-    screen,
-    shift,
-    show,
-    submit,
-    sweep,
-    tabular,
-    train,
-    verify,
-    view,
-)
-from robustbench_coded.cli.examples import EXAMPLES
-from robustbench_coded.cli.help import GroupedCommand, SharingCommand
+from robustbench_coded.cli.commands import board, evaluation, figure, inspection, runs, studies, train
+from robustbench_coded.cli.help import EXAMPLES, GroupedCommand, SharingCommand
 
 app = typer.Typer(
     name="csrobust",
@@ -48,30 +22,30 @@ def _add(name: str, command: Callable[..., int], *, shares: bool = False) -> Non
     app.command(name, cls=SharingCommand if shares else GroupedCommand, epilog=epilog)(command)
 
 
-_add("eval", eval_.evaluate_command)
-_add("plan", plan.plan_command, shares=True)
-_add("sweep", sweep.sweep_command, shares=True)
-_add("curve", curve.curve_command, shares=True)
-_add("screen", screen.screen_command, shares=True)
-_add("shift", shift.shift_command)
-_add("compare", compare.compare_command)
-_add("report", report.report_command)
-_add("export", export.export_command)
-_add("compact", compact.compact_command)
+_add("eval", evaluation.evaluate_command)
+_add("plan", evaluation.plan_command, shares=True)
+_add("sweep", evaluation.sweep_command, shares=True)
+_add("curve", evaluation.curve_command, shares=True)
+_add("screen", evaluation.screen_command, shares=True)
+_add("shift", studies.shift_command)
+_add("compare", runs.compare_command)
+_add("report", runs.report_command)
+_add("export", runs.export_command)
+_add("compact", runs.compact_command)
 _add("board", board.board_command)
-_add("submit", submit.submit_command)
-_add("show", show.show_command)
-_add("view", view.view_command)
+_add("submit", board.submit_command)
+_add("show", runs.show_command)
+_add("view", runs.view_command)
 _add("train", train.train_command)
-_add("ablate", ablate.ablate_command)
+_add("ablate", studies.ablate_command)
 app.add_typer(figure.app, name="figure")
-_add("gan", gan.gan_command)
-_add("tabular", tabular.tabular_command)
-_add("verify", verify.verify_command)
-_add("probe", probe.probe_command, shares=True)
-_add("bench", bench.bench_command)
-_add("inspect", inspect.inspect_command)
-_add("list", listing.list_command)
+_add("gan", studies.gan_command)
+_add("tabular", studies.tabular_command)
+_add("verify", board.verify_command)
+_add("probe", inspection.probe_command, shares=True)
+_add("bench", inspection.bench_command)
+_add("inspect", inspection.inspect_command)
+_add("list", inspection.list_command)
 
 
 @app.callback(invoke_without_command=True)

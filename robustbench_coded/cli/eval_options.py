@@ -1,7 +1,10 @@
-"""The options that ``eval``, ``sweep`` and ``plan`` share, and how they become an EvalConfig."""
+"""The options that ``eval``, ``sweep`` and ``plan`` share, typed or out of a file (``csrobust eval
+run.toml``), and how they become an EvalConfig.
+"""
 
 import inspect
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -9,13 +12,62 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from robustbench_coded.cli.config_file import options_from_file
-from robustbench_coded.cli.values import counts, named_paths
-from robustbench_coded.errors import InputError
+from robustbench_coded.cli.options import counts, named_paths
+from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
 from robustbench_coded.evaluation.options.option import check_values, helps
 from robustbench_coded.evaluation.options.radii import fraction, radii, radius
+
+
+def options_from_file(context: typer.Context, path: Path | None) -> Path | None:
+    """Makes the entries of a file the defaults of a command's options.
+
+    The file of a run folder means that folder, unless ``--out`` names another.
+
+    Raises:
+        InputError: the file can't be read, or an entry is no option or of the wrong kind.
+    """
+    if path is None:
+        return None
+    from robustbench_coded.runs.folder import MANIFEST  # imports pandas, which help does without
+
+    options = {param.name: param for param in context.command.params if param.name != "config"}
+    found = {"out": str(path.parent)} if (path.parent / MANIFEST).exists() else {}
+    for key, value in _read(path).items():
+        name = {"json": "as_json"}.get(key, key.replace("-", "_"))
+        if name not in options or name == "help":
+            near = did_you_mean(key, options)
+            raise InputError(f"{path}: there is no option {key!r}; {near}`csrobust eval --help` lists them")
+        found[name] = _as_typed(f"{path}: {key}", options[name], value)
+    context.default_map = {**(context.default_map or {}), **found}
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        looks_like_one = path.suffix in ("", ".pt", ".pth", ".th", ".safetensors")
+        hint = f"; a checkpoint is named with --ckpt {path}" if looks_like_one else ""
+        raise InputError(f"{path}: can't be read ({error.strerror}){hint}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from error
+
+
+def _as_typed(where: str, option: Any, value: Any) -> Any:
+    """A value as the command line would have it: text, but for switches."""
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise InputError(f"{where} is {value!r}; write true or false")
+        return value
+    several = value if isinstance(value, list) else [value]
+    for one in several:
+        if isinstance(one, bool) or not isinstance(one, str | int | float):
+            raise InputError(f"{where} is {str(one).lower()}; write text, a number, or a list of them")
+    texts = [one if isinstance(one, str) else repr(one) for one in several]
+    return texts if option.multiple else ",".join(texts)
+
 
 _HELP = dict(helps(EvalConfig))
 _DEFAULTS = {entry.name: entry.default for entry in fields(EvalConfig)}

@@ -13,9 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from robustbench_coded.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_INPUT
-from robustbench_coded.cli.kept_memory import keep_memory
-from robustbench_coded.cli.spinning import spin_briefly
+from robustbench_coded.cli.process import DONE, FAILED, INTERRUPTED, WRONG_INPUT, keep_memory, spin_briefly
 from robustbench_coded.errors import InputError, did_you_mean, where_raised
 from robustbench_coded.installation import require_own_attacks
 from robustbench_coded.reports.text.escape import one_line

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from robustbench_coded.cli.exit_codes import FAILED, INTERRUPTED
-from robustbench_coded.cli.foreign_output import foreign_output
-from robustbench_coded.cli.importing import importing
-from robustbench_coded.cli.stopping import stoppable
+from robustbench_coded.cli.process import FAILED, INTERRUPTED, foreign_output, importing, stoppable
 from robustbench_coded.engine.server import start_server
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.shipped import all_present

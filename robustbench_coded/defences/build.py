@@ -2,17 +2,13 @@
 
 from torch import Tensor, nn
 
-from robustbench_coded.defences.coded import Coded
-from robustbench_coded.defences.mixup_inference import MixupInference
+from robustbench_coded.defences.inferences import GaussianNoise, MixupInference, ResizePad, Standard
 from robustbench_coded.defences.named import BUILDERS, POOLED
-from robustbench_coded.defences.noise import GaussianNoise
 from robustbench_coded.defences.options import PIPED, DefenceSpec, parse_defence
 from robustbench_coded.defences.piped import load_piped
 from robustbench_coded.defences.plugin import load_plugin
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.resize_pad import ResizePad
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.errors import InputError
 
 

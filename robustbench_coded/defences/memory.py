@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attacks.gradients import slope
-from robustbench_coded.defences.answers_as_logits import changed_by
+from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.protocol import Defence, Draw
-from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.sampling import SamplingModule
 
 CALLS = 200  # questions about other inputs after which the first one is asked again
 WITH_GRADIENTS = 10  # every so many of them are differentiated

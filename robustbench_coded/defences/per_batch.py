@@ -1,22 +1,207 @@
-"""Defences with a memory, and defences that adapt to a batch, under one stated protocol.
-
-Before every batch that is answered, ``reset()`` is called, where the defence has it, and then ``fit(x)`` with
-the batch, unlabelled, where it has that. So an answer depends on the batch and the draw alone, and every
-attacker asks the defence as it stands before its first query. A defence with a memory and no ``reset`` is
-answered as it is.
+"""A user's defence under the protocol: memories and fits by batch, copies of what it writes into, constant
+parameters, finite logits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from robustbench_coded.defences.answers_as_logits import as_logits
-from robustbench_coded.defences.own_copies import own_answer, own_draw, own_input
-from robustbench_coded.defences.own_parameters import OwnParameters
 from robustbench_coded.defences.protocol import Defence, Draw, reject_class
+from robustbench_coded.models.in_memory import logits_of
 from robustbench_coded.user_code import UserCode
+
+# How far below the smallest finite logit of an input a class is put that was given no chance at all.
+BELOW = 1.0
+
+
+def as_logits(answer: Any, of: str = "it") -> Any:
+    """Votes in integers become floats, classes that are ruled out get a finite logit; both keep the class.
+
+    A logit of -inf (the logarithm of no votes, a masked class) says that the class is not the answer. It is
+    replaced by BELOW less than the smallest finite logit of the input. Inputs with NaN or +inf, or with
+    nothing finite, have no answer and are left as they are.
+
+    Args:
+        answer: [..., classes], or what has such a tensor in it (`logits_of`); anything else is returned as it
+            is.
+        of: the name of who answers.
+    """
+    answer = logits_of(answer, of)
+    if not isinstance(answer, Tensor):
+        return answer
+    if answer.ndim > 1 and not answer.is_floating_point() and not answer.is_complex():
+        return answer.to(torch.float32)
+    if not answer.is_floating_point():
+        return answer
+    with torch._C.DisableTorchFunction():  # no operator of the defence's, and not relaxed as one
+        return _finite(answer)
+
+
+def changed_by(first: Tensor, second: Tensor) -> float:
+    """The largest absolute change of any element; NaN or infinite both times is none, once is infinite."""
+    if first.shape != second.shape:
+        return torch.inf
+    if not first.numel():
+        return 0.0
+    if first.dtype == torch.bool:
+        first, second = first.float(), second.float()
+    same = (first == second) | ~(first.isfinite() | second.isfinite())
+    return float(torch.where(same, 0, second - first).abs().nan_to_num(nan=torch.inf).max())
+
+
+def _finite(answer: Tensor) -> Tensor:
+    values = answer.detach()
+    ruled_out = values == -torch.inf
+    if not bool(ruled_out.any()):
+        return answer
+    finite = values.isfinite()
+    lowest = values.masked_fill(~finite, torch.inf).amin(-1, keepdim=True)
+    usable = (finite | ruled_out).all(-1, keepdim=True) & finite.any(-1, keepdim=True)
+    return torch.where(ruled_out & usable, lowest - BELOW, answer)
+
+
+# Copies of what user code is given and returns: it may write into both.
+#
+# A defence that writes every answer into the same tensor (as graphs that are captured once do), or every draw
+# into the same array, is right for a caller that looks at one at a time. A caller that keeps two has the
+# later one twice.
+
+
+def own_answer(answer: Any) -> Any:
+    """A copy of a tensor, through which gradients pass; anything else as it is."""
+    if not isinstance(answer, Tensor):
+        return answer
+    with torch._C.DisableTorchFunction():  # no operator of the defence's, and not relaxed as one
+        return answer.clone()
+
+
+def own_input(x: Tensor) -> Tensor:
+    """A copy for the defence to write into, which a leaf of autograd does not allow."""
+    with torch._C.DisableTorchFunction():
+        return x.clone()
+
+
+def own_draw(draw: Any) -> Any:
+    """A draw whose tensors and arrays are copies, also inside lists, tuples and dictionaries."""
+    if isinstance(draw, Tensor):
+        return draw.clone()
+    if isinstance(draw, np.ndarray | bytearray):
+        return draw.copy()
+    if isinstance(draw, tuple) and hasattr(draw, "_fields"):
+        return type(draw)(*map(own_draw, draw))
+    if type(draw) in (list, tuple):
+        return type(draw)(map(own_draw, draw))
+    if type(draw) is dict:
+        return {key: own_draw(value) for key, value in draw.items()}
+    return draw
+
+
+# Parameters that a defence brings along, made constants: attackers differentiate in the input alone.
+#
+# The parameters of a module ask for gradients unless told otherwise. An answer made of them has a graph even
+# where nothing leads back to the input (a codebook read at its nearest entry), which plain attacks cannot
+# differentiate and relaxed operators would take for one that does.
+
+
+class OwnParameters:
+    """Finds the parameters behind the first answer that is differentiated, and makes them constants.
+
+    A defence that needs their gradients, for it adapts them to its inputs, answers otherwise without them or
+    not at all: it keeps them. All get theirs back when this object goes, for they may be the parameters of
+    somebody's training.
+    """
+
+    def __init__(self) -> None:
+        self._constants: list[Tensor] | None = None  # not looked for yet
+
+    def __del__(self) -> None:
+        self._let_go()
+
+    def answered(self, answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``answer(x)``."""
+        if self._constants is None and x.requires_grad and torch.is_grad_enabled():
+            return self._first(answer, x)
+        try:
+            return answer(x)
+        except Exception:
+            if not self._constants:
+                raise
+            self._let_go()  # it may adapt to a few of its inputs alone
+            return answer(x)
+
+    def _first(self, answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        met = _Parameters()
+        with met:
+            given = answer(x)
+        if not isinstance(given, Tensor):  # whoever asked says so
+            return given
+        inputs = {id(leaf) for leaf in (x, *_leaves(x))}
+        found = {id(leaf): leaf for leaf in (*met.found, *_leaves(given)) if id(leaf) not in inputs}
+        self._constants = [leaf.requires_grad_(False) for leaf in found.values()]
+        if not found:
+            return given
+        try:
+            again = answer(x)
+        except Exception:
+            again = None
+        if again is not None and torch.equal(given, again):
+            return again
+        self._let_go()
+        return given
+
+    def _let_go(self) -> None:
+        for each in self._constants or ():
+            each.requires_grad_(True)
+        self._constants = []
+
+
+class _Parameters(TorchFunctionMode):
+    """Takes down the parameters that operators are given, also where no graph is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.found += _parameters((*args, *(kwargs or {}).values()))
+        return func(*args, **(kwargs or {}))
+
+
+def _parameters(values: Any) -> Iterator[Tensor]:
+    with torch._C.DisableTorchFunction():
+        for value in values:
+            if isinstance(value, nn.Parameter) and value.requires_grad:
+                yield value
+            elif isinstance(value, list | tuple):
+                yield from _parameters(value)
+
+
+def _leaves(answer: Tensor) -> Iterator[Tensor]:
+    """The leaves of its graph: those of modules in TorchScript, too, whose operators no mode sees."""
+    waiting, met = [answer.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in met:
+            continue
+        met.add(node)
+        if isinstance(leaf := getattr(node, "variable", None), Tensor):
+            yield leaf
+        waiting += [before for before, _ in node.next_functions]
+
+
+# Defences with a memory, and defences that adapt to a batch, under one stated protocol.
+#
+# Before every batch that is answered, ``reset()`` is called, where the defence has it, and then ``fit(x)``
+# with the batch, unlabelled, where it has that. So an answer depends on the batch and the draw alone, and
+# every attacker asks the defence as it stands before its first query. A defence with a memory and no
+# ``reset`` is answered as it is.
+
 
 _CALLS = {"reset": "reset()", "fit": "fit(x)"}
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from attacks.adapters.own_folders import own_folders_first
-from robustbench_coded.defences.global_generators import seeded_globally
+from attacks.adapters.user_modules import own_folders_first
 from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.sampling import SamplingModule, seeded_globally
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.in_memory import NetworkInMemory, is_function
 from robustbench_coded.models.plugin import beside, import_function, shown_name

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from attacks.gradients import NoGradient, slope
-from robustbench_coded.defences.answers_as_logits import changed_by
-from robustbench_coded.defences.global_generators import seeded_globally
-from robustbench_coded.defences.logits_shape import misshapen
 from robustbench_coded.defences.memory import modules_of, own_cross_entropy
-from robustbench_coded.defences.probe_result import DRAWS, ProbeResult
-from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped
+from robustbench_coded.defences.per_batch import changed_by
+from robustbench_coded.defences.probe_findings import DRAWS, ProbeResult
+from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, misshapen
+from robustbench_coded.defences.sampling import seeded_globally
 from robustbench_coded.errors import InputError, described
 
 _MODE_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)

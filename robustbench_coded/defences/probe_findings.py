@@ -1,8 +1,97 @@
-"""What the figures of a probe say about a defence: contradictions to its declaration, and warnings."""
+"""What the probe of a defence measures, and what its figures say: contradictions to its declaration,
+warnings, a base that does not answer.
+"""
 
-from robustbench_coded.defences.logits_shape import misshapen
-from robustbench_coded.defences.probe_result import DRAWS, ROUNDING_ACROSS_SIZES, UNANSWERED, ProbeResult
-from robustbench_coded.defences.protocol import Defence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.defences.protocol import Defence, misshapen, reject_class
+from robustbench_coded.errors import described
+
+# Changes below this share of the largest logit are rounding. Another batch size may be computed by another
+# algorithm, on a GPU in less precision, hence the looser second figure.
+ROUNDING = 1e-4
+ROUNDING_ACROSS_SIZES = 1e-2
+# Draws that are compared with each other.
+DRAWS = 4
+# Share of clean inputs without an answer up to which these are errors of a defence like any other.
+UNANSWERED = 0.05
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What was measured. Changes are the largest absolute change of any logit, in units of logits.
+
+    Attributes:
+        k: inputs in the batch.
+        scale: largest absolute logit.
+        shape: of the logits, which should be (k, classes).
+        unanswered: share of inputs, over DRAWS draws, with a logit that is NaN or infinite. Where it is 1
+            nothing else was measured.
+        same_draw: change between two answers to one input under one draw.
+        other_draws: change between draws.
+        global_state: change when nothing but the process's global random generators differs.
+        co_batched: change of the other answers when one co-batched input is changed.
+        co_batched_by: what was done to it in the worst case.
+        all_co_batched: change of one answer when all the other inputs are changed.
+        cross_gradient: gradient of half the answers with respect to the inputs of the other half, as a share
+            of the gradient with respect to their own.
+        other_size: change of the first answers when the batch is cut in half; None where draws or co-batched
+            inputs differ anyway.
+        other_size_error: what happened when half a batch was asked, if it failed.
+        other_slot: change of an answer when its input moves to another slot, the others as before; None
+            where draws belong to slots.
+        grouped: change between ``logits_grouped`` and ``logits``; None where there is no ``logits_grouped``.
+        no_gradient: why logits cannot be differentiated in the input, a clause; empty where they can.
+        zero_gradients: share of inputs at which cross-entropy has gradient zero in every pixel.
+        zero_margin_gradients: the same for the gap between the two largest logits.
+        nan_gradients: share of inputs with NaN or infinite gradients.
+        double: change between float32 and float64; None where the defence cannot be cast.
+        training_layers: batch normalisation and dropout left in training mode, by name.
+    """
+
+    k: int
+    scale: float
+    shape: tuple[int, ...]
+    unanswered: float
+    same_draw: float = 0.0
+    other_draws: float = 0.0
+    global_state: float = 0.0
+    co_batched: float = 0.0
+    co_batched_by: str = ""
+    all_co_batched: float = 0.0
+    cross_gradient: float = 0.0
+    other_size: float | None = None
+    other_size_error: str | None = None
+    other_slot: float | None = None
+    grouped: float | None = None
+    no_gradient: str = ""
+    zero_gradients: float = 0.0
+    zero_margin_gradients: float = 0.0
+    nan_gradients: float = 0.0
+    double: float | None = None
+    training_layers: tuple[str, ...] = field(default=())
+
+    @property
+    def randomised(self) -> bool:
+        """Whether some draw gave another answer."""
+        return self.moved(self.other_draws)
+
+    @property
+    def batch_dependent(self) -> bool:
+        """Whether some answer followed its co-batched inputs."""
+        return (
+            self.moved(self.co_batched) or self.moved(self.all_co_batched) or self.cross_gradient > ROUNDING
+        )
+
+    def moved(self, change: float, rounding: float = ROUNDING) -> bool:
+        """Whether a change is more than rounding."""
+        # NaN compares false with everything; it must count as a change.
+        return not change <= rounding * self.scale
+
 
 _TAKEN = "answers inputs one by one as far as others in the batch go, but"
 # A random defence whose numbers are drawn in the type of its inputs draws others in float64. A change of more
@@ -115,3 +204,40 @@ def _depends_on_rounding(defence: Defence, result: ProbeResult) -> bool:
         return result.double < AS_OTHER_DRAWS * result.other_draws
     # A module that seeds a generator itself draws the same numbers each time, but others in float64.
     return not getattr(defence, "has_sampled", False)
+
+
+def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
+    """What is wrong with a defence's base model, if anything: one clause at most, to follow "it".
+
+    Attacks through the base model need its answers to the defence's inputs, and their gradients.
+
+    Args:
+        x: images [k, C, H, W] in [0, 1].
+        logits: how many the defence answers for each input.
+    """
+    if defence.base is None:
+        return []
+    classes, asked = logits - (reject_class(defence) is not None), ""
+    leaf = x.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            answer = defence.base(leaf.view_as(leaf))
+            asked = "perturbed "
+            for moved in _moved(x):
+                defence.base(moved)
+        shape = tuple(answer.shape)
+    except (Exception, SystemExit) as error:  # user code can fail in any way
+        where = f"a {asked}batch of shape {tuple(x.shape)}"
+        return [f"names a base model that fails on {where}: {described(error)}"]
+    if shape == (len(x), classes):
+        lost = "names a base model whose answers have no gradient, which attacks take; let base be None"
+        return [] if answer.requires_grad else [lost]
+    return [f"names a base model that answers {len(x)} inputs with shape {shape}, not {(len(x), classes)}"]
+
+
+def _moved(x: Tensor) -> Iterator[Tensor]:
+    """Inputs as attacks make them: moved a little, off the levels of the data, and far."""
+    sign = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x).sub(0.5).sign()
+    for size in (0.001, 0.03, 0.3):
+        yield (x + size * sign).clamp(0, 1)
+    yield 1 - x

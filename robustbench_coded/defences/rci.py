@@ -1,12 +1,162 @@
-"""Randomised coded inference (arXiv 2510.00253, section 5): the batch is encoded in a secret random order."""
+"""Coded inference (arXiv 2510.00253): without randomness (section 3), and in a secret random order (section
+5).
+"""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.defences.coded_path import CodedPath
+from robustbench_coded.coding.codec import Codec
+from robustbench_coded.coding.sizes import FEWEST, coded_size
+from robustbench_coded.errors import InputError
+
+
+class Run(NamedTuple):
+    """A stretch of the network: neighbouring blocks that are all coded, or all plain."""
+
+    coded: bool
+    f: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks one after the other."""
+
+    blocks: tuple[Callable[[Tensor], Tensor], ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class CodedPath:
+    """Sends G batches of K inputs through the network, the coded stretches as N mixtures each.
+
+    Args:
+        model: pixels in [0, 1] -> logits; with ``blocks``, a model that has ``blocks()``.
+        k: size of a full batch.
+        n: coded inputs for a batch, a number or text such as ``1.5K`` (``coding.sizes``).
+        blocks: numbers of the coded blocks, from 0; None codes the whole network. Neighbours are encoded and
+            decoded together, so naming every block is the same as naming none.
+        codec: ``nodes``, ``order``, ``smoothing_encoder``, ``smoothing_decoder`` of ``coding.codec.Codec``.
+    Raises:
+        InputError: k or n below 4, or blocks that the network does not have.
+    """
+
+    def __init__(
+        self, model: nn.Module, k: int, n: int | str, blocks: Iterable[int] | None = None, **codec: Any
+    ):
+        self.k = k
+        self.n_given = n
+        self._codec_options = codec
+        self._codecs: dict[int, Codec] = {}
+        try:
+            self.n = coded_size(n, k)
+            self.codec_for(k)
+        except ValueError as error:
+            if k < FEWEST:
+                raise InputError(
+                    f"coded inference needs batches of at least {FEWEST}; --batch-size {k} is too small"
+                ) from error
+            raise InputError(f"coded inference with N={n} on batches of {k}: {error}") from error
+        self.runs = [Run(True, model)] if blocks is None else _runs(model, set(blocks))
+
+    def n_for(self, k: int) -> int:
+        """Coded inputs for a batch of ``k``: N scaled where the batch is not a full one."""
+        if k == self.k or "K" in str(self.n_given).upper():
+            return coded_size(self.n_given, k)
+        return max(FEWEST, math.floor(Fraction(self.n * k, self.k) + Fraction(1, 2)))
+
+    def codec_for(self, k: int) -> Codec:
+        """The codec of a batch of ``k``; its matrices are cached by value."""
+        if k not in self._codecs:
+            self._codecs[k] = Codec(k, self.n_for(k), **self._codec_options)
+        return self._codecs[k]
+
+    def images(self, k: int) -> int:
+        """The most images that any part of the network sees for a batch of ``k``."""
+        return max(self.n_for(k) if run.coded else k for run in self.runs)
+
+    def __call__(self, x: Tensor, perm: Tensor | None) -> Tensor:
+        """Answers x [G, K, C, H, W] with logits [G, K, classes], each run in one forward.
+
+        Args:
+            perm: int64 [G, K], the order in which each batch is encoded; every answer is put back in its
+                slot. None keeps the order. Each coded run of a batch uses the same order.
+        """
+        groups, k = x.shape[:2]
+        codec = self.codec_for(k)
+        for run in self.runs:
+            if run.coded:
+                coded = codec.encode_grouped(x, perm)
+                x = codec.decode_grouped(run.f(coded.flatten(0, 1)).unflatten(0, coded.shape[:2]), perm)
+            else:
+                x = run.f(x.flatten(0, 1)).unflatten(0, (groups, k))
+        return x
+
+
+def _runs(model: nn.Module, chosen: set[int]) -> list[Run]:
+    """The network cut where coding begins or ends."""
+    listed = getattr(model, "blocks", None)
+    if not callable(listed):
+        raise InputError(f"blocks= needs a network that lists its blocks, {type(model).__name__} does not")
+    blocks = list(listed())
+    if not chosen or not chosen <= set(range(len(blocks))):
+        raise InputError(
+            f"blocks={'+'.join(map(str, sorted(chosen)))} names blocks that the network does not have; "
+            f"choose from 0 to {len(blocks) - 1}"
+        )
+    cut = groupby(enumerate(blocks), key=lambda numbered: numbered[0] in chosen)
+    return [Run(coded, Blocks(tuple(block for _, block in run))) for coded, run in cut]
+
+
+class Coded:
+    """Deterministic, but an input's answer depends on its co-batched inputs and on its slot.
+
+    Args:
+        model, k, n, blocks, codec: as in ``coded_path.CodedPath``.
+        name: as tables name it.
+    """
+
+    randomised = False
+    batch_dependent = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        k: int,
+        n: int | str,
+        *,
+        blocks: Iterable[int] | None = None,
+        name: str = "coded",
+        **codec: Any,
+    ):
+        self.name = name
+        self.base: nn.Module | None = model
+        self.path = CodedPath(model, k, n, blocks, **codec)
+        self.n = self.path.n
+
+    def images(self, k: int) -> int:
+        """Images through the network for a batch of ``k``."""
+        return self.path.images(k)
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+        return self.path(x.unsqueeze(0), None).squeeze(0)
+
+    def logits_grouped(self, x: Tensor, draws: Sequence[None]) -> Tensor:
+        """[G, K, C, H, W] -> [G, K, classes] in one forward."""
+        return self.path(x, None)
 
 
 class RCI:

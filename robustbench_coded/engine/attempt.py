@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from attacks.machine_faults import is_out_of_memory, makes_process_unusable
+from attacks.gradients import is_out_of_memory, makes_process_unusable
 from robustbench_coded.errors import where_raised
 from robustbench_coded.evaluation.execution.execute import execute
 from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult

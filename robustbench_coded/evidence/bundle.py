@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_coded.defences.coded import Coded
-from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.inferences import Standard
+from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig

@@ -1,10 +1,14 @@
-"""report.md and report.html of a study of generators, made from its files alone."""
+"""The report on generators, beside Table 2 of arXiv 2510.00253."""
 
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import cache
+from importlib.resources import files
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,16 +16,33 @@ from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN
-from robustbench_coded.generation.inception import PUBLISHED
-from robustbench_coded.generation.paper import has_papers_data, papers_figure, table2
-from robustbench_coded.generation.records import Point, read_points
+from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN, Point, read_points
+from robustbench_coded.generation.features import PUBLISHED
 from robustbench_coded.generation.train import POINTS, SAMPLES
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
-from robustbench_coded.reports.render.plain import write_plain
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
-from robustbench_coded.reports.text.formatting import counted
-from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.reports.text.formatting import TextTable, counted
+from robustbench_coded.reports.write import write_plain
+
+
+@cache
+def table2() -> dict[str, Any]:
+    """Table 2 as printed, the column of CIFAR-10."""
+    return tomllib.loads(files("robustbench_coded.generation").joinpath("paper.toml").read_text())
+
+
+def has_papers_data(data: str) -> bool:
+    """Whether ``--data`` names CIFAR-10: by itself, or by its file's name."""
+    kind, _, place = data.partition(":")
+    name = PurePath(place).stem if kind == "npz" else data
+    return re.match(r"cifar-?10(?!\d)", name.lower()) is not None
+
+
+def papers_figure(variant: str, figure: str) -> tuple[float, float]:
+    """Mean and deviation of ``distance`` (FID) or ``score`` (IS). The paper's coded generator has no N."""
+    mean, deviation = table2()["plain" if variant == PLAIN else "coded"][figure]
+    return mean, deviation
+
 
 FACTS = "gan.json"
 FAR = 5  # times the distance of test images: a generator that has not learnt the data

@@ -17,14 +17,10 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.workers import threads_each
-from robustbench_coded.generation.config import GanConfig
-from robustbench_coded.generation.distances import frechet_distance, moments
-from robustbench_coded.generation.features import Network, answers, network_named
-from robustbench_coded.generation.records import Point
+from robustbench_coded.generation.config import GanConfig, Point
+from robustbench_coded.generation.features import Network, answers, frechet_distance, moments, network_named
 from robustbench_coded.generation.report import FACTS, write_gan_report
-from robustbench_coded.generation.side_by_side import side_by_side
-from robustbench_coded.generation.tensorboard import Said
-from robustbench_coded.generation.trainer import Orders, Trainer
+from robustbench_coded.generation.trainer import Orders, Said, Trainer, side_by_side
 from robustbench_coded.runs.atomic import remove_unfinished, write_text
 
 

@@ -1,4 +1,6 @@
-"""Trains a generator against its critic; a stopped training goes on where it last measured."""
+"""WGAN-GP with and without coded-smoothing in the generator (arXiv 2510.00253, appendix E.2): networks,
+losses, training.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,134 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.config import GanConfig
-from robustbench_coded.generation.course import COURSE, add_row
-from robustbench_coded.generation.losses import critic_loss, generator_loss
-from robustbench_coded.generation.networks import Critic, Generator, check_side
-from robustbench_coded.generation.records import Point, read_points, write_points
+from robustbench_coded.generation.config import GanConfig, Point, read_points, write_points
 from robustbench_coded.runs.atomic import write_bytes
+
+# Generators and critics: small ones for 8 x 8 images, DCGAN's sizes (arXiv 1511.06434) from 32 x 32 up.
+#
+# A generator has batch-norms. A critic has none: its penalty is about single images (arXiv 1704.00028).
+
+
+LATENT = {8: 32, 16: 64, 32: 128}
+_WIDTH = {8: 32, 16: 64, 32: 64}
+
+
+class Generator(nn.Module):
+    """Latents ``[B, latent]`` to images ``[B, C, S, S]`` in [0, 1].
+
+    Args:
+        side: S, 8, 16 or 32. channels: C.
+    """
+
+    def __init__(self, side: int, channels: int):
+        super().__init__()
+        check_side(side)
+        self.latent, self.start = LATENT[side], 4
+        doublings = (side // 4).bit_length() - 1
+        width = _WIDTH[side] << (doublings - 1)
+        self.first = nn.Linear(self.latent, width * 16, bias=False)
+        layers: list[nn.Module] = [nn.BatchNorm2d(width), nn.ReLU()]
+        for _ in range(doublings - 1):
+            layers += [nn.ConvTranspose2d(width, width // 2, 4, 2, 1, bias=False), nn.BatchNorm2d(width // 2)]
+            layers.append(nn.ReLU())
+            width //= 2
+        layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Sigmoid()]
+        self.rest = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.rest(self.first(z).unflatten(1, (-1, self.start, self.start)))
+
+
+class Critic(nn.Module):
+    """Images ``[B, C, S, S]`` to scores ``[B]``."""
+
+    def __init__(self, side: int, channels: int):
+        super().__init__()
+        check_side(side)
+        layers: list[nn.Module] = []
+        width, before, size = _WIDTH[side], channels, side
+        while size > 2:
+            layers += [nn.Conv2d(before, width, 4 if size > 4 else 3, 2, 1), nn.LeakyReLU(0.2)]
+            before, width, size = width, min(2 * width, 8 * _WIDTH[side]), size // 2
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        self.score = nn.Linear(before * size * size, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(self.body(2 * x - 1)).squeeze(1)
+
+
+def check_side(side: int) -> None:
+    """Raises InputError for images that no network here makes."""
+    if side not in LATENT:
+        raise InputError(f"images of {side} x {side}: generators here make 8 x 8, 16 x 16 and 32 x 32")
+
+
+# The losses of WGAN-GP (arXiv 1704.00028), and equation 7 of arXiv 2510.00253 for the generator.
+#
+# The paper gives no formula for the generator's coded loss. Here it is the generator's loss at the decoded
+# images: L = (1 - mu) L(G(z)) + mu L(D G(E z)) with L(x) = -mean of the critic's scores.
+
+
+def critic_loss(
+    critic: nn.Module, real: Tensor, fake: Tensor, mix: Tensor, penalty: float
+) -> tuple[Tensor, Tensor]:
+    """The critic's loss, and the distance that it estimates.
+
+    Args:
+        real, fake: images [B, C, S, S]. mix: [B] in [0, 1], where between the two the gradient is asked for.
+    Returns:
+        the loss, and mean score of real less fake images, without gradient.
+    """
+    between = mix[:, None, None, None]
+    x = (between * real + (1 - between) * fake).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    gap = critic(real).mean() - critic(fake).mean()
+    slope = gradient.flatten(1).norm(dim=1)
+    return -gap + penalty * ((slope - 1) ** 2).mean(), gap.detach()
+
+
+def generator_loss(
+    generator: nn.Module, critic: nn.Module, z: Tensor, coded: CodedSmoothing | None, mu: float
+) -> Tensor:
+    """The generator's loss at latents ``z`` [K, latent]; without a codec mu means nothing."""
+    main = -critic(generator(z)).mean()
+    if coded is None:
+        return main
+    return (1 - mu) * main - mu * critic(coded(z, generator)).mean()
+
+
+COURSE = "samples.png"
+COLUMNS = 16
+
+
+def add_row(path: Path, images: Tensor, row: int) -> None:
+    """Adds the first 16 images as a row of the picture at ``path``.
+
+    A training that was stopped may find a row more than it has measurements. It is replaced.
+
+    Args:
+        images: [count, C, S, S] in [0, 1], C 1 or 3, of the same latents at every measurement.
+        row: measurements before this one.
+    """
+    tiles = (255 * images[:COLUMNS]).round().byte().numpy()
+    channels, side = tiles.shape[1:3]
+    new = tiles.transpose(2, 0, 3, 1).reshape(side, -1, channels).repeat(3 // channels, axis=2)
+    try:
+        with Image.open(path) as picture:
+            before = np.asarray(picture.convert("RGB"))[: row * side]
+    except OSError:  # none yet, or damaged
+        before = new[:0]
+    rows = np.concatenate([before, new]) if before.shape[1] == new.shape[1] else new
+    buffer = io.BytesIO()
+    Image.fromarray(rows).save(buffer, "png")
+    write_bytes(path, buffer.getvalue())
+
 
 STATE, POINTS, SAMPLES = "gan.state.pt", "history.csv", "samples.npy"
 SHOWN = 32  # images that a report shows

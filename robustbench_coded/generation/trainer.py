@@ -1,23 +1,61 @@
-"""Trains the generators of a study one by one, in this process or in a worker."""
+"""Trains the generators of a study, in this process or several at a time in workers, with TensorBoard's
+logs.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.engine.process_pool import ProcessPool
 from robustbench_coded.engine.worker import Run, Tell, serve
+from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready, Told
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.config import GanConfig
-from robustbench_coded.generation.distances import Moments, frechet_distance, moments
-from robustbench_coded.generation.features import Network, answers, network_named
-from robustbench_coded.generation.tensorboard import Said, logged
-from robustbench_coded.generation.train import train
+from robustbench_coded.generation.config import GanConfig, Point
+from robustbench_coded.generation.features import (
+    Moments,
+    Network,
+    answers,
+    frechet_distance,
+    moments,
+    network_named,
+)
+from robustbench_coded.generation.train import SAMPLES, train
+from robustbench_coded.training.listener import summary_writer
+
+Said = Callable[[int, Point | None], None]
+FIGURES = ("distance", "score", "gap")  # of a Point
+
+
+def logged(said: Said, folder: Path, logs: Path) -> Said:
+    """``said``, which also writes every measurement, and the images shown with it, into ``logs``.
+
+    Args:
+        folder: of the training; the images are there already when a measurement is told.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+    """
+    writer = summary_writer(logs)
+
+    def both(iteration: int, point: Point | None) -> None:
+        said(iteration, point)
+        if point is not None:
+            for name in FIGURES:
+                writer.add_scalar(name, getattr(point, name), iteration)
+            writer.add_images("samples", np.load(folder / SAMPLES, allow_pickle=False), iteration)
+            writer.flush()
+
+    return both
 
 
 @dataclass(frozen=True)
@@ -97,3 +135,52 @@ def work(pipe: Connection, orders: Orders, folder: str) -> None:
         return run
 
     serve(pipe, folder, orders.threads, prepared)
+
+
+def side_by_side(
+    runs: Sequence[GanConfig], orders: Orders, workers: int, said: Callable[[GanConfig], Said]
+) -> Generator[GanConfig, None, None]:
+    """Trains every configuration and yields it when it is done; they start in the order given.
+
+    A training's course is the same as in one process. However this ends, the workers end with it, and what
+    they have measured is kept.
+
+    Args:
+        said: makes what is told every iteration of one training.
+
+    Raises:
+        InputError: as `Trainer.train`.
+        EngineError: a worker can't be started, or dies.
+    """
+    pool = ProcessPool(orders, [orders.device], work)
+    waiting = deque(runs)
+    busy: dict[int, tuple[GanConfig, Said]] = {}
+
+    def assign(worker: int) -> None:
+        if waiting:
+            config = waiting.popleft()
+            busy[worker] = config, said(config)
+            pool.assign(worker, config)
+
+    try:
+        starting = {pool.start() for _ in range(min(workers, len(runs)))}
+        while starting or busy:
+            for event in pool.wait(None):
+                worker = event.worker
+                match event:
+                    case Ready():
+                        starting.remove(worker)
+                        assign(worker)
+                    case Told(content=content):
+                        busy[worker][1](*content)
+                    case Finished(outcome=Refused(reason)):
+                        raise InputError(reason)
+                    case Finished():
+                        config, _ = busy.pop(worker)
+                        assign(worker)
+                        yield config
+                    case Died(reason=reason):
+                        what = busy[worker][0].name if worker in busy else "before its first training"
+                        raise EngineError(f"a worker ended ({what}): {reason}")
+    finally:
+        pool.close()

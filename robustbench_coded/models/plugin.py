@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attacks.adapters.import_failure import how_to_mend
-from attacks.adapters.own_module import file_named, own_module
+from attacks.adapters.user_modules import file_named, how_to_mend, own_module
 from robustbench_coded.errors import InputError, described
 
 

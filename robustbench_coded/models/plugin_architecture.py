@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.adapters.own_folders import own_folders_first
+from attacks.adapters.user_modules import own_folders_first
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.detect import classes_of
 from robustbench_coded.models.fitting import fit

@@ -9,7 +9,7 @@ from pathlib import Path
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.markdown import markdown_text_table
 from robustbench_coded.reports.text.escape import csv_text, markdown
-from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.runs.atomic import write_text
 
 Numbers = Mapping[str, Sequence[object]]  # column -> values, all of one length

@@ -1,22 +1,48 @@
-"""Writes the reports of a run into its folder, each file whole or not at all."""
+"""Writes reports into a folder, each file whole or not at all: those of a run with all figures that it has
+data for, and those that are no evaluation's.
+"""
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from robustbench_coded.reports.figures.draw import figures_of
-from robustbench_coded.reports.render.html import html_report
-from robustbench_coded.reports.render.markdown import markdown_details, markdown_report
-from robustbench_coded.reports.render.sections import report_of
-from robustbench_coded.reports.run.opening import opening_of
-from robustbench_coded.reports.run.worst import pictures_of, remove_unshown, worst_examples
+from robustbench_coded.reports.figures import ladder
+from robustbench_coded.reports.figures.bars import draw_answer, draw_certified, draw_correct_draws
+from robustbench_coded.reports.figures.curves import draw_batch_sizes, draw_cost, draw_eps, draw_losses
+from robustbench_coded.reports.figures.style import Drawing, styled
+from robustbench_coded.reports.render.html import html_report, plain_html
+from robustbench_coded.reports.render.markdown import (
+    markdown_details,
+    markdown_report,
+    plain_details,
+    plain_markdown,
+)
+from robustbench_coded.reports.render.sections import Figures, Section, report_of
+from robustbench_coded.reports.run.examples import pictures_of, remove_unshown, worst_examples
+from robustbench_coded.reports.run.opening import Opening, opening_of
 from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.results.certified import certified_frame
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.runs.atomic import replace_text
+from robustbench_coded.runs.atomic import replace_text, write_text
+
+
+def write_plain(folder: Path, title: str, opening: Sequence[str], sections: Sequence[Section]) -> None:
+    """Writes report.md, details.md (where there are any), report.html and the figures that they show."""
+    write_text(folder / "report.md", plain_markdown(title, opening, sections))
+    if any(section.detail for section in sections):
+        write_text(folder / "details.md", plain_details(title, sections))
+    write_text(folder / "report.html", plain_html(title, opening, sections))
+    for figure in _figures(sections):
+        figure.write(folder / "figures")
+
+
+def _figures(sections: Sequence[Section]) -> list[Drawing]:
+    blocks = [block for section in sections for block in section.blocks]
+    return [figure for block in blocks if isinstance(block, Figures) for figure in block.figures]
 
 
 def write_reports(path: str | Path) -> None:
@@ -81,3 +107,21 @@ def _field(value: Any) -> object:
     if pd.isna(value):
         return ""
     return csv_text(value) if isinstance(value, str) else value
+
+
+def figures_of(run: Run, opening: Opening) -> list[Drawing]:
+    """The figures of a run, drawn anew, that of its answer first; the same run gives the same bytes."""
+    asked = run.manifest.judged_budgets
+    rows = [row for row in run.rows if row.attack == "clean" or row.budget in asked]
+    with styled():
+        drawn = [
+            draw_answer(opening),
+            ladder.draw(rows),
+            draw_batch_sizes(rows),
+            draw_eps(rows),
+            draw_correct_draws(run.results),
+            draw_losses(run),
+            draw_cost(rows),
+            draw_certified(run.certified),
+        ]
+    return [figure for figure in drawn if figure is not None]

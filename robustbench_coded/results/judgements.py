@@ -11,15 +11,13 @@ from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.convergence import converged
 from robustbench_coded.statistics.design import Design, design, missing
 from robustbench_coded.statistics.gradients import answered, gradients_agree
-from robustbench_coded.statistics.holm import step_down
 from robustbench_coded.statistics.intervals import TAIL
-from robustbench_coded.statistics.judge import MARGIN, judge
-from robustbench_coded.statistics.other_attacks import other_attacks
+from robustbench_coded.statistics.judge import MARGIN, judge, step_down
 from robustbench_coded.statistics.verdict import Verdict
 
 

@@ -46,8 +46,8 @@ class Sequential(Struct, frozen=True, kw_only=True):
         until: ``settled`` or ``claim`` where nothing else was asked for.
         rounds: numbers of examples that a row could run on.
         questions: of runs of earlier versions.
-        verdict_seconds, table_seconds: forecast time for attacks on open verdicts, and for the table; None
-            for no limit.
+        verdict_seconds, table_seconds: forecast time for attacks on open verdicts, and for these and the
+            table; None for no limit.
         rates: seconds for one image, by what is forwarded or differentiated.
     """
 

@@ -33,8 +33,8 @@ from robustbench_coded.session.tracked import tracked_by_git
 
 # Draws the figures. It takes a third of a second to import, which is done while attacks run.
 FIGURES = "matplotlib.figure"
-# By default: forecast time for attacks on open verdicts beyond the first on each, and for the table.
-VERDICT_SECONDS = TABLE_SECONDS = 300.0
+# By default: forecast time for attacks on open verdicts beyond the first on each; the table has what is left.
+SECONDS = 360.0
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
@@ -153,7 +153,7 @@ def planned_evaluation(
     scope = _scope(config)
     fixed = scope.table_seconds is None or (old is not None and before is None)
     if not fixed and before is None:
-        fixed = config.until is None and _all_seconds(config, prepared, planned, seconds) <= VERDICT_SECONDS
+        fixed = config.until is None and _all_seconds(config, prepared, planned, seconds) <= SECONDS
     if fixed and config.until is None:
         scope = Scope(None, None)
     if fixed and before is None:
@@ -174,11 +174,9 @@ def _scope(config: EvalConfig) -> Scope:
     """What the options ask for."""
     if config.until is not None:
         return Scope(config.time, 0.0)
-    if config.time is not None:
-        return Scope(config.time, config.time, whole=True)
-    if config.all or config.limit is not None or config.replicates > 1:
+    if config.time is None and (config.all or config.limit is not None or config.replicates > 1):
         return Scope(None, None)
-    return Scope(VERDICT_SECONDS, TABLE_SECONDS)
+    return Scope(config.time or SECONDS, config.time or SECONDS)
 
 
 def _all_seconds(

@@ -132,7 +132,7 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
             )
         )
     found = Preview(path, tuple(rows), 0.0, (*prepared.notes, *notes))
-    if scope.whole:
+    if scope.table_seconds:
         return found
     everything = unit_maker(config, replace(prepared, extents=_all(prepared.extents)))
     most = sum(taken(everything.units(case)) for case in planned) - found.seconds

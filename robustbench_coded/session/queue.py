@@ -37,7 +37,7 @@ from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import RowCosts
 from robustbench_coded.session.hidden_sources import hidden_sources
-from robustbench_coded.statistics.betting import values_needed
+from robustbench_coded.statistics.anytime import values_needed
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.verdict import is_final
 
@@ -63,13 +63,11 @@ class Scope:
     Attributes:
         verdict_seconds: forecast time for attacks on open verdicts, beyond the first attack on each; None for
             no limit.
-        table_seconds: for the table; None for every row on every example, 0 for no table.
-        whole: whether ``verdict_seconds`` is for everything, and the table has what is left of it.
+        table_seconds: for these and the table; None for every row on every example, 0 for no table.
     """
 
     verdict_seconds: float | None
     table_seconds: float | None
-    whole: bool = False
 
 
 class Queue:
@@ -333,19 +331,16 @@ class Queue:
         if self._filled:
             return False
         self._filled = True
-        seconds = self.scope.table_seconds
-        if seconds is not None and self.scope.whole:
-            seconds = max(0.0, (self.scope.verdict_seconds or 0.0) - self.spent)
-        table = self._table()
-        new = False
+        seconds, table, new = self.scope.table_seconds, self._table(), False
         if seconds is None:
             new = self._begin_for_table(
                 {case: len(self.extents.ends) if self.extents else 1 for case in table}
             )
-        elif self.scope.table_seconds:
+        elif seconds:
             assert self.extents is not None
             begun = {case: self._run_in(case) for case in table}
-            new = self._begin_for_table(fill(table, begun, self.extents.ends, self._likely, seconds))
+            left = max(0.0, seconds - self.spent)
+            new = self._begin_for_table(fill(table, begun, self.extents.ends, self._likely, left))
         for case in table if seconds != 0 else ():
             few = (
                 case.subject.batch_dependent and self._costs.batches(case, self._run_in(case)) < MANY_BATCHES

@@ -1,27 +1,135 @@
-"""From options to sets: what is corrupted here, what is read as published."""
+"""The options of `csrobust shift`, the sets that they choose, and the blocks of a clustered estimate."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.dataset import Dataset, Images
 from robustbench_coded.data.download import search_path
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.examples import evaluated
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.shift.blocks import Blocks, as_dataset
-from robustbench_coded.shift.config import ShiftConfig
-from robustbench_coded.shift.corruptions.constants import CONSTANTS
-from robustbench_coded.shift.corruptions.corrupt import corruptions_for
-from robustbench_coded.shift.generated import cached_sets
-from robustbench_coded.shift.published import WHERE, classes_of, published_sets
-from robustbench_coded.shift.sets import CLEAN, ShiftSet, StoredArray
+from robustbench_coded.shift.answers import block_starts
+from robustbench_coded.shift.corruptions import corruptions_for
+from robustbench_coded.shift.images import WHERE, cached_sets, classes_of, published_sets
+from robustbench_coded.shift.sets import CLEAN, CONSTANTS, SEVERITIES, ShiftSet, StoredArray
+
+LEAST_DRAWS = 2
+
+
+@dataclass(frozen=True)
+class ShiftConfig:
+    """What is evaluated on which sets.
+
+    Attributes:
+        evaluation: checkpoints, inferences, batches, draws, seed and machine; its ``data`` and ``attacks``
+            are not used.
+        data: data sets as text. One that ``csrobust eval`` knows is corrupted here; ``cifar10c:DIR``,
+            ``cifar10.1:DIR``, ``cifar10.2:DIR``, ``imagenet-c:DIR``, ``imagenet-r:DIR`` and
+            ``imagenet-a:DIR`` are evaluated as they are.
+        corruptions: names; empty for all that the images can have.
+        severities: from 1 to 5.
+        baseline: the checkpoint whose standard inference errors are divided by; None for the first.
+    """
+
+    evaluation: EvalConfig
+    data: tuple[str, ...] = ("auto",)
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = SEVERITIES
+    baseline: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.corruptions:
+            if name not in CONSTANTS:
+                near = did_you_mean(name, list(CONSTANTS))
+                raise InputError(
+                    f"--corruptions {name}: no such corruption; {near}known: {', '.join(CONSTANTS)}"
+                )
+        for severity in self.severities:
+            if severity not in SEVERITIES:
+                raise InputError(f"--severities {severity}: severities are 1, 2, 3, 4 and 5")
+        if self.evaluation.draws < LEAST_DRAWS:
+            raise InputError(f"--draws {self.evaluation.draws}: give {LEAST_DRAWS} or more")
+        if len(self.evaluation.batch_sizes) > 1:
+            raise InputError("--batch-size: one size at a time; make a run of each")
+        names = [name for name, _ in self.evaluation.checkpoints]
+        if self.baseline is not None and self.baseline not in names:
+            raise InputError(f"--baseline {self.baseline}: no such checkpoint; given: {', '.join(names)}")
+
+    @property
+    def baseline_name(self) -> str:
+        """The checkpoint that the others are compared with."""
+        return self.baseline or self.evaluation.checkpoints[0][0]
+
+
+# All sets one behind the other as a single data set, so that the engine evaluates them in one run.
+#
+#     block 0: the n images of the first set, filled up to whole batches; block 1: those of the second; ...
+#
+# Every block begins with a new batch: a batch never holds images of two sets, as it would in use. What fills
+# a block up is its own beginning, answered and never counted.
+
+
+class Blocks:
+    """The images of all blocks, by their place in the whole.
+
+    Args:
+        sets: the images of each block and the rows taken of them.
+        k: size of a batch.
+    """
+
+    def __init__(self, sets: Sequence[tuple[Images, np.ndarray]], k: int):
+        self._sets = tuple(sets)
+        self._starts = block_starts([len(rows) for _, rows in sets], k)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (int(self._starts[-1]), *self._sets[0][0].shape[1:])
+
+    def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
+        """Images [len(places), H, W, C] of these places."""
+        block = np.searchsorted(self._starts, places, side="right") - 1
+        found = None
+        for number in np.unique(block):
+            here = block == number
+            images, rows = self._sets[number]
+            pixels = images[rows[(places[here] - self._starts[number]) % len(rows)]]
+            if found is None:
+                found = np.empty((len(places), *pixels.shape[1:]), dtype=pixels.dtype)
+            found[here] = pixels
+        return np.empty((0, *self.shape[1:]), dtype=np.uint8) if found is None else found
+
+
+def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, scale: float, like: Dataset) -> Dataset:
+    """The sets as one data set.
+
+    Raises:
+        InputError: sets of images of different shapes.
+    """
+    shapes = {one.collection: tuple(one.images.shape[1:]) for one in sets}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
+        raise InputError(f"the images have different shapes ({told}); evaluate them one after the other")
+    labels = [one.labels[np.arange(-(-len(one) // k) * k) % len(one)] for one in sets]
+    return Dataset(
+        name="+".join(dict.fromkeys(one.collection for one in sets)),
+        images=Blocks([(one.images, one.rows) for one in sets], k),
+        scale=scale,
+        labels=np.concatenate(labels).astype(np.int64),
+        classes=classes,
+        class_names=like.class_names,
+        source=f"{len(sets)} sets one behind the other",
+        outputs=like.outputs,
+    )
+
 
 AS_IT_IS = ("imagenet-r", "imagenet-a")
 _TITLES = {"cifar10": "CIFAR-10-C (ours)", "digits": "digits-C (ours)"}

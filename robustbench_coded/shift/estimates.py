@@ -17,11 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from robustbench_coded.shift.answers import Answers
-from robustbench_coded.shift.facts import SetFacts
-from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval, student_factor
-from robustbench_coded.statistics.difference import clustered_difference
-from robustbench_coded.statistics.intervals import TAIL, accuracy_interval
+from robustbench_coded.shift.answers import Answers, SetFacts
+from robustbench_coded.statistics.intervals import (
+    TAIL,
+    accuracy_interval,
+    clopper_pearson,
+    clustered_interval,
+    student_factor,
+)
+from robustbench_coded.statistics.paired import clustered_difference
 
 FEW_EXAMPLES = 5  # of another value than all others: too few to measure a spread on
 DECIMALS = 12  # to which sums in another order agree

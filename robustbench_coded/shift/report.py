@@ -1,10 +1,29 @@
-"""report.md, report.html and shift.csv of a shift run, made from its files alone."""
+"""report.md, report.html and shift.csv of one run of `csrobust shift`, with its figures and the agreement of
+models.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from robustbench_coded.reports.render.plain import write_plain
+import numpy as np
+from matplotlib.figure import Figure
+
+from robustbench_coded.reports.figures.style import (
+    COLOURS,
+    MARKERS,
+    WIDTH,
+    Drawing,
+    drawing,
+    label,
+    legend,
+    panels,
+    percent_axis,
+    style_of,
+    styled,
+)
 from robustbench_coded.reports.render.sections import (
     Block,
     Bullets,
@@ -15,22 +34,196 @@ from robustbench_coded.reports.render.sections import (
     Section,
 )
 from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import counted, inference_text, subject_text
+from robustbench_coded.reports.text.formatting import (
+    TextTable,
+    counted,
+    inference_text,
+    interval,
+    percent,
+    subject_text,
+)
+from robustbench_coded.reports.write import write_plain
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.shift.agreement import agreement_sentence, agreement_table, agreements
-from robustbench_coded.shift.answers import ShiftRun, load_shift
-from robustbench_coded.shift.figures import figures_of
-from robustbench_coded.shift.paper import BESIDE_PAPER
-from robustbench_coded.shift.rows import MEAN_19, Row, baseline_of, rows_csv, rows_of
+from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun, load_shift
+from robustbench_coded.shift.estimates import Estimate, accuracy, unpaired_difference
+from robustbench_coded.shift.sets import CLEAN, CONSTANTS
 from robustbench_coded.shift.tables import (
+    BESIDE_PAPER,
+    MEAN_19,
+    Row,
+    baseline_of,
     corruption_table,
     every_set,
     inferences_of,
     means_table,
     points_text,
     row_text,
+    rows_csv,
+    rows_of,
     statistics_table,
 )
+
+MADE, PUBLISHED = "CIFAR-10-C (ours)", "CIFAR-10-C (published)"
+ALL = "all of these"
+
+
+class Agreement(NamedTuple):
+    """One corruption, at the severities that both have.
+
+    Attributes:
+        means, deviations: of the pixel values, made and published, from 0 to 255, over severities.
+        accuracies: of the baseline's standard inference, made and published.
+        difference: the published accuracy less that on the sets made here.
+    """
+
+    corruption: str
+    means: tuple[float, float]
+    deviations: tuple[float, float]
+    accuracies: tuple[float, float]
+    difference: Estimate
+
+
+def agreements(run: ShiftRun) -> list[Agreement]:
+    """Each corruption that both collections have, and all of them together; empty without both of them, or
+    without the baseline's answers."""
+    answers = baseline_of(run)
+    made, published = (
+        {(one.name, one.severity): one for one in run.sets(collection) if one.severity}
+        for collection in (MADE, PUBLISHED)
+    )
+    pairs = [(made[key], published[key]) for key in made if key in published]
+    if answers is None or not pairs:
+        return []
+    names = list(dict.fromkeys(one.name for one, _ in pairs))
+    found = [_agreement(name, [pair for pair in pairs if pair[0].name == name], answers) for name in names]
+    return [*found, _agreement(ALL, pairs, answers)] if len(names) > 1 else found
+
+
+def agreement_table(found: list[Agreement]) -> TextTable:
+    """A line for each corruption: pixel means, deviations and accuracies, made and published."""
+    lines = tuple(
+        (
+            one.corruption,
+            *(" / ".join(f"{value:.1f}" for value in two) for two in (one.means, one.deviations)),
+            " / ".join(percent(value) for value in one.accuracies),
+            _points(one.difference),
+        )
+        for one in found
+    )
+    heads = ("Corruption", "Pixel mean", "Pixel deviation", "Accuracy", "Published less ours")
+    return TextTable(heads, lines, frozenset(heads[1:]))
+
+
+def agreement_sentence(found: list[Agreement]) -> str:
+    """How far the accuracies on both differ, on average and at most."""
+    alone = [one for one in found if one.corruption != ALL]
+    most = max(alone, key=lambda one: abs(one.difference.value))
+    apart = [one.corruption for one in alone if _excludes_zero(one.difference)]
+    said = f"Published sets less those made here: {_points(found[-1].difference)} points of accuracy"
+    if len(alone) > 1:
+        said += f" over {len(alone)} corruptions, at most {_points(most.difference)} ({most.corruption})"
+    more = f" The interval excludes 0 for {', '.join(apart)}." if apart else " No interval excludes 0."
+    return f"{said}.{more}"
+
+
+def _agreement(name: str, pairs: list[tuple[SetFacts, SetFacts]], answers: Answers) -> Agreement:
+    made, published = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return Agreement(
+        name,
+        (_mean([one.mean for one in made]), _mean([one.mean for one in published])),
+        (_mean([one.deviation for one in made]), _mean([one.deviation for one in published])),
+        (accuracy(answers, made).value, accuracy(answers, published).value),
+        unpaired_difference(answers, published, made),
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values))
+
+
+def _excludes_zero(difference: Estimate) -> bool:
+    return (
+        difference.low is not None
+        and difference.high is not None
+        and (difference.low > 0 or difference.high < 0)
+    )
+
+
+def _points(difference: Estimate) -> str:
+    return f"{100 * difference.value:+.1f} {interval(difference.low, difference.high)}".strip()
+
+
+def figures_of(rows: Sequence[Row], collection: str) -> list[Drawing]:
+    """The figures of one collection of corrupted sets; none where there is a single set."""
+    rows = [r for r in rows if r.collection == collection and r.figure == "accuracy"]
+    with styled():
+        return [
+            drawn for draw in (_severities, _corruptions) if (drawn := draw(rows, collection)) is not None
+        ]
+
+
+def _severities(rows: Sequence[Row], collection: str) -> Drawing | None:
+    points = [(int(r.over.split()[1]), r) for r in rows if r.over.startswith("severity")]
+    points += [(0, r) for r in rows if r.over == CLEAN]
+    if len({severity for severity, _ in points}) < 2:
+        return None
+    inferences = inferences_of(rows)
+    checkpoints = list(dict.fromkeys(r.subject.checkpoint for r in rows))
+    figure, axes = panels(len(inferences))
+    for panel, inference in zip(axes, inferences, strict=True):
+        for number, checkpoint in enumerate(checkpoints):
+            subject = inference._replace(checkpoint=checkpoint)
+            curve = sorted((p for p in points if p[1].subject == subject), key=lambda p: p[0])
+            if not curve:
+                continue
+            values = [100 * r.estimate.value for _, r in curve]
+            bars = [
+                [max(v - 100 * (r.estimate.low or 0), 0) for v, (_, r) in zip(values, curve)],
+                [max(100 * (r.estimate.high or 0) - v, 0) for v, (_, r) in zip(values, curve)],
+            ]
+            panel.errorbar([s for s, _ in curve], values, yerr=bars, **style_of(number, checkpoint))
+        panel.set_title(label(inference_text(inference, with_k=True)))
+        panel.set_xlabel("severity (0: clean)")
+        panel.set_xticks(sorted({s for s, _ in points}))
+        percent_axis(panel)
+    legend(figure, axes)
+    caption = f"{collection}: mean over the corruptions at each severity, with 95% intervals."
+    return drawing(figure, _name("severity", collection), "Accuracy over severity", caption)
+
+
+def _corruptions(rows: Sequence[Row], collection: str) -> Drawing | None:
+    standard = inferences_of(rows)[0]
+    chosen = [r for r in rows if r.severity is None and r.over in CONSTANTS]
+    chosen = [r for r in chosen if r.subject[1:] == standard[1:]]
+    names = list(dict.fromkeys(r.over for r in chosen))
+    if len(names) < 2:
+        return None
+    checkpoints = list(dict.fromkeys(r.subject.checkpoint for r in chosen))
+    figure = Figure(figsize=(WIDTH, 0.26 * len(names) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for number, checkpoint in enumerate(checkpoints):
+        of = {r.over: r for r in chosen if r.subject.checkpoint == checkpoint}
+        axes.plot(
+            [100 * of[name].estimate.value for name in names],
+            range(len(names)),
+            linestyle="none",
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
+            label=label(checkpoint),
+        )
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.invert_yaxis()
+    axes.set_xlabel("accuracy, %")
+    legend(figure, [axes])
+    axes.set_ylabel("")
+    caption = f"{collection}: mean over severities, {inference_text(standard)}. Intervals are in the table."
+    return drawing(figure, _name("corruptions", collection), "Accuracy by corruption", caption)
+
+
+def _name(kind: str, collection: str) -> str:
+    plain = "".join(c if c.isalnum() else "-" for c in collection.lower())
+    return f"{kind}-{'-'.join(part for part in plain.split('-') if part)}"
+
 
 MEANS_LEGEND = (
     "Accuracies in percent with 95% intervals. Less the baseline: percentage points, paired over the same "

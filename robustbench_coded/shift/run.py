@@ -25,10 +25,8 @@ from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against, kept_from, new_manifest
 from robustbench_coded.session.run_plan import Done, run_plan
 from robustbench_coded.session.stopped import IncompleteRun, opened_folder
-from robustbench_coded.shift.answers import SHIFT
-from robustbench_coded.shift.choose import chosen_sets
-from robustbench_coded.shift.config import ShiftConfig
-from robustbench_coded.shift.facts import ShiftFacts, as_data, facts_of, from_data
+from robustbench_coded.shift.answers import SHIFT, ShiftFacts, as_data, facts_of, from_data
+from robustbench_coded.shift.choose import ShiftConfig, chosen_sets
 from robustbench_coded.shift.report import write_shift_report
 
 

@@ -1,15 +1,217 @@
-"""Rows of a shift run as tables for people."""
+"""The rows of a report on shift and their tables, beside those of the paper."""
 
 from __future__ import annotations
 
+import csv
+import io
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
 
-from robustbench_coded.reports.text.formatting import accuracy_text, inference_text, interval, percent
-from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.reports.paper import trainings
+from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.text.formatting import (
+    TextTable,
+    accuracy_text,
+    inference_text,
+    interval,
+    percent,
+)
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.shift.facts import SetFacts
-from robustbench_coded.shift.rows import Row
-from robustbench_coded.shift.sets import CLEAN
+from robustbench_coded.schema.controls import STANDARD
+from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun
+from robustbench_coded.shift.estimates import Estimate, accuracy, corruption_error, difference
+from robustbench_coded.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
+
+_SETS = {
+    "CIFAR-10-C (ours)": "CIFAR-10-C",
+    "CIFAR-10-C (published)": "CIFAR-10-C",
+    "CIFAR-10.1": "CIFAR-10.1",
+    "CIFAR-10.2": "CIFAR-10.2",
+    "ImageNet-R": "ImageNet-R",
+}
+# What each of the paper's figures is over. It does not say which version of CIFAR-10.1.
+_OVER = {
+    "CIFAR-10-C": ("mean of 19",),
+    "CIFAR-10.1": ("v4", "v6"),
+    "CIFAR-10.2": ("test",),
+    "ImageNet-R": ("test",),
+}
+
+
+@cache
+def table5() -> dict[str, Any]:
+    """Table 5 as printed, in percent."""
+    return tomllib.loads(files("robustbench_coded.shift").joinpath("paper.toml").read_text())
+
+
+BESIDE_PAPER = (
+    f"Paper: Table 5 of arXiv 2510.00253, mean over seeds, a {table5()['network']} trained for "
+    "350 epochs; its CIFAR-10-C is the published one. Another network and another training: compare the "
+    "order, not the values."
+)
+
+
+def papers_mean(collection: str, over: str, training: str | None) -> float | None:
+    """The paper's accuracy as a fraction; None where it has no such setting."""
+    table = _SETS.get(collection)
+    if table is None or over not in _OVER[table] or training not in table5()[table]:
+        return None
+    return round(table5()[table][training][0] / 100, 6)
+
+
+FIGURES = ("accuracy", "difference", "corruption_error")
+CSV_COLUMNS = (
+    "checkpoint", "defence", "k", "n", "collection", "over", "severity", "figure", "value", "ci_low",
+    "ci_high", "examples", "sets", "draws", "paper",
+)  # fmt: skip
+MEAN_15, MEAN_19 = "mean of 15", "mean of 19"
+
+
+class Row(NamedTuple):
+    """One figure of one subject.
+
+    Attributes:
+        over: the set's name, or what the mean is over: ``mean of 15``, ``mean of 19``, ``severity 3`` ...
+        severity: None for a mean over severities, 0 where there is none.
+        figure: one of `FIGURES`; differences and corruption errors are relative to the baseline's standard
+            inference.
+        paper: the paper's accuracy as a fraction, None without one.
+    """
+
+    subject: SubjectKey
+    collection: str
+    over: str
+    severity: int | None
+    figure: str
+    estimate: Estimate
+    examples: int
+    sets: int
+    draws: int
+    paper: float | None = None
+
+    def as_data(self) -> dict[str, object]:
+        """One flat object, for ``--json``."""
+        figures = dict(zip(("value", "ci_low", "ci_high"), self.estimate, strict=True))
+        rest = {name: value for name, value in self._asdict().items() if name not in ("subject", "estimate")}
+        return {**self.subject._asdict(), **rest, **figures}
+
+
+def rows_of(run: ShiftRun) -> list[Row]:
+    """All rows, by subject, collection and set."""
+    baseline = baseline_of(run)
+    named = trainings(run.manifest)
+    rows = []
+    for answers in run.answers:
+        training = named.get(answers.subject.checkpoint)
+        for collection in run.collections:
+            rows += rows_beside(answers, baseline, run.sets(collection), training)
+    return rows
+
+
+def baseline_of(run: ShiftRun) -> Answers | None:
+    """The named checkpoint's standard inference."""
+    subject = SubjectKey(run.facts.baseline, STANDARD, None, None)
+    return next((answers for answers in run.answers if answers.subject == subject), None)
+
+
+def means_of(sets: Sequence[SetFacts]) -> dict[str, list[SetFacts]]:
+    """What means are taken over: the corruptions that the mean corruption error is defined on, all of them,
+    each corruption, each severity. Parts that are not complete are called so."""
+    corrupted = [one for one in sets if one.severity]
+    if not corrupted:
+        return {}
+    names = list(dict.fromkeys(one.name for one in corrupted))
+    main = [one for one in corrupted if one.name in MAIN]
+    found = {}
+    if {*MAIN} <= {*names}:
+        found[MEAN_15] = main
+    if {*MAIN, *EXTRA} <= {*names}:
+        found[MEAN_19] = corrupted
+    elif len(names) != len(MAIN) or not main:
+        found[f"mean of {len(names)}"] = corrupted
+    for name in names if len({one.severity for one in corrupted}) > 1 else ():
+        found[name] = [one for one in corrupted if one.name == name]
+    for severity in SEVERITIES:
+        chosen = [one for one in corrupted if one.severity == severity]
+        if chosen and len(names) > 1:
+            found[f"severity {severity}"] = chosen
+    return found
+
+
+def rows_beside(
+    answers: Answers, baseline: Answers | None, sets: Sequence[SetFacts], training: str | None
+) -> list[Row]:
+    """All rows of one subject on the sets of one collection.
+
+    Args:
+        baseline: what differences and corruption errors are relative to; None for none of them.
+        training: the paper's name for how the checkpoint was trained.
+    """
+    collection = sets[0].collection
+    rows = []
+    draws = answers.right[sets[0]].shape[1]
+    standard = answers.subject.defence == STANDARD
+
+    def add(
+        over: str, severity: int | None, figure: str, estimate: Estimate | None, of: list[SetFacts]
+    ) -> None:
+        if estimate is not None:
+            paper = None
+            if figure == "accuracy" and standard:
+                paper = papers_mean(collection, over, training)
+            rows.append(
+                Row(
+                    answers.subject,
+                    collection,
+                    over,
+                    severity,
+                    figure,
+                    estimate,
+                    of[0].examples,
+                    len(of),
+                    draws,
+                    paper,
+                )
+            )
+
+    for one in sets:
+        add(one.name, one.severity, "accuracy", accuracy(answers, [one]), [one])
+        if baseline is not None and baseline is not answers and not one.severity:
+            add(one.name, one.severity, "difference", difference(answers, baseline, [one]), [one])
+    for over, chosen in means_of(sets).items():
+        add(over, None, "accuracy", accuracy(answers, chosen), chosen)
+        if baseline is not None and baseline is not answers:
+            add(over, None, "difference", difference(answers, baseline, chosen), chosen)
+        if baseline is not None and over.startswith("mean"):
+            add(over, None, "corruption_error", corruption_error(answers, baseline, chosen), chosen)
+    return rows
+
+
+def rows_csv(rows: Sequence[Row]) -> str:
+    """shift.csv: accuracies, differences and intervals as fractions."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(map(csv_fields, rows))
+    return text.getvalue()
+
+
+def csv_fields(row: Row) -> list[object]:
+    """One row in `CSV_COLUMNS`."""
+    values = [_number(value) for value in row.estimate]
+    subject = ["" if part is None else part for part in row.subject]
+    severity = "" if row.severity is None else row.severity
+    return [
+        csv_text(subject[0]), csv_text(subject[1]), *subject[2:], csv_text(row.collection), row.over,
+        severity, row.figure, *values, row.examples, row.sets, row.draws, _number(row.paper),
+    ]  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
 
 
 def means_table(rows: Sequence[Row]) -> TextTable:

@@ -2,7 +2,7 @@
 
     case_results(outcomes, planned) -> list[CaseResult]
 
-Outcomes of replicate 0 alone make the rows; further replicates serve `components.py`.
+Outcomes of replicate 0 alone make the rows; further replicates serve `components`.
 
 Who may use what:
 
@@ -26,7 +26,13 @@ import pandas as pd
 from robustbench_coded.schema.case import CaseKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STRONGEST
 from robustbench_coded.schema.planned_case import PlannedCase
-from robustbench_coded.statistics.anytime.mixture import mixture_interval
+from robustbench_coded.statistics.anytime import (
+    PARTITION,
+    RANDOM,
+    RandomBatches,
+    mixture_interval,
+    random_batches,
+)
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
 from robustbench_coded.statistics.ensemble import (
     Candidate,
@@ -38,8 +44,7 @@ from robustbench_coded.statistics.ensemble import (
 )
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell, cells
-from robustbench_coded.statistics.random_batches import PARTITION, RANDOM, RandomBatches, random_batches
-from robustbench_coded.statistics.shared_draws import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
+from robustbench_coded.statistics.variance import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
 
 Cells = dict[tuple[CaseKey, str], Cell]
 

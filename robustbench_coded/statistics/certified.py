@@ -11,8 +11,7 @@ from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.certificate import Certificate
 from robustbench_coded.schema.controls import NAIVE_MIN
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.clustered import clopper_pearson
-from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
+from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval, clopper_pearson
 
 FALSE_ALARM = 1e-6  # that any of a certificate's comparisons contradicts a bound that holds
 

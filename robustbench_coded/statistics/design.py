@@ -17,10 +17,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.comparisons import attacks_under, differs_only_in, name_of
-from robustbench_coded.statistics.difference import correlation_of, joined
+from robustbench_coded.statistics.check import attacks_under, differs_only_in, name_of
 from robustbench_coded.statistics.ensemble import common
-from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
+from robustbench_coded.statistics.paired import (
+    Difference,
+    NotPaired,
+    correlation_of,
+    joined,
+    paired_difference,
+)
 from robustbench_coded.statistics.variance import between_batches, between_examples
 
 # Attacks that fill the four cells at so many steps; any algorithm and start does, if all four have it.

@@ -22,13 +22,15 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from attacks.attack_name import PREFIX, split_submitted
 from attacks.catalogue import DECISION_BASED
 from attacks.naming import parse
-from attacks.submitted import PREFIX, split_submitted
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import WORTH, Check, NextStep, passed, run_attacks
-from robustbench_coded.statistics.comparisons import (
+from robustbench_coded.statistics.check import (
+    WORTH,
+    Check,
+    NextStep,
     accuracy_of,
     difference_of,
     differs_only_in,
@@ -37,6 +39,8 @@ from robustbench_coded.statistics.comparisons import (
     is_black_box,
     lowest,
     name_of,
+    passed,
+    run_attacks,
     usable_by,
 )
 

@@ -1,12 +1,28 @@
-"""The verdict on one threat model of a run: the figures that the rules look at, from the rows of the run.
+"""The verdict on one threat model of a run, and several verdicts at once.
+
+The verdict on one threat model of a run: the figures that the rules look at, from the rows of the run.
 
 judge(rows, ensemble, checks, margin, claim, tail) -> Verdict
 base_ensemble(rows, ensemble)                      -> CaseResult | None    what a gain is measured over
 claimed_accuracy(claim, ensemble, tail)            -> Interval | None      what a claim is held against
+
+Several judgements at once, with the chance of any false one kept at the level of a single one.
+
+    holm(intervals, settled, tail) -> list[Adjusted]      step by step, for decisions
+    simultaneous(intervals, tail)  -> list[Ends]          all at once, for the largest of several estimates
+    step_down(asked, settled, tail) -> list[Answer]       Holm's steps for any kind of question
+
+An interval is given as a function of the probability with which each of its ends may err, because what is
+adjusted is that probability. Holm, Scandinavian Journal of Statistics 6, 1979: of m open questions each is
+asked at tail / m; those that are settled are taken out, and the rest is asked again at their smaller number.
+The chance that any of them is settled wrongly stays at most ``tail`` an end, whatever the dependence between
+them. The largest of m estimates was picked for being large: its interval is the simultaneous one, at tail /
+m.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,14 +30,12 @@ from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
 from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import CheckName, VerdictWord
+from robustbench_coded.statistics.attack_checks import another_loss
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.comparisons import difference_of
+from robustbench_coded.statistics.check import Check, difference_of
 from robustbench_coded.statistics.correlation import UNMEASURED
-from robustbench_coded.statistics.draws import plurality
-from robustbench_coded.statistics.floor import broken_below, uninformative
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
-from robustbench_coded.statistics.other_attacks import another_loss
+from robustbench_coded.statistics.outcomes import broken_below, plurality, uninformative
 from robustbench_coded.statistics.same_attacks import spared, what_broke_the_base
 from robustbench_coded.statistics.verdict import Verdict, decide
 
@@ -133,3 +147,65 @@ def _checkpoints_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> C
 def _complete(row: CaseResult | None) -> CaseResult | None:
     """An ensemble, or that of its attacks with all of their outcomes; None where there are none."""
     return row if row is None or row.complete else row.of_complete
+
+
+T = TypeVar("T")
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """One of several questions: whether it is settled, and the interval at the level it was last asked at."""
+
+    settled: bool
+    low: float
+    high: float
+    tail: float
+
+
+def holm(
+    intervals: Sequence[Callable[[float], Ends]], settled: Callable[[Ends], bool], tail: float
+) -> list[Adjusted]:
+    """Which of several questions are settled, each by its own interval.
+
+    Args:
+        intervals: from the probability that an end errs to the ends; the intervals are nested.
+        settled: whether an interval leaves one answer only, for example that its low end is above 0.
+        tail: probability of error at each end for all questions together.
+    """
+    answers = step_down(intervals, settled, tail)
+    return [Adjusted(answer.settled, *answer.answer, answer.tail) for answer in answers]
+
+
+class Answer(NamedTuple, Generic[T]):
+    """What one of several questions was answered last, whether that settles it, and at which error."""
+
+    answer: T
+    settled: bool
+    tail: float
+
+
+def step_down(
+    asked: Sequence[Callable[[float], T]], settled: Callable[[T], bool], tail: float
+) -> list[Answer[T]]:
+    """Asks every open question at its share of the error until none of them is settled any more.
+
+    Args:
+        asked: from the probability of error to an answer; what settles it at one error does at a larger one.
+        settled: whether an answer settles its question.
+        tail: probability of error for all questions together.
+    """
+    found: dict[int, Answer[T]] = {}
+    while len(found) < len(asked):
+        remaining = [index for index in range(len(asked)) if index not in found]
+        each = tail / len(remaining)
+        answers = {index: asked[index](each) for index in remaining}
+        answered = {index: answer for index, answer in answers.items() if settled(answer)}
+        for index, answer in (answered or answers).items():
+            found[index] = Answer(answer, bool(answered), each)
+    return [found[index] for index in range(len(asked))]
+
+
+def simultaneous(intervals: Sequence[Callable[[float], Ends]], tail: float) -> list[Ends]:
+    """Intervals that hold all truths at once: whichever is picked afterwards is still right."""
+    return [interval(tail / len(intervals)) for interval in intervals]

@@ -23,25 +23,29 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from attacks.attack_name import AttackName
+from attacks.attack_name import PREFIX, SEVERAL, AttackName, split_submitted
 from attacks.naming import parse
-from attacks.submitted import PREFIX, SEVERAL, split_submitted
 from robustbench_coded.schema.controls import STANDARD
 from robustbench_coded.schema.words import CheckName, CheckOutcome
+from robustbench_coded.statistics.attack_checks import ANOTHER_LOSS
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import WORTH, Check, NextStep, not_run, passed, run_attacks
-from robustbench_coded.statistics.comparisons import (
+from robustbench_coded.statistics.check import (
+    WORTH,
+    Check,
+    NextStep,
     accuracy_of,
     difference_of,
     informative,
     is_adaptive,
     is_black_box,
     name_of,
+    not_run,
     on_another_loss,
     on_cross_entropy,
+    passed,
+    run_attacks,
     usable_by,
 )
-from robustbench_coded.statistics.other_attacks import ANOTHER_LOSS
 
 
 def what_broke_the_base(

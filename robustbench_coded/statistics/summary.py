@@ -1,5 +1,13 @@
 """The table of a run: one `SummaryRow` per row of the run, and all of them as a frame, `summary.csv`.
 
+What survives an attacker who submits each perturbed input several times, with its interval.
+
+An answer to one of the M submissions that is wrong is enough. Each meets a fresh draw, so an input that is
+right with probability p survives with p^M, and the input that falls most often in one submission is also the
+best one to submit M times, or to mix with others: no attack has to be run for an M of its own.
+
+How often an attack towards a class gets there.
+
 summary_rows(case_results(outcomes, planned), costs, submissions=None) -> list[SummaryRow]
 summary_frame(rows)                                                    -> DataFrame
 """
@@ -9,21 +17,68 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from attacks.naming import parse
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
-from robustbench_coded.schema.controls import COMBINED
+from robustbench_coded.schema.controls import COMBINED, CONTROLS
 from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.draws import (
+from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
+from robustbench_coded.statistics.outcomes import (
+    Cell,
     accuracy,
     accuracy_every_draw,
     accuracy_majority,
+    accuracy_submissions,
 )
-from robustbench_coded.statistics.intervals import Interval
-from robustbench_coded.statistics.outcomes import Cell
-from robustbench_coded.statistics.submissions import survival
-from robustbench_coded.statistics.targeted import reached
+
+
+def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interval | None:
+    """`accuracy_submissions` of a row, each end erring with probability ``tail``.
+
+    The draws are cut into blocks of ``submissions`` draws that share none. An example survives a block if it
+    is right in all of its draws; the interval is that of these outcomes. The estimate uses all subsets of the
+    draws, of which the blocks are some; the interval is widened to hold it.
+
+    Returns:
+        of a deterministic defence the accuracy: asking again changes nothing. None without outcomes, for
+        fewer draws than submissions, and where the draw is known: each attack then meets one draw.
+    """
+    cell = result.cell
+    if cell is None or result.key.threat.randomness == "known":
+        return None
+    if not result.randomised:
+        return result.interval(tail)
+    if cell.correct.shape[1] < submissions:
+        return None
+    estimate = accuracy_submissions(cell, submissions)
+    blocks = cell.correct.shape[1] // submissions
+    tried = cell.correct[:, : blocks * submissions].reshape(len(cell.correct), blocks, submissions)
+    found = accuracy_interval(
+        np.asarray(tried.all(axis=2)),
+        cell.batch,
+        batch_dependent=result.unit_is_batch,
+        tail=tail / max(result.looks, 1),
+    )
+    return Interval(estimate, min(found.low, estimate), max(found.high, estimate))
+
+
+def reached(result: CaseResult) -> Interval | None:
+    """The share of answers that are the attack's target, on examples of other classes; None without a target.
+
+    Fresh draws count as those of the accuracy do.
+    """
+    if result.cell is None or result.key.attack in (*CONTROLS, *COMBINED):
+        return None
+    target, cell = parse(result.key.attack).target, result.cell
+    others = np.flatnonzero(cell.label != target)
+    if target is None or not len(others):
+        return None
+    hit = cell.prediction[others] == target
+    return accuracy_interval(hit, cell.batch[others], batch_dependent=result.unit_is_batch)
+
 
 DIGITS = 6  # so that the file does not depend on the last bits of a sum
 

@@ -7,7 +7,7 @@ Everything that can change a word is in this table. An upper end below a bar con
 say: an attack that was found is its own proof. A lower end below a bar leaves the question open. What lies
 above is praised unless an objection stands. The bars are the margin, for the gain over the base model (the
 accuracy that all attacks together leave the defence less what they leave its base model, paired), and for the
-accuracy what uninformative inputs leave and a twentieth of the clean accuracy (`floor.py`).
+accuracy what uninformative inputs leave and a twentieth of the clean accuracy (`broken_below`).
 
 The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
 stop at several looks or where several verdicts are counted together (results/judgements.py).
@@ -19,9 +19,8 @@ from dataclasses import dataclass, replace
 from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
 from robustbench_coded.schema.words import CheckName, VerdictWord
 from robustbench_coded.statistics.check import Check, merged_steps
-from robustbench_coded.statistics.clustered import clopper_pearson
 from robustbench_coded.statistics.gradients import OF_THE_GRADIENT
-from robustbench_coded.statistics.intervals import TAIL, Interval
+from robustbench_coded.statistics.intervals import TAIL, Interval, clopper_pearson
 from robustbench_coded.statistics.paired import Difference
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find

@@ -1,10 +1,13 @@
-"""Everything that decides a training run."""
+"""Everything that decides a training run, from Python or from a TOML file, and its learning rates."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import json
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +15,27 @@ from typing import Any, Literal, get_args
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.training.recipes.erm import Erm
-from robustbench_coded.training.recipes.recipe import Recipe
-from robustbench_coded.training.recipes.registry import recipe_name, recipe_options
-from robustbench_coded.training.schedule import PAPER_EPOCHS, PAPER_MILESTONES
+from robustbench_coded.training.recipes import Erm, Recipe, build_recipe, recipe_name, recipe_options
+
+WARM_UP = 0.3  # share of a one-cycle run in which the rate rises
+PAPER_EPOCHS = 350  # arXiv 2510.00253, appendix E.1, CIFAR-10 and CIFAR-100
+PAPER_MILESTONES = (100, 250)
+
+
+def one_cycle(progress: float, peak: float) -> float:
+    """Linearly up to ``peak`` over the first 30% of the run, then linearly down to 0.
+
+    The triangle of arXiv 1708.07120; ``progress`` goes from 0 to 1 over the run.
+    """
+    if progress < WARM_UP:
+        return peak * progress / WARM_UP
+    return peak * (1 - progress) / (1 - WARM_UP)
+
+
+def milestones(epoch: int, at: Sequence[int], initial: float) -> float:
+    """``initial``, divided by 10 at each epoch of ``at``; epochs count from 0."""
+    return initial * 0.1 ** sum(epoch >= milestone for milestone in at)
+
 
 Schedule = Literal["one-cycle", "paper", "milestones"]
 Augmentation = Literal["auto", "none", "shift", "shift-flip"]
@@ -141,3 +161,39 @@ class TrainConfig:
         """Digest of :meth:`described`: a run goes on only from a state of the same fingerprint."""
         text = json.dumps(self.described(), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_recipe(path: Path, **overrides: Any) -> TrainConfig:
+    """Reads a run: the fields of ``TrainConfig``, and a table ``[recipe]`` with a name and options.
+
+    Args:
+        path: the TOML file.
+        overrides: fields that replace those of the file.
+    Raises:
+        InputError: missing or malformed file, unknown fields, values out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); give a TOML file like those in recipes/"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not TOML ({error})") from error
+    recipe = values.pop("recipe", {"name": "erm"})
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("name"), str):
+        raise InputError(f'{path}: [recipe] needs a name, for example name = "coded"')
+    options = {key: value for key, value in recipe.items() if key != "name"}
+    fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"recipe"}
+    for name in values:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise InputError(f"{path}: unknown entry {name!r}; {hint}known: {', '.join(sorted(fields))}")
+    for name in ("arch", "data"):
+        if name not in values and name not in overrides:
+            raise InputError(f"{path}: {name} is missing")
+    if isinstance(values.get("milestones"), list):
+        values["milestones"] = tuple(values["milestones"])
+    values["recipe"] = build_recipe(recipe["name"], options)
+    return TrainConfig(**{**values, **overrides})

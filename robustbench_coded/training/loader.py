@@ -1,15 +1,103 @@
-"""The batches of one epoch, each prepared while the one before is trained on."""
+"""The batches of one epoch and the random numbers behind them: streams, validation split, processes."""
 
+from __future__ import annotations
+
+import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from robustbench_coded.data.augment import AUGMENTATIONS
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.training.distributed import Processes
-from robustbench_coded.training.streams import stream
+
+# Named streams of random numbers for training.
+#
+# A stream is named by (seed, purpose, index), so a run that was killed goes on from the start of an epoch
+# with the numbers it would have had, and no number depends on torch's global generator.
+
+
+Purpose = Literal["initialisation", "split", "order", "augmentation", "recipe", "dropout", "defence"]
+
+
+def stream_seed(seed: int, purpose: Purpose, index: int = 0, rank: int = 0) -> int:
+    """A 32-bit seed for one stream.
+
+    Args:
+        seed: the run's seed.
+        purpose: what the numbers are for.
+        index: the epoch, where the purpose returns every epoch.
+        rank: the process, where processes must not share their numbers.
+    """
+    if purpose not in get_args(Purpose):
+        raise ValueError(f"expected a purpose out of {', '.join(get_args(Purpose))}, got {purpose!r}")
+    digest = hashlib.blake2b(f"train/{seed}/{purpose}/{index}/{rank}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little")
+
+
+def stream(seed: int, purpose: Purpose, index: int = 0, rank: int = 0) -> torch.Generator:
+    """The CPU generator of one named stream, at its beginning; arguments as in :func:`stream_seed`."""
+    return torch.Generator().manual_seed(stream_seed(seed, purpose, index, rank))
+
+
+def train_validation(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | None]:
+    """Holds out a random ``share`` of the images, another for every seed; None where that is no image."""
+    held_out = round(len(data) * share)
+    if not held_out:
+        return data, None
+    order = torch.randperm(len(data), generator=stream(seed, "split")).numpy()
+    return data.subset(np.sort(order[held_out:])), data.subset(np.sort(order[:held_out]))
+
+
+class Processes(NamedTuple):
+    """This process among those of the run."""
+
+    rank: int
+    world: int  # number of processes
+    local_rank: int  # number of its GPU on this machine
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+
+ALONE = Processes(rank=0, world=1, local_rank=0)
+
+
+def processes_of_torchrun() -> Processes:
+    """What torchrun's environment says of this process; ``ALONE`` without torchrun."""
+    if "WORLD_SIZE" not in os.environ:
+        return ALONE
+    return Processes(
+        int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0"))
+    )
+
+
+@contextmanager
+def joined_processes(device: str) -> Iterator[Processes]:
+    """Joins the group that torchrun's environment describes, and leaves it at the end."""
+    processes = processes_of_torchrun()
+    if processes.world == 1:
+        yield processes
+        return
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield processes
+    finally:
+        dist.destroy_process_group()
+
+
+def device_of(name: str, processes: Processes) -> torch.device:
+    """The device to train on: this process's GPU where the run is on several."""
+    if name == "cuda" and processes.world > 1:
+        return torch.device("cuda", processes.local_rank)
+    return torch.device(name)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -18,21 +19,53 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.architectures.dropout import seed_dropout
 from robustbench_coded.models.build import build
-from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.config import TrainConfig, milestones, one_cycle
 from robustbench_coded.training.defended import Defended
-from robustbench_coded.training.distributed import Processes, device_of, joined_processes
 from robustbench_coded.training.listener import EpochRow, Listener
-from robustbench_coded.training.loader import epoch_batches, steps_per_epoch
-from robustbench_coded.training.measure import Score, measure
-from robustbench_coded.training.normalisation import channel_statistics
-from robustbench_coded.training.recipes.recipe import Moment, Recipe
-from robustbench_coded.training.save import save_trained
-from robustbench_coded.training.schedule import milestones, one_cycle
-from robustbench_coded.training.split import train_validation
+from robustbench_coded.training.loader import (
+    Processes,
+    device_of,
+    epoch_batches,
+    joined_processes,
+    steps_per_epoch,
+    stream,
+    train_validation,
+)
+from robustbench_coded.training.recipes import Moment, Recipe
+from robustbench_coded.training.save import Score, measure, save_trained
 from robustbench_coded.training.stages import Stages, check_blocks
-from robustbench_coded.training.start import weights_to_start_from
-from robustbench_coded.training.state import RunState, Weights, load_state, save_state, state_path
-from robustbench_coded.training.streams import stream
+from robustbench_coded.training.state import (
+    RunState,
+    Weights,
+    load_state,
+    save_state,
+    state_path,
+    weights_to_start_from,
+)
+
+_ENOUGH = 50_000  # images; more do not change the fourth digit
+_CHUNK = 1000
+
+
+def channel_statistics(data: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels of each channel in [0, 1], to four digits.
+
+    On CIFAR-10 these are the figures that its checkpoints are usually normalised with.
+    """
+    count = min(len(data), _ENOUGH)
+    total = np.zeros(data.image_shape[0])
+    squares = np.zeros_like(total)
+    for start in range(0, count, _CHUNK):
+        x, _ = data.batch(range(start, min(start + _CHUNK, count)))
+        pixels = x.double()
+        total += pixels.sum((0, 2, 3)).numpy()
+        squares += pixels.square().sum((0, 2, 3)).numpy()
+    pixels_seen = count * data.images.shape[1] * data.images.shape[2]
+    mean = total / pixels_seen
+    deviation = np.sqrt(np.maximum(squares / pixels_seen - mean**2, 0))
+    # A channel that never changes still needs a deviation to divide by.
+    deviation = np.where(deviation < 1e-4, 1.0, deviation)
+    return tuple(np.round(mean, 4).tolist()), tuple(np.round(deviation, 4).tolist())
 
 
 @dataclass(frozen=True)

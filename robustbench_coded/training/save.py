@@ -1,21 +1,48 @@
-"""Writes a trained network with what it is and how it was made."""
+"""Scores a trained network, writes it with what it is and how it was made, and finds one that is already
+there.
+"""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
 
 import robustbench_coded
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import named
 from robustbench_coded.models.saving import save_checkpoint
 from robustbench_coded.training.config import TrainConfig
-from robustbench_coded.training.measure import Score
-from robustbench_coded.training.recipes.coded import Coded
+from robustbench_coded.training.recipes import Coded
 from robustbench_coded.training.stages import Stages
+
+_BATCH = 500
+
+
+class Score(NamedTuple):
+    accuracy: float  # in [0, 1]
+    loss: float  # mean cross-entropy, nats
+
+
+@torch.no_grad()
+def measure(network: nn.Module, data: Dataset, device: torch.device) -> Score:
+    """Scores ``network`` in evaluation mode on all of ``data``, and leaves it in the mode it was in."""
+    was_training = network.training
+    network.eval()
+    right, loss = 0, 0.0
+    for start in range(0, len(data), _BATCH):
+        x, y = (t.to(device) for t in data.batch(range(start, min(start + _BATCH, len(data)))))
+        logits = network(x).float()
+        right += int((logits.argmax(1) == y).sum())
+        loss += float(cross_entropy(logits, y, reduction="sum"))
+    network.train(was_training)
+    return Score(right / len(data), loss / len(data))
 
 
 def save_trained(
@@ -67,3 +94,35 @@ def metadata_of(
         k = config.batch_size
         described["n_last"] = config.recipe.n_at(epoch - 1, config.total_epochs, k)
     return described
+
+
+def finished_score(path: Path, config: TrainConfig) -> Score | None:
+    """The score that a checkpoint made with exactly this configuration states; None where there is none."""
+    if not path.is_file():
+        return None
+    metadata = load_checkpoint(path).metadata
+    if metadata.get("fingerprint") != config.fingerprint():
+        return None
+    return Score(metadata["accuracy"], metadata["loss"])
+
+
+def score_if_done(path: Path, config: TrainConfig) -> Score | None:
+    """`finished_score`, for a training that is about to write ``path``: nothing else may lie there.
+
+    Hours of work in a checkpoint are not to be lost to a name that was used twice.
+
+    Raises:
+        InputError: ``path`` is a file that was made otherwise.
+    """
+    if not path.exists():
+        return None
+    try:
+        score = finished_score(path, config)
+    except (InputError, KeyError):
+        score = None
+    if score is None:
+        raise InputError(
+            f"--out: {path} is there already and was made with other settings; "
+            "give another name, or remove the file"
+        )
+    return score

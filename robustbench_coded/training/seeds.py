@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustbench_coded.training.config import TrainConfig
-from robustbench_coded.training.finished import score_if_done
 from robustbench_coded.training.listener import Listener
 from robustbench_coded.training.loop import train
-from robustbench_coded.training.measure import Score
+from robustbench_coded.training.save import Score, score_if_done
 
 
 class SeededRun(NamedTuple):

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attacks.roles import co_batch
+from attacks.objective import co_batch
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.attack_group import batch_roles
 from robustbench_coded.evaluation.execution.score import predictions

@@ -18,9 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.zoo.attack_aware import OffGrid
-from robustbench_coded.zoo.deterministic import Deterministic, standing, with_slope_of
 from robustbench_coded.zoo.known import Known, everywhere, exactly
-from robustbench_coded.zoo.linear import LinearModel, along, fragile, margins, mostly_robust, pattern
+from robustbench_coded.zoo.linear import (
+    Deterministic,
+    LinearModel,
+    along,
+    fragile,
+    margins,
+    mostly_robust,
+    pattern,
+    standing,
+    with_slope_of,
+)
 
 REJECT = 2  # after the two classes
 DECOY = 33

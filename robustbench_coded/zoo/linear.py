@@ -1,4 +1,6 @@
-"""What most of the zoo is built on: two classes told apart by a linear score, at margins set in advance."""
+"""What most of the zoo is built on: two classes told apart by a linear score at margins set in advance, and
+defences that are functions of their pixels.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,6 +8,8 @@ from typing import NamedTuple
 import torch
 from scipy.linalg import hadamard
 from torch import Tensor, nn
+
+from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
 
 SIDE = 8
 PIXELS = SIDE * SIDE
@@ -170,3 +174,39 @@ def worst_margins(model: LinearModel, x: Tensor, y: Tensor, eps: float) -> Tenso
     x = x.double()
     worst = torch.where(towards > 0, (x - eps).clamp(min=0), (x + eps).clamp(max=1))
     return margins(model, worst, y)
+
+
+class Deterministic:
+    """Answers by ``answer``, a module from pixels [k, C, H, W] to logits [k, classes]."""
+
+    randomised = False
+    batch_dependent = False
+
+    def __init__(self, name: str, answer: nn.Module, base: nn.Module | None = None):
+        self.name = name
+        self.answer = answer
+        self.base = base
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        return self.answer(x)
+
+
+def with_slope_of(values: Tensor, carrier: Tensor) -> Tensor:
+    """The values, bit by bit, with the gradient of ``carrier``."""
+    return values.detach() + (carrier - carrier.detach())
+
+
+def standing(model: LinearModel, x: Tensor, y: Tensor, eps: float) -> Truth:
+    """The exact share of inputs that no perturbation within ball and box takes across the boundary."""
+    return exactly((worst_margins(model, x, y, eps) > 0).double().mean().item())
+
+
+def like_the_model(
+    defence: Deterministic, model: LinearModel, x: Tensor, y: Tensor, eps: float, k: int = 128
+) -> Known:
+    """What is known of a defence whose answers are those of a linear model, whatever its slopes are."""
+    clean = exactly((margins(model, x, y) > 0).double().mean().item())
+    return Known(defence, x, y, k, clean, everywhere(standing(model, x, y, eps)))

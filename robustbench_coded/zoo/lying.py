@@ -1,35 +1,41 @@
-"""Defences that do not do what they say, or that behave differently when evaluated.
-
-All are fragile linear models underneath, but for ``says-randomised``, whose only fault is to declare more
-than is there. Truth: a refusal to answer (NaN, an exception) on a perturbed input is a wrong answer, and an
-input that the defence changed is the attacker's own again: the linear model's robust accuracy.
-
-- ``hidden-noise`` says that nothing is random and draws noise from a generator of its own.
-- ``leak-above-16`` says that inputs are answered one by one, and answers by neighbours in larger batches.
-- ``nan-when-unsure`` answers NaN where the score is smaller than that of any clean image, and
-  ``raises-when-unsure`` raises there.
-- ``edits-input`` writes coarsely rounded pixels into the tensor that it is handed, which takes perturbations
-  out of an attack's hands.
-
-The last three keep quiet in batches as small as a probe's.
+"""Defences that do not do what they say, that behave differently when evaluated, that name a wrong base or
+answer one class.
 """
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.zoo.deterministic import Deterministic, like_the_model, standing
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
+    Deterministic,
     LinearModel,
     along,
     fragile,
+    like_the_model,
     margins,
     mostly_robust,
     pattern,
     planted_margins,
     spread,
+    standing,
     worst_margins,
 )
+
+# Defences that do not do what they say, or that behave differently when evaluated.
+#
+# All are fragile linear models underneath, but for ``says-randomised``, whose only fault is to declare more
+# than is there. Truth: a refusal to answer (NaN, an exception) on a perturbed input is a wrong answer, and an
+# input that the defence changed is the attacker's own again: the linear model's robust accuracy.
+#
+# - ``hidden-noise`` says that nothing is random and draws noise from a generator of its own.
+# - ``leak-above-16`` says that inputs are answered one by one, and answers by neighbours in larger batches.
+# - ``nan-when-unsure`` answers NaN where the score is smaller than that of any clean image, and
+#   ``raises-when-unsure`` raises there.
+# - ``edits-input`` writes coarsely rounded pixels into the tensor that it is handed, which takes
+#   perturbations out of an attack's hands.
+#
+# The last three keep quiet in batches as small as a probe's.
+
 
 PROBED = 16  # inputs of the largest batch that a probe shows
 
@@ -170,3 +176,78 @@ def _silent(name: str, kind: type[NanWhenUnsure], n: int, eps: float) -> Known:
     model, x, y = fragile(20, n, eps)
     least = 0.999 * float(margins(model, x, y).min())
     return like_the_model(Deterministic(name, kind(model, least)), model, x, y, eps)
+
+
+# A defence that never looks: every input is given class 0.
+#
+# Truth: the share of examples of class 0, clean and under any attack. Its accuracy does not fall, and that is
+# no merit: what it keeps at unbounded eps is the same.
+
+
+CLASSES = 5
+LABELS = torch.tensor([0, 1, 2, 0, 3, 1, 2, 0, 3, 4])  # over and over: three in ten are of class 0
+
+
+class Constant:
+    """Logits (1, 0, 0, 0, 0) for every input."""
+
+    name = "constant"
+    randomised = False
+    batch_dependent = False
+    base: nn.Module | None = None
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        # Times zero, so that the gradient is there, and is zero.
+        nothing = 0 * x.flatten(1).sum(1, keepdim=True)
+        return nothing + torch.eye(CLASSES, dtype=x.dtype, device=x.device)[0]
+
+
+def known_constant(n: int = 640, eps: float = 0.1) -> Known:
+    x, _ = planted_margins(spread(0.0, 2 * eps, n), pattern(5))
+    y = LABELS[torch.arange(n) % len(LABELS)]
+    share = exactly((y == 0).double().mean().item())
+    return Known(Constant(), x, y, 128, share, lambda threat: share)
+
+
+# Defences that name a network as their base which they have nothing to do with.
+#
+# ``wrong-base-weak`` is the checkpoint itself, and names a model as its base that any perturbation fools:
+# what looks like a gain is none. ``wrong-base-strong`` is robust, and neither the checkpoint nor the base
+# that it names is: its gain over both is real.
+#
+# Truth: the linear model's that answers, exactly, under all threat models; images have a part along a robust
+# and along a fragile pattern.
+
+
+ROBUST, FRAGILE = 10, 29
+
+
+def known_wrong_base_weak(n: int = 640, eps: float = 0.1) -> Known:
+    robust, fragile, x, y = _both(n, eps)
+    return _known_wrong_base(
+        Deterministic("wrong-base-weak", robust, base=fragile), robust, robust, x, y, eps
+    )
+
+
+def known_wrong_base_strong(n: int = 640, eps: float = 0.1) -> Known:
+    robust, fragile, x, y = _both(n, eps)
+    return _known_wrong_base(
+        Deterministic("wrong-base-strong", robust, base=fragile), robust, fragile, x, y, eps
+    )
+
+
+def _both(n: int, eps: float) -> tuple[LinearModel, LinearModel, Tensor, Tensor]:
+    robust, x, y = mostly_robust(ROBUST, n, eps, flat_along=[pattern(FRAGILE)])
+    near = (2 * y - 1) * spread(0.25 * eps, 0.6 * eps, n, seed=2)
+    x = x + near.view(-1, 1, 1, 1) * pattern(FRAGILE)
+    return robust, along(pattern(FRAGILE)), (x.clamp(0, 1) * 255).round() / 255, y
+
+
+def _known_wrong_base(
+    defence: Deterministic, answers: LinearModel, checkpoint: LinearModel, x: Tensor, y: Tensor, eps: float
+) -> Known:
+    clean = exactly((margins(answers, x, y) > 0).double().mean().item())
+    return Known(defence, x, y, 128, clean, everywhere(standing(answers, x, y, eps)), checkpoint=checkpoint)

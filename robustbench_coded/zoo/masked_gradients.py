@@ -1,27 +1,36 @@
-"""Linear models that hide their gradients: those that gain nothing by it, and those that need not hide.
-
-Truth: each answers exactly as a linear model does, so robust accuracy is the share of inputs whose worst
-margin is positive. With margins below eps there is none; where four inputs in five are further from the
-boundary than eps it is 80%, and no slope, right or wrong, changes that. ``rounding`` answers as a model whose
-pixels are rounded first; ``shattered`` adds a ripple that is smaller than every worst margin, and so never
-decides. Nothing is random and inputs are answered one by one, so all threat models are the same.
+"""Linear models that hide their gradients, rounding that protects, and a weakness that no gradient points to
+(arXiv 2206.13991).
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_coded.zoo.deterministic import Deterministic, like_the_model, with_slope_of
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
+    PIXELS,
+    Deterministic,
     LinearModel,
     along,
     fragile,
+    like_the_model,
     margins,
     mostly_robust,
     pattern,
+    planted_margins,
+    spread,
     two_logits,
+    with_slope_of,
 )
+
+# Linear models that hide their gradients: those that gain nothing by it, and those that need not hide.
+#
+# Truth: each answers exactly as a linear model does, so robust accuracy is the share of inputs whose worst
+# margin is positive. With margins below eps there is none; where four inputs in five are further from the
+# boundary than eps it is 80%, and no slope, right or wrong, changes that. ``rounding`` answers as a model
+# whose pixels are rounded first; ``shattered`` adds a ripple that is smaller than every worst margin, and so
+# never decides. Nothing is random and inputs are answered one by one, so all threat models are the same.
+
 
 LEVELS = 16
 SEEN, DECOY = 63, 26
@@ -186,3 +195,108 @@ def known_no_number(n: int = 640, eps: float = 0.1) -> Known:
 
 def _rippled(model: LinearModel, eps: float) -> Rippled:
     return Rippled(model, along(pattern(DECOY)), height=0.05 * eps, period=0.001 * eps)
+
+
+# Pixels rounded so coarsely that no perturbation gets through, before a model that any would fool.
+#
+# Images lie on multiples of 1/LEVELS and a perturbation is smaller than half that distance, so rounding takes
+# it away altogether: every answer within the ball is the clean one. Truth: clean accuracy, 90%, as one label
+# in ten is wrong, exactly, under all threat models. The model without the rounding falls everywhere: its
+# margins are below eps. Gradients are zero everywhere, here with reason.
+
+
+COARSE_LEVELS = 4
+MISLABELLED = 10  # one in so many
+
+
+class CoarselyRounded(nn.Module):
+    """Rounds pixels to multiples of 1/LEVELS before the model."""
+
+    def __init__(self, model: LinearModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model((x * COARSE_LEVELS).round() / COARSE_LEVELS)
+
+
+def known_coarse_rounding(n: int = 640, eps: float = 0.1) -> Known:
+    """Margins of 0.031 (two pixels of 64, one level each off) or 0.047."""
+    if eps >= 0.5 / COARSE_LEVELS:
+        raise ValueError(f"expected eps below {0.5 / COARSE_LEVELS}, half a level, got {eps}")
+    direction = pattern(22)
+    model = along(direction)
+    x, answers = _images(direction, n)
+    y = torch.where(torch.arange(n) % MISLABELLED == 3, 1 - answers, answers)
+    share = exactly((answers == y).double().mean().item())
+    defence = Deterministic("coarse-rounding", CoarselyRounded(model), base=model)
+    return Known(defence, x, y, 128, share, everywhere(share))
+
+
+def _images(direction: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Images on the grid with a small score, alternately of either sign, and their classes.
+
+    Pairs of pixels on opposite sides of the pattern move together, which leaves the score at 0; then eight or
+    twelve pixels move one level towards the class.
+    """
+    generator = torch.Generator().manual_seed(0)
+    flat = direction.flatten()
+    up, down = (flat > 0).nonzero().squeeze(1), (flat < 0).nonzero().squeeze(1)
+    classes = torch.arange(n) % 2
+    x = torch.full((n, flat.numel()), 0.5)
+    for row, answer in zip(x, classes.tolist(), strict=True):
+        order = torch.randperm(len(up), generator=generator)
+        level = (torch.randint(-1, 2, (len(up),), generator=generator)) / COARSE_LEVELS
+        row[up[order]] += level
+        row[down] += level
+        towards = flat if answer else -flat
+        moved = torch.randperm(flat.numel(), generator=generator)[: 8 + 4 * (answer ^ 1)]
+        row[moved] += towards[moved] / COARSE_LEVELS
+    return x.view(n, *direction.shape), classes
+
+
+# A weakness that no gradient points to: a step along a flat direction turns the answer around.
+#
+# The point of the binarization test (arXiv 2206.13991): an attack that follows gradients may miss adversarial
+# examples that are there by construction and that random search finds.
+#
+# The score is a linear model's with margins above eps. A second pattern v, orthogonal to the model's, is
+# watched: where the mean of v (x - 0.5) exceeds a threshold, in either direction, the score changes its sign.
+# That step has no slope.
+#
+# Truth: images are flat along v, so the perturbation eps v moves that mean from 0 to eps, above the
+# threshold, and the score not at all: every input falls, robust accuracy is 0%. Random signs of size eps move
+# it by eps / 8 times a standard normal number, nearly; with the threshold at 1.5 of these, 13% of random sign
+# perturbations succeed, and a search of a hundred finds one for every input. Nothing is random and inputs are
+# answered one by one.
+
+
+class HiddenDirection:
+    """Answers by ``model``, and the other way round where ``watched`` exceeds ``threshold`` in size."""
+
+    name = "hidden-direction"
+    randomised = False
+    batch_dependent = False
+
+    def __init__(self, model: LinearModel, watched: LinearModel, threshold: float):
+        self.model = model
+        self.watched = watched
+        self.threshold = threshold
+        self.base: nn.Module | None = model
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        score = self.model.gain * self.model.score(x)
+        return two_logits(torch.where(self.watched.score(x).abs() > self.threshold, -score, score))
+
+
+def known_hidden_direction(n: int = 640, eps: float = 0.1) -> Known:
+    seen, hidden = pattern(7), pattern(28)
+    x, y = planted_margins(spread(1.3 * eps, 1.8 * eps, n), seen, flat_along=[hidden])
+    defence = HiddenDirection(along(seen), along(hidden), threshold=1.5 * eps / PIXELS**0.5)
+    with torch.no_grad():
+        clean = (defence.logits(x, None).argmax(1) == y).double().mean().item()
+        fooled = (defence.logits((x + eps * hidden).clamp(0, 1), None).argmax(1) != y).double().mean().item()
+    return Known(defence, x, y, 128, exactly(clean), lambda threat: exactly(1 - fooled))

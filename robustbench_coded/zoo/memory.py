@@ -14,8 +14,7 @@ batch's own. Truth after a reset: ``refit``'s, where the centre moves half as fa
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.zoo import refit
-from robustbench_coded.zoo.deterministic import standing, with_slope_of
+from robustbench_coded.zoo import coupled
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
     LinearModel,
@@ -25,7 +24,9 @@ from robustbench_coded.zoo.linear import (
     pattern,
     planted_margins,
     spread,
+    standing,
     two_logits,
+    with_slope_of,
 )
 
 
@@ -152,7 +153,7 @@ def known_running_mean(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
     few = torch.arange(n) % 5 == 0
     distances = torch.where(few, spread(0.1 * eps, 0.4 * eps, n), spread(2.2 * eps, 3.0 * eps, n))
     x, y = planted_margins(distances, pattern(38))
-    truth = refit.truths(model, x, y, eps, k, share=0.5)
+    truth = coupled.truths(model, x, y, eps, k, share=0.5)
     return Known(RunningMean(model), x, y, k, truth["clean"], lambda threat: truth[threat.split("/")[0]])
 
 

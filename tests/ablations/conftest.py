@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robustbench_coded.ablations.settings import AblationSettings, base_config
+from robustbench_coded.ablations.studies import AblationSettings, base_config
 from robustbench_coded.data.registry import load_data
 
 

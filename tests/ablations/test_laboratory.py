@@ -9,14 +9,10 @@ import pytest
 import torch
 
 from robustbench_coded.ablations import run
-from robustbench_coded.ablations.measure import Bench
-from robustbench_coded.ablations.point import RCI, RCI_K, STANDARD, Inference
 from robustbench_coded.ablations.records import EpochRecord, Measurement, Records
-from robustbench_coded.ablations.report import write_studies
-from robustbench_coded.ablations.results import results_of
-from robustbench_coded.ablations.run import Laboratory
-from robustbench_coded.ablations.sheet import preamble
-from robustbench_coded.ablations.studies import STUDIES
+from robustbench_coded.ablations.report import preamble, results_of, write_studies
+from robustbench_coded.ablations.run import Bench, Laboratory
+from robustbench_coded.ablations.studies import RCI, RCI_K, STANDARD, STUDIES, Inference
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream

@@ -4,11 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_coded.ablations.paper import paper_tables, papers_figure
-from robustbench_coded.ablations.settings import AblationSettings, base_config
-from robustbench_coded.ablations.studies import PAPERS_SETS, STUDIES, study_named, usual_sets
+from robustbench_coded.ablations.report import paper_tables, papers_figure
+from robustbench_coded.ablations.studies import (
+    PAPERS_SETS,
+    STUDIES,
+    AblationSettings,
+    base_config,
+    study_named,
+    usual_sets,
+)
 from robustbench_coded.errors import InputError
-from robustbench_coded.training.recipes.coded import Coded
+from robustbench_coded.training.recipes import Coded
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper-tables.toml"
 

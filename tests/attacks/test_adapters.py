@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.adapters.seeding import seeded_from
-from attacks.adapters.third_party import ThirdPartyResult, installed, run_third_party
-from attacks.adapters.view import ThirdPartyView
+from attacks.adapters.third_party import (
+    ThirdPartyResult,
+    ThirdPartyView,
+    installed,
+    run_third_party,
+    seeded_from,
+)
 from attacks.estimators import Transfer
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget

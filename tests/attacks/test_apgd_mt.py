@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from attacks.apgd import Apgd
-from attacks.apgd_mt import ApgdMultiTargeted
+from attacks.apgd import Apgd, ApgdMultiTargeted
 from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget

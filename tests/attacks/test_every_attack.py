@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from attacks.catalogue import MINIMAL_NORM
-from attacks.listed import LISTED
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.presets import PRESETS
+from attacks.presets import LISTED, PRESETS
 from attacks.registry import attack_for, estimator_for
 
 OURS = dict.fromkeys(

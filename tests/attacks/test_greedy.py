@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from attacks.estimators import FreshDraws
-from attacks.greedy import Greedy
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
+from attacks.subset_ascent import Greedy
 
 EPS = 0.1
 CLEAN = 0.47  # a third of all values, moved by eps, are enough

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from attacks.estimators import FreshDraws
-from attacks.growing import STAGES, Growing
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
+from attacks.subset_ascent import STAGES, Growing
 from tests.attacks.test_greedy import EPS, right_after
 
 

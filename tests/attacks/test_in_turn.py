@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from attacks.composite import COMPARISONS, InTurn
 from attacks.estimators import FreshDraws
-from attacks.in_turn import COMPARISONS, InTurn
 from attacks.losses import margin, margin_loss
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget

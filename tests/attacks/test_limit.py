@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from attacks.adapters.third_party import installed, run_third_party
-from attacks.adapters.view import QueryBudgetExhausted, ThirdPartyView
+from attacks.adapters.third_party import QueryBudgetExhausted, ThirdPartyView, installed, run_third_party
 from attacks.losses import margin_loss
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget

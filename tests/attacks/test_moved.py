@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from attacks.moved import LEVELS, ROUNDING, inside, rounded, scaled, uneven
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.perturbation_transforms import LEVELS, ROUNDING, inside, rounded, scaled, uneven
 
 LINF = PerturbationBudget("linf", 8 / 255)
 L2 = PerturbationBudget("l2", 0.5)

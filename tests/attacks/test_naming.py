@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attacks import listed, presets
+from attacks import presets
 from attacks.catalogue import SEARCH_DRAWS
 from attacks.naming import expand, parse
 
@@ -122,7 +122,7 @@ def test_presets_expand_in_order_without_duplicates():
 
 
 def test_every_listed_name_is_a_name():
-    for text in listed.LISTED:
+    for text in presets.LISTED:
         assert parse(text).text == text
 
 

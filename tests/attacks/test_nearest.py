@@ -3,11 +3,8 @@
 import pytest
 import torch
 
-from attacks.carlini_wagner import CarliniWagner
-from attacks.ddn import Ddn
 from attacks.estimators import FreshDraws
-from attacks.fmn import Fmn
-from attacks.pdpgd import Pdpgd, _proximal
+from attacks.minimum_norm import CarliniWagner, Ddn, Fmn, Pdpgd, _proximal
 from attacks.perturbation_budget import PerturbationBudget
 
 pytestmark = pytest.mark.long

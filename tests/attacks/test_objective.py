@@ -3,10 +3,9 @@ import torch
 
 from attacks.estimators import CollectedDraws, EotAuto, FreshDraws
 from attacks.losses import cross_entropy, margin_loss
-from attacks.objective import Objective
+from attacks.objective import Objective, co_batch, collateral, copies, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-from attacks.roles import co_batch, collateral, copies, one_victim
 
 
 def own_gradients(problem, index=0):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from attacks.parts import PARTS, Parts
 from attacks.pgd import Pgd
+from attacks.subset_ascent import PARTS, Parts
 from tests.attacks.test_greedy import CLEAN, EPS, right_after
 
 

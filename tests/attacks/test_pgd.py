@@ -1,12 +1,11 @@
 import pytest
 import torch
 
+from attacks.composite import Gmsa
 from attacks.estimators import CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
-from attacks.fgsm import Fgsm
-from attacks.gmsa import Gmsa
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.pgd import Pgd, default_step_size
+from attacks.pgd import Fgsm, Pgd, default_step_size
 from tests.attacks.conftest import LinearOracle
 
 SHAPES = [(3, 4, 4), (1, 6, 3), (2, 1, 7)]

@@ -4,7 +4,7 @@ import torch
 from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.random_search import RandomSearch
+from attacks.score_based import RandomSearch
 
 BUDGETS = [
     PerturbationBudget("linf", 0.1),

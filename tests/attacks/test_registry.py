@@ -1,24 +1,19 @@
 import pytest
 import torch
 
-from attacks.apgd import Apgd, ApgdTargeted
-from attacks.apgd_mt import ApgdMultiTargeted
+from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
 from attacks.catalogue import SEARCH_DRAWS
+from attacks.composite import Gmsa, Restarts
 from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
-from attacks.fgsm import Fgsm
-from attacks.gmsa import Gmsa
 from attacks.hopskipjump import HopSkipJump
-from attacks.listed import LISTED
 from attacks.losses import cross_entropy, dlr, margin_loss
 from attacks.naming import expand, parse
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.pgd import Pgd
-from attacks.random_search import RandomSearch
+from attacks.pgd import Fgsm, Pgd
+from attacks.presets import LISTED
 from attacks.rays import Rays
 from attacks.registry import attack_for, estimator_for
-from attacks.restarts import Restarts
-from attacks.spsa import Spsa
-from attacks.square import Square
+from attacks.score_based import RandomSearch, Spsa, Square
 
 ATTACKS = {
     "fgsm": Fgsm(),

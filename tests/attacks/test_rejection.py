@@ -6,9 +6,9 @@ import torch
 from attacks.estimators import Bpda, FreshDraws
 from attacks.losses import margin_loss
 from attacks.naming import parse
+from attacks.oracle import fold_rejection
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
-from attacks.rejection import fold_rejection
 
 
 @pytest.mark.parametrize("reject", [0, 2, 4])

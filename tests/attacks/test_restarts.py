@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from attacks.better import better_of
+from attacks.attack import better_of
+from attacks.composite import Restarts
 from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-from attacks.restarts import Restarts
 
 BUDGET = PerturbationBudget("linf", 0.1)
 

@@ -3,7 +3,7 @@ import torch
 
 from attacks.estimators import FreshDraws
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.spsa import Spsa
+from attacks.score_based import Spsa
 
 pytestmark = pytest.mark.long
 

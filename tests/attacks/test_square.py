@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from attacks import square
+from attacks import score_based
 from attacks.estimators import FreshDraws, Transfer
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.square import Square
+from attacks.score_based import Square
 
 BUDGETS = [
     PerturbationBudget("linf", 0.1),
@@ -110,8 +110,8 @@ def test_an_l2_candidate_moves_what_one_window_had_to_another(monkeypatch):
     taker, giver = (torch.zeros(1, 1, 1, 7, 7, dtype=torch.bool) for _ in range(2))
     taker[..., :3, :3] = giver[..., 2:5, 2:5] = True
     windows = iter([taker, giver])
-    monkeypatch.setattr(square, "_window", lambda *_: next(windows))
-    moved = square._l2_candidate(best, x0, ball, 3, [torch.Generator().manual_seed(1)]) - x0
+    monkeypatch.setattr(score_based, "_window", lambda *_: next(windows))
+    moved = score_based._l2_candidate(best, x0, ball, 3, [torch.Generator().manual_seed(1)]) - x0
     outside = ~(taker | giver).expand_as(moved)
     torch.testing.assert_close(moved[outside], (best - x0)[outside])
     assert (moved[(giver & ~taker).expand_as(moved)] == 0).all()
@@ -147,18 +147,18 @@ def test_noise_as_large_as_the_signal_does_not_stop_the_search(linear):
 
 def test_squares_shrink_as_in_the_paper():
     x = torch.zeros(1, 1, 3, 32, 32)
-    sides = {query: square._side(query, 10_000, x) for query in (0, 10, 11, 51, 201, 9999)}
+    sides = {query: score_based._side(query, 10_000, x) for query in (0, 10, 11, 51, 201, 9999)}
     want = {
         query: round(math.sqrt(share) * 32)
         for query, share in zip(sides, (0.8, 0.8, 0.4, 0.2, 0.1, 0.8 / 512))
     }
     assert sides == want
-    assert square._side(101, 1000, x) == square._side(1010, 10_000, x)  # the schedule stretches
+    assert score_based._side(101, 1000, x) == score_based._side(1010, 10_000, x)  # the schedule stretches
 
 
 def test_windows_are_squares_inside_the_image_and_differ_between_examples():
     x = torch.zeros(1, 200, 3, 6, 9)
-    inside = square._window(x, 4, [torch.Generator().manual_seed(0)])
+    inside = score_based._window(x, 4, [torch.Generator().manual_seed(0)])
     assert inside.shape == (1, 200, 1, 6, 9)
     assert (inside.flatten(2).sum(2) == 16).all()
     corners = {tuple(window.nonzero()[0].tolist()) for window in inside[0, :, 0]}
@@ -173,7 +173,7 @@ def test_bumps_are_pyauto_attacks():
         want = torch.zeros(side, side)
         want[: side // 2] = reference.eta_rectangles(side // 2, side)
         want[side // 2 :] = -reference.eta_rectangles(side - side // 2, side)
-        got = square._bumps(side, torch.zeros(1))
+        got = score_based._bumps(side, torch.zeros(1))
         # Theirs gives each half norm 1 before they meet.
         halves = [got[: side // 2], got[side // 2 :]]
         got = torch.cat([half / half.norm() for half in halves])

@@ -2,8 +2,8 @@
 
 import pytest
 
+from attacks.attack_name import name_of_submitted, split_submitted
 from attacks.naming import expand, parse
-from attacks.submitted import name_of_submitted, split_submitted
 
 SHRUNK, UNEVEN, BITS = ("shrunk", "0.5"), ("uneven", "1"), ("bits", "8")
 LEVELS, SLOTS = ("levels", "16"), ("slots", "0.75")

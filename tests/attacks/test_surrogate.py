@@ -9,8 +9,8 @@ from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.random_search import RandomSearch
 from attacks.registry import attack_for, estimator_for
+from attacks.score_based import RandomSearch
 from attacks.surrogate import QUERIES, _Network
 
 pytestmark = pytest.mark.long

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from robustbench_coded.bench import startup
-from robustbench_coded.bench.memory import peak_memory
-from robustbench_coded.bench.ours import ANSWERS
+from robustbench_coded.bench import timing as startup
 from robustbench_coded.bench.run import BenchOptions, bench
 from robustbench_coded.bench.table import markdown, plain
+from robustbench_coded.bench.timing import peak_memory
+from robustbench_coded.bench.workloads import ANSWERS
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import InputError
 

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from robustbench_coded.certification import coded
+from robustbench_coded.certification import network as coded
 from robustbench_coded.certification.certifier import InBatch, certifiers_of, check_answers
-from robustbench_coded.certification.operations import NotCertifiable
-from robustbench_coded.certification.region import Region
-from robustbench_coded.defences.coded import Coded
-from robustbench_coded.defences.rci import RCI
+from robustbench_coded.certification.graph import NotCertifiable
+from robustbench_coded.certification.intervals import Region
+from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.zoo.linear import pattern

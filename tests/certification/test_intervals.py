@@ -3,12 +3,18 @@
 import torch
 from torch import nn
 
-from robustbench_coded.certification import lipschitz, network
-from robustbench_coded.certification.bends import Bend
+from robustbench_coded.certification import network
+from robustbench_coded.certification import network as network_module
+from robustbench_coded.certification.affine import Bend
 from robustbench_coded.certification.graph import graph_of
-from robustbench_coded.certification.intervals import intervals, margins_from_logits
-from robustbench_coded.certification.region import BEYOND, BEYOND_SHARE, Region
-from robustbench_coded.certification.rounding import rounding
+from robustbench_coded.certification.intervals import (
+    BEYOND,
+    BEYOND_SHARE,
+    Region,
+    intervals,
+    margins_from_logits,
+    rounding,
+)
 from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
 from robustbench_coded.models.pixel_model import PixelModel
@@ -85,7 +91,7 @@ def test_lipschitz_margins_of_a_linear_map_are_exact():
         net[1].weight.copy_(torch.linalg.qr(net[1].weight.T).Q.T)  # keeps distances in its range
     x = 0.4 + 0.2 * images(3, 1, 3, 3)
     graph, y = graph_of(net, x), torch.tensor([0, 1, 2])
-    found = lipschitz.margins(graph, x.double(), y, torch.full((3,), 0.1, dtype=torch.float64))
+    found = network_module.lipschitz_margins(graph, x.double(), y, torch.full((3,), 0.1, dtype=torch.float64))
     w = net[2].weight.double()
     logits = graph.logits(x.double())
     expected = logits.gather(1, y[:, None]) - logits - 0.1 * (w[y][:, None] - w).norm(dim=2)
@@ -98,7 +104,7 @@ def test_lipschitz_constants_bound_what_a_network_does():
     )
     x = images(2, 1, 8, 8)
     graph = graph_of(model, x)
-    constant = lipschitz.constants(graph)[-1]
+    constant = network_module.constants(graph)[-1]
     slopes = torch.autograd.functional.jacobian(lambda p: model(p[None])[0], x[0]).flatten(1)
     assert torch.linalg.matrix_norm(slopes, 2) <= constant < torch.inf
 

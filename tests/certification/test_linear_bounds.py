@@ -6,10 +6,9 @@ import torch
 from torch import nn
 
 from robustbench_coded.certification import linear_bounds
-from robustbench_coded.certification.bends import Bend, Lines
+from robustbench_coded.certification.affine import Bend, Lines
 from robustbench_coded.certification.graph import graph_of
-from robustbench_coded.certification.intervals import intervals
-from robustbench_coded.certification.region import BEYOND, Region
+from robustbench_coded.certification.intervals import BEYOND, Region, intervals
 from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
 from robustbench_coded.models.pixel_model import PixelModel

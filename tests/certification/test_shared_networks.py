@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from robustbench_coded.certification.graph import graph_of
+from robustbench_coded.certification.intervals import Region
 from robustbench_coded.certification.network import least_margins
-from robustbench_coded.certification.region import Region
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.with_normalisation import with_normalisation

@@ -10,7 +10,8 @@ import torch
 from robustbench_coded import evaluate
 from robustbench_coded.certification.certifier import Alone, KnownNoise, Smoothing
 from robustbench_coded.reports import write
-from robustbench_coded.reports.figures import draw
+from robustbench_coded.reports.figures import ladder
+from robustbench_coded.reports.write import figures_of  # before conftest.py takes it away
 from robustbench_coded.session import certifying
 
 pytestmark = pytest.mark.long
@@ -33,9 +34,10 @@ def run(tmp_path_factory, digits_erm):
     assert main([*arguments, "--out", str(plain)]) == 0
     shutil.copytree(plain, out)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "figures_of", draw.figures_of)
-        for other in (draw.answer, draw.ladder, draw.correct_draws, draw.loss_steps, draw.cost):
-            patch.setattr(other, "draw", lambda *given: None)
+        patch.setattr(write, "figures_of", figures_of)
+        patch.setattr(ladder, "draw", lambda *given: None)
+        for other in ("draw_answer", "draw_correct_draws", "draw_losses", "draw_cost"):
+            patch.setattr(write, other, lambda *given: None)
         assert main([*arguments, "--certify", "--out", str(out)]) == 0  # it goes on with the same run
     return out
 

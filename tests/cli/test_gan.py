@@ -6,7 +6,7 @@ import pytest
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.engine.worker_pool import EngineError
-from robustbench_coded.generation.records import read_points
+from robustbench_coded.generation.config import read_points
 from robustbench_coded.generation.train import POINTS
 
 pytestmark = pytest.mark.long

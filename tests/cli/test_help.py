@@ -10,8 +10,7 @@ import typer
 
 from robustbench_coded.cli.app import app
 from robustbench_coded.cli.eval_options import SHARED
-from robustbench_coded.cli.examples import EXAMPLES
-from robustbench_coded.cli.help import GROUPS
+from robustbench_coded.cli.help import EXAMPLES, GROUPS
 
 COMMANDS = typer.main.get_command(app).commands
 SMALL = ("--ckpt", "digits-erm", "--data", "digits", "--limit", "32", "--batch-size", "16", "--threads", "1")
@@ -152,9 +151,9 @@ def test_an_attack_of_somebody_that_fails_names_its_file_and_line(csrobust, tmp_
 
 
 def test_an_error_nobody_foresaw_is_one_line_with_its_place(csrobust, monkeypatch):
-    from robustbench_coded.cli.commands import listing
+    from robustbench_coded.cli.commands import inspection
 
-    monkeypatch.setattr(listing, "names", lambda kind: [][1])
+    monkeypatch.setattr(inspection, "names", lambda kind: [][1])
     answer = csrobust("list", "data")
     assert answer.code == 1 and answer.out == ""
     assert re.fullmatch(

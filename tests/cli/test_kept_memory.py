@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from robustbench_coded.cli import kept_memory
-from robustbench_coded.cli.kept_memory import KEPT, keep_memory
+from robustbench_coded.cli import process
+from robustbench_coded.cli.process import KEPT, keep_memory
 
 
 class GnuLibrary:
@@ -23,7 +23,7 @@ class GnuLibrary:
 def library(monkeypatch):
     found = GnuLibrary()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: found)
-    for name in kept_memory._SAID_BY_THE_USER:
+    for name in process._SAID_BY_THE_USER:
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     return found

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from robustbench_coded.cli.commands import eval_
+from robustbench_coded.cli.commands import evaluation
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.run_file import run_toml
 
@@ -16,7 +16,7 @@ A = ("--ckpt", "a.pt")
 def parsed(csrobust, monkeypatch):
     """The configuration that a command line means; nothing is run."""
     seen: list[EvalConfig] = []
-    monkeypatch.setattr(eval_, "run_evaluation", lambda config, **how: seen.append(config) or 0)
+    monkeypatch.setattr(evaluation, "run_evaluation", lambda config, **how: seen.append(config) or 0)
 
     def read(*words: object) -> EvalConfig:
         answer = csrobust("eval", *words)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from robustbench_coded.cli import main as command_line
-from robustbench_coded.cli.spinning import SPINS
+from robustbench_coded.cli.process import SPINS
 
 
 @pytest.mark.parametrize(

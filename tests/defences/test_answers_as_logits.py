@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from robustbench_coded.defences.answers_as_logits import as_logits
+from robustbench_coded.defences.per_batch import as_logits
 from robustbench_coded.defences.plugin import as_defence
-from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.sampling import SamplingModule
 
 INF, NAN = torch.inf, torch.nan
 

@@ -2,10 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.defences.mixup_inference import MixupInference
-from robustbench_coded.defences.noise import GaussianNoise
+from robustbench_coded.defences.inferences import GaussianNoise, MixupInference, ResizePad
 from robustbench_coded.defences.protocol import Defence, logits_grouped
-from robustbench_coded.defences.resize_pad import ResizePad
 
 K, SHAPE = 4, (3, 6, 5)
 

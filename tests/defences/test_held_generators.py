@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.defences.held_generators import held_generators
-from robustbench_coded.defences.sampling_module import SamplingModule, UsedSeed
+from robustbench_coded.defences.sampling import SamplingModule, UsedSeed, held_generators
 
 X = torch.rand(2, 1, 2, 2)
 

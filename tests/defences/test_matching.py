@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_coded.defences.inferences import GaussianNoise, Standard
 from robustbench_coded.defences.matching import STRENGTH, clean_accuracy, match_clean
-from robustbench_coded.defences.noise import GaussianNoise
 from robustbench_coded.defences.options import parse_defence
-from robustbench_coded.defences.standard import Standard
 
 
 class Threshold(nn.Module):

@@ -5,13 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.defences.coded import Coded
+from robustbench_coded.defences.inferences import GaussianNoise, Standard
 from robustbench_coded.defences.memory import CALLS, Sentinel, memory_of
-from robustbench_coded.defences.noise import GaussianNoise
 from robustbench_coded.defences.per_batch import per_batch
-from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.rci import RCI, Coded
+from robustbench_coded.defences.sampling import SamplingModule
 
 K = 16
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.estimators.transfer import PlainModel
-from robustbench_coded.defences.own_copies import own_draw
+from attacks.estimators.base_model import PlainModel
+from robustbench_coded.defences.inferences import Standard
+from robustbench_coded.defences.per_batch import own_draw
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.probe import probe
 from robustbench_coded.defences.protocol import logits_grouped
-from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.sampling import SamplingModule
 
 X = torch.rand(8, 1, 2, 2, generator=torch.Generator().manual_seed(1))
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.per_batch import PerBatch, per_batch, stated_protocol
 from robustbench_coded.defences.plugin import as_defence
-from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 
 

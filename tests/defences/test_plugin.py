@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.defences.build import build_defence
-from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.target import images_of
 

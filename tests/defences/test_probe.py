@@ -2,14 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.defences.coded import Coded
-from robustbench_coded.defences.noise import GaussianNoise
+from robustbench_coded.defences.inferences import GaussianNoise, ResizePad, Standard
 from robustbench_coded.defences.probe import probe
 from robustbench_coded.defences.probe_findings import contradictions, warnings
-from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.resize_pad import ResizePad
-from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.rci import RCI, Coded
+from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup import probing
 

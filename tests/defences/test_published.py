@@ -9,17 +9,10 @@ from torch import nn
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.published import (
-    batch_statistics,
-    changed_layers,
-    diffusion_purification,
-    jpeg,
-    k_winners_take_all,
-    pixel_deflection,
-    random_projection_filters,
-    small_denoiser,
-    stochastic_activation_pruning,
-    thermometer,
-    total_variation,
+    activations,
+    batch_adaptation,
+    input_transformations,
+    purification,
 )
 from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
 from robustbench_coded.errors import InputError
@@ -114,27 +107,27 @@ def test_a_pool_is_asked_for_and_not_made_up(model):
 
 def test_pruned_activations_are_right_on_average():
     a = torch.rand(1, 50, generator=torch.Generator().manual_seed(0)).repeat(4000, 1)
-    pruned = stochastic_activation_pruning.prune(a, torch.Generator().manual_seed(1))
+    pruned = activations.prune(a, torch.Generator().manual_seed(1))
     assert (pruned == 0).float().mean() > 0.2
     torch.testing.assert_close(pruned.mean(0), a[0], rtol=0.1, atol=0.02)
 
 
 def test_what_jpeg_quantises_stays_as_it_is_the_second_time():
     smooth = torch.linspace(0.2, 0.8, 8).expand(1, 1, 8, 8)
-    once = jpeg.compressed(smooth)
+    once = input_transformations.compressed(smooth)
     assert (once - smooth).abs().max() < 0.03
-    torch.testing.assert_close(jpeg.compressed(once), once, atol=2e-3, rtol=0)
+    torch.testing.assert_close(input_transformations.compressed(once), once, atol=2e-3, rtol=0)
     odd = images(2)[..., :5, :7]
-    assert jpeg.compressed(odd).shape == odd.shape
+    assert input_transformations.compressed(odd).shape == odd.shape
 
 
 def test_a_thermometer_counts_thresholds():
     x = torch.tensor([[0.0, 0.5, 1.0]])
-    assert thermometer.codes(x).sum(0).tolist() == [[0.0, 7.0, 15.0]]
+    assert input_transformations.codes(x).sum(0).tolist() == [[0.0, 7.0, 15.0]]
 
 
 def test_winners_are_the_largest_of_each_example():
-    kept = k_winners_take_all.winners(torch.tensor([[1.0, 5.0, 2.0, 4.0, 3.0], [5.0, 4.0, 3.0, 2.0, 1.0]]))
+    kept = activations.winners(torch.tensor([[1.0, 5.0, 2.0, 4.0, 3.0], [5.0, 4.0, 3.0, 2.0, 1.0]]))
     assert kept.tolist() == [[0.0, 5.0, 0.0, 0.0, 0.0], [5.0, 0.0, 0.0, 0.0, 0.0]]
 
 
@@ -142,8 +135,10 @@ def test_variation_is_near_its_minimum():
     x, kept = images(4), (torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.5).float()
 
     def objective(image):
-        steps = sum((image.diff(dim=d).square() + total_variation.SMOOTH).sqrt().sum() for d in (-1, -2))
-        return (kept * (image - x)).square().sum() / 2 + total_variation.WEIGHT * steps
+        steps = sum(
+            (image.diff(dim=d).square() + input_transformations.SMOOTH).sqrt().sum() for d in (-1, -2)
+        )
+        return (kept * (image - x)).square().sum() / 2 + input_transformations.WEIGHT * steps
 
     best = x.clone().requires_grad_()
     descent = torch.optim.LBFGS([best], max_iter=500, line_search_fn="strong_wolfe")
@@ -155,12 +150,12 @@ def test_variation_is_near_its_minimum():
         return loss
 
     descent.step(closure)
-    found, least = objective(total_variation.minimised(x, kept)), objective(best)
+    found, least = objective(input_transformations.minimised(x, kept)), objective(best)
     assert least <= found < 1.006 * least
 
 
 def test_deflected_pixels_come_from_nearby():
-    source = pixel_deflection._sources(200, 8, 8, torch.Generator().manual_seed(0))
+    source = input_transformations._sources(200, 8, 8, torch.Generator().manual_seed(0))
     at = torch.arange(64)
     moved = source != at
     assert moved.float().mean().item() == pytest.approx(0.1 * 24 / 25, abs=0.02)
@@ -169,7 +164,7 @@ def test_deflected_pixels_come_from_nearby():
 
 def test_random_filters_keep_their_norms_and_the_others_stay():
     filters = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(0))
-    found = random_projection_filters.projected(filters, torch.Generator().manual_seed(1))
+    found = activations.projected(filters, torch.Generator().manual_seed(1))
     torch.testing.assert_close(found.flatten(1).norm(dim=1), filters.flatten(1).norm(dim=1))
     assert [bool((a == b).all()) for a, b in zip(found, filters, strict=True)] == [False] * 2 + [True] * 6
     cosines = torch.cosine_similarity(found.flatten(1), filters.flatten(1))
@@ -179,30 +174,30 @@ def test_random_filters_keep_their_norms_and_the_others_stay():
 def test_a_learnt_denoiser_removes_noise_and_draws_nothing_from_the_global_generator():
     before = torch.get_rng_state()
     smooth = images(60, seed=5).mean((2, 3), keepdim=True).expand(-1, -1, 8, 8)
-    denoiser = small_denoiser.denoiser_of(smooth)
+    denoiser = purification.denoiser_of(smooth)
     noisy = smooth[:20] + 0.2 * torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     off = [(x - smooth[:20]).square().mean() for x in (denoiser(noisy, 0.2), noisy)]
     assert off[0] < off[1] / 3
     assert torch.equal(torch.get_rng_state(), before)
-    assert small_denoiser.denoiser_of(smooth.clone()) is denoiser
+    assert purification.denoiser_of(smooth.clone()) is denoiser
 
 
 def test_a_density_of_one_image_is_denoised_in_closed_form(model):
     # One kernel of deviation h around c: the expected image of x is c + (x - c) h^2 / (h^2 + s^2).
     pool, x = images(1, seed=5), images(2)
-    found = diffusion_purification.DiffusionPurification(model, pool).denoised(x, 0.3)
-    share = diffusion_purification.WIDTH**2 / (diffusion_purification.WIDTH**2 + 0.3**2)
+    found = purification.DiffusionPurification(model, pool).denoised(x, 0.3)
+    share = purification.KERNEL_WIDTH**2 / (purification.KERNEL_WIDTH**2 + 0.3**2)
     torch.testing.assert_close(found, pool + share * (x - pool))
 
 
 def test_batch_statistics_are_those_of_the_batch_and_the_checkpoint_keeps_its_own(model):
-    adapted = batch_statistics.with_batch_statistics(model)
+    adapted = batch_adaptation.with_batch_statistics(model)
     x = images()
     normed = adapted.network[1](adapted.network[0](x))
     torch.testing.assert_close(normed.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
     assert model[1].track_running_stats and not torch.allclose(adapted(x), model(x))
     with pytest.raises(InputError, match="no batch-norm"):
-        batch_statistics.with_batch_statistics(nn.Linear(2, 2))
+        batch_adaptation.with_batch_statistics(nn.Linear(2, 2))
 
 
 def test_tent_lowers_the_entropy_of_the_batch_and_shows_the_attacker_how(model):
@@ -241,7 +236,7 @@ def test_squeezing_rejects_as_many_unseen_images_as_it_should(model):
 
 def test_layers_are_changed_for_one_answer_alone(model):
     seen = []
-    changed = changed_layers.ChangedLayers(
+    changed = activations.ChangedLayers(
         model, lambda a, generator, layer: seen.append((layer, tuple(a.shape))) or 0 * a, skip_first=True
     )
     x = images()

@@ -7,10 +7,8 @@ from torch.nn.functional import cosine_similarity
 
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.data.digits import load_digits
-from robustbench_coded.defences.published import score_purification
-from robustbench_coded.defences.published.sampler_steps import after_steps
-from robustbench_coded.defences.published.score_purification import ScorePurification
-from robustbench_coded.defences.published.small_denoiser import denoiser_of
+from robustbench_coded.defences.published import purification
+from robustbench_coded.defences.published.purification import ScorePurification, after_steps, denoiser_of
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.with_normalisation import with_normalisation
@@ -67,7 +65,7 @@ def test_gradients_are_exact_at_a_quarter_of_the_memory(digits, monkeypatch):
     # On the way back one step after the other is there once more.
     one = bytes_saved(lambda noisy: defence.stepped(noisy, 0.1), leaf)
     spared, exact = bytes_saved(defence.purified, leaf) + one, gradient()
-    monkeypatch.setattr(score_purification, "after_steps", in_full)
+    monkeypatch.setattr(purification, "after_steps", in_full)
     whole, plain = bytes_saved(defence.purified, leaf), gradient()
     assert plain.abs().sum() > 0
     assert cosine_similarity(exact.flatten(), plain.flatten(), dim=0) > 0.9999

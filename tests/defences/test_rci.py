@@ -3,11 +3,10 @@ import torch
 from torch import nn
 
 from robustbench_coded.coding.codec import Codec
-from robustbench_coded.defences import coded_path
-from robustbench_coded.defences.coded import Coded
+from robustbench_coded.defences import rci as coded_path
+from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.protocol import Defence, logits_grouped
-from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.errors import InputError
 
 K, N = 6, 9

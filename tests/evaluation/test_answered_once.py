@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.execution.execute import execute
 from robustbench_coded.evaluation.options.config import EvalConfig

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
-from robustbench_coded.reports.figures.loss_steps import losses_of
+from robustbench_coded.reports.figures.curves import losses_of
 from robustbench_coded.session.from_python import _options
 
 pytestmark = pytest.mark.long

@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.planning.random_batches import depends_on_batc
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import VerdictWord
-from robustbench_coded.statistics.betting import upper_end
+from robustbench_coded.statistics.anytime import upper_end
 
 K, EXAMPLES, EPS = 16, 160, 0.1
 

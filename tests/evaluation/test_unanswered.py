@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attacks.losses import dlr, margin_loss, targeted_dlr
-from attacks.unanswered import LOST, fold_unanswered
+from attacks.oracle import LOST, fold_unanswered
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.answers import BaseOrNan, answers_or_nan

@@ -11,15 +11,18 @@ from torch import nn
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.classifier import Classifier
-from robustbench_coded.generation.config import GanConfig
-from robustbench_coded.generation.course import add_row
-from robustbench_coded.generation.distances import frechet_distance, inception_score, moments
-from robustbench_coded.generation.losses import critic_loss, generator_loss
-from robustbench_coded.generation.networks import LATENT, Critic, Generator
-from robustbench_coded.generation.records import Point, read_points, write_points
+from robustbench_coded.generation.config import GanConfig, Point, read_points, write_points
+from robustbench_coded.generation.features import Classifier, frechet_distance, inception_score, moments
 from robustbench_coded.generation.report import _cost, last_points, paired, spread
-from robustbench_coded.generation.train import train
+from robustbench_coded.generation.train import (
+    LATENT,
+    Critic,
+    Generator,
+    add_row,
+    critic_loss,
+    generator_loss,
+    train,
+)
 
 pytestmark = pytest.mark.long
 

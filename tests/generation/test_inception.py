@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.generation.distances import frechet_distance, inception_score, moments
-from robustbench_coded.generation.inception import Inception
-from robustbench_coded.generation.paper import has_papers_data
+from robustbench_coded.generation.features import Inception, frechet_distance, inception_score, moments
+from robustbench_coded.generation.report import has_papers_data
 
 pytestmark = pytest.mark.long
 

@@ -6,11 +6,10 @@ import pytest
 
 from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready, Told
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation import side_by_side as module
 from robustbench_coded.generation import study as studies
 from robustbench_coded.generation import trainer
-from robustbench_coded.generation.config import GanConfig
-from robustbench_coded.generation.records import read_points
+from robustbench_coded.generation import trainer as module
+from robustbench_coded.generation.config import GanConfig, read_points
 from robustbench_coded.generation.train import POINTS
 from robustbench_coded.generation.trainer import Refused
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from attacks.losses import margin_loss
 from attacks.naming import parse
+from attacks.objective import collateral
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.registry import estimator_for
-from attacks.roles import collateral
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots

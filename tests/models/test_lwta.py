@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_coded.defences.sampling_network import samples
+from robustbench_coded.defences.sampling import samples
 from robustbench_coded.models.architectures.lwta_wide_resnet import Competition, LwtaWideResNet
 from robustbench_coded.models.build import build
 from robustbench_coded.models.detect import recognise

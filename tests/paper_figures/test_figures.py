@@ -11,11 +11,10 @@ from robustbench_coded.ablations.records import EpochRecord
 from robustbench_coded.coding.nodes import chebyshev_first
 from robustbench_coded.coding.spline import spline_matrix
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper_figures import lemma1 as lemma
-from robustbench_coded.paper_figures import spiral
-from robustbench_coded.paper_figures.lemma1 import lemma1
-from robustbench_coded.paper_figures.loss import curve, loss
-from robustbench_coded.paper_figures.smoothness import PATHS, STEPS, differences, path_matrix, smoothness
+from robustbench_coded.paper_figures import spline as lemma
+from robustbench_coded.paper_figures import training
+from robustbench_coded.paper_figures.spline import PATHS, STEPS, differences, lemma1, path_matrix, smoothness
+from robustbench_coded.paper_figures.training import curve, loss
 from robustbench_coded.paper_figures.written import write_figure
 
 
@@ -86,8 +85,8 @@ def test_smoothness_of_a_linear_model_on_straight_lines(tmp_path):
 
 
 def test_boundaries_are_measured_and_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(spiral, "RECIPES", ("erm", "coded"))
-    figure = spiral.spiral(seeds=1, epochs=25)
+    monkeypatch.setattr(training, "RECIPES", ("erm", "coded"))
+    figure = training.spiral(seeds=1, epochs=25)
     write_figure(figure, tmp_path)
     table = columns(tmp_path / "spiral.csv")
     assert table["recipe"] == ["erm", "coded"]
@@ -111,15 +110,15 @@ def test_a_known_boundary_has_its_length_and_margin():
             return torch.stack([-images[:, 0, 0, 0], images[:, 0, 0, 0]], dim=1)
 
     points = torch.tensor([[0.5, 0.0], [-0.25, 1.0]])
-    found = spiral._measured("erm", 0, Halves(), points)
-    assert found.boundary_length == pytest.approx(2 * spiral.EXTENT, rel=1e-3)
+    found = training._measured("erm", 0, Halves(), points)
+    assert found.boundary_length == pytest.approx(2 * training.EXTENT, rel=1e-3)
     assert found.margin_mean == pytest.approx(0.375, abs=0.01)
     assert found.margin_smallest == pytest.approx(0.25, abs=0.01)
 
 
 def test_spirals_are_two_classes_of_equal_size_that_lie_opposite():
-    x, y = spiral.spirals(2000, torch.Generator().manual_seed(0))
-    assert x.shape == (2000, 2) and y.sum() == 1000 and x.norm(dim=1).max() < spiral.EXTENT
+    x, y = training.spirals(2000, torch.Generator().manual_seed(0))
+    assert x.shape == (2000, 2) and y.sum() == 1000 and x.norm(dim=1).max() < training.EXTENT
     outer = x.norm(dim=1) > 0.8
     angles = [torch.atan2(*(x[outer & (y == c)].mean(0))).item() for c in (0, 1)]
     assert math.cos(angles[0] - angles[1]) < -0.9

@@ -2,13 +2,14 @@
 
 from msgspec import structs
 
-from robustbench_coded.reports.paper.against_paper import (
+from robustbench_coded.reports.paper import (
     paper_lines,
+    paper_tables,
     paper_text_table,
     reasons,
     time_text_table,
+    trainings,
 )
-from robustbench_coded.reports.paper.paper import paper_tables, trainings
 from robustbench_coded.results.run import load_run
 
 ACCURACIES = {

@@ -7,12 +7,10 @@ import re
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.compare.comparison import compare
-from robustbench_coded.reports.compare.differences import differences_told
-from robustbench_coded.reports.render.comparison_csv import comparison_csv
-from robustbench_coded.reports.render.comparison_markdown import comparison_markdown
+from robustbench_coded.reports.compare.comparison import compare, comparison_csv, differences_told
 from robustbench_coded.reports.render.html import comparison_html
 from robustbench_coded.reports.render.latex import comparison_latex
+from robustbench_coded.reports.render.markdown import comparison_markdown
 
 SMALL = {
     ("clean", "batch/unknown"): (0.9, 0.8),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.exporters.tracking import metrics, words
+from robustbench_coded.exporters import metrics, words
 from robustbench_coded.results.run import load_run
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from robustbench_coded.reports.figures import cost, ladder, loss_steps
+from robustbench_coded.reports.figures import curves, ladder
 from robustbench_coded.reports.figures.style import legend, plot, styled
 from robustbench_coded.results.run import load_run
 
@@ -33,10 +33,10 @@ def run(make_run):
 
 def test_submitted_perturbations_have_no_cost_of_their_own(run, monkeypatch):
     figures = []
-    monkeypatch.setattr(cost, "drawing", lambda figure, *texts: figures.append(figure))
+    monkeypatch.setattr(curves, "drawing", lambda figure, *texts: figures.append(figure))
     row = next(row for row in run.rows if row.attack == "pgd-10" and row.subject.defence != "standard")
     submitted = replace(row, key=row.key._replace(attack="from:standard/pgd-10"))
-    cost.draw([*run.rows, submitted])
+    curves.draw_cost([*run.rows, submitted])
     assert figures
     names = {text.get_text() for text in figures[0].legends[0].get_texts()}
     assert "pgd-10" in names and not any(name.startswith("from:") for name in names)
@@ -44,13 +44,13 @@ def test_submitted_perturbations_have_no_cost_of_their_own(run, monkeypatch):
 
 def test_losses_are_those_of_one_budget_and_may_be_negative(run, monkeypatch):
     figures = []
-    monkeypatch.setattr(loss_steps, "drawing", lambda figure, *texts: figures.append(figure))
+    monkeypatch.setattr(curves, "drawing", lambda figure, *texts: figures.append(figure))
     (row, *_) = [row for row in run.results if row.cell is not None and row.key.attack == "pgd-10"]
     further = replace(row, key=row.key._replace(eps=0.9))
     counts = {"loss_0": -4.0, "inputs_0": 2.0, "loss_1": 6.0, "inputs_1": 2.0}
     monkeypatch.setitem(vars(run), "results", [row, further])
     monkeypatch.setattr(type(run), "counts_of", lambda self, key: counts)
-    loss_steps.draw(run)
+    curves.draw_losses(run)
     panel = figures[0].axes[0]
     (line,) = panel.lines
     assert list(line.get_ydata()) == [-2.0, 3.0]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from robustbench_coded.reports.run.selftest_table import selftest_count_table, selftest_table
+from robustbench_coded.reports.run.text_tables import selftest_count_table, selftest_table
 from robustbench_coded.results.run import load_run
 from robustbench_coded.results.selftests import SelfTestResult
 from robustbench_coded.schema.case import SubjectKey

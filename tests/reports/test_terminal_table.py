@@ -16,8 +16,8 @@ from robustbench_coded.reports.render.terminal import (
     run_table,
     summary_table,
 )
-from robustbench_coded.reports.run.example import example_text_table
-from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.reports.run.examples import example_text_table
+from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.results.run import load_run
 
 

@@ -8,10 +8,10 @@ from html import unescape
 import pandas as pd
 import pytest
 
+from robustbench_coded import view
 from robustbench_coded.cli.main import main
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.write import write_reports
-from robustbench_coded.view import page
 
 SETTING = ["checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space"]
 
@@ -33,7 +33,7 @@ def runs(both, tmp_path):
 
 
 def read(file):
-    """The page, its rows as pairs of run and cells, and what it knows of each."""
+    """The view, its rows as pairs of run and cells, and what it knows of each."""
     text = file.read_text()
     rows = re.findall(r'<tr data-index="\d+".*?</tr>', text, re.DOTALL)
     cells = [
@@ -103,10 +103,10 @@ def test_a_run_that_cannot_be_read_is_named(runs):
 
 
 def test_a_page_that_would_be_too_large_keeps_the_strongest_attacks(runs, monkeypatch):
-    monkeypatch.setattr(page, "LARGEST", 1000)
+    monkeypatch.setattr(view, "LARGEST", 1000)
     assert main(["view", str(runs)]) == 0
     text, _, cells, known = read(runs / "view.html")
-    assert page.TOO_MANY in text
+    assert view.TOO_MANY in text
     for row, figures in zip(cells, known["rows"], strict=True):
         assert {known["names"][name] for name, *_ in figures} <= {"clean", "ensemble", " ".join(row[7])}
 

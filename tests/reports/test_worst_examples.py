@@ -8,10 +8,9 @@ import pytest
 from matplotlib import image
 from safetensors.numpy import save
 
-from robustbench_coded.cli.commands.show import show_command
+from robustbench_coded.cli.commands.runs import show_command
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.run.images import picture_file, triptych
-from robustbench_coded.reports.run.worst import pictures_of, worst_examples
+from robustbench_coded.reports.run.examples import picture_file, pictures_of, triptych, worst_examples
 from robustbench_coded.reports.write import write_reports, write_reports_of
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.pictures import MOST, Pictures, lowest, read_picture

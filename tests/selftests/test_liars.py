@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from robustbench_coded.defences.coded import Coded
-from robustbench_coded.defences.noise import GaussianNoise
-from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.resize_pad import ResizePad
+from robustbench_coded.defences.inferences import GaussianNoise, ResizePad
+from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.selftests.run_all import Networks, run_all
 from tests.selftests.conftest import Plain
 

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from robustbench_coded.defences.noise import GaussianNoise
+from robustbench_coded.defences.inferences import GaussianNoise, ResizePad
 from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.resize_pad import ResizePad
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.selftests.one_input import Batches, one_input
 

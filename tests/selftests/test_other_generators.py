@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.defences.noise import GaussianNoise
+from robustbench_coded.defences.inferences import GaussianNoise, ResizePad
 from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.resize_pad import ResizePad
-from robustbench_coded.defences.sampling_module import SamplingModule, UsedSeed
+from robustbench_coded.defences.sampling import SamplingModule, UsedSeed
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.selftests.other_generators import DRAWS, Draws, other_generators

@@ -8,7 +8,8 @@ from scipy.special import stdtrit
 
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.controls import STANDARD
-from robustbench_coded.shift.agreement import (
+from robustbench_coded.shift.answers import Answers, SetFacts, ShiftFacts, ShiftRun
+from robustbench_coded.shift.report import (
     ALL,
     MADE,
     PUBLISHED,
@@ -16,8 +17,6 @@ from robustbench_coded.shift.agreement import (
     agreement_table,
     agreements,
 )
-from robustbench_coded.shift.answers import Answers, ShiftRun
-from robustbench_coded.shift.facts import SetFacts, ShiftFacts
 
 
 def run_of(right):

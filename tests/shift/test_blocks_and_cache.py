@@ -9,11 +9,10 @@ from PIL import Image
 from robustbench_coded.data.imagenet import wnids
 from robustbench_coded.errors import InputError
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.shift import published
-from robustbench_coded.shift.blocks import Blocks
-from robustbench_coded.shift.facts import block_starts
-from robustbench_coded.shift.generated import cached_sets
-from robustbench_coded.shift.published import published_sets
+from robustbench_coded.shift import images as published
+from robustbench_coded.shift.answers import block_starts
+from robustbench_coded.shift.choose import Blocks
+from robustbench_coded.shift.images import cached_sets, published_sets
 from robustbench_coded.shift.sets import StoredArray
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 1)).astype(np.uint8)

@@ -10,7 +10,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.checkpoints import _examples
 from robustbench_coded.shift import choose
-from robustbench_coded.shift.config import ShiftConfig
+from robustbench_coded.shift.choose import ShiftConfig
 
 
 def config(data, **options):

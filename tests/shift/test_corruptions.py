@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates, zoom
 
-from robustbench_coded.shift.corruptions import blur, digital, noise, weather
-from robustbench_coded.shift.corruptions import corrupt as corrupting
-from robustbench_coded.shift.corruptions.constants import CONSTANTS, EXTRA, MAIN
-from robustbench_coded.shift.corruptions.corrupt import corrupt, corruptions_for
-from robustbench_coded.shift.corruptions.pixels import as_floats, as_pixels
-from robustbench_coded.shift.corruptions.resampling import bilinear, read, zoomed
-from robustbench_coded.shift.corruptions.spatter import edges, equalised
+from robustbench_coded.shift import corruptions, noise_and_blur
+from robustbench_coded.shift import corruptions as corrupting
+from robustbench_coded.shift.corruptions import corrupt, corruptions_for, edges, equalised
+from robustbench_coded.shift.noise_and_blur import as_floats, as_pixels, bilinear, read, zoomed
+from robustbench_coded.shift.sets import CONSTANTS, EXTRA, MAIN
 
 COLOURS = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 DIGITS = np.random.RandomState(1).randint(0, 256, (6, 8, 8, 1)).astype(np.uint8)
@@ -106,17 +104,17 @@ def test_a_zoom_is_scipys_zoom_of_the_middle_cut_to_size(factor):
 def test_what_moves_nothing_changes_nothing():
     x = COLOURS / 255
     still = np.zeros(6)
-    np.testing.assert_allclose(blur.moved(x, 3, 1e-3, still), x)
-    assert np.abs(digital.contrast(x, [], 1.0).astype(int) - as_pixels(x)).max() <= 1
+    np.testing.assert_allclose(noise_and_blur.moved(x, 3, 1e-3, still), x)
+    assert np.abs(corruptions.contrast(x, [], 1.0).astype(int) - as_pixels(x)).max() <= 1
     unmoved = [np.random.RandomState(0)] * 6
-    gap = digital.elastic_transform(x, unmoved, 0, 0, 0).astype(int) - COLOURS
+    gap = corruptions.elastic_transform(x, unmoved, 0, 0, 0).astype(int) - COLOURS
     assert np.abs(gap).max() <= 1  # rounding of 255 * (v / 255) down
 
 
 def test_a_trail_points_where_it_should():
     x = np.zeros((1, 9, 9, 1))
     x[0, 4, 4] = 1
-    trail = blur.moved(x, 2, 1.0, np.array([0.0]))[0, ..., 0]
+    trail = noise_and_blur.moved(x, 2, 1.0, np.array([0.0]))[0, ..., 0]
     assert set(zip(*np.nonzero(trail))) == {(4, column) for column in range(5)}  # it is read to the right
     assert trail.sum() == pytest.approx(1)
 
@@ -125,8 +123,8 @@ def test_hue_saturation_and_value_agree_with_the_standard_library():
     import colorsys
 
     x = np.array([[[[0.2, 0.6, 0.4], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]]]])
-    saturated = digital.saturate(x, [], 2.0, 0.1)[0, 0]
-    brighter = digital.brightness(x, [], 0.3)[0, 0]
+    saturated = corruptions.saturate(x, [], 2.0, 0.1)[0, 0]
+    brighter = corruptions.brightness(x, [], 0.3)[0, 0]
     for pixel, more, light in zip(x[0, 0], saturated, brighter):
         h, s, v = colorsys.rgb_to_hsv(*pixel)
         expected = 255 * np.array(colorsys.hsv_to_rgb(h, min(2 * s + 0.1, 1), v))
@@ -136,21 +134,21 @@ def test_hue_saturation_and_value_agree_with_the_standard_library():
 
 
 def test_fog_is_deterministic_fills_its_range_and_keeps_white_white():
-    cloud = weather.plasma([np.random.RandomState(0)], 32, 3.0)
+    cloud = corruptions.plasma([np.random.RandomState(0)], 32, 3.0)
     assert (cloud.min(), cloud.max()) == (0.0, 1.0)
     # A smoother cloud bends less from neighbour to neighbour.
     generators = [[np.random.RandomState(seed) for seed in range(20)] for _ in range(2)]
-    smooth, rough = (weather.plasma(some, 32, decay) for some, decay in zip(generators, (3.0, 1.75)))
+    smooth, rough = (corruptions.plasma(some, 32, decay) for some, decay in zip(generators, (3.0, 1.75)))
     bends = [np.abs(np.diff(cloud, n=2)).mean() for cloud in (smooth, rough)]
     assert bends[0] < 0.7 * bends[1]
     white = np.ones((1, 8, 8, 3))
-    assert weather.fog(white, [np.random.RandomState(0)], 1.0, 2.0).max() == 255
+    assert corruptions.fog(white, [np.random.RandomState(0)], 1.0, 2.0).max() == 255
 
 
 def test_glass_takes_neighbours_from_above_and_from_the_left():
     x = np.zeros((50, 8, 8, 1))
     x[:, 3, 3] = 1
-    found = blur.glass_blur(x, [np.random.RandomState(i) for i in range(50)], 0.01, 1, 1)
+    found = noise_and_blur.glass_blur(x, [np.random.RandomState(i) for i in range(50)], 0.01, 1, 1)
     assert {(row, column) for _, row, column, _ in zip(*np.nonzero(found))} == {
         (3, 3),
         (3, 4),
@@ -183,4 +181,4 @@ def test_another_name_severity_or_type_is_refused():
 
 def test_speckle_leaves_black_alone():
     black = np.zeros((1, 8, 8, 3))
-    assert not noise.speckle_noise(black, [np.random.RandomState(0)], 0.5).any()
+    assert not noise_and_blur.speckle_noise(black, [np.random.RandomState(0)], 0.5).any()

@@ -5,11 +5,10 @@ import pytest
 from scipy.stats import ttest_rel
 
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.shift.answers import Answers
+from robustbench_coded.shift.answers import Answers, SetFacts
 from robustbench_coded.shift.estimates import accuracy, corruption_error, difference, unpaired_difference
-from robustbench_coded.shift.facts import SetFacts
-from robustbench_coded.shift.rows import means_of
-from robustbench_coded.statistics.clustered import clopper_pearson
+from robustbench_coded.shift.tables import means_of
+from robustbench_coded.statistics.intervals import clopper_pearson
 
 EXAMPLES, K = 200, 20
 

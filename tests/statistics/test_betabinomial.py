@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import betabinom, poisson
 
-from robustbench_coded.statistics.betabinomial import correlation_interval, mean_interval, threshold
+from robustbench_coded.statistics.correlation import correlation_interval, mean_interval, threshold
 
 RIGHT, TRIALS = np.array([12.0, 30.0, 3.0, 22.0, 17.0, 8.0]), np.array([40.0, 40.0, 40.0, 40.0, 30.0, 16.0])
 
@@ -80,5 +80,5 @@ def test_many_batches_are_counted_in_groups_without_moving_the_interval(monkeypa
     rng = np.random.default_rng(0)
     right, trials = rng.binomial(128, rng.beta(2, 6, 200)).astype(float), np.full(200, 128.0)
     grouped = mean_interval(right, trials, 0.025)
-    monkeypatch.setattr("robustbench_coded.statistics.betabinomial._MOST_GROUPS", 1000)
+    monkeypatch.setattr("robustbench_coded.statistics.correlation._MOST_GROUPS", 1000)
     assert grouped == pytest.approx(mean_interval(right, trials, 0.025), abs=0.001)

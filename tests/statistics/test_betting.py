@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.statistics.betting import CAPITAL, SHARES, upper_end, values_needed
+from robustbench_coded.statistics.anytime import CAPITAL, SHARES, upper_end, values_needed
 
 TAIL = 0.025
 

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 
+from robustbench_coded.statistics.attack_checks import converged, other_attacks, randomness_known
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.comparisons import difference_of
-from robustbench_coded.statistics.convergence import converged
-from robustbench_coded.statistics.floor import exchanged_accuracy
+from robustbench_coded.statistics.check import difference_of
 from robustbench_coded.statistics.gradients import gradients_agree
-from robustbench_coded.statistics.other_attacks import other_attacks, randomness_known
-from robustbench_coded.statistics.outcomes import Cell
+from robustbench_coded.statistics.outcomes import Cell, exchanged_accuracy
 
 EXAMPLES = 800
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}

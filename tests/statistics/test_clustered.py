@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.statistics.clustered import clopper_pearson, clustered_interval
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, counts, measured, pooled
+from robustbench_coded.statistics.intervals import clopper_pearson, clustered_interval
 
 TAIL = 0.025
 BATCH = np.repeat(np.arange(5), 128)

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from robustbench_coded.statistics.components import components
 from robustbench_coded.statistics.outcomes import case_keys
+from robustbench_coded.statistics.variance import components
 
 REPLICATES, BATCHES, SIZE, DRAWS = 60, 10, 16, 4
 SHARED, BATCH, PARTITION, RUN = 0.15, 0.2, 0.03, 0.05

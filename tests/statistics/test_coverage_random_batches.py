@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import coverage_random_batches as benchmark
 import coverage_random_populations as populations
 
-from robustbench_coded.statistics.betting import upper_end
+from robustbench_coded.statistics.anytime import upper_end
 
 K, IMAGES, TAIL = populations.K, 5 * populations.K, benchmark.TAIL
 BY_NAME = {population.name: population for population in populations.populations()}

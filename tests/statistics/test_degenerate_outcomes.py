@@ -7,8 +7,8 @@ import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from robustbench_coded.statistics.anytime import RANDOM
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.random_batches import RANDOM
 from robustbench_coded.statistics.summary import summary_frame, summary_rows
 
 # Whether an answer is right, by example, place in its batch, batch and draw; [examples, draws].

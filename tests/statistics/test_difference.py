@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_coded.statistics.correlation import Correlation
-from robustbench_coded.statistics.difference import clustered_difference
+from robustbench_coded.statistics.paired import clustered_difference
 
 TAIL = 0.025
 BATCH = np.repeat(np.arange(5), 128)

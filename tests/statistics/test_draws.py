@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.statistics.draws import (
+from robustbench_coded.statistics.outcomes import (
+    Cell,
     accuracy,
     accuracy_every_draw,
     accuracy_majority,
     accuracy_submissions,
     plurality,
 )
-from robustbench_coded.statistics.outcomes import Cell
 
 
 def cell_of(prediction, label):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from robustbench_coded.statistics.holm import holm, simultaneous
+from robustbench_coded.statistics.judge import holm, simultaneous
 
 TAIL = 0.025
 

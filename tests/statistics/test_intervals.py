@@ -4,9 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from robustbench_coded.statistics.clustered import clopper_pearson
 from robustbench_coded.statistics.correlation import Correlation
-from robustbench_coded.statistics.intervals import accuracy_interval
+from robustbench_coded.statistics.intervals import accuracy_interval, clopper_pearson
 
 
 @given(st.integers(1, 300), st.data())

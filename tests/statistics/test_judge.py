@@ -10,12 +10,11 @@ from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
 from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
 from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
 from robustbench_coded.schema.words import CheckOutcome
+from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.convergence import converged
 from robustbench_coded.statistics.gradients import answered, gradients_agree
 from robustbench_coded.statistics.judge import base_ensemble, judge
-from robustbench_coded.statistics.other_attacks import other_attacks
 
 PASSED = [Check("falls with eps", CheckOutcome.PASSED, "")]
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}

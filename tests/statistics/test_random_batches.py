@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.schema.planned_case import PlannedCase
-from robustbench_coded.statistics.betting import upper_end
+from robustbench_coded.statistics.anytime import RandomBatches, random_batches, upper_end
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.paired import paired_difference
-from robustbench_coded.statistics.random_batches import RandomBatches, random_batches
 
 TAIL, K, IMAGES, BATCHES = 0.025, 8, 160, 200
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from robustbench_coded.statistics.remembered import remembered
+from robustbench_coded.statistics.correlation import remembered
 
 
 def test_the_same_content_is_computed_once_and_other_content_anew():

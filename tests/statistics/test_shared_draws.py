@@ -5,7 +5,7 @@ import pytest
 
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.intervals import accuracy_interval
-from robustbench_coded.statistics.shared_draws import NOT_SHARED, SharedDraws, drawn, shared_of
+from robustbench_coded.statistics.variance import NOT_SHARED, SharedDraws, drawn, shared_of
 
 EXAMPLES = 128
 BATCH = np.zeros(EXAMPLES, dtype=np.int64)

@@ -7,14 +7,10 @@ from scipy.stats import t as student
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import InputError
-from robustbench_coded.statistics.clustered import clopper_pearson
-from robustbench_coded.tabular.data import split_of
-from robustbench_coded.tabular.report import answer
-from robustbench_coded.tabular.study import Run, comparisons, read_runs, run_all
-from robustbench_coded.tabular.train import SETTINGS, network_for, trained
-from robustbench_coded.tabular.transformer import Transformer
-from robustbench_coded.training.recipes.coded import Coded
-from robustbench_coded.training.recipes.erm import Erm
+from robustbench_coded.statistics.intervals import clopper_pearson
+from robustbench_coded.tabular.study import Run, answer, comparisons, read_runs, run_all
+from robustbench_coded.tabular.train import SETTINGS, Transformer, network_for, split_of, trained
+from robustbench_coded.training.recipes import Coded, Erm
 
 
 def test_splits_are_stratified_disjoint_and_standardised_by_the_training_rows():

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.defences.published.changed_layers import ChangedLayers
+from robustbench_coded.defences.published.activations import ChangedLayers
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.threads import torch_threads
@@ -17,7 +17,7 @@ from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.defended import Defended
 from robustbench_coded.training.listener import Listener
 from robustbench_coded.training.loop import train
-from robustbench_coded.training.recipes.pgd_at import PgdAt
+from robustbench_coded.training.recipes import PgdAt
 from robustbench_coded.training.stages import Stages
 
 

@@ -3,9 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from robustbench_coded.training import progress
-from robustbench_coded.training.listener import EpochRow
-from robustbench_coded.training.progress import ProgressBar
+from robustbench_coded.training import listener
+from robustbench_coded.training.listener import EpochRow, ProgressBar
 
 
 def row(epoch, accuracy=None):
@@ -15,7 +14,7 @@ def row(epoch, accuracy=None):
 def test_the_progress_bar_counts_epochs_and_shows_the_last_figures(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(
-        progress, "Console", lambda **options: Console(file=screen, force_terminal=True, width=140)
+        listener, "Console", lambda **options: Console(file=screen, force_terminal=True, width=140)
     )
     bar = ProgressBar("resnet20-coded")
     bar.on_start(epochs=3, steps=2, first_epoch=1)
@@ -29,8 +28,8 @@ def test_the_progress_bar_counts_epochs_and_shows_the_last_figures(monkeypatch):
 
 def test_a_log_gets_a_line_a_minute_and_the_last_epoch(monkeypatch):
     log, clock = io.StringIO(), [1000.0]
-    monkeypatch.setattr(progress, "Console", lambda **options: Console(file=log, width=20))
-    monkeypatch.setattr(progress, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(listener, "Console", lambda **options: Console(file=log, width=20))
+    monkeypatch.setattr(listener, "monotonic", lambda: clock[0])
     bar = ProgressBar("erm [a]")
     bar.on_start(epochs=6, steps=2, first_epoch=0)
     for epoch in range(1, 7):
@@ -49,7 +48,7 @@ def test_a_log_gets_a_line_a_minute_and_the_last_epoch(monkeypatch):
 
 def test_a_run_of_seconds_is_one_line_of_a_log(monkeypatch):
     log = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda **options: Console(file=log))
+    monkeypatch.setattr(listener, "Console", lambda **options: Console(file=log))
     bar = ProgressBar("erm")
     bar.on_start(epochs=3, steps=1, first_epoch=0)
     for epoch in range(1, 4):
@@ -62,7 +61,7 @@ def test_tensorboard_gets_every_epoch(tmp_path):
     pytest.importorskip("tensorboard", reason="needs tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from robustbench_coded.training.tensorboard import TensorBoardLog
+    from robustbench_coded.training.listener import TensorBoardLog
 
     log = TensorBoardLog(tmp_path)
     log.on_start(2, 1, 0)

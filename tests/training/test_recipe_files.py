@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.training.recipe_file import read_recipe
-from robustbench_coded.training.recipes.coded import Coded
-from robustbench_coded.training.recipes.registry import recipe_name
+from robustbench_coded.training.config import read_recipe
+from robustbench_coded.training.recipes import Coded, recipe_name
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "recipes").glob("*.toml"))

@@ -8,15 +8,22 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.training.recipes.coded import Coded, target_runs
-from robustbench_coded.training.recipes.erm import Erm
-from robustbench_coded.training.recipes.manifold_mixup import ManifoldMixup
-from robustbench_coded.training.recipes.mixing import Mixing
-from robustbench_coded.training.recipes.mixup import Mixup
-from robustbench_coded.training.recipes.pgd_at import PgdAt
-from robustbench_coded.training.recipes.recipe import Moment
-from robustbench_coded.training.recipes.registry import RECIPES, build_recipe, recipe_name, recipe_options
-from robustbench_coded.training.recipes.trades import Trades, divergence
+from robustbench_coded.training.recipes import (
+    RECIPES,
+    Coded,
+    Erm,
+    ManifoldMixup,
+    Mixing,
+    Mixup,
+    Moment,
+    PgdAt,
+    Trades,
+    build_recipe,
+    divergence,
+    recipe_name,
+    recipe_options,
+    target_runs,
+)
 from robustbench_coded.training.stages import Stages, check_blocks
 
 K = 8

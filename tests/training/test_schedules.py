@@ -1,6 +1,6 @@
 import pytest
 
-from robustbench_coded.training.schedule import PAPER_MILESTONES, milestones, one_cycle
+from robustbench_coded.training.config import PAPER_MILESTONES, milestones, one_cycle
 
 
 def test_one_cycle_rises_for_three_tenths_and_falls_to_nothing():

@@ -8,8 +8,8 @@ import torch
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.with_normalisation import with_normalisation
+from robustbench_coded.training.config import read_recipe
 from robustbench_coded.training.make_checkpoints import DIGITS, make_checkpoints
-from robustbench_coded.training.recipe_file import read_recipe
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINTS = ROOT / "checkpoints"

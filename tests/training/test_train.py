@@ -11,17 +11,11 @@ from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.with_normalisation import with_normalisation
 from robustbench_coded.training import loop
-from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.config import TrainConfig, one_cycle
+from robustbench_coded.training.loader import stream, train_validation
 from robustbench_coded.training.loop import train
-from robustbench_coded.training.recipes.coded import Coded
-from robustbench_coded.training.recipes.erm import Erm
-from robustbench_coded.training.recipes.manifold_mixup import ManifoldMixup
-from robustbench_coded.training.recipes.mixup import Mixup
-from robustbench_coded.training.recipes.pgd_at import PgdAt
-from robustbench_coded.training.schedule import one_cycle
-from robustbench_coded.training.split import train_validation
+from robustbench_coded.training.recipes import Coded, Erm, ManifoldMixup, Mixup, PgdAt
 from robustbench_coded.training.state import state_path
-from robustbench_coded.training.streams import stream
 
 
 @pytest.fixture(autouse=True)
@@ -158,16 +152,16 @@ def test_a_checkpoint_says_what_it_is_and_loads_without_options(npz, tmp_path):
 
 
 def test_the_coded_path_has_the_size_that_the_epoch_asks_for(npz, tmp_path, monkeypatch):
-    from robustbench_coded.training.recipes import coded
+    from robustbench_coded.training import recipes
 
     sizes = []
-    original = coded.CodedSmoothing
+    original = recipes.CodedSmoothing
 
     def recorded(k, n, **options):
         sizes.append((k, n))
         return original(k, n, **options)
 
-    monkeypatch.setattr(coded, "CodedSmoothing", recorded)
+    monkeypatch.setattr(recipes, "CodedSmoothing", recorded)
     train(config(npz, recipe=Coded(), epochs=5), tmp_path / "a.safetensors")
     assert sizes == [(32, n) for n in (32, 36, 40, 44, 48) for _ in range(6)]
 

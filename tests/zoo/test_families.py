@@ -6,17 +6,8 @@ import pytest
 import torch
 
 from robustbench_coded.defences.per_batch import per_batch
-from robustbench_coded.zoo import (
-    abstaining,
-    attack_aware,
-    coarse_rounding,
-    half_batch,
-    heavy_noise,
-    lying,
-    masked_gradients,
-    memory,
-    refit,
-)
+from robustbench_coded.zoo import abstaining, attack_aware, coupled, lying, masked_gradients, memory, noisy
+from robustbench_coded.zoo import masked_gradients as masked_gradients_module
 from robustbench_coded.zoo.linear import along, pattern, planted_margins
 from robustbench_coded.zoo.registry import ZOO
 
@@ -33,9 +24,9 @@ def right(known, x):
 
 
 def test_half_of_every_batch_stands_and_nobody_can_play_the_better_half():
-    known = half_batch.known(n=64, eps=EPS, k=64)
-    fooled = known.x - 0.8 * EPS * sign(known) * pattern(half_batch.FRAGILE)
-    ways = [right(known, fooled + way * 0.2 * EPS * pattern(half_batch.SIGN)) for way in (1, -1)]
+    known = coupled.known_half_batch(n=64, eps=EPS, k=64)
+    fooled = known.x - 0.8 * EPS * sign(known) * pattern(coupled.FRAGILE)
+    ways = [right(known, fooled + way * 0.2 * EPS * pattern(coupled.SIGN)) for way in (1, -1)]
     assert [way.double().mean().item() for way in ways] == [0.5, 0.5]
     assert not (ways[0] & ways[1]).any()
     assert known.truth("batch/unknown").low == known.truth("batch/unknown").high == 0.5
@@ -47,7 +38,7 @@ def test_the_half_that_stands_by_design_is_more_than_a_constant_answer_keeps(nam
     assert known.y.bincount().tolist() == [16] * 4
     assert known.truth("batch/unknown").low == 0.5
     # An attacker gains nothing at the upper bit: there, half a pattern more would be needed.
-    for row in (half_batch.COARSE, 36):
+    for row in (coupled.COARSE, 36):
         upper = (2 * (known.y // 2) - 1).view(-1, 1, 1, 1)
         x = (known.x - 0.99 * EPS * upper * pattern(row)).clamp(0, 1)
         answers = per_batch(known.defence).logits(x, torch.zeros(64, dtype=torch.int64)).argmax(1)
@@ -62,7 +53,7 @@ def test_refit_bounds_hold_for_every_corner(seed, share):
     generator = torch.Generator().manual_seed(seed)
     distances = EPS * torch.tensor([0.1, 0.3, 1.5, 2.2, 3.0])[torch.randint(5, (k,), generator=generator)]
     x, y = planted_margins(distances, pattern(37), texture=0.05)
-    truth = refit.truths(model, x, y, EPS, k, share)
+    truth = coupled.truths(model, x, y, EPS, k, share)
     scores, signs = model.score(x.double()), 2 * y - 1
     moves = torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=k)), dtype=torch.float64)
 
@@ -83,7 +74,7 @@ def test_the_refit_entries_have_exact_truths():
 
 
 def test_coarse_rounding_answers_alike_all_over_the_ball():
-    known = coarse_rounding.known(n=64, eps=0.1)
+    known = masked_gradients_module.known_coarse_rounding(n=64, eps=0.1)
     generator = torch.Generator().manual_seed(0)
     clean = right(known, known.x)
     for _ in range(20):
@@ -94,7 +85,7 @@ def test_coarse_rounding_answers_alike_all_over_the_ball():
     assert not torch.equal(right(known, known.x), known.defence.base(fooled).argmax(1) == known.y)
     assert (known.defence.base(fooled).argmax(1) != known.defence.base(known.x).argmax(1)).all()
     with pytest.raises(ValueError, match=r"eps below 0\.125"):
-        coarse_rounding.known(n=8, eps=0.2)
+        masked_gradients_module.known_coarse_rounding(n=8, eps=0.2)
 
 
 def sign_of_answers(known):
@@ -121,10 +112,10 @@ def test_gradients_that_are_no_numbers_come_with_answers_that_are():
 
 
 def test_cauchy_quantiles_and_a_slope_that_is_drawn():
-    defence = heavy_noise.known(n=8).defence
+    defence = noisy.known_heavy_noise(n=8).defence
     draw = defence.sample(torch.Generator().manual_seed(0), 40_000)
     assert (draw.abs() < 1).double().mean().item() == pytest.approx(0.5, abs=0.01)
-    known = heavy_noise.known_random_slope(n=8)
+    known = noisy.known_random_slope(n=8)
     x = known.x.clone().requires_grad_()
     slopes = [torch.autograd.grad(known.defence.logits(x, draw)[:, 1].sum(), x)[0] for draw in (1, 2)]
     assert torch.equal(known.defence.logits(x, 1), known.defence.logits(x, 2))

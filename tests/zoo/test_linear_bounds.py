@@ -8,9 +8,8 @@ import torch
 from robustbench_coded.data.digits import load_digits
 from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.zoo import linear_bounds, pgd_at
-from robustbench_coded.zoo.descent import standing_after_descent
-from robustbench_coded.zoo.digits_network import digits_network
+from robustbench_coded.zoo import trained
+from robustbench_coded.zoo.trained import digits_network, standing_after_descent
 
 
 def small_network(seed):
@@ -27,15 +26,15 @@ def small_network(seed):
 def smallest(model, x, y, eps):
     """What the bounds say of the margins at one image."""
     found = []
-    original = linear_bounds._smallest_margin
+    original = trained._smallest_margin
 
     def noted(*arguments):
         found.append(original(*arguments))
         return found[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear_bounds, "_smallest_margin", noted)
-        linear_bounds.certified(model, x, y, eps)
+        patch.setattr(trained, "_smallest_margin", noted)
+        trained.certified(model, x, y, eps)
     return torch.cat(found).amin(1)
 
 
@@ -80,29 +79,27 @@ def test_a_certificate_with_a_line_too_steep_would_be_noticed():
         ball = (x + eps * signs).clamp(0, 1)
         lowest = margins(model, ball, y.expand(len(ball))).min().item()
         with pytest.MonkeyPatch.context() as patch:
-            original = linear_bounds._through_relu
-            patch.setattr(
-                linear_bounds, "_through_relu", lambda *a, original=original: (original(*a)[0], 0.0)
-            )
+            original = trained._through_relu
+            patch.setattr(trained, "_through_relu", lambda *a, original=original: (original(*a)[0], 0.0))
             faulty.append(smallest(model, x, y, eps).item() > lowest + 1e-5)
         assert smallest(model, x, y, eps).item() <= lowest + 1e-5
     assert any(faulty)
 
 
 def test_the_certificates_kept_are_those_found():
-    """Four of the 256 images; the rest by python -m robustbench_coded.zoo.pgd_at."""
+    """Four of the 256 images; the rest by python -m robustbench_coded.zoo.trained."""
     some = [0, 1, 2, 3]
-    model = digits_network(pgd_at.NAME)
+    model = digits_network(trained.NAME)
     x, y = load_digits("test").batch(some)
-    assert (~linear_bounds.certified(model, x, y, pgd_at.EPS)).nonzero().squeeze(1).tolist() == [1, 2]
-    assert [i for i in some if i in pgd_at.UNCERTIFIED] == [1, 2]
+    assert (~trained.certified(model, x, y, trained.EPS)).nonzero().squeeze(1).tolist() == [1, 2]
+    assert [i for i in some if i in trained.UNCERTIFIED] == [1, 2]
 
 
 @pytest.mark.long
 def test_what_is_certified_stands_after_descents():
-    known = pgd_at.known(n=64)
-    stands = standing_after_descent(known.defence.model, known.x, known.y, pgd_at.EPS)
-    certain = torch.tensor([i not in pgd_at.UNCERTIFIED for i in range(len(known.x))])
+    known = trained.known_pgd_at(n=64)
+    stands = standing_after_descent(known.defence.model, known.x, known.y, trained.EPS)
+    certain = torch.tensor([i not in trained.UNCERTIFIED for i in range(len(known.x))])
     assert stands[certain].all()
     truth = known.truth("batch/unknown")
     assert 0.7 < truth.low < truth.high < known.clean.high

@@ -5,8 +5,8 @@ import torch
 from scipy.stats import binom
 
 from robustbench_coded.session.zoo_findings import judge_entry
-from robustbench_coded.zoo.operators import cuts, sampled, scores
-from robustbench_coded.zoo.operators.sampled import probability_of_one
+from robustbench_coded.zoo import operators
+from robustbench_coded.zoo.operators import probability_of_one
 from robustbench_coded.zoo.registry import ZOO
 
 OPERATORS = {name: entry for name, entry in ZOO.items() if entry.family == "operators"}
@@ -14,18 +14,44 @@ BROKEN = [name for name, entry in OPERATORS.items() if entry.broken]
 GOOD = [name for name, entry in OPERATORS.items() if not entry.broken]
 QUICK = {"draws": 2, "checks": False, "inputs": ("batch",)}
 MONOTONE = (
-    *(scores.softmax, scores.sigmoid, scores.tanh, scores.clamp, scores.one_hot_votes, scores.winners),
-    *(scores.median_filter, scores.ranks, scores.pooled_ties, scores.sign, scores.floor, scores.where),
-    *(scores.assigned, scores.in_place, scores.thermometer, scores.nearest_code, scores.bit_depth),
     *(
-        scores.gathered_code,
-        scores.placed,
-        scores.majorities,
-        scores.two_bounds,
-        scores.mapped,
-        cuts.in_python,
+        operators.softmax,
+        operators.sigmoid,
+        operators.tanh,
+        operators.clamp,
+        operators.one_hot_votes,
+        operators.winners,
     ),
-    *(cuts.silent_backward, cuts.lying_backward, cuts.detached, cuts.without_graph, cuts.through_numpy),
+    *(
+        operators.median_filter,
+        operators.ranks,
+        operators.pooled_ties,
+        operators.sign,
+        operators.floor,
+        operators.where,
+    ),
+    *(
+        operators.assigned,
+        operators.in_place,
+        operators.thermometer,
+        operators.nearest_code,
+        operators.bit_depth,
+    ),
+    *(
+        operators.gathered_code,
+        operators.placed,
+        operators.majorities,
+        operators.two_bounds,
+        operators.mapped,
+        operators.in_python,
+    ),
+    *(
+        operators.silent_backward,
+        operators.lying_backward,
+        operators.detached,
+        operators.without_graph,
+        operators.through_numpy,
+    ),
 )
 
 
@@ -48,7 +74,7 @@ def test_no_score_falls_as_a_pixel_grows(score, share):
         assert rise.max() > 0
 
 
-@pytest.mark.parametrize("score", [sampled.bernoulli, sampled.gumbel, sampled.compared])
+@pytest.mark.parametrize("score", [operators.bernoulli, operators.gumbel, operators.compared])
 def test_no_bit_turns_off_as_its_pixel_grows_whatever_the_draw(score):
     generator = torch.Generator().manual_seed(0)
     u = 0.1 * torch.randn(500, 64, generator=generator)

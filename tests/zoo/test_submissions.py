@@ -3,7 +3,7 @@
 import pytest
 
 from robustbench_coded import evaluate
-from robustbench_coded.cli.curve_points import submission_points
+from robustbench_coded.reports.render.terminal import submission_points
 from robustbench_coded.schema.controls import ENSEMBLE
 from robustbench_coded.zoo.registry import ZOO
 

@@ -8,15 +8,9 @@ from scipy.optimize import linprog
 from scipy.stats import norm
 
 from robustbench_coded.coding.codec import Codec
-from robustbench_coded.zoo import (
-    ensembles,
-    hidden_direction,
-    label_leak,
-    lipschitz,
-    masked_gradients,
-    rci_linear,
-    smoothing,
-)
+from robustbench_coded.zoo import certified as certified_module
+from robustbench_coded.zoo import coupled, ensembles, masked_gradients
+from robustbench_coded.zoo import masked_gradients as masked_gradients_module
 from robustbench_coded.zoo.linear import along, pattern, planted_margins
 
 
@@ -29,8 +23,8 @@ def test_rci_bounds_hold_for_every_permutation_and_corner(k, n, seed):
     distances = eps * torch.tensor([0.8, 0.95, 1.05, 1.2, 2.0])[torch.randint(5, (k,), generator=generator)]
     x, y = planted_margins(distances, pattern(45), texture=0.05)
     scores, signs = model.score(x.double()), 2 * y - 1
-    batch = rci_linear.bounds(codec, model, x, y, eps, co_batched_eps=eps)
-    victim = rci_linear.bounds(codec, model, x, y, eps, co_batched_eps=0.0)
+    batch = coupled.bounds(codec, model, x, y, eps, co_batched_eps=eps)
+    victim = coupled.bounds(codec, model, x, y, eps, co_batched_eps=0.0)
     d, e = codec.decoder(dtype=torch.float64), codec.encoder(dtype=torch.float64)
     moves = torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=k)), dtype=torch.float64)
     alone = torch.eye(k, dtype=torch.float64)
@@ -46,9 +40,9 @@ def test_rci_bounds_hold_for_every_permutation_and_corner(k, n, seed):
 
 
 def test_rci_bounds_meet_on_the_entrys_own_data_and_not_on_any():
-    known = rci_linear.known(n=40)
+    known = coupled.known_rci_linear(n=40)
     assert known.truth("batch/known").low == known.truth("batch/known").high == pytest.approx(0.7)
-    loose = rci_linear.known(n=40, n_coded=128)
+    loose = coupled.known_rci_linear(n=40, n_coded=128)
     assert loose.truth("batch/known").low < loose.truth("batch/known").high
 
 
@@ -98,10 +92,10 @@ def test_decoys_mislead_an_attack_on_one_member_but_not_on_the_mean():
 
 
 def test_the_vote_probability_is_the_normal_mass_of_the_stripes():
-    known = smoothing.known(n=16)
+    known = certified_module.known_smoothing(n=16)
     defence = known.defence
     t = torch.linspace(-2, 2, 9, dtype=torch.float64)
-    found = smoothing.share_of_votes(defence, t, torch.ones(9, dtype=torch.int64))
+    found = certified_module.share_of_votes(defence, t, torch.ones(9, dtype=torch.int64))
     width, sigma = defence.model.width, defence.sigma
     for position, share in zip(t.tolist(), found.tolist()):
         ones = sum(
@@ -112,19 +106,19 @@ def test_the_vote_probability_is_the_normal_mass_of_the_stripes():
 
 
 def test_votes_of_the_defence_follow_that_probability():
-    known = smoothing.known(n=8)
+    known = certified_module.known_smoothing(n=8)
     defence = known.defence
     x = known.x[:1].expand(400, -1, -1, -1)
     votes = defence.logits(x, 3)[:, 1].mean().item() / 10
     position = defence.model.position(x[:1].double())
-    share = smoothing.share_of_votes(defence, position, torch.ones(1, dtype=torch.int64)).item()
+    share = certified_module.share_of_votes(defence, position, torch.ones(1, dtype=torch.int64)).item()
     assert votes == pytest.approx(share, abs=4 * 0.5 / (400 * defence.votes) ** 0.5)
 
 
 def test_the_certificate_lies_below_the_truth():
     eps = 0.25
-    known = smoothing.known(eps=eps)
-    certified = smoothing.certified(known.defence, known.x, known.y, eps)
+    known = certified_module.known_smoothing(eps=eps)
+    certified = certified_module.certified(known.defence, known.x, known.y, eps)
     truth = known.truth("batch/unknown")
     assert 0.5 < certified <= truth.low
     assert truth.high - truth.low < 0.002
@@ -134,7 +128,7 @@ def test_the_certificate_lies_below_the_truth():
 def test_the_worst_point_of_a_stripe_is_found_by_the_defence_too():
     # The nearer edge is the worse way to go: moving there leaves the accuracy that the truth says.
     eps = 0.25
-    known = smoothing.known(n=400, eps=eps)
+    known = certified_module.known_smoothing(n=400, eps=eps)
     defence, u = known.defence, known.defence.model.u
     middle = (2 * known.y - 1) * defence.model.width / 2
     way = torch.sign(defence.model.position(known.x) - middle)
@@ -144,7 +138,7 @@ def test_the_worst_point_of_a_stripe_is_found_by_the_defence_too():
 
 
 def test_the_network_moves_no_more_than_its_input():
-    known = lipschitz.known(n=64)
+    known = certified_module.known_lipschitz(n=64)
     model = known.defence.model.double()
     generator = torch.Generator().manual_seed(0)
     for size in (1e-3, 0.1, 1.0):
@@ -158,7 +152,7 @@ def test_the_network_moves_no_more_than_its_input():
 
 def test_a_network_that_stretches_would_break_the_certificate():
     # The planted fault: one layer that is not orthogonal.
-    known = lipschitz.known(n=64)
+    known = certified_module.known_lipschitz(n=64)
     model = known.defence.model.double()
     model.q2 *= 1.5
     x = known.x.double().requires_grad_()
@@ -170,7 +164,7 @@ def test_a_network_that_stretches_would_break_the_certificate():
 
 def test_a_leaking_neighbour_protects_an_input_attacked_alone():
     eps = 0.1
-    known = label_leak.known(n=16, eps=eps)
+    known = coupled.known_label_leak(n=16, eps=eps)
     sign = (2 * known.y - 1).view(-1, 1, 1, 1)
     attacked = known.x - eps * sign * pattern(54)
     assert (known.defence.logits(attacked, None).argmax(1) != known.y).all()
@@ -202,7 +196,7 @@ def test_each_mask_hides_the_gradient_in_its_own_way():
 
 def test_random_signs_find_what_gradients_do_not():
     eps = 0.1
-    known = hidden_direction.known(n=640, eps=eps)
+    known = masked_gradients_module.known_hidden_direction(n=640, eps=eps)
     generator = torch.Generator().manual_seed(0)
     fooled = []
     for _ in range(20):

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from attacks.losses import margin_loss
-from robustbench_coded.zoo import masked_gradients, same_answers
-from robustbench_coded.zoo.descent import descended
+from robustbench_coded.zoo import masked_gradients, trained
 from robustbench_coded.zoo.linear import along, pattern
 from robustbench_coded.zoo.registry import ZOO
+from robustbench_coded.zoo.trained import descended
 
 N = 64
 WRAPPERS = [name for name, entry in ZOO.items() if entry.source.startswith("same_answers")]
@@ -38,7 +38,7 @@ def test_the_networks_worst_points_are_the_wrappers(name):
 
 def test_the_decoy_is_a_model_of_the_digits():
     known = ZOO["one-hot-0.1"].load(256)
-    right = (same_answers.decoy()(known.x).argmax(1) == known.y).double().mean()
+    right = (trained.decoy()(known.x).argmax(1) == known.y).double().mean()
     assert 0.85 < right < known.clean.low
 
 
@@ -47,7 +47,7 @@ def test_the_slope_is_the_decoys(name):
     known = ZOO[name].load(8)
     weights = torch.arange(10.0).cos()
     found = slope(lambda x: (known.defence.logits(x, None) * weights).sum(), known.x)
-    torch.testing.assert_close(found, slope(lambda x: (same_answers.decoy()(x) * weights).sum(), known.x))
+    torch.testing.assert_close(found, slope(lambda x: (trained.decoy()(x) * weights).sum(), known.x))
 
 
 def test_a_lifted_class_leaves_gradients_that_are_no_lie():

@@ -1,1 +1,1 @@
-"""One command a file; `cli/app.py` imports the one that was asked for."""
+"""The commands by topic; each imports what it needs when it runs: ``--help`` answers at once."""

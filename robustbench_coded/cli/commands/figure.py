@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_coded.cli.common_options import Arch, AsJson, DataDir, FirstSeed
 from robustbench_coded.cli.help import GroupedCommand
-from robustbench_coded.cli.out_folder import made
-from robustbench_coded.cli.values import named_paths
+from robustbench_coded.cli.options import Arch, AsJson, DataDir, FirstSeed, made, named_paths
 from robustbench_coded.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ def spiral_command(
     for option, value in (("--seeds", seeds), ("--epochs", epochs)):
         if value < 1:
             raise InputError(f"{option} {value} is too small; give 1 or more")
-    from robustbench_coded.paper_figures.spiral import spiral
+    from robustbench_coded.paper_figures.training import spiral
 
     made(out)
     return _write(spiral(seeds=seeds, epochs=epochs, seed=seed), out, as_json)
@@ -68,7 +66,7 @@ def lemma1_command(
 
     For two formulas and checkpoints, compared with N^-3.
     """
-    from robustbench_coded.paper_figures.lemma1 import BATCHES, K, lemma1
+    from robustbench_coded.paper_figures.spline import BATCHES, K, lemma1
 
     made(out)
     networks = {}
@@ -100,10 +98,9 @@ def loss_command(
     Reuses runs that an ablation has written to --out.
     """
     from robustbench_coded.ablations.run import Laboratory, run_id
-    from robustbench_coded.ablations.settings import AblationSettings, base_config
-    from robustbench_coded.ablations.studies import STUDIES
-    from robustbench_coded.paper_figures.loss import loss
-    from robustbench_coded.training.progress import ProgressBar
+    from robustbench_coded.ablations.studies import STUDIES, AblationSettings, base_config
+    from robustbench_coded.paper_figures.training import loss
+    from robustbench_coded.training.listener import ProgressBar
 
     given = {
         "schedule": schedule,
@@ -142,7 +139,7 @@ def smoothness_command(
     """
     if batch_size < 4 or batches < 1:
         raise InputError("give a --batch-size of 4 or more and 1 or more --batches")
-    from robustbench_coded.paper_figures.smoothness import smoothness
+    from robustbench_coded.paper_figures.spline import smoothness
 
     models, images, name = _models(ckpt, data, data_dir, batch_size, batches)
     where = f"batches of {batch_size} test images of {name}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from robustbench_coded.cli.common_options import (
+from robustbench_coded.cli.options import (
     AsJson,
     Count,
     DataDir,
@@ -20,10 +20,10 @@ from robustbench_coded.cli.common_options import (
     Text,
     Validation,
     WeightDecay,
+    counts,
+    made,
 )
-from robustbench_coded.cli.foreign_output import foreign_output
-from robustbench_coded.cli.out_folder import made
-from robustbench_coded.cli.values import counts
+from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError
 
 
@@ -81,13 +81,11 @@ def train_command(
         "validation": validation, "precision": precision, "device": device, "seed": seed,
         "start": start, "defence": defence,
     }  # fmt: skip
-    from robustbench_coded.training.distributed import processes_of_torchrun
-    from robustbench_coded.training.finished import score_if_done
-    from robustbench_coded.training.listener import Listener
+    from robustbench_coded.training.listener import Listener, ProgressBar, TensorBoardLog
+    from robustbench_coded.training.loader import processes_of_torchrun
     from robustbench_coded.training.loop import train
-    from robustbench_coded.training.progress import ProgressBar
+    from robustbench_coded.training.save import score_if_done
     from robustbench_coded.training.seeds import Repetitions, SeededRun, train_seeds
-    from robustbench_coded.training.tensorboard import TensorBoardLog
 
     if seeds < 1:
         raise InputError(f"--seeds {seeds} is too small; give 1 or more")
@@ -137,9 +135,8 @@ def _behind(run: Any, config: Any) -> str:
 
 def _config(recipe: str, given: dict[str, Any], options: list[str]) -> Any:
     """The run of a recipe file, or of a recipe's name and options."""
-    from robustbench_coded.training.config import TrainConfig
-    from robustbench_coded.training.recipe_file import read_recipe
-    from robustbench_coded.training.recipes.registry import build_recipe
+    from robustbench_coded.training.config import TrainConfig, read_recipe
+    from robustbench_coded.training.recipes import build_recipe
 
     if recipe.endswith(".toml"):
         if options:

@@ -1,7 +1,8 @@
-"""Published defences by name, ``published:jpeg``: every file of this folder with a RECORD. Needs no torch.
+"""Published defences by name, ``published:jpeg``: every record of this folder's files, JPEG for jpeg. Needs
+no torch.
 
-The records are read from the source without running it. So adding a defence is adding a file: its record, and
-``build(model)`` or, where it needs images that are not evaluated, ``build(model, pool)``.
+The records are read from the source without running it. So adding a defence is adding a record ``NAME`` and
+``build_name(model)`` or, where it needs images that are not evaluated, ``build_name(model, pool)``.
 """
 
 import ast
@@ -12,27 +13,75 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_coded.defences.named import register, register_pooled
-from robustbench_coded.defences.published.record import Record
+
+
+@dataclass(frozen=True)
+class Record:
+    """A published defence. Every value is a literal, so that it can be read without running the file.
+
+    Attributes:
+        description: one line; what stands before its colon is the name in tables.
+        title: the paper's title.
+        arxiv: its arXiv id; where it has none, the venue.
+        section: where the defence is defined.
+        year: of the paper.
+        random: what is drawn anew for every answer; '' for a deterministic defence.
+        coupling: what makes an answer depend on the co-batched inputs; '' where nothing does.
+        claim: what the paper claims, with data set and budget.
+        setting: how it is set here, and what is left out or done otherwise than in the paper.
+        untrained: what else is otherwise around a network that was not trained behind it.
+        breaks: (arXiv id, what it reports) of every evaluation by others that left little or no gain.
+        lowered: the same of those that found less than is claimed, and a gain all the same.
+        spec: the inference of this project that it is, ``rci:N=1.5K``, where the file builds nothing.
+        recipe: the training recipe that it is, where it is a way of training.
+        arch: how the name of its architecture begins, where it is a network of its own.
+    """
+
+    description: str
+    title: str
+    arxiv: str
+    section: str
+    year: int
+    random: str
+    coupling: str
+    claim: str
+    setting: str
+    breaks: tuple[tuple[str, str], ...] = ()
+    lowered: tuple[tuple[str, str], ...] = ()
+    spec: str = ""
+    recipe: str = ""
+    arch: str = ""
+    untrained: str = ""
+
+    @property
+    def is_training(self) -> bool:
+        """Whether it is a property of the checkpoint, so that nothing can be built around another one."""
+        return bool(self.recipe or self.arch)
+
 
 PREFIX = "published:"
 
 
 @dataclass(frozen=True)
 class PublishedDefence:
-    """One file of this folder.
+    """One record of this folder.
 
     Attributes:
         name: as typed after ``published:``.
-        description: the first line of the file.
-        builds: whether the file builds a defence; others are inferences, trainings or networks.
+        file: where it is defined.
+        builds: whether a defence is built there; others are inferences, trainings or networks.
         pooled: whether it needs images that are not evaluated.
     """
 
     name: str
-    description: str
+    file: str
     record: Record
     builds: bool
     pooled: bool
+
+    @property
+    def description(self) -> str:
+        return self.record.description
 
     @property
     def label(self) -> str:
@@ -41,38 +90,45 @@ class PublishedDefence:
 
     @property
     def module(self) -> str:
-        return f"{__package__}.{self.name.replace('-', '_')}"
+        return f"{__package__}.{self.file}"
 
     def build(self, model: Any, pool: Any = None) -> Any:
         """The defence around a model, told of every batch."""
-        from robustbench_coded.defences.global_generators import seeded_globally
         from robustbench_coded.defences.per_batch import per_batch
+        from robustbench_coded.defences.sampling import seeded_globally
 
         module = importlib.import_module(self.module)
         with seeded_globally(0):  # weights that it draws are the same in every worker
-            built = module.build(model, pool) if self.pooled else module.build(model)
+            build = getattr(module, _builder(self.name))
+            built = build(model, pool) if self.pooled else build(model)
         built.name = PREFIX + self.name
         return per_batch(built)
 
 
-def _read(path: Path) -> PublishedDefence | None:
-    """The defence of a file; None for a file without a record."""
+def _builder(name: str) -> str:
+    """``build_jpeg`` for ``jpeg``."""
+    return f"build_{name.replace('-', '_')}"
+
+
+def _read(path: Path) -> list[PublishedDefence]:
+    """The defences of a file: its assignments ``NAME = Record(...)``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    found = []
     for node in tree.body:
-        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["RECORD"]:
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Record("):
             assert isinstance(node.value, ast.Call)
             values = {str(given.arg): ast.literal_eval(given.value) for given in node.value.keywords}
-            built = [f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == "build"]
-            pooled = bool(built) and len(built[0].args.args) == 2
-            first = (ast.get_docstring(tree) or "").partition("\n")[0]
-            name = path.stem.replace("_", "-")
-            return PublishedDefence(name, first, Record(**values), bool(built), pooled)
-    return None
+            name = ast.unparse(node.targets[0]).lower().replace("_", "-")
+            build = functions.get(_builder(name))
+            pooled = build is not None and len(build.args.args) == 2
+            found.append(PublishedDefence(name, path.stem, Record(**values), build is not None, pooled))
+    return found
 
 
 def _all() -> dict[str, PublishedDefence]:
-    found = [_read(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return {defence.name: defence for defence in found if defence is not None}
+    found = [defence for path in Path(__file__).parent.glob("*.py") for defence in _read(path)]
+    return {defence.name: defence for defence in sorted(found, key=lambda defence: defence.name)}
 
 
 PUBLISHED: dict[str, PublishedDefence] = _all()

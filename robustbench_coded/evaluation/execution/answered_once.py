@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.models.tf32 import tf32
 
 

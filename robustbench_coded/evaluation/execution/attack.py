@@ -13,10 +13,9 @@ from attacks.naming import AttackName, parse
 from attacks.perturbation_budget import Norm, PerturbationBudget
 from attacks.relaxation import Relaxation
 from robustbench_coded.data.in_memory import labels, pixels
-from robustbench_coded.defences.logits_shape import misshapen, too_few_classes
 from robustbench_coded.defences.plugin import as_defence
-from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.protocol import Defence, misshapen, too_few_classes
+from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import Target

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from attacks.roles import Roles, co_batch, collateral, one_victim
-from robustbench_coded.defences.standard import Standard
+from attacks.objective import Roles, co_batch, collateral, one_victim
+from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.evaluation.execution.answers import BaseOrNan
 from robustbench_coded.evaluation.execution.groups import Group
 from robustbench_coded.evaluation.execution.in_memory import is_plugin

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from robustbench_coded.certification.certifier import Certifier, certifiers_of, check_answers
-from robustbench_coded.certification.operations import NotCertifiable
-from robustbench_coded.certification.region import Region
-from robustbench_coded.certification.smoothing import ALPHA, SAMPLES
+from robustbench_coded.certification.certifier import ALPHA, SAMPLES, Certifier, certifiers_of, check_answers
+from robustbench_coded.certification.graph import NotCertifiable
+from robustbench_coded.certification.intervals import Region
+from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.standard import Standard
 from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.defences.global_generators import seeded_globally
-from robustbench_coded.defences.held_generators import held_generators, seeded
 from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.in_memory import NetworkInMemory, is_function, name_of
 from robustbench_coded.models.pixel_model import PixelModel

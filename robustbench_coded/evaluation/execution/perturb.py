@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from attacks.adapters import plugin
-from attacks.adapters.third_party import run_third_party
-from attacks.adapters.view import ThirdPartyView
+from attacks.adapters.third_party import ThirdPartyView, run_third_party
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE, DECISION_BASED, SEARCHES

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.defences.sampling_module import SamplingModule, UsedSeed
+from robustbench_coded.defences.sampling import SamplingModule, UsedSeed
 from robustbench_coded.evaluation.execution.asked_alike import NAME, asked_alike
 from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
 from robustbench_coded.evaluation.execution.target import Target, draws_of

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.moved import in_some_slots, inside, rounded, scaled, uneven
-from attacks.submitted import BITS, LEVELS, SHRUNK, SLOTS, UNEVEN
+from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS, UNEVEN
+from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled, uneven
 from robustbench_coded.evaluation.execution.groups import Group
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.execution.tally import Tally

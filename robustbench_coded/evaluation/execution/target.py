@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.adapters.view import ThirdPartyView
+from attacks.adapters.third_party import ThirdPartyView
 from attacks.gradients import recorded
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.protocol import Defence, logits_grouped, reject_class
@@ -110,7 +110,7 @@ class RawView(ThirdPartyView):
     An attack that goes on with the survivors alone then attacks other batches than the one that is scored.
 
     Args:
-        target, x, budget, query_budget, y: as in ``attacks.adapters.view.ThirdPartyView``.
+        target, x, budget, query_budget, y: as in ``attacks.adapters.third_party.ThirdPartyView``.
     """
 
     def __init__(

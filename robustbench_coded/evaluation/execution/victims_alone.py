@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from attacks.roles import copies
+from attacks.objective import copies
 from robustbench_coded.evaluation.execution.attack_group import perturbed
 from robustbench_coded.evaluation.execution.groups import Group, groups_of_victims
 from robustbench_coded.evaluation.execution.tally import Tally

@@ -12,12 +12,11 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.levels import levels_of
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.build import build_defence
+from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.memory import Sentinel
 from robustbench_coded.defences.options import mixes_images, parse_defence
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.sampling_module import SamplingModule
-from robustbench_coded.defences.sampling_network import samples
-from robustbench_coded.defences.standard import Standard
+from robustbench_coded.defences.sampling import SamplingModule, samples
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_plugin

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from attacks.attack_name import AttackName
-from attacks.submitted import Transforms
+from attacks.attack_name import AttackName, Transforms
 from robustbench_coded.evaluation.planning.batches import Victim
 from robustbench_coded.evaluation.planning.submitted_inputs import SubmittedInputs
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey

@@ -4,9 +4,9 @@ from math import ceil
 
 from attacks.attack_name import AttackName
 from attacks.catalogue import BLACK_BOX
+from attacks.composite import ALL_TARGETS, MORE_QUERIES, MORE_RUNS, QUERIES, SHARE
+from attacks.composite import TARGETS as AA_TARGETS
 from attacks.crossover import FIRST, RUNS, most_gradients
-from attacks.in_turn import ALL_TARGETS, MORE_QUERIES, MORE_RUNS, QUERIES, SHARE
-from attacks.in_turn import TARGETS as AA_TARGETS
 from attacks.naming import parse
 from attacks.pgd import default_step_size as pgd_step_size
 from attacks.surrogate import QUERIES as SURROGATE_QUERIES

@@ -10,9 +10,7 @@ a defence that notices how much of a batch was perturbed meets batches in which 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from attacks.catalogue import DECISION_BASED
-from attacks.naming import parse
-from attacks.submitted import (
+from attacks.attack_name import (
     BITS,
     EIGHT_BITS,
     LEVELS,
@@ -23,6 +21,8 @@ from attacks.submitted import (
     Transforms,
     name_of_submitted,
 )
+from attacks.catalogue import DECISION_BASED
+from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.measured import MeasuredAttack, distinct, of_each_kind
 from robustbench_coded.evaluation.planning.plan import UnitMaker

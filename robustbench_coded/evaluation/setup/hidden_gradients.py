@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from attacks.gradients import gradient_or_zero, recorded
 from attacks.hiding_operator import describe
+from attacks.oracle import fold_unanswered
 from attacks.relaxation import Met, Relaxation
-from attacks.unanswered import fold_unanswered
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.evaluation.planning.streams import stream
 

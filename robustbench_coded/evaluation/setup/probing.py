@@ -10,13 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks.gradients import NoGradient, slope
-from attacks.unanswered import fold_unanswered
+from attacks.oracle import fold_unanswered
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.defences.answers_as_logits import changed_by
-from robustbench_coded.defences.logits_shape import too_few_classes
 from robustbench_coded.defences.memory import memory_of
-from robustbench_coded.defences.named_base import unanswering_base
-from robustbench_coded.defences.per_batch import stated_protocol
+from robustbench_coded.defences.per_batch import changed_by, stated_protocol
 from robustbench_coded.defences.probe import (
     blamed_on,
     grouped_otherwise,
@@ -24,10 +21,15 @@ from robustbench_coded.defences.probe import (
     probe,
     unanswered_share,
 )
-from robustbench_coded.defences.probe_findings import contradictions, warnings
-from robustbench_coded.defences.probe_result import DRAWS, ProbeResult
-from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.sampling_module import SamplingModule
+from robustbench_coded.defences.probe_findings import (
+    DRAWS,
+    ProbeResult,
+    contradictions,
+    unanswering_base,
+    warnings,
+)
+from robustbench_coded.defences.protocol import Defence, too_few_classes
+from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.time_limit import TimeLimitExceeded, time_limit

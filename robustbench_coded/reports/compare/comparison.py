@@ -1,23 +1,110 @@
-"""Several runs side by side: every subject's accuracies, and their differences to a baseline where they pair.
-
-Two subjects are paired over the examples, batches and draws that both have; where runs do not share them, the
-comparison says so.
+"""Several runs side by side: every subject's accuracies, their differences to a baseline where they pair,
+what these settle, and what the runs do not share; and all of it as CSV.
 """
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.compare.baseline import Contender, Counterpart, baseline_of
-from robustbench_coded.reports.compare.incompatibilities import incompatibilities_of
-from robustbench_coded.reports.compare.pairing import Pairing
-from robustbench_coded.reports.run.tables import Cell, Table, TableBuilder, TableRow, by_inference, columns_of
-from robustbench_coded.reports.text.formatting import budget_text, inference_text
-from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.reports.compare.pairing import Contender, Counterpart, Pairing, baseline_of
+from robustbench_coded.reports.run.tables import (
+    Cell,
+    Column,
+    Table,
+    TableBuilder,
+    TableRow,
+    by_inference,
+    columns_of,
+)
+from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.text.formatting import (
+    TextTable,
+    budget_text,
+    counted,
+    difference_text,
+    inference_text,
+    series,
+    settled,
+    subject_text,
+)
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.controls import CLEAN, CONTROLS
+from robustbench_coded.schema.manifest import RunManifest
+
+SHARED: dict[str, Callable[[RunManifest], object]] = {
+    "the data": lambda manifest: manifest.identity.data,
+    "the number of examples": lambda manifest: manifest.data.examples,
+    "the choice of examples": lambda manifest: manifest.identity.subset or "first, or all",
+    "the draws: seeds": lambda manifest: manifest.identity.seed,
+    "the last-batch rule": lambda manifest: manifest.identity.last_batch,
+    "the device": lambda manifest: manifest.last.machine.device,
+    "the version of csrobust": lambda manifest: manifest.last.versions.get("csrobust"),
+}
+
+
+def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
+    """One sentence per thing in which runs differ."""
+    manifests = {name: run.manifest for name, run in runs.items()}
+    for what, of in SHARED.items():
+        yield from settings_apart(what, {name: of(manifest) for name, manifest in manifests.items()})
+    yield from batches_apart({name: _batch_sizes(run) for name, run in runs.items()})
+    yield from weights_apart(manifests)
+    yield from _other_budgets(runs)
+
+
+def settings_apart(what: str, values: Mapping[str, object]) -> Iterator[str]:
+    """A sentence where runs differ in one setting, given by run."""
+    if len(set(map(str, values.values()))) > 1:
+        yield f"Runs differ in {what}: {_each(values)}."
+
+
+def batches_apart(sizes: Mapping[str, str]) -> Iterator[str]:
+    """A sentence where runs differ in their batches, given by run."""
+    if len(set(sizes.values())) > 1:
+        yield (
+            f"Runs differ in the batches: K = {_each(sizes)}. "
+            "Differences are then computed over groups of examples that are unions of batches in both."
+        )
+
+
+def weights_apart(manifests: Mapping[str, RunManifest]) -> Iterator[str]:
+    """A sentence for each checkpoint whose name means different weights."""
+    weights: dict[str, dict[str, str]] = {}
+    for name, manifest in manifests.items():
+        for facts in manifest.checkpoints:
+            weights.setdefault(facts.name, {})[name] = facts.sha256
+    for checkpoint, hashes in weights.items():
+        if len(set(hashes.values())) > 1:
+            yield f"{checkpoint} is not the same file in {series(list(hashes))}: the weights differ."
+
+
+def _each(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{value} in {name}" for name, value in values.items())
+
+
+def _batch_sizes(run: Run) -> str:
+    return series([str(k) for k in sorted({row.k for row in run.manifest.rows if row.k is not None})])
+
+
+def _other_budgets(runs: dict[str, Run]) -> Iterator[str]:
+    found = {name: _budgets(run) for name, run in runs.items()}
+    for budget in dict.fromkeys(b for budgets in found.values() for b in budgets):
+        without = [name for name, budgets in found.items() if budget not in budgets]
+        if without and len(without) < len(found):
+            words = budget_text(budget)
+            yield f"No attack under {words} in {series(without)}; eps and its space are never mixed."
+
+
+def _budgets(run: Run) -> list[BudgetKey]:
+    """The budgets that attacks ran under because they were asked for."""
+    attacked = dict.fromkeys(line.budget for line in run.rows if line.attack not in CONTROLS)
+    return [budget for budget in attacked if budget in run.manifest.judged_budgets]
+
 
 LEGEND = (
     "Accuracy in percent on fresh draws of the defence, with its 95% interval; below it the paired "
@@ -174,3 +261,78 @@ def _table(
 
 def _with_difference(cell: Cell | None, mine: Contender, other: Contender, pairing: Pairing) -> Cell | None:
     return cell and replace(cell, difference=pairing.difference(mine, other, cell.line))
+
+
+DIFFERENCES_LEGEND = (
+    "Paired differences in points whose 95% interval excludes 0, largest first. Intervals are not adjusted "
+    "for their number: if nothing differs, one in twenty excludes 0 by chance. A difference under one "
+    "attack shows how far that attack got; the ensemble has the strongest attacks of its threat model."
+)
+
+
+def differences_told(table: Table) -> list[str]:
+    """One sentence for each subject that has differences to its baseline.
+
+    Args:
+        table: of a comparison; its cells carry the differences.
+    """
+    told = []
+    for row in table.rows:
+        found = {
+            column: cell.difference
+            for column, cell in zip(table.columns, row.cells, strict=True)
+            if cell is not None and cell.difference is not None
+        }
+        if not found:
+            continue
+        certain = sorted(
+            (item for item in found.items() if settled(item[1])), key=lambda item: -abs(item[1].estimate)
+        )
+        said = []
+        for side, sign in (("below", -1), ("above", 1)):
+            listed = [
+                f"{_column_text(column)} {difference_text(d)}"
+                for column, d in certain
+                if d.estimate * sign > 0
+            ]
+            if listed:
+                said.append(f"{side} the baseline in {', '.join(listed)}")
+        if len(certain) < len(found):
+            said.append(f"not distinguishable in {counted(len(found) - len(certain), 'column')}")
+        run = f"{row.labels[0]}: " if table.heads[0] == "Run" else ""
+        told.append(f"{run}{subject_text(row.subject, with_k=True)}: {'; '.join(said)}.")
+    return told
+
+
+def _column_text(column: Column) -> str:
+    return column.attack if column.attack == CLEAN else f"{column.attack} {column.threat}"
+
+
+SUBJECT = ("checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space")
+MEASURED = ("examples", "draws", "accuracy", "ci_low", "ci_high", "status")
+DIFFERENCE = ("difference", "difference_low", "difference_high", "paired_examples", "paired_units")
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """The comparison; empty fields where no difference was formed or the paper has no number."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("run", *SUBJECT, *MEASURED, *DIFFERENCE, "paper"))
+    names = list(comparison.runs)
+    for table in comparison.tables:
+        for row in table.rows:
+            run = row.labels[0] if len(names) > 1 else names[0]
+            for cell in row.cells:
+                if cell is not None:
+                    writer.writerow(csv_text(v) if isinstance(v, str) else v for v in (run, *_fields(cell)))
+    return file.getvalue()
+
+
+def _fields(cell: Cell) -> tuple[object, ...]:
+    line, d = cell.line, cell.difference
+    status = "done" if line.done else "incomplete"
+    measured = (line.examples, line.draws, line.accuracy, line.low, line.high, status)
+    apart: tuple[object, ...] = (None,) * len(DIFFERENCE)
+    if d is not None:
+        apart = (*(round(value, 6) for value in (d.estimate, d.low, d.high)), d.examples, d.units)
+    return (*line.subject, line.threat, line.attack, *line.budget, *measured, *apart, cell.paper)

@@ -15,8 +15,8 @@ from robustbench_coded.reports.figures.style import (
     panels,
     style_of,
 )
-from robustbench_coded.reports.paper.paper import papers_attack
-from robustbench_coded.reports.run.lookup import checkpoints_of, main_budget, subjects_of
+from robustbench_coded.reports.paper import papers_attack
+from robustbench_coded.reports.run.tables import checkpoints_of, main_budget, subjects_of
 from robustbench_coded.reports.text.formatting import budget_text, inference_text, parsed_attack
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN

@@ -10,19 +10,23 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from robustbench_coded.reports.compare.comparison import LEGEND, Comparison, run_text_table
-from robustbench_coded.reports.compare.differences import DIFFERENCES_LEGEND, differences_told
+from robustbench_coded.reports.compare.comparison import (
+    DIFFERENCES_LEGEND,
+    LEGEND,
+    Comparison,
+    differences_told,
+    run_text_table,
+)
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.reports.paper.against_paper import (
+from robustbench_coded.reports.paper import (
     INCONSISTENCIES,
     paper_text_table,
     reasons,
     time_text_table,
 )
 from robustbench_coded.reports.render.sections import Report, Section
-from robustbench_coded.reports.run.narrow import narrowed
-from robustbench_coded.reports.run.tables import Column, Table, TableRow
-from robustbench_coded.reports.run.worst import answer_text
+from robustbench_coded.reports.run.examples import answer_text
+from robustbench_coded.reports.run.tables import Column, Table, TableRow, narrowed
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import (
     difference_text,

@@ -3,8 +3,7 @@
 from robustbench_coded.reports.compare.comparison import LEGEND, Comparison
 from robustbench_coded.reports.run.tables import Cell, Column, Table
 from robustbench_coded.reports.text.escape import latex
-from robustbench_coded.reports.text.formatting import interval, percent, settled
-from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.reports.text.formatting import TextTable, interval, percent, settled
 
 CAPTION_WIDTH = 1000
 NEW_LINE = r"\\"

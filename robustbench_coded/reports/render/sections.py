@@ -5,41 +5,47 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.reports.run.certified import CERTIFIED, CERTIFIED_LEGEND, certified_text_table
-from robustbench_coded.reports.run.collateral import COLLATERAL, COLLATERAL_LEGEND, collateral_text_table
-from robustbench_coded.reports.run.design_table import DESIGN_LEGEND, DESIGN_TITLE, design_text_table
-from robustbench_coded.reports.run.findings import findings_of
-from robustbench_coded.reports.run.methodology import Fact, limits_of, methodology_of
-from robustbench_coded.reports.run.narrow import narrowed
+from robustbench_coded.reports.run.examples import WorstExample
+from robustbench_coded.reports.run.findings import (
+    CERTIFIED,
+    CERTIFIED_LEGEND,
+    COLLATERAL,
+    COLLATERAL_LEGEND,
+    certified_text_table,
+    collateral_text_table,
+    commands_of,
+    failures_of,
+    findings_of,
+    remarks_on,
+)
+from robustbench_coded.reports.run.methodology import Fact, limits_of, methodology_of, terms_of
 from robustbench_coded.reports.run.opening import Opening
-from robustbench_coded.reports.run.remarks import commands_of, failures_of, remarks_on
-from robustbench_coded.reports.run.selftest_table import (
-    SELFTESTS_LEGEND,
-    SELFTESTS_TITLE,
-    selftest_count_table,
-    selftest_table,
-)
-from robustbench_coded.reports.run.stops import STOPS_TITLE, stops_legend, stops_text_table
-from robustbench_coded.reports.run.submitted import (
-    SUBMITTED_LEGEND,
-    SUBMITTED_TITLE,
-    submitted_text_table,
-)
-from robustbench_coded.reports.run.tables import Table, tables_of
-from robustbench_coded.reports.run.terms import terms_of
+from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
 from robustbench_coded.reports.run.text_tables import (
     COMPONENTS,
     COMPONENTS_LEGEND,
+    DESIGN_LEGEND,
+    DESIGN_TITLE,
+    SELFTESTS_LEGEND,
+    SELFTESTS_TITLE,
+    STOPS_TITLE,
+    SUBMITTED_LEGEND,
+    SUBMITTED_TITLE,
     VERDICT_LEGEND,
     check_text_table,
     component_text_table,
+    design_text_table,
     reason_text_table,
     row_text_table,
+    selftest_count_table,
+    selftest_table,
+    stops_legend,
+    stops_text_table,
+    submitted_text_table,
     verdict_text_table,
     worst_text_table,
 )
-from robustbench_coded.reports.run.worst import WorstExample
-from robustbench_coded.reports.text.text_table import TextTable
+from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.results.run import Run
 from robustbench_coded.statistics.summary import SummaryRow
 

@@ -8,6 +8,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
+from robustbench_coded.reports.text.escape import one_line
+
 # A figure with its interval ("34.2% [26.7, 42.3]:"), an interval alone, "(+1.2 to +7.4)", or a word.
 _UNBROKEN = re.compile(r"(?:[-+]?[\d.]+%? )?\[[-+\d.,% ]+\]\S*|\(?[-+]?[\d.]+%? to [-+]?[\d.]+\S*|\S+")
 _INDENT = re.compile(r"^ *")
@@ -47,3 +49,12 @@ def wrapped(text: str, width: int) -> Iterator[str]:
             *full, line = chop_cells(line, width)
             yield from full
     yield line
+
+
+def print_line(console: Console, text: str) -> None:
+    """Wrapped at a terminal; elsewhere a line is a line, for grep."""
+    line = one_line(text)
+    if console.is_terminal:
+        console.print(Sentence(line))
+    else:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,20 +1,151 @@
-"""Sentences that a run's own figures choose: what knowing the draw is worth, and what other packages say of
-themselves.
+"""What stands beside the answer: what bounds and malicious inputs of a batch leave, sentences that a run's
+own figures choose (knowing the draw, other packages), and what is missing, mistaken, hidden, or can be
+checked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from robustbench_coded.reports.run.collateral import collateral_findings
+from attacks.hiding_operator import describe
+from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
+    TextTable,
+    accuracy_text,
     budget_text,
     counted,
+    inference_text,
+    interval,
     is_peers,
     percent,
     series,
     share_text,
     subject_text,
+    with_interval,
 )
+from robustbench_coded.results.certified import CertifiedRow
 from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.controls import ENSEMBLE
+from robustbench_coded.schema.evaluated import ProbeRecord
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.statistics.summary import SummaryRow
+
+CERTIFIED = "Certified, unknown and broken"
+CERTIFIED_LEGEND = (
+    "Certified: answers that no perturbation within eps can change to a wrong one, with a 95% interval "
+    "over examples. Broken: answers that are wrong under the ensemble of all attacks. Unknown: neither. "
+    "Bounds account for float32 rounding. Those of Gaussian smoothing are probabilities of a right answer, "
+    "and all of them hold together with probability 99.9%."
+)
+
+
+def certified_sentences(rows: Sequence[CertifiedRow]) -> list[str]:
+    """A sentence for each row, as the terminal has it."""
+    said = []
+    for row in rows:
+        if row.certified is None:
+            found = f"not certified: {row.missing}"
+        else:
+            others = f"unknown {percent(row.unknown)}, broken {percent(row.broken)}"
+            found = f"certified {with_interval(row.certified)}, {others} ({row.method})"
+        subject, budget = subject_text(row.key.subject, with_k=True), budget_text(row.key.budget)
+        said.append(f"{subject}, {row.key.threat}, {budget}: {found}")
+    return said
+
+
+def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
+    """A row per subject, threat model and budget."""
+    heads = (
+        "Checkpoint", "Inference", "Threat", "Budget", "Certified", "Unknown", "Broken", "How",
+    )  # fmt: skip
+    lines = [
+        (
+            row.key.checkpoint,
+            inference_text(row.key.subject, with_k=True),
+            str(row.key.threat),
+            budget_text(row.key.budget),
+            with_interval(row.certified, missing="–"),
+            percent(row.unknown),
+            percent(row.broken),
+            row.method or f"not certified: {row.missing}",
+        )
+        for row in rows
+    ]
+    return TextTable(heads, tuple(lines), frozenset({"Unknown", "Broken"}))
+
+
+COLLATERAL = "Collateral damage"
+COLLATERAL_LEGEND = (
+    "Accuracy on unperturbed inputs whose batch contains the given number of malicious inputs. Malicious "
+    "inputs are perturbed within eps, or anywhere in [0, 1], to raise the loss on the unperturbed ones. "
+    "They are chosen at random and nested: those of 2 are among those of 4. Accuracy is under the ensemble "
+    "of the attacks that ran; clean: the same inputs without malicious ones."
+)
+
+
+def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
+    """A row per subject, budget, number of malicious inputs and what they know; no rows without any."""
+    heads = ("Checkpoint", "Inference", "Budget", "Draw", "Malicious", "Clean", "Within eps", "Anywhere")
+    rows = []
+    for (subject, budget, draw, count), found in _found(lines).items():
+        within, anywhere = found.get(False), found.get(True)
+        clean = next(row.clean_accuracy for row in (within, anywhere) if row is not None)
+        rows.append(
+            (
+                subject.checkpoint,
+                inference_text(subject, with_k=True),
+                budget_text(budget),
+                draw,
+                str(count),
+                percent(clean),
+                _accuracy(within),
+                _accuracy(anywhere),
+            )
+        )
+    return TextTable(heads, tuple(rows), frozenset(heads[4:]))
+
+
+def collateral_findings(rows: Sequence[SummaryRow]) -> Iterator[str]:
+    """What the fewest and the most malicious inputs did to each subject, at their worst."""
+    groups: dict[tuple[SubjectKey, BudgetKey], dict[int, SummaryRow]] = {}
+    for (subject, budget, draw, count), found in _found(rows).items():
+        if draw == "unknown":
+            worst = min(found.values(), key=lambda row: row.accuracy or 0.0)
+            groups.setdefault((subject, budget), {})[count] = worst
+    for (subject, budget), by_count in groups.items():
+        said = []
+        for count in dict.fromkeys((min(by_count), max(by_count))):
+            row = by_count[count]
+            said.append(
+                f"{count} of {subject.k} inputs, malicious {_where(row, budget)}, leave the others at "
+                f"{percent(row.accuracy)}% {interval(row.low, row.high)}, clean "
+                f"{percent(row.clean_accuracy)}%"
+            )
+        yield f"{subject_text(subject, with_k=True)}: {'; '.join(said)}."
+
+
+def _found(
+    rows: Sequence[SummaryRow],
+) -> dict[tuple[SubjectKey, BudgetKey, str, int], dict[bool, SummaryRow]]:
+    """Ensembles by what was attacked, and by whether malicious inputs may go anywhere."""
+    found: dict[tuple[SubjectKey, BudgetKey, str, int], dict[bool, SummaryRow]] = {}
+    for row in rows:
+        count = row.threat.malicious
+        if count is not None and row.attack == ENSEMBLE and row.accuracy is not None:
+            key = row.subject, row.budget, row.threat.randomness, count
+            found.setdefault(key, {})[row.threat.free] = row
+    return found
+
+
+def _accuracy(row: SummaryRow | None) -> str:
+    if row is None:
+        return ""
+    return accuracy_text(row.accuracy, row.low, row.high)
+
+
+def _where(row: SummaryRow, budget: BudgetKey) -> str:
+    return "anywhere in [0, 1]" if row.threat.free else f"within {budget_text(budget)}"
+
 
 _NAMED = 3  # subjects that a sentence names; of more it gives the number
 
@@ -68,3 +199,85 @@ def peers_own_figures(run: Run) -> list[str]:
             f"inputs leave {share_text(measured)}."
         )
     return sentences
+
+
+LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through numpy
+
+
+def remarks_on(run: Run) -> list[str]:
+    """Sentences that stand below the answer."""
+    said = [*_mismatches(run.manifest)]
+    if not run.manifest.finished:
+        said.append("The run was stopped before its end; the same command resumes it.")
+    if run.failures:
+        said.append(
+            f"{counted(len(run.failures), 'unit')} of the run without outcomes, so some rows are incomplete. "
+            "Missing outcomes are not counted in any accuracy. The command that planned them computes them; "
+            "all commands of this folder stand under 'Run it again'."
+        )
+    said += hidden_gradients(run.manifest)
+    if (run.path / "evidence" / "refute.py").is_file():
+        said.append("evidence/refute.py reproduces this with torch and numpy alone.")
+    return said
+
+
+def failures_of(run: Run) -> list[str]:
+    """What did not run: one sentence per row and reason."""
+    units: dict[tuple, int] = {}
+    for failure in run.failures:
+        key = failure.key
+        units[key, failure.error] = units.get((key, failure.error), 0) + 1
+    sentences = []
+    for (key, error), count in units.items():
+        subject = subject_text(key.subject, with_k=True)
+        sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
+    return sentences
+
+
+def commands_of(run: Run) -> list[str]:
+    """The commands that made this folder, each once, in their order."""
+    return list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command))
+
+
+def hidden_gradients(manifest: RunManifest) -> list[str]:
+    """Where each defence's gradient is lost, as its probe recorded it."""
+    said: dict[str, None] = {}
+    for probe in manifest.probes:
+        causes = _causes(probe)
+        if causes:
+            who = f"{probe.defence} on {probe.checkpoint}"
+            said[f"{who}: {'; '.join(causes)}. The relaxed- attacks put another gradient there."] = None
+    return list(said)
+
+
+def _causes(probe: ProbeRecord) -> list[str]:
+    met = [one for one in probe.hidden_by if _usable(one)]
+    names = {one["operator"] for one in met}
+    if LEAVES in names:  # an image is detached on its way there
+        met = [one for one in met if one["operator"] not in (LEAVES, "detach")]
+        return ["its answers leave torch through numpy, where gradients end", *map(describe, met)]
+    if not met and probe.figures.get("no_gradient") is True:
+        return ["its answers leave torch, through numpy or other code, and have no gradient in the input"]
+    return [describe(one) for one in met]
+
+
+def _usable(met: dict[str, Any]) -> bool:
+    scale = met.get("scale")
+    return (
+        isinstance(met.get("operator"), str)
+        and type(met.get("calls")) is int
+        and (scale is None or type(scale) in (int, float))
+    )
+
+
+def _mismatches(manifest: RunManifest) -> list[str]:
+    """What was evaluated although its network is not what it is taken for, in one sentence a checkpoint."""
+    said = []
+    for checkpoint in manifest.checkpoints:
+        found = checkpoint.recognition.get("contradictions")
+        if isinstance(found, list) and found:
+            said.append(
+                f"{checkpoint.name} is evaluated as stated, and the figures may be those of another network: "
+                f"{'; '.join(str(clause) for clause in found)}."
+            )
+    return said

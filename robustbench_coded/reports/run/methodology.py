@@ -1,13 +1,14 @@
-"""What stands under the tables: how the numbers were measured, and what they do not prove."""
+"""What stands under the tables: how the numbers were measured, which images they are about, what they do not
+prove, and the terms that the tables use (docs/glossary.md has all of them).
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from attacks.attack_name import LEVELS, SLOTS, UNEVEN
 from attacks.catalogue import BLACK_BOX
-from attacks.submitted import LEVELS, SLOTS, UNEVEN
-from robustbench_coded.reports.paper.paper import paper_tables
-from robustbench_coded.reports.run.population import population_of, scored_again
+from robustbench_coded.reports.paper import paper_tables
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     budget_text,
@@ -15,13 +16,50 @@ from robustbench_coded.reports.text.formatting import (
     parsed_attack,
     percent,
     series,
+    subject_text,
+    threat_text,
 )
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.controls import CLEAN, COMBINED, CONTROLS, ENSEMBLE
 from robustbench_coded.schema.evaluated import CheckpointFacts
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.statistics.judge import MARGIN
 from robustbench_coded.statistics.summary import SummaryRow
+
+
+def population_of(manifest: RunManifest) -> str:
+    """What the intervals of a run are about, in one sentence."""
+    data = manifest.data
+    if data.examples == data.available:
+        return f"the intervals apply to images drawn in the same way as these {data.examples}."
+    if manifest.identity.subset is not None:
+        return (
+            f"the intervals apply to all {data.available} examples of {data.name}, of which these are a "
+            "random part of every class, and to images drawn as those were."
+        )
+    return (
+        f"the intervals apply to images drawn in the same way as the first {data.examples} of {data.name}, "
+        f"and to the other {(data.available or 0) - (data.examples or 0)} only if their order is random."
+    )
+
+
+def scored_again(run: Run) -> str:
+    """What was scored in random batches, too; empty where nothing was."""
+    scored = [
+        f"{row.key.attack} on {subject_text(row.key.subject, with_k=True)} ({row.random_batches[0].batches})"
+        for row in run.results
+        if row.random_batches and row.key.attack not in COMBINED
+    ]
+    if not scored:
+        return ""
+    return (
+        "the perturbed inputs of these attacks were also scored in random batches of these images, in one "
+        f"draw each: {'; '.join(scored)}. Their intervals, and the upper ends of ensembles that contain "
+        "them, are about these images in random batches; those for other images stand beside them."
+    )
+
 
 _SUBMITTED = (
     "from:SUBJECT/ATTACK: the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is "
@@ -324,3 +362,54 @@ def _paper() -> str:
         f"N, eps and attack, on {network} trained for 350 epochs. It states neither the space of eps nor "
         "PGD's step size; N = 1.5 K at K = 128 is printed there as 190."
     )
+
+
+GLOSSARY = "docs/glossary.md"
+_WORDS = {
+    VerdictWord.WORSE_THAN_BASE: "the upper end of the gain is below 0.",
+    VerdictWord.NO_GAIN: "the upper end of the gain is below the margin.",
+    VerdictWord.BROKEN: "the upper end of the accuracy is at most a twentieth of the clean accuracy above "
+    "what uninformative inputs leave.",
+    VerdictWord.NO_FAILURE_FOUND: "the lower end of the gain is above the margin (without a bare network "
+    "to compare with: that of the accuracy is above what counts as broken), and every check passed. An upper "
+    "bound, never a proof.",
+    VerdictWord.NOT_SETTLED: "none of these can be said yet.",
+    VerdictWord.CLAIM_REFUTED: "the upper end of the claimed accuracy is below the claim.",
+}
+
+
+def terms_of(run: Run) -> Iterator[Fact]:
+    """Terms of the tables, then the threat models and verdicts that the run has."""
+    rows = run.manifest.rows
+    yield Fact("Accuracy", "the share of right answers, in percent; the mean over images and draws.")
+    yield Fact(
+        "Interval",
+        "in brackets; each end errs with probability 2.5%. It is about other images like these. Where inputs "
+        "are answered together and were scored in random batches, it is about these images in any batches, "
+        "and 'Other images' stands beside it.",
+    )
+    if any(row.k is not None for row in rows):
+        yield Fact("K, N", "K inputs are answered together; coded inference answers N mixtures of them.")
+    if any(row.randomised for row in rows):
+        yield Fact(
+            "Draw", "one sample of a defence's random numbers; figures use draws made after the attack."
+        )
+    yield Fact(
+        "Ensemble",
+        "all attacks together: the attack that is lowest for each image (for each batch, where inputs are "
+        "answered together), chosen on other draws than it is scored on. It decides the verdict.",
+    )
+    yield Fact(
+        "Resubmitted", "the lowest of all perturbed inputs that were made elsewhere (from:SUBJECT/ATTACK)."
+    )
+    yield Fact("Gain", "accuracy under the ensemble, less that of the bare network under its own ensemble.")
+    yield Fact("Clean accuracy given up", "clean accuracy of the bare network, less that of the defence.")
+    for threat in dict.fromkeys(row.threat for row in run.rows):
+        yield Fact("Threat model", f"{threat}: {threat_text(threat)}.")
+    margin = run.manifest.last.margin
+    for word in dict.fromkeys(judgement.verdict.word for judgement in run.judgements):
+        yield Fact("Verdict", f"{word}: {_WORDS[word]}")
+    yield Fact(
+        "Margin", f"the smallest gain that counts: {percent(MARGIN if margin is None else margin)} points."
+    )
+    yield Fact("All terms", f"{GLOSSARY} of csrobust.")

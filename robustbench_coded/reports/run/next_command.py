@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from attacks.attack_name import AttackName
-from robustbench_coded.reports.run.lookup import cost
+from robustbench_coded.reports.run.tables import cost
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import duration, parsed_attack
 from robustbench_coded.results.judgements import Judgement

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robustbench_coded.reports.run.lookup import cost, find, is_attacked, lowest_of_papers
+from robustbench_coded.reports.run.tables import cost, find, is_attacked, lowest_of_papers
 from robustbench_coded.reports.text.formatting import is_submitted
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run

@@ -1,8 +1,9 @@
-"""The tables of a report, before anybody chooses a format: Table 3 and Table 10 of arXiv 2510.00253.
+"""The tables of accuracies of a report, before anybody chooses a format: Table 3 and Table 10 of arXiv
+2510.00253.
 
 Table 3 has a row per inference method and checkpoint, Table 10 a row per batch size; both have a column
 per attack: unperturbed inputs and random signs, the paper's attacks, then the others, by threat model,
-and per threat model the ensemble of its attacks.
+and per threat model the ensemble of its attacks. First, which rows of a run stand for a subject.
 """
 
 from collections import Counter
@@ -10,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from robustbench_coded.reports.paper.paper import papers_accuracy, papers_attack, papers_data, trainings
-from robustbench_coded.reports.run.lookup import is_attacked
+from robustbench_coded.reports.paper import papers_accuracy, papers_attack, papers_data, trainings
 from robustbench_coded.reports.text.formatting import THREATS, budget_text, inference_text, is_submitted
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
@@ -25,8 +25,67 @@ from robustbench_coded.schema.controls import (
     STRONGEST,
 )
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
+
+
+def main_budget(rows: Sequence[SummaryRow]) -> BudgetKey | None:
+    """The budget that most attacks ran under; of several the largest eps."""
+    budgets = [row.budget for row in attacked(rows)]
+    return max(budgets, key=lambda b: (budgets.count(b), b.eps), default=None)
+
+
+def attacked(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
+    """Lines of single attacks that have outcomes."""
+    return [row for row in rows if row.measured and row.attack not in CONTROLS and row.accuracy is not None]
+
+
+def find(
+    rows: Iterable[SummaryRow],
+    subject: SubjectKey,
+    attack: str,
+    threat: ThreatModel,
+    budget: BudgetKey | None,
+) -> SummaryRow | None:
+    """One line with an accuracy; clean inputs under any budget."""
+    for row in rows:
+        same = (row.subject, row.attack) == (subject, attack) and row.accuracy is not None
+        if same and (attack == "clean" or (row.threat == threat and row.budget == budget)):
+            return row
+    return None
+
+
+def lowest_of_papers(rows: Iterable[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> SummaryRow | None:
+    """The lowest of the paper's attacks on a subject."""
+    found = [
+        row
+        for row in attacked(rows)
+        if (row.subject, row.budget, row.threat) == (subject, budget, WHOLE_BATCH)
+        and papers_attack(row.attack)
+    ]
+    return min(found, key=lambda row: row.accuracy or 0.0, default=None)
+
+
+def subjects_of(rows: Iterable[SummaryRow]) -> list[SubjectKey]:
+    """Subjects in the order of the run."""
+    return list(dict.fromkeys(row.subject for row in rows))
+
+
+def checkpoints_of(rows: Iterable[SummaryRow]) -> list[str]:
+    """Checkpoints in the order of the run."""
+    return list(dict.fromkeys(row.subject.checkpoint for row in rows))
+
+
+def cost(row: SummaryRow) -> float:
+    """Images forward and backward per scored example."""
+    return (row.forwards or 0.0) + (row.backwards or 0.0)
+
+
+def is_attacked(row: CaseResult) -> bool:
+    """Whether an attack is among what a row was counted from, and not only inputs left alone."""
+    return any(key.attack not in CONTROLS for key in row.sources)
+
 
 PAGE_COLUMNS = 11  # labels included
 SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
@@ -219,3 +278,30 @@ def by_inference(subjects: Sequence[SubjectKey]) -> list[SubjectKey]:
         )
 
     return sorted(subjects, key=place)
+
+
+WIDTH = 9  # columns of accuracies
+
+
+def narrowed(table: Table) -> Table:
+    """Clean inputs beside the ensembles, then random signs, the paper's attacks and the strongest ones."""
+    ranks = {column: _rank(table, column) for column in table.columns}
+    kept = sorted(ranks, key=lambda column: ranks[column])[:WIDTH]
+    kept = [column for column in kept if ranks[column] <= _LAST]
+    return table.of_columns([table.columns.index(column) for column in kept])
+
+
+_LAST = 4  # the rank of the strongest attacks; others are left out
+
+
+def _rank(table: Table, column: Column) -> int:
+    if column.attack == CLEAN:
+        return 0
+    if column.attack == ENSEMBLE:
+        return 1
+    if column.attack == RANDOM_SIGN:
+        return 2
+    if papers_attack(column.attack) is not None and column.threat.whole_batch:
+        return 3
+    cells = [row.cells[table.columns.index(column)] for row in table.rows]
+    return _LAST if any(cell is not None and cell.strongest for cell in cells) else _LAST + 1

@@ -1,31 +1,36 @@
-"""The plain tables of a report: verdicts, checks, what everything cost, and every row of the summary."""
+"""The plain tables of a report: verdicts, checks, self-tests, stops, the 2 x 2 design of attackers, inputs
+made elsewhere, and every row of the summary.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from robustbench_coded.reports.run.lookup import is_attacked
-from robustbench_coded.reports.run.worst import WorstExample, answer_text, outcomes_of
+from robustbench_coded.reports.run.examples import WorstExample, answer_text, outcomes_of
+from robustbench_coded.reports.run.tables import is_attacked
 from robustbench_coded.reports.text.formatting import (
+    TextTable,
     accuracy_text,
     budget_text,
     gain_text,
     inference_text,
     interval,
+    is_submitted,
     percent,
     points_text,
     with_interval,
 )
-from robustbench_coded.reports.text.text_table import TextTable
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.controls import CLEAN, COMBINED
+from robustbench_coded.results.selftests import SelfTestResult
+from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.controls import CLEAN, COMBINED, STRONGEST
+from robustbench_coded.schema.stops import Sequential, Stop
 from robustbench_coded.schema.words import CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.components import components
 from robustbench_coded.statistics.summary import SummaryRow
+from robustbench_coded.statistics.variance import components
 from robustbench_coded.statistics.verdict import Verdict
 
 SUBJECT = ("Checkpoint", "Inference")
@@ -191,3 +196,151 @@ def component_text_table(run: Run) -> TextTable:
 
 def _subject(subject: SubjectKey) -> tuple[str, str]:
     return subject.checkpoint, inference_text(subject, with_k=True)
+
+
+SELFTESTS_TITLE = "Self-tests of answers and gradients"
+SELFTESTS_LEGEND = (
+    "Each self-test asks whether answers and gradients of a subject can carry an attack; docs/self-tests.md "
+    "says what each measures and when it fails. no failure found needs every one to pass or not to apply."
+)
+
+
+def selftest_count_table(found: Mapping[SubjectKey, Sequence[SelfTestResult]]) -> TextTable:
+    """A row per subject: how many passed, and which did not."""
+    rows = []
+    for subject, tests in found.items():
+        named = {
+            outcome: [test.name for test in tests if test.outcome == outcome]
+            for outcome in ("passed", "failed", "not applicable")
+        }
+        rows.append(
+            (
+                subject.checkpoint,
+                inference_text(subject, with_k=True),
+                str(len(named["passed"])),
+                ", ".join(named["failed"]) or "none",
+                ", ".join(named["not applicable"]) or "none",
+            )
+        )
+    return TextTable(
+        ("Checkpoint", "Inference", "Passed", "Failed", "Not applicable"), tuple(rows), frozenset({"Passed"})
+    )
+
+
+def selftest_table(found: Mapping[SubjectKey, Sequence[SelfTestResult]]) -> TextTable:
+    """A row per subject and self-test, with its finding."""
+    rows = [
+        (subject.checkpoint, inference_text(subject, with_k=True), test.name, test.outcome, test.finding)
+        for subject, tests in found.items()
+        for test in tests
+    ]
+    return TextTable(("Checkpoint", "Inference", "Self-test", "Outcome", "Finding"), tuple(rows))
+
+
+STOPS_TITLE = "When the verdicts fell"
+_COUNTS = ("Examples", "Batches", "Image gradients", "All would cost")
+
+
+def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgement]) -> TextTable:
+    """A row for each subject that stopped under a threat model and budget; none for other evaluations.
+
+    Args:
+        judgements: of the whole run. What ran after a stop may show that outcomes of a batch are more alike
+            than they seemed, and open the word again; then both words are told.
+    """
+    heads = ("Checkpoint", "Inference", "Threat model", "Budget", "Verdict", *_COUNTS, "Ran", "Not run")
+    stops = () if sequential is None else sequential.stops
+    words = {(j.subject, str(j.threat), j.budget): j.verdict.word for j in judgements}
+    return TextTable(heads, tuple(_row(stop, words) for stop in stops), frozenset(_COUNTS))
+
+
+def stops_legend(sequential: Sequential | None) -> str:
+    """How these words were decided."""
+    if sequential is None:
+        return ""
+    ends = ", ".join(f"{end:,}" for end in sequential.rounds)
+    return (
+        f"Attacks ran in rounds that ended at {ends} examples, the most damaging for its cost first, until "
+        "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
+        "changed the word."
+    )
+
+
+def _row(stop: Stop, words: Mapping[tuple[SubjectKey, str, BudgetKey], str]) -> tuple[str, ...]:
+    subject = SubjectKey(stop.checkpoint, stop.defence, stop.k, stop.n)
+    budget = BudgetKey(stop.norm, stop.eps, stop.eps_space)
+    now = words.get((subject, stop.threat, budget), stop.word)
+    return (
+        stop.checkpoint,
+        inference_text(subject, with_k=True),
+        stop.threat,
+        budget_text(budget),
+        stop.word if now == stop.word else f"{stop.word}: later {now}",
+        f"{stop.examples:,} of {stop.planned:,}",
+        f"{stop.batches:,}",
+        f"{stop.images:,}",
+        f"{stop.images_planned:,}",
+        ", ".join(stop.attacks),
+        ", ".join(stop.spared),
+    )
+
+
+DESIGN_TITLE = "Knowing the draw, and where the attack starts"
+DESIGN_LEGEND = (
+    "Four attacks with equal steps, on the examples and draws that all four have; differences are paired, in "
+    "points, with pointwise 95% intervals. The interaction is how much more knowing the draw takes from the "
+    "plain start than from the other. The two effects add up only if it is 0."
+)
+
+
+def design_text_table(judgements: Sequence[Judgement]) -> TextTable:
+    """Three rows for each judgement with a design: either start, and what the start takes."""
+    heads = ("Checkpoint", "Inference", "Budget", "Start", "Draw unknown", "Draw known", "Knowing takes")
+    rows = []
+    for judgement in judgements:
+        made = judgement.design
+        if made is None:
+            continue
+        subject = judgement.subject
+        about = (subject.checkpoint, inference_text(subject, with_k=True), budget_text(judgement.budget))
+        names = (made.cells[0].key.attack, made.cells[2].key.attack)
+        for attack, effect in zip(names, made.knowing, strict=True):
+            cells = (percent(effect.first), percent(effect.second))
+            rows.append((*about, attack, *cells, gain_text(effect.estimate, effect.low, effect.high)))
+        unknown, known = (gain_text(effect.estimate, effect.low, effect.high) for effect in made.starting)
+        rows.append(
+            (*about, "the start takes", unknown, known, f"interaction {gain_text(*made.interaction)}")
+        )
+    return TextTable(heads, tuple(rows), frozenset(heads[4:]))
+
+
+SUBMITTED_TITLE = "Perturbed inputs of other subjects, shrunk ones, and those at 8 bits"
+SUBMITTED_LEGEND = (
+    "Inputs perturbed by an attack on another subject and submitted unchanged (from:SUBJECT/ATTACK), and "
+    "each subject's own perturbations scaled down. Strongest: accuracy under the strongest of all attacks. "
+    "If accuracy is lower here than under the attacks made against the defence, the defence misleads those "
+    "attacks. +bits=8: every pixel is rounded to a multiple of 1/255 within eps, as a file of pictures holds "
+    "it. If that raises the accuracy, the attack loses strength when images are stored."
+)
+
+
+def submitted_text_table(lines: Sequence[SummaryRow]) -> TextTable:
+    """A row per subject and perturbed inputs."""
+    heads = ("Checkpoint", "Inference", "Budget", "Perturbed inputs", "Accuracy", "Strongest")
+    strongest = {(x.subject, x.budget, x.threat): x for x in lines if x.attack == STRONGEST}
+    rows = []
+    for row in lines:
+        if not is_submitted(row.attack):
+            continue
+        best = strongest.get((row.subject, row.budget, row.threat))
+        rows.append(
+            (
+                row.subject.checkpoint,
+                inference_text(row.subject, with_k=True),
+                budget_text(row.budget),
+                row.attack,
+                accuracy_text(row.accuracy, row.low, row.high),
+                percent(best.accuracy if best is not None else None),
+            )
+        )
+    return TextTable(heads, tuple(rows), frozenset({"Accuracy", "Strongest"}))

@@ -1,18 +1,56 @@
-"""How reports name subjects, budgets, attacks and threat models, in words that say what was done."""
+"""How reports name subjects, budgets, attacks and threat models, in words that say what was done; and a
+plain table of texts, for every format.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from attacks.attack_name import AttackName
+from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import BLACK_BOX, CATALOGUE
 from attacks.naming import parse
-from attacks.submitted import PREFIX
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.controls import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
 from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Texts in rows under titles; nothing is escaped yet.
+
+    Attributes:
+        numbers: columns that hold numbers, aligned to the right and sorted by value.
+    """
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: frozenset[str] = frozenset()
+
+    def without_constants(self) -> tuple["TextTable", str]:
+        """The table without empty columns and those that say the same in every row, and what these say.
+
+        A row that is the only one keeps its texts.
+        """
+        single = len(self.rows) < 2
+        same = [
+            len(set(column)) == 1 and not (single and column[0]) for column in zip(*self.rows, strict=True)
+        ]
+        if not self.rows:
+            return self, ""
+        said = [
+            f"{head}: {text}"
+            for head, text, drop in zip(self.heads, self.rows[0], same, strict=True)
+            if drop and text
+        ]
+        heads = tuple(head for head, drop in zip(self.heads, same, strict=True) if not drop)
+        rows = tuple(
+            tuple(text for text, drop in zip(row, same, strict=True) if not drop) for row in self.rows
+        )
+        return TextTable(heads, rows, self.numbers), "; ".join(said)
+
 
 INFERENCE = {STANDARD: "Standard inference", "rci": "RCI", "coded": "Coded inference"}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks.relaxation import Relaxation
-from attacks.relaxation.mode import HANDLERS
+from attacks.relaxation.relaxation import HANDLERS
 
 SEED = 3
 _GENERATOR = torch.Generator().manual_seed(0)

@@ -9,8 +9,8 @@ from torch._functorch import apis
 
 from attacks.hiding_operator import describe
 from attacks.relaxation import Relaxation
-from attacks.relaxation.cutting import noted
 from attacks.relaxation.record import Met
+from attacks.relaxation.stop_gradients import noted
 
 
 def run(defence, *, measuring=False):

@@ -5,8 +5,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta
 
-from robustbench_coded.statistics.anytime.mixture import log_ratio, mixture_interval
-from robustbench_coded.statistics.clustered import clopper_pearson
+from robustbench_coded.statistics.anytime import log_ratio, mixture_interval
+from robustbench_coded.statistics.intervals import clopper_pearson
 
 TAIL = 0.025
 

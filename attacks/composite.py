@@ -1,0 +1,273 @@
+"""Attacks made of other attacks: restarts, several in sequence, and greedy model-space rounds.
+
+``aa`` asks its attacks in turn, each on what those before it left, as AutoAttack does (arXiv 2003.01690),
+then more of them on the few examples of the smallest margins: what an attack misses on robust networks is
+nearly always among those. GMSA is arXiv 2110.14735.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from attacks.apgd import Apgd, ApgdMultiTargeted
+from attacks.attack import Attack, better_of, wide
+from attacks.estimators import Estimator
+from attacks.estimators.draws import CollectedDraws
+from attacks.losses import Loss, cross_entropy, margin_loss
+from attacks.perturbation_budget import PerturbationBudget
+from attacks.pgd import Pgd
+from attacks.score_based import Square
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """Runs ``attack`` so many times and keeps the larger margin loss of each example (``attacks.attack``).
+
+    Attributes:
+        attack: what is run, from a start that is handed to it.
+        restarts: number of runs.
+        early_stop: later runs leave out examples that are answered wrongly. Only for targets that answer
+            inputs one by one and without randomness.
+    """
+
+    attack: Attack
+    restarts: int
+    early_stop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.restarts < 1:
+            raise ValueError(f"expected restarts >= 1, got {self.restarts}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; ``start`` is the first run's."""
+        ball = budget.around(x)
+        begun = ball.uniform(generators) if start is None else start
+        best = self.attack.perturb(x, y, estimator, budget, generators, begun)
+        for _ in range(1, self.restarts):
+            if estimator.exhausted:
+                break
+            begun = ball.uniform(generators)
+            if not self.early_stop:
+                found = self.attack.perturb(x, y, estimator, budget, generators, begun)
+                best = better_of(estimator, y, best, found)
+                continue
+            left = estimator.value(best, y, margin_loss).logits.argmax(-1) == y
+            if not bool(left.any()):
+                break
+            # The examples are independent, so those that are left can form one batch.
+            some, labels = x[left][None], y[left][None]
+            found = self.attack.perturb(some, labels, estimator, budget, generators[:1], begun[left][None])
+            best = best.clone()
+            best[left] = better_of(estimator, labels, best[left][None], found)[0]
+        return best
+
+
+def restarted_pgd(
+    steps: int,
+    step_size: float | None,
+    loss: Loss,
+    momentum: float,
+    restarts: int,
+    early_stop: bool,
+) -> Attack:
+    """PGD from one random start, or the best of several."""
+    pgd = Pgd(steps, step_size, loss, early_stop=early_stop, momentum=momentum)
+    return Restarts(pgd, restarts, early_stop=early_stop) if restarts > 1 else pgd
+
+
+SHARE = 16  # of a batch: one in so many of its examples is attacked again
+ALL_TARGETS = 8  # of the later runs; with the likeliest wrong class, which the margin leads to, 9
+
+# Of `aa`, for each of its steps. On robust networks it needs a quarter of the images of AutoAttack's standard
+# suite: it has no FAB, three targets after the margin instead of nine from random starts, and a seventh of
+# Square's queries. What that misses has small margins (benchmarks/robust_bench.md).
+TARGETS = 3
+QUERIES = 7.5
+MORE_RUNS = 2
+MORE_QUERIES = 5
+COMPARISONS = 8  # under draws of their own, between what its attacks found on random targets
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """Runs each attack on the examples that those before it left.
+
+    Attributes:
+        attacks: the first runs on all examples.
+        closest: each runs on those left whose margins are smallest, ``1 / SHARE`` of a batch at most.
+        early_stop: attacks stop on an example after its first wrong answer. Only for targets that answer
+            inputs one by one and without randomness: elsewhere a margin depends on a draw or on other inputs.
+            Without it, every one of ``attacks`` runs on all examples, ``closest`` do not run, and what is
+            better under the same draws is kept.
+        comparisons: how many times two results are compared there.
+    """
+
+    attacks: Sequence[Attack]
+    closest: Sequence[Attack] = ()
+    early_stop: bool = True
+    comparisons: int = 1
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; ``start`` is the first attack's. Later ones choose their own.
+
+        Raises:
+            ValueError: the budget differs between slots, and attacks stop early.
+        """
+        first, *others = self.attacks
+        best = first.perturb(x, y, estimator, budget, generators, start)
+        if not self.early_stop:
+            for attack in others:
+                if estimator.exhausted:
+                    break
+                found = attack.perturb(x, y, estimator, budget, generators)
+                best = better_of(estimator, y, best, found, self.comparisons)
+            return best
+        budget.check_one_eps()
+        few = ceil(x.shape[1] / SHARE)
+        turns = [(attack, None) for attack in others] + [(attack, few) for attack in self.closest]
+        if not turns or estimator.exhausted:
+            return best
+        best, reached = best.clone(), estimator.value(best, y, margin_loss).loss
+        for attack, most in turns:
+            for positions, rows in _left(reached, most):
+                if estimator.exhausted:
+                    return best
+                at = positions[:, None], rows
+                mine = [generators[position] for position in positions.tolist()]
+                found = attack.perturb(x[at], y[at], estimator, budget, mine)
+                if estimator.exhausted:
+                    best[at] = found  # what it replaces is answered rightly, too
+                    return best
+                loss = estimator.value(found, y[at], margin_loss).loss
+                best[at] = torch.where(wide(loss > reached[at]), found, best[at])
+                reached[at] = torch.maximum(loss, reached[at])
+        return best
+
+
+def _left(reached: Tensor, most: int | None) -> list[tuple[Tensor, Tensor]]:
+    """The examples that are left, at most so many of a batch, those of the largest loss.
+
+    What is attacked in one batch does not depend on the others of its group: batches in which as many are
+    left are attacked at once.
+
+    Args:
+        reached: margin loss [G, K]; above 0 an answer is wrong.
+
+    Returns:
+        batches [g] and rows of each [g, m].
+    """
+    by_number: dict[int, list[tuple[int, Tensor]]] = {}
+    for position, loss in enumerate(reached):
+        rows = (~(loss > 0)).nonzero()[:, 0]
+        if most is not None and len(rows) > most:
+            rows = rows[loss[rows].topk(most).indices]
+        if len(rows):
+            by_number.setdefault(len(rows), []).append((position, rows))
+    return [
+        (
+            torch.tensor([position for position, _ in batches], device=reached.device),
+            torch.stack([rows for _, rows in batches]),
+        )
+        for batches in by_number.values()
+    ]
+
+
+def apgd_mt(steps: int, targets: int, closest: int, early_stop: bool) -> Attack:
+    """Multi-targeted Auto-PGD; then ``closest`` runs from other starts, towards more classes."""
+    first = ApgdMultiTargeted(steps, targets, early_stop=early_stop)
+    if not closest or not early_stop:
+        return first
+    return InTurn((first,), (_more_targets(steps, targets),) * closest)
+
+
+def square(steps: int, closest: int, early_stop: bool) -> Attack:
+    """The Square attack; then one of ``closest`` times as many queries."""
+    first = Square(steps, early_stop=early_stop)
+    return InTurn((first,), (Square(closest * steps, early_stop=True),)) if closest and early_stop else first
+
+
+def aa(steps: int, early_stop: bool) -> Attack:
+    """Auto-PGD on cross-entropy, multi-targeted Auto-PGD, Square; then more of the last two.
+
+    On random or coupled targets PGD with momentum instead of more: Auto-PGD keeps what a draw favoured, and
+    momentum averages over the draws of all its steps.
+    """
+    queries = ceil(QUERIES * steps)
+    attacks = (
+        Apgd(steps, cross_entropy, early_stop=early_stop),
+        ApgdMultiTargeted(steps, TARGETS, early_stop=early_stop),
+        Square(queries, early_stop=early_stop),
+    )
+    if not early_stop:
+        averaging = Pgd(steps, loss=margin_loss, momentum=1.0)
+        return InTurn((*attacks, averaging), early_stop=False, comparisons=COMPARISONS)
+    again = (_more_targets(steps, TARGETS),) * MORE_RUNS
+    return InTurn(attacks, (*again, Square(MORE_QUERIES * queries, early_stop=True)))
+
+
+def _more_targets(steps: int, targets: int) -> Attack:
+    return ApgdMultiTargeted(steps, max(targets, ALL_TARGETS), early_stop=True)
+
+
+@dataclass(frozen=True)
+class Gmsa:
+    """Each round adds one draw of the target to a set and attacks the whole set.
+
+    A round continues from the result of the last one, with the inner attack's full number of steps. R rounds
+    cost R (R + 1) / 2 times the inner attack.
+
+    Attributes:
+        inner: the attack of each round.
+        rounds: R.
+    """
+
+    inner: Attack
+    rounds: int
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"expected rounds >= 1, got {self.rounds}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; the estimator is a ``CollectedDraws`` one.
+
+        Raises:
+            ValueError: the estimator does not collect draws.
+        """
+        if not isinstance(estimator, CollectedDraws):
+            raise ValueError(f"expected a CollectedDraws estimator, got {type(estimator).__name__}")
+        adv = start
+        for _ in range(self.rounds):
+            if estimator.exhausted and adv is not None:
+                break
+            estimator.collect()
+            adv = self.inner.perturb(x, y, estimator, budget, generators, start=adv)
+        assert adv is not None
+        return adv

@@ -1,0 +1,350 @@
+"""Minimum-norm attacks: each example's nearest wrong answer, whatever eps is.
+
+FMN (arXiv 2102.12827), DDN (arXiv 1811.09600), Carlini and Wagner's l2 attack (arXiv 1608.04644,
+section VI) and PDPGD (arXiv 2106.01538), the one here that also minimises l1. PDPGD has two players: one
+lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import cos, inf, log, pi
+
+import torch
+from torch import Tensor
+
+from attacks.estimators import Estimator
+from attacks.losses import cross_entropy, margin_loss
+from attacks.perturbation_budget import Ball, PerturbationBudget
+
+
+class Nearest:
+    """The point nearest to x0 that was answered wrongly, whatever eps is; the result is it, inside the ball.
+
+    So an example whose nearest wrong answer lies beyond eps stands, and one run tells for every eps.
+
+    Attributes:
+        distance: ``[G, K]``, in the ball's norm and units; inf where there is no wrong answer yet.
+        point: like x0; the last point seen where there is no wrong answer yet.
+        movable: ``[G, K, 1, 1, 1]``, 1 where a slot may move at all, else 0.
+    """
+
+    def __init__(self, x0: Tensor, ball: Ball):
+        self.x0, self.ball = x0, ball
+        self.point = x0
+        self.distance = torch.full(x0.shape[:2], torch.inf, dtype=x0.dtype, device=x0.device)
+        self.movable = (ball.radius > 0).any(2, keepdim=True).to(x0).expand(*x0.shape[:2], 1, 1, 1)
+
+    @property
+    def found(self) -> Tensor:
+        """``[G, K]``, whether there is a wrong answer yet."""
+        return self.distance.isfinite()
+
+    def length(self, u: Tensor) -> Tensor:
+        """The norm of ``u`` ``[G, K, C, H, W]``, ``[G, K]``."""
+        return torch.linalg.vector_norm(u.flatten(2), ord=self.ball.order, dim=-1)
+
+    def at(self, u: Tensor) -> Tensor:
+        """The point ``u`` away from x0 in the ball's units, inside the box."""
+        return (self.x0 + self.movable * u * self.ball.unit).clamp(0, 1)
+
+    def away(self, point: Tensor) -> Tensor:
+        """How far a point is from x0, value by value, in the ball's units."""
+        return (point - self.x0) / self.ball.unit
+
+    def see(self, point: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+        """Takes note of the answers to a point; ``[G, K]``, which are wrong."""
+        wrong = logits.argmax(-1) != y
+        distance = self.length(self.away(point))
+        nearer = wrong & (distance < self.distance)
+        self.point = torch.where((nearer | ~self.found)[..., None, None, None], point, self.point)
+        self.distance = torch.where(nearer, distance, self.distance)
+        return wrong
+
+    def result(self) -> Tensor:
+        """The nearest wrong answers, moved into the ball where they lie outside."""
+        return self.ball.project_(self.point.clone())
+
+
+def unit_length(u: Tensor) -> Tensor:
+    """``u`` ``[G, K, C, H, W]`` divided by its Euclidean norm; 0 stays 0."""
+    norm = torch.linalg.vector_norm(u, dim=(2, 3, 4), keepdim=True)
+    return u / norm.clamp(min=torch.finfo(u.dtype).tiny)
+
+
+# Of the paper: the length of a step and the relative change of the radius, first and last (cosine annealing).
+FMN_STEP, FMN_LAST_STEP = 1.0, 0.01
+FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
+
+
+@dataclass(frozen=True)
+class Fmn:
+    """Fast minimum-norm attack (algorithm 1), linf or l2: the budget's norm.
+
+    Attributes:
+        steps: moves; as many gradients, and one value for the last point.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        ball = budget.around(x)
+        nearest = Nearest(x, ball)
+        adv = x if start is None else start
+        radius = torch.full_like(nearest.distance, inf)
+        dual = 1 if ball.order == inf else 2
+        for step in range(self.steps):
+            if estimator.exhausted:
+                break
+            answer = estimator.gradient(adv, y, margin_loss)
+            assert answer.grad is not None
+            grad = answer.grad * ball.unit
+            wrong = nearest.see(adv, answer.logits, y)
+            change = _annealed(FMN_CHANGE, FMN_LAST_CHANGE, step, self.steps)
+            slope = torch.linalg.vector_norm(grad.flatten(2), ord=dual, dim=-1)
+            to_boundary = answer.loss.abs() / slope.clamp(min=torch.finfo(x.dtype).tiny)
+            u = nearest.away(adv)
+            # A little further than the boundary of the linear model, on which an answer may still be right.
+            beyond = (nearest.length(u) + to_boundary) * (1 + FMN_LAST_CHANGE)
+            grown = torch.where(nearest.found, radius * (1 + change), beyond)
+            radius = torch.where(wrong, torch.minimum(radius * (1 - change), nearest.distance), grown)
+            # No point of the box is further away than this.
+            radius = radius.clamp(max=x[0, 0].numel() / float(ball.unit.min()))
+            u = u + _annealed(FMN_STEP, FMN_LAST_STEP, step, self.steps) * unit_length(grad)
+            adv = nearest.at(_inside(u, radius, ball.order))
+        if not estimator.exhausted:
+            nearest.see(adv, estimator.value(adv, y, margin_loss).logits, y)
+        return nearest.result()
+
+
+def _annealed(first: float, last: float, step: int, steps: int) -> float:
+    return last + (first - last) * (1 + cos(pi * step / steps)) / 2
+
+
+def _inside(u: Tensor, radius: Tensor, order: float) -> Tensor:
+    """``u`` projected onto the ball of each example's radius ``[G, K]`` around 0."""
+    wide = radius[..., None, None, None]
+    if order == inf:
+        return u.clamp(-wide, wide)
+    norm = torch.linalg.vector_norm(u, dim=(2, 3, 4), keepdim=True)
+    return u * (wide / norm.clamp(min=torch.finfo(u.dtype).tiny)).clamp(max=1)
+
+
+# Of the paper: the first norm, its relative change in each step, and the length of a step, first and last.
+DDN_FIRST_NORM, DDN_CHANGE = 1.0, 0.05
+DDN_STEP, DDN_LAST_STEP = 1.0, 0.01
+
+
+@dataclass(frozen=True)
+class Ddn:
+    """Steps along the gradient of cross-entropy, scaled to a norm that shrinks while the answer is wrong.
+
+    It minimises the l2 norm; under linf it is what projection leaves of that.
+
+    Attributes:
+        steps: moves; as many gradients, and one value for the last point.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        ball = budget.around(x)
+        nearest = Nearest(x, ball)
+        adv = x if start is None else start
+        norm = torch.full_like(nearest.distance, DDN_FIRST_NORM)
+        for step in range(self.steps):
+            if estimator.exhausted:
+                break
+            answer = estimator.gradient(adv, y, cross_entropy)
+            assert answer.grad is not None
+            wrong = nearest.see(adv, answer.logits, y)
+            norm = norm * torch.where(wrong, 1 - DDN_CHANGE, 1 + DDN_CHANGE)
+            size = DDN_LAST_STEP + (DDN_STEP - DDN_LAST_STEP) * (1 + cos(pi * step / self.steps)) / 2
+            u = nearest.away(adv) + size * unit_length(answer.grad * ball.unit)
+            adv = nearest.at(unit_length(u) * norm[..., None, None, None])
+        if not estimator.exhausted:
+            nearest.see(adv, estimator.value(adv, y, cross_entropy).logits, y)
+        return nearest.result()
+
+
+# Searches for the weight of the penalty, ten times as large until one is found; Adam's step size.
+CW_ROUNDS, CW_FIRST_WEIGHT, CW_STEP_SIZE = 9, 0.01, 0.01
+CW_INSIDE = 1 - 1e-6  # atanh has no value at the ends of the box
+
+
+@dataclass(frozen=True)
+class CarliniWagner:
+    """Minimises ``|u|^2 + weight * (margin, where positive)`` by Adam, over images written as a tanh.
+
+    It minimises the l2 norm; under linf it is what projection leaves of that.
+
+    Attributes:
+        steps: gradients in all, shared by 9 weights (by as many as there are steps where these are fewer).
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; every weight's search begins at x, or at ``start``."""
+        nearest = Nearest(x, budget.around(x))
+        weight = torch.full_like(nearest.distance, CW_FIRST_WEIGHT)
+        low, high = torch.zeros_like(weight), torch.full_like(weight, inf)
+        rounds = min(CW_ROUNDS, self.steps)
+        for turn in range(rounds):
+            steps = self.steps // rounds + (turn < self.steps % rounds)
+            ever_wrong = self._search(x if start is None else start, y, weight, steps, nearest, estimator)
+            high = torch.where(ever_wrong, torch.minimum(high, weight), high)
+            low = torch.where(ever_wrong, low, torch.maximum(low, weight))
+            weight = torch.where(high.isinf(), 10 * weight, (low + high) / 2)
+        return nearest.result()
+
+    def _search(
+        self, begun: Tensor, y: Tensor, weight: Tensor, steps: int, nearest: Nearest, estimator: Estimator
+    ) -> Tensor:
+        """One weight ``[G, K]``; whether a wrong answer was met."""
+        free = torch.atanh((2 * begun - 1) * CW_INSIDE)
+        free = torch.nn.Parameter(free)
+        adam = torch.optim.Adam([free], lr=CW_STEP_SIZE)
+        ever_wrong = torch.zeros_like(y, dtype=torch.bool)
+        for _ in range(steps):
+            if estimator.exhausted:
+                break
+            tanh = free.detach().tanh()
+            image = torch.where(nearest.movable > 0, (tanh + 1) / 2, nearest.x0)
+            answer = estimator.gradient(image, y, margin_loss)
+            assert answer.grad is not None
+            ever_wrong |= nearest.see(image, answer.logits, y)
+            # The margin counts while the answer is right; beyond the boundary only the distance does.
+            pull = torch.where(answer.loss <= 0, weight, 0)[..., None, None, None] * answer.grad
+            push = 2 * nearest.away(image) / nearest.ball.unit
+            free.grad = (push - pull) * (1 - tanh.square()) / 2
+            adam.step()
+        return ever_wrong
+
+
+# Of the paper's experiments: the length of a step, first and last; the ratio w0 / w1 to begin with, and its
+# ends; the step of its logarithm, first and last; the memory of the weights that the first player sees.
+PDPGD_STEP, PDPGD_LAST_STEP = 0.1, 0.001
+RATIO, SMALLEST_RATIO = 0.01, 1e-6
+WEIGHT_STEP, LAST_WEIGHT_STEP = 0.1, 0.01
+MEMORY = 0.9
+# Adam's, and rounds of the proximal operator in its metric (arXiv 1910.10094).
+FIRST_MOMENT, SECOND_MOMENT, TINY = 0.9, 0.999, 1e-8
+PROXIMAL_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Pdpgd:
+    """Primal-dual proximal gradient descent (algorithm 2) in the budget's norm.
+
+    Attributes:
+        steps: moves; as many gradients, and one value for the last point.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"expected steps >= 1, got {self.steps}")
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        ball = budget.around(x)
+        nearest = Nearest(x, ball)
+        u = torch.zeros_like(x) if start is None else nearest.away(start)
+        mean, square = torch.zeros_like(u), torch.zeros_like(u)
+        ratio = torch.full_like(nearest.distance, log(1 / RATIO))  # log of w1 / w0
+        share = torch.sigmoid(ratio)  # w1, where both sum up to 1
+        for step in range(self.steps):
+            if estimator.exhausted:
+                break
+            answer = estimator.gradient(nearest.at(u), y, margin_loss)
+            assert answer.grad is not None
+            wrong = nearest.see(nearest.at(u), answer.logits, y)
+            # Of softplus(margin) while the answer is right; after that only the norm counts.
+            slope = torch.where(wrong, 0, -torch.sigmoid(-answer.loss))[..., None, None, None]
+            grad = slope * answer.grad * ball.unit
+            mean = FIRST_MOMENT * mean + (1 - FIRST_MOMENT) * grad
+            square = SECOND_MOMENT * square + (1 - SECOND_MOMENT) * grad.square()
+            metric = (square / (1 - SECOND_MOMENT ** (step + 1))).sqrt() + TINY
+            size = PDPGD_STEP * (PDPGD_LAST_STEP / PDPGD_STEP) ** (step / self.steps)
+            moved = u - size * mean / (1 - FIRST_MOMENT ** (step + 1)) / metric
+            steepest = metric.amax((2, 3, 4))
+            weight = (1 - share) / share * size / steepest
+            u = _in_box(moved, nearest)
+            for _ in range(PROXIMAL_ROUNDS):
+                gap = (moved - u) * metric / steepest[..., None, None, None]
+                u = _in_box(_proximal(u + gap, weight, ball.order), nearest)
+            rise = WEIGHT_STEP + (LAST_WEIGHT_STEP - WEIGHT_STEP) * step / max(1, self.steps - 1)
+            ratio = (ratio + torch.where(wrong, -rise, rise)).clamp(log(SMALLEST_RATIO), -log(SMALLEST_RATIO))
+            share = MEMORY * share + (1 - MEMORY) * torch.sigmoid(ratio)
+        if not estimator.exhausted:
+            nearest.see(nearest.at(u), estimator.value(nearest.at(u), y, margin_loss).logits, y)
+        return nearest.result()
+
+
+def _in_box(u: Tensor, nearest: Nearest) -> Tensor:
+    return nearest.away(nearest.at(u))
+
+
+def _proximal(v: Tensor, weight: Tensor, order: float) -> Tensor:
+    """The z that minimises |z - v|_2^2 / 2 + weight * |z|; ``weight`` [G, K], the norm by its order."""
+    wide = weight[..., None, None, None]
+    if order == 1:
+        return (v.abs() - wide).clamp_min(0) * v.sign()
+    if order == 2:
+        norm = torch.linalg.vector_norm(v, dim=(2, 3, 4), keepdim=True)
+        return v * (1 - wide / norm.clamp_min(torch.finfo(v.dtype).tiny)).clamp_min(0)
+    assert order == inf
+    # All is cut at the height t beyond which the sizes sum up to the weight.
+    sizes = v.abs().flatten(2).sort(-1, descending=True).values
+    count = torch.arange(1, sizes.shape[-1] + 1, device=v.device)
+    heights = (sizes.cumsum(-1) - weight[..., None]) / count
+    last = (sizes > heights).sum(-1, keepdim=True).clamp_min(1) - 1
+    height = heights.gather(-1, last).clamp_min(0)[..., None, None]
+    return v.clamp(-height, height)

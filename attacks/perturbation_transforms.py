@@ -1,0 +1,87 @@
+"""What is done to perturbed inputs before they are submitted again: scaled, made uneven, or rounded.
+
+All of it keeps to the budget. Groups of batches are ``[G, K, C, H, W]`` in [0, 1], as everywhere.
+"""
+
+import torch
+from torch import Tensor
+
+from attacks.attack import wide
+from attacks.perturbation_budget import PerturbationBudget
+
+LEVELS = 255
+# Part of a level by which a bound may miss one: a pixel in float32 is a multiple of 1/255 only nearly.
+SLACK = 1e-5
+# Part of eps that rounding of float32 may add to a distance.
+ROUNDING = 1e-5
+# Lengths at which a perturbation is tried until its rounded version is inside an l2 ball.
+LENGTHS = (1.0, 0.98, 0.96, 0.94, 0.92, 0.9, 0.85, 0.8, 0.7, 0.6, 0.4, 0.2, 0.0)
+
+
+def scaled(x: Tensor, clean: Tensor, factor: float) -> Tensor:
+    """The perturbations times ``factor`` from 0 to 1: inside every ball and box that holds both ends."""
+    return torch.lerp(clean, x, factor).clamp_(0, 1)
+
+
+def uneven(x: Tensor, clean: Tensor, seed: int) -> Tensor:
+    """The perturbations with each value times a factor from 0.25 to 1, random and the same for all inputs.
+
+    Most attacks in linf end at the corners of the ball, and a defence can notice that so many values moved
+    equally far. This is inside the ball, and not the same at two places.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    factor = 0.25 + 0.75 * torch.rand(x.shape[2:], generator=generator)
+    return torch.lerp(clean, x, factor.to(x)).clamp_(0, 1)
+
+
+def in_some_slots(x: Tensor, clean: Tensor, share: float) -> Tensor:
+    """The perturbed inputs in this share of each batch's slots, evenly spread, and clean ones in the others.
+
+    A defence can notice that most of a batch was perturbed.
+    """
+    slots = torch.arange(x.shape[1], device=x.device)
+    perturbed = ((slots + 1) * share).floor() > (slots * share).floor()
+    return torch.where(perturbed[None, :, None, None, None], x, clean)
+
+
+def inside(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
+    """The same inputs; those further away than the budget allows are projected."""
+    ball = budget.around(clean)
+    far = ball.distance(x) > 1 + ROUNDING
+    return torch.where(wide(far), ball.project_(x.clone()), x) if bool(far.any()) else x
+
+
+def rounded(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int = LEVELS) -> Tensor:
+    """The nearest inputs inside the ball whose pixels are multiples of 1/``levels``: 255 in a file of 8 bits.
+
+    linf: each pixel takes the nearest such level within eps of its clean one; where there is none, the clean
+    pixel stays as it is. l2, l1: all pixels are rounded; where that leaves the ball, the perturbation is
+    shortened until it does not, and where nothing helps, the input stays clean.
+    """
+    if budget.norm == "linf":
+        return _rounded_in_box(x, clean, budget, levels)
+    ball = budget.around(clean)
+    found = clean.clone()
+    open_ = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    for length in LENGTHS:
+        tried = _on_grid((scaled(x, clean, length) * levels).round(), levels)
+        fits = open_ & (ball.distance(tried) <= 1 + ROUNDING)
+        found = torch.where(wide(fits), tried, found)
+        open_ &= ~fits
+        if not bool(open_.any()):
+            break
+    return found
+
+
+def _rounded_in_box(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int) -> Tensor:
+    start = clean.double()
+    ball = budget.around(start)  # whose bounds are the projections of black and white
+    lower, upper = (ball.project_(torch.full_like(start, corner)) for corner in (0.0, 1.0))
+    lowest, highest = (lower * levels - SLACK).ceil(), (upper * levels + SLACK).floor()
+    level = (x.double() * levels).round().clamp(lowest, highest).to(x)
+    return torch.where(lowest > highest, clean, _on_grid(level, levels))
+
+
+def _on_grid(level: Tensor, levels: int) -> Tensor:
+    """Levels as a picture is read."""
+    return level.clamp(0, levels) / levels

@@ -1,0 +1,367 @@
+"""Operators whose slope vanishes at a large scale, or at a bound: softmax, sigmoid, tanh, exp; clamp; sines.
+
+Where the slope has vanished for most elements of an example, the backward is that of the operator at the
+scale s of its inputs: of f(x / s), whose derivative is f'(x / s) / s. Without the last division, a
+temperature of 0.01 before a softmax makes its gradient a hundred times too large beside those on other paths.
+
+Outside of its range a clamp keeps a slope. A number on the bound is inside: some versions of torch give it no
+slope, so that a clamp after a rounding to 0 or 1 cuts everything. An element at distance d outside a range of
+width w has the slope that the cut has over the interval that reaches back into the range:
+min(w, s) / (2 (d + s)). Those far out get a small one, as a cut after a large factor needs it.
+
+A sine of numbers so large that its slope turns round within a hair's breadth of the input is flat over many
+periods, and that is what it goes on as; a sine of ordinary numbers keeps its slope.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, first
+from attacks.relaxation.shadow import live
+from attacks.relaxation.surrogate_gradients import (
+    flows,
+    graft,
+    per_example,
+    sample,
+    size,
+    sloped,
+    spread,
+    spread_along,
+)
+
+VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
+FEW_OF_MANY, MANY = 0.95, 32
+MOST = 0.5  # share of an example's elements
+# Of two logits: from here on float32 rounds the larger probability to 1, and the smaller one to 0.
+ROUNDED, LOST = 17.0, 80.0
+OVERFLOWING = 80.0  # where exp is near the largest float32
+FORBIDDEN = -1e4  # of what is added to scores of attention: no key for this query
+NOTHING = 1e-20  # of a probability: its inverse, times another such, still is a float32
+
+
+def softmax(mode: Relaxing, call: Call) -> Any:
+    """softmax, log_softmax and softmin along a dimension."""
+    z, dim = first(call), call.arg(1, "dim")
+    if not live(z) or not isinstance(dim, int):
+        return UNSEEN
+    real = call.real()
+    log = call.name == "log_softmax"
+    with torch.no_grad():
+        some = sample(real, dim)
+        settled = _settled(some.exp() if log else some, dim).float()
+        along_examples = z.ndim < 2 or dim % z.ndim == 0
+        share = settled.mean() if along_examples else per_example(settled)
+        scale = spread_along(sample(z, dim), dim)
+        tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0)
+    met = mode.record.note(call.name, share, scale)
+    return _Softmax.apply(z, real, tau, dim, log, met)
+
+
+def _settled(p: Tensor, dim: int) -> Tensor:
+    """Where one probability, or a few of many, are all there is; ``p`` without its dimension ``dim``, kept.
+
+    A softmax over hundreds of keys at a large scale is settled by the few next to the query, between which
+    it still has a slope.
+    """
+    n, one = p.shape[dim], p.amax(dim, keepdim=True) > 1 - VANISHED
+    if n < MANY:
+        return one
+    return one | ((p < VANISHED / n).sum(dim, keepdim=True) > FEW_OF_MANY * n)
+
+
+class _Softmax(torch.autograd.Function):
+    """The value of ``real``, and the gradient of ``softmax(z / tau)``, or of its logarithm."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: Tensor, real: Tensor, tau: Tensor, dim: int, log: bool, met: Met | None
+    ) -> Tensor:
+        ctx.exact = not bool((tau > 1).any())
+        ctx.save_for_backward(real if ctx.exact else z, tau)
+        ctx.dim, ctx.log, ctx.met, ctx.dtype = dim, log, met, z.dtype
+        # The defence may change its own in place.
+        return real.clone() if ctx.exact else real.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        (grad,), (saved, tau) = grads, ctx.saved_tensors
+        flows(ctx.met, grad, exact=ctx.exact)
+        inverse = (1 / tau).to(grad.dtype)
+        soft = saved
+        if not ctx.exact:
+            z = saved.to(grad.dtype) * inverse
+            soft = z.log_softmax(ctx.dim) if ctx.log else z.softmax(ctx.dim)
+        derivative = torch._log_softmax_backward_data if ctx.log else torch._softmax_backward_data
+        inner = derivative(grad, soft.to(grad.dtype), ctx.dim, grad.dtype)
+        return (inner * inverse).to(ctx.dtype), None, None, None, None, None
+
+
+def attention(mode: Relaxing, call: Call) -> Any:
+    """scaled_dot_product_attention where its softmax is settled: the same by hand."""
+    q, k, v = (call.arg(i, name) for i, name in enumerate(("query", "key", "value")))
+    if not any(map(live, (q, k, v))) or call.arg(4, "dropout_p", 0.0) or call.kwargs.get("enable_gqa"):
+        return UNSEEN
+    given = call.kwargs.get("scale")
+    factor = 1 / math.sqrt(q.shape[-1]) if given is None else given
+    with torch.no_grad():
+        few = sample(q, -1) * factor
+        settled = _settled((few @ k.transpose(-2, -1)).softmax(-1), -1).float()
+        if not bool((per_example(settled) > MOST).any()):
+            return UNSEEN
+    scores = q @ k.transpose(-2, -1) * factor
+    mask = call.arg(3, "attn_mask")
+    if call.arg(5, "is_causal", False):
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    if mask is not None:
+        allowed = mask if mask.dtype == torch.bool else mask > FORBIDDEN
+        scores = scores if mask.dtype == torch.bool else scores + mask
+        scores = scores.masked_fill(~allowed, -torch.inf)
+    weights = softmax(mode, Call(torch.softmax, "softmax", (scores, -1), {}))
+    return graft(call.real(), (weights if isinstance(weights, Tensor) else scores.softmax(-1)) @ v)
+
+
+def _elementwise(slope: Callable[[Tensor], Tensor], steepest: float = 1.0) -> Handler:
+    """A function of single numbers with this derivative, whose largest value is ``steepest``."""
+
+    def handler(mode: Relaxing, call: Call) -> Any:
+        x = first(call)
+        if not live(x):
+            return UNSEEN
+        with torch.no_grad():
+            vanished = (slope(x).abs() < VANISHED * steepest).float()
+            share, scale = per_example(vanished), size(x)
+            tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0).to(x.dtype)
+            met = mode.record.note(call.name, share, scale)
+            if not bool((tau > 1).any()):
+                return UNSEEN  # torch's own derivative, to the last bit
+            slopes = slope(x / tau) / tau
+        return sloped(call.real(), x, slopes, met)
+
+    return handler
+
+
+def _sigmoid_slope(x: Tensor) -> Tensor:
+    return torch.sigmoid(x) * torch.sigmoid(-x)
+
+
+def exp(mode: Relaxing, call: Call) -> Any:
+    """exp of large negative numbers, as in a softmax by hand; where it overflows, the slope before."""
+    x = first(call)
+    if not live(x) or call.name != "exp":
+        return UNSEEN
+    with torch.no_grad():
+        vanished = (x < -20).float()
+        share, scale = per_example(vanished), size(x)
+        if not bool((share > MOST).any()) and not bool((x > OVERFLOWING).any()):
+            return UNSEEN
+        tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0).to(x.dtype)
+        slopes = torch.exp((x / tau).clamp_max(OVERFLOWING)) / tau
+    return sloped(call.real(), x, slopes, mode.record.note("exp", share, scale))
+
+
+def logarithm(mode: Relaxing, call: Call) -> Any:
+    """log of next to nothing, whose slope overflows: that of an element which is not so small."""
+    x = first(call)
+    if not live(x):
+        return UNSEEN
+    with torch.no_grad():
+        nothing = x < NOTHING
+        if not bool(nothing.any()):
+            return UNSEEN
+        slopes = 1 / x.clamp_min(NOTHING)
+    return sloped(call.real(), x, slopes, mode.record.note("log", per_example(nothing.float())))
+
+
+def power(mode: Relaxing, call: Call) -> Any:
+    """x ** p of numbers below 1 for a large p: exp(p log x), as above."""
+    x, p = first(call), call.arg(1, "exponent")
+    if not live(x) or isinstance(p, Tensor) or not isinstance(p, int | float) or p < 8:
+        return UNSEEN
+    with torch.no_grad():
+        u = p * x.abs().clamp_min(1e-12).log()
+        vanished = (u < -20).float()
+        share, scale = per_example(vanished), size(u)
+        if not bool((share > MOST).any()):
+            return UNSEEN
+        tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0).to(x.dtype)
+        slopes = torch.exp((u / tau).clamp_max(80.0)) / tau * p / x.abs().clamp_min(1e-3) * x.sign()
+    return sloped(call.real(), x, slopes, mode.record.note("pow", share, scale))
+
+
+def cross_entropy(mode: Relaxing, call: Call) -> Any:
+    """Of logits so far apart that no class but one has a probability: then the slope of smaller ones."""
+    z, target = first(call), call.arg(1, "target")
+    plain = isinstance(target, Tensor) and not target.is_floating_point()
+    if not live(z) or z.ndim != 2 or z.shape[1] < 2 or not plain or any(call.args[2:3]):
+        return UNSEEN
+    with torch.no_grad():
+        top = z.float().topk(2, 1).values
+        gap = top[:, 0] - top[:, 1]
+        rounded = gap > ROUNDED
+        if not bool(rounded.any()):
+            return UNSEEN
+        scale = spread_along(z, 1)
+        tau = torch.where(rounded[:, None], scale.clamp_min(1.0), 1.0).to(z.dtype)
+    soft = call.func(z / tau, *call.args[1:], **call.kwargs)
+    return graft(call.real(), soft, mode.record.note("cross_entropy", (gap > LOST).float(), scale))
+
+
+_NORMAL = 2 / math.sqrt(math.pi)
+
+
+# A cut on one side is what a ReLU is. It hides something only where it leaves next to nothing.
+NEXT_TO_ALL = 0.99
+FAR = 10.0  # inputs this many times as far apart as the range is wide saturate even a ReLU6
+
+_ONE_SIDED = "_csrobust_cut"  # what a cut with one bound was applied to, and the bounds
+
+
+def between(mode: Relaxing, call: Call) -> Any:
+    """clamp, clip and hardtanh; one bound may be missing."""
+    low, high = call.arg(1, "min"), call.arg(2, "max")
+    if call.name == "hardtanh":
+        low, high = call.arg(1, "min_val", -1.0), call.arg(2, "max_val", 1.0)
+    elif call.name == "relu6":
+        low, high = 0.0, 6.0
+    elif call.name == "clamp_min":
+        low, high = call.arg(1, "min"), None
+    elif call.name == "clamp_max":
+        low, high = None, call.arg(1, "max")
+    return _bounded(mode, call, first(call), low, high)
+
+
+def pairwise(mode: Relaxing, call: Call) -> Any:
+    """minimum and maximum of the input and constants."""
+    x, other = first(call), call.arg(1, "other")
+    if not isinstance(other, Tensor) or other.requires_grad:
+        return UNSEEN
+    upper = call.name in ("minimum", "fmin", "min")
+    return _bounded(mode, call, x, None if upper else other, other if upper else None)
+
+
+def hardsigmoid(mode: Relaxing, call: Call) -> Any:
+    """clamp(x / 6 + 1 / 2, 0, 1)."""
+    return _cut(mode, call, first(call), -3.0, 3.0, 1 / 6)
+
+
+def shrink(mode: Relaxing, call: Call) -> Any:
+    """hardshrink, softshrink and threshold: what is set to a constant keeps the slope of what is not."""
+    x = first(call)
+    if not live(x) or x.shape != (real := call.real()).shape:
+        return UNSEEN
+    bound = call.arg(1, "threshold", call.arg(1, "lambd", 0.5))
+    gone = (x <= bound) if call.name == "threshold" else (x.abs() <= bound)
+    share = per_example(gone.float())
+    if not bool((share > NEXT_TO_ALL).any()) and call.name == "threshold":
+        return UNSEEN
+    return sloped(real, x, 1.0, mode.record.note(call.name, share))
+
+
+def _bounded(mode: Relaxing, call: Call, x: Any, low: Any, high: Any) -> Any:
+    """One bound after the other makes a range: the second cut is that of the first one's input."""
+    before, its_low, its_high = getattr(x, _ONE_SIDED, (None, None, None))
+    if before is not None and (low is None) == (its_high is None) and (high is None) == (its_low is None):
+        both = (its_low if low is None else low, its_high if high is None else high)
+        return _cut(mode, call, before, *both)
+    answer = _cut(mode, call, x, low, high)
+    if live(x) and (low is None) != (high is None):
+        answer = call.run() if answer is UNSEEN else answer
+        setattr(answer, _ONE_SIDED, (x, low, high))
+    return answer
+
+
+def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float = 1.0) -> Any:
+    bounds = [bound for bound in (low, high) if bound is not None]
+    if not live(x) or not bounds or any(isinstance(b, Tensor) and b.requires_grad for b in bounds):
+        return UNSEEN
+    with torch.no_grad():
+        zero = torch.zeros_like(x)
+        below = zero if low is None else (low - x).clamp_min(0)
+        above = zero if high is None else (x - high).clamp_min(0)
+        distance = below + above
+        outside, on_bound = distance > 0, _on_bound(x, low, high)
+        if not bool((outside | on_bound).any()):
+            return UNSEEN
+        share = per_example(outside.float())
+        scale = spread(x).to(x.dtype)
+        if not _cuts(low, high, scale):
+            # The half of a ReLU that is off stays off, and the few that a ReLU6 cuts stay cut.
+            share = share if len(bounds) == 1 else per_example((above > 0).float())
+            outside = outside & (share > NEXT_TO_ALL) if len(bounds) == 1 else (above > 0) & (share > MOST)
+            if not bool(outside.any()):
+                return UNSEEN
+        else:
+            touched = per_example(on_bound.float())
+            share = torch.where(touched > NEXT_TO_ALL, touched, share)
+        width = scale if len(bounds) == 1 else torch.minimum(scale, (high - low) * torch.ones_like(scale))
+        inside = (distance == 0).to(x.dtype)
+        slopes = slope * torch.where(outside, width / (2 * (distance + scale)), inside)
+        real = call.func(*call.args, **call.kwargs)
+        if real.shape != x.shape:
+            return UNSEEN
+        met = mode.record.note(call.name, share)
+    return sloped(real, x, slopes, met)
+
+
+def _on_bound(x: Tensor, low: Any, high: Any) -> Tensor:
+    none = torch.zeros_like(x, dtype=torch.bool)
+    return (none if low is None else x == low) | (none if high is None else x == high)
+
+
+def _cuts(low: Any, high: Any, scale: Tensor) -> bool:
+    """Whether it is a range, and not a ReLU, or a ReLU6 of numbers that it is made for."""
+    if low is None or high is None:
+        return False
+    if bool((scale > FAR * (high - low)).any()):
+        return True
+    return not (isinstance(low, int | float) and low == 0 and isinstance(high, int | float) and high > 1)
+
+
+# Radians. Networks with sines inside (arXiv 2006.09661) stay below 60, and a step of an attack moves them by
+# less than a period.
+RIPPLE = 100.0
+
+
+def sine(mode: Relaxing, call: Call) -> Any:
+    """sin and cos, by the mean size of an example's angles."""
+    x = first(call)
+    if not live(x):
+        return UNSEEN
+    scale = size(x)
+    ripples = (scale > RIPPLE).to(x.dtype)
+    if not bool(ripples.any()):
+        return UNSEEN
+    slope = x.detach().cos() if call.name == "sin" else -x.detach().sin()
+    met = mode.record.note(call.name, ripples, scale)
+    return sloped(call.real(), x, slope * (1 - ripples), met)
+
+
+HANDLERS: dict[str, Handler] = {
+    "softmax": softmax,
+    "log_softmax": softmax,
+    "scaled_dot_product_attention": attention,
+    "sigmoid": _elementwise(_sigmoid_slope, 0.25),
+    "expit": _elementwise(_sigmoid_slope, 0.25),
+    "tanh": _elementwise(lambda x: 1 - torch.tanh(x) ** 2),
+    "log_sigmoid": _elementwise(lambda x: torch.sigmoid(-x)),
+    "erf": _elementwise(lambda x: _NORMAL * torch.exp(-x * x), _NORMAL),
+    "erfc": _elementwise(lambda x: -_NORMAL * torch.exp(-x * x), _NORMAL),
+    "softsign": _elementwise(lambda x: 1 / (1 + x.abs()) ** 2),
+    "atan": _elementwise(lambda x: 1 / (1 + x * x)),
+    "arctan": _elementwise(lambda x: 1 / (1 + x * x)),
+    "exp": exp,
+    "log": logarithm,
+    "pow": power,
+    "__pow__": power,
+    "cross_entropy_loss": cross_entropy,
+    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6"), between),
+    **dict.fromkeys(("minimum", "maximum", "fmin", "fmax"), pairwise),
+    "hardsigmoid": hardsigmoid,
+    **dict.fromkeys(("hardshrink", "softshrink", "threshold"), shrink),
+    "sin": sine,
+    "cos": sine,
+}

@@ -1,0 +1,269 @@
+"""``csrobust eval``, ``plan``, ``sweep``, ``curve`` and ``screen``: checkpoints behind defences, attacked
+and reported.
+
+plan says what would run and for how long, sweep goes over batch sizes (Table 10 of arXiv 2510.00253),
+curve over eps, steps, draws or submissions, screen takes two minutes, the most damaging attack first.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from robustbench_coded.cli.eval_options import (
+    CLAIM,
+    FILE,
+    SHARED,
+    UNTIL,
+    attacks_option,
+    claimed_eps,
+    claimed_value,
+    config_from,
+    takes,
+    takes_only,
+)
+from robustbench_coded.cli.options import seconds
+from robustbench_coded.cli.process import foreign_output
+from robustbench_coded.cli.run import evaluated, run_evaluation
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.shipped import all_present
+from robustbench_coded.reports.render.sentence import print_line
+
+if TYPE_CHECKING:
+    from robustbench_coded.reports.render.terminal import SubmissionPoint
+    from robustbench_coded.results.run import Run
+    from robustbench_coded.session.preview import Preview
+
+
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="TEXT",
+        help="90s, 30m, 2h: open verdicts first, then the table on as many examples as fit.",
+    ),
+]
+
+
+@takes(**FILE, **CLAIM, **UNTIL, time=(Time, None))
+def evaluate_command(
+    *,
+    config: Path | None,
+    quiet: bool,
+    as_json: bool,
+    claim: str | None,
+    claim_eps: str | None,
+    time: str | None,
+    **options: Any,
+) -> int:
+    """Attack checkpoints and defences, and write a report.
+
+    Every checkpoint is evaluated with standard inference and with each named defence. By default that takes
+    minutes: first the attacks that settle the verdicts, then a table on as many examples as fit into five
+    minutes. --all goes on to every row on every example, in the same folder.
+    """
+    limit = None if time is None else seconds(time, "--time")
+    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
+    return run_evaluation(chosen, quiet=quiet, as_json=as_json)
+
+
+@takes(**FILE, **CLAIM, **UNTIL, time=(Time, None))
+def plan_command(
+    *,
+    config: Path | None,
+    quiet: bool,
+    as_json: bool,
+    claim: str | None,
+    claim_eps: str | None,
+    time: str | None,
+    **options: Any,
+) -> int:
+    """Print what eval would run, and its estimated time.
+
+    Takes the options of eval. Nothing is written.
+    """
+    limit = None if time is None else seconds(time, "--time")
+    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
+    all_present(chosen.checkpoints)
+
+    from robustbench_coded.reports.text.formatting import counted, duration
+    from robustbench_coded.session.preview import preview
+
+    with foreign_output():
+        found = preview(chosen)
+    if as_json:
+        print(json.dumps(found.as_data()))
+        return 0
+    if not quiet:
+        _notes(found)
+        for line in _table(found):
+            print(line)
+    done = sum(row.done for row in found.certain)
+    finished = f" ({done} done)" if done else ""
+    units = counted(sum(row.units for row in found.certain), "unit")
+    images = sum(row.images for row in found.certain)
+    print(
+        f"{len(found.certain)} rows in {units}{finished}: {images:,} images forward and backward, "
+        f"about {duration(found.seconds)} on this machine"
+    )
+    marked, more = len(found.certain) < len(found.rows), found.open_seconds >= 1
+    if marked or more:
+        what = "rows marked * run only" if marked else "more examples are attacked only"
+        most = f"up to {duration(found.open_seconds)} more" if more else "the others then have less time"
+        print(f"{what} while a verdict is open: {most}")
+    print("not in the sum: what outcomes decide (checks, submissions, random batches)")
+    print(f"run folder: {found.path}")
+    return 0
+
+
+def _notes(found: "Preview") -> None:
+    console = Console(stderr=True)
+    for text in found.notes:
+        print_line(console, text)
+
+
+def _table(found: "Preview") -> list[str]:
+    """A line for each row, uncut, for people and for grep."""
+    from robustbench_coded.reports.text.formatting import duration
+    from robustbench_coded.session.listener import row_name
+
+    cells = [("examples", "images", "time", "row")]
+    for p in found.rows:
+        taken = "done" if p.done == p.units else duration(p.seconds) if p.seconds >= 1 else "<1 s"
+        star = "" if p.certain else "* "
+        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + row_name(p.row)))
+    widths = [max(len(row[i]) for row in cells) for i in range(3)]
+    return ["  ".join([*(c.rjust(w) for c, w in zip(row, widths)), row[3]]) for row in cells]
+
+
+# The attacks of Table 10, and the one that shows what they miss.
+SWEEP_ATTACKS = ["fgsm,pgd-10,transfer-pgd-20"]
+
+
+@takes(
+    batch_size=(SHARED["batch_size"][0], "8,16,32,64,128"),
+    attacks=attacks_option(SWEEP_ATTACKS[0], SWEEP_ATTACKS),
+)
+def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
+    """Evaluate a batch-dependent defence at several batch sizes."""
+    if not options["rci"] and not options["coded"] and not options["defence"]:
+        raise InputError(
+            "nothing to sweep; name a defence whose answers depend on the batch, for example --rci N=1.5K"
+        )
+    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
+
+
+Over = Annotated[str, typer.Option("--over", metavar="TEXT", help="eps, steps, draws or submissions.")]
+STEPS = (1, 2, 5, 10, 20, 50, 100)
+DRAWS = (1, 5, 10, 20, 30)
+SUBMISSIONS = (1, 2, 5, 10, 20, 50, 100)
+# What is shared out over a curve of eps when nothing else is asked for.
+EPS_ATTACKS = "pgd-20,transfer-pgd-20"
+RADII = "0,1/255,2/255,4/255,8/255,16/255,32/255"
+
+
+@takes(over=(Over, "eps"), attacks=attacks_option(f"over eps {EPS_ATTACKS}"))
+def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> int:
+    """Measure accuracy over eps, steps, draws or submissions.
+
+    The points are rows of an ordinary run, so a curve can extend an existing run.
+    """
+    if over in ("steps", "draws") and options["attacks"]:
+        raise InputError(f"--attacks: curve --over {over} chooses its own; leave it out, or use --over eps")
+    if over == "eps":
+        options["attacks"] = options["attacks"] or [EPS_ATTACKS]
+        options["eps"] = options["eps"] or [RADII]
+    elif over == "steps":
+        options["attacks"] = [f"pgd-{steps},transfer-pgd-{steps}" for steps in STEPS]
+    elif over == "draws":
+        options["attacks"] = ["pgd-20" if draws == 1 else f"eot{draws}-pgd-20" for draws in DRAWS]
+    elif over == "submissions":
+        return _submissions(options, quiet=quiet, as_json=as_json)
+    else:
+        raise InputError(f"--over {over!r} is not known; choose eps, steps, draws or submissions")
+
+    def lines(run: "Run") -> Iterator[str]:
+        from robustbench_coded.reports.render.terminal import curve_lines
+
+        yield from curve_lines(run.rows, over)
+
+    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
+
+
+def _submissions(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:
+    """Accuracy where any of M submissions may be answered wrongly, from the outcomes of one run."""
+    from robustbench_coded.reports.render.terminal import submission_lines, submission_points
+    from robustbench_coded.results.run import load_run
+    from robustbench_coded.session.evaluate import evaluate
+
+    config = config_from(**options)
+    path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
+    if path is None:
+        return code
+    points = submission_points(load_run(path).results, SUBMISSIONS)
+    if as_json:
+        print(json.dumps([_point_as_data(point) for point in points]))
+    else:
+        for line in submission_lines(points):
+            print(line)
+    return code
+
+
+def _point_as_data(point: "SubmissionPoint") -> dict[str, Any]:
+    left = point.left
+    figures = {"accuracy": left.estimate, "ci_low": left.low, "ci_high": left.high}
+    return {**point.key.as_columns(), "submissions": point.submissions, **figures}
+
+
+# Four batches of 128: enough for an interval that knows about batches, few enough for two minutes.
+EXAMPLES = 512
+VICTIMS = 16
+Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
+# Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
+DECIDED = ("attacks", "inputs", "checks", "peer_raw")
+Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)]
+
+
+@takes_only(
+    *(name for name in SHARED if name not in DECIDED),
+    seconds=(Seconds, 120.0),
+    limit=(SHARED["limit"][0], EXAMPLES),
+    victims=(SHARED["victims"][0], VICTIMS),
+    chosen=(Chosen, []),
+)
+def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:
+    """Run the most damaging attacks first, for two minutes.
+
+    Prints the answer, then one paragraph for each subject, which ends in a verdict.
+    """
+    if chosen:
+        raise InputError(
+            "screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs"
+        )
+    config = config_from(**options, attacks=["fgsm"], inputs=[])
+    from robustbench_coded.results.run import load_run
+    from robustbench_coded.session.screen import judged, screen, screening_lines, tried
+
+    if not seconds > 0 or math.isinf(seconds):
+        raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
+    path, code = evaluated(
+        config, lambda listener: screen(config, seconds, listener), silent=quiet or as_json
+    )
+    if path is None:
+        return code
+    if as_json:
+        run = load_run(path)
+        verdicts = [{**j.key.as_columns(), "verdict": j.verdict.word} for j in judged(run)]
+        print(json.dumps({"run": str(path), "tried": tried(run), "verdicts": verdicts}))
+    else:
+        from robustbench_coded.reports.render.terminal import answer
+
+        console = Console()
+        console.print(answer(load_run(path)))
+        for line in screening_lines(path):
+            print_line(console, line)
+    return code

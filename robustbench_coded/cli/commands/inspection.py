@@ -1,0 +1,279 @@
+"""``csrobust list``, ``inspect``, ``probe`` and ``bench``: what there is, what a checkpoint is, what a
+defence does whatever it says of itself, and what attacks cost on this machine.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from msgspec import to_builtins
+
+from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
+from robustbench_coded.cli.options import AsJson, DataDirText
+from robustbench_coded.cli.process import foreign_output
+from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.schema.evaluated import ProbeRecord
+
+if TYPE_CHECKING:
+    from robustbench_coded.schema.manifest import RunManifest
+
+
+KINDS = ("attacks", "models", "data", "defences", "checkpoints", "runs")
+
+
+def list_command(
+    kind: Annotated[str, typer.Argument(help="attacks, models, data, defences, checkpoints or runs.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="For runs: a run folder or a folder of them; default: reports.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """List the names accepted on the command line."""
+    if folder is not None and kind != "runs":
+        raise InputError(f"csrobust list {kind} takes no folder; csrobust list runs {folder} does")
+    table = run_names(folder or Path("reports")) if kind == "runs" else names(kind)
+    if as_json:
+        import json
+
+        print(json.dumps(table))
+        return 0
+    width = max(map(len, table))
+    for name, description in table.items():
+        print(one_line(f"{name:<{width}}  {description}"))
+    return 0
+
+
+def run_names(folder: Path) -> dict[str, str]:
+    """Path -> what was evaluated, of every run below a folder; what can't be read says why.
+
+    Raises:
+        InputError: there is none.
+    """
+    from robustbench_coded.results.manifest import load_manifest
+    from robustbench_coded.runs.folder import runs_below
+
+    found = {}
+    for path in runs_below(folder):
+        try:
+            found[str(path)] = _described(load_manifest(path))
+        except InputError as error:
+            found[str(path)] = str(error)
+    return found
+
+
+def _described(manifest: "RunManifest") -> str:
+    """Day, state, data, checkpoints and defences of a run, in one line."""
+    named = ((row.defence, "" if row.n is None else f" N={row.n}") for row in manifest.rows)
+    behind = dict.fromkeys(map("".join, named))
+    parts = (
+        manifest.last.time[:10] or "no date",
+        "finished" if manifest.finished else "not finished",
+        f"{manifest.data.examples} examples of {manifest.data.name}",
+        ", ".join(checkpoint.name for checkpoint in manifest.checkpoints) or "its own networks",
+        ", ".join(behind),
+    )
+    return " | ".join(parts)
+
+
+def names(kind: str) -> dict[str, str]:
+    """Name -> description of everything of one kind; nothing here imports torch.
+
+    Raises:
+        InputError: an unknown kind.
+    """
+    if kind == "attacks":
+        from attacks.presets import LISTED, PRESETS
+
+        presets = {name: "preset: " + ", ".join(members) for name, members in PRESETS.items()}
+        return {**LISTED, **presets}
+    if kind == "models":
+        from robustbench_coded.models.registry import MODELS
+
+        return {name: entry.description for name, entry in MODELS.items()}
+    if kind == "data":
+        from robustbench_coded.data.registry import DATA
+
+        return dict(DATA)
+    if kind == "defences":
+        from robustbench_coded.defences.options import DEFENCES
+        from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
+        from robustbench_coded.zoo.registry import ZOO
+
+        published = {PREFIX + name: found.description for name, found in PUBLISHED.items()}
+        return {**DEFENCES, **published, **{name: f"zoo: {entry.description}" for name, entry in ZOO.items()}}
+    if kind == "checkpoints":
+        from robustbench_coded.models.shipped import descriptions
+
+        return descriptions()
+    raise InputError(
+        f"there is no list of {kind!r}; {did_you_mean(kind, KINDS)}choose from {', '.join(KINDS)}"
+    )
+
+
+def inspect_command(
+    checkpoint: Annotated[
+        str, typer.Argument(help="Checkpoint file, or FILE#ENTRY for one of several networks in it.")
+    ],
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="Architecture, or package.module:function.")
+    ] = None,
+    normalize: Annotated[str | None, typer.Option("--normalize", help="Normalisation to assume.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", help="Data to recognise the network with: auto, or any value of `eval --data`."
+        ),
+    ] = None,
+    data_dir: DataDirText = None,
+    as_json: AsJson = False,
+) -> int:
+    """Describe a checkpoint and how it was recognised.
+
+    Architecture, classes, normalisation, and the evidence for each. With --data,
+    exit code 2 if an evaluation on these data would refuse it.
+    """
+    from robustbench_coded.errors import InputError
+    from robustbench_coded.models.shipped import present
+
+    present(checkpoint)  # before torch is imported, which takes seconds
+    from robustbench_coded.evaluation.setup.checkpoints import recognised_by
+    from robustbench_coded.models.checkpoint import Checkpoint
+    from robustbench_coded.models.inspect import describe
+    from robustbench_coded.models.loading import load_checkpoint
+    from robustbench_coded.reports.text.escape import one_line
+
+    def load(path: str, variant: str) -> Checkpoint:
+        return load_checkpoint(path, arch=variant or arch, normalize=normalize)
+
+    with foreign_output():
+        loaded, recognition, which = load(checkpoint, ""), None, ""
+        if data is not None:
+            chosen = recognised_by(loaded, data, data_dir, load)
+            loaded, recognition, which = chosen.checkpoint, chosen.recognition, chosen.sentence
+        facts = describe(loaded, recognition)
+    facts["notes"] += [which] if which else []
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        shown = {name: value for name, value in facts.items() if name != "recognition"}  # the notes say it
+        width = max(map(len, shown))
+        for name, value in shown.items():
+            print(one_line(f"{name:<{width}}  {_shown(value)}"))
+    if recognition is not None and recognition.refusal:
+        raise InputError(f"{loaded.path}: {recognition.refusal}")
+    return 0
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={_shown(v)}" for k, v in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return "; ".join(_shown(v) for v in value) or "-"
+    return "-" if value is None else str(value)
+
+
+OPTIONS = (
+    "ckpt", "rci", "coded", "defence", "standard", "data", "data_dir", "limit", "first", "batch_size",
+    "seed", "arch", "normalize", "device", "threads", "as_json",
+)  # fmt: skip
+
+
+@takes_only(*OPTIONS)
+def probe_command(*, as_json: bool, **options: Any) -> int:
+    """Measure whether defences are random or batch-dependent.
+
+    Also measures whether their gradients are usable. The exit code is 1 if a defence contradicts its
+    declaration.
+    """
+    from robustbench_coded.evaluation.setup.prepare import prepare
+    from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
+
+    rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
+    for name in ("quiet", "as_json"):
+        rest.pop(name, None)
+    with foreign_output():
+        config, in_memory = with_zoo(config_from(**{**rest, **options, "attacks": ["fgsm"]}))
+        probes = prepare(config, in_memory, refuse=False).probes
+    if as_json:
+        print(json.dumps(to_builtins(probes)))
+    else:
+        for probe in probes:
+            _show(probe)
+    return 1 if any(probe.contradictions for probe in probes) else 0
+
+
+def _show(probe: ProbeRecord) -> None:
+    sizes = "".join(f" {name}={size}" for name, size in (("K", probe.k), ("N", probe.n)) if size is not None)
+    print(one_line(f"{probe.defence}{sizes} on {probe.checkpoint}"))
+    for name, finding in _findings(probe.figures, probe.gradients):
+        print(f"  {name:<16} {finding}")
+    for text in probe.contradictions:
+        print(f"  contradiction: it {text}")
+    for text in probe.warnings:
+        print(f"  warning: {text}")
+
+
+def _findings(figures: dict[str, Any], gradients: dict[str, float]) -> Iterator[tuple[str, str]]:
+    """The figures that decide, in words; --json has them all."""
+    if figures["unanswered"] == 1:
+        yield "logits", "NaN or infinite; nothing else was measured"
+        return
+    yield "same draw", _moved(figures["same_draw"], "the same input again")
+    yield "other draws", _moved(figures["other_draws"], "another draw")
+    by = figures["co_batched_by"]
+    yield (
+        "co-batched",
+        _moved(figures["co_batched"], f"one co-batched input {by}" if by else "co-batched inputs"),
+    )
+    if figures["double"] is not None:
+        yield "float64", _moved(figures["double"], "computing in float64")
+    agreement = ""
+    if "cosine" in gradients:
+        agreement = f"; of two draws: cosine {gradients['cosine']:.2f}, equal signs {gradients['sign']:.0%}"
+    yield "gradients", f"zero at {gradients['zero_share']:.0%} of inputs{agreement}"
+
+
+def _moved(change: float, what: str) -> str:
+    return f"{what} moved no logit" if change == 0 else f"{what} moved logits by up to {change:.2g}"
+
+
+SHORT = {"images": 32, "steps": 2, "rounds": 3, "compiled": False}
+
+
+def bench_command(
+    ckpt: Annotated[Path | None, typer.Option("--ckpt", help="Checkpoint whose network is timed.")] = None,
+    arch: Annotated[
+        str, typer.Option("--arch", help="Architecture with random weights if there is no --ckpt.")
+    ] = "resnet20",
+    images: Annotated[int, typer.Option("--images", help="K, a multiple of 8.")] = 128,
+    steps: Annotated[int, typer.Option("--steps", help="Steps of every PGD.")] = 10,
+    rounds: Annotated[int, typer.Option("--rounds", help="Timed calls of each method.")] = 7,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compiled/--no-compiled", help="Also time networks compiled with torch.compile."),
+    ] = True,
+    short: Annotated[
+        bool, typer.Option("--short", help="Quick version: 32 images, 2 steps, 3 rounds, nothing compiled.")
+    ] = False,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ...")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Time attacks, coded inference and other packages."""
+    from robustbench_coded.bench.run import BenchOptions, bench
+    from robustbench_coded.bench.table import plain
+
+    size: dict[str, Any] = {"images": images, "steps": steps, "rounds": rounds, "compiled": compiled}
+    options = BenchOptions(
+        checkpoint=ckpt, arch=arch, device=device, threads=threads, **(SHORT if short else size)
+    )
+    report = bench(options, lambda text: print(f"... {text}", file=sys.stderr))
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in [json.dumps(report.as_data())] if as_json else plain(report, width):
+        print(line)
+    return 0

@@ -1,0 +1,227 @@
+"""``csrobust show``, ``report``, ``compare``, ``view``, ``export`` and ``compact``: what is done with run
+folders.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robustbench_coded.cli.options import AsJson, RunFolder, RunFolders
+from robustbench_coded.errors import InputError
+from robustbench_coded.reports.text.escape import one_line
+
+
+def show_command(
+    run: RunFolder,
+    example: Annotated[int | None, typer.Option("--example", help="One example, by its number.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show a run, or all answers to one of its examples."""
+    from rich.console import Console
+
+    from robustbench_coded.reports.render.terminal import example_table, run_table
+    from robustbench_coded.reports.run.examples import example_text_table
+    from robustbench_coded.results.run import load_run
+
+    loaded = load_run(run)
+    if example is None:
+        if as_json:
+            print(json.dumps(loaded.as_data()))
+        else:
+            Console().print(run_table(loaded))
+        return 0
+    sheet = example_text_table(loaded, example)
+    if as_json:
+        rows = [dict(zip(map(str.lower, sheet.heads), row, strict=True)) for row in sheet.rows]
+        print(json.dumps({"run": str(run), "example": example, "rows": rows}))
+    else:
+        Console().print(example_table(f"example {example} of {loaded.name}", sheet))
+    return 0
+
+
+def report_command(
+    run: RunFolder,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Write the report and print nothing.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Write the report of a run again from its files."""
+    from rich.console import Console
+
+    from robustbench_coded.cli.commands.studies import print_shift
+    from robustbench_coded.reports.render.terminal import result
+    from robustbench_coded.reports.text.escape import one_line
+    from robustbench_coded.reports.write import write_reports
+    from robustbench_coded.results.run import load_run
+    from robustbench_coded.shift.answers import is_shift
+    from robustbench_coded.shift.report import write_shift_report
+
+    if is_shift(run):
+        return print_shift(write_shift_report(run), quiet=quiet, as_json=as_json)
+    write_reports(run)
+    if as_json:
+        print(json.dumps(load_run(run).as_data()))
+    elif not quiet:
+        Console().print(result(load_run(run)))
+        print(one_line(f"report: {run / 'report.md'}"))
+    return 0
+
+
+ENDINGS = {"md": "md", "html": "html", "csv": "csv", "latex": "tex"}
+
+
+def compare_command(
+    runs: RunFolders,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            help="Run, checkpoint or defence to compare with; default: the first run.",
+        ),
+    ] = None,
+    formats: Annotated[
+        str | None, typer.Option("--format", help=f"{', '.join(ENDINGS)}; several with --out.")
+    ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Also compare with the numbers of arXiv 2510.00253.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write comparison.md ... to.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Compare runs by paired differences.
+
+    All of csrobust eval, or all of csrobust shift. Differences are paired where runs share batches and draws;
+    runs under shift have to share their images. Settings that differ between runs are listed.
+    """
+    from robustbench_coded.shift.compare import are_shift_runs, compare_shift
+
+    chosen = _formats(formats, out)
+    if are_shift_runs(runs):
+        comparison: Any = compare_shift(runs, baseline)
+    else:
+        from robustbench_coded.reports.compare.comparison import compare
+
+        comparison = compare(runs, baseline)
+    if out is not None:
+        from robustbench_coded.runs.atomic import write_text
+
+        for name in chosen or ["md", "html"]:
+            write_text(out / f"comparison.{ENDINGS[name]}", _document(comparison, name, paper))
+    if as_json:
+        print(json.dumps(comparison.as_data()))
+    elif out is not None:
+        print(one_line(f"comparison: {out}"))
+    elif chosen:
+        print(_document(comparison, chosen[0], paper), end="")
+    else:
+        _show(comparison, paper)
+    return 0
+
+
+def _formats(text: str | None, out: Path | None) -> list[str]:
+    chosen = list(dict.fromkeys(part.strip() for part in text.split(","))) if text is not None else []
+    for name in chosen:
+        if name not in ENDINGS:
+            raise InputError(f"--format {name!r} is not known; choose from {', '.join(ENDINGS)}")
+    if len(chosen) > 1 and out is None:
+        raise InputError(f"--format {text} is several files; say where to with --out")
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; give a folder")
+    return chosen
+
+
+def _document(comparison: Any, name: str, paper: bool) -> str:
+    from robustbench_coded.shift.compare import ShiftComparison
+
+    if isinstance(comparison, ShiftComparison):
+        from robustbench_coded.shift.compare import shift_document
+
+        return shift_document(comparison, name, paper=paper)
+    if name == "md":
+        from robustbench_coded.reports.render.markdown import comparison_markdown
+
+        return comparison_markdown(comparison, paper=paper)
+    if name == "csv":
+        from robustbench_coded.reports.compare.comparison import comparison_csv
+
+        return comparison_csv(comparison)
+    if name == "latex":
+        from robustbench_coded.reports.render.latex import comparison_latex
+
+        return comparison_latex(comparison)
+    from robustbench_coded.reports.render.html import comparison_html
+
+    return comparison_html(comparison, paper=paper)
+
+
+def _show(comparison: Any, paper: bool) -> None:
+    from rich.console import Console
+
+    from robustbench_coded.reports.render.terminal import PlainTable, comparison_table
+    from robustbench_coded.shift.compare import ShiftComparison
+
+    if not isinstance(comparison, ShiftComparison):
+        Console().print(comparison_table(comparison, paper=paper))
+        return
+    from robustbench_coded.shift.tables import means_of_runs, tables_of_means
+
+    print(one_line(f"baseline: {comparison.baseline}"))
+    for images, over, table in tables_of_means(means_of_runs(comparison.rows, paper=paper)):
+        Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
+    for text in (*comparison.apart, *comparison.unpaired):
+        print(one_line(text))
+
+
+def view_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of run folders.")] = Path("reports"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Output file; default: view.html in the folder.")
+    ] = None,
+) -> int:
+    """Write a page for browsing all runs of a folder.
+
+    Its rows can be filtered, and two of them compared. Each links to the report of its run.
+    """
+    from robustbench_coded.runs.atomic import write_text
+    from robustbench_coded.view import view_page
+
+    file = out or folder / "view.html"
+    if file.is_dir():
+        raise InputError(f"--out {file} is a folder; give a file, {file / 'view.html'}")
+    text = view_page(folder, file)
+    write_text(file, text)
+    print(one_line(f"view: {file}, {len(text.encode()) / 1000:.0f} kB"))
+    return 0
+
+
+def export_command(
+    run: RunFolder,
+    to: Annotated[
+        str, typer.Option("--to", help="wandb or mlflow (offline), robustbench (JSON), parquet, or latex.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),
+) -> int:
+    """Write a run in the format of another tool."""
+    from robustbench_coded.exporters import export
+
+    for file in export(run, to, out):
+        print(one_line(f"{to}: {file}"))
+    return 0
+
+
+def compact_command(
+    runs: RunFolders,
+) -> int:
+    """Pack the files of a finished run into two.
+
+    Outcomes go into one file, timings into another. The run can still be extended.
+    """
+    from robustbench_coded.runs.folder import RunFolder, read_manifest
+    from robustbench_coded.runs.packed import pack
+
+    for path in runs:
+        read_manifest(path)
+        with RunFolder(path) as folder:
+            print(one_line(f"{path}: {pack(folder.path)} units in {path / 'outcomes' / 'packed.parquet'}"))
+    return 0

@@ -1,0 +1,334 @@
+"""``csrobust shift``, ``ablate``, ``gan`` and ``tabular``: the paper's studies beside attacks.
+
+Accuracy under covariate shift (Table 5 of arXiv 2510.00253), what each option of coded training is worth
+(Tables 1 and 6 to 9), WGAN-GP with and without coded-smoothing, and coded-smoothing on tables and
+sequences.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robustbench_coded.cli.eval_options import config_from, takes_only
+from robustbench_coded.cli.options import (
+    Arch,
+    AsJson,
+    Count,
+    DataDir,
+    Device,
+    Epochs,
+    FirstSeed,
+    LearningRate,
+    Precision,
+    Quiet,
+    TensorBoard,
+    TestData,
+    Text,
+    Validation,
+    WeightDecay,
+    counts,
+    made,
+    made_for,
+)
+from robustbench_coded.cli.process import FAILED, INTERRUPTED
+from robustbench_coded.cli.run import evaluated
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.radii import radius
+from robustbench_coded.reports.text.escape import one_line
+
+if TYPE_CHECKING:
+    from robustbench_coded.ablations.report import Result
+    from robustbench_coded.shift.answers import ShiftRun
+
+
+_DATA = (
+    "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
+    "cifar10.2:DIR, imagenet-c:DIR, imagenet-r:DIR, imagenet-a:DIR. May be repeated."
+)
+OWN: dict[str, tuple[Any, Any]] = {
+    "data": (Annotated[list[str], typer.Option("--data", metavar="TEXT", help=_DATA)], ["auto"]),
+    "corruptions": (
+        Annotated[
+            str | None,
+            typer.Option("--corruptions", metavar="TEXT", help="fog,frost ...; all unless given."),
+        ],
+        None,
+    ),
+    "severities": (
+        Annotated[str, typer.Option("--severities", metavar="TEXT", help="From 1 to 5: 1,3,5.")],
+        "1,2,3,4,5",
+    ),
+    "baseline": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--baseline",
+                metavar="TEXT",
+                help="Checkpoint to compare the others with.",
+            ),
+        ],
+        None,
+    ),
+}
+
+
+@takes_only(
+    "ckpt", "arch", "normalize", "rci", "coded", "defence", "standard", "data_dir",
+    "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine", "address",
+    "unit_timeout", "out", "overwrite", "quiet", "as_json",
+    **OWN,
+)  # fmt: skip
+def shift_command(
+    *,
+    data: list[str],
+    corruptions: str | None,
+    severities: str,
+    baseline: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Measure accuracy under corruptions and covariate shift.
+
+    Nothing is attacked.
+    """
+    from robustbench_coded.shift.answers import load_shift
+    from robustbench_coded.shift.choose import ShiftConfig
+    from robustbench_coded.shift.run import shift
+
+    if not data:
+        raise InputError("--data: name a data set")
+    evaluation = config_from(**options, attacks=[], eps=[], inputs=[], data=data[0])
+    config = ShiftConfig(
+        evaluation=evaluation,
+        data=tuple(dict.fromkeys(data)),
+        corruptions=tuple(
+            dict.fromkeys(part.strip() for part in (corruptions or "").split(",") if part.strip())
+        ),
+        severities=tuple(sorted(set(counts(severities, "--severities", example="1,3,5")))),
+        baseline=baseline,
+    )
+    path, code = evaluated(evaluation, lambda listener: shift(config, listener), silent=quiet or as_json)
+    if path is None:
+        return code
+    print_shift(load_shift(path), quiet=False, as_json=as_json)
+    return code
+
+
+def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
+    """The means of a run: as one object, as a table, or not at all."""
+    from rich.console import Console
+
+    from robustbench_coded.reports.render.terminal import PlainTable
+    from robustbench_coded.reports.text.escape import one_line
+    from robustbench_coded.shift.tables import means_table, rows_of, tables_of_means
+
+    rows = rows_of(run) if as_json or not quiet else []
+    if as_json:
+        print(json.dumps([row.as_data() for row in rows]))
+    elif not quiet:
+        for images, over, table in tables_of_means(means_table(rows)):
+            Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
+        print(one_line(f"report: {run.path / 'report.md'}"))
+    return 0
+
+
+def ablate_command(
+    studies: Annotated[
+        list[str], typer.Argument(help="recipe, n, mu, blocks, dropout, order, nodes; or all.")
+    ],
+    data: Annotated[str, typer.Option(help="Training images, as for eval.")],
+    arch: Arch,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; reports/ablations-DATA-ARCH unless given.")
+    ] = None,
+    values: Annotated[
+        Text, typer.Option(help="Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs per setting.")] = 5,
+    seed: FirstSeed = 0,
+    test_data: TestData = None,
+    data_dir: DataDir = None,
+    epochs: Epochs = None,
+    schedule: Annotated[Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
+    batch_size: Annotated[Count, typer.Option(help="K, of training and of RCI.")] = None,
+    learning_rate: LearningRate = None,
+    weight_decay: WeightDecay = None,
+    validation: Validation = None,
+    precision: Precision = None,
+    device: Device = None,
+    limit: Annotated[int, typer.Option(help="Test images for RCI and attacks.")] = 640,
+    draws: Annotated[int, typer.Option(help="Scoring draws of RCI.")] = 10,
+    eps: Annotated[Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Train and evaluate a series of settings.
+
+    The same command resumes a stopped study.
+    """
+    from robustbench_coded.ablations.report import sheet_of, write_studies
+    from robustbench_coded.ablations.run import Laboratory
+    from robustbench_coded.ablations.studies import STUDIES, AblationSettings, base_config, study_named
+    from robustbench_coded.training.listener import ProgressBar
+
+    chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
+    if values is not None and len(chosen) > 1:
+        raise InputError("--values belongs to one study; name that one alone")
+    given = {
+        "test_data": test_data, "data_dir": data_dir, "epochs": epochs, "schedule": schedule,
+        "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
+        "validation": validation, "precision": precision, "device": device, "seed": seed,
+    }  # fmt: skip
+    base = base_config(arch, data, **{name: value for name, value in given.items() if value is not None})
+    settings = AblationSettings(
+        base, seeds=seeds, limit=limit, draws=draws, eps=None if eps is None else radius(eps, "--eps")
+    )
+    listed = [part.strip() for part in values.split(",")] if values is not None else []
+    planned = [(study, study.points(settings, listed)) for study in chosen]
+    folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
+    laboratory = Laboratory(folder, settings, lambda title: [ProgressBar(title)])
+    made(folder)
+    laboratory.study(planned)
+    results = write_studies(laboratory, planned)
+    if as_json:
+        print(json.dumps({name: [_as_data(r) for r in found] for name, found in results.items()}))
+        return 0
+    from rich.console import Console
+
+    from robustbench_coded.reports.render.terminal import PlainTable
+
+    for study, _ in planned:
+        clean = [r for r in results[study.name] if r.attack == "clean"]
+        Console().print(PlainTable(f"{study.title}, unperturbed inputs", sheet_of(study, clean)))
+    print(f"report: {folder / 'report.md'}")
+    return 0
+
+
+def _plain(data: str) -> str:
+    """The data's name as a part of a folder's: ``npz:a/cifar10.npz`` is cifar10."""
+    return Path(data.partition(":")[2] or data).stem
+
+
+def _as_data(result: "Result") -> dict[str, Any]:
+    return {
+        "point": result.point.name,
+        "inference": result.inference.name,
+        "attack": result.attack,
+        "figure": result.figure,
+        "mean": result.mean,
+        "deviation": result.deviation,
+        "seeds": result.seeds,
+        "diverged": result.diverged,
+        "paper": result.paper,
+    }
+
+
+AGAIN = "the same command goes on"
+
+
+def gan_command(
+    features: Annotated[
+        str,
+        typer.Option(
+            help="What measures the generated images: a checkpoint, by its features and predictions, or "
+            "inception:FILE, torch-fidelity's weights, for FID and IS."
+        ),
+    ],
+    data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",
+    data_dir: DataDir = None,
+    n: Annotated[str, typer.Option("--n", help="Coded inputs of the coded generators: 64,96.")] = "64,96",
+    mu: Annotated[float, typer.Option(help="Weight of the coded path.")] = 0.5,
+    iterations: Annotated[int, typer.Option(help="Generator steps; the paper has 100000.")] = 1000,
+    batch_size: Annotated[int, typer.Option(help="K.")] = 64,
+    every: Annotated[int, typer.Option(help="Iterations between measurements.")] = 100,
+    samples: Annotated[
+        int, typer.Option(help="Generated images per measurement; the paper has 50000.")
+    ] = 2000,
+    seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
+    seed: FirstSeed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes, each with one training at a time.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
+    tensorboard: TensorBoard = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Train plain and coded generators and compare them.
+
+    The same command resumes stopped trainings.
+    """
+    from robustbench_coded.engine.worker_pool import EngineError
+    from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
+    from robustbench_coded.evaluation.options.option import check_value, count
+    from robustbench_coded.evaluation.setup.device import device_named
+    from robustbench_coded.generation.config import GanConfig
+    from robustbench_coded.generation.report import last_points, write_gan_report
+    from robustbench_coded.generation.study import study
+
+    check_value("--seeds", seeds, count())
+    check_value("--workers", workers, count(most=MOST_AT_ONCE))
+    plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
+    coded = [
+        GanConfig(data, size, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
+        for size in counts(n, "--n")
+    ]
+    on = str(device_named(device))
+    try:
+        with made_for(out):
+            study(
+                [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, workers=workers,
+                quiet=quiet, tensorboard=tensorboard,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        print(one_line(f"csrobust: stopped; {out} holds what was measured; {AGAIN}"), file=sys.stderr)
+        return INTERRUPTED
+    except EngineError as error:
+        print(one_line(f"csrobust: {error}; {AGAIN}"), file=sys.stderr)
+        return FAILED
+    ends = last_points(write_gan_report(out))
+    if as_json:
+        print(json.dumps([point._asdict() for of_seed in ends.values() for point in of_seed.values()]))
+    else:
+        print(f"report: {out / 'report.md'}")
+    return 0
+
+
+def tabular_command(
+    sets: Annotated[
+        str, typer.Option(help="Data sets, comma-separated: breast-cancer, wine, digits, digit-lines.")
+    ] = "breast-cancer,wine,digits,digit-lines",
+    seeds: Annotated[int, typer.Option(help="Random splits; every setting is trained on each.")] = 10,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/tabular"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Compare coded training with others on tables and sequences.
+
+    The others are ERM, weight decay and mixup; the data sets come with scikit-learn. A perceptron is trained
+    on tables, a small Transformer on digit-lines: digits read line by line.
+    """
+    from robustbench_coded.errors import InputError
+    from robustbench_coded.tabular.study import answer, comparisons, run_all, write_tabular_report
+
+    if steps < 1:
+        raise InputError(f"--steps {steps}: give 1 or more")
+
+    def said(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr)
+
+    tables = list(dict.fromkeys(part.strip() for part in sets.split(",") if part.strip()))
+    if not tables:
+        raise InputError("--sets: name a data set: breast-cancer, wine, digits or digit-lines")
+    found = comparisons(run_all(out, tables, seeds=seeds, steps=steps, said=said))
+    write_tabular_report(out, found, steps)
+    if as_json:
+        print(json.dumps([one._asdict() for one in found]))
+    else:
+        print("\n".join(answer(found)))
+        print(f"report: {out / 'report.md'}")
+    return 0

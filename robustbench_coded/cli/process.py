@@ -1,0 +1,144 @@
+"""The process of ``csrobust``: exit codes, signals, imports, memory, threads, and where plug-ins print.
+
+Ctrl-C and SIGTERM are answered within seconds even while native code keeps Python waiting.
+
+GNU's malloc fetches the memory of a large tensor from the system and hands it back when the tensor goes.
+The next step of an attack needs as much again, and the system clears every page of it first: up to a sixth
+of the processor time of a ResNet-20's gradients. `keep_memory` keeps it.
+
+GNU's OpenMP, which torch uses on Linux, lets a thread that is early spin for milliseconds. Beside another
+busy program the thread that it waits for may not even have a core, and a run takes many times as long.
+`spin_briefly` makes it give up the core.
+"""
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from typing import NoReturn
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+GRACE_SECONDS = 4.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether a stop was asked for, and whether the main thread has come round to it."""
+
+    def __init__(self, farewell: Callable[[], None]):
+        self._farewell = farewell
+        self._heard = threading.Event()
+        self._deciding = threading.Lock()
+
+    def heard(self) -> None:
+        """The main thread is out of what it was computing; it takes care of the rest."""
+        with self._deciding:  # never returns once the farewell has begun
+            self._heard.set()
+
+    def watch(self, signals: socket.socket) -> None:
+        """Waits for a signal, then for the main thread; says farewell for it if it does not come."""
+        while number := signals.recv(1):
+            if number[0] not in _SIGNALS or self._heard.wait(GRACE_SECONDS):
+                continue
+            with self._deciding:
+                if not self._heard.is_set():
+                    self._end()
+
+    def _end(self) -> NoReturn:
+        try:
+            self._farewell()
+        finally:
+            os._exit(INTERRUPTED)
+
+
+@contextmanager
+def stoppable(farewell: Callable[[], None]) -> Iterator[Stop]:
+    """Within it SIGINT and SIGTERM raise KeyboardInterrupt in the main thread.
+
+    Python raises it between two of its own instructions. A backward pass over a large batch is one
+    instruction and can take minutes; code that catches everything may even lose it. Where ``heard`` has not
+    been called after GRACE_SECONDS, another thread calls ``farewell`` and ends the process, exit code 130.
+
+    In threads other than the main one, which get no signals, it does nothing.
+    """
+    stop = Stop(farewell)
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    # What was started in the background with a signal ignored goes on ignoring it.
+    minded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in minded}
+    wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=stop.watch, args=(ours,), daemon=True).start()
+    try:
+        yield stop
+    finally:
+        stop.heard()
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        theirs.close()  # ends the watching thread
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def foreign_output() -> AbstractContextManager[object]:
+    """Within it, what a network, defence or attack of the user's prints goes to standard error."""
+    return redirect_stdout(sys.stderr)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Imports torch and pandas in three quarters of the time: of their half a million objects, all stay."""
+    if "torch" in sys.modules or not gc.isenabled():  # there is little left to import
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # what is there stays, and need not be looked through later, either
+        gc.enable()
+
+
+KEPT = 1 << 30  # bytes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
+_BY_NAME = {"MALLOC_TRIM_THRESHOLD_": _TRIM_THRESHOLD, "MALLOC_MMAP_THRESHOLD_": _MMAP_THRESHOLD}
+_MEMORY_BY_THE_USER = (*_BY_NAME, "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES", "LD_PRELOAD")
+
+
+def keep_memory() -> None:
+    """For this process and those it starts, unless the environment says otherwise or malloc is not GNU's."""
+    if any(name in os.environ for name in _MEMORY_BY_THE_USER):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another system's library
+        return
+    for name, option in _BY_NAME.items():
+        mallopt(option, KEPT)
+        os.environ[name] = str(KEPT)
+
+
+SPINS = "10000"  # some microseconds: no slower alone on a machine, two to four times faster beside others
+_SAID_BY_THE_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+
+
+def spin_briefly() -> None:
+    """For this process and those it starts, unless the environment says otherwise.
+
+    It has no effect once torch is imported.
+    """
+    if not any(name in os.environ for name in _SAID_BY_THE_USER):
+        os.environ["GOMP_SPINCOUNT"] = SPINS

@@ -1,0 +1,173 @@
+"""Bars of a run: the answer beside no defence, what bounds and attacks leave of every subject, and in how
+many draws each example is answered rightly.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from robustbench_coded.reports.figures.style import (
+    COLOURS,
+    LABEL_WIDTH,
+    MARKERS,
+    MOST_PANELS,
+    WIDTH,
+    Drawing,
+    drawing,
+    first_of,
+    label,
+    legend,
+    panels,
+    subject_title,
+)
+from robustbench_coded.reports.paper import papers_attack
+from robustbench_coded.reports.run.opening import Opening, spread
+from robustbench_coded.reports.text.formatting import budget_text, inference_text
+from robustbench_coded.results.certified import CertifiedRow
+from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.case_results import CaseResult
+
+BAR_WIDTH, GROUP_HEIGHT = 4.8, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read
+BAR = 0.36
+ROOM = 132  # percent across: numbers stand behind the bars
+GREY = "#8a8f98"
+TITLE = "What is left under attack"
+CAPTION = (
+    "Accuracy on the evaluated images: unperturbed, under the strongest of FGSM, PGD-10 and PGD-100, and "
+    "under all attacks together. Of several settings, the bar ends at the highest and its dark part at the "
+    "lowest."
+)
+
+
+def draw_answer(opening: Opening) -> Drawing | None:
+    """Groups of two bars, the defence over no defence; None where nothing was judged."""
+    groups = opening.bars
+    if not groups:
+        return None
+    figure = Figure(figsize=(BAR_WIDTH, GROUP_HEIGHT * len(groups) + 0.5), layout="constrained")
+    axes = figure.subplots()
+    both = any(group.bare for group in groups)
+    for place, group in enumerate(groups):
+        shift = BAR / 2 if both else 0.0
+        _bar(axes, place - shift, group.settings, COLOURS[1])
+        if group.bare:
+            _bar(axes, place + shift, group.bare, GREY)
+    names = [opening.settings, *([opening.bare] if both else [])]
+    for name, colour in zip(names, (COLOURS[1], GREY), strict=False):
+        axes.barh([0], [0], color=colour, label=label(name))
+    axes.set_yticks(range(len(groups)), [group.label for group in groups], fontsize=10)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlim(0, ROOM)
+    axes.tick_params(bottom=False, labelbottom=False, left=False)
+    axes.grid(False)
+    axes.spines["bottom"].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=10)
+    return drawing(figure, "answer", TITLE, CAPTION)
+
+
+def _bar(axes: Axes, place: float, accuracies: Sequence[float], colour: str) -> None:
+    """From 0 to the lowest accuracy, paler on to the highest, and both as a number behind it."""
+    low, high = 100 * min(accuracies), 100 * max(accuracies)
+    axes.barh([place], [high], BAR, color=colour, alpha=0.45)
+    axes.barh([place], [low], BAR, color=colour)
+    axes.text(high + 1.5, place, spread(accuracies), va="center", fontsize=10)
+
+
+MOST_BARS = 24
+_PARTS = (("certified", COLOURS[2], ""), ("unknown", "#BBBBBB", "//"), ("broken", COLOURS[1], ""))
+
+
+def draw_certified(rows: Sequence[CertifiedRow]) -> Drawing | None:
+    """A bar per subject, threat model and budget; None where nothing is certified."""
+    found = [row for row in rows if row.certified is not None and row.ensemble is not None]
+    shown = found[:MOST_BARS]
+    if not shown:
+        return None
+    figure = Figure(figsize=(WIDTH, 0.34 * len(shown) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    names = [
+        f"{label(inference_text(row.key.subject, with_k=True), LABEL_WIDTH)}, {row.key.threat}\n"
+        f"{label(row.key.checkpoint, LABEL_WIDTH)}, {budget_text(row.key.budget)}"
+        for row in shown
+    ]
+    places = range(len(shown), 0, -1)
+    left = [0.0] * len(shown)
+    for part, colour, hatch in _PARTS:
+        widths = [100 * _share(row, part) for row in shown]
+        axes.barh(places, widths, left=left, color=colour, hatch=hatch, edgecolor="white", label=part)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.set_yticks(list(places), names, fontsize=7)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of answers, %")
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=3)
+    caption = (
+        "Shares of answers: certified (no perturbation within eps can make them wrong), broken (wrong "
+        "under the ensemble of attacks), and unknown (neither)."
+    ) + first_of(len(shown), len(found), "bars")
+    return drawing(figure, "certified", "Certified, unknown and broken", caption)
+
+
+def _share(row: CertifiedRow, part: str) -> float:
+    if part == "certified":
+        return row.certified.estimate if row.certified is not None else 0.0
+    return (row.unknown if part == "unknown" else row.broken) or 0.0
+
+
+DASHES = ("-", "--", ":")
+
+
+def draw_correct_draws(rows: Sequence[CaseResult]) -> Drawing | None:
+    """A panel per randomised subject, a line for clean inputs, the paper's attacks and the strongest one."""
+    subjects: dict[tuple, list[CaseResult]] = {}
+    for row in rows:
+        if row.randomised and row.cell is not None and row.key.threat == WHOLE_BATCH:
+            subjects.setdefault(row.key.subject, []).append(row)
+    several = [found for found in subjects.values() if any(r.cell and len(r.cell.draw) > 1 for r in found)]
+    shown = several[:MOST_PANELS]
+    if not shown:
+        return None
+    figure, axes = panels(len(shown))
+    for panel, found in zip(axes, shown, strict=True):
+        for i, (name, row) in enumerate(_three(found)):
+            assert row.cell is not None  # rows without outcomes are left out above
+            draws = len(row.cell.draw)
+            share = np.bincount(row.cell.correct.sum(axis=1), minlength=draws + 1) / len(row.cell.example)
+            panel.plot(
+                range(draws + 1),
+                100 * share,
+                color=COLOURS[i],
+                marker=MARKERS[i],
+                linestyle=DASHES[i],
+                label=name,
+            )
+        subject_title(panel, found[0].key.subject)
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        panel.set_xlabel("correct draws")
+        panel.set_ylabel("examples, %")
+    legend(figure, axes)
+    caption = (
+        "Share of examples that are answered correctly in none, one, ... all of the scoring draws. Noise "
+        "spreads examples over the middle; a successful attack moves them to the left."
+    ) + first_of(len(shown), len(several), "subjects")
+    return drawing(figure, "correct-draws", "Correct draws per example", caption)
+
+
+def _three(rows: Sequence[CaseResult]) -> list[tuple[str, CaseResult]]:
+    """Clean inputs, the lowest of the paper's attacks and the strongest attack, as far as they ran."""
+    chosen = [("clean", row) for row in rows if row.key.attack == "clean"][:1]
+    papers = [row for row in rows if row.key.attack not in CONTROLS and papers_attack(row.key.attack)]
+    if papers:
+        chosen.append(("lowest of FGSM and PGD", min(papers, key=_accuracy)))
+    strongest = [row for row in rows if row.key.attack == "strongest"]
+    if strongest:
+        chosen.append(("strongest attack", min(strongest, key=_accuracy)))
+    return chosen
+
+
+def _accuracy(row: CaseResult) -> float:
+    return 1.0 if row.cell is None else float(row.cell.correct.mean())

@@ -1,0 +1,194 @@
+"""Curves of a run: accuracy over eps, over the batch size (Table 10 of arXiv 2510.00253) and over the cost
+of an attack, and the loss over an attack's steps.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from robustbench_coded.reports.figures.style import (
+    MOST_PANELS,
+    Drawing,
+    drawing,
+    first_of,
+    label,
+    legend,
+    logarithmic,
+    panels,
+    percent_axis,
+    plot,
+    style_of,
+    subject_title,
+)
+from robustbench_coded.reports.run.tables import (
+    attacked,
+    checkpoints_of,
+    cost,
+    find,
+    main_budget,
+    subjects_of,
+)
+from robustbench_coded.reports.text.formatting import budget_text, inference_text, is_submitted
+from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.statistics.summary import SummaryRow
+
+THREAT = WHOLE_BATCH
+
+
+def draw_eps(rows: Sequence[SummaryRow]) -> Drawing | None:
+    """A panel per checkpoint, a line per defence; None where every attack had the same eps."""
+    ensembles = [
+        row for row in rows if row.attack == "ensemble" and row.threat == THREAT and row.accuracy is not None
+    ]
+    spaces = [(row.budget.norm, row.budget.eps_space) for row in ensembles]
+    space = max(spaces, key=spaces.count, default=None)
+    ensembles = [row for row in ensembles if (row.budget.norm, row.budget.eps_space) == space]
+    if space is None or len({row.budget.eps for row in ensembles}) < 2:
+        return None
+    found = checkpoints_of(ensembles)
+    checkpoints = found[:MOST_PANELS]
+    figure, axes = panels(len(checkpoints))
+    methods = list(dict.fromkeys(s[1:] for s in subjects_of(ensembles)))
+    for panel, checkpoint in zip(axes, checkpoints, strict=True):
+        for subject in subjects_of(ensembles):
+            if subject.checkpoint != checkpoint:
+                continue
+            curve = sorted((e for e in ensembles if e.subject == subject), key=lambda row: row.budget.eps)
+            clean = find(rows, subject, "clean", THREAT, None)
+            points = [(0.0, clean)] if clean is not None else []
+            points += [(row.budget.eps, row) for row in curve]
+            name = inference_text(subject, with_k=True)
+            x = [eps for eps, _ in points]
+            plot(panel, x, [row for _, row in points], methods.index(subject[1:]), name)
+        panel.set_title(label(checkpoint))
+        panel.set_xlabel(f"eps ({space[0]}, {space[1]})")
+        percent_axis(panel)
+    legend(figure, axes)
+    caption = (
+        f"Accuracy of the ensemble of all attacks under {THREAT}, with 95% intervals; at eps 0 clean inputs."
+    ) + first_of(len(checkpoints), len(found), "checkpoints")
+    return drawing(figure, "eps-curve", "Accuracy over eps", caption)
+
+
+def draw_batch_sizes(rows: Sequence[SummaryRow]) -> Drawing | None:
+    """A panel per swept defence, a line per attack; None where each defence had one batch size."""
+    budget = main_budget(rows)
+    swept: dict[tuple[str, str], list[SummaryRow]] = {}
+    for row in rows:
+        usable = row.accuracy is not None and row.subject.k is not None
+        if usable and row.threat == THREAT and row.attack not in ("strongest", "naive-min"):
+            swept.setdefault((row.subject.checkpoint, row.subject.defence), []).append(row)
+    swept = {pair: found for pair, found in swept.items() if len({row.subject.k for row in found}) > 1}
+    if budget is None or not swept:
+        return None
+    shown = list(swept.items())[:MOST_PANELS]
+    figure, axes = panels(len(shown), 3.0)
+    names = list(dict.fromkeys(row.attack for _, found in shown for row in found))
+    for panel, (_, found) in zip(axes, shown, strict=True):
+        for name in names:
+            curve = {
+                row.subject.k: row
+                for row in found
+                if row.attack == name and (row.attack == "clean" or row.budget == budget)
+            }
+            sizes = sorted(k for k in curve if k is not None)
+            dashes = "--" if name.startswith("ensemble") else "-"
+            plot(panel, sizes, [curve[k] for k in sizes], names.index(name), name, linestyle=dashes)
+        first = found[0].subject
+        panel.set_xscale("log", base=2)
+        sizes = sorted({row.subject.k for row in found if row.subject.k is not None})
+        panel.set_xticks(sizes, [str(k) for k in sizes])
+        panel.minorticks_off()
+        panel.set_xlabel("batch size K")
+        subject_title(panel, first._replace(k=None, n=None))
+        percent_axis(panel)
+    legend(figure, axes)
+    caption = f"Accuracy under each attack ({THREAT}, {budget_text(budget)}) with 95% intervals."
+    caption += first_of(len(shown), len(swept), "subjects")
+    return drawing(figure, "batch-sizes", "Accuracy against batch size", caption)
+
+
+def draw_cost(rows: Sequence[SummaryRow]) -> Drawing | None:
+    """A panel per subject, a point per attack; None where no attack has a cost."""
+    budget = main_budget(rows)
+    costly = [
+        row
+        for row in attacked(rows)
+        if row.budget == budget and row.forwards and row.threat.whole_batch and not is_submitted(row.attack)
+    ]
+    found = [s for s in subjects_of(costly) if s.defence != "standard"]
+    subjects = found[:MOST_PANELS]
+    if budget is None or not subjects:
+        return None
+    figure, axes = panels(len(subjects), 2.9)
+    spent = [cost(row) for row in costly]
+    names = list(dict.fromkeys((row.attack, row.threat) for row in costly))
+    for panel, subject in zip(axes, subjects, strict=True):
+        for row in (row for row in costly if row.subject == subject):
+            style = names.index((row.attack, row.threat))
+            plot(panel, [cost(row)], [row], style, row.attack, linestyle="none")
+        logarithmic(panel)
+        panel.set_xlim(min(spent) / 1.6, max(spent) * 1.6)
+        panel.set_xlabel("images per example")
+        subject_title(panel, subject)
+        percent_axis(panel)
+    legend(figure, axes)
+    caption = (
+        "Images forward and backward per scored example against the accuracy that the attack leaves, with "
+        f"95% intervals ({budget_text(budget)}). Inputs that were perturbed on another subject are left out: "
+        "submitting them costs forward passes alone."
+    ) + first_of(len(subjects), len(found), "subjects")
+    return drawing(figure, "cost", "Cost against accuracy", caption)
+
+
+# A line of an attack: name, threat model, step (from 1) -> mean loss before it.
+Curve = tuple[str, ThreatModel, dict[int, float]]
+
+
+def draw_losses(run: Run) -> Drawing | None:
+    """A panel per subject, a line per PGD attack; None where no unit tells its losses."""
+    found: dict[SubjectKey, list[Curve]] = {}
+    budget = main_budget([row for row in run.rows if row.budget in run.manifest.judged_budgets])
+    for row in run.results:
+        shown = row.cell is not None and row.key.budget == budget
+        losses = losses_of(run.counts_of(row.key)) if shown else {}
+        if len(losses) > 1:
+            curve = (row.key.attack, row.key.threat, losses)
+            found.setdefault(row.key.subject, []).append(curve)
+    panes = list(found.items())[:MOST_PANELS]
+    if budget is None or not panes:
+        return None
+    figure, axes = panels(len(panes), 2.8)
+    names = list(dict.fromkeys(curve[:2] for _, curves in panes for curve in curves))
+    several = Counter(attack for attack, _ in names)
+    lowest = min(min(losses.values()) for _, curves in panes for *_, losses in curves)
+    for panel, (subject, curves) in zip(axes, panes, strict=True):
+        for attack, threat, losses in curves:
+            name = attack if several[attack] == 1 else f"{attack}, {threat}"
+            style = style_of(names.index((attack, threat)), name)
+            panel.plot(list(losses), list(losses.values()), **{**style, "markersize": 3})
+        logarithmic(panel)
+        subject_title(panel, subject)
+        panel.set_xlabel("step")
+        panel.set_ylabel("mean loss")
+        panel.set_ylim(bottom=min(0.0, 1.1 * lowest))
+    legend(figure, axes)
+    caption = (
+        f"Mean loss before each step ({budget_text(budget)}), as the attacker sees it: on fresh draws, on "
+        "the known draw, or on the base model. It is the cross-entropy unless the attack's name gives "
+        "another loss; a margin is negative where the answer is right. An attack whose line stays low is not "
+        "effective; one whose line still rises at the end had too few steps."
+    ) + first_of(len(panes), len(found), "subjects")
+    return drawing(figure, "loss-over-steps", "Attack loss over the steps", caption)
+
+
+def losses_of(counts: dict[str, float]) -> dict[int, float]:
+    """Step (from 1) -> mean loss, from what units counted; names of a stranger's file may be anything."""
+    found = {}
+    for name, total in counts.items():
+        step = name.removeprefix("loss_")
+        inputs = counts.get(f"inputs_{step}", 0.0)
+        if name.startswith("loss_") and step.isdecimal() and len(step) < 6 and inputs > 0:
+            found[int(step) + 1] = total / inputs
+    return dict(sorted(found.items()))

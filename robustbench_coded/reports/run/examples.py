@@ -1,0 +1,227 @@
+"""Single examples of a run: those that fell furthest, with their pictures, and what every defence answered
+to one of them.
+"""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import image
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.reports.text.formatting import TextTable, budget_text, inference_text, series
+from robustbench_coded.results.run import Run
+from robustbench_coded.runs.pictures import Image, read_picture
+from robustbench_coded.schema.case import BudgetKey, CaseKey
+from robustbench_coded.schema.controls import CLEAN, COMBINED, STANDARD, STRONGEST
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.outcomes import Cell
+
+FOLDER = "pictures"
+GAP = 2  # pixels between pictures
+_UNIT = re.compile(r"[0-9a-f]{20}")
+
+
+def picture_file(run: Path, units: list[str], example: int) -> tuple[Path, Image, Image] | None:
+    """The file of one of the units that holds the example, its clean and its perturbed image."""
+    for unit in units:
+        path = run / FOLDER / f"{unit}.safetensors"
+        found = read_picture(path, example) if _UNIT.fullmatch(unit) and path.is_file() else None
+        if found is not None:
+            return path, *found
+    return None
+
+
+def triptych(clean: Image, perturbed: Image) -> bytes:
+    """A PNG: clean image, perturbation around grey with its largest change at full scale, perturbed image.
+
+    Args:
+        clean, perturbed: of one shape.
+    """
+    change = perturbed.astype(np.float32) - clean
+    largest = max(float(np.abs(change).max()), 1.0)
+    shown = np.rint(127.5 + 127.5 * change / largest).astype(np.uint8)
+    gap = np.full((3, clean.shape[1], GAP), 255, dtype=np.uint8)
+    colour = [np.broadcast_to(part, (3, *part.shape[1:])) for part in (clean, shown, perturbed)]
+    joined = np.concatenate([colour[0], gap, colour[1], gap, colour[2]], axis=2)
+    buffer = io.BytesIO()
+    image.imsave(buffer, joined.transpose(1, 2, 0), format="png", metadata={"Software": ""})
+    return buffer.getvalue()
+
+
+COUNT = 12
+
+
+@dataclass(frozen=True)
+class WorstExample:
+    """One example under the strongest attack on a subject.
+
+    Attributes:
+        key: row of the attack that was the strongest.
+        batch, slot: where it was answered.
+        right, right_clean: draws with the right answer, attacked and clean.
+        draws: scoring draws.
+        answers: class -> draws that answered with it, the most frequent first.
+        margin: mean over the draws of the true class's logit less the largest other one.
+    """
+
+    key: CaseKey
+    example: int
+    label: int
+    batch: int
+    slot: int
+    right: int
+    right_clean: int
+    draws: int
+    answers: dict[int, int]
+    margin: float
+
+
+def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
+    """Under each subject's strongest attack (batch/unknown) those that fell furthest, ``count`` in all.
+
+    Defended subjects come first; standard inference is looked at only where nothing else was run.
+    """
+    rows = [row for row in run.results if row.key.attack == STRONGEST and row.key.threat == WHOLE_BATCH]
+    rows = [row for row in rows if row.cell is not None and row.clean is not None]
+    rows = [row for row in rows if row.key.budget == _largest_budget(run)]
+    defended = [row for row in rows if row.key.defence != STANDARD] or rows
+    found: list[WorstExample] = []
+    for i, row in enumerate(defended):
+        share = (count - len(found)) // (len(defended) - i)
+        found += _of_row(run, row, share)
+    return found
+
+
+def outcomes_of(outcomes: pd.DataFrame, key: CaseKey) -> pd.DataFrame:
+    """The scoring outcomes of one row, all replicates."""
+    mask = (outcomes["purpose"] == "scoring").to_numpy(dtype=bool)
+    for name, value in key.as_columns().items():
+        column = outcomes[name]
+        same = column.isna() if value is None else (column == value).fillna(False)
+        mask = mask & same.to_numpy(dtype=bool)
+    return outcomes[mask]
+
+
+def _largest_budget(run: Run) -> BudgetKey | None:
+    budgets = [row.key.budget for row in run.results if row.key.attack == STRONGEST]
+    asked = run.manifest.judged_budgets
+    usable = [budget for budget in budgets if budget in asked]
+    return max(usable, key=lambda budget: (usable.count(budget), budget.eps), default=None)
+
+
+def _of_row(run: Run, row: CaseResult, count: int) -> list[WorstExample]:
+    attacked, clean = row.cell, row.clean
+    assert attacked is not None and clean is not None  # as `worst_examples` takes them
+    source = row.sources[0]
+    outcomes = outcomes_of(run.outcomes[run.outcomes["replicate"] == 0], source)
+    place = outcomes.drop_duplicates("example").set_index("example")[["batch", "slot"]]
+    margin = outcomes.groupby("example")["margin"].mean().reindex(attacked.example).to_numpy()
+    fell = clean.correct.sum(axis=1) - attacked.correct.sum(axis=1)
+    order = np.lexsort((attacked.example, margin, -fell))[:count]
+    return [
+        WorstExample(
+            key=source,
+            example=int(attacked.example[i]),
+            label=int(attacked.label[i]),
+            batch=int(place.batch[attacked.example[i]]),
+            slot=int(place.slot[attacked.example[i]]),
+            right=int(attacked.correct[i].sum()),
+            right_clean=int(clean.correct[i].sum()),
+            draws=len(attacked.draw),
+            answers=answers(attacked, int(i)),
+            margin=float(margin[i]),
+        )
+        for i in order
+        if fell[i] > 0
+    ]
+
+
+def pictures_of(run: Run, examples: Sequence[WorstExample]) -> list[bytes | None]:
+    """A PNG each: clean image, perturbation and perturbed image; None where none was kept."""
+    return [_picture(run, worst) for worst in examples]
+
+
+def _picture(run: Run, worst: WorstExample) -> bytes | None:
+    found = picture_file(run.path, run.units_of(worst.key), worst.example)
+    return None if found is None else triptych(*found[1:])
+
+
+def remove_unshown(run: Run, examples: Sequence[WorstExample]) -> None:
+    """Removes pictures of units none of which is shown: while a run goes on, it is unknown which will be."""
+    found = [picture_file(run.path, run.units_of(worst.key), worst.example) for worst in examples]
+    shown = {picture[0] for picture in found if picture is not None}
+    for path in (run.path / FOLDER).glob("*.safetensors"):
+        if path not in shown:
+            path.unlink()
+
+
+def answer_text(answered: dict[int, int]) -> str:
+    """``class 3 in 8 draws, class 5 in 2``."""
+    names = {answer: f"class {answer}" if answer >= 0 else "no answer" for answer in answered}
+    first, *others = (f"{names[answer]} in {count}" for answer, count in answered.items())
+    unit = "draw" if max(answered.values()) == 1 else "draws"
+    return ", ".join([f"{first} {unit}", *others])
+
+
+def answers(cell: Cell, row: int) -> dict[int, int]:
+    """Class -> draws, the most frequent first, of one example of a cell."""
+    counted = Counter(cell.prediction[row].tolist())
+    return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+NEAREST = 3  # examples named in place of one that a run does not have
+
+
+def example_text_table(run: Run, example: int) -> TextTable:
+    """A row per attack that was scored on the example, with its answers over the scoring draws.
+
+    Raises:
+        InputError: the run has no outcomes for the example.
+    """
+    outcomes = run.outcomes
+    outcomes = outcomes[(outcomes["example"] == example) & (outcomes["replicate"] == 0)]
+    rows = []
+    for row in run.results:
+        if row.cell is None or row.key.attack in COMBINED:
+            continue
+        found = (row.cell.example == example).nonzero()[0]
+        if not len(found):
+            continue
+        i = int(found[0])
+        subject = row.key.subject
+        margin = outcomes_of(outcomes, row.key)["margin"].mean()
+        rows.append(
+            (
+                subject.checkpoint,
+                inference_text(subject, with_k=True),
+                str(row.key.threat),
+                row.key.attack,
+                "" if row.key.attack == CLEAN else budget_text(row.key.budget),
+                str(int(row.cell.label[i])),
+                f"{int(row.cell.correct[i].sum())} of {len(row.cell.draw)}",
+                answer_text(answers(row.cell, i)),
+                f"{margin:.2f}",
+            )
+        )
+    if not rows:
+        raise InputError(f"--example {example}: {run.path} has no outcomes for it; {_known(run, example)}")
+    heads = ("Checkpoint", "Inference", "Threat", "Attack", "Budget", "Label", "Right", "Answers", "Margin")
+    return TextTable(heads, tuple(rows), frozenset({"Label", "Right", "Margin"}))
+
+
+def _known(run: Run, example: int) -> str:
+    """Which examples a run has: all where they follow one another, else those around the one asked for."""
+    known = sorted({int(i) for row in run.results if row.cell is not None for i in row.cell.example})
+    if not known:
+        return "its examples are none yet"
+    if known[-1] - known[0] + 1 == len(known):
+        return f"its examples are {known[0]} to {known[-1]}"
+    near = sorted(sorted(known, key=lambda i: abs(i - example))[:NEAREST])
+    return f"of its {len(known)} examples the nearest are {series([str(i) for i in near])}"

@@ -1,1 +1,0 @@
-"""Intervals that stay valid however often one looks: confidence sequences, one kind of value a file."""

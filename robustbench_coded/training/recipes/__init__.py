@@ -1,1 +1,0 @@
-"""Training losses, one a file."""

@@ -1,1 +1,0 @@
-"""A page to browse all runs of a folder: filter, compare two, open their reports."""
