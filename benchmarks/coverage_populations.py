@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from robustbench_coded.coding.nodes import chebyshev_first, chebyshev_second
-from robustbench_coded.coding.spline import spline_matrix
+from robustbench_coded.coding.spline import chebyshev_first, chebyshev_second, spline_matrix
 
 K, DRAWS = 128, 10
 

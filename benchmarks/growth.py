@@ -36,7 +36,7 @@ from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.build import build
-from robustbench_coded.models.saving import save_checkpoint
+from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.results.manifest import load_manifest
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.session.evaluate import evaluate

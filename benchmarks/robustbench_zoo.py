@@ -30,16 +30,15 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models import loading, registry
-from robustbench_coded.models.architectures.inputs import OtherInput
+from robustbench_coded.models import loading, registry, robustbench_library
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.checkpoint import Checkpoint
-from robustbench_coded.models.libraries import robustbench_library
-from robustbench_coded.models.libraries.robustbench_names import own_definitions
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
-from robustbench_coded.models.variants import changes
+from robustbench_coded.models.pixel_model import OtherInput
+from robustbench_coded.models.registry import changes
+from robustbench_coded.models.robustbench_library import own_definitions
 
 TABLE = Path(__file__).with_suffix(".md")
 TOLERANCE = 1e-5
@@ -102,9 +101,9 @@ def _row(path: str, constructor, measured: dict[str, Row]) -> Row:
     try:
         try:
             with _without_initialisation():
-                network = robustbench_library.define(path, constructor).network.eval()
+                network = robustbench_library.robustbench_definition(path, constructor).network.eval()
         except InputError:  # some check what their initialisation made
-            network = robustbench_library.define(path, constructor).network.eval()
+            network = robustbench_library.robustbench_definition(path, constructor).network.eval()
     except InputError as error:
         reason = f"cannot be built here: {_reason(error)}"
         return Row(path, reason, reason)

@@ -28,7 +28,7 @@ from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.bench.timing import in_words, machine, peak_memory
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.models import tf32
+from robustbench_coded.models import prepare
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.runs.atomic import write_text
@@ -91,11 +91,11 @@ def ours(setting: Setting, precision: str) -> tuple[list[Row], tuple[Any, Any]]:
                 table = done.summary.set_index("attack")
                 return {name: float(table.accuracy[name]) for name in ("clean", *setting.attacks)}
 
-            before, tf32.ALLOWED = tf32.ALLOWED, precision == "TF32"
+            before, prepare.TF32_ALLOWED = prepare.TF32_ALLOWED, precision == "TF32"
             try:
                 rows.append(_measured("csrobust", precision, inference, run, setting.device))
             finally:
-                tf32.ALLOWED = before
+                prepare.TF32_ALLOWED = before
     return rows, (normalisation["mean"], normalisation["std"])
 
 
@@ -118,7 +118,7 @@ def theirs(setting: Setting, package: str, precision: str, normalisation: tuple[
                     right[name] += int((model(perturbed).argmax(1) == y).sum())
         return {name: count / setting.limit for name, count in right.items()}
 
-    with tf32.tf32(precision == "TF32"), redirect_stdout(io.StringIO()):
+    with prepare.tf32(precision == "TF32"), redirect_stdout(io.StringIO()):
         return _measured(package, precision, "standard", run, setting.device)
 
 

@@ -54,7 +54,7 @@ def robust_perceptron(tmp_path_factory):
     import torch
     from torch import nn
 
-    from robustbench_coded.data.digits import load_digits
+    from robustbench_coded.data.named_sets import load_digits
 
     eps, data = 0.15, load_digits("train")
     x, y = data.batch(range(len(data)))

@@ -14,9 +14,8 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.coding.nodes import NODES
 from robustbench_coded.coding.sizes import FEWEST
-from robustbench_coded.coding.spline import Matrix, spline_matrix
+from robustbench_coded.coding.spline import NODES, Matrix, spline_matrix
 
 Indices = Sequence[int] | Tensor
 

@@ -1,9 +1,11 @@
-"""Natural and smoothing splines as the linear maps they are: values at the knots -> values anywhere.
+"""Smoothing splines as matrices, and the nodes between which they encode and decode (arXiv 2510.00253).
 
-``scipy.interpolate`` is imported where it is needed: an evaluation without a coded defence does without.
+Without torch.
 """
 
+from collections.abc import Callable
 from math import factorial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -115,3 +117,35 @@ def _bspline_root(knots: Matrix, m: int) -> Matrix:
     repeated = np.pad(knots, m - 1, mode="edge")
     bsplines = BSpline.design_matrix(at, repeated, m - 1).toarray()[:, m - 1 : len(knots) - 1]
     return np.sqrt(half * weights).reshape(-1, 1) * bsplines
+
+
+Points = Callable[[int], NDArray[np.float64]]
+
+
+def chebyshev_first(k: int) -> NDArray[np.float64]:
+    """Chebyshev points of the first kind, cos((2i - 1) pi / 2k) for i = 1..k: all inside (-1, 1)."""
+    # The sine of the complementary angle is exactly odd around the middle; the cosine misses 0 by 6e-17.
+    return np.sin(np.pi * np.arange(k - 1, -k, -2) / (2 * k))
+
+
+def chebyshev_second(n: int) -> NDArray[np.float64]:
+    """Chebyshev points of the second kind, cos((j - 1) pi / (n - 1)) for j = 1..n, n >= 2, ends included."""
+    return np.sin(np.pi * np.arange(n - 1, -n, -2) / (2 * (n - 1)))
+
+
+def uniform(n: int) -> NDArray[np.float64]:
+    """``n`` >= 2 equally spaced points, ends included."""
+    return np.arange(n - 1, -n, -2) / (n - 1)
+
+
+class NodePair(NamedTuple):
+    """Which points the inputs of a batch sit at (alpha), and which the coded inputs (beta)."""
+
+    alpha: Points
+    beta: Points
+
+
+NODES: dict[str, NodePair] = {
+    "chebyshev": NodePair(chebyshev_first, chebyshev_second),
+    "uniform": NodePair(uniform, uniform),
+}

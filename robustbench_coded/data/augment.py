@@ -1,6 +1,11 @@
-"""Random shifts and flips of training images, image by image."""
+"""Augmentations: those of training, and the kinds of images that other trainings show a network's batch-
+norms.
+"""
+
+from collections.abc import Callable
 
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -30,3 +35,138 @@ def unchanged(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 AUGMENTATIONS = {"none": unchanged, "shift": shift, "shift-flip": shift_and_flip}
+
+
+Kind = Callable[[Tensor, torch.Generator], Tensor]
+
+
+BLOCK = 16  # images among which the shares of mixing are spread evenly, so that few of them stand for many
+
+
+def mixed(share: float, alpha: float) -> Kind:
+    """Mixup (arXiv 1710.09412) of that share of shifted images; coded training looks much alike."""
+
+    def kind(x: Tensor, generator: torch.Generator) -> Tensor:
+        x = _augmented(x, generator)
+        spread = _evenly(len(x), generator)
+        shares = betaincinv(alpha, alpha, (spread / share).clamp(max=1).numpy())
+        weights = torch.from_numpy(1 - shares).where(spread < share, 0.0).view(-1, 1, 1, 1)
+        return torch.lerp(x, x[_partners(len(x), generator)], weights.to(x.dtype))
+
+    return kind
+
+
+def cut_and_mixed(x: Tensor, generator: torch.Generator) -> Tensor:
+    """CutMix (arXiv 1905.04899): a rectangle of random area from another image, in shifted images."""
+    x = _augmented(x, generator)
+    partners = x[_partners(len(x), generator)]
+    _, _, height, width = x.shape
+    areas = _evenly(len(x), generator)
+    tops, lefts = (torch.rand(len(x), generator=generator) for _ in range(2))
+    rows, columns = torch.arange(height), torch.arange(width)
+    mixed = x.clone()
+    for i, (side, top, left) in enumerate(zip(areas.sqrt(), tops * height, lefts * width, strict=True)):
+        inside = ((rows - top).abs() < side * height / 2)[:, None] & (
+            (columns - left).abs() < side * width / 2
+        )
+        mixed[i][:, inside] = partners[i][:, inside]
+    return mixed
+
+
+def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images with random signs as large as adversarial training's: 8/255, in one channel 0.2."""
+    x = _augmented(x, generator)
+    signs = torch.randint(2, x.shape, generator=generator) * 2 - 1
+    return (x + (8 / 255 if x.shape[1] == 3 else 0.2) * signs).clamp(0, 1)
+
+
+def cut_out(fill: float | None) -> Kind:
+    """Cutout (arXiv 1708.04552): a square of half the side is grey, as the images' mean, or ``fill``."""
+
+    def kind(x: Tensor, generator: torch.Generator) -> Tensor:
+        colour = x.mean((0, 2, 3)).view(1, -1, 1, 1) if fill is None else x.new_tensor(fill)
+        x = _augmented(x, generator)
+        height, width = x.shape[2:]
+        tops, lefts = (torch.rand(len(x), 1, 1, 1, generator=generator) for _ in range(2))
+        rows, columns = torch.arange(height).view(1, 1, -1, 1), torch.arange(width)
+        inside = ((rows - tops * height).abs() < height / 4) & ((columns - lefts * width).abs() < width / 4)
+        return torch.where(inside, colour, x)
+
+    return kind
+
+
+def policy(name: str) -> Kind:
+    """One of torchvision's policies for each shifted image: ``AutoAugment``, ``RandAugment`` ..."""
+
+    def kind(x: Tensor, generator: torch.Generator) -> Tensor:
+        from torchvision.transforms import v2
+
+        auto = name == "AutoAugment"
+        transform = getattr(v2, name)(*([v2.AutoAugmentPolicy.CIFAR10] if auto else []))
+        pixels = (_augmented(x, generator) * 255).round().byte()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            return torch.stack([transform(image) for image in pixels]).to(x.dtype) / 255
+
+    return kind
+
+
+def plain(x: Tensor, generator: torch.Generator) -> Tensor:
+    """The images themselves."""
+    return x
+
+
+# By name, the usual one first. Shifts of digits and letters come without flips.
+KINDS: dict[str, Kind] = {
+    "shifted and flipped": shift_and_flip,
+    "shifted": shift,
+    "plain": plain,
+    "mixed up": mixed(1.0, 1.0),
+    "mixed up with alpha 0.2": mixed(1.0, 0.2),
+    "half of them mixed up": mixed(0.5, 1.0),
+    "cut and mixed": cut_and_mixed,
+    "noisy": noisy,
+}
+
+# torchvision's policies; importing it takes two seconds, and smaller images are not turned and sheared.
+POLICIES: dict[str, Kind] = {
+    "autoaugmented": policy("AutoAugment"),
+    "randaugmented": policy("RandAugment"),
+    "trivially augmented": policy("TrivialAugmentWide"),
+}
+POLICY_PIXELS = 16
+
+# Those of heavier trainings, tried where none of the usual ones is near.
+HEAVY: dict[str, Kind] = {"cut out": cut_out(None), "cut out in black": cut_out(0.0), **POLICIES}
+
+
+def heavy_kinds(images: Tensor) -> tuple[str, ...]:
+    """Those of ``HEAVY`` that images [n, C, H, W] come into question for."""
+    small = min(images.shape[2:]) < POLICY_PIXELS
+    return tuple(name for name in HEAVY if not (small and name in POLICIES))
+
+
+def _augmented(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Colour images shifted and flipped; digits and letters as they are."""
+    return shift_and_flip(x, generator) if x.shape[1] == 3 else x
+
+
+def images_of_kind(kind: str, images: Tensor, *, seed: int = 0) -> Tensor:
+    """images [n, C, H, W] in [0, 1] as in that kind of training; the same each time."""
+    made = KINDS[kind] if kind in KINDS else HEAVY[kind]
+    return made(images.clone(), torch.Generator().manual_seed(seed))
+
+
+def _evenly(count: int, generator: torch.Generator) -> Tensor:
+    """[count] float64 uniform in (0, 1); of each block one in every sixteenth of it."""
+    strata = torch.cat([torch.randperm(BLOCK, generator=generator) for _ in range(-(-count // BLOCK))])
+    return (strata[:count] + torch.rand(count, generator=generator, dtype=torch.float64)) / BLOCK
+
+
+def _partners(count: int, generator: torch.Generator) -> Tensor:
+    """[count] another image of the same block for each."""
+    partners = torch.empty(count, dtype=torch.long)
+    for block in torch.arange(count).split(BLOCK):
+        order = block[torch.randperm(len(block), generator=generator)]
+        partners[order] = order.roll(1)
+    return partners

@@ -1,4 +1,4 @@
-"""Labelled images as they were stored, turned into floats one batch at a time."""
+"""A data set: images in [0, 1] with labels and names of classes; its grey levels, and stratified subsets."""
 
 from __future__ import annotations
 
@@ -173,3 +173,43 @@ class _Rows:
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         return self.images[self.rows[rows]]
+
+
+LOOKED_AT = 64  # images, spread over the set
+MOST = 255
+NEAR = 1e-4  # of a level: pixels are in float32, and files may have been written with fewer digits
+
+
+def levels_of(data: Dataset) -> int | None:
+    """The smallest L up to 255 for which every pixel is a multiple of 1/L; None where there is no such L."""
+    chosen = np.unique(np.linspace(0, len(data) - 1, min(LOOKED_AT, len(data))).astype(np.int64))
+    pixels = np.unique(data.batch(chosen)[0].numpy()).astype(np.float64)
+    if len(pixels) > MOST + 1:
+        return None
+    for levels in range(1, MOST + 1):
+        scaled = pixels * levels
+        if np.abs(scaled - scaled.round()).max() <= NEAR:
+            return levels
+    return None
+
+
+def stratified_rows(labels: np.ndarray, count: int, generator: torch.Generator) -> np.ndarray:
+    """``count`` different rows of labels ``[n]``, in random order, so that batches of them are random ones.
+
+    Of classes with equal remainders those that get one image more are drawn at random.
+
+    Raises:
+        ValueError: ``count`` is not between 0 and n.
+    """
+    total = len(labels)
+    if not 0 <= count <= total:
+        raise ValueError(f"expected a count from 0 to {total}, got {count}")
+    member, sizes = np.unique(labels, return_inverse=True, return_counts=True)[1:]
+    quota, remainder = np.divmod(count * sizes, max(total, 1))
+    tie = torch.randperm(len(sizes), generator=generator).numpy()
+    quota[np.lexsort((tie, -remainder))[: count - quota.sum()]] += 1
+    order = torch.randperm(total, generator=generator).numpy()
+    taken = np.zeros(total, dtype=bool)
+    for number, size in enumerate(quota):
+        taken[order[member[order] == number][:size]] = True
+    return order[taken[order]]

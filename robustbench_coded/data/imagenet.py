@@ -14,8 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.folder import SUFFIXES
-from robustbench_coded.data.image_files import ImageFiles, Preprocessing
+from robustbench_coded.data.image_folders import SUFFIXES, ImageFiles, Preprocessing
 from robustbench_coded.errors import InputError
 
 NAMES = ("imagenet", "imagenet-r", "imagenet-a")

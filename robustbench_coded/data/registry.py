@@ -47,11 +47,11 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
         raise ValueError(f"expected split 'test' or 'train', got {split!r}")
     kind, _, place = spec.partition(":")
     if kind == "npz" and place:
-        from robustbench_coded.data.npz import load_npz
+        from robustbench_coded.data.arrays import load_npz
 
         return load_npz(Path(place))
     if kind == "folder" and place:
-        from robustbench_coded.data.folder import load_folder
+        from robustbench_coded.data.image_folders import load_folder
 
         folder, size = _sized(place)
         return load_folder(Path(folder), split, size)
@@ -60,15 +60,15 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
 
         return load_imagenet(kind, place, split)
     if spec == "digits":
-        from robustbench_coded.data.digits import load_digits
+        from robustbench_coded.data.named_sets import load_digits
 
         return load_digits(split)
     if spec in ("cifar10", "cifar100"):
-        from robustbench_coded.data.cifar import load_cifar
+        from robustbench_coded.data.named_sets import load_cifar
 
         return load_cifar(spec, split=split, data_dir=Path(data_dir) if data_dir else None)
     if spec in ("mnist", "fashion-mnist"):
-        from robustbench_coded.data.idx import load_idx
+        from robustbench_coded.data.named_sets import load_idx
 
         return load_idx(spec, split=split, data_dir=Path(data_dir) if data_dir else None)
     near = difflib.get_close_matches(spec, DATA, n=1)

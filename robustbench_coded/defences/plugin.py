@@ -11,8 +11,8 @@ from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling import SamplingModule, seeded_globally
 from robustbench_coded.errors import InputError, described
+from robustbench_coded.models.external_architectures import beside, import_function, shown_name
 from robustbench_coded.models.in_memory import NetworkInMemory, is_function
-from robustbench_coded.models.plugin import beside, import_function, shown_name
 from robustbench_coded.user_code import UserCode
 
 _ATTRIBUTES: dict[str, type | tuple[type, ...]] = {

@@ -1,16 +1,101 @@
-"""From a path to what a checkpoint file holds, whatever its format; nothing in it is executed."""
+"""Checkpoint files as bytes: safetensors here, torch's by ``torch_file``; what is not one of them is
+refused by name.
+"""
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
 from robustbench_coded.errors import InputError
-from robustbench_coded.models import safetensors_file, torch_file
 from robustbench_coded.models.pickle_scan import HOW_TO_MEND
-from robustbench_coded.models.refusal import MAX_FILE_BYTES, Refused
+from robustbench_coded.models.refusal import (
+    MAX_FILE_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_TENSORS,
+    Refused,
+    check_shape,
+)
 from robustbench_coded.models.shipped import present, split_entry
+from robustbench_coded.models.torch_file import LEGACY_MAGIC, read_legacy, read_zip
+
+ITEM_BYTES = {
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("I8", "U8", "BOOL"), 1),
+}
+
+
+def looks_like_safetensors(data: bytes) -> bool:
+    """Whether the file begins as safetensors files do: the header's length, then its opening brace."""
+    return len(data) > 8 and data[8:9] == b"{"
+
+
+def read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors, and the text entries of the header's ``__metadata__``.
+
+    Raises:
+        Refused: truncated, a header that is too long or not JSON, sizes that do not add up.
+    """
+    header = _header(data)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise Refused("its metadata are not text entries")
+    if len(header) > MAX_TENSORS:
+        raise Refused(f"more than {MAX_TENSORS} tensors")
+    available = len(data) - 8 - int.from_bytes(data[:8], "little")
+    for name, entry in header.items():
+        _check_entry(name, entry, available)
+    try:
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, ValueError, RuntimeError, OverflowError) as error:
+        raise Refused(f"damaged safetensors file ({str(error).splitlines()[0][:120]})") from None
+    # save_model leaves out a weight that is another one, too, and writes which.
+    tied = {name: kept for name, kept in metadata.items() if kept in tensors and name not in tensors}
+    return {name: tensors[tied.get(name, name)] for name in (*header, *tied)}, metadata
+
+
+def _header(data: bytes) -> dict[str, object]:
+    length = int.from_bytes(data[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        raise Refused(f"a safetensors header of {length} bytes; {MAX_HEADER_BYTES} is the most that is read")
+    if length > len(data) - 8:
+        raise Refused("truncated: its safetensors header is longer than the file")
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except (ValueError, RecursionError):
+        raise Refused("its safetensors header is not JSON: damaged, or not a checkpoint") from None
+    if not isinstance(header, dict):
+        raise Refused("its safetensors header is not JSON of the right form")
+    return header
+
+
+def _check_entry(name: str, entry: object, available: int) -> None:
+    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+        raise Refused(f"weight {name[:60]} has no type, shape and place in the header")
+    item_bytes = ITEM_BYTES.get(str(entry["dtype"]))
+    if item_bytes is None:
+        raise Refused(
+            f"weight {name[:60]} has the type {str(entry['dtype'])[:20]}; floats and integers are read"
+        )
+    elements = check_shape(f"weight {name[:60]}", entry["shape"], available // item_bytes)
+    place = entry["data_offsets"]
+    if (
+        not isinstance(place, list)
+        or len(place) != 2
+        or not all(type(end) is int for end in place)
+        or not 0 <= place[0] <= place[1] <= available
+        or place[1] - place[0] != elements * item_bytes
+    ):
+        raise Refused(f"truncated or damaged: weight {name[:60]} does not fill its place in the file")
+
 
 # How other kinds of files begin, and what they are.
 STRANGERS = (
@@ -93,11 +178,11 @@ def _read_bytes(named: Path) -> bytes:
 
 def _parse(data: bytes) -> tuple[str, Any, dict[str, str]]:
     if data.startswith(b"PK"):
-        return "torch", torch_file.read_zip(data), {}
-    if data.startswith(torch_file.LEGACY_MAGIC):
-        return "torch (before 1.6)", torch_file.read_legacy(data), {}
-    if safetensors_file.looks_like(data):
-        tensors, metadata = safetensors_file.read(data)
+        return "torch", read_zip(data), {}
+    if data.startswith(LEGACY_MAGIC):
+        return "torch (before 1.6)", read_legacy(data), {}
+    if looks_like_safetensors(data):
+        tensors, metadata = read_safetensors(data)
         return "safetensors", tensors, metadata
     text = data[:64].lstrip()
     for beginning, what in STRANGERS:

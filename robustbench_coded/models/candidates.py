@@ -1,17 +1,19 @@
-"""Ways to assemble one file's weights: variants of its architecture, each behind each known normalisation."""
+"""Candidates: ways to assemble one file's weights, as variants behind normalisations, with the
+fingerprints of each.
+"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.data.augment import images_of_kind
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
-from robustbench_coded.models.architectures.inputs import OtherInput
-from robustbench_coded.models.balanced import balanced_order
-from robustbench_coded.models.build import construct
+from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.fingerprint import (
     BatchNorm,
@@ -21,13 +23,53 @@ from robustbench_coded.models.fingerprint import (
     moments_seen,
     trained_batch_norms,
 )
-from robustbench_coded.models.fused import give_places
-from robustbench_coded.models.input_kinds import images_of_kind
+from robustbench_coded.models.labelled_accuracy import BATCH
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.pixel_model import OtherInput, PixelModel
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.models.variants import INPUT, split_variant, unchanged
-from robustbench_coded.models.witnesses import BATCH
+from robustbench_coded.models.registry import INPUT, changed, split_variant, unchanged
+
+BLOCK = 16
+DRAWN = 1000
+DIRECTIONS = 8  # of the features, those in which images differ most
+POOL = 1024
+
+
+@torch.no_grad()
+def representative_order(images: Tensor, count: int) -> Tensor:
+    """Indices of at most ``count`` images [n, C, H, W], the same each time; all n where there are so few."""
+    features = _features(images)
+    centred = (features - features.mean(0)) / features.std(0, correction=0).clamp(min=1e-12)
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    along = centred @ vectors[:, -DIRECTIONS:]
+    along = along / along.std(0, correction=0).clamp(min=1e-12)
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randperm(len(images), generator=generator)[: max(POOL, count)]
+    total, blocks = along.new_zeros(along.shape[1]), list[Tensor]()
+    while len(left) >= 2 * BLOCK and len(blocks) * BLOCK < count:
+        blocks_in_one = len(left) // BLOCK
+        shuffled = [torch.randperm(len(left), generator=generator) for _ in range(-(-DRAWN // blocks_in_one))]
+        drawn = torch.cat([order[: blocks_in_one * BLOCK].view(-1, BLOCK) for order in shuffled])
+        sums = total + along[left[drawn]].sum(1)
+        best = int(sums.square().sum(1).argmin())
+        blocks.append(left[drawn[best]])
+        total = sums[best]
+        left = left[~torch.isin(torch.arange(len(left)), drawn[best])]
+    return torch.cat([*blocks, left])[: min(count, len(images))]
+
+
+def _features(images: Tensor) -> Tensor:
+    """[n, features]: moments of the pixels of each image and of pixels one and two apart."""
+    x = images.float()
+    flat = x.flatten(2)
+    covariances = torch.einsum("nci,ndi->ncd", flat, flat) / flat.shape[2]
+    one, other = torch.triu_indices(x.shape[1], x.shape[1])
+    found = [flat.mean(2), covariances[:, one, other]]
+    for apart in (1, 2):
+        found.append((x[..., apart:] * x[..., :-apart]).mean((2, 3)))
+        found.append((x[:, :, apart:] * x[:, :, :-apart]).mean((2, 3)))
+    return torch.cat(found, 1).double()
+
 
 # Images are made as in training so many at a time, so that more of them begin with the same ones.
 PIECE = 16
@@ -94,7 +136,7 @@ class Assembly:
     @cached_property
     def balanced(self) -> Tensor:
         """[n, C, H, W] at most MOST_IMAGES of them, of which the first stand for all."""
-        return self.images[balanced_order(self.images, MOST_IMAGES)]
+        return self.images[representative_order(self.images, MOST_IMAGES)]
 
     @cached_property
     def variants(self) -> Mapping[str, tuple[str | int, ...]]:
@@ -262,3 +304,56 @@ def multiplications(model: PixelModel, image: Tensor) -> int:
         for handle in handles:
             handle.remove()
     return counted[0]
+
+
+class Fingerprints:
+    """What the batch-norms of candidates remember and see; what was seen is kept.
+
+    Args:
+        assembly: of the checkpoint, with images.
+    """
+
+    def __init__(self, assembly: Assembly) -> None:
+        self.assembly = assembly
+        self._fingerprints: dict[tuple, Fingerprint] = {}
+        self._moments: dict[tuple, Moments] = {}
+
+    def fingerprint(
+        self, candidate: Candidate, kind: str, images: int, layers: int | None = None
+    ) -> Fingerprint:
+        """On the first ``images`` of that kind, up to so many batch-norms."""
+        images = min(images, len(self.assembly.balanced))
+        key = (candidate, kind, layers)
+        if (*key, images) not in self._fingerprints:
+            found = self._first_of_all(candidate, kind, images, layers) if layers is not None else None
+            if found is None:
+                moments = self._moments.setdefault(key, {})
+                found = self.assembly.fingerprint(candidate, kind, images, layers, moments)
+            self._fingerprints[*key, images] = found
+        return self._fingerprints[*key, images]
+
+    def _first_of_all(self, candidate: Candidate, kind: str, images: int, layers: int) -> Fingerprint | None:
+        """The same from what all batch-norms saw of these images, and perhaps more; None where none did."""
+        moments: Moments = {}
+        for name, pieces in islice(self._moments.get((candidate, kind, None), {}).items(), layers):
+            seen = torch.cat(pieces, 1)
+            if seen.shape[1] < images:
+                return None
+            moments[name] = [seen[:, :images]]
+        return fingerprint_of(moments, self.assembly.norms(candidate.arch)) if moments else None
+
+    def forms(self, arch: str, part: str, among: Container[str | None] | None = None) -> Iterator[str]:
+        """The variants that differ from ``arch`` in one part, as far as there are such networks.
+
+        Args:
+            among: the forms that come into question; None for all.
+        """
+        for form in self.assembly.variants[part]:
+            if among is not None and str(form) not in among:
+                continue
+            other = changed(arch, part, form)
+            try:
+                self.assembly.network(other, rounded=True)
+            except InputError:
+                continue
+            yield other

@@ -1,15 +1,20 @@
-"""Which of the ways to assemble a network may be right. How often it errs: docs/recognition.md."""
+"""Which candidates may be right by all evidence, and what speaks against the one that is chosen.
 
-from collections.abc import Sequence
+How often it errs: docs/recognition.md.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.fingerprint import Fingerprint
+from robustbench_coded.models.labelled_accuracy import Labelled, floor
+from robustbench_coded.models.metadata import allowed_shortfall
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.stored_accuracy import allowed_shortfall
-from robustbench_coded.models.variants import split_variant
-from robustbench_coded.models.witnesses import Labelled
+from robustbench_coded.models.registry import split_variant
 
 # Scores of batch-norms: what is stated, or usual, is not told from another one that is less than so many
 # times better.
@@ -189,3 +194,205 @@ def accuracy_in_doubt(chosen: Evidence, stated: Stated, classes: int) -> bool:
         return False
     least = stated.accuracy[1] - allowed_shortfall(stated.accuracy[0])
     return chosen.labelled.accuracy < least <= chosen.labelled.interval()[1]
+
+
+# What is stated is contradicted where another is so many times better; where labelled images agree, fewer
+# times are enough.
+CONTRADICTED = 3.0
+CONTRADICTED_BY_BOTH = 1.5
+
+# The same where batch-norms do not, or there are none: another form explains the labels better by so many
+# standard errors, and answers no fewer rightly; or answers more rightly by so many, and by so much that it
+# matters.
+LABELS_CONTRADICT = 4.0
+MATTERS = 0.005
+
+# A median over the batch-norms above which they are not those of this network on these images, unless the
+# accuracy that the file states is confirmed.
+UNFAMILIAR = 0.015
+CONFIRMED = 0.02
+
+# A score above which a guessed normalisation, or unusual variant, is another one that was not tried. Files
+# whose training mixed what no kind of images shows (manifold mixup) are farther; they have to be stated.
+UNFAMILIAR_GUESS = 0.008
+
+# The same of an unusual variant that was not stated: what it is taken for may stand for another part that is
+# not known, as reversed channels for grey images. Right ones are at 0.001 at most.
+UNFAMILIAR_VARIANT = 0.004
+
+# Beyond the 99% interval: so far below another candidate's accuracy is a contradiction.
+FAR_BELOW = 0.05
+
+
+def contradictions(
+    chosen: Evidence, others: Sequence[Evidence], stated: Stated, *, few: bool = False
+) -> Iterator[str]:
+    """Why the network may be another one: a clause each that ends in what to try.
+
+    Args:
+        others: further candidates, whatever is stated.
+        few: whether there are so few images that only labels count, not batch-norms.
+    """
+    if not few:
+        yield from _stated_contradicted(chosen, others, stated)
+    yield from _labels_contradict(chosen, others, stated)
+    yield from _renamed(chosen)
+    yield from _inaccurate(chosen, stated)
+    yield from _unnatural(chosen, stated)
+    yield from _less_accurate(chosen, others)
+
+
+def by_chance(chosen: Evidence, classes: int, stated: Stated) -> str | None:
+    """That it answers as by chance, a clause that ends in what to try; None where it does not."""
+    if chosen.labelled is None:
+        return None
+    low, high = chosen.labelled.interval()
+    guessed = stated.arch is None or stated.normalisation is None
+    if low > 1 / classes and (chosen.fingerprint or high >= floor(classes, guessed=guessed)):
+        return None
+    if len(chosen.labelled.renamed()) > classes / 2:
+        return next(_renamed(chosen))
+    return (
+        f"{chosen.labelled.accuracy:.1%} of {chosen.labelled.examples} labelled images are right, and chance "
+        f"is {1 / classes:.1%}: its weights are not trained, its labels are others, or a part without "
+        "weights is wrong; try another --arch, --normalize or --data"
+    )
+
+
+def options(candidate: Candidate) -> str:
+    """What states a candidate on the command line."""
+    normalisation = candidate.normalisation
+    name = str(normalisation) if normalisation.name == "custom" else normalisation.name
+    return f"--arch '{candidate.arch}' --normalize {name}"
+
+
+def _stated_contradicted(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
+    rivals = [one for one in others if one.fingerprint is not None and not stated.allows(one.candidate)]
+    if chosen.fingerprint is None or not rivals:
+        return
+    better = min(
+        rivals, key=lambda one: (one.score > 1.25 * min(other.score for other in rivals), one.unusual)
+    )
+    assert better.fingerprint is not None
+    times = chosen.score / max(better.score, 1e-12)
+    if times < (CONTRADICTED_BY_BOTH if chosen.worse_than(better) else CONTRADICTED):
+        return
+    yield (
+        f"its batch-norms contradict {chosen.candidate}, which is stated: activations differ from the "
+        f"statistics they store by {chosen.fingerprint.median:.2g}, as {better.candidate} by "
+        f"{better.fingerprint.median:.2g}; try {options(better.candidate)}"
+    )
+
+
+def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Stated) -> Iterator[str]:
+    """Where batch-norms do not, or there are none, labels can say that what is stated is another one."""
+    found = []
+    for other in others:
+        if chosen.labelled is None or other.labelled is None or not other.natural:
+            continue
+        if stated.allows(other.candidate) or other.score > chosen.score:
+            continue
+        loss, fewer = (
+            chosen.labelled.worse_than(other.labelled),
+            chosen.labelled.less_accurate_than(other.labelled),
+        )
+        both = min(chosen.labelled.examples, other.labelled.examples)
+        ours, theirs = (one.labelled.accuracy_of(both) for one in (chosen, other) if one.labelled)
+        # What is usual is likelier beforehand; and an unusual form may make up for a wrong normalisation.
+        enough = STANDARD_ERRORS if other.unusual < chosen.unusual else LABELS_CONTRADICT
+        if (loss >= enough and fewer >= 0) or (fewer >= LABELS_CONTRADICT and theirs - ours >= MATTERS):
+            found.append((other.unusual, other.labelled.cross_entropy, other, theirs, ours, both))
+    if found:
+        *_, other, theirs, ours, both = min(found, key=lambda one: one[:2])
+        yield (
+            f"its labelled images contradict {chosen.candidate}, which is stated: {other.candidate} explains "
+            f"the labels better, and answers {theirs:.2%} of {both} rightly instead of {ours:.2%}; try "
+            f"{options(other.candidate)}"
+        )
+
+
+def unfamiliar(chosen: Evidence, stated: Stated) -> str | None:
+    """That no known assembly reproduces what its batch-norms remember; None where one does."""
+    found = chosen.fingerprint
+    if found is None or stated.samples or confirmed(chosen, stated):
+        return None
+    usual = not split_variant(chosen.candidate.arch)[1]
+    guessed = stated.normalisation is None or (stated.arch is None and not usual)
+    most = UNFAMILIAR_GUESS if usual or stated.arch is not None else UNFAMILIAR_VARIANT
+    if found.median <= UNFAMILIAR and (not guessed or found.score <= most):
+        return None
+    limit = UNFAMILIAR if found.median > UNFAMILIAR else 4 * found.median
+    layer = found.departs_at(limit)
+    first = f", and {layer} is the first layer beyond {limit:.2g}" if layer else ""
+    return (
+        f"the stored statistics of its batch-norms do not fit these images: with {chosen.candidate} "
+        f"activations differ from them by {found.median:.2g} (median){first}. A part before it, or the "
+        "images, differ from training; try --arch package.module:function with its authors' network, --data, "
+        "or --arch 'NAME[part=form]' with --normalize where these are known"
+    )
+
+
+def confirmed(chosen: Evidence, stated: Stated) -> bool:
+    """Whether the labelled images reach the accuracy that the file states."""
+    if stated.accuracy is None or chosen.labelled is None:
+        return False
+    return chosen.labelled.interval()[1] >= stated.accuracy[1] and (
+        chosen.labelled.accuracy >= stated.accuracy[1] - CONFIRMED
+    )
+
+
+def _renamed(chosen: Evidence) -> Iterator[str]:
+    """Classes in another order, as of a library that sorts their names."""
+    found = {} if chosen.labelled is None else chosen.labelled.renamed()
+    if chosen.labelled is None or len(found) < 2:
+        return
+    own = chosen.labelled
+    renamed = torch.tensor([found.get(number, number) for number in range(own.logits.shape[1])])
+    right = float((own.logits.argmax(1) == renamed[own.labels]).double().mean())
+    first = ", ".join(f"{number} by {output}" for number, output in list(found.items())[:3])
+    first += ", ..." if len(found) > 3 else ""
+    yield (
+        f"{own.accuracy:.1%} of {own.examples} labelled images are right, and {right:.1%} would be with "
+        f"{len(found)} classes in another order: it answers class {first}; "
+        "save the rows of its last layer in the order of the data's classes, or choose its own --data"
+    )
+
+
+def _inaccurate(chosen: Evidence, stated: Stated) -> Iterator[str]:
+    if chosen.labelled is None or stated.accuracy is None:
+        return
+    name, value = stated.accuracy
+    if chosen.labelled.interval()[1] < value - allowed_shortfall(name):
+        yield (
+            f"{chosen.labelled.accuracy:.1%} of {chosen.labelled.examples} labelled images are right, its "
+            f"file says {name} {value:.2%}: a part without weights is wrong, or that was on other images; "
+            "try another --arch, --normalize or --data"
+        )
+
+
+def _unnatural(chosen: Evidence, stated: Stated) -> Iterator[str]:
+    """Without batch-norms: logits that are too large by far for what the network knows."""
+    own = chosen.labelled
+    if own is None or chosen.fingerprint is not None or chosen.natural or confirmed(chosen, stated):
+        return
+    yield (
+        f"its logits are {own.temperature:.0f} times too large for its {own.accuracy:.1%} of right answers: "
+        f"with {chosen.candidate} another activation, normalisation or layer may be right; try --arch "
+        "package.module:function with its authors' network, or another --normalize"
+    )
+
+
+def _less_accurate(chosen: Evidence, others: Sequence[Evidence]) -> Iterator[str]:
+    """Another candidate that answers far more images rightly, whatever the batch-norms say."""
+    asked = [one for one in others if one.labelled is not None]
+    best = max(asked, key=lambda one: one.labelled.right if one.labelled else 0, default=None)
+    if best is None or best.labelled is None or chosen.labelled is None or chosen.fingerprint is None:
+        return
+    if best.labelled.interval()[0] - chosen.labelled.interval()[1] > 0 and (
+        best.labelled.accuracy - chosen.labelled.accuracy > FAR_BELOW
+    ):
+        yield (
+            f"the witnesses contradict each other: as {best.candidate} it answers "
+            f"{best.labelled.accuracy:.1%} rightly, as {chosen.candidate} {chosen.labelled.accuracy:.1%}; "
+            f"try {options(best.candidate)}"
+        )

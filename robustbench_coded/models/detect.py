@@ -6,21 +6,18 @@ from functools import lru_cache
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
-from robustbench_coded.models.architectures import (
-    dm_preact_resnet,
-    dm_wide_resnet,
-    lwta_wide_resnet,
-    resnet_cifar,
-    robust_wide_resnet,
-    sequential_names,
-    vit,
-    wide_resnet,
+from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_resnet_name, dm_wide_resnet_name
+from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
+from robustbench_coded.models.architectures.sequential_names import ends_of, sequential_name
+from robustbench_coded.models.architectures.vit import image_size_for, vit_name
+from robustbench_coded.models.architectures.wide_resnet import (
+    lwta_wide_resnet_name,
+    robust_wide_resnet_name,
+    wide_resnet_name,
 )
-from robustbench_coded.models.build import construct
-from robustbench_coded.models.difference import Difference, Shapes, compare
-from robustbench_coded.models.fused import notes_on, with_biases
-from robustbench_coded.models.parametrised import LEFT_OVER
-from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.build import construct, notes_on, with_biases
+from robustbench_coded.models.refusal import Difference, Refused, Shapes, compare
+from robustbench_coded.models.state_dict import LEFT_OVER
 
 # Where the architectures here keep the layers that tell channels and classes.
 STEMS = (
@@ -32,16 +29,16 @@ STEMS = (
 )
 HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
 
-# The families that derive a name from shapes.
+# The names that families derive from shapes.
 DERIVING = (
-    lwta_wide_resnet,
-    wide_resnet,
-    vit,
-    dm_wide_resnet,
-    dm_preact_resnet,
-    robust_wide_resnet,
-    resnet_cifar,
-    sequential_names,
+    lwta_wide_resnet_name,
+    wide_resnet_name,
+    vit_name,
+    dm_wide_resnet_name,
+    dm_preact_resnet_name,
+    robust_wide_resnet_name,
+    resnet_cifar_name,
+    sequential_name,
 )
 
 # What the layers that sample keep beside weights: a temperature, or a name of their own.
@@ -80,14 +77,14 @@ def shapes_of(arch: str, classes: int, channels: int, image_size: int | None) ->
 
 def classes_of(shapes: Shapes) -> int | None:
     """Number of classes, from the shape of the last linear layer."""
-    ends = sequential_names.ends_of(shapes)
+    ends = ends_of(shapes)
     named = (shapes[name][0] for name in HEADS if len(shapes.get(name, ())) == 2)
     return next(named, ends[1] if ends else None)
 
 
 def channels_of(shapes: Shapes) -> int | None:
     """Channels of the image, from the shape of the first convolution."""
-    ends = sequential_names.ends_of(shapes)
+    ends = ends_of(shapes)
     named = (shapes[name][1] for name in STEMS if len(shapes.get(name, ())) == 4)
     return next(named, ends[0] if ends else None)
 
@@ -112,7 +109,7 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
     for candidate, fused in [*((one, False) for one in candidates), *((one, True) for one in candidates)]:
         try:
             architecture = registry.find(candidate)[0]
-            image_size = vit.image_size_for(shapes) if architecture.takes_image_size else None
+            image_size = image_size_for(shapes) if architecture.takes_image_size else None
             expected = shapes_of(candidate, classes or 10, channels or 3, image_size)
         except InputError as error:  # sizes that no such architecture has: another one fits, or none
             if arch is not None:
@@ -165,7 +162,7 @@ def _nearest(differences: list[Difference], shapes: Shapes) -> str:
 
 
 def _candidates(shapes: Shapes) -> list[str]:
-    derived = [name for family in DERIVING if (name := family.name_for(shapes)) is not None]
+    derived = [name for name_for in DERIVING if (name := name_for(shapes)) is not None]
     fixed = [
         name
         for name, architecture in registry.MODELS.items()

@@ -1,16 +1,13 @@
-"""What batch-norm layers remember of training, compared with what they see in an assembled network.
-
-Every batch-norm stores the mean and variance of each of its channels in training. Images of that
-distribution reproduce them if, and only if, everything before the layer is as it was in training: the
-normalisation, the activations, the shortcuts. No labels are needed.
+"""What batch-norms remember of training, compared with what they see, and which assemblies that makes
+clearly worse.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -257,3 +254,44 @@ def _apart(norms: Sequence[BatchNorm], moments: Tensor) -> list[Tensor]:
     per_channel = (ratio + 1 / ratio - 2 + apart) / 2
     per_channel = per_channel.nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9)
     return [layer.mean(1) for layer in per_channel.split(sizes, 1)]
+
+
+# What is so many times worse than the best goes no further. Where the best is bad itself, another part is
+# wrong as well, and the comparison says less.
+CLEARLY_WORSE = 4.0
+CLEARLY_WORSE_THAN_BAD = 10.0
+BAD = 0.02
+
+# Beyond that, so many standard errors of the difference on the same images.
+STANDARD_ERRORS = 3.0
+
+# Forms of one part that differ by less are as good as alike, as ReLU and ReLU6.
+ALIKE = 1.2
+
+Item = TypeVar("Item")
+
+
+def not_clearly_worse(
+    scored: Iterable[tuple[Fingerprint, Item]], most: int, *, margin: float | None = None
+) -> list[Item]:
+    """The best, best first, without what is clearly worse than the first of them.
+
+    What a score owes to the small number of images is taken off the best one before it is multiplied.
+
+    Args:
+        margin: how many times chance a difference may be; None for STANDARD_ERRORS of each difference.
+    """
+    ordered = sorted(scored, key=lambda entry: entry[0].score)
+    best = ordered[0][0]
+    times = CLEARLY_WORSE if best.excess < BAD else CLEARLY_WORSE_THAN_BAD
+
+    def close(one: Fingerprint) -> bool:
+        chance = STANDARD_ERRORS * one.error_beside(best) if margin is None else margin * best.by_chance
+        return one.score <= best.score + (times - 1) * best.excess + chance
+
+    return [item for one, item in ordered[:most] if close(one)]
+
+
+def not_told_apart(one: Fingerprint, best: Fingerprint) -> bool:
+    """Whether a form of a part is not told from the best one."""
+    return one.score - best.score <= max((ALIKE - 1) * best.score, STANDARD_ERRORS * one.error_beside(best))

@@ -1,11 +1,97 @@
-"""Model, as the rest of the project knows it: pixels in, logits out, the normalisation inside."""
+"""Networks from pixels to logits: the base class of all architectures, and wrappers of their inputs and
+outputs.
+"""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.registry import BGR, PER_IMAGE
+
+
+class BlockNetwork(nn.Module):
+    """Images (batch, channels, height, width) -> logits (batch, classes), by way of :attr:`blocks`.
+
+    Attributes:
+        blocks: answers the functions whose composition, first to last, is the network.
+    """
+
+    blocks: Callable[[], list[Callable[[Tensor], Tensor]]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks():
+            x = block(x)
+        return x
+
+
+def standardised(x: Tensor) -> Tensor:
+    """x [n, C, H, W] less each image's mean, over its deviation or 1 / sqrt(C H W) where that is larger.
+
+    Source: arXiv 1812.02637.
+    """
+    mean = x.mean((1, 2, 3), keepdim=True)
+    deviation = x.std((1, 2, 3), keepdim=True)
+    return (x - mean) / deviation.clamp(min=x[0].numel() ** -0.5)
+
+
+def channels_reversed(x: Tensor) -> Tensor:
+    """x [n, C, H, W] with its channels in the opposite order."""
+    return x.flip(1)
+
+
+INPUTS: dict[str, Callable[[Tensor], Tensor]] = {PER_IMAGE: standardised, BGR: channels_reversed}
+
+
+class OtherInput(BlockNetwork):
+    """A network behind one of these functions; block 0 begins with it.
+
+    Args:
+        network: takes what the function returns.
+        form: a name of :data:`INPUTS`.
+    """
+
+    def __init__(self, network: nn.Module, form: str) -> None:
+        super().__init__()
+        self.network = network
+        self.form = form
+
+    def _first(self, x: Tensor) -> Tensor:
+        return self._inner()[0](INPUTS[self.form](x))
+
+    def _inner(self) -> list[Callable[[Tensor], Tensor]]:
+        return self.network.blocks() if isinstance(self.network, BlockNetwork) else [self.network]
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """Those of the network."""
+        return [self._first, *self._inner()[1:]]
+
+
+class SomeClasses(BlockNetwork):
+    """A network with all but some of its outputs left out.
+
+    Args:
+        network: images to logits (batch, classes).
+        outputs: the classes that are left, in the order of the new logits.
+    """
+
+    outputs: Tensor
+
+    def __init__(self, network: nn.Module, outputs: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("outputs", torch.tensor(list(outputs)), persistent=False)
+
+    def _inner(self) -> list[Callable[[Tensor], Tensor]]:
+        return self.network.blocks() if isinstance(self.network, BlockNetwork) else [self.network]
+
+    def _last(self, x: Tensor) -> Tensor:
+        return self._inner()[-1](x).index_select(1, self.outputs)
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """Those of the network; the last one chooses."""
+        return [*self._inner()[:-1], self._last]
+
 
 # Images that go through a network at once on a CPU: so many of CIFAR's stay in its cache from layer to layer.
 # With 256 at once each costs a sixth more, with 768 half as much again.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.data.augment import heavy_kinds
 from robustbench_coded.models.candidates import (
     SMALL_BATCH,
     Assembly,
@@ -19,32 +20,36 @@ from robustbench_coded.models.candidates import (
     multiplications,
 )
 from robustbench_coded.models.checkpoint import Checkpoint
-from robustbench_coded.models.contradictions import by_chance, confirmed, contradictions, options, unfamiliar
+from robustbench_coded.models.comparison import (
+    IMAGES_FOR_LABELS_ALONE,
+    PGD_STEPS,
+    Attacked,
+    asked,
+    best_by_labels,
+    differ,
+    forms_of,
+    under_attack,
+    unread_features,
+)
 from robustbench_coded.models.decision import (
     Evidence,
     Stated,
     accuracy_in_doubt,
+    by_chance,
+    confirmed,
+    contradictions,
+    options,
     plausible,
     tied,
+    unfamiliar,
 )
-from robustbench_coded.models.few_threads import SMALL, few_threads
 from robustbench_coded.models.fingerprint import trained_batch_norms
-from robustbench_coded.models.freed_memory import keep_freed_memory, no_collections
-from robustbench_coded.models.fronts import UNKNOWN, likely_fronts
-from robustbench_coded.models.input_kinds import heavy_kinds
-from robustbench_coded.models.label_search import (
-    IMAGES_FOR_LABELS_ALONE,
-    asked,
-    best_by_labels,
-    forms_of,
-)
-from robustbench_coded.models.last_layer import unread_features
-from robustbench_coded.models.metadata import stored_normalisation
+from robustbench_coded.models.input_processing import UNKNOWN, likely_processing
+from robustbench_coded.models.metadata import stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.search import Search
-from robustbench_coded.models.stored_accuracy import stored_accuracy
-from robustbench_coded.models.under_attack import STEPS, Attacked, differ, under_attack
+from robustbench_coded.threads import SMALL, few_threads, keep_freed_memory, no_collections
 
 # Images that are looked at; with their labels as many as these multiplications pay for: of every candidate
 # that is asked, and of the one that is chosen.
@@ -286,7 +291,7 @@ class _Decision:
     def _by_first_layer(self, search: Search, form: Evidence) -> list[Evidence]:
         """The normalisations that the first batch-norm leaves, where the others saw another network."""
         arch, remembered = form.candidate.arch, search.remembered
-        fronts = likely_fronts(remembered, arch, [*self.common, *self.rare], 1, kinds=search.kinds)
+        fronts = likely_processing(remembered, arch, [*self.common, *self.rare], 1, kinds=search.kinds)
         left = dict.fromkeys(front.normalisation for front in fronts if front.input is None)
         first = fronts[0]
         nearest = remembered.fingerprint(first.candidate(arch), first.kind, form.images, 1)
@@ -349,7 +354,7 @@ def _undecided(attacked: Sequence[Attacked]) -> str:
         figures.append(f"{one.accuracy:.1%} at {one.budget.norm} {one.budget.eps:.3g}")
     table = "; ".join(f"{options(candidate)}: {', '.join(figures)}" for candidate, figures in said.items())
     return (
-        f"its weights fit several forms that differ under attack (PGD-{STEPS}, {attacked[0].images} images), "
+        f"its weights fit several forms that differ under attack (PGD-{PGD_STEPS}, {attacked[0].images} images), "
         f"and nothing says which is right; state it: {table}"
     )
 

@@ -1,14 +1,101 @@
-"""Names of the architectures, and what they are. Importing this does not import torch."""
+"""Names of the architectures and of their variants, and what they are. Importing this does not import torch."""
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.architecture import Architecture
-from robustbench_coded.models.variants import INPUT, split_variant
+
+# A part of every architecture: what happens to an image before its first layer. ``per-image`` subtracts each
+# image's own mean and divides by its own deviation, as in arXiv 1812.02637; ``bgr`` puts its three channels
+# in the order blue, green, red, as OpenCV reads images.
+INPUT = "input"
+PER_IMAGE = "per-image"
+BGR = "bgr"
+
+
+def split_variant(arch: str) -> tuple[str, dict[str, str]]:
+    """A name and the parts in its brackets, in order.
+
+    Raises:
+        InputError: brackets that hold something else.
+    """
+    name, bracket, inside = arch.partition("[")
+    if not bracket:
+        return arch, {}
+    pairs = [pair.partition("=") for pair in inside.removesuffix("]").split(",")]
+    parts = {part.strip(): form.strip() for part, _, form in pairs}
+    if not inside.endswith("]") or len(parts) != len(pairs) or not all(p and f for p, f in parts.items()):
+        raise InputError(f"architecture {arch!r}: expected NAME[part=form,part=form]")
+    if parts.get(INPUT, BGR) not in (PER_IMAGE, BGR):
+        raise InputError(f"architecture {arch!r}: expected {INPUT}={PER_IMAGE} or {INPUT}={BGR}")
+    return name, parts
+
+
+def join_variant(name: str, parts: Mapping[str, str | int]) -> str:
+    """The text of a variant; the name alone where every part is as usual."""
+    return f"{name}[{','.join(f'{part}={form}' for part, form in parts.items())}]" if parts else name
+
+
+def changed(arch: str, part: str, form: str | int) -> str:
+    """``arch`` with one part in that form."""
+    name, parts = split_variant(arch)
+    return join_variant(name, {**parts, part: str(form)})
+
+
+def unchanged(arch: str, part: str) -> str:
+    """``arch`` with one part as usual."""
+    name, parts = split_variant(arch)
+    return join_variant(name, {other: form for other, form in parts.items() if other != part})
+
+
+def changes(arch: str, variants: Mapping[str, tuple[str | int, ...]]) -> Iterator[tuple[str, str]]:
+    """(part, variant of ``arch`` that differs from it in that part alone), for every part it leaves open.
+
+    Parts that are named in brackets were chosen, and are not varied.
+    """
+    _, named = split_variant(arch)
+    for part, forms in variants.items():
+        if part not in named:
+            for form in forms:
+                yield part, changed(arch, part, form)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One line of ``csrobust list models``.
+
+    Attributes:
+        name: as given to ``--arch``.
+        description: what it is, and where it comes from.
+        constructor: ``module:class`` inside ``models.architectures``.
+        parameters: keyword arguments that make the class this architecture.
+        pattern: regular expression of further names; its groups are integer keyword arguments.
+        resolver: ``module:function`` beside the constructor's, for names that no expression describes: it
+            answers the architecture of a name, or None.
+        takes_dropout: whether its blocks can have dropout.
+        takes_image_size: whether it is made for one image size, which the name does not say.
+        image_size: height and width in pixels that the name says; None where it says none.
+        stochastic: how its activation samples in every answer; None where nothing does.
+        variants: the parts that leave no trace in its weights: by keyword argument of the class, the forms
+            that published networks have beside its default. ``variants.py`` names and enumerates them.
+    """
+
+    name: str
+    description: str
+    constructor: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    pattern: str | None = None
+    resolver: str | None = None
+    takes_dropout: bool = False
+    takes_image_size: bool = False
+    image_size: int | None = None
+    stochastic: str | None = None
+    variants: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+
 
 # Names alone: importing the functions would import torch.
 BESIDE_RELU = (
@@ -36,7 +123,7 @@ def _dm_preact(depth: int) -> Architecture:
     return Architecture(
         f"dm-preact-resnet{depth}",
         f"pre-activation ResNet-{depth} of Gowal et al. 2020 (arXiv 2010.03593), with SiLU",
-        "dm_preact_resnet:DMPreActResNet",
+        "deepmind_resnet:DMPreActResNet",
         {"depth": depth},
         variants=BESIDE_SILU,
     )
@@ -95,7 +182,7 @@ _ARCHITECTURES = (
     Architecture(
         "digits-cnn",
         "three small convolutions for 8x8 digits",
-        "digits_cnn:DigitsCNN",
+        "sequential:DigitsCNN",
         takes_dropout=True,
         variants={"activation": BESIDE_RELU, "pooling": ("max",)},
     ),
@@ -103,14 +190,14 @@ _ARCHITECTURES = (
     Architecture(
         "preact-resnet18",
         "PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks",
-        "preact_resnet:PreActResNet18",
+        "resnet:PreActResNet18",
         takes_dropout=True,
         variants={**STEM, **PREACT},
     ),
     Architecture(
         "preact-resnet18-bn",
         "PreActResNet-18 with a batch-norm before the pooling, as most robust checkpoints have it",
-        "preact_resnet:PreActResNet18",
+        "resnet:PreActResNet18",
         {"final_bn": True},
         takes_dropout=True,
         variants={**STEM, **PREACT},
@@ -127,7 +214,7 @@ _ARCHITECTURES = (
     Architecture(
         "lwta-wrn-34-1",
         "wide ResNet, stochastic winner-takes-all activations (arXiv 2112.02671); any lwta-wrn-DEPTH-WIDTH",
-        "lwta_wide_resnet:LwtaWideResNet",
+        "wide_resnet:LwtaWideResNet",
         pattern=r"lwta-wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
         stochastic="of channels 2i and 2i + 1 one survives at each pixel, drawn anew in every answer",
     ),
@@ -141,7 +228,7 @@ _ARCHITECTURES = (
     Architecture(
         "dm-wrn-28-10",
         "wide ResNet of Gowal et al. 2020 (arXiv 2010.03593), with SiLU; any dm-wrn-DEPTH-WIDTH",
-        "dm_wide_resnet:DMWideResNet",
+        "deepmind_resnet:DMWideResNet",
         pattern=r"dm-wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
         variants=BESIDE_SILU,
     ),
@@ -149,13 +236,13 @@ _ARCHITECTURES = (
     Architecture(
         "wrn-34-r",
         "wide ResNet-34 with fewer channels in its last stage, of Huang et al. 2021 (arXiv 2110.03825)",
-        "robust_wide_resnet:RobustWideResNet",
+        "wide_resnet:RobustWideResNet",
         variants={"activation": BESIDE_RELU},
     ),
     Architecture(
         "wrn-a4",
         "WRN-A4 of Huang et al. 2022 (arXiv 2212.11005), with SiLU",
-        "robust_wide_resnet:RobustWideResNet",
+        "wide_resnet:RobustWideResNet",
         {"depths": (27, 28, 13), "planes": (160, 448, 384), "activation": "silu", "named_2022": True},
         variants=BESIDE_SILU,
     ),

@@ -11,25 +11,23 @@ from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from robustbench_coded.data.augment import KINDS
 from robustbench_coded.models.architectures.sequential_names import BATCH_NORM
-from robustbench_coded.models.candidates import MOST_IMAGES, Assembly, Candidate
-from robustbench_coded.models.elimination import alike, kept
-from robustbench_coded.models.fingerprint import Fingerprint
-from robustbench_coded.models.fronts import (
+from robustbench_coded.models.candidates import MOST_IMAGES, Assembly, Candidate, Fingerprints
+from robustbench_coded.models.fingerprint import Fingerprint, not_clearly_worse, not_told_apart
+from robustbench_coded.models.input_processing import (
     FIRST_IMAGES,
     KIND_MARGIN,
     LEFT_OVER,
     UNKNOWN,
-    Front,
-    best_first,
+    InputProcessing,
     by_chance_alone,
-    likely_fronts,
+    likely_processing,
+    nearest_first,
     without_worse,
 )
-from robustbench_coded.models.input_kinds import KINDS
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.remembered import Remembered
-from robustbench_coded.models.variants import INPUT, split_variant, unchanged
+from robustbench_coded.models.registry import INPUT, split_variant, unchanged
 
 # Images for parts and at first for whole networks; for a network that stands out; and for those that stay
 # close to each other: as many as so many multiplications of one candidate pay for, within these limits.
@@ -71,7 +69,7 @@ class Scored:
     candidate: Candidate
     kind: str
     fingerprint: Fingerprint
-    alike: tuple[str, ...] = ()
+    not_told_apart: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -99,7 +97,7 @@ class Search:
         self.kinds = kinds
         self.assembly = assembly
         self.normalisations = normalisations
-        self.remembered = Remembered(assembly)
+        self.remembered = Fingerprints(assembly)
         # Every part in its usual form; one in another form that is stated is among the candidates.
         self.arch, _ = split_variant(assembly.checkpoint.arch)
         self.few = _affordable(PART_IMAGES, PART_MULTIPLICATIONS / per_image)
@@ -117,7 +115,7 @@ class Search:
             return
 
         def nearest(arch: str) -> float:
-            fronts = likely_fronts(self.remembered, arch, self.normalisations, 1, kinds=self.kinds)
+            fronts = likely_processing(self.remembered, arch, self.normalisations, 1, kinds=self.kinds)
             front = fronts[0]
             return self.remembered.fingerprint(front.candidate(arch), front.kind, FIRST_IMAGES[-1], 1).score
 
@@ -165,10 +163,10 @@ class Search:
         )
         return any(self.remembered.fingerprint(*end, self.few).score < here for end in ends)
 
-    def _fronts(self, unknown: float | None) -> list[Front]:
+    def _fronts(self, unknown: float | None) -> list[InputProcessing]:
         """Normalisations with kinds of images, by the layers before the first part."""
         layers = max(1, self.order[0][0]) if self.order else 2
-        return likely_fronts(
+        return likely_processing(
             self.remembered, self.arch, self.normalisations, layers, kinds=self.kinds, unknown=unknown
         )
 
@@ -193,12 +191,12 @@ class Search:
             later = [other for other, _ in self.order[place + 1 :] if other > onset]
             layers = min([onset + LAYERS_PER_PART, *later])
             beam = self._in_one_part(part, beam, fronts[0], layers)
-            fronts = best_first(self.remembered, beam[0], fronts, self.few, layers)
+            fronts = nearest_first(self.remembered, beam[0], fronts, self.few, layers)
         if layers:
             fronts = without_worse(self.remembered, beam[0], fronts, self.few, layers)
         return self._ends(beam, fronts[:FRONTS], stated)
 
-    def _in_one_part(self, part: str, beam: list[str], front: Front, layers: int) -> list[str]:
+    def _in_one_part(self, part: str, beam: list[str], front: InputProcessing, layers: int) -> list[str]:
         """The best of the ``beam`` and of its other forms in one part, by the first layers."""
         images = max(self.few, FIRST_IMAGES[-1]) if layers == 1 else self.few
 
@@ -209,10 +207,10 @@ class Search:
                     arch: self.remembered.fingerprint(front.candidate(arch), front.kind, count, layers)
                     for arch in left
                 }
-                left = kept(((one, arch) for arch, one in scored.items()), len(scored))
+                left = not_clearly_worse(((one, arch) for arch, one in scored.items()), len(scored))
             best = scored[left[0]]
             # What is usual goes on before its near copies.
-            left.sort(key=lambda arch: _unusual(arch) if alike(scored[arch], best) else 9)
+            left.sort(key=lambda arch: _unusual(arch) if not_told_apart(scored[arch], best) else 9)
             return left[:WIDTH]
 
         likely = best_of([beam[0], *self.remembered.forms(beam[0], part)])
@@ -220,7 +218,9 @@ class Search:
         others = (other for arch in beam for other in self.remembered.forms(arch, part, forms))
         return best_of([*likely, *beam, *others])
 
-    def _ends(self, beam: list[str], fronts: list[Front], stated: Sequence[Candidate]) -> list[Scored]:
+    def _ends(
+        self, beam: list[str], fronts: list[InputProcessing], stated: Sequence[Candidate]
+    ) -> list[Scored]:
         """Candidates by all layers, on more and more images: until one stands out, or there are enough."""
         usual = min(beam, key=_unusual)
         first = self.remembered.fingerprint(fronts[0].candidate(usual), fronts[0].kind, self.few)
@@ -280,7 +280,9 @@ class Search:
         left, count = list(self.kinds), min(self.few, images)
         while True:
             seen = {other: self.remembered.fingerprint(best, other, count) for other in left}
-            left = kept([(one, other) for other, one in seen.items()], len(seen), margin=KIND_MARGIN)
+            left = not_clearly_worse(
+                [(one, other) for other, one in seen.items()], len(seen), margin=KIND_MARGIN
+            )
             if count >= images:
                 break
             count = min(2 * count, images)
@@ -288,7 +290,7 @@ class Search:
         nearest = left[0]
         if seen[nearest].score * CLEARLY > own:
             return []
-        front = Front(best.normalisation, split_variant(best.arch)[1].get(INPUT), nearest)
+        front = InputProcessing(best.normalisation, split_variant(best.arch)[1].get(INPUT), nearest)
         variants = (front.candidate(arch) for arch in [*beam, self.arch])
         return [(one, nearest) for one in dict.fromkeys([best, *variants])]
 
@@ -297,7 +299,7 @@ class Search:
 
     def _onsets(self) -> dict[str, int | None]:
         """For every part the first batch-norm that sees another form of it."""
-        front = Front(self.normalisations[0], None, self.kinds[0])
+        front = InputProcessing(self.normalisations[0], None, self.kinds[0])
         parts = (part for part in self.assembly.variants if part != BATCH_NORM)
         found: dict[str, int | None] = dict.fromkeys(parts)
         for layers in (LAYERS_PER_PART, None):  # most parts show in the first layers
@@ -352,7 +354,7 @@ def _standing_out(
 
 def _near(ends: Sequence[End], scored: Mapping[End, Fingerprint], stated: Sequence[Candidate]) -> list[End]:
     """Those that go on, best first; what is stated is compared with the best one, however far it is."""
-    near = kept([(scored[end], end) for end in ends], len(ends))
+    near = not_clearly_worse([(scored[end], end) for end in ends], len(ends))
     usual = min(near, key=lambda end: _unusual(end[0].arch))  # near copies do not crowd it out
     asked = [end for end in ends if end[0] in stated]
     return list(dict.fromkeys([*near[:RIVALS], usual, *_nearest(asked, scored)]))

@@ -32,7 +32,7 @@ from robustbench_coded.evaluation.planning.extents import Extents
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for, scoring_images
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.models.prepare import tf32
 from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.threads import torch_threads
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustbench_coded.data.in_memory import dataset_in_memory
+from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options

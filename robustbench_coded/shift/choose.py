@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from robustbench_coded.data.dataset import Dataset, Images
-from robustbench_coded.data.download import search_path
+from robustbench_coded.data.named_sets import search_path
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.options.config import EvalConfig

@@ -16,8 +16,8 @@ import robustbench_coded
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import named
-from robustbench_coded.models.saving import save_checkpoint
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.recipes import Coded
 from robustbench_coded.training.stages import Stages

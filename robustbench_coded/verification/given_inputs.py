@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_coded.data.in_memory import array, channels_at_the_end
+from robustbench_coded.data.arrays import array, channels_at_the_end
 from robustbench_coded.errors import InputError
 
 IMAGES = ("x", "x_adv", "adv_complete", "adv_inputs")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_coded.models import tf32
+from robustbench_coded.models import prepare
 
 pytestmark = pytest.mark.long
 
@@ -31,9 +31,11 @@ def test_every_part_runs_on_a_cpu(table3, monkeypatch):
     )
     allowed = []
     real = table3.evaluate
-    monkeypatch.setattr(table3, "evaluate", lambda *a, **o: allowed.append(tf32.ALLOWED) or real(*a, **o))
+    monkeypatch.setattr(
+        table3, "evaluate", lambda *a, **o: allowed.append(prepare.TF32_ALLOWED) or real(*a, **o)
+    )
     rows, missing = table3.measure(setting, ("TF32", "bfloat16"))
-    assert missing == [] and allowed == [True, True, False, False] and tf32.ALLOWED is True
+    assert missing == [] and allowed == [True, True, False, False] and prepare.TF32_ALLOWED is True
     assert [(row.method, row.precision, row.inference) for row in rows] == [
         ("csrobust", "TF32", "standard"),
         ("csrobust", "TF32", "RCI"),
@@ -54,8 +56,8 @@ def test_every_part_runs_on_a_cpu(table3, monkeypatch):
 
 
 def test_tf32_can_be_switched_off_for_a_measurement(monkeypatch):
-    with tf32.tf32(True):
+    with prepare.tf32(True):
         assert torch.backends.cuda.matmul.allow_tf32
-    monkeypatch.setattr(tf32, "ALLOWED", False)
-    with tf32.tf32(True):
+    monkeypatch.setattr(prepare, "TF32_ALLOWED", False)
+    with prepare.tf32(True):
         assert not torch.backends.cuda.matmul.allow_tf32

@@ -8,7 +8,7 @@ from robustbench_coded.certification.certifier import InBatch, certifiers_of, ch
 from robustbench_coded.certification.graph import NotCertifiable
 from robustbench_coded.certification.intervals import Region
 from robustbench_coded.defences.rci import RCI, Coded
-from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
+from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.zoo.linear import pattern
 from robustbench_coded.zoo.trained import LinearClassifier

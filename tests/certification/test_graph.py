@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_coded.certification.graph import NotCertifiable, graph_of
-from robustbench_coded.models.architectures.preact_resnet import PreActResNet18
+from robustbench_coded.models.architectures.resnet import PreActResNet18
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
 from robustbench_coded.models.architectures.wide_resnet import WideResNet
 from robustbench_coded.models.pixel_model import PixelModel

@@ -15,8 +15,8 @@ from robustbench_coded.certification.intervals import (
     margins_from_logits,
     rounding,
 )
-from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
+from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
 from tests.certification.conftest import images, seeded
 

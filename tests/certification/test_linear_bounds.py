@@ -9,8 +9,8 @@ from robustbench_coded.certification import linear_bounds
 from robustbench_coded.certification.affine import Bend, Lines
 from robustbench_coded.certification.graph import graph_of
 from robustbench_coded.certification.intervals import BEYOND, Region, intervals
-from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
+from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
 from tests.certification.conftest import exact_least, images, seeded
 

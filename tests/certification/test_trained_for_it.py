@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from robustbench_coded import evaluate
-from robustbench_coded.data.digits import load_digits
+from robustbench_coded.data.named_sets import load_digits
 
 pytestmark = pytest.mark.long
 

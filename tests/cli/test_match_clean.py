@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_coded.data.digits import load_digits
+from robustbench_coded.data.named_sets import load_digits
 
 pytestmark = pytest.mark.long
 

@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from robustbench_coded.coding.codec import Codec, CodedSmoothing
-from robustbench_coded.coding.nodes import chebyshev_first, chebyshev_second
-from robustbench_coded.coding.spline import spline_matrix
+from robustbench_coded.coding.spline import chebyshev_first, chebyshev_second, spline_matrix
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 

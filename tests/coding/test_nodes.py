@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.polynomial.chebyshev import chebpts1, chebpts2
 
-from robustbench_coded.coding.nodes import NODES, chebyshev_first, chebyshev_second, uniform
+from robustbench_coded.coding.spline import NODES, chebyshev_first, chebyshev_second, uniform
 
 
 @pytest.mark.parametrize("size", [4, 5, 128, 1023])

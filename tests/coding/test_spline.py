@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline, make_smoothing_spline
 
-from robustbench_coded.coding.nodes import chebyshev_first, chebyshev_second, uniform
-from robustbench_coded.coding.spline import spline_matrix
+from robustbench_coded.coding.spline import chebyshev_first, chebyshev_second, spline_matrix, uniform
 
 SCATTERED = np.random.default_rng(0).uniform(-1, 1, 30)
 KNOTS = {

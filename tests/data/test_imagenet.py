@@ -7,11 +7,11 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 
-from robustbench_coded.data.image_files import Preprocessing
+from robustbench_coded.data.image_folders import Preprocessing
 from robustbench_coded.data.imagenet import wnids
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.some_classes import SomeClasses
+from robustbench_coded.models.pixel_model import SomeClasses
 
 RNG = np.random.default_rng(0)
 

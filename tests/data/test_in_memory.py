@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from robustbench_coded.data.in_memory import dataset_in_memory
+from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.errors import InputError
 
 X = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5) / 255

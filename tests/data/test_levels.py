@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_coded.data.digits import load_digits
-from robustbench_coded.data.in_memory import dataset_in_memory
-from robustbench_coded.data.levels import levels_of
+from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.data.dataset import levels_of
+from robustbench_coded.data.named_sets import load_digits
 
 
 def data_of(x):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits as bundled
 
-from robustbench_coded.data import cifar
-from robustbench_coded.data.cifar import VARIANTS, search_path
+from robustbench_coded.data import named_sets
+from robustbench_coded.data.named_sets import CIFAR, search_path
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
 
@@ -82,7 +82,7 @@ def test_a_failed_download_says_which_file_to_put_where_and_leaves_nothing(tmp_p
     import torchvision.datasets
 
     def offline(root, download):
-        (root_file := cifar.Path(root) / "half").write_text("half")
+        (root_file := named_sets.Path(root) / "half").write_text("half")
         assert root_file.exists()
         raise OSError("no route to host")
 
@@ -97,7 +97,7 @@ def test_a_failed_download_says_which_file_to_put_where_and_leaves_nothing(tmp_p
 def test_downloads_go_to_the_given_folder_else_to_the_cache(tmp_path, no_cache):
     assert search_path(tmp_path)[0] == tmp_path
     assert search_path(None) == [tmp_path / "cache" / "csrobust"]
-    assert VARIANTS["cifar10"].folder == "cifar-10-batches-py"
+    assert CIFAR["cifar10"].folder == "cifar-10-batches-py"
 
 
 def test_an_unknown_name_gets_the_nearest_known_one():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_coded.data.subset import stratified_rows
+from robustbench_coded.data.dataset import stratified_rows
 
 
 def rows(labels, count, seed=0):

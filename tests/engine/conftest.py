@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustbench_coded.data.digits import load_digits
+from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.evaluation.options.config import EvalConfig
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from robustbench_coded import InputError, evaluate
-from robustbench_coded.data.in_memory import dataset_in_memory
+from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.models.in_memory import NetworkInMemory
 

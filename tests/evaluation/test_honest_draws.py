@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.data.in_memory import dataset_in_memory
+from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.results.run import load_run

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision.models.resnet import resnet18, resnet50
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.dropout import seed_dropout
+from robustbench_coded.models.architectures.layers import seed_dropout
 from robustbench_coded.models.build import build
 from robustbench_coded.models.detect import shapes_of
 

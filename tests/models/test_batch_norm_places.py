@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import recognise_network
-from robustbench_coded.models.variants import split_variant
+from robustbench_coded.models.registry import split_variant
 
 pytestmark = pytest.mark.long
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from robustbench_coded.models.few_threads import SMALL, few_threads
+from robustbench_coded.threads import SMALL, few_threads
 
 
 @pytest.fixture

@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.models.elimination import alike, kept
-from robustbench_coded.models.fingerprint import GROUPS, Fingerprint, fingerprint, trained_batch_norms
-from robustbench_coded.models.input_kinds import HEAVY, KINDS, heavy_kinds, images_of_kind
+from robustbench_coded.data.augment import HEAVY, KINDS, heavy_kinds, images_of_kind
+from robustbench_coded.models.fingerprint import (
+    GROUPS,
+    Fingerprint,
+    fingerprint,
+    not_clearly_worse,
+    not_told_apart,
+    trained_batch_norms,
+)
 
 
 def images(n=64, channels=3, size=8, seed=0):
@@ -112,9 +118,9 @@ def test_one_late_layer_moves_the_score_though_not_the_median():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_kinds_of_training_images(kind, channels):
     x = images(40, channels)
-    kept = x.clone()
+    not_clearly_worse = x.clone()
     made = images_of_kind(kind, x)
-    assert torch.equal(x, kept)
+    assert torch.equal(x, not_clearly_worse)
     assert made.shape == x.shape and made.dtype == x.dtype
     assert float(made.min()) >= 0 and float(made.max()) <= 1
     assert torch.equal(made, images_of_kind(kind, x))
@@ -153,9 +159,9 @@ def test_near_copies_part_on_images_too_few_for_their_scores():
     other = leaky_copy(network, 0.06)
     wrong = fingerprint(other, other, x)
     assert wrong.score - right.score > 3 * wrong.error_beside(right)
-    assert kept([(right, "relu"), (wrong, "leaky")], 2) == ["relu"]
-    assert kept([(right, "relu"), (wrong, "leaky")], 2, margin=2.0) == ["relu", "leaky"]
-    assert right.error_beside(right) == 0 and alike(right, right)
+    assert not_clearly_worse([(right, "relu"), (wrong, "leaky")], 2) == ["relu"]
+    assert not_clearly_worse([(right, "relu"), (wrong, "leaky")], 2, margin=2.0) == ["relu", "leaky"]
+    assert right.error_beside(right) == 0 and not_told_apart(right, right)
 
 
 def test_the_excess_leaves_out_what_few_images_do():

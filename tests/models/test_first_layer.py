@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_coded.data.augment import images_of_kind
 from robustbench_coded.models.build import build
-from robustbench_coded.models.candidates import Assembly, Candidate
+from robustbench_coded.models.candidates import Assembly, Candidate, Fingerprints
 from robustbench_coded.models.fingerprint import fingerprint
 from robustbench_coded.models.first_layer import (
     FirstLayer,
@@ -15,11 +16,9 @@ from robustbench_coded.models.first_layer import (
     first_layer,
     other_normalisations,
 )
-from robustbench_coded.models.input_kinds import images_of_kind
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.remembered import Remembered
 
 CPU = torch.device("cpu")
 
@@ -113,8 +112,8 @@ def test_what_is_no_sum_over_the_channels_is_left_alone(tmp_path):
 def test_first_layers_follow_from_what_all_of_them_saw(tmp_path):
     assembly = remembering(tmp_path / "a.pt", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     end = Candidate("digits-cnn", Normalisation("none", (0.0,) * 3, (1.0,) * 3)), "plain"
-    few = Remembered(assembly).fingerprint(*end, 32, 2)
-    remembered = Remembered(assembly)
+    few = Fingerprints(assembly).fingerprint(*end, 32, 2)
+    remembered = Fingerprints(assembly)
     remembered.fingerprint(*end, 64)
     assembly.fingerprint = None  # nothing is sent through a network again
     found = remembered.fingerprint(*end, 32, 2)

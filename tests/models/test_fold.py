@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.models.build import build
-from robustbench_coded.models.fold import fold_batch_norms
+from robustbench_coded.models.prepare import fold_batch_norms
 
 
 def trained_looking(network):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_coded.models.freed_memory import keep_freed_memory, no_collections
+from robustbench_coded.threads import keep_freed_memory, no_collections
 
 MIB = 1 << 20
 

@@ -9,9 +9,9 @@ from torch import nn
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Assembly, Candidate
-from robustbench_coded.models.fold import fold_batch_norms
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.models.prepare import fold_batch_norms
 
 X = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

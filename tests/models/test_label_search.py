@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from robustbench_coded.data.digits import load_digits
+from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import recognise_network
 

@@ -8,13 +8,12 @@ from torch import nn
 
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.candidates import Candidate
-from robustbench_coded.models.contradictions import contradictions
-from robustbench_coded.models.decision import Evidence, Stated
-from robustbench_coded.models.last_layer import unread_features
+from robustbench_coded.models.comparison import unread_features
+from robustbench_coded.models.decision import Evidence, Stated, contradictions
+from robustbench_coded.models.labelled_accuracy import labelled
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
-from robustbench_coded.models.witnesses import labelled
 
 IMAGES = 640
 STATED = "sequential-8-f64-l64-a-l64-a-l[activation=relu]"

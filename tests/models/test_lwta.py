@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from robustbench_coded.defences.sampling import samples
-from robustbench_coded.models.architectures.lwta_wide_resnet import Competition, LwtaWideResNet
+from robustbench_coded.models.architectures.wide_resnet import Competition, LwtaWideResNet
 from robustbench_coded.models.build import build
 from robustbench_coded.models.detect import recognise
+from robustbench_coded.models.labelled_accuracy import labelled
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.refusal import Refused
-from robustbench_coded.models.witnesses import labelled
 
 SHARED = Path(__file__).parents[3] / "shared" / "checkpoints" / "lwta-wrn34-1.pt"
 

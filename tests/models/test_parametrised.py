@@ -8,7 +8,7 @@ from torch.nn.utils import parametrizations, prune
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.parametrised import folded
+from robustbench_coded.models.state_dict import folded
 
 
 def pruned(layer):

@@ -7,8 +7,8 @@ import torch
 
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.external_architectures import import_function, shown_name
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.plugin import import_function, shown_name
 
 CODE = "import beside\n\n\ndef build(model):\n    return beside.VALUE\n"
 

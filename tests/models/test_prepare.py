@@ -9,8 +9,7 @@ from robustbench_coded.defences.rci import RCI
 from robustbench_coded.models import prepare
 from robustbench_coded.models.build import build
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.prepare import PreparedModel, prepare_model
-from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.models.prepare import PreparedModel, prepare_model, tf32
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -7,10 +7,9 @@ gives; ``benchmarks/robustbench_zoo.py`` compares all of its definitions where t
 import pytest
 import torch
 
-from robustbench_coded.models.architectures.dm_wide_resnet import DMWideResNet
-from robustbench_coded.models.architectures.preact_resnet import PreActResNet18
-from robustbench_coded.models.architectures.robust_wide_resnet import RobustWideResNet
-from robustbench_coded.models.architectures.wide_resnet import WideResNet
+from robustbench_coded.models.architectures.deepmind_resnet import DMWideResNet
+from robustbench_coded.models.architectures.resnet import PreActResNet18
+from robustbench_coded.models.architectures.wide_resnet import RobustWideResNet, WideResNet
 from robustbench_coded.models.build import build
 from robustbench_coded.models.detect import recognise, shapes_of
 

@@ -9,23 +9,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from robustbench_coded.data.digits import load_digits
-from robustbench_coded.models import input_kinds
+from robustbench_coded.data import augment
+from robustbench_coded.data.augment import images_of_kind
+from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Assembly, Candidate
-from robustbench_coded.models.contradictions import contradictions, unfamiliar
-from robustbench_coded.models.decision import Evidence, Stated, plausible, tied
+from robustbench_coded.models.chosen_network import with_normalisation
+from robustbench_coded.models.decision import Evidence, Stated, contradictions, plausible, tied, unfamiliar
 from robustbench_coded.models.fingerprint import Fingerprint
-from robustbench_coded.models.fronts import Front
-from robustbench_coded.models.input_kinds import images_of_kind
+from robustbench_coded.models.input_processing import InputProcessing
+from robustbench_coded.models.labelled_accuracy import Labelled
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.recognition_text import as_data, brief, sentence
-from robustbench_coded.models.saving import save_checkpoint
 from robustbench_coded.models.search import Search
-from robustbench_coded.models.with_normalisation import with_normalisation
-from robustbench_coded.models.witnesses import Labelled
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
@@ -262,7 +261,7 @@ def test_per_image_normalisation_is_found(tmp_path, test_images):
 def test_heavier_augmentation_is_not_taken_for_another_normalisation(
     monkeypatch, tmp_path, test_images, kind
 ):
-    monkeypatch.setattr(input_kinds, "POLICY_PIXELS", 8)  # digits stand for larger images
+    monkeypatch.setattr(augment, "POLICY_PIXELS", 8)  # digits stand for larger images
     x, _ = digits("train")
     network = build("digits-cnn", 10, 1)
     for module in network.modules():
@@ -373,7 +372,9 @@ def test_where_much_is_left_what_is_stated_is_compared_on_all_kinds_of_images(
     none, half, mnist = (KNOWN[1][name] for name in ("none", "half", "mnist"))
     search = Search(assembly, [none, half, mnist], per_image=10**6)
     monkeypatch.setattr(
-        search, "_fronts", lambda _: [Front(half, None, "noisy"), Front(mnist, None, "plain")]
+        search,
+        "_fronts",
+        lambda _: [InputProcessing(half, None, "noisy"), InputProcessing(mnist, None, "plain")],
     )
     compared = []
     monkeypatch.setattr(search, "_behind_another_kind", lambda one, *_: compared.append(one) or [])
@@ -400,7 +401,7 @@ def test_a_wrong_part_does_not_hide_which_normalisation_is_right(tmp_path, test_
         return Fingerprint(("bn1", "bn2"), (distance, distance), images)
 
     monkeypatch.setattr(search.remembered, "fingerprint", seen)
-    fronts = [Front(none, None, "plain"), Front(half, None, "plain")]
+    fronts = [InputProcessing(none, None, "plain"), InputProcessing(half, None, "plain")]
     assert search._ends([usual, silu], fronts, [])[0].candidate == Candidate(silu, half)
 
 

@@ -8,12 +8,12 @@ from torch import nn
 
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.sequential_names import layouts, name_for
+from robustbench_coded.models.architectures.sequential_names import layouts, sequential_name
 from robustbench_coded.models.build import build, construct
 from robustbench_coded.models.candidates import Assembly
 from robustbench_coded.models.checkpoint import check_data
+from robustbench_coded.models.comparison import best_by_labels
 from robustbench_coded.models.decision import plausible
-from robustbench_coded.models.label_search import best_by_labels
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
@@ -198,7 +198,7 @@ def test_layouts_that_give_the_same_shapes_are_variants():
     ],
 )
 def test_what_is_no_such_stack_has_no_name(shapes):
-    assert name_for(shapes) is None
+    assert sequential_name(shapes) is None
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_pooling_that_rounds_up_is_a_layout(pool):
         *conv(1, 4, 3), pool(2), *conv(4, 6, 3, padding=1), pool(2, ceil_mode=True),  # 8, 6, 3, 2
         nn.Flatten(), nn.Linear(24, 10),
     )  # fmt: skip
-    name = name_for({key: tuple(tensor.shape) for key, tensor in stack.state_dict().items()})
+    name = sequential_name({key: tuple(tensor.shape) for key, tensor in stack.state_dict().items()})
     assert layouts(name) == ("1.1/1.1", "1.0c/1.1c")  # the usual one rounds nothing
     pooling = {nn.MaxPool2d: "", nn.AvgPool2d: ",pooling=mean"}[pool]
     assert "1.0c/1.1c" in find(name)[0].variants["layout"]

@@ -6,16 +6,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.data.digits import load_digits
+from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.models.candidates import Assembly, Candidate
-from robustbench_coded.models.contradictions import options
-from robustbench_coded.models.decision import Evidence
-from robustbench_coded.models.label_search import asked
+from robustbench_coded.models.comparison import Attacked, asked, differ, under_attack
+from robustbench_coded.models.decision import Evidence, options
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.recognition_text import as_data, brief
-from robustbench_coded.models.under_attack import Attacked, differ, under_attack
 
 EPS = 0.15
 

@@ -9,14 +9,18 @@ import torch
 from torch.nn import functional as F
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.activations import ACTIVATIONS, activation_named
-from robustbench_coded.models.architectures.inputs import OtherInput, standardised
-from robustbench_coded.models.architectures.shortcuts import NEW_CHANNELS, SUBSAMPLINGS, subsampled, widened
+from robustbench_coded.models.architectures.layers import ACTIVATIONS, activation_named
+from robustbench_coded.models.architectures.resnet_cifar import (
+    NEW_CHANNELS,
+    SUBSAMPLINGS,
+    subsampled,
+    widened,
+)
 from robustbench_coded.models.build import build, construct
-from robustbench_coded.models.fold import fold_batch_norms
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.registry import BESIDE_RELU, MODELS, find
-from robustbench_coded.models.variants import changed, changes, split_variant
+from robustbench_coded.models.pixel_model import OtherInput, standardised
+from robustbench_coded.models.prepare import fold_batch_norms
+from robustbench_coded.models.registry import BESIDE_RELU, MODELS, changed, changes, find, split_variant
 
 SMALL = ("digits-cnn", "resnet20", "preact-resnet18", "resnet18", "wrn-10-1", "vit-4-24-2-3")
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from robustbench_coded.models.stored_accuracy import allowed_shortfall, stored_accuracy
-from robustbench_coded.models.witnesses import floor, labelled
+from robustbench_coded.models.labelled_accuracy import floor, labelled
+from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy
 
 
 def answers(logits):

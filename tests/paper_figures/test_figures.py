@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from robustbench_coded.ablations.records import EpochRecord
-from robustbench_coded.coding.nodes import chebyshev_first
-from robustbench_coded.coding.spline import spline_matrix
+from robustbench_coded.coding.spline import chebyshev_first, spline_matrix
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper_figures import spline as lemma
 from robustbench_coded.paper_figures import training

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from robustbench_coded.data.digits import load_digits
+from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.selftests.blends import blends
 from robustbench_coded.selftests.other_images import other_images
 from tests.selftests.conftest import EPS, EXAMPLES, Plain, network

@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 import torch
 
-from robustbench_coded.data.digits import load_digits
-from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
+from robustbench_coded.data.named_sets import load_digits
+from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.zoo import trained
 from robustbench_coded.zoo.trained import digits_network, standing_after_descent

@@ -143,8 +143,8 @@ def inspect_command(
     present(checkpoint)  # before torch is imported, which takes seconds
     from robustbench_coded.evaluation.setup.checkpoints import recognised_by
     from robustbench_coded.models.checkpoint import Checkpoint
-    from robustbench_coded.models.inspect import describe
     from robustbench_coded.models.loading import load_checkpoint
+    from robustbench_coded.models.recognition_text import describe
     from robustbench_coded.reports.text.escape import one_line
 
     def load(path: str, variant: str) -> Checkpoint:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.models.prepare import tf32
 
 
 class AnsweredOnce(Standard):

@@ -12,7 +12,7 @@ from attacks.losses import margin_loss
 from attacks.naming import AttackName, parse
 from attacks.perturbation_budget import Norm, PerturbationBudget
 from attacks.relaxation import Relaxation
-from robustbench_coded.data.in_memory import labels, pixels
+from robustbench_coded.data.arrays import labels, pixels
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence, misshapen, too_few_classes
 from robustbench_coded.defences.sampling import SamplingModule

@@ -14,7 +14,7 @@ from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.models.prepare import tf32
 from robustbench_coded.schema.certificate import Certificate
 
 

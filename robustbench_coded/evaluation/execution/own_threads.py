@@ -6,7 +6,7 @@ import torch
 
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.models.candidates import multiplications
-from robustbench_coded.models.few_threads import few_threads
+from robustbench_coded.threads import few_threads
 
 
 def own_threads(context: WorkerContext) -> AbstractContextManager[None]:

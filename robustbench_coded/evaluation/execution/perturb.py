@@ -24,7 +24,7 @@ from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.answers import answers_or_nan
 from robustbench_coded.evaluation.execution.target import RawView, Target
 from robustbench_coded.evaluation.planning.cost import images_per_query
-from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.models.prepare import tf32
 
 
 @dataclass(frozen=True)

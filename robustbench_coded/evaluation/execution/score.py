@@ -12,7 +12,7 @@ from robustbench_coded.defences.protocol import Defence, logits_grouped, reject_
 from robustbench_coded.evaluation.execution.answers import answers_or_nan
 from robustbench_coded.evaluation.execution.target import draws_of, images_of
 from robustbench_coded.evaluation.planning.streams import Purpose
-from robustbench_coded.models.tf32 import tf32
+from robustbench_coded.models.prepare import tf32
 
 NO_ANSWER = -1  # the prediction for an input at which a defence fails
 BROKEN = 0.5  # share of clean inputs without an answer above which it is no defence that answers

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.levels import levels_of
+from robustbench_coded.data.dataset import Dataset, levels_of
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.inferences import Standard
@@ -26,11 +25,10 @@ from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.examples import evaluated
 from robustbench_coded.evaluation.planning.plan import batches_for
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.models.architectures.some_classes import SomeClasses
-from robustbench_coded.models.freed_memory import keep_freed_memory
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.pixel_model import PixelModel, SomeClasses
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
+from robustbench_coded.threads import keep_freed_memory
 from robustbench_coded.zoo import registry as _zoo  # noqa: F401  (registers names that a worker may build)
 
 SENTINEL = 16  # inputs by which a defence is asked whether it still answers as it did

@@ -1,7 +1,6 @@
 """Which images are evaluated, and in which order: the first ones, or random ones in random order."""
 
-from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.subset import stratified_rows
+from robustbench_coded.data.dataset import Dataset, stratified_rows
 from robustbench_coded.evaluation.planning.streams import stream
 
 STRATIFIED = "stratified"  # how run.json calls a random subset; nothing there means the first, or all

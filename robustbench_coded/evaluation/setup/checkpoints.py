@@ -20,13 +20,13 @@ from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoi
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.default_eps import default_eps
 from robustbench_coded.models.checkpoint import Checkpoint, check_data
+from robustbench_coded.models.chosen_network import Chosen, chosen_network
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import NormalisationChoice
-from robustbench_coded.models.parametrised import FOLDED
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import images_wanted, recognise_network
 from robustbench_coded.models.recognition_text import as_data, brief
-from robustbench_coded.models.several_networks import Chosen, chosen_network
+from robustbench_coded.models.state_dict import FOLDED
 
 # Large images are looked at in smaller numbers: a quarter of a gigabyte of pixels is enough.
 PIXEL_VALUES = 2**26

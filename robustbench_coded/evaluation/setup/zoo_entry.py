@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from robustbench_coded.data.in_memory import dataset_in_memory
+from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.defences.piped import load_piped
 from robustbench_coded.errors import InputError

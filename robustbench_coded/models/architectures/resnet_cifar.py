@@ -1,22 +1,57 @@
-"""ResNet-20/32/44/56/110 for CIFAR (He et al. 2015, arXiv 1512.03385, section 4.2).
-
-Shortcuts of option A, without weights, or of option B or C, 1x1 convolutions with batch-norm where the shape
-changes or in every block. Names of the weights are those of the files trained with akamaster's
-implementation.
-"""
+"""CIFAR ResNets of He et al. 2015 (arXiv 1512.03385), shortcuts of options A, B and C."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from robustbench_coded.models.architectures.activations import activation_named
-from robustbench_coded.models.architectures.block_network import BlockNetwork
-from robustbench_coded.models.architectures.dropout import Dropout
-from robustbench_coded.models.architectures.shortcuts import check_shortcut, subsampled, widened
-from robustbench_coded.models.architectures.stage import stage
-from robustbench_coded.models.difference import Shapes
+from robustbench_coded.models.architectures.layers import Dropout, activation_named, stage
+from robustbench_coded.models.pixel_model import BlockNetwork
+from robustbench_coded.models.refusal import Shapes
+
+# How a shortcut halves the image: every second pixel, from the first or the second one on; means or maxima.
+SUBSAMPLINGS = ("stride", "stride-odd", "mean", "mean-3", "max")
+
+# Where it puts the channels that are new: on both sides of the old ones, behind or before them; or instead
+# of zeros the old ones again.
+NEW_CHANNELS = ("both", "behind", "before", "repeat")
+
+
+def check_shortcut(subsampling: str, new_channels: str) -> None:
+    """Raises ValueError where either is not known."""
+    if subsampling not in SUBSAMPLINGS:
+        raise ValueError(f"expected subsampling of {', '.join(SUBSAMPLINGS)}, got {subsampling}")
+    if new_channels not in NEW_CHANNELS:
+        raise ValueError(f"expected new_channels of {', '.join(NEW_CHANNELS)}, got {new_channels}")
+
+
+def subsampled(x: Tensor, stride: int, how: str) -> Tensor:
+    """x [n, C, H, W] as [n, C, ceil(H / stride), ceil(W / stride)], as a padded 3x3 convolution leaves it."""
+    if stride == 1:
+        return x
+    if how == "stride-odd":
+        # The last odd row of an odd height does not exist: the one before it stands in.
+        return F.pad(x, (0, 1, 0, 1), mode="replicate")[:, :, 1::stride, 1::stride]
+    if how == "mean":
+        return F.avg_pool2d(x, stride, ceil_mode=True)
+    if how == "mean-3":
+        return F.avg_pool2d(x, 3, stride, padding=1)
+    if how == "max":
+        return F.max_pool2d(x, stride, ceil_mode=True)
+    return x[:, :, ::stride, ::stride]
+
+
+def widened(x: Tensor, new: int, where: str) -> Tensor:
+    """x [n, C, H, W] with ``new`` further channels."""
+    if new == 0:
+        return x
+    if where == "repeat":
+        return x.repeat(1, -(-new // x.shape[1]) + 1, 1, 1)[:, : x.shape[1] + new]
+    before = {"both": new // 2, "behind": 0, "before": new}[where]
+    return F.pad(x, (0, 0, 0, 0, before, new - before))
+
 
 # Names that mean another network: the bottleneck ResNet-50 has 6 n + 2 layers, too.
 TAKEN = ("resnet50",)
@@ -129,7 +164,7 @@ class ResNetCifar(BlockNetwork):
         return [self._stem, self.layer1, self.layer2, self._last]
 
 
-def name_for(shapes: Shapes) -> str | None:
+def resnet_cifar_name(shapes: Shapes) -> str | None:
     """The name of the architecture that these shapes may be of; None where it is none of these."""
     blocks = sum(name.startswith("layer1.") and name.endswith(".conv1.weight") for name in shapes)
     if not blocks or shapes.get("conv1.weight", ())[:1] != (16,) or "layer4.0.conv1.weight" in shapes:

@@ -15,7 +15,7 @@ from itertools import islice, product
 from math import isqrt
 from typing import Literal
 
-from robustbench_coded.models.architectures.architecture import Architecture
+from robustbench_coded.models.registry import Architecture
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -69,7 +69,7 @@ TOKEN = re.compile(
 )
 
 
-def name_for(shapes: Shapes) -> str | None:
+def sequential_name(shapes: Shapes) -> str | None:
     """``sequential-SIZE-...`` as numbers and shapes have it; None where they are of another family.
 
     The tokens are ``c16k4`` (convolution to 16 channels, kernel 4), ``l100`` (linear, the last one ``l``;
@@ -111,7 +111,7 @@ def tokens_of(name: str) -> tuple[int, list[re.Match[str]]] | None:
 
 def ends_of(shapes: Shapes) -> tuple[int, int] | None:
     """(channels of the image, number of classes); None for another family."""
-    name, layers = name_for(shapes), _layers(shapes)
+    name, layers = sequential_name(shapes), _layers(shapes)
     parsed = tokens_of(name) if name else None
     if parsed is None or layers is None:
         return None

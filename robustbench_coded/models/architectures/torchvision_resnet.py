@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.pixel_model import BlockNetwork
 
 STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     18: (BasicBlock, [2, 2, 2, 2]),

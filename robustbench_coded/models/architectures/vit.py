@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_coded.models.architectures.activations import activation_named
-from robustbench_coded.models.architectures.block_network import BlockNetwork
+from robustbench_coded.models.architectures.layers import activation_named
+from robustbench_coded.models.pixel_model import BlockNetwork
 
 
 class PatchEmbedding(nn.Module):
@@ -143,7 +143,7 @@ class VisionTransformer(BlockNetwork):
         return self.head(x[:, 1:].mean(1) if self.pooling == "mean" else x[:, 0])
 
 
-def name_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def vit_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """``vit-PATCH-DIM-DEPTH-HEADS`` as the shapes have it; None where they are of another family.
 
     The heads leave no trace in the shapes: 64 channels each is what timm's models have.

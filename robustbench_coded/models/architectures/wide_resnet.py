@@ -1,19 +1,23 @@
-"""Wide residual networks (Zagoruyko & Komodakis 2016, arXiv 1605.07146), WRN-28-10 above all.
-
-Names of the weights are those that most robust checkpoints use (``block1.layer.0.bn1``, ``convShortcut``).
+"""Wide ResNets (arXiv 1605.07146), with winner-takes-all activations (arXiv 2112.02671), and those of
+Huang et al. (arXiv 2110.03825, 2212.11005).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
-from robustbench_coded.models.architectures.activations import activation_named
-from robustbench_coded.models.architectures.block_network import BlockNetwork
-from robustbench_coded.models.architectures.dropout import Dropout
-from robustbench_coded.models.architectures.preact_parts import PreactParts
-from robustbench_coded.models.architectures.stage import blocks_of_wide, stage
-from robustbench_coded.models.architectures.stem import enter, stem_stride
+from robustbench_coded.models.architectures.layers import (
+    Dropout,
+    PreactParts,
+    activation_named,
+    blocks_of_wide,
+    enter,
+    stage,
+    stem_stride,
+)
+from robustbench_coded.models.pixel_model import BlockNetwork
 
 
 class WideBlock(nn.Module):
@@ -103,10 +107,218 @@ class WideResNet(BlockNetwork):
         return [self._stem, self.block1, self.block2, self._last]
 
 
-def name_for(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def wide_resnet_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """``wrn-DEPTH-WIDTH`` as the shapes of the weights have it; None where they are of another family."""
     first = shapes.get("block1.layer.0.conv1.weight")
     if first is None or len(first) != 4 or first[0] < 16:
         return None
     count = sum(name.startswith("block1.layer.") and name.endswith(".conv1.weight") for name in shapes)
     return f"wrn-{6 * count + 4}-{first[0] // 16}"
+
+
+TEMPERATURE = 0.01  # of the Gumbel trick when the network answers; the files' ``temp`` is that of training
+SMALLEST = 2.0**-25  # half of the least positive number that torch draws
+
+
+class Competition(nn.Module):
+    """Channels 2i and 2i + 1 compete at each pixel, and one of them survives.
+
+    It is drawn with probability softmax(pair), by a softmax of (pair + Gumbel noise) / 0.01.
+    """
+
+    samples = True
+    temp: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("temp", torch.tensor(1.0))  # is in the files, and not used
+
+    def reset_parameters(self) -> None:
+        """As it begins: networks are built without memory for what they hold."""
+        self.temp.fill_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pairs = x.unflatten(1, (-1, 2))
+        # From uniform numbers, which are drawn four times faster than exponential_ does: drawing was half of
+        # the forward pass. The clamp keeps log(0) out, which 24 bits draw once in 16 million.
+        noise = -torch.rand_like(pairs).clamp_(min=SMALLEST).log_().neg_().log_()
+        return (pairs * ((pairs + noise) / TEMPERATURE).softmax(2)).flatten(1, 2)
+
+
+class LwtaBlock(nn.Module):
+    """Batch-norm and competition before each 3x3 convolution, and before the one on the shortcut."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_planes)
+        self.lwta1 = Competition()
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.lwta2 = Competition()
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.convShortcut: nn.Conv2d | None = None
+        if in_planes != planes:
+            self.convShortcut = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.lwta1(self.bn1(x))
+        shortcut = x if self.convShortcut is None else self.convShortcut(active)
+        return self.conv2(self.lwta2(self.bn2(self.conv1(active)))) + shortcut
+
+
+class LwtaStage(nn.Module):
+    """``count`` blocks; its one child is called ``layer``, as in the trained files."""
+
+    def __init__(self, in_planes: int, planes: int, count: int, stride: int):
+        super().__init__()
+        self.layer = stage(LwtaBlock, in_planes, planes, count, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class LwtaWideResNet(BlockNetwork):
+    """A wide ResNet (``wide_resnet``) in which channels compete; ``samples`` says that it draws inside.
+
+    Args:
+        classes: number of classes.
+        in_channels: channels of the image.
+        depth: 6 n + 4.
+        width: factor on the channels.
+    """
+
+    samples = True
+
+    def __init__(self, classes: int = 10, in_channels: int = 3, depth: int = 34, width: int = 1) -> None:
+        super().__init__()
+        if depth < 10 or depth % 6 != 4:
+            raise ValueError(f"expected depth 6 n + 4, got {depth}")
+        if width < 1:
+            raise ValueError(f"expected width >= 1, got {width}")
+        n = (depth - 4) // 6
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.block1 = LwtaStage(16, 16 * width, n, 1)
+        self.block2 = LwtaStage(16 * width, 32 * width, n, 2)
+        self.block3 = LwtaStage(32 * width, 64 * width, n, 2)
+        self.bn1 = nn.BatchNorm2d(64 * width)
+        self.lwta = Competition()
+        self.fc = nn.Linear(64 * width, classes)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return self.fc(self.lwta(self.bn1(self.block3(x))).mean((2, 3)))
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
+        return [self.conv1, self.block1, self.block2, self._last]
+
+
+def lwta_wide_resnet_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """``lwta-wrn-DEPTH-WIDTH`` as the shapes have it; None for a network without competitions."""
+    plain = wide_resnet_name(shapes)
+    return f"lwta-{plain}" if plain is not None and "block1.layer.0.lwta1.temp" in shapes else None
+
+
+class RobustWideBlock(nn.Module):
+    """Batch-norm and activation before each 3x3 convolution; a 1x1 one as shortcut where channels change."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int, activation: str, named_2022: bool):
+        super().__init__()
+        self.act = activation_named(activation)
+        self.bn1 = nn.BatchNorm2d(in_planes)
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.shortcut: nn.Module | None = None
+        self.convShortcut: nn.Module | None = None
+        if in_planes != planes or (named_2022 and stride != 1):
+            conv = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
+            if named_2022:
+                self.shortcut = nn.Sequential(conv)
+            else:
+                self.convShortcut = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.act(self.bn1(x))
+        projection = self.shortcut or self.convShortcut
+        shortcut = x if projection is None else projection(active)
+        return self.conv2(self.act(self.bn2(self.conv1(active)))) + shortcut
+
+
+class RobustWideStage(nn.Module):
+    """``count`` blocks; its one child is called ``layer``, as in the trained files."""
+
+    def __init__(
+        self, in_planes: int, planes: int, count: int, stride: int, activation: str, named_2022: bool
+    ):
+        super().__init__()
+        block = partial(RobustWideBlock, activation=activation, named_2022=named_2022)
+        self.layer = stage(block, in_planes, planes, count, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class Stages(nn.ModuleList):
+    """The stages: a list under the trained files' name ``blocks``, which called answers the blocks."""
+
+    def __init__(
+        self, stages: Sequence[nn.Module], stem: nn.Module, last: Callable[[Tensor], Tensor]
+    ) -> None:
+        super().__init__(stages)
+        # Kept in tuples, so that they are no children of this list.
+        self.around = (stem, last)
+
+    def __call__(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self.around[0], *list(self)[:-1], self.around[1]]
+
+
+class RobustWideResNet(BlockNetwork):
+    """A 3x3 stem of 16 channels and three stages.
+
+    Args:
+        classes: number of classes.
+        in_channels: channels of the image.
+        depths: number of blocks of each stage.
+        planes: channels of each stage.
+        activation: a name of ``activations.ACTIVATIONS``.
+        named_2022: names of the weights as in the second paper's files.
+    """
+
+    blocks: Stages
+
+    def __init__(
+        self,
+        classes: int = 10,
+        in_channels: int = 3,
+        depths: Sequence[int] = (5, 5, 5),
+        planes: Sequence[int] = (320, 640, 512),
+        activation: str = "relu",
+        named_2022: bool = False,
+    ) -> None:
+        super().__init__()
+        self.act = activation_named(activation)
+        self.stem_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        stages = [
+            RobustWideStage(before, after, count, stride, activation, named_2022)
+            for before, after, count, stride in zip(
+                (16, *planes[:-1]), planes, depths, (1, 2, 2), strict=True
+            )
+        ]
+        self.blocks = Stages(stages, self.stem_conv, self._last)
+        final = nn.BatchNorm2d(planes[-1])
+        self.bn1: nn.BatchNorm2d | None = None if named_2022 else final
+        self.norm1: nn.BatchNorm2d | None = final if named_2022 else None
+        self.fc = nn.Linear(planes[-1], classes)
+
+    def _last(self, x: Tensor) -> Tensor:
+        final = self.norm1 or self.bn1
+        assert final is not None
+        return self.fc(self.act(final(self.blocks[-1](x))).mean((2, 3)))
+
+
+def robust_wide_resnet_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """``wrn-34-r`` or ``wrn-a4`` where the last stage and its depth are theirs; None for another family."""
+    last, final = shapes.get("blocks.2.layer.0.conv1.weight"), shapes.get("stem_conv.weight")
+    if last is None or final is None:
+        return None
+    return "wrn-a4" if "norm1.weight" in shapes else "wrn-34-r"

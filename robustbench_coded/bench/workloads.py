@@ -1,0 +1,294 @@
+"""What the bench times: attacks and inference of our own and of other packages, on the same batches."""
+
+import copy
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attacks.adapters.third_party import seeded_from
+from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
+from attacks.pgd import default_step_size
+from attacks.registry import attack_for, estimator_for
+from robustbench_coded.bench.timing import Contender
+from robustbench_coded.coding.sizes import coded_size
+from robustbench_coded.defences.inferences import Standard
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.rci import RCI, Coded
+from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.prepare import tf32
+
+EPS = 8 / 255
+SMALL_K = 8
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Attributes:
+    model: the original.
+    gradients: copies that attacks differentiate, by their name in the report: ``float32``, ``bfloat16`` ...
+    x: images [n, C, H, W] in [0, 1], on the model's device; n is K, a multiple of ``SMALL_K``.
+    steps: of every PGD.
+    """
+
+    model: PixelModel
+    gradients: dict[str, PixelModel]
+    x: Tensor
+    steps: int
+
+    @property
+    def k(self) -> int:
+        return len(self.x)
+
+    @property
+    def device(self) -> torch.device:
+        return self.x.device
+
+    def labels(self, x: Tensor) -> Tensor:
+        """The model's own predictions: an attack that skips what is misclassified then skips nothing."""
+        with torch.no_grad():
+            return self.model(x).argmax(1)
+
+    def batch(self, n: int) -> Tensor:
+        """n of the images, repeated where there are fewer."""
+        return self.x[torch.arange(n, device=self.device) % len(self.x)]
+
+
+def attack(workload: Workload, defence: Defence, x: Tensor, name: str) -> Callable[[], Tensor]:
+    """An attack as an evaluation runs it on G batches ``x`` [G, K, C, H, W], without early stops."""
+    groups, k = x.shape[:2]
+    y = workload.labels(x.flatten(0, 1)).unflatten(0, (groups, k))
+    parsed, budget = parse(name), PerturbationBudget("linf", EPS)
+
+    def run() -> Tensor:
+        target = Target(defence, k, 0, range(groups))
+        with tf32(True):
+            estimator = estimator_for(parsed, target, max_images=target.images(x))
+            generators = [stream(0, batch, "start") for batch in range(groups)]
+            return attack_for(parsed).perturb(x, y, estimator, budget, generators)
+
+    return run
+
+
+ANSWERS = 10  # in one timed call: the noise of a single short answer would hide the cost of coding
+
+
+def gradient_contenders(workload: Workload, reference: str) -> list[Contender]:
+    """PGD on standard inference, and its forward and backward passes alone."""
+    images = workload.steps * workload.k
+    made = [
+        Contender("forward+backward, model as loaded", images, _passes(workload, workload.model), reference)
+    ]
+    for name, model in workload.gradients.items():
+        limit = f"forward+backward, {name}"
+        pgd = attack(workload, Standard(model), workload.x[None], f"pgd-{workload.steps}")
+        made.append(Contender(limit, images, _passes(workload, model), reference))
+        made.append(Contender(f"csrobust pgd-{workload.steps}, {name}", images, pgd, reference))
+    if workload.device.type == "cuda":
+        limit = "forward+backward, float32, one CUDA graph"
+        made.append(Contender(limit, images, _replayed(workload, workload.gradients["float32"]), reference))
+    # Auto-PGD needs one gradient or value more than it has steps.
+    apgd = attack(
+        workload, Standard(workload.gradients["float32"]), workload.x[None], f"apgd-ce-{workload.steps}"
+    )
+    made.append(
+        Contender(f"csrobust apgd-ce-{workload.steps}, float32", images + workload.k, apgd, reference)
+    )
+    return made
+
+
+def coded_contenders(workload: Workload) -> list[Contender]:
+    """A PGD step through RCI against a plain one on as many images, and small batches against large ones."""
+    model, k, name = workload.gradients["float32"], workload.k, f"pgd-{workload.steps}"
+    made = []
+    for n in (k, coded_size("1.5K", k)):
+        x = workload.batch(n)
+        plain = f"{name}, standard on {n}"
+        made.append(Contender(plain, workload.steps * n, attack(workload, Standard(model), x[None], name)))
+        coded = attack(workload, RCI(model, k, n), workload.x[None], name)
+        made.append(Contender(f"{name}, RCI K={k} N={n}", workload.steps * n, coded, plain))
+    small_n = coded_size("1.5K", SMALL_K)
+    x = workload.x.unflatten(0, (-1, SMALL_K))
+    grouped = attack(workload, RCI(model, SMALL_K, small_n), x, name)
+    title = f"{name}, RCI K={SMALL_K} N={small_n}, {len(x)} batches at once"
+    made.append(Contender(title, workload.steps * len(x) * small_n, grouped, made[-1].name))
+    return made
+
+
+def inference_contenders(workload: Workload) -> list[Contender]:
+    """Plain against coded inference, Table 4 of arXiv 2510.00253: what a batch of K costs to answer."""
+    k, plain = workload.k, "standard"
+    # The memory layout of an evaluation: the same numbers, and no rearrangement at each convolution.
+    model = copy.deepcopy(workload.model).to(memory_format=torch.channels_last)
+    images = ANSWERS * k
+    made = [Contender(f"{plain} K={k}", images, _answers(Standard(model), workload.x, None))]
+    for n in (k, coded_size("1.5K", k)):
+        coded, rci = Coded(model, k, n), RCI(model, k, n)
+        draw = rci.sample(torch.Generator().manual_seed(0), k)
+        for name, defence, drawn in (("coded", coded, None), ("RCI", rci, draw)):
+            answers = _answers(defence, workload.x, drawn)
+            made.append(Contender(f"{name} K={k} N={n}", images, answers, made[0].name))
+    return made
+
+
+def _passes(workload: Workload, model: PixelModel) -> Callable[[], None]:
+    y = workload.labels(workload.x)
+
+    def run() -> None:
+        with tf32(model is not workload.model):
+            for _ in range(workload.steps):
+                x = workload.x.detach().requires_grad_()
+                torch.autograd.grad(F.cross_entropy(model(x), y, reduction="sum"), x)
+
+    return run
+
+
+def _replayed(workload: Workload, model: PixelModel) -> Callable[[], None]:
+    """The same passes as a replayed CUDA graph: without launch overhead, the limit on this device."""
+    y, x = workload.labels(workload.x), workload.x.detach().clone().requires_grad_()
+
+    def once() -> Tensor:
+        return torch.autograd.grad(F.cross_entropy(model(x), y, reduction="sum"), x)[0]
+
+    warming_up = torch.cuda.Stream()
+    warming_up.wait_stream(torch.cuda.current_stream())
+    graph = torch.cuda.CUDAGraph()
+    with tf32(True):
+        with torch.cuda.stream(warming_up):
+            for _ in range(3):
+                once()
+        torch.cuda.current_stream().wait_stream(warming_up)
+        with torch.cuda.graph(graph):
+            grad = once()
+
+    def run() -> None:
+        for _ in range(workload.steps):
+            graph.replay()
+        assert grad is not None  # the graph writes to this memory
+
+    return run
+
+
+def _answers(defence: Standard | Coded | RCI, x: Tensor, draw: Tensor | None) -> Callable[[], None]:
+    @torch.no_grad()
+    @tf32(False)
+    def run() -> None:
+        for _ in range(ANSWERS):
+            defence.logits(x, draw)  # type: ignore[arg-type]
+
+    return run
+
+
+def third_party_contenders(workload: Workload, reference: str) -> tuple[list[Contender], list[str]]:
+    """One contender for each package that is installed, and the names of those that are not.
+
+    All take PGD's steps on every image; pyautoattack only has Auto-PGD, which needs one more answer.
+    """
+    images = workload.steps * workload.k
+    made, missing = [], []
+    for package, name, more, build in (
+        ("torchattacks", f"torchattacks PGD, {workload.steps} steps", 0, _torchattacks),
+        ("foolbox", f"foolbox LinfPGD, {workload.steps} steps", 0, _foolbox),
+        ("art", f"ART ProjectedGradientDescent, {workload.steps} steps", 0, _art),
+        ("pyautoattack", f"pyautoattack APGD-CE, {workload.steps} steps", workload.k, _pyautoattack),
+    ):
+        if find_spec(package) is None:
+            missing.append(package)
+            continue
+        with _contained():
+            attack = build(workload)
+        against = None if name == reference else reference
+        made.append(Contender(name, images + more, _contained_call(attack), against))
+    return made, missing
+
+
+def _torchattacks(workload: Workload) -> Callable[[], Any]:
+    import torchattacks
+
+    attack = torchattacks.PGD(workload.model, eps=EPS, alpha=_step_size(workload), steps=workload.steps)
+    attack.set_device(workload.device)
+    y = workload.labels(workload.x)
+    return lambda: attack(workload.x, y)
+
+
+def _foolbox(workload: Workload) -> Callable[[], Any]:
+    import foolbox
+
+    model = foolbox.PyTorchModel(workload.model, bounds=(0, 1), device=workload.device)
+    attack = foolbox.attacks.LinfPGD(
+        abs_stepsize=_step_size(workload), steps=workload.steps, random_start=True
+    )
+    criterion = foolbox.criteria.Misclassification(workload.labels(workload.x))
+    return lambda: attack.run(model, workload.x, criterion, epsilon=EPS)
+
+
+def _art(workload: Workload) -> Callable[[], Any]:
+    from art.attacks.evasion import ProjectedGradientDescent
+    from art.estimators.classification import PyTorchClassifier
+
+    classifier = PyTorchClassifier(
+        model=workload.model,
+        loss=torch.nn.CrossEntropyLoss(),
+        input_shape=tuple(workload.x.shape[1:]),
+        nb_classes=workload.model.classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if workload.device.type == "cuda" else "cpu",
+    )
+    attack = ProjectedGradientDescent(
+        classifier,
+        eps=EPS,
+        eps_step=_step_size(workload),
+        max_iter=workload.steps,
+        num_random_init=1,
+        batch_size=workload.k,
+        verbose=False,
+    )
+    x, y = workload.x.cpu().numpy(), workload.labels(workload.x).cpu().numpy()
+    return lambda: attack.generate(x, y)
+
+
+def _pyautoattack(workload: Workload) -> Callable[[], Any]:
+    from pyautoattack import AutoAttack
+
+    suite = AutoAttack(
+        workload.model, eps=EPS, version="custom", attacks=["apgd-ce"], seed=0, device=str(workload.device)
+    )
+    attack, y = suite.apgd, workload.labels(workload.x)
+    attack.n_iter = attack.n_iter_orig = workload.steps
+    # The package computes these from n_iter once, when it builds the attack.
+    attack.n_iter_2, attack.n_iter_min = (
+        max(int(0.22 * workload.steps), 1),
+        max(int(0.06 * workload.steps), 1),
+    )
+    attack.size_decr, attack.n_restarts = max(int(0.03 * workload.steps), 1), 1
+    return lambda: attack.perturb(workload.x, y)
+
+
+def _step_size(workload: Workload) -> float:
+    return default_step_size(EPS, workload.steps)
+
+
+def _contained_call(attack: Callable[[], Any]) -> Callable[[], Any]:
+    def run() -> Any:
+        with _contained():
+            return attack()
+
+    return run
+
+
+@contextmanager
+def _contained() -> Iterator[None]:
+    """Third-party packages draw from the process's generators, print and warn."""
+    silent = warnings.catch_warnings(action="ignore")
+    with seeded_from(torch.Generator().manual_seed(0)), redirect_stdout(io.StringIO()), silent:
+        yield

@@ -1,0 +1,293 @@
+"""Images and labels as arrays: tensors, arrays, pairs and torch data sets in memory, whatever their form,
+and .npz files.
+"""
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.errors import InputError, described
+
+SHAPES = "[n, C, H, W], [n, H, W, C] or [n, H, W], C 1 or 3"
+EXPECTED = f"x uint8 or floats in [0, 1], {SHAPES}, and y integers [n]"
+# As data sets of Hugging Face, torchattacks and NumPy archives call them.
+IMAGES = ("pixel_values", "image", "images", "img", "x")
+LABELS = ("labels", "label", "y", "target", "targets", "fine_label")
+ROUNDING = 1e-6  # beyond [0, 1], of floats that a normalisation was taken off
+
+
+def dataset_in_memory(
+    data: Any, *, classes: int | None = None, name: str = "in memory", source: str = ""
+) -> Dataset:
+    """Images and labels as a data set.
+
+    Args:
+        data: a Dataset of this project, taken as it is; a pair (x, y) of tensors, arrays or lists; a
+            dictionary of them; or what yields such pairs or dictionaries, image by image or in batches:
+            ``torch.utils.data``'s data sets and loaders, Hugging Face's data sets, a list. It is read once.
+            A loader that shuffles yields the same order whenever it is read. Of longer tuples the first two
+            count.
+        classes: number of classes; None for the largest label plus one, at least 2.
+        name: as tables name the data.
+        source: where the images came from, in words, for reports.
+    Raises:
+        InputError: none of these; other shapes or types, NaN, pixels or labels out of range; more than fits
+            into memory.
+    """
+    if isinstance(data, Dataset):
+        return data
+    x, y = _joined(data, name)
+    images = pixels(x, name)
+    numbers = labels(y, len(images), name, classes=classes)
+    return Dataset(
+        name=name,
+        images=images,
+        scale=255.0 if images.dtype == np.uint8 else 1.0,
+        labels=numbers,
+        classes=classes or max(2, int(numbers.max()) + 1),
+        class_names=(),
+        source=source or f"{len(images)} images in memory",
+    )
+
+
+def pixels(x: Any, name: str, *, channels_last: bool = False) -> np.ndarray:
+    """Images [n, H, W, C], uint8, or float32 in [0, 1].
+
+    Args:
+        x: uint8, or floats in [0, 1] of any precision; in a shape that `channels_at_the_end` takes.
+        channels_last: as there.
+    Raises:
+        InputError: anything else; the message begins with ``name``.
+    """
+    x = channels_at_the_end(x, name, channels_last=channels_last)
+    if x.dtype == np.uint8:
+        return x
+    if x.dtype.kind != "f":
+        mend = "; where they go from 0 to 255, x.astype('uint8')" if x.dtype.kind in "iu" else ""
+        raise InputError(f"{name}: expected pixels uint8 or floats in [0, 1], got {x.dtype}{mend}")
+    lowest, highest = float(x.min()), float(x.max())
+    if not np.isfinite(x).all():
+        raise InputError(f"{name}: expected pixels in [0, 1], got NaN or infinite values")
+    if lowest < -ROUNDING or highest > 1 + ROUNDING:
+        mend = "divide them by the value of white, for example x / 255"
+        if lowest < 0:
+            mend = (
+                "where they are normalised, undo that, and let the network begin with it: "
+                "nn.Sequential(torchvision.transforms.Normalize(mean, std), model)"
+            )
+        raise InputError(f"{name}: expected pixels in [0, 1], got [{lowest:g}, {highest:g}]; {mend}")
+    x = x.astype(np.float32, copy=False)
+    return x if lowest >= 0 and highest <= 1 else x.clip(0, 1)
+
+
+def channels_at_the_end(x: Any, name: str, *, channels_last: bool = False) -> np.ndarray:
+    """Images of any type as [n, H, W, C].
+
+    Args:
+        x: [n, C, H, W], [n, H, W, C] or [n, H, W], C 1 or 3.
+        channels_last: whether a shape that may be either is [n, H, W, C].
+    Raises:
+        InputError: another shape; the message begins with ``name``.
+    """
+    x = array(x)
+    if x.ndim == 3:
+        x = x[..., None]
+    elif x.ndim == 4 and x.shape[1] in (1, 3) and not (channels_last and x.shape[3] in (1, 3)):
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    if x.ndim != 4 or x.shape[3] not in (1, 3) or 0 in x.shape:
+        raise InputError(f"{name}: expected images {SHAPES}, got {x.dtype} {list(x.shape)}")
+    return x
+
+
+def labels(y: Any, count: int, name: str, *, classes: int | None = None) -> np.ndarray:
+    """Labels [n] int64.
+
+    Args:
+        y: [n] or [n, 1], integers of any type or floats that are whole numbers.
+        count: n.
+        classes: labels have to be below it; None for any.
+    Raises:
+        InputError: anything else; the message begins with ``name``.
+    """
+    y = array(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and bool((y == np.round(y)).all()))
+    if y.shape != (count,) or not whole:
+        said = ""
+        if y.ndim == 2 and len(y) == count:
+            said = "; where they are one-hot, y.argmax(1)"
+        elif y.dtype.kind in "US":
+            said = "; number the classes: numpy.unique(y, return_inverse=True)[1]"
+        raise InputError(
+            f"{name}: expected y integers [{count}], one for each image, got {y.dtype} {list(y.shape)}{said}"
+        )
+    top = classes - 1 if classes else 2**31
+    if wrong := [int(i) for i in np.flatnonzero((y < 0) | (y > top))[:1]]:
+        allowed = f"0 to {top}" if classes else "0, 1, 2, ..."
+        raise InputError(
+            f"{name}: label {int(y[wrong[0]])} of image {wrong[0]} is out of range; labels are {allowed}"
+        )
+    return y.astype(np.int64)
+
+
+def require_memory(size: float, name: str, mend: str) -> None:
+    """Raises InputError where ``size`` bytes are more than this machine has."""
+    if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise InputError(f"{name}: {size / 2**30:.0f} GiB of arrays do not fit into memory; {mend}")
+
+
+def array(values: Any) -> np.ndarray:
+    """A tensor, an array, an image of PIL, or a list of these, as an array."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        # numpy has no bfloat16.
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if hasattr(values, "convert") and getattr(values, "mode", "RGB") not in ("L", "RGB"):
+        values = values.convert("RGB")  # a palette, or a channel of transparency
+    if isinstance(values, list | tuple) and len(values) and not isinstance(values[0], int | float | str):
+        return np.stack([array(value) for value in values])
+    return np.asarray(values)
+
+
+def _joined(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """All images and all labels, in the shapes that they have."""
+    parts = [_fields(data, name)] if _is_pair(data) or isinstance(data, Mapping) else _elements(data, name)
+    images, numbers = [], []
+    try:
+        for x, y in parts:
+            x, y = array(x), array(y)
+            one_image = x.ndim < 4 and y.size == 1
+            images.append(x[None] if one_image else x)
+            numbers.append(y.reshape(1) if one_image else np.atleast_1d(y))
+        if not images:
+            raise InputError(f"{name}: there are no images; expected {EXPECTED}")
+        return np.concatenate(images), np.concatenate(numbers)
+    except ValueError as error:
+        raise InputError(
+            f"{name}: its images do not fit together ({error}); give them one size and as many channels"
+        ) from error
+
+
+def _is_pair(data: Any) -> bool:
+    """Whether it is (x, y), not a list of two pairs or of two batches."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        return False
+    first = data[0]
+    images_first = hasattr(first, "ndim") or (isinstance(first, list | tuple) and not _is_labelled(first))
+    return images_first and hasattr(data[1], "__len__")
+
+
+def _is_labelled(values: list | tuple) -> bool:
+    """Whether a list holds an image, or a batch of them, and then its label: that has fewer axes."""
+    return len(values) > 1 and np.ndim(values[0]) > np.ndim(values[1])
+
+
+def _elements(data: Any, name: str) -> Iterator[tuple[Any, Any]]:
+    """The pairs of a data set, a loader or a list, each of one image or of a batch."""
+    iterable, indexed = hasattr(data, "__iter__"), hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if isinstance(data, str | bytes) or not (iterable or indexed):
+        raise InputError(
+            f"{name}: expected a pair (x, y), a data set or a DataLoader, got {type(data).__name__}"
+        )
+    state = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(0)  # a loader that shuffles has one order
+        for number, element in enumerate(data if iterable else (data[i] for i in range(len(data)))):
+            x, y = _fields(element, name)
+            if number == 0 and hasattr(data, "__len__"):
+                require_memory(array(x).nbytes * len(data), name, "give a torch.utils.data.Subset of them")
+            yield x, y
+    except InputError:
+        raise
+    except Exception as error:  # the user's code can fail in any way
+        raise InputError(f"{name}: it can't be read: {described(error)}") from error
+    finally:
+        torch.set_rng_state(state)
+
+
+def _fields(element: Any, name: str) -> tuple[Any, Any]:
+    """Images and labels of one pair, batch or dictionary."""
+    if isinstance(element, Mapping):
+        x, y = (next((key for key in known if key in element), None) for known in (IMAGES, LABELS))
+        if x is None or y is None:
+            raise InputError(
+                f"{name}: expected images (one of {', '.join(IMAGES)}) and labels (one of "
+                f"{', '.join(LABELS)}), got a dictionary of {', '.join(map(str, element))}"
+            )
+        return element[x], element[y]
+    if not isinstance(element, tuple | list) or len(element) < 2:
+        what = type(element).__name__ + (f" of {len(element)}" if isinstance(element, tuple | list) else "")
+        raise InputError(f"{name}: expected pairs (image, label) or batches (x, y), got {what}")
+    return element[0], element[1]
+
+
+def load_npz(path: Path, *, name: str | None = None, class_names: tuple[str, ...] = ()) -> Dataset:
+    """Reads ``x`` and ``y``, in the shapes and types that images in memory may have (`pixels`, `labels`).
+
+    Nothing in the file is unpickled. The number of classes is that of ``class_names``, else the largest label
+    plus one.
+
+    Raises:
+        InputError: missing or damaged file, other arrays, NaN, pixels or labels out of range, or arrays that
+            are larger than the machine's memory.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected an .npz file with {EXPECTED}")
+    x, y = _read(path)
+    images = pixels(x, str(path), channels_last=True)
+    numbers = labels(y, len(images), str(path), classes=len(class_names) or None)
+    return Dataset(
+        name=name or f"npz:{path}",
+        images=images,
+        scale=255.0 if images.dtype == np.uint8 else 1.0,
+        labels=numbers,
+        classes=len(class_names) or max(2, int(numbers.max()) + 1),
+        class_names=class_names,
+        source=f"{path.name} ({len(images)} images)",
+    )
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            missing = [key for key in ("x", "y") if f"{key}.npy" not in members]
+            if missing:
+                held = ", ".join(sorted(n.removesuffix(".npy") for n in members)[:10]) or "nothing"
+                raise InputError(
+                    f"{path}: no array named {' or '.join(missing)} (it holds {held}); expected {EXPECTED}"
+                )
+            _check_size(path, archive, [members["x.npy"], members["y.npy"]])
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["x"], arrays["y"]
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, NotImplementedError) as error:
+        raise InputError(f"{path}: not a readable .npz file ({error}); expected {EXPECTED}") from error
+    except zipfile.zlib.error as error:  # type: ignore[attr-defined]
+        raise InputError(f"{path}: damaged .npz file ({error}); make it again") from error
+
+
+def _check_size(path: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:
+    """Compares what the headers promise with what is stored and with the memory there is."""
+    total = 0
+    for info in members:
+        with archive.open(info) as stream:
+            version = npy.read_magic(stream)
+            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read_header(stream)
+            if dtype.hasobject:
+                raise InputError(f"{path}: {info.filename} holds Python objects; expected {EXPECTED}")
+            size = int(np.prod([int(side) for side in shape], dtype=object)) * dtype.itemsize
+            if stream.tell() + size != info.file_size:
+                raise InputError(
+                    f"{path}: {info.filename} has another size than its header says; make the file again"
+                )
+            total += size
+    require_memory(total, str(path), "split the file")

@@ -1,0 +1,244 @@
+"""Images in files: one folder per class, or files listed by a data set, decoded and resized as asked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.errors import InputError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+_SPLIT_FOLDERS = {"test": ("test", "val", "valid"), "train": ("train",)}
+_GREY_MODES = frozenset({"1", "L"})
+_COLOUR_SAMPLE = 16  # grey photographs occur among coloured ones, so one image does not tell
+
+
+def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dataset:
+    """Reads ``root/CLASS/.../IMAGE``, or ``root/SPLIT/CLASS/.../IMAGE`` where the split has a folder.
+
+    Classes are numbered in the order of their names. Images come in the order of the SHA-256 of
+    ``CLASS/.../IMAGE``: a shuffle that no file system, random generator or later addition changes. They are
+    decoded when a batch asks for them.
+
+    Args:
+        root: the folder.
+        split: ``test`` (``test``, ``val`` or ``valid``) or ``train``.
+        size: scales the shorter side of each image to 8/7 of this and cuts ``size`` x ``size`` out of the
+            middle, as is usual for ImageNet (256 and 224); None takes the images as they are.
+    Raises:
+        InputError: no such folder, fewer than two classes, a class without images; when decoding: a damaged
+            image, images of different sizes.
+    """
+    root = _split_folder(root, split)
+    files, class_names = _list(root)
+    order = sorted(range(len(files)), key=lambda i: _key(files[i][0].relative_to(root)))
+    paths = [files[i][0] for i in order]
+    labels = np.array([files[i][1] for i in order], dtype=np.int64)
+    scaled = f", scaled and cropped to {size} x {size}" if size else ""
+    return Dataset(
+        name=f"folder:{root}@{size}" if size else f"folder:{root}",
+        images=FolderImages(paths, size),
+        scale=255.0,
+        labels=labels,
+        classes=len(class_names),
+        class_names=class_names,
+        source=f"folder {root.name}, {len(paths)} images of {len(class_names)} classes, fixed order{scaled}",
+    )
+
+
+def _split_folder(root: Path, split: str) -> Path:
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected one with a folder of images per class")
+    for name in _SPLIT_FOLDERS[split]:
+        # A class may be called "train" too; then it holds images.
+        if (root / name).is_dir() and not any(map(_is_image, (root / name).iterdir())):
+            return root / name
+    return root
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def _list(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
+    """Every image with its class number, and the classes' names."""
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(folders) < 2:
+        raise InputError(f"{root}: has {len(folders)} folders; expected one of images per class, 2 or more")
+    files: list[tuple[Path, int]] = []
+    for number, folder in enumerate(folders):
+        found = sorted(filter(_is_image, folder.rglob("*")))
+        if not found:
+            raise InputError(
+                f"{folder}: no images ({', '.join(sorted(SUFFIXES))}); every class needs at least one"
+            )
+        files += [(path, number) for path in found]
+    return files, tuple(folder.name for folder in folders)
+
+
+def _key(path: Path) -> bytes:
+    return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest()
+
+
+class FolderImages:
+    """``[n, H, W, C]`` uint8 pixels of image files, decoded when read; all of one size."""
+
+    def __init__(self, paths: Sequence[Path], size: int | None = None):
+        self._paths = list(paths)
+        self._scaled_to = size
+        with _open(paths[0]) as first:
+            self._size = (size, size) if size else first.size  # (width, height), as Pillow has it
+        self._grey = all(_mode(path) in _GREY_MODES for path in self._paths[:_COLOUR_SAMPLE])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        width, height = self._size
+        return (len(self._paths), height, width, 1 if self._grey else 3)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        paths = [self._paths[row] for row in rows]
+        with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
+            return np.stack(list(pool.map(self._decode, paths)))
+
+    def _decode(self, path: Path) -> np.ndarray:
+        """Pixels [H, W, C] of one file."""
+        width, height = self._size
+        with _open(path) as image:
+            if not self._scaled_to and image.size != self._size:
+                raise InputError(
+                    f"{path}: is {image.height} x {image.width}, the first image is {height} x {width}; "
+                    f"give folder:DIR@SIZE to scale and crop all of them"
+                )
+            if self._grey and image.mode not in _GREY_MODES:
+                raise InputError(
+                    f"{path}: is coloured ({image.mode}), the first images are grey; convert them to one"
+                )
+            try:
+                pixels = image.convert("L" if self._grey else "RGB")
+            except (OSError, SyntaxError, ValueError) as error:
+                raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
+        if self._scaled_to:
+            pixels = _scaled_and_cropped(pixels, self._scaled_to)
+        return np.asarray(pixels).reshape(height, width, -1)
+
+
+def _scaled_and_cropped(image: Image.Image, size: int) -> Image.Image:
+    factor = round(size * 8 / 7) / min(image.size)
+    width, height = (max(size, round(side * factor)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
+    return scaled.crop((left, top, left + size, top + size))
+
+
+def _mode(path: Path) -> str:
+    with _open(path) as image:
+        return image.mode
+
+
+def _open(path: Path) -> Image.Image:
+    """Reads the header alone; the pixels are decoded later."""
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
+
+
+# Decoded at once: what an image needs before it is cropped can be a hundred times what is left of it.
+WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an image before it is a network's input.
+
+    Attributes:
+        crop: height and width of what is cut out of the middle.
+        resize: the shorter side is scaled to this before; None leaves the image as it is. Where nothing is
+            cut, both sides are scaled to it.
+        bicubic: how it is scaled; bilinear otherwise.
+    """
+
+    crop: int | None
+    resize: int | None
+    bicubic: bool = False
+
+    @classmethod
+    def named(cls, name: str) -> Preprocessing:
+        """``Res256Crop224``, ``BicubicRes256Crop224``, ``Res224`` or ``Crop288``, as RobustBench names them.
+
+        Raises:
+            InputError: another form.
+        """
+        match = re.fullmatch(r"(Bicubic)?(?:Res(\d{1,4}))?(?:Crop(\d{1,4}))?", name, re.ASCII)
+        if match is None or not (match[2] or match[3]) or (match[1] and not match[2]):
+            raise InputError(
+                f"+prep={name}: expected a form as Res256Crop224, BicubicRes256Crop224 or Crop288"
+            )
+        resize, crop = (int(value) if value else None for value in (match[2], match[3]))
+        if min(resize or 8, crop or 8) < 8 or (resize and crop and crop > resize):
+            raise InputError(f"+prep={name}: expected sizes from 8, and no crop larger than the image")
+        return cls(crop, resize, bool(match[1]))
+
+    @property
+    def size(self) -> int:
+        """Height and width of the result in pixels."""
+        size = self.crop or self.resize
+        assert size is not None
+        return size
+
+    def __str__(self) -> str:
+        how = "bicubic" if self.bicubic else "bilinear"
+        scaled = f"scaled to {self.resize} ({how})" if self.resize else "not scaled"
+        return f"{scaled}, {self.crop} x {self.crop} cut from the middle" if self.crop else scaled
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        from torchvision.transforms import functional as transforms
+
+        how = transforms.InterpolationMode.BICUBIC if self.bicubic else transforms.InterpolationMode.BILINEAR
+        if self.resize is not None:
+            # One number scales the shorter side, two scale both.
+            size = [self.resize] if self.crop else [self.resize, self.resize]
+            image = transforms.resize(image, size, interpolation=how)
+        return transforms.center_crop(image, [self.crop, self.crop]) if self.crop else image
+
+
+class ImageFiles:
+    """``[n, H, W, 3]`` uint8 pixels of image files, all of the preprocessing's size."""
+
+    def __init__(self, paths: Sequence[Path], preprocessing: Preprocessing):
+        self._paths = list(paths)
+        self._preprocessing = preprocessing
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        size = self._preprocessing.size
+        return (len(self._paths), size, size, 3)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        pixels = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        with ThreadPoolExecutor(WORKERS) as pool:  # decoding releases the interpreter's lock
+            for place, image in enumerate(pool.map(self._decode, [self._paths[row] for row in rows])):
+                pixels[place] = image
+        return pixels
+
+    def _decode(self, path: Path) -> np.ndarray:
+        try:
+            with Image.open(path) as image:
+                return np.asarray(self._preprocessing(image.convert("RGB")))
+        except (
+            UnidentifiedImageError,
+            OSError,
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+        ) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: not a readable image ({reason}); replace or remove it") from error

@@ -1,0 +1,307 @@
+"""CIFAR, MNIST, Fashion-MNIST and scikit-learn's digits: found in folders, or downloaded by torchvision."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import shutil
+import socket
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from robustbench_coded.data.arrays import load_npz
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.errors import InputError
+
+_TIMEOUT = 20.0  # seconds without an answer
+
+
+def search_path(data_dir: Path | None) -> list[Path]:
+    """The folders that are searched, in order; downloads go into the first."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csrobust"
+    configured = os.environ.get("CSROBUST_DATA")
+    return [*([data_dir] if data_dir else []), *([Path(configured)] if configured else []), cache]
+
+
+def download(name: str, torchvision_class: str, folder: str, places: list[Path], by_hand: str) -> None:
+    """Puts torchvision's copy into the first place, whole or not at all.
+
+    Args:
+        name: of the data, for messages.
+        torchvision_class: its reader in ``torchvision.datasets``.
+        folder: what the reader makes.
+        places: where the data were looked for.
+        by_hand: what to put into one of them instead, in words.
+    Raises:
+        InputError: the download failed.
+    """
+    import torchvision.datasets
+
+    reader = getattr(torchvision.datasets, torchvision_class)
+    target = places[0]
+    is_new = not target.exists()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(dir=target, prefix=f".{name}-") as aside,
+            _timeout(_TIMEOUT),
+            contextlib.redirect_stderr(io.StringIO()),  # a progress bar that would break the one-line message
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            reader(root=aside, download=True)
+            shutil.move(Path(aside) / folder, target / folder)
+    except (OSError, RuntimeError) as error:
+        if is_new:
+            with contextlib.suppress(OSError):
+                target.rmdir()
+        looked = ", ".join(str(place) for place in places)
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{name}: not found in {looked}, and the download failed ({reason}); "
+            f"put {by_hand} into one of them"
+        ) from error
+
+
+@contextlib.contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+_CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR100_CLASSES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
+
+@dataclass(frozen=True)
+class _Cifar:
+    title: str
+    folder: str  # the name that torchvision unpacks to
+    torchvision_class: str
+    class_names: tuple[str, ...]
+
+
+CIFAR = {
+    "cifar10": _Cifar("CIFAR-10", "cifar-10-batches-py", "CIFAR10", tuple(_CIFAR10_CLASSES.split())),
+    "cifar100": _Cifar("CIFAR-100", "cifar-100-python", "CIFAR100", tuple(_CIFAR100_CLASSES.split())),
+}
+
+
+def load_cifar(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
+    """Reads ``cifar10`` or ``cifar100``, ``split`` ``train`` or ``test``.
+
+    Looks in ``data_dir``, ``$CSROBUST_DATA`` and the user's cache folder, in each for torchvision's folder
+    and then for ``NAME_SPLIT.npz``; downloads torchvision's copy where there is neither. The order of the
+    images is that of the files found.
+
+    Raises:
+        InputError: the files found are damaged, or none were found and the download failed.
+    """
+    variant = CIFAR[name]
+    places = search_path(data_dir)
+    for place in places:
+        if (place / variant.folder).is_dir():
+            return _from_torchvision(name, split, place)
+        file = place / f"{name}_{split}.npz"
+        if file.is_file():
+            return load_npz(file, name=name, class_names=variant.class_names)
+    by_hand = f"{name}_{split}.npz (x uint8 [n, 32, 32, 3], y int64 [n]) or torchvision's {variant.folder}"
+    download(name, variant.torchvision_class, variant.folder, places, by_hand)
+    return _from_torchvision(name, split, places[0])
+
+
+def _from_torchvision(name: str, split: str, place: Path) -> Dataset:
+    import torchvision.datasets
+
+    variant = CIFAR[name]
+    reader = getattr(torchvision.datasets, variant.torchvision_class)
+    try:
+        # torchvision compares checksums before it unpickles anything.
+        stored = reader(root=place, train=split == "train", download=False)
+    except RuntimeError as error:
+        raise InputError(
+            f"{place / variant.folder}: incomplete or altered {variant.title} files; "
+            f"remove the folder or put the original files there"
+        ) from error
+    return Dataset(
+        name=name,
+        images=stored.data,
+        scale=255.0,
+        labels=np.array(stored.targets, dtype=np.int64),
+        classes=len(variant.class_names),
+        class_names=variant.class_names,
+        source=f"{variant.title} {split} images, torchvision's files",
+    )
+
+
+# What the first four bytes say: unsigned bytes in so many dimensions.
+MAGIC = {3: b"\x00\x00\x08\x03", 1: b"\x00\x00\x08\x01"}
+SIDE = 28
+MAX_IMAGES = 200_000
+
+_FASHION = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "boot",
+)
+
+
+@dataclass(frozen=True)
+class _Idx:
+    title: str
+    folders: tuple[str, ...]  # torchvision's first
+    torchvision_class: str
+    class_names: tuple[str, ...]
+
+
+MNIST = {
+    "mnist": _Idx("MNIST", ("MNIST/raw", "mnist"), "MNIST", tuple("0123456789")),
+    "fashion-mnist": _Idx(
+        "Fashion-MNIST", ("FashionMNIST/raw", "fashion-mnist", "fashion_mnist"), "FashionMNIST", _FASHION
+    ),
+}
+_STEMS = {"test": "t10k", "train": "train"}
+
+
+def load_idx(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
+    """Reads ``mnist`` or ``fashion-mnist``, ``split`` ``train`` or ``test``, in the order of the files.
+
+    Looks in ``data_dir``, ``$CSROBUST_DATA`` and the user's cache folder, in each for torchvision's folder
+    (``MNIST/raw``), for one of the data's name, or for being one of these itself; else downloads
+    torchvision's copy.
+
+    Raises:
+        InputError: the files found are damaged, or none were found and the download failed.
+    """
+    variant = MNIST[name]
+    places = search_path(data_dir)
+    for place in places:
+        # The two data sets' files have the same names: a folder says which it holds, or its parent.
+        names = {name, *(folder.partition("/")[0].lower() for folder in variant.folders)}
+        own = (place, place / "raw") if place.name.lower() in names else ()
+        raw = (place,) if place.name == "raw" and place.absolute().parent.name.lower() in names else ()
+        for folder in (*(place / folder for folder in variant.folders), *own, *raw):
+            found = _files(folder, split)
+            if found is not None:
+                return _read(name, split, *found)
+    files = ", ".join(f"{_STEMS[split]}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
+    download(
+        name, variant.torchvision_class, variant.folders[0].partition("/")[0], places, f"{files} in {name}/"
+    )
+    found = _files(places[0] / variant.folders[0], split)
+    if found is None:
+        raise InputError(f"{places[0] / variant.folders[0]}: the download left no {files}")
+    return _read(name, split, *found)
+
+
+def _files(folder: Path, split: str) -> tuple[Path, Path] | None:
+    """The images and the labels of a split; None where one is missing."""
+    found = []
+    for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
+        names = (f"{_STEMS[split]}-{kind}", f"{_STEMS[split]}-{kind}.gz")
+        file = next((folder / name for name in names if (folder / name).is_file()), None)
+        if file is None:
+            return None
+        found.append(file)
+    return found[0], found[1]
+
+
+def _read(name: str, split: str, image_file: Path, label_file: Path) -> Dataset:
+    variant = MNIST[name]
+    images, labels = _array(image_file, 3), _array(label_file, 1)
+    if images.shape[1:] != (SIDE, SIDE):
+        raise InputError(
+            f"{image_file}: expected images of 28 x 28, got {images.shape[1]} x {images.shape[2]}"
+        )
+    if len(images) != len(labels) or not len(images):
+        raise InputError(
+            f"{label_file}: {len(labels)} labels for the {len(images)} images of {image_file.name}"
+        )
+    if labels.max() > 9:
+        raise InputError(f"{label_file}: label {labels.max()} is out of range; labels are 0 to 9")
+    return Dataset(
+        name=name,
+        images=images[..., None],
+        scale=255.0,
+        labels=labels.astype(np.int64),
+        classes=10,
+        class_names=variant.class_names,
+        source=f"{variant.title} {split} images, the published files",
+    )
+
+
+def _array(file: Path, dimensions: int) -> np.ndarray:
+    limit = MAX_IMAGES * (SIDE * SIDE if dimensions == 3 else 1) + 16
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{file}: cannot be read ({error}); put the published file there") from None
+    header = 4 + 4 * dimensions
+    shape = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4))
+    if data[:4] != MAGIC[dimensions] or len(data) < header:
+        raise InputError(f"{file}: not an idx file of {dimensions} dimensions; put the published file there")
+    size = 1
+    for side in shape:
+        size *= side
+    if len(data) != header + size:
+        raise InputError(f"{file}: its header promises {size} bytes, it holds {len(data) - header}; damaged")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+TRAIN_SIZE = 1157  # the other 640 are five test batches of 128
+
+
+def load_digits(split: str) -> Dataset:
+    """The first 1,157 (``train``) or last 640 (``test``) images of a fixed permutation."""
+    stored = _stored()
+    # RandomState's stream is frozen by numpy's compatibility policy; default_rng's is not.
+    order = np.random.RandomState(0).permutation(len(stored))
+    rows = order[:TRAIN_SIZE] if split == "train" else order[TRAIN_SIZE:]
+    return Dataset(
+        name="digits",
+        images=stored[rows, :-1].reshape(-1, 8, 8, 1).astype(np.uint8),
+        scale=16.0,
+        labels=stored[rows, -1].astype(np.int64),
+        classes=10,
+        class_names=tuple("0123456789"),
+        source=f"scikit-learn's digits, {split} split of a fixed permutation",
+    )
+
+
+def _stored() -> np.ndarray:
+    """All images and labels [1797, 65], from the file in scikit-learn's package.
+
+    Importing scikit-learn, which reads the same file, takes two seconds.
+    """
+    package = find_spec("sklearn")
+    assert package is not None and package.submodule_search_locations is not None
+    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(file, "rt") as lines:
+        return np.loadtxt(lines, delimiter=",")

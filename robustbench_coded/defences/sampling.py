@@ -1,0 +1,227 @@
+"""Modules that draw their own random numbers, made answerable to explicit draws, and the generators that
+they hold.
+"""
+
+import pickle
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.defences.per_batch import OwnParameters, as_logits, begin_batch, own_answer, own_input
+from robustbench_coded.user_code import UserCode
+
+
+@contextmanager
+def seeded_globally(seed: int, *, taken: int = 0) -> Iterator[Callable[[], bool]]:
+    """Within it torch's, numpy's and Python's generators start at ``seed``; afterwards they are as before.
+
+    For code that is not ours and samples from them. CUDA's generators are included once CUDA is in use.
+    Yields a function that tells whether any number has been drawn since.
+
+    Args:
+        seed: from 0 to 2**32 - 1.
+        taken: how many numbers are taken from each of them first.
+    """
+    cuda = torch.cuda.is_initialized()
+    before = _states(cuda)
+    try:
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed_all(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        if taken:
+            torch.rand(taken), np.random.rand(taken), [random.random() for _ in range(taken)]
+            if cuda:
+                torch.rand(taken, device="cuda")
+        start = _states(cuda)
+        yield lambda: not _equal(start, _states(cuda))
+    finally:
+        torch.set_rng_state(before.torch)
+        np.random.set_state(before.numpy)
+        random.setstate(before.python)
+        if cuda:
+            torch.cuda.set_rng_state_all(before.cuda)
+
+
+class _States(NamedTuple):
+    torch: Tensor
+    cuda: list[Tensor]
+    numpy: Any
+    python: Any
+
+
+def _states(cuda: bool) -> _States:
+    on_cuda = torch.cuda.get_rng_state_all() if cuda else []
+    return _States(torch.get_rng_state(), on_cuda, np.random.get_state(), random.getstate())
+
+
+def _equal(one: _States, other: _States) -> bool:
+    return (
+        torch.equal(one.torch, other.torch)
+        and all(torch.equal(a, b) for a, b in zip(one.cuda, other.cuda))
+        and all(np.array_equal(a, b) for a, b in zip(one.numpy, other.numpy))
+        and one.python == other.python
+    )
+
+
+Held = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+
+
+def held_generators(module: nn.Module) -> list[Held]:
+    """The generators among the attributes of a module and of its parts, and among what functions refer to."""
+    found: dict[int, Held] = {}
+    for part in module.modules():
+        for value in (*vars(part).values(), *getattr(part, "held", ())):
+            if isinstance(value, Held):
+                found.setdefault(id(value), value)
+    return list(found.values())
+
+
+@contextmanager
+def seeded(generators: list[Held], seed: int, *, taken: int = 0) -> Iterator[Callable[[], bool]]:
+    """Within it the i-th generator starts at ``seed`` + 1 + i; afterwards they are as before.
+
+    Yields a function that tells whether any number has been drawn since.
+
+    Args:
+        seed: from 0 to 2**32 - 1.
+        taken: how many numbers are taken from each of them first.
+    """
+    before = [_state(one) for one in generators]
+    try:
+        for i, one in enumerate(generators):
+            _seed(one, (seed + 1 + i) % 2**32, taken)
+        start = [_plain(one) for one in generators]
+        yield lambda: start != [_plain(one) for one in generators]
+    finally:
+        for one, state in zip(generators, before, strict=True):
+            _restore(one, state)
+
+
+def _seed(one: Held, seed: int, taken: int) -> None:
+    if isinstance(one, torch.Generator):
+        one.manual_seed(seed)
+        torch.rand(taken, generator=one, device=one.device)
+    elif isinstance(one, np.random.Generator):
+        one.bit_generator.state = type(one.bit_generator)(seed).state
+        one.random(taken)
+    elif isinstance(one, np.random.RandomState):
+        one.seed(seed)
+        one.rand(taken)
+    else:
+        one.seed(seed)
+        for _ in range(taken):
+            one.random()
+
+
+def _state(one: Held) -> Any:
+    if isinstance(one, torch.Generator):
+        return one.get_state()
+    if isinstance(one, np.random.Generator):
+        return one.bit_generator.state
+    return one.get_state() if isinstance(one, np.random.RandomState) else one.getstate()
+
+
+def _restore(one: Held, state: Any) -> None:
+    if isinstance(one, torch.Generator):
+        one.set_state(state)
+    elif isinstance(one, np.random.Generator):
+        one.bit_generator.state = state
+    elif isinstance(one, np.random.RandomState):
+        one.set_state(state)
+    else:
+        one.setstate(state)
+
+
+def _plain(one: Held) -> bytes:
+    """The state as bytes: states hold arrays, which do not compare as a whole."""
+    return pickle.dumps(_state(one))
+
+
+def samples(model: nn.Module, x: Tensor) -> bool:
+    """Whether ``model`` says that it samples (attribute ``samples``), or does on images x [n, C, H, W]."""
+    network = getattr(model, "network", model)
+    if getattr(network, "samples", False) is True:
+        return True
+    with torch.no_grad(), seeded_globally(0) as has_sampled:
+        model(x)
+        return has_sampled()
+
+
+class UsedSeed(int):
+    """A draw for which ``TAKEN`` numbers were taken from the global generators before."""
+
+    TAKEN = 1000
+
+
+class SamplingModule:
+    """Wraps a module that samples inside ``forward``, from the global generators or from its own attributes.
+
+    A draw is the integer that those generators are seeded with for one answer; they are put back afterwards,
+    so the same draw gives the same answer and an attacker may know it.
+
+    What the module declares as attributes (``name``, ``randomised``, ``batch_dependent``, ``base``) is
+    believed. Of the rest the worst is assumed, that it is randomised and batch-dependent, until ``settle`` is
+    told better. The base is ``model`` where the module holds it as a part, else None.
+
+    Attributes:
+        undeclared: those of ``randomised`` and ``batch_dependent`` that the module leaves open.
+        has_sampled: whether it has drawn any random number so far.
+
+    Args:
+        module: [k, C, H, W] in [0, 1] -> [k, classes].
+        model: the model that the module was built around.
+        name: the defence's name unless the module has one.
+    """
+
+    def __init__(self, module: nn.Module, model: nn.Module | None = None, *, name: str):
+        self.module = module
+        said = {key: getattr(module, key, None) for key in ("randomised", "batch_dependent")}
+        self.undeclared = tuple(key for key, value in said.items() if not isinstance(value, bool))
+        self.randomised: bool = said["randomised"] is not False
+        self.batch_dependent: bool = said["batch_dependent"] is not False
+        self.has_sampled = False
+        self.user_code = UserCode()
+        self.parameters = OwnParameters()
+        reject = getattr(module, "abstain", None)
+        self.abstain: int | None = reject if isinstance(reject, int) else None
+        own_name = getattr(module, "name", None)
+        self.name: str = own_name if isinstance(own_name, str) and own_name else name
+        holds_model = any(part is model for part in module.modules())
+        base = getattr(module, "base", model if holds_model else None)
+        self.base: nn.Module | None = base if isinstance(base, nn.Module) else None
+
+    def settle(self, *, randomised: bool, batch_dependent: bool) -> None:
+        """Takes what a probe found for what the module does not declare.
+
+        A module that has drawn a number counts as randomised even where no answer showed it: a coin may
+        rarely fall on its other side.
+        """
+        found = {"randomised": randomised or self.has_sampled, "batch_dependent": batch_dependent}
+        for key in self.undeclared:
+            setattr(self, key, found[key])
+
+    def sample(self, generator: torch.Generator, k: int) -> int:
+        return int(torch.randint(2**32, (), generator=generator))
+
+    def logits(self, x: Tensor, draw: int | None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
+        taken = UsedSeed.TAKEN if isinstance(draw, UsedSeed) else 0
+        seed, own = draw or 0, held_generators(self.module)
+
+        def answer(x: Tensor) -> Tensor:
+            sets_all = seeded_globally(seed, taken=taken)
+            with sets_all as sampled, seeded(own, seed, taken=taken) as own_sampled:
+                begin_batch(self.module, own_input(x))
+                answers = own_answer(as_logits(self.module(own_input(x)), self.name))
+                self.has_sampled = self.has_sampled or sampled() or own_sampled()
+            return answers
+
+        with self.user_code:
+            return self.parameters.answered(answer, x)

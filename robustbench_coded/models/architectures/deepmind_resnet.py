@@ -1,0 +1,167 @@
+"""Wide and pre-activation ResNets of Gowal et al. 2020 (arXiv 2010.03593)."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_coded.models.architectures.layers import activation_named, blocks_of_wide, stage
+from robustbench_coded.models.pixel_model import BlockNetwork
+
+
+def pad_same(x: Tensor, stride: int) -> Tensor:
+    """``x`` (batch, channels, height, width), sizes even, padded for a 3x3 convolution of stride 1 or 2."""
+    return F.pad(x, (1, 1, 1, 1) if stride == 1 else (0, 1, 0, 1))
+
+
+class DMWideBlock(nn.Module):
+    """Batch-norm and activation before each 3x3 convolution; a 1x1 one as shortcut where channels change."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int, activation: str):
+        super().__init__()
+        self.act = activation_named(activation)
+        self.stride = stride
+        self.batchnorm_0 = nn.BatchNorm2d(in_planes)
+        self.conv_0 = nn.Conv2d(in_planes, planes, 3, stride=stride, bias=False)
+        self.batchnorm_1 = nn.BatchNorm2d(planes)
+        self.conv_1 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.shortcut: nn.Conv2d | None = None
+        if in_planes != planes:
+            self.shortcut = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.act(self.batchnorm_0(x))
+        shortcut = x if self.shortcut is None else self.shortcut(active)
+        out = self.conv_0(pad_same(active, self.stride))
+        return self.conv_1(self.act(self.batchnorm_1(out))) + shortcut
+
+
+class DMWideStage(nn.Module):
+    """``count`` blocks; its one child is called ``block``, as in the trained files."""
+
+    def __init__(self, in_planes: int, planes: int, count: int, stride: int, activation: str):
+        super().__init__()
+        self.block = stage(partial(DMWideBlock, activation=activation), in_planes, planes, count, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x)
+
+
+class DMWideResNet(BlockNetwork):
+    """A 3x3 stem of 16 channels and three stages with 16, 32 and 64 times ``width`` channels.
+
+    Args:
+        classes: number of classes.
+        in_channels: channels of the image.
+        depth: 6 n + 4.
+        width: factor on the channels.
+        activation: a name of ``activations.ACTIVATIONS``.
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        in_channels: int = 3,
+        depth: int = 28,
+        width: int = 10,
+        activation: str = "silu",
+    ) -> None:
+        super().__init__()
+        n = blocks_of_wide(depth, width)
+        self.act = activation_named(activation)
+        self.init_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.layer = nn.Sequential(
+            DMWideStage(16, 16 * width, n, 1, activation),
+            DMWideStage(16 * width, 32 * width, n, 2, activation),
+            DMWideStage(32 * width, 64 * width, n, 2, activation),
+        )
+        self.batchnorm = nn.BatchNorm2d(64 * width)
+        self.logits = nn.Linear(64 * width, classes)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return self.logits(self.act(self.batchnorm(self.layer[2](x))).mean((2, 3)))
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
+        return [self.init_conv, self.layer[0], self.layer[1], self._last]
+
+
+def dm_wide_resnet_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """``dm-wrn-DEPTH-WIDTH`` as the shapes of the weights have it; None where they are of another family."""
+    first = shapes.get("layer.0.block.0.conv_0.weight")
+    if first is None or len(first) != 4 or first[0] < 16:
+        return None
+    count = sum(name.startswith("layer.0.block.") and name.endswith(".conv_0.weight") for name in shapes)
+    return f"dm-wrn-{6 * count + 4}-{first[0] // 16}"
+
+
+STAGES: dict[int, tuple[int, int, int, int]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+
+
+class DMPreActBlock(nn.Module):
+    """Batch-norm and activation before each 3x3 convolution."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int, activation: str):
+        super().__init__()
+        self.act = activation_named(activation)
+        self.stride = stride
+        self.batchnorm_0 = nn.BatchNorm2d(in_planes)
+        self.conv_2d_1 = nn.Conv2d(in_planes, planes, 3, stride=stride, bias=False)
+        self.batchnorm_1 = nn.BatchNorm2d(planes)
+        self.conv_2d_2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.shortcut: nn.Conv2d | None = None
+        if stride != 1 or in_planes != planes:
+            self.shortcut = nn.Conv2d(in_planes, planes, 3, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.shortcut is None else self.shortcut(pad_same(x, self.stride))
+        out = self.conv_2d_1(pad_same(self.act(self.batchnorm_0(x)), self.stride))
+        return self.conv_2d_2(self.act(self.batchnorm_1(out))) + shortcut
+
+
+class DMPreActResNet(BlockNetwork):
+    """A 3x3 stem and four stages with 64, 128, 256 and 512 channels.
+
+    Args:
+        classes: number of classes.
+        in_channels: channels of the image.
+        depth: 18 or 34.
+        activation: a name of ``activations.ACTIVATIONS``.
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        in_channels: int = 3,
+        depth: int = 18,
+        activation: str = "silu",
+    ) -> None:
+        super().__init__()
+        if depth not in STAGES:
+            raise ValueError(f"expected depth 18 or 34, got {depth}")
+        self.act = activation_named(activation)
+        self.conv_2d = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+        block = partial(DMPreActBlock, activation=activation)
+        stages = []
+        in_planes = 64
+        for planes, count, stride in zip((64, 128, 256, 512), STAGES[depth], (1, 2, 2, 2), strict=True):
+            stages.append(stage(block, in_planes, planes, count, stride))
+            in_planes = planes
+        self.layer_0, self.layer_1, self.layer_2, self.layer_3 = stages
+        self.batchnorm = nn.BatchNorm2d(512)
+        self.logits = nn.Linear(512, classes)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return self.logits(self.act(self.batchnorm(self.layer_3(x))).mean((2, 3)))
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """Five functions whose composition is the network: stem, three stages, last stage with the head."""
+        return [self.conv_2d, self.layer_0, self.layer_1, self.layer_2, self._last]
+
+
+def dm_preact_resnet_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """``dm-preact-resnet18`` or ``-resnet34``, by the number of blocks; None for another family."""
+    count = sum(name.startswith("layer_0.") and name.endswith(".conv_2d_1.weight") for name in shapes)
+    depth = next((depth for depth, counts in STAGES.items() if counts[0] == count), None)
+    return f"dm-preact-resnet{depth}" if depth else None

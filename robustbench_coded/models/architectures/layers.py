@@ -1,0 +1,151 @@
+"""Layers and blocks that several architectures share: activations by name, dropout, stages, stems."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+# Functions that torch.fx traces and pickle sends. CELU is ELU at alpha = 1, swish is silu.
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": F.relu,
+    "leaky-relu": partial(F.leaky_relu, negative_slope=0.01),
+    "leaky-relu-0.1": partial(F.leaky_relu, negative_slope=0.1),
+    "leaky-relu-0.2": partial(F.leaky_relu, negative_slope=0.2),
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu-tanh": partial(F.gelu, approximate="tanh"),
+    "quick-gelu": _quick_gelu,
+    "softplus": F.softplus,
+    "softplus-10": partial(F.softplus, beta=10.0),
+    "elu": F.elu,
+    "selu": F.selu,
+    "mish": F.mish,
+    "hardswish": F.hardswish,
+    "relu6": F.relu6,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "square": torch.square,
+}
+
+
+def activation_named(name: str) -> Activation:
+    """The function of that name; ``leaky-relu-SLOPE`` takes any slope below 1.
+
+    Raises:
+        ValueError: nothing has that name.
+    """
+    if slope := re.fullmatch(r"leaky-relu-(0\.\d{1,6})", name):
+        return partial(F.leaky_relu, negative_slope=float(slope[1]))
+    if name not in ACTIVATIONS:
+        raise ValueError(f"expected an activation of {', '.join(ACTIVATIONS)}, got {name}")
+    return ACTIVATIONS[name]
+
+
+class Dropout(nn.Module):
+    """Inverted dropout; the identity in eval mode and at probability 0.
+
+    The residual networks put it after the second batch-norm of each block (arXiv 2510.00253, appendix H.4).
+    """
+
+    def __init__(self, probability: float):
+        super().__init__()
+        if not 0 <= probability < 1:
+            raise ValueError(f"expected a dropout probability in [0, 1), got {probability}")
+        self.probability = probability
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.probability == 0:
+            return x
+        if self.generator is None:
+            raise ValueError("expected seed_dropout(network, generator) before training with dropout")
+        kept = torch.rand(x.shape, generator=self.generator, device=self.generator.device) >= self.probability
+        return x * kept.to(x.device, x.dtype) / (1 - self.probability)
+
+
+def seed_dropout(network: nn.Module, generator: torch.Generator) -> None:
+    """Makes every Dropout of ``network`` draw from ``generator`` from now on."""
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.generator = generator
+
+
+Block = Callable[[int, int, int], nn.Module]  # channels in, channels, stride
+
+
+def stage(
+    block: Block, in_planes: int, planes: int, count: int, stride: int, expansion: int = 1
+) -> nn.Sequential:
+    """``count`` blocks, the first of which changes channels and size.
+
+    Args:
+        block: makes one.
+        expansion: channels that come out of a block, as a multiple of ``planes``.
+    """
+    rest = (block(expansion * planes, planes, 1) for _ in range(count - 1))
+    return nn.Sequential(block(in_planes, planes, stride), *rest)
+
+
+def blocks_of_wide(depth: int, width: int) -> int:
+    """Blocks in each of a wide residual network's three stages.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    if depth < 10 or depth % 6 != 4:
+        raise ValueError(f"expected depth 6 n + 4, got {depth}")
+    if width < 1:
+        raise ValueError(f"expected width >= 1, got {width}")
+    return (depth - 4) // 6
+
+
+STEMS = ("plain", "stride-2", "max-pool")
+
+
+def stem_stride(stem: str) -> int:
+    """The stride of the stem's convolution.
+
+    Raises:
+        ValueError: no such stem.
+    """
+    if stem not in STEMS:
+        raise ValueError(f"expected a stem of {', '.join(STEMS)}, got {stem}")
+    return 2 if stem == "stride-2" else 1
+
+
+def enter(x: Tensor, stem: str) -> Tensor:
+    """x [n, C, H, W] after the stem's convolution and activation, as the first stage takes it."""
+    return F.max_pool2d(x, 3, 2, padding=1) if stem == "max-pool" else x
+
+
+@dataclass(frozen=True)
+class PreactParts:
+    """Parts without weights of a network whose blocks begin with batch-norm and activation.
+
+    Attributes:
+        activation: one of ``activations.ACTIVATIONS``.
+        shortcut: what a shortcut's convolution sees, the ``active`` tensor or the ``raw`` input of the block.
+        identity: what an identity passes on, likewise.
+    """
+
+    activation: str = "relu"
+    shortcut: str = "active"
+    identity: str = "raw"
+
+    def __post_init__(self) -> None:
+        activation_named(self.activation)
+        if not {self.shortcut, self.identity} <= {"active", "raw"}:
+            raise ValueError(
+                f"expected shortcut and identity active or raw, got {self.shortcut} and {self.identity}"
+            )

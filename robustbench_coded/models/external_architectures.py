@@ -1,0 +1,329 @@
+"""Architectures from outside: functions of the user's own, and those of timm, torchvision, transformers
+and RobustBench, with a file's weights fitted into them.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attacks.adapters.user_modules import file_named, how_to_mend, own_folders_first, own_module
+from robustbench_coded.errors import InputError, described
+from robustbench_coded.models.detect import Recognised, classes_of
+from robustbench_coded.models.library_definitions import Definition
+from robustbench_coded.models.normalisation import Normalisation
+from robustbench_coded.models.refusal import Difference, Refused, compare
+from robustbench_coded.models.state_dict import NORMALISATION_BUFFERS, UNUSED, StateDict
+
+
+def beside(spec: str) -> tuple[Path, ...]:
+    """The folder of the file that a spec names, for `own_folders_first`; nothing for a module."""
+    file = file_of(spec)
+    return () if file is None else (file.parent,)
+
+
+def file_of(spec: str) -> Path | None:
+    """The file that ``some/where/file.py:function`` names, whole; None for ``package.module:function``."""
+    return file_named(spec.rpartition(":")[0])
+
+
+def shown_name(spec: str) -> str:
+    """What names the code where it has no name of its own: ``module.function``."""
+    place, _, function = spec.rpartition(":")
+    file = file_of(spec)
+    return f"{place.rpartition('.')[2] if file is None else file.stem}.{function}"
+
+
+def import_function(spec: str, option: str) -> Callable[..., Any]:
+    """Imports ``package.module:function`` or ``file.py:function``; this runs that module's code.
+
+    Args:
+        spec: what the user wrote.
+        option: the option it was given to, for messages.
+    Raises:
+        InputError: not of that form, no such module, file or function, or the module fails when imported.
+    """
+    place, _, function_name = spec.rpartition(":")
+    file = file_of(spec)
+    module_parts = place.split(".") if file is None else []
+    if not all(part.isidentifier() for part in [*module_parts, function_name]):
+        raise InputError(f"{option} {spec}: expected package.module:function or file.py:function")
+    if file is not None and not file.is_file():
+        raise InputError(f"{option} {spec}: there is no file {place}")
+    try:
+        module = own_module(place)
+    except (Exception, SystemExit) as error:  # the user's module can fail in any way
+        mend = how_to_mend(error, place)
+        raise InputError(f"{option} {spec}: importing {place} failed ({described(error)}); {mend}") from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise InputError(f"{option} {spec}: {place} has no function {function_name}")
+    return function
+
+
+NORMALISATION_NAMES = {name for pair in NORMALISATION_BUFFERS for name in pair}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a file's names became a network's.
+
+    Attributes:
+        holds_normalisation: whether the network holds the normalisation that the file stores.
+        note: what was taken off or put before the names, a sentence; empty where nothing was.
+    """
+
+    holds_normalisation: bool
+    note: str
+
+
+def fit(spec: str, network: nn.Module, weights: StateDict) -> Fit:
+    """Loads the weights into ``network``, under the names of the file or others that wrappers explain.
+
+    Tried in turn: the names as stored, with ever more of the wrappers' prefixes taken off, each also with the
+    name of one of the network's children before it, and through the library's own converter of old names.
+    A normalisation that the network defines as constant buffers may be absent from the file.
+
+    Args:
+        spec: what names the network, for messages.
+        network: on the CPU, in float32.
+        weights: of the checkpoint.
+    Raises:
+        Refused: nothing fits; the closest form is named with its first difference.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    constants = {name for name, _ in network.named_buffers() if _last(name) in NORMALISATION_NAMES}
+    differences = []
+    for tensors, note in _forms(network, weights):
+        present = {name: tensor for name, tensor in tensors.items() if name in own or not _needless(name)}
+        expected = {name: shape for name, shape in own.items() if name in present or name not in constants}
+        shapes = {name: tuple(tensor.shape) for name, tensor in present.items()}
+        difference = compare(spec, shapes, expected)
+        if not difference.count:
+            # strict=False for counters of batches and constants: all other names were compared.
+            network.load_state_dict(present, strict=False)
+            stored = any(_last(name) in NORMALISATION_NAMES for name in tensors)
+            held = any(_last(name) in NORMALISATION_NAMES for name in present)
+            return Fit(held or (bool(constants) and not stored), note)
+        differences.append(difference)
+    raise Refused(f"its weights are not those of --arch {min(differences, key=_share)}")
+
+
+def _share(difference: Difference) -> float:
+    return difference.share
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _needless(name: str) -> bool:
+    return name.startswith(UNUSED) or _last(name) in NORMALISATION_NAMES
+
+
+def _forms(network: nn.Module, weights: StateDict) -> Iterator[tuple[dict[str, Tensor], str]]:
+    """Names and tensors as they may be meant, each with what was done to the names."""
+    children = [name for name, child in network.named_children() if child.state_dict()]
+    for count in range(len(weights.prefixes) + 1):
+        prefix = "".join(weights.prefixes[:count])
+        kept = "".join(weights.prefixes[count:])
+        stripped = {name.removeprefix(prefix): tensor for name, tensor in weights.original.items()}
+        # A normalisation may stand beside the prefixed names, where no prefix is shared by all.
+        inner = {kept + name: tensor for name, tensor in weights.tensors.items()}
+        off = f"{prefix!r} taken off every name" if prefix else ""
+        for tensors in (stripped, inner):
+            yield tensors, off
+            for child in children[:4]:
+                before = {f"{child}.{name}": tensor for name, tensor in tensors.items()}
+                yield before, " and ".join(filter(None, (off, f"{child + '.'!r} put before it")))
+    for path, module in [("", network), *((f"{name}.", network.get_submodule(name)) for name in children)]:
+        convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+        if convert is not None:
+            converted = _converted(convert, weights.tensors, module)
+            if converted is not None:
+                named = {path + name: tensor for name, tensor in converted.items()}
+                yield named, "old names converted by the library"
+
+
+def _converted(
+    convert: Callable[..., Mapping[str, Tensor]], tensors: Mapping[str, Tensor], module: nn.Module
+) -> Mapping[str, Tensor] | None:
+    """What a library's converter of old checkpoints makes of them; None where it does not take them."""
+    try:
+        return convert(dict(tensors), module)
+    except Exception:  # made for one kind of file, it can fail on others in any way
+        return None
+
+
+def load_plugin(spec: str, weights: StateDict) -> tuple[nn.Module, bool]:
+    """Builds the user's network and puts the weights into it.
+
+    The function is called with the number of classes where it takes one (as ``classes``, ``num_classes`` or
+    its first required argument), else without arguments. Torch's global random state is put back afterwards.
+
+    Args:
+        spec: ``package.module:function``.
+        weights: of the checkpoint.
+    Returns:
+        The network in float32, and whether it holds the normalisation that the file stores.
+    Raises:
+        InputError: the function cannot be imported, fails, or returns no network.
+        Refused: the weights are not those of its network.
+    """
+    function = import_function(spec, "--arch")
+    with torch.random.fork_rng(devices=[]), own_folders_first(*beside(spec)):
+        torch.manual_seed(0)  # what the weights do not overwrite is the same in every worker
+        try:
+            network = _call(function, weights.tensors)
+        except Exception as error:  # the user's function can fail in any way
+            raise InputError(f"--arch {spec}: it raised {described(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"--arch {spec}: expected a torch.nn.Module, it returned a {type(network).__name__}")
+    network = network.float().cpu()
+    return network, fit(spec, network, weights).holds_normalisation
+
+
+def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
+    """Number of classes of a network of unknown names: rows of the head, or length of the last bias."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    heads = classes_of(shapes)
+    if heads is not None:
+        return heads
+    # A linear layer, or a 1x1 convolution where a network has no linear one.
+    for sides in ((), (1, 1)):
+        layers = [name for name, shape in shapes.items() if len(shape) >= 2 and shape[2:] == sides]
+        weights = [name for name in layers if name.rpartition(".")[2] == "weight"]
+        biases = [name.removesuffix("weight") + "bias" for name in weights]
+        lengths = [shapes[bias][0] for bias in biases if len(shapes.get(bias, ())) == 1]
+        if lengths:
+            return lengths[-1]
+    return None
+
+
+def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int | None:
+    """Number of classes that a network answers images of that shape [C, H, W] with; None where it fails."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), suppress(Exception):
+        answer = network.eval()(torch.zeros(2, *image_shape))
+        if isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) == 2:
+            return answer.shape[1]
+    return None
+
+
+def channels_in(tensors: Mapping[str, Tensor]) -> int:
+    """Channels of a network of unknown names: 1 where a convolution takes 1 and none takes 3, else 3."""
+    inputs = {tensor.shape[1] for tensor in tensors.values() if tensor.ndim == 4}
+    return 1 if 1 in inputs and 3 not in inputs else 3
+
+
+def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
+    classes = classes_in(tensors)
+    parameters = inspect.signature(function).parameters
+    keyword = next((name for name in ("classes", "num_classes") if name in parameters), None)
+    if classes is not None and keyword is not None:
+        return function(**{keyword: classes})
+    required = [
+        parameter
+        for parameter in parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return function(classes) if required else function()
+
+
+LIBRARIES = ("timm", "torchvision", "robustbench", "hf")
+
+# Two definitions of one name are the same function where they agree on one image so closely.
+SAME_LOGITS = 1e-6
+
+
+def is_library(arch: str) -> bool:
+    """Whether ``arch`` is ``LIBRARY:NAME`` for a library that is known here."""
+    return arch.partition(":")[0] in LIBRARIES and ":" in arch
+
+
+def load_library(
+    arch: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]
+) -> tuple[Recognised, nn.Module, bool, Normalisation | None]:
+    """The library's network with the weights of the file.
+
+    Args:
+        arch: ``timm:NAME``, ``torchvision:NAME``, ``robustbench:NAME`` or ``hf:[FOLDER]``.
+        weights: of the checkpoint.
+        checkpoint: its file.
+        metadata: what this project stored beside the weights.
+    Returns:
+        What was recognised; the network, in float32; whether it normalises by itself; and the normalisation
+        that the library states beside a network that does not.
+    Raises:
+        InputError: the library is not installed, or has no such network.
+        Refused: the weights are not those of its network.
+    """
+    classes = metadata.get("classes") or classes_in(weights.tensors)
+    fits: list[tuple[Definition, Fit, str]] = []
+    refused: list[Refused | InputError] = []
+    for spec, definition in _definitions(arch, classes, channels_in(weights.tensors), checkpoint, refused):
+        try:
+            fits.append((definition, fit(spec, definition.network, weights), spec))
+        except Refused as error:
+            refused.append(error)
+    if not fits:
+        raise refused[0]
+    definition, how, spec = fits[0]
+    network = definition.network.eval()
+    for other, _, other_spec in fits[1:]:
+        if not _same_logits(network, other.network.eval(), definition):
+            raise InputError(
+                f"--arch {arch}: {spec} and {other_spec} both fit and answer differently; name one"
+            )
+    notes = (f"built by {spec}, which was given", *definition.notes, *filter(None, (how.note,)))
+    found = Recognised(spec, definition.classes, definition.channels, definition.image_size, notes)
+    return found, network, definition.from_pixels or how.holds_normalisation, definition.normalisation
+
+
+def _definitions(
+    arch: str,
+    classes: int | None,
+    channels: int,
+    checkpoint: Path,
+    refused: list[Refused | InputError],
+) -> Iterator[tuple[str, Definition]]:
+    library, _, name = arch.partition(":")
+    if library == "hf":
+        from robustbench_coded.models.library_definitions import huggingface_definition
+
+        yield arch, huggingface_definition(name, checkpoint, classes, channels)
+        return
+    if not name:
+        raise InputError(f"--arch {arch}: expected {library}:NAME")
+    if library == "robustbench":
+        from robustbench_coded.models import robustbench_library
+
+        for path, constructor in robustbench_library.entries(name, classes):
+            try:
+                yield f"robustbench:{path}", robustbench_library.robustbench_definition(path, constructor)
+            except InputError as error:
+                refused.append(error)
+    elif classes is None:
+        raise Refused(f"--arch {arch}: the number of classes shows nowhere in its weights")
+    elif library == "timm":
+        from robustbench_coded.models.library_definitions import timm_definition
+
+        yield arch, timm_definition(name, classes, channels)
+    else:
+        from robustbench_coded.models.library_definitions import torchvision_definition
+
+        yield arch, torchvision_definition(name, classes, channels)
+
+
+def _same_logits(one: nn.Module, other: nn.Module, definition: Definition) -> bool:
+    """Whether two networks of the same weights answer one image alike."""
+    side = definition.image_size or 224
+    image = torch.rand(1, definition.channels, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return bool((one(image) - other(image)).abs().max() <= SAME_LOGITS)

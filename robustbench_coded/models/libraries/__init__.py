@@ -1,1 +1,0 @@
-"""Architectures that other libraries define: ``timm:``, ``torchvision:``, ``robustbench:``, ``hf:``."""

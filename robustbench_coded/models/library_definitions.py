@@ -1,0 +1,276 @@
+"""Networks as timm, torchvision and transformers define them, with their preprocessing, without
+downloading anything.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeGuard
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.normalisation import Normalisation, named
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A network without trained weights, as a library builds it.
+
+    Attributes:
+        network: on the CPU.
+        classes: number of classes.
+        channels: channels of the image.
+        image_size: height and width in pixels; None where it takes any.
+        from_pixels: whether it takes pixels in [0, 1], a normalisation of its own inside.
+        normalisation: what a configuration beside the weights states; None where there is none.
+        notes: what the library says about it, a sentence each.
+    """
+
+    network: nn.Module
+    classes: int
+    channels: int = 3
+    image_size: int | None = None
+    from_pixels: bool = False
+    normalisation: Normalisation | None = None
+    notes: tuple[str, ...] = ()
+
+
+class WouldDownload(Exception):
+    """Raised where a library turns to the network."""
+
+
+@contextmanager
+def nothing_downloaded() -> Iterator[None]:
+    """Inside, torch's own downloads fail at once, and Hugging Face's client is told that it is offline."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise WouldDownload
+
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    with (
+        mock.patch.dict("os.environ", offline),
+        mock.patch("torch.hub.load_state_dict_from_url", refuse),
+        mock.patch("torch.hub.download_url_to_file", refuse),
+    ):
+        yield
+
+
+def called(spec: str, build: Callable[[], Any]) -> nn.Module:
+    """What a library's constructor returns, with torch's global random state put back afterwards.
+
+    Raises:
+        InputError: it fails, wants to download, or returns no network.
+    """
+    with torch.random.fork_rng(devices=[]), nothing_downloaded():
+        torch.manual_seed(0)  # what the weights do not overwrite is the same in every worker
+        try:
+            network = build()
+        except WouldDownload:
+            raise InputError(f"--arch {spec}: its definition downloads weights, which is refused") from None
+        except Exception as error:  # a library can fail in any way
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"--arch {spec}: it raised {type(error).__name__}: {reason}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"--arch {spec}: expected a torch.nn.Module, got a {type(network).__name__}")
+    return network.float().cpu()
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# By the channels after the stem and the number of blocks in the third stage.
+CONVNEXT = {(96, 9): "tiny", (96, 27): "small", (128, 27): "base", (192, 27): "large", (256, 27): "xlarge"}
+SWIN = {(96, 6): "tiny", (96, 18): "small", (128, 18): "base", (192, 18): "large"}
+# By the number of relative positions in a window: its width and the size of the images.
+WINDOWS = {13 * 13: "window7_224", 23 * 23: "window12_384"}
+
+
+def timm_name(shapes: Shapes) -> str | None:
+    """timm's name; None for another family, or one whose strides or heads leave no trace in the shapes."""
+    stem = shapes.get("stem.0.weight", ())
+    if len(stem) == 4 and stem[2:] == (4, 4) and "stages.0.blocks.0.conv_dw.weight" in shapes:
+        size = CONVNEXT.get((stem[0], _blocks(shapes, "stages.2.blocks.")))
+        return f"convnext_{size}" if size else None
+    stem = shapes.get("patch_embed.proj.weight", ())
+    table = shapes.get("layers.0.blocks.0.attn.relative_position_bias_table", ())
+    if len(stem) == 4 and len(table) == 2:
+        size = SWIN.get((stem[0], _blocks(shapes, "layers.2.blocks.")))
+        window = WINDOWS.get(table[0])
+        return f"swin_{size}_patch4_{window}" if size and window else None
+    return None
+
+
+def _blocks(shapes: Shapes, prefix: str) -> int:
+    """How many numbers follow the prefix."""
+    numbers = (
+        re.match(r"\d{1,3}\.", name.removeprefix(prefix)) for name in shapes if name.startswith(prefix)
+    )
+    return len({number[0] for number in numbers if number})
+
+
+def timm_definition(name: str, classes: int, channels: int) -> Definition:
+    """timm's network ``name`` without weights, for that many classes and channels.
+
+    Raises:
+        InputError: timm is not installed, has no such network, or cannot build it so.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(
+            f"--arch timm:{name}: timm is not installed ({error}); pip install 'csrobust[timm]'"
+        ) from None
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3) or ["timm.list_models() has them all"]
+        raise InputError(f"--arch timm:{name}: timm has no such network; closest: {', '.join(near)}")
+    spec = f"timm:{name}"
+    network = called(
+        spec, lambda: timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels)
+    )
+    # Older networks have their configuration as default_cfg.
+    config = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None) or {}
+    fixed = config.get("fixed_input_size", False) or hasattr(
+        getattr(network, "patch_embed", None), "img_size"
+    )
+    size = config.get("input_size", (0, 0, 0))[-1]
+    mean, std = config.get("mean"), config.get("std")
+    notes: tuple[str, ...] = ()
+    if mean and std:
+        normalisation = named(tuple(mean), tuple(std))
+        notes = (f"timm states the normalisation {normalisation.name} ({normalisation}) for its own weights",)
+    return Definition(network, classes, channels, image_size=size if fixed and size else None, notes=notes)
+
+
+def torchvision_definition(name: str, classes: int, channels: int) -> Definition:
+    """torchvision's network ``name`` without weights, its last layer for ``classes``.
+
+    Raises:
+        InputError: torchvision has no classifier of that name, or it cannot be built so.
+    """
+    from torchvision import models
+
+    known = list(models.list_models(module=models))
+    if name not in known:
+        near = get_close_matches(name, known, n=3) or known[:3]
+        raise InputError(
+            f"--arch torchvision:{name}: torchvision has no such network; closest: {', '.join(near)}"
+        )
+    if channels != 3:
+        raise InputError(f"--arch torchvision:{name}: it takes 3 channels, the weights {channels}")
+    builder = models.get_model_builder(name)
+    options = {"init_weights": False} if "init_weights" in inspect.signature(builder).parameters else {}
+    spec = f"torchvision:{name}"
+    network = called(spec, lambda: models.get_model(name, weights=None, num_classes=classes, **options))
+    size = getattr(network, "image_size", None)
+    return Definition(network, classes, image_size=size if isinstance(size, int) else None)
+
+
+MAX_CONFIG_BYTES = 2**20
+
+
+class LogitsOnly(nn.Module):
+    """A classifier of transformers as images (n, C, H, W) -> logits (n, classes)."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(pixel_values=x).logits
+
+
+def huggingface_definition(place: str, checkpoint: Path, classes: int | None, channels: int) -> Definition:
+    """The network that a ``config.json`` describes, without weights.
+
+    Args:
+        place: the folder or file of the configuration; empty for the folder of the checkpoint.
+        checkpoint: the file of the weights.
+        classes: of the weights; the configuration's where it says so.
+        channels: of the weights.
+    Raises:
+        InputError: no readable configuration, a kind that is not an image classifier, or a library that
+            is not installed.
+    """
+    config_path = Path(place) if place else checkpoint.parent
+    if config_path.is_dir():
+        config_path = config_path / "config.json"
+    spec = f"hf:{place}"
+    config = _read(spec, config_path)
+    if isinstance(config.get("architecture"), str):
+        number = config.get("num_classes", classes)
+        if type(number) is not int:
+            raise InputError(f"--arch {spec}: {config_path} states no num_classes")
+        definition = timm_definition(config["architecture"], number, channels)
+        stated = config.get("pretrained_cfg") or {}
+        mean, std = stated.get("mean"), stated.get("std")
+        if _numbers(mean) and _numbers(std):
+            definition = replace(definition, normalisation=named(tuple(mean), tuple(std)))
+        return definition
+    if isinstance(config.get("model_type"), str):
+        return _transformers(spec, config_path, config, channels)
+    raise InputError(f"--arch {spec}: {config_path} names neither timm's architecture nor a model_type")
+
+
+def _read(spec: str, path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError("larger than a configuration")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
+        raise InputError(
+            f"--arch {spec}: {path} cannot be read ({reason}); hf:FOLDER takes the folder of a config.json"
+        ) from None
+    return config
+
+
+def _transformers(spec: str, path: Path, config: dict[str, Any], channels: int) -> Definition:
+    try:
+        from transformers import AutoConfig, AutoModelForImageClassification
+    except ImportError as error:
+        raise InputError(
+            f"--arch {spec}: {path} is of {config['model_type'][:40]}, which transformers defines; it is not "
+            f"installed ({error}); pip install transformers"
+        ) from None
+
+    network = called(
+        spec, lambda: AutoModelForImageClassification.from_config(AutoConfig.for_model(**config))
+    )
+    labels = getattr(network.config, "num_labels", 0)
+    size = config.get("image_size")
+    return Definition(
+        LogitsOnly(network),
+        int(labels),
+        channels,
+        image_size=size if type(size) is int else None,
+        normalisation=_preprocessing(path.parent / "preprocessor_config.json", channels),
+    )
+
+
+def _preprocessing(path: Path, channels: int) -> Normalisation | None:
+    """The normalisation that a processor's configuration states, where there is one."""
+    if not path.is_file():
+        return None
+    stated = _read("hf:", path)
+    mean, std = stated.get("image_mean"), stated.get("image_std")
+    if (
+        not stated.get("do_normalize", True)
+        or not _numbers(mean)
+        or not _numbers(std)
+        or len(mean) != channels
+    ):
+        return None
+    return named(tuple(mean), tuple(std))
+
+
+def _numbers(values: Any) -> TypeGuard[Sequence[float]]:
+    return isinstance(values, list | tuple) and bool(values) and all(type(v) in (int, float) for v in values)

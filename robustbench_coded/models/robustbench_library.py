@@ -1,0 +1,206 @@
+"""RobustBench's model zoo: which architecture and normalisation its names stand for, and its own definitions."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from io import StringIO
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+from torch import nn
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.library_definitions import Definition, called
+from robustbench_coded.models.normalisation import Normalisation, parse_normalisation
+
+CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A definition as an architecture and a normalisation.
+
+    Attributes:
+        path: ``DATASET/THREAT/NAME``.
+        arch: as ``--arch`` takes it.
+        normalisation: of pixels in [0, 1].
+    """
+
+    path: str
+    arch: str
+    normalisation: Normalisation
+
+
+def own_definitions(name: str, classes: int | None) -> list[Named]:
+    """What ``name`` stands for among the definitions known here; alike ones once.
+
+    Args:
+        name: ``NAME`` or ``DATASET/THREAT/NAME``.
+        classes: number of classes of the weights; None where unknown.
+    """
+    found: dict[tuple[str, str], Named] = {}
+    for dataset, threats in _table().items():
+        for threat, members in threats.items():
+            short = name.rpartition("/")[2]
+            path = f"{dataset}/{threat}/{short}"
+            meant = name == path or (name == short and classes in (None, CLASSES[dataset]))
+            if short not in members or not meant:
+                continue
+            arch, text = members[short]
+            found.setdefault((arch, text), Named(path, arch, parse_normalisation(text, 3)))
+    return list(found.values())
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]]:
+    file = resources.files("robustbench_coded.models").joinpath("robustbench_names.toml")
+    return tomllib.loads(file.read_text("utf-8"))
+
+
+THREATS = ("Linf", "L2", "corruptions")
+
+
+def entries(name: str, classes: int | None) -> list[tuple[str, Callable[[], Any]]]:
+    """The definitions that ``name`` stands for: ("cifar10/Linf/NAME", constructor), the most usual first.
+
+    Args:
+        name: ``NAME`` or ``DATASET/THREAT/NAME``.
+        classes: number of classes of the weights, which tells the data sets apart; None where unknown.
+    Raises:
+        InputError: the package is not installed, or has no such definition.
+    """
+    found: dict[str, tuple[int, Callable[[], Any]]] = {}
+    names = set()
+    for dataset, threats in zoo().items():
+        for threat in THREATS:
+            for known, constructor in threats.get(threat, {}).items():
+                names.add(known)
+                path = f"{dataset}/{threat}/{known}"
+                if name in (known, path):
+                    found[path] = CLASSES[dataset], constructor
+    if not found:
+        near = get_close_matches(name.rpartition("/")[2], names, n=3) or sorted(names)[:3]
+        copied = (
+            ""
+            if _is_package()
+            else "; the robustbench here is another package's copy: pip install robustbench"
+        )
+        raise InputError(
+            f"--arch robustbench:{name}: its zoo has no such definition; closest: {', '.join(near)}{copied}"
+        )
+    fitting = [(path, build) for path, (answers, build) in found.items() if answers == classes]
+    return fitting or [(path, build) for path, (_, build) in found.items()]
+
+
+def robustbench_definition(path: str, constructor: Callable[[], Any]) -> Definition:
+    """The network of one of :func:`entries`, from pixels in [0, 1] to logits, without weights.
+
+    Raises:
+        InputError: it cannot be built here.
+    """
+    dataset = path.partition("/")[0]
+
+    def build() -> Any:
+        with _timm_without_weights(), redirect_stdout(StringIO()):
+            return constructor()
+
+    network = called(f"robustbench:{path}", build)
+    return Definition(
+        network,
+        CLASSES[dataset],
+        image_size=32 if dataset.startswith("cifar") else None,
+        from_pixels=True,
+        notes=(f"robustbench:{path} is RobustBench's definition, with the normalisation that it has inside",),
+    )
+
+
+def zoo() -> Mapping[str, Mapping[str, Mapping[str, Callable[[], Any]]]]:
+    """Constructors by data set, threat model and name."""
+    module = _zoo_module()
+    timm = sys.modules.get("timm")
+    constructors: dict[str, dict[str, dict[str, Callable[[], Any]]]] = {}
+    for dataset, threats in module.model_dicts.items():
+        for threat, members in threats.items():
+            into = constructors.setdefault(dataset.value, {}).setdefault(threat.value, {})
+            for name, entry in members.items():
+                registered = f"{name}_{dataset.value}_{threat.value}".lower().replace("-", "_")
+                if timm is not None and timm.is_model(registered):
+                    into[name] = _Registered(registered, CLASSES[dataset.value])
+                else:
+                    into[name] = entry["model"]
+    return constructors
+
+
+def _is_package() -> bool:
+    """Whether what imports as robustbench is its own distribution: torchattacks brings an old copy of it."""
+    try:
+        importlib.metadata.version("robustbench")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+class _Registered:
+    """A definition that the zoo has registered with timm under its own name."""
+
+    def __init__(self, name: str, classes: int):
+        self.name, self.classes = name, classes
+
+    def __call__(self) -> nn.Module:
+        import timm
+
+        return timm.create_model(self.name, pretrained=False, num_classes=self.classes)
+
+
+def _zoo_module() -> ModuleType:
+    if "robustbench.model_zoo" in sys.modules:
+        return sys.modules["robustbench.model_zoo"]
+    spec = importlib.util.find_spec("robustbench")
+    if spec is None or spec.submodule_search_locations is None:
+        raise InputError(
+            "--arch robustbench:NAME: this definition is taken from the package robustbench, which is not "
+            "installed here; pip install robustbench, or name an architecture of `csrobust list models`"
+        )
+    bare = ModuleType("robustbench")
+    bare.__path__ = list(spec.submodule_search_locations)
+    before = sys.modules.get("robustbench")
+    sys.modules["robustbench"] = bare
+    try:
+        with redirect_stdout(StringIO()):
+            return importlib.import_module("robustbench.model_zoo")
+    except Exception as error:  # it imports a dozen packages, any of which can be missing or too new
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"--arch robustbench:NAME: the package robustbench does not import ({type(error).__name__}: "
+            f"{reason}); mend that installation, or name an architecture of `csrobust list models`"
+        ) from error
+    finally:
+        if before is None:
+            del sys.modules["robustbench"]
+        else:
+            sys.modules["robustbench"] = before
+
+
+@contextmanager
+def _timm_without_weights() -> Iterator[None]:
+    """Inside, timm builds networks without pretrained weights, whatever it is asked for."""
+    timm = sys.modules.get("timm")
+    if timm is None:
+        yield
+        return
+    create = timm.create_model
+
+    def without_weights(*arguments: Any, **options: Any) -> Any:
+        return create(*arguments, **{**options, "pretrained": False})
+
+    with mock.patch.object(timm, "create_model", without_weights):
+        yield

@@ -1,0 +1,286 @@
+"""Defences that answer by the batch: coded inference, answers by the neighbour, half a batch that stands,
+test-time adaptation.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_coded.coding.codec import Codec
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.zoo.known import Known, Truth, exactly
+from robustbench_coded.zoo.linear import (
+    LinearModel,
+    Planted,
+    TwoBits,
+    along,
+    margins,
+    pattern,
+    planted_margins,
+    spread,
+    two_logits,
+    with_coarse_bit,
+    worst_margins,
+)
+
+# A linear model under randomised coded inference, under each threat model.
+#
+# Truth: on scores t [K] the defence is a matrix, M = P^T D E P with the permutation P (arXiv 2510.00253,
+# section 3), and every answer a row of it: sum_j M_ij t_j. An l-infinity perturbation of eps moves each t_j
+# by at most eps and, away from the box, anywhere in between (``linear.along`` has ||w||_1 = 1). Let a be the
+# least and r the largest, over the slots, of M_ss and of sum_{j != s} |M_sj|, and T the largest |t|. With
+# margins m:
+#
+# - an input is right in every slot, in every batch, whatever is known of P, when a (m - eps) > r (T + eps);
+#   where the others are clean (``victim``), when a (m - eps) > r T;
+# - it is wrong in every slot when each input is moved by eps against its own margin, as transfer from the
+#   linear model does, and -a (m - eps) > r max|m - eps|; where the others are clean, when -a (m - eps) > r T.
+#
+# The margins are chosen so that each input is one or the other: then the truth is exact, for every threat
+# model. (M_ss varies over the slots; inputs use the bound that is worse for the claim.)
+
+
+NARROW = 0.3  # share of inputs that a perturbation of eps takes across the boundary
+
+
+def known_rci_linear(n: int = 640, eps: float = 0.1, k: int = 128, n_coded: int | str = "1.5K") -> Known:
+    """Nothing is gained over the linear model: 70% of inputs stand under both, 30% fall under both."""
+    narrow = torch.arange(n) % 10 < round(10 * NARROW)
+    return _known_rci(torch.where(narrow, 0.3 * eps, 2 * eps), eps, k, n_coded, "rci-linear")
+
+
+def known_rci_linear_wide(n: int = 640, eps: float = 0.1, k: int = 128, n_coded: int | str = "1.5K") -> Known:
+    """All inputs stand; the defence keeps to itself what it is made of."""
+    known_rci_linear = _known_rci(torch.full((n,), 2 * eps), eps, k, n_coded, "rci-linear-wide")
+    known_rci_linear.defence.base = None
+    return known_rci_linear
+
+
+def _known_rci(distances: Tensor, eps: float, k: int, n_coded: int | str, name: str) -> Known:
+    model = along(pattern(45))
+    x, y = planted_margins(distances, pattern(45))
+    defence = RCI(model, k, n_coded, name=name)
+    codec = defence.path.codec_for(k)
+    clean = bounds(codec, model, x, y, 0.0, co_batched_eps=0.0)
+    by_inputs = {
+        "batch": bounds(codec, model, x, y, eps, co_batched_eps=eps),
+        "victim": bounds(codec, model, x, y, eps, co_batched_eps=0.0),
+    }
+    return Known(defence, x, y, k, clean, lambda threat: by_inputs[threat.split("/")[0]])
+
+
+def bounds(
+    codec: Codec, model: LinearModel, x: Tensor, y: Tensor, eps: float, *, co_batched_eps: float
+) -> Truth:
+    """Robust accuracy of the linear model under RCI, whether or not the permutation is known.
+
+    Args:
+        x, y: examples; any of them may share a batch.
+        eps: l-infinity radius of an input.
+        co_batched_eps: radius of its co-batched inputs: 0, or ``eps``.
+    """
+    matrix = codec.decoder(dtype=torch.float64) @ codec.encoder(dtype=torch.float64)
+    own = matrix.diagonal()
+    others = matrix.abs().sum(1) - own.abs()
+    clean, worst = margins(model, x, y), worst_margins(model, x, y, eps)
+    beside = worst_margins(model, x, y, co_batched_eps)
+    # Co-batched inputs at their strongest, wherever pushed, and as an attack leaves them that pushes each one
+    # its own way.
+    anywhere, attacked = clean.abs().max() + co_batched_eps, beside.abs().max()
+    right = (worst > 0) & ((own * worst[:, None] - others * anywhere) > 0).all(1)
+    wrong = ((own * worst[:, None] + others * attacked) < 0).all(1)
+    return Truth(right.double().mean().item(), 1 - wrong.double().mean().item())
+
+
+# A defence that answers each input by its neighbour: the label leaks through the co-batched inputs.
+#
+# Slots 2j and 2j + 1 answer for one another, and the data come in such pairs of one label, as a careless test
+# loader may serve them. An attack on one input alone achieves nothing; its gradient in its own pixels is
+# zero.
+#
+# Truth: an input is right exactly when the linear model is right on its neighbour. Under ``victim`` the
+# neighbour is clean: accuracy is the model's clean one, 100%. Under ``batch`` every neighbour is moved to its
+# own worst point, and each perturbation is the best one at once: accuracy is the share of inputs whose
+# neighbour's worst margin is positive, 0%. Nothing is random. Batches must hold whole pairs: runs of an even
+# number of examples in the order given.
+
+
+class LabelLeak:
+    """Gives every input the answer of the other one of its pair; the last of an odd batch has its own."""
+
+    name = "label-leak"
+    randomised = False
+    batch_dependent = True
+
+    def __init__(self, model: LinearModel):
+        self.model = model
+        self.base: nn.Module | None = model
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        slots = torch.arange(len(x), device=x.device)
+        neighbours = slots ^ 1
+        return self.model(x)[torch.where(neighbours < len(x), neighbours, slots)]
+
+
+def known_label_leak(n: int = 640, eps: float = 0.1) -> Known:
+    """Margins of 0.2 to 0.8 eps."""
+    model = along(pattern(54))
+    x, y = planted_margins(spread(0.2 * eps, 0.8 * eps, n), pattern(54))
+    # Labels alternate 0 1 0 1; taken as 0 0 1 1, neighbours share one.
+    order = torch.arange(n).view(-1, 4)[:, [0, 2, 1, 3]].flatten()
+    x, y = x[order], y[order]
+    standing = (worst_margins(model, x, y, eps) > 0).double().mean().item()
+    by_inputs = {"batch": exactly(standing), "victim": exactly(1.0)}
+    return Known(LabelLeak(model), x, y, 128, exactly(1.0), lambda threat: by_inputs[threat.split("/")[0]])
+
+
+# Half of every batch stands by design, and which half it is the attacker decides, for the batch as a whole.
+#
+# Even and odd slots are answered by a robust and a fragile model: which by which depends on the sign of the
+# batch's mean score along a pattern that neither model looks at.
+#
+# Truth: the robust model's margins exceed eps, the fragile one's are below it, so the inputs that the fragile
+# model answers can all be fooled and the others cannot, whatever the sign is and whatever is known: exactly
+# 50% of every batch of an even size. Two attacks that push the sign different ways break every example
+# between them, but no attacker can play both: counting the better of the two for each example reads 0. The
+# clean mean is 0 but for the rounding of pixels, so that any random start turns the sign. Under ``victim`` an
+# input may turn it, too, or fail to: between 0 and the robust half.
+#
+# Both models tell a second bit of the label by a third pattern, at a margin of 2 eps, which cannot be turned.
+# That makes four classes, of which a constant answer keeps 25%: the half that stands is more than that.
+
+
+ROBUST, FRAGILE, SIGN, COARSE = 5, 40, 51, 30
+
+
+class HalfBatch:
+    """Even slots by ``robust``, odd ones by ``fragile`` where the batch's mean ``sign`` score is negative."""
+
+    name = "half-batch"
+    randomised = False
+    batch_dependent = True
+    base: nn.Module | None = None
+
+    def __init__(self, robust: nn.Module, fragile: nn.Module, sign: LinearModel):
+        self.robust = robust
+        self.fragile = fragile
+        self.sign = sign
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        even = (torch.arange(len(x), device=x.device) % 2 == 0).unsqueeze(-1)
+        guarded = even if self.sign.score(x).mean() < 0 else ~even
+        return torch.where(guarded, self.robust(x), self.fragile(x))
+
+
+def known_half_batch(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
+    robust, fragile, sign, coarse = (along(pattern(row)) for row in (ROBUST, FRAGILE, SIGN, COARSE))
+    x, fine = planted_margins(
+        spread(1.4 * eps, 2.2 * eps, n),
+        pattern(ROBUST),
+        flat_along=[pattern(row) for row in (FRAGILE, SIGN, COARSE)],
+    )
+    towards = (2 * fine - 1).view(-1, 1, 1, 1)
+    x = x + towards * spread(0.25 * eps, 0.6 * eps, n, seed=2).view(-1, 1, 1, 1) * pattern(FRAGILE)
+    x, y = with_coarse_bit(Planted(x, fine), pattern(COARSE), 2 * eps)
+    coarse_stands, robust_stands, fragile_stands = (
+        worst_margins(model, x, bit, eps) > 0
+        for model, bit in ((coarse, y // 2), (robust, fine), (fragile, fine))
+    )
+    even = torch.arange(n) % 2 == 0
+    half = min(
+        (coarse_stands & torch.where(guarded, robust_stands, fragile_stands)).double().mean().item()
+        for guarded in (even, ~even)
+    )
+    truth = {"batch": exactly(half), "victim": Truth(0.0, half)}
+    return Known(
+        HalfBatch(TwoBits(coarse, robust), TwoBits(coarse, fragile), sign),
+        x,
+        y,
+        k,
+        exactly(1.0),
+        lambda threat: truth[threat.split("/")[0]],
+    )
+
+
+# Test-time adaptation: scores are centred on the batch, as batch normalisation in training mode does it.
+#
+# Before each batch, ``fit`` takes the mean c of the batch's scores, and inputs are answered by the sign of s
+# - c. Balanced classes have c near 0, so that nothing changes but the coupling: an attacker who moves all
+# inputs moves c, too, by up to eps.
+#
+# Truth under ``batch``: an input with margin m is right in every case where m - eps > |c| + eps, c the clean
+# centre of its batch; and where every input is moved by eps against its own margin, it is wrong when eps - m
+# > |c'|, c' the centre of the batch so moved. Under ``victim`` the input itself moves c by eps / K at most.
+# The margins are chosen so that each input is one or the other, with |c| and |c'| taken as the largest of the
+# batches in the order given: exact. ``fit`` is differentiable.
+
+
+class Refit:
+    """Answers by the sign of the score less its mean over the batch that ``fit`` has seen."""
+
+    randomised = False
+    batch_dependent = True
+    base: nn.Module | None = None
+
+    def __init__(self, name: str, model: LinearModel):
+        self.name = name
+        self.model = model
+        self.centre = torch.zeros(())
+
+    def fit(self, x: Tensor) -> None:
+        self.centre = self.model.score(x).mean()
+
+    def sample(self, generator: torch.Generator, k: int) -> None:
+        return None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        return two_logits(self.model.gain * (self.model.score(x) - self.centre))
+
+
+def known_refit_mean(n: int = 640, eps: float = 0.05) -> Known:
+    """Margins of 3 to 3.4 eps for four inputs in five, of 0.1 to 0.3 eps for the others: 80%."""
+    few = torch.arange(n) % 5 == 0
+    distances = torch.where(few, spread(0.1 * eps, 0.3 * eps, n), spread(3.0 * eps, 3.4 * eps, n))
+    return _known_refit("refit-mean", distances, eps)
+
+
+def known_refit_mean_narrow(n: int = 640, eps: float = 0.05) -> Known:
+    return _known_refit("refit-mean-narrow", spread(0.1 * eps, 0.4 * eps, n), eps)
+
+
+def _known_refit(name: str, distances: Tensor, eps: float, k: int = 128) -> Known:
+    model = along(pattern(37))
+    x, y = planted_margins(distances, pattern(37))
+    truth = truths(model, x, y, eps, k)
+    return Known(Refit(name, model), x, y, k, truth["clean"], lambda threat: truth[threat.split("/")[0]])
+
+
+def truths(
+    model: LinearModel, x: Tensor, y: Tensor, eps: float, k: int, share: float = 1.0
+) -> dict[str, Truth]:
+    """Accuracy clean, under ``batch`` and ``victim``; ``share`` of the batch's mean is taken off."""
+    return {
+        "clean": _bounds(model, x, y, 0.0, k, share, everyone=True),
+        "batch": _bounds(model, x, y, eps, k, share, everyone=True),
+        "victim": _bounds(model, x, y, eps, k, share, everyone=False),
+    }
+
+
+def _bounds(
+    model: LinearModel, x: Tensor, y: Tensor, eps: float, k: int, share: float, *, everyone: bool
+) -> Truth:
+    clean, worst = margins(model, x, y), worst_margins(model, x, y, eps)
+
+    def centre(margin: Tensor) -> Tensor:
+        batches = (margin * (2 * y - 1)).split(k)
+        return share * torch.stack([batch.mean().abs() for batch in batches]).amax()
+
+    reach = share * eps if everyone else share * eps / k
+    right = worst > centre(clean) + reach
+    wrong = -worst > (centre(worst) if everyone else centre(clean) + reach)
+    return Truth(right.double().mean().item(), 1 - wrong.double().mean().item())
