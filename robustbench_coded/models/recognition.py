@@ -354,8 +354,8 @@ def _undecided(attacked: Sequence[Attacked]) -> str:
         figures.append(f"{one.accuracy:.1%} at {one.budget.norm} {one.budget.eps:.3g}")
     table = "; ".join(f"{options(candidate)}: {', '.join(figures)}" for candidate, figures in said.items())
     return (
-        f"its weights fit several forms that differ under attack (PGD-{PGD_STEPS}, {attacked[0].images} images), "
-        f"and nothing says which is right; state it: {table}"
+        "its weights fit several forms that differ under attack "
+        f"(PGD-{PGD_STEPS}, {attacked[0].images} images), and nothing says which is right; state it: {table}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Names of the architectures and of their variants, and what they are. Importing this does not import torch."""
+"""Names of the architectures and of their variants, and what they are. This does not import torch."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""RobustBench's model zoo: which architecture and normalisation its names stand for, and its own definitions."""
+"""RobustBench's model zoo: the architectures and normalisations of its names, and its own definitions."""
 
 import importlib
 import importlib.metadata

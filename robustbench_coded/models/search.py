@@ -69,7 +69,7 @@ class Scored:
     candidate: Candidate
     kind: str
     fingerprint: Fingerprint
-    not_told_apart: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:

@@ -1,4 +1,4 @@
-"""Plain stacks of layers, as ``nn.Sequential`` numbers them, and the small convolutional network for digits."""
+"""Plain stacks of layers, as ``nn.Sequential`` numbers them, and the small network for digits."""
 
 from collections.abc import Callable
 
