@@ -137,7 +137,7 @@ def verify_command(
     else:
         from rich.console import Console
 
-        from robustbench_coded.verification.table import verification_table
+        from robustbench_coded.verification.verify_run import verification_table
 
         Console().print(verification_table(rows))
     return 0 if all(row.holds for row in rows) else 1
