@@ -15,7 +15,6 @@ from typing import Any, Literal
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.setup.zoo_entry import brought_by, completed
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.session.evaluate import evaluate
@@ -154,7 +153,8 @@ def evaluate_entry(
     entry = ZOO[name]
     known = entry.load(n)
     config = EvalConfig(checkpoints=(), out=out, **{**attack_options(attacks), **options})
-    path = evaluate(completed(config, entry, known), listener, brought_by(name, known))
+    config, in_memory = entry.brings(config, known)
+    path = evaluate(config, listener, in_memory)
     return EvaluatedEntry(entry, known, load_run(path))
 
 
