@@ -3,9 +3,9 @@
 import hashlib
 import json
 
-from robustbench_coded.evaluation.execution.certify_subject import certify_subject
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.plugins import load
 from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.session.listener import Listener
@@ -25,7 +25,7 @@ def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener)
             if stored is not None and stored.settings == settings:
                 continue
             listener.preparing(f"certifying {subject.label} on {subject.checkpoint} at eps {eps:g}")
-            found = certify_subject(prepared.context, subject, eps)
+            found = load("bounds", "certify")(prepared.context, subject, eps)
             write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
 
 

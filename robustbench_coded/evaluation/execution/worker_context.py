@@ -29,7 +29,6 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
 from robustbench_coded.threads import keep_freed_memory
-from robustbench_coded.zoo import registry as _zoo  # noqa: F401  (registers names that a worker may build)
 
 SENTINEL = 16  # inputs by which a defence is asked whether it still answers as it did
 COMPARED_IMAGES = 32  # on which a prepared model must agree with the original

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from robustbench_coded.defences.options import PIPED
+from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
 from robustbench_coded.schema.claim import ClaimedAccuracy
-from robustbench_coded.zoo.registry import ZOO
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -21,7 +20,9 @@ IMAGES_PER_UNIT = 50_000  # image gradients in one unit of work: seconds on a GP
 
 def without_checkpoint(specs: Sequence[str]) -> bool:
     """Whether these defences may be evaluated without one: one of the zoo, or a process alone."""
-    return any(spec in ZOO for spec in specs) or (len(specs) == 1 and specs[0].strip().startswith(PIPED))
+    return any(brought(spec) is not None for spec in specs) or (
+        len(specs) == 1 and specs[0].strip().startswith(PIPED)
+    )
 
 
 @dataclass(frozen=True)
