@@ -86,7 +86,7 @@ def measure(name: str) -> Measured:
     from robustbench_coded.schema.words import VerdictWord
     from robustbench_coded.session.evaluate import IncompleteRun
     from robustbench_coded.session.listener import Listener
-    from robustbench_coded.session.zoo_findings import evaluate_entry
+    from robustbench_coded.zoo.judged import evaluate_entry
 
     def images(path: Path) -> int:
         units = read_run(path, load_manifest(path).unit_ids)[1].values()

@@ -32,7 +32,7 @@ EOTPGD = "torchattacks:EOTPGD"
 
 def measure(name: str, *, third_party: bool) -> Measured:
     """Judges one entry, and lets the third-party attacks judge it."""
-    from robustbench_coded.session.zoo_findings import judge_entry
+    from robustbench_coded.zoo.judged import judge_entry
 
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
@@ -68,7 +68,7 @@ def _their_own(name: str, out: Path) -> dict[str, float]:
     from robustbench_coded.errors import InputError
     from robustbench_coded.results.run import load_run
     from robustbench_coded.session.evaluate import IncompleteRun
-    from robustbench_coded.session.zoo_findings import evaluate_entry
+    from robustbench_coded.zoo.judged import evaluate_entry
 
     entry = ZOO[name]
     defence = entry.build()

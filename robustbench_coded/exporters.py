@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.latex import comparison_latex
 from robustbench_coded.reports.text.formatting import inference_text, pixels
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.run import Run, load_run
+from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 
@@ -215,38 +215,3 @@ def _package(name: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise InputError(f"--to {name} needs the package {name}: pip install 'csrobust[{name}]'") from error
-
-
-EXPORTERS: dict[str, Callable[[Run, Path], list[Path]]] = {
-    "wandb": log_to_wandb,
-    "mlflow": log_to_mlflow,
-    "robustbench": model_info,
-    "parquet": parquet_tables,
-    "latex": latex_tables,
-}
-
-
-def export(path: str | Path, name: str, out: str | Path) -> list[Path]:
-    """Writes a run in another format.
-
-    Args:
-        path: the run folder.
-        name: one of `EXPORTERS`.
-        out: a folder; it is made if there is none.
-
-    Returns:
-        the files written, or the folder of the tracking tool.
-
-    Raises:
-        InputError: not a run folder, an unknown name, or a package that is not installed.
-    """
-    if name not in EXPORTERS:
-        raise InputError(f"--to {name!r} is not known; choose from {', '.join(EXPORTERS)}")
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; give a folder")
-    run = load_run(path)
-    if run.verdicts.empty:
-        raise InputError(f"{path} has no verdict yet; run its evaluation first")
-    out.mkdir(parents=True, exist_ok=True)
-    return EXPORTERS[name](run, out)

@@ -1,4 +1,6 @@
-"""Who may know whom: a module imports from its own room and from those below it, never from above."""
+"""Who may know whom: a module of the core imports from its own room and from those below it, a plug-in from
+the core and from itself.
+"""
 
 import ast
 from pathlib import Path
@@ -8,16 +10,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the ground up; docs/architecture.md draws it.
 ROOMS = (
-    "attacks", "errors", "installation", "threads", "user_code", "version",
+    "attacks", "errors", "installation", "plugins", "threads", "user_code", "version",
     "schema", "coding", "runs",
-    "data", "models", "defences", "zoo", "certification", "statistics", "results", "selftests",
+    "data", "models", "defences", "statistics", "results", "selftests",
     "reports.text", "reports.paper", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
     "evaluation.options", "evaluation.planning", "evaluation.execution", "engine", "evidence",
-    "evaluation.setup", "session", "verification", "shift",
-    "training", "ablations", "generation", "tabular", "paper_figures", "bench", "board", "view",
-    "exporters", "cli",
+    "evaluation.setup", "session", "verification", "training", "cli",
 )  # fmt: skip
+# What the core finds through entry points (pyproject.toml) alone, and the folders of each.
+PLUGINS = {
+    "studies": ("studies", "ablations", "generation", "tabular", "paper_figures"),
+    "shift": ("shift",), "certification": ("certification",), "zoo": ("zoo",), "bench": ("bench",),
+    "board": ("board", "view"), "exporters": ("exporters",),
+}  # fmt: skip
+BELOW = {"zoo": {"certification"}}  # the other plug-ins that one imports
 FILES = sorted(
     path for package in ("attacks", "robustbench_coded") for path in (ROOT / package).rglob("*.py")
 )
@@ -32,12 +39,22 @@ def room_of(module: str) -> str | None:
     return next((name for name in names if name in ROOMS), None)
 
 
+def plugin_of(module: str) -> str | None:
+    """The plug-in of a module by its dotted name; None for the core."""
+    folder = module.partition(".")[2].partition(".")[0]
+    return next((name for name, folders in PLUGINS.items() if folder in folders), None)
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
 def imported(path: Path) -> set[str]:
     """The project's modules that a file imports, inside functions, too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            found.update((node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
     return {name for name in found if name.split(".")[0] in ("attacks", "robustbench_coded")}
@@ -45,15 +62,14 @@ def imported(path: Path) -> set[str]:
 
 def test_every_file_has_a_room():
     front_door = ROOT / "robustbench_coded" / "__init__.py"
-    parts = [path.relative_to(ROOT).with_suffix("").parts for path in FILES if path != front_door]
-    homeless = [".".join(p) for p in parts if room_of(".".join(p)) is None and p[-1] != "__init__"]
-    assert homeless == []
+    modules = [dotted(path) for path in FILES if path != front_door and path.name != "__init__.py"]
+    assert [m for m in modules if (room_of(m) is None) == (plugin_of(m) is None)] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_import_runs_back_up(path):
-    home = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    if home is None:  # the front door names everything, for whoever asks
+    home = room_of(dotted(path))
+    if home is None:  # a plug-in; and the front door names all of the core, for whoever asks
         return
     above = {
         module
@@ -63,10 +79,17 @@ def test_no_import_runs_back_up(path):
     assert above == set()
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_core_imports_no_plug_in_and_a_plug_in_no_other(path):
+    home = plugin_of(dotted(path))
+    others = {plugin_of(module) for module in imported(path)} - {None, home} - BELOW.get(home, set())
+    assert others == set()
+
+
 def test_attacks_and_schema_stand_on_their_own():
     for path in FILES:
         rooms = {room_of(module) for module in imported(path)} - {None}
-        home = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        home = room_of(dotted(path))
         if home in ("attacks", "schema", "coding"):
             assert rooms <= {home}, path
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from attacks.presets import FOLLOWS_SHOWN, PRESETS, RELAXED
@@ -80,9 +80,9 @@ def _required(case: PlannedCase, ran: Collection[str]) -> list[str]:
     return [name for name in required if name != FOLLOWS_SHOWN or RELAXED[0] not in ran]
 
 
-def is_entry(folder: Path) -> bool:
-    """Whether `csrobust submit` wrote a folder."""
-    return (folder / ENTRY).is_file()
+def opened_entry(folder: Path) -> AbstractContextManager[Path] | None:
+    """`checked_entry` of a folder that `csrobust submit` wrote; None for any other."""
+    return checked_entry(folder) if (folder / ENTRY).is_file() else None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ Defences are recognised by their very class: what a subclass changes is not know
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from scipy.special import bdtrc, betaincinv
@@ -28,7 +29,6 @@ from robustbench_coded.defences.inferences import GaussianNoise, Standard, stand
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.defences.published.smoothing import RandomisedSmoothing
 from robustbench_coded.defences.rci import RCI, Coded, CodedPath
-from robustbench_coded.zoo.certified import LipschitzDefence, Smoothed
 
 # Gaussian smoothing: how probable a right answer stays under l2 perturbations (arXiv 1902.02918).
 #
@@ -80,6 +80,11 @@ def majority(p: Tensor, votes: int) -> Tensor:
     return torch.from_numpy(bdtrc(votes // 2, votes, p.double().clamp(0, 1).numpy()))
 
 
+# Classes, and none that inherit from them: those that answer as ``.model`` does, and those that take a
+# majority of ``.votes`` answers of it under noise of deviation ``.sigma``. Defences elsewhere add theirs.
+ALONE: set[type] = {Standard}
+SMOOTHED: set[type] = {RandomisedSmoothing}
+
 SEPARATE = ("batch", "victim", "co-batch")  # whose inputs may be the attacker's, where each is answered alone
 TOLERANCE = 1e-3  # of the largest logit: a defence against what its certifier takes it for
 
@@ -94,15 +99,16 @@ def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
         NotCertifiable: there is none.
     """
     kind = type(defence)
-    if kind is Standard or kind is LipschitzDefence:
+    if kind in ALONE:
         return [Alone(graph_of(defence.model, images))]  # type: ignore[attr-defined]
     if isinstance(defence, GaussianNoise) and kind is GaussianNoise:
         found: list[Certifier] = [Smoothing(defence.model, defence.sigma, votes=1)]
         with suppress(NotCertifiable):
             found.append(KnownNoise(graph_of(defence.model, images), defence.sigma))
         return found
-    if isinstance(defence, Smoothed | RandomisedSmoothing) and kind in (Smoothed, RandomisedSmoothing):
-        return [Smoothing(defence.model, defence.sigma, defence.votes)]
+    if kind in SMOOTHED:
+        of_votes: Any = defence
+        return [Smoothing(of_votes.model, of_votes.sigma, of_votes.votes)]
     if isinstance(defence, Coded | RCI) and kind in (Coded, RCI):
         if len(defence.path.runs) != 1 or not isinstance(defence.base, nn.Module | None):
             raise NotCertifiable("only coding of the whole network has bounds here")

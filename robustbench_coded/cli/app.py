@@ -1,18 +1,61 @@
 """The commands of ``csrobust``; each imports what it needs when it runs: ``--help`` answers at once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from robustbench_coded.cli.commands import board, evaluation, figure, inspection, runs, studies, train
+from robustbench_coded.cli.commands import evaluation, inspection, runs, train
 from robustbench_coded.cli.help import EXAMPLES, GroupedCommand, SharingCommand
+from robustbench_coded.errors import InputError
+from robustbench_coded.plugins import AGAIN, all_of
+
+# As `--help` lists them; what else is plugged in comes behind.
+ORDER = (
+    "eval", "plan", "sweep", "curve", "screen", "shift", "compare", "report", "export", "compact", "board",
+    "submit", "show", "view", "train", "ablate", "gan", "tabular", "verify", "probe", "bench", "inspect",
+    "list", "figure",
+)  # fmt: skip
+PLAIN: dict[str, Any] = {
+    "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None
+}  # fmt: skip
+
+
+class WithPlugins(TyperGroup):
+    """Commands that are plugged in are looked for where the core has none of that name, or for ``--help``."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._plug_in()
+        places = {name: place for place, name in enumerate(ORDER)}
+        return sorted(self.commands, key=lambda name: (places.get(name, len(ORDER)), name))
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        if name not in self.commands:
+            self._plug_in()
+        if name in ORDER and name not in self.commands:
+            raise InputError(f"the command {name} is not installed; {AGAIN}")
+        return self.commands.get(name)
+
+    def _plug_in(self) -> None:
+        for name, loaded in all_of("commands").items():
+            self.commands.setdefault(name, _plugged(name, loaded))
+
+
+def _plugged(name: str, loaded: Any) -> Any:
+    """A function, or an app of several, as a command."""
+    if isinstance(loaded, typer.Typer):
+        return typer.main.get_command(loaded)
+    alone = typer.Typer(**PLAIN)
+    alone.command(name, cls=GroupedCommand, epilog="\n".join(getattr(loaded, "examples", ())))(loaded)
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="csrobust",
+    cls=WithPlugins,
     help="Evaluates the adversarial robustness of randomised and batch-dependent defences.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    **PLAIN,
 )
 
 
@@ -27,23 +70,14 @@ _add("plan", evaluation.plan_command, shares=True)
 _add("sweep", evaluation.sweep_command, shares=True)
 _add("curve", evaluation.curve_command, shares=True)
 _add("screen", evaluation.screen_command, shares=True)
-_add("shift", studies.shift_command)
 _add("compare", runs.compare_command)
 _add("report", runs.report_command)
 _add("export", runs.export_command)
 _add("compact", runs.compact_command)
-_add("board", board.board_command)
-_add("submit", board.submit_command)
 _add("show", runs.show_command)
-_add("view", runs.view_command)
 _add("train", train.train_command)
-_add("ablate", studies.ablate_command)
-app.add_typer(figure.app, name="figure")
-_add("gan", studies.gan_command)
-_add("tabular", studies.tabular_command)
-_add("verify", board.verify_command)
+_add("verify", inspection.verify_command)
 _add("probe", inspection.probe_command, shares=True)
-_add("bench", inspection.bench_command)
 _add("inspect", inspection.inspect_command)
 _add("list", inspection.list_command)
 

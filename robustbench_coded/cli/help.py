@@ -3,10 +3,12 @@ end.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from typer.core import TyperCommand
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Title -> options, by their names in Python, in the order of `--help`.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -99,6 +101,17 @@ def _alike(one: Any, other: Any) -> bool:
     return other is not None and (one.help, one.default) == (other.help, other.default)
 
 
+def examples(*lines: str) -> Callable[[F], F]:
+    """Sets the examples to copy of a command that is plugged in."""
+
+    def with_examples(command: F) -> F:
+        command.examples = lines  # type: ignore[attr-defined]
+        return command
+
+    return with_examples
+
+
+# Of the commands that are not plugged in.
 EXAMPLES = {
     "eval": (
         "csrobust eval --ckpt model.pt --rci N=190",
@@ -114,11 +127,6 @@ EXAMPLES = {
         "csrobust curve --ckpt model.pt --rci N=190 --over draws",
     ),
     "screen": ("csrobust screen --ckpt model.pt --rci N=190",),
-    "shift": (
-        "csrobust shift --ckpt digits-erm --ckpt digits-coded --data digits --rci N=1.5K",
-        "csrobust shift --ckpt erm=a.pt --ckpt coded=b.pt --data cifar10 --data cifar10.1:DIR --limit 1000",
-        "csrobust shift --ckpt model.pt --data cifar10c:DIR --corruptions fog,frost --severities 3,5",
-    ),
     "compare": (
         "csrobust compare reports/mine reports/other",
         "csrobust compare reports/mine --baseline standard --format md,html,csv,latex --out comparison",
@@ -129,17 +137,10 @@ EXAMPLES = {
     ),
     "report": ("csrobust report reports/mine",),
     "compact": ("csrobust compact reports/mine",),
-    "board": ("csrobust board reports/mine reports/other --out board",),
-    "submit": ("csrobust submit reports/mine --entry entry.toml --out board-entries",),
     "show": ("csrobust show reports/mine", "csrobust show reports/mine --example 5"),
-    "view": ("csrobust view reports", "csrobust view reports --out site/index.html"),
     "train": ("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors",),
-    "ablate": ("csrobust ablate n mu --data digits --arch digits-cnn --seeds 3",),
-    "gan": ("csrobust gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",),
-    "tabular": ("csrobust tabular --sets breast-cancer,wine --seeds 10",),
     "verify": ("csrobust verify reports/mine",),
     "probe": ("csrobust probe --ckpt model.pt --defence my_defence:build",),
-    "bench": ("csrobust bench --short",),
     "inspect": ("csrobust inspect model.pt",),
     "list": ("csrobust list attacks", "csrobust list checkpoints", "csrobust list runs reports"),
 }

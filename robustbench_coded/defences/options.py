@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
-from robustbench_coded.defences.named import BUILDERS, POOLED
-from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
+from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED, PublishedDefence
 from robustbench_coded.errors import InputError
+from robustbench_coded.plugins import all_of
 
 CODED = ("coded", "rci")  # the defences that take N
 PIPED = "cmd:"  # of a defence in a process of its own; its command follows
@@ -64,7 +65,7 @@ def parse_defence(text: str) -> DefenceSpec:
         return _known(kind, rest)
     if f"{kind}:" == PREFIX:
         return _published(rest)
-    if kind in BUILDERS and not rest:
+    if not rest and brought(kind) is not None:
         return DefenceSpec(kind)
     if text.strip().startswith(PIPED):
         if not rest.strip():
@@ -75,7 +76,8 @@ def parse_defence(text: str) -> DefenceSpec:
     if _PLUGIN.fullmatch(text.strip()):
         return DefenceSpec("plugin", target=text.strip())
     published = f" did you mean {PREFIX}{kind}?" if kind in PUBLISHED else ""
-    near = published or _closest(kind, [*_OPTIONS, *BUILDERS])
+    built = [PREFIX + name for name, found in PUBLISHED.items() if found.builds]
+    near = published or _closest(kind, [*_OPTIONS, *built, *_brought()])
     raise InputError(
         f"defence {text!r} is not known;{near} write a name of "
         "`csrobust list defences`, package.module:function or file.py:function"
@@ -84,7 +86,27 @@ def parse_defence(text: str) -> DefenceSpec:
 
 def mixes_images(spec: DefenceSpec) -> bool:
     """Whether a defence needs images that are not evaluated."""
-    return spec.kind == "mixup-inference" or spec.kind in POOLED
+    published = published_of(spec.kind)
+    return spec.kind == "mixup-inference" or (published is not None and published.pooled)
+
+
+def published_of(kind: str) -> PublishedDefence | None:
+    """The published defence of a spec, ``published:jpeg``; None for any other."""
+    return PUBLISHED.get(kind.removeprefix(PREFIX)) if kind.startswith(PREFIX) else None
+
+
+def brought(name: str) -> Any:
+    """The defence of the zoo, or of another plug-in, that has this name; it brings its model and its data.
+
+    ``.description``; ``.build(model)``; ``.brings(config)``: options completed, and what is in memory. None
+    where there is none.
+    """
+    return None if ":" in name else _brought().get(name)
+
+
+@cache
+def _brought() -> dict[str, Any]:
+    return {name: found for defences in all_of("defences").values() for name, found in defences.items()}
 
 
 def _published(name: str) -> DefenceSpec:
@@ -259,7 +281,7 @@ _EXAMPLES = {
     "resize-pad": "resize-pad:scale=0.8",
     "mixup-inference": "mixup-inference:share=0.5,samples=15",
 }
-# Every defence of ours but the zoo, with one line on it.
+# Every defence of the core but the published ones, with one line on it.
 DEFENCES = {
     "standard": "the network answers each input by itself",
     "coded": "coded inference without randomness (N=190; blocks=, nodes=, order=, smoothing_encoder=, ...)",

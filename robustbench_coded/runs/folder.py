@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.plugins import found as plugged_in
 from robustbench_coded.runs.atomic import (
     is_unfinished,
     remove_unfinished,
@@ -214,8 +215,9 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
     if not file.is_file():
         inside = path.is_file() and (path.parent / name).is_file()
         hint = f"; it is a file of the run {path.parent}" if inside else ""
-        if (path / "shift.json").is_file():
-            hint = "; it is a run of csrobust shift, which csrobust report and compare read"
+        for kind in plugged_in("runs"):
+            if (path / f"{kind}.json").is_file():
+                hint = f"; it is a run of csrobust {kind}, which csrobust report and compare read"
         why = f"it has no {name}" if path.exists() else "there is no such folder"
         raise InputError(f"{path} is not a run folder ({why}){hint}")
     try:

@@ -1,102 +1,14 @@
-"""``--certify``: a lower bound beside the attacks of each subject, on the batches and draws that they
-are scored on; what was found lies in the run folder.
-"""
+"""``--certify``: a lower bound beside the attacks of each subject; what was found lies in the run folder."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
 
-import torch
-
-from robustbench_coded.certification.certifier import ALPHA, SAMPLES, Certifier, certifiers_of, check_answers
-from robustbench_coded.certification.graph import NotCertifiable
-from robustbench_coded.certification.intervals import Region
-from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.evaluation.execution.target import draws_of
-from robustbench_coded.evaluation.execution.worker_context import AnsweredOnce, WorkerContext
 from robustbench_coded.evaluation.planning.cases import Subject
-from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.models.prepare import tf32
-from robustbench_coded.runs.certificates import Certificate, Stored, read_stored, write_certificates
+from robustbench_coded.plugins import load
+from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.session.listener import Listener
-
-
-@tf32(False)
-def certify_subject(context: WorkerContext, subject: Subject, eps: float) -> Sequence[Certificate]:
-    """One certificate for each kind of bound that the defence allows; where there is none, why."""
-    config = context.setup.config
-    facts = {**subject.key._asdict(), "norm": config.norm, "eps": eps, "eps_space": config.eps_space}
-    try:
-        return list(_certificates(context, subject, eps, facts))
-    except NotCertifiable as reason:
-        return [Certificate(**facts, missing=str(reason))]
-
-
-def _certificates(
-    context: WorkerContext, subject: Subject, eps: float, facts: dict[str, object]
-) -> Iterator[Certificate]:
-    defence = _plain(context.defence(subject))
-    x, _ = context.group(context.batches(subject, 0)[:1])
-    images = torch.cat([x[0], x[0]]) if x.shape[1] == 1 else x[0]
-    for certifier in certifiers_of(defence, images):
-        yield _certificate(context, subject, eps, defence, certifier, facts)
-
-
-def _plain(defence: Defence) -> Defence:
-    """Standard inference as it is, not as it is scored."""
-    return Standard(defence.model) if type(defence) is AnsweredOnce else defence
-
-
-def _certificate(
-    context: WorkerContext,
-    subject: Subject,
-    eps: float,
-    defence: Defence,
-    certifier: Certifier,
-    facts: dict[str, object],
-) -> Certificate:
-    config = context.setup.config
-    normalized = config.eps_space == "normalized"
-    unit = torch.tensor(context.checkpoint(subject.checkpoint).deviation) if normalized else None
-    # Where the draw is known, that many draws are attacked at all.
-    draws = range(
-        min(config.draws, config.aware_attacks) if defence.randomised and not certifier.chance else 1
-    )
-    batches = context.batches(subject, 0)
-    examples = sum(batch.scored for batch in batches)
-    numbers: list[int] = []
-    of_batch: list[int] = []
-    right: list[list[float]] = []
-    for batch in batches:
-        group, labels = context.group([batch])
-        x, y = group[0], labels[0]
-        region = Region.around(x, config.norm, eps, unit)
-        found = []
-        for index in draws:
-            (draw,) = draws_of(defence, batch.k, config.seed, [batch.index], "scoring", index)
-            check_answers(certifier, defence, x, draw)
-            own = stream(config.seed, batch.index, "certificate", index)
-            found.append(certifier.right(region, y, draw, own, examples)[: batch.scored])
-        right += torch.stack(found, dim=1).tolist()
-        numbers += [int(context.numbers[member]) for member in batch.members[: batch.scored]]
-        of_batch += [batch.index] * batch.scored
-    return Certificate(
-        **facts,  # type: ignore[arg-type]
-        inputs=certifier.inputs,
-        randomness=certifier.randomness,
-        method=certifier.method,
-        chance=certifier.chance,
-        alpha=ALPHA if certifier.chance else None,
-        samples=SAMPLES if certifier.chance else None,
-        example=tuple(numbers),
-        batch=tuple(of_batch),
-        draw=tuple(draws),
-        right=tuple(map(tuple, right)),
-    )
-
 
 VERSION = 1  # of the bounds: another one computes them again
 
@@ -113,7 +25,7 @@ def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener)
             if stored is not None and stored.settings == settings:
                 continue
             listener.preparing(f"certifying {subject.label} on {subject.checkpoint} at eps {eps:g}")
-            found = certify_subject(prepared.context, subject, eps)
+            found = load("bounds", "certify")(prepared.context, subject, eps)
             write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
 
 

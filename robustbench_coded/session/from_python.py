@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
 from robustbench_coded.evaluation.options.config import (
@@ -23,7 +24,6 @@ from robustbench_coded.models.in_memory import is_function, name_of
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.session.listener import Listener, in_notebook
-from robustbench_coded.zoo.registry import ZOO
 
 # Fields of EvalConfig that `evaluate` makes itself, from arguments of its own.
 MADE_HERE = frozenset(
@@ -103,7 +103,7 @@ def evaluate(
         **chosen,
     )
     if alone and in_hand:
-        if any(text in ZOO for text in named):
+        if any(brought(text) is not None for text in named):
             raise InputError(f"{named[0]} is of the zoo, with its own model and data; evaluate it alone")
         config, process = with_zoo(config)
         in_memory = replace(in_memory, models=process.models)

@@ -185,11 +185,6 @@ class ShiftRun:
         return [one for one in self.facts.sets if one.collection == collection]
 
 
-def is_shift(path: Path) -> bool:
-    """Whether a folder was made by ``csrobust shift``."""
-    return (path / SHIFT).is_file()
-
-
 def load_shift(path: Path) -> ShiftRun:
     """Reads a folder of ``csrobust shift``.
 

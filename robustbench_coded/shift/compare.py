@@ -28,7 +28,7 @@ from robustbench_coded.reports.text.escape import csv_text
 from robustbench_coded.reports.text.formatting import TextTable, inference_text, series, subject_text
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun, is_shift, load_shift
+from robustbench_coded.shift.answers import SHIFT, Answers, SetFacts, ShiftRun, load_shift
 from robustbench_coded.shift.estimates import Estimate
 from robustbench_coded.shift.sets import CLEAN, CONSTANTS
 from robustbench_coded.shift.tables import (
@@ -79,20 +79,15 @@ class ShiftComparison:
         }
 
 
-def are_shift_runs(paths: Sequence[Path]) -> bool:
-    """Whether all folders are of ``csrobust shift``; False where none is.
-
-    Raises:
-        InputError: some are, and another is an evaluation under attack.
-    """
-    shifted = [path for path in paths if is_shift(path)]
+def require_shift_runs(paths: Sequence[Path]) -> None:
+    """Raises InputError where a folder is of ``csrobust shift`` and another is an evaluation under attack."""
+    shifted = [path for path in paths if (path / SHIFT).is_file()]
     attacked = [path for path in paths if path not in shifted and (path / MANIFEST).is_file()]
     if shifted and attacked:
         raise InputError(
             f"{shifted[0]} was measured under shift (csrobust shift) and {attacked[0]} under attack "
             "(csrobust eval); compare runs of one kind"
         )
-    return bool(shifted)
 
 
 def compare_shift(paths: Sequence[str | Path], baseline: str | None = None) -> ShiftComparison:

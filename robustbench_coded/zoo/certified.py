@@ -5,6 +5,7 @@ from scipy.special import bdtrc
 from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
+from robustbench_coded.certification.certifier import ALONE, SMOOTHED
 from robustbench_coded.defences.inferences import standard_normal
 from robustbench_coded.zoo.known import Known, Truth, exactly
 from robustbench_coded.zoo.linear import GAIN, PIXELS, SIDE, pattern, planted_margins, spread, two_logits
@@ -82,6 +83,9 @@ class Smoothed:
         soft = logits.softmax(-1).mean(0)
         share = (logits == logits.amax(-1, keepdim=True)).to(soft).mean(0)
         return 10 * (soft + (share - soft).detach())
+
+
+SMOOTHED.add(Smoothed)
 
 
 def known_smoothing(n: int = 640, eps: float = 0.25, votes: int = 11) -> Known:
@@ -187,6 +191,9 @@ class LipschitzDefence:
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         return self.model(x)
+
+
+ALONE.add(LipschitzDefence)
 
 
 def known_lipschitz(n: int = 640, eps: float = 0.25) -> Known:

@@ -199,10 +199,10 @@ def _rippled(model: LinearModel, eps: float) -> Rippled:
 
 # Pixels rounded so coarsely that no perturbation gets through, before a model that any would fool.
 #
-# Images lie on multiples of 1/LEVELS and a perturbation is smaller than half that distance, so rounding takes
-# it away altogether: every answer within the ball is the clean one. Truth: clean accuracy, 90%, as one label
-# in ten is wrong, exactly, under all threat models. The model without the rounding falls everywhere: its
-# margins are below eps. Gradients are zero everywhere, here with reason.
+# Images lie on multiples of 1/COARSE_LEVELS and a perturbation is smaller than half that distance, so
+# rounding takes it away altogether: every answer within the ball is the clean one. Truth: clean accuracy,
+# 90%, as one label in ten is wrong, exactly, under all threat models. The model without the rounding falls
+# everywhere: its margins are below eps. Gradients are zero everywhere, here with reason.
 
 
 COARSE_LEVELS = 4
@@ -210,7 +210,7 @@ MISLABELLED = 10  # one in so many
 
 
 class CoarselyRounded(nn.Module):
-    """Rounds pixels to multiples of 1/LEVELS before the model."""
+    """Rounds pixels to multiples of 1/COARSE_LEVELS before the model."""
 
     def __init__(self, model: LinearModel):
         super().__init__()

@@ -5,15 +5,15 @@ entry is loaded.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-from robustbench_coded.defences.named import register
 
 if TYPE_CHECKING:
     from torch import nn
 
     from robustbench_coded.defences.protocol import Defence
+    from robustbench_coded.evaluation.execution.in_memory import InMemory
+    from robustbench_coded.evaluation.options.config import EvalConfig
     from robustbench_coded.zoo.known import Known
 
 
@@ -58,6 +58,27 @@ class ZooEntry:
         from robustbench_coded.defences.per_batch import per_batch
 
         return per_batch(self.load().defence)
+
+    def brings(self, config: EvalConfig, known: Known | None = None) -> tuple[EvalConfig, InMemory]:
+        """The options of an evaluation of this entry, and the data and the model that it brings.
+
+        Its base model is evaluated beside it, if it has one; its budget counts unless eps is given.
+
+        Args:
+            known: what `load` gave, of another number of examples.
+        """
+        from robustbench_coded.data.arrays import dataset_in_memory
+        from robustbench_coded.defences.per_batch import per_batch
+        from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
+
+        known = known or self.load()
+        eps, norm = (config.eps, config.norm) if config.eps else ((self.eps,), self.norm)
+        standard = config.standard and known.beside is not None
+        config = replace(config, defences=(self.name,), standard=standard, eps=eps, norm=norm)
+        model = Alone(per_batch(known.defence), known.k) if known.beside is None else known.beside
+        source = f"the zoo's {self.name}, {len(known.x)} examples"
+        data = dataset_in_memory((known.x, known.y), name=f"zoo:{self.name}", source=source)
+        return config, InMemory(data=data, models={self.name: model})
 
 
 def family(
@@ -395,6 +416,5 @@ ENTRIES: tuple[ZooEntry, ...] = (
 
 
 ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in ENTRIES}
-register({name: entry.build for name, entry in ZOO.items()})
 
 __all__ = ["EXAMPLES", "ZOO", "ZooEntry"]

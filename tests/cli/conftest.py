@@ -4,8 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 
+from robustbench_coded.cli.app import app
 from robustbench_coded.cli.main import main
+
+
+def every_command():
+    """The commands by name, those that are plugged in, too."""
+    group = typer.main.get_command(app)
+    group.list_commands(None)
+    return group.commands
 
 
 @dataclass

@@ -6,13 +6,15 @@ import subprocess
 import sys
 
 import pytest
-import typer
 
-from robustbench_coded.cli.app import app
 from robustbench_coded.cli.eval_options import SHARED
-from robustbench_coded.cli.help import EXAMPLES, GROUPS
+from robustbench_coded.cli.help import GROUPS
+from tests.cli.conftest import every_command
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = every_command()
+EXAMPLES = {
+    name: (command.epilog or "").splitlines() for name, command in COMMANDS.items() if name != "figure"
+}
 SMALL = ("--ckpt", "digits-erm", "--data", "digits", "--limit", "32", "--batch-size", "16", "--threads", "1")
 
 
@@ -76,7 +78,7 @@ def test_values_have_the_same_names_in_every_help(csrobust):
 
 
 def test_every_command_has_examples():
-    assert set(COMMANDS) - {"figure"} == set(EXAMPLES)
+    assert [name for name, lines in EXAMPLES.items() if not lines] == []
 
 
 @pytest.mark.parametrize("words", [(), ("figure",)])

@@ -16,16 +16,15 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
 
 import robustbench_coded
-from robustbench_coded.cli.app import app
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.reports import write
 from robustbench_coded.session.from_python import evaluate
+from tests.cli.conftest import every_command
 
 pytestmark = pytest.mark.long
 
@@ -113,7 +112,7 @@ def run_line(line, capsys):
     assert "csrobust" in programs, f"{line} is neither csrobust nor make"
     words = words[programs.index("csrobust") + 1 :]
     if words[0] not in RUN:
-        typer.main.get_command(app).commands[words[0]].make_context(words[0], words[1:])
+        every_command()[words[0]].make_context(words[0], words[1:])
         return
     if words[0] == "eval" and "--attacks" not in words:
         words += ["--attacks", QUICK_ATTACKS]
@@ -122,7 +121,7 @@ def run_line(line, capsys):
 
 
 def test_commands_named_in_a_sentence_exist():
-    known = set(typer.main.get_command(app).commands)
+    known = set(every_command())
     for page in PAGES:
         named = set(re.findall(r"`csrobust ([a-z]+)", page.read_text()))
         assert named <= known, page.name

@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.results.run import load_run
 from robustbench_coded.session.evaluate import evaluate
-from robustbench_coded.session.zoo_findings import evaluate_entry
+from robustbench_coded.zoo.judged import evaluate_entry
 
 pytestmark = pytest.mark.long
 

@@ -109,7 +109,7 @@ def test_tracking_tools_are_given_every_verdict_and_no_network(invented_run, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to", "excel"], "--to 'excel' is not known; choose from wandb, mlflow"),
+        (["--to", "excel"], "--to 'excel' is not known; choose from latex, mlflow"),
         (["--to", "wandb"], "--to wandb needs the package wandb: pip install 'csrobust[wandb]'"),
     ],
 )

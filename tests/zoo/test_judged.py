@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_coded.session.zoo_findings import Finding, judge_entry
+from robustbench_coded.zoo.judged import Finding, judge_entry
 from robustbench_coded.zoo.known import Truth
 from robustbench_coded.zoo.registry import ZOO
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from robustbench_coded.session.zoo_findings import judge_entry
 from robustbench_coded.zoo import operators
+from robustbench_coded.zoo.judged import judge_entry
 from robustbench_coded.zoo.operators import probability_of_one
 from robustbench_coded.zoo.registry import ZOO
 

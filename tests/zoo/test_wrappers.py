@@ -10,7 +10,9 @@ from robustbench_coded.zoo.registry import ZOO
 from robustbench_coded.zoo.trained import descended
 
 N = 64
-WRAPPERS = [name for name, entry in ZOO.items() if entry.source.startswith("same_answers")]
+WRAPPERS = [
+    f"{name}-{eps}" for name in ("one-hot", "pinned", "lifted", "other-base") for eps in (0.1, 0.2, 0.3)
+]
 
 
 @pytest.mark.parametrize("name", WRAPPERS)

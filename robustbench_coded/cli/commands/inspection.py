@@ -1,26 +1,27 @@
-"""``csrobust list``, ``inspect``, ``probe`` and ``bench``: what there is, what a checkpoint is, what a
-defence does whatever it says of itself, and what attacks cost on this machine.
+"""``csrobust list``, ``inspect``, ``probe`` and ``verify``: what there is, what a checkpoint is, what a
+defence does whatever it says of itself, and perturbed inputs scored again from the files alone.
 """
 
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec import to_builtins
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
-from robustbench_coded.cli.options import AsJson, DataDirText
+from robustbench_coded.cli.options import AsJson, DataDirText, named_paths
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.plugins import all_of
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.manifest import ProbeRecord
 
 if TYPE_CHECKING:
     from robustbench_coded.schema.manifest import RunManifest
+    from robustbench_coded.verification.verify_run import VerifiedRow
 
 
 KINDS = ("attacks", "models", "data", "defences", "checkpoints", "runs")
@@ -102,10 +103,14 @@ def names(kind: str) -> dict[str, str]:
     if kind == "defences":
         from robustbench_coded.defences.options import DEFENCES
         from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
-        from robustbench_coded.zoo.registry import ZOO
 
         published = {PREFIX + name: found.description for name, found in PUBLISHED.items()}
-        return {**DEFENCES, **published, **{name: f"zoo: {entry.description}" for name, entry in ZOO.items()}}
+        brought = {
+            name: f"{plugin}: {defence.description}"
+            for plugin, defences in all_of("defences").items()
+            for name, defence in defences.items()
+        }
+        return {**DEFENCES, **published, **brought}
     if kind == "checkpoints":
         from robustbench_coded.models.shipped import descriptions
 
@@ -242,38 +247,80 @@ def _moved(change: float, what: str) -> str:
     return f"{what} moved no logit" if change == 0 else f"{what} moved logits by up to {change:.2g}"
 
 
-SHORT = {"images": 32, "steps": 2, "rounds": 3, "compiled": False}
+Ckpt = Annotated[list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH.")]
+Defences = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--defence", help="Defence code that may be loaded; with --adversarials: the defence to score."
+    ),
+]
 
 
-def bench_command(
-    ckpt: Annotated[Path | None, typer.Option("--ckpt", help="Checkpoint whose network is timed.")] = None,
-    arch: Annotated[
-        str, typer.Option("--arch", help="Architecture with random weights if there is no --ckpt.")
-    ] = "resnet20",
-    images: Annotated[int, typer.Option("--images", help="K, a multiple of 8.")] = 128,
-    steps: Annotated[int, typer.Option("--steps", help="Steps of every PGD.")] = 10,
-    rounds: Annotated[int, typer.Option("--rounds", help="Timed calls of each method.")] = 7,
-    compiled: Annotated[
-        bool,
-        typer.Option("--compiled/--no-compiled", help="Also time networks compiled with torch.compile."),
-    ] = True,
-    short: Annotated[
-        bool, typer.Option("--short", help="Quick version: 32 images, 2 steps, 3 rounds, nothing compiled.")
-    ] = False,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ...")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
+def verify_command(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder made with --save-adversarials, or entry of the board.")
+    ] = None,
+    adversarials: Annotated[
+        Path | None,
+        typer.Option("--adversarials", help="Perturbed inputs from another tool: .npz, .npy or .pt."),
+    ] = None,
+    ckpt: Ckpt = None,
+    rci: Annotated[list[str] | None, typer.Option("--rci", help="With --adversarials: N=190 ...")] = None,
+    coded: Annotated[list[str] | None, typer.Option("--coded", help="With --adversarials: N=190 ...")] = None,
+    defence: Defences = None,
+    data: Annotated[str, typer.Option("--data", help="With --adversarials: the clean images.")] = "auto",
+    data_dir: DataDirText = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="With --adversarials: K.")] = 128,
+    eps: Annotated[
+        str | None, typer.Option("--eps", help="With --adversarials: the radius to check.")
+    ] = None,
+    norm: Annotated[str, typer.Option("--norm", help="With --adversarials: linf, l2 or l1.")] = "linf",
+    draws: Annotated[int, typer.Option("--draws", help="With --adversarials: scoring draws.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", help="With --adversarials: names the draws.")] = 0,
+    arch: Annotated[str | None, typer.Option("--arch", help="Architecture code that may be loaded.")] = None,
+    normalize: Annotated[str | None, typer.Option("--normalize", help="With --adversarials.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Time attacks, coded inference and other packages."""
-    from robustbench_coded.bench.run import BenchOptions, bench
-    from robustbench_coded.bench.table import plain
+    """Score perturbed inputs again and check eps and box.
 
-    size: dict[str, Any] = {"images": images, "steps": steps, "rounds": rounds, "compiled": compiled}
-    options = BenchOptions(
-        checkpoint=ckpt, arch=arch, device=device, threads=threads, **(SHORT if short else size)
-    )
-    report = bench(options, lambda text: print(f"... {text}", file=sys.stderr))
-    width = get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in [json.dumps(report.as_data())] if as_json else plain(report, width):
-        print(line)
-    return 0
+    The inputs come from a run or from another tool.
+    """
+    if run is not None and adversarials is not None:
+        raise InputError(f"--adversarials {adversarials} is scored without a run; leave {run} out")
+    if run is None and adversarials is None:
+        raise InputError("nothing to verify; name a run folder, or --adversarials FILE with --ckpt")
+    if run is not None:
+        from robustbench_coded.verification.verify_run import verify_run
+
+        entries = (opened(run) for opened in all_of("entries").values())
+        entry = next((entry for entry in entries if entry is not None), nullcontext(run))
+        with entry as folder, foreign_output():
+            rows: Sequence[VerifiedRow] = verify_run(
+                folder,
+                checkpoints=dict(named_paths(ckpt or [], "--ckpt")),
+                defences=defence or (),
+                arch=arch,
+                data_dir=data_dir,
+            )
+    else:
+        from robustbench_coded.cli.eval_options import config_from
+        from robustbench_coded.verification.verify_file import verify_file
+
+        assert adversarials is not None
+        config = config_from(
+            ckpt=ckpt or [], rci=rci or [], coded=coded or [], defence=defence or [], attacks=[],
+            batch_size=str(batch_size),
+            eps=[eps] if eps else [], inputs=[], limit=None, draws=draws, selection_draws=1, data=data,
+            data_dir=data_dir, norm=norm, seed=seed, arch=arch, normalize=normalize,
+        )  # fmt: skip
+        with foreign_output():
+            rows = verify_file(adversarials, config)
+    if as_json:
+        print(json.dumps([row.as_data() for row in rows]))
+    else:
+        from rich.console import Console
+
+        from robustbench_coded.verification.verify_run import verification_table
+
+        Console().print(verification_table(rows))
+    return 0 if all(row.holds for row in rows) else 1

@@ -1,6 +1,4 @@
-"""``csrobust show``, ``report``, ``compare``, ``view``, ``export`` and ``compact``: what is done with run
-folders.
-"""
+"""``csrobust show``, ``report``, ``compare``, ``export`` and ``compact``: what is done with run folders."""
 
 import json
 from pathlib import Path
@@ -10,6 +8,7 @@ import typer
 
 from robustbench_coded.cli.options import AsJson, RunFolder, RunFolders
 from robustbench_coded.errors import InputError
+from robustbench_coded.plugins import found, load
 from robustbench_coded.reports.text.escape import one_line
 
 
@@ -49,16 +48,13 @@ def report_command(
     """Write the report of a run again from its files."""
     from rich.console import Console
 
-    from robustbench_coded.cli.commands.studies import print_shift
     from robustbench_coded.reports.render.terminal import result
     from robustbench_coded.reports.text.escape import one_line
     from robustbench_coded.reports.write import write_reports
     from robustbench_coded.results.run import load_run
-    from robustbench_coded.shift.answers import is_shift
-    from robustbench_coded.shift.report import write_shift_report
 
-    if is_shift(run):
-        return print_shift(write_shift_report(run), quiet=quiet, as_json=as_json)
+    if (kind := _kind_of(run)) is not None:
+        return kind.report(run, quiet=quiet, as_json=as_json)
     write_reports(run)
     if as_json:
         print(json.dumps(load_run(run).as_data()))
@@ -94,28 +90,28 @@ def compare_command(
     All of csrobust eval, or all of csrobust shift. Differences are paired where runs share batches and draws;
     runs under shift have to share their images. Settings that differ between runs are listed.
     """
-    from robustbench_coded.shift.compare import are_shift_runs, compare_shift
-
     chosen = _formats(formats, out)
-    if are_shift_runs(runs):
-        comparison: Any = compare_shift(runs, baseline)
+    kind = next((kind for run in runs if (kind := _kind_of(run)) is not None), None)
+    if kind is not None:
+        comparison: Any = kind.compare(runs, baseline)
     else:
         from robustbench_coded.reports.compare.comparison import compare
 
         comparison = compare(runs, baseline)
+    document, show = (kind.document, kind.show) if kind is not None else (_document, _show)
     if out is not None:
         from robustbench_coded.runs.atomic import write_text
 
         for name in chosen or ["md", "html"]:
-            write_text(out / f"comparison.{ENDINGS[name]}", _document(comparison, name, paper))
+            write_text(out / f"comparison.{ENDINGS[name]}", document(comparison, name, paper=paper))
     if as_json:
         print(json.dumps(comparison.as_data()))
     elif out is not None:
         print(one_line(f"comparison: {out}"))
     elif chosen:
-        print(_document(comparison, chosen[0], paper), end="")
+        print(document(comparison, chosen[0], paper=paper), end="")
     else:
-        _show(comparison, paper)
+        show(comparison, paper=paper)
     return 0
 
 
@@ -131,13 +127,12 @@ def _formats(text: str | None, out: Path | None) -> list[str]:
     return chosen
 
 
-def _document(comparison: Any, name: str, paper: bool) -> str:
-    from robustbench_coded.shift.compare import ShiftComparison
+def _kind_of(run: Path) -> Any:
+    """What a plug-in does with a folder that it wrote: ``NAME.json`` lies there. None for any other."""
+    return next((load("runs", name) for name in found("runs") if (run / f"{name}.json").is_file()), None)
 
-    if isinstance(comparison, ShiftComparison):
-        from robustbench_coded.shift.compare import shift_document
 
-        return shift_document(comparison, name, paper=paper)
+def _document(comparison: Any, name: str, *, paper: bool) -> str:
     if name == "md":
         from robustbench_coded.reports.render.markdown import comparison_markdown
 
@@ -155,44 +150,12 @@ def _document(comparison: Any, name: str, paper: bool) -> str:
     return comparison_html(comparison, paper=paper)
 
 
-def _show(comparison: Any, paper: bool) -> None:
+def _show(comparison: Any, *, paper: bool) -> None:
     from rich.console import Console
 
-    from robustbench_coded.reports.render.terminal import PlainTable, comparison_table
-    from robustbench_coded.shift.compare import ShiftComparison
+    from robustbench_coded.reports.render.terminal import comparison_table
 
-    if not isinstance(comparison, ShiftComparison):
-        Console().print(comparison_table(comparison, paper=paper))
-        return
-    from robustbench_coded.shift.tables import means_of_runs, tables_of_means
-
-    print(one_line(f"baseline: {comparison.baseline}"))
-    for images, over, table in tables_of_means(means_of_runs(comparison.rows, paper=paper)):
-        Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
-    for text in (*comparison.apart, *comparison.unpaired):
-        print(one_line(text))
-
-
-def view_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of run folders.")] = Path("reports"),
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Output file; default: view.html in the folder.")
-    ] = None,
-) -> int:
-    """Write a page for browsing all runs of a folder.
-
-    Its rows can be filtered, and two of them compared. Each links to the report of its run.
-    """
-    from robustbench_coded.runs.atomic import write_text
-    from robustbench_coded.view import view_page
-
-    file = out or folder / "view.html"
-    if file.is_dir():
-        raise InputError(f"--out {file} is a folder; give a file, {file / 'view.html'}")
-    text = view_page(folder, file)
-    write_text(file, text)
-    print(one_line(f"view: {file}, {len(text.encode()) / 1000:.0f} kB"))
-    return 0
+    Console().print(comparison_table(comparison, paper=paper))
 
 
 def export_command(
@@ -203,9 +166,17 @@ def export_command(
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),
 ) -> int:
     """Write a run in the format of another tool."""
-    from robustbench_coded.exporters import export
+    from robustbench_coded.results.run import load_run
 
-    for file in export(run, to, out):
+    if to not in found("exporters"):
+        raise InputError(f"--to {to!r} is not known; choose from {', '.join(found('exporters'))}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; give a folder")
+    loaded = load_run(run)
+    if loaded.verdicts.empty:
+        raise InputError(f"{run} has no verdict yet; run its evaluation first")
+    out.mkdir(parents=True, exist_ok=True)
+    for file in load("exporters", to)(loaded, out):
         print(one_line(f"{to}: {file}"))
     return 0
 

@@ -8,11 +8,8 @@ The records are read from the source without running it. So adding a defence is 
 import ast
 import importlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-from robustbench_coded.defences.named import register, register_pooled
 
 
 @dataclass(frozen=True)
@@ -132,5 +129,3 @@ def _all() -> dict[str, PublishedDefence]:
 
 
 PUBLISHED: dict[str, PublishedDefence] = _all()
-register({PREFIX + d.name: partial(d.build) for d in PUBLISHED.values() if d.builds})
-register_pooled(PREFIX + d.name for d in PUBLISHED.values() if d.pooled)

@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.defences.options import DEFENCES, parse_defence
-from robustbench_coded.defences.per_batch import per_batch
+from robustbench_coded.defences.options import DEFENCES, brought, parse_defence
 from robustbench_coded.defences.piped import load_piped
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence
@@ -24,8 +22,6 @@ from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
 from robustbench_coded.models.in_memory import NetworkInMemory, is_function, name_of
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.zoo.known import Known
-from robustbench_coded.zoo.registry import ZOO, ZooEntry
 
 PREFIX = "given:"  # of the specification of a defence in memory; its name follows
 ASKED = 16  # images by whose answers a function is told from another
@@ -259,7 +255,7 @@ def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
         InputError: another checkpoint, data set or defence is named beside a zoo entry; a process can't be
             started.
     """
-    names = [text for text in config.defences if text in ZOO]
+    names = [text for text in config.defences if brought(text) is not None]
     if not names and not config.checkpoints and without_checkpoint(config.defences):
         return _of_a_process(config)
     if not names:
@@ -276,8 +272,7 @@ def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
                 f"--defence {name} is of the zoo, with its own model and data; evaluate it alone, without "
                 f"{option}"
             )
-    known = ZOO[name].load()
-    return completed(config, ZOO[name], known), brought_by(name, known)
+    return brought(name).brings(config)
 
 
 def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
@@ -288,18 +283,3 @@ def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
         raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
     model = Alone(defence, config.batch_sizes[0])
     return replace(config, standard=False), InMemory(models={defence.name: model})
-
-
-def completed(config: EvalConfig, entry: ZooEntry, known: Known) -> EvalConfig:
-    """Options for an entry: its defence; the base model beside it, if any; its budget unless eps is given."""
-    eps, norm = (config.eps, config.norm) if config.eps else ((entry.eps,), entry.norm)
-    standard = config.standard and known.beside is not None
-    return replace(config, defences=(entry.name,), standard=standard, eps=eps, norm=norm)
-
-
-def brought_by(name: str, known: Known) -> InMemory:
-    """The data of an entry and the model underneath it; the defence itself is built by its name."""
-    model = Alone(per_batch(known.defence), known.k) if known.beside is None else known.beside
-    source = f"the zoo's {name}, {len(known.x)} examples"
-    data = dataset_in_memory((known.x, known.y), name=f"zoo:{name}", source=source)
-    return InMemory(data=data, models={name: model})

@@ -9,11 +9,10 @@ from typing import Any
 
 from attacks.naming import expand, parse
 from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE
-from robustbench_coded.defences.options import PIPED
+from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
 from robustbench_coded.schema.case import ClaimedAccuracy
-from robustbench_coded.zoo.registry import ZOO
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -27,7 +26,9 @@ IMAGES_PER_UNIT = 50_000  # image gradients in one unit of work: seconds on a GP
 
 def without_checkpoint(specs: Sequence[str]) -> bool:
     """Whether these defences may be evaluated without one: one of the zoo, or a process alone."""
-    return any(spec in ZOO for spec in specs) or (len(specs) == 1 and specs[0].strip().startswith(PIPED))
+    return any(brought(spec) is not None for spec in specs) or (
+        len(specs) == 1 and specs[0].strip().startswith(PIPED)
+    )
 
 
 @dataclass(frozen=True)

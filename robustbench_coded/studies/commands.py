@@ -1,7 +1,5 @@
-"""``csrobust shift``, ``ablate``, ``gan`` and ``tabular``: the paper's studies beside attacks.
-
-Accuracy under covariate shift (Table 5 of arXiv 2510.00253), what each option of coded training is worth
-(Tables 1 and 6 to 9), WGAN-GP with and without coded-smoothing, and coded-smoothing on tables and
+"""``csrobust ablate``, ``gan`` and ``tabular``: what each option of coded training is worth (Tables 1 and 6
+to 9 of arXiv 2510.00253), WGAN-GP with and without coded-smoothing, and coded-smoothing on tables and
 sequences.
 """
 
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_coded.cli.eval_options import config_from, takes_only
+from robustbench_coded.cli.help import examples
 from robustbench_coded.cli.options import (
     Arch,
     AsJson,
@@ -34,108 +32,17 @@ from robustbench_coded.cli.options import (
     made_for,
 )
 from robustbench_coded.cli.process import FAILED, INTERRUPTED
-from robustbench_coded.cli.run import evaluated
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import radius
 from robustbench_coded.reports.text.escape import one_line
 
 if TYPE_CHECKING:
     from robustbench_coded.ablations.report import Result
-    from robustbench_coded.shift.answers import ShiftRun
 
 
-_DATA = (
-    "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
-    "cifar10.2:DIR, imagenet-c:DIR, imagenet-r:DIR, imagenet-a:DIR. May be repeated."
+@examples(
+    "csrobust ablate n mu --data digits --arch digits-cnn --seeds 3",
 )
-OWN: dict[str, tuple[Any, Any]] = {
-    "data": (Annotated[list[str], typer.Option("--data", metavar="TEXT", help=_DATA)], ["auto"]),
-    "corruptions": (
-        Annotated[
-            str | None,
-            typer.Option("--corruptions", metavar="TEXT", help="fog,frost ...; all unless given."),
-        ],
-        None,
-    ),
-    "severities": (
-        Annotated[str, typer.Option("--severities", metavar="TEXT", help="From 1 to 5: 1,3,5.")],
-        "1,2,3,4,5",
-    ),
-    "baseline": (
-        Annotated[
-            str | None,
-            typer.Option(
-                "--baseline",
-                metavar="TEXT",
-                help="Checkpoint to compare the others with.",
-            ),
-        ],
-        None,
-    ),
-}
-
-
-@takes_only(
-    "ckpt", "arch", "normalize", "rci", "coded", "defence", "standard", "data_dir",
-    "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine", "address",
-    "unit_timeout", "out", "overwrite", "quiet", "as_json",
-    **OWN,
-)  # fmt: skip
-def shift_command(
-    *,
-    data: list[str],
-    corruptions: str | None,
-    severities: str,
-    baseline: str | None,
-    quiet: bool,
-    as_json: bool,
-    **options: Any,
-) -> int:
-    """Measure accuracy under corruptions and covariate shift.
-
-    Nothing is attacked.
-    """
-    from robustbench_coded.shift.answers import load_shift
-    from robustbench_coded.shift.choose import ShiftConfig
-    from robustbench_coded.shift.run import shift
-
-    if not data:
-        raise InputError("--data: name a data set")
-    evaluation = config_from(**options, attacks=[], eps=[], inputs=[], data=data[0])
-    config = ShiftConfig(
-        evaluation=evaluation,
-        data=tuple(dict.fromkeys(data)),
-        corruptions=tuple(
-            dict.fromkeys(part.strip() for part in (corruptions or "").split(",") if part.strip())
-        ),
-        severities=tuple(sorted(set(counts(severities, "--severities", example="1,3,5")))),
-        baseline=baseline,
-    )
-    path, code = evaluated(evaluation, lambda listener: shift(config, listener), silent=quiet or as_json)
-    if path is None:
-        return code
-    print_shift(load_shift(path), quiet=False, as_json=as_json)
-    return code
-
-
-def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
-    """The means of a run: as one object, as a table, or not at all."""
-    from rich.console import Console
-
-    from robustbench_coded.reports.render.terminal import PlainTable
-    from robustbench_coded.reports.text.escape import one_line
-    from robustbench_coded.shift.tables import means_table, rows_of, tables_of_means
-
-    rows = rows_of(run) if as_json or not quiet else []
-    if as_json:
-        print(json.dumps([row.as_data() for row in rows]))
-    elif not quiet:
-        for images, over, table in tables_of_means(means_table(rows)):
-            Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
-        print(one_line(f"report: {run.path / 'report.md'}"))
-    return 0
-
-
 def ablate_command(
     studies: Annotated[
         list[str], typer.Argument(help="recipe, n, mu, blocks, dropout, order, nodes; or all.")
@@ -229,6 +136,9 @@ def _as_data(result: "Result") -> dict[str, Any]:
 AGAIN = "the same command goes on"
 
 
+@examples(
+    "csrobust gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",
+)
 def gan_command(
     features: Annotated[
         str,
@@ -296,6 +206,9 @@ def gan_command(
     return 0
 
 
+@examples(
+    "csrobust tabular --sets breast-cancer,wine --seeds 10",
+)
 def tabular_command(
     sets: Annotated[
         str, typer.Option(help="Data sets, comma-separated: breast-cancer, wine, digits, digit-lines.")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import brought_by, completed
 from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, attack_options
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
@@ -152,7 +151,8 @@ def evaluate_entry(
     entry = ZOO[name]
     known = entry.load(n)
     config = EvalConfig(checkpoints=(), out=out, **{**attack_options(attacks), **options})
-    path = evaluate(completed(config, entry, known), listener, brought_by(name, known))
+    config, in_memory = entry.brings(config, known)
+    path = evaluate(config, listener, in_memory)
     return EvaluatedEntry(entry, known, load_run(path))
 
 

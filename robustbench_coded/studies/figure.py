@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from robustbench_coded.paper_figures.written import PaperFigure
 
 app = typer.Typer(
+    name="figure",
     help="Draw a figure of the paper from measurements of our own.",
+    add_completion=False,
     rich_markup_mode=None,
 )
 

@@ -1,0 +1,49 @@
+"""What is plugged into csrobust: the entry points ``csrobust.commands``, ``csrobust.runs`` and others, of
+this package and of others that are installed. docs/architecture.md has the groups.
+"""
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from robustbench_coded.errors import InputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+AGAIN = "install csrobust again (pip install -e . in a checkout)"
+
+
+@functools.cache
+def found(group: str) -> dict[str, "EntryPoint"]:
+    """The entry points of ``csrobust.GROUP`` by name, in alphabetical order.
+
+    Raises:
+        InputError: two packages bring one name.
+    """
+    from importlib.metadata import entry_points  # 60 ms, which most commands do without
+
+    points: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group=f"csrobust.{group}"), key=lambda point: point.name):
+        if (first := points.setdefault(point.name, point)) != point:
+            raise InputError(
+                f"{first.value} and {point.value} are both called {point.name} in csrobust.{group}; "
+                "uninstall one of their packages"
+            )
+    return points
+
+
+@functools.cache
+def load(group: str, name: str) -> Any:
+    """What is plugged in under a name.
+
+    Raises:
+        InputError: nothing is; the metadata of the installation are older than its files.
+    """
+    if name not in found(group):
+        raise InputError(f"csrobust.{group} has no {name}; {AGAIN}")
+    return found(group)[name].load()
+
+
+def all_of(group: str) -> dict[str, Any]:
+    """Everything that is plugged into a group, by name."""
+    return {name: load(group, name) for name in found(group)}

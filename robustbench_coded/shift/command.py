@@ -1,0 +1,150 @@
+"""``csrobust shift``, and what ``csrobust report`` and ``compare`` do with its folders."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robustbench_coded.cli.eval_options import config_from, takes_only
+from robustbench_coded.cli.help import examples
+from robustbench_coded.cli.options import counts
+from robustbench_coded.cli.run import evaluated
+from robustbench_coded.errors import InputError
+from robustbench_coded.reports.text.escape import one_line
+
+if TYPE_CHECKING:
+    from robustbench_coded.shift.answers import ShiftRun
+    from robustbench_coded.shift.compare import ShiftComparison
+
+_DATA = (
+    "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
+    "cifar10.2:DIR, imagenet-c:DIR, imagenet-r:DIR, imagenet-a:DIR. May be repeated."
+)
+OWN: dict[str, tuple[Any, Any]] = {
+    "data": (Annotated[list[str], typer.Option("--data", metavar="TEXT", help=_DATA)], ["auto"]),
+    "corruptions": (
+        Annotated[
+            str | None,
+            typer.Option("--corruptions", metavar="TEXT", help="fog,frost ...; all unless given."),
+        ],
+        None,
+    ),
+    "severities": (
+        Annotated[str, typer.Option("--severities", metavar="TEXT", help="From 1 to 5: 1,3,5.")],
+        "1,2,3,4,5",
+    ),
+    "baseline": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--baseline",
+                metavar="TEXT",
+                help="Checkpoint to compare the others with.",
+            ),
+        ],
+        None,
+    ),
+}
+
+
+@examples(
+    "csrobust shift --ckpt digits-erm --ckpt digits-coded --data digits --rci N=1.5K",
+    "csrobust shift --ckpt erm=a.pt --ckpt coded=b.pt --data cifar10 --data cifar10.1:DIR --limit 1000",
+    "csrobust shift --ckpt model.pt --data cifar10c:DIR --corruptions fog,frost --severities 3,5",
+)
+@takes_only(
+    "ckpt", "arch", "normalize", "rci", "coded", "defence", "standard", "data_dir",
+    "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine", "address",
+    "unit_timeout", "out", "overwrite", "quiet", "as_json",
+    **OWN,
+)  # fmt: skip
+def shift_command(
+    *,
+    data: list[str],
+    corruptions: str | None,
+    severities: str,
+    baseline: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Measure accuracy under corruptions and covariate shift.
+
+    Nothing is attacked.
+    """
+    from robustbench_coded.shift.answers import load_shift
+    from robustbench_coded.shift.choose import ShiftConfig
+    from robustbench_coded.shift.run import shift
+
+    if not data:
+        raise InputError("--data: name a data set")
+    evaluation = config_from(**options, attacks=[], eps=[], inputs=[], data=data[0])
+    config = ShiftConfig(
+        evaluation=evaluation,
+        data=tuple(dict.fromkeys(data)),
+        corruptions=tuple(
+            dict.fromkeys(part.strip() for part in (corruptions or "").split(",") if part.strip())
+        ),
+        severities=tuple(sorted(set(counts(severities, "--severities", example="1,3,5")))),
+        baseline=baseline,
+    )
+    path, code = evaluated(evaluation, lambda listener: shift(config, listener), silent=quiet or as_json)
+    if path is None:
+        return code
+    print_shift(load_shift(path), quiet=False, as_json=as_json)
+    return code
+
+
+def report(path: Path, *, quiet: bool, as_json: bool) -> int:
+    """`csrobust report` of a folder of ours."""
+    from robustbench_coded.shift.report import write_shift_report
+
+    return print_shift(write_shift_report(path), quiet=quiet, as_json=as_json)
+
+
+def compare(paths: Sequence[Path], baseline: str | None) -> "ShiftComparison":
+    """`csrobust compare` of folders of which at least one is ours."""
+    from robustbench_coded.shift.compare import compare_shift, require_shift_runs
+
+    require_shift_runs(paths)
+    return compare_shift(paths, baseline)
+
+
+def document(comparison: "ShiftComparison", name: str, *, paper: bool) -> str:
+    """A comparison as ``md``, ``html``, ``csv`` or ``latex``."""
+    from robustbench_coded.shift.compare import shift_document
+
+    return shift_document(comparison, name, paper=paper)
+
+
+def show(comparison: "ShiftComparison", *, paper: bool) -> None:
+    """A comparison at a terminal."""
+    from rich.console import Console
+
+    from robustbench_coded.reports.render.terminal import PlainTable
+    from robustbench_coded.shift.tables import means_of_runs, tables_of_means
+
+    print(one_line(f"baseline: {comparison.baseline}"))
+    for images, over, table in tables_of_means(means_of_runs(comparison.rows, paper=paper)):
+        Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
+    for text in (*comparison.apart, *comparison.unpaired):
+        print(one_line(text))
+
+
+def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
+    """The means of a run: as one object, as a table, or not at all."""
+    from rich.console import Console
+
+    from robustbench_coded.reports.render.terminal import PlainTable
+    from robustbench_coded.shift.tables import means_table, rows_of, tables_of_means
+
+    rows = rows_of(run) if as_json or not quiet else []
+    if as_json:
+        print(json.dumps([row.as_data() for row in rows]))
+    elif not quiet:
+        for images, over, table in tables_of_means(means_table(rows)):
+            Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
+        print(one_line(f"report: {run.path / 'report.md'}"))
+    return 0

@@ -1,0 +1,95 @@
+"""What is plugged in: found by name, loaded when it is asked for, and missed in words."""
+
+import tomllib
+from importlib.metadata import EntryPoint, distribution
+from pathlib import Path
+
+import pytest
+
+from robustbench_coded import plugins
+from robustbench_coded.cli import main as main_module
+from robustbench_coded.cli.main import main
+from robustbench_coded.errors import InputError
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+TABLES = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"]
+
+
+def forget():
+    """What was found, and the commands that it made."""
+    for kept in (plugins.found, plugins.load, main_module._command):
+        kept.cache_clear()
+
+
+@pytest.fixture
+def plugged(monkeypatch):
+    """Installs these entry points in place of all others."""
+
+    def install(*points):
+        monkeypatch.setattr(
+            "importlib.metadata.entry_points", lambda group: [p for p in points if p.group == group]
+        )
+        forget()
+
+    yield install
+    forget()
+
+
+def test_what_is_installed_is_what_pyproject_says():
+    """Where this fails, install csrobust again: pip install -e ."""
+    ours = [point for point in distribution("csrobust").entry_points if point.group != "console_scripts"]
+    found = {group: {p.name: p.value for p in ours if p.group == group} for group in {p.group for p in ours}}
+    assert found == TABLES
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(group.removeprefix("csrobust."), name) for group in TABLES for name in TABLES[group]]
+)
+def test_each_loads(group, name):
+    assert plugins.load(group, name) is plugins.all_of(group)[name]
+
+
+def test_a_name_is_taken_once(plugged):
+    plugged(*(EntryPoint("zoo", value, "csrobust.defences") for value in ("one:ZOO", "two:ZOO")))
+    with pytest.raises(
+        InputError, match=r"^one:ZOO and two:ZOO are both called zoo in csrobust\.defences; u"
+    ):
+        plugins.found("defences")
+
+
+@pytest.mark.parametrize("words", [("shift", "--ckpt", "a.pt"), ("figure",), ("board", "--help")])
+def test_an_old_installation_is_named(plugged, capsys, words):
+    plugged()
+    assert main(list(words)) == 2
+    assert capsys.readouterr().err == (
+        f"csrobust: the command {words[0]} is not installed; install csrobust again (pip install -e . in a "
+        "checkout)\n"
+    )
+
+
+def test_the_core_does_without(plugged, capsys):
+    plugged()
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "  verify " in shown and "  shift " not in shown
+    assert main(["list", "defences"]) == 0
+    assert "coin-flip" not in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"csrobust\.bounds has no certify; install csrobust again"):
+        plugins.load("bounds", "certify")
+
+
+def test_other_packages_may_plug_in(plugged, capsys):
+    """A command of another package comes last, and one that is misspelt is told of it."""
+    plugged(EntryPoint("shine", "tests.test_plugins:shine_command", "csrobust.commands"))
+    assert main(["shine"]) == 0
+    assert capsys.readouterr().out == "shining\n"
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "  shine    Shine."
+    assert main(["shin"]) == 2
+    assert "Did you mean 'shine'?" in capsys.readouterr().err
+
+
+def shine_command() -> int:
+    """Shine."""
+    print("shining")
+    return 0
