@@ -117,7 +117,6 @@ SHARED: dict[str, tuple[Any, Any]] = {
         ),
         [],
     ),
-    "match_clean": _of_config(str | None, "match_clean"),
     "standard": _of_config(bool, "standard", "--standard/--no-standard"),
     "attacks": attacks_option(",".join(DEFAULT)),
     "data": _of_config(str, "data"),

@@ -81,20 +81,6 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
         return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
 
 
-class MatchedBaseline(Struct, frozen=True, kw_only=True):
-    """A baseline whose setting was chosen to lose as much clean accuracy as the defence ``target``."""
-
-    checkpoint: str = ""
-    spec: str = ""
-    option: str = ""
-    setting: float | None = None
-    accuracy: float | None = None
-    target: str = ""
-    target_accuracy: float | None = None
-    examples: int | None = None
-    defence: str = ""
-
-
 class Resolved(Struct, frozen=True, kw_only=True):
     """Options after defaults were filled in; threads and group_images decide the last bits of outcomes."""
 
@@ -204,7 +190,6 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointFacts, ...]
     rows: tuple[PlannedCase, ...]
     probes: tuple[ProbeRecord, ...] = ()
-    matched: tuple[MatchedBaseline, ...] = ()
     notes: tuple[str, ...]
     invocations: tuple[Invocation, ...]
     finished: bool = False

@@ -6,7 +6,7 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,6 @@ from msgspec import convert
 from msgspec.structs import replace
 
 import attacks
-from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -29,7 +28,6 @@ from robustbench_coded.schema.manifest import (
     Identity,
     Invocation,
     Machine,
-    MatchedBaseline,
     RunManifest,
 )
 from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
@@ -116,10 +114,6 @@ def new_manifest(
             for case in plan.rows
         ),
         probes=prepared.probes,
-        matched=tuple(
-            MatchedBaseline(**asdict(match), defence=parse_defence(match.spec).label)
-            for match in prepared.matched
-        ),
         notes=plan.notes,
         invocations=(invocation,),
     )
@@ -205,7 +199,6 @@ class Kept:
             waiting=tuple(row for key, row in self.waiting.items() if key not in rows),
             checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
             probes=tuple(({probe.subject: probe for probe in (*old.probes, *new.probes)}).values()),
-            matched=(*(m for m in old.matched if m not in new.matched), *new.matched),
             invocations=(*old.invocations, *new.invocations),
             sequential=new.sequential or old.sequential,
         )

@@ -50,9 +50,9 @@ def test_what_figures_are_counted_from_is_checked(change, said):
 
 def test_what_only_informs_may_be_missing_or_of_another_kind():
     data = json.loads(RUNS[0].read_text())
-    data |= {"probes": "none", "matched": {}, "finished": "yes"}
+    data |= {"probes": "none", "finished": "yes"}
     data["invocations"][0] |= {"versions": 3, "git": [], "machine": {"gpu": 1, "system": "Linux"}}
     manifest = manifest_from(data)
-    assert manifest.probes == () and manifest.matched == () and manifest.finished is False
+    assert manifest.probes == () and manifest.finished is False
     assert manifest.invocations[0].versions == {} and manifest.invocations[0].git.commit is None
     assert manifest.invocations[0].machine.system == "Linux" and manifest.invocations[0].machine.gpu is None

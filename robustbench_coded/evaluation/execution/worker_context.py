@@ -37,7 +37,6 @@ COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
 
 # Images that mixup inference may mix in.
 POOL_IMAGES = 256
-FEWEST_SPARE = 32  # images that say anything about an accuracy
 
 
 @dataclass(frozen=True)
@@ -219,23 +218,6 @@ class WorkerContext:
                 "a defence here needs images that are not evaluated; leave some with a lower --limit"
             )
         return data.batch(left[:POOL_IMAGES])[0].to(self.device)
-
-    def spare(self, count: int) -> tuple[Tensor, Tensor]:
-        """Up to ``count`` images [n, C, H, W] and labels that are neither evaluated nor mixed in.
-
-        Raises:
-            InputError: fewer than ``FEWEST_SPARE`` are left.
-        """
-        data, left = self._not_evaluated(POOL_IMAGES + count)
-        # Where few are left, those that are mixed in have to serve a second time.
-        chosen = left[POOL_IMAGES:] if len(left) >= POOL_IMAGES + FEWEST_SPARE else left
-        if len(chosen) < FEWEST_SPARE:
-            raise InputError(
-                f"--match-clean needs at least {FEWEST_SPARE} images that are not evaluated, and "
-                f"{len(chosen)} are left; leave some with a lower --limit"
-            )
-        x, y = data.batch(chosen[:count])
-        return x.to(self.device), y.to(self.device)
 
     def elsewhere(self, count: int) -> tuple[Tensor, Tensor] | None:
         """``count`` images [n, C, H, W] and labels [n] that are not evaluated; None where fewer are left.

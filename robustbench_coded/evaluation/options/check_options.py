@@ -1,15 +1,13 @@
-"""Options that are wrong whatever is loaded: what --claim, --inputs, --until and --match-clean may ask
-for, and everything else.
+"""Options that are wrong whatever is loaded: what --claim, --inputs and --until may ask for, and
+everything else.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
 from attacks.catalogue import refuse_norm
 from attacks.naming import parse
-from robustbench_coded.defences.matching import STRENGTH
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -17,70 +15,6 @@ from robustbench_coded.evaluation.options.device import check_engine_options
 from robustbench_coded.evaluation.options.option import check_values
 from robustbench_coded.schema.case import ClaimedAccuracy, setting_of_claim
 from robustbench_coded.schema.threat_model import INPUTS, RANDOMNESS, ThreatModel
-
-
-def plain_defences(config: EvalConfig) -> tuple[str, ...]:
-    """The defences asked for whose settings are given, or need none."""
-    return tuple(spec for spec in config.defences if spec not in _to_match(config))
-
-
-def check_matching(config: EvalConfig) -> None:
-    """Raises InputError where there is nothing to match with, or nothing to match."""
-    if config.match_clean is None:
-        return
-    defence_to_match(config)
-    baselines_to_match(config)
-    if len(config.batch_sizes) > 1:
-        raise InputError("--match-clean matches at one batch size; give --batch-size one number")
-
-
-def defence_to_match(config: EvalConfig) -> str:
-    """The one defence that ``--match-clean`` names, by its kind, its name in tables or as it was given."""
-    name = config.match_clean
-    others = [spec for spec in config.defences if spec.partition(":")[0] not in STRENGTH]
-    found = [spec for spec in others if name in (spec, *_names(spec))]
-    if len(found) == 1:
-        return found[0]
-    given = ", ".join(others) or "none is given"
-    if found:
-        raise InputError(f"--match-clean {name} names several defences; choose one of {given}")
-    raise InputError(f"--match-clean {name!r} names no defence of this run ({given}); give one, --rci N=190")
-
-
-def baselines_to_match(config: EvalConfig) -> list[str]:
-    """The baselines to match: those named without their strength; all where none is named."""
-    named = [spec for spec in config.defences if spec.partition(":")[0] in STRENGTH]
-    if not named:
-        return list(STRENGTH)
-    wanted = list(_to_match(config))
-    if not wanted:
-        raise InputError(
-            f"--match-clean has nothing to match: {named[0]} has its setting; leave that out, "
-            f"--defence {named[0].partition(':')[0]}"
-        )
-    for text in wanted:
-        parse_defence(with_strength(text, STRENGTH[text.partition(":")[0]][2]))
-    return wanted
-
-
-def with_strength(text: str, setting: float) -> str:
-    """The baseline's specification with its strength."""
-    kind, _, rest = text.partition(":")
-    return f"{kind}:{STRENGTH[kind][0]}={setting:.4g}" + (f",{rest}" if rest else "")
-
-
-def _to_match(config: EvalConfig) -> Iterator[str]:
-    if config.match_clean is None:
-        return
-    for spec in config.defences:
-        kind, _, rest = spec.partition(":")
-        if kind in STRENGTH and STRENGTH[kind][0] not in (part.partition("=")[0] for part in rest.split(",")):
-            yield spec
-
-
-def _names(spec: str) -> tuple[Any, ...]:
-    parsed = parse_defence(spec)
-    return parsed.kind, parsed.label
 
 
 def check_claim(config: EvalConfig) -> None:
@@ -211,6 +145,5 @@ def check_options(config: EvalConfig) -> None:
             raise InputError(
                 f"{name.text} knows eps in pixel units alone; leave --eps-space out or the attack"
             )
-    for spec in plain_defences(config):
+    for spec in config.defences:
         parse_defence(spec)
-    check_matching(config)

@@ -48,7 +48,6 @@ class EvalConfig:
         batch_sizes: K, one or several.
         standard: whether standard inference is evaluated, too.
         defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
-        match_clean: the defence among them whose clean accuracy the baselines are to match; None for none.
         attacks: names of attacks, presets expanded.
         victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
         relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
@@ -97,9 +96,6 @@ class EvalConfig:
     )
     standard: bool = option(True, "Also evaluate standard inference.")
     defences: tuple[str, ...] = ()
-    match_clean: str | None = option(
-        None, "Add noise, resize-pad and mixup inference tuned to the clean accuracy of this defence: rci."
-    )
     attacks: tuple[str, ...] = ()
     victim_attacks: tuple[str, ...] = ()
     relaxed_attacks: tuple[str, ...] = ()

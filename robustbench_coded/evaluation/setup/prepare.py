@@ -40,7 +40,7 @@ from robustbench_coded.evaluation.setup.checkpoints import (
     from_file,
     with_gradients,
 )
-from robustbench_coded.evaluation.setup.subjects import Matched, matched_baselines, probed_subjects, specs_of
+from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
 from robustbench_coded.models.checkpoint import check_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
@@ -169,7 +169,6 @@ class PreparedEvaluation:
         context: what this process runs units with, checkpoints and data already loaded.
         subjects: checkpoints x defences x batch sizes.
         probes: what the probe of each subject found.
-        matched: the baselines among them whose setting was chosen by clean accuracy.
         eps: radii.
         identity: what may not change within a run folder.
         data_facts: what the report says about the data.
@@ -184,7 +183,6 @@ class PreparedEvaluation:
     context: WorkerContext
     subjects: tuple[Subject, ...]
     probes: tuple[ProbeRecord, ...]
-    matched: tuple[Matched, ...]
     eps: tuple[float, ...]
     identity: Identity
     data_facts: DataFacts
@@ -320,9 +318,8 @@ def prepare(
     specs = specs_of(config, context)
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
-    matched = [match for c in loaded for match in matched_baselines(config, context, c.name)]
     with own_threads(context):
-        subjects, probes = probed_subjects(config, context, specs, matched, refuse=refuse)
+        subjects, probes = probed_subjects(config, context, specs, refuse=refuse)
     notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
     notes += doubts(config, subjects, context, len(whole))
     identity = Identity(
@@ -338,7 +335,6 @@ def prepare(
         context=context,
         subjects=tuple(subjects),
         probes=tuple(probes),
-        matched=tuple(matched),
         eps=eps,
         identity=identity,
         data_facts=_data_facts(data, len(whole)),

@@ -136,7 +136,6 @@ def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
         )
     yield from _attacks(rows)
     yield from _cost_limits(manifest)
-    yield from _matched(manifest, rows)
     yield Fact("Draws", _draws(manifest, rows))
     yield Fact(
         "Intervals",
@@ -287,29 +286,6 @@ def _cost_limits(manifest: RunManifest) -> Iterator[Fact]:
         "and differentiated for each scored example, counted where the defence is asked, coded and "
         "co-batched images included; where the draw is known, that is for each separate attack.",
     )
-
-
-def _matched(manifest: RunManifest, rows: Sequence[SummaryRow]) -> Iterator[Fact]:
-    """How each baseline got its setting, and what that came to on the evaluated inputs."""
-    for match in manifest.matched:
-        if match.setting is None or match.accuracy is None or match.target_accuracy is None:
-            continue
-        said = (
-            f"{match.defence} on {match.checkpoint}: {match.option} = {match.setting:g} was chosen to be as "
-            f"accurate as {match.target} on unperturbed inputs: {percent(match.accuracy)}% and "
-            f"{percent(match.target_accuracy)}% of {match.examples} inputs that are not evaluated"
-        )
-        clean = {
-            row.subject.defence: row.accuracy
-            for row in rows
-            if row.attack == CLEAN and row.subject.checkpoint == match.checkpoint and row.accuracy is not None
-        }
-        of_target = [row.defence for row in manifest.rows if row.spec == match.target]
-        if match.defence in clean and of_target and of_target[0] in clean:
-            said += (
-                f"; {percent(clean[match.defence])}% and {percent(clean[of_target[0]])}% of those that are"
-            )
-        yield Fact("Matched", said + ".")
 
 
 def _range(values: Sequence[float]) -> str:
