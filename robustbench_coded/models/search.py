@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from robustbench_coded.data.augment import KINDS
-from robustbench_coded.models.architectures.sequential_names import BATCH_NORM
 from robustbench_coded.models.candidates import MOST_IMAGES, Assembly, Candidate, Fingerprints
 from robustbench_coded.models.fingerprint import Fingerprint, not_clearly_worse, not_told_apart
 from robustbench_coded.models.input_processing import (
@@ -41,11 +40,6 @@ FINAL_MULTIPLICATIONS = 15e9
 
 # So many batch-norms after the one that a part reaches first are enough to tell its forms apart.
 LAYERS_PER_PART = 4
-
-# So many times nearer the first layer has to be with batch-norms in another place: whatever else is wrong, an
-# activation before a batch-norm moves it farther.
-PLACED = 2.0
-ROUGHLY = 3  # kinds of images that are tried with every activation
 
 # A usual network stands out, and is not compared on more images, where no other is better, those with other
 # normalisations are so many times worse, and it is near to what is remembered.
@@ -104,47 +98,9 @@ class Search:
         self.enough = _affordable(ENOUGH_IMAGES, ENOUGH_MULTIPLICATIONS / per_image)
         self.images = _affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS / per_image)
         self.stands_out = False  # whether the first of those found has no rival
-        self._place_batch_norms()
         self.onsets = self._onsets()
         # Parts that batch-norms see, in the order in which they take effect.
         self.order = sorted((onset, part) for part, onset in self.onsets.items() if onset is not None)
-
-    def _place_batch_norms(self) -> None:
-        """Has batch-norms where the first layer says: all else is compared behind that."""
-        if BATCH_NORM not in self.assembly.variants:
-            return
-
-        def nearest(arch: str) -> float:
-            fronts = likely_processing(self.remembered, arch, self.normalisations, 1, kinds=self.kinds)
-            front = fronts[0]
-            return self.remembered.fingerprint(front.candidate(arch), front.kind, FIRST_IMAGES[-1], 1).score
-
-        def roughly(arch: str) -> float:
-            ends = (
-                (Candidate(arch, one), kind) for one in self.normalisations for kind in self.kinds[:ROUGHLY]
-            )
-            return min(self.remembered.fingerprint(*end, FIRST_IMAGES[0], 1).score for end in ends)
-
-        usual = nearest(self.arch)
-        if usual < UNKNOWN:
-            return
-        scored = {arch: nearest(arch) for arch in self.remembered.forms(self.arch, BATCH_NORM)}
-        best = min(scored, key=lambda arch: scored[arch], default=self.arch)
-        if scored.get(best, usual) >= UNKNOWN:
-            # Behind another place, a batch-norm may see the activation or the pooling, too.
-            other = [
-                form
-                for place in (self.arch, *scored)
-                for part in ("activation", "pooling")
-                if part in self.assembly.variants
-                for form in self.remembered.forms(place, part)
-            ]
-            if other:
-                rough = min(other, key=roughly)
-                scored[rough] = nearest(rough)
-                best = min(best, rough, key=lambda arch: scored.get(arch, usual))
-        if scored.get(best, usual) * PLACED < usual:
-            self.arch = best
 
     def on_kinds(self, kinds: Sequence[str]) -> "Search":
         """The same on other kinds of training images."""
@@ -300,8 +256,7 @@ class Search:
     def _onsets(self) -> dict[str, int | None]:
         """For every part the first batch-norm that sees another form of it."""
         front = InputProcessing(self.normalisations[0], None, self.kinds[0])
-        parts = (part for part in self.assembly.variants if part != BATCH_NORM)
-        found: dict[str, int | None] = dict.fromkeys(parts)
+        found: dict[str, int | None] = dict.fromkeys(self.assembly.variants)
         for layers in (LAYERS_PER_PART, None):  # most parts show in the first layers
             usual = self.remembered.fingerprint(front.candidate(self.arch), front.kind, 2, layers)
             for part in [part for part, onset in found.items() if onset is None]:
