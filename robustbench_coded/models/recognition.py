@@ -6,7 +6,7 @@ none is taken: the user is asked.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,9 +15,9 @@ from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.data.augment import heavy_kinds
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import (
-    SMALL_BATCH,
     Assembly,
     Candidate,
+    Evidence,
     multiplications,
 )
 from robustbench_coded.models.checkpoint import Checkpoint
@@ -33,7 +33,6 @@ from robustbench_coded.models.comparison import (
     unread_features,
 )
 from robustbench_coded.models.decision import (
-    Evidence,
     Stated,
     accuracy_in_doubt,
     by_chance,
@@ -50,7 +49,7 @@ from robustbench_coded.models.metadata import stored_accuracy, stored_normalisat
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.search import Search
-from robustbench_coded.threads import SMALL, few_threads, keep_freed_memory, no_collections
+from robustbench_coded.threads import few_threads
 
 # Images that are looked at; with their labels as many as these multiplications pay for: of every candidate
 # that is asked, and of the one that is chosen.
@@ -140,16 +139,12 @@ def recognise_network(
         device: where networks answer.
     """
     device = torch.device("cpu") if device is None else device
-    keep_freed_memory()
     # Networks that sample take the same draws each time, without touching the global generator.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), no_collections():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         assembly = Assembly(checkpoint, images[: images_wanted(checkpoint)], device)
         decision = _Decision(assembly, labels, budgets)
-        cost = decision.cost
-        if cost < SMALL and not assembly.samples:  # draws depend on the batch: asked again, they are the same
-            assembly.at_once = SMALL_BATCH
-        with few_threads(cost):
+        with few_threads(decision.cost):
             return decision.made()
 
 
@@ -277,22 +272,15 @@ class _Decision:
         first = [self.usual] if stated.normalisation is not None else []
         arch = None if first else stated.arch
         scored = search.run(first, arch)
-        if scored[0].score > FAR + scored[0].fingerprint.by_chance and not assembly.samples:
+        nearest = scored[0].fingerprint
+        assert nearest is not None  # the network has batch-norms
+        if nearest.score > FAR + nearest.by_chance and not assembly.samples:
             heavy = search.on_kinds(heavy_kinds(assembly.images))
             again = heavy.run(first, arch) if heavy.comes_nearer(scored[0]) else scored
             if again[0].score * CLEARLY < scored[0].score:
                 search, scored = heavy, again
         self.unseen = search.unseen
-        found = [
-            Evidence(
-                one.candidate,
-                one.kind,
-                one.fingerprint,
-                one.alike,
-                rare=self._rarity(one.candidate.normalisation),
-            )
-            for one in scored
-        ]
+        found = [replace(one, rare=self._rarity(one.candidate.normalisation)) for one in scored]
         # Only what saw the most images is decided among; the others were clearly worse before.
         most = found[0].images
         seen = [one for one in found if one.images == most]
@@ -319,7 +307,7 @@ class _Decision:
         found = Evidence(
             candidate,
             kind,
-            search.remembered.fingerprint(candidate, kind, images),
+            search.fingerprints.fingerprint(candidate, kind, images),
             rare=self._rarity(candidate.normalisation),
         )
         return found if self.labels is None else self._asked(found)
@@ -333,11 +321,13 @@ class _Decision:
 
     def _by_first_layer(self, search: Search, form: Evidence) -> list[Evidence]:
         """The normalisations that the first batch-norm leaves, where the others saw another network."""
-        arch, remembered = form.candidate.arch, search.remembered
-        fronts = likely_processing(remembered, arch, [*self.common, *self.rare], 1, kinds=search.kinds)
-        left = dict.fromkeys(front.normalisation for front in fronts if front.input is None)
-        first = fronts[0]
-        nearest = remembered.fingerprint(first.candidate(arch), first.kind, form.images, 1)
+        arch, fingerprints = form.candidate.arch, search.fingerprints
+        processings = likely_processing(fingerprints, arch, [*self.common, *self.rare], 1, kinds=search.kinds)
+        left = dict.fromkeys(
+            processing.normalisation for processing in processings if processing.input is None
+        )
+        first = processings[0]
+        nearest = fingerprints.fingerprint(*first.end(arch), form.images, 1)
         if nearest.score > UNKNOWN:
             left = dict.fromkeys([*self.common, *self.rare])
         return [self._form(search, Candidate(arch, one), form, form.images) for one in left]
@@ -383,7 +373,6 @@ class _Decision:
             self.assembly.images[:affordable].to(self.assembly.device),
             self.labels,
             classes=self.assembly.checkpoint.classes,
-            at_once=self.assembly.at_once,
         )
 
 

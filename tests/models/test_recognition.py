@@ -399,7 +399,7 @@ def test_a_wrong_part_does_not_hide_which_normalisation_is_right(tmp_path, test_
         distance = away.get((candidate.arch, candidate.normalisation), 0.1)
         return Fingerprint(("bn1", "bn2"), (distance, distance), images)
 
-    monkeypatch.setattr(search.remembered, "fingerprint", seen)
+    monkeypatch.setattr(search.fingerprints, "fingerprint", seen)
     fronts = [InputProcessing(none, None, "plain"), InputProcessing(half, None, "plain")]
     assert search._ends([usual, silu], fronts, [])[0].candidate == Candidate(silu, half)
 
