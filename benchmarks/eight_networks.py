@@ -25,9 +25,9 @@ from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.rci import RCI
-from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.statistics.case_results import CaseResult

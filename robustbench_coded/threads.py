@@ -1,17 +1,21 @@
-"""Threads of torch, and memory that the process keeps for its next tensors."""
+"""Threads of torch, and memory that the process keeps for its next tensors. Imports no torch.
+
+GNU's malloc fetches the memory of a large tensor from the system and hands it back when the tensor goes.
+The next step of an attack needs as much again, and the system clears every page of it first: up to a sixth
+of the processor time of a ResNet-20's gradients. `keep_memory` keeps it.
+"""
 
 import ctypes
-import gc
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-
-import torch
 
 
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
     """``count`` threads, and afterwards as many as before; None leaves them as they are."""
+    import torch
+
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
@@ -25,39 +29,28 @@ SMALL = 2_000_000  # multiplications for one image
 
 
 def few_threads(multiplications: int) -> AbstractContextManager[None]:
-    """One thread of torch's while a network answers, if an image takes it fewer than ``SMALL``."""
+    """One thread of torch's while a network answers, if an image takes it fewer than ``SMALL``.
+
+    Of so small networks, more threads mostly wait for each other: beside another busy program the published
+    MNIST networks take ten times as long to recognise.
+    """
     return torch_threads(1 if multiplications < SMALL else None)
 
 
-# glibc's mallopt(3).
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-NEVER = -1
-LARGEST_KEPT = 1 << 30
+KEPT = 1 << 30  # bytes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
+_BY_NAME = {"MALLOC_TRIM_THRESHOLD_": _TRIM_THRESHOLD, "MALLOC_MMAP_THRESHOLD_": _MMAP_THRESHOLD}
+_MEMORY_BY_THE_USER = (*_BY_NAME, "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
 
-def keep_freed_memory() -> None:
-    """Lets this process keep freed memory for its next tensors; elsewhere than on Linux with glibc, nothing.
-
-    By default glibc gives the memory of a forward pass back to the system and asks for it again at the next
-    one, which then clears every page: of small images that takes a quarter of an attack's time, and half of
-    scoring's. What the process holds at its peak stays about the same.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(TRIM_THRESHOLD, NEVER)
-        mallopt(MMAP_THRESHOLD, LARGEST_KEPT)
-
-
-@contextmanager
-def no_collections() -> Iterator[None]:
-    """Inside, Python does not look for cycles of garbage, which takes 0.1 s each time once torch is loaded.
-
-    Networks are built by the dozen here, and go without that as soon as they are not needed.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
+def keep_memory() -> None:
+    """For this process and those it starts, unless the environment says otherwise or malloc is not GNU's."""
+    if any(name in os.environ for name in _MEMORY_BY_THE_USER):
+        return
     try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another system's library
+        return
+    for name, option in _BY_NAME.items():
+        mallopt(option, KEPT)
+        os.environ[name] = str(KEPT)

@@ -25,9 +25,9 @@ from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.evaluation.planning.batches import Batch, partition
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.listener import Listener
 from robustbench_coded.training.loop import Diverged, train

@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 
 import typer
 
-from robustbench_coded.cli.process import DONE, FAILED, INTERRUPTED, WRONG_INPUT, keep_memory, spin_briefly
+from robustbench_coded.cli.process import DONE, FAILED, INTERRUPTED, WRONG_INPUT, spin_briefly
 from robustbench_coded.errors import InputError, did_you_mean, where_raised
 from robustbench_coded.installation import require_own_attacks
 from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.threads import keep_memory
 
 # Some versions of typer bring their own copy of click: its base error is found through typer's.
 ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")

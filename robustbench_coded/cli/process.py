@@ -1,17 +1,12 @@
-"""The process of ``csrobust``: exit codes, signals, imports, memory, threads, and where plug-ins print.
+"""The process of ``csrobust``: exit codes, signals, imports, threads, and where plug-ins print.
 
 Ctrl-C and SIGTERM are answered within seconds even while native code keeps Python waiting.
-
-GNU's malloc fetches the memory of a large tensor from the system and hands it back when the tensor goes.
-The next step of an attack needs as much again, and the system clears every page of it first: up to a sixth
-of the processor time of a ResNet-20's gradients. `keep_memory` keeps it.
 
 GNU's OpenMP, which torch uses on Linux, lets a thread that is early spin for milliseconds. Beside another
 busy program the thread that it waits for may not even have a core, and a run takes many times as long.
 `spin_briefly` makes it give up the core.
 """
 
-import ctypes
 import gc
 import os
 import signal
@@ -110,25 +105,6 @@ def importing() -> Iterator[None]:
     finally:
         gc.freeze()  # what is there stays, and need not be looked through later, either
         gc.enable()
-
-
-KEPT = 1 << 30  # bytes
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
-_BY_NAME = {"MALLOC_TRIM_THRESHOLD_": _TRIM_THRESHOLD, "MALLOC_MMAP_THRESHOLD_": _MMAP_THRESHOLD}
-_MEMORY_BY_THE_USER = (*_BY_NAME, "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES", "LD_PRELOAD")
-
-
-def keep_memory() -> None:
-    """For this process and those it starts, unless the environment says otherwise or malloc is not GNU's."""
-    if any(name in os.environ for name in _MEMORY_BY_THE_USER):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another system's library
-        return
-    for name, option in _BY_NAME.items():
-        mallopt(option, KEPT)
-        os.environ[name] = str(KEPT)
 
 
 SPINS = "10000"  # some microseconds: no slower alone on a machine, two to four times faster beside others

@@ -16,7 +16,7 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
-_SPLIT_FOLDERS = {"test": ("test", "val", "valid"), "train": ("train",)}
+_SPLITS = {"test": ("test", "val", "valid"), "train": ("train",)}
 _GREY_MODES = frozenset({"1", "L"})
 _COLOUR_SAMPLE = 16  # grey photographs occur among coloured ones, so one image does not tell
 
@@ -37,7 +37,7 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
         InputError: no such folder, fewer than two classes, a class without images; when decoding: a damaged
             image, images of different sizes.
     """
-    root = _split_folder(root, split)
+    root = split_folder(root, _SPLITS[split], "one with a folder of images per class")
     files, class_names = _list(root)
     order = sorted(range(len(files)), key=lambda i: _key(files[i][0].relative_to(root)))
     paths = [files[i][0] for i in order]
@@ -54,10 +54,15 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
     )
 
 
-def _split_folder(root: Path, split: str) -> Path:
+def split_folder(root: Path, names: Sequence[str], expected: str) -> Path:
+    """The first folder of these names in ``root`` that holds folders of classes; else ``root`` itself.
+
+    Raises:
+        InputError: there is no ``root``; ``expected`` says what it is.
+    """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; expected one with a folder of images per class")
-    for name in _SPLIT_FOLDERS[split]:
+        raise InputError(f"{root}: no such folder; expected {expected}")
+    for name in names:
         # A class may be called "train" too; then it holds images.
         if (root / name).is_dir() and not any(map(_is_image, (root / name).iterdir())):
             return root / name

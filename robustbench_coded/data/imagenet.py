@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.image_folders import SUFFIXES, ImageFiles, Preprocessing
+from robustbench_coded.data.image_folders import SUFFIXES, ImageFiles, Preprocessing, split_folder
 from robustbench_coded.errors import InputError
 
 NAMES = ("imagenet", "imagenet-r", "imagenet-a")
@@ -49,7 +49,8 @@ def load_imagenet(name: str, place: str, split: str) -> Dataset:
         InputError: no such folder, folders of no class, an image that the list names and is not there.
     """
     folder, options = _options(place)
-    root = _split_folder(Path(folder), split, name)
+    expected = f"{_EXPECTED[name]}, with folders named as n01440764"
+    root = split_folder(Path(folder), _SPLITS[split], expected)
     preprocessing = Preprocessing.named(options.get("prep", "Res256Crop224"))
     numbers = {wnid: number for number, wnid in enumerate(wnids())}
     present = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name in numbers)
@@ -89,14 +90,6 @@ def _options(place: str) -> tuple[str, dict[str, str]]:
         options[match[1]] = match[2]
         place = place[: match.start()]
     return place, options
-
-
-def _split_folder(root: Path, split: str, name: str) -> Path:
-    if not root.is_dir():
-        raise InputError(
-            f"{root}: no such folder; expected {_EXPECTED[name]}, with folders named as n01440764"
-        )
-    return next((root / name for name in _SPLITS[split] if (root / name).is_dir()), root)
 
 
 def _all_files(root: Path, present: list[str]) -> list[PurePosixPath]:

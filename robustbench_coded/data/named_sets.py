@@ -93,16 +93,16 @@ television tiger tractor train trout tulip turtle wardrobe whale willow_tree wol
 
 
 @dataclass(frozen=True)
-class _Cifar:
+class _Published:
     title: str
-    folder: str  # the name that torchvision unpacks to
+    folders: tuple[str, ...]  # the name that torchvision unpacks to first
     torchvision_class: str
     class_names: tuple[str, ...]
 
 
 CIFAR = {
-    "cifar10": _Cifar("CIFAR-10", "cifar-10-batches-py", "CIFAR10", tuple(_CIFAR10_CLASSES.split())),
-    "cifar100": _Cifar("CIFAR-100", "cifar-100-python", "CIFAR100", tuple(_CIFAR100_CLASSES.split())),
+    "cifar10": _Published("CIFAR-10", ("cifar-10-batches-py",), "CIFAR10", tuple(_CIFAR10_CLASSES.split())),
+    "cifar100": _Published("CIFAR-100", ("cifar-100-python",), "CIFAR100", tuple(_CIFAR100_CLASSES.split())),
 }
 
 
@@ -119,13 +119,15 @@ def load_cifar(name: str, *, split: str, data_dir: Path | None = None) -> Datase
     variant = CIFAR[name]
     places = search_path(data_dir)
     for place in places:
-        if (place / variant.folder).is_dir():
+        if (place / variant.folders[0]).is_dir():
             return _from_torchvision(name, split, place)
         file = place / f"{name}_{split}.npz"
         if file.is_file():
             return load_npz(file, name=name, class_names=variant.class_names)
-    by_hand = f"{name}_{split}.npz (x uint8 [n, 32, 32, 3], y int64 [n]) or torchvision's {variant.folder}"
-    download(name, variant.torchvision_class, variant.folder, places, by_hand)
+    by_hand = (
+        f"{name}_{split}.npz (x uint8 [n, 32, 32, 3], y int64 [n]) or torchvision's {variant.folders[0]}"
+    )
+    download(name, variant.torchvision_class, variant.folders[0], places, by_hand)
     return _from_torchvision(name, split, places[0])
 
 
@@ -139,7 +141,7 @@ def _from_torchvision(name: str, split: str, place: Path) -> Dataset:
         stored = reader(root=place, train=split == "train", download=False)
     except RuntimeError as error:
         raise InputError(
-            f"{place / variant.folder}: incomplete or altered {variant.title} files; "
+            f"{place / variant.folders[0]}: incomplete or altered {variant.title} files; "
             f"remove the folder or put the original files there"
         ) from error
     return Dataset(
@@ -172,17 +174,9 @@ _FASHION = (
 )
 
 
-@dataclass(frozen=True)
-class _Idx:
-    title: str
-    folders: tuple[str, ...]  # torchvision's first
-    torchvision_class: str
-    class_names: tuple[str, ...]
-
-
 MNIST = {
-    "mnist": _Idx("MNIST", ("MNIST/raw", "mnist"), "MNIST", tuple("0123456789")),
-    "fashion-mnist": _Idx(
+    "mnist": _Published("MNIST", ("MNIST/raw", "mnist"), "MNIST", tuple("0123456789")),
+    "fashion-mnist": _Published(
         "Fashion-MNIST", ("FashionMNIST/raw", "fashion-mnist", "fashion_mnist"), "FashionMNIST", _FASHION
     ),
 }

@@ -22,8 +22,9 @@ from robustbench_coded.models.fingerprint import (
     fingerprint_of,
     moments_seen,
     trained_batch_norms,
+    watched,
 )
-from robustbench_coded.models.labelled_accuracy import BATCH
+from robustbench_coded.models.labelled_accuracy import STANDARD_ERRORS, Labelled
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import OtherInput, PixelModel
 from robustbench_coded.models.prepare import multiplies_bfloat16
@@ -76,7 +77,10 @@ PIECE = 16
 
 MOST_IMAGES = 512  # whose batch-norms are looked at
 
-SMALL_BATCH = 256  # of networks so small that a call takes as long as its layers
+
+def unusual_parts(arch: str) -> int:
+    """How many parts of a variant are not as usual."""
+    return len(split_variant(arch)[1])
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,77 @@ class Candidate:
 
     def __str__(self) -> str:
         return f"{self.arch} {self.normalisation.described}"
+
+
+# Scores of batch-norms: what is usual is not told from another one that is less than so many times better.
+TIE = 1.25
+
+# The temperatures at which right networks explain the labels best are 0.5 to 1.5 (and nearly 0 where all
+# answers are right). Pixels up to 255 in place of 1, or an unknown layer taken for a known one: 20 to 1,000.
+NATURAL = 10.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One candidate and what each witness says of it; None where that one was not asked.
+
+    Attributes:
+        kind: the kind of training images that fits its batch-norms best.
+        alike: other variants that answer alike.
+        rare: 1 where its normalisation is that of another data set, 2 where it has no name.
+    """
+
+    candidate: Candidate
+    kind: str | None = None
+    fingerprint: Fingerprint | None = None
+    alike: tuple[str, ...] = ()
+    labelled: Labelled | None = None
+    rare: int = 0
+
+    @property
+    def score(self) -> float:
+        """Of its batch-norms; 0 where it has none."""
+        return 0.0 if self.fingerprint is None else self.fingerprint.score
+
+    @property
+    def images(self) -> int:
+        """That its batch-norms were looked at on; 0 where it has none."""
+        return 0 if self.fingerprint is None else self.fingerprint.images
+
+    @property
+    def parts(self) -> int:
+        """How many parts of its architecture are not as usual."""
+        return unusual_parts(self.candidate.arch)
+
+    @property
+    def unusual(self) -> int:
+        """How much of it is not as usual: parts, and its normalisation."""
+        return self.parts + self.rare
+
+    @property
+    def natural(self) -> bool:
+        """Whether its logits are not far too large for its right answers."""
+        return self.labelled is None or self.labelled.temperature <= NATURAL
+
+    def worse_than(self, other: "Evidence") -> bool:
+        """Whether labelled images say so beyond chance.
+
+        Right answers come before the cross-entropy, which another form may lower by changing how sure a
+        network is, as of one that was trained adversarially.
+        """
+        if self.labelled is None or other.labelled is None:
+            return False
+        fewer_right = self.labelled.less_accurate_than(other.labelled)
+        if abs(fewer_right) >= STANDARD_ERRORS:
+            return fewer_right > 0
+        return self.labelled.worse_than(other.labelled) >= STANDARD_ERRORS
+
+    def same_as(self, other: "Evidence") -> bool:
+        """Whether no witness tells the two apart."""
+        if self.images != other.images:  # one of them was clearly worse on fewer
+            return False
+        scores = sorted((self.score, other.score))
+        return scores[1] <= TIE * scores[0] and not (self.worse_than(other) or other.worse_than(self))
 
 
 @dataclass(frozen=True)
@@ -119,22 +194,20 @@ class Assembly:
         checkpoint: as loaded; its weights are shared by all candidates.
         images: [n, C, H, W] in [0, 1].
         device: where candidates answer.
-        at_once: images that ``answers`` should be given at once.
         first_convolutions: by variant, of those that were looked at; None where there is no such one.
     """
 
     checkpoint: Checkpoint
     images: Tensor
     device: torch.device
-    at_once: int = BATCH
     first_convolutions: dict[str, FirstConvolution | None] = field(default_factory=dict)
-    _networks: dict[tuple[str, bool], nn.Module] = field(default_factory=dict)
+    _networks: dict[str, nn.Module] = field(default_factory=dict)
     _models: dict[Candidate, PixelModel] = field(default_factory=dict)
     _norms: dict[str, dict[str, BatchNorm]] = field(default_factory=dict)
     _inputs: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
     @cached_property
-    def balanced(self) -> Tensor:
+    def representative(self) -> Tensor:
         """[n, C, H, W] at most MOST_IMAGES of them, of which the first stand for all."""
         return self.images[representative_order(self.images, MOST_IMAGES)]
 
@@ -155,93 +228,47 @@ class Assembly:
             self._models[candidate] = model.to(self.device)
         return self._models[candidate]
 
-    def answers(self, candidate: Candidate, *, rounded: bool = False) -> Callable[[Tensor], Tensor]:
-        """What ``model`` answers, without making one, which takes longer than a few images.
-
-        Args:
-            rounded: by a network that is called inside ``bfloat16`` alone.
-        """
-        network, normalisation = self.network(candidate.arch, rounded=rounded), candidate.normalisation
+    def answers(self, candidate: Candidate) -> Callable[[Tensor], Tensor]:
+        """What ``model`` answers, without making one, which takes longer than a few images."""
+        network, normalisation = self.network(candidate.arch), candidate.normalisation
         mean, std = (
             torch.tensor(part, device=self.device).view(1, -1, 1, 1)
             for part in (normalisation.mean, normalisation.std)
         )
-        if "pooling" in self.variants and not rounded:
-            # Pooling of images whose channels lie together takes a third of the time.
-            return lambda x: network(((x - mean) / std).to(memory_format=torch.channels_last))
         return lambda x: network((x - mean) / std)
 
-    def network(self, arch: str, *, rounded: bool = False) -> nn.Module:
+    def network(self, arch: str) -> nn.Module:
         """The network of a variant with the checkpoint's weights, on the device.
-
-        Args:
-            rounded: with those of convolutions and linear layers as ``bfloat16`` multiplies them. Otherwise
-                they are rounded again for every batch, which takes as long as some ten images.
 
         Raises:
             InputError: there is no such variant.
         """
         checkpoint = self.checkpoint
-        # What the user's own code does with its weights is not known.
-        key = arch, rounded and self._rounds and bool(self.variants)
-        if key not in self._networks and key == (checkpoint.arch, False):
-            self._networks[key] = checkpoint.network.eval().requires_grad_(False).to(self.device)
-        if key not in self._networks and (form := split_variant(arch)[1].get(INPUT)):
-            inner = self.network(unchanged(arch, INPUT), rounded=rounded)
-            self._networks[key] = OtherInput(inner, form).eval()
-        if key not in self._networks:
+        if arch not in self._networks and arch == checkpoint.arch:
+            self._networks[arch] = checkpoint.network.eval().requires_grad_(False).to(self.device)
+        if arch not in self._networks and (form := split_variant(arch)[1].get(INPUT)):
+            self._networks[arch] = OtherInput(self.network(unchanged(arch, INPUT)), form).eval()
+        if arch not in self._networks:
             built = construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
-            weights = self._rounded_weights if key[1] else self._weights
-            give_places(built, weights)
-            modules = dict(built.named_modules())
-            for name, weight in weights.items():  # load_state_dict takes longer than a few images
-                scope, _, last = name.rpartition(".")
-                module = modules[scope]
-                # Its assignment looks at all that a module may be given, twenty times as long.
-                kept = module._parameters if last in module._parameters else module._buffers
-                kept[last] = weight
-            self._networks[key] = built.eval()
-        return self._networks[key]
-
-    @cached_property
-    def _trained(self) -> nn.Module:
-        """The checkpoint's own network, on the device, without what comes before its first layer."""
-        trained = self.checkpoint.network
-        network = trained.network if isinstance(trained, OtherInput) else trained
-        return network.requires_grad_(False).to(self.device)
+            give_places(built, self._weights)
+            built.load_state_dict(self._weights, assign=True)
+            self._networks[arch] = built.eval().requires_grad_(False)
+        return self._networks[arch]
 
     @cached_property
     def _weights(self) -> dict[str, Tensor]:
         """Parameters and buffers of the checkpoint, on the device; all variants share them."""
-        return {**dict(self._trained.named_parameters()), **dict(self._trained.named_buffers())}
-
-    @cached_property
-    def _rounded_weights(self) -> dict[str, Tensor]:
-        """The same, those of plain convolutions and linear layers in bfloat16."""
-        layers = {
-            f"{name}.weight": module
-            for name, module in self._trained.named_modules()
-            if type(module) in (nn.Conv2d, nn.Linear)
-        }
-        found = dict(self._weights)
-        for name, module in layers.items():
-            weight = module.weight.to(torch.bfloat16)
-            if isinstance(module, nn.Conv2d):
-                weight = weight.to(memory_format=torch.channels_last)
-            found[name] = nn.Parameter(weight, requires_grad=False)
-        return found
-
-    @cached_property
-    def _rounds(self) -> bool:
-        return multiplies_bfloat16(self.device) and not self.samples
+        trained = self.checkpoint.network
+        network = trained.network if isinstance(trained, OtherInput) else trained
+        return network.to(self.device).state_dict()
 
     def inputs(self, kind: str, start: int, end: int) -> Tensor:
         """Those images as in that kind of training, on the device; ``start`` and ``end`` as in a slice."""
         pieces = []
-        for number in range(start // PIECE, -(-min(end, len(self.balanced)) // PIECE)):
+        for number in range(start // PIECE, -(-min(end, len(self.representative)) // PIECE)):
             first = number * PIECE
             if (kind, number) not in self._inputs:
-                images = images_of_kind(kind, self.balanced[first : first + PIECE], seed=number)
+                images = images_of_kind(kind, self.representative[first : first + PIECE], seed=number)
                 self._inputs[kind, number] = images.to(self.device)
             pieces.append(self._inputs[kind, number][max(0, start - first) : end - first])
         return torch.cat(pieces)
@@ -253,12 +280,13 @@ class Assembly:
 
     def bfloat16(self) -> torch.autocast:
         """Inside it, networks multiply bfloat16 where the processor does; those that sample never."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._rounds)
+        rounds = multiplies_bfloat16(self.device) and not self.samples
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=rounds)
 
     def norms(self, arch: str) -> dict[str, BatchNorm]:
         """A variant's batch-norms that remember something."""
         if arch not in self._norms:
-            self._norms[arch] = trained_batch_norms(self.network(arch, rounded=True))
+            self._norms[arch] = trained_batch_norms(self.network(arch))
         return self._norms[arch]
 
     def fingerprint(
@@ -274,9 +302,7 @@ class Assembly:
         if seen < count:
             # Rounding moves a score by less than a tenth of what is by chance.
             with self.bfloat16():
-                new = moments_seen(
-                    self.answers(candidate, rounded=True), norms, self.inputs(kind, seen, count), layers
-                )
+                new = moments_seen(self.answers(candidate), norms, self.inputs(kind, seen, count), layers)
             for name, pieces in new.items():
                 moments.setdefault(name, []).extend(pieces)
         return fingerprint_of(moments, norms)
@@ -287,22 +313,14 @@ def multiplications(model: PixelModel, image: Tensor) -> int:
     """Multiplications of convolutions and linear layers for one image [1, C, H, W]."""
     counted = [0]
 
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(module: nn.Module, x: Tensor, output: Tensor) -> None:
         weight = module.weight
         assert isinstance(weight, Tensor)
         # Each output is a product with one filter, or one row.
         counted[0] += output.numel() * weight[0].numel()
 
-    handles = [
-        module.register_forward_hook(count)
-        for module in model.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    try:
+    with watched((one for one in model.modules() if isinstance(one, nn.Conv2d | nn.Linear)), count):
         model(image)
-    finally:
-        for handle in handles:
-            handle.remove()
     return counted[0]
 
 
@@ -322,7 +340,7 @@ class Fingerprints:
         self, candidate: Candidate, kind: str, images: int, layers: int | None = None
     ) -> Fingerprint:
         """On the first ``images`` of that kind, up to so many batch-norms."""
-        images = min(images, len(self.assembly.balanced))
+        images = min(images, len(self.assembly.representative))
         key = (candidate, kind, layers)
         if (*key, images) not in self._fingerprints:
             found = self._first_of_all(candidate, kind, images, layers) if layers is not None else None
@@ -353,7 +371,7 @@ class Fingerprints:
                 continue
             other = changed(arch, part, form)
             try:
-                self.assembly.network(other, rounded=True)
+                self.assembly.network(other)
             except InputError:
                 continue
             yield other

@@ -25,8 +25,6 @@ class FileLayout:
         dropped: weights that the network does not use.
         dtypes: number of tensors by type.
         entries: single values beside the weights.
-        networks: where the file has several of the same shapes, their names as ``FILE#ENTRY`` takes them,
-            this one first.
     """
 
     format: str
@@ -36,7 +34,6 @@ class FileLayout:
     dropped: tuple[str, ...]
     dtypes: dict[str, int]
     entries: dict[str, str | int | float | bool]
-    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +13,10 @@ from torch import Tensor, nn
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.candidates import Assembly, Candidate
-from robustbench_coded.models.decision import Evidence
+from robustbench_coded.models.candidates import Assembly, Candidate, Evidence
+from robustbench_coded.models.fingerprint import watched
 from robustbench_coded.models.first_layer import combinations
-from robustbench_coded.models.labelled_accuracy import labelled
+from robustbench_coded.models.labelled_accuracy import BATCH, LABELS_CONTRADICT, labelled
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.registry import changed, split_variant, unchanged
 
@@ -45,11 +44,8 @@ def asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evid
     images = assembly.images[:count].to(assembly.device)
     # Networks that sample draw the same for every candidate, whatever was asked before.
     torch.manual_seed(0 if one.labelled is None else one.labelled.examples)
-    rounded = one.fingerprint is not None
-    with assembly.bfloat16() if rounded else nullcontext():
-        answers = assembly.answers(one.candidate, rounded=rounded)
-        right = labels[: len(images)]
-        found = labelled(answers, images, right, before=one.labelled, at_once=assembly.at_once)
+    with assembly.bfloat16() if one.fingerprint is not None else nullcontext():
+        found = labelled(assembly.answers(one.candidate), images, labels[: len(images)], before=one.labelled)
     return replace(one, labelled=found)
 
 
@@ -150,11 +146,10 @@ def _best(found: Sequence[Evidence], most: int = BEST) -> list[Evidence]:
 
 
 # Another last layer has to make at most so many of the errors, be right on so many more of all images, and
-# that by so many standard errors (McNemar). Right networks that were trained for too short a time keep 46% of
-# their errors or more; see docs/recognition.md.
+# that by LABELS_CONTRADICT standard errors (McNemar). Right networks that were trained for too short a time
+# keep 46% of their errors or more; see docs/recognition.md.
 ERRORS_LEFT = 1 / 3
 MORE_RIGHT = 0.05
-REFIT_STANDARD_ERRORS = 4.0
 
 REFIT_IMAGES = 2048
 FEWEST_OF_A_CLASS = 20  # on average; with fewer the other layer cannot be fitted
@@ -168,7 +163,6 @@ def unread_features(
     labels: Tensor,
     *,
     classes: int,
-    at_once: int,
 ) -> tuple[str, ...]:
     """That another last layer answers far more images rightly: a clause that ends in what to try, or none.
 
@@ -182,7 +176,7 @@ def unread_features(
     labels = labels[: len(images)].cpu()
     if len(images) < FEWEST_OF_A_CLASS * classes:
         return ()
-    seen = _last_features(network, answers, images, classes, at_once)
+    seen = _last_features(network, answers, images, classes)
     if seen is None:
         return ()
     features, logits = seen
@@ -193,7 +187,7 @@ def unread_features(
     other = _refitted(features, labels, classes) == labels
     more = float(other.double().mean())
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
-    clear = gained - lost >= REFIT_STANDARD_ERRORS * (gained + lost) ** 0.5
+    clear = gained - lost >= LABELS_CONTRADICT * (gained + lost) ** 0.5
     if not clear or more < right + MORE_RIGHT or 1 - more > ERRORS_LEFT * (1 - right):
         return ()
     return (
@@ -206,18 +200,17 @@ def unread_features(
 
 @torch.no_grad()
 def _last_features(
-    network: nn.Module, answers: Callable[[Tensor], Tensor], images: Tensor, classes: int, at_once: int
+    network: nn.Module, answers: Callable[[Tensor], Tensor], images: Tensor, classes: int
 ) -> tuple[Tensor, Tensor] | None:
     """[n, width] float64 what the last linear layer takes, and the logits; None where there is none."""
     calls: list[tuple[nn.Module, Tensor]] = []
 
-    def called(module: nn.Module, inputs: Sequence[Any], output: Tensor) -> None:
-        calls.append((module, inputs[0]))
+    def called(module: nn.Module, x: Tensor, output: Tensor) -> None:
+        calls.append((module, x))
 
-    handles = [one.register_forward_hook(called) for one in network.modules() if isinstance(one, nn.Linear)]
     features, logits = [], []
-    try:
-        for batch in images.split(at_once):
+    with watched((one for one in network.modules() if isinstance(one, nn.Linear)), called):
+        for batch in images.split(BATCH):
             calls.clear()
             answered = answers(batch)
             # A model may answer a batch in pieces.
@@ -226,9 +219,6 @@ def _last_features(
                 return None
             features.append(torch.cat(taken).double().cpu())
             logits.append(answered.double().cpu())
-    finally:
-        for handle in handles:
-            handle.remove()
     return torch.cat(features), torch.cat(logits)
 
 
@@ -298,7 +288,7 @@ def under_attack(
     return [
         Attacked(
             one,
-            _robust_accuracy(assembly.answers(one.candidate), x, y, budget, assembly.at_once),
+            _robust_accuracy(assembly.answers(one.candidate), x, y, budget),
             budget,
             count,
         )
@@ -325,11 +315,11 @@ def _same_answers(one: Evidence, other: Evidence) -> bool:
 
 
 def _robust_accuracy(
-    model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, budget: PerturbationBudget, at_once: int
+    model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, budget: PerturbationBudget
 ) -> float:
     """The share of images that are answered rightly at every step of PGD from the clean image."""
     right = 0
-    for clean, classes in zip(x.split(at_once), y.split(at_once), strict=True):
+    for clean, classes in zip(x.split(BATCH), y.split(BATCH), strict=True):
         ball, adv = budget.around(clean[None]), clean.clone()
         standing = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
         for step in range(PGD_STEPS + 1):

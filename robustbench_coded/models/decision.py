@@ -9,24 +9,18 @@ from typing import Literal
 
 import torch
 
-from robustbench_coded.models.candidates import Candidate
-from robustbench_coded.models.fingerprint import Fingerprint
-from robustbench_coded.models.labelled_accuracy import Labelled, floor
+from robustbench_coded.models.candidates import TIE, Candidate, Evidence
+from robustbench_coded.models.labelled_accuracy import LABELS_CONTRADICT, STANDARD_ERRORS, floor
 from robustbench_coded.models.metadata import allowed_shortfall
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.registry import split_variant
 
-# Scores of batch-norms: what is stated, or usual, is not told from another one that is less than so many
-# times better.
+# Scores of batch-norms: what is stated is not told from another one that is less than so many times better.
 STATED_TIE = 2.0
-TIE = 1.25
 
 # Where the best is farther than this, an unusual variant is no better known than what it is near: what is
 # usual is taken as if it were stated.
 DOUBTFUL = 0.004
-
-# A difference of cross-entropies, or of right answers, beyond chance: in standard errors, image by image.
-STANDARD_ERRORS = 3.0
 
 # Labels alone do not decide between forms whose accuracies are as near as that. A network that was trained
 # adversarially answers a few points more rightly behind a wrong normalisation.
@@ -35,73 +29,6 @@ NEAR = 0.05
 # Without batch-norms, an unusual activation, or a normalisation without a name, is taken where so many more
 # answers are right: published ReLU networks answer up to 0.4 points more with a smoother one.
 VISIBLY = 0.01
-
-# The temperatures at which right networks explain the labels best are 0.5 to 1.5 (and nearly 0 where all
-# answers are right). Pixels up to 255 in place of 1, or an unknown layer taken for a known one: 20 to 1,000.
-NATURAL = 10.0
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One candidate and what each witness says of it; None where that one was not asked.
-
-    Attributes:
-        kind: the kind of training images that fits its batch-norms best.
-        alike: other variants that answer alike.
-        rare: 1 where its normalisation is that of another data set, 2 where it has no name.
-    """
-
-    candidate: Candidate
-    kind: str | None = None
-    fingerprint: Fingerprint | None = None
-    alike: tuple[str, ...] = ()
-    labelled: Labelled | None = None
-    rare: int = 0
-
-    @property
-    def score(self) -> float:
-        """Of its batch-norms; 0 where it has none."""
-        return 0.0 if self.fingerprint is None else self.fingerprint.score
-
-    @property
-    def images(self) -> int:
-        """That its batch-norms were looked at on; 0 where it has none."""
-        return 0 if self.fingerprint is None else self.fingerprint.images
-
-    @property
-    def parts(self) -> int:
-        """How many parts of its architecture are not as usual."""
-        return len(split_variant(self.candidate.arch)[1])
-
-    @property
-    def unusual(self) -> int:
-        """How much of it is not as usual: parts, and its normalisation."""
-        return self.parts + self.rare
-
-    @property
-    def natural(self) -> bool:
-        """Whether its logits are not far too large for its right answers."""
-        return self.labelled is None or self.labelled.temperature <= NATURAL
-
-    def worse_than(self, other: "Evidence") -> bool:
-        """Whether labelled images say so beyond chance.
-
-        Right answers come before the cross-entropy, which another form may lower by changing how sure a
-        network is, as of one that was trained adversarially.
-        """
-        if self.labelled is None or other.labelled is None:
-            return False
-        fewer_right = self.labelled.less_accurate_than(other.labelled)
-        if abs(fewer_right) >= STANDARD_ERRORS:
-            return fewer_right > 0
-        return self.labelled.worse_than(other.labelled) >= STANDARD_ERRORS
-
-    def same_as(self, other: "Evidence") -> bool:
-        """Whether no witness tells the two apart."""
-        if self.images != other.images:  # one of them was clearly worse on fewer
-            return False
-        scores = sorted((self.score, other.score))
-        return scores[1] <= TIE * scores[0] and not (self.worse_than(other) or other.worse_than(self))
 
 
 @dataclass(frozen=True)
@@ -201,10 +128,8 @@ def accuracy_in_doubt(chosen: Evidence, stated: Stated, classes: int) -> bool:
 CONTRADICTED = 3.0
 CONTRADICTED_BY_BOTH = 1.5
 
-# The same where batch-norms do not, or there are none: another form explains the labels better by so many
-# standard errors, and answers no fewer rightly; or answers more rightly by so many, and by so much that it
-# matters.
-LABELS_CONTRADICT = 4.0
+# The same where batch-norms do not, or there are none, by LABELS_CONTRADICT: another form explains the labels
+# better, and answers no fewer rightly; or answers more rightly, and by so much that it matters.
 MATTERS = 0.005
 
 # A median over the batch-norms above which they are not those of this network on these images, unless the

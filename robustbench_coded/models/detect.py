@@ -17,7 +17,7 @@ from robustbench_coded.models.architectures.wide_resnet import (
 )
 from robustbench_coded.models.build import construct, notes_on, with_biases
 from robustbench_coded.models.refusal import Difference, Refused, Shapes, compare
-from robustbench_coded.models.state_dict import LEFT_OVER
+from robustbench_coded.models.state_dict import IN_PARTS
 
 # Where the architectures here keep the layers that tell channels and classes.
 STEMS = (
@@ -139,10 +139,11 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
             f"its activation is stochastic ({stochastic[0][:80]}) and of unknown kind, run as no other: "
             "pass --arch package.module:function"
         )
-    if parts := [name for name in shapes if LEFT_OVER.search(name)]:
+    if parts := [name for name in shapes if IN_PARTS.search(name)]:
         raise Refused(
-            f"its weights are kept in parts ({parts[0][:80]}) of an unknown kind; save the plain ones "
-            "(torch.nn.utils.parametrize.remove_parametrizations), or pass --arch package.module:function"
+            f"its weights are kept in parts ({parts[0][:80]}), as of weight norm, spectral norm or pruning; "
+            "save the plain ones (torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm or "
+            "prune.remove), or pass --arch package.module:function"
         )
     mend = "pass --arch NAME or --arch package.module:function"
     if arch and differences:

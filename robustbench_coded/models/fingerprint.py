@@ -2,8 +2,8 @@
 clearly worse.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-# On a CPU so many at once are answered fastest, by wide networks a third faster than 128.
-BATCH = 32
+from robustbench_coded.models.labelled_accuracy import BATCH, STANDARD_ERRORS
 
 IN_CACHE = 1 << 19  # numbers whose moments are taken at once: four times as many take twice as long each
 
-# The score of a right network on n balanced images (``balanced.py``) is about this divided by n, because they
-# are few: 0.08 to 0.13 on convolutional networks of CIFAR-10.
+# The score of a right network on n images of ``representative_order`` is about this divided by n, because
+# they are few: 0.08 to 0.13 on convolutional networks of CIFAR-10.
 FEW = 0.1
 
 # The images are divided into so many groups: what a score becomes without each of them says how much it owes
@@ -92,8 +91,24 @@ class Fingerprint:
         return next((name for name, divergence in pairs if divergence > limit), None)
 
 
-class _Enough(Exception):
-    """As many batch-norms were seen as were asked for."""
+class Enough(Exception):
+    """Raised by what ``watched`` calls: the rest of the answer is of no use."""
+
+
+@contextmanager
+def watched(modules: Iterable[nn.Module], see: Callable[[nn.Module, Tensor, Tensor], None]) -> Iterator[None]:
+    """Inside, ``see`` is called with a module, its input and its output whenever one of these answers."""
+
+    def answered(module: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
+        see(module, inputs[0], output)
+
+    handles = [module.register_forward_hook(answered) for module in modules]
+    try:
+        with suppress(Enough):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def trained_batch_norms(network: nn.Module) -> dict[str, BatchNorm]:
@@ -137,25 +152,19 @@ def moments_seen(
     moments: Moments = {}
     batch_moments: Moments = {}
 
-    def hook(name: str) -> Callable[[nn.Module, Sequence[Tensor]], None]:
-        def see(module: nn.Module, inputs: Sequence[Tensor]) -> None:
-            batch_moments.setdefault(name, []).append(_moments_of(inputs[0]))
-            if len(batch_moments) == layers:
-                raise _Enough
+    names = {module: name for name, module in norms.items()}
 
-        return see
+    def see(module: nn.Module, x: Tensor, output: Tensor) -> None:
+        batch_moments.setdefault(names[module], []).append(_moments_of(x))
+        if len(batch_moments) == layers:
+            raise Enough
 
-    handles = [module.register_forward_pre_hook(hook(name)) for name, module in norms.items()]
-    try:
-        for batch in images.split(BATCH if images.device.type == "cpu" else 4 * BATCH):
-            batch_moments.clear()
-            with suppress(_Enough):
-                model(batch)
-            for name, uses in batch_moments.items():  # one of them, unless a layer is used several times
-                moments.setdefault(name, []).append(torch.stack(uses).mean(0))
-    finally:
-        for handle in handles:
-            handle.remove()
+    for batch in images.split(BATCH if images.device.type == "cpu" else 4 * BATCH):
+        batch_moments.clear()
+        with watched(names, see):
+            model(batch)
+        for name, uses in batch_moments.items():  # one of them, unless a layer is used several times
+            moments.setdefault(name, []).append(torch.stack(uses).mean(0))
     return moments
 
 
@@ -261,9 +270,6 @@ def _apart(norms: Sequence[BatchNorm], moments: Tensor) -> list[Tensor]:
 CLEARLY_WORSE = 4.0
 CLEARLY_WORSE_THAN_BAD = 10.0
 BAD = 0.02
-
-# Beyond that, so many standard errors of the difference on the same images.
-STANDARD_ERRORS = 3.0
 
 # Forms of one part that differ by less are as good as alike, as ReLU and ReLU6.
 ALIKE = 1.2

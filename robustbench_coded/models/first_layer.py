@@ -6,7 +6,6 @@ to a constant. Both need to be computed only once, so hundreds of normalisations
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,11 +14,13 @@ from torch import Tensor, nn
 
 from robustbench_coded.models.candidates import Assembly, FirstConvolution
 from robustbench_coded.models.fingerprint import (
+    Enough,
     Fingerprint,
     divergences,
     fingerprint_of_means,
     over_groups,
     trained_batch_norms,
+    watched,
 )
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, named
 
@@ -182,22 +183,16 @@ def _convolution_before(network: nn.Module, name: str, image: Tensor) -> tuple[n
     calls: list[tuple[nn.Conv2d, Tensor, Tensor]] = []
     seen: list[Tensor] = []
 
-    def called(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d)
-        calls.append((module, inputs[0], output))
+    def see(module: nn.Module, x: Tensor, output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            calls.append((module, x, output))
+        else:
+            seen.append(x)
+            raise Enough
 
-    def see(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0])
-        raise StopIteration  # what follows is of no use
-
-    handles = [one.register_forward_hook(called) for one in network.modules() if isinstance(one, nn.Conv2d)]
-    handles.append(network.get_submodule(name).register_forward_pre_hook(see))
-    try:
-        with suppress(StopIteration):
-            network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    convolutions = (one for one in network.modules() if isinstance(one, nn.Conv2d))
+    with watched([*convolutions, network.get_submodule(name)], see):
+        network(image)
     if len(calls) != 1 or calls[0][2] is not seen[0]:
         return None
     convolution, taken, _ = calls[0]
@@ -216,21 +211,18 @@ def _responses(network: torch.nn.Module, name: str, x: Tensor) -> Tensor | None:
     """[2 C, n, outputs, pixels] what a batch-norm sees of each channel of x alone, then of ones in it."""
     seen: list[Tensor] = []
 
-    def see(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found = inputs[0].float()
-        seen.append(found.flatten(2) if found.ndim > 2 else found[..., None])
-        raise StopIteration  # what follows is of no use
+    def see(module: nn.Module, x: Tensor, output: Tensor) -> None:
+        x = x.float()
+        seen.append(x.flatten(2) if x.ndim > 2 else x[..., None])
+        raise Enough
 
-    handle = network.get_submodule(name).register_forward_pre_hook(see)
+    norm = network.get_submodule(name)
     channels = x.shape[1]
     one = torch.ones_like(x[:1])
     alone = torch.eye(channels, device=x.device)[:, None, :, None, None]
-    try:
-        for part in (x[:1], 0 * one, (x * alone).flatten(0, 1), (one * alone).flatten(0, 1)):
-            with suppress(StopIteration):
-                network(part)
-    finally:
-        handle.remove()
+    for part in (x[:1], 0 * one, (x * alone).flatten(0, 1), (one * alone).flatten(0, 1)):
+        with watched([norm], see):
+            network(part)
     whole, nothing, images, ones = seen
     images = images.unflatten(0, (channels, len(x)))
     least = LINEAR * float(whole.abs().max())

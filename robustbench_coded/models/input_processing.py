@@ -43,11 +43,16 @@ class InputProcessing(NamedTuple):
     kind: str
 
     def candidate(self, arch: str) -> Candidate:
+        """The variant with this form of its input, behind this normalisation."""
         return Candidate(changed(arch, INPUT, self.input) if self.input else arch, self.normalisation)
+
+    def end(self, arch: str) -> tuple[Candidate, str]:
+        """The candidate, and the kind of images that it is compared on."""
+        return self.candidate(arch), self.kind
 
 
 def likely_processing(
-    remembered: Fingerprints,
+    fingerprints: Fingerprints,
     arch: str,
     normalisations: Sequence[Normalisation],
     layers: int,
@@ -62,8 +67,8 @@ def likely_processing(
         unknown: look for others, too, where all of these are farther than that; None for never.
     """
     known: list[tuple[Normalisation, str | None]] = [(one, None) for one in normalisations]
-    channels = remembered.assembly.checkpoint.channels
-    if remembered.assembly.variants:
+    channels = fingerprints.assembly.checkpoint.channels
+    if fingerprints.assembly.variants:
         known.append((Normalisation("none", (0.0,) * channels, (1.0,) * channels), PER_IMAGE))
         if channels == 3:
             # Means and deviations in the same order, or left in that of red, green, blue.
@@ -71,38 +76,42 @@ def likely_processing(
             known += [(one, BGR) for one in dict.fromkeys([*normalisations, *turned])]
     left = [InputProcessing(*one, kind) for one in known for kind in kinds]
     for images in FIRST_IMAGES:
-        seen = _by_first_layers(remembered, arch, left, images, layers)
+        seen = _by_first_layers(fingerprints, arch, left, images, layers)
         left = not_clearly_worse(seen, len(left), margin=KIND_MARGIN)
     best = min(one.score for one, _ in seen)
     uncommon = unknown is not None and best >= unknown
-    further = _uncommon(remembered, arch, best, kinds, images, layers) if uncommon else []
+    further = _uncommon(fingerprints, arch, best, kinds, images, layers) if uncommon else []
     # Mixing adds to chance, so kinds of images are let off more than normalisations.
     near = not_clearly_worse(seen, len(left), margin=FIRST_MARGIN)
-    firsts = {front[:2]: front for front in reversed(left)}  # the best kind of each normalisation
-    taken = [front for front in left if front[:2] == left[0][:2]][:KINDS_TAKEN]
-    others = [front for front in near if front is firsts[front[:2]] and front not in taken]
+    firsts = {
+        processing[:2]: processing for processing in reversed(left)
+    }  # the best kind of each normalisation
+    taken = [processing for processing in left if processing[:2] == left[0][:2]][:KINDS_TAKEN]
+    others = [
+        processing for processing in near if processing is firsts[processing[:2]] and processing not in taken
+    ]
     return [*further, *taken, *others[: NORMALISATIONS - 1]]
 
 
 def _by_first_layers(
-    remembered: Fingerprints, arch: str, fronts: Sequence[InputProcessing], images: int, layers: int
+    fingerprints: Fingerprints, arch: str, processings: Sequence[InputProcessing], images: int, layers: int
 ) -> list[tuple[Fingerprint, InputProcessing]]:
-    """Each front with what the first layers say; many that differ in the normalisation alone at once."""
+    """Each processing with what the first layers say; many that differ in the normalisation alone at once."""
     by_kind: dict[str, dict[str | None, list[InputProcessing]]] = {}
-    for front in fronts:
-        by_kind.setdefault(front.kind, {}).setdefault(front.input, []).append(front)
+    for processing in processings:
+        by_kind.setdefault(processing.kind, {}).setdefault(processing.input, []).append(processing)
     seen = []
     for kind, forms in by_kind.items():
-        patches = Patches(remembered.assembly.inputs(kind, 0, images))
+        patches = Patches(fingerprints.assembly.inputs(kind, 0, images))
         for form, group in forms.items():
             layer = None
             if layers == 1:
                 own = changed(arch, INPUT, form) if form else arch
                 at_once = first_layer if len(group) >= MANY else first_convolution
-                layer = at_once(remembered.assembly, own, patches)
+                layer = at_once(fingerprints.assembly, own, patches)
             for one in group:
                 looked = (
-                    remembered.fingerprint(one.candidate(arch), kind, images, layers)
+                    fingerprints.fingerprint(one.candidate(arch), kind, images, layers)
                     if layer is None
                     else layer.fingerprint(one.normalisation)
                 )
@@ -111,46 +120,48 @@ def _by_first_layers(
 
 
 def _uncommon(
-    remembered: Fingerprints,
+    fingerprints: Fingerprints,
     arch: str,
     best: float,
     kinds: Sequence[str],
     images: int,
     layers: int,
 ) -> list[InputProcessing]:
-    """Fronts with normalisations that have no name, nearer than ``best``, the score of those that have one.
+    """Processings with normalisations without a name, nearer than ``best``, the score of those with one.
 
     One layer does not tell them apart, so what is usual comes first: no channels reversed, shifts and flips.
     """
-    forms = [None] if remembered.assembly.checkpoint.channels == 1 else [None, BGR]
+    forms = [None] if fingerprints.assembly.checkpoint.channels == 1 else [None, BGR]
     found = []
     for form in forms:
         own = changed(arch, INPUT, form) if form else arch
-        for one, kind in other_normalisations(remembered.assembly, own, kinds, best / BETTER):
-            front = InputProcessing(one, form, kind)
-            found.append((remembered.fingerprint(front.candidate(arch), kind, images, layers), front))
+        for one, kind in other_normalisations(fingerprints.assembly, own, kinds, best / BETTER):
+            processing = InputProcessing(one, form, kind)
+            found.append(
+                (fingerprints.fingerprint(processing.candidate(arch), kind, images, layers), processing)
+            )
     left = not_clearly_worse(found, len(found), margin=KIND_MARGIN) if found else []
-    return sorted(left, key=lambda front: (front.input is not None, kinds.index(front.kind)))
+    return sorted(left, key=lambda processing: (processing.input is not None, kinds.index(processing.kind)))
 
 
 def nearest_first(
-    remembered: Fingerprints, arch: str, fronts: Sequence[InputProcessing], images: int, layers: int
+    fingerprints: Fingerprints, arch: str, processings: Sequence[InputProcessing], images: int, layers: int
 ) -> list[InputProcessing]:
-    """The same fronts by what more layers say; none is dropped.
+    """The same processings by what more layers say; none is dropped.
 
     They stay as they are where the first is as near as so few images show: no other can be nearer.
     """
 
-    def seen(front: InputProcessing) -> Fingerprint:
-        end = front.candidate(arch), front.kind, images
+    def seen(processing: InputProcessing) -> Fingerprint:
+        end = *processing.end(arch), images
         if layers > 1:
             # All of its layers are asked about later, unless another part changes: so all at once.
-            remembered.fingerprint(*end)
-        return remembered.fingerprint(*end, layers)
+            fingerprints.fingerprint(*end)
+        return fingerprints.fingerprint(*end, layers)
 
-    if len(fronts) == 1 or by_chance_alone(seen(fronts[0])):
-        return list(fronts)
-    return sorted(fronts, key=lambda front: seen(front).score)
+    if len(processings) == 1 or by_chance_alone(seen(processings[0])):
+        return list(processings)
+    return sorted(processings, key=lambda processing: seen(processing).score)
 
 
 def by_chance_alone(found: Fingerprint) -> bool:
@@ -159,12 +170,12 @@ def by_chance_alone(found: Fingerprint) -> bool:
 
 
 def without_worse(
-    remembered: Fingerprints, arch: str, fronts: Sequence[InputProcessing], images: int, layers: int
+    fingerprints: Fingerprints, arch: str, processings: Sequence[InputProcessing], images: int, layers: int
 ) -> list[InputProcessing]:
-    """The fronts, best first, without other normalisations that so many layers call clearly worse.
+    """The processings, best first, without other normalisations that so many layers call clearly worse.
 
     Kinds of images are all left: layers that come later may remember another one.
     """
-    seen = [(remembered.fingerprint(one.candidate(arch), one.kind, images, layers), one) for one in fronts]
+    seen = [(fingerprints.fingerprint(*one.end(arch), images, layers), one) for one in processings]
     near = not_clearly_worse(seen, len(seen))
-    return [*near, *(one for one in fronts if one not in near and one[:2] == near[0][:2])]
+    return [*near, *(one for one in processings if one not in near and one[:2] == near[0][:2])]

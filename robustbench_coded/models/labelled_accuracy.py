@@ -11,6 +11,11 @@ from torch.nn import functional as F
 # On a CPU so many at once are answered fastest, by wide networks a third faster than 128.
 BATCH = 32
 
+# A difference of cross-entropies, or of right answers, beyond chance: in standard errors, image by image.
+# What is stated is contradicted by more.
+STANDARD_ERRORS = 3.0
+LABELS_CONTRADICT = 4.0
+
 # Of a class so many images have to be there, and most of them to be answered by one other output.
 FEWEST_OF_A_CLASS = 5
 
@@ -107,7 +112,6 @@ def labelled(
     labels: Tensor,
     *,
     before: Labelled | None = None,
-    at_once: int = BATCH,
 ) -> Labelled:
     """Answers labelled images.
 
@@ -116,11 +120,10 @@ def labelled(
         images: [n, C, H, W] in [0, 1], n at least 1.
         labels: [n] int64, on the same device.
         before: what the first of these images have shown; only the others are answered.
-        at_once: images that the model is given at once.
     """
     known = [] if before is None else [before.logits]
     seen = 0 if before is None else before.examples
-    answers = [model(batch).double().cpu() for batch in images[seen:].split(at_once) if len(batch)]
+    answers = [model(batch).double().cpu() for batch in images[seen:].split(BATCH) if len(batch)]
     logits = torch.cat([*known, *answers]).nan_to_num(nan=0.0, posinf=1e30, neginf=-1e30)
     labels = labels.cpu()
 

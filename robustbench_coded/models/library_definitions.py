@@ -5,7 +5,7 @@ downloading anything.
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.normalisation import Normalisation, named
+from robustbench_coded.models.refusal import Shapes
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,6 @@ def called(spec: str, build: Callable[[], Any]) -> nn.Module:
         raise InputError(f"--arch {spec}: expected a torch.nn.Module, got a {type(network).__name__}")
     return network.float().cpu()
 
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 # By the channels after the stem and the number of blocks in the third stage.
 CONVNEXT = {(96, 9): "tiny", (96, 27): "small", (128, 27): "base", (192, 27): "large", (256, 27): "xlarge"}

@@ -29,7 +29,7 @@ from robustbench_coded.models.refusal import COUNTER, Refused
 from robustbench_coded.models.registry import INPUT, split_variant
 from robustbench_coded.models.robustbench_library import own_definitions
 from robustbench_coded.models.state_dict import StateDict, read_state_dict
-from robustbench_coded.models.unwrapping import Reading, among_networks, one_of, readings
+from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
 
 SIDES = (8, 28, 32, 64, 96, 224)  # of images, by which a user's network says how many classes it has
 
@@ -167,7 +167,7 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
         if not fitting:
             raise why from None
         chosen = one_of([reading for reading, _ in fitting])
-        weights = among_networks(chosen, [reading for reading, _ in fitting])
+        weights = beside_others(chosen, [reading for reading, _ in fitting])
         return next(found for reading, found in fitting if reading is chosen), weights
 
 
@@ -236,7 +236,6 @@ def load_checkpoint(
             weights.dropped,
             weights.dtypes,
             plain_entries(archive),
-            () if archive.entry is not None else weights.networks,
         ),
     )
 

@@ -6,17 +6,18 @@ none is taken: the user is asked.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.data.augment import heavy_kinds
+from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import (
-    SMALL_BATCH,
     Assembly,
     Candidate,
+    Evidence,
     multiplications,
 )
 from robustbench_coded.models.checkpoint import Checkpoint
@@ -32,7 +33,6 @@ from robustbench_coded.models.comparison import (
     unread_features,
 )
 from robustbench_coded.models.decision import (
-    Evidence,
     Stated,
     accuracy_in_doubt,
     by_chance,
@@ -49,7 +49,7 @@ from robustbench_coded.models.metadata import stored_accuracy, stored_normalisat
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.search import Search
-from robustbench_coded.threads import SMALL, few_threads, keep_freed_memory, no_collections
+from robustbench_coded.threads import few_threads
 
 # Images that are looked at; with their labels as many as these multiplications pay for: of every candidate
 # that is asked, and of the one that is chosen.
@@ -139,17 +139,55 @@ def recognise_network(
         device: where networks answer.
     """
     device = torch.device("cpu") if device is None else device
-    keep_freed_memory()
     # Networks that sample take the same draws each time, without touching the global generator.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), no_collections():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         assembly = Assembly(checkpoint, images[: images_wanted(checkpoint)], device)
         decision = _Decision(assembly, labels, budgets)
-        cost = decision.cost
-        if cost < SMALL and not assembly.samples:  # draws depend on the batch: asked again, they are the same
-            assembly.at_once = SMALL_BATCH
-        with few_threads(cost):
+        with few_threads(decision.cost):
             return decision.made()
+
+
+def with_normalisation(
+    checkpoint: Checkpoint, images: Tensor, labels: Tensor
+) -> tuple[PixelModel, NormalisationChoice]:
+    """The checkpoint as a Model from pixels to logits, and the normalisation it has inside.
+
+    Args:
+        checkpoint: as loaded; its network is shared with the Model.
+        images: (n, channels, height, width) in [0, 1]; read only where the normalisation has to be guessed,
+            and then the variant of the architecture is, too.
+        labels: (n,) int64.
+    Raises:
+        InputError: the images or labels are not of the checkpoint's channels or classes, or they leave open
+            which normalisation is right.
+    """
+    if checkpoint.normalisation is not None:
+        known = checkpoint.normalisation
+        choice = NormalisationChoice(known.name, known.mean, known.std, checkpoint.normalisation_source)
+    else:
+        _check_examples(checkpoint, images, labels)
+        found = recognise_network(checkpoint, images, labels)
+        if found.refusal:
+            raise InputError(f"{checkpoint.path}: {found.refusal}")
+        return found.model, found.choice
+    model = PixelModel(
+        checkpoint.network, choice.mean, choice.std, classes=checkpoint.classes, arch=checkpoint.arch
+    )
+    return model, choice
+
+
+def _check_examples(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -> None:
+    if images.ndim != 4 or len(images) == 0 or images.shape[1] != checkpoint.channels:
+        raise InputError(
+            f"{checkpoint.path}: guessing its normalisation takes images of {checkpoint.channels} channels, "
+            f"got {tuple(images.shape)}; pass --normalize"
+        )
+    if labels.min() < 0 or labels.max() >= checkpoint.classes:
+        raise InputError(
+            f"{checkpoint.path}: it answers {checkpoint.classes} classes, the labels go from "
+            f"{int(labels.min())} to {int(labels.max())}; choose the data it was trained on with --data"
+        )
 
 
 def images_wanted(checkpoint: Checkpoint) -> int:
@@ -234,22 +272,15 @@ class _Decision:
         first = [self.usual] if stated.normalisation is not None else []
         arch = None if first else stated.arch
         scored = search.run(first, arch)
-        if scored[0].score > FAR + scored[0].fingerprint.by_chance and not assembly.samples:
+        nearest = scored[0].fingerprint
+        assert nearest is not None  # the network has batch-norms
+        if nearest.score > FAR + nearest.by_chance and not assembly.samples:
             heavy = search.on_kinds(heavy_kinds(assembly.images))
             again = heavy.run(first, arch) if heavy.comes_nearer(scored[0]) else scored
             if again[0].score * CLEARLY < scored[0].score:
                 search, scored = heavy, again
         self.unseen = search.unseen
-        found = [
-            Evidence(
-                one.candidate,
-                one.kind,
-                one.fingerprint,
-                one.alike,
-                rare=self._rarity(one.candidate.normalisation),
-            )
-            for one in scored
-        ]
+        found = [replace(one, rare=self._rarity(one.candidate.normalisation)) for one in scored]
         # Only what saw the most images is decided among; the others were clearly worse before.
         most = found[0].images
         seen = [one for one in found if one.images == most]
@@ -276,7 +307,7 @@ class _Decision:
         found = Evidence(
             candidate,
             kind,
-            search.remembered.fingerprint(candidate, kind, images),
+            search.fingerprints.fingerprint(candidate, kind, images),
             rare=self._rarity(candidate.normalisation),
         )
         return found if self.labels is None else self._asked(found)
@@ -290,11 +321,13 @@ class _Decision:
 
     def _by_first_layer(self, search: Search, form: Evidence) -> list[Evidence]:
         """The normalisations that the first batch-norm leaves, where the others saw another network."""
-        arch, remembered = form.candidate.arch, search.remembered
-        fronts = likely_processing(remembered, arch, [*self.common, *self.rare], 1, kinds=search.kinds)
-        left = dict.fromkeys(front.normalisation for front in fronts if front.input is None)
-        first = fronts[0]
-        nearest = remembered.fingerprint(first.candidate(arch), first.kind, form.images, 1)
+        arch, fingerprints = form.candidate.arch, search.fingerprints
+        processings = likely_processing(fingerprints, arch, [*self.common, *self.rare], 1, kinds=search.kinds)
+        left = dict.fromkeys(
+            processing.normalisation for processing in processings if processing.input is None
+        )
+        first = processings[0]
+        nearest = fingerprints.fingerprint(*first.end(arch), form.images, 1)
         if nearest.score > UNKNOWN:
             left = dict.fromkeys([*self.common, *self.rare])
         return [self._form(search, Candidate(arch, one), form, form.images) for one in left]
@@ -340,7 +373,6 @@ class _Decision:
             self.assembly.images[:affordable].to(self.assembly.device),
             self.labels,
             classes=self.assembly.checkpoint.classes,
-            at_once=self.assembly.at_once,
         )
 
 

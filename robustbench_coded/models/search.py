@@ -8,12 +8,18 @@ effect, each by the layers up to the next part's, and what is clearly worse ther
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 from robustbench_coded.data.augment import KINDS
-from robustbench_coded.models.architectures.sequential_names import BATCH_NORM
-from robustbench_coded.models.candidates import MOST_IMAGES, Assembly, Candidate, Fingerprints
+from robustbench_coded.models.candidates import (
+    MOST_IMAGES,
+    Assembly,
+    Candidate,
+    Evidence,
+    Fingerprints,
+    unusual_parts,
+)
 from robustbench_coded.models.fingerprint import Fingerprint, not_clearly_worse, not_told_apart
 from robustbench_coded.models.input_processing import (
     FIRST_IMAGES,
@@ -42,38 +48,15 @@ FINAL_MULTIPLICATIONS = 15e9
 # So many batch-norms after the one that a part reaches first are enough to tell its forms apart.
 LAYERS_PER_PART = 4
 
-# So many times nearer the first layer has to be with batch-norms in another place: whatever else is wrong, an
-# activation before a batch-norm moves it farther.
-PLACED = 2.0
-ROUGHLY = 3  # kinds of images that are tried with every activation
-
 # A usual network stands out, and is not compared on more images, where no other is better, those with other
-# normalisations are so many times worse, and it is near to what is remembered.
+# normalisations are so many times worse, and it is near to what is fingerprints.
 STANDS_OUT = 2.0
 CLEARLY = 1.25  # so many times better, another kind of images is taken
 NEAR = 0.005
 
-FRONTS = 4  # that whole networks are compared behind
+MOST_PROCESSINGS = 4  # that whole networks are compared behind
 WIDTH = 4  # candidates that are taken to the next part
 RIVALS = 3  # that are taken to more images of whole networks
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A candidate with its fingerprint on the kind of training images that fits it best.
-
-    Attributes:
-        alike: other variants that answer these images alike, as where no activation reaches relu6's bound.
-    """
-
-    candidate: Candidate
-    kind: str
-    fingerprint: Fingerprint
-    alike: tuple[str, ...] = ()
-
-    @property
-    def score(self) -> float:
-        return self.fingerprint.score
 
 
 class Search:
@@ -97,54 +80,16 @@ class Search:
         self.kinds = kinds
         self.assembly = assembly
         self.normalisations = normalisations
-        self.remembered = Fingerprints(assembly)
+        self.fingerprints = Fingerprints(assembly)
         # Every part in its usual form; one in another form that is stated is among the candidates.
         self.arch, _ = split_variant(assembly.checkpoint.arch)
         self.few = _affordable(PART_IMAGES, PART_MULTIPLICATIONS / per_image)
         self.enough = _affordable(ENOUGH_IMAGES, ENOUGH_MULTIPLICATIONS / per_image)
         self.images = _affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS / per_image)
         self.stands_out = False  # whether the first of those found has no rival
-        self._place_batch_norms()
         self.onsets = self._onsets()
         # Parts that batch-norms see, in the order in which they take effect.
         self.order = sorted((onset, part) for part, onset in self.onsets.items() if onset is not None)
-
-    def _place_batch_norms(self) -> None:
-        """Has batch-norms where the first layer says: all else is compared behind that."""
-        if BATCH_NORM not in self.assembly.variants:
-            return
-
-        def nearest(arch: str) -> float:
-            fronts = likely_processing(self.remembered, arch, self.normalisations, 1, kinds=self.kinds)
-            front = fronts[0]
-            return self.remembered.fingerprint(front.candidate(arch), front.kind, FIRST_IMAGES[-1], 1).score
-
-        def roughly(arch: str) -> float:
-            ends = (
-                (Candidate(arch, one), kind) for one in self.normalisations for kind in self.kinds[:ROUGHLY]
-            )
-            return min(self.remembered.fingerprint(*end, FIRST_IMAGES[0], 1).score for end in ends)
-
-        usual = nearest(self.arch)
-        if usual < UNKNOWN:
-            return
-        scored = {arch: nearest(arch) for arch in self.remembered.forms(self.arch, BATCH_NORM)}
-        best = min(scored, key=lambda arch: scored[arch], default=self.arch)
-        if scored.get(best, usual) >= UNKNOWN:
-            # Behind another place, a batch-norm may see the activation or the pooling, too.
-            other = [
-                form
-                for place in (self.arch, *scored)
-                for part in ("activation", "pooling")
-                if part in self.assembly.variants
-                for form in self.remembered.forms(place, part)
-            ]
-            if other:
-                rough = min(other, key=roughly)
-                scored[rough] = nearest(rough)
-                best = min(best, rough, key=lambda arch: scored.get(arch, usual))
-        if scored.get(best, usual) * PLACED < usual:
-            self.arch = best
 
     def on_kinds(self, kinds: Sequence[str]) -> "Search":
         """The same on other kinds of training images."""
@@ -152,22 +97,22 @@ class Search:
         other.kinds, other.stands_out = kinds, False
         return other
 
-    def comes_nearer(self, found: Scored) -> bool:
+    def comes_nearer(self, found: Evidence) -> bool:
         """Whether on few of these images what was found on others, or the usual variant, is nearer."""
         own = unchanged(found.candidate.arch, INPUT)
-        here = self.remembered.fingerprint(found.candidate, found.kind, self.few).score
+        here = self.fingerprints.fingerprint(found.candidate, found.kind, self.few).score
         ends = (
-            (front.candidate(arch), front.kind)
-            for front in self._fronts(None)[:FRONTS]
+            processing.end(arch)
+            for processing in self._likely_processing(None)[:MOST_PROCESSINGS]
             for arch in dict.fromkeys([own, self.arch])
         )
-        return any(self.remembered.fingerprint(*end, self.few).score < here for end in ends)
+        return any(self.fingerprints.fingerprint(*end, self.few).score < here for end in ends)
 
-    def _fronts(self, unknown: float | None) -> list[InputProcessing]:
+    def _likely_processing(self, unknown: float | None) -> list[InputProcessing]:
         """Normalisations with kinds of images, by the layers before the first part."""
         layers = max(1, self.order[0][0]) if self.order else 2
         return likely_processing(
-            self.remembered, self.arch, self.normalisations, layers, kinds=self.kinds, unknown=unknown
+            self.fingerprints, self.arch, self.normalisations, layers, kinds=self.kinds, unknown=unknown
         )
 
     @property
@@ -175,28 +120,32 @@ class Search:
         """Parts that no batch-norm sees, such as a pooling before the last layer."""
         return tuple(part for part, onset in self.onsets.items() if onset is None)
 
-    def run(self, stated: Sequence[Candidate], arch: str | None = None) -> list[Scored]:
+    def run(self, stated: Sequence[Candidate], arch: str | None = None) -> list[Evidence]:
         """The candidates that come closest and those that are ``stated``, best first.
 
         Args:
             arch: a variant that is stated without a normalisation; it is tried behind the likely ones.
         """
-        fronts = self._fronts(None if stated else UNKNOWN)
+        processings = self._likely_processing(None if stated else UNKNOWN)
         if arch is not None:
             form = split_variant(arch)[1].get(INPUT)
-            likely = [Candidate(arch, front.normalisation) for front in fronts if front.input == form]
+            likely = [
+                Candidate(arch, processing.normalisation)
+                for processing in processings
+                if processing.input == form
+            ]
             stated = list(dict.fromkeys([*stated, *likely]))
         beam, layers = [self.arch], 0
         for place, (onset, part) in enumerate(self.order):
             later = [other for other, _ in self.order[place + 1 :] if other > onset]
             layers = min([onset + LAYERS_PER_PART, *later])
-            beam = self._in_one_part(part, beam, fronts[0], layers)
-            fronts = nearest_first(self.remembered, beam[0], fronts, self.few, layers)
+            beam = self._in_one_part(part, beam, processings[0], layers)
+            processings = nearest_first(self.fingerprints, beam[0], processings, self.few, layers)
         if layers:
-            fronts = without_worse(self.remembered, beam[0], fronts, self.few, layers)
-        return self._ends(beam, fronts[:FRONTS], stated)
+            processings = without_worse(self.fingerprints, beam[0], processings, self.few, layers)
+        return self._ends(beam, processings[:MOST_PROCESSINGS], stated)
 
-    def _in_one_part(self, part: str, beam: list[str], front: InputProcessing, layers: int) -> list[str]:
+    def _in_one_part(self, part: str, beam: list[str], processing: InputProcessing, layers: int) -> list[str]:
         """The best of the ``beam`` and of its other forms in one part, by the first layers."""
         images = max(self.few, FIRST_IMAGES[-1]) if layers == 1 else self.few
 
@@ -204,51 +153,54 @@ class Search:
             left = list(dict.fromkeys(archs))
             for count in (max(FEWEST, images // 4), images // 2, images):
                 scored = {
-                    arch: self.remembered.fingerprint(front.candidate(arch), front.kind, count, layers)
-                    for arch in left
+                    arch: self.fingerprints.fingerprint(*processing.end(arch), count, layers) for arch in left
                 }
                 left = not_clearly_worse(((one, arch) for arch, one in scored.items()), len(scored))
             best = scored[left[0]]
             # What is usual goes on before its near copies.
-            left.sort(key=lambda arch: _unusual(arch) if not_told_apart(scored[arch], best) else 9)
+            left.sort(key=lambda arch: unusual_parts(arch) if not_told_apart(scored[arch], best) else 9)
             return left[:WIDTH]
 
-        likely = best_of([beam[0], *self.remembered.forms(beam[0], part)])
+        likely = best_of([beam[0], *self.fingerprints.forms(beam[0], part)])
         forms = {split_variant(arch)[1].get(part) for arch in likely}
-        others = (other for arch in beam for other in self.remembered.forms(arch, part, forms))
+        others = (other for arch in beam for other in self.fingerprints.forms(arch, part, forms))
         return best_of([*likely, *beam, *others])
 
     def _ends(
-        self, beam: list[str], fronts: list[InputProcessing], stated: Sequence[Candidate]
-    ) -> list[Scored]:
+        self, beam: list[str], processings: list[InputProcessing], stated: Sequence[Candidate]
+    ) -> list[Evidence]:
         """Candidates by all layers, on more and more images: until one stands out, or there are enough."""
-        usual = min(beam, key=_unusual)
-        first = self.remembered.fingerprint(fronts[0].candidate(usual), fronts[0].kind, self.few)
+        usual = min(beam, key=unusual_parts)
+        first = self.fingerprints.fingerprint(*processings[0].end(usual), self.few)
         if by_chance_alone(first):
             # Other kinds of images cannot come nearer than chance.
-            fronts = [front for front in fronts if front is fronts[0] or front[:2] != fronts[0][:2]]
-        scored = self._scored([(front.candidate(usual), front.kind) for front in fronts], self.few)
-        best = min(fronts, key=lambda front: scored[front.candidate(usual), front.kind].score)
-        kinds = tuple(dict.fromkeys([best.kind, *(front.kind for front in fronts)]))
-        # The variants are compared behind the front that turns out best. While much is left, a wrong part may
-        # hide which one that is: then behind those that are near, too.
-        nearest = scored[best.candidate(usual), best.kind]
+            processings = [
+                processing
+                for processing in processings
+                if processing is processings[0] or processing[:2] != processings[0][:2]
+            ]
+        scored = self._scored([processing.end(usual) for processing in processings], self.few)
+        best = min(processings, key=lambda processing: scored[processing.end(usual)].score)
+        kinds = tuple(dict.fromkeys([best.kind, *(processing.kind for processing in processings)]))
+        # The variants are compared behind the processing that turns out best. While much is left, a wrong
+        # part may hide which one that is: then behind those that are near, too.
+        nearest = scored[best.end(usual)]
         behind = [best]
         if nearest.excess > LEFT_OVER:
             behind += [
-                front
-                for front in fronts
-                if scored[front.candidate(usual), front.kind].score <= STANDS_OUT * nearest.score
-                and front[:2] not in {other[:2] for other in behind}
+                processing
+                for processing in processings
+                if scored[processing.end(usual)].score <= STANDS_OUT * nearest.score
+                and processing[:2] not in {other[:2] for other in behind}
             ]
-        ends = [(front.candidate(arch), front.kind) for front in behind for arch in beam]
+        ends = [processing.end(arch) for processing in behind for arch in beam]
         ends += [(candidate, kind) for candidate in stated for kind in kinds]
         scored |= self._scored(ends, self.few)
         left, count = _best_kinds(scored), self.few
         while True:
             left = _near(left, scored, stated)
             alone = _standing_out(left, scored, stated)
-            most = min(self.images if alone is None else self.enough, len(self.assembly.balanced))
+            most = min(self.images if alone is None else self.enough, len(self.assembly.representative))
             if count >= most:
                 break
             count = min(2 * count, most)
@@ -258,9 +210,9 @@ class Search:
             # Of what is stated, and of what the first layers put second, few kinds were compared.
             asked = [(one, kinds[0]) for one in stated]
             second = [
-                (front.candidate(usual), front.kind)
-                for front in fronts
-                if front.normalisation != left[0][0].normalisation
+                processing.end(usual)
+                for processing in processings
+                if processing.normalisation != left[0][0].normalisation
             ]
             doubted = {end[0]: end for end in [*second[:1], *asked, left[0]]}.values()
             again = [one for end in doubted for one in self._behind_another_kind(*end, beam, count)]
@@ -268,9 +220,9 @@ class Search:
             left = _near(_best_kinds({end: scored[end] for end in [*left, *again]}), scored, stated)
         alone = _standing_out(left, scored, stated)
         ends = [*left, *(end for end in _best_kinds(scored) if end not in left)]
-        found = [Scored(*end, scored[end]) for end in ends]
+        found = [Evidence(*end, scored[end]) for end in ends]
         self.stands_out = alone is not None
-        found.sort(key=lambda one: (-one.fingerprint.images, (one.candidate, one.kind) != alone, one.score))
+        found.sort(key=lambda one: (-one.images, (one.candidate, one.kind) != alone, one.score))
         return _without_copies(found, stated)
 
     def _behind_another_kind(
@@ -279,35 +231,34 @@ class Search:
         """The best one and its variants on another kind of images that fits clearly better, if one does."""
         left, count = list(self.kinds), min(self.few, images)
         while True:
-            seen = {other: self.remembered.fingerprint(best, other, count) for other in left}
+            seen = {other: self.fingerprints.fingerprint(best, other, count) for other in left}
             left = not_clearly_worse(
                 [(one, other) for other, one in seen.items()], len(seen), margin=KIND_MARGIN
             )
             if count >= images:
                 break
             count = min(2 * count, images)
-        own = self.remembered.fingerprint(best, kind, images).score if kind in self.kinds else 0.0
+        own = self.fingerprints.fingerprint(best, kind, images).score if kind in self.kinds else 0.0
         nearest = left[0]
         if seen[nearest].score * CLEARLY > own:
             return []
-        front = InputProcessing(best.normalisation, split_variant(best.arch)[1].get(INPUT), nearest)
-        variants = (front.candidate(arch) for arch in [*beam, self.arch])
+        processing = InputProcessing(best.normalisation, split_variant(best.arch)[1].get(INPUT), nearest)
+        variants = (processing.candidate(arch) for arch in [*beam, self.arch])
         return [(one, nearest) for one in dict.fromkeys([best, *variants])]
 
     def _scored(self, ends: Iterable["End"], images: int) -> dict["End", Fingerprint]:
-        return {end: self.remembered.fingerprint(*end, images) for end in ends}
+        return {end: self.fingerprints.fingerprint(*end, images) for end in ends}
 
     def _onsets(self) -> dict[str, int | None]:
         """For every part the first batch-norm that sees another form of it."""
-        front = InputProcessing(self.normalisations[0], None, self.kinds[0])
-        parts = (part for part in self.assembly.variants if part != BATCH_NORM)
-        found: dict[str, int | None] = dict.fromkeys(parts)
+        processing = InputProcessing(self.normalisations[0], None, self.kinds[0])
+        found: dict[str, int | None] = dict.fromkeys(self.assembly.variants)
         for layers in (LAYERS_PER_PART, None):  # most parts show in the first layers
-            usual = self.remembered.fingerprint(front.candidate(self.arch), front.kind, 2, layers)
+            usual = self.fingerprints.fingerprint(*processing.end(self.arch), 2, layers)
             for part in [part for part, onset in found.items() if onset is None]:
                 others = [
-                    self.remembered.fingerprint(front.candidate(other), front.kind, 2, layers)
-                    for other in islice(self.remembered.forms(self.arch, part), 2)
+                    self.fingerprints.fingerprint(*processing.end(other), 2, layers)
+                    for other in islice(self.fingerprints.forms(self.arch, part), 2)
                 ]
                 seen = [onset for other in others if (onset := _first_difference(usual, other)) is not None]
                 found[part] = min(seen, default=None)
@@ -316,11 +267,6 @@ class Search:
 
 def _affordable(limits: tuple[int, int], images: float) -> int:
     return max(limits[0], min(limits[1], int(images)))
-
-
-def _unusual(arch: str) -> int:
-    """How many parts are not as usual."""
-    return len(split_variant(arch)[1])
 
 
 End = tuple[Candidate, str]
@@ -355,7 +301,7 @@ def _standing_out(
 def _near(ends: Sequence[End], scored: Mapping[End, Fingerprint], stated: Sequence[Candidate]) -> list[End]:
     """Those that go on, best first; what is stated is compared with the best one, however far it is."""
     near = not_clearly_worse([(scored[end], end) for end in ends], len(ends))
-    usual = min(near, key=lambda end: _unusual(end[0].arch))  # near copies do not crowd it out
+    usual = min(near, key=lambda end: unusual_parts(end[0].arch))  # near copies do not crowd it out
     asked = [end for end in ends if end[0] in stated]
     return list(dict.fromkeys([*near[:RIVALS], usual, *_nearest(asked, scored)]))
 
@@ -369,9 +315,9 @@ def _first_difference(one: Fingerprint, other: Fingerprint) -> int | None:
     return next((i for i, (a, b) in enumerate(pairs) if abs(a - b) > 1e-6 * max(a, b)), None)
 
 
-def _without_copies(scored: list[Scored], stated: Sequence[Candidate]) -> list[Scored]:
+def _without_copies(scored: list[Evidence], stated: Sequence[Candidate]) -> list[Evidence]:
     """One of several that answer alike: what was stated, else the one with the fewest unusual parts."""
-    found: list[Scored] = []
+    found: list[Evidence] = []
     for one in scored:
         same = next((i for i, other in enumerate(found) if _copies(one, other)), None)
         if same is None:
@@ -382,6 +328,7 @@ def _without_copies(scored: list[Scored], stated: Sequence[Candidate]) -> list[S
     return found
 
 
-def _copies(one: Scored, other: Scored) -> bool:
-    same_front = one.candidate.normalisation == other.candidate.normalisation and one.kind == other.kind
-    return same_front and _first_difference(one.fingerprint, other.fingerprint) is None
+def _copies(one: Evidence, other: Evidence) -> bool:
+    assert one.fingerprint is not None and other.fingerprint is not None  # both were found by them
+    same_processing = one.candidate.normalisation == other.candidate.normalisation and one.kind == other.kind
+    return same_processing and _first_difference(one.fingerprint, other.fingerprint) is None

@@ -1,12 +1,10 @@
-"""The state dict in a file, whatever nests it: prefixes, several entries, normalisation buffers,
-parametrised weights.
-"""
+"""The state dict in a file, whatever nests it: prefixes, several entries, normalisation buffers."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,113 +12,11 @@ from torch import Tensor
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.refusal import Refused
 
-Parts = Mapping[str, Tensor]
+# Weights in parts: weight norm, spectral norm and masks of pruning, of torch's older functions and of
+# torch.nn.utils.parametrizations.
+IN_PARTS = re.compile(r"(^|\.)parametrizations\.|_orig$|(^|\.)weight_[guv]$")
 
-FOLDED = "is folded into"  # in the sentences that say so
-
-# A part that is left over belongs to a parametrisation of another kind.
-LEFT_OVER = re.compile(r"(^|\.)parametrizations\.|_orig$")
-
-
-class Kind(NamedTuple):
-    """One parametrisation.
-
-    Attributes:
-        said: what notes call it.
-        parts: names of its tensors, made of the layer's prefix and the weight's name.
-        folded: the weight of these parts, in this order; None where their shapes are not of this kind.
-    """
-
-    said: str
-    parts: tuple[str, ...]
-    folded: Callable[..., Tensor | None]
-
-
-def _weight_norm(length: Tensor, direction: Tensor) -> Tensor | None:
-    """g v / |v| (arXiv 1602.07868), with a length for every index of one dimension, or for the whole."""
-    if length.ndim == 0:
-        return direction * (length / torch.linalg.vector_norm(direction))
-    if length.ndim != direction.ndim:
-        return None
-    over = [dim for dim, size in enumerate(length.shape) if size == 1]
-    kept = [dim for dim in range(direction.ndim) if dim not in over]
-    if len(kept) > 1 or any(length.shape[dim] != direction.shape[dim] for dim in kept):
-        return None
-    return direction * (length / torch.linalg.vector_norm(direction, dim=over, keepdim=True))
-
-
-def _spectral_norm(weight: Tensor, left: Tensor, right: Tensor) -> Tensor | None:
-    """W / (u W v) (arXiv 1802.05957): u and v are the singular vectors that training has come to."""
-    # Dimension 0 is that of the outputs, or 1 in transposed convolutions.
-    for dim in range(min(2, weight.ndim)):
-        rows = weight.transpose(0, dim).flatten(1)
-        if rows.shape == (left.numel(), right.numel()):
-            return weight / torch.dot(left.flatten(), rows @ right.flatten())
-    return None
-
-
-def _pruned(weight: Tensor, mask: Tensor) -> Tensor | None:
-    """The weight where its mask is 1."""
-    return weight * mask if weight.shape == mask.shape else None
-
-
-# Of torch's older functions, then of torch.nn.utils.parametrizations. ``{}`` is the name of the weight.
-KINDS = (
-    Kind("weight norm", ("{}_g", "{}_v"), _weight_norm),
-    Kind("weight norm", ("parametrizations.{}.original0", "parametrizations.{}.original1"), _weight_norm),
-    Kind("spectral norm", ("{}_orig", "{}_u", "{}_v"), _spectral_norm),
-    Kind(
-        "spectral norm",
-        ("parametrizations.{}.original", "parametrizations.{}.0._u", "parametrizations.{}.0._v"),
-        _spectral_norm,
-    ),
-    Kind("a mask of pruning", ("{}_orig", "{}_mask"), _pruned),
-)
-
-
-def folded(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors with plain weights in place of such parts, and a sentence for each kind that was folded.
-
-    Args:
-        tensors: by name, floating ones in float32.
-    Raises:
-        Refused: parts that make no finite weight.
-    """
-    found = dict(tensors)
-    notes = []
-    for kind in KINDS:
-        plain: dict[str, tuple[str, Tensor]] = {}
-        parts_of: dict[str, list[str]] = {}
-        for name in _weights(kind, found):
-            first, *others = parts = [_named(part, name) for part in kind.parts]
-            weight = kind.folded(*(found[part] for part in parts)) if name not in found else None
-            if weight is None:
-                continue
-            if not weight.isfinite().all():
-                raise Refused(f"{kind.said} of {name[:60]} is of a weight that is 0: damaged")
-            plain[first], parts_of[first] = (name, weight), others
-        gone = {other for others in parts_of.values() for other in others}
-        # A weight stands where the first of its parts did: the order of the layers says something, too.
-        found = dict(plain.get(name, (name, tensor)) for name, tensor in found.items() if name not in gone)
-        if plain:
-            notes.append(f"{kind.said} {FOLDED} {len(plain)} weights")
-    return found, tuple(notes)
-
-
-def _weights(kind: Kind, tensors: Parts) -> list[str]:
-    """Names of the weights whose parts of that kind are all there."""
-    before, after = kind.parts[0].split("{}")
-    pattern = re.compile(rf"(?P<scope>|.*\.){re.escape(before)}(?P<own>[^.]+?){re.escape(after)}")
-    matches = (pattern.fullmatch(name) for name in tensors)
-    names = [match["scope"] + match["own"] for match in matches if match is not None]
-    return [name for name in names if all(_named(part, name) in tensors for part in kind.parts)]
-
-
-def _named(part: str, weight: str) -> str:
-    """The name of a part of ``weight``, which may have a layer's prefix."""
-    scope, dot, own = weight.rpartition(".")
-    return scope + dot + part.format(own)
-
+EVALUATES_ANOTHER = "evaluates another"  # in the sentences about further networks of a file
 
 # Where files of training programs keep the weights; the first of these that is there is taken, at each level.
 NESTS = (
@@ -153,8 +49,7 @@ class StateDict:
     """The weights of a checkpoint; floating ones in float32, on the CPU.
 
     Attributes:
-        tensors: the weights under the names of the architectures, without the normalisation's buffers;
-            those that the file keeps in parts (weight norm, spectral norm, masks) are plain.
+        tensors: the weights under the names of the architectures, without the normalisation's buffers.
         original: all of them, as they are and under the names in the file.
         nesting: the entries that they lay under, from the outside.
         prefixes: what was taken off every name, from the outside.
@@ -162,8 +57,6 @@ class StateDict:
         dtypes: number of tensors by type, as stored.
         normalisation: that of the buffers in the file; None where it has none.
         notes: what was chosen among several in the file, or left out, a sentence each.
-        networks: where the file has several with layers of the same shapes and other values, their names as
-            ``#ENTRY`` takes them, the one that was taken first.
     """
 
     tensors: dict[str, Tensor]
@@ -174,7 +67,6 @@ class StateDict:
     dtypes: dict[str, int]
     normalisation: Normalisation | None
     notes: tuple[str, ...] = ()
-    networks: tuple[str, ...] = ()
 
 
 def read_state_dict(contents: Any, available: int, entry: str | None = None) -> StateDict:
@@ -188,24 +80,21 @@ def read_state_dict(contents: Any, available: int, entry: str | None = None) -> 
     Raises:
         Refused: no weights in it, or weights that are no numbers.
     """
-    stored, nesting, notes, networks = _unwrap(contents, entry)
+    stored, nesting, notes = _unwrap(contents, entry)
     # Many views of one storage would be many copies.
     if sum(tensor.nbytes for tensor in stored.values()) > 2 * available:
         raise Refused("its weights are larger than the file")
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in stored.values())
     original = {name: _float32(name, tensor) for name, tensor in stored.items()}
-    plain, folds = folded(original)
-    read = stripped(plain, nesting, dict(sorted(dtypes.items())))
-    return replace(read, original=original, notes=(*notes, *folds), networks=networks)
+    read = stripped(original, nesting, dict(sorted(dtypes.items())))
+    return replace(read, original=original, notes=tuple(notes))
 
 
-def _unwrap(
-    contents: Any, entry: str | None = None
-) -> tuple[dict[str, Tensor], tuple[str, ...], list[str], tuple[str, ...]]:
-    """The weights, the entries they lay under, what was passed over for them, and ``networks``."""
+def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
+    """The weights, the entries they lay under, and what was passed over for them."""
     nesting: list[str] = []
     notes: list[str] = []
-    beside: list[tuple[str, dict[str, Any]]] = []
+    passed: list[str] = []  # entries of the levels that were opened
     while isinstance(contents := _alone(contents), Mapping) and len(nesting) < 4:
         if entry is not None and isinstance(_alone(contents.get(entry)), Mapping):
             chosen, entry = entry, None
@@ -217,47 +106,28 @@ def _unwrap(
             if not known and len(nests) > 1:
                 raise Refused(f"weights under {', '.join(nests)[:100]}; name one, as FILE#{nests[0][:60]}")
             chosen, *others = known or nests
+            others = [name for name in others if _tensors_below(_alone(contents[name]), 3)]
             if others and entry is None:
                 said = ", ".join(others)[:100]
-                notes.append(
-                    f"the weights are those under {chosen}; FILE#{others[0]} evaluates another ({said})"
-                )
-            beside.append((chosen, _entries(contents)))
+                notes.append(f"the weights are those under {chosen}; {another(others[0])} ({said})")
+            if len(entries := _entries(contents)) > 1:
+                passed += entries
         nesting.append(chosen)
         contents = contents[chosen]
     tensors = _tensors(contents)
     if entry is not None:
         tensors = {name: one for name, one in tensors.items() if name.startswith(f"{entry}.")}
         if not tensors:
-            has = [name for _, entries in beside for name in entries if len(entries) > 1]
-            has = has or list(dict.fromkeys(name.partition(".")[0] for name in _tensors(contents)))
+            has = passed or list(dict.fromkeys(name.partition(".")[0] for name in _tensors(contents)))
             raise Refused(f"no weights under {entry[:60]} in it; it has {', '.join(has)[:100]}")
-        beside = []
     if not tensors:
         raise Refused(f"no weights in it; expected a state dict, alone or under {', '.join(NESTS[:6])}")
-    for own, entries in beside:
-        if others := [name for name, one in entries.items() if name != own and _alike(one, tensors)]:
-            return tensors, tuple(nesting), notes, (own, *others)
-    return tensors, tuple(nesting), notes, ()
+    return tensors, tuple(nesting), notes
 
 
-def _alike(contents: Any, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether an entry holds layers of the same shapes, and not the very same values."""
-    try:
-        inside = _unwrap(contents)[0]
-    except Refused:
-        return False
-    ours, theirs = ([one for one in kept.values() if one.ndim > 1] for kept in (tensors, inside))
-    if not theirs or Counter(one.shape for one in ours) != Counter(one.shape for one in theirs):
-        return False
-    return not same_values(list(tensors.values()), list(inside.values()))
-
-
-def same_values(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
-    """Whether two networks have the same values in the same order."""
-    return len(ours) == len(theirs) and all(
-        a.shape == b.shape and torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)
-    )
+def another(entry: str) -> str:
+    """How another network of the file is evaluated: the end of a sentence."""
+    return f"FILE#{entry} {EVALUATES_ANOTHER}"
 
 
 def _nests(contents: Mapping[Any, Any]) -> list[str]:

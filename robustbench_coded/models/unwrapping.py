@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from robustbench_coded.models.refusal import Refused
-from robustbench_coded.models.state_dict import NESTS, StateDict, same_values, stripped
+from robustbench_coded.models.state_dict import NESTS, StateDict, another, stripped
 
 # Modules that are left out in the numbers, by what stands before and after: see ``sequential_names.BETWEEN``.
 UNKNOWN = {("", "c"): 0, ("", "l"): 1, ("c", "c"): 4, ("c", "l"): 5, ("l", "l"): 1}
@@ -178,18 +178,15 @@ def one_of(fitting: list[Reading]) -> Reading:
     return fitting[0]
 
 
-def among_networks(chosen: Reading, fitting: list[Reading]) -> StateDict:
-    """The weights of a reading, which know of the file's other networks; a copy of it is none."""
-    ours = list(chosen.weights.tensors.values())
+def beside_others(chosen: Reading, fitting: list[Reading]) -> StateDict:
+    """The weights of a reading, with a note that says how another network of the file is evaluated."""
     others = [
         reading.wrapper.removesuffix(".")
         for reading in fitting
         if not chosen.complete and not reading.complete and reading.wrapper != chosen.wrapper
-        and not same_values(ours, list(reading.weights.tensors.values()))
-    ]  # fmt: skip
-    if not others:
-        return chosen.weights
-    return replace(chosen.weights, networks=(chosen.wrapper.removesuffix("."), *others))
+    ]
+    notes = tuple(another(name) for name in others[:1])
+    return replace(chosen.weights, notes=(*chosen.weights.notes, *notes))
 
 
 def _likely(weights: StateDict) -> list[str]:
@@ -208,5 +205,4 @@ def _read(weights: StateDict, tensors: dict[str, Tensor], prefix: str, note: str
         dropped=(*weights.dropped, *inner.dropped),
         normalisation=weights.normalisation or inner.normalisation,
         notes=(*weights.notes, note),
-        networks=weights.networks,
     )

@@ -13,9 +13,9 @@ from attacks.losses import Loss, cross_entropy, margin_loss
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.models.architectures.sequential import DigitsCNN
-from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.zoo.known import Known, Truth, everywhere_later, exactly
 from robustbench_coded.zoo.linear import Deterministic, with_slope_of
 from robustbench_coded.zoo.masked_gradients import Lifted, OneHot

@@ -16,8 +16,8 @@ from robustbench_coded.ablations.studies import RCI, RCI_K, STANDARD, STUDIES, I
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.training.loop import Diverged
 
 pytestmark = pytest.mark.long

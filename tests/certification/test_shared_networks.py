@@ -9,8 +9,8 @@ from robustbench_coded.certification.graph import graph_of
 from robustbench_coded.certification.intervals import Region
 from robustbench_coded.certification.network import least_margins
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.recognition import with_normalisation
 
 SHARED = Path(__file__).parents[3] / "shared"
 pytestmark = pytest.mark.skipif(not (SHARED / "checkpoints").is_dir(), reason="needs ../shared/checkpoints")

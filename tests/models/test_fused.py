@@ -1,16 +1,12 @@
 """Convolutions with a bias beside their batch-norm, and batch-norms folded into convolutions."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import build
-from robustbench_coded.models.candidates import Assembly, Candidate
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.prepare import fold_batch_norms
 
 X = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -76,18 +72,3 @@ def test_a_bias_does_not_stand_for_a_batch_norm_behind_a_shortcut(tmp_path):
     torch.save(weights, path)
     with pytest.raises(InputError, match=r"layer1.0.bn1 is missing, and no convolution before it"):
         load_checkpoint(path)
-
-
-@pytest.mark.parametrize("arch", ["resnet20", "resnet20[activation=silu]", "resnet20[input=bgr]"])
-def test_rounded_weights_answer_as_those_that_are_rounded_each_time(arch, tmp_path, monkeypatch):
-    monkeypatch.setattr("robustbench_coded.models.candidates.multiplies_bfloat16", lambda device: True)
-    assembly = Assembly(load_checkpoint(saved(trained("resnet20"), tmp_path)), X, torch.device("cpu"))
-    candidate = Candidate(arch, KNOWN[3]["cifar10"])
-    rounded, plain = assembly.answers(candidate, rounded=True), assembly.answers(candidate)
-    before = copy.deepcopy(plain(X))
-    with assembly.bfloat16():
-        assert torch.allclose(rounded(X), plain(X), rtol=1e-2, atol=1e-2)
-        assert not torch.equal(rounded(X).float(), before)
-    assert torch.equal(plain(X), before)  # float32 answers are as they were
-    layer = assembly.network(arch, rounded=True).get_submodule("network.conv1" if "bgr" in arch else "conv1")
-    assert layer.weight.dtype == torch.bfloat16

@@ -55,7 +55,7 @@ def network(digits):
 
 
 def said_of(network, x, y):
-    return unread_features(network, network, x, y, classes=10, at_once=256)
+    return unread_features(network, network, x, y, classes=10)
 
 
 def test_a_missing_connection_is_noticed_and_the_network_as_it_was_is_believed(network, digits):
@@ -79,10 +79,8 @@ def test_a_network_that_ends_in_no_linear_layer_of_its_classes_says_nothing(netw
 def test_a_model_that_answers_in_pieces_is_seen_as_a_whole(network, digits):
     network.skips = False
     x, y = digits
-    pieces = partial(torch.split, split_size_or_sections=100)
-    said = unread_features(
-        network, lambda x: torch.cat([*map(network, pieces(x))]), x, y, classes=10, at_once=256
-    )
+    pieces = partial(torch.split, split_size_or_sections=10)
+    said = unread_features(network, lambda x: torch.cat([*map(network, pieces(x))]), x, y, classes=10)
     assert said == said_of(network, x, y) != ()
 
 
@@ -97,7 +95,7 @@ def test_a_file_read_as_a_stack_without_its_connection_is_refused(network, digit
 @pytest.mark.parametrize(("larger", "said"), [(1, False), (100, True)])
 def test_logits_far_too_large_are_said(network, digits, larger, said):
     x, y = digits
-    own = labelled(lambda x: larger * network(x), x, y, at_once=256)
+    own = labelled(lambda x: larger * network(x), x, y)
     none = KNOWN[1]["none"]
     chosen = Evidence(Candidate(STATED, none), labelled=own)
     clauses = list(contradictions(chosen, (), Stated(None, none, "given", None)))

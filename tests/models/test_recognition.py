@@ -14,7 +14,6 @@ from robustbench_coded.data.augment import images_of_kind
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.models.build import build
 from robustbench_coded.models.candidates import Assembly, Candidate
-from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.decision import Evidence, Stated, contradictions, plausible, tied, unfamiliar
 from robustbench_coded.models.fingerprint import Fingerprint
 from robustbench_coded.models.input_processing import InputProcessing
@@ -22,7 +21,7 @@ from robustbench_coded.models.labelled_accuracy import Labelled
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
-from robustbench_coded.models.recognition import recognise_network
+from robustbench_coded.models.recognition import recognise_network, with_normalisation
 from robustbench_coded.models.recognition_text import as_data, brief, sentence
 from robustbench_coded.models.search import Search
 
@@ -400,7 +399,7 @@ def test_a_wrong_part_does_not_hide_which_normalisation_is_right(tmp_path, test_
         distance = away.get((candidate.arch, candidate.normalisation), 0.1)
         return Fingerprint(("bn1", "bn2"), (distance, distance), images)
 
-    monkeypatch.setattr(search.remembered, "fingerprint", seen)
+    monkeypatch.setattr(search.fingerprints, "fingerprint", seen)
     fronts = [InputProcessing(none, None, "plain"), InputProcessing(half, None, "plain")]
     assert search._ends([usual, silu], fronts, [])[0].candidate == Candidate(silu, half)
 

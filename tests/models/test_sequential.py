@@ -217,23 +217,6 @@ def test_a_name_that_contradicts_itself_is_refused():
 MNIST = SHARED / "data" / "mnist" / "t10k-images-idx3-ubyte.gz"
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool2d, nn.AvgPool2d])
-def test_pooling_that_rounds_up_is_a_layout(pool):
-    torch.manual_seed(0)
-    stack = nn.Sequential(
-        *conv(1, 4, 3), pool(2), *conv(4, 6, 3, padding=1), pool(2, ceil_mode=True),  # 8, 6, 3, 2
-        nn.Flatten(), nn.Linear(24, 10),
-    )  # fmt: skip
-    name = sequential_name({key: tuple(tensor.shape) for key, tensor in stack.state_dict().items()})
-    assert layouts(name) == ("1.1/1.1", "1.0c/1.1c")  # the usual one rounds nothing
-    pooling = {nn.MaxPool2d: "", nn.AvgPool2d: ",pooling=mean"}[pool]
-    assert "1.0c/1.1c" in find(name)[0].variants["layout"]
-    rounded = build(f"{name}[layout=1.0c/1.1c{pooling}]", 10, 1)
-    rounded.load_state_dict(stack.state_dict())
-    x = torch.rand(4, 1, 8, 8)
-    torch.testing.assert_close(rounded(x), stack(x))
-
-
 @pytest.mark.skipif(not MNIST.is_file(), reason="the shared MNIST images are not here")
 @pytest.mark.parametrize(
     ("file", "accuracy"), [("kw_mnist", 0.9820), ("mnist-pgd-madry", 0.9899), ("mnist-fgsm", 0.9850)]
@@ -249,36 +232,29 @@ def test_published_mnist_networks_have_their_published_accuracy(file, accuracy):
     assert round(float(right), 4) == accuracy
 
 
-POOLINGS = {
-    "padded": ("pooling=max-3-padded", lambda: nn.MaxPool2d(3, 2, 1)),
-    "over the edge": ("pooling=max-3-ceil", lambda: nn.MaxPool2d(3, 2, ceil_mode=True)),
-    "inside": ("", lambda: nn.MaxPool2d(3, 2)),
-    "mean inside": ("pooling=mean", lambda: nn.AvgPool2d(3, 2)),
-}
+def pooled_stack(pool):
+    body = nn.Sequential(*conv(1, 4, 3, padding=1), pool(2), *conv(4, 6, 3, padding=1), pool(2), nn.Flatten())
+    return randomised(nn.Sequential(*body, nn.Linear(6 * 49, 10)))
 
 
-def behind_wider_pooling(pool):
-    body = nn.Sequential(*conv(1, 4, 3, padding=1), pool(), *conv(4, 6, 3, padding=1), pool(), nn.Flatten())
-    values = body(torch.zeros(1, 1, 28, 28)).shape[1]
-    return randomised(nn.Sequential(*body, nn.Linear(values, 10)))
-
-
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_pooling_over_three_pixels_is_a_variant_or_a_layout(tmp_path, pooling):
-    form, pool = POOLINGS[pooling]
-    network = behind_wider_pooling(pool)
-    torch.save(network.state_dict(), tmp_path / "a.pt")
-    found = load_checkpoint(tmp_path / "a.pt")
-    assert found.image_size == 28  # 32 would fit, too, by odd paddings
-    form = ",".join(["layout=1.1t/1.1t"] * ("inside" in pooling) + [form] * bool(form))
-    arch = f"{found.arch}[{form}]"
-    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(load_checkpoint(tmp_path / "a.pt", arch=arch).network(x), network(x))
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("pooling=max-3-padded", "expected pooling max, mean, got max-3-padded"),
+        ("layout=1.1t/1.1t", "has no part 'layout' to choose; it has pooling, activation, input"),
+        ("batch_norm=after-pooling", "has no part 'batch_norm' to choose"),
+    ],
+)
+def test_forms_that_are_no_longer_tried_are_refused_in_one_line(form, message):
+    name = "sequential-28-c4k3-a-m-c6k3-a-m-f294-l"
+    with pytest.raises(InputError, match=message) as error:
+        construct(f"{name}[{form}]", 10, 1)
+    assert "\n" not in str(error.value)
 
 
 def test_pooling_and_layout_are_chosen_together(tmp_path):
     """One after the other, strides and another activation made up for the pooling."""
-    network = behind_wider_pooling(lambda: nn.MaxPool2d(3, 2, 1))
+    network = pooled_stack(nn.AvgPool2d)
     x = torch.rand(128, 1, 28, 28, generator=torch.Generator().manual_seed(1))
     x = x * torch.rand(128, 1, 7, 7, generator=torch.Generator().manual_seed(2)).repeat(1, 1, 4, 4)
     with torch.no_grad():
@@ -292,12 +268,12 @@ def test_pooling_and_layout_are_chosen_together(tmp_path):
     labels, none = network(x).argmax(1), KNOWN[1]["none"]
     found = best_by_labels(assembly, checkpoint.arch, [none], [], labels, count=128, cost=1_000_000)
     best = plausible(found)[0]
-    assert best.candidate.arch.endswith("[pooling=max-3-padded]")
+    assert best.candidate.arch.endswith("[pooling=mean]")
     assert best.labelled.accuracy == 1
 
 
 def test_images_of_another_size_name_the_stack_that_takes_them(tmp_path):
-    torch.save(behind_wider_pooling(lambda: nn.MaxPool2d(3, 2)).state_dict(), tmp_path / "a.pt")
+    torch.save(pooled_stack(nn.MaxPool2d).state_dict(), tmp_path / "a.pt")
     found = load_checkpoint(tmp_path / "a.pt")
     with pytest.raises(InputError, match=r"was made for 28x28 images.* or try --arch sequential-32-c4k3-a-m"):
         check_data(found, (1, 32, 32), 10, "these")

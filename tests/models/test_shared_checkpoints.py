@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import recognise_network
+from robustbench_coded.models.recognition import recognise_network, with_normalisation
 
 SHARED = Path(__file__).parents[3] / "shared"
 CHECKPOINTS = SHARED / "checkpoints"

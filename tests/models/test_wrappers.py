@@ -182,7 +182,7 @@ def test_an_entry_is_named_behind_the_file(tmp_path, network, weights, contents,
     found = load_checkpoint(f"{tmp_path / 'a.pt'}#{entry}")
     x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     assert torch.equal(found.network(x), network(x))
-    assert found.layout.networks == ()
+    assert not any("evaluates another" in note for note in found.notes)
     with pytest.raises(InputError, match=f"no weights under nothing in it; it has .*{entry}|name one, as"):
         load_checkpoint(f"{tmp_path / 'a.pt'}#nothing")
 
@@ -190,7 +190,7 @@ def test_an_entry_is_named_behind_the_file(tmp_path, network, weights, contents,
 def test_another_entry_is_another_identity_and_a_file_of_that_name_none(tmp_path, weights):
     torch.save({"model": other(), "ema": weights}, tmp_path / "a.pt")
     both = load_checkpoint(tmp_path / "a.pt")
-    assert both.layout.networks == ("model", "ema")
+    assert "the weights are those under model; FILE#ema evaluates another (ema)" in both.notes
     assert (
         len({both.sha256, *(load_checkpoint(f"{both.path}#{one}").sha256 for one in ("model", "ema"))}) == 3
     )
@@ -198,7 +198,8 @@ def test_another_entry_is_another_identity_and_a_file_of_that_name_none(tmp_path
     assert load_checkpoint(tmp_path / "a.pt#ema").layout.nesting == ()
 
 
-def test_a_copy_and_a_network_of_other_shapes_are_no_further_networks(tmp_path, weights):
-    wider = build("digits-cnn", 7, 3, generator=torch.Generator().manual_seed(6)).state_dict()
-    torch.save({"model": weights, "best": dict(weights), "teacher": wider}, tmp_path / "a.pt")
-    assert load_checkpoint(tmp_path / "a.pt").layout.networks == ()
+def test_settings_are_no_further_network_and_one_under_another_prefix_is(tmp_path, weights):
+    torch.save({"model": weights, "params": {"lr": 0.1}}, tmp_path / "a.pt")
+    assert len(load_checkpoint(tmp_path / "a.pt").notes) == 1
+    torch.save({**prefixed("net.", weights), **prefixed("teacher.", other())}, tmp_path / "b.pt")
+    assert load_checkpoint(tmp_path / "b.pt").notes[-1] == "FILE#teacher evaluates another"

@@ -10,8 +10,8 @@ from torch import nn
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.evaluation.execution.target import Target
-from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.selftests.scene import Scene
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"

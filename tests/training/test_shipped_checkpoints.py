@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from robustbench_coded.data.registry import data_for, load_data
-from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.training.config import read_recipe
 from robustbench_coded.training.make_checkpoints import DIGITS, make_checkpoints
 

@@ -147,21 +147,14 @@ def inspect_command(
 
     present(checkpoint)  # before torch is imported, which takes seconds
     from robustbench_coded.evaluation.setup.checkpoints import recognised_by
-    from robustbench_coded.models.checkpoint import Checkpoint
     from robustbench_coded.models.loading import load_checkpoint
     from robustbench_coded.models.recognition_text import describe
     from robustbench_coded.reports.text.escape import one_line
 
-    def load(path: str, variant: str) -> Checkpoint:
-        return load_checkpoint(path, arch=variant or arch, normalize=normalize)
-
     with foreign_output():
-        loaded, recognition, which = load(checkpoint, ""), None, ""
-        if data is not None:
-            chosen = recognised_by(loaded, data, data_dir, load)
-            loaded, recognition, which = chosen.checkpoint, chosen.recognition, chosen.sentence
+        loaded = load_checkpoint(checkpoint, arch=arch, normalize=normalize)
+        recognition = None if data is None else recognised_by(loaded, data, data_dir)
         facts = describe(loaded, recognition)
-    facts["notes"] += [which] if which else []
     if as_json:
         print(json.dumps(facts))
     else:

@@ -30,7 +30,7 @@ from robustbench_coded.models.candidates import multiplications
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
-from robustbench_coded.threads import few_threads, keep_freed_memory
+from robustbench_coded.threads import few_threads, keep_memory
 
 SENTINEL = 16  # inputs by which a defence is asked whether it still answers as it did
 COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
@@ -89,7 +89,7 @@ class WorkerContext:
     """Loads what units ask for and keeps it."""
 
     def __init__(self, setup: Setup):
-        keep_freed_memory()
+        keep_memory()
         self.setup = setup
         self.device = torch.device(setup.device)
         # Of one forward and backward of a batch, where a defence does not say how many images it forwards.

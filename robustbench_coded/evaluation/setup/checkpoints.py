@@ -1,10 +1,9 @@
 """Checkpoints with all settled that the data decide: variant, normalisation, precision of gradients."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,13 +18,11 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory, weights_d
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.models.checkpoint import Checkpoint, check_data
-from robustbench_coded.models.chosen_network import Chosen, chosen_network
-from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import images_wanted, recognise_network
+from robustbench_coded.models.recognition import Recognition, images_wanted, recognise_network
 from robustbench_coded.models.recognition_text import as_data, brief
-from robustbench_coded.models.state_dict import FOLDED
+from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
 
 # Large images are looked at in smaller numbers: a quarter of a gigabyte of pixels is enough.
 PIXEL_VALUES = 2**26
@@ -37,7 +34,6 @@ class Settled:
     """What a checkpoint was recognised as.
 
     Attributes:
-        path, sha256: of the network that is evaluated, where its file has several.
         arch: the variant, as ``--arch`` takes it.
         choice: its normalisation.
         brief: the evidence in a sentence.
@@ -46,8 +42,6 @@ class Settled:
         refusal: why it is not evaluated; empty where it is.
     """
 
-    path: Path
-    sha256: str
     arch: str
     choice: NormalisationChoice
     brief: str
@@ -71,13 +65,9 @@ def data_named(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
     return next(iter(names.values()))
 
 
-def recognised_by(
-    checkpoint: Checkpoint, data: str, data_dir: str | None, load: Callable[[str, str], Checkpoint]
-) -> Chosen:
+def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Recognition:
     """What the images that ``--data`` names say about a checkpoint.
 
-    Args:
-        load: from path and architecture to another network of its file.
     Raises:
         InputError: there are no such data, or the checkpoint was not made for them.
     """
@@ -88,7 +78,7 @@ def recognised_by(
     x, y = _examples(loaded, images_wanted(checkpoint))
     eps = (default_eps("linf", data, loaded.image_shape),)
     budgets = partial(_budgets, norm="linf", eps=eps, eps_space="pixel")
-    return chosen_network(checkpoint, x, y, lambda one: recognise_network(one, x, y, budgets=budgets), load)
+    return recognise_network(checkpoint, x, y, budgets=budgets)
 
 
 def _budgets(
@@ -110,12 +100,6 @@ def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor | None]:
 
 def settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device) -> Settled:
     """What a checkpoint's network is, by images of the data."""
-
-    def load(path: str, arch: str) -> Checkpoint:
-        return load_checkpoint(
-            path, arch=arch or config.arch, normalize=config.normalize, name=checkpoint.name
-        )
-
     x, y = _examples(data, images_wanted(checkpoint))
     labels = b"" if y is None else y.numpy().tobytes()
     seen = hashlib.sha256(x.numpy().tobytes() + labels).hexdigest()
@@ -125,18 +109,13 @@ def settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: t
     attacks = config.norm, tuple(eps), config.eps_space
     key = (checkpoint.path, checkpoint.sha256, stated, attacks, seen, str(device))
     if key not in _SETTLED:
-        chosen = chosen_network(
-            checkpoint, x, y, lambda one: recognise_network(one, x, y, budgets=budgets, device=device), load
-        )
-        found, evidence = chosen.recognition, as_data(chosen.recognition)
-        said = brief(found)
-        if chosen.sentence:
-            evidence["sentence"] += f"; {chosen.sentence}"
-            said += f"; {chosen.sentence}"
-        taken = chosen.checkpoint
+        found = recognise_network(checkpoint, x, y, budgets=budgets, device=device)
+        evidence, said = as_data(found), brief(found)
+        for note in checkpoint.notes:
+            if EVALUATES_ANOTHER in note:
+                evidence["sentence"] += f"; {note}"
+                said += f"; {note}"
         _SETTLED[key] = Settled(
-            taken.path,
-            taken.sha256,
             found.arch,
             found.choice,
             said,
@@ -158,11 +137,11 @@ def from_file(
     found = settled(checkpoint, config, data, device)
     choice = found.choice
     if found.refusal:
-        raise InputError(f"{found.path}: {found.refusal}")
+        raise InputError(f"{checkpoint.path}: {found.refusal}")
     facts = {
         "name": checkpoint.name,
-        "path": str(found.path),
-        "sha256": found.sha256,
+        "path": str(checkpoint.path),
+        "sha256": checkpoint.sha256,
         "arch": found.arch,
         "classes": checkpoint.classes,
         "channels": checkpoint.channels,
@@ -172,8 +151,8 @@ def from_file(
     }
     loaded = LoadedCheckpoint(
         name=checkpoint.name,
-        path=str(found.path),
-        sha256=found.sha256,
+        path=str(checkpoint.path),
+        sha256=checkpoint.sha256,
         # Workers load the variant; where it is the usual one, as before.
         arch=config.arch if found.arch == checkpoint.arch else found.arch,
         network=found.arch,
@@ -183,8 +162,7 @@ def from_file(
         attack_precision=config.attack_precision,
         facts=facts,
     )
-    folded = (f"; {note}" for note in checkpoint.notes if FOLDED in note)
-    said = f"{checkpoint.name}: {found.brief}{''.join(folded)}"
+    said = f"{checkpoint.name}: {found.brief}"
     return loaded, "; ".join([said, *(f"warning: {reason}" for reason in found.warnings[:1])])
 
 

@@ -7,13 +7,8 @@ from torch import Tensor, nn
 from robustbench_coded.models.architectures.layers import Activation, Dropout, activation_named
 from robustbench_coded.models.architectures.sequential_names import (
     LAYOUT,
-    PLACES,
-    POOLED,
     POOLINGS,
     layouts,
-    placed,
-    pooling_of,
-    reaches,
     tokens_of,
 )
 from robustbench_coded.models.pixel_model import BlockNetwork
@@ -39,8 +34,7 @@ class Sequential(BlockNetwork):
         stack: the name.
         layout: one of ``sequential_names.layouts``; empty for the usual one.
         activation: a name of ``activations.ACTIVATIONS``.
-        pooling: one of ``sequential_names.POOLINGS``, over 2x2 pixels where it says no other number.
-        batch_norm: one of ``sequential_names.PLACES``; empty for where the name has batch-norms.
+        pooling: one of ``sequential_names.POOLINGS``, over 2x2 pixels.
     """
 
     def __init__(
@@ -51,11 +45,8 @@ class Sequential(BlockNetwork):
         layout: str = "",
         activation: str = "relu",
         pooling: str = "max",
-        batch_norm: str = "",
     ) -> None:
         super().__init__()
-        if batch_norm and batch_norm not in PLACES:
-            raise ValueError(f"expected batch_norm {', '.join(PLACES)}, got {batch_norm}")
         if pooling not in POOLINGS:
             raise ValueError(f"expected pooling {', '.join(POOLINGS)}, got {pooling}")
         parsed = tokens_of(stack)
@@ -66,17 +57,14 @@ class Sequential(BlockNetwork):
         if layout and layout not in possible:
             raise ValueError(f"expected a layout of {', '.join(possible) or 'nothing'}, got {layout}")
         layout = layout or next(iter(possible), "")
-        if not reaches(stack, layout, pooling):
-            raise ValueError(f"pooling {pooling} leaves another number of values than layout {layout}")
         places = iter([LAYOUT.fullmatch(place) for place in layout.split("/")])
-        width, flat, end = in_channels, False, ""
-        modules: list[nn.Module] = []
+        width, flat, mark = in_channels, False, ""
         for number, token in enumerate(tokens):
             module: nn.Module
             if token["planes"]:
                 place = next(places)
                 assert place is not None  # it is one of the possible ones
-                stride, padding, end = int(place["stride"]), int(place["padding"]), place["end"]
+                stride, padding, mark = int(place["stride"]), int(place["padding"]), place["pooled"]
                 planes, kernel, bias = int(token["planes"]), int(token["kernel"]), not token["bare"]
                 module = nn.Conv2d(width, planes, kernel, stride=stride, padding=padding, bias=bias)
                 width = planes
@@ -92,13 +80,11 @@ class Sequential(BlockNetwork):
                 module = nn.BatchNorm1d(width) if flat else nn.BatchNorm2d(width)
             elif token[0] == "a":
                 module = Activate(activation_named(activation))
-            elif token[0] == "m" or (token[0] == "p" and end in POOLED):
-                module = _pooling(pooling, end)
+            elif token[0] == "m" or (token[0] == "p" and mark == "m"):
+                module = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
             else:
-                module = nn.AdaptiveAvgPool2d(1) if token[0] == "p" and end == "g" else nn.Identity()
-            modules.append(module)
-        for number in placed(stack, batch_norm):  # children act in this order
-            self.add_module(str(number), modules[number])
+                module = nn.AdaptiveAvgPool2d(1) if token[0] == "p" and mark == "g" else nn.Identity()
+            self.add_module(str(number), module)  # children act in this order
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """One function for each layer with weights, with what follows it."""
@@ -108,12 +94,6 @@ class Sequential(BlockNetwork):
                 groups.append([])
             groups[-1].append(module)
         return [_Chain(group) for group in groups]
-
-
-def _pooling(form: str, end: str) -> nn.Module:
-    kind, (window, stride, padding, up) = pooling_of(form, end)
-    made = nn.MaxPool2d if kind == "max" else nn.AvgPool2d
-    return made(window, stride, padding, ceil_mode=up)
 
 
 class _Chain:

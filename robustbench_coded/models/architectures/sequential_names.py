@@ -8,45 +8,28 @@ not tell the modules in between either (``plain_stack``), pooling is inferred wi
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice, product
 from math import isqrt
-from typing import Literal
 
+from robustbench_coded.models.refusal import Shapes
 from robustbench_coded.models.registry import Architecture
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 # By channels, the sizes of images that are tried: MNIST and digits; CIFAR, SVHN, Tiny ImageNet and ImageNet.
 SIZES = {1: (28, 32, 8), 3: (32, 28, 64, 224)}
 UNUSUAL_SIZES = {1: {8: 1, 32: 6}, 3: {64: 1, 224: 2, 28: 6}}
 MAX_LAYERS = 40
 MAX_LAYOUTS = 12
-MAX_ROUNDED_UP = 4
-ROUNDED_UP_CHOICES = 4  # strides and paddings of a convolution that are tried beside pooling that rounds up
-ROUNDED_UP = 1_000  # behind every layout whose pooling rounds down, which most do
-THREE_WIDE = 8  # pooling over 3x3 pixels inside the image is rarer than 2x2, but than odd paddings it is not
 MAX_TRIED = 200_000
-MANY_CONVOLUTIONS = (
-    3  # beyond these, equal kernels have equal strides and paddings where pooling is inferred too
-)
+# Beyond so many convolutions, equal kernels have equal strides and paddings where pooling is inferred, too.
+MANY_CONVOLUTIONS = 3
 
 # Stride and padding of a convolution, and what ``layouts`` writes behind them.
-LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<end>[mgct]?)", re.ASCII)
+LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<pooled>[mg]?)", re.ASCII)
 
-# The usual one comes first. Those that are wider are tried where they fit: see ``WIDER``.
-POOLINGS = ("max", "mean", "max-3-padded", "max-3-ceil")
-
-# Where batch-norms stand that follow a layer, beside where the name has them.
-BATCH_NORM = "batch_norm"
-PLACES = {
-    "before-activation": "bami",
-    "after-activation": "abmi",
-    "after-pooling": "ambi",
-    "pooled-before": "mbai",
-}
+POOLINGS = ("max", "mean")  # the usual one comes first
 
 # What stands between two layers with weights: convolution (c) or linear (l), by the number of modules.
 BETWEEN = {
@@ -101,12 +84,12 @@ def tokens_of(name: str) -> tuple[int, list[re.Match[str]]] | None:
     if head is None:
         return None
     tokens = [TOKEN.fullmatch(token) for token in head[2].split("-")]
-    found = [token for token in tokens if token is not None]
-    if len(found) != len(tokens) or len(tokens) > 4 * MAX_LAYERS or not found[-1]["linear"]:
+    known = [token for token in tokens if token is not None]
+    if len(known) != len(tokens) or len(tokens) > 4 * MAX_LAYERS or not known[-1]["linear"]:
         return None
-    if any(token["linear"] and not token["width"] for token in found[:-1]) or found[-1]["width"]:
+    if any(token["linear"] and not token["width"] for token in known[:-1]) or known[-1]["width"]:
         return None
-    return int(head[1]), found
+    return int(head[1]), known
 
 
 def ends_of(shapes: Shapes) -> tuple[int, int] | None:
@@ -126,9 +109,8 @@ def layouts(name: str) -> tuple[str, ...]:
         name: of this family.
     Returns:
         ``STRIDE.PADDING`` of each convolution, joined by ``/``, the usual layout first; ``m`` behind one that
-        a 2x2 pooling follows, ``g`` behind the last one where it is a mean over all pixels, ``c`` behind
-        those whose pooling rounds up (``ceil_mode``) and ``t`` behind those whose pooling takes 3x3 pixels
-        two pixels apart, inside the image; empty where nothing leads there, or without convolutions.
+        a 2x2 pooling follows that the name does not tell, ``g`` behind the last one where it is a mean over
+        all pixels; empty where nothing leads there, or without convolutions.
     """
     return tuple(layout for _, layout in _ranked(name))
 
@@ -151,62 +133,44 @@ def _ranked(name: str) -> tuple[tuple[int, str], ...]:
     if any(token[0] == "p" for token in tokens):
         return _with_pooling(size, tokens, side)
     choices = [_usual(int(token["kernel"])) for token in convolutions]
-    down = [
+    ranked = [
         (_unusual(combination, choices, convolutions), combination)
         for combination in islice(product(*choices), MAX_TRIED)
         if _side_after(size, tokens, combination) == side
     ]
-    usual = [choice[:ROUNDED_UP_CHOICES] for choice in choices if any(token[0] == "m" for token in tokens)]
-
-    def otherwise(mark: Literal["t", "c"], behind: int) -> list[tuple[int, str]]:
-        """Usual layouts that lead there only where pooling has that mark."""
-        ends = [mark] * len(convolutions)
-        reached = [
-            (behind + _unusual(combination, choices, convolutions), _written(combination, ends))
-            for combination in islice(product(*usual), MAX_TRIED if usual else 0)
-            if _side_after(size, tokens, combination, ends) == side != _side_after(size, tokens, combination)
-        ]
-        return sorted(reached)[:MAX_ROUNDED_UP]
-
-    down.sort(key=lambda entry: entry[0])
-    found = [(rank, _written(combination)) for rank, combination in down[:MAX_LAYOUTS]]
-    found = sorted([*found, *otherwise("t", THREE_WIDE)], key=lambda entry: entry[0])
-    return (*found, *otherwise("c", ROUNDED_UP))
+    ranked.sort(key=lambda entry: entry[0])
+    unmarked = [""] * len(convolutions)
+    return tuple((rank, _written(combination, unmarked)) for rank, combination in ranked[:MAX_LAYOUTS])
 
 
-def _written(combination: Sequence[tuple[int, int]], ends: Sequence[str] = ()) -> str:
-    marks = [*ends, *[""] * (len(combination) - len(ends))]
+def _written(combination: Sequence[tuple[int, int]], marks: Sequence[str]) -> str:
     return "/".join(f"{s}.{p}{mark}" for (s, p), mark in zip(combination, marks, strict=True))
 
 
 def _with_pooling(size: int, tokens: Sequence[re.Match[str]], side: int) -> tuple[tuple[int, str], ...]:
     """``_ranked`` where pooling is to be inferred, too."""
     convolutions = [token for token in tokens if token["planes"]]
-    open_ = _perhaps_pooled(tokens)
+    poolable = _perhaps_pooled(tokens)
     kernels = [int(token["kernel"]) for token in convolutions]
     few = len(convolutions) <= MANY_CONVOLUTIONS
-    groups = list(range(len(kernels))) if few else [sorted(set(kernels)).index(one) for one in kernels]
+    groups = list(range(len(kernels))) if few else [sorted(set(kernels)).index(kernel) for kernel in kernels]
     kernel_of = dict(zip(groups, kernels, strict=True))
     usual = [_usual_beside_pooling(kernel_of[group]) for group in sorted(kernel_of)]
-    found = []
-    for strides in product(*usual):
-        spread = [strides[group] for group in groups]
-        rank = sum(choice.index(one) for choice, one in zip(usual, strides, strict=True))
-        forms = set(zip(kernels, spread, strict=True))
+    ranked = []
+    for chosen in product(*usual):
+        combination = [chosen[group] for group in groups]
+        rank = sum(choice.index(pair) for choice, pair in zip(usual, chosen, strict=True))
+        forms = set(zip(kernels, combination, strict=True))
         rank += 4 * (len(forms) - len(set(kernels)))
-        for ends in product(*(("m", "") if one else ("",) for one in open_)):
-            reached = _side_after(size, tokens, spread, ends)
+        for marks in product(*(("m", "") if perhaps else ("",) for perhaps in poolable)):
+            reached = _side_after(size, tokens, combination, marks)
             if reached == side:
-                found.append((rank + _unusual_pooling(ends, open_), spread, ends))
-                continue
-            for mark, behind in (("t", THREE_WIDE), ("c", ROUNDED_UP)) if "m" in ends else ():
-                marked = tuple(end and mark for end in ends)
-                if _side_after(size, tokens, spread, marked) == side:
-                    found.append((rank + behind + _unusual_pooling(ends, open_), spread, marked))
-            if side == 1 and reached is not None and reached > 1 and not ends[-1]:
-                found.append((rank + _unusual_pooling(ends, open_), spread, (*ends[:-1], "g")))
-    found.sort(key=lambda entry: entry[0])
-    return tuple((rank, _written(spread, ends)) for rank, spread, ends in found[:MAX_LAYOUTS])
+                ranked.append((rank + _unusual_pooling(marks, poolable), combination, marks))
+            elif side == 1 and reached is not None and reached > 1 and not marks[-1]:
+                over_all = (*marks[:-1], "g")
+                ranked.append((rank + _unusual_pooling(marks, poolable), combination, over_all))
+    ranked.sort(key=lambda entry: entry[0])
+    return tuple((rank, _written(combination, marks)) for rank, combination, marks in ranked[:MAX_LAYOUTS])
 
 
 def _usual_beside_pooling(kernel: int) -> list[tuple[int, int]]:
@@ -217,18 +181,18 @@ def _usual_beside_pooling(kernel: int) -> list[tuple[int, int]]:
 
 def _perhaps_pooled(tokens: Sequence[re.Match[str]]) -> list[bool]:
     """Of every convolution whether pooling may follow it before the next one."""
-    found: list[bool] = []
+    poolable: list[bool] = []
     for token in tokens:
         if token["planes"]:
-            found.append(False)
+            poolable.append(False)
         elif token[0] == "p":
-            found[-1] = True
-    return found
+            poolable[-1] = True
+    return poolable
 
 
-def _unusual_pooling(ends: Sequence[str], open_: Sequence[bool]) -> int:
+def _unusual_pooling(marks: Sequence[str], poolable: Sequence[bool]) -> int:
     """Usual are pooling behind every convolution, every second one, and the last one."""
-    asked = [end for end, one in zip(ends, open_, strict=True) if one]
+    asked = [mark for mark, perhaps in zip(marks, poolable, strict=True) if perhaps]
     patterns = [["m"] * len(asked), ["", "m"] * (len(asked) // 2), [""] * (len(asked) - 1) + ["m"]]
     return 0 if asked in patterns else 2
 
@@ -313,24 +277,22 @@ def _side_after(
     size: int,
     tokens: Sequence[re.Match[str]],
     combination: Sequence[tuple[int, int]],
-    ends: Sequence[str] = (),
-    wider: str = "",
+    marks: Sequence[str] = (),
 ) -> int | None:
     """Height and width before the flattening; None where a layer has nothing left to see.
 
     Args:
-        ends: behind each convolution, how its pooling rounds, or whether there is one.
-        wider: as for ``pooled``.
+        marks: ``m`` for each convolution that a pooling follows which the name does not tell.
     """
     pairs: Iterator[tuple[int, int]] = iter(combination)
-    pooling, end = iter(ends), ""
+    pooling, mark = iter(marks), ""
     for token in tokens:
         if token["planes"]:
             stride, padding = next(pairs)
-            end = next(pooling, "")
+            mark = next(pooling, "")
             size = (size + 2 * padding - int(token["kernel"])) // stride + 1
-        elif token[0] == "m" or (token[0] == "p" and end in POOLED):
-            size = pooled(size, end, wider)
+        elif token[0] == "m" or (token[0] == "p" and mark == "m"):
+            size //= 2
         elif token["values"]:
             break
         if size < 1:
@@ -345,86 +307,14 @@ def of_size(name: str, size: int) -> str | None:
     return other if parsed is not None and layouts(other) else None
 
 
-POOLED = ("m", "t", "c")
-
-
-def pooled(size: int, end: str, wider: str = "") -> int:
-    """Height and width behind pooling two pixels apart.
-
-    Args:
-        end: ``t`` for 3x3 pixels inside the image, ``c`` where 2x2 pixels round up; else they round down.
-        wider: ``3-padded`` or ``3-ceil``, see :data:`WIDER`, in place of what ``end`` says.
-    """
-    if wider == "3-padded" or (not wider and end == "c"):
-        return (size + 1) // 2
-    return size // 2 if wider or end != "t" else (size - 1) // 2
-
-
-# 3x3 pixels, two pixels apart, give as many values as 2x2 do: padded by one pixel (ResNet's stem), or with
-# windows that reach over the lower edge (Caffe's).
-WIDER = {"3-padded": (3, 2, 1, False), "3-ceil": (3, 2, 0, True)}
-
-
-def pooling_of(form: str, end: str) -> tuple[str, tuple[int, int, int, bool]]:
-    """``max`` or ``mean``; and window, stride, padding and whether sizes round up."""
-    kind, _, wider = form.partition("-")
-    if wider and end != "t":
-        return kind, WIDER[wider]
-    return kind, (3, 2, 0, False) if end == "t" else (2, 2, 0, end == "c")
-
-
-def reaches(name: str, layout: str, pooling: str) -> bool:
-    """Whether pooling of that form leaves as many values as the first linear layer takes."""
-    parsed, wider = tokens_of(name), pooling.partition("-")[2]
-    if parsed is None or not wider or not layout:
-        return parsed is not None and not wider
-    places = list(LAYOUT.finditer(layout))
-    ends = [place["end"] for place in places]
-    combination = [(int(place["stride"]), int(place["padding"])) for place in places]
-    if "t" in ends:
-        return False
-    return _side_after(*parsed, combination, ends, wider) == _side_after(*parsed, combination, ends)
-
-
-def placed(name: str, form: str) -> list[int]:
-    """The numbers of the modules in the order in which they act, with batch-norms in that place.
-
-    Args:
-        name: of this family.
-        form: one of ``PLACES``; empty for where the name has them.
-    """
-    parsed = tokens_of(name)
-    assert parsed is not None
-    groups: list[list[int]] = []
-    for number, token in enumerate(parsed[1]):
-        # Layers with weights begin a group; what follows the flattening stays behind it.
-        if not groups or token["planes"] or token["linear"] or token["values"]:
-            groups.append([])
-        groups[-1].append(number)
-    found = []
-    for group in groups:
-        kinds = {number: _kind(parsed[1][number]) for number in group[1:]}
-        if form and "b" in kinds.values() and "a" in kinds.values():
-            group[1:] = sorted(group[1:], key=lambda number: PLACES[form].index(kinds[number]))
-        found += group
-    return found
-
-
-def _kind(token: re.Match[str]) -> str:
-    return "m" if token[0] == "p" else token[0]
-
-
 def resolve(name: str, family: Architecture) -> Architecture | None:
     """The architecture of that name, its layouts and activations as variants; None for another family."""
     parsed = tokens_of(name)
     if parsed is None:
         return None
     possible = layouts(name)
-    pools = any(token[0] == "m" for token in parsed[1]) or any(set(POOLED) & {*one} for one in possible)
-    own = placed(name, "")
-    places = tuple(form for form in PLACES if placed(name, form) != own)
+    pools = any(token[0] == "m" for token in parsed[1]) or any("m" in layout for layout in possible)
     variants = {
-        **({BATCH_NORM: places} if places else {}),
         **({"layout": possible[1:]} if len(possible) > 1 else {}),
         **({"pooling": POOLINGS[1:]} if pools else {}),
         **family.variants,

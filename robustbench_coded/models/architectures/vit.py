@@ -3,7 +3,7 @@
 Names of the weights are timm's (``patch_embed.proj``, ``blocks.0.attn.qkv``, ``head``).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from math import isqrt
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from robustbench_coded.models.architectures.layers import activation_named
 from robustbench_coded.models.pixel_model import BlockNetwork
+from robustbench_coded.models.refusal import Shapes
 
 
 class PatchEmbedding(nn.Module):
@@ -143,7 +144,7 @@ class VisionTransformer(BlockNetwork):
         return self.head(x[:, 1:].mean(1) if self.pooling == "mean" else x[:, 0])
 
 
-def vit_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def vit_name(shapes: Shapes) -> str | None:
     """``vit-PATCH-DIM-DEPTH-HEADS`` as the shapes have it; None where they are of another family.
 
     The heads leave no trace in the shapes: 64 channels each is what timm's models have.
@@ -156,7 +157,7 @@ def vit_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     return f"vit-{patch}-{dim}-{depth}-{max(1, dim // 64)}"
 
 
-def image_size_for(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+def image_size_for(shapes: Shapes) -> int | None:
     """Height and width of the images in pixels, from the number of positions; None for another family."""
     positions, projection = shapes.get("pos_embed"), shapes.get("patch_embed.proj.weight")
     if positions is None or projection is None or len(positions) != 3 or len(projection) != 4:

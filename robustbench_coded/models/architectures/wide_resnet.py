@@ -2,7 +2,7 @@
 Huang et al. (arXiv 2110.03825, 2212.11005).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -18,6 +18,7 @@ from robustbench_coded.models.architectures.layers import (
     stem_stride,
 )
 from robustbench_coded.models.pixel_model import BlockNetwork
+from robustbench_coded.models.refusal import Shapes
 
 
 class WideBlock(nn.Module):
@@ -107,7 +108,7 @@ class WideResNet(BlockNetwork):
         return [self._stem, self.block1, self.block2, self._last]
 
 
-def wide_resnet_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def wide_resnet_name(shapes: Shapes) -> str | None:
     """``wrn-DEPTH-WIDTH`` as the shapes of the weights have it; None where they are of another family."""
     first = shapes.get("block1.layer.0.conv1.weight")
     if first is None or len(first) != 4 or first[0] < 16:
@@ -212,7 +213,7 @@ class LwtaWideResNet(BlockNetwork):
         return [self.conv1, self.block1, self.block2, self._last]
 
 
-def lwta_wide_resnet_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def lwta_wide_resnet_name(shapes: Shapes) -> str | None:
     """``lwta-wrn-DEPTH-WIDTH`` as the shapes have it; None for a network without competitions."""
     plain = wide_resnet_name(shapes)
     return f"lwta-{plain}" if plain is not None and "block1.layer.0.lwta1.temp" in shapes else None
@@ -316,7 +317,7 @@ class RobustWideResNet(BlockNetwork):
         return self.fc(self.act(final(self.blocks[-1](x))).mean((2, 3)))
 
 
-def robust_wide_resnet_name(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def robust_wide_resnet_name(shapes: Shapes) -> str | None:
     """``wrn-34-r`` or ``wrn-a4`` where the last stage and its depth are theirs; None for another family."""
     last, final = shapes.get("blocks.2.layer.0.conv1.weight"), shapes.get("stem_conv.weight")
     if last is None or final is None:

@@ -1,12 +1,13 @@
-"""The memory of tensors is kept for the next ones, unless the user decided on that."""
+"""One thread for small networks; the memory of tensors is kept, unless the user decided on that."""
 
 import ctypes
 import os
 
 import pytest
+import torch
 
-from robustbench_coded.cli import process
-from robustbench_coded.cli.process import KEPT, keep_memory
+from robustbench_coded import threads
+from robustbench_coded.threads import KEPT, SMALL, few_threads, keep_memory
 
 
 class GnuLibrary:
@@ -23,7 +24,7 @@ class GnuLibrary:
 def library(monkeypatch):
     found = GnuLibrary()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: found)
-    for name in process._MEMORY_BY_THE_USER:
+    for name in threads._MEMORY_BY_THE_USER:
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     return found
@@ -46,3 +47,19 @@ def test_another_systems_library_is_left_alone(library, monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     keep_memory()
     assert "MALLOC_TRIM_THRESHOLD_" not in os.environ
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("multiplications", "threads"), [(SMALL - 1, 1), (SMALL, 2)])
+def test_one_thread_answers_for_a_small_network_alone(two_threads, multiplications, threads):
+    with pytest.raises(KeyError), few_threads(multiplications):
+        assert torch.get_num_threads() == threads
+        raise KeyError
+    assert torch.get_num_threads() == 2
