@@ -289,7 +289,6 @@ class Relaxation:
         with ExitStack() as stack:
             if self.level < _GRAPHS:
                 stack.enter_context(stop_gradients.opened(self.record, self._mode))
-                stack.enter_context(untraced_code.reached(self.record))
             if self.level < _CUTS:
                 stack.enter_context(stop_gradients.cuts_mended(self.record))
             if self.level > _EVERYTHING:

@@ -2,7 +2,6 @@
 
 import io
 import pickle
-from multiprocessing.dummy import Pool
 
 import numpy as np
 import pytest
@@ -146,11 +145,6 @@ def reentrant(x):
     return checkpoint(lambda y: scores((y * 8).round() / 8), x, use_reentrant=True)
 
 
-def in_a_pool(x):
-    with Pool(2) as pool:
-        return torch.cat(pool.map(lambda y: scores((y * 8).round() / 8), list(x.split(4))))
-
-
 def quantised_layer(x):
     weight = torch.quantize_per_tensor(W.T.contiguous(), 0.05, 0, torch.qint8)
     layer = torch.ops.quantized.linear_prepack(weight, None)
@@ -212,7 +206,7 @@ DEFENCES = [
     *(written_to_a_file, pickled, written_elsewhere, unique_places, log_of_nothing, overflowing),
     *(squared_again_and_again, eight_bits, neighbours, neighbours_gathered, neighbours_in_python),
     *(onto_the_simplex, set_of_labels, recalled, shifted_bits, strong_waves, mean_of_alike),
-    *(own_operator, own_label, reentrant, in_a_pool, quantised_layer),
+    *(own_operator, own_label, reentrant, quantised_layer),
 ]
 
 
