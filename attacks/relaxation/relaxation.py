@@ -40,6 +40,8 @@ _ATEN = {"_softmax": "softmax", "_log_softmax": "log_softmax", "_to_copy": "to",
 
 # Floating answers that have no history and need none.
 _NEW = ("_like", "new_", "zeros", "ones", "empty", "full", "rand", "tensor", "arange", "linspace", "eye")
+# A tensor among their arguments says which type or shape the answer is to have, and is not what it is made of.
+_AS_ANOTHER = frozenset(("to", "type_as", "expand_as", "view_as", "reshape_as", "new"))
 
 
 class RelaxedMode(TorchFunctionMode):
@@ -148,6 +150,7 @@ class RelaxedMode(TorchFunctionMode):
             and not call.name.endswith(".get")
             and call.name not in stop_gradients.HANDLERS
             and not any(part in call.name for part in _NEW)
+            and call.name not in _AS_ANOTHER
             and torch.is_grad_enabled()
             and answer.dtype != torch.bool
             and any(follows(x) for x in _tensors(call))

@@ -390,6 +390,34 @@ def test_operators_out_of_sight_are_answered_as_they_are(unseen):
     assert relaxation.level < 4
 
 
+NOISE = torch.randn(6, 12, generator=_GENERATOR)
+AS_THE_INPUT = {
+    "to": lambda x: NOISE.double().to(x),
+    "type_as": lambda x: NOISE.double().type_as(x),
+    "expand_as": lambda x: NOISE[:1].expand_as(x),
+    "view_as": lambda x: NOISE.flatten().view_as(x),
+    "reshape_as": lambda x: NOISE.flatten().reshape_as(x),
+    "new": lambda x: x.new(x.size()).normal_(),
+    "to, of another shape": lambda x: NOISE[0].double().to(x),
+}
+
+
+@pytest.mark.parametrize("name", AS_THE_INPUT)
+def test_noise_of_the_type_or_shape_of_the_input_is_not_taken_for_the_input(name):
+    def noisy(x):
+        return (x + 0.1 * AS_THE_INPUT[name](x)) @ W
+
+    x = inputs()
+    logits, grad, relaxation = relaxed(noisy, x)
+    leaf = x.clone().requires_grad_()
+    (own,) = torch.autograd.grad((noisy(leaf) * torch.arange(5.0).cos()).sum(), leaf)
+    assert torch.equal(grad, own)
+    assert relaxation.record.met == {}
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        assert torch.equal(logits, noisy(x))
+
+
 def test_what_one_operator_cannot_be_given_leaves_the_others(monkeypatch):
     def fails(mode, call):
         raise RuntimeError("not for this")
