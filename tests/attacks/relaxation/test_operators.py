@@ -236,6 +236,7 @@ DEFENCES = {
     "table of levels": ("cast to int64", lambda x: LEVELS[(x * 255).long()] @ W),
     "bernoulli": ("bernoulli", lambda x: torch.bernoulli(x) @ W),
     "bernoulli_": ("bernoulli", lambda x: torch.empty_like(x).bernoulli_(x) @ W),
+    "normal": ("normal", lambda x: torch.normal(x, 0.1) @ W),
     "random mask": ("comparison", lambda x: (torch.rand_like(x) < x).float() @ W),
     "gumbel_softmax": ("argmax", lambda x: F.gumbel_softmax(x @ W, hard=True)),
     "multinomial": (
@@ -339,7 +340,7 @@ def test_forward_is_the_same_and_backward_is_not_nothing(name):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "name", [n for n in DEFENCES if not n.startswith(("gumbel", "multi", "categ", "bern"))]
+    "name", [n for n in DEFENCES if not n.startswith(("gumbel", "multi", "categ", "bern", "normal"))]
 )
 def test_following_the_gradient_raises_what_it_is_the_gradient_of(name):
     _, defence = DEFENCES[name]
