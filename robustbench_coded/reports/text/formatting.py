@@ -78,7 +78,6 @@ _ESTIMATORS = {
     "transfer": "gradients of the base model",
     "surrogate": "gradients of a small network trained on the defence's mean answers",
     "bpda": "the defence in the forward pass, the base model in the backward pass",
-    "eotauto": "fresh draws at each step, as many as still improve the agreement of gradients",
 }
 
 
