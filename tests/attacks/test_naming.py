@@ -1,7 +1,9 @@
 import contextlib
+import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from attacks import presets
 from attacks.catalogue import SEARCH_DRAWS
 from attacks.naming import expand, parse
+from robustbench_coded.schema.controls import COMBINED, CONTROLS
 
 NAMES = {
     "fgsm": ("fresh", 1, 1, "fgsm", None, None),
@@ -97,6 +100,21 @@ def test_wrong_names_are_refused_in_one_line(text, message):
     with pytest.raises(ValueError) as error:
         parse(text)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+ROOT = Path(__file__).parents[2]
+COMMITTED = sorted([*ROOT.glob("reports/*/run.json"), *ROOT.glob("board-entries/*/run/run.json")])
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: str(path.parent.relative_to(ROOT)))
+def test_names_in_committed_runs_stay_names(path):
+    run = json.loads(path.read_text())
+    names = {row["attack"] for row in run["rows"]} - {*CONTROLS, *COMBINED}
+    for call in run["invocations"]:
+        for option in ("attacks", "victim_attacks", "relaxed_attacks", "second_attacks"):
+            names.update(call["options"].get(option) or ())
+    for name in names:
+        assert parse(name).text == name
 
 
 @settings(deadline=None)

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks.gradients import gradient_or_zero, recorded
-from attacks.hiding_operator import describe
 from attacks.oracle import fold_unanswered
 from attacks.relaxation import Met, Relaxation
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.reports.text.formatting import hiding_text
 
 # Share of inputs without a gradient from which on the relaxed one is tried, whatever was met.
 ZERO_SHARE = 0.1
@@ -43,7 +43,7 @@ class HiddenGradients:
     @property
     def sentences(self) -> list[str]:
         """A clause for each operator, and one where nothing helps."""
-        said = [f"{describe(met)}; the relaxed- attacks smooth it" for met in self.operators]
+        said = [f"{hiding_text(met)}; the relaxed- attacks smooth it" for met in self.operators]
         if self.without:
             said.append(f"{self.without}: attacks on torch's own gradients are left out")
         if not self.found:
