@@ -25,7 +25,6 @@ EstimatorName = Literal[
     "bpda",
     "gmsaavg",
     "gmsamin",
-    "eotauto",
     "submitted",
     "surrogate",
 ]

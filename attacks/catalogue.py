@@ -35,7 +35,7 @@ class Algorithm:
     module: str
     name: str
     arguments: Callable[[AttackName], dict[str, Any]]
-    options: tuple[str, ...] = ("init", "own")
+    options: tuple[str, ...] = ("init",)
     family: Family = "gradient"
     draws: int = 1
     sets_step: bool = True
@@ -86,8 +86,8 @@ def _option(attack: AttackName, option: str, otherwise: int) -> int:
 
 # A search compares two points under the same draws; with one draw it would overfit to that draw.
 SEARCH_DRAWS = 5
-_APGD = ("init", "own", "restarts")
-_TARGETS = ("init", "own", "targets")
+_APGD = ("init", "restarts")
+_TARGETS = ("init", "targets")
 _DRAWN: dict[str, Any] = {"options": ("init",), "draws": SEARCH_DRAWS}
 
 _CURVED = ("linf", "l2")
@@ -125,7 +125,7 @@ CATALOGUE: dict[str, Algorithm] = {
         "composite",
         "restarted_pgd",
         _pgd,
-        ("init", "loss", "momentum", "own", "restarts"),
+        ("init", "loss", "momentum", "restarts"),
         sets_step=False,
     ),
     "square": Algorithm(

@@ -50,10 +50,6 @@ class Crossover:
     steps: int
     early_stop: bool = False
 
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"expected steps >= 1, got {self.steps}")
-
     def perturb(
         self,
         x: Tensor,

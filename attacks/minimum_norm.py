@@ -86,10 +86,6 @@ class Fmn:
 
     steps: int
 
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"expected steps >= 1, got {self.steps}")
-
     def perturb(
         self,
         x: Tensor,
@@ -159,10 +155,6 @@ class Ddn:
 
     steps: int
 
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"expected steps >= 1, got {self.steps}")
-
     def perturb(
         self,
         x: Tensor,
@@ -208,10 +200,6 @@ class CarliniWagner:
     """
 
     steps: int
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"expected steps >= 1, got {self.steps}")
 
     def perturb(
         self,
@@ -279,10 +267,6 @@ class Pdpgd:
     """
 
     steps: int
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"expected steps >= 1, got {self.steps}")
 
     def perturb(
         self,

@@ -37,14 +37,14 @@ LOSSES = ("ce", "margin", "dlr")
 ALWAYS = ("target",)  # options of every algorithm of ours
 
 # The words that names are made of.
-WORDS = (*CATALOGUE, "fixed", "aware", "transfer", "bpda", "eotauto", "relaxed", "torchattacks", "autoattack")
+WORDS = (*CATALOGUE, "fixed", "aware", "transfer", "bpda", "relaxed", "torchattacks", "autoattack")
 
 
 def _names() -> re.Pattern[str]:
     algorithms = "|".join(sorted(CATALOGUE, key=len, reverse=True))  # the longer one first
     return re.compile(
         r"(?P<relaxed>relaxed-)?"
-        r"(?:(?P<estimator>eot[1-9][0-9]*|eotauto|fixed|aware|transfer|bpda|surrogate|gmsa[1-9][0-9]*(?:avg|min))-)?"
+        r"(?:(?P<estimator>eot[1-9][0-9]*|fixed|aware|transfer|bpda|surrogate|gmsa[1-9][0-9]*(?:avg|min))-)?"
         rf"(?P<algorithm>{algorithms})"
         r"(?:-(?P<steps>[1-9][0-9]*))?"
         r"(?:@(?P<step_size>[^+]+))?"
@@ -89,7 +89,7 @@ def parse(text: str) -> AttackName:
     if (algorithm == "fgsm") != (match["steps"] is None):
         rule = "no number of steps" if algorithm == "fgsm" else "a number of steps"
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, LISTED)}")
-    if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "eotauto", "surrogate")):
+    if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "surrogate")):
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
     if match["relaxed"] and (algorithm in BLACK_BOX or estimator in ("transfer", "bpda", "surrogate")):
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
@@ -103,7 +103,7 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected {fewest} queries or more for {algorithm}, got {text!r}")
     draws, rounds = 1, 1
     kind: EstimatorName = "fresh"
-    if estimator in ("fixed", "aware", "transfer", "bpda", "eotauto", "surrogate"):
+    if estimator in ("fixed", "aware", "transfer", "bpda", "surrogate"):
         kind = estimator  # type: ignore[assignment]
         draws = SURROGATE_DRAWS if kind == "surrogate" else 1
     elif estimator.startswith("eot"):
@@ -185,8 +185,6 @@ def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ..
             raise ValueError(f"expected a momentum from 0 to 1, got {text!r}")
         if option == "loss" and value not in LOSSES:
             raise ValueError(f"expected a loss out of {', '.join(LOSSES)}, got {text!r}")
-        if option == "own" and value not in ("signs", "exact"):
-            raise ValueError(f"expected own=signs or own=exact, got {text!r}")
         if option == "init" and parse(value).third_party is not None:
             raise ValueError(f"expected an attack of this package to start from, got {text!r}")
     return options

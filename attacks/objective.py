@@ -1,15 +1,12 @@
 """Threat models as tensors: whose losses count in a batch, and which of its inputs may be perturbed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from attacks.gradients import gradient
-
-GradientMode = Literal["summed", "signs", "exact"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,40 +14,18 @@ class Objective:
     """Attributes:
     weights: ``[G, K]`` of numbers >= 0. Every slot's steps increase the weighted mean of the batch's losses,
         and that mean is the loss of every slot: one victim's loss, or that of all untouched inputs. None:
-        each slot's loss is its own.
-    gradient_mode: what a slot's gradient is taken of, without weights. "summed": all losses of the batch, in
-        one backward pass. "exact": the slot's own loss alone, in K passes. "signs": the slot's own loss in
-        expectation, in one pass: the gradient of sum_i s_i l_i times s_i, with fair random signs s.
-    generators: one a batch, for the signs.
+        each slot's loss is its own, and its steps increase the sum of the batch's.
 
     Raises:
-        ValueError: weights together with own losses, signs without generators, weights below 0.
+        ValueError: weights below 0, or a batch without one above 0.
     """
 
     weights: Tensor | None = None
-    gradient_mode: GradientMode = "summed"
-    generators: Sequence[torch.Generator] | None = None
 
     def __post_init__(self) -> None:
-        if self.gradient_mode not in ("summed", "signs", "exact"):
-            raise ValueError(f"expected gradient_mode summed, signs or exact, got {self.gradient_mode}")
-        if self.gradient_mode == "signs" and self.generators is None:
-            raise ValueError("expected generators for gradient_mode=signs, got None")
-        if self.weights is not None:
-            if self.gradient_mode != "summed":
-                raise ValueError(
-                    f"expected weights or own losses, got both (gradient_mode={self.gradient_mode})"
-                )
-            if self.weights.ndim != 2 or not bool(
-                (self.weights >= 0).all() & (self.weights.sum(1) > 0).all()
-            ):
-                raise ValueError("expected weights [G, K] >= 0 with one above 0 in each batch")
-
-    def select(self, batches: Sequence[int]) -> "Objective":
-        """The objective of some of the batches, in that order."""
-        weights = None if self.weights is None else self.weights[list(batches)]
-        generators = None if self.generators is None else [self.generators[g] for g in batches]
-        return Objective(weights, self.gradient_mode, generators)
+        w = self.weights
+        if w is not None and (w.ndim != 2 or not bool((w >= 0).all() & (w.sum(1) > 0).all())):
+            raise ValueError("expected weights [G, K] >= 0 with one above 0 in each batch")
 
     def slot_losses(self, losses: Tensor) -> Tensor:
         """``[n, G, K]`` losses of the examples -> ``[n, G, K]`` losses that the slots maximise."""
@@ -62,31 +37,17 @@ class Objective:
         mean = (losses * weights).sum(-1, keepdim=True) / weights.sum(-1, keepdim=True)
         return mean.expand_as(losses)
 
-    def differentiate(self, raised: Tensor, x: Tensor) -> tuple[Tensor, int]:
-        """The gradient of each slot's loss, like ``x``, and the number of backward passes it took.
+    def differentiate(self, raised: Tensor, x: Tensor) -> Tensor:
+        """The gradient of each slot's loss, like ``x``.
 
         Args:
-            raised: slot losses ``[n, G, K]``; for summed losses, anything computed from them that ends in K.
+            raised: slot losses ``[n, G, K]``, or anything computed from them that ends in K.
             x: the leaf they were computed from, ``[n * G, K, C, H, W]``.
         Raises:
             NoGradient: they were not, or torch cannot differentiate what connects them.
         """
-        if self.weights is not None:
-            # All slots hold the same number.
-            return gradient(raised.mean(-1).sum(), x), 1
-        if self.gradient_mode == "summed":
-            return gradient(raised.sum(), x), 1
-        if self.gradient_mode == "signs":
-            assert self.generators is not None
-            drawn = [torch.randint(0, 2, raised.shape[::2], generator=g) for g in self.generators]
-            signs = (2 * torch.stack(drawn, 1) - 1).to(raised)
-            grad = gradient((signs * raised).sum(), x)
-            return grad.mul_(signs.flatten(0, 1)[:, :, None, None, None]), 1
-        k = raised.shape[-1]
-        grad = torch.empty_like(x)
-        for slot in range(k):
-            grad[:, slot] = gradient(raised[..., slot].sum(), x, again=slot < k - 1)[:, slot]
-        return grad, k
+        # With weights all slots of a batch hold the same number.
+        return gradient((raised if self.weights is None else raised.mean(-1)).sum(), x)
 
 
 class Roles(NamedTuple):

@@ -3,16 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
-import torch
 from torch import Tensor
 
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.composite import Gmsa
-from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import AveragingEstimator
-from attacks.objective import GradientMode, Objective
+from attacks.objective import Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation
 from attacks.surrogate import Surrogate, Taught
@@ -52,7 +51,6 @@ def estimator_for(
     base: Callable[[Tensor], Tensor] | None = None,
     known: Sequence[Any] | None = None,
     weights: Tensor | None = None,
-    generators: Sequence[torch.Generator] | None = None,
     max_images: int = 512,
     query_budget: int | None = None,
 ) -> AveragingEstimator:
@@ -65,7 +63,6 @@ def estimator_for(
         known: the scored draw of each batch, for ``aware``.
         weights: ``[G, K]``, whose losses the attack maximises (``attacks.objective``); None for each slot's
             own.
-        generators: a CPU generator a batch, for the option ``own=signs``.
         max_images: images that one forward may hold.
         query_budget: images that may be forwarded and differentiated, in total; then the attack ends with
             what it has.
@@ -77,8 +74,7 @@ def estimator_for(
         raise ValueError(f"expected a base model for {name.text}, got None")
     if name.estimator == "aware" and known is None:
         raise ValueError(f"expected the scored draws for {name.text}, got None")
-    mode: GradientMode = dict(name.options).get("own", "summed")  # type: ignore[assignment]
-    shared: _Shared = {"max_images": max_images, "objective": Objective(weights, mode, generators)}
+    shared: _Shared = {"max_images": max_images, "objective": Objective(weights)}
     estimator = _estimator(name, oracle, base, known, shared)
     estimator.query_budget = query_budget
     estimator.relaxation = Relaxation() if name.relaxed else None
@@ -116,7 +112,5 @@ def _estimator(
             return CollectedDraws(oracle, combine="avg", **shared)
         case "gmsamin":
             return CollectedDraws(oracle, combine="min", **shared)
-        case "eotauto":
-            return EotAuto(oracle, **shared)
         case "fresh":
             return FreshDraws(oracle, draws=name.draws, **shared)

@@ -87,10 +87,6 @@ class RandomSearch:
     steps: int
     early_stop: bool = False
 
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"expected steps >= 1, got {self.steps}")
-
     def perturb(
         self,
         x: Tensor,
@@ -130,10 +126,6 @@ class Square:
 
     steps: int
     early_stop: bool = False
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"expected steps >= 1, got {self.steps}")
 
     def perturb(
         self,

@@ -9,6 +9,7 @@ lies in the ball of eps: where one of them finds more, the other attacks failed.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -18,29 +19,106 @@ from attacks.estimators import Estimator
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import Ball, PerturbationBudget
 
+MOMENTUM = 0.75
+FAR, NEAR = 0.5, 0.2  # steps of eps: in the first half of a run with momentum, and in the second
 
-def ascended(
-    ascent: Callable[[Tensor, Tensor, Tensor, Estimator, PerturbationBudget], Tensor],
-    x: Tensor,
-    y: Tensor,
-    begun: Tensor,
-    estimator: Estimator,
-    budget: PerturbationBudget,
-    *,
-    early_stop: bool,
-) -> Tensor:
-    """What ``ascent(x, y, begun, estimator, budget)`` makes of ``[G, K, C, H, W]``, in that shape.
 
-    With ``early_stop`` examples are independent, so all batches are handed over as one.
+class _Examples(SimpleNamespace):
+    """The state of each example: ``[G, K, ...]`` tensors, indexed together when examples stop.
+
+    All have ``slot`` (the example's place in its batch), ``x``, ``y``, ``begun`` (where its search begins),
+    ``at`` (the point asked about), ``best`` and ``reached`` (the best point so far and its loss); once asked,
+    ``grad`` at ``at`` and ``better``, whether that is the new best point.
+    """
+
+    def select(self, chosen: Tensor) -> "_Examples":
+        return _Examples(**{name: tensor[:, chosen] for name, tensor in vars(self).items()})
+
+
+class _Ascent:
+    """What is left to search and what was found, on the margin loss of ``[G, K]`` examples.
+
+    Args:
+        start: where the search begins, once projected; None for x.
+        early_stop: leave examples out once they are answered wrongly. All batches then form one.
+
+    Attributes:
+        left: the examples still searched.
 
     Raises:
         ValueError: ``early_stop`` with a budget that differs between slots.
     """
-    if not early_stop:
-        return ascent(x, y, begun, estimator, budget)
-    budget.check_one_eps()
-    x_all, y_all, begun_all = (of.flatten(0, 1)[None] for of in (x, y, begun))
-    return ascent(x_all, y_all, begun_all, estimator, budget).view_as(x)
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        start: Tensor | None,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        *,
+        early_stop: bool,
+    ):
+        self._shape, self.estimator, self.early_stop = x.shape, estimator, early_stop
+        begun = x.clone() if start is None else budget.around(x).project_(start.clone())
+        if early_stop:
+            budget.check_one_eps()
+            x, y, begun = (of.flatten(0, 1)[None] for of in (x, y, begun))
+        self.loss = margin_loss if estimator.per_example else cross_entropy
+        slot = torch.arange(y.shape[1], device=y.device).expand(y.shape)
+        reached = torch.full_like(y, -torch.inf, dtype=x.dtype)
+        self.left = _Examples(slot=slot, x=x, y=y, begun=begun, at=begun, best=begun, reached=reached)
+        self._found = begun
+
+    def result(self) -> Tensor:
+        """The best points, shaped like the x that was given."""
+        return self._found.index_copy(1, self.left.slot[0], self.left.best).view(self._shape)
+
+    def ask(self) -> bool:
+        """Asks about ``left.at``. False once the query budget is used up or no example is left."""
+        if self.estimator.exhausted:
+            return False
+        e = self.left
+        found = self.estimator.gradient(e.at, e.y, self.loss)
+        assert found.grad is not None
+        e.grad, e.better = found.grad, larger(self.estimator, found.loss, e.reached)
+        e.reached = torch.where(e.better, found.loss, e.reached)
+        e.best = torch.where(wide(e.better), e.at, e.best)
+        if self.early_stop:
+            right = found.logits[0].argmax(-1) == e.y[0]
+            if not bool(right.all()):
+                self._found = self._found.index_copy(1, e.slot[0], e.best)
+                self.left = e.select(right)
+        return bool(self.left.slot.numel())
+
+    def with_momentum(
+        self,
+        around: Callable[[_Examples], Ball],
+        confine: Callable[[Tensor, Tensor], Tensor],
+        eps: float,
+        steps: int,
+    ) -> bool:
+        """PGD with momentum from ``left.at``; False once the search is over, as ``ask``.
+
+        Args:
+            around: the ball that the examples may move in.
+            confine: a point and the clean input, ``[G, K, C, H, W]`` each, to the point that is allowed.
+            eps: steps are shares of it.
+            steps: gradients.
+        """
+        e, ball = self.left, around(self.left)
+        e.velocity = torch.zeros_like(e.x)
+        for step in range(steps):
+            if not self.ask():
+                return False
+            if self.left is not e:
+                e, ball = self.left, around(self.left)
+            slope = e.grad.nan_to_num(0, 0, 0)
+            length = slope.abs().flatten(2).sum(2)
+            e.velocity = MOMENTUM * e.velocity + slope / wide(length.clamp(min=1e-30))
+            size = (FAR if 2 * step < steps else NEAR) * eps
+            e.at = confine(ball.step_(e.at.clone(), e.velocity, size), e.x)
+        return True
 
 
 @dataclass(frozen=True)
@@ -74,43 +152,21 @@ class Greedy:
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
-        begun = x.clone() if start is None else budget.around(x).project_(start.clone())
-        return ascended(self._ascent, x, y, begun, estimator, budget, early_stop=self.early_stop)
-
-    def _ascent(
-        self, x: Tensor, y: Tensor, begun: Tensor, estimator: Estimator, budget: PerturbationBudget
-    ) -> Tensor:
-        loss = margin_loss if estimator.per_example else cross_entropy
-        result, left = begun, torch.arange(x.shape[1], device=x.device)  # positions of the rows below
-        at, tried = begun, begun
+        ascent = _Ascent(x, y, start, estimator, budget, early_stop=self.early_stop)
+        e = ascent.left
+        ball = budget.around(e.x)
+        e.slope, e.moved = torch.zeros_like(e.x), torch.zeros_like(e.x, dtype=torch.bool)
+        e.barred = torch.zeros_like(e.moved)
         values = -(-x[0, 0].numel() // (self.steps - 1))  # so that all can be moved
-        reached = torch.full_like(y, -torch.inf, dtype=x.dtype)
-        slope, moved = torch.zeros_like(x), torch.zeros_like(x, dtype=torch.bool)
-        barred = torch.zeros_like(moved)
-        ball = budget.around(x)
         for _ in range(self.steps):
-            if estimator.exhausted:
+            if not ascent.ask():
                 break
-            found = estimator.gradient(tried, y, loss)
-            assert found.grad is not None
-            better = larger(estimator, found.loss, reached)
-            reached = torch.where(better, found.loss, reached)
-            at = torch.where(wide(better), tried, at)
-            slope = torch.where(wide(better), found.grad, slope)
-            barred |= moved & ~wide(better)
-            if self.early_stop:
-                result = result.index_copy(1, left, at)
-                right = found.logits[0].argmax(-1) == y[0]
-                if not bool(right.any()):
-                    return result
-                if not bool(right.all()):
-                    left = left[right]
-                    x, y, at, reached, slope, barred = (
-                        of[:, right] for of in (x, y, at, reached, slope, barred)
-                    )
-                    ball = budget.around(x)
-            tried, moved = _step(ball, at, slope, barred, budget.eps, values)
-        return result.index_copy(1, left, at)
+            if ascent.left is not e:
+                e, ball = ascent.left, budget.around(ascent.left.x)
+            e.slope = torch.where(wide(e.better), e.grad, e.slope)
+            e.barred = e.barred | (e.moved & ~wide(e.better))
+            e.at, e.moved = _step(ball, e.best, e.slope, e.barred, budget.eps, values)
+        return ascent.result()
 
 
 def _step(
@@ -124,10 +180,6 @@ def _step(
     chosen = torch.zeros_like(promise.flatten(2)).scatter_(-1, most.indices, (most.values > 0).to(promise))
     moved = chosen.view_as(at) > 0
     return ball.step_(at.clone(), slope * moved, size), moved
-
-
-MOMENTUM = 0.75
-FAR, NEAR = 0.5, 0.2  # steps of eps: in the first half of a part's steps, and in the second
 
 
 @dataclass(frozen=True)
@@ -202,46 +254,18 @@ class Parts:
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
-        begun = x.clone() if start is None else budget.around(x).project_(start.clone())
-        return ascended(self._ascent, x, y, begun, estimator, budget, early_stop=self.early_stop)
-
-    def _ascent(
-        self, x: Tensor, y: Tensor, begun: Tensor, estimator: Estimator, budget: PerturbationBudget
-    ) -> Tensor:
-        loss = margin_loss if estimator.per_example else cross_entropy
-        result, left = begun.clone(), torch.arange(x.shape[1], device=x.device)  # positions of the rows below
-        best, reached = begun, torch.full_like(y, -torch.inf, dtype=x.dtype)
-        turns = self.steps // len(PARTS)
+        ascent = _Ascent(x, y, start, estimator, budget, early_stop=self.early_stop)
         for part in PARTS:
-            within = replace(budget, eps=part.share * budget.eps)
-            ball = within.around(x)
-            at, velocity = part.confine(ball.project_(begun.clone()), x), torch.zeros_like(x)
-            for turn in range(turns):
-                if estimator.exhausted:
-                    return result.index_copy(1, left, best)
-                found = estimator.gradient(at, y, loss)
-                assert found.grad is not None
-                better = larger(estimator, found.loss, reached)
-                reached = torch.where(better, found.loss, reached)
-                best = torch.where(wide(better), at, best)
-                slope = found.grad
-                if self.early_stop:
-                    result = result.index_copy(1, left, best)
-                    right = found.logits[0].argmax(-1) == y[0]
-                    if not bool(right.any()):
-                        return result
-                    if not bool(right.all()):
-                        left = left[right]
-                        x, y, begun, best, at, velocity, slope, reached = (
-                            of[:, right] for of in (x, y, begun, best, at, velocity, slope, reached)
-                        )
-                        ball = within.around(x)
-                slope = slope.nan_to_num(0, 0, 0)
-                length = slope.abs().flatten(2).sum(2)
-                velocity = MOMENTUM * velocity + slope / wide(length.clamp(min=1e-30))
-                size = (FAR if 2 * turn < turns else NEAR) * within.eps
-                at = part.confine(ball.step_(at.clone(), velocity, size), x)
-        return result.index_copy(1, left, best)
+            within, e = replace(budget, eps=part.share * budget.eps), ascent.left
+            e.at = part.confine(within.around(e.x).project_(e.begun.clone()), e.x)
+            if not ascent.with_momentum(
+                lambda e, within=within: within.around(e.x),  # type: ignore[misc]
+                part.confine,
+                within.eps,
+                self.steps // len(PARTS),
+            ):
+                break
+        return ascent.result()
 
 
 STAGES = 8
@@ -282,49 +306,21 @@ class Growing:
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
-        begun = x.clone() if start is None else budget.around(x).project_(start.clone())
-        return ascended(self._ascent, x, y, begun, estimator, budget, early_stop=self.early_stop)
+        ascent = _Ascent(x, y, start, estimator, budget, early_stop=self.early_stop)
 
-    def _ascent(
-        self, x: Tensor, y: Tensor, begun: Tensor, estimator: Estimator, budget: PerturbationBudget
-    ) -> Tensor:
-        loss = margin_loss if estimator.per_example else cross_entropy
-        result, left = x.clone(), torch.arange(x.shape[1], device=x.device)  # positions of the rows below
-        best, reached = x.clone(), torch.full_like(y, -torch.inf, dtype=x.dtype)
-        core, rise = torch.zeros_like(reached), torch.full_like(reached, RISE)
-        turns, scale = self.steps // STAGES, budget.eps_scale
+        def around(e: _Examples) -> Ball:
+            scale = e.share if budget.eps_scale is None else e.share * budget.eps_scale
+            return replace(budget, eps_scale=scale).around(e.x)
+
+        e = ascent.left
+        e.core, e.rise = torch.zeros_like(e.reached), torch.full_like(e.reached, RISE)
         for stage in range(STAGES):
-            share = (core + rise).clamp(max=1)
-            ball = replace(budget, eps_scale=share if scale is None else share * scale).around(x)
-            at = ball.project_((best if stage else begun).clone())
-            velocity, before = torch.zeros_like(x), reached
-            for turn in range(turns):
-                if estimator.exhausted:
-                    return result.index_copy(1, left, best)
-                found = estimator.gradient(at, y, loss)
-                assert found.grad is not None
-                better = larger(estimator, found.loss, reached)
-                reached = torch.where(better, found.loss, reached)
-                best = torch.where(wide(better), at, best)
-                slope = found.grad.nan_to_num(0, 0, 0)
-                if self.early_stop:
-                    result = result.index_copy(1, left, best)
-                    right = found.logits[0].argmax(-1) == y[0]
-                    if not bool(right.any()):
-                        return result
-                    if not bool(right.all()):
-                        left = left[right]
-                        x, y, best, at, velocity, slope, reached, before, core, rise, share = (
-                            of[:, right]
-                            for of in (
-                                x, y, best, at, velocity, slope, reached, before, core, rise, share
-                            )
-                        )  # fmt: skip
-                        ball = replace(budget, eps_scale=share).around(x)
-                velocity = MOMENTUM * velocity + slope / wide(slope.abs().flatten(2).sum(2).clamp(min=1e-30))
-                size = (FAR if 2 * turn < turns else NEAR) * budget.eps
-                at = ball.step_(at.clone(), velocity, size)
-            grew = reached > before
-            core = torch.where(grew, share, core)
-            rise = torch.where(grew, rise, rise / 2)
-        return result.index_copy(1, left, best)
+            e.share, e.before = (e.core + e.rise).clamp(max=1), e.reached
+            e.at = around(e).project_((e.best if stage else e.begun).clone())
+            if not ascent.with_momentum(around, lambda at, x: at, budget.eps, self.steps // STAGES):
+                break
+            e = ascent.left
+            grew = e.reached > e.before
+            e.core = torch.where(grew, e.share, e.core)
+            e.rise = torch.where(grew, e.rise, e.rise / 2)
+        return ascent.result()

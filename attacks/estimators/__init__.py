@@ -2,12 +2,11 @@
 
 from attacks.estimators.averaging import Estimate, Estimator
 from attacks.estimators.base_model import Bpda, Transfer
-from attacks.estimators.draws import CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw
+from attacks.estimators.draws import CollectedDraws, FixedDraw, FreshDraws, KnownDraw
 
 __all__ = [
     "Bpda",
     "CollectedDraws",
-    "EotAuto",
     "Estimate",
     "Estimator",
     "FixedDraw",

@@ -165,11 +165,10 @@ class AveragingEstimator:
         draw_sets: Sequence[DrawSet],
         *,
         differentiate: bool,
-        objective: Objective | None = None,
     ) -> Estimate:
         losses = logits = grad = None
         for part in self._parts(x, draw_sets):
-            answer = self._answer(x, y, loss, part, _all if differentiate else None, objective)
+            answer = self._answer(x, y, loss, part, _all if differentiate else None)
             losses = _add(losses, answer.losses.sum(0))
             logits = _add(logits, answer.logits.sum(0))
             if answer.grad is not None:
@@ -193,20 +192,18 @@ class AveragingEstimator:
         loss: Loss,
         draw_sets: Sequence[DrawSet],
         choose: Callable[[Tensor], Tensor] | None,
-        objective: Objective | None = None,
     ) -> _Answer:
         """One forward for n draws of every batch; differentiates ``choose(losses [n, G, K])`` if given."""
-        objective = self.objective if objective is None else objective
         if self.relaxation is None or choose is None:
-            return self._forward(x, y, loss, draw_sets, choose, objective, None)
+            return self._forward(x, y, loss, draw_sets, choose, None)
         relaxed = self.relaxation
-        found = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, choose, objective, relaxed))
+        found = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, choose, relaxed))
         assert found.grad is not None
         grad = found.grad.nan_to_num_(0.0, 0.0, 0.0)
         nowhere = (grad == 0).flatten(-3).all(-1)
         if relaxed.looks_inside and float(nowhere.float().mean()) > NOWHERE:
             other = relaxed.attempt(
-                lambda: self._forward(x, y, loss, draw_sets, choose, objective, relaxed, inside=True)
+                lambda: self._forward(x, y, loss, draw_sets, choose, relaxed, inside=True)
             ).grad
             assert other is not None
             grad = torch.where(nowhere[..., None, None, None], other.nan_to_num_(0.0, 0.0, 0.0), grad)
@@ -219,7 +216,6 @@ class AveragingEstimator:
         loss: Loss,
         draw_sets: Sequence[DrawSet],
         choose: Callable[[Tensor], Tensor] | None,
-        objective: Objective,
         relaxed: Relaxation | None,
         *,
         inside: bool = False,
@@ -245,15 +241,15 @@ class AveragingEstimator:
                 raise ValueError(f"expected losses {tuple(logits.shape[:-1])}, got {tuple(losses.shape)}")
             if bool(losses.isnan().any()):
                 raise ValueError(f"expected losses without NaN, got {int(losses.isnan().sum())} NaN")
-            losses = objective.slot_losses(losses)
+            losses = self.objective.slot_losses(losses)
             if relaxed is not None and losses.requires_grad:
                 losses = losses + 0 * leaf.sum()  # there may be a graph that leads elsewhere
-        grad, passes = None, 0
+        grad, passed = None, False
         if relaxed is not None and choose is not None and not losses.requires_grad:
-            grad, passes = torch.zeros_like(leaf), 0  # smooth operators led nowhere, at these inputs
+            grad = torch.zeros_like(leaf)  # smooth operators led nowhere, at these inputs
         elif choose is not None:
             try:
-                grad, passes = objective.differentiate(choose(losses), leaf)
+                grad, passed = self.objective.differentiate(choose(losses), leaf), True
             except NoGradient:
                 if relaxed is None or not relaxed.given_up:
                     raise
@@ -262,7 +258,7 @@ class AveragingEstimator:
             # Where a target has no slope there is nowhere to go: NaN would spoil the input itself.
             grad = torch.where(grad.isnan(), 0, grad)
             grad = grad if n == 1 else grad.unflatten(0, (n, x.shape[0]))
-        forwards, backwards = self._cost(leaf, passes)
+        forwards, backwards = self._cost(leaf, passed)
         self.forwards += forwards
         self.backwards += backwards
         return _Answer(losses.detach(), logits.detach(), grad)
@@ -272,10 +268,10 @@ class AveragingEstimator:
         # Attacks on a per-example target may have merged its batches.
         return draws if self.oracle.randomised else draws[: len(x)]
 
-    def _cost(self, x: Tensor, passes: int) -> tuple[int, int]:
-        """Images forwarded and differentiated by one answer to ``x`` with that many backward passes."""
+    def _cost(self, x: Tensor, differentiated: bool) -> tuple[int, int]:
+        """Images forwarded and differentiated by one answer to ``x``."""
         images = self.oracle.images(x)
-        return images, passes * images
+        return images, images if differentiated else 0
 
 
 def _all(losses: Tensor) -> Tensor:

@@ -77,9 +77,9 @@ class Bpda(FreshDraws):
         target = _StraightThrough(oracle, base)
         super().__init__(target, draws=draws, max_images=max_images, objective=objective)
 
-    def _cost(self, x: Tensor, passes: int) -> tuple[int, int]:
-        base = x.shape[0] * x.shape[1]
-        return self.oracle.images(x) + (base if passes else 0), passes * base
+    def _cost(self, x: Tensor, differentiated: bool) -> tuple[int, int]:
+        base = x.shape[0] * x.shape[1] if differentiated else 0
+        return self.oracle.images(x) + base, base
 
 
 class _StraightThrough:

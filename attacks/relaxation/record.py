@@ -7,8 +7,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from attacks.hiding_operator import describe
-
 CUT = 0.5  # share of an operator's elements without a useful gradient, from which on attacks need another one
 
 
@@ -39,9 +37,6 @@ class Met:
         """Fit for JSON."""
         scale = None if self.scale is None else float(f"{self.scale:.3g}")
         return {"operator": self.name, "calls": self.calls, "cut": round(self.cut, 3), "scale": scale}
-
-    def __str__(self) -> str:
-        return describe(self.plain())
 
 
 @dataclass

@@ -24,7 +24,6 @@ from attacks.relaxation import (
     untraced_code,
 )
 from attacks.relaxation.intermediate_scores import WITHOUT, Inside
-from attacks.relaxation.quantisation import foreign
 from attacks.relaxation.record import UNSEEN, Call, Handler, Record
 from attacks.relaxation.shadow import follow, follows, replaced, shadow_of, tensors_in, written
 
@@ -33,13 +32,13 @@ HANDLERS: dict[str, Handler] = {
     name: handler for family in _FAMILIES for name, handler in family.HANDLERS.items()
 }
 
-_OPERATORS = (torch._ops.OpOverload, torch._ops.OpOverloadPacket)
-
 # What torch.ops.aten calls operators whose arguments begin as those of the function do.
 _ATEN = {"_softmax": "softmax", "_log_softmax": "log_softmax", "_to_copy": "to", "index": "__getitem__"}
 
 # Floating answers that have no history and need none.
 _NEW = ("_like", "new_", "zeros", "ones", "empty", "full", "rand", "tensor", "arange", "linspace", "eye")
+# A tensor among their arguments says what type or shape the answer is to have; it is not made of that one.
+_AS_ANOTHER = frozenset(("to", "type_as", "expand_as", "view_as", "reshape_as", "new"))
 
 
 class RelaxedMode(TorchFunctionMode):
@@ -74,11 +73,6 @@ class RelaxedMode(TorchFunctionMode):
         in_place = name.endswith("_") and not name.endswith("__")
         if kwargs.get("out") is not None and torch.is_grad_enabled() and any(map(follows, tensors_in(args))):
             return self._into(func, args, kwargs)
-        if isinstance(func, _OPERATORS) and torch.is_grad_enabled():
-            answer = foreign(self, Call(func, name, args, kwargs), lambda: self)
-            if answer is not UNSEEN:
-                self._shadows = self._shadows or shadow_of(answer) is not None
-                return answer
         if torch.is_grad_enabled() or name in stop_gradients.HANDLERS:
             if in_place and name not in HANDLERS:
                 answer = self._in_place(func, name[:-1], args, kwargs)
@@ -148,6 +142,7 @@ class RelaxedMode(TorchFunctionMode):
             and not call.name.endswith(".get")
             and call.name not in stop_gradients.HANDLERS
             and not any(part in call.name for part in _NEW)
+            and call.name not in _AS_ANOTHER
             and torch.is_grad_enabled()
             and answer.dtype != torch.bool
             and any(follows(x) for x in _tensors(call))
@@ -289,7 +284,6 @@ class Relaxation:
         with ExitStack() as stack:
             if self.level < _GRAPHS:
                 stack.enter_context(stop_gradients.opened(self.record, self._mode))
-                stack.enter_context(untraced_code.reached(self.record))
             if self.level < _CUTS:
                 stack.enter_context(stop_gradients.cuts_mended(self.record))
             if self.level > _EVERYTHING:

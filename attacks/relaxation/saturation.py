@@ -176,22 +176,6 @@ def logarithm(mode: Relaxing, call: Call) -> Any:
     return sloped(call.real(), x, slopes, mode.record.note("log", per_example(nothing.float())))
 
 
-def power(mode: Relaxing, call: Call) -> Any:
-    """x ** p of numbers below 1 for a large p: exp(p log x), as above."""
-    x, p = first(call), call.arg(1, "exponent")
-    if not live(x) or isinstance(p, Tensor) or not isinstance(p, int | float) or p < 8:
-        return UNSEEN
-    with torch.no_grad():
-        u = p * x.abs().clamp_min(1e-12).log()
-        vanished = (u < -20).float()
-        share, scale = per_example(vanished), size(u)
-        if not bool((share > MOST).any()):
-            return UNSEEN
-        tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0).to(x.dtype)
-        slopes = torch.exp((u / tau).clamp_max(80.0)) / tau * p / x.abs().clamp_min(1e-3) * x.sign()
-    return sloped(call.real(), x, slopes, mode.record.note("pow", share, scale))
-
-
 def cross_entropy(mode: Relaxing, call: Call) -> Any:
     """Of logits so far apart that no class but one has a probability: then the slope of smaller ones."""
     z, target = first(call), call.arg(1, "target")
@@ -246,19 +230,6 @@ def pairwise(mode: Relaxing, call: Call) -> Any:
 def hardsigmoid(mode: Relaxing, call: Call) -> Any:
     """clamp(x / 6 + 1 / 2, 0, 1)."""
     return _cut(mode, call, first(call), -3.0, 3.0, 1 / 6)
-
-
-def shrink(mode: Relaxing, call: Call) -> Any:
-    """hardshrink, softshrink and threshold: what is set to a constant keeps the slope of what is not."""
-    x = first(call)
-    if not live(x) or x.shape != (real := call.real()).shape:
-        return UNSEEN
-    bound = call.arg(1, "threshold", call.arg(1, "lambd", 0.5))
-    gone = (x <= bound) if call.name == "threshold" else (x.abs() <= bound)
-    share = per_example(gone.float())
-    if not bool((share > NEXT_TO_ALL).any()) and call.name == "threshold":
-        return UNSEEN
-    return sloped(real, x, 1.0, mode.record.note(call.name, share))
 
 
 def _bounded(mode: Relaxing, call: Call, x: Any, low: Any, high: Any) -> Any:
@@ -347,21 +318,14 @@ HANDLERS: dict[str, Handler] = {
     "sigmoid": _elementwise(_sigmoid_slope, 0.25),
     "expit": _elementwise(_sigmoid_slope, 0.25),
     "tanh": _elementwise(lambda x: 1 - torch.tanh(x) ** 2),
-    "log_sigmoid": _elementwise(lambda x: torch.sigmoid(-x)),
     "erf": _elementwise(lambda x: _NORMAL * torch.exp(-x * x), _NORMAL),
-    "erfc": _elementwise(lambda x: -_NORMAL * torch.exp(-x * x), _NORMAL),
     "softsign": _elementwise(lambda x: 1 / (1 + x.abs()) ** 2),
-    "atan": _elementwise(lambda x: 1 / (1 + x * x)),
-    "arctan": _elementwise(lambda x: 1 / (1 + x * x)),
     "exp": exp,
     "log": logarithm,
-    "pow": power,
-    "__pow__": power,
     "cross_entropy_loss": cross_entropy,
     **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6"), between),
     **dict.fromkeys(("minimum", "maximum", "fmin", "fmax"), pairwise),
     "hardsigmoid": hardsigmoid,
-    **dict.fromkeys(("hardshrink", "softshrink", "threshold"), shrink),
     "sin": sine,
     "cos": sine,
 }

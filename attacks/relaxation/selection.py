@@ -280,20 +280,11 @@ def scattered(mode: Relaxing, call: Call) -> Any:
 
 
 def coin(mode: Relaxing, call: Call) -> Any:
-    """bernoulli, binomial's mean aside, and poisson: their expectation is the probability, or the rate."""
+    """bernoulli: its expectation is the probability."""
     p = first(call)
     if not live(p) or (len(call.args) > 1 and isinstance(call.args[1], int | float)):
         return UNSEEN
     return sloped(call.real(), p, 1.0, mode.record.note(call.name))
-
-
-def counts(mode: Relaxing, call: Call) -> Any:
-    """binomial: its mean is count times probability."""
-    n, p = call.arg(0, "count"), call.arg(1, "prob")
-    if not (live(n) or live(p)):
-        return UNSEEN
-    real = call.real()
-    return graft(real, n * p, mode.record.note("binomial"))
 
 
 def category(mode: Relaxing, call: Call) -> Any:
@@ -321,7 +312,7 @@ def bell(mode: Relaxing, call: Call) -> Any:
 
 
 # What a call draws anew.
-SAMPLED = ("bernoulli", "poisson", "binomial", "multinomial", "normal")
+SAMPLED = ("bernoulli", "multinomial", "normal")
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("argmax", "argmin"), largest),
@@ -333,8 +324,7 @@ HANDLERS: dict[str, Handler] = {
     "bincount": counted,
     "mode": most_frequent,
     **dict.fromkeys(("scatter", "scatter_add"), scattered),
-    **dict.fromkeys(("bernoulli", "poisson"), coin),
-    "binomial": counts,
+    "bernoulli": coin,
     "multinomial": category,
     "normal": bell,
 }

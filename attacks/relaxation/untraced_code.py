@@ -1,28 +1,21 @@
-"""Code that neither the mode nor autograd sees: numpy, PIL, files, Python; threads, vmap, TorchScript.
+"""Code that neither the mode nor autograd sees: numpy, PIL, files, Python.
 
 What leaves torch is remembered. A tensor without a history that comes back with as many elements, and
 agrees with what left (a correlation of at least 0.5, channels first or last), continues with the gradient
 of what left, times the slope of the regression between the two: a filter or a codec counts as the identity.
-A thread inherits its starter's modes; TorchScript is read line by line in Python.
 """
 
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch import apis
-from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
-from torch.utils.checkpoint import CheckpointFunction
 
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Record, Relaxing
+from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, tensors_in, written
-from attacks.relaxation.surrogate_gradients import graft, sloped
+from attacks.relaxation.surrogate_gradients import sloped
 
 ALIKE = 0.5  # correlation of what returns with what left
 MANY, ALIKE_AMONG_MANY = 256, 0.25  # of so many elements of the same shape, by chance not even a half of it
@@ -178,198 +171,3 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("apply_", "map_"), applied),
     "__deepcopy__": copied,
 }
-
-
-_LONGEST = 10_000  # turns of a loop
-
-
-def interpreted(compiled: Any, args: tuple[Any, ...]) -> Any:
-    """What a compiled function or method answers to ``args``, in Python.
-
-    Raises:
-        NotImplementedError: for what this does not read.
-    """
-    graph = compiled.inlined_graph
-    owner = getattr(compiled, "owner", None)
-    inputs = list(graph.inputs())
-    given = args if owner is None else (owner() if callable(owner) else owner, *args)
-    if len(inputs) != len(given):
-        raise NotImplementedError(f"{len(inputs)} inputs, {len(given)} of them given")
-    values = {each.debugName(): value for each, value in zip(inputs, given)}
-    found = _block(graph, values)
-    return found[0] if len(found) == 1 else tuple(found)
-
-
-def _block(block: Any, values: dict[str, Any]) -> list[Any]:
-    for node in block.nodes():
-        answers = _node(node, [values[each.debugName()] for each in node.inputs()], values)
-        outputs = list(node.outputs())
-        for each, answer in zip(outputs, answers):
-            values[each.debugName()] = answer
-    return [values[each.debugName()] for each in block.outputs()]
-
-
-def _node(node: Any, given: list[Any], values: dict[str, Any]) -> list[Any]:
-    kind = node.kind()
-    if kind == "prim::Constant":
-        return [node.output().toIValue()]
-    if kind == "prim::GetAttr":
-        return [getattr(given[0], node.s("name"))]
-    if kind in ("prim::ListConstruct", "prim::TupleConstruct"):
-        return [list(given) if kind == "prim::ListConstruct" else tuple(given)]
-    if kind in ("prim::ListUnpack", "prim::TupleUnpack"):
-        return list(given[0])
-    if kind in ("prim::NumToTensor", "prim::unchecked_cast", "prim::Uninitialized"):
-        return [torch.tensor(given[0])] if kind == "prim::NumToTensor" else [given[0] if given else None]
-    if kind in ("prim::RaiseException", "prim::Print"):
-        return []
-    if kind == "prim::If":
-        yes, no = node.blocks()
-        return _block(yes if bool(given[0]) else no, values)
-    if kind == "prim::Loop":
-        return _loop(node, given, values)
-    if kind == "prim::dtype":
-        return [given[0].dtype]
-    if kind == "prim::device":
-        return [given[0].device]
-    if not kind.startswith("aten::"):
-        raise NotImplementedError(kind)
-    return _operator(node, kind.removeprefix("aten::"), given)
-
-
-def _loop(node: Any, given: list[Any], values: dict[str, Any]) -> list[Any]:
-    most, goes_on, *carried = given
-    (body,) = node.blocks()
-    for turn in range(min(most, _LONGEST)):
-        if not goes_on:
-            break
-        names = [each.debugName() for each in body.inputs()]
-        values.update(zip(names, [turn, *carried]))
-        goes_on, *carried = _block(body, values)
-    return carried
-
-
-def _operator(node: Any, name: str, given: list[Any]) -> list[Any]:
-    """An operator of torch; several of its arguments may have to be named."""
-    if name in ("__getitem__", "len", "Int", "Float", "Bool", "ScalarImplicit"):
-        by_hand = {"__getitem__": lambda x, i: x[i], "len": len, "Int": int, "Float": float, "Bool": bool}
-        return [by_hand.get(name, lambda x: x.item())(*given)]  # type: ignore[operator]
-    packet = getattr(torch.ops.aten, name)
-    overload = getattr(packet, node.schema().split("(")[0].partition(".")[2] or "default")
-    arguments = overload._schema.arguments
-    places = [value for value, each in zip(given, arguments) if not each.kwarg_only]
-    named = {each.name: value for value, each in zip(given, arguments) if each.kwarg_only}
-    answer = overload(*places, **named)
-    return list(answer) if isinstance(answer, tuple) else [answer]
-
-
-_SCRIPTED = (torch._C.ScriptFunction, torch._C.ScriptMethod)
-
-
-@contextmanager
-def reached(record: Record) -> Iterator[None]:
-    """Within it a thread inherits its starter's modes; vmap and TorchScript have relaxed gradients."""
-    submit, start, mapped = ThreadPoolExecutor.submit, threading.Thread.start, apis.vmap_impl
-
-    def submitting(self: Any, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return submit(self, _inheriting(function), *args, **kwargs)
-
-    def starting(self: threading.Thread) -> None:
-        self.run = _inheriting(self.run)  # type: ignore[method-assign]
-        start(self)
-
-    def mapping(
-        function: Any, in_dims: Any, out_dims: Any, randomness: str, size: Any, *args: Any, **kw: Any
-    ):
-        def real() -> Any:
-            return mapped(function, in_dims, out_dims, randomness, size, *args, **kw)
-
-        simple = in_dims == 0 and out_dims == 0 and randomness == "error" and not kw
-        if not simple or not all(isinstance(a, Tensor) for a in args) or not _modes():
-            return real()
-        return _with_gradient(real, lambda: _one_by_one(function, args), record, "vmap")
-
-    ThreadPoolExecutor.submit = submitting  # type: ignore[method-assign]
-    threading.Thread.start = starting  # type: ignore[method-assign]
-    apis.vmap_impl = mapping  # type: ignore[assignment]
-    # With reentry, checkpoints have a backward for ``.backward()`` alone.
-    CheckpointFunction.apply = staticmethod(lambda run, preserve, *args: run(*args))
-    with ExitStack() as stack:
-        for kind in _SCRIPTED:
-            stack.enter_context(_interpreting(kind, record))
-        try:
-            yield
-        finally:
-            ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
-            threading.Thread.start = start  # type: ignore[method-assign]
-            apis.vmap_impl = mapped
-            del CheckpointFunction.apply
-
-
-def _modes() -> list[TorchFunctionMode]:
-    return list(_get_current_function_mode_stack())
-
-
-def _inheriting(function: Callable[..., Any]) -> Callable[..., Any]:
-    modes, graph = _modes(), torch.is_grad_enabled()
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with ExitStack() as stack:
-            stack.enter_context(torch.set_grad_enabled(graph))
-            for mode in modes:
-                stack.enter_context(mode)
-            return function(*args, **kwargs)
-
-    return run if modes else function
-
-
-def _one_by_one(function: Callable[..., Any], args: tuple[Tensor, ...]) -> Any:
-    answers = [function(*each) for each in zip(*args)]
-    if isinstance(answers[0], Tensor):
-        return torch.stack(answers)
-    return tuple(map(torch.stack, zip(*answers)))
-
-
-@contextmanager
-def _interpreting(kind: Any, record: Record) -> Iterator[None]:
-    """Calls of compiled functions keep their answers and have the gradient of their graph, read in Python."""
-    own = kind.__call__
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        def real() -> Any:
-            return own(self, *args, **kwargs)
-
-        if kwargs or not _modes():
-            return real()
-        return _with_gradient(real, lambda: interpreted(self, args), record, "TorchScript")
-
-    kind.__call__ = call
-    try:
-        yield
-    finally:
-        kind.__call__ = own
-
-
-def _with_gradient(real: Callable[[], Any], soft: Callable[[], Any], record: Record, name: str) -> Any:
-    """The answer of ``real``, and the gradient of ``soft``, or its own where ``soft`` can't be computed."""
-    state = torch.get_rng_state()
-    answer = real()
-    after = torch.get_rng_state()
-    if not torch.is_grad_enabled():
-        return answer
-    torch.set_rng_state(state)
-    try:
-        smooth = soft()
-    except Exception:  # user code, run as it was not meant to be
-        return answer
-    finally:
-        torch.set_rng_state(after)
-    several = isinstance(answer, tuple)
-    pairs = list(zip(tensors_in((answer,)), tensors_in((smooth,))))
-    if not all(a.shape == s.shape and a.is_floating_point() == s.is_floating_point() for a, s in pairs):
-        return answer
-    joined = [
-        graft(a.detach(), s, record.note(name, 0.0)) if a.is_floating_point() and s.requires_grad else a
-        for a, s in pairs
-    ]
-    return tuple(joined) if several else joined[0]

@@ -200,7 +200,7 @@ def randomness_known(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
         (aware, blind)
         for aware in known
         for blind in unknown
-        if name_of(blind).estimator in ("fresh", "fixed", "eotauto")
+        if name_of(blind).estimator in ("fresh", "fixed")
         and differs_only_in(name_of(aware), name_of(blind), "estimator", "draws")
     ]
     fault, more = "the optimiser fails where it knows most", _from_transfer("aware")

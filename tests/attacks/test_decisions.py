@@ -147,9 +147,3 @@ def test_the_room_is_the_box_and_none_for_held_slots(linear):
     for norm, whole in (("linf", 1.0), ("l2", math.sqrt(60))):
         ball = PerturbationBudget(norm, 0.1, eps_scale=torch.tensor([[1.0, 0.0]])).around(x)
         torch.testing.assert_close(room(ball, x), torch.tensor([[whole, 0.0]]).double())
-
-
-@BOTH
-def test_zero_steps_are_refused(attack):
-    with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
-        attack(0)

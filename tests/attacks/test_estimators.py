@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
@@ -61,9 +61,7 @@ def test_values_are_the_losses_of_the_gradients_and_cost_no_backward(linear):
     assert (one.forwards, one.backwards, other.backwards) == (24, 0, 24)
 
 
-@pytest.mark.parametrize(
-    "build", [lambda o: FreshDraws(o, draws=10), lambda o: EotAuto(o), lambda o: FixedDraw(o)]
-)
+@pytest.mark.parametrize("build", [lambda o: FreshDraws(o, draws=10), FixedDraw])
 def test_a_target_without_randomness_is_asked_once(linear, build):
     problem = linear(batches=2)
     estimator = build(problem.oracle)
@@ -74,7 +72,7 @@ def test_a_target_without_randomness_is_asked_once(linear, build):
 
 @pytest.mark.parametrize(
     "build",
-    [lambda o: FreshDraws(o, draws=3), EotAuto, FixedDraw, lambda o: KnownDraw(o, o.draws(5))],
+    [lambda o: FreshDraws(o, draws=3), FixedDraw, lambda o: KnownDraw(o, o.draws(5))],
 )
 def test_points_are_compared_under_the_same_draws(linear, build):
     problem = linear(batches=2, noise=0.5, classes=4)
@@ -168,44 +166,6 @@ def test_the_mean_loss_of_the_collected_draws_counts(linear):
     estimator.collect()
     found = estimator.gradient(problem.x, problem.y, margin_loss)
     torch.testing.assert_close(found.grad, one_by_one(problem, [0, 1], margin_loss)[1])
-
-
-def test_auto_takes_more_draws_where_there_is_more_noise(linear):
-    used = []
-    for noise in (0.01, 1.0, 3.0):
-        problem = linear(batches=2, k=16, noise=noise, classes=2)
-        estimator = EotAuto(problem.oracle)
-        estimator.gradient(problem.x, problem.y, margin_loss)
-        used.append(estimator.draws)
-    assert used[0] == [1, 1]
-    assert all(1 < some < many <= 64 for some, many in zip(used[1], used[2]))
-
-
-def test_auto_averages_draws_it_never_used_before_and_keeps_to_its_number(linear):
-    problem = linear(batches=2, k=8, noise=1.0)
-    estimator = EotAuto(problem.oracle)
-    first = estimator.gradient(problem.x, problem.y, margin_loss)
-    used = len([draw for forward in problem.oracle.asked for draw in forward if draw[0] == 0])
-    found = estimator.gradient(problem.x, problem.y, margin_loss)
-    per_batch = [
-        sorted(index for forward in problem.oracle.asked for g, index in forward if g == batch)
-        for batch in range(2)
-    ]
-    for indexes in per_batch:
-        assert indexes == list(range(len(indexes)))
-    assert len(per_batch[0]) == used + estimator.draws[0]
-    torch.testing.assert_close(first.grad[:1], one_by_one(problem, range(used), margin_loss)[1][:1])
-    later = one_by_one(problem, range(used, used + estimator.draws[0]), margin_loss)
-    torch.testing.assert_close(found.grad[:1], later[1][:1])
-
-
-def test_auto_decides_for_each_batch_alone(linear):
-    together, alone = linear(batches=3, k=8, noise=1.0), linear(batches=1, k=8, noise=1.0)
-    grads = []
-    for problem in (together, alone):
-        estimator = EotAuto(problem.oracle)
-        grads.append([estimator.gradient(problem.x, problem.y, margin_loss).grad[0] for _ in range(3)])
-    torch.testing.assert_close(grads[0], grads[1])
 
 
 def test_wrong_answers_are_refused(linear):

@@ -19,8 +19,6 @@ OURS = dict.fromkeys(
     [
         *(name for name in LISTED if parse(name).third_party is None),
         *(name for names in PRESETS.values() for name in names),
-        "pgd-10+own=signs",
-        "apgd-ce-10+own=exact",
         "apgd-ce-10+restarts=2",
         "gmsa2min-apgd-dlr-10",
         "transfer-square-100",
@@ -58,9 +56,7 @@ def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0):
 
     generators = [torch.Generator().manual_seed(seed + g) for g in range(len(problem.x))]
     start = None if name.init is None else perturbed(problem, name.init.text, budget, seed)
-    estimator = estimator_for(
-        name, problem.oracle, base=base, known=problem.oracle.draws(9), generators=generators, max_images=2048
-    )
+    estimator = estimator_for(name, problem.oracle, base=base, known=problem.oracle.draws(9), max_images=2048)
     return attack_for(name).perturb(problem.x, problem.y, estimator, budget, generators, start)
 
 

@@ -1,7 +1,9 @@
 import contextlib
+import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from attacks import presets
 from attacks.catalogue import SEARCH_DRAWS
 from attacks.naming import expand, parse
+from robustbench_coded.schema.words import COMBINED, CONTROLS
 
 NAMES = {
     "fgsm": ("fresh", 1, 1, "fgsm", None, None),
@@ -23,7 +26,6 @@ NAMES = {
     "gmsa3avg-pgd-20": ("gmsaavg", 1, 3, "pgd", 20, None),
     "gmsa5min-pgd-20": ("gmsamin", 1, 5, "pgd", 20, None),
     "bpda-pgd-20": ("bpda", 1, 1, "pgd", 20, None),
-    "eotauto-pgd-20": ("eotauto", 1, 1, "pgd", 20, None),
     "apgd-ce-100": ("fresh", 1, 1, "apgd-ce", 100, None),
     "apgd-dlr-100": ("fresh", 1, 1, "apgd-dlr", 100, None),
     "apgd-t-100": ("fresh", 1, 1, "apgd-t", 100, None),
@@ -79,7 +81,7 @@ def test_options_and_peers():
         ("gmsa3-pgd-20", "expected an attack's name"),
         ("torchattacks:PDG", "expected an attack of torchattacks, got 'PDG'; did you mean PGD"),
         ("autoattack:standart", "expected an attack of autoattack, got 'standart'; did you mean standard"),
-        ("pgd-10+targets=2", "expected init or loss or momentum or own or restarts or target as an option"),
+        ("pgd-10+targets=2", "expected init or loss or momentum or restarts or target as an option"),
         ("pgd-10+target=-1", "expected the number of a class, from 0, for target, got 'pgd-10+target=-1'"),
         ("pgd-10+loss=hinge", "expected a loss out of ce, margin, dlr, got 'pgd-10+loss=hinge'"),
         ("pgd-10+momentum=2", "expected a momentum from 0 to 1, got 'pgd-10+momentum=2'"),
@@ -90,13 +92,29 @@ def test_options_and_peers():
         (f"eot{'9' * 5000}-pgd-10", "expected at most 1,000,000 steps or draws"),
         ("apgd-ce-10+restarts=2+restarts=3", "expected each option once"),
         ("pgd-10+init=nothing", "expected an attack's name, got 'nothing'"),
-        ("pgd-10+own=maybe", "expected own=signs or own=exact"),
+        ("pgd-10+own=signs", "expected init or loss or momentum or restarts or target as an option"),
+        ("eotauto-pgd-20", "expected an attack's name, got 'eotauto-pgd-20'; did you mean eot10-pgd-20"),
     ],
 )
 def test_wrong_names_are_refused_in_one_line(text, message):
     with pytest.raises(ValueError) as error:
         parse(text)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+ROOT = Path(__file__).parents[2]
+COMMITTED = sorted([*ROOT.glob("reports/*/run.json"), *ROOT.glob("board-entries/*/run/run.json")])
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: str(path.parent.relative_to(ROOT)))
+def test_names_in_committed_runs_stay_names(path):
+    run = json.loads(path.read_text())
+    names = {row["attack"] for row in run["rows"]} - {*CONTROLS, *COMBINED}
+    for call in run["invocations"]:
+        for option in ("attacks", "victim_attacks", "relaxed_attacks", "second_attacks"):
+            names.update(call["options"].get(option) or ())
+    for name in names:
+        assert parse(name).text == name
 
 
 @settings(deadline=None)

@@ -65,12 +65,6 @@ def test_slots_that_are_held_stay(linear, attack):
     assert not torch.equal(x[:, 0], problem.x[:, 0])
 
 
-@pytest.mark.parametrize("kind", [Fmn, Ddn, CarliniWagner, Pdpgd])
-def test_zero_steps_are_refused(kind):
-    with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
-        kind(0)
-
-
 def test_in_l1_the_nearest_wrong_answer_moves_the_steepest_values(problem):
     """A linear model's: the steepest value as far as the box has room, then the next, up to the boundary."""
     logits = problem.oracle.logits(problem.x, [None])

@@ -1,59 +1,11 @@
 import pytest
 import torch
 
-from attacks.estimators import CollectedDraws, EotAuto, FreshDraws
+from attacks.estimators import CollectedDraws, FreshDraws
 from attacks.losses import cross_entropy, margin_loss
 from attacks.objective import Objective, co_batch, collateral, copies, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-
-
-def own_gradients(problem, index=0):
-    """Each slot's gradient of its own loss alone, by one plain backward for each."""
-    grad = torch.empty_like(problem.x)
-    for g in range(problem.x.shape[0]):
-        for slot in range(problem.x.shape[1]):
-            x = problem.x.clone().requires_grad_()
-            losses = cross_entropy(problem.oracle.logits(x, problem.oracle.draws(index)), problem.y)
-            grad[g, slot] = torch.autograd.grad(losses[g, slot], x)[0][g, slot]
-    return grad
-
-
-def generators(n):
-    return [torch.Generator().manual_seed(g) for g in range(n)]
-
-
-@pytest.mark.parametrize("draws", [1, 3])
-def test_exact_own_gradients_take_k_backward_passes(linear, draws):
-    problem = linear(batches=2, k=5, classes=4, noise=0.3, mixing=2.0)
-    estimator = FreshDraws(problem.oracle, draws=draws, objective=Objective(gradient_mode="exact"))
-    found = estimator.gradient(problem.x, problem.y, cross_entropy)
-    want = torch.stack([own_gradients(problem, index) for index in range(draws)]).mean(0)
-    torch.testing.assert_close(found.grad, want)
-    assert (estimator.forwards, estimator.backwards) == (draws * 10, 5 * draws * 10)
-    summed = FreshDraws(problem.oracle, draws=draws).gradient(problem.x, problem.y, cross_entropy).grad
-    assert not torch.allclose(summed, want, rtol=0.1)  # the batch is coupled, so it matters
-
-
-def test_random_signs_give_own_gradients_in_expectation_and_one_pass(linear):
-    problem = linear(batches=2, k=5, classes=4, mixing=2.0)
-    want = own_gradients(problem)
-    objective = Objective(gradient_mode="signs", generators=generators(2))
-    estimator = FreshDraws(problem.oracle, objective=objective)
-    found = [estimator.gradient(problem.x, problem.y, cross_entropy).grad for _ in range(500)]
-    assert estimator.backwards == 500 * 10
-    assert not torch.equal(found[0], found[1])
-    mean, error = torch.stack(found).mean(0), torch.stack(found).std(0) / 500**0.5
-    assert ((mean - want).abs() < 5 * error + 1e-9).all()
-
-
-def test_signs_change_nothing_where_inputs_are_independent(linear):
-    problem = linear(batches=2, classes=4)
-    objective = Objective(gradient_mode="signs", generators=generators(2))
-    signs = FreshDraws(problem.oracle, objective=objective).gradient(problem.x, problem.y, cross_entropy)
-    summed = FreshDraws(problem.oracle).gradient(problem.x, problem.y, cross_entropy)
-    torch.testing.assert_close(signs.grad, summed.grad)
-    torch.testing.assert_close(signs.loss, summed.loss)
 
 
 def test_weights_choose_whose_loss_counts(linear):
@@ -66,27 +18,6 @@ def test_weights_choose_whose_loss_counts(linear):
     torch.testing.assert_close(found.loss, losses.detach()[:, None].expand(2, 4))
     torch.testing.assert_close(found.grad, torch.autograd.grad(losses.sum(), x)[0])
     assert (found.grad[0, 1] != 0).any()  # co-batched inputs move the victim's loss
-
-
-def test_batches_with_draws_of_their_own_keep_their_victims(linear):
-    problem = linear(batches=2, k=4, classes=4, mixing=2.0, noise=0.5)
-    slots = torch.tensor([1, 2])
-    estimator = EotAuto(problem.oracle, objective=Objective(one_victim(slots, 4).weights))
-    estimator.gradient(problem.x, problem.y, cross_entropy)
-    estimator.draws = [1, 3]  # the next question is no check: each batch is asked by itself
-    first = list(estimator._used)
-    found = estimator.gradient(problem.x, problem.y, cross_entropy)
-    for g, draws in enumerate(estimator.draws):
-        x = problem.x.clone().requires_grad_()
-        losses = [
-            cross_entropy(problem.oracle.logits(x, problem.oracle.draws(first[g] + i)), problem.y)[
-                g, slots[g]
-            ]
-            for i in range(draws)
-        ]
-        mean = torch.stack(losses).mean()
-        torch.testing.assert_close(found.loss[g], mean.detach().expand(4))
-        torch.testing.assert_close(found.grad[g], torch.autograd.grad(mean, x)[0][g])
 
 
 def test_the_smallest_victims_loss_of_many_draws_counts(linear):
@@ -165,21 +96,15 @@ def test_copies_fill_a_batch_with_one_input():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("weights", "message"),
     [
-        ({"gradient_mode": "mine"}, "expected gradient_mode summed, signs or exact, got mine"),
-        ({"gradient_mode": "signs"}, "expected generators for gradient_mode=signs, got None"),
-        (
-            {"weights": torch.ones(1, 2), "gradient_mode": "exact"},
-            r"expected weights or own losses, got both \(gradient_mode=exact\)",
-        ),
-        ({"weights": torch.tensor([[1.0, 1.0], [0.0, 0.0]])}, "with one above 0 in each batch"),
-        ({"weights": torch.tensor([[-1.0, 1.0]])}, r"expected weights \[G, K\] >= 0"),
+        (torch.tensor([[1.0, 1.0], [0.0, 0.0]]), "with one above 0 in each batch"),
+        (torch.tensor([[-1.0, 1.0]]), r"expected weights \[G, K\] >= 0"),
     ],
 )
-def test_wrong_objectives_are_refused(arguments, message):
+def test_wrong_weights_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):
-        Objective(**arguments)
+        Objective(weights)
 
 
 def test_weights_of_another_shape_are_refused(linear):
@@ -187,5 +112,3 @@ def test_weights_of_another_shape_are_refused(linear):
     estimator = FreshDraws(problem.oracle, objective=Objective(torch.ones(2, 3)))
     with pytest.raises(ValueError, match=r"expected weights \(2, 4\), got \(2, 3\)"):
         estimator.gradient(problem.x, problem.y, margin_loss)
-    with pytest.raises(ValueError, match="expected summed losses for combine min, got gradient_mode=exact"):
-        CollectedDraws(problem.oracle, combine="min", objective=Objective(gradient_mode="exact"))

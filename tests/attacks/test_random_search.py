@@ -51,8 +51,3 @@ def test_a_noisy_target_is_compared_under_the_same_draws(linear):
     assert len(asked) == 20
     assert asked[0::2] == asked[1::2]
     assert asked[0] != asked[2]
-
-
-def test_no_query_is_refused():
-    with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
-        RandomSearch(0)

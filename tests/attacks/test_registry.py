@@ -4,7 +4,7 @@ import torch
 from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
 from attacks.catalogue import SEARCH_DRAWS
 from attacks.composite import Gmsa, Restarts
-from attacks.estimators import Bpda, CollectedDraws, EotAuto, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.hopskipjump import HopSkipJump
 from attacks.losses import cross_entropy, dlr, margin_loss
 from attacks.naming import expand, parse
@@ -75,7 +75,6 @@ def model():
         ("bpda-pgd-5", Bpda),
         ("gmsa2avg-pgd-5", CollectedDraws),
         ("gmsa2min-pgd-5", CollectedDraws),
-        ("eotauto-pgd-5", EotAuto),
     ],
 )
 def test_a_name_gives_its_estimator(linear, model, text, kind):
@@ -91,15 +90,10 @@ def test_a_name_gives_its_estimator(linear, model, text, kind):
         assert estimator.combine == text[5:8]
 
 
-def test_draws_and_own_losses_come_from_the_name(linear):
+def test_draws_come_from_the_name(linear):
     problem = linear(noise=0.5)
     assert estimator_for(parse("eot7-pgd-5"), problem.oracle).draws == 7
     assert estimator_for(parse("square-50"), problem.oracle).draws == SEARCH_DRAWS
-    own = estimator_for(
-        parse("pgd-5+own=signs"), problem.oracle, generators=[torch.Generator().manual_seed(0)]
-    ).objective
-    assert own.gradient_mode == "signs" and own.generators is not None
-    assert estimator_for(parse("pgd-5+own=exact"), problem.oracle).objective.gradient_mode == "exact"
 
 
 @pytest.mark.parametrize("text", [name for name in LISTED if parse(name).third_party is None])

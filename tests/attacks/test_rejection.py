@@ -39,7 +39,7 @@ def test_every_kind_of_attack_takes_a_target_that_rejects(name):
     x, y = torch.full((1, 2, 1, 1, 1), 0.45), torch.zeros(1, 2, dtype=torch.int64)
     generators = [torch.Generator().manual_seed(0)]
     parsed = parse(name)
-    estimator = estimator_for(parsed, Rejecting(), generators=generators)
+    estimator = estimator_for(parsed, Rejecting())
     attack = attack_for(parsed, early_stop=False)
     found = attack.perturb(x, y, estimator, PerturbationBudget("linf", 0.3), generators, None)
     assert (found > 0.6).all()  # past the band from 0.4 to 0.6, where the answer is a rejection

@@ -5,7 +5,7 @@ import json
 from robustbench_coded.reports.render.markdown import markdown_table
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.run.text_tables import check_text_table, verdict_text_table
-from robustbench_coded.reports.text.formatting import TextTable
+from robustbench_coded.reports.text.formatting import TextTable, hiding_text
 from robustbench_coded.results.run import load_run
 
 
@@ -127,6 +127,12 @@ def test_the_attacks_that_a_check_asks_for_are_an_option_to_paste(make_run):
     told = [row[-1] for row in table.rows if row[-1]]
     assert any("--attacks " in step for step in told)
     assert not any(" and " in step.partition("--attacks ")[2] for step in told)
+
+
+def test_a_hiding_operator_is_told_with_its_scale_and_calls():
+    met = {"operator": "softmax", "calls": 1, "scale": 149.6}
+    assert hiding_text(met) == "gradients vanish in softmax at scale 150 (1 call)"
+    assert hiding_text({"operator": "round", "calls": 3}) == "gradients vanish in round (3 calls)"
 
 
 def test_a_column_that_says_the_same_everywhere_is_said_once():

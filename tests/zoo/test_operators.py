@@ -12,6 +12,7 @@ from robustbench_coded.zoo.registry import ZOO
 OPERATORS = {name: entry for name, entry in ZOO.items() if entry.family == "operators"}
 BROKEN = [name for name, entry in OPERATORS.items() if entry.broken]
 GOOD = [name for name, entry in OPERATORS.items() if not entry.broken]
+UNSEEN = ("op-python", "op-vmap")  # where no operator can be relaxed
 QUICK = {"draws": 2, "checks": False, "inputs": ("batch",)}
 MONOTONE = (
     *(
@@ -99,17 +100,18 @@ def test_the_chance_that_most_bits_are_on_is_a_binomial_tail_where_all_are_alike
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [name for name in BROKEN if name != "op-python"])
+@pytest.mark.parametrize("name", [name for name in BROKEN if name not in UNSEEN])
 def test_smooth_operators_break_it(name, tmp_path):
     (found, *_) = judge_entry(name, tmp_path / "run", n=32, attacks=["relaxed-pgd-20+momentum=1"], **QUICK)
     assert found.threat == "batch/unknown"
     assert found.estimate <= 0.01
 
 
+@pytest.mark.parametrize("name", UNSEEN)
 def test_where_nothing_has_a_gradient_the_default_with_its_checks_breaks_it_without_one(
-    tmp_path, taught_briefly
+    name, tmp_path, taught_briefly
 ):
-    (found, *_) = judge_entry("op-python", tmp_path / "run", n=64, draws=2)
+    (found, *_) = judge_entry(name, tmp_path / "run", n=64, draws=2)
     assert found.word == "broken"
     assert found.estimate <= 0.02
 

@@ -115,7 +115,6 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
         base=s.base,
         known=s.known,
         weights=s.weights,
-        generators=s.generators,
         max_images=s.max_images,
         query_budget=s.query_budget,
     )
@@ -139,7 +138,7 @@ def _first_query(name: AttackName, s: AttackInputs) -> float:
     """Images that the first query of an attack costs."""
     t = s.target
     images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
-    return images_per_query(name, images, s.y.shape[1], randomised=t.randomised, independent=t.independent)
+    return images_per_query(name, images, randomised=t.randomised, independent=t.independent)
 
 
 def _confirmed(

@@ -13,7 +13,6 @@ from attacks.surrogate import QUERIES as SURROGATE_QUERIES
 
 TARGETS = 9  # of a targeted attack whose name does not say, on ten or more classes
 RECOMBINED = 1 / 8  # of what crossover may cost after its first runs: most examples are given up early
-EOT_AUTO_DRAWS = 8  # a typical number; the estimator itself decides when it runs
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 
 
@@ -34,8 +33,6 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
     draws = name.draws if randomised else 1
     options = dict(name.options)
     closest = 0 if randomised else int(options.get("closest", 0))
-    if randomised and name.estimator == "eotauto":
-        draws = EOT_AUTO_DRAWS
     if randomised and name.estimator in ("gmsaavg", "gmsamin"):
         draws = name.rounds * (name.rounds + 1) // 2
     if name.estimator == "surrogate":
@@ -68,14 +65,11 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
     return forwards * draws + more[0], backwards * draws + more[1]
 
 
-def images_per_query(
-    name: AttackName, images: float, k: int, *, randomised: bool, independent: bool
-) -> float:
+def images_per_query(name: AttackName, images: float, *, randomised: bool, independent: bool) -> float:
     """Images forwarded and differentiated in the least that an attack of ours can ask.
 
     Args:
         images: through the network in one forward.
-        k: inputs of a batch.
         independent: whether the defence is deterministic and answers inputs one by one.
     """
     draws = name.draws if randomised else 1
@@ -84,4 +78,4 @@ def images_per_query(
     if name.algorithm in BLACK_BOX:
         # Where chance or the batch has a say, two points are compared under the same draws.
         return images * draws * (1 if independent and name.algorithm != "spsa" else 2)
-    return images * draws * (1 + (k if ("own", "exact") in name.options else 1))
+    return 2 * images * draws

@@ -122,17 +122,12 @@ def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: Th
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
-    if threat.inputs != "batch" and "own" in dict(name.options):
-        return (
-            f"{name.text} was run under batch alone: elsewhere it is not each input's own loss that counts."
-        )
     if threat.malicious is not None and name.uses_base:
         return f"{name.text} was not run for collateral damage: the base model answers inputs one by one."
     images = subject.images / (1 if threat.one_victim else subject.k)
     cost = images_per_query(
         name,
         1 if name.estimator == "transfer" else images,
-        subject.k,
         randomised=subject.randomised,
         independent=subject.independent,
     )

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks.gradients import NoGradient, gradient_or_zero, recorded, slope
-from attacks.hiding_operator import describe
 from attacks.oracle import fold_unanswered
 from attacks.relaxation import Met, Relaxation
 from robustbench_coded.data.dataset import Dataset
@@ -36,6 +35,7 @@ from robustbench_coded.defences.protocol import Defence, Draw, too_few_classes
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.reports.text.formatting import hiding_text
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
 # Share of inputs without a gradient from which on the relaxed one is tried, whatever was met.
@@ -67,7 +67,7 @@ class HiddenGradients:
     @property
     def sentences(self) -> list[str]:
         """A clause for each operator, and one where nothing helps."""
-        said = [f"{describe(met)}; the relaxed- attacks smooth it" for met in self.operators]
+        said = [f"{hiding_text(met)}; the relaxed- attacks smooth it" for met in self.operators]
         if self.without:
             said.append(f"{self.without}: attacks on torch's own gradients are left out")
         if not self.found:

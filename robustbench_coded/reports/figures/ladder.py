@@ -42,7 +42,6 @@ _ORDER = (*_FIRST, *_MIDDLE, *_LAST)
 _KINDS = {
     "fresh": "other gradients",
     "eot": "averaged draws",
-    "eotauto": "averaged draws",
     "fixed": "one surrogate draw",
     "gmsaavg": "averaged draws",
     "gmsamin": "averaged draws",

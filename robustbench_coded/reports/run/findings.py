@@ -6,13 +6,13 @@ checked.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attacks.hiding_operator import describe
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
     TextTable,
     accuracy_text,
     budget_text,
     counted,
+    hiding_text,
     inference_text,
     interval,
     is_peers,
@@ -254,10 +254,10 @@ def _causes(probe: ProbeRecord) -> list[str]:
     names = {one["operator"] for one in met}
     if LEAVES in names:  # an image is detached on its way there
         met = [one for one in met if one["operator"] not in (LEAVES, "detach")]
-        return ["its answers leave torch through numpy, where gradients end", *map(describe, met)]
+        return ["its answers leave torch through numpy, where gradients end", *map(hiding_text, met)]
     if not met and probe.figures.get("no_gradient") is True:
         return ["its answers leave torch, through numpy or other code, and have no gradient in the input"]
-    return [describe(one) for one in met]
+    return [hiding_text(one) for one in met]
 
 
 def _usable(met: dict[str, Any]) -> bool:

@@ -2,10 +2,11 @@
 plain table of texts, for every format.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import BLACK_BOX, CATALOGUE
@@ -78,8 +79,18 @@ _ESTIMATORS = {
     "transfer": "gradients of the base model",
     "surrogate": "gradients of a small network trained on the defence's mean answers",
     "bpda": "the defence in the forward pass, the base model in the backward pass",
-    "eotauto": "fresh draws at each step, as many as still improve the agreement of gradients",
 }
+
+
+def hiding_text(met: Mapping[str, Any]) -> str:
+    """A clause about a hiding operator: "gradients vanish in softmax at scale 150 (32 calls)".
+
+    Args:
+        met: ``operator``, ``calls`` and ``scale``, as ``attacks.relaxation.record.Met.plain`` has them.
+    """
+    scale, calls = met.get("scale"), met.get("calls", 0)
+    at = "" if scale is None else f" at scale {scale:.3g}"
+    return f"gradients vanish in {met['operator']}{at} ({calls} call{'' if calls == 1 else 's'})"
 
 
 def threat_text(threat: ThreatModel) -> str:

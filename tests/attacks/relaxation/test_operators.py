@@ -236,6 +236,7 @@ DEFENCES = {
     "table of levels": ("cast to int64", lambda x: LEVELS[(x * 255).long()] @ W),
     "bernoulli": ("bernoulli", lambda x: torch.bernoulli(x) @ W),
     "bernoulli_": ("bernoulli", lambda x: torch.empty_like(x).bernoulli_(x) @ W),
+    "normal": ("normal", lambda x: torch.normal(x, 0.1) @ W),
     "random mask": ("comparison", lambda x: (torch.rand_like(x) < x).float() @ W),
     "gumbel_softmax": ("argmax", lambda x: F.gumbel_softmax(x @ W, hard=True)),
     "multinomial": (
@@ -285,9 +286,6 @@ DEFENCES = {
     "copysign": ("copysign", lambda x: torch.copysign(torch.ones_like(x), x - 0.5) @ W),
     "sign by hand": ("sign", lambda x: (x - 0.5) / ((x - 0.5).abs() + 1e-9) @ W),
     "aten": ("round", lambda x: torch.ops.aten.round.default(x * 4) / 4 @ W),
-    "vmap": ("round", lambda x: torch.vmap(lambda one: (one * 4).round() / 4)(x) @ W),
-    "threads": ("comparison", lambda x: _in_threads(x) @ W),
-    "TorchScript": ("round", lambda x: SCRIPT(x) @ W),
     "pictures": ("numpy", lambda x: _through_pictures(x) @ W),
 }
 
@@ -342,7 +340,7 @@ def test_forward_is_the_same_and_backward_is_not_nothing(name):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "name", [n for n in DEFENCES if not n.startswith(("gumbel", "multi", "categ", "bern"))]
+    "name", [n for n in DEFENCES if not n.startswith(("gumbel", "multi", "categ", "bern", "normal"))]
 )
 def test_following_the_gradient_raises_what_it_is_the_gradient_of(name):
     _, defence = DEFENCES[name]
@@ -375,6 +373,50 @@ def test_a_plain_network_is_left_alone():
     (own,) = torch.autograd.grad((network(leaf) * torch.arange(5.0).cos()).sum(), leaf)
     torch.testing.assert_close(grad, own)
     assert relaxation.record.hiding() == []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        lambda x: torch.vmap(lambda one: (one * 4).round() / 4 + one.argmax())(x) @ W,
+        lambda x: _in_threads(x) @ W,
+        lambda x: SCRIPT(x) @ W,
+    ],
+    ids=["vmap", "threads", "TorchScript"],
+)
+def test_operators_out_of_sight_are_answered_as_they_are(unseen):
+    logits, _, relaxation = relaxed(lambda x: unseen(x) + x @ W, inputs())
+    assert torch.equal(logits, unseen(inputs()) + inputs() @ W)
+    assert relaxation.level < 4
+
+
+NOISE = torch.randn(6, 12, generator=_GENERATOR)
+AS_THE_INPUT = {
+    "to": lambda x: NOISE.double().to(x),
+    "type_as": lambda x: NOISE.double().type_as(x),
+    "expand_as": lambda x: NOISE[:1].expand_as(x),
+    "view_as": lambda x: NOISE.flatten().view_as(x),
+    "reshape_as": lambda x: NOISE.flatten().reshape_as(x),
+    "new": lambda x: x.new(x.size()).normal_(),
+    "to, of another shape": lambda x: NOISE[0].double().to(x),
+}
+
+
+@pytest.mark.parametrize("name", AS_THE_INPUT)
+def test_noise_of_the_type_or_shape_of_the_input_is_not_taken_for_the_input(name):
+    def noisy(x):
+        return (x + 0.1 * AS_THE_INPUT[name](x)) @ W
+
+    x = inputs()
+    logits, grad, relaxation = relaxed(noisy, x)
+    leaf = x.clone().requires_grad_()
+    (own,) = torch.autograd.grad((noisy(leaf) * torch.arange(5.0).cos()).sum(), leaf)
+    assert torch.equal(grad, own)
+    assert relaxation.record.met == {}
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        assert torch.equal(logits, noisy(x))
 
 
 def test_what_one_operator_cannot_be_given_leaves_the_others(monkeypatch):
