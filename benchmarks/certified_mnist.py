@@ -15,8 +15,7 @@ from pathlib import Path
 
 from coverage import write
 
-from robustbench_coded.evaluation.options.attack_choice import attack_options
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
 from robustbench_coded.results.run import load_run
 from robustbench_coded.session.evaluate import evaluate
 

@@ -20,7 +20,7 @@ from parts import joined, parts_of
 
 from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
-from robustbench_coded.evaluation.options.radii import radii
+from robustbench_coded.evaluation.options.option import radii
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.statistics.case_results import CaseResult

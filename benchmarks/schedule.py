@@ -20,12 +20,10 @@ from pathlib import Path
 from own_files import own_files
 from schedule_costs import RUN, Costs, kept
 
-from robustbench_coded.engine.dispatch import dispatch
-from robustbench_coded.engine.unit_time import UnitTimeLimits, limit_for
+from robustbench_coded.engine.dispatch import UnitTimeLimits, dispatch, limit_for
 from robustbench_coded.engine.worker_pool import Died, Event, Finished, Ready
-from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
-from robustbench_coded.evaluation.options.attack_choice import attack_options
-from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
+from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig, attack_options
 from robustbench_coded.evaluation.planning.cases import Subject, Unit
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS
 from robustbench_coded.evaluation.planning.plan import UnitMaker, rows_for

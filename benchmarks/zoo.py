@@ -67,7 +67,7 @@ def _their_own(name: str, out: Path) -> dict[str, float]:
     from attacks.adapters.third_party import installed
     from robustbench_coded.errors import InputError
     from robustbench_coded.results.run import load_run
-    from robustbench_coded.session.stopped import IncompleteRun
+    from robustbench_coded.session.evaluate import IncompleteRun
     from robustbench_coded.zoo.judged import evaluate_entry
 
     entry = ZOO[name]

@@ -1,10 +1,44 @@
-"""What user code may do to the process that it runs in: change its own working folder, and not end it."""
+"""While user code runs: a time limit, a working folder of its own, and no end of the process."""
 
+import math
 import os
+import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+REPEAT_SECONDS = 1.0
+
+
+class TimeLimitExceeded(BaseException):
+    """Not an Exception, so that ``except Exception`` in the interrupted code does not catch it."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises TimeLimitExceeded inside the block once it has taken ``seconds``, and each second after that.
+
+    It interrupts Python code of the main thread. It does not interrupt other threads or native code; only
+    another process can stop those.
+    """
+    if math.isinf(seconds) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT_SECONDS)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # reached even if the timer fired while it was being stopped
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise TimeLimitExceeded
 
 
 class UserCode:

@@ -17,10 +17,10 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import one_line, shell
 from robustbench_coded.reports.text.formatting import inference_text, interval, pixels
-from robustbench_coded.results.manifest import load_manifest
+from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import runs_below
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.controls import CLEAN, ENSEMBLE, STRONGEST
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STRONGEST
 
 NO_VERDICT = "no verdict"
 Columns = dict[str, str]

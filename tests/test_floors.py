@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the ground up; docs/architecture.md draws it.
 ROOMS = (
-    "attacks", "errors", "installation", "plugins", "threads", "time_limit", "user_code", "version",
+    "attacks", "errors", "installation", "plugins", "threads", "user_code", "version",
     "schema", "coding", "runs",
     "data", "models", "defences", "statistics", "results", "selftests",
     "reports.text", "reports.paper", "reports.run", "reports.compare", "reports.figures", "reports.render",

@@ -22,9 +22,9 @@ from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.evaluation.planning.batches import Batch, partition
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.chosen_network import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel

@@ -12,7 +12,7 @@ from robustbench_coded.coding.sizes import FEWEST, coded_size
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.default_eps import DIGITS_LINF, LINF
+from robustbench_coded.evaluation.options.config import DIGITS_LINF, LINF
 from robustbench_coded.models.build import construct
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.recipes import RECIPES, Coded, build_recipe

@@ -19,8 +19,8 @@ from robustbench_coded.bench.workloads import (
 )
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
+from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.evaluation.options.option import check_value, count
-from robustbench_coded.evaluation.setup.device import device_named
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN

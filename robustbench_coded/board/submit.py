@@ -24,9 +24,9 @@ from robustbench_coded.board.source import (
 from robustbench_coded.errors import InputError
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.planned_case import PlannedCase
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CONTROLS
 
 FEWEST_EXAMPLES = 128  # 0 of so many right leave an upper end below the margin of 3 points
 FEWEST_DRAWS = 4

@@ -80,8 +80,8 @@ def majority(p: Tensor, votes: int) -> Tensor:
     return torch.from_numpy(bdtrc(votes // 2, votes, p.double().clamp(0, 1).numpy()))
 
 
-# Classes, and none that inherit from them: those that answer as ``.model`` does, and those that take a majority
-# of ``.votes`` answers of it under noise of deviation ``.sigma``. Defences elsewhere add theirs.
+# Classes, and none that inherit from them: those that answer as ``.model`` does, and those that take a
+# majority of ``.votes`` answers of it under noise of deviation ``.sigma``. Defences elsewhere add theirs.
 ALONE: set[type] = {Standard}
 SMOOTHED: set[type] = {RandomisedSmoothing}
 

@@ -9,13 +9,12 @@ from robustbench_coded.certification.graph import NotCertifiable
 from robustbench_coded.certification.intervals import Region
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.execution.target import draws_of
-from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.execution.worker_context import AnsweredOnce, WorkerContext
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.prepare import tf32
-from robustbench_coded.schema.certificate import Certificate
+from robustbench_coded.runs.certificates import Certificate
 
 
 @tf32(False)

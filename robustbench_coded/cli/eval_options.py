@@ -14,10 +14,13 @@ import typer
 
 from robustbench_coded.cli.options import counts, named_paths
 from robustbench_coded.errors import InputError, did_you_mean
-from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
-from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
-from robustbench_coded.evaluation.options.option import check_values, helps
-from robustbench_coded.evaluation.options.radii import fraction, radii, radius
+from robustbench_coded.evaluation.options.config import (
+    DEFAULT,
+    EvalConfig,
+    attack_options,
+    without_checkpoint,
+)
+from robustbench_coded.evaluation.options.option import check_values, fraction, helps, radii, radius
 
 
 def options_from_file(context: typer.Context, path: Path | None) -> Path | None:

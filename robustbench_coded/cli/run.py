@@ -81,7 +81,7 @@ def evaluated(
     with importing():
         from robustbench_coded.cli.progress import ProgressListener
         from robustbench_coded.results.certified import CertificateContradicted
-        from robustbench_coded.session.stopped import IncompleteRun, RunStopped
+        from robustbench_coded.session.evaluate import IncompleteRun, RunStopped
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 

@@ -17,10 +17,10 @@ import ray.exceptions
 import torch
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.engine.attempt import attempt, one_line
+from robustbench_coded.engine.worker import attempt, one_line
 from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.models.pixel_model import PixelModel

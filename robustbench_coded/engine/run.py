@@ -1,19 +1,42 @@
-"""Runs units with the engine that the options name."""
+"""Runs units with the engine that the options name: in this process, or by a pool of workers."""
 
 from collections.abc import Callable, Generator, Sequence
 from typing import Self
 
 import torch
 
-from robustbench_coded.engine.dispatch import dispatch
-from robustbench_coded.engine.in_process import run_in_process
-from robustbench_coded.engine.process_pool import ProcessPool
-from robustbench_coded.engine.unit_time import UnitTimeLimits
-from robustbench_coded.engine.worker_pool import WorkerPool
-from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
+from robustbench_coded.engine.dispatch import UnitTimeLimits, dispatch
+from robustbench_coded.engine.worker import attempt
+from robustbench_coded.engine.worker_pool import ProcessPool, WorkerPool
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.options.device import worker_count
 from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.threads import torch_threads
+from robustbench_coded.user_code import TimeLimitExceeded, time_limit
+
+
+def run_in_process(
+    context: WorkerContext, units: Sequence[Unit], time_limits: UnitTimeLimits
+) -> Generator[UnitResult | UnitFailure, None, None]:
+    """Runs units one after the other.
+
+    A unit that exceeds its time limit is not retried: the same process would not do better.
+    """
+    with torch_threads(context.setup.threads):
+        for unit in units:
+            reason = time_limits.reason_to_skip(unit)
+            yield UnitFailure(unit, reason, 0) if reason else _within_its_time(context, unit, time_limits)
+
+
+def _within_its_time(
+    context: WorkerContext, unit: Unit, time_limits: UnitTimeLimits
+) -> UnitResult | UnitFailure:
+    try:
+        with time_limit(time_limits.seconds(unit)):
+            return attempt(context, unit)
+    except TimeLimitExceeded:
+        return UnitFailure(unit, time_limits.record_timeout(unit), 1)
 
 
 class Engine:

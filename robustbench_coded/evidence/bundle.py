@@ -23,8 +23,7 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.adversarials import EVERY, Evaluation, read_adversarials
 from robustbench_coded.runs.atomic import write_bytes, write_text
-from robustbench_coded.schema.controls import CLEAN, STRONGEST
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import CLEAN, STRONGEST, VerdictWord
 from robustbench_coded.statistics.judge import claimed_accuracy
 
 FOLDER = "evidence"

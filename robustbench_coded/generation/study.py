@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.workers import threads_each
+from robustbench_coded.evaluation.options.device import threads_each
 from robustbench_coded.generation.config import GanConfig, Point
 from robustbench_coded.generation.features import Network, answers, frechet_distance, moments, network_named
 from robustbench_coded.generation.report import FACTS, write_gan_report

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.engine.process_pool import ProcessPool
 from robustbench_coded.engine.worker import Run, Tell, serve
-from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready, Told
+from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, ProcessPool, Ready, Told
 from robustbench_coded.errors import InputError
 from robustbench_coded.generation.config import GanConfig, Point
 from robustbench_coded.generation.features import (

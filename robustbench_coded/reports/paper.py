@@ -21,9 +21,9 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.controls import CONTROLS, STANDARD
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.words import CONTROLS, STANDARD
 from robustbench_coded.statistics.summary import SummaryRow
 
 # The paper's N = 1.5 K at K = 128 is printed as 190; rounded it is 192.

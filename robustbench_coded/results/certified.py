@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from robustbench_coded.runs.certificates import Certificate
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.certificate import Certificate
-from robustbench_coded.schema.controls import ENSEMBLE
+from robustbench_coded.schema.words import ENSEMBLE
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.certified import certified_interval, contradictions
 from robustbench_coded.statistics.intervals import Interval

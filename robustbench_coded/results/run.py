@@ -1,4 +1,4 @@
-"""A run folder, read: `load_run(path)` gives its tables as pandas frames, counted anew from the outcomes."""
+"""run.json of a run folder that anybody may have written."""
 
 import json
 import math
@@ -13,23 +13,90 @@ from typing import Any
 import pandas as pd
 from msgspec import to_builtins
 
+from attacks.naming import parse
 from robustbench_coded.errors import InputError
 from robustbench_coded.results.certified import CertifiedRow, certified_frame, certified_rows
-from robustbench_coded.results.judgements import Judgement, judgements_of, words_together
-from robustbench_coded.results.manifest import load_manifest
-from robustbench_coded.results.selftests import SelfTestResult, selftest_checks, selftest_results
-from robustbench_coded.results.verdicts import verdict_frame
+from robustbench_coded.results.judgements import (
+    Judgement,
+    SelfTestResult,
+    judgements_of,
+    selftest_checks,
+    selftest_results,
+    words_together,
+)
 from robustbench_coded.runs.certificates import read_certificates
-from robustbench_coded.runs.folder import read_failures, read_run
-from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey, SubjectKey
-from robustbench_coded.schema.claim import Claim
-from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.runs.folder import read_failures, read_manifest, read_run
+from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey, Claim, SubjectKey
+from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
+from robustbench_coded.schema.words import CONTROLS, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult, case_results
 from robustbench_coded.statistics.design import Design
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.summary import Cost, SummaryRow, summary_frame, summary_rows
+from robustbench_coded.statistics.summary import DIGITS, Cost, SummaryRow, summary_frame, summary_rows
+
+
+def load_manifest(path: Path) -> RunManifest:
+    """run.json of a run folder, checked.
+
+    Raises:
+        InputError: no run folder, a part of run.json is missing or of the wrong kind, or it names an attack
+            that this version does not know.
+    """
+    try:
+        manifest = manifest_from(read_manifest(path))
+        for i, row in enumerate(manifest.rows):
+            if row.attack not in CONTROLS:
+                _check_attack(row.attack, f"rows[{i}].attack")
+    except ManifestError as error:
+        raise InputError(
+            f"{path}/run.json: {error}; restore it, or start the run anew with --overwrite"
+        ) from error
+    return manifest
+
+
+def _check_attack(name: str, where: str) -> None:
+    try:
+        parse(name)
+    except ValueError as error:
+        raise ManifestError(f"{where}: {name[:80]!r} is not an attack that this version knows") from error
+
+
+COLUMNS = (
+    "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "word", "accuracy", "ci_low",
+    "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
+)  # fmt: skip
+
+
+def verdict_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
+    """The verdicts as a frame; accuracies and gains are fractions, null where there is nothing to compare.
+
+    ``base_accuracy`` is that of the base model's ensemble on the examples that ``gain`` compares.
+    """
+    lines = [_line(judgement) for judgement in judgements]
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"k": "Int64", "n": "Int64"})
+
+
+def _line(judgement: Judgement) -> dict[str, object]:
+    verdict, key = judgement.verdict, judgement.key.as_columns()
+    return {
+        **{name: key[name] for name in COLUMNS if name in key},
+        "word": str(verdict.word),
+        **_ends(verdict.accuracy, "accuracy", "ci_low", "ci_high"),
+        "base_accuracy": math.nan if verdict.gain is None else round(verdict.gain.second, DIGITS),
+        **_ends(verdict.gain, "gain", "gain_low", "gain_high"),
+        "clean_accuracy": math.nan if verdict.clean is None else round(verdict.clean.estimate, DIGITS),
+        "open_checks": ";".join(verdict.open_checks),
+        "reason": verdict.reason,
+    }
+
+
+def _ends(figure: Interval | Difference | None, estimate: str, low: str, high: str) -> dict[str, float]:
+    """A figure and the ends of its interval under these names."""
+    if figure is None:
+        return dict.fromkeys((estimate, low, high), math.nan)
+    ends = {estimate: figure.estimate, low: figure.low, high: figure.high}
+    return {name: round(value, DIGITS) for name, value in ends.items()}
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,19 @@ A file holds E evaluations (batches as they were scored) and the M inputs that t
     known [E]   draw the attacker knew, -1   x [M, C, H, W]  float32 in [0, 1]
 """
 
-from collections.abc import Sequence
+import hashlib
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor
+
+from robustbench_coded.runs.atomic import replace_bytes
 
 EVERY = -1  # victim: the whole batch is scored; known: no draw was known
 NAMES = ("batch", "victim", "known", "evaluation", "slot", "x")
@@ -122,3 +127,96 @@ def _evaluations(tensors: dict[str, Tensor], name: str) -> list[Evaluation]:
     facts = (tensors[part].tolist() for part in ("batch", "victim", "known"))
     inputs_of = (tensors[part][order].split(sizes) for part in ("slot", "x"))
     return [Evaluation(*parts) for parts in zip(*facts, *inputs_of, strict=True)]
+
+
+FOLDER = "perturbed"
+MOST_BYTES = 4 << 30  # of disk; what is stored no more is made again where it is needed
+_DIGEST = 16
+
+
+class PerturbationStore:
+    """The perturbed inputs of one run folder, by unit.
+
+    Args:
+        path: the run folder.
+        most: bytes that may lie on the disk.
+    """
+
+    def __init__(self, path: Path, most: int = MOST_BYTES):
+        self._folder = path / FOLDER
+        self._kept = path / "adversarials"
+        self._left = most - sum(file.stat().st_size for file in self._folder.glob("*"))
+
+    def put(self, unit: str, tensors: dict[str, Tensor], *, whatever_the_size: bool = False) -> None:
+        """Stores the perturbed inputs of a unit, as long as there is room."""
+        content = encoded(tensors)
+        if content is None or (len(content) > self._left and not whatever_the_size):
+            return
+        self._left -= len(content)
+        replace_bytes(self._folder / f"{unit}.safetensors", _digest(content) + content)
+
+    def get(self, unit: str) -> list[Evaluation] | None:
+        """The perturbed inputs of a unit, in the order of its batches; None where they are missing."""
+        content = self._whole(unit)
+        try:
+            if content:
+                return decoded(content, unit)
+            return read_adversarials(self._kept / f"{unit}.safetensors")
+        except DamagedAdversarials:
+            return None
+
+    def __contains__(self, unit: str) -> bool:
+        return bool(self._whole(unit)) or self.get(unit) is not None
+
+    def _whole(self, unit: str) -> bytes:
+        """What is stored of a unit, empty where nothing whole is."""
+        try:
+            stored = (self._folder / f"{unit}.safetensors").read_bytes()
+        except FileNotFoundError:
+            return b""
+        content = stored[_DIGEST:]
+        return content if _digest(content) == stored[:_DIGEST] else b""
+
+    def remove(self) -> None:
+        """Removes what is stored; inputs that the user asked to keep stay."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST).digest()
+
+
+DIGEST = "perturbed"  # in the metadata of a unit
+_BITS = 128
+
+
+@dataclass
+class PerturbedDigest:
+    """Sum of a hash of each example and its perturbed input, modulo 2^128: any order, any cut into units."""
+
+    total: int = 0
+    count: int = 0
+
+    def add(self, examples: Sequence[int], x: Tensor) -> None:
+        """Inputs after an attack, [n, C, H, W], and which examples they were made from."""
+        for example, image in zip(examples, x.cpu().numpy(), strict=True):
+            content = np.ascontiguousarray(image).tobytes()
+            name = str(example).encode()
+            digest = hashlib.blake2b(content, digest_size=_BITS // 8, key=name).digest()
+            self.total = (self.total + int.from_bytes(digest, "little")) % (1 << _BITS)
+            self.count += 1
+
+    def metadata(self) -> dict[str, str]:
+        """For the metadata of a unit; empty where nothing was added."""
+        return {DIGEST: f"{self.total:032x}"} if self.count else {}
+
+
+def sum_of(digests: Iterable[object]) -> str | None:
+    """The digest of several units together; None where one has none, as in runs of earlier versions."""
+    total = 0
+    for digest in digests:
+        try:
+            total += int(str(digest), 16)
+        except ValueError:
+            return None
+    return f"{total % (1 << _BITS):032x}"

@@ -22,9 +22,8 @@ from robustbench_coded.runs.atomic import (
     write_bytes,
     write_text,
 )
-from robustbench_coded.runs.outcomes import DamagedFile, write_outcomes
+from robustbench_coded.runs.outcomes import DamagedFile, read_unit, write_outcomes
 from robustbench_coded.runs.packed import packed_timings, packed_units, unpack
-from robustbench_coded.runs.read_units import read_unit
 
 FORMAT_VERSION = 1
 MANIFEST = "run.json"

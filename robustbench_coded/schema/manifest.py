@@ -1,29 +1,185 @@
-"""run.json as typed, validated objects: what a run is made on, what it planned, and how it was invoked.
+"""What a run was made on: its data, checkpoints and defences, as they were found."""
 
-    manifest_from(data) -> RunManifest      data: run.json as JSON data, from anybody
-    manifest_data(manifest) -> dict         JSON data to write
-
-What figures are counted from is checked strictly. What only informs (versions, machines, probes ...) may hold
-anything in a stranger's file: there, a value of another type counts as missing.
-"""
-
+import math
 from typing import Any, get_args
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
-from robustbench_coded.schema.case import BudgetKey
-from robustbench_coded.schema.controls import CLEAN
-from robustbench_coded.schema.evaluated import (
-    CheckpointFacts,
-    DataFacts,
-    Identity,
-    MatchedBaseline,
-    ProbeRecord,
-)
-from robustbench_coded.schema.invocation import Invocation
-from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
-from robustbench_coded.schema.stops import Outlook, Sequential
+from robustbench_coded.schema.case import BudgetKey, Claim, ClaimedAccuracy, SubjectKey, setting_of_claim
+from robustbench_coded.schema.planned_case import Outlook, PlannedCase, Sequential, UnitEntry
+from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.words import CLEAN
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """What may not change within a run folder.
+
+    Attributes:
+        subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
+            are the first ones, or all.
+    """
+
+    data: str | None = None
+    data_sha256: str | None = None
+    limit: int | None = None
+    subset: str | None = None
+    seed: int | None = None
+    last_batch: str | None = None
+
+
+class DataFacts(Struct, frozen=True, kw_only=True):
+    """The data evaluated: ``examples`` of the ``available`` ones; the shape of an image is [C, H, W]."""
+
+    name: str | None = None
+    source: str | None = None
+    sha256: str | None = None
+    examples: int | None = None
+    available: int | None = None
+    classes: int | None = None
+    image_shape: tuple[int, ...] | None = None
+
+
+class CheckpointFacts(Struct, frozen=True, kw_only=True):
+    """A checkpoint: what it is, and how what its file does not say was settled."""
+
+    name: str
+    sha256: str
+    path: str | None = None
+    arch: str | None = None
+    classes: int | None = None
+    channels: int | None = None
+    metadata: dict[str, Any] = {}
+    normalisation: dict[str, Any] = {}
+    recognition: dict[str, Any] = {}
+    gradients: dict[str, Any] = {}
+
+
+class ProbeRecord(Struct, frozen=True, kw_only=True):
+    """What the probe of one subject measured before it was attacked.
+
+    Attributes:
+        relaxed_gradients: like ``gradients``, with the operators that hide the gradient smoothed.
+        hidden_by: those operators: ``operator``, ``calls``, ``cut`` (a share) and ``scale`` of each.
+        selftests: the id of its self-tests, the name of their file; None where none were made.
+    """
+
+    checkpoint: str = ""
+    defence: str = ""
+    k: int | None = None
+    n: int | None = None
+    figures: dict[str, Any] = {}
+    gradients: dict[str, Any] = {}
+    relaxed_gradients: dict[str, Any] = {}
+    hidden_by: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    selftests: str | None = None
+
+    @property
+    def subject(self) -> SubjectKey:
+        return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
+
+
+class MatchedBaseline(Struct, frozen=True, kw_only=True):
+    """A baseline whose setting was chosen to lose as much clean accuracy as the defence ``target``."""
+
+    checkpoint: str = ""
+    spec: str = ""
+    option: str = ""
+    setting: float | None = None
+    accuracy: float | None = None
+    target: str = ""
+    target_accuracy: float | None = None
+    examples: int | None = None
+    defence: str = ""
+
+
+class Resolved(Struct, frozen=True, kw_only=True):
+    """Options after defaults were filled in; threads and group_images decide the last bits of outcomes."""
+
+    eps: tuple[float, ...] = ()
+    device: str | None = None
+    threads: int | None = None
+    group_images: int | None = None
+
+
+class GitState(Struct, frozen=True, kw_only=True):
+    """The checkout that computed: commit, and whether files were changed. None outside a checkout."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+class Machine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What computed."""
+
+    system: str | None = None
+    processor: str | None = None
+    device: str | None = None
+    gpu: str | None = None
+
+
+class Invocation(Struct, frozen=True, kw_only=True):
+    """One command or call that brought the folder up to date. ``options`` are those of EvalConfig."""
+
+    time: str = ""
+    command: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+    resolved: Resolved = field(default_factory=Resolved)
+    versions: dict[str, Any] = {}
+    git: GitState = field(default_factory=GitState)
+    machine: Machine = field(default_factory=Machine)
+
+    def count(self, option: str) -> int | None:
+        """An option that is a count of at least 1, if it was stored as one."""
+        value = self.options.get(option)
+        return value if type(value) is int and value > 0 else None
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """The names of the attacks that were asked for, those of presets one by one."""
+        names = self.options.get("attacks")
+        listed = names if isinstance(names, list | tuple) else ()
+        return tuple(name for name in listed if isinstance(name, str))
+
+    @property
+    def margin(self) -> float | None:
+        """The gain that counts, a fraction; None where it was not stored."""
+        value = _finite(self.options.get("margin"))
+        return None if value is None or not 0 <= value <= 100 else value / 100
+
+    @property
+    def claim(self) -> Claim | None:
+        """What was claimed, with the defaults of what it did not say filled in."""
+        value = _finite(self.options.get("claim"))
+        if value is None or not 0 <= value <= 1:
+            return None
+        inputs = self.options.get("inputs")
+        threat, eps = setting_of_claim(
+            self.options.get("claim_threat"),
+            _finite(self.options.get("claim_eps")),
+            inputs if isinstance(inputs, list | tuple) else (),
+            self.resolved.eps,
+        )
+        about = self.options.get("claim_accuracy", ClaimedAccuracy.MEAN)
+        norm, space = (self.options.get(name, default) for name, default in _BUDGET)
+        try:
+            parsed, which = ThreatModel.parse(str(threat)), ClaimedAccuracy(about)
+        except ValueError:
+            return None
+        budget = None if eps is None else BudgetKey(str(norm), eps, str(space))
+        attack = self.options.get("claim_attack")
+        return Claim(value, parsed, budget, which, attack if isinstance(attack, str) else None)
+
+
+_BUDGET = (("norm", "linf"), ("eps_space", "pixel"))
+
+
+def _finite(value: Any) -> float | None:
+    """A stranger's number; None unless it is one."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
 
 
 class ManifestError(ValueError):

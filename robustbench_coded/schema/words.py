@@ -1,6 +1,19 @@
-"""Words that a run's judgements use and that code decides by: names of checks, outcomes, verdicts."""
+"""Words that runs use and code decides by: rows that are no attacks, names of checks, outcomes,
+verdicts.
+"""
 
 from enum import StrEnum
+
+CLEAN = "clean"
+RANDOM_SIGN = "random-sign"
+CONTROLS = (CLEAN, RANDOM_SIGN)
+
+STRONGEST = "strongest"
+ENSEMBLE = "ensemble"
+NAIVE_MIN = "naive-min"
+COMBINED = (STRONGEST, ENSEMBLE, NAIVE_MIN)
+
+STANDARD = "standard"  # the defence that is none: the checkpoint's own answers
 
 
 class CheckName(StrEnum):

@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustbench_coded.selftests.result import SelfTest, judged, not_applicable
-from robustbench_coded.selftests.scene import Scene
+from robustbench_coded.selftests.scene import Scene, SelfTest, judged, not_applicable
 
-NAME = "draws of other generators"
+GENERATORS = "draws of other generators"
 DRAWS = 8  # of each kind
 LEVEL = 5e-4  # of each of the four comparisons; the smallest that 8 draws against 8 can have is 1.6e-4
 # Of a typical logit: draws of which all fell alike differ by rounding, in batches of two sizes always.
@@ -49,7 +48,7 @@ def other_generators(scene: Scene, x: Tensor, draws: Draws) -> SelfTest:
         x: perturbed inputs [G, K, C, H, W].
     """
     if not scene.oracle.randomised:
-        return not_applicable(NAME, "The defence is deterministic: it draws nothing.")
+        return not_applicable(GENERATORS, "The defence is deterministic: it draws nothing.")
     ask: tuple[Callable[[int], Sequence[Any]], ...] = (
         draws.scored,
         lambda index: draws.used(_used(draws.name, index, len(x))),
@@ -65,7 +64,7 @@ def other_generators(scene: Scene, x: Tensor, draws: Draws) -> SelfTest:
         f"Under draws for scoring and others its answers differ as much with probability {told}, if it does "
         "not tell them apart."
     )
-    return judged(NAME, min(chances) > LEVEL, finding, used=chances[0], attacker=chances[1])
+    return judged(GENERATORS, min(chances) > LEVEL, finding, used=chances[0], attacker=chances[1])
 
 
 def _used(name: str, index: int, batches: int) -> list[torch.Generator]:
@@ -106,3 +105,47 @@ def _p_value(values: Tensor, least: float) -> float:
 
 
 _HALVES = list(combinations(range(2 * DRAWS), DRAWS))  # the first is the one that was measured
+
+
+ONE_INPUT = "draws for one input"
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of the size that is evaluated, and of one input.
+
+    Attributes:
+        k: the size that is evaluated.
+        answers: of the defence to inputs [B, C, H, W] under its ``index``-th draw for B inputs, [B, classes].
+    """
+
+    k: int
+    answers: Callable[[Tensor, int], Tensor]
+
+
+def one_input(scene: Scene, x: Tensor, batches: Batches) -> SelfTest:
+    """Compares the answers to the first of ``x`` under DRAWS draws, by a permutation test of the draws.
+
+    Args:
+        x: perturbed inputs [G, K, C, H, W].
+    """
+    if not scene.oracle.randomised or scene.batch_dependent or batches.k == 1:
+        return not_applicable(
+            ONE_INPUT, "It draws nothing, depends on the batch, or is only asked about one input."
+        )
+    inputs = x.flatten(0, 1)
+    whole = inputs[torch.arange(batches.k, 0, -1) % len(inputs)]
+    whole[-1] = inputs[0]
+
+    def asked(batch: Tensor, first: int) -> Tensor:
+        # Draws of other indices: the same generators would lead to the same numbers in both sizes.
+        drawn = [batches.answers(batch, first + index)[-1] for index in range(DRAWS)]
+        scene.forwards += DRAWS * len(batch)
+        return torch.stack(drawn)
+
+    chance = chance_of(asked(whole, 0), asked(inputs[:1], DRAWS))
+    finding = (
+        f"Alone and in the last slot of a batch of {batches.k}, an input's answers differ as much with "
+        f"probability {chance:.2g}, if neither changes its draws."
+    )
+    return judged(ONE_INPUT, chance > LEVEL, finding, chance=chance)

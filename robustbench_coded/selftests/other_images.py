@@ -1,4 +1,4 @@
-"""Is a defence as robust on images that are not evaluated? One that stores the evaluated ones is not."""
+"""Images that no data set contains: means of two images of a class."""
 
 from math import comb
 
@@ -6,11 +6,57 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.selftests.base_agrees import Network, margin_gradient
-from robustbench_coded.selftests.result import SelfTest, judged, not_applicable
-from robustbench_coded.selftests.scene import Scene
-from robustbench_coded.selftests.walk import STEP, STEPS, walk
+from robustbench_coded.selftests.scene import STEP, STEPS, Scene, SelfTest, Walk, judged, not_applicable, walk
 
-NAME = "images not evaluated"
+
+def blends(x: Tensor, y: Tensor, most: int, scale: float) -> tuple[Tensor, Tensor]:
+    """Means of two images of one class, each image used once, at the levels of the data.
+
+    A defence may have stored every image of a data set, but not these.
+
+    Args:
+        x: images [n, C, H, W] in [0, 1]. y: labels int64 [n].
+        most: so many at most.
+        scale: the pixel value that means 1.0 in the data; 1 for floats, which have no levels.
+
+    Returns:
+        images [m, C, H, W] and labels [m], in the order of their first parts.
+    """
+    waiting: dict[int, int] = {}
+    pairs = []
+    for i, label in enumerate(y.tolist()):
+        if label in waiting:
+            pairs.append((waiting.pop(label), i))
+        else:
+            waiting[label] = i
+    chosen = torch.tensor(sorted(pairs)[:most], dtype=torch.int64, device=y.device).view(-1, 2)
+    mean = (x[chosen[:, 0]] + x[chosen[:, 1]]) / 2
+    return (mean * scale).round() / scale if scale > 1 else mean, y[chosen[:, 0]]
+
+
+BESIDE = "answers beside clean inputs"
+MOVE = 1 / 200  # of eps: less than any quantisation of images sees
+JUMP = 0.25  # change of a logit, as a share of their spread, that counts as another answer
+TOLERATED = 0.1  # share of inputs
+
+
+def beside_clean(scene: Scene, path: Walk) -> SelfTest:
+    """Fails where a random move of MOVE times eps changes the logits of more than TOLERATED of the inputs.
+
+    A defence that tells images of a data set, multiples of 1/255, from all others meets attacks with other
+    answers than those that it gives in use.
+    """
+    moved = (scene.x + MOVE * scene.budget.eps * scene.random_signs()).clamp(0, 1)
+    before, after = (scene.answers(x, path.draws) for x in (scene.x, moved))
+    spread = (before.amax(-1) - before.amin(-1)).clamp(min=torch.finfo(before.dtype).tiny)
+    # NaN compares false with everything; it must count as a jump.
+    still = (after - before).abs().amax(-1) <= JUMP * spread
+    share = float((~still).double().mean())
+    finding = f"A random move of eps/{1 / MOVE:g} changes the logits of {share:.1%} of the clean inputs."
+    return judged(BESIDE, share <= TOLERATED, finding, jumps=share)
+
+
+OTHER_IMAGES = "images not evaluated"
 FEWEST = 16  # images of either kind that are classified correctly, for a share of them to mean anything
 TOWARDS = 3  # images of other classes that each image is moved to
 # Of Fisher's exact test: how often images of one kind stand so much more often than as many others like them.
@@ -39,7 +85,7 @@ def other_images(
     if blended is not None and network is not None and _natural(blended, network):
         kinds.append(("blends", "means of two images of a class", blended, CHANCE_BLENDED))
     if not kinds:
-        return not_applicable(NAME, "All images are evaluated.")
+        return not_applicable(OTHER_IMAGES, "All images are evaluated.")
     stood, n = _standing(scene, network)
     figures: dict[str, float] = {}
     passed, told, few = True, "", []
@@ -52,12 +98,14 @@ def other_images(
         figures[name] = others_stood / others
         passed = passed and _more_by_chance(stood, n, others_stood, others) >= chance
     if not figures:
-        return not_applicable(NAME, f"Too few are classified correctly: {n} evaluated, {', '.join(few)}.")
+        return not_applicable(
+            OTHER_IMAGES, f"Too few are classified correctly: {n} evaluated, {', '.join(few)}."
+        )
     finding = (
         f"Of the evaluated images that are classified correctly {stood / n:.0%} of {n} stand a short "
         f"attack{told}."
     )
-    return judged(NAME, passed, finding, evaluated=stood / n, **figures)
+    return judged(OTHER_IMAGES, passed, finding, evaluated=stood / n, **figures)
 
 
 def _natural(scene: Scene, network: Network) -> bool:

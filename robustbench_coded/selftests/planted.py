@@ -10,11 +10,9 @@ inputs move together, and the corners of all of them are planted in one batch.
 import torch
 from torch import Tensor
 
-from robustbench_coded.selftests.result import SelfTest, judged, not_applicable
-from robustbench_coded.selftests.scene import Scene
-from robustbench_coded.selftests.walk import Walk
+from robustbench_coded.selftests.scene import Scene, SelfTest, Walk, judged, not_applicable
 
-NAME = "planted perturbations"
+PLANTED = "planted perturbations"
 INNER = 5  # points that must answer 0 beside the clean input; fewer where there are few classes
 STEPS = 6
 STEP = 0.5  # of eps
@@ -29,14 +27,14 @@ def planted(scene: Scene, path: Walk) -> SelfTest:
     clean = scene.answers(scene.x, draws)
     inner = min(INNER, clean.shape[-1] - 2)
     if inner < 1:
-        return not_applicable(NAME, "Two classes leave no room for a planted direction.")
+        return not_applicable(PLANTED, "Two classes leave no room for a planted direction.")
     corner = ball.random_sign(scene.generators)
     planted_at = scene.answers(corner, draws)
     others = [clean] + [scene.answers(ball.random_sign(scene.generators), draws) for _ in range(inner)]
     readout, there = _separate(planted_at, others)
     if float(there.double().mean()) < 0.5:
         return not_applicable(
-            NAME,
+            PLANTED,
             f"Logits tell a random corner from others at {there.double().mean():.0%} of the inputs only.",
         )
 
@@ -61,8 +59,8 @@ def planted(scene: Scene, path: Walk) -> SelfTest:
     )
     figures = {"found": share, "random": control}
     if share >= FOUND and control > EASY:
-        return not_applicable(NAME, finding, **figures)
-    return judged(NAME, share >= FOUND, finding, **figures)
+        return not_applicable(PLANTED, finding, **figures)
+    return judged(PLANTED, share >= FOUND, finding, **figures)
 
 
 def _separate(planted_at: Tensor, others: list[Tensor]) -> tuple[Tensor, Tensor]:

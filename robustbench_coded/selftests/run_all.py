@@ -1,35 +1,70 @@
-"""All self-tests of one subject, on one short attack."""
+"""All self-tests of one subject, on one short attack; where a gradient fails one, again with the
+defence's operators relaxed.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from attacks.relaxation import Relaxation
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_SELF_TEST
-from robustbench_coded.selftests.base_agrees import NAME as BASE
-from robustbench_coded.selftests.base_agrees import Network, base_agrees
-from robustbench_coded.selftests.beside_clean import NAME as BESIDE
-from robustbench_coded.selftests.beside_clean import beside_clean
-from robustbench_coded.selftests.finite_differences import NAME as DIFFERENCES
-from robustbench_coded.selftests.finite_differences import finite_differences
-from robustbench_coded.selftests.gradient_modes import NAME as MODES
-from robustbench_coded.selftests.gradient_modes import gradient_modes
-from robustbench_coded.selftests.gradients_agree import NAME as AGREE
-from robustbench_coded.selftests.gradients_agree import gradients_agree
-from robustbench_coded.selftests.gradients_exist import NAME as EXIST
-from robustbench_coded.selftests.gradients_exist import gradients_exist
-from robustbench_coded.selftests.one_input import NAME as ONE_INPUT
-from robustbench_coded.selftests.one_input import Batches, one_input
-from robustbench_coded.selftests.other_generators import NAME as GENERATORS
-from robustbench_coded.selftests.other_generators import Draws, other_generators
-from robustbench_coded.selftests.planted import NAME as PLANTED
-from robustbench_coded.selftests.planted import planted
-from robustbench_coded.selftests.relaxed_gradients import relaxed_gradients
-from robustbench_coded.selftests.result import SelfTest, judged
-from robustbench_coded.selftests.rising_loss import NAME as RISING
-from robustbench_coded.selftests.rising_loss import rising_loss
-from robustbench_coded.selftests.saturation import NAME as SATURATION
-from robustbench_coded.selftests.saturation import saturation
-from robustbench_coded.selftests.scene import Scene
-from robustbench_coded.selftests.walk import Walk, walk
+from robustbench_coded.selftests.base_agrees import BASE, Network, base_agrees
+from robustbench_coded.selftests.gradients import (
+    AGREE,
+    DIFFERENCES,
+    EXIST,
+    MODES,
+    RISING,
+    SATURATION,
+    SMOOTH,
+    finite_differences,
+    gradient_modes,
+    gradients_agree,
+    gradients_exist,
+    rising_loss,
+    saturation,
+)
+from robustbench_coded.selftests.other_generators import (
+    GENERATORS,
+    ONE_INPUT,
+    Batches,
+    Draws,
+    one_input,
+    other_generators,
+)
+from robustbench_coded.selftests.other_images import BESIDE, beside_clean
+from robustbench_coded.selftests.planted import PLANTED, planted
+from robustbench_coded.selftests.scene import Scene, SelfTest, Walk, judged, walk
+
+_RELAXED_TESTS = (finite_differences, gradients_exist, rising_loss, gradients_agree, planted)
+
+
+def relaxed_gradients(scene: Scene, path: Walk) -> SelfTest:
+    """Passes where each of the tests does that ask where gradients lead, or says nothing of this defence.
+
+    A walk of its own replaces ``path``. Figures are the shares and cosines of these tests.
+    """
+    relaxation = Relaxation()
+    relaxed = replace(scene, relaxation=relaxation)
+
+    def results() -> list[SelfTest]:
+        path = walk(relaxed)
+        return [test(relaxed, path) for test in _RELAXED_TESTS]
+
+    try:
+        found = relaxation.attempt(results)
+    finally:
+        scene.forwards += relaxed.forwards
+        scene.backwards += relaxed.backwards
+    failed = [test for test in found if test.outcome == "failed" and _counts(test)]
+    said = " ".join(f"With smooth operators: {test.finding}" for test in failed or found[-1:])
+    figures = {name: value for test in found for name, value in test.figures.items()}
+    return judged(RELAXED_SELF_TEST, not failed, said, **figures)
+
+
+def _counts(test: SelfTest) -> bool:
+    """Differences say nothing where answers jump."""
+    return test.name != DIFFERENCES or test.figures.get("smooth", 0.0) >= SMOOTH
+
 
 EXAMPLES = 32  # inputs of the scene: enough for shares of a quarter to be told from those of honest networks
 

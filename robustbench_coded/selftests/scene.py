@@ -1,17 +1,47 @@
-"""What self-tests examine: a target, a few batches, and the ball in which an attack would move them."""
+"""What self-tests examine: a target, a few batches and the ball in which an attack would move them;
+the short attack that all of them look along; what one of them reports.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from attacks.gradients import gradient_or_zero
 from attacks.oracle import Oracle
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.relaxation import Relaxation
+
+Outcome = Literal["passed", "failed", "not applicable"]
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The result of one self-test.
+
+    Attributes:
+        finding: one sentence with the measured figure.
+        figures: shares, cosines and counts by name.
+    """
+
+    name: str
+    outcome: Outcome
+    finding: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def judged(name: str, passed: bool, finding: str, **figures: float) -> SelfTest:
+    """Passed or failed."""
+    return SelfTest(name, "passed" if passed else "failed", finding, figures)
+
+
+def not_applicable(name: str, finding: str, **figures: float) -> SelfTest:
+    """A test that says nothing about this defence, and why."""
+    return SelfTest(name, "not applicable", finding, figures)
 
 
 @dataclass
@@ -99,3 +129,48 @@ def runner_up(logits: Tensor, y: Tensor) -> Tensor:
 def gap(logits: Tensor, y: Tensor, other: Tensor) -> Tensor:
     """The logit of class ``other`` less that of ``y``: an attack raises it. Linear in the logits."""
     return (logits.gather(-1, other.unsqueeze(-1)) - logits.gather(-1, y.unsqueeze(-1))).squeeze(-1)
+
+
+STEPS = 4
+STEP = 0.5  # of eps: four steps reach every corner of the ball from anywhere in it
+
+
+@dataclass(frozen=True)
+class Walk:
+    """PGD on the margin under one fixed draw, from a random start.
+
+    Attributes:
+        draws: the draw of each batch.
+        points: STEPS + 1 iterates [G, K, C, H, W].
+        logits: their answers [G, K, classes].
+        others: the runner-up class at each, int64 [G, K].
+        gradients: of the summed margins at each but the last.
+        cross_entropy: gradients of the summed cross-entropy at the same iterates.
+    """
+
+    draws: Sequence[Any]
+    points: tuple[Tensor, ...]
+    logits: tuple[Tensor, ...]
+    others: tuple[Tensor, ...]
+    gradients: tuple[Tensor, ...]
+    cross_entropy: tuple[Tensor, ...]
+
+
+def walk(scene: Scene) -> Walk:
+    """Walks; costs STEPS + 1 forwards and 2 STEPS backwards of the scene."""
+    ball = scene.budget.around(scene.x)
+    draws = scene.draws(0)
+    points, answers, others, gradients, entropies = [ball.uniform(scene.generators)], [], [], [], []
+    for _ in range(STEPS):
+        leaf, logits = scene.differentiable(points[-1], draws)
+        other = runner_up(logits, scene.y)
+        entropy = functional.cross_entropy(logits.flatten(0, 1), scene.y.flatten(), reduction="sum")
+        entropies.append(scene.gradient(entropy, leaf, again=True))
+        gradients.append(scene.gradient(gap(logits, scene.y, other), leaf))
+        answers.append(logits.detach())
+        others.append(other)
+        usable = torch.nan_to_num(gradients[-1])
+        points.append(ball.step_(points[-1].clone(), usable, STEP * scene.budget.eps))
+    answers.append(scene.answers(points[-1], draws))
+    others.append(runner_up(answers[-1], scene.y))
+    return Walk(draws, tuple(points), tuple(answers), tuple(others), tuple(gradients), tuple(entropies))

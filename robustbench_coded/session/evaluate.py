@@ -1,35 +1,94 @@
-"""One evaluation from options to a finished run folder."""
+"""One evaluation from options to a finished run folder, or to what keeps it from its end."""
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from robustbench_coded.engine.run import Engine
+from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.execution.results import UnitFailure
+from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.device import worker_count
 from robustbench_coded.evaluation.options.run_file import run_toml
-from robustbench_coded.evaluation.options.workers import worker_count
 from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.planning.extents import Extents, rounds_of
 from robustbench_coded.evaluation.planning.plan import rows_for
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
-from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
-from robustbench_coded.results.manifest import load_manifest
+from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.stops import Sequential
+from robustbench_coded.schema.planned_case import Sequential
 from robustbench_coded.session.evaluation import Evaluation, unit_maker
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against
 from robustbench_coded.session.queue import Queue, Scope
 from robustbench_coded.session.selftesting import run_selftests, with_selftests
-from robustbench_coded.session.stopped import IncompleteRun, opened_folder
-from robustbench_coded.session.tracked import tracked_by_git
+
+
+def tracked_by_git(folder: Path) -> bool:
+    """Whether any file in a folder is tracked; False where there is no git."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "ls-files", "--", "."], capture_output=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return bool(found.stdout.strip())
+
+
+class IncompleteRun(Exception):
+    """Some units of a run failed: their rows are incomplete in the report."""
+
+    def __init__(self, path: Path, failures: Sequence[UnitFailure]):
+        self.path = path
+        self.failures = tuple(failures)
+        first = failures[0]
+        row = first.unit.row
+        super().__init__(
+            f"{len(failures)} units failed, the first: {row.attack} on {row.subject.checkpoint} behind "
+            f"{row.subject.label}: {first.error}"
+        )
+
+
+class RunStopped(Exception):
+    """A run could not go on, for a reason that has nothing to do with any one unit."""
+
+    def __init__(self, path: Path, error: Exception):
+        self.path = path
+        reason = str(error) if not isinstance(error, OSError) else error.strerror or str(error)
+        super().__init__(f"{path}: {reason}")
+
+
+@contextmanager
+def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path], Any]) -> Iterator[RunFolder]:
+    """Locks a run folder for the time of a run; whatever stops it, finished units are kept.
+
+    Args:
+        write: the report of what is finished, where the run is stopped from outside.
+
+    Raises:
+        RunStopped: the disk or the workers fail.
+    """
+    with folder:
+        listener.opened(folder.path)
+        try:
+            yield folder
+        except KeyboardInterrupt:
+            listener.stopping()
+            if folder.holds_run:
+                write(folder.path)
+            raise
+        except (OSError, EngineError) as error:
+            raise RunStopped(folder.path, error) from error
+
 
 # Draws the figures. It takes a third of a second to import, which is done while attacks run.
 FIGURES = "matplotlib.figure"

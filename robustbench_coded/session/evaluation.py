@@ -1,7 +1,9 @@
 """An evaluation in progress: what has been begun, how far it runs, and what the run folder says of it."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from msgspec import structs
 
@@ -14,18 +16,56 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
+from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder
-from robustbench_coded.runs.perturbation_store import PerturbationStore
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
-from robustbench_coded.schema.stops import Outlook, Sequential
-from robustbench_coded.session.attack_code import other_attacks
+from robustbench_coded.schema.planned_case import Outlook, Sequential
+from robustbench_coded.schema.words import CLEAN, CONTROLS
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.manifest import kept_from, new_manifest
-from robustbench_coded.session.remarks import remarks_on
+from robustbench_coded.session.manifest import kept_from, new_manifest, other_attacks
 from robustbench_coded.session.run_plan import Done, run_plan
+
+
+def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each row with units whose forwards had to be smaller than planned, or failed inputs.
+
+    Args:
+        metadata: of the committed units, by id.
+    """
+    smaller = Counter(
+        (unit.row, metadata[unit.id]["group_images"])
+        for unit in plan.units
+        if "group_images" in metadata.get(unit.id, {})
+    )
+    unanswered: Counter[AttackCase] = Counter()
+    relaxed: Counter[AttackCase] = Counter()
+    first: dict[AttackCase, Sequence[int]] = {}  # an example and a draw
+    for unit in plan.units:
+        found = metadata.get(unit.id, {})
+        unanswered[unit.row] += found.get("unanswered", 0)
+        relaxed[unit.row] += found.get("without_gradient", 0)
+        if "unanswered_at" in found:
+            first.setdefault(unit.row, found["unanswered_at"])
+    said = [
+        f"{row.attack} ({row.threat}) on {row.subject.checkpoint} behind {row.subject.label}: out of memory, "
+        f"{count} units were answered in forwards of at most {images} images, and their last digits may "
+        "differ from those of a run with more memory."
+        for (row, images), count in smaller.items()
+    ]
+    for row, (example, draw) in first.items():
+        asked = "clean inputs" if row.attack == CLEAN else f"{row.attack} ({row.threat})"
+        said.append(
+            f"{row.subject.label} on {row.subject.checkpoint}: {unanswered[row]} answers to {asked} were "
+            f"exceptions, NaN or infinite, the first to image {example} in draw {draw}; they count as wrong."
+        )
+    return said + [
+        f"{row.subject.label} on {row.subject.checkpoint} could not be differentiated at {count} inputs by "
+        f"{row.attack} ({row.threat}), which went on there with smooth operators (relaxed-)."
+        for row, count in relaxed.items()
+        if count
+    ]
 
 
 def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:

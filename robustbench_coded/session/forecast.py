@@ -24,7 +24,7 @@ from attacks.naming import parse
 from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.target import draws_of, images_of
-from robustbench_coded.evaluation.options.workers import worker_count
+from robustbench_coded.evaluation.options.device import worker_count
 from robustbench_coded.evaluation.planning.batches import Batch, choose_victims
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.evaluation.planning.cost import queries_of
@@ -33,7 +33,7 @@ from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for, s
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import tf32
-from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.threads import torch_threads
 
 TIMED_IMAGES = 64

@@ -12,16 +12,18 @@ from torch import nn
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError, did_you_mean
-from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
-from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
-from robustbench_coded.evaluation.options.radii import radii
-from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
+from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
+from robustbench_coded.evaluation.options.config import (
+    DEFAULT,
+    EvalConfig,
+    attack_options,
+    without_checkpoint,
+)
+from robustbench_coded.evaluation.options.option import radii
 from robustbench_coded.models.in_memory import is_function, name_of
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.session.evaluate import evaluate as run_evaluation
-from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.notebook import in_notebook
+from robustbench_coded.session.listener import Listener, in_notebook
 
 # Fields of EvalConfig that `evaluate` makes itself, from arguments of its own.
 MADE_HERE = frozenset(

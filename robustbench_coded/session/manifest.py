@@ -1,7 +1,8 @@
-"""run.json: what may not change within a run, what was planned, and on what it ran."""
+"""Which attacks a run was computed with: their code, since a version number says less than a file."""
 
 import datetime
 import functools
+import hashlib
 import platform
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from msgspec import convert
 from msgspec.structs import replace
 
+import attacks
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
@@ -21,13 +23,41 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.schema.case import CaseKey, SubjectKey
-from robustbench_coded.schema.controls import CONTROLS
-from robustbench_coded.schema.evaluated import CheckpointFacts, Identity, MatchedBaseline
-from robustbench_coded.schema.invocation import GitState, Invocation, Machine
-from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.manifest import (
+    CheckpointFacts,
+    GitState,
+    Identity,
+    Invocation,
+    Machine,
+    MatchedBaseline,
+    RunManifest,
+)
 from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
-from robustbench_coded.session.attack_code import VERSION, attack_code
+from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
+
+VERSION = "attacks"  # among the versions of an invocation
+
+
+@functools.cache
+def attack_code() -> str:
+    """Twelve hexadecimal digits for the names and contents of the package's files."""
+    package, digest = Path(attacks.__path__[0]), hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def other_attacks(begun: RunManifest) -> list[str]:
+    """What to tell the reader where a run goes on with other attacks than it was begun with; else nothing."""
+    before = [invocation.versions.get(VERSION) for invocation in begun.invocations]
+    if not any(code not in (None, attack_code()) for code in before):
+        return []
+    return [
+        "The code of the attacks has changed since this run was begun. What was computed before stays as it "
+        "was, so rows may mix both; --overwrite computes everything again."
+    ]
+
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
 # What may not change within a run folder, and the option that says it.

@@ -9,9 +9,9 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.extents import Extents, fill
-from robustbench_coded.results.manifest import load_manifest
+from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
-from robustbench_coded.schema.controls import CLEAN
+from robustbench_coded.schema.words import CLEAN
 from robustbench_coded.session.evaluate import made_ready, planned_evaluation
 from robustbench_coded.session.evaluation import unit_maker
 from robustbench_coded.session.forecast import RowCosts

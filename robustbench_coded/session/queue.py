@@ -14,32 +14,26 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 
-from msgspec import structs
-
 from attacks.naming import parse
 from attacks.presets import FOLLOWS_SHOWN
-from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import AttackCase
-from robustbench_coded.evaluation.planning.extents import Lane, claimed_setting, fill, lane_of, lanes_judged
-from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
-from robustbench_coded.evaluation.planning.measured import measured_attacks, share_left
-from robustbench_coded.evaluation.planning.random_batches import (
+from robustbench_coded.evaluation.execution.random_batches import (
     depends_on_batch,
     on_whole_batches,
     random_units,
 )
-from robustbench_coded.evaluation.planning.resubmission import resubmissions
-from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.controls import CLEAN, CONTROLS, STANDARD
-from robustbench_coded.schema.stops import Outlook, Stop
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.evaluation.execution.submitted import hidden_sources
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.extents import Lane, fill, lane_of
+from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
+from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions
+from robustbench_coded.schema.planned_case import Outlook
+from robustbench_coded.schema.words import CLEAN, VerdictWord
 from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import RowCosts
-from robustbench_coded.session.hidden_sources import hidden_sources
+from robustbench_coded.session.lanes import Lanes
 from robustbench_coded.statistics.anytime import values_needed
 from robustbench_coded.statistics.intervals import TAIL
-from robustbench_coded.statistics.verdict import is_final
 
 # Of the clean accuracy, what an attack is expected to take away where it has not run yet. Gradients of the
 # base model serve any batch: their inputs can be scored in random batches, which settles words.
@@ -78,7 +72,6 @@ class Queue:
         scope: how much of it.
 
     Attributes:
-        stops: the verdicts that are closed, in the order in which they were.
         spent: forecast seconds of what was begun for verdicts.
     """
 
@@ -86,25 +79,19 @@ class Queue:
         self.run, self.scope = run, scope
         self.config, self.prepared = run.config, run.prepared
         self.extents = run.prepared.extents
-        self.stops: list[Stop] = []
         self.spent = 0.0
-        self._judged = lanes_judged(self.config, run.planned, self.prepared.eps)
-        self._open = set(self._judged)
-        self._cases: dict[Lane, list[AttackCase]] = {}
-        for case in run.planned:
-            if case.attack not in CONTROLS:
-                self._cases.setdefault(lane_of(case), []).append(case)
         self._random: dict[AttackCase, int] = {}
         self._asked: dict[str, int] = {"submit": 0, "check": 0}
         self._late: dict[AttackCase, float] = {}
         self._late_examples = 0.0
         self._filled = False
         self._costs = RowCosts(self.prepared, run.seconds)
+        self._lanes = Lanes(run, self._costs)
         first = 1
         if self.extents is not None:
             whole = scope.table_seconds is None
             first = len(self.extents.ends) if whole else self.extents.first
-        run.reached = dict.fromkeys(self._judged, first)
+        run.reached = dict.fromkeys(self._lanes.judged, first)
         run.begin([case for case in run.planned if case.attack == CLEAN], rounds=first)
         run.lay_out()
 
@@ -112,7 +99,7 @@ class Queue:
         """Runs everything, in order."""
         whole = self.scope.table_seconds is None
         self.run.run()
-        self._close()
+        self._lanes.close()
         steps: list[Callable[[], bool]] = []
         for victims in (False, True):
             steps.append(partial(self._attack, victims=victims))
@@ -122,7 +109,7 @@ class Queue:
         steps += [self._fill, *later] if whole else [*later, self._fill]
         while any(step() for step in steps):
             self.run.run()
-            self._close()
+            self._lanes.close()
 
     def outlook(self) -> list[Outlook]:
         """What further commands would do, and how long they would take."""
@@ -130,7 +117,7 @@ class Queue:
         if self.extents is not None:
             last = len(self.extents.ends)
             rest = sum(
-                self._costs.of(case, last) - self._costs.of(case, self._run_in(case))
+                self._costs.of(case, last) - self._costs.of(case, self._lanes.run_in(case))
                 for case in self._table()
             )
             if rest > 0:
@@ -147,7 +134,7 @@ class Queue:
         """The next attack on each open lane, of whole batches or of single victims."""
         chosen = [
             case
-            for lane in self._ordered(victims)
+            for lane in self._lanes.ordered(victims)
             if self._promising(lane) is None and (case := self._next(lane)) is not None
         ]
         return self._begin(chosen)
@@ -158,12 +145,14 @@ class Queue:
         """
         waiting = [
             case
-            for case in self._cases[lane]
+            for case in self._lanes.cases[lane]
             if (case not in self.run.begun or case in self.run.for_table) and case not in self._late
         ]
-        begun = any(case in self.run.begun for case in self._cases[lane])
+        begun = any(case in self.run.begun for case in self._lanes.cases[lane])
         for case in sorted(waiting, key=self._damage, reverse=True):
-            cost = self._likely(case, self.run.reached[lane]) - self._likely(case, self._run_in(case))
+            cost = self._lanes.likely(case, self.run.reached[lane]) - self._lanes.likely(
+                case, self._lanes.run_in(case)
+            )
             if not begun or self._fits(cost):
                 self.spent += max(cost, 0.0)
                 return case
@@ -174,13 +163,13 @@ class Queue:
         """Accuracy that an attack is expected to take away, for each second."""
         name, lane = parse(case.attack), lane_of(case)
         seen = []
-        for other, cases in self._cases.items():
+        for other, cases in self._lanes.cases.items():
             if other.inputs != lane.inputs or other.subject == lane.subject:
                 continue
             for one in cases:
-                share = self._share(one) if one.attack == case.attack else None
+                share = self._lanes.share(one) if one.attack == case.attack else None
                 if share is not None:
-                    seen.append(1 - share / max(self._clean(other), share, 1e-9))
+                    seen.append(1 - share / max(self._lanes.clean(other), share, 1e-9))
         guess = ONE_STEP if name.algorithm == "fgsm" else GUESSED.get(name.estimator, OTHERWISE)
         if case.subject.hides_gradient and name.differentiates and name.estimator != "transfer":
             guess = SMOOTHED if name.relaxed else HIDDEN
@@ -194,13 +183,16 @@ class Queue:
         open.
         """
         new = False
-        for lane in self._ordered(victims):
+        for lane in self._lanes.ordered(victims):
             case = self._promising(lane)
             if case is None:
                 continue
             before = self._random.get(case, 0)
             tail = TAIL / (1 if self.extents is None else self.extents.looks)
-            needed = values_needed(self._share(case) or 0.0, self._bar(lane), tail) or MOST_RANDOM_BATCHES
+            needed = (
+                values_needed(self._lanes.share(case) or 0.0, self._lanes.bar(lane), tail)
+                or MOST_RANDOM_BATCHES
+            )
             count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
             units = random_units(case, self.run.maker, count)
             self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count
@@ -218,16 +210,16 @@ class Queue:
             return None
         # What is broken may also gain nothing, which says more.
         unclear = (VerdictWord.NOT_SETTLED, VerdictWord.BROKEN)
-        if all(self._word(setting) not in unclear for setting in self._judged[lane]):
+        if all(self._lanes.word(setting) not in unclear for setting in self._lanes.judged[lane]):
             return None
-        bar = ROOM * self._bar(lane)
+        bar = ROOM * self._lanes.bar(lane)
         shares = {}
-        for case in self._cases[lane] + self._submitted(lane):
+        for case in self._lanes.cases[lane] + self._lanes.submitted(lane):
             everywhere = not lane.one_victim or on_whole_batches(case) in self.run.begun
             if case.threat.draw_known or not everywhere or case not in self.run.begun:
                 continue
-            share = self._share(case)
-            if self._run_in(case) >= self.run.reached[lane] and share is not None and share <= bar:
+            share = self._lanes.share(case)
+            if self._lanes.run_in(case) >= self.run.reached[lane] and share is not None and share <= bar:
                 shares[case] = share
         free = {case: share for case, share in shares.items() if not depends_on_batch(case)}
         if lane.one_victim:
@@ -243,9 +235,9 @@ class Queue:
             return False
         self._asked["submit"] += 1
         known = {case.key for case in self.run.begun}
-        lanes = [lane for lane in self._open if lane.inputs == "batch"]
+        lanes = [lane for lane in self._lanes.open if lane.inputs == "batch"]
         most = max((self.run.reached[lane] for lane in lanes), default=0)
-        cases = [case for case in self.run.plan.rows if self._run_in(case) >= most]
+        cases = [case for case in self.run.plan.rows if self._lanes.run_in(case) >= most]
         if self.extents is not None and not lanes:
             return False
         measured = measured_attacks(cases, self.run.plan.units, self.run.done.metadata)
@@ -255,16 +247,16 @@ class Queue:
         )
         rows = [case for case in rows if case.key not in known]
         if self.extents is not None:
-            rows = [case for case in rows if lane_of(case) in self._open]
+            rows = [case for case in rows if lane_of(case) in self._lanes.open]
         self.run.remark(left_out)
         return self._begin(rows)
 
     def _check(self) -> bool:
         """The attacks that checks ask for."""
-        if not self.config.checks or self._asked["check"] >= ROUNDS or not self._open:
+        if not self.config.checks or self._asked["check"] >= ROUNDS or not self._lanes.open:
             return False
         self._asked["check"] += 1
-        of_lanes = {(lane.subject, lane.inputs) for lane in self._open}
+        of_lanes = {(lane.subject, lane.inputs) for lane in self._lanes.open}
         planned = [case for case in self.run.planned if case in self.run.begun]
         judgements = self.run.judgements.values()
         rows, left_out = follow_up(judgements, self.run.plan.rows, self.run.maker, planned)
@@ -273,7 +265,7 @@ class Queue:
         for case in rows:
             if (case.subject, case.threat.inputs) not in of_lanes:
                 continue
-            cost = self._likely(case, self._lane_rounds(case))
+            cost = self._lanes.likely(case, self._lanes.rounds_of_open(case))
             if self._fits(cost):
                 self.spent += cost
                 chosen.append(case)
@@ -286,28 +278,33 @@ class Queue:
 
         Where every attack, check and submission has run, any other word than `not settled` stands.
         """
-        for lane in [lane for lane in self._judged if lane in self._open]:
-            if all(self._word(setting) != VerdictWord.NOT_SETTLED for setting in self._judged[lane]):
-                self._stop(lane)
-        if self.extents is None or not self._open:
+        for lane in [lane for lane in self._lanes.judged if lane in self._lanes.open]:
+            if all(
+                self._lanes.word(setting) != VerdictWord.NOT_SETTLED for setting in self._lanes.judged[lane]
+            ):
+                self._lanes.stop(lane)
+        if self.extents is None or not self._lanes.open:
             return False
         last = len(self.extents.ends)
         wider: list[AttackCase] = []
-        for lane in [lane for lane in self._judged if lane in self._open]:
+        for lane in [lane for lane in self._lanes.judged if lane in self._lanes.open]:
             rounds = self.run.reached[lane] + 1
-            late = any(case in self._late for case in self._cases[lane])
-            if rounds > last or late or not any(map(self._by_interval, self._judged[lane])):
+            late = any(case in self._late for case in self._lanes.cases[lane])
+            if rounds > last or late or not any(map(self._lanes.by_interval, self._lanes.judged[lane])):
                 continue
-            lanes = [lane, *([base] if (base := self._base(lane)) is not None else [])]
+            lanes = [lane, *([base] if (base := self._lanes.base(lane)) is not None else [])]
             cases = [
                 case
                 for case in self.run.begun
                 if case.submission is None
                 and case not in self.run.for_table
-                and self._run_in(case) < rounds
-                and any(self._goes_with(case, one) for one in lanes)
+                and self._lanes.run_in(case) < rounds
+                and any(self._lanes.goes_with(case, one) for one in lanes)
             ]
-            cost = sum(self._likely(case, rounds) - self._likely(case, self._run_in(case)) for case in cases)
+            cost = sum(
+                self._lanes.likely(case, rounds) - self._lanes.likely(case, self._lanes.run_in(case))
+                for case in cases
+            )
             if not self._fits(cost):
                 self._late_examples += cost
                 continue
@@ -317,11 +314,11 @@ class Queue:
                 self.run.reached[one] = max(self.run.reached[one], rounds)
             self.run.drop([case for case in self.run.begun if case.submission and lane_of(case) in lanes])
         if not wider:
-            self._open.clear()
+            self._lanes.open.clear()
             return False
         self._asked = dict.fromkeys(self._asked, 0)
         for case in dict.fromkeys(wider):
-            reached = [n for lane, n in self.run.reached.items() if self._goes_with(case, lane)]
+            reached = [n for lane, n in self.run.reached.items() if self._lanes.goes_with(case, lane)]
             self.run.begin([case], rounds=max(reached))
         self._random.clear()
         return True
@@ -338,12 +335,13 @@ class Queue:
             )
         elif seconds:
             assert self.extents is not None
-            begun = {case: self._run_in(case) for case in table}
+            begun = {case: self._lanes.run_in(case) for case in table}
             left = max(0.0, seconds - self.spent)
-            new = self._begin_for_table(fill(table, begun, self.extents.ends, self._likely, left))
+            new = self._begin_for_table(fill(table, begun, self.extents.ends, self._lanes.likely, left))
         for case in table if seconds != 0 else ():
             few = (
-                case.subject.batch_dependent and self._costs.batches(case, self._run_in(case)) < MANY_BATCHES
+                case.subject.batch_dependent
+                and self._costs.batches(case, self._lanes.run_in(case)) < MANY_BATCHES
             )
             if case.attack == CLEAN and few:  # which say little of the clean accuracy
                 self.run.score_in_random_batches(
@@ -364,166 +362,17 @@ class Queue:
         """The rows of the table: what was asked for, but for attacks that run only on open verdicts."""
         return [case for case in self.run.planned if in_table(self.config, case)]
 
-    # When a verdict is closed.
-
-    def _close(self) -> None:
-        """Closes the lanes whose words are final; a base model stays open as long as a defence of it is."""
-        if not self._open:
-            return
-        final = [lane for lane in self._judged if lane in self._open and self._final(lane)]
-        needed = {self._base(lane) for lane in self._open if lane not in final}
-        for lane in final:
-            if lane not in needed or self._nothing_left(lane):
-                self._stop(lane)
-
-    def _final(self, lane: Lane) -> bool:
-        judgements = self.run.judgements
-        found = [judgements.get(setting) for setting in self._judged[lane]]
-        if self.config.until == "claim":
-            return all(one is not None and one.verdict.word == VerdictWord.CLAIM_REFUTED for one in found)
-        base = self._base(lane)
-        at = None if base is None else judgements.get(self._judged[base][0])
-        accuracy = None if at is None else at.verdict.accuracy
-        low = 0.0 if accuracy is None else accuracy.low
-        examples = self.prepared.setup.examples
-        return all(one is not None and is_final(one.verdict, low, examples) for one in found)
-
-    def _stop(self, lane: Lane) -> None:
-        self._open.discard(lane)
-        for setting in self._judged[lane]:
-            judgement = self.run.judgements.get(setting)
-            if judgement is not None:
-                stop = self._stop_at(lane, setting, judgement)
-                self.stops.append(stop)
-                self.run.listener.settled(stop)
-        if self.run.sequential is not None:
-            self.run.sequential = structs.replace(self.run.sequential, stops=tuple(self.stops))
-
-    def _stop_at(self, lane: Lane, setting: CaseKey, judgement: Judgement) -> Stop:
-        subject, cases = lane.subject, self._cases[lane]
-        ran = [case for case in cases if case in self.run.begun and case not in self.run.for_table]
-        shares = {case: share for case in ran if (share := self._share(case)) is not None}
-        examples = max((self.prepared.examples_planned(self.config, case) for case in ran), default=0)
-        batches = {i for case in ran[:1] for unit in self.run.units(case) for g in unit.groups for i in g}
-        return Stop(
-            checkpoint=subject.checkpoint,
-            defence=subject.label,
-            k=subject.shown_k,
-            n=subject.n,
-            threat=str(setting.threat),
-            norm=setting.norm,
-            eps=setting.eps,
-            eps_space=setting.eps_space,
-            word=judgement.verdict.word,
-            attack=min(shares, key=lambda case: shares[case]).attack if shares else "",
-            examples=examples,
-            planned=self.prepared.setup.examples,
-            batches=len(batches),
-            images=sum(unit.images for case in ran for unit in self.run.units(case)),
-            images_planned=sum(map(self._costs.images_in_full, cases)),
-            attacks=tuple(case.attack for case in ran),
-            spared=tuple(dict.fromkeys(case.attack for case in cases if case not in self.run.begun)),
-        )
-
-    def _word(self, setting: CaseKey) -> VerdictWord:
-        found = self.run.judgements.get(setting)
-        return VerdictWord.NOT_SETTLED if found is None else found.verdict.word
-
-    def _by_interval(self, setting: CaseKey) -> bool:
-        """Whether a word is open because its interval contains the bar."""
-        found = self.run.judgements.get(setting)
-        return found is None or (
-            found.verdict.word == VerdictWord.NOT_SETTLED and not found.verdict.above_the_bar
-        )
-
-    def _nothing_left(self, lane: Lane) -> bool:
-        """Whether a base model keeps nothing that its defences could lose."""
-        return any(self._share(case) == 0 for case in self._cases[lane])
-
-    # What is known of lanes and rows.
-
-    def _ordered(self, victims: bool) -> list[Lane]:
-        return [lane for lane in self._judged if lane in self._open and lane.one_victim == victims]
-
-    def _base(self, lane: Lane) -> Lane | None:
-        """The lane of the base model of a defence."""
-        if lane.subject.spec == STANDARD or not lane.subject.has_base:
-            return None
-        return next(
-            (
-                other
-                for other in self._judged
-                if other.subject.spec == STANDARD
-                and (other.subject.checkpoint, other.budget) == (lane.subject.checkpoint, lane.budget)
-            ),
-            None,
-        )
-
-    def _bar(self, lane: Lane) -> float:
-        """About what the accuracy is held against; the verdict has it exactly."""
-        claimed = claimed_setting(self.config, self.prepared.eps)
-        if claimed is not None and any((str(s.threat), s.eps) == claimed for s in self._judged[lane]):
-            return self.config.claim or 0.0
-        base = self._base(lane)
-        if base is None:
-            return 0.05 * self._clean(lane) + 1 / (self.prepared.data_facts.classes or 1)
-        shares = [share for case in self._cases[base] if (share := self._share(case)) is not None]
-        return self.config.margin / 100 + min(shares, default=0.0)
-
-    def _clean(self, lane: Lane) -> float:
-        for case in self.run.begun:
-            if case.attack == CLEAN and case.subject == lane.subject:
-                return self._share(case) or 0.0
-        return 1.0
-
-    def _submitted(self, lane: Lane) -> list[AttackCase]:
-        return [case for case in self.run.begun if case.submission is not None and lane_of(case) == lane]
-
-    def _goes_with(self, case: AttackCase, lane: Lane) -> bool:
-        """Whether a row belongs to a lane, or is a control of its subject."""
-        if case.attack in CONTROLS:
-            return case.subject == lane.subject
-        return (case.subject, case.threat.inputs) == (lane.subject, lane.inputs)
-
-    def _share(self, case: AttackCase) -> float | None:
-        """What a row leaves, on the draws that attacks are chosen by; None before it has run."""
-        if case not in self.run.begun:
-            return None
-        units = [unit for unit in self.run.units(case) if unit.replicate == 0]
-        return share_left(case, units, self.run.done.metadata)
-
-    def _run_in(self, case: AttackCase) -> int:
-        """Rounds that a row has begun to run in."""
-        if case not in self.run.begun:
-            return 0
-        return 1 if self.extents is None else self.extents.of(case)
-
-    def _lane_rounds(self, case: AttackCase) -> int:
-        """The rounds of the open lanes of a row's subject."""
-        reached = [
-            rounds
-            for lane, rounds in self.run.reached.items()
-            if (lane.subject, lane.inputs) == (case.subject, case.threat.inputs)
-        ]
-        return max(reached, default=1)
-
     def _begin(self, cases: Sequence[AttackCase]) -> bool:
         """Rows for verdicts, as far as their lanes have come."""
         new = False
         for case in cases:
             self.run.for_table.discard(case)
-            new |= self.run.begin([case], rounds=self._lane_rounds(case))
+            new |= self.run.begin([case], rounds=self._lanes.rounds_of_open(case))
         return new
 
     def _fits(self, cost: float) -> bool:
         limit = self.scope.verdict_seconds
         return limit is None or self.spent + cost <= limit
-
-    def _likely(self, case: AttackCase, rounds: int) -> float:
-        """Seconds that a row is likely to take: less where attacks end at the first wrong answer."""
-        lane = self._cases.get(lane_of(case), ())
-        shares = [share for one in lane if (share := self._share(one)) is not None]
-        return self._costs.likely(case, rounds, min(shares, default=1.0))
 
 
 def in_table(config: EvalConfig, case: AttackCase) -> bool:

@@ -7,8 +7,8 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.reports.text.formatting import counted, is_submitted, subject_text
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Listener
 

@@ -1,17 +1,276 @@
-"""Each subject is self-tested once, before it is attacked; what came out lies in the run folder."""
+"""Each subject is self-tested once, on the object that is scored, before it is attacked; what came out
+lies in the run folder.
+"""
 
 import hashlib
 import json
-from dataclasses import replace
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import torch
 from msgspec import structs
+from torch import Tensor
 
-from robustbench_coded.evaluation.execution.own_threads import own_threads
-from robustbench_coded.evaluation.execution.selftest_subject import selftest_subject
+from attacks.losses import margin
+from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.sampling import SamplingModule, UsedSeed
+from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
+from robustbench_coded.evaluation.execution.score import predictions
+from robustbench_coded.evaluation.execution.target import Target, draws_of
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext, own_threads
 from robustbench_coded.evaluation.planning.cases import Subject
+from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.selftests.base_agrees import Network
+from robustbench_coded.selftests.gradients import MODES_ROUNDING
+from robustbench_coded.selftests.other_generators import Batches, Draws
+from robustbench_coded.selftests.other_images import OTHER_IMAGES, blends, other_images
+from robustbench_coded.selftests.run_all import EXAMPLES, Networks, run_all
+from robustbench_coded.selftests.scene import Scene, SelfTest, judged
 from robustbench_coded.session.listener import Listener
+from robustbench_coded.user_code import TimeLimitExceeded, time_limit
+
+# Python reports these to its audit hooks (PEP 578).
+_WHOLE = ("sys._getframe", "sys._current_frames", "sys.setprofile", "sys.settrace")
+_OF_AN_EXCEPTION = ("object.__getattr__", "tb_frame")
+# Of the standard library. Others, such as logging, look for the number of a line.
+_READERS = ("inspect.py", "traceback.py")
+_STDLIB = sysconfig.get_path("stdlib") + "/"
+_LIBRARIES = tuple(sysconfig.get_path(name) + "/" for name in ("purelib", "platlib"))
+_HOME = Path(__file__).resolve().parents[2]
+_OURS = (f"{_HOME}/robustbench_coded/", f"{_HOME}/attacks/")
+
+_watchers: list[set[str]] = []
+_hooked = False
+
+
+@contextmanager
+def stack_readings() -> Iterator[set[str]]:
+    """Where code of neither this project nor a library reads the stack meanwhile: ``file.py, line 3``."""
+    global _hooked
+    if not _hooked:  # a hook cannot be taken away again
+        sys.addaudithook(_audited)
+        _hooked = True
+    found: set[str] = set()
+    _watchers.append(found)
+    try:
+        yield found
+    finally:
+        _watchers.remove(found)
+
+
+def _audited(event: str, arguments: tuple[object, ...]) -> None:
+    if not _watchers:
+        return
+    of_an_exception = event == _OF_AN_EXCEPTION[0] and arguments[1:2] == _OF_AN_EXCEPTION[1:]
+    if event not in _WHOLE and not of_an_exception:
+        return
+    place = _reader(_caller(), direct=of_an_exception)
+    if place is not None:
+        for found in _watchers:
+            found.add(place)
+
+
+def _caller() -> FrameType | None:
+    """The frame that caused the event; asking for it causes none, for hooks are not called inside a hook."""
+    watching, _watchers[:] = _watchers[:], []
+    try:
+        return sys._getframe(2)
+    finally:
+        _watchers[:] = watching
+
+
+def _reader(frame: FrameType | None, *, direct: bool) -> str | None:
+    """The place of user code that asks, itself or through `_READERS`; None for other code."""
+    while frame is not None and frame.f_code.co_filename.startswith(_STDLIB):
+        name = frame.f_code.co_filename
+        if name.startswith(_LIBRARIES) or direct or name.removeprefix(_STDLIB) not in _READERS:
+            return None
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith((*_OURS, *_LIBRARIES, "<")):
+        return None
+    return f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
+
+
+ASKED_ALIKE = "answers when scored"
+
+
+def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -> SelfTest:
+    """Asks about one random corner of the ball as attacks do, and as scoring does, under one draw.
+
+    Args:
+        defence: the object that the scene's target asks.
+        seed, batches: by which the scene names its draws.
+    """
+    x = scene.budget.random_sign(scene.x, scene.generators)
+    with stack_readings() as places:
+        asked = margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
+    if places:
+        where = "; ".join(sorted(places))
+        return judged(ASKED_ALIKE, False, f"It reads the call stack ({where}): it knows who asks.")
+    _, margins = predictions(
+        defence,
+        x,
+        scene.y,
+        seed=seed,
+        batches=batches,
+        purpose="attack",
+        draws=[0],
+        group_images=scene.examples,
+    )
+    largest = max(float(asked.abs().max()), 1e-30)
+    scored = torch.from_numpy(margins[0]).to(asked).nan_to_num(neginf=0.0)  # no answer, as in the scene
+    moved = float((scored - asked).abs().max()) / largest
+    finding = f"Margins of perturbed inputs move by at most {moved:.1e} of the largest one when scored."
+    return judged(ASKED_ALIKE, moved <= MODES_ROUNDING, finding, moved=moved)
+
+
+UNITS = 5  # times what --unit-timeout gives a unit of work, where that is less
+FOR_A_BLEND = 4  # images for each mean of two of a class: some find no second one
+SECONDS = 1800.0  # a subject that takes longer for some ninety forwards of EXAMPLES inputs hangs
+
+
+@tf32(False)
+def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> dict[str, Any]:
+    """Runs them on the first examples at one eps; the result is JSON data.
+
+    Batches are as large as the subject's, but no larger than EXAMPLES: what is tested does not depend on it,
+    and its cost does.
+    """
+    scene = _scene(context, subject, eps)
+    checkpoint = context.model(subject.checkpoint)
+    # Where there is no checkpoint, what stands for it is the defence itself.
+    compared = is_plugin(subject.spec) and not isinstance(checkpoint.network, Alone)
+    networks = Networks(context.defence(subject).base, checkpoint) if compared else None
+    unit = context.setup.config.unit_timeout
+    seconds = SECONDS if unit is None else min(SECONDS, UNITS * unit)
+    try:
+        with time_limit(seconds):
+            plugin = is_plugin(subject.spec)
+            drawn = _draws(context, subject, scene) if plugin else None
+            batches = _batches(context, subject) if plugin else None
+            results = (*run_all(scene, networks, drawn, batches), _asked_alike(context, subject, scene))
+            if plugin:
+                network = checkpoint if compared else None
+                others = (_elsewhere(context, scene), _blended(context, scene))
+                results = (*results, _other_images(scene, others, network))
+    except TimeLimitExceeded:
+        results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
+    return {
+        "eps": eps,
+        "examples": scene.examples,
+        "forwards": scene.forwards,
+        "backwards": scene.backwards,
+        "tests": [asdict(result) for result in results],
+    }
+
+
+def _asked_alike(context: WorkerContext, subject: Subject, scene: Scene) -> SelfTest:
+    batches = [-2 - group for group in range(len(scene.x))]
+    try:
+        return asked_alike(scene, context.defence(subject), context.setup.config.seed, batches)
+    except Exception as error:  # a plug-in can fail in any way
+        return judged(ASKED_ALIKE, False, f"The defence fails when it is scored: {type(error).__name__}.")
+
+
+def _other_images(
+    scene: Scene, others: tuple[Scene | None, Scene | None], network: Network | None
+) -> SelfTest:
+    other, blended = others
+    try:
+        found = other_images(scene, other, network, blended)
+        for asked in others:
+            if asked is not None:
+                scene.forwards += asked.forwards
+                scene.backwards += asked.backwards
+        return found
+    except Exception as error:  # a plug-in can fail in any way
+        return judged(OTHER_IMAGES, False, f"The defence fails at other images: {type(error).__name__}.")
+
+
+def _elsewhere(context: WorkerContext, scene: Scene) -> Scene | None:
+    """The same scene with images that are not evaluated."""
+    found = context.elsewhere(scene.examples)
+    if found is None or found[0].shape[1:] != scene.x.shape[2:]:
+        return None
+    x, y = found
+    return replace(scene, x=x.view_as(scene.x), y=y.view_as(scene.y))
+
+
+def _blended(context: WorkerContext, scene: Scene) -> Scene | None:
+    """The same scene with means of two images; None where too few images have another of their class.
+
+    None, too, where pixels have no levels: there a mean lies between the values that the data take, and a
+    defence that rounds to those is as robust as it says on everything but means.
+    """
+    if context.data.scale <= 1:
+        return None
+    count = FOR_A_BLEND * scene.examples
+    found = context.elsewhere(count)
+    if found is None:  # means of evaluated images are not evaluated either
+        found = context.data.batch(range(min(count, len(context.data))))
+    x, y = blends(found[0], found[1], scene.examples, context.data.scale)
+    if len(x) < scene.examples or x.shape[1:] != scene.x.shape[2:]:
+        return None
+    x, y = x.to(scene.x), y.to(scene.y)
+    return replace(scene, x=x.view_as(scene.x), y=y.view_as(scene.y))
+
+
+def _draws(context: WorkerContext, subject: Subject, scene: Scene) -> Draws:
+    """Of the batches that are scored: a defence may know their seeds. Drawing once more changes nothing."""
+    defence, config = context.defence(subject), context.setup.config
+    groups, k = scene.y.shape
+
+    def used(generators: Sequence[torch.Generator]) -> list[Any]:
+        drawn = [defence.sample(generator, k) for generator in generators]
+        return [UsedSeed(draw) for draw in drawn] if isinstance(defence, SamplingModule) else drawn
+
+    return Draws(
+        lambda index: draws_of(defence, k, config.seed, range(groups), "scoring", index),
+        used,
+        hashlib.blake2b(scene.x.cpu().numpy().tobytes(), digest_size=8).hexdigest(),
+    )
+
+
+def _batches(context: WorkerContext, subject: Subject) -> Batches:
+    """Of any size, under draws of a batch that is evaluated."""
+    defence, seed = context.defence(subject), context.setup.config.seed
+
+    def answers(x: Tensor, index: int) -> Tensor:
+        with torch.no_grad():
+            draw = draws_of(defence, len(x), seed, [0], "scoring", index)[0]
+            return defence.logits(x.clone(), draw).detach().clone()
+
+    return Batches(subject.k, answers)
+
+
+def _scene(context: WorkerContext, subject: Subject, eps: float) -> Scene:
+    config, defence = context.setup.config, context.defence(subject)
+    k = min(subject.k, EXAMPLES) if subject.batch_dependent else min(EXAMPLES, len(context.data))
+    groups = max(1, EXAMPLES // k) if subject.batch_dependent else 1
+    x, y = context.data.batch([i % len(context.data) for i in range(groups * k)])
+    normalized = config.eps_space == "normalized"
+    deviation = context.checkpoint(subject.checkpoint).deviation if normalized else None
+    # Batches of their own, far from those that are evaluated: no draw of theirs is asked about here.
+    batches = [-2 - group for group in range(groups)]
+    return Scene(
+        Target(defence, k, config.seed, batches),
+        x.view(groups, k, *x.shape[1:]).to(context.device),
+        y.view(groups, k).to(context.device),
+        PerturbationBudget(config.norm, eps, config.eps_space, deviation),  # type: ignore[arg-type]
+        subject.batch_dependent,
+        [stream(config.seed, batch, "selftest") for batch in batches],
+    )
+
 
 VERSION = 7  # of the self-tests: another one asks again
 _CONTEXT = ("csrobust", "data", "data_sha256", "limit", "seed", "device", "threads")

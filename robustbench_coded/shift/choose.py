@@ -13,7 +13,7 @@ from robustbench_coded.data.named_sets import search_path
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.examples import evaluated
+from robustbench_coded.evaluation.planning.batches import evaluated
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.session.listener import Listener

@@ -14,17 +14,17 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.plan import AttackCase
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
+from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder, read_manifest
-from robustbench_coded.runs.perturbation_store import PerturbationStore
-from robustbench_coded.schema.controls import CLEAN
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CLEAN
+from robustbench_coded.session.evaluate import IncompleteRun, opened_folder
 from robustbench_coded.session.evaluation import plan_of, unit_maker
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against, kept_from, new_manifest
 from robustbench_coded.session.run_plan import Done, run_plan
-from robustbench_coded.session.stopped import IncompleteRun, opened_folder
 from robustbench_coded.shift.answers import SHIFT, ShiftFacts, as_data, facts_of, from_data
 from robustbench_coded.shift.choose import ShiftConfig, chosen_sets
 from robustbench_coded.shift.report import write_shift_report

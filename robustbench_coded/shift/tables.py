@@ -20,7 +20,7 @@ from robustbench_coded.reports.text.formatting import (
     percent,
 )
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.controls import STANDARD
+from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.shift.estimates import Estimate, accuracy, corruption_error, difference
 from robustbench_coded.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES

@@ -31,8 +31,7 @@ from typing import Literal
 
 from attacks.attack_name import AttackName
 from attacks.catalogue import SEARCHES
-from robustbench_coded.schema.controls import CLEAN, RANDOM_SIGN
-from robustbench_coded.schema.words import CheckName, CheckOutcome
+from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import (
     WORTH,

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
+from robustbench_coded.runs.certificates import Certificate
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.certificate import Certificate
-from robustbench_coded.schema.controls import NAIVE_MIN
+from robustbench_coded.schema.words import NAIVE_MIN
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval, clopper_pearson
 

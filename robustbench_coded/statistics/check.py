@@ -14,8 +14,7 @@ from attacks.attack_name import TORCHATTACKS_LINF, AttackName
 from attacks.catalogue import BLACK_BOX
 from attacks.naming import parse
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.controls import COMBINED, CONTROLS
-from robustbench_coded.schema.words import CheckName, CheckOutcome
+from robustbench_coded.schema.words import COMBINED, CONTROLS, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult, inherited
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference

@@ -26,10 +26,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
-from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
+from robustbench_coded.schema.case import Claim, ClaimedAccuracy
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.schema.words import CheckName, VerdictWord
+from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckName, VerdictWord
 from robustbench_coded.statistics.attack_checks import another_loss
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check, difference_of

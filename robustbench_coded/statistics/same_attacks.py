@@ -25,8 +25,7 @@ import numpy as np
 
 from attacks.attack_name import PREFIX, SEVERAL, AttackName, split_submitted
 from attacks.naming import parse
-from robustbench_coded.schema.controls import STANDARD
-from robustbench_coded.schema.words import CheckName, CheckOutcome
+from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome
 from robustbench_coded.statistics.attack_checks import ANOTHER_LOSS
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import (

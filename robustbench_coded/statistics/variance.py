@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from scipy.special import fdtri
 
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.controls import CLEAN
+from robustbench_coded.schema.words import CLEAN
 from robustbench_coded.statistics.correlation import measured, remembered
 from robustbench_coded.statistics.outcomes import Cell, cells
 

@@ -16,7 +16,7 @@ stop at several looks or where several verdicts are counted together (results/ju
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
+from robustbench_coded.schema.case import Claim, ClaimedAccuracy
 from robustbench_coded.schema.words import CheckName, VerdictWord
 from robustbench_coded.statistics.check import Check, merged_steps
 from robustbench_coded.statistics.gradients import OF_THE_GRADIENT

@@ -33,7 +33,7 @@ from robustbench_coded.cli.options import (
 )
 from robustbench_coded.cli.process import FAILED, INTERRUPTED
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.radii import radius
+from robustbench_coded.evaluation.options.option import radius
 from robustbench_coded.reports.text.escape import one_line
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def gan_command(
     """
     from robustbench_coded.engine.worker_pool import EngineError
     from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
+    from robustbench_coded.evaluation.options.device import device_named
     from robustbench_coded.evaluation.options.option import check_value, count
-    from robustbench_coded.evaluation.setup.device import device_named
     from robustbench_coded.generation.config import GanConfig
     from robustbench_coded.generation.report import last_points, write_gan_report
     from robustbench_coded.generation.study import study

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.setup.device import device_named
+from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.models.architectures.layers import seed_dropout
 from robustbench_coded.models.build import build
 from robustbench_coded.training.config import TrainConfig, milestones, one_cycle

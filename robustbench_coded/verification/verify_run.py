@@ -1,28 +1,142 @@
-"""Scores a run's stored perturbed inputs again, and measures whether they keep to the budget."""
+"""Scores a run's stored perturbed inputs again behind its own models and data, rebuilt from run.json,
+measures whether they keep to the budget, and lists what was found.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from msgspec import to_builtins
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from attacks.objective import co_batch
+from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.attack_group import batch_roles
+from robustbench_coded.evaluation.execution.attack_group import batch_roles, budget_of
 from robustbench_coded.evaluation.execution.score import predictions
-from robustbench_coded.evaluation.execution.unit_facts import budget_of
-from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.execution.target import images_of
+from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup, WorkerContext
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import scored_slots
-from robustbench_coded.evaluation.planning.cases import AttackCase
-from robustbench_coded.results.manifest import load_manifest
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, Evaluation, read_adversarials
 from robustbench_coded.runs.folder import read_run
-from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
 from robustbench_coded.schema.planned_case import PlannedCase
-from robustbench_coded.verification.rebuild import rebuilt_bench, rebuilt_row
+from robustbench_coded.schema.words import CONTROLS
+
+
+def rebuilt_bench(
+    manifest: RunManifest,
+    *,
+    checkpoints: Mapping[str, str],
+    arch: str | None = None,
+    data_dir: str | None = None,
+    device: str = "cpu",
+) -> WorkerContext:
+    """The workbench of a run.
+
+    Args:
+        manifest: the content of run.json, checked.
+        checkpoints: files to take instead of those that run.json names, by name.
+        arch: the user's own architecture code; a run folder never says by itself which code to load.
+        data_dir: where data sets are looked for.
+        device: where to compute.
+
+    Raises:
+        InputError: data or weights are not there, are other ones, or need code that the user has not named.
+    """
+    last, identity = manifest.last, manifest.identity
+    if identity.data is None or manifest.data.examples is None or last.resolved.group_images is None:
+        raise InputError("run.json: it does not say on which data, or in which groups, it was computed")
+    names = [facts.name for facts in manifest.checkpoints]
+    if unknown := next((name for name in checkpoints if name not in names), None):
+        raise InputError(
+            f"--ckpt {unknown}={checkpoints[unknown]}: the run has no checkpoint {unknown!r}; "
+            f"give --ckpt NAME=PATH for {' or '.join(names)}"
+        )
+    loaded = tuple(
+        LoadedCheckpoint(
+            name=facts.name,
+            path=checkpoints.get(facts.name, facts.path or ""),
+            sha256=facts.sha256,
+            arch=_trusted_arch(facts, arch),
+            network=facts.arch or "",
+            classes=facts.classes or 0,
+            mean=tuple(facts.normalisation["mean"]),
+            deviation=tuple(facts.normalisation["std"]),
+            attack_precision="float32",
+            facts=to_builtins(facts),
+        )
+        for facts in manifest.checkpoints
+    )
+    config = EvalConfig(
+        checkpoints=tuple((c.name, c.path) for c in loaded),
+        data=identity.data,
+        data_dir=data_dir,
+        limit=identity.limit,
+        first=identity.subset is None,
+        seed=identity.seed or 0,
+        last_batch=identity.last_batch or "pad",
+        selection_draws=last.options["selection_draws"],
+        victims=last.options["victims"],
+    )
+    setup = Setup(
+        config=config,
+        data=identity.data,
+        examples=manifest.data.examples,
+        device=device,
+        group_images=last.resolved.group_images,
+        threads=torch.get_num_threads(),
+        checkpoints=loaded,
+    )
+    context = WorkerContext(setup)
+    if context.data.sha256 != identity.data_sha256:
+        raise InputError(
+            f"--data-dir: the images of {identity.data} here are not those of the run "
+            f"({context.data.sha256[:16]}, run {str(identity.data_sha256)[:16]})"
+        )
+    return context
+
+
+def rebuilt_row(context: WorkerContext, planned: PlannedCase, defences: Sequence[str]) -> AttackCase | None:
+    """A row of run.json; None where it needs code that ``defences`` does not name."""
+    spec = planned.spec
+    if parse_defence(spec).kind == "plugin" and spec not in defences:
+        return None
+    subject = Subject(
+        checkpoint=planned.checkpoint,
+        spec=spec,
+        label=planned.defence,
+        k=planned.batch_size or 1,
+        n=planned.n,
+        randomised=planned.randomised,
+        batch_dependent=planned.batch_dependent,
+        has_base=planned.has_base,
+        images=1,
+    )
+    subject = replace(subject, images=images_of(context.defence(subject), subject.k))
+    key = planned.key
+    return AttackCase(subject, key.threat, key.attack, *key.budget, key.step_size)
+
+
+def _trusted_arch(facts: CheckpointFacts, arch: str | None) -> str | None:
+    if facts.arch is None or ":" not in facts.arch:
+        return None
+    if arch != facts.arch:
+        raise InputError(
+            f"checkpoint {facts.name} needs the code {facts.arch}; name it with --arch to load it"
+        )
+    return arch
+
 
 ROUNDING = 1e-5  # distances as a fraction of eps
 # A prediction may differ from the recorded one where the margin is this close to a tie.
@@ -245,3 +359,48 @@ def _groups(evaluations: list[Evaluation], size: int, k: Sequence[int]) -> Itera
         group.append(evaluation)
     if group:
         yield group
+
+
+def verification_table(rows: Sequence[VerifiedRow]) -> Group:
+    """A block per subject, threat model and eps, a line per attack: accuracies recorded, now and after 8-bit
+    rounding; the largest distance as a fraction of eps; what is off."""
+    blocks: dict[str, Table] = {}
+    for row in rows:
+        sizes = "".join(
+            f" {name}={value}" for name, value in (("K", row.k), ("N", row.n)) if value is not None
+        )
+        title = f"{row.checkpoint} | {row.defence}{sizes} | {row.threat} | eps {row.eps:.4g}"
+        blocks.setdefault(title, _block(title)).add_row(
+            Text(one_line(row.attack)),
+            str(row.inputs),
+            f"{row.furthest:.4f}",
+            _percent(row.recorded),
+            _percent(row.accuracy),
+            _percent(row.accuracy_8bit),
+            Text(one_line(_result(row))),
+        )
+    return Group(*blocks.values())
+
+
+def _block(title: str) -> Table:
+    table = Table(title=Text(one_line(title)), title_justify="left")
+    table.add_column("attack", overflow="fold")  # names stay whole at any width
+    for head in ("inputs", "of eps", "recorded", "now", "8-bit"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("result", overflow="fold")
+    return table
+
+
+def _result(row: VerifiedRow) -> str:
+    if row.problem:
+        return row.problem
+    faults = []
+    if row.outside:
+        faults.append(f"{row.outside} inputs outside eps or box")
+    if row.differing:
+        faults.append(f"{row.differing} of {row.outcomes} answers differ")
+    return "; ".join(faults) or "holds"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, attack_options
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.session.evaluate import evaluate
+from robustbench_coded.session.evaluate import IncompleteRun, evaluate
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.stopped import IncompleteRun
 from robustbench_coded.zoo.known import Known, Truth
 from robustbench_coded.zoo.registry import ZOO, ZooEntry
 

@@ -78,7 +78,7 @@ def test_wrong_inputs_are_refused(csrobust, digits_erm, inputs, eps, said):
 
 
 def test_a_stated_number_runs_alone_and_more_than_a_batch_holds_runs_nowhere():
-    from robustbench_coded.evaluation.options.inputs import inputs_for
+    from robustbench_coded.evaluation.options.check_options import inputs_for
 
     assert inputs_for(["collateral-3-box"], 8) == ["collateral-3-box"]
     assert inputs_for(["collateral-8", "batch"], 8) == ["batch"]

@@ -23,7 +23,7 @@ class GnuLibrary:
 def library(monkeypatch):
     found = GnuLibrary()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: found)
-    for name in process._SAID_BY_THE_USER:
+    for name in process._MEMORY_BY_THE_USER:
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     return found

@@ -16,7 +16,7 @@ SMALL = ("--data", "digits", "--batch-size", "8", "--threads", "1", "--draws", "
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, digits_erm):
     from robustbench_coded.cli.main import main
-    from robustbench_coded.evaluation.setup import match_clean
+    from robustbench_coded.evaluation.setup import subjects
 
     out = tmp_path_factory.mktemp("matched") / "run"
     # N below K, so that there is something to match.
@@ -33,7 +33,7 @@ def run(tmp_path_factory, digits_erm):
         str(out),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(match_clean, "EXAMPLES", 64)
+        patch.setattr(subjects, "EXAMPLES", 64)
         assert main(["eval", "--ckpt", f"erm={digits_erm}", *SMALL, "--no-standard", *options]) == 0
     return out
 
@@ -63,12 +63,12 @@ def test_the_report_states_the_setting_and_the_clean_accuracies(run):
 
 
 def test_only_what_is_named_without_a_strength_is_matched():
-    from robustbench_coded.evaluation.options.config import EvalConfig
-    from robustbench_coded.evaluation.options.matching import (
+    from robustbench_coded.evaluation.options.check_options import (
         baselines_to_match,
         defence_to_match,
         plain_defences,
     )
+    from robustbench_coded.evaluation.options.config import EvalConfig
 
     named = ("noise", "resize-pad:scale=0.9", "mixup-inference:samples=3", "rci:N=7", "rci:N=16")
     config = EvalConfig((), defences=named, match_clean="rci:N=7")

@@ -54,16 +54,16 @@ def test_a_defence_that_was_typed_by_mistake_leaves_no_rows(csrobust, digits_erm
 
 
 def test_units_that_fail_are_named_in_one_line(csrobust, command, monkeypatch):
-    from robustbench_coded.evaluation.execution import execute
+    from robustbench_coded.evaluation.execution import run_unit
 
-    real = execute.run_unit
+    real = run_unit.run_unit
 
     def failing(context, unit, tally):
         if unit.row.attack not in ("clean", "random-sign"):
             raise RuntimeError("it broke")
         real(context, unit, tally)
 
-    monkeypatch.setattr(execute, "run_unit", failing)
+    monkeypatch.setattr(run_unit, "run_unit", failing)
     answer = csrobust(*command)
     assert answer.code == 1
     assert "units failed, the first" in answer.err and "it broke" in answer.err

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_coded.engine import attempt as module
-from robustbench_coded.engine.attempt import attempt, is_out_of_memory, one_line
-from robustbench_coded.evaluation.execution.results import UnitFailure, UnitResult
+from robustbench_coded.engine import worker as module
+from robustbench_coded.engine.worker import attempt, is_out_of_memory, one_line
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.evaluation import make_plan
 

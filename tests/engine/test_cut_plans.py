@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.evaluation.execution.execute import execute
-from robustbench_coded.evaluation.execution.results import UnitResult
+from robustbench_coded.evaluation.execution.run_unit import UnitResult, execute
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.evaluation import make_plan

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from robustbench_coded.engine.run import Engine
-from robustbench_coded.evaluation.execution.results import UnitFailure
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.evaluation import make_plan
 

@@ -6,8 +6,7 @@ import pickle
 import torch
 
 from robustbench_coded.engine import worker
-from robustbench_coded.engine.process_pool import ProcessPool, _Worker
-from robustbench_coded.engine.worker_pool import Finished, Ready, Told
+from robustbench_coded.engine.worker_pool import Finished, ProcessPool, Ready, Told, _Worker
 
 
 class Alive:

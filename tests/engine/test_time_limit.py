@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from robustbench_coded.time_limit import TimeLimitExceeded, time_limit
+from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
 
 def test_a_block_that_takes_too_long_is_interrupted_and_the_timer_is_gone():

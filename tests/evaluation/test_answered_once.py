@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
-from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.execution.run_unit import execute
+from robustbench_coded.evaluation.execution.worker_context import AnsweredOnce
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.evaluation import make_plan

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.execution.run_unit import execute
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.evaluation import make_plan

@@ -8,7 +8,7 @@ from robustbench_coded import evaluate
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.planning.examples import evaluated, subset_rule
+from robustbench_coded.evaluation.planning.batches import evaluated, subset_rule
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 

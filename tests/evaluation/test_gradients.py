@@ -8,7 +8,7 @@ import pytest
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context as workbench
-from robustbench_coded.evaluation.execution.execute import execute
+from robustbench_coded.evaluation.execution.run_unit import execute
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup import prepare as setup
 from robustbench_coded.evaluation.setup.prepare import prepare

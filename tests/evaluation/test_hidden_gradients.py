@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from robustbench_coded import evaluate
-from robustbench_coded.evaluation.options.attack_choice import attack_options
+from robustbench_coded.evaluation.options.config import attack_options
 
 pytestmark = pytest.mark.long
 

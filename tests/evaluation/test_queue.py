@@ -162,7 +162,7 @@ def test_an_interrupted_run_in_another_order_has_the_same_bytes(stopped, tmp_pat
 
 
 def test_by_default_every_row_has_a_batch_at_least_and_the_command_ends_in_its_budget(tmp_path, in_seconds):
-    in_seconds(20.0)
+    in_seconds(25.0)
     run = measured(tmp_path / "run")
     rows = attacked(run, "rci")
     assert set(ATTACKS.split(",")) <= set(rows) and min(rows.values()) >= K
@@ -176,7 +176,7 @@ def test_by_default_every_row_has_a_batch_at_least_and_the_command_ends_in_its_b
 
 
 def test_a_default_run_is_completed_alike_on_a_machine_of_another_speed(tmp_path, in_seconds, monkeypatch):
-    in_seconds(20.0)
+    in_seconds(25.0)
     whole = measured(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         measured(tmp_path / "run", listener=Impatient(6))

@@ -10,8 +10,8 @@ from attacks.losses import dlr, margin_loss, targeted_dlr
 from attacks.oracle import LOST, fold_unanswered
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.answers import BaseOrNan, answers_or_nan
 from robustbench_coded.evaluation.execution.score import NO_ANSWER, InvalidAnswer, predictions
+from robustbench_coded.evaluation.execution.target import BaseOrNan, answers_or_nan
 from robustbench_coded.session.from_python import evaluate
 
 EXAMPLES = 16

@@ -13,8 +13,7 @@ from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.evaluation.setup.hidden_gradients import hidden_gradients
-from robustbench_coded.evaluation.setup.probing import probed
+from robustbench_coded.evaluation.setup.probing import hidden_gradients, probed
 
 K, EPS = 8, 0.2
 GENERATOR = torch.Generator().manual_seed(0)

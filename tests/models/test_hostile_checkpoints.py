@@ -25,7 +25,7 @@ from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pickle_scan import Scan
 from robustbench_coded.models.refusal import Refused
-from robustbench_coded.time_limit import time_limit
+from robustbench_coded.user_code import time_limit
 
 MUTATIONS = {"short": 300, "soak": 10_000}
 MOST_SECONDS = 20.0  # for one file: it takes milliseconds, but the machine may be busy

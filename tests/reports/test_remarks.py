@@ -4,8 +4,7 @@ import pytest
 
 from robustbench_coded.reports.run.findings import hidden_gradients, remarks_on
 from robustbench_coded.results.run import load_run
-from robustbench_coded.schema.evaluated import DataFacts, Identity, ProbeRecord
-from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, RunManifest
 
 
 def said(*met, **figures):

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from robustbench_coded.reports.run.text_tables import selftest_count_table, selftest_table
+from robustbench_coded.results.judgements import SelfTestResult
 from robustbench_coded.results.run import load_run
-from robustbench_coded.results.selftests import SelfTestResult
 from robustbench_coded.schema.case import SubjectKey
 
 DIGITS = Path(__file__).parents[2] / "reports" / "digits"

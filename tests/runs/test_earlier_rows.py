@@ -2,9 +2,7 @@
 
 from msgspec.structs import replace
 
-from robustbench_coded.schema.evaluated import DataFacts, Identity, ProbeRecord
-from robustbench_coded.schema.invocation import Invocation
-from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.manifest import DataFacts, Identity, Invocation, ProbeRecord, RunManifest
 from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
 from robustbench_coded.session.manifest import kept_from
 

@@ -3,9 +3,13 @@
 import pytest
 import torch
 
-from robustbench_coded.runs.adversarials import Adversarials
-from robustbench_coded.runs.perturbation_store import FOLDER, PerturbationStore
-from robustbench_coded.runs.perturbed_digest import PerturbedDigest, sum_of
+from robustbench_coded.runs.adversarials import (
+    FOLDER,
+    Adversarials,
+    PerturbationStore,
+    PerturbedDigest,
+    sum_of,
+)
 
 UNIT = "0123456789abcdef0123"
 

@@ -4,9 +4,8 @@ import os
 
 import pytest
 
-from robustbench_coded.runs import read_units
-from robustbench_coded.runs.outcomes import SCHEMA, DamagedFile, write_outcomes
-from robustbench_coded.runs.read_units import read_unit
+from robustbench_coded.runs import outcomes
+from robustbench_coded.runs.outcomes import SCHEMA, DamagedFile, read_unit, write_outcomes
 
 
 @pytest.fixture
@@ -18,7 +17,7 @@ def file(tmp_path):
 def test_an_unchanged_file_is_read_once_and_what_is_handed_out_is_nobody_elses(file, monkeypatch):
     first = read_unit(file, "one")[1]
     first["right_scoring"] = 0
-    monkeypatch.setattr(read_units, "read_table", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(outcomes, "read_table", lambda path: pytest.fail("read again"))
     assert read_unit(file, "one")[1]["right_scoring"] == 3
 
 
@@ -37,8 +36,8 @@ def test_a_file_that_was_changed_in_place_is_checked_again(file):
 
 
 def test_memory_is_bounded(file, monkeypatch):
-    monkeypatch.setattr(read_units, "MOST_BYTES", -1)
-    kept = read_units._Kept()
+    monkeypatch.setattr(outcomes, "MOST_BYTES", -1)
+    kept = outcomes._Kept()
     rows, metadata = read_unit(file, "one")
     for name in ("a", "b"):
         kept.put(file.with_name(name), (1, 1, 1), rows, metadata)

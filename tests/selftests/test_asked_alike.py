@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from robustbench_coded.defences.rci import RCI
-from robustbench_coded.evaluation.execution.asked_alike import asked_alike
 from robustbench_coded.selftests.run_all import run_all
+from robustbench_coded.session.selftesting import asked_alike
 from tests.selftests.conftest import EXAMPLES, Plain
 from tests.selftests.test_liars import HONEST
 

@@ -6,7 +6,7 @@ import torch
 from robustbench_coded.defences.inferences import GaussianNoise, ResizePad
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.evaluation.execution.target import draws_of
-from robustbench_coded.selftests.one_input import Batches, one_input
+from robustbench_coded.selftests.other_generators import Batches, one_input
 
 K = 48  # more than the scene's
 

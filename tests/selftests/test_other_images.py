@@ -7,8 +7,7 @@ import torch
 from torch.nn import functional
 
 from robustbench_coded.data.named_sets import load_digits
-from robustbench_coded.selftests.blends import blends
-from robustbench_coded.selftests.other_images import other_images
+from robustbench_coded.selftests.other_images import blends, other_images
 from tests.selftests.conftest import EPS, EXAMPLES, Plain, network
 from tests.selftests.test_liars import HONEST
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from robustbench_coded.evaluation.execution import selftest_subject
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.results.run import load_run
-from robustbench_coded.selftests.result import judged
+from robustbench_coded.selftests.scene import judged
+from robustbench_coded.session import selftesting
 from robustbench_coded.session.evaluate import evaluate
 from tests.selftests.conftest import CHECKPOINTS
 
@@ -54,7 +54,7 @@ def test_they_stand_among_the_checks(run):
 def test_a_second_evaluation_takes_them_over(run, monkeypatch):
     before = {path: path.read_bytes() for path in (run / "selftests").iterdir()}
     asked = []
-    monkeypatch.setattr(selftest_subject, "run_all", lambda *given: asked.append(given) or ())
+    monkeypatch.setattr(selftesting, "run_all", lambda *given: asked.append(given) or ())
     evaluate(config(run, defences=("rci:N=1.5K",), attacks=("pgd-2", "fgsm")))
     assert asked == []
     assert {path: path.read_bytes() for path in (run / "selftests").iterdir()} == before
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_made_again_and_without_it_nothing_is_praised(run):
 
 def test_one_that_failed_is_named_and_outcomes_do_not_depend_on_them(run, tmp_path, monkeypatch):
     failed = judged("finite differences", False, "They disagree.", mismatch=0.9)
-    monkeypatch.setattr(selftest_subject, "run_all", lambda *given: (failed,))
+    monkeypatch.setattr(selftesting, "run_all", lambda *given: (failed,))
     other = evaluate(config(tmp_path / "other", defences=("rci:N=1.5K",)))
     for judgement in load_run(other).judgements:
         (check,) = [check for check in judgement.checks if check.name.startswith("self-tests")]

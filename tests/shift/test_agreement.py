@@ -7,7 +7,7 @@ import pytest
 from scipy.special import stdtrit
 
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.controls import STANDARD
+from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.shift.answers import Answers, SetFacts, ShiftFacts, ShiftRun
 from robustbench_coded.shift.report import (
     ALL,

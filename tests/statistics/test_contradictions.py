@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from robustbench_coded.schema.certificate import Certificate
-from robustbench_coded.schema.controls import NAIVE_MIN
+from robustbench_coded.runs.certificates import Certificate
+from robustbench_coded.schema.words import NAIVE_MIN
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.certified import contradictions
 

@@ -7,8 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robustbench_coded.schema.controls import ENSEMBLE
-from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
+from robustbench_coded.schema.words import (
+    ENSEMBLE,
+    GRADIENT_SELF_TESTS,
+    RELAXED_CHECK,
+    CheckName,
+    CheckOutcome,
+)
 from robustbench_coded.selftests.run_all import _TESTS
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check, run_attacks

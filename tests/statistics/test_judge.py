@@ -5,11 +5,9 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from robustbench_coded.schema.case import BudgetKey
-from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
-from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
+from robustbench_coded.schema.case import BudgetKey, Claim, ClaimedAccuracy
 from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
-from robustbench_coded.schema.words import CheckOutcome
+from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check

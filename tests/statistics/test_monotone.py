@@ -8,7 +8,7 @@ from msgspec import structs
 
 from robustbench_coded.results.judgements import judgements_of
 from robustbench_coded.results.run import load_run
-from robustbench_coded.schema.controls import CONTROLS, ENSEMBLE, STANDARD
+from robustbench_coded.schema.words import CONTROLS, ENSEMBLE, STANDARD
 from robustbench_coded.statistics import judge as judging
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check

@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from attacks.naming import parse
-from robustbench_coded.schema.controls import ENSEMBLE, STANDARD
+from robustbench_coded.schema.words import ENSEMBLE, STANDARD
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.judge import judge

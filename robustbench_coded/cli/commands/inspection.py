@@ -17,7 +17,7 @@ from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.plugins import all_of
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.schema.evaluated import ProbeRecord
+from robustbench_coded.schema.manifest import ProbeRecord
 
 if TYPE_CHECKING:
     from robustbench_coded.schema.manifest import RunManifest
@@ -55,7 +55,7 @@ def run_names(folder: Path) -> dict[str, str]:
     Raises:
         InputError: there is none.
     """
-    from robustbench_coded.results.manifest import load_manifest
+    from robustbench_coded.results.run import load_manifest
     from robustbench_coded.runs.folder import runs_below
 
     found = {}
@@ -195,8 +195,8 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
     Also measures whether their gradients are usable. The exit code is 1 if a defence contradicts its
     declaration.
     """
+    from robustbench_coded.evaluation.execution.in_memory import with_zoo
     from robustbench_coded.evaluation.setup.prepare import prepare
-    from robustbench_coded.evaluation.setup.zoo_entry import with_zoo
 
     rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
     for name in ("quiet", "as_json"):
@@ -320,7 +320,7 @@ def verify_command(
     else:
         from rich.console import Console
 
-        from robustbench_coded.verification.table import verification_table
+        from robustbench_coded.verification.verify_run import verification_table
 
         Console().print(verification_table(rows))
     return 0 if all(row.holds for row in rows) else 1

@@ -18,9 +18,8 @@ from robustbench_coded.defences.protocol import Defence, misshapen, too_few_clas
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
-from robustbench_coded.evaluation.execution.target import Target
-from robustbench_coded.evaluation.execution.towards import OTHERS, Towards
-from robustbench_coded.evaluation.options.radii import radius
+from robustbench_coded.evaluation.execution.target import OTHERS, Target, Towards
+from robustbench_coded.evaluation.options.option import radius
 from robustbench_coded.evaluation.planning.streams import stream
 
 Images = TypeVar("Images")

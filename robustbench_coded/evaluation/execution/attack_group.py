@@ -1,26 +1,125 @@
-"""Perturbs the batches of a group as a case's threat model and attack say."""
+"""The groups of a unit, batches that are attacked and answered side by side, and how they are
+perturbed as the case's threat model and attack say.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from attacks.objective import Roles, co_batch, collateral, one_victim
+from attacks.objective import Roles, co_batch, collateral, copies, one_victim
+from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.evaluation.execution.answers import BaseOrNan
-from robustbench_coded.evaluation.execution.groups import Group
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
-from robustbench_coded.evaluation.execution.tally import Tally
-from robustbench_coded.evaluation.execution.target import Target
-from robustbench_coded.evaluation.execution.towards import OTHERS, Towards
-from robustbench_coded.evaluation.execution.unit_facts import budget_of, query_budget_of, seed_of
+from robustbench_coded.evaluation.execution.score import Tally
+from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots
+from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots, scored_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.schema.controls import CLEAN, RANDOM_SIGN
+from robustbench_coded.runs.adversarials import EVERY
+from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN
+
+
+def seed_of(context: WorkerContext, unit: Unit) -> int:
+    """The seed of the unit's streams: each replicate has its own."""
+    return context.setup.config.seed + unit.replicate
+
+
+def draws_to_score(context: WorkerContext, row: AttackCase) -> list[tuple[str, list[int]]]:
+    """Which draws a row is scored on, by purpose; a deterministic defence has only one answer."""
+    if not row.subject.randomised:
+        return [("scoring", [0])]
+    config = context.setup.config
+    return [("selection", list(range(config.selection_draws))), ("scoring", list(range(config.draws)))]
+
+
+def separate_attacks(context: WorkerContext) -> int:
+    """How many scoring draws are attacked one by one under known randomness."""
+    return min(context.setup.config.aware_attacks, context.setup.config.draws)
+
+
+def budget_of(context: WorkerContext, row: AttackCase, eps_scale: Tensor | None = None) -> PerturbationBudget:
+    """The budget of a row, in the space that its eps is measured in."""
+    normalized = row.eps_space == "normalized"
+    deviation = context.checkpoint(row.subject.checkpoint).deviation if normalized else None
+    return PerturbationBudget(row.norm, row.eps, row.eps_space, deviation, eps_scale)  # type: ignore[arg-type]
+
+
+def query_budget_of(context: WorkerContext, row: AttackCase, inputs: int) -> int | None:
+    """Images forwarded and differentiated that an attack on so many inputs may cost; None for any number.
+
+    Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no row
+    costs more for each scored example than was asked for, and all of its batches are attacked alike.
+    """
+    budget = context.setup.config.budget
+    if budget is None:
+        return None
+    if row.threat.one_victim:
+        return budget * inputs
+    batches = context.batches(row.subject, 0)
+    scored = sum(len(scored_slots(row.threat, batch, context.setup.config.seed)) for batch in batches)
+    return budget * inputs * scored // sum(batch.k for batch in batches)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Equally large batches, and which of their slots are scored.
+
+    Attributes:
+        batches: G batches; with one victim in each, a batch may appear several times.
+        scored: slots of each batch whose answers count.
+        victims: the attacked slot of each batch; empty where several inputs are the attacker's.
+    """
+
+    batches: tuple[Batch, ...]
+    scored: tuple[np.ndarray, ...]
+    victims: tuple[int, ...] = ()
+
+    @property
+    def indices(self) -> list[int]:
+        """The batches' positions in the partition, which name their random streams."""
+        return [batch.index for batch in self.batches]
+
+    @property
+    def k(self) -> int:
+        return self.batches[0].k
+
+    @property
+    def stored_victims(self) -> list[int]:
+        """What stored perturbed inputs say about who was attacked."""
+        return list(self.victims) or [EVERY] * len(self.batches)
+
+
+def groups_of(context: WorkerContext, unit: Unit) -> Iterator[Group]:
+    """The groups of a unit, in their order."""
+    case, seed = unit.row, context.setup.config.seed + unit.replicate
+    batches = context.batches(case.subject, unit.replicate)
+    for indices in unit.groups:
+        members = tuple(batches[i] for i in indices)
+        slots = (np.asarray(scored_slots(case.threat, batch, seed), dtype=np.int64) for batch in members)
+        yield Group(members, tuple(slots))
+    yield from groups_of_victims(context, unit, context.setup.group_images // case.subject.images)
+
+
+def groups_of_victims(context: WorkerContext, unit: Unit, most: int) -> Iterator[Group]:
+    """A unit's victims in their order, at most so many in a group; equally large batches alone share one."""
+    batches = context.batches(unit.row.subject, unit.replicate)
+    size = max(1, most)
+    for _, alike in groupby(unit.victims, key=lambda victim: batches[victim.batch].k):
+        together = list(alike)
+        for start in range(0, len(together), size):
+            victims = together[start : start + size]
+            yield Group(
+                tuple(batches[victim.batch] for victim in victims),
+                tuple(np.asarray([victim.slot]) for victim in victims),
+                tuple(victim.slot for victim in victims),
+            )
 
 
 def attack_group(
@@ -111,3 +210,42 @@ def _generators(group: Group, seed: int, index: int) -> list[torch.Generator]:
     """A start for each batch. Victims of one batch must not start alike: the index tells them apart."""
     places = [slot + group.k * index for slot in group.victims] or [index] * len(group.batches)
     return [stream(seed, batch, "start", place) for batch, place in zip(group.indices, places, strict=True)]
+
+
+def asks_base_alone(unit: Unit) -> bool:
+    """Whether the unit attacks victims through the base model."""
+    attack = unit.row.attack
+    return unit.row.threat.one_victim and attack not in CONTROLS and parse(attack).estimator == "transfer"
+
+
+def attacked_alone(
+    context: WorkerContext, unit: Unit, groups: list[Group], known: int | None, tally: Tally
+) -> list[Tensor]:
+    """The groups' victims after the attack, ``[G, C, H, W]`` for each group.
+
+    Args:
+        known: the scoring draw that the attacker knows, if any.
+        tally: gets what the attack cost.
+    """
+    found: list[Tensor] = []
+    for together in groups_of_victims(context, unit, context.setup.group_images):
+        x, y = context.group(list(map(_victim_alone, together.batches, together.victims)))
+        found.append(tally.attacked(perturbed(context, unit, together, x, y, known, None))[:, 0])
+    return list(torch.cat(found).split([len(group.victims) for group in groups]))
+
+
+def _victim_alone(batch: Batch, slot: int) -> Batch:
+    """The batch without all but one of its inputs."""
+    return Batch(batch.index, (batch.members[slot],), scored=1)
+
+
+def with_victims(group: Group, found: Tensor, x: Tensor, *, free: bool) -> Tensor:
+    """x [G, K, C, H, W] with the victims ``found`` [G, C, H, W].
+
+    The best that ``free`` co-batched inputs can do for them is to be copies of them.
+    """
+    if free:
+        return copies(found, group.k)
+    adversarial = x.clone()
+    adversarial[torch.arange(len(group.victims)), torch.tensor(group.victims)] = found
+    return adversarial

@@ -1,21 +1,75 @@
-"""Attacks and scores one unit, whatever its threat model."""
+"""One unit of work: attack its batches, score what came out, and return outcome rows to the engine."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from robustbench_coded.evaluation.execution.attack_group import attack_group
-from robustbench_coded.evaluation.execution.groups import Group, groups_of
-from robustbench_coded.evaluation.execution.score import predictions
-from robustbench_coded.evaluation.execution.score_random_batches import score_random_batches
+from robustbench_coded.evaluation.execution.attack_group import (
+    Group,
+    asks_base_alone,
+    attack_group,
+    attacked_alone,
+    draws_to_score,
+    groups_of,
+    seed_of,
+    separate_attacks,
+    with_victims,
+)
+from robustbench_coded.evaluation.execution.random_batches import score_random_batches
+from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally, predictions
 from robustbench_coded.evaluation.execution.submitted import submitted_group
-from robustbench_coded.evaluation.execution.tally import Tally
-from robustbench_coded.evaluation.execution.unit_facts import draws_to_score, seed_of, separate_attacks
-from robustbench_coded.evaluation.execution.victims_alone import asks_base_alone, attacked_alone, placed
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit
-from robustbench_coded.runs.pictures import lowest
-from robustbench_coded.schema.controls import CLEAN
+from robustbench_coded.runs.adversarials import Adversarials
+from robustbench_coded.runs.outcomes import SCHEMA
+from robustbench_coded.runs.pictures import Pictures, lowest
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CLEAN, CONTROLS
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """A finished unit.
+
+    Attributes:
+        rows: its outcome rows, in the columns of `runs.outcomes.SCHEMA`.
+        metadata: stored with the outcomes and equal in every run: image counts and notes of the attack.
+        timing: seconds and peak memory, which differ between runs.
+        adversarials: the perturbed inputs, if asked for.
+        pictures: the content of a file of `runs.pictures`, None without one.
+    """
+
+    unit: Unit
+    rows: pa.Table
+    metadata: dict[str, Any]
+    timing: dict[str, Any]
+    adversarials: dict[str, Tensor] = field(default_factory=dict)
+    pictures: bytes | None = None
+
+
+@dataclass(frozen=True)
+class UnitFailure:
+    """A unit without outcomes, and why. The report counts it as a failure, never as robust examples.
+
+    Attributes:
+        error: one line.
+        attempts: how often it was tried.
+        details: the end of the traceback, where there was one.
+        process_unusable: whether the process that tried it can't be used any more, as after a CUDA fault.
+    """
+
+    unit: Unit
+    error: str
+    attempts: int
+    details: str = ""
+    process_unusable: bool = False
 
 
 def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
@@ -34,7 +88,7 @@ def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
             if sources is not None:
                 adversarial = submitted_group(context, unit, group, sources, x, y, tally)
             elif victims:
-                adversarial = placed(group, victims[draw][place], x, free=unit.row.threat.free)
+                adversarial = with_victims(group, victims[draw][place], x, free=unit.row.threat.free)
             else:
                 adversarial = attack_group(context, unit, group, x, y, draw, tally)
             if tally.adversarials is not None:
@@ -101,3 +155,43 @@ def _picture(
             margin[position, slots],
             *(images[position, torch.from_numpy(slots)].cpu().numpy() for images in (x, adversarial)),
         )
+
+
+def execute(context: WorkerContext, unit: Unit) -> UnitResult:
+    """Runs one unit.
+
+    Raises:
+        InvalidAnswer: the defence answered most clean inputs with NaN, any with the wrong shape, or no
+            longer answers as it did; or a defence has changed the checkpoint.
+        Exception: whatever the defence or the attack raised; the engine makes it a recorded failure.
+    """
+    started = time.perf_counter()
+    if context.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(context.device)
+    attacked = unit.row.attack not in CONTROLS
+    # Random signs, too: they may be what refutes a claim.
+    keeps = (context.setup.config.keeps_adversarials and unit.row.attack != CLEAN) or unit.keep
+    keeps = keeps and not unit.random_batches
+    # Reports show those of the strongest attack on whole batches.
+    shows = attacked and unit.row.threat == WHOLE_BATCH and unit.replicate == 0
+    shows = shows and not unit.random_batches
+    tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
+    context.defence(unit.row.subject)  # built and asked how it answers before it is attacked
+    run_unit(context, unit, tally)
+    if change := context.memory(unit.row.subject):
+        raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
+    if change := context.changed(context.model(unit.row.subject.checkpoint)):
+        raise InvalidAnswer(f"a defence {change}")
+    timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(context.device)}
+    found = tally.adversarials.tensors() if tally.adversarials else {}
+    pictures = tally.pictures.encoded() if tally.pictures else None
+    rows = tally.rows(unit) if unit.scored else SCHEMA.empty_table()
+    return UnitResult(unit, rows, tally.metadata(), timing, found, pictures)
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: the device's peak in this unit on CUDA, the process's so far on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

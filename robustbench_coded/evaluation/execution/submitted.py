@@ -1,4 +1,9 @@
-"""Puts perturbed inputs that were made elsewhere into the batches of a group; nothing is attacked."""
+"""Perturbed inputs that were made elsewhere: put into the batches of a group, and attacks on a plug-
+in's checkpoint that make some for the plug-in alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -6,14 +11,15 @@ from torch import Tensor
 
 from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS, UNEVEN
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled, uneven
-from robustbench_coded.evaluation.execution.groups import Group
-from robustbench_coded.evaluation.execution.score import predictions
-from robustbench_coded.evaluation.execution.tally import Tally
+from robustbench_coded.evaluation.execution.attack_group import Group, budget_of, seed_of
+from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_plugin
+from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import images_of
-from robustbench_coded.evaluation.execution.unit_facts import budget_of, seed_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, Unit
+from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, AttackCase, Subject, Unit
 from robustbench_coded.runs.adversarials import Evaluation
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CONTROLS, STANDARD
 
 
 def submitted_group(
@@ -113,3 +119,51 @@ def _of_batches(figure: np.ndarray, group: Group) -> np.ndarray:
     """[G, K], each slot bearing the sum over the scored slots of its batch."""
     sums = [figure[position, slots].sum() for position, slots in enumerate(group.scored)]
     return np.broadcast_to(np.asarray(sums)[:, None], figure.shape)
+
+
+# All steps for all examples: what stops at the first wrong answer hardly leaves the checkpoint's boundary.
+THROUGH_CHECKPOINT = ("transfer-pgd-20", "transfer-apgd-mt-20")
+# Where the checkpoint itself samples, and its gradients must come with draws.
+OF_SAMPLING = ("eot10-pgd-20", "apgd-mt-20")
+
+
+def hidden_sources(context: WorkerContext, rows: Sequence[AttackCase]) -> dict[Subject, list[AttackCase]]:
+    """For each plug-in that needs them the attacks on its checkpoint, one for each budget."""
+    found: dict[Subject, list[AttackCase]] = {}
+    evaluated = {row.subject for row in rows}
+    for subject in dict.fromkeys(row.subject for row in rows):
+        if not is_plugin(subject.spec) or not _needs(context, subject, evaluated):
+            continue
+        standard = replace(
+            subject,
+            spec=STANDARD,
+            label=STANDARD,
+            n=None,
+            randomised=context.samples(context.model(subject.checkpoint)),
+            batch_dependent=False,
+            has_base=False,
+            images=subject.k,
+        )
+        budgets = {
+            row.budget: row
+            for row in reversed(rows)
+            if row.subject == subject and row.attack not in CONTROLS and not row.for_check
+        }
+        names = OF_SAMPLING if standard.randomised else THROUGH_CHECKPOINT
+        found[subject] = [
+            AttackCase(standard, WHOLE_BATCH, name, *budget, step_size=None)
+            for budget in budgets
+            for name in names
+        ]
+    return found
+
+
+def _needs(context: WorkerContext, subject: Subject, evaluated: set[Subject]) -> bool:
+    """Whether attacks through the plug-in's base are not attacks on its checkpoint."""
+    model = context.model(subject.checkpoint)
+    if isinstance(model, ModelInMemory) and not model.differentiable:
+        return False  # these attacks follow its gradient
+    if isinstance(model.network, Alone):
+        return False  # the plug-in came without a model, and this is itself
+    beside = any(other.checkpoint == subject.checkpoint and other.spec == STANDARD for other in evaluated)
+    return not beside or context.defence(subject).base is not model

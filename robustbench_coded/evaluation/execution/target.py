@@ -1,18 +1,108 @@
-"""A defence as attacks may query it: the attacker's draws and answers to groups of batches."""
+"""A defence as attacks may query it: the attacker's draws, answers to groups of batches, failures at
+some inputs as NaN; and a defence seen as one of two classes, for targeted attacks.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.adapters.third_party import ThirdPartyView
-from attacks.gradients import recorded
+from attacks.gradients import is_machine_fault, recorded
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.defences.protocol import Defence, logits_grouped, reject_class
+from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, reject_class
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.answers import answers_or_nan
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
+
+Ask = Callable[[Tensor, Sequence[Any]], Tensor]  # x [B, K, C, H, W], B draws -> logits [B, K, classes]
+
+
+def answers_or_nan(
+    ask: Ask, x: Tensor, draws: Sequence[Any], clean: Tensor | None, *, independent: bool
+) -> Tensor:
+    """Logits [B, K, classes], NaN where the defence raises an exception; differentiable.
+
+    Where answers depend on the batch or on a draw for it, the whole batch fails together.
+
+    Args:
+        ask: the defence.
+        x: perturbed inputs [B, K, C, H, W].
+        draws: one for each of the B batches.
+        clean: unperturbed inputs of the same shape of batches, which it must answer: if it does not, the
+            exception is not about perturbed inputs. None raises it in any case.
+        independent: whether inputs are answered one by one.
+    Raises:
+        Exception: what the defence raised, if it raises it at clean inputs, too, if it answers where no graph
+            is recorded, or if the machine is at fault.
+    """
+    try:
+        return ask(x, draws)
+    except (Exception, SystemExit) as error:
+        if clean is None or is_machine_fault(error) or _answers_unrecorded(ask, x, draws):
+            raise
+        # Where a file system stalls, this fails, too; where it has stopped stalling, nothing is lost below.
+        with torch.no_grad():
+            classes = ask(clean[:1], draws[:1]).shape[-1]
+        if independent:
+            flat = _halves(lambda part: ask(part[None], draws[:1])[0], x.flatten(0, 1), classes)
+            return flat.unflatten(0, x.shape[:2])
+        return torch.cat([_whole(ask, x[i : i + 1], draws[i : i + 1], classes) for i in range(len(x))])
+
+
+def _answers_unrecorded(ask: Ask, x: Tensor, draws: Sequence[Any]) -> bool:
+    """Whether it is not the inputs at which it fails, but that a graph is recorded."""
+    if not x.requires_grad or not torch.is_grad_enabled():
+        return False
+    with torch._C.DisableTorchFunction(), torch.no_grad(), suppress(Exception, SystemExit):
+        ask(x.detach(), draws)
+        return True
+    return False
+
+
+def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
+    """Logits [n, classes] of inputs [n, C, H, W]: those at which it fails are found by halving."""
+    try:
+        return ask(x)
+    except (Exception, SystemExit):
+        if len(x) == 1:
+            return _nothing(x, classes)
+        middle = len(x) // 2
+        return torch.cat([_halves(ask, x[:middle], classes), _halves(ask, x[middle:], classes)])
+
+
+def _whole(ask: Ask, x: Tensor, draws: Sequence[Any], classes: int) -> Tensor:
+    try:
+        return ask(x, draws)
+    except (Exception, SystemExit):
+        return _nothing(x, classes)
+
+
+def _nothing(x: Tensor, classes: int) -> Tensor:
+    """NaN for every input x [..., C, H, W], tied to ``x`` by a gradient of 0."""
+    tie = (0 * x).flatten(-3).sum(-1, keepdim=True)
+    return torch.full((*x.shape[:-3], classes), torch.nan, device=x.device, dtype=x.dtype) + tie
+
+
+class BaseOrNan(nn.Module):
+    """A user's base model; NaN for inputs at which it raises an exception, which lead an attack nowhere.
+
+    Args:
+        base: [B, C, H, W] -> [B, classes].
+        clean: unperturbed inputs [n, C, H, W], which it must answer.
+    """
+
+    def __init__(self, base: nn.Module, clean: Tensor):
+        super().__init__()
+        self.base, self.clean = base, clean
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, classes]"""
+        return answers_or_nan(self._asked, x[None], [None], self.clean[None], independent=True)[0]
+
+    def _asked(self, x: Tensor, _: Sequence[Any]) -> Tensor:
+        return self.base(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 def draws_of(
@@ -137,3 +227,58 @@ class RawView(ThirdPartyView):
         logits = self._target.answer(x, self._calls)
         self._calls += 1
         return self._counted(logits, images)
+
+
+OTHERS = 0  # the label that all inputs have
+
+
+class Towards:
+    """A defence whose logits are the largest of the other classes' and the target's, [k, 2].
+
+    Args:
+        defence: what is attacked.
+        target: index of the wanted class. A rejection counts as one of the others.
+        base: its base model; None takes the one that the defence names.
+    """
+
+    def __init__(self, defence: Defence, target: int, base: nn.Module | None = None):
+        self.defence, self.target = defence, target
+        self.name, self.randomised = defence.name, defence.randomised
+        self.batch_dependent = defence.batch_dependent
+        self.abstain = None
+        base = defence.base if base is None else base
+        self.base: nn.Module | None = None if base is None else _Base(base, target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["defence"], name)  # images, reset, fit, where it has them
+
+    def sample(self, generator: torch.Generator, k: int) -> Draw:
+        return self.defence.sample(generator, k)
+
+    def logits(self, x: Tensor, draw: Draw) -> Tensor:
+        return two_classes(self.defence.logits(x, draw), self.target)
+
+    def logits_grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
+        return two_classes(logits_grouped(self.defence, x, draws), self.target)
+
+
+class _Base(nn.Module):
+    def __init__(self, base: nn.Module, target: int):
+        super().__init__()
+        self.base, self.target = base, target
+
+    def forward(self, x: Tensor) -> Tensor:
+        return two_classes(self.base(x), self.target)
+
+
+def two_classes(logits: Tensor, target: int) -> Tensor:
+    """[..., classes] -> [..., 2].
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    classes = logits.shape[-1]
+    if not 0 <= target < classes:
+        raise ValueError(f"expected targets from 0 to {classes - 1}, got {target}")
+    others = torch.cat([logits[..., :target], logits[..., target + 1 :]], -1).amax(-1)
+    return torch.stack([others, logits[..., target]], -1)

@@ -1,5 +1,8 @@
-"""What a worker needs to run units: data, models and defences, each loaded once from a plain description."""
+"""What a worker needs to run units: data, models and defences, each loaded once from a plain
+description; and the threads of the process that plans.
+"""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,18 +20,39 @@ from robustbench_coded.defences.options import mixes_images, parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling import SamplingModule, samples
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.answered_once import AnsweredOnce
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_plugin
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.batches import Batch
+from robustbench_coded.evaluation.planning.batches import Batch, evaluated
 from robustbench_coded.evaluation.planning.cases import Subject
-from robustbench_coded.evaluation.planning.examples import evaluated
 from robustbench_coded.evaluation.planning.plan import batches_for
 from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.models.candidates import multiplications
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses
-from robustbench_coded.models.prepare import AttackCopy, prepare_model
-from robustbench_coded.threads import keep_freed_memory
+from robustbench_coded.models.prepare import AttackCopy, prepare_model, tf32
+from robustbench_coded.threads import few_threads, keep_freed_memory
+
+
+class AnsweredOnce(Standard):
+    """An attack that stops early asks the scored model about its result; scoring then asks the same again."""
+
+    _last: tuple[Tensor, Tensor] | None = None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]; in full float32 whatever the caller allows."""
+        if torch.is_grad_enabled():
+            return super().logits(x, draw)
+        if self._last is None or not torch.equal(self._last[0], x):
+            with tf32(False):
+                # A copy, for x may be moved in place before the next question.
+                self._last = (x.clone(), super().logits(x, draw))
+        # A copy again: other packages' attacks write into the logits that they are given.
+        return self._last[1].clone()
+
+    def logits_grouped(self, x: Tensor, draws: object) -> Tensor:
+        """[G, K, C, H, W] -> [G, K, classes]."""
+        return self.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
+
 
 SENTINEL = 16  # inputs by which a defence is asked whether it still answers as it did
 COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
@@ -332,3 +356,14 @@ class WorkerContext:
         x, y = self.data.batch([member for batch in batches for member in batch.members])
         shape = (len(batches), batches[0].k)
         return x.view(*shape, *x.shape[1:]).to(self.device), y.view(shape).to(self.device)
+
+
+def own_threads(context: WorkerContext) -> AbstractContextManager[None]:
+    """One thread while only small networks, loaded from files, answer; otherwise as many as there are."""
+    names = [checkpoint.name for checkpoint in context.setup.checkpoints]
+    if not names or any(name in context.setup.in_memory.models for name in names):
+        return nullcontext()  # a user's module may count how often it is asked
+    image = context.data.batch([0])[0].to(context.device)
+    with torch.random.fork_rng(devices=[context.device] if context.device.type == "cuda" else []):
+        most = max(multiplications(context.model(name), image) for name in names)
+    return few_threads(most)

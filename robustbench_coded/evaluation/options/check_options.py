@@ -1,18 +1,175 @@
-"""Options that are wrong whatever is loaded."""
+"""Options that are wrong whatever is loaded: what --claim, --inputs, --until and --match-clean may ask
+for, and everything else.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
 from attacks.catalogue import refuse_norm
 from attacks.naming import parse
+from robustbench_coded.defences.matching import STRENGTH
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
-from robustbench_coded.evaluation.options.claim import check_claim
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.inputs import check_inputs
-from robustbench_coded.evaluation.options.matching import check_matching, plain_defences
+from robustbench_coded.evaluation.options.device import check_engine_options
 from robustbench_coded.evaluation.options.option import check_values
-from robustbench_coded.evaluation.options.until import check_until
-from robustbench_coded.evaluation.options.workers import check_engine_options
+from robustbench_coded.schema.case import ClaimedAccuracy, setting_of_claim
+from robustbench_coded.schema.threat_model import INPUTS, RANDOMNESS, ThreatModel
+
+
+def plain_defences(config: EvalConfig) -> tuple[str, ...]:
+    """The defences asked for whose settings are given, or need none."""
+    return tuple(spec for spec in config.defences if spec not in _to_match(config))
+
+
+def check_matching(config: EvalConfig) -> None:
+    """Raises InputError where there is nothing to match with, or nothing to match."""
+    if config.match_clean is None:
+        return
+    defence_to_match(config)
+    baselines_to_match(config)
+    if len(config.batch_sizes) > 1:
+        raise InputError("--match-clean matches at one batch size; give --batch-size one number")
+
+
+def defence_to_match(config: EvalConfig) -> str:
+    """The one defence that ``--match-clean`` names, by its kind, its name in tables or as it was given."""
+    name = config.match_clean
+    others = [spec for spec in config.defences if spec.partition(":")[0] not in STRENGTH]
+    found = [spec for spec in others if name in (spec, *_names(spec))]
+    if len(found) == 1:
+        return found[0]
+    given = ", ".join(others) or "none is given"
+    if found:
+        raise InputError(f"--match-clean {name} names several defences; choose one of {given}")
+    raise InputError(f"--match-clean {name!r} names no defence of this run ({given}); give one, --rci N=190")
+
+
+def baselines_to_match(config: EvalConfig) -> list[str]:
+    """The baselines to match: those named without their strength; all where none is named."""
+    named = [spec for spec in config.defences if spec.partition(":")[0] in STRENGTH]
+    if not named:
+        return list(STRENGTH)
+    wanted = list(_to_match(config))
+    if not wanted:
+        raise InputError(
+            f"--match-clean has nothing to match: {named[0]} has its setting; leave that out, "
+            f"--defence {named[0].partition(':')[0]}"
+        )
+    for text in wanted:
+        parse_defence(with_strength(text, STRENGTH[text.partition(":")[0]][2]))
+    return wanted
+
+
+def with_strength(text: str, setting: float) -> str:
+    """The baseline's specification with its strength."""
+    kind, _, rest = text.partition(":")
+    return f"{kind}:{STRENGTH[kind][0]}={setting:.4g}" + (f",{rest}" if rest else "")
+
+
+def _to_match(config: EvalConfig) -> Iterator[str]:
+    if config.match_clean is None:
+        return
+    for spec in config.defences:
+        kind, _, rest = spec.partition(":")
+        if kind in STRENGTH and STRENGTH[kind][0] not in (part.partition("=")[0] for part in rest.split(",")):
+            yield spec
+
+
+def _names(spec: str) -> tuple[Any, ...]:
+    parsed = parse_defence(spec)
+    return parsed.kind, parsed.label
+
+
+def check_claim(config: EvalConfig) -> None:
+    """Refuses what a claim cannot be about, and words about a claim where none is made.
+
+    Raises:
+        InputError: the first of them.
+    """
+    if config.claim is None:
+        for flag, given in (
+            ("--claim-threat", config.claim_threat is not None),
+            ("--claim-eps", config.claim_eps is not None),
+            ("--claim-attack", config.claim_attack is not None),
+            ("--claim-accuracy", config.claim_accuracy != ClaimedAccuracy.MEAN),
+        ):
+            if given:
+                raise InputError(f"{flag} needs a claim to be about; add --claim 72%")
+        return
+    threat, _ = setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, ())
+    if not _judged(threat):
+        wrong = f"--claim-threat {threat} is no threat model with a verdict"
+        if config.claim_threat is None:
+            wrong = f"--claim needs --claim-threat, for --inputs {config.inputs[0]} has no verdict"
+        raise InputError(
+            f"{wrong}; write one of {', '.join(INPUTS[:3])}, a slash, and {' or '.join(RANDOMNESS)}: "
+            "batch/unknown"
+        )
+    if config.eps is not None:
+        check_claimed_eps(config, config.eps)
+
+
+def check_claimed_eps(config: EvalConfig, eps: Sequence[float]) -> None:
+    """Refuses a claim about a radius that is not evaluated.
+
+    Raises:
+        InputError: it is not among ``eps``.
+    """
+    if config.claim_eps is not None and config.claim_eps not in eps:
+        known = ", ".join(f"{radius:g}" for radius in eps)
+        raise InputError(f"--claim-eps {config.claim_eps:g} is not among --eps {known}; add it there")
+
+
+def _judged(text: str) -> bool:
+    try:
+        return not ThreatModel.parse(text).collateral
+    except ValueError:
+        return False
+
+
+def inputs_for(asked: Iterable[str], k: int) -> list[str]:
+    """The inputs asked for, on batches of ``k``: ``collateral`` is M = 1, 2, 4 ... below K, both ways."""
+    found: dict[str, None] = {}
+    for inputs in asked:
+        powers = [2**i for i in range(k.bit_length()) if 2**i < k] if inputs == "collateral" else []
+        found |= dict.fromkeys(f"collateral-{m}{where}" for where in ("", "-box") for m in powers)
+        malicious = None if inputs == "collateral" else ThreatModel(inputs, "unknown").malicious
+        if inputs != "collateral" and (malicious is None or malicious < k):
+            found[inputs] = None
+    return list(found)
+
+
+def check_inputs(asked: Iterable[str], eps: Iterable[float]) -> None:
+    """Raises InputError for a word that ``--inputs`` does not know, or that makes no sense at eps 0."""
+    for inputs in asked:
+        try:
+            free = inputs == "collateral" or ThreatModel(inputs, "unknown").free
+        except ValueError:
+            raise InputError(f"--inputs {inputs!r} is not known; choose from {', '.join(INPUTS)}") from None
+        if free and 0.0 in eps:
+            whom = "a co-batch attacker's victim" if inputs == "co-batch" else "collateral attackers"
+            raise InputError(f"--eps 0 leaves {whom} where they are; give an eps above 0")
+
+
+def check_until(config: EvalConfig) -> None:
+    """Refuses options beside which nothing can be decided along the way.
+
+    Raises:
+        InputError: the first of them.
+    """
+    if config.until is None:
+        return
+    if config.until == "claim" and config.claim is None:
+        raise InputError("--until claim needs a claim; add --claim 72%, or write --until settled")
+    if config.all:
+        raise InputError("--until runs what may change a verdict and --all everything; leave one of them out")
+    if config.replicates > 1:
+        raise InputError("--until stops after the examples of one partition; leave --replicates out")
+    if any(inputs.startswith("collateral") for inputs in config.inputs):
+        raise InputError("--until goes by verdicts, and collateral damage has none; leave one of them out")
 
 
 def check_options(config: EvalConfig) -> None:

@@ -1,12 +1,18 @@
-"""Everything that decides an evaluation, as plain data."""
+"""Everything that decides an evaluation, as plain data: its options, the radius where none is given,
+and what names of attacks and presets stand for.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from attacks.naming import expand, parse
+from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE
 from robustbench_coded.defences.options import PIPED, brought
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
-from robustbench_coded.schema.claim import ClaimedAccuracy
+from robustbench_coded.schema.case import ClaimedAccuracy
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -180,3 +186,88 @@ class EvalConfig:
         data = asdict(self)
         data["out"] = None if self.out is None else str(self.out)
         return data
+
+
+DIGITS_LINF = 0.3  # of scikit-learn's and of MNIST
+LINF = 8 / 255
+CIFAR_L2 = 0.5
+CIFAR_SHAPE = (3, 32, 32)
+
+
+def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
+    """The default radius, in pixel units.
+
+    Args:
+        norm: of the perturbation budget.
+        data: the data set as text.
+        image_shape: of one image, [C, H, W].
+
+    Raises:
+        InputError: the field has no usual radius for this norm on such images.
+    """
+    if norm == "linf":
+        return DIGITS_LINF if data in ("digits", "mnist") else LINF
+    if norm == "l2" and tuple(image_shape) == CIFAR_SHAPE:
+        return CIFAR_L2
+    size = "x".join(map(str, image_shape))
+    raise InputError(
+        f"--norm {norm} has no usual radius on {data} (images {size}); give one, for example --eps 0.5"
+    )
+
+
+DEFAULT = ("paper", "adaptive")
+# What the adaptive presets also run against one victim among clean co-batched inputs.
+VICTIM_ATTACKS = ("transfer-pgd-20",)
+
+
+def attack_options(
+    texts: Sequence[str] = DEFAULT, *, checks: bool = False, claimed: str | None = None
+) -> dict[str, Any]:
+    """The fields ``attacks``, ``victim_attacks``, ``relaxed_attacks``, ``second_attacks`` and ``checks`` of a
+    configuration.
+
+    Args:
+        texts: names and presets, each one or several divided by commas; none for the default.
+        checks: run the attacks of the checks even where no adaptive preset was asked for.
+        claimed: the attack that a claim is about, which runs whatever else is asked for.
+    Raises:
+        InputError: an unknown name.
+    """
+    parts = [part.strip() for text in texts or DEFAULT for part in text.split(",")]
+    if "" in parts:
+        raise InputError(
+            f"--attacks {','.join(texts)!r} has an empty name; write names divided by single commas"
+        )
+    try:
+        names = tuple(name.text for name in expand(",".join(parts)))
+    except ValueError as error:
+        raise InputError(f"--attacks: {error}") from error
+    # What a person names, or another preset has, runs whatever the defence is like.
+    written = {name for part in parts for name in _named(part)}
+    if claimed is not None:
+        try:
+            name = parse(claimed).text
+        except ValueError as error:
+            raise InputError(f"--claim-attack: {error}") from error
+        names = tuple(dict.fromkeys((*names, name)))
+        written.add(name)
+    adaptive = any(part in PRESETS and part != "paper" for part in parts)
+    return {
+        "attacks": names,
+        "relaxed_attacks": tuple(
+            name for name in (*RELAXED, *LAST_RESORT) if name in names and name not in written
+        ),
+        # `full` means all of it.
+        "second_attacks": tuple(
+            name for name in SECOND_STAGE if name in names and name not in written and "full" not in parts
+        ),
+        "victim_attacks": VICTIM_ATTACKS if adaptive else (),
+        "checks": checks or adaptive,
+    }
+
+
+def _named(part: str) -> tuple[str, ...]:
+    """The attacks that a name or a preset runs on every defence."""
+    if part == "adaptive":
+        return ()
+    return LAST_RESORT if part == "full" else PRESETS.get(part, (part,))

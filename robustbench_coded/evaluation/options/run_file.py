@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attacks.presets import PRESETS
-from robustbench_coded.evaluation.options.attack_choice import DEFAULT, attack_options
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, attack_options
 
 # Written in a form of their own, or not at all: they say how a command was typed, not what it evaluates. The
 # folder is where the file lies, so that a run that is moved still names itself.

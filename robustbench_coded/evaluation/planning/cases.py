@@ -1,15 +1,56 @@
-"""What an evaluation is made of: subjects, the cases that each is attacked in, and their units of work."""
+"""What an evaluation is made of: subjects, the cases that each is attacked in, their units of work,
+and the perturbed inputs that a unit is handed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attacks.attack_name import AttackName, Transforms
 from robustbench_coded.evaluation.planning.batches import Victim
-from robustbench_coded.evaluation.planning.submitted_inputs import SubmittedInputs
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
 from robustbench_coded.schema.threat_model import ThreatModel
+
+if TYPE_CHECKING:
+    from robustbench_coded.runs.adversarials import Evaluation
+
+
+class SubmittedInputs:
+    """Perturbed inputs on their way to the process that scores them.
+
+    In the process that has the run folder they are read when they are asked for. Sent to another process they
+    travel as they are, once: that process may have no disk in common with this one, and sends none back.
+
+    Args:
+        read: gives, for each source, the perturbed inputs of the unit's batches by the index of the batch.
+    """
+
+    def __init__(self, read: Callable[[], list[dict[int, Evaluation]]] | None):
+        self._read = read
+
+    def read(self) -> list[dict[int, Evaluation]]:
+        """For each source the evaluations of the unit's batches, by batch."""
+        if self._read is None:
+            raise RuntimeError("perturbed inputs were asked for where they have been sent from")
+        return self._read()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self._read, _Sent) or self._read is None:
+            return SubmittedInputs, (None,)
+        return SubmittedInputs, (_Sent(self._read()),)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What was read in another process."""
+
+    content: list[dict[int, Evaluation]]
+
+    def __call__(self) -> list[dict[int, Evaluation]]:
+        return self.content
+
 
 # Of the attacker's own draws, by which the target's worst of several perturbed inputs is found.
 CHOICE_DRAWS = 2

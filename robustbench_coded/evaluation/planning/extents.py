@@ -16,9 +16,8 @@ from typing import NamedTuple
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.schema.case import BudgetKey, CaseKey
-from robustbench_coded.schema.claim import setting_of_claim
-from robustbench_coded.schema.controls import CLEAN, CONTROLS, STANDARD
+from robustbench_coded.schema.case import BudgetKey, CaseKey, setting_of_claim
+from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD
 
 # The first number of examples on which a word may fall: none right of so many leaves less than 3%, in random
 # batches of them, too.

@@ -19,9 +19,8 @@ from robustbench_coded.evaluation.planning.cost import queries_of, step_size_of
 from robustbench_coded.evaluation.planning.plan import UnitMaker, stopped
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.threat_model import ThreatModel
-from robustbench_coded.schema.words import DOUBLING, CheckName, CheckOutcome
+from robustbench_coded.schema.words import CONTROLS, DOUBLING, CheckName, CheckOutcome
 from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from attacks.attack_name import AttackName
 from attacks.naming import parse
 from attacks.presets import COUPLED, LAST_RESORT, RELAXED
+from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
-from robustbench_coded.evaluation.options.inputs import inputs_for
 from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.evaluation.planning.cost import images_per_query, queries_of, step_size_of
 from robustbench_coded.evaluation.planning.extents import Extents
 from robustbench_coded.evaluation.planning.unit_identity import unit_id, unit_payload
-from robustbench_coded.schema.controls import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
 OF_THE_BASE = "transfer-pgd-20"  # what a defence without a gradient is attacked by, too
 

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
-from robustbench_coded.schema.controls import CONTROLS
+from robustbench_coded.schema.words import CONTROLS
 
 FORMAT_VERSION = 1
 

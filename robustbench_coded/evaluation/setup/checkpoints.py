@@ -17,8 +17,7 @@ from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory, weights_digest
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
-from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.default_eps import default_eps
+from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.models.checkpoint import Checkpoint, check_data
 from robustbench_coded.models.chosen_network import Chosen, chosen_network
 from robustbench_coded.models.loading import load_checkpoint

@@ -1,26 +1,37 @@
-"""From options to things that can run: checkpoints and data loaded and checked, normalisations settled."""
+"""What makes a run this run: what its folder is named after, and what decides its outcomes."""
 
-from collections.abc import Callable
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from msgspec import structs
+import torch
+from msgspec import structs, to_builtins
+from scipy.special import bdtrc
 
 from attacks.naming import parse
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
-from robustbench_coded.evaluation.execution.own_threads import own_threads
-from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
-from robustbench_coded.evaluation.options.check_options import check_options
-from robustbench_coded.evaluation.options.claim import check_claimed_eps
-from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.default_eps import default_eps
-from robustbench_coded.evaluation.options.workers import thread_count, worker_count
-from robustbench_coded.evaluation.planning.batches import scored_slots
+from robustbench_coded.evaluation.execution.worker_context import (
+    LoadedCheckpoint,
+    Setup,
+    WorkerContext,
+    own_threads,
+)
+from robustbench_coded.evaluation.options.check_options import check_claimed_eps, check_options
+from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
+from robustbench_coded.evaluation.options.device import (
+    device_named,
+    images_in_one_forward,
+    thread_count,
+    worker_count,
+)
+from robustbench_coded.evaluation.planning.batches import evaluated, scored_slots, subset_rule
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.examples import evaluated, subset_rule
 from robustbench_coded.evaluation.planning.extents import Extents
 from robustbench_coded.evaluation.planning.plan import batches_for
 from robustbench_coded.evaluation.setup.checkpoints import (
@@ -29,17 +40,119 @@ from robustbench_coded.evaluation.setup.checkpoints import (
     from_file,
     with_gradients,
 )
-from robustbench_coded.evaluation.setup.device import device_named, images_in_one_forward
-from robustbench_coded.evaluation.setup.doubtful import doubts
-from robustbench_coded.evaluation.setup.identity import fixed_facts, folder_name
-from robustbench_coded.evaluation.setup.match_clean import Matched, matched_baselines
-from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
+from robustbench_coded.evaluation.setup.subjects import Matched, matched_baselines, probed_subjects, specs_of
 from robustbench_coded.models.checkpoint import check_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.schema.evaluated import DataFacts, Identity, ProbeRecord
-from robustbench_coded.schema.invocation import Resolved
-from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
+from robustbench_coded.version import __version__
+
+
+def fixed_facts(config: EvalConfig, setup: Setup, identity: Identity) -> dict[str, Any]:
+    """What decides outcomes beside the rows themselves."""
+    return {
+        **_hashed(identity),
+        # Another version may attack or score differently: what it computed is not taken over.
+        "csrobust": __version__,
+        "checkpoints": {c.name: _what_it_computes(c) for c in setup.checkpoints},
+        "device": setup.device.split(":")[0],
+        "threads": setup.threads,
+        "group_images": setup.group_images,
+        "draws": config.draws,
+        "selection_draws": config.selection_draws,
+        "aware_attacks": config.aware_attacks,
+        "victims": config.victims,
+        "drop": config.drop,
+        "peer_raw": config.peer_raw,
+        "adversarials": config.keeps_adversarials,
+    }
+
+
+def _hashed(identity: Identity) -> dict[str, Any]:
+    """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
+    return {name: value for name, value in to_builtins(identity).items() if name != "subset"}
+
+
+def _what_it_computes(checkpoint: LoadedCheckpoint) -> list[Any]:
+    """What decides a checkpoint's answers, and the gradients that attacks take of it."""
+    c = checkpoint
+    return [c.sha256, c.arch, c.mean, c.deviation, c.attack_precision, c.facts["gradients"]["prepared"]]
+
+
+def folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: Identity) -> str:
+    """The checkpoint's name and a hash of what may not change within a run."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoints[0].name).strip(".-")[:60] or "run"
+    if len(checkpoints) > 1:
+        name += f"-and-{len(checkpoints) - 1}-more"
+    content = json.dumps(_hashed(identity), sort_keys=True)
+    return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
+
+
+# Batches from which intervals begin to be narrow; coded inputs per input beyond which more only cost.
+BATCHES, MOST_CODED = 5, 4
+GLANCE = 64  # examples that a network is asked, to see whether it was trained at all
+BY_CHANCE = 0.01
+PAPER = "the paper takes N from K to 1.5K"
+
+
+def doubts(
+    config: EvalConfig, subjects: Sequence[Subject], context: WorkerContext, available: int
+) -> Iterator[str]:
+    """A sentence for each thing that the user may not have meant.
+
+    Args:
+        available: examples of the data set, evaluated or not.
+    """
+    yield from _few_batches(config, subjects, len(context.data), available)
+    for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
+        if n < k:
+            yield f"N = {n} is less than K = {k}: decoding loses clean accuracy; {PAPER}"
+        elif n > MOST_CODED * k:
+            yield f"N = {n} is {n / k:.1f} times K = {k}, and so is the cost; {PAPER}"
+    for checkpoint in context.setup.checkpoints:
+        yield from _without_its_defence(checkpoint, subjects)
+        x, y = context.data.batch(range(min(GLANCE, len(context.data))))
+        right = _right(context, checkpoint.name, x, y)
+        one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
+        if bdtrc(right - 1, len(x), max(one_class, 1 / checkpoint.classes)) > BY_CHANCE:
+            yield (
+                f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: are "
+                "its weights trained, and on these data?"
+            )
+
+
+def _without_its_defence(checkpoint: LoadedCheckpoint, subjects: Sequence[Subject]) -> Iterator[str]:
+    trained = checkpoint.facts["metadata"].get("defence")
+    around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
+    if isinstance(trained, str) and trained not in around:
+        yield (
+            f"{checkpoint.name} was trained behind {trained} and is evaluated without it; "
+            f"add --defence {trained}"
+        )
+
+
+def _few_batches(
+    config: EvalConfig, subjects: Sequence[Subject], examples: int, available: int
+) -> Iterator[str]:
+    if config.replicates > 1:
+        return
+    for k in sorted({s.k for s in subjects if s.batch_dependent and s.k >= examples}):
+        smaller = 1 << max(0, (examples // (BATCHES + 1)).bit_length() - 1)
+        ways = [f"--limit {BATCHES * k}"] if available >= BATCHES * k else []
+        ways += [f"--batch-size {smaller}"] if 2 <= smaller < k else []
+        mend = f"; use {' or '.join(ways)}" if ways else ""
+        yield (
+            f"one batch of {k} only: outcomes of a batch depend on each other, so that intervals stay wide "
+            f"and verdicts open{mend}"
+        )
+
+
+@torch.no_grad()
+def _right(context: WorkerContext, checkpoint: str, x: torch.Tensor, y: torch.Tensor) -> int:
+    with torch.random.fork_rng():  # a model in memory may sample
+        answers = context.model(checkpoint)(x.to(context.device)).argmax(1).cpu()
+    return int((answers == y).sum())
+
 
 SLOW_BFLOAT16 = (
     "this processor has no instructions for bfloat16, so its gradients take longer than float32's; "

@@ -33,8 +33,8 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.controls import CLEAN, CONTROLS
 from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.words import CLEAN, CONTROLS
 
 SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the data": lambda manifest: manifest.identity.data,

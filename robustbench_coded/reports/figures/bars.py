@@ -27,8 +27,8 @@ from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.run.opening import Opening, spread
 from robustbench_coded.reports.text.formatting import budget_text, inference_text
 from robustbench_coded.results.certified import CertifiedRow
-from robustbench_coded.schema.controls import CONTROLS
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.statistics.case_results import CaseResult
 
 BAR_WIDTH, GROUP_HEIGHT = 4.8, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read

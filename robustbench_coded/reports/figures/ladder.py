@@ -19,8 +19,8 @@ from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.run.tables import checkpoints_of, main_budget, subjects_of
 from robustbench_coded.reports.text.formatting import budget_text, inference_text, parsed_attack
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.controls import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
 from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
 from robustbench_coded.statistics.summary import SummaryRow
 
 # Rungs from the top; those of attacks by their names stand between the controls and the ensembles.

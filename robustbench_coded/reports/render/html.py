@@ -37,8 +37,7 @@ from robustbench_coded.reports.text.formatting import (
     settled,
     subject_text,
 )
-from robustbench_coded.schema.controls import CONTROLS
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import CONTROLS, VerdictWord
 from robustbench_coded.statistics.summary import SummaryRow
 
 # Heads of plain tables whose values the filters know.

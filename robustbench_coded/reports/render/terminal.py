@@ -44,8 +44,7 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
-from robustbench_coded.schema.controls import COMBINED, CONTROLS, ENSEMBLE
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.summary import SummaryRow, survival

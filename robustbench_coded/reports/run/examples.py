@@ -18,8 +18,8 @@ from robustbench_coded.reports.text.formatting import TextTable, budget_text, in
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.pictures import Image, read_picture
 from robustbench_coded.schema.case import BudgetKey, CaseKey
-from robustbench_coded.schema.controls import CLEAN, COMBINED, STANDARD, STRONGEST
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import CLEAN, COMBINED, STANDARD, STRONGEST
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.outcomes import Cell
 

@@ -25,9 +25,8 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.certified import CertifiedRow
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.controls import ENSEMBLE
-from robustbench_coded.schema.evaluated import ProbeRecord
-from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.manifest import ProbeRecord, RunManifest
+from robustbench_coded.schema.words import ENSEMBLE
 from robustbench_coded.statistics.summary import SummaryRow
 
 CERTIFIED = "Certified, unknown and broken"

@@ -20,11 +20,9 @@ from robustbench_coded.reports.text.formatting import (
     threat_text,
 )
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.controls import CLEAN, COMBINED, CONTROLS, ENSEMBLE
-from robustbench_coded.schema.evaluated import CheckpointFacts
-from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictWord
 from robustbench_coded.statistics.judge import MARGIN
 from robustbench_coded.statistics.summary import SummaryRow
 

@@ -16,10 +16,8 @@ from robustbench_coded.reports.run.settings import Kept, Setting, other_attacker
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import INFERENCE, counted, percent, pixels, series
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.claim import Claim, ClaimedAccuracy
-from robustbench_coded.schema.controls import STANDARD
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.case import BudgetKey, Claim, ClaimedAccuracy, SubjectKey
+from robustbench_coded.schema.words import STANDARD, VerdictWord
 from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 
 NAME_WIDTH = 40

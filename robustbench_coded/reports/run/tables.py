@@ -15,7 +15,8 @@ from robustbench_coded.reports.paper import papers_accuracy, papers_attack, pape
 from robustbench_coded.reports.text.formatting import THREATS, budget_text, inference_text, is_submitted
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.controls import (
+from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.words import (
     CLEAN,
     COMBINED,
     CONTROLS,
@@ -24,7 +25,6 @@ from robustbench_coded.schema.controls import (
     STANDARD,
     STRONGEST,
 )
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow

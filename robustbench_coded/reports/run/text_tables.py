@@ -21,13 +21,11 @@ from robustbench_coded.reports.text.formatting import (
     points_text,
     with_interval,
 )
-from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.results.judgements import Judgement, SelfTestResult
 from robustbench_coded.results.run import Run
-from robustbench_coded.results.selftests import SelfTestResult
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.controls import CLEAN, COMBINED, STRONGEST
-from robustbench_coded.schema.stops import Sequential, Stop
-from robustbench_coded.schema.words import CheckOutcome
+from robustbench_coded.schema.planned_case import Sequential, Stop
+from robustbench_coded.schema.words import CLEAN, COMBINED, STRONGEST, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.variance import components

@@ -1,11 +1,16 @@
-"""The device that an evaluation runs on, and how much goes through it at once."""
+"""The machine: the device that an evaluation runs on, how much goes through it at once, workers and
+their threads.
+"""
 
+import importlib.util
+import os
 from collections.abc import Sequence
 from math import prod
 
 import torch
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.pixel_model import SMALL_IMAGES, SMALL_PIXELS
 
 # Images in one group of batches. On a CPU a network takes them in pieces (`PixelModel`), small images in
@@ -45,3 +50,36 @@ def images_in_one_forward(device: torch.device, image_shape: Sequence[int]) -> i
         return SMALL_IMAGES if prod(image_shape[-2:]) <= SMALL_PIXELS else CPU_GROUP_IMAGES
     total = torch.cuda.get_device_properties(device).total_memory
     return max(CPU_GROUP_IMAGES, int(total / 2**30) * CUDA_IMAGES_PER_GIB)
+
+
+def check_engine_options(config: EvalConfig) -> None:
+    """Raises InputError for the first option of the engine that can't be followed."""
+    if config.engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise InputError('--engine ray: Ray is not installed; install it with: pip install "csrobust[ray]"')
+    if config.address is not None and config.engine != "ray":
+        raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
+
+
+def worker_count(config: EvalConfig, device: torch.device) -> int:
+    """Workers on this machine: as asked for, else one for each GPU, else one."""
+    if config.workers is not None:
+        return config.workers
+    if device.type == "cuda" and device.index is None:
+        return max(1, torch.cuda.device_count())
+    return 1
+
+
+def thread_count(config: EvalConfig, workers: int) -> int:
+    """CPU threads of each worker: as asked for, else `threads_each`."""
+    return config.threads or threads_each(workers)
+
+
+def threads_each(workers: int) -> int:
+    """CPU threads of each worker: OMP_NUM_THREADS, else the cores shared out evenly."""
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    stated = int(given) if given.isdecimal() else 0
+    return stated or max(1, _cores() // workers)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
