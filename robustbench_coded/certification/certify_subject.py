@@ -7,10 +7,9 @@ import torch
 from robustbench_coded.certification.certifier import ALPHA, SAMPLES, Certifier, certifiers_of, check_answers
 from robustbench_coded.certification.graph import NotCertifiable
 from robustbench_coded.certification.intervals import Region
-from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.target import draws_of
-from robustbench_coded.evaluation.execution.worker_context import AnsweredOnce, WorkerContext
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.prepare import tf32
@@ -31,16 +30,11 @@ def certify_subject(context: WorkerContext, subject: Subject, eps: float) -> Seq
 def _certificates(
     context: WorkerContext, subject: Subject, eps: float, facts: dict[str, object]
 ) -> Iterator[Certificate]:
-    defence = _plain(context.defence(subject))
+    defence = context.defence(subject)
     x, _ = context.group(context.batches(subject, 0)[:1])
     images = torch.cat([x[0], x[0]]) if x.shape[1] == 1 else x[0]
     for certifier in certifiers_of(defence, images):
         yield _certificate(context, subject, eps, defence, certifier, facts)
-
-
-def _plain(defence: Defence) -> Defence:
-    """Standard inference as it is, not as it is scored."""
-    return Standard(defence.model) if type(defence) is AnsweredOnce else defence
 
 
 def _certificate(

@@ -158,7 +158,7 @@ def _confirmed(
     def ask(x: Tensor, draws: Sequence[Any]) -> Tensor:
         return scored.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
 
-    with torch.no_grad():
+    with torch.no_grad(), tf32(False):  # as it is scored
         logits = answers_or_nan(ask, adversarial, [None] * len(s.x), s.x, independent=True)
     early = (logits.argmax(-1) == s.y) & logits.isfinite().all(-1)
     # Examples that are correct under the copy, too, have had all their steps.

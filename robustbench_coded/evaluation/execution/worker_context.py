@@ -29,30 +29,8 @@ from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.candidates import multiplications
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses
-from robustbench_coded.models.prepare import AttackCopy, prepare_model, tf32
+from robustbench_coded.models.prepare import AttackCopy, prepare_model
 from robustbench_coded.threads import few_threads, keep_freed_memory
-
-
-class AnsweredOnce(Standard):
-    """An attack that stops early asks the scored model about its result; scoring then asks the same again."""
-
-    _last: tuple[Tensor, Tensor] | None = None
-
-    def logits(self, x: Tensor, draw: None) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]; in full float32 whatever the caller allows."""
-        if torch.is_grad_enabled():
-            return super().logits(x, draw)
-        if self._last is None or not torch.equal(self._last[0], x):
-            with tf32(False):
-                # A copy, for x may be moved in place before the next question.
-                self._last = (x.clone(), super().logits(x, draw))
-        # A copy again: other packages' attacks write into the logits that they are given.
-        return self._last[1].clone()
-
-    def logits_grouped(self, x: Tensor, draws: object) -> Tensor:
-        """[G, K, C, H, W] -> [G, K, classes]."""
-        return self.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
-
 
 SENTINEL = 16  # inputs by which a defence is asked whether it still answers as it did
 COMPARED_IMAGES = 32  # on which a prepared model must agree with the original
@@ -297,8 +275,6 @@ class WorkerContext:
         if key not in self._defences:
             defence = self.build(subject.spec, self.model(subject.checkpoint), subject.k)
             defence = self._settled(defence, subject)
-            if type(defence) is Standard:
-                defence = AnsweredOnce(defence.model)
             self.keep(subject, defence)
         return self._defences[key]
 
