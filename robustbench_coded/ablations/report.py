@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import statistics
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -19,17 +13,17 @@ from matplotlib.figure import Figure
 from robustbench_coded.ablations.run import Laboratory
 from robustbench_coded.ablations.studies import STUDIES, AblationSettings, Inference, Point, Study
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
+from robustbench_coded.reports.paper import papers_set, printed
 from robustbench_coded.reports.render.markdown import markdown_text_table
-from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.text.escape import csv_document, csv_text
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.training.recipes import Coded
 
 
-@cache
 def paper_tables() -> dict[str, Any]:
     """Tables 1, 6, 7, 8 and 9 as printed."""
-    return tomllib.loads(files("robustbench_coded.ablations").joinpath("paper.toml").read_text())
+    return printed("ablations")
 
 
 def papers_figure(study: Study, point: Point, settings: AblationSettings, figure: str) -> float | None:
@@ -53,27 +47,19 @@ def papers_row(study: Study) -> dict[str, float]:
 
 def papers_network(study: Study, settings: AblationSettings) -> str:
     """The architecture that the paper's numbers of this study are for."""
-    if study.name == "recipe" and (data := _papers_name(settings.base.data)):
+    if study.name == "recipe" and (data := papers_set(settings.base.data)):
         return str(paper_tables()["table1"][data]["network"])
     return str(paper_tables()["network"])
 
 
 def _table(study: Study, settings: AblationSettings) -> dict[str, Any]:
-    data = _papers_name(settings.base.data)
+    data = papers_set(settings.base.data)
     if study.table is None or data is None:
         return {}
     table = paper_tables()[study.table.lower().replace(" ", "")]
     if study.name == "recipe":
         return {"accuracy": table[data]}
     return table if data == "cifar10" and settings.k == paper_tables()["k"] else {}
-
-
-def _papers_name(data: str) -> str | None:
-    """``cifar10`` or ``cifar100``, also for a file of that name."""
-    if data.startswith("npz:"):
-        stem = re.split(r"[/\\]", data)[-1].lower().replace("-", "")
-        return next((name for name in ("cifar100", "cifar10") if name in stem), None)
-    return data if data in ("cifar10", "cifar100") else None
 
 
 @dataclass(frozen=True)
@@ -134,15 +120,13 @@ _COLUMNS = ("inference", "attack", "figure", "mean", "deviation", "seeds", "dive
 
 def table_csv(study: Study, results: Sequence[Result]) -> str:
     """One line a figure; accuracies are fractions."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((study.head.replace(" ", "_"), *_COLUMNS))
+    rows = []
     for r in results:
-        figures = ("" if value is None else f"{value:.6g}" for value in (r.mean, r.deviation))
-        paper = "" if r.paper is None else f"{r.paper:.6g}"
+        figures = (None if value is None else f"{value:.6g}" for value in (r.mean, r.deviation))
+        paper = None if r.paper is None else f"{r.paper:.6g}"
         names = (csv_text(r.point.name), r.inference.name, r.attack, r.figure)
-        writer.writerow((*names, *figures, r.seeds, r.diverged, paper))
-    return text.getvalue()
+        rows.append((*names, *figures, r.seeds, r.diverged, paper))
+    return csv_document((study.head.replace(" ", "_"), *_COLUMNS), rows)
 
 
 def sheet_of(study: Study, results: Sequence[Result]) -> TextTable:

@@ -13,7 +13,7 @@ from torch import Tensor
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
-from robustbench_coded.ablations.records import EpochRecord, Measurement, Records
+from robustbench_coded.ablations.records import EpochRecord, Measurement
 from robustbench_coded.ablations.studies import AblationSettings, Inference, Point, Study
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
@@ -28,6 +28,7 @@ from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import with_normalisation
+from robustbench_coded.studies.over_seeds import Records
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.listener import Listener
 from robustbench_coded.training.loop import Diverged, train

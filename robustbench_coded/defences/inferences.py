@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.per_batch import own_answer
+from robustbench_coded.defences.protocol import Deterministic, Seeded
 
 
-class Standard:
+class Standard(Deterministic):
     """The network as it is. There is no model underneath to compare it with, so ``base`` is None."""
 
     name = "standard"
-    randomised = False
-    batch_dependent = False
     base: nn.Module | None = None
 
     def __init__(self, model: nn.Module):
@@ -25,9 +24,6 @@ class Standard:
     def images(self, k: int) -> int:
         """Images through the network for a batch of ``k``."""
         return k
-
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -38,7 +34,7 @@ class Standard:
         return self.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
 
 
-class GaussianNoise:
+class GaussianNoise(Seeded):
     """Adds independent Gaussian noise to every pixel before the network sees it; nothing is clipped.
 
     A draw is an integer that seeds a CPU generator of its own, so the noise is the same on every device.
@@ -49,9 +45,6 @@ class GaussianNoise:
         name: as tables name it.
     """
 
-    randomised = True
-    batch_dependent = False
-
     def __init__(self, model: nn.Module, sigma: float, *, name: str = "noise"):
         self.name = name
         self.model = model
@@ -61,9 +54,6 @@ class GaussianNoise:
     def images(self, k: int) -> int:
         """Images through the network for a batch of ``k``."""
         return k
-
-    def sample(self, generator: torch.Generator, k: int) -> int:
-        return int(torch.randint(2**31, (), generator=generator))
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""

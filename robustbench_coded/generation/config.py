@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.runs.atomic import write_text
 
 # The paper trains for 100,000 iterations on a GPU.
 PAPERS_ITERATIONS = 100_000
@@ -101,35 +96,3 @@ class Point(NamedTuple):
     gap: float
     generator_seconds: float
     critic_seconds: float
-
-
-def write_points(path: Path, points: Sequence[Point]) -> None:
-    """The file, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Point._fields)
-    for point in points:
-        values = [repr(float(value)) if isinstance(value, float) else value for value in point]
-        writer.writerow(["" if value is None else value for value in values])
-    write_text(path, text.getvalue())
-
-
-def read_points(path: Path) -> list[Point]:
-    """Measurements of a file; none where it is not there.
-
-    Raises:
-        InputError: it is another file.
-    """
-    if not path.is_file():
-        return []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            head, *lines = csv.reader(file)
-        if tuple(head) != Point._fields:
-            raise ValueError("other columns")
-        return [
-            Point(variant, int(n) if n else None, int(seed), int(iteration), *(float(text) for text in rest))
-            for variant, n, seed, iteration, *rest in lines
-        ]
-    except (OSError, UnicodeDecodeError, ValueError, TypeError, csv.Error) as error:
-        raise InputError(f"{path}: no history of a training ({error}); give another --out") from error

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import json
-import re
-import tomllib
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.resources import files
-from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.special import stdtrit
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN, Point, read_points
+from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN, Point
 from robustbench_coded.generation.features import PUBLISHED
 from robustbench_coded.generation.train import POINTS, SAMPLES
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
+from robustbench_coded.reports.paper import papers_set, printed
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
 from robustbench_coded.reports.text.formatting import TextTable, counted
 from robustbench_coded.reports.write import write_plain
+from robustbench_coded.studies.over_seeds import Records, Spread, paired, spread
 
 
-@cache
 def table2() -> dict[str, Any]:
     """Table 2 as printed, the column of CIFAR-10."""
-    return tomllib.loads(files("robustbench_coded.generation").joinpath("paper.toml").read_text())
-
-
-def has_papers_data(data: str) -> bool:
-    """Whether ``--data`` names CIFAR-10: by itself, or by its file's name."""
-    kind, _, place = data.partition(":")
-    name = PurePath(place).stem if kind == "npz" else data
-    return re.match(r"cifar-?10(?!\d)", name.lower()) is not None
+    return printed("generation")
 
 
 def papers_figure(variant: str, figure: str) -> tuple[float, float]:
@@ -46,30 +35,6 @@ def papers_figure(variant: str, figure: str) -> tuple[float, float]:
 
 FACTS = "gan.json"
 FAR = 5  # times the distance of test images: a generator that has not learnt the data
-TAIL = 0.025
-
-
-class Spread(NamedTuple):
-    """A mean over seeds and Student's 95% interval; None of it from a single seed."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    seeds: int
-
-    def text(self, digits: int = 2, sign: str = "") -> str:
-        """``12.34 [11.90, 12.78]``"""
-        ends = "" if self.low is None else f" [{self.low:{sign}.{digits}f}, {self.high:{sign}.{digits}f}]"
-        return f"{self.mean:{sign}.{digits}f}{ends}"
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Of one value for each seed."""
-    found = np.asarray(values, np.float64)
-    if len(found) < 2:
-        return Spread(float(found.mean()), None, None, len(found))
-    reach = float(stdtrit(len(found) - 1, 1 - TAIL) * found.std(ddof=1) / np.sqrt(len(found)))
-    return Spread(float(found.mean()), float(found.mean()) - reach, float(found.mean()) + reach, len(found))
 
 
 def write_gan_report(folder: Path) -> list[Point]:
@@ -82,11 +47,11 @@ def write_gan_report(folder: Path) -> list[Point]:
         facts = json.loads((folder / FACTS).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} is no folder of csrobust gan (it has no usable {FACTS})") from error
-    points = [point for path in sorted(folder.glob(f"*/{POINTS}")) for point in read_points(path)]
+    points = [point for path in sorted(folder.glob(f"*/{POINTS}")) for point in Records(path, Point).rows]
     ends = last_points(points)
     inception = bool(facts.get("inception"))  # of older folders none
     names = ("FID", "IS") if inception else (f"FD ({facts['features']})", f"IS ({facts['features']})")
-    beside = inception and has_papers_data(facts["data"])
+    beside = inception and papers_set(facts["data"]) == "cifar10"
     figures = [_curves(points, names)]
     grid = _samples(folder, ends)
     sections = [
@@ -145,12 +110,12 @@ def last_points(points: Sequence[Point]) -> dict[str, dict[int, Point]]:
     )
 
 
-def paired(ends: dict[str, dict[int, Point]], variant: str, of: Callable[[Point], float]) -> Spread | None:
+def less_plain(
+    ends: dict[str, dict[int, Point]], variant: str, of: Callable[[Point], float]
+) -> Spread | None:
     """A variant's figure less plain's, seed by seed; None without common seeds."""
-    common = sorted(set(ends.get(PLAIN, {})) & set(ends[variant]))
-    if variant == PLAIN or not common:
-        return None
-    return spread([of(ends[variant][seed]) - of(ends[PLAIN][seed]) for seed in common])
+    found = paired(ends[variant], ends.get(PLAIN, {}), lambda one, plain: of(one) - of(plain))
+    return spread(found) if variant != PLAIN and found else None
 
 
 def _table(ends: dict[str, dict[int, Point]], names: tuple[str, str], *, beside_paper: bool) -> TextTable:
@@ -158,7 +123,7 @@ def _table(ends: dict[str, dict[int, Point]], names: tuple[str, str], *, beside_
     for variant, of_seed in ends.items():
         cells = []
         for figure, of in (("distance", _distance), ("score", _score)):
-            less = paired(ends, variant, of)
+            less = less_plain(ends, variant, of)
             cells += [
                 spread([of(p) for p in of_seed.values()]).text(3),
                 less.text(3, "+") if less else "",
@@ -177,11 +142,10 @@ def _cost(ends: dict[str, dict[int, Point]]) -> TextTable:
     for variant, of_seed in ends.items():
         steps = spread([1000 * p.generator_seconds for p in of_seed.values()])
         whole = spread([1000 * (p.generator_seconds + p.critic_seconds) for p in of_seed.values()])
-        common = [seed for seed in of_seed if variant != PLAIN and seed in ends.get(PLAIN, {})]
-        ratios = [
-            spread([of(of_seed[s]) / of(ends[PLAIN][s]) for s in common]).text() if common else ""
-            for of in (_generator_share, _iteration_share)
-        ]
+        ratios = []
+        for of in (_generator_share, _iteration_share):
+            found = paired(of_seed, ends.get(PLAIN, {}), lambda one, plain, of=of: of(one) / of(plain))
+            ratios.append(spread(found).text() if variant != PLAIN and found else "")
         lines.append((variant, steps.text(1), ratios[0], whole.text(1), ratios[1]))
     heads = ("Generator", "Generator step, ms", "Ratio to plain", "Iteration, ms", "Ratio to plain of it")
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
@@ -236,7 +200,7 @@ def _samples(folder: Path, ends: dict[str, dict[int, Point]]) -> Drawing | None:
 def _opening(ends: dict[str, dict[int, Point]], names: tuple[str, str], real: float) -> list[str]:
     said = []
     for variant in ends:
-        less, more = paired(ends, variant, _distance), paired(ends, variant, _score)
+        less, more = less_plain(ends, variant, _distance), less_plain(ends, variant, _score)
         if less is None or more is None:
             continue
         found = [

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.config import GanConfig, Point, read_points, write_points
+from robustbench_coded.generation.config import GanConfig, Point
 from robustbench_coded.runs.atomic import write_bytes
+from robustbench_coded.studies.over_seeds import Records
 
 # Generators and critics: small ones for 8 x 8 images, DCGAN's sizes (arXiv 1511.06434) from 32 x 32 up.
 #
@@ -275,11 +276,11 @@ def train(
         InputError: the folder holds another training, or its state is damaged.
     """
     training = Training(config, data, device)
-    points = read_points(folder / POINTS)
+    records = Records(folder / POINTS, Point)
     state = _load(folder / STATE, config)
     if state is not None:
         training.restore(state)
-    points = [point for point in points if point.iteration <= training.iteration]
+    records.rows = [point for point in records.rows if point.iteration <= training.iteration]
     while training.iteration < config.iterations:
         training.step()
         point = None
@@ -291,13 +292,12 @@ def train(
                 config.variant, config.n, config.seed, training.iteration, distance, score, training.gap,
                 seconds["generator"] / training.iteration, seconds["critic"] / training.iteration,
             )  # fmt: skip
-            points.append(point)
-            add_row(folder / COURSE, images, len(points) - 1)
+            add_row(folder / COURSE, images, len(records.rows))
             _store_array(folder / SAMPLES, (255 * images[:SHOWN]).round().to(torch.uint8).numpy())
             _store(folder / STATE, {"fingerprint": config.fingerprint(), **training.state()})
-            write_points(folder / POINTS, points)
+            records.add([point])
         said(training.iteration, point)
-    return points
+    return records.rows
 
 
 def _store(path: Path, content: Any) -> None:

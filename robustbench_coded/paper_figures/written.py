@@ -1,14 +1,12 @@
 """A figure and its numbers, as files."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.markdown import markdown_text_table
-from robustbench_coded.reports.text.escape import csv_text, markdown
+from robustbench_coded.reports.text.escape import csv_document, csv_text, markdown
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.runs.atomic import write_text
 
@@ -53,12 +51,9 @@ def _page(drawn: Drawing, summary: TextTable, paper: str) -> str:
 
 
 def _csv(numbers: Numbers) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(numbers)
-    for row in zip(*numbers.values(), strict=True):
-        writer.writerow([_cell(value) for value in row])
-    return text.getvalue()
+    return csv_document(
+        numbers, ([_cell(value) for value in row] for row in zip(*numbers.values(), strict=True))
+    )
 
 
 def _cell(value: object) -> str:

@@ -31,9 +31,22 @@ SAME_N = {192: 190}
 
 
 @cache
+def printed(package: str) -> dict[str, Any]:
+    """The paper's tables that a package has in its paper.toml, as printed."""
+    return tomllib.loads(files(f"robustbench_coded.{package}").joinpath("paper.toml").read_text())
+
+
 def paper_tables() -> dict[str, Any]:
     """Tables 3, 4 and 10 as printed; accuracies in percent, times in milliseconds."""
-    return tomllib.loads(files("robustbench_coded.reports").joinpath("paper.toml").read_text())
+    return printed("reports")
+
+
+def papers_set(data: str) -> str | None:
+    """``cifar10`` or ``cifar100`` for data of that name, or in a file of that name; None for any other."""
+    if data.startswith("npz:"):
+        stem = re.split(r"[/\\]", data)[-1].lower().replace("-", "")
+        return next((name for name in ("cifar100", "cifar10") if name in stem), None)
+    return data if data in ("cifar10", "cifar100") else None
 
 
 def papers_attack(attack: str) -> str | None:
@@ -53,12 +66,9 @@ def papers_attack(attack: str) -> str | None:
 def papers_data(manifest: RunManifest) -> bool:
     """Whether the run's data are the paper's: CIFAR-10, by its name or by that of the file and the
     images' shape."""
-    name = str(manifest.identity.data)
-    stem = re.split(r"[/\\]", name)[-1].lower()
+    name, papers = str(manifest.identity.data), paper_tables()["data"]
     like = manifest.data.classes == 10 and manifest.data.image_shape == (3, 32, 32)
-    return name == paper_tables()["data"] or (
-        name.startswith("npz:") and like and "cifar10" in stem.replace("-", "")
-    )
+    return name == papers or (like and papers_set(name) == papers)
 
 
 def trainings(manifest: RunManifest) -> dict[str, str]:

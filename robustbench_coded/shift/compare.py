@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +22,7 @@ from robustbench_coded.reports.render.html import plain_html
 from robustbench_coded.reports.render.latex import latex_text_table
 from robustbench_coded.reports.render.markdown import plain_markdown
 from robustbench_coded.reports.render.sections import Block, Bullets, Legend, Section
-from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.text.escape import csv_document, csv_text
 from robustbench_coded.reports.text.formatting import TextTable, inference_text, series, subject_text
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import SubjectKey
@@ -228,12 +226,8 @@ def shift_document(comparison: ShiftComparison, name: str, *, paper: bool) -> st
 
 def comparison_csv(comparison: ShiftComparison) -> str:
     """The rows of shift.csv, each with its run; figures are fractions."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("run", *CSV_COLUMNS))
-    for name, rows in comparison.rows.items():
-        writer.writerows([csv_text(name), *csv_fields(row)] for row in rows)
-    return text.getvalue()
+    rows = ([csv_text(name), *csv_fields(row)] for name, found in comparison.rows.items() for row in found)
+    return csv_document(("run", *CSV_COLUMNS), rows)
 
 
 def comparison_latex(comparison: ShiftComparison, *, paper: bool) -> str:

@@ -73,25 +73,6 @@ def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> Estima
     return Estimate(float(left.mean() - right.mean()), low, high)
 
 
-def unpaired_difference(answers: Answers, sets: list[SetFacts], others: list[SetFacts]) -> Estimate:
-    """Accuracy on ``sets`` less that on ``others``, as if their examples were independent.
-
-    Where they are the same examples in fact, in whatever order, the interval is wider than it need be.
-    """
-    means = []
-    for side in (sets, others):
-        values = answers.of(side).mean(axis=1)
-        unit = answers.batches(len(values)) if answers.clustered else np.arange(len(values))
-        means.append(_mean(values, unit, _independent(len(values), answers), (0.0, 1.0)))
-    one, other = means
-    value = one.value - other.value
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return Estimate(value, None, None)
-    down = float(np.hypot(one.value - one.low, other.high - other.value))
-    up = float(np.hypot(one.high - one.value, other.value - other.low))
-    return Estimate(value, value - down, value + up)
-
-
 def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFacts]) -> Estimate | None:
     """Mean corruption error (arXiv 1903.12261, section 3): errors over severities divided by the baseline's.
 

@@ -1,14 +1,10 @@
-"""report.md, report.html and shift.csv of one run of `csrobust shift`, with its figures and the agreement of
-models.
-"""
+"""report.md, report.html and shift.csv of one run of `csrobust shift`, with its figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from robustbench_coded.reports.figures.style import (
@@ -35,17 +31,13 @@ from robustbench_coded.reports.render.sections import (
 )
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
-    TextTable,
     counted,
     inference_text,
-    interval,
-    percent,
     subject_text,
 )
 from robustbench_coded.reports.write import write_plain
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun, load_shift
-from robustbench_coded.shift.estimates import Estimate, accuracy, unpaired_difference
+from robustbench_coded.shift.answers import ShiftRun, load_shift
 from robustbench_coded.shift.sets import CLEAN, CONSTANTS
 from robustbench_coded.shift.tables import (
     BESIDE_PAPER,
@@ -62,95 +54,6 @@ from robustbench_coded.shift.tables import (
     rows_of,
     statistics_table,
 )
-
-MADE, PUBLISHED = "CIFAR-10-C (ours)", "CIFAR-10-C (published)"
-ALL = "all of these"
-
-
-class Agreement(NamedTuple):
-    """One corruption, at the severities that both have.
-
-    Attributes:
-        means, deviations: of the pixel values, made and published, from 0 to 255, over severities.
-        accuracies: of the baseline's standard inference, made and published.
-        difference: the published accuracy less that on the sets made here.
-    """
-
-    corruption: str
-    means: tuple[float, float]
-    deviations: tuple[float, float]
-    accuracies: tuple[float, float]
-    difference: Estimate
-
-
-def agreements(run: ShiftRun) -> list[Agreement]:
-    """Each corruption that both collections have, and all of them together; empty without both of them, or
-    without the baseline's answers."""
-    answers = baseline_of(run)
-    made, published = (
-        {(one.name, one.severity): one for one in run.sets(collection) if one.severity}
-        for collection in (MADE, PUBLISHED)
-    )
-    pairs = [(made[key], published[key]) for key in made if key in published]
-    if answers is None or not pairs:
-        return []
-    names = list(dict.fromkeys(one.name for one, _ in pairs))
-    found = [_agreement(name, [pair for pair in pairs if pair[0].name == name], answers) for name in names]
-    return [*found, _agreement(ALL, pairs, answers)] if len(names) > 1 else found
-
-
-def agreement_table(found: list[Agreement]) -> TextTable:
-    """A line for each corruption: pixel means, deviations and accuracies, made and published."""
-    lines = tuple(
-        (
-            one.corruption,
-            *(" / ".join(f"{value:.1f}" for value in two) for two in (one.means, one.deviations)),
-            " / ".join(percent(value) for value in one.accuracies),
-            _points(one.difference),
-        )
-        for one in found
-    )
-    heads = ("Corruption", "Pixel mean", "Pixel deviation", "Accuracy", "Published less ours")
-    return TextTable(heads, lines, frozenset(heads[1:]))
-
-
-def agreement_sentence(found: list[Agreement]) -> str:
-    """How far the accuracies on both differ, on average and at most."""
-    alone = [one for one in found if one.corruption != ALL]
-    most = max(alone, key=lambda one: abs(one.difference.value))
-    apart = [one.corruption for one in alone if _excludes_zero(one.difference)]
-    said = f"Published sets less those made here: {_points(found[-1].difference)} points of accuracy"
-    if len(alone) > 1:
-        said += f" over {len(alone)} corruptions, at most {_points(most.difference)} ({most.corruption})"
-    more = f" The interval excludes 0 for {', '.join(apart)}." if apart else " No interval excludes 0."
-    return f"{said}.{more}"
-
-
-def _agreement(name: str, pairs: list[tuple[SetFacts, SetFacts]], answers: Answers) -> Agreement:
-    made, published = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    return Agreement(
-        name,
-        (_mean([one.mean for one in made]), _mean([one.mean for one in published])),
-        (_mean([one.deviation for one in made]), _mean([one.deviation for one in published])),
-        (accuracy(answers, made).value, accuracy(answers, published).value),
-        unpaired_difference(answers, published, made),
-    )
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values))
-
-
-def _excludes_zero(difference: Estimate) -> bool:
-    return (
-        difference.low is not None
-        and difference.high is not None
-        and (difference.low > 0 or difference.high < 0)
-    )
-
-
-def _points(difference: Estimate) -> str:
-    return f"{100 * difference.value:+.1f} {interval(difference.low, difference.high)}".strip()
 
 
 def figures_of(rows: Sequence[Row], collection: str) -> list[Drawing]:
@@ -230,11 +133,6 @@ MEANS_LEGEND = (
     "examples, and over whole batches as soon as an inference answers in batches. mCE: mean corruption error "
     "(arXiv 1903.12261), errors divided by those of the baseline's standard inference, times 100."
 )
-AGREEMENT_LEGEND = (
-    "Made here / published, at the severities that both have. Pixels from 0 to 255. Accuracy: the baseline's "
-    "standard inference, in percent; the difference has a 95% interval as if the images of both were "
-    "independent, which is wider than needed where they are the same."
-)
 OURS = (
     "The corrupted sets are made by csrobust with the constants of the CIFAR version of Hendrycks and "
     "Dietterich (arXiv 1903.12261), not the published files. They differ from these in the random numbers, "
@@ -277,8 +175,6 @@ def opening(run: ShiftRun, rows: list[Row]) -> list[str]:
             parts.append(f"{answers.subject.checkpoint} {row_text(row)}%{less}")
         how = inference_text(run.answers[0].subject) if run.answers else ""
         said.append(f"{collection}, {over}, {how[:1].lower() + how[1:]}: {'; '.join(parts)}.")
-    if both := agreements(run):
-        said.append(agreement_sentence(both))
     sizes = sorted({one.examples for one in run.facts.sets})
     corrupted = sum(1 for one in run.facts.sets if one.severity)
     what = f"{counted(len(run.facts.sets), 'set')}, {corrupted} of them corrupted"
@@ -294,9 +190,6 @@ def _sections(run: ShiftRun, rows: list[Row]) -> list[Section]:
     if any(row.paper is not None for row in rows):
         blocks.append(Legend(BESIDE_PAPER))
     sections = [Section("means", "Means", tuple(blocks))]
-    if both := agreements(run):
-        parts = (agreement_table(both), Legend(AGREEMENT_LEGEND))
-        sections.append(Section("agreement", "Published sets and those made here", parts))
     for number, collection in enumerate(run.collections):
         if not any(one.severity for one in run.sets(collection)):
             continue

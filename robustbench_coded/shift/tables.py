@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
-from robustbench_coded.reports.paper import trainings
-from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.paper import printed, trainings
+from robustbench_coded.reports.text.escape import csv_document, csv_text
 from robustbench_coded.reports.text.formatting import (
     TextTable,
     accuracy_text,
@@ -41,10 +36,9 @@ _OVER = {
 }
 
 
-@cache
 def table5() -> dict[str, Any]:
     """Table 5 as printed, in percent."""
-    return tomllib.loads(files("robustbench_coded.shift").joinpath("paper.toml").read_text())
+    return printed("shift")
 
 
 BESIDE_PAPER = (
@@ -192,11 +186,7 @@ def rows_beside(
 
 def rows_csv(rows: Sequence[Row]) -> str:
     """shift.csv: accuracies, differences and intervals as fractions."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(map(csv_fields, rows))
-    return text.getvalue()
+    return csv_document(CSV_COLUMNS, map(csv_fields, rows))
 
 
 def csv_fields(row: Row) -> list[object]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.reports.write import write_plain
-from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.statistics.intervals import clopper_pearson
 from robustbench_coded.statistics.judge import holm
+from robustbench_coded.studies.over_seeds import TAIL, Records, spread
 from robustbench_coded.tabular.train import (
     BASELINE,
     BATCH,
@@ -34,7 +31,6 @@ from robustbench_coded.tabular.train import (
     trained,
 )
 
-TAIL = 0.025
 RUNS = "runs.csv"
 
 
@@ -88,17 +84,21 @@ def run_all(
     """
     if seeds < 2:
         raise InputError(f"--seeds {seeds}: an interval needs 2 or more")
-    done = {run[:4]: run for run in read_runs(folder / RUNS)}
+    records = Records(folder / RUNS, Run)
+    done = {run[:4]: run for run in records.rows}
     wanted = []
     for table in tables:
         for seed in range(seeds):
             split = split_of(table, seed)
-            for setting in SETTINGS:
-                key = (table, setting.name, seed, steps)
-                if key not in done:
-                    done[key] = Run(*key, *trained(setting, split, seed, steps=steps))
-                wanted.append(done[key])
-            write_runs(folder / RUNS, list(done.values()))
+            keys = {setting: (table, setting.name, seed, steps) for setting in SETTINGS}
+            new = [
+                Run(*key, *trained(setting, split, seed, steps=steps))
+                for setting, key in keys.items()
+                if key not in done
+            ]
+            records.add(new)
+            done |= {run[:4]: run for run in new}
+            wanted += [done[key] for key in keys.values()]
         said(f"{table}: {seeds} seeds, {len(SETTINGS)} settings")
     return wanted
 
@@ -140,44 +140,9 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
 
 
 def _ends(values: np.ndarray, tail: float) -> tuple[float, float]:
-    """Student's interval of a mean over random splits of one table.
-
-    The training sets of two splits overlap, so their results are alike. The variance is corrected for that
-    (Nadeau and Bengio, Machine Learning 52, 2003): 1/J + n_test/n_train in place of 1/J.
-    """
-    share = 1 / len(values) + TEST_SHARE / (1 - TEST_SHARE)
-    reach = float(stdtrit(len(values) - 1, 1 - tail) * values.std(ddof=1) * np.sqrt(share))
-    return float(values.mean()) - reach, float(values.mean()) + reach
-
-
-def write_runs(path: Path, runs: Sequence[Run]) -> None:
-    """The file, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Run._fields)
-    writer.writerows(runs)
-    write_text(path, text.getvalue())
-
-
-def read_runs(path: Path) -> list[Run]:
-    """Runs of a file; none where it is not there.
-
-    Raises:
-        InputError: it is another file.
-    """
-    if not path.is_file():
-        return []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            head, *lines = csv.reader(file)
-        if tuple(head) != Run._fields:
-            raise ValueError("other columns")
-        return [
-            Run(table, setting, int(seed), int(steps), float(accuracy), float(loss))
-            for table, setting, seed, steps, accuracy, loss in lines
-        ]
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: no list of runs ({error}); give another --out") from error
+    found = spread(values, tail=tail, overlap=TEST_SHARE / (1 - TEST_SHARE))
+    assert found.low is not None and found.high is not None
+    return found.low, found.high
 
 
 LEGEND = (

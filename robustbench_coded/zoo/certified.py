@@ -7,6 +7,7 @@ from torch.special import ndtr, ndtri
 
 from robustbench_coded.certification.certifier import ALONE, SMOOTHED
 from robustbench_coded.defences.inferences import standard_normal
+from robustbench_coded.defences.protocol import Deterministic, Seeded
 from robustbench_coded.zoo.known import Known, Truth, exactly
 from robustbench_coded.zoo.linear import GAIN, PIXELS, SIDE, pattern, planted_margins, spread, two_logits
 
@@ -55,14 +56,12 @@ class Stripes(nn.Module):
         return torch.stack([-g, g], dim=-1)
 
 
-class Smoothed:
+class Smoothed(Seeded):
     """Majority vote over ``votes`` noisy copies; a draw is the seed of the noise.
 
     The votes are counted, which has no gradient; the backward pass takes that of the mean probabilities.
     """
 
-    randomised = True
-    batch_dependent = False
     base: nn.Module | None = None
 
     def __init__(self, model: Stripes, sigma: float, votes: int, name: str = "smoothing"):
@@ -73,9 +72,6 @@ class Smoothed:
 
     def images(self, k: int) -> int:
         return k * self.votes
-
-    def sample(self, generator: torch.Generator, k: int) -> int:
-        return int(torch.randint(2**31, (), generator=generator))
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         noise = standard_normal(draw, (self.votes, *x.shape)).to(x)
@@ -175,19 +171,14 @@ class Lipschitz(nn.Module):
         return two_logits(self.gain * self.score(x))
 
 
-class LipschitzDefence:
+class LipschitzDefence(Deterministic):
     """The network alone, with no other model underneath."""
 
-    randomised = False
-    batch_dependent = False
     base: nn.Module | None = None
 
     def __init__(self, model: Lipschitz, name: str):
         self.name = name
         self.model = model
-
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         return self.model(x)

@@ -9,6 +9,7 @@ import torch
 from scipy.linalg import hadamard
 from torch import Tensor, nn
 
+from robustbench_coded.defences import protocol
 from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
 
 SIDE = 8
@@ -176,19 +177,13 @@ def worst_margins(model: LinearModel, x: Tensor, y: Tensor, eps: float) -> Tenso
     return margins(model, worst, y)
 
 
-class Deterministic:
+class Deterministic(protocol.Deterministic):
     """Answers by ``answer``, a module from pixels [k, C, H, W] to logits [k, classes]."""
-
-    randomised = False
-    batch_dependent = False
 
     def __init__(self, name: str, answer: nn.Module, base: nn.Module | None = None):
         self.name = name
         self.answer = answer
         self.base = base
-
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         return self.answer(x)

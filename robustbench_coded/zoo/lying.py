@@ -5,6 +5,7 @@ answer one class.
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.defences import protocol
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
     Deterministic,
@@ -40,12 +41,10 @@ from robustbench_coded.zoo.linear import (
 PROBED = 16  # inputs of the largest batch that a probe shows
 
 
-class HiddenNoise:
+class HiddenNoise(protocol.Deterministic):
     """Adds Gaussian noise from a hidden generator to the pixels."""
 
     name = "hidden-noise"
-    randomised = False
-    batch_dependent = False
     base: nn.Module | None = None
 
     def __init__(self, model: LinearModel, sigma: float):
@@ -53,26 +52,18 @@ class HiddenNoise:
         self.sigma = sigma
         self.generator = torch.Generator().manual_seed(0)
 
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
-
     def logits(self, x: Tensor, draw: None) -> Tensor:
         return self.model(x + self.sigma * torch.randn(x.shape, generator=self.generator).to(x))
 
 
-class SaysRandomised:
+class SaysRandomised(protocol.Seeded):
     """A linear model that declares itself randomised."""
 
     name = "says-randomised"
-    randomised = True
-    batch_dependent = False
     base: nn.Module | None = None
 
     def __init__(self, model: LinearModel):
         self.model = model
-
-    def sample(self, generator: torch.Generator, k: int) -> int:
-        return int(torch.randint(2**31, (), generator=generator))
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         return self.model(x)
@@ -188,16 +179,11 @@ CLASSES = 5
 LABELS = torch.tensor([0, 1, 2, 0, 3, 1, 2, 0, 3, 4])  # over and over: three in ten are of class 0
 
 
-class Constant:
+class Constant(protocol.Deterministic):
     """Logits (1, 0, 0, 0, 0) for every input."""
 
     name = "constant"
-    randomised = False
-    batch_dependent = False
     base: nn.Module | None = None
-
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         # Times zero, so that the gradient is there, and is zero.

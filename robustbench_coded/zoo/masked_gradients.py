@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robustbench_coded.defences import protocol
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
     PIXELS,
@@ -271,21 +272,16 @@ def _images(direction: Tensor, n: int) -> tuple[Tensor, Tensor]:
 # answered one by one.
 
 
-class HiddenDirection:
+class HiddenDirection(protocol.Deterministic):
     """Answers by ``model``, and the other way round where ``watched`` exceeds ``threshold`` in size."""
 
     name = "hidden-direction"
-    randomised = False
-    batch_dependent = False
 
     def __init__(self, model: LinearModel, watched: LinearModel, threshold: float):
         self.model = model
         self.watched = watched
         self.threshold = threshold
         self.base: nn.Module | None = model
-
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         score = self.model.gain * self.model.score(x)

@@ -14,6 +14,7 @@ batch's own. Truth after a reset: ``refit``'s, where the centre moves half as fa
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.defences.protocol import Deterministic
 from robustbench_coded.zoo import coupled
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
@@ -30,11 +31,9 @@ from robustbench_coded.zoo.linear import (
 )
 
 
-class AnswerMemory:
+class AnswerMemory(Deterministic):
     """Gives an input within ``radius`` (l-infinity) of one asked before the answer that it had then."""
 
-    randomised = False
-    batch_dependent = False
     base: nn.Module | None = None
 
     def __init__(self, name: str, model: LinearModel, radius: float):
@@ -46,9 +45,6 @@ class AnswerMemory:
     def forget(self) -> None:
         self.asked = torch.empty(0, 0)
         self.answered = torch.empty(0, 2)
-
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         fresh = self.model(x)
@@ -80,20 +76,15 @@ class MemoryWithFalseReset(AnswerMemory):
         return None
 
 
-class Alternating:
+class Alternating(Deterministic):
     """Answers by the members in turn, one for each call."""
 
     name = "alternating"
-    randomised = False
-    batch_dependent = False
     base: nn.Module | None = None
 
     def __init__(self, members: list[LinearModel]):
         self.members = members
         self.calls = 0
-
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         self.calls += 1

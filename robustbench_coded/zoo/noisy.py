@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.special import ndtr
 
 from robustbench_coded.defences.inferences import GaussianNoise, standard_normal
+from robustbench_coded.defences.protocol import Seeded
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
 from robustbench_coded.zoo.linear import (
@@ -130,12 +131,10 @@ def _known_noise(defence: GaussianNoise, distances: Tensor, eps: float) -> Known
 # threat models.
 
 
-class MedianOfNoise:
+class MedianOfNoise(Seeded):
     """Answers by the median score of ``copies`` noisy copies, an odd number; a draw is the noise's seed."""
 
     name = "median-of-noise"
-    randomised = True
-    batch_dependent = False
     base: nn.Module | None = None
 
     def __init__(self, model: LinearModel, sigma: float, copies: int):
@@ -145,9 +144,6 @@ class MedianOfNoise:
 
     def images(self, k: int) -> int:
         return k * self.copies
-
-    def sample(self, generator: torch.Generator, k: int) -> int:
-        return int(torch.randint(2**31, (), generator=generator))
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         noise = standard_normal(draw, (self.copies, *x.shape)).to(x)
@@ -199,19 +195,14 @@ class HeavyNoise:
         return two_logits(self.model.gain * (self.model.score(x) + self.scale * draw.to(x)))
 
 
-class RandomSlope:
+class RandomSlope(Seeded):
     """Has the model's logits and the slope of Gaussian weights; a draw is their seed."""
 
     name = "random-slope"
-    randomised = True
-    batch_dependent = False
     base: nn.Module | None = None
 
     def __init__(self, model: LinearModel):
         self.model = model
-
-    def sample(self, generator: torch.Generator, k: int) -> int:
-        return int(torch.randint(2**31, (), generator=generator))
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         made_up = (x * standard_normal(draw, x.shape[1:]).to(x)).flatten(1).sum(1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from robustbench_coded.ablations import run
-from robustbench_coded.ablations.records import EpochRecord, Measurement, Records
+from robustbench_coded.ablations.records import EpochRecord, Measurement
 from robustbench_coded.ablations.report import preamble, results_of, write_studies
 from robustbench_coded.ablations.run import Bench, Laboratory
 from robustbench_coded.ablations.studies import RCI, RCI_K, STANDARD, STUDIES, Inference
@@ -18,6 +18,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
+from robustbench_coded.studies.over_seeds import Records
 from robustbench_coded.training.loop import Diverged
 
 pytestmark = pytest.mark.long
@@ -181,10 +182,10 @@ def test_tables_and_figures_show_what_was_measured(settings, tmp_path):
 
 def test_a_file_of_something_else_is_refused(settings, tmp_path):
     (tmp_path / "measurements.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"measurements\.csv: not written by an ablation"):
+    with pytest.raises(InputError, match=r"measurements\.csv: not written by this command"):
         Laboratory(tmp_path, settings)
     (tmp_path / "measurements.csv").write_text(",".join(Measurement._fields) + "\nx,erm,one\n")
-    with pytest.raises(InputError, match="not written by an ablation"):
+    with pytest.raises(InputError, match="not written by this command"):
         Laboratory(tmp_path, settings)
 
 

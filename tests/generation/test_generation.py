@@ -11,9 +11,9 @@ from torch import nn
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.config import GanConfig, Point, read_points, write_points
+from robustbench_coded.generation.config import GanConfig, Point
 from robustbench_coded.generation.features import Classifier, frechet_distance, inception_score, moments
-from robustbench_coded.generation.report import _cost, last_points, paired, spread
+from robustbench_coded.generation.report import _cost, last_points, less_plain
 from robustbench_coded.generation.train import (
     LATENT,
     Critic,
@@ -23,6 +23,7 @@ from robustbench_coded.generation.train import (
     generator_loss,
     train,
 )
+from robustbench_coded.studies.over_seeds import Records, spread
 
 pytestmark = pytest.mark.long
 
@@ -116,7 +117,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     whole = trained(tmp_path / "whole", 4)
     trained(tmp_path / "parts", 2)
     assert figures(trained(tmp_path / "parts", 4)) == figures(whole)
-    assert read_points(tmp_path / "parts" / "history.csv")[-1].iteration == 4
+    assert Records(tmp_path / "parts" / "history.csv", Point).rows[-1].iteration == 4
     other = trained(tmp_path / "other", 4, seed=1)
     assert figures(other) != figures(whole)
 
@@ -168,11 +169,11 @@ def test_intervals_are_students_and_differences_are_paired_by_seed(tmp_path):
         for seed in (0, 1)
         for iteration in ((50, 100) if seed == 0 else (50,))
     ]
-    write_points(tmp_path / "history.csv", points)
-    assert read_points(tmp_path / "history.csv") == points
+    Records(tmp_path / "history.csv", Point).add(points)
+    assert Records(tmp_path / "history.csv", Point).rows == points
     ends = last_points(points)
     assert {p.iteration for of_seed in ends.values() for p in of_seed.values()} == {50}
-    less = paired(ends, "coded N=64", lambda p: p.distance)
+    less = less_plain(ends, "coded N=64", lambda p: p.distance)
     assert (less.mean, less.low, less.high) == (0.5, 0.5, 0.5)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.generation.features import Inception, frechet_distance, inception_score, moments
-from robustbench_coded.generation.report import has_papers_data
+from robustbench_coded.reports.paper import papers_set
 
 pytestmark = pytest.mark.long
 
@@ -161,5 +161,6 @@ def test_without_the_extra_one_line_says_how_to_install_it(tmp_path, monkeypatch
 
 
 def test_the_paper_has_figures_for_cifar10_alone():
-    assert has_papers_data("cifar10") and has_papers_data("npz:data/cifar10_train_10000.npz")
-    assert not any(map(has_papers_data, ("cifar100", "digits", "npz:mnist.npz", "folder:cifar10x")))
+    assert {papers_set(data) for data in ("cifar10", "npz:data/cifar10_train_10000.npz")} == {"cifar10"}
+    assert {papers_set(data) for data in ("cifar100", "npz:my-cifar-100.npz")} == {"cifar100"}
+    assert {papers_set(data) for data in ("digits", "npz:mnist.npz", "folder:cifar10x")} == {None}

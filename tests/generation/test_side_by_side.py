@@ -9,9 +9,10 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.generation import study as studies
 from robustbench_coded.generation import trainer
 from robustbench_coded.generation import trainer as module
-from robustbench_coded.generation.config import GanConfig, read_points
+from robustbench_coded.generation.config import GanConfig, Point
 from robustbench_coded.generation.train import POINTS
 from robustbench_coded.generation.trainer import Refused
+from robustbench_coded.studies.over_seeds import Records
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 CONFIGS = [GanConfig("digits", n, batch_size=8, iterations=2, every=1, samples=100) for n in (None, 12)]
@@ -106,7 +107,7 @@ def test_a_worker_trains_as_this_process_does(tmp_path, monkeypatch):
     for name in ("plain-seed0", "coded-n12-seed0"):
         for file in ("samples.npy", "samples.png"):
             assert (two / name / file).read_bytes() == (one / name / file).read_bytes()
-        first, second = (read_points(folder / name / POINTS) for folder in (one, two))
+        first, second = (Records(folder / name / POINTS, Point).rows for folder in (one, two))
         assert [point[:-2] for point in first] == [point[:-2] for point in second] and len(first) == 2
     assert not list(two.rglob("*.part"))
     with pytest.raises(InputError, match="other options"):

@@ -6,7 +6,7 @@ from scipy.stats import ttest_rel
 
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.shift.answers import Answers, SetFacts
-from robustbench_coded.shift.estimates import accuracy, corruption_error, difference, unpaired_difference
+from robustbench_coded.shift.estimates import accuracy, corruption_error, difference
 from robustbench_coded.shift.tables import means_of
 from robustbench_coded.statistics.intervals import clopper_pearson
 
@@ -71,8 +71,6 @@ def test_what_every_example_shares_is_not_known_exactly():
     third = difference(always, never, FOG)
     assert third == pytest.approx((1 / 3, 1 / 3 - 4 / 3 * unseen, (1 + 2 * unseen) / 3))
     assert difference(always, never, FOG[:2]) == pytest.approx((1, 1 - 2 * unseen, 1))
-    apart = unpaired_difference(always, FOG[:1], FOG[2:])
-    assert apart.value == apart.high == 1 and apart.low == pytest.approx(1 - np.hypot(unseen, unseen))
 
 
 @pytest.mark.parametrize("count", [3, 5, 7])

@@ -8,7 +8,8 @@ from scipy.stats import t as student
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import InputError
 from robustbench_coded.statistics.intervals import clopper_pearson
-from robustbench_coded.tabular.study import Run, answer, comparisons, read_runs, run_all
+from robustbench_coded.studies.over_seeds import Records
+from robustbench_coded.tabular.study import Run, answer, comparisons, run_all
 from robustbench_coded.tabular.train import SETTINGS, Transformer, network_for, split_of, trained
 from robustbench_coded.training.recipes import Coded, Erm
 
@@ -100,11 +101,11 @@ def test_the_answer_follows_from_the_intervals(gain, said):
 def test_a_stopped_study_goes_on_and_the_command_reports(tmp_path, capsys):
     folder = tmp_path / "run"
     run_all(folder, ["wine"], seeds=2, steps=4)
-    kept = read_runs(folder / "runs.csv")
+    kept = Records(folder / "runs.csv", Run).rows
     assert len(kept) == 2 * len(SETTINGS)
     command = ["tabular", "--sets", "wine", "--seeds", "2", "--steps", "4", "--out", str(folder), "--quiet"]
     stamp = kept[0]
-    assert main(command) == 0 and read_runs(folder / "runs.csv")[0] == stamp
+    assert main(command) == 0 and Records(folder / "runs.csv", Run).rows[0] == stamp
     assert "comparisons of coded training" in capsys.readouterr().out
     assert "shortened from 600" in (folder / "report.md").read_text()
     assert main([*command, "--sets", "iris"]) == 2
@@ -115,5 +116,5 @@ def test_one_seed_and_another_file_are_refused(tmp_path):
     with pytest.raises(InputError, match="--seeds 1"):
         run_all(tmp_path, ["wine"], seeds=1)
     (tmp_path / "runs.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="no list of runs"):
+    with pytest.raises(InputError, match="not written by this command"):
         run_all(tmp_path, ["wine"], seeds=2)

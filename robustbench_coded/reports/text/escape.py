@@ -5,8 +5,11 @@ Every text passes `one_line` first: control characters, escape codes and marks t
 writing become visible escapes. HTML is escaped by the templates.
 """
 
+import csv
+import io
 import re
 import shlex
+from collections.abc import Iterable
 
 _MARKDOWN = {
     "\\": "&#92;",
@@ -88,6 +91,15 @@ def csv_text(text: object) -> str:
     """The text of a field of a CSV file; an apostrophe keeps spreadsheets from reading it as a formula."""
     line = one_line(text)
     return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line
+
+
+def csv_document(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A CSV file; None is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def shell(arguments: list[str]) -> str:

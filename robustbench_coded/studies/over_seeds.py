@@ -1,0 +1,99 @@
+"""What studies over seeds have in common: records in CSV files, from which a stopped one goes on, and means
+over seeds with intervals.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
+
+import numpy as np
+from scipy.special import stdtrit
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.reports.text.escape import csv_document
+from robustbench_coded.runs.atomic import write_text
+
+TAIL = 0.025
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+T = TypeVar("T")
+
+
+class Records(Generic[Row]):
+    """Rows in a CSV file, written whole or not at all.
+
+    Args:
+        path: goes on with what it holds.
+        kind: of a row, a NamedTuple of ``str``, ``int``, ``float``, and these or None.
+
+    Raises:
+        InputError: the file is not one of these.
+    """
+
+    def __init__(self, path: Path, kind: type[Row]):
+        self.path = path
+        self._hints = get_type_hints(kind)
+        self.rows: list[Row] = self._read(kind) if path.is_file() else []
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Appends rows and brings the file up to date."""
+        self.rows += rows
+        write_text(self.path, csv_document(self._hints, self.rows))
+
+    def _read(self, kind: Any) -> list[Row]:
+        try:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                header, *lines = csv.reader(file)
+            if header != list(self._hints):
+                raise ValueError(f"expected the columns {', '.join(self._hints)}")
+            types = self._hints.values()
+            return [kind(*(_value(text, of) for text, of in zip(line, types, strict=True))) for line in lines]
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(
+                f"{self.path}: not written by this command ({error}); give another --out, or remove it to "
+                "start again"
+            ) from error
+
+
+def _value(text: str, of: Any) -> Any:
+    """A field in the type of its annotation."""
+    kinds = get_args(of) or (of,)
+    return None if not text and NoneType in kinds else kinds[0](text)
+
+
+class Spread(NamedTuple):
+    """A mean over seeds and Student's interval; None of it from a single seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    def text(self, digits: int = 2, sign: str = "") -> str:
+        """``12.34 [11.90, 12.78]``"""
+        ends = "" if self.low is None else f" [{self.low:{sign}.{digits}f}, {self.high:{sign}.{digits}f}]"
+        return f"{self.mean:{sign}.{digits}f}{ends}"
+
+
+def spread(values: Sequence[float], *, tail: float = TAIL, overlap: float = 0.0) -> Spread:
+    """Of one value for each seed.
+
+    Args:
+        tail: what the interval leaves out on either side.
+        overlap: n_test/n_train where the seeds are random splits of one table. Their training sets overlap,
+            so their results are alike; the variance has 1/J + overlap in place of 1/J (Nadeau and Bengio,
+            Machine Learning 52, 2003).
+    """
+    found = np.asarray(values, np.float64)
+    mean, seeds = float(found.mean()), len(found)
+    if seeds < 2:
+        return Spread(mean, None, None, seeds)
+    reach = float(stdtrit(seeds - 1, 1 - tail) * found.std(ddof=1) * np.sqrt(1 / seeds + overlap))
+    return Spread(mean, mean - reach, mean + reach, seeds)
+
+
+def paired(one: Mapping[int, T], other: Mapping[int, T], apart: Callable[[T, T], float]) -> list[float]:
+    """``apart`` of what both have, seed by seed, in the order of the seeds."""
+    return [apart(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())]
