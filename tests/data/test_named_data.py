@@ -97,7 +97,7 @@ def test_a_failed_download_says_which_file_to_put_where_and_leaves_nothing(tmp_p
 def test_downloads_go_to_the_given_folder_else_to_the_cache(tmp_path, no_cache):
     assert search_path(tmp_path)[0] == tmp_path
     assert search_path(None) == [tmp_path / "cache" / "csrobust"]
-    assert CIFAR["cifar10"].folder == "cifar-10-batches-py"
+    assert CIFAR["cifar10"].folders == ("cifar-10-batches-py",)
 
 
 def test_an_unknown_name_gets_the_nearest_known_one():
