@@ -1,4 +1,4 @@
-"""Building networks: named without torch, initialised from one generator, biases and folded batch-norms included."""
+"""Building networks: named without torch, initialised from one generator; biases and folded batch-norms."""
 
 import subprocess
 import sys
