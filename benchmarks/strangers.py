@@ -15,7 +15,6 @@ from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.checkpoints import recognised_by
-from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import parse_normalisation
 
@@ -41,15 +40,12 @@ def line(folder: Path, repository: str, path: str, entry: dict[str, Any], data_d
     said = entry.get("normalisation", "")
     about: dict[str, Any] = {"normalisation": said, "published": entry.get("accuracy")}
 
-    def load(name: str, arch: str) -> Checkpoint:
-        return load_checkpoint(name, arch=arch or None)
-
     file = folder / repository.replace("/", "+") / path
     try:
-        checkpoint = load(str(file), "")
+        checkpoint = load_checkpoint(str(file))
         if "data" not in entry:
             return Line(repository, path, "read", checkpoint.arch, **about)
-        found = recognised_by(checkpoint, entry["data"], data_dir, load).recognition
+        found = recognised_by(checkpoint, entry["data"], data_dir)
     except InputError as error:
         return Line(repository, path, "refused", str(error).removeprefix(f"{file}: "), **about)
     taken, labelled = found.chosen.candidate, found.chosen.labelled

@@ -104,7 +104,7 @@ TIE = 1.25
 
 # The temperatures at which right networks explain the labels best are 0.5 to 1.5 (and nearly 0 where all
 # answers are right). Pixels up to 255 in place of 1, or an unknown layer taken for a known one: 20 to 1,000.
-NATURAL = 10.0
+LARGEST_TEMPERATURE = 10.0
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ class Evidence:
         return self.parts + self.rare
 
     @property
-    def natural(self) -> bool:
+    def plausible_scale(self) -> bool:
         """Whether its logits are not far too large for its right answers."""
-        return self.labelled is None or self.labelled.temperature <= NATURAL
+        return self.labelled is None or self.labelled.temperature <= LARGEST_TEMPERATURE
 
     def worse_than(self, other: "Evidence") -> bool:
         """Whether labelled images say so beyond chance.

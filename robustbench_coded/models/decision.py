@@ -82,10 +82,10 @@ def plausible(forms: Sequence[Evidence]) -> list[Evidence]:
     """
     if any(one.labelled is None for one in forms):
         return list(forms)
-    natural = [one for one in forms if one.natural] or list(forms)
-    least = max(_accuracy(one) for one in natural) - NEAR
+    plausible_forms = [one for one in forms if one.plausible_scale] or list(forms)
+    least = max(_accuracy(one) for one in plausible_forms) - NEAR
     found: list[Evidence] = []
-    for one in sorted(natural, key=lambda one: (one.unusual, _cross_entropy(one))):
+    for one in sorted(plausible_forms, key=lambda one: (one.unusual, _cross_entropy(one))):
         usual = [other for other in found if other.parts < one.parts or other.rare < one.rare == 2]
         if _accuracy(one) >= least and all(other.worse_than(one) for other in usual):
             found.append(one)
@@ -163,7 +163,7 @@ def contradictions(
     yield from _labels_contradict(chosen, others, stated)
     yield from _renamed(chosen)
     yield from _inaccurate(chosen, stated)
-    yield from _unnatural(chosen, stated)
+    yield from _implausible_scale(chosen, stated)
     yield from _less_accurate(chosen, others)
 
 
@@ -213,7 +213,7 @@ def _labels_contradict(chosen: Evidence, others: Sequence[Evidence], stated: Sta
     """Where batch-norms do not, or there are none, labels can say that what is stated is another one."""
     found = []
     for other in others:
-        if chosen.labelled is None or other.labelled is None or not other.natural:
+        if chosen.labelled is None or other.labelled is None or not other.plausible_scale:
             continue
         if stated.allows(other.candidate) or other.score > chosen.score:
             continue
@@ -295,10 +295,10 @@ def _inaccurate(chosen: Evidence, stated: Stated) -> Iterator[str]:
         )
 
 
-def _unnatural(chosen: Evidence, stated: Stated) -> Iterator[str]:
+def _implausible_scale(chosen: Evidence, stated: Stated) -> Iterator[str]:
     """Without batch-norms: logits that are too large by far for what the network knows."""
     own = chosen.labelled
-    if own is None or chosen.fingerprint is not None or chosen.natural or confirmed(chosen, stated):
+    if own is None or chosen.fingerprint is not None or chosen.plausible_scale or confirmed(chosen, stated):
         return
     yield (
         f"its logits are {own.temperature:.0f} times too large for its {own.accuracy:.1%} of right answers: "

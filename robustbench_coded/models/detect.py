@@ -172,16 +172,16 @@ def _candidates(shapes: Shapes) -> list[str]:
     return [*derived, *fixed]
 
 
-def _notes(found: str, arch: str | None, difference: Difference) -> list[str]:
+def _notes(name: str, arch: str | None, difference: Difference) -> list[str]:
     if arch is not None:
-        return [f"{found} was given, and all {difference.expected} weights fit it"]
-    notes = [f"{found}: all {difference.expected} weights have its names and shapes"]
-    if stochastic := registry.find(found)[0].stochastic:
+        return [f"{name} was given, and all {difference.expected} weights fit it"]
+    notes = [f"{name}: all {difference.expected} weights have its names and shapes"]
+    if stochastic := registry.find(name)[0].stochastic:
         notes.append(
             f"its activation is stochastic: {stochastic}; standard inference is a randomised defence"
         )
-    if registry.find(found)[0].takes_image_size:
-        heads = found.rpartition("-")[2]
+    if registry.find(name)[0].takes_image_size:
+        heads = name.rpartition("-")[2]
         notes.append(
             f"the number of attention heads, {heads}, is a guess of 64 channels each, shapes do not tell; "
             "pass --arch vit-PATCH-DIM-DEPTH-HEADS if another number is right"

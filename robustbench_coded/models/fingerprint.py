@@ -152,7 +152,7 @@ def moments_seen(
     moments: Moments = {}
     batch_moments: Moments = {}
 
-    names = {module: name for name, module in norms.items()}
+    names: dict[nn.Module, str] = {module: name for name, module in norms.items()}
 
     def see(module: nn.Module, x: Tensor, output: Tensor) -> None:
         batch_moments.setdefault(names[module], []).append(_moments_of(x))

@@ -39,14 +39,14 @@ class Assembled:
     """A network with the weights of a file.
 
     Attributes:
-        found: the architecture.
+        recognised: the architecture.
         network: in float32, on the CPU.
         weights: the file's, as they were read in the end.
         normalises_itself: whether a normalisation is inside the network.
         stated: the normalisation that a configuration beside the weights states.
     """
 
-    found: Recognised
+    recognised: Recognised
     network: nn.Module
     weights: StateDict
     normalises_itself: bool = False
@@ -88,24 +88,24 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
 
 def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
     """A network of the registry."""
-    found, weights = _recognised(arch, weights, metadata.get("arch"))
+    recognised, weights = _recognised(arch, weights, metadata.get("arch"))
     integers = [name for name, tensor in weights.tensors.items() if not tensor.is_floating_point()]
     quantised = [name for name in integers if not name.endswith(COUNTER)]
     if quantised:
         raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
-    network = construct(found.arch, found.classes, found.channels, found.image_size)
+    network = construct(recognised.arch, recognised.classes, recognised.channels, recognised.image_size)
     give_places(network, weights.tensors)
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
-    if form := split_variant(found.arch)[1].get(INPUT):
+    if form := split_variant(recognised.arch)[1].get(INPUT):
         network = OtherInput(network, form)
-    return Assembled(found, network, weights)
+    return Assembled(recognised, network, weights)
 
 
 def _library(arch: str, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
     """A network that a library defines."""
-    found, network, normalises_itself, stated = load_from_library(arch, weights, path, metadata)
-    return Assembled(found, network, weights, normalises_itself, stated)
+    recognised, network, normalises_itself, stated = load_from_library(arch, weights, path, metadata)
+    return Assembled(recognised, network, weights, normalises_itself, stated)
 
 
 def _robustbench(arch: str, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
@@ -122,10 +122,10 @@ def _robustbench(arch: str, weights: StateDict, path: Path, metadata: dict[str, 
             refused.append(error)
             continue
         note = f"robustbench:{named.path} is {named.arch} with the normalisation {named.normalisation}"
-        found = replace(assembled.found, notes=(*assembled.found.notes, note))
-        fitting.append(replace(assembled, found=found, stated=named.normalisation))
+        recognised = replace(assembled.recognised, notes=(*assembled.recognised.notes, note))
+        fitting.append(replace(assembled, recognised=recognised, stated=named.normalisation))
     if len(fitting) > 1:
-        notes = " and ".join(assembled.found.notes[-1] for assembled in fitting)
+        notes = " and ".join(assembled.recognised.notes[-1] for assembled in fitting)
         raise InputError(f"--arch {arch}: {notes}; name one of them with its data set and threat model")
     if fitting:
         return fitting[0]
@@ -137,23 +137,23 @@ def _robustbench(arch: str, weights: StateDict, path: Path, metadata: dict[str, 
 
 def _noted(assembled: Assembled) -> Assembled:
     """With what the reading of the file chose or left out among the notes."""
-    notes = (*assembled.found.notes, *assembled.weights.notes)
-    return replace(assembled, found=replace(assembled.found, notes=notes))
+    notes = (*assembled.recognised.notes, *assembled.weights.notes)
+    return replace(assembled, recognised=replace(assembled.recognised, notes=notes))
 
 
 def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Recognised, StateDict]:
     """One of the registry: as the user says, else as the file says if that fits, else by the weights."""
     if arch is None and stored is not None:
         try:
-            found = recognise(_shapes(weights), stored)
-            note = f"{found.arch} is what the file's metadata say, and its weights fit"
-            return replace(found, notes=(note,)), weights
+            recognised = recognise(_shapes(weights), stored)
+            note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
+            return replace(recognised, notes=(note,)), weights
         except (InputError, Refused):
-            found, weights = _recognised(None, weights, None)
-            if found.arch != stored:
+            recognised, weights = _recognised(None, weights, None)
+            if recognised.arch != stored:
                 note = f"its metadata say {str(stored)[:80]}, which its weights are not"
-                found = replace(found, notes=(*found.notes, note))
-            return found, weights
+                recognised = replace(recognised, notes=(*recognised.notes, note))
+            return recognised, weights
     try:
         return recognise(_shapes(weights), arch), weights
     except Refused as refused:
@@ -168,7 +168,7 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
             raise why from None
         chosen = one_of([reading for reading, _ in fitting])
         weights = beside_others(chosen, [reading for reading, _ in fitting])
-        return next(found for reading, found in fitting if reading is chosen), weights
+        return next(recognised for reading, recognised in fitting if reading is chosen), weights
 
 
 def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:
@@ -186,8 +186,8 @@ def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> Assemble
             f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side with "
             "logits [n, classes], of two classes or more"
         )
-    found = Recognised(arch, classes, channels, None, (f"built by {arch}",))
-    return Assembled(found, network, weights, normalises_itself)
+    recognised = Recognised(arch, classes, channels, None, (f"built by {arch}",))
+    return Assembled(recognised, network, weights, normalises_itself)
 
 
 def load_checkpoint(
@@ -210,7 +210,7 @@ def load_checkpoint(
         metadata = read_metadata(archive)
         weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
         assembled = assemble(arch, weights, archive.path, metadata)
-        found, weights = assembled.found, assembled.weights
+        recognised, weights = assembled.recognised, assembled.weights
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
         raise InputError(f"{archive.path}: {refused}") from None
@@ -218,16 +218,16 @@ def load_checkpoint(
         name=name if name is not None else archive.path.stem,
         path=archive.path,
         sha256=archive.sha256,
-        arch=found.arch,
-        arch_source=_arch_source(arch, found, metadata),
-        classes=found.classes,
-        channels=found.channels,
-        image_size=found.image_size,
+        arch=recognised.arch,
+        arch_source=_arch_source(arch, recognised, metadata),
+        classes=recognised.classes,
+        channels=recognised.channels,
+        image_size=recognised.image_size,
         network=assembled.network.eval().requires_grad_(False),
         metadata=metadata,
         normalisation=normalisation,
         normalisation_source=source,
-        notes=(*found.notes, *_contradicted(metadata, found), *notes),
+        notes=(*recognised.notes, *_contradicted(metadata, recognised), *notes),
         layout=FileLayout(
             archive.format,
             archive.nbytes,
@@ -241,21 +241,21 @@ def load_checkpoint(
 
 
 def _arch_source(
-    arch: str | None, found: Recognised, metadata: dict[str, Any]
+    arch: str | None, recognised: Recognised, metadata: dict[str, Any]
 ) -> Literal["given", "stored", "guessed"]:
-    if "[" not in found.arch and tokens_of(found.arch) is not None:
+    if "[" not in recognised.arch and tokens_of(recognised.arch) is not None:
         return "guessed"
     if arch is not None:
         return "given"
-    return "stored" if metadata.get("arch") == found.arch else "guessed"
+    return "stored" if metadata.get("arch") == recognised.arch else "guessed"
 
 
-def _contradicted(metadata: dict[str, Any], found: Recognised) -> Iterator[str]:
+def _contradicted(metadata: dict[str, Any], recognised: Recognised) -> Iterator[str]:
     """What the metadata say of the images and classes, where the weights show another number."""
     channels = metadata["image_shape"][0] if metadata.get("image_shape") else None
     for said, has, what in (
-        (metadata.get("classes"), found.classes, "classes"),
-        (channels, found.channels, "channels"),
+        (metadata.get("classes"), recognised.classes, "classes"),
+        (channels, recognised.channels, "channels"),
     ):
         if said not in (None, has):
             yield f"its metadata say {said} {what}, its weights have {has}"
@@ -264,7 +264,7 @@ def _contradicted(metadata: dict[str, Any], found: Recognised) -> Iterator[str]:
 def _normalisation(
     normalize: str | None, assembled: Assembled, metadata: dict[str, Any]
 ) -> tuple[Normalisation | None, Literal["given", "stored", "guessed"], tuple[str, ...]]:
-    channels = assembled.found.channels
+    channels = assembled.recognised.channels
     if normalize is not None:
         return parse_normalisation(normalize, channels), "given", ()
     if assembled.normalises_itself:

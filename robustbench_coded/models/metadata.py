@@ -170,12 +170,12 @@ def stored_normalisation(metadata: dict[str, Any], channels: int) -> Normalisati
     if stored is None:
         return None
     if isinstance(stored, str):
-        found = KNOWN.get(channels, {}).get(stored)
+        normalisation = KNOWN.get(channels, {}).get(stored)
     else:
-        found = named(tuple(stored["mean"]), tuple(stored["std"]))
-    if found is None or len(found.mean) != channels:
+        normalisation = named(tuple(stored["mean"]), tuple(stored["std"]))
+    if normalisation is None or len(normalisation.mean) != channels:
         raise Refused(f"its metadata's normalisation is not for {channels} channels; pass --normalize")
-    return found
+    return normalisation
 
 
 def _plain(value: Any, left: list[int], depth: int = 0) -> Any:

@@ -97,10 +97,11 @@ class Search:
         other.kinds, other.stands_out = kinds, False
         return other
 
-    def comes_nearer(self, found: Evidence) -> bool:
-        """Whether on few of these images what was found on others, or the usual variant, is nearer."""
-        own = unchanged(found.candidate.arch, INPUT)
-        here = self.fingerprints.fingerprint(found.candidate, found.kind, self.few).score
+    def comes_nearer(self, nearest: Evidence) -> bool:
+        """Whether on few of these images what is nearest on others, or the usual variant, is nearer."""
+        assert nearest.kind is not None  # it was found by its batch-norms
+        own = unchanged(nearest.candidate.arch, INPUT)
+        here = self.fingerprints.fingerprint(nearest.candidate, nearest.kind, self.few).score
         ends = (
             processing.end(arch)
             for processing in self._likely_processing(None)[:MOST_PROCESSINGS]

@@ -1,8 +1,12 @@
+"""The levels that pixels have, found in the pixels themselves."""
+
 import numpy as np
 import pytest
 import torch
 
-from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.data.dataset import Dataset, levels_of, stratified_rows
+from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.errors import InputError
 
 
@@ -87,3 +91,63 @@ def test_hashing_large_images_keeps_few_of_them_in_memory():
     assert small.most == 300
     # However many are read at a time, it is one digest.
     assert digest == data(np.full(large.shape, 7, np.uint8)).sha256
+
+
+def data_of(x):
+    return dataset_in_memory((x, torch.arange(len(x)) % 2))
+
+
+@pytest.mark.parametrize("levels", [1, 15, 16, 100, 255])
+def test_multiples_of_one_level_have_it(levels):
+    whole = np.random.default_rng(0).integers(0, levels + 1, (40, 1, 8, 8))
+    assert levels_of(data_of(torch.from_numpy(whole / levels).float())) == levels
+
+
+def test_digits_have_16_and_their_bytes_do_too():
+    assert levels_of(load_digits("test")) == 16
+    whole = torch.from_numpy(np.random.default_rng(0).integers(0, 6, (40, 1, 8, 8)))
+    assert levels_of(data_of((51 * whole).to(torch.uint8))) == 5
+
+
+def test_floats_of_any_value_have_none():
+    assert levels_of(data_of(torch.rand(40, 1, 8, 8))) is None
+    assert levels_of(data_of(torch.full((4, 1, 2, 2), 0.5**0.5))) is None
+
+
+def rows(labels, count, seed=0):
+    return stratified_rows(np.asarray(labels), count, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "expected"),
+    [
+        ((50, 30, 20), 10, {(5, 3, 2)}),
+        ((50, 30, 20), 11, {(6, 3, 2)}),  # 5.5, 3.3, 2.2: the largest remainder gets the one that is left
+        ((6, 3, 1), 4, {(3, 1, 0), (2, 1, 1)}),  # 2.4, 1.2, 0.4: two remainders are equal
+        ((10, 10), 20, {(10, 10)}),
+        ((10, 10), 0, {(0, 0)}),
+    ],
+)
+def test_every_class_has_its_share_by_largest_remainder(sizes, count, expected):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    found = {
+        tuple(np.bincount(labels[rows(labels, count, seed)], minlength=len(sizes))) for seed in range(20)
+    }
+    assert found == expected
+
+
+def test_rows_are_different_ones_in_random_order_and_all_are_as_likely():
+    labels = np.repeat([0, 1], [30, 10])
+    chosen = np.stack([rows(labels, 8, seed) for seed in range(1000)])
+    assert all(len(set(row)) == 8 for row in chosen.tolist())
+    often = np.bincount(chosen.ravel(), minlength=40)
+    # Each is taken in a fifth of 1000 choices: 200, standard deviation 12.6.
+    assert often.min() > 150 and often.max() < 250
+    # The six of the first class are not the first six of the batch.
+    assert abs((labels[chosen[:, 0]] == 1).mean() - 0.25) < 0.06
+
+
+@pytest.mark.parametrize("count", [-1, 4])
+def test_more_than_there_are_is_an_error(count):
+    with pytest.raises(ValueError, match="from 0 to 3"):
+        rows([0, 1, 1], count)

@@ -372,7 +372,7 @@ def test_where_much_is_left_what_is_stated_is_compared_on_all_kinds_of_images(
     search = Search(assembly, [none, half, mnist], per_image=10**6)
     monkeypatch.setattr(
         search,
-        "_fronts",
+        "_likely_processing",
         lambda _: [InputProcessing(half, None, "noisy"), InputProcessing(mnist, None, "plain")],
     )
     compared = []
@@ -400,8 +400,8 @@ def test_a_wrong_part_does_not_hide_which_normalisation_is_right(tmp_path, test_
         return Fingerprint(("bn1", "bn2"), (distance, distance), images)
 
     monkeypatch.setattr(search.fingerprints, "fingerprint", seen)
-    fronts = [InputProcessing(none, None, "plain"), InputProcessing(half, None, "plain")]
-    assert search._ends([usual, silu], fronts, [])[0].candidate == Candidate(silu, half)
+    processings = [InputProcessing(none, None, "plain"), InputProcessing(half, None, "plain")]
+    assert search._ends([usual, silu], processings, [])[0].candidate == Candidate(silu, half)
 
 
 def judged_by_labels(loss, rival_loss, rival_right, *, distances=None, accuracy=None):

@@ -3,8 +3,9 @@
 Certified training and much code for MNIST build them as ``nn.Sequential``. The numbers say how many modules
 without weights stand between two layers: one is an activation, two before a linear layer an activation and
 the flattening, and so on. Strides and paddings leave no trace but the number of inputs of the first linear
-layer; where several give that number, the usual ones come first and the others are variants. Where names do
-not tell the modules in between either (``plain_stack``), pooling is inferred with them. Imports no torch.
+layer; where several give that number, the usual ones come first and the others are variants. Where names
+do not tell the modules in between either (``unwrapping.as_stack``), pooling is inferred with them. Imports no
+torch.
 """
 
 import re

@@ -1,3 +1,5 @@
+"""Images in files: folders of classes, scaled or as they are."""
+
 from pathlib import Path
 
 import numpy as np
