@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,11 +111,14 @@ def last_points(points: Sequence[Point]) -> dict[str, dict[int, Point]]:
     )
 
 
-def less_plain(
-    ends: dict[str, dict[int, Point]], variant: str, of: Callable[[Point], float]
+def beside_plain(
+    ends: dict[str, dict[int, Point]],
+    variant: str,
+    of: Callable[[Point], float],
+    apart: Callable[[float, float], float] = operator.sub,
 ) -> Spread | None:
-    """A variant's figure less plain's, seed by seed; None without common seeds."""
-    found = paired(ends[variant], ends.get(PLAIN, {}), lambda one, plain: of(one) - of(plain))
+    """A variant's figure less plain's, seed by seed, or its ratio to it; None without common seeds."""
+    found = paired(ends[variant], ends.get(PLAIN, {}), lambda one, plain: apart(of(one), of(plain)))
     return spread(found) if variant != PLAIN and found else None
 
 
@@ -123,7 +127,7 @@ def _table(ends: dict[str, dict[int, Point]], names: tuple[str, str], *, beside_
     for variant, of_seed in ends.items():
         cells = []
         for figure, of in (("distance", _distance), ("score", _score)):
-            less = less_plain(ends, variant, of)
+            less = beside_plain(ends, variant, of)
             cells += [
                 spread([of(p) for p in of_seed.values()]).text(3),
                 less.text(3, "+") if less else "",
@@ -142,10 +146,9 @@ def _cost(ends: dict[str, dict[int, Point]]) -> TextTable:
     for variant, of_seed in ends.items():
         steps = spread([1000 * p.generator_seconds for p in of_seed.values()])
         whole = spread([1000 * (p.generator_seconds + p.critic_seconds) for p in of_seed.values()])
-        ratios = []
-        for of in (_generator_share, _iteration_share):
-            found = paired(of_seed, ends.get(PLAIN, {}), lambda one, plain, of=of: of(one) / of(plain))
-            ratios.append(spread(found).text() if variant != PLAIN and found else "")
+        shares = (_generator_share, _iteration_share)
+        found = [beside_plain(ends, variant, of, operator.truediv) for of in shares]
+        ratios = ["" if one is None else one.text() for one in found]
         lines.append((variant, steps.text(1), ratios[0], whole.text(1), ratios[1]))
     heads = ("Generator", "Generator step, ms", "Ratio to plain", "Iteration, ms", "Ratio to plain of it")
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
@@ -200,7 +203,7 @@ def _samples(folder: Path, ends: dict[str, dict[int, Point]]) -> Drawing | None:
 def _opening(ends: dict[str, dict[int, Point]], names: tuple[str, str], real: float) -> list[str]:
     said = []
     for variant in ends:
-        less, more = less_plain(ends, variant, _distance), less_plain(ends, variant, _score)
+        less, more = beside_plain(ends, variant, _distance), beside_plain(ends, variant, _score)
         if less is None or more is None:
             continue
         found = [

@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from robustbench_coded.errors import InputError
@@ -77,7 +78,9 @@ class Spread(NamedTuple):
         return f"{self.mean:{sign}.{digits}f}{ends}"
 
 
-def spread(values: Sequence[float], *, tail: float = TAIL, overlap: float = 0.0) -> Spread:
+def spread(
+    values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL, overlap: float = 0.0
+) -> Spread:
     """Of one value for each seed.
 
     Args:

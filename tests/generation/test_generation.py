@@ -13,7 +13,7 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.generation.config import GanConfig, Point
 from robustbench_coded.generation.features import Classifier, frechet_distance, inception_score, moments
-from robustbench_coded.generation.report import _cost, last_points, less_plain
+from robustbench_coded.generation.report import _cost, beside_plain, last_points
 from robustbench_coded.generation.train import (
     LATENT,
     Critic,
@@ -173,7 +173,7 @@ def test_intervals_are_students_and_differences_are_paired_by_seed(tmp_path):
     assert Records(tmp_path / "history.csv", Point).rows == points
     ends = last_points(points)
     assert {p.iteration for of_seed in ends.values() for p in of_seed.values()} == {50}
-    less = less_plain(ends, "coded N=64", lambda p: p.distance)
+    less = beside_plain(ends, "coded N=64", lambda p: p.distance)
     assert (less.mean, less.low, less.high) == (0.5, 0.5, 0.5)
 
 
