@@ -163,16 +163,19 @@ class Search:
             weight = MOMENTUM if step else 1.0
             moved = ball.step_(e.x.clone(), e.grad, e.size)
             x = ball.project_(e.x + weight * (moved - e.x) + (1 - weight) * (e.x - e.last_x))
-            last = step == self.steps - 1
-            found = (self.estimator.value if last else self.estimator.gradient)(x, e.goal, loss)
-            e.rises += found.loss > e.loss
-            e.last_x, e.x, e.loss = e.x, x, found.loss
-            e.grad = e.grad if found.grad is None else found.grad
-            e.wrong = found.logits.argmax(-1) != e.y
-            if self.estimator.per_example:
-                keep(e, e.loss > e.best_loss)
+            e.last_x, before = e.x, e.loss
+            self._move(e, x, loss, last=step == self.steps - 1)
+            e.rises += e.loss > before
             since_check += 1
         yield self._finished(e, stop=self.early_stop)
+
+    def _move(self, e: Examples, x: Tensor, loss: Loss, *, last: bool) -> None:
+        """Makes ``x`` the current point and asks about it; where no step follows, for the value alone."""
+        found = (self.estimator.value if last else self.estimator.gradient)(x, e.goal, loss)
+        e.x, e.loss, e.wrong = x, found.loss, found.logits.argmax(-1) != e.y
+        e.grad = e.grad if found.grad is None else found.grad
+        if self.estimator.per_example:
+            keep(e, e.loss > e.best_loss)
 
     def _finished(self, e: Examples, *, stop: bool) -> Examples:
         """The examples with ``x`` the result of their run."""
@@ -259,6 +262,7 @@ FEWEST_STAGED = 10
 
 @dataclass
 class _Sparse(Examples):
+    full: Tensor  # the longest step, in units of eps
     share: Tensor  # of the values that the next step moves
     moved: Tensor  # values that the best point moved, at the last checkpoint
 
@@ -311,16 +315,14 @@ class SparseSearch(Search):
         ``stop``: yields examples as soon as they are answered wrongly.
         """
         assert isinstance(ball, L1Ball)
-        full = torch.full_like(start[..., 0, 0, 0], length)
-        e = self._sparse(self._begin(x0, y, goal, start, slots, loss), full)
+        e = _sparse(self._begin(x0, y, goal, start, slots, loss), length)
         interval = max(int(INTERVAL * steps), 1 if self.estimator.per_example else FEWEST_NOISY)
         for step in range(steps):
             if self.estimator.exhausted:
                 break
             if stop and bool(e.wrong.any()):
                 yield e.select(e.wrong[0].nonzero().squeeze(1))
-                rest = (~e.wrong[0]).nonzero().squeeze(1)
-                e, full = e.select(rest), full[:, rest]
+                e = e.select((~e.wrong[0]).nonzero().squeeze(1))
                 if not e.slot.numel():
                     return
                 ball = self.budget.around(e.x0)
@@ -330,26 +332,22 @@ class SparseSearch(Search):
                     self._no_better(e, loss)
                     if self.estimator.exhausted:
                         break
-                _sparser(e, full)
-            e.x = ball.sparse_step_(e.x, e.grad, e.size, e.share)
-            last = step == steps - 1
-            found = (self.estimator.value if last else self.estimator.gradient)(e.x, e.goal, loss)
-            e.loss = found.loss
-            e.grad = e.grad if found.grad is None else found.grad
-            e.wrong = found.logits.argmax(-1) != e.y
-            if self.estimator.per_example:
-                keep(e, e.loss > e.best_loss)
+                _sparser(e)
+            x = ball.sparse_step_(e.x, e.grad, e.size, e.share)
+            self._move(e, x, loss, last=step == steps - 1)
         yield self._finished(e, stop=stop)
 
-    def _sparse(self, e: Examples, full: Tensor) -> _Sparse:
-        moved = _moved(e.x, e.x0)
-        values = e.x[0, 0].numel() if e.x.numel() else 1
-        share = torch.where(moved > 0, moved / values / SHARE_BY, FIRST_SHARE)
-        fields = vars(e) | {"size": full.clone()}
-        return _Sparse(**fields, share=share, moved=torch.where(moved > 0, moved, values))
+
+def _sparse(e: Examples, length: float) -> _Sparse:
+    moved = _moved(e.x, e.x0)
+    values = e.x[0, 0].numel() if e.x.numel() else 1
+    share = torch.where(moved > 0, moved / values / SHARE_BY, FIRST_SHARE)
+    full = torch.full_like(e.size, length)
+    fields = vars(e) | {"size": full}
+    return _Sparse(**fields, full=full, share=share, moved=torch.where(moved > 0, moved, values))
 
 
-def _sparser(e: _Sparse, full: Tensor) -> None:
+def _sparser(e: _Sparse) -> None:
     """At a checkpoint: what the best point moved tells how many values are worth moving.
 
     While their number falls, steps are long, and go on from the best point; else they become shorter.
@@ -357,7 +355,7 @@ def _sparser(e: _Sparse, full: Tensor) -> None:
     moved = _moved(e.best_x, e.x0)
     falling = moved < STILL_FALLING * e.moved
     e.share, e.moved = moved / e.x[0, 0].numel() / SHARE_BY, moved
-    e.size = torch.where(falling, full, (e.size / STEP_BY).maximum(SHORTEST * full))
+    e.size = torch.where(falling, e.full, (e.size / STEP_BY).maximum(SHORTEST * e.full))
     e.x = torch.where(wide(falling), e.best_x, e.x)
     e.grad = torch.where(wide(falling), e.best_grad, e.grad)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attacks.relaxation.record import UNSEEN, Call, Handler, Relaxing
 from attacks.relaxation.shadow import Shadow, attach, differentiable, follows, graph_of, live, shadow_of
-from attacks.relaxation.surrogate_gradients import graft, size, sloped
+from attacks.relaxation.surrogate_gradients import size, sloped, straight_through
 
 ON_LATTICE = 0.02  # of the mean distance: the least one between numbers that are not continuous
 _LARGER = ("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
@@ -57,7 +57,7 @@ def equality(mode: Relaxing, call: Call) -> Any:
     met = mode.record.note("comparison")
     chosen = _chosen(a, b, real) if shadow_of(a) is not None else _chosen(b, a, real)
     if chosen is not None:
-        return attach(real, Shadow(graft(real.float(), 1 - chosen if unequal else chosen, met)))
+        return attach(real, Shadow(straight_through(real.float(), 1 - chosen if unequal else chosen, met)))
     gap = _graph(a) - _graph(b)
     if not live(gap) or gap.shape != real.shape:
         return real
@@ -70,14 +70,14 @@ def equality(mode: Relaxing, call: Call) -> Any:
         if (dim := _reduced(a, b)) is None:
             return _larger(mode, real, -above if unequal else above)
         soft = torch.softmax(above.float() / size(gap), dim)
-        return attach(real, Shadow(graft(real.float(), 1 - soft if unequal else soft, met)))
+        return attach(real, Shadow(straight_through(real.float(), 1 - soft if unequal else soft, met)))
     scale = _spacing(apart)
     if (dim := _list_of(a, b, gap.ndim)) is not None and bool(apart.isfinite().all()):
         graphed = apart + gap.float() - gap.detach().float()
         soft = torch.softmax(-graphed.abs() / scale, dim)
     else:
         soft = -apart.sign() * torch.exp(-apart.abs() / scale) / scale * gap
-    return attach(real, Shadow(graft(real.float(), 1 - soft if unequal else soft, met)))
+    return attach(real, Shadow(straight_through(real.float(), 1 - soft if unequal else soft, met)))
 
 
 def _plain(value: Any) -> Any:
@@ -172,12 +172,12 @@ def mixed(soft: Tensor, mask: Tensor | None, a: Any, b: Any) -> Tensor:
 
 
 def settled(real: Tensor, soft: Tensor, mode: Relaxing, name: str) -> Tensor:
-    """``real`` with the gradient of ``soft``: grafted on floating numbers, as a shadow on others."""
+    """``real`` with the gradient of ``soft``: straight through on floating numbers, as a shadow on others."""
     if not soft.requires_grad or soft.shape != real.shape:
         return real
     if differentiable(real):
-        return graft(real, soft.to(real.dtype), mode.record.note(name))
-    return attach(real, Shadow(graft(real.float(), soft.float())))
+        return straight_through(real, soft.to(real.dtype), mode.record.note(name))
+    return attach(real, Shadow(straight_through(real.float(), soft.float())))
 
 
 def both(mode: Relaxing, call: Call) -> Any:

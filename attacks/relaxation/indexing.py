@@ -13,7 +13,7 @@ from attacks.relaxation.comparisons import mixed, where
 from attacks.relaxation.record import UNSEEN, Call, Handler, Relaxing
 from attacks.relaxation.selection import first_of_many, with_choice
 from attacks.relaxation.shadow import Shadow, attach, differentiable, follows, graph_of, live, shadow_of
-from attacks.relaxation.surrogate_gradients import graft
+from attacks.relaxation.surrogate_gradients import straight_through
 
 MOST_LABELS = 4096  # a table of larger integers does not hold labels
 
@@ -47,8 +47,10 @@ def looked_up(mode: Relaxing, call: Call) -> Any:
         return real
     met = mode.record.note("lookup")
     # Beside the gradient in the index that in the table, where it has one.
-    extra = graft(torch.zeros_like(real), soft.to(real.dtype), met)
-    return graft(real.detach(), real + extra) if real.requires_grad else graft(real, extra)
+    extra = straight_through(torch.zeros_like(real), soft.to(real.dtype), met)
+    return (
+        straight_through(real.detach(), real + extra) if real.requires_grad else straight_through(real, extra)
+    )
 
 
 def gathered(mode: Relaxing, call: Call) -> Any:
@@ -81,7 +83,7 @@ def gathered(mode: Relaxing, call: Call) -> Any:
     soft = (shadow.choice * rows).sum(-1)
     if soft.shape != real.shape or not soft.requires_grad:
         return real
-    return graft(real, soft.to(real.dtype), mode.record.note("lookup"))
+    return straight_through(real, soft.to(real.dtype), mode.record.note("lookup"))
 
 
 def _label(mode: Relaxing, real: Tensor, labels: Tensor, choice: Tensor | None) -> Any:
@@ -142,7 +144,7 @@ def write(mode: Relaxing, call: Call) -> Any:
     call = Call(call.func, call.name, (x, key, value), call.kwargs)
     before = x.detach().clone() if _has_shadow(key) else None
     if x.is_floating_point() and shadow_of(value) is not None:
-        value = graft(value.to(x.dtype), graph_of(value).to(x.dtype))
+        value = straight_through(value.to(x.dtype), graph_of(value).to(x.dtype))
     if not differentiable(x) and (shadow_of(x) is not None or follows(value)):
         return _into_integers(call, x, key, value)
     if before is None:
@@ -162,9 +164,9 @@ def write(mode: Relaxing, call: Call) -> Any:
     soft = mixed(torch.zeros_like(after, dtype=torch.float32), likely, number, before.float())
     call.func(x, key, value)
     if x.is_floating_point():
-        x.add_(graft(torch.zeros_like(x), soft.to(x.dtype), met))
+        x.add_(straight_through(torch.zeros_like(x), soft.to(x.dtype), met))
     else:
-        attach(x, Shadow(graft(after.float(), soft, met)))
+        attach(x, Shadow(straight_through(after.float(), soft, met)))
     return None
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import grad as gradients_of  # whatever stands in for it while a defence runs
 
 from attacks.relaxation.record import Met, Record
-from attacks.relaxation.surrogate_gradients import graft, spread_along
+from attacks.relaxation.surrogate_gradients import spread_along, straight_through
 
 KEPT = 1024  # tensors of a forward
 # Share of inputs at which a tensor names the answer's class, above that of chance on the way to 1.
@@ -28,7 +28,7 @@ CANDIDATES = 8  # that are looked at where an answer does not
 FOLLOWING = 0.5  # cosine between the slope of an answer's margin in its scores, and that of their own margin
 
 
-class Inside:
+class IntermediateScores:
     """Tensors with a gradient and two axes or more, in the order in which a forward computed them."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Inside:
         if (checked := self._checked.get(id(value))) is not None:
             return checked[1]
         found = self.behind(value, None) if self._distinct(value) else None
-        known = value if found is None else graft(value.detach(), found, record.note(WITHOUT))
+        known = value if found is None else straight_through(value.detach(), found, record.note(WITHOUT))
         self._checked[id(value)] = (value, known)
         return known
 
@@ -123,7 +123,7 @@ def _made_of(agreeing: list[Tensor], answer: Tensor, met: Met | None) -> Tensor:
     agrees = torch.where(agrees.any(0), agrees, 1.0)[..., None]
     mean = (shown * agrees).sum(0) / agrees.sum(0)
     soft = (mean * spread_along(rows, 1)).view(answer.shape)
-    return graft(answer.detach(), soft.to(answer.dtype), met)
+    return straight_through(answer.detach(), soft.to(answer.dtype), met)
 
 
 def _follows(answer: Tensor, parts: list[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attacks.relaxation.record import UNSEEN, Call, Handler, Relaxing, first
 from attacks.relaxation.shadow import Shadow, attach, live, shadow_of
-from attacks.relaxation.surrogate_gradients import graft, per_example, size, sloped, spread
+from attacks.relaxation.surrogate_gradients import per_example, size, sloped, spread, straight_through
 
 NEXT_TO_ALL, MOST = 1e-3, 0.5  # of the largest quotient; of an example's elements
 FEWEST = 4  # elements
@@ -44,7 +44,7 @@ def copied_sign(mode: Relaxing, call: Call) -> Any:
         return UNSEEN
     scale = size(other)
     soft = x.abs() * torch.tanh(other / scale)
-    return graft(call.real(), soft, mode.record.note("copysign", 1.0, scale))
+    return straight_through(call.real(), soft, mode.record.note("copysign", 1.0, scale))
 
 
 def division(mode: Relaxing, call: Call) -> Any:
@@ -56,7 +56,7 @@ def division(mode: Relaxing, call: Call) -> Any:
     if not rounds or not (live(x) or live(by)):
         return UNSEEN
     real = call.real()
-    return graft(real, torch.true_divide(x, by).to(real.dtype), mode.record.note("floor_divide"))
+    return straight_through(real, torch.true_divide(x, by).to(real.dtype), mode.record.note("floor_divide"))
 
 
 def _several(x: Tensor) -> bool:
@@ -85,7 +85,7 @@ def shifted(mode: Relaxing, call: Call) -> Any:
     real = call.real()
     power = 2.0 ** (-by if call.name in _RIGHT else by)
     soft = (shadow.value * power).expand(real.shape)
-    return attach(real, Shadow(graft(real.float(), soft, mode.record.note("shift"))))
+    return attach(real, Shadow(straight_through(real.float(), soft, mode.record.note("shift"))))
 
 
 def remainder(mode: Relaxing, call: Call) -> Any:
@@ -118,7 +118,7 @@ def cast(mode: Relaxing, call: Call) -> Any:
     if answer.is_floating_point() and not answer.is_quantized and answer.element_size() > 1:
         if shadow is None or answer.requires_grad:
             return answer  # between floating types torch has a gradient
-        return graft(answer, shadow.value.to(answer.dtype))
+        return straight_through(answer, shadow.value.to(answer.dtype))
     answer = answer.detach()  # of eight bits: a gradient that is as short is of no use
     if shadow is not None:
         kept = Shadow(shadow.value, shadow.choice, shadow.members, shadow.order_of)

@@ -23,7 +23,7 @@ from attacks.relaxation import (
     stop_gradients,
     untraced_code,
 )
-from attacks.relaxation.intermediate_scores import WITHOUT, Inside
+from attacks.relaxation.intermediate_scores import WITHOUT, IntermediateScores
 from attacks.relaxation.record import UNSEEN, Call, Handler, Record
 from attacks.relaxation.shadow import follow, follows, replaced, shadow_of, tensors_in, written
 
@@ -54,7 +54,7 @@ class RelaxedMode(TorchFunctionMode):
         self.record = record
         self.keep_cuts = keep_cuts
         self.departed = untraced_code.Departed()
-        self.inside = Inside()
+        self.inside = IntermediateScores()
         self.graph_is_off = False
         self._shadows = False
 

@@ -24,13 +24,13 @@ from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, firs
 from attacks.relaxation.shadow import live
 from attacks.relaxation.surrogate_gradients import (
     flows,
-    graft,
     per_example,
     sample,
     size,
     sloped,
     spread,
     spread_along,
+    straight_through,
 )
 
 VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
@@ -121,7 +121,7 @@ def attention(mode: Relaxing, call: Call) -> Any:
         scores = scores if mask.dtype == torch.bool else scores + mask
         scores = scores.masked_fill(~allowed, -torch.inf)
     weights = softmax(mode, Call(torch.softmax, "softmax", (scores, -1), {}))
-    return graft(call.real(), (weights if isinstance(weights, Tensor) else scores.softmax(-1)) @ v)
+    return straight_through(call.real(), (weights if isinstance(weights, Tensor) else scores.softmax(-1)) @ v)
 
 
 def _elementwise(slope: Callable[[Tensor], Tensor], steepest: float = 1.0) -> Handler:
@@ -191,7 +191,7 @@ def cross_entropy(mode: Relaxing, call: Call) -> Any:
         scale = spread_along(z, 1)
         tau = torch.where(rounded[:, None], scale.clamp_min(1.0), 1.0).to(z.dtype)
     soft = call.func(z / tau, *call.args[1:], **call.kwargs)
-    return graft(call.real(), soft, mode.record.note("cross_entropy", (gap > LOST).float(), scale))
+    return straight_through(call.real(), soft, mode.record.note("cross_entropy", (gap > LOST).float(), scale))
 
 
 _NORMAL = 2 / math.sqrt(math.pi)

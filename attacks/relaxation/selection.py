@@ -13,13 +13,13 @@ from torch.nn import functional
 
 from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, first
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, shadow_of
-from attacks.relaxation.surrogate_gradients import graft, sloped, spread_along
+from attacks.relaxation.surrogate_gradients import sloped, spread_along, straight_through
 
 # Likelihoods of more than so many pairs of an index and what it may point to are not kept.
 MOST_PAIRS = 2**22
 
 
-def largest(mode: Relaxing, call: Call) -> Any:
+def argmax(mode: Relaxing, call: Call) -> Any:
     """argmax and argmin."""
     z, dim, keepdim = first(call), call.arg(1, "dim"), call.arg(2, "keepdim", False)
     if not follows(z):
@@ -58,13 +58,13 @@ def with_choice(
 ) -> Tensor:
     """Hangs the likelihoods ``[*index.shape, n]`` on ``index``, and the mean index as its number."""
     positions = torch.arange(choice.shape[-1], device=choice.device, dtype=torch.float32)
-    # The note's graft is what tells whether a gradient came back through the choice.
-    choice = graft(choice.detach().float(), choice.float(), met)
-    value = graft(index.float(), (choice * positions).sum(-1))
+    # The note's straight_through is what tells whether a gradient came back through the choice.
+    choice = straight_through(choice.detach().float(), choice.float(), met)
+    value = straight_through(index.float(), (choice * positions).sum(-1))
     return attach(index, Shadow(value, choice, members))
 
 
-def ordered(mode: Relaxing, call: Call) -> Any:
+def sort(mode: Relaxing, call: Call) -> Any:
     """sort, argsort, topk, kthvalue and median along a dimension; argsort of an argsort is a rank."""
     z = first(call)
     if call.name == "argsort" and (before := shadow_of(z)) is not None and before.order_of is not None:
@@ -87,12 +87,12 @@ def ordered(mode: Relaxing, call: Call) -> Any:
     if call.name == "topk" and at.shape[dim] < z.shape[dim]:
         members = _members(z, at.shape[dim], dim, call.arg(3, "largest", True), scale)
         if met is not None:
-            members = graft(members.detach(), members, met)
+            members = straight_through(members.detach(), members, met)
     choice = likely_places(z, at, dim, scale)
     if choice is not None:
         with_choice(index, choice if keepdim else choice.squeeze(dim % z.ndim), met, members)
     else:
-        attach(index, Shadow(graft(index.float(), index.float()), None, members))
+        attach(index, Shadow(straight_through(index.float(), index.float()), None, members))
     if call.name in ("argsort", "sort"):
         shadow = shadow_of(index)
         assert shadow is not None
@@ -155,13 +155,13 @@ def _ranks(mode: Relaxing, call: Call, z: Tensor, dim: int, descending: bool) ->
     if rows.numel() * rows.shape[-1] <= MOST_PAIRS:
         gaps = sign * (rows[..., :, None] - rows[..., None, :]) / scale.movedim(dim, -1)[..., None]
         soft = gaps.sigmoid().sum(-1).movedim(-1, dim)
-        return attach(real, Shadow(graft(real.float(), soft, met)))
+        return attach(real, Shadow(straight_through(real.float(), soft, met)))
     # So many elements as lie in a stretch of the range have their rank raised by moving across it.
     slope = (sign * z.shape[dim] / (4 * scale)).expand(z.shape)
     return attach(real, Shadow(sloped(real.float(), z.float(), slope, met)))
 
 
-def distinct(mode: Relaxing, call: Call) -> Any:
+def unique(mode: Relaxing, call: Call) -> Any:
     """unique with return_inverse: the place among the sorted distinct numbers grows with the number."""
     x = first(call)
     if not follows(x) or call.kwargs.get("dim") is not None:
@@ -176,7 +176,7 @@ def distinct(mode: Relaxing, call: Call) -> Any:
     return found
 
 
-def bins(mode: Relaxing, call: Call) -> Any:
+def bucketize(mode: Relaxing, call: Call) -> Any:
     """bucketize and searchsorted: the number of the bin grows with what falls into it."""
     x = call.arg(0, "input") if call.name == "bucketize" else call.arg(1, "input", call.kwargs.get("values"))
     edges = call.arg(1, "boundaries") if call.name == "bucketize" else call.arg(0, "sorted_sequence")
@@ -199,8 +199,10 @@ def one_hot(mode: Relaxing, call: Call) -> Any:
     if shadow.choice is not None and shadow.choice.shape[:-1] == real.shape[:-1]:
         # There may be more classes than the choice was among.
         likely = functional.pad(shadow.choice, (0, n - shadow.choice.shape[-1]))
-        return attach(real, Shadow(graft(real.float(), likely)))
-    return attach(real, Shadow(graft(real.float(), _hats(shadow.value, n), mode.record.note("one_hot"))))
+        return attach(real, Shadow(straight_through(real.float(), likely)))
+    return attach(
+        real, Shadow(straight_through(real.float(), _hats(shadow.value, n), mode.record.note("one_hot")))
+    )
 
 
 def _hats(numbers: Tensor, n: int) -> Tensor:
@@ -216,7 +218,7 @@ def _places(shadow: Shadow, n: int) -> Tensor | None:
     return _hats(shadow.value, n) if counted else None
 
 
-def counted(mode: Relaxing, call: Call) -> Any:
+def bincount(mode: Relaxing, call: Call) -> Any:
     """bincount of chosen classes: how many of each are to be expected."""
     index = first(call)
     shadow = shadow_of(index)
@@ -228,7 +230,7 @@ def counted(mode: Relaxing, call: Call) -> Any:
         soft = soft[: len(real)]
     else:
         soft = functional.pad(soft, (0, len(real) - len(soft)))
-    return attach(real, Shadow(graft(real.float(), soft, mode.record.note("bincount"))))
+    return attach(real, Shadow(straight_through(real.float(), soft, mode.record.note("bincount"))))
 
 
 def most_frequent(mode: Relaxing, call: Call) -> Any:
@@ -243,7 +245,7 @@ def most_frequent(mode: Relaxing, call: Call) -> Any:
     return found
 
 
-def scattered(mode: Relaxing, call: Call) -> Any:
+def scatter(mode: Relaxing, call: Call) -> Any:
     """Numbers put where chosen or counted indices point: scatter, scatter_add and those with one value."""
     base, dim, index = call.arg(0, "input"), call.arg(1, "dim"), call.arg(2, "index")
     value = call.arg(3, "src", call.kwargs.get("value"))
@@ -274,12 +276,14 @@ def scattered(mode: Relaxing, call: Call) -> Any:
     extra = (soft - soft.detach()) * gap.where(gap.isfinite(), 0)
     met = mode.record.note("scatter")
     if not real.is_floating_point():
-        return attach(real, Shadow(graft(real.float(), extra.float(), met)))
-    extra = graft(torch.zeros_like(real), extra.to(real.dtype), met)
-    return graft(real.detach(), real + extra) if real.requires_grad else graft(real, extra)
+        return attach(real, Shadow(straight_through(real.float(), extra.float(), met)))
+    extra = straight_through(torch.zeros_like(real), extra.to(real.dtype), met)
+    return (
+        straight_through(real.detach(), real + extra) if real.requires_grad else straight_through(real, extra)
+    )
 
 
-def coin(mode: Relaxing, call: Call) -> Any:
+def bernoulli(mode: Relaxing, call: Call) -> Any:
     """bernoulli: its expectation is the probability."""
     p = first(call)
     if not live(p) or (len(call.args) > 1 and isinstance(call.args[1], int | float)):
@@ -287,7 +291,7 @@ def coin(mode: Relaxing, call: Call) -> Any:
     return sloped(call.real(), p, 1.0, mode.record.note(call.name))
 
 
-def category(mode: Relaxing, call: Call) -> Any:
+def multinomial(mode: Relaxing, call: Call) -> Any:
     """multinomial: an index, chosen with the probabilities that were given."""
     p = first(call)
     if not live(p):
@@ -298,7 +302,7 @@ def category(mode: Relaxing, call: Call) -> Any:
     return with_choice(real, choice, mode.record.note("multinomial"))
 
 
-def bell(mode: Relaxing, call: Call) -> Any:
+def normal(mode: Relaxing, call: Call) -> Any:
     """normal(mean, std) as mean + std * noise."""
     mean, std = call.arg(0, "mean"), call.arg(1, "std", 1.0)
     if not (live(mean) or live(std)):
@@ -308,23 +312,23 @@ def bell(mode: Relaxing, call: Call) -> Any:
         std.detach() if isinstance(std, Tensor) else std
     )
     soft = mean + std * torch.nan_to_num(noise, nan=0.0, posinf=0.0, neginf=0.0)
-    return graft(real, soft, mode.record.note("normal"))
+    return straight_through(real, soft, mode.record.note("normal"))
 
 
 # What a call draws anew.
 SAMPLED = ("bernoulli", "multinomial", "normal")
 
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(("argmax", "argmin"), largest),
+    **dict.fromkeys(("argmax", "argmin"), argmax),
     **dict.fromkeys(("max", "min"), extreme),
-    **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median", "msort"), ordered),
-    **dict.fromkeys(("bucketize", "searchsorted"), bins),
-    **dict.fromkeys(("unique", "_unique2", "_return_inverse", "_return_output"), distinct),
+    **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median", "msort"), sort),
+    **dict.fromkeys(("bucketize", "searchsorted"), bucketize),
+    **dict.fromkeys(("unique", "_unique2", "_return_inverse", "_return_output"), unique),
     "one_hot": one_hot,
-    "bincount": counted,
+    "bincount": bincount,
     "mode": most_frequent,
-    **dict.fromkeys(("scatter", "scatter_add"), scattered),
-    "bernoulli": coin,
-    "multinomial": category,
-    "normal": bell,
+    **dict.fromkeys(("scatter", "scatter_add"), scatter),
+    "bernoulli": bernoulli,
+    "multinomial": multinomial,
+    "normal": normal,
 }

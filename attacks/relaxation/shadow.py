@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attacks.relaxation.record import Call
-from attacks.relaxation.surrogate_gradients import graft
+from attacks.relaxation.surrogate_gradients import straight_through
 
 _ATTRIBUTE = "_csrobust_shadow"
 
@@ -148,7 +148,7 @@ def _joined(real: Any, soft: Any, call: Call, place: int | None = None) -> Any:
     if not soft.requires_grad or not differentiable(soft):
         return real
     if differentiable(real) and not real.is_quantized:
-        return graft(real, soft.to(real.dtype))
+        return straight_through(real, soft.to(real.dtype))
     choice = _moved_choice(real, call, place) if call.name in MOVES else None
     # Numbers that are no longer those of the integer (its bits, say) have its gradient still.
     return attach(real, Shadow(soft.float(), choice))
@@ -214,8 +214,8 @@ def written(x: Tensor, answer: Tensor) -> Tensor:
             x.copy_(answer)
         if shadow is not None or answer.requires_grad:
             number = answer if shadow is None else shadow.value
-            attach(x, Shadow(graft(x.detach().float(), number.float().expand(x.shape))))
+            attach(x, Shadow(straight_through(x.detach().float(), number.float().expand(x.shape))))
         return x
     if shadow is not None:
-        answer = graft(answer.to(x.dtype), shadow.value.to(x.dtype))
+        answer = straight_through(answer.to(x.dtype), shadow.value.to(x.dtype))
     return x.copy_(answer)

@@ -30,7 +30,7 @@ def own_pass() -> Iterator[None]:
         OwnPass.running = before
 
 
-class _Graft(torch.autograd.Function):
+class _StraightThrough(torch.autograd.Function):
     """The value of ``real``, and the gradient that ``soft`` of the same shape has."""
 
     @staticmethod
@@ -74,9 +74,9 @@ def flows(met: Met | None, grad: Tensor, *, exact: bool = False) -> None:
         met.flowed += 1
 
 
-def graft(real: Tensor, soft: Tensor, met: Met | None = None) -> Tensor:
+def straight_through(real: Tensor, soft: Tensor, met: Met | None = None) -> Tensor:
     """``real``, differentiated as ``soft``; both floating and of one shape."""
-    return _Graft.apply(soft, real, met)
+    return _StraightThrough.apply(soft, real, met)
 
 
 def sloped(real: Tensor, x: Tensor, slope: Tensor | float = 1.0, met: Met | None = None) -> Tensor:
