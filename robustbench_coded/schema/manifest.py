@@ -177,6 +177,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
 
     Attributes:
         rows: every planned row, in the order in which tables show them.
+        matched: of runs of earlier versions: baselines whose setting was chosen by clean accuracy.
         notes: sentences for the reader of the report.
         finished: whether the last invocation came to its end.
         waiting: rows of earlier invocations that the last one, which has not finished, may come to again.
@@ -190,6 +191,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointFacts, ...]
     rows: tuple[PlannedCase, ...]
     probes: tuple[ProbeRecord, ...] = ()
+    matched: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...]
     invocations: tuple[Invocation, ...]
     finished: bool = False

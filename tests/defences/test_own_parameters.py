@@ -1,7 +1,5 @@
 """Parameters that a defence brings along: constants to attackers, unless it needs their gradients."""
 
-import warnings
-
 import pytest
 import torch
 from torch import nn
@@ -35,29 +33,6 @@ def _score(x):
     return left.sum(1) - right.sum(1)
 
 
-class Scripted(Nearest):
-    """The codebook in TorchScript, whose operators are seen by nobody."""
-
-    def __init__(self):
-        super().__init__()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is old, and in use
-            self.inner = torch.jit.script(_Codebook())
-
-    def forward(self, x):
-        score = _score(self.inner(x))
-        return torch.stack([score, -score], 1)
-
-
-class _Codebook(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.levels = nn.Parameter(torch.linspace(0, 1, 9))
-
-    def forward(self, x):
-        return self.levels[(x.unsqueeze(-1) - self.levels).abs().argmin(-1)]
-
-
 class Adapts:
     """Takes a step of its scale down a loss of each batch whose mean is above ``only_above``."""
 
@@ -84,7 +59,7 @@ def _images(n=6):
     return x, (_score(x) < 0).long()
 
 
-@pytest.mark.parametrize("build", [Nearest, Scripted, lambda: Nearest(detached=True)])
+@pytest.mark.parametrize("build", [Nearest, lambda: Nearest(detached=True)])
 def test_a_codebook_of_parameters_has_no_graph_to_offer_and_is_attacked_through_smooth_operators(build):
     defence, (x, y) = as_defence(build(), None, name="nearest", said=""), _images()
     leaf = x.clone().requires_grad_()
