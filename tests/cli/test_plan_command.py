@@ -66,7 +66,7 @@ def test_a_plan_for_people_names_rows_and_the_folder(csrobust, digits_erm, tmp_p
 @pytest.mark.parametrize(
     ("options", "certain", "said"),
     [
-        ((), 16, "up to 5 min more"),
+        ((), 16, "the others then have less time"),
         (("--all",), 16, " h more"),
         (("--until", "settled"), 2, " h more"),
         (("--until", "settled", "--time", "20m"), 2, "up to 20 min more"),
