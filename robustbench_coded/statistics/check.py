@@ -1,8 +1,6 @@
 """What a check reports, what is to be done next, and which attacks may be set against one another.
 
-Which attacks of a run may be set against one another, by what their names say.
-
-What a check reports, what is to be done next, and when a comparison of two attacks fails one.
+Names of attacks say which of them can be compared; a comparison of two says when a check fails.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
