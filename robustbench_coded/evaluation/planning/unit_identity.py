@@ -19,7 +19,7 @@ def unit_payload(unit: Unit, fixed: dict[str, Any], budget: int | None) -> dict[
 
     Args:
         unit: the unit; its cost (``images``) and its id decide nothing.
-        fixed: what decides outcomes beside the case, from `setup.identity.fixed_facts`.
+        fixed: what decides outcomes beside the case, from `setup.prepare.fixed_facts`.
         budget: images per scored example at which attacks stop, None for no limit.
     """
     case = unit.row
