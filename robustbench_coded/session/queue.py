@@ -259,7 +259,9 @@ class Queue:
         of_lanes = {(lane.subject, lane.inputs) for lane in self._lanes.open}
         planned = [case for case in self.run.planned if case in self.run.begun]
         judgements = self.run.judgements.values()
-        rows, left_out = follow_up(judgements, self.run.plan.rows, self.run.maker, planned)
+        # What would run on all examples is not compared with what ran on the first of them.
+        maker = self._costs.maker(max(self.run.reached[lane] for lane in self._lanes.open))
+        rows, left_out = follow_up(judgements, self.run.plan.rows, maker, planned)
         self.run.remark(left_out)
         chosen = []
         for case in rows:

@@ -241,3 +241,12 @@ def test_where_an_operator_hides_the_gradient_smoothed_attacks_come_first(tmp_pa
     stop = run.manifest.sequential.stops[0]
     assert set(stop.attacks) == {"fgsm", "relaxed-pgd-20+momentum=1"}  # the one step costs next to nothing
     assert "pgd-10" in stop.spared
+
+
+def test_the_attacks_of_checks_run_on_the_examples_of_the_others(tmp_path):
+    run = evaluate(
+        Reads(1), images(), eps=EPS, batch_sizes=K, until="settled", threads=1, out=tmp_path / "run"
+    )
+    assert set(words(run).values()) == {"no failure found"}
+    examples = {row.attack: row.examples for row in run.summary.itertuples() if row.attack not in COMBINED}
+    assert examples["pgd-10"] == examples["square-200"] < EXAMPLES
