@@ -32,10 +32,10 @@ class Reads(nn.Module):
         return torch.stack([-score, score], dim=1)
 
 
-def images():
+def images(examples=EXAMPLES):
     generator = torch.Generator().manual_seed(0)
-    y = torch.randint(2, (EXAMPLES,), generator=generator)
-    x = torch.rand((EXAMPLES, 1, 2, 2), generator=generator)
+    y = torch.randint(2, (examples,), generator=generator)
+    x = torch.rand((examples, 1, 2, 2), generator=generator)
     x[:, 0, 0, 0] = 0.5 + 0.05 * (2 * y - 1)
     x[:, 0, 1, 1] = 0.5 + 0.4 * (2 * y - 1)
     return x, y
@@ -245,7 +245,13 @@ def test_where_an_operator_hides_the_gradient_smoothed_attacks_come_first(tmp_pa
 
 def test_the_attacks_of_checks_run_on_the_examples_of_the_others(tmp_path):
     run = evaluate(
-        Reads(1), images(), eps=EPS, batch_sizes=K, until="settled", threads=1, out=tmp_path / "run"
+        Reads(1),
+        images(8 * EXAMPLES),
+        eps=EPS,
+        batch_sizes=K,
+        until="settled",
+        threads=1,
+        out=tmp_path / "run",
     )
     assert set(words(run).values()) == {"no failure found"}
     examples = {row.attack: row.examples for row in run.summary.itertuples() if row.attack not in COMBINED}

@@ -174,6 +174,18 @@ def test_a_leaking_neighbour_protects_an_input_attacked_alone():
         assert known.defence.logits(x, None).argmax(1)[victim] == known.y[victim]
 
 
+def test_a_leaking_neighbour_of_a_random_batch_has_the_label_by_chance():
+    known = coupled.known_label_leak(n=16, eps=0.1)
+    right = []
+    for victim in range(16):
+        for company in range(16):
+            if company != victim:
+                pair = torch.tensor([victim, company])
+                answer = known.defence.logits(known.x[pair], None).argmax(1)[0]
+                right.append((answer == known.y[victim]).item())
+    assert known.truth("victim/unknown").low == pytest.approx(sum(right) / len(right))
+
+
 def test_each_mask_hides_the_gradient_in_its_own_way():
     def slope(known, logits_to_loss):
         x = known.x.clone().requires_grad_()
