@@ -92,7 +92,7 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
 
 # Draws the figures. It takes a third of a second to import, which is done while attacks run.
 FIGURES = "matplotlib.figure"
-# By default: forecast time for attacks on open verdicts beyond the first on each; the table has what is left.
+# By default: forecast time for everything; attacks on open verdicts come first, and the table has what is left.
 SECONDS = 360.0
 
 

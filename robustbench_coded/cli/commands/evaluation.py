@@ -63,7 +63,7 @@ def evaluate_command(
     """Attack checkpoints and defences, and write a report.
 
     Every checkpoint is evaluated with standard inference and with each named defence. By default that takes
-    minutes: first the attacks that settle the verdicts, then a table on as many examples as fit into five
+    minutes: first the attacks that settle the verdicts, then a table on as many examples as fit into six
     minutes. --all goes on to every row on every example, in the same folder.
     """
     limit = None if time is None else seconds(time, "--time")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
 from robustbench_coded.reports.run.settings import Kept, Setting, other_attackers, settings_of
 from robustbench_coded.reports.text.escape import shortened
-from robustbench_coded.reports.text.formatting import INFERENCE, counted, percent, pixels, series
+from robustbench_coded.reports.text.formatting import INFERENCE, counted, percent, pixels
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, Claim, ClaimedAccuracy, SubjectKey
 from robustbench_coded.schema.words import STANDARD, VerdictWord
@@ -167,7 +167,7 @@ def _networks(subjects: Sequence[SubjectKey]) -> str:
 
 
 def _answer(settings: Sequence[Setting]) -> str:
-    """The word; where settings have several, how many fail, how many do not, and how many are open."""
+    """The word; where settings have several, whether all fail, or how many do and how many are open."""
     words = list(dict.fromkeys(_word(setting) for setting in settings))
     if len(settings) == 1 and words == [VerdictWord.NOT_SETTLED]:
         return f"Not settled: {why_open(settings[0])}."
@@ -175,7 +175,7 @@ def _answer(settings: Sequence[Setting]) -> str:
         return _SAID[words[0]][len(settings) > 1]
     failed = list(dict.fromkeys(_word(setting) for setting in settings if setting.condemned))
     if failed == words:
-        return f"All fail: {series(words)}."
+        return "All fail."  # the table has the words
     alike: dict[str, str] = {VerdictWord.WORSE_THAN_BASE: "worse"}
     if len(failed) > 1:
         alike = dict.fromkeys(failed, "failed")
