@@ -143,7 +143,7 @@ def _nests(contents: Mapping[Any, Any]) -> list[str]:
 
 def _entries(contents: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
     opened = {name: _alone(one) for name, one in contents.items() if isinstance(name, str)}
-    return {name: one for name, one in opened.items() if isinstance(one, Mapping)}
+    return {name: one for name, one in opened.items() if isinstance(one, Mapping) and one}
 
 
 def _alone(contents: Any) -> Any:
