@@ -1,4 +1,4 @@
-"""Candidates beside their batch-norms: by labelled images, and under PGD where it may matter which is right."""
+"""Candidates beside their batch-norms: by labelled images, and under PGD where it matters which is right."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -10,12 +10,10 @@ from torch import Tensor
 
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import Assembly, Candidate, Evidence
-from robustbench_coded.models.first_layer import combinations
 from robustbench_coded.models.labelled_accuracy import BATCH, labelled
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.registry import changed, split_variant, unchanged
+from robustbench_coded.models.registry import split_variant, unchanged
 
 IMAGES_FOR_LABELS_ALONE = 10_000  # where no batch-norm remembers anything
 
@@ -49,7 +47,7 @@ def asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evid
 def forms_of(assembly: Assembly, one: Evidence, part: str) -> list[Evidence]:
     """The same candidate with that part in its other forms, as far as there are such networks."""
     own = one.candidate.arch
-    archs = [arch for arch in variants(assembly, own, [part]) if arch != own]
+    archs = [arch for arch in (unchanged(own, part), *assembly.forms(own, part)) if arch != own]
     return [replace(one, candidate=replace(one.candidate, arch=arch), labelled=None) for arch in archs]
 
 
@@ -57,18 +55,8 @@ def variants(assembly: Assembly, arch: str, parts: Sequence[str]) -> list[str]:
     """``arch`` with every combination of the forms of these parts, as far as they exist."""
     archs = [arch]
     for part in parts:
-        forms = [str(form) for form in assembly.variants[part]]
-        archs = [
-            one for arch in archs for one in (unchanged(arch, part), *(changed(arch, part, f) for f in forms))
-        ]
-    found = []
-    for one in dict.fromkeys(archs):
-        try:
-            assembly.network(one)
-        except InputError:
-            continue
-        found.append(one)
-    return found
+        archs = [one for arch in archs for one in (unchanged(arch, part), *assembly.forms(arch, part))]
+    return list(dict.fromkeys(archs))
 
 
 def best_by_labels(
@@ -103,16 +91,12 @@ def best_by_labels(
             best = _best([*best, *_screened(assembly, tried, labels, affordable)])
         if best[0].candidate == before:
             break
-    unnamed = [one for one in combinations(assembly.checkpoint.channels) if one not in (*common, *rare)]
-    first = dict.fromkeys([arch, best[0].candidate.arch])
-    unnamed_forms = [Evidence(Candidate(*one), rare=2) for one in product(first, unnamed)]
     # Where several parts are unusual, one of them may be so by a little chance alone.
     tops = list(dict.fromkeys(one.candidate.arch for one in best))[:CROSSED]
     simpler = [unchanged(top, part) for top in tops for part in split_variant(top)[1]]
     archs = list(dict.fromkeys([arch, *simpler, *tops]))
     found = [Evidence(Candidate(*one)) for one in product(archs, common)]
     found += [Evidence(Candidate(*one), rare=1) for one in product(archs, rare)]
-    found += _screened(assembly, unnamed_forms, labels, affordable)
     known = {one.candidate: one for one in best}
     return [asked(assembly, known.get(one.candidate, one), labels, count) for one in found]
 

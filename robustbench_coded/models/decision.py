@@ -26,8 +26,8 @@ DOUBTFUL = 0.004
 # adversarially answers a few points more rightly behind a wrong normalisation.
 NEAR = 0.05
 
-# Without batch-norms, an unusual activation, or a normalisation without a name, is taken where so many more
-# answers are right: published ReLU networks answer up to 0.4 points more with a smoother one.
+# Without batch-norms, an unusual activation is taken where so many more answers are right: published ReLU
+# networks answer up to 0.4 points more with a smoother one.
 VISIBLY = 0.01
 
 
@@ -73,9 +73,8 @@ def tied(found: Sequence[Evidence], stated: Stated) -> list[Evidence]:
 def plausible(forms: Sequence[Evidence]) -> list[Evidence]:
     """Those that may be the network, the likeliest first.
 
-    A form may be right while its accuracy is within NEAR of the best one's. One with more unusual parts, or a
-    normalisation without a name, has to be better, beyond chance, than every other that may be right: among
-    many, one always is by a little.
+    A form may be right while its accuracy is within NEAR of the best one's. One with more unusual parts has
+    to be better, beyond chance, than every other that may be right: among many, one always is by a little.
 
     Args:
         forms: asked about labels, or none of them; at least one.
@@ -86,13 +85,13 @@ def plausible(forms: Sequence[Evidence]) -> list[Evidence]:
     least = max(_accuracy(one) for one in plausible_forms) - NEAR
     found: list[Evidence] = []
     for one in sorted(plausible_forms, key=lambda one: (one.unusual, _cross_entropy(one))):
-        usual = [other for other in found if other.parts < one.parts or other.rare < one.rare == 2]
+        usual = [other for other in found if other.parts < one.parts]
         if _accuracy(one) >= least and all(other.worse_than(one) for other in usual):
             found.append(one)
     likeliest = found[0]
     for one in found:
         more_right = _accuracy(one) - _accuracy(likeliest)
-        doubtful = one.fingerprint is None and (_only_activated_otherwise(one, likeliest) or one.rare == 2)
+        doubtful = one.fingerprint is None and _only_activated_otherwise(one, likeliest)
         if likeliest.worse_than(one) and (not doubtful or more_right >= VISIBLY):
             likeliest = one
     return [likeliest, *(one for one in found if one is not likeliest)]
