@@ -136,13 +136,10 @@ MATTERS = 0.005
 UNFAMILIAR = 0.015
 CONFIRMED = 0.02
 
-# A score above which a guessed normalisation, or unusual variant, is another one that was not tried. Files
-# whose training mixed what no kind of images shows (manifold mixup) are farther; they have to be stated.
-UNFAMILIAR_GUESS = 0.008
-
-# The same of an unusual variant that was not stated: what it is taken for may stand for another part that is
-# not known, as reversed channels for grey images. Right ones are at 0.001 at most.
-UNFAMILIAR_VARIANT = 0.004
+# A score above which a guessed normalisation, or unusual variant, may stand for another part that is not known:
+# reversed channels, or images that were cut out in training. Files whose training mixed what no kind of images
+# shows (manifold mixup) are farther; they have to be stated. Right ones are at 0.0037 at most on 64 images.
+UNFAMILIAR_GUESS = 0.004
 
 # Beyond the 99% interval: so far below another candidate's accuracy is a contradiction.
 FAR_BELOW = 0.05
@@ -242,8 +239,7 @@ def unfamiliar(chosen: Evidence, stated: Stated) -> str | None:
         return None
     usual = not split_variant(chosen.candidate.arch)[1]
     guessed = stated.normalisation is None or (stated.arch is None and not usual)
-    most = UNFAMILIAR_GUESS if usual or stated.arch is not None else UNFAMILIAR_VARIANT
-    if found.median <= UNFAMILIAR and (not guessed or found.score <= most):
+    if found.median <= UNFAMILIAR and (not guessed or found.score <= UNFAMILIAR_GUESS):
         return None
     limit = UNFAMILIAR if found.median > UNFAMILIAR else 4 * found.median
     layer = found.departs_at(limit)

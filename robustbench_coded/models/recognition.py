@@ -235,10 +235,12 @@ class _Decision:
             refusal = chance
         elif refusal:
             pass
-        elif strange is not None and stated.normalisation is None:
+        elif strange is not None and stated.arch is None and unfamiliar(self.nearest, stated):
             refusal = strange
-        elif doubts and stated.normalisation is None:
+        elif stated.normalisation is None and doubts:
             refusal = doubts[0]
+        elif stated.normalisation is None and strange is not None:
+            refusal = strange
         elif self.labels is None and not by_batch_norms and len(candidates) > 1:
             refusal = "nothing says which normalisation it was trained with; pass --normalize"
         taken = chosen.candidate.normalisation
@@ -270,6 +272,7 @@ class _Decision:
             usual = (stated.arch or assembly.checkpoint.arch,)
             seen = [one for one in seen if one.candidate.arch in usual] or seen
         near = tied(seen, stated)[:MOST_CLOSE]
+        self.nearest = near[0]
         if self.labels is not None:
             near = [self._asked(one) for one in near]
             for part in self.unseen:

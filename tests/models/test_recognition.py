@@ -170,9 +170,9 @@ def test_an_accuracy_far_below_the_stated_one_is_contradicted(silu, test_images)
         ("digits-cnn", None, None, 0.003, False),
         ("digits-cnn", None, None, 0.009, True),
         ("digits-cnn", None, "none", 0.009, False),
-        ("digits-cnn", None, None, 0.006, False),
-        ("digits-cnn[input=bgr]", None, None, 0.006, True),
-        ("digits-cnn[input=bgr]", "digits-cnn[input=bgr]", None, 0.006, False),
+        ("digits-cnn", None, None, 0.0045, True),
+        ("digits-cnn[input=bgr]", "digits-cnn[input=bgr]", None, 0.0045, True),
+        ("digits-cnn[input=bgr]", "digits-cnn[input=bgr]", "none", 0.006, False),
         ("digits-cnn[activation=silu]", None, "none", 0.009, True),
         ("digits-cnn[activation=silu]", "digits-cnn[activation=silu]", "none", 0.009, False),
         ("digits-cnn[activation=silu]", "digits-cnn[activation=silu]", "none", 0.02, True),
@@ -283,6 +283,25 @@ def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(tmp_path, 
     numbers = "/".join(f"{one},{one},{one}" for one in (shift, scale))
     stated = load_checkpoint(tmp_path / "a.pt", arch=form, normalize=numbers)
     assert recognise_network(stated, x, None).doubts == ()
+
+
+def test_images_cut_out_in_training_are_asked_about(tmp_path, test_images):
+    """Grey squares move the statistics about as far as another normalisation does."""
+    torch.manual_seed(0)
+    x, _ = digits("train")
+    rows, columns = torch.arange(8).view(1, 1, 8, 1), torch.arange(8)
+    top, left = 8 * torch.rand(2, len(x), 1, 1, 1)
+    x = torch.where(((rows - top).abs() < 2) & ((columns - left).abs() < 2), x.mean(), x)
+    network = load_checkpoint(SHIPPED / "digits-erm.safetensors").network
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            module.reset_running_stats()
+    known = KNOWN[1]["fashion-mnist"]
+    network.train()((x - known.mean[0]) / known.std[0])
+    torch.save(network.state_dict(), tmp_path / "a.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), test_images[0], None)
+    assert "do not fit these images" in found.refusal
 
 
 def test_without_batch_norms_labelled_images_decide(tmp_path, monkeypatch, test_images):
