@@ -136,9 +136,10 @@ MATTERS = 0.005
 UNFAMILIAR = 0.015
 CONFIRMED = 0.02
 
-# A score above which a guessed normalisation, or unusual variant, may stand for another part that is not known:
-# reversed channels, or images that were cut out in training. Files whose training mixed what no kind of images
-# shows (manifold mixup) are farther; they have to be stated. Right ones are at 0.0037 at most on 64 images.
+# A score above which a guessed normalisation, or unusual variant, may stand for another part that is not
+# known: reversed channels, or images that were cut out in training. Files whose training mixed what no kind
+# of images shows (manifold mixup) are farther; they have to be stated. Right ones are at 0.0037 at most on 64
+# images.
 UNFAMILIAR_GUESS = 0.004
 
 # Beyond the 99% interval: so far below another candidate's accuracy is a contradiction.
