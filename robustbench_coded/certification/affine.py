@@ -173,11 +173,7 @@ class Scale:
         return radius * self.scale.abs()
 
     def transpose(self, a: Tensor) -> tuple[Tensor]:
-        scale = self.scale
-        # One scale an image, of which several rows are followed.
-        if scale.ndim == a.ndim and len(scale) not in (1, len(a)):
-            scale = scale.repeat_interleave(len(a) // len(scale), dim=0)
-        return (a * scale,)
+        return (a * self.scale,)
 
 
 class Difference:

@@ -80,37 +80,6 @@ def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
     return (x + (8 / 255 if x.shape[1] == 3 else 0.2) * signs).clamp(0, 1)
 
 
-def cut_out(fill: float | None) -> Kind:
-    """Cutout (arXiv 1708.04552): a square of half the side is grey, as the images' mean, or ``fill``."""
-
-    def kind(x: Tensor, generator: torch.Generator) -> Tensor:
-        colour = x.mean((0, 2, 3)).view(1, -1, 1, 1) if fill is None else x.new_tensor(fill)
-        x = _augmented(x, generator)
-        height, width = x.shape[2:]
-        tops, lefts = (torch.rand(len(x), 1, 1, 1, generator=generator) for _ in range(2))
-        rows, columns = torch.arange(height).view(1, 1, -1, 1), torch.arange(width)
-        inside = ((rows - tops * height).abs() < height / 4) & ((columns - lefts * width).abs() < width / 4)
-        return torch.where(inside, colour, x)
-
-    return kind
-
-
-def policy(name: str) -> Kind:
-    """One of torchvision's policies for each shifted image: ``AutoAugment``, ``RandAugment`` ..."""
-
-    def kind(x: Tensor, generator: torch.Generator) -> Tensor:
-        from torchvision.transforms import v2
-
-        auto = name == "AutoAugment"
-        transform = getattr(v2, name)(*([v2.AutoAugmentPolicy.CIFAR10] if auto else []))
-        pixels = (_augmented(x, generator) * 255).round().byte()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
-            return torch.stack([transform(image) for image in pixels]).to(x.dtype) / 255
-
-    return kind
-
-
 def plain(x: Tensor, generator: torch.Generator) -> Tensor:
     """The images themselves."""
     return x
@@ -128,23 +97,6 @@ KINDS: dict[str, Kind] = {
     "noisy": noisy,
 }
 
-# torchvision's policies; importing it takes two seconds, and smaller images are not turned and sheared.
-POLICIES: dict[str, Kind] = {
-    "autoaugmented": policy("AutoAugment"),
-    "randaugmented": policy("RandAugment"),
-    "trivially augmented": policy("TrivialAugmentWide"),
-}
-POLICY_PIXELS = 16
-
-# Those of heavier trainings, tried where none of the usual ones is near.
-HEAVY: dict[str, Kind] = {"cut out": cut_out(None), "cut out in black": cut_out(0.0), **POLICIES}
-
-
-def heavy_kinds(images: Tensor) -> tuple[str, ...]:
-    """Those of ``HEAVY`` that images [n, C, H, W] come into question for."""
-    small = min(images.shape[2:]) < POLICY_PIXELS
-    return tuple(name for name in HEAVY if not (small and name in POLICIES))
-
 
 def _augmented(x: Tensor, generator: torch.Generator) -> Tensor:
     """Colour images shifted and flipped; digits and letters as they are."""
@@ -153,8 +105,7 @@ def _augmented(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def images_of_kind(kind: str, images: Tensor, *, seed: int = 0) -> Tensor:
     """images [n, C, H, W] in [0, 1] as in that kind of training; the same each time."""
-    made = KINDS[kind] if kind in KINDS else HEAVY[kind]
-    return made(images.clone(), torch.Generator().manual_seed(seed))
+    return KINDS[kind](images.clone(), torch.Generator().manual_seed(seed))
 
 
 def _evenly(count: int, generator: torch.Generator) -> Tensor:

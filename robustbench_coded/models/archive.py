@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.pickle_scan import HOW_TO_MEND
 from robustbench_coded.models.refusal import (
     MAX_FILE_BYTES,
     MAX_HEADER_BYTES,
@@ -24,6 +23,7 @@ from robustbench_coded.models.refusal import (
 )
 from robustbench_coded.models.shipped import present, split_entry
 from robustbench_coded.models.torch_file import LEGACY_MAGIC, read_legacy, read_zip
+from robustbench_coded.models.unpickling import HOW_TO_MEND
 
 ITEM_BYTES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),

@@ -2,10 +2,10 @@
 fingerprints of each.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustbench_coded.data.augment import images_of_kind
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
-from robustbench_coded.models.build import construct, give_places
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.fingerprint import (
     BatchNorm,
@@ -113,14 +113,12 @@ class Evidence:
 
     Attributes:
         kind: the kind of training images that fits its batch-norms best.
-        alike: other variants that answer alike.
-        rare: 1 where its normalisation is that of another data set, 2 where it has no name.
+        rare: 1 where its normalisation is that of another data set, else 0.
     """
 
     candidate: Candidate
     kind: str | None = None
     fingerprint: Fingerprint | None = None
-    alike: tuple[str, ...] = ()
     labelled: Labelled | None = None
     rare: int = 0
 
@@ -170,22 +168,6 @@ class Evidence:
         return scores[1] <= TIE * scores[0] and not (self.worse_than(other) or other.worse_than(self))
 
 
-@dataclass(frozen=True)
-class FirstConvolution:
-    """The one convolution before a variant's first batch-norm.
-
-    Attributes:
-        turned: whether it takes the image's channels reversed.
-        name: of the batch-norm.
-        norm: the batch-norm.
-    """
-
-    convolution: nn.Conv2d
-    turned: bool
-    name: str
-    norm: BatchNorm
-
-
 @dataclass
 class Assembly:
     """Builds candidates of one checkpoint, and looks at their batch-norms.
@@ -194,17 +176,17 @@ class Assembly:
         checkpoint: as loaded; its weights are shared by all candidates.
         images: [n, C, H, W] in [0, 1].
         device: where candidates answer.
-        first_convolutions: by variant, of those that were looked at; None where there is no such one.
     """
 
     checkpoint: Checkpoint
     images: Tensor
     device: torch.device
-    first_convolutions: dict[str, FirstConvolution | None] = field(default_factory=dict)
     _networks: dict[str, nn.Module] = field(default_factory=dict)
     _models: dict[Candidate, PixelModel] = field(default_factory=dict)
     _norms: dict[str, dict[str, BatchNorm]] = field(default_factory=dict)
     _inputs: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    _moments: dict[tuple, Moments] = field(default_factory=dict)
+    _fingerprints: dict[tuple, Fingerprint] = field(default_factory=dict)
 
     @cached_property
     def representative(self) -> Tensor:
@@ -250,7 +232,6 @@ class Assembly:
             self._networks[arch] = OtherInput(self.network(unchanged(arch, INPUT)), form).eval()
         if arch not in self._networks:
             built = construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
-            give_places(built, self._weights)
             built.load_state_dict(self._weights, assign=True)
             self._networks[arch] = built.eval().requires_grad_(False)
         return self._networks[arch]
@@ -290,22 +271,37 @@ class Assembly:
         return self._norms[arch]
 
     def fingerprint(
-        self, candidate: Candidate, kind: str, count: int, layers: int | None, moments: Moments
+        self, candidate: Candidate, kind: str, count: int, layers: int | None = None
     ) -> Fingerprint:
-        """The candidate's batch-norms, of which it has some, on ``count`` images of that kind.
+        """The candidate's batch-norms on the first ``count`` images of that kind; what was seen is kept.
 
         Args:
-            moments: what the first of these images have shown; the others are added.
+            candidate: has batch-norms that remember something.
+            layers: up to so many batch-norms; None for all.
         """
-        norms = self.norms(candidate.arch)
-        seen = sum(piece.shape[1] for piece in next(iter(moments.values()), []))
-        if seen < count:
-            # Rounding moves a score by less than a tenth of what is by chance.
-            with self.bfloat16():
-                new = moments_seen(self.answers(candidate), norms, self.inputs(kind, seen, count), layers)
-            for name, pieces in new.items():
-                moments.setdefault(name, []).extend(pieces)
-        return fingerprint_of(moments, norms)
+        count = min(count, len(self.representative))
+        key = (candidate, kind, layers)
+        if (*key, count) not in self._fingerprints:
+            moments, norms = self._moments.setdefault(key, {}), self.norms(candidate.arch)
+            seen = sum(piece.shape[1] for piece in next(iter(moments.values()), []))
+            if seen < count:
+                # Rounding moves a score by less than a tenth of what is by chance.
+                with self.bfloat16():
+                    new = moments_seen(self.answers(candidate), norms, self.inputs(kind, seen, count), layers)
+                for name, pieces in new.items():
+                    moments.setdefault(name, []).extend(pieces)
+            self._fingerprints[*key, count] = fingerprint_of(moments, norms)
+        return self._fingerprints[*key, count]
+
+    def forms(self, arch: str, part: str) -> list[str]:
+        """The variants that differ from ``arch`` in one part, as far as there are such networks."""
+        found = []
+        for form in self.variants[part]:
+            other = changed(arch, part, form)
+            with suppress(InputError):
+                self.network(other)
+                found.append(other)
+        return found
 
 
 @torch.no_grad()
@@ -322,56 +318,3 @@ def multiplications(model: PixelModel, image: Tensor) -> int:
     with watched((one for one in model.modules() if isinstance(one, nn.Conv2d | nn.Linear)), count):
         model(image)
     return counted[0]
-
-
-class Fingerprints:
-    """What the batch-norms of candidates remember and see; what was seen is kept.
-
-    Args:
-        assembly: of the checkpoint, with images.
-    """
-
-    def __init__(self, assembly: Assembly) -> None:
-        self.assembly = assembly
-        self._fingerprints: dict[tuple, Fingerprint] = {}
-        self._moments: dict[tuple, Moments] = {}
-
-    def fingerprint(
-        self, candidate: Candidate, kind: str, images: int, layers: int | None = None
-    ) -> Fingerprint:
-        """On the first ``images`` of that kind, up to so many batch-norms."""
-        images = min(images, len(self.assembly.representative))
-        key = (candidate, kind, layers)
-        if (*key, images) not in self._fingerprints:
-            found = self._first_of_all(candidate, kind, images, layers) if layers is not None else None
-            if found is None:
-                moments = self._moments.setdefault(key, {})
-                found = self.assembly.fingerprint(candidate, kind, images, layers, moments)
-            self._fingerprints[*key, images] = found
-        return self._fingerprints[*key, images]
-
-    def _first_of_all(self, candidate: Candidate, kind: str, images: int, layers: int) -> Fingerprint | None:
-        """The same from what all batch-norms saw of these images, and perhaps more; None where none did."""
-        moments: Moments = {}
-        for name, pieces in islice(self._moments.get((candidate, kind, None), {}).items(), layers):
-            seen = torch.cat(pieces, 1)
-            if seen.shape[1] < images:
-                return None
-            moments[name] = [seen[:, :images]]
-        return fingerprint_of(moments, self.assembly.norms(candidate.arch)) if moments else None
-
-    def forms(self, arch: str, part: str, among: Container[str | None] | None = None) -> Iterator[str]:
-        """The variants that differ from ``arch`` in one part, as far as there are such networks.
-
-        Args:
-            among: the forms that come into question; None for all.
-        """
-        for form in self.assembly.variants[part]:
-            if among is not None and str(form) not in among:
-                continue
-            other = changed(arch, part, form)
-            try:
-                self.assembly.network(other)
-            except InputError:
-                continue
-            yield other

@@ -1,6 +1,4 @@
-"""Candidates beside their batch-norms: by labelled images, by a refitted last layer, and under PGD, where
-it may matter which is right.
-"""
+"""Candidates beside their batch-norms: by labelled images, and under PGD where it matters which is right."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -8,17 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import Assembly, Candidate, Evidence
-from robustbench_coded.models.fingerprint import watched
-from robustbench_coded.models.first_layer import combinations
-from robustbench_coded.models.labelled_accuracy import BATCH, LABELS_CONTRADICT, labelled
+from robustbench_coded.models.labelled_accuracy import BATCH, labelled
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.registry import changed, split_variant, unchanged
+from robustbench_coded.models.registry import split_variant, unchanged
 
 IMAGES_FOR_LABELS_ALONE = 10_000  # where no batch-norm remembers anything
 
@@ -52,7 +47,7 @@ def asked(assembly: Assembly, one: Evidence, labels: Tensor, count: int) -> Evid
 def forms_of(assembly: Assembly, one: Evidence, part: str) -> list[Evidence]:
     """The same candidate with that part in its other forms, as far as there are such networks."""
     own = one.candidate.arch
-    archs = [arch for arch in variants(assembly, own, [part]) if arch != own]
+    archs = [arch for arch in (unchanged(own, part), *assembly.forms(own, part)) if arch != own]
     return [replace(one, candidate=replace(one.candidate, arch=arch), labelled=None) for arch in archs]
 
 
@@ -60,18 +55,8 @@ def variants(assembly: Assembly, arch: str, parts: Sequence[str]) -> list[str]:
     """``arch`` with every combination of the forms of these parts, as far as they exist."""
     archs = [arch]
     for part in parts:
-        forms = [str(form) for form in assembly.variants[part]]
-        archs = [
-            one for arch in archs for one in (unchanged(arch, part), *(changed(arch, part, f) for f in forms))
-        ]
-    found = []
-    for one in dict.fromkeys(archs):
-        try:
-            assembly.network(one)
-        except InputError:
-            continue
-        found.append(one)
-    return found
+        archs = [one for arch in archs for one in (unchanged(arch, part), *assembly.forms(arch, part))]
+    return list(dict.fromkeys(archs))
 
 
 def best_by_labels(
@@ -106,16 +91,12 @@ def best_by_labels(
             best = _best([*best, *_screened(assembly, tried, labels, affordable)])
         if best[0].candidate == before:
             break
-    unnamed = [one for one in combinations(assembly.checkpoint.channels) if one not in (*common, *rare)]
-    first = dict.fromkeys([arch, best[0].candidate.arch])
-    unnamed_forms = [Evidence(Candidate(*one), rare=2) for one in product(first, unnamed)]
     # Where several parts are unusual, one of them may be so by a little chance alone.
     tops = list(dict.fromkeys(one.candidate.arch for one in best))[:CROSSED]
     simpler = [unchanged(top, part) for top in tops for part in split_variant(top)[1]]
     archs = list(dict.fromkeys([arch, *simpler, *tops]))
     found = [Evidence(Candidate(*one)) for one in product(archs, common)]
     found += [Evidence(Candidate(*one), rare=1) for one in product(archs, rare)]
-    found += _screened(assembly, unnamed_forms, labels, affordable)
     known = {one.candidate: one for one in best}
     return [asked(assembly, known.get(one.candidate, one), labels, count) for one in found]
 
@@ -143,97 +124,6 @@ def _best(found: Sequence[Evidence], most: int = BEST) -> list[Evidence]:
     """Those that explain the labels best, each once."""
     ordered = sorted(found, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
     return list({one.candidate: one for one in reversed(ordered)}.values())[::-1][:most]
-
-
-# Another last layer has to make at most so many of the errors, be right on so many more of all images, and
-# that by LABELS_CONTRADICT standard errors (McNemar). Right networks that were trained for too short a time
-# keep 46% of their errors or more; see docs/recognition.md.
-ERRORS_LEFT = 1 / 3
-MORE_RIGHT = 0.05
-
-REFIT_IMAGES = 2048
-FEWEST_OF_A_CLASS = 20  # on average; with fewer the other layer cannot be fitted
-RIDGE = 0.01  # beside the second moments of features of deviation 1
-
-
-def unread_features(
-    network: nn.Module,
-    answers: Callable[[Tensor], Tensor],
-    images: Tensor,
-    labels: Tensor,
-    *,
-    classes: int,
-) -> tuple[str, ...]:
-    """That another last layer answers far more images rightly: a clause that ends in what to try, or none.
-
-    Args:
-        network: has the last layer.
-        answers: from pixels to its logits.
-        images: [n, C, H, W] in [0, 1]; at most IMAGES of them are looked at.
-        labels: int64, of these images and perhaps more.
-    """
-    images = images[:REFIT_IMAGES]
-    labels = labels[: len(images)].cpu()
-    if len(images) < FEWEST_OF_A_CLASS * classes:
-        return ()
-    seen = _last_features(network, answers, images, classes)
-    if seen is None:
-        return ()
-    features, logits = seen
-    own = logits.argmax(1) == labels
-    right = float(own.double().mean())
-    if right + MORE_RIGHT > 1:
-        return ()
-    other = _refitted(features, labels, classes) == labels
-    more = float(other.double().mean())
-    gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
-    clear = gained - lost >= LABELS_CONTRADICT * (gained + lost) ** 0.5
-    if not clear or more < right + MORE_RIGHT or 1 - more > ERRORS_LEFT * (1 - right):
-        return ()
-    return (
-        f"its last layer does not read its features: of {len(images)} labelled images {right:.1%} are right, "
-        f"and {more:.1%} would be with a last layer fitted to the others of them. A part before it, as a "
-        "connection around layers, differs from training; try --arch package.module:function with its "
-        "authors' network",
-    )
-
-
-@torch.no_grad()
-def _last_features(
-    network: nn.Module, answers: Callable[[Tensor], Tensor], images: Tensor, classes: int
-) -> tuple[Tensor, Tensor] | None:
-    """[n, width] float64 what the last linear layer takes, and the logits; None where there is none."""
-    calls: list[tuple[nn.Module, Tensor]] = []
-
-    def called(module: nn.Module, x: Tensor, output: Tensor) -> None:
-        calls.append((module, x))
-
-    features, logits = [], []
-    with watched((one for one in network.modules() if isinstance(one, nn.Linear)), called):
-        for batch in images.split(BATCH):
-            calls.clear()
-            answered = answers(batch)
-            # A model may answer a batch in pieces.
-            taken = [inputs for module, inputs in calls if module is calls[-1][0]]
-            if not taken or calls[-1][0].out_features != classes or sum(map(len, taken)) != len(answered):
-                return None
-            features.append(torch.cat(taken).double().cpu())
-            logits.append(answered.double().cpu())
-    return torch.cat(features), torch.cat(logits)
-
-
-def _refitted(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """[n] answers to each half of the images by ridge regression on the other half."""
-    scaled = (features - features.mean(0)) / (features.std(0) + 1e-6)
-    scaled = torch.cat([scaled, torch.ones(len(scaled), 1).double()], 1).nan_to_num()
-    targets = nn.functional.one_hot(labels, classes).double()
-    found = torch.empty_like(labels)
-    even = torch.arange(len(labels)) % 2 == 0
-    for fitted, asked in ((even, ~even), (~even, even)):
-        known = scaled[fitted]
-        moments = known.T @ known + RIDGE * len(known) * torch.eye(known.shape[1]).double()
-        found[asked] = (scaled[asked] @ torch.linalg.solve(moments, known.T @ targets[fitted])).argmax(1)
-    return found
 
 
 PGD_STEPS = 10

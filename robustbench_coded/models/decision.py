@@ -26,8 +26,8 @@ DOUBTFUL = 0.004
 # adversarially answers a few points more rightly behind a wrong normalisation.
 NEAR = 0.05
 
-# Without batch-norms, an unusual activation, or a normalisation without a name, is taken where so many more
-# answers are right: published ReLU networks answer up to 0.4 points more with a smoother one.
+# Without batch-norms, an unusual activation is taken where so many more answers are right: published ReLU
+# networks answer up to 0.4 points more with a smoother one.
 VISIBLY = 0.01
 
 
@@ -73,9 +73,8 @@ def tied(found: Sequence[Evidence], stated: Stated) -> list[Evidence]:
 def plausible(forms: Sequence[Evidence]) -> list[Evidence]:
     """Those that may be the network, the likeliest first.
 
-    A form may be right while its accuracy is within NEAR of the best one's. One with more unusual parts, or a
-    normalisation without a name, has to be better, beyond chance, than every other that may be right: among
-    many, one always is by a little.
+    A form may be right while its accuracy is within NEAR of the best one's. One with more unusual parts has
+    to be better, beyond chance, than every other that may be right: among many, one always is by a little.
 
     Args:
         forms: asked about labels, or none of them; at least one.
@@ -86,13 +85,13 @@ def plausible(forms: Sequence[Evidence]) -> list[Evidence]:
     least = max(_accuracy(one) for one in plausible_forms) - NEAR
     found: list[Evidence] = []
     for one in sorted(plausible_forms, key=lambda one: (one.unusual, _cross_entropy(one))):
-        usual = [other for other in found if other.parts < one.parts or other.rare < one.rare == 2]
+        usual = [other for other in found if other.parts < one.parts]
         if _accuracy(one) >= least and all(other.worse_than(one) for other in usual):
             found.append(one)
     likeliest = found[0]
     for one in found:
         more_right = _accuracy(one) - _accuracy(likeliest)
-        doubtful = one.fingerprint is None and (_only_activated_otherwise(one, likeliest) or one.rare == 2)
+        doubtful = one.fingerprint is None and _only_activated_otherwise(one, likeliest)
         if likeliest.worse_than(one) and (not doubtful or more_right >= VISIBLY):
             likeliest = one
     return [likeliest, *(one for one in found if one is not likeliest)]
@@ -137,13 +136,11 @@ MATTERS = 0.005
 UNFAMILIAR = 0.015
 CONFIRMED = 0.02
 
-# A score above which a guessed normalisation, or unusual variant, is another one that was not tried. Files
-# whose training mixed what no kind of images shows (manifold mixup) are farther; they have to be stated.
-UNFAMILIAR_GUESS = 0.008
-
-# The same of an unusual variant that was not stated: what it is taken for may stand for another part that is
-# not known, as reversed channels for grey images. Right ones are at 0.001 at most.
-UNFAMILIAR_VARIANT = 0.004
+# A score above which a guessed normalisation, or unusual variant, may stand for another part that is not
+# known: reversed channels, or images that were cut out in training. Files whose training mixed what no kind
+# of images shows (manifold mixup) are farther; they have to be stated. Right ones are at 0.0037 at most on 64
+# images.
+UNFAMILIAR_GUESS = 0.004
 
 # Beyond the 99% interval: so far below another candidate's accuracy is a contradiction.
 FAR_BELOW = 0.05
@@ -243,8 +240,7 @@ def unfamiliar(chosen: Evidence, stated: Stated) -> str | None:
         return None
     usual = not split_variant(chosen.candidate.arch)[1]
     guessed = stated.normalisation is None or (stated.arch is None and not usual)
-    most = UNFAMILIAR_GUESS if usual or stated.arch is not None else UNFAMILIAR_VARIANT
-    if found.median <= UNFAMILIAR and (not guessed or found.score <= most):
+    if found.median <= UNFAMILIAR and (not guessed or found.score <= UNFAMILIAR_GUESS):
         return None
     limit = UNFAMILIAR if found.median > UNFAMILIAR else 4 * found.median
     layer = found.departs_at(limit)

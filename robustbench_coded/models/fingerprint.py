@@ -188,28 +188,16 @@ def fingerprint_of(moments: Moments, norms: dict[str, BatchNorm]) -> Fingerprint
     # than a few images.
     groups = [torch.cat(layers, 2)] if all(layer.shape[1] == images for layer in layers) else layers
     # The mean of each image's own moments: images weigh alike, whatever the layer's size.
-    means = torch.cat([over_groups(seen.transpose(0, 1)) for seen in groups], 2)
-    return fingerprint_of_means(means, {name: norms[name] for name in moments}, images)
-
-
-def fingerprint_of_means(means: Tensor, norms: dict[str, BatchNorm], images: int) -> Fingerprint:
-    """What was seen on average beside what is remembered.
-
-    Args:
-        means: [1 + groups, 2, channels] first and second moments as of ``over_groups``, the channels of all
-            layers side by side.
-        norms: by name, in the order of the channels.
-        images: how many were seen.
-    """
-    found = torch.stack(_apart(list(norms.values()), means), 1).tolist()
-    return Fingerprint(tuple(norms), tuple(found[0]), images, tuple(_score(one) for one in found[1:]))
+    means = torch.cat([_over_groups(seen.transpose(0, 1)) for seen in groups], 2)
+    found = torch.stack(_divergences([norms[name] for name in moments], means), 1).tolist()
+    return Fingerprint(tuple(moments), tuple(found[0]), images, tuple(_score(one) for one in found[1:]))
 
 
 def _score(divergences: Sequence[float]) -> float:
     return (sum(divergence**0.5 for divergence in divergences) / len(divergences)) ** 2
 
 
-def over_groups(seen: Tensor) -> Tensor:
+def _over_groups(seen: Tensor) -> Tensor:
     """Of ``seen`` [images, ...] the means over all images, then over all but each group.
 
     Returns:
@@ -241,16 +229,13 @@ def fingerprint(
     return fingerprint_of(moments_seen(model, norms, images, layers), norms) if norms else None
 
 
-def divergences(norm: BatchNorm, moments: Tensor) -> Tensor:
-    """[n] means over the channels; ``moments`` [n, 2, channels] are of the first and second order.
+def _divergences(norms: Sequence[BatchNorm], moments: Tensor) -> list[Tensor]:
+    """Of each layer [n] means over its channels, of the symmetric divergence between Gaussians of the stored
+    and of the measured mean and variance.
 
-    The symmetric divergence between Gaussians of the stored and of the measured mean and variance.
+    Args:
+        moments: [n, 2, channels] of the first and second order, the channels of all layers side by side.
     """
-    return _apart([norm], moments)[0]
-
-
-def _apart(norms: Sequence[BatchNorm], moments: Tensor) -> list[Tensor]:
-    """``divergences`` of several layers, whose channels are side by side in ``moments``."""
     sizes = [norm.num_features for norm in norms]
     mean, second = moments.unbind(1)
     # What the layer divides by; it also keeps channels without any variance from deciding.

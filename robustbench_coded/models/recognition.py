@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.data.augment import heavy_kinds
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import (
     Assembly,
@@ -30,13 +29,11 @@ from robustbench_coded.models.comparison import (
     differ,
     forms_of,
     under_attack,
-    unread_features,
 )
 from robustbench_coded.models.decision import (
     Stated,
     accuracy_in_doubt,
     by_chance,
-    confirmed,
     contradictions,
     options,
     plausible,
@@ -44,7 +41,6 @@ from robustbench_coded.models.decision import (
     unfamiliar,
 )
 from robustbench_coded.models.fingerprint import trained_batch_norms
-from robustbench_coded.models.input_processing import UNKNOWN, likely_processing
 from robustbench_coded.models.metadata import stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
@@ -59,11 +55,6 @@ COMPARED_MULTIPLICATIONS = 15e9
 FEWEST_LABELLED = 64
 LABELLED_MULTIPLICATIONS = 30e9
 DOUBTED_MULTIPLICATIONS = 300e9  # where it seems to fall short of the stated accuracy, or comes near chance
-
-# Beyond this score, besides what is by chance, images of heavier trainings are tried; they are taken where
-# they are so many times nearer.
-FAR = 0.002
-CLEARLY = 1.5
 
 MOST_CLOSE = 5  # candidates that labelled images are asked about where batch-norms leave several
 SHOWN = 6  # candidates that evidence names
@@ -239,8 +230,6 @@ class _Decision:
         chosen = self._asked_until_clear(chosen)
         others = [one for one in found if one.candidate != chosen.candidate]
         doubts = list(contradictions(chosen, others, stated, few=self.few))
-        if not by_batch_norms and not confirmed(chosen, stated):
-            doubts += self._unread(chosen)
         strange = None if self.few else unfamiliar(chosen, stated)
         if (chance := by_chance(chosen, checkpoint.classes, stated)) is not None:
             refusal = chance
@@ -248,8 +237,10 @@ class _Decision:
             pass
         elif strange is not None and stated.arch is None and unfamiliar(self.nearest, stated):
             refusal = strange
-        elif doubts and stated.normalisation is None:
+        elif stated.normalisation is None and doubts:
             refusal = doubts[0]
+        elif stated.normalisation is None and strange is not None:
+            refusal = strange
         elif self.labels is None and not by_batch_norms and len(candidates) > 1:
             refusal = "nothing says which normalisation it was trained with; pass --normalize"
         taken = chosen.candidate.normalisation
@@ -272,13 +263,6 @@ class _Decision:
         first = [self.usual] if stated.normalisation is not None else []
         arch = None if first else stated.arch
         scored = search.run(first, arch)
-        nearest = scored[0].fingerprint
-        assert nearest is not None  # the network has batch-norms
-        if nearest.score > FAR + nearest.by_chance and not assembly.samples:
-            heavy = search.on_kinds(heavy_kinds(assembly.images))
-            again = heavy.run(first, arch) if heavy.comes_nearer(scored[0]) else scored
-            if again[0].score * CLEARLY < scored[0].score:
-                search, scored = heavy, again
         self.unseen = search.unseen
         found = [replace(one, rare=self._rarity(one.candidate.normalisation)) for one in scored]
         # Only what saw the most images is decided among; the others were clearly worse before.
@@ -287,7 +271,7 @@ class _Decision:
         if self.few:  # they say too little to overrule what is usual
             usual = (stated.arch or assembly.checkpoint.arch,)
             seen = [one for one in seen if one.candidate.arch in usual] or seen
-        near = found[:1] if search.stands_out else tied(seen, stated)[:MOST_CLOSE]
+        near = tied(seen, stated)[:MOST_CLOSE]
         self.nearest = near[0]
         if self.labels is not None:
             near = [self._asked(one) for one in near]
@@ -295,42 +279,27 @@ class _Decision:
                 near += [self._asked(one) for one in forms_of(assembly, near[0], part)]
         forms = [one for one in near if stated.allows(one.candidate)]
         if not forms:
-            forms = [self._form(search, stated.applied_to(plausible(near)[0].candidate), near[0], most)]
-        if stated.arch is not None and stated.normalisation is None and unfamiliar(forms[0], stated):
-            forms = self._by_first_layer(search, forms[0])
+            forms = [self._form(stated.applied_to(plausible(near)[0].candidate), near[0], most)]
         every = {one.candidate: one for one in (*found, *near, *forms)}
         return list(every.values()), forms
 
-    def _form(self, search: Search, candidate: Candidate, near: Evidence, images: int) -> Evidence:
+    def _form(self, candidate: Candidate, near: Evidence, images: int) -> Evidence:
         """A candidate that the search left out, on the kind of images that fits another one."""
         kind = near.kind or "plain"
         found = Evidence(
             candidate,
             kind,
-            search.fingerprints.fingerprint(candidate, kind, images),
+            self.assembly.fingerprint(candidate, kind, images),
             rare=self._rarity(candidate.normalisation),
         )
         return found if self.labels is None else self._asked(found)
 
     def _rarity(self, normalisation: Normalisation) -> int:
-        return 0 if normalisation in self.common else 1 if normalisation in self.rare else 2
+        return int(normalisation in self.rare)
 
     def _asked(self, one: Evidence) -> Evidence:
         assert self.labels is not None
         return asked(self.assembly, one, self.labels, self.count)
-
-    def _by_first_layer(self, search: Search, form: Evidence) -> list[Evidence]:
-        """The normalisations that the first batch-norm leaves, where the others saw another network."""
-        arch, fingerprints = form.candidate.arch, search.fingerprints
-        processings = likely_processing(fingerprints, arch, [*self.common, *self.rare], 1, kinds=search.kinds)
-        left = dict.fromkeys(
-            processing.normalisation for processing in processings if processing.input is None
-        )
-        first = processings[0]
-        nearest = fingerprints.fingerprint(*first.end(arch), form.images, 1)
-        if nearest.score > UNKNOWN:
-            left = dict.fromkeys([*self.common, *self.rare])
-        return [self._form(search, Candidate(arch, one), form, form.images) for one in left]
 
     def _by_labels(self) -> tuple[list[Evidence], list[Evidence]]:
         """The same without batch-norms."""
@@ -362,18 +331,6 @@ class _Decision:
             count = min(2 * count, images)
             chosen = asked(self.assembly, chosen, self.labels, count)
         return chosen
-
-    def _unread(self, chosen: Evidence) -> Sequence[str]:
-        if self.labels is None:
-            return ()
-        affordable = int(LABELLED_MULTIPLICATIONS / self.cost)
-        return unread_features(
-            self.assembly.network(chosen.candidate.arch),
-            self.assembly.answers(chosen.candidate),
-            self.assembly.images[:affordable].to(self.assembly.device),
-            self.labels,
-            classes=self.assembly.checkpoint.classes,
-        )
 
 
 def _undecided(attacked: Sequence[Attacked]) -> str:

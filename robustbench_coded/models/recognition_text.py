@@ -194,7 +194,6 @@ def _evidence(one: Evidence) -> dict[str, Any]:
             "layers": len(one.fingerprint.layers),
             "images": one.fingerprint.images,
             "inputs": one.kind,
-            "alike": list(one.alike),
         }
     if one.labelled is not None:
         data["labelled"] = {

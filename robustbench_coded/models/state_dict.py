@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -143,7 +143,7 @@ def _nests(contents: Mapping[Any, Any]) -> list[str]:
 
 def _entries(contents: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
     opened = {name: _alone(one) for name, one in contents.items() if isinstance(name, str)}
-    return {name: one for name, one in opened.items() if isinstance(one, Mapping)}
+    return {name: one for name, one in opened.items() if isinstance(one, Mapping) and one}
 
 
 def _alone(contents: Any) -> Any:
@@ -197,9 +197,7 @@ def stripped(original: dict[str, Tensor], nesting: tuple[str, ...], dtypes: dict
     while True:
         dropped += [name for name in tensors if name.startswith(UNUSED)]
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(UNUSED)}
-        shared = next(
-            (prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), None
-        )
+        shared = next((prefix for prefix in PREFIXES if _is_shared(prefix, tensors)), None)
         pair = _normalisation_buffers(tensors) if normalisation is None else None
         if tensors and shared is not None:
             tensors = {name.removeprefix(shared): tensor for name, tensor in tensors.items()}
@@ -211,6 +209,12 @@ def stripped(original: dict[str, Tensor], nesting: tuple[str, ...], dtypes: dict
             return StateDict(
                 tensors, original, nesting, tuple(prefixes), tuple(dropped), dtypes, normalisation
             )
+
+
+def _is_shared(prefix: str, names: Collection[str]) -> bool:
+    """Whether every name has the prefix, and it is not that of the only layer."""
+    own = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return len(own) == len(names) and any("." in name for name in own)
 
 
 def _normalisation(mean_name: str, std_name: str, tensors: Mapping[str, Tensor]) -> Normalisation:

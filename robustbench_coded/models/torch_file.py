@@ -1,23 +1,14 @@
-"""Files of torch.save, of today's zip format and of the one before it, read in weights-only mode alone."""
+"""Files of torch.save, of today's zip format and of the one before it."""
 
-import argparse
 import io
 import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from typing import Any
 
-import numpy
 import torch
 
-from robustbench_coded.models.pickle_scan import HOW_TO_MEND, Scan, holds_objects, scan
-from robustbench_coded.models.pickle_stand_ins import NUMPY_TYPES, Storage
 from robustbench_coded.models.refusal import MAX_TENSORS, Refused
 from robustbench_coded.models.shipped import ENDINGS
-
-_numpy_scalar = numpy.float64(0).__reduce__()[0]  # its module's name differs between versions
+from robustbench_coded.models.unpickling import Unpickled, holds_objects, unpickled
 
 # A zip archive's list of contents has one such mark for each file in it.
 ZIP_ENTRY = b"PK\x01\x02"
@@ -47,10 +38,19 @@ def read_zip(data: bytes) -> Any:
     pickled = records.get("data.pkl")
     if pickled is None:
         raise Refused("a zip archive that torch.save did not write")
-    found = scan(pickled)
-    for key, storage in found.storages.items():
-        _check_storage(key, storage, records)
-    return _load(_repack(records, list(found.storages)), found)
+    if records.get("byteorder", b"little") != b"little":
+        raise Refused("its numbers are in the other order of bytes; save it on a usual machine")
+
+    def storage(key: str, kind: torch.dtype, items: int) -> torch.Tensor:
+        record = records.get(f"data/{key}")
+        if record is None or len(record) != items * kind.itemsize:
+            holds = "nothing" if record is None else f"{len(record)} bytes"
+            raise Refused(
+                f"storage {key[:20]} claims {items * kind.itemsize} bytes, the archive holds {holds}"
+            )
+        return _filled(torch.empty(items, dtype=kind), record)
+
+    return _contents(unpickled(pickled, storage=storage))
 
 
 def _records(archive: zipfile.ZipFile, available: int) -> dict[str, bytes]:
@@ -84,25 +84,6 @@ def _stranger(names: list[str]) -> str:
     return "a zip archive that torch.save did not write"
 
 
-def _check_storage(key: str, storage: Storage, records: dict[str, bytes]) -> None:
-    record = records.get(f"data/{key}")
-    if record is None or len(record) != storage.nbytes:
-        holds = "nothing" if record is None else f"{len(record)} bytes"
-        raise Refused(f"storage {key[:20]} claims {storage.nbytes} bytes, the archive holds {holds}")
-
-
-def _repack(records: dict[str, bytes], storages: list[str]) -> io.BytesIO:
-    """The archive again, of what was checked alone: two zip readers can see different files in one."""
-    wanted = ["data.pkl", *(name for name in ("byteorder",) if name in records)]
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("archive/version", "3\n")
-        for name in [*wanted, *(f"data/{key}" for key in storages)]:
-            archive.writestr(f"archive/{name}", records[name])
-    packed.seek(0)
-    return packed
-
-
 def read_legacy(data: bytes) -> Any:
     """The object in a file of torch.save before version 1.6: four pickles, then the bytes of each storage.
 
@@ -111,94 +92,54 @@ def read_legacy(data: bytes) -> Any:
     """
     position = 0
     for _ in range(3):  # magic number, protocol, the writer's machine
-        position += scan(data, position).length
-    found = scan(data, position, id_length=6)
+        position += unpickled(data, position).length
+    storages: dict[str, torch.Tensor] = {}
+
+    def storage(key: str, kind: torch.dtype, items: int) -> torch.Tensor:
+        claimed = items * kind.itemsize
+        if claimed + sum(one.nbytes for one in storages.values()) > len(data):
+            raise Refused(f"truncated or damaged: storage {key[:20]} claims {claimed} bytes")
+        storages[key] = torch.empty(items, dtype=kind)
+        return storages[key]
+
+    found = unpickled(data, position, storage=storage, id_length=6)
     position += found.length
-    keys = scan(data, position)
+    keys = unpickled(data, position)
     position += keys.length
-    if not isinstance(keys.value, list) or sorted(map(str, keys.value)) != sorted(found.storages):
+    if not isinstance(keys.value, list) or sorted(map(str, keys.value)) != sorted(storages):
         raise Refused("damaged or not a torch checkpoint (its list of storages is another than its pickle's)")
     for key in keys.value:
-        storage = found.storages[key]
         # The number of items stands before their bytes.
-        numel = int.from_bytes(data[position : position + 8], "little")
-        position += 8 + storage.nbytes
-        if numel != storage.numel or position > len(data):
+        items, end = int.from_bytes(data[position : position + 8], "little"), storages[key].nbytes
+        position += 8 + end
+        if items != len(storages[key]) or position > len(data):
             raise Refused(
-                f"truncated or damaged: storage {key[:20]} is not of the {storage.nbytes} bytes it claims; "
+                f"truncated or damaged: storage {key[:20]} is not of the {end} bytes it claims; "
                 "copy or download it again"
             )
-    return _load(io.BytesIO(data), found)
+        _filled(storages[key], data[position - end : position])
+    return _contents(found)
 
 
-# What the scan lets through beside the names that torch's weights-only mode knows: plain data.
-PLAIN_DATA = [
-    argparse.Namespace,
-    numpy.dtype,
-    *(type(numpy.dtype(name)) for name in NUMPY_TYPES),
-    *((_numpy_scalar, f"{module}.multiarray.scalar") for module in ("numpy.core", "numpy._core")),
-]
+def _filled(storage: torch.Tensor, record: bytes) -> torch.Tensor:
+    """The storage, its bytes set to those of the file."""
+    if record:
+        storage.view(torch.uint8).copy_(torch.frombuffer(bytearray(record), dtype=torch.uint8))
+    return storage
 
 
-class Dropped:
-    """What stands in place of an object that is passed over, whatever the pickle does to it."""
-
-    def __new__(cls, *_: Any) -> Any:
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, _: Any) -> None:
-        pass
-
-
-class DroppedDict(Dropped):
-    """The same of an object that has items: a dict of them."""
-
-    def __new__(cls, *_: Any) -> Any:
-        return OrderedDict()
-
-
-class DroppedList(Dropped):
-    """The same of an object that is appended to: a list."""
-
-    def __new__(cls, *_: Any) -> Any:
-        return []
-
-
-STAND_INS: dict[type, type[Dropped]] = {object: Dropped, dict: DroppedDict, list: DroppedList}
-
-
-def _in_place_of(dropped: Mapping[str, type]) -> Iterator[tuple[type, str]]:
-    """Stand-ins with the names that torch looks for: those of Python 2 in the protocol's number 2."""
-    for path, kind in dropped.items():
-        module, _, name = path.partition(" ")
-        renamed = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-        for full in {f"{module}.{name}", ".".join(renamed)}:
-            yield STAND_INS[kind], full
+def _contents(found: Unpickled) -> Any:
+    if found.passed_over and not _holds_tensors(found.value):
+        raise Refused(holds_objects(found.passed_over[0]))
+    return found.value
 
 
 def _holds_tensors(contents: Any, levels: int = 6) -> bool:
     if isinstance(contents, torch.Tensor):
         return True
-    inside = contents.values() if isinstance(contents, Mapping) else contents
+    inside = contents.values() if isinstance(contents, dict) else contents
     return (
         levels > 0
-        and isinstance(contents, Mapping | list | tuple)
+        and isinstance(contents, dict | list | tuple)
         and any(_holds_tensors(one, levels - 1) for one in inside)
     )
-
-
-def _load(stream: io.BytesIO, found: Scan) -> Any:
-    # Older versions of torch cannot be told, and refuse such data.
-    allowed = getattr(torch.serialization, "safe_globals", lambda _: nullcontext())
-    try:
-        with allowed([*PLAIN_DATA, *_in_place_of(found.dropped)]):
-            contents = torch.load(stream, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever it is, the file is what is wrong
-        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise Refused(f"torch's weights-only mode does not read it ({reason}); {HOW_TO_MEND}") from None
-    if found.dropped and not _holds_tensors(contents):
-        raise Refused(holds_objects(next(iter(found.dropped))))
-    return contents

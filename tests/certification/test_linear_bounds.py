@@ -129,32 +129,6 @@ def test_equal_to_a_dense_implementation(parallel):
             assert found[i, c].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_windows_give_what_whole_images_give(monkeypatch):
-    network = seeded(
-        nn.Sequential(
-            nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
-            nn.Conv2d(4, 3, 4, stride=2, padding=1), nn.LeakyReLU(0.1),
-            nn.Conv2d(3, 3, 2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3),
-        )
-    )  # fmt: skip
-    model = PixelModel(network, (0.3, 0.4), (0.5, 0.2), classes=3, arch="test")
-    x = images(2, 2, 14, 11)
-    graph = graph_of(model, x)
-    for i, norm, eps in ((0, "linf", 0.05), (1, "linf", 0.05), (0, "l2", 0.4)):
-        # One image: of several, those with fewer open numbers have settled ones followed back, too.
-        region = Region.around(x[i : i + 1], norm, eps)
-        cut = linear_bounds.refined(graph, region)
-        with monkeypatch.context() as patch:
-            assert all(linear_bounds.stack_of(graph, value) for value in graph.bent)
-            patch.setattr(linear_bounds, "stack_of", lambda graph, value: None)
-            whole = linear_bounds.refined(graph, region)
-        for value in graph.bent:
-            for ours, theirs in zip(cut[value], whole[value], strict=True):
-                torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
-        plain = intervals(graph, region)
-        assert any(not torch.equal(cut[v][0], plain[v][0]) for v in graph.bent[1:])  # and it did something
-
-
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", ["digits", "resnet", "leaky", "max-pool", "absolute"])
 def test_no_attack_goes_below_the_bound(name, norm):

@@ -23,8 +23,6 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models import archive, torch_file
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.pickle_scan import Scan
-from robustbench_coded.models.refusal import Refused
 from robustbench_coded.user_code import time_limit
 
 MUTATIONS = {"short": 300, "soak": 10_000}
@@ -224,7 +222,7 @@ HOSTILE = {
     "NEWOBJ": (torch_zip(None, pickled=b"\x80\x02ccollections\nOrderedDict\n)\x81."), r"\(NEWOBJ\)"),
     "storage type called": (
         torch_zip(None, pickled=b"\x80\x02ctorch\nFloatStorage\nK\x09\x85R."),
-        "storage type is",
+        r"damaged .*torch.dtype",
     ),
     "protocol 4": (torch_zip({}, protocol=4), "pickle protocol 4; save it with torch.save's own"),
     # sizes
@@ -235,9 +233,9 @@ HOSTILE = {
     "shape of zero and absurd sides": (torch_zip({"w": tensor((0, 10**15), (1, 1))}), "claims the shape"),
     "negative side": (torch_zip({"w": tensor((-4,), (1,))}), "impossible shape"),
     "hundred sides": (torch_zip({"w": tensor((1,) * 100, (1,) * 100)}), "impossible shape"),
-    "stride past the end": (torch_zip({"w": tensor((2,), (4,))}), "reaches past the end"),
-    "offset past the end": (torch_zip({"w": tensor((2,), (1,), offset=3)}), "reaches past the end"),
-    "negative stride": (torch_zip({"w": tensor((2,), (-1,))}), "negative offset or stride"),
+    "stride past the end": (torch_zip({"w": tensor((2,), (4,))}), "out of bounds"),
+    "offset past the end": (torch_zip({"w": tensor((2,), (1,), offset=3)}), "out of bounds"),
+    "negative stride": (torch_zip({"w": tensor((2,), (-1,))}), "(?i)negative stride"),
     "one value repeated": (torch_zip({"w": tensor((10**9,), (0,))}), "claims the shape"),
     "storage beyond its record": (
         torch_zip({"w": tensor((4,), (1,), numel=10**11)}),
@@ -255,8 +253,11 @@ HOSTILE = {
         torch_zip([tensor((4,), (1,), key="../../x")]),
         "the archive holds nothing",
     ),
-    "hooks": (torch_zip({"w": tensor((4,), (1,), hooks=collections.OrderedDict(a=1))}), "with hooks"),
     "many views of one storage": (many_views(), "its weights are larger than the file"),
+    "numbers in the other order of bytes": (
+        torch_zip(tensor((4,), (1,)), [("data/0", bytes(16)), ("byteorder", b"big")]),
+        "the other order of bytes",
+    ),
     "compressed": (
         torch_zip({}, [("data/0", bytes(10**6))], method=zipfile.ZIP_DEFLATED),
         "a compressed or encrypted",
@@ -265,10 +266,6 @@ HOSTILE = {
     "many files": (many_files(), "more than 20000 files"),
     "tuple of tuples as key": (big_tuple_key(), "a dict's key is a tuple"),
     "pickle of many megabytes": (torch_zip(["x" * 3 * 2**20]), "damaged or not a torch checkpoint"),
-    "attribute that hides a method": (
-        torch_zip(None, pickled=b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb."),
-        "attributes set on a dict",
-    ),
     "safetensors header of exabytes": (
         safe({}, length=2**62),
         "header of 4611686018427387904 bytes; 2097152 is",
@@ -308,7 +305,7 @@ HOSTILE = {
         "truncated or damaged zip archive .*CRC",
     ),
     "legacy cut": (bottom(LEGACY, 5), "truncated or damaged: storage"),
-    "legacy cut in its pickle": (LEGACY[:600], "damaged or not a torch checkpoint"),
+    "legacy cut in its pickle": (LEGACY[:600], "truncated or damaged: storage 1 claims 64 bytes"),
     "safetensors cut": (bottom(SAFE, 5), "does not fill its place"),
     # weights
     "no weights": (saved({"epoch": 3}), "no weights in it; expected a state dict, alone or under state_dict"),
@@ -360,11 +357,6 @@ HOSTILE = {
         "csrobust is not JSON",
     ),
     "an object of numpy": (beside(Call(np.dtype, "O8", False, True)), "a numpy array of type O8 lies beside"),
-    "settings made with arguments": (
-        torch_zip(None, pickled=b"\x80\x02cargparse\nNamespace\nK\x01\x85\x81."),
-        r"\(NEWOBJ\)",
-    ),
-    "a set of lists": (beside(Call(set, [[1]])), "a dict's key is a list"),
     "a text copied for ever": (
         torch_zip(None, pickled=copies(b"c_codecs\nencode\n", b"X\x00\x00\x01\x00" + b"x" * 2**16)),
         "copies more than it holds",
@@ -397,18 +389,15 @@ def test_hostile_files_are_refused_in_one_line(tmp_path, case):
 
 
 SIZES = [
-    case
-    for case in HOSTILE
-    if "torch_zip" not in case and ("beyond" in case or "shape" in case or "cut" in case)
+    case for case in HOSTILE if case.startswith("safetensors") and case != "safetensors places that overlap"
 ]
 
 
 @pytest.mark.parametrize("case", SIZES)
-def test_sizes_are_checked_before_torch_reads(tmp_path, monkeypatch, case):
+def test_sizes_are_checked_before_safetensors_reads(tmp_path, monkeypatch, case):
     def read(*arguments, **options):
-        raise AssertionError("torch was asked to read it")
+        raise AssertionError("safetensors was asked to read it")
 
-    monkeypatch.setattr(torch, "load", read)
     monkeypatch.setattr(safetensors.torch, "load", read)
     (tmp_path / "model.pt").write_bytes(HOSTILE[case][0])
     with pytest.raises(InputError):
@@ -444,22 +433,6 @@ def test_planted_code_is_not_executed(tmp_path, write):
     with pytest.raises(InputError, match=r"not loaded|never loaded"):
         load_checkpoint(tmp_path / "model.pth")
     assert not planted.exists()
-
-
-def test_weights_only_mode_stands_behind_the_scan(tmp_path):
-    """What reads the pickle after the scan would not execute code either."""
-    for stream in (
-        io.BytesIO(torch_zip(Plant(tmp_path / "planted"))),
-        io.BytesIO(saved(Plant(tmp_path / "planted"))),
-    ):
-        with pytest.raises(Refused, match="weights-only mode does not read it"):
-            torch_file._load(stream, Scan())
-    assert not (tmp_path / "planted").exists()
-
-
-def test_bytes_in_the_other_order_are_read_as_their_archive_says():
-    records = [("data/0", struct.pack(">4f", 1, 2, 3, 4)), ("byteorder", b"big")]
-    assert torch_file.read_zip(torch_zip(tensor((4,), (1,)), records)).tolist() == [1, 2, 3, 4]
 
 
 def test_places_that_hold_no_file_are_refused(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.models.architectures.layers import (
+    Block,
     Dropout,
     PreactParts,
     activation_named,
@@ -38,24 +39,29 @@ class WideBlock(nn.Module):
         if in_planes != planes:
             self.convShortcut = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
 
+    def _activated(self, x: Tensor, place: int) -> Tensor:
+        """``x`` behind the first or second activation."""
+        return self.activation(x)
+
+    def _projection(self) -> nn.Module | None:
+        return self.convShortcut
+
     def forward(self, x: Tensor) -> Tensor:
-        active = self.activation(self.bn1(x))
-        if self.convShortcut is None:
+        active = self._activated(self.bn1(x), 0)
+        projection = self._projection()
+        if projection is None:
             shortcut = active if self.parts.identity == "active" else x
         else:
-            shortcut = self.convShortcut(x if self.parts.shortcut == "raw" else active)
-        out = self.activation(self.dropout(self.bn2(self.conv1(active))))
+            shortcut = projection(x if self.parts.shortcut == "raw" else active)
+        out = self._activated(self.dropout(self.bn2(self.conv1(active))), 1)
         return self.conv2(out) + shortcut
 
 
 class WideStage(nn.Module):
     """``count`` blocks; its one child is called ``layer``, as in the trained files."""
 
-    def __init__(
-        self, in_planes: int, planes: int, count: int, stride: int, dropout: float, parts: PreactParts
-    ) -> None:
+    def __init__(self, block: Block, in_planes: int, planes: int, count: int, stride: int) -> None:
         super().__init__()
-        block = partial(WideBlock, dropout=dropout, parts=parts)
         self.layer = stage(block, in_planes, planes, count, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,6 +81,8 @@ class WideResNet(BlockNetwork):
         parts: as in :class:`PreactParts`.
     """
 
+    block: type[WideBlock] = WideBlock
+
     def __init__(
         self,
         classes: int = 10,
@@ -91,14 +99,18 @@ class WideResNet(BlockNetwork):
         self.activation = activation_named(self.parts.activation)
         self.stem = stem
         self.conv1 = nn.Conv2d(in_channels, 16, 3, stride=stem_stride(stem), padding=1, bias=False)
-        self.block1 = WideStage(16, 16 * width, n, 1, dropout, self.parts)
-        self.block2 = WideStage(16 * width, 32 * width, n, 2, dropout, self.parts)
-        self.block3 = WideStage(32 * width, 64 * width, n, 2, dropout, self.parts)
+        block = partial(self.block, dropout=dropout, parts=self.parts)
+        self.block1 = WideStage(block, 16, 16 * width, n, 1)
+        self.block2 = WideStage(block, 16 * width, 32 * width, n, 2)
+        self.block3 = WideStage(block, 32 * width, 64 * width, n, 2)
         self.bn1 = nn.BatchNorm2d(64 * width)
         self.fc = nn.Linear(64 * width, classes)
 
+    def _activated(self, x: Tensor) -> Tensor:
+        return self.activation(x)
+
     def _last(self, x: Tensor) -> Tensor:
-        return self.fc(self.activation(self.bn1(self.block3(x))).mean((2, 3)))
+        return self.fc(self._activated(self.bn1(self.block3(x))).mean((2, 3)))
 
     def _stem(self, x: Tensor) -> Tensor:
         return enter(self.conv1(x), self.stem)
@@ -146,40 +158,19 @@ class Competition(nn.Module):
         return (pairs * ((pairs + noise) / TEMPERATURE).softmax(2)).flatten(1, 2)
 
 
-class LwtaBlock(nn.Module):
-    """Batch-norm and competition before each 3x3 convolution, and before the one on the shortcut."""
+class LwtaBlock(WideBlock):
+    """A block in which channels compete in place of the activations."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int):
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(in_planes)
-        self.lwta1 = Competition()
-        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.lwta2 = Competition()
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        self.convShortcut: nn.Conv2d | None = None
-        if in_planes != planes:
-            self.convShortcut = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
+        super().__init__(in_planes, planes, stride, dropout, parts)
+        self.lwta1, self.lwta2 = Competition(), Competition()
 
-    def forward(self, x: Tensor) -> Tensor:
-        active = self.lwta1(self.bn1(x))
-        shortcut = x if self.convShortcut is None else self.convShortcut(active)
-        return self.conv2(self.lwta2(self.bn2(self.conv1(active)))) + shortcut
+    def _activated(self, x: Tensor, place: int) -> Tensor:
+        return (self.lwta1, self.lwta2)[place](x)
 
 
-class LwtaStage(nn.Module):
-    """``count`` blocks; its one child is called ``layer``, as in the trained files."""
-
-    def __init__(self, in_planes: int, planes: int, count: int, stride: int):
-        super().__init__()
-        self.layer = stage(LwtaBlock, in_planes, planes, count, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
-
-
-class LwtaWideResNet(BlockNetwork):
-    """A wide ResNet (``wide_resnet``) in which channels compete; ``samples`` says that it draws inside.
+class LwtaWideResNet(WideResNet):
+    """A wide ResNet in which channels compete; ``samples`` says that it draws inside.
 
     Args:
         classes: number of classes.
@@ -189,28 +180,14 @@ class LwtaWideResNet(BlockNetwork):
     """
 
     samples = True
+    block = LwtaBlock
 
     def __init__(self, classes: int = 10, in_channels: int = 3, depth: int = 34, width: int = 1) -> None:
-        super().__init__()
-        if depth < 10 or depth % 6 != 4:
-            raise ValueError(f"expected depth 6 n + 4, got {depth}")
-        if width < 1:
-            raise ValueError(f"expected width >= 1, got {width}")
-        n = (depth - 4) // 6
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
-        self.block1 = LwtaStage(16, 16 * width, n, 1)
-        self.block2 = LwtaStage(16 * width, 32 * width, n, 2)
-        self.block3 = LwtaStage(32 * width, 64 * width, n, 2)
-        self.bn1 = nn.BatchNorm2d(64 * width)
+        super().__init__(classes, in_channels, depth, width)
         self.lwta = Competition()
-        self.fc = nn.Linear(64 * width, classes)
 
-    def _last(self, x: Tensor) -> Tensor:
-        return self.fc(self.lwta(self.bn1(self.block3(x))).mean((2, 3)))
-
-    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
-        """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
-        return [self.conv1, self.block1, self.block2, self._last]
+    def _activated(self, x: Tensor) -> Tensor:
+        return self.lwta(x)
 
 
 def lwta_wide_resnet_name(shapes: Shapes) -> str | None:
@@ -219,44 +196,18 @@ def lwta_wide_resnet_name(shapes: Shapes) -> str | None:
     return f"lwta-{plain}" if plain is not None and "block1.layer.0.lwta1.temp" in shapes else None
 
 
-class RobustWideBlock(nn.Module):
-    """Batch-norm and activation before each 3x3 convolution; a 1x1 one as shortcut where channels change."""
+class BlockOf2022(WideBlock):
+    """A block with the names of the second paper's files: its shortcut is called ``shortcut.0``."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, activation: str, named_2022: bool):
-        super().__init__()
-        self.act = activation_named(activation)
-        self.bn1 = nn.BatchNorm2d(in_planes)
-        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        self.shortcut: nn.Module | None = None
-        self.convShortcut: nn.Module | None = None
-        if in_planes != planes or (named_2022 and stride != 1):
-            conv = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
-            if named_2022:
-                self.shortcut = nn.Sequential(conv)
-            else:
-                self.convShortcut = conv
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
+        super().__init__(in_planes, planes, stride, dropout, parts)
+        self.convShortcut = None
+        self.shortcut: nn.Sequential | None = None
+        if in_planes != planes or stride != 1:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
-        active = self.act(self.bn1(x))
-        projection = self.shortcut or self.convShortcut
-        shortcut = x if projection is None else projection(active)
-        return self.conv2(self.act(self.bn2(self.conv1(active)))) + shortcut
-
-
-class RobustWideStage(nn.Module):
-    """``count`` blocks; its one child is called ``layer``, as in the trained files."""
-
-    def __init__(
-        self, in_planes: int, planes: int, count: int, stride: int, activation: str, named_2022: bool
-    ):
-        super().__init__()
-        block = partial(RobustWideBlock, activation=activation, named_2022=named_2022)
-        self.layer = stage(block, in_planes, planes, count, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
+    def _projection(self) -> nn.Module | None:
+        return self.shortcut
 
 
 class Stages(nn.ModuleList):
@@ -299,8 +250,11 @@ class RobustWideResNet(BlockNetwork):
         super().__init__()
         self.act = activation_named(activation)
         self.stem_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        block = partial(
+            BlockOf2022 if named_2022 else WideBlock, dropout=0.0, parts=PreactParts(activation=activation)
+        )
         stages = [
-            RobustWideStage(before, after, count, stride, activation, named_2022)
+            WideStage(block, before, after, count, stride)
             for before, after, count, stride in zip(
                 (16, *planes[:-1]), planes, depths, (1, 2, 2), strict=True
             )
