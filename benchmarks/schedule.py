@@ -145,7 +145,7 @@ def simulate(
 def full_evaluation() -> list[Unit]:
     """The units that the planner cuts the evaluation into."""
     names = [f"checkpoint{i}" for i in range(CHECKPOINTS)]
-    config = EvalConfig(checkpoints=tuple((n, n) for n in names), replicates=1, **attack_options(["full"]))
+    config = EvalConfig(checkpoints=tuple((n, n) for n in names), **attack_options(["full"]))
     subjects = []
     for name in names:
         subjects.append(Subject(name, "standard", "standard", K, None, False, False, True, K))

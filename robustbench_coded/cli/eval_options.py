@@ -133,7 +133,6 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "draws": _of_config(int, "draws"),
     "selection_draws": _of_config(int, "selection_draws"),
     "submissions": _of_config(int | None, "submissions"),
-    "replicates": _of_config(int, "replicates"),
     "victims": _of_config(int, "victims"),
     "seed": _of_config(int, "seed"),
     "last_batch": _of_config(str, "last_batch"),

@@ -1,6 +1,5 @@
 """One evaluation from options to a finished run folder, or to what keeps it from its end."""
 
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,17 +30,6 @@ from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against
 from robustbench_coded.session.queue import Queue, Scope
 from robustbench_coded.session.selftesting import run_selftests, with_selftests
-
-
-def tracked_by_git(folder: Path) -> bool:
-    """Whether any file in a folder is tracked; False where there is no git."""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(folder), "ls-files", "--", "."], capture_output=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return bool(found.stdout.strip())
 
 
 class IncompleteRun(Exception):
@@ -177,8 +165,6 @@ def _evaluate_into(
     run = Evaluation(folder, engine, config, prepared, planned, notes, old, sequential, seconds, listener)
     for text in (*prepared.notes, *run.manifest.notes):
         listener.note(text)
-    if tracked_by_git(folder.path):
-        listener.note(f"git tracks {folder.path}: this changes committed files; --out gives another folder")
     folder.write_run_file(run_file)
     Thread(target=import_module, args=(FIGURES,)).start()
     queue = Queue(run, scope)
@@ -233,7 +219,7 @@ def _scope(config: EvalConfig) -> Scope:
     """What the options ask for."""
     if config.until is not None:
         return Scope(config.time, 0.0)
-    if config.time is None and (config.all or config.limit is not None or config.replicates > 1):
+    if config.time is None and (config.all or config.limit is not None):
         return Scope(None, None)
     return Scope(config.time or SECONDS, config.time or SECONDS)
 

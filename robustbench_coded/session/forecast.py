@@ -206,10 +206,9 @@ class RowCosts:
         if rounds == 0:
             return 0.0
         if case not in self._each:
-            units = [unit for unit in self.maker(1).units(case) if unit.replicate == 0]
+            units = self.maker(1).units(case)
             batches = sum(len(unit.victims) or sum(map(len, unit.groups)) for unit in units)
-            seconds = sum(map(self._seconds.of, units)) * self.config.replicates
-            self._each[case] = seconds / max(batches, 1) / self.workers
+            self._each[case] = sum(map(self._seconds.of, units)) / max(batches, 1) / self.workers
         return self._each[case] * self.batches(case, rounds)
 
     def likely(self, case: AttackCase, rounds: int, standing: float) -> float:
@@ -253,4 +252,4 @@ class RowCosts:
         return UnitMaker(self.config, setup.examples, setup.group_images, self._prepared.fixed, reached)
 
     def _batches(self, subject: Subject) -> list[Batch]:
-        return batches_for(self.config, subject, self._prepared.setup.examples, 0)
+        return batches_for(self.config, subject, self._prepared.setup.examples)

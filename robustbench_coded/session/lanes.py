@@ -163,8 +163,7 @@ class Lanes:
         """What a row leaves, on the draws that attacks are chosen by; None before it has run."""
         if case not in self.run.begun:
             return None
-        units = [unit for unit in self.run.units(case) if unit.replicate == 0]
-        return share_left(case, units, self.run.done.metadata)
+        return share_left(case, self.run.units(case), self.run.done.metadata)
 
     def run_in(self, case: AttackCase) -> int:
         """Rounds that a row has begun to run in."""

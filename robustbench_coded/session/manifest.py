@@ -93,7 +93,7 @@ def new_manifest(
     """
     units: dict[AttackCase, list[UnitEntry]] = {case: [] for case in plan.rows}
     for unit in plan.units:
-        units[unit.row].append(UnitEntry(unit.id, unit.replicate))
+        units[unit.row].append(UnitEntry(unit.id))
     invocation = Invocation(
         time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=config.command,
@@ -253,7 +253,7 @@ def _planned_case(
         looks=looks,
         table=table,
         units=tuple(units),
-        random_batches=tuple(UnitEntry(unit.id, unit.replicate) for unit in random),
+        random_batches=tuple(UnitEntry(unit.id) for unit in random),
     )
 
 

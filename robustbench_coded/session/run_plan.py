@@ -28,7 +28,7 @@ def kept_for_later(unit: Unit) -> Unit:
     """The unit with its perturbed inputs wanted back, if they are of the kind that is submitted elsewhere."""
     row = unit.row
     wanted = row.attack not in CONTROLS and not sources_of(unit) and not row.for_check
-    wanted = wanted and unit.replicate == 0 and str(row.threat) == "batch/unknown"
+    wanted = wanted and str(row.threat) == "batch/unknown"
     return replace(unit, keep=True) if wanted else unit
 
 
@@ -96,8 +96,7 @@ def _of_source(
     Where both have the same batches, a batch is what the attack made of it, inputs that only fill it up
     included. Elsewhere each example brings its own perturbed input to wherever it stands.
     """
-    theirs = context.batches(several[0].row.subject, 0)
-    ours = context.batches(unit.row.subject, 0)
+    theirs, ours = context.batches(several[0].row.subject), context.batches(unit.row.subject)
     wanted = {index for group in unit.groups for index in group}
     found = [evaluation for source in several for evaluation in store.get(source.id) or ()]
     if theirs == ours:

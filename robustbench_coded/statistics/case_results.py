@@ -2,8 +2,6 @@
 
     case_results(outcomes, planned) -> list[CaseResult]
 
-Outcomes of replicate 0 alone make the rows; further replicates serve `components`.
-
 Who may use what:
 
 * `clean` and `random-sign` are candidates, too: an attacker can always leave the input alone or add noise.

@@ -89,15 +89,12 @@ def case_keys(frame: pd.DataFrame) -> list[CaseKey]:
     return [CaseKey(*values) for values in zip(*columns)]
 
 
-def cells(outcomes: pd.DataFrame, replicate: int = 0) -> dict[tuple[CaseKey, str], Cell]:
+def cells(outcomes: pd.DataFrame) -> dict[tuple[CaseKey, str], Cell]:
     """Sorts an outcome frame into cells, by case and purpose (``selection`` or ``scoring``).
 
     Args:
-        outcomes: columns as in docs/architecture.md; without a ``replicate`` column all rows are replicate 0.
-        replicate: the repetition of the evaluation to take.
+        outcomes: columns as in docs/architecture.md.
     """
-    if "replicate" in outcomes and not (outcomes["replicate"] == replicate).all():
-        outcomes = outcomes[outcomes["replicate"] == replicate]
     if outcomes.empty:
         return {}
     code = np.zeros(len(outcomes), dtype=np.int64)

@@ -19,7 +19,7 @@ LIMIT = 100.0
 def unit(name, subject="a"):
     subject = Subject(subject, "standard", "standard", 4, None, False, False, True, 4)
     row = AttackCase(subject, ThreatModel("batch", "unknown"), "fgsm", "linf", 0.1, "pixel", 0.1)
-    return Unit(row, 0, ((0,),), (), 100, name)
+    return Unit(row, ((0,),), (), 100, name)
 
 
 class Clockwork:

@@ -22,7 +22,7 @@ FIXED = {
     "csrobust": "0.1.0",
     "checkpoints": {"erm": ["abc", None, (0.5,), (0.25,), "float32", True]},
 }
-UNIT = Unit(CASE, 0, ((0, 1), (2,)), (), 1000, "")
+UNIT = Unit(CASE, ((0, 1), (2,)), (), 1000, "")
 VICTIMS = replace(
     UNIT,
     row=replace(CASE, threat=ThreatModel("victim", "known"), attack="aware-pgd-10", step_size=None),

@@ -26,11 +26,6 @@ from robustbench_coded.runs.adversarials import EVERY
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN
 
 
-def seed_of(context: WorkerContext, unit: Unit) -> int:
-    """The seed of the unit's streams: each replicate has its own."""
-    return context.setup.config.seed + unit.replicate
-
-
 def draws_to_score(context: WorkerContext, row: AttackCase) -> list[tuple[str, list[int]]]:
     """Which draws a row is scored on, by purpose; a deterministic defence has only one answer."""
     if not row.subject.randomised:
@@ -62,7 +57,7 @@ def query_budget_of(context: WorkerContext, row: AttackCase, inputs: int) -> int
         return None
     if row.threat.one_victim:
         return budget * inputs
-    batches = context.batches(row.subject, 0)
+    batches = context.batches(row.subject)
     scored = sum(len(scored_slots(row.threat, batch, context.setup.config.seed)) for batch in batches)
     return budget * inputs * scored // sum(batch.k for batch in batches)
 
@@ -98,8 +93,8 @@ class Group:
 
 def groups_of(context: WorkerContext, unit: Unit) -> Iterator[Group]:
     """The groups of a unit, in their order."""
-    case, seed = unit.row, context.setup.config.seed + unit.replicate
-    batches = context.batches(case.subject, unit.replicate)
+    case, seed = unit.row, context.setup.config.seed
+    batches = context.batches(case.subject)
     for indices in unit.groups:
         members = tuple(batches[i] for i in indices)
         slots = (np.asarray(scored_slots(case.threat, batch, seed), dtype=np.int64) for batch in members)
@@ -109,7 +104,7 @@ def groups_of(context: WorkerContext, unit: Unit) -> Iterator[Group]:
 
 def groups_of_victims(context: WorkerContext, unit: Unit, most: int) -> Iterator[Group]:
     """A unit's victims in their order, at most so many in a group; equally large batches alone share one."""
-    batches = context.batches(unit.row.subject, unit.replicate)
+    batches = context.batches(unit.row.subject)
     size = max(1, most)
     for _, alike in groupby(unit.victims, key=lambda victim: batches[victim.batch].k):
         together = list(alike)
@@ -138,7 +133,7 @@ def attack_group(
         known: the scoring draw that the attacker knows, if any.
         tally: gets what the attack cost.
     """
-    case, seed = unit.row, seed_of(context, unit)
+    case, seed = unit.row, context.setup.config.seed
     if case.attack == CLEAN:
         return x
     roles = _victim_roles(case, group) if group.victims else batch_roles(case, group.batches, seed)
@@ -158,7 +153,7 @@ def perturbed(
     roles: Roles | None,
 ) -> AttackResult:
     """The attack of a unit on x [G, k, C, H, W] and y [G, k]; ``roles`` None where all inputs are alike."""
-    case, seed = unit.row, seed_of(context, unit)
+    case, seed = unit.row, context.setup.config.seed
     budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
     name = parse(case.attack)
     defence, scored = context.attack_defence(case.subject), context.defence(case.subject)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from robustbench_coded.evaluation.execution.attack_group import attack_group, groups_of, seed_of
+from robustbench_coded.evaluation.execution.attack_group import attack_group, groups_of
 from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.submitted import placed, submitted_group
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
@@ -83,11 +83,11 @@ def random_units(case: AttackCase, maker: UnitMaker, count: int) -> list[Unit]:
     more: units are whole. Of victims at most each image once.
     """
     victims = case.threat.one_victim
-    base = [unit for unit in maker.units(on_whole_batches(case) if victims else case) if unit.replicate == 0]
+    base = maker.units(on_whole_batches(case) if victims else case)
     groups = tuple(group for unit in base for group in unit.groups)
     if victims:
         attacked = {index for group in groups for index in group}
-        batches = batches_for(maker.config, case.subject, maker.examples, 0)
+        batches = batches_for(maker.config, case.subject, maker.examples)
         images = sum(batch.scored for batch in batches if batch.index in attacked)
         count = min(count, images)
     cost = max(1, case.subject.images // 3)  # a forward is a third of a gradient
@@ -115,10 +115,10 @@ RANDOM = "random"  # the purpose of these outcomes; their draw is the number of 
 
 def score_random_batches(context: WorkerContext, unit: Unit, tally: Tally) -> None:
     """Outcomes of the scored slots: of victims one in each batch, else all."""
-    subject, seed = unit.row.subject, seed_of(context, unit)
+    subject, seed = unit.row.subject, context.setup.config.seed
     images, perturbed = perturbed_inputs(context, unit, tally)
     place = {member: position for position, member in enumerate(images)}
-    every = len(context.batches(subject, unit.replicate))
+    every = len(context.batches(subject))
     made: list[tuple[int, Batch, np.ndarray]] = []
     for number in unit.random_batches:
         if unit.row.threat.one_victim:

@@ -18,7 +18,6 @@ from robustbench_coded.evaluation.execution.attack_group import (
     attacked_alone,
     draws_to_score,
     groups_of,
-    seed_of,
     separate_attacks,
     with_victims,
 )
@@ -121,7 +120,7 @@ def _score(
         x,
         y,
         clean=None if unit.row.attack == CLEAN else clean,
-        seed=seed_of(context, unit),
+        seed=context.setup.config.seed,
         batches=group.indices,
         purpose=purpose,  # type: ignore[arg-type]
         draws=draws,
@@ -173,7 +172,7 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
     keeps = (context.setup.config.keeps_adversarials and unit.row.attack != CLEAN) or unit.keep
     keeps = keeps and not unit.random_batches
     # Reports show those of the strongest attack on whole batches.
-    shows = attacked and unit.row.threat == WHOLE_BATCH and unit.replicate == 0
+    shows = attacked and unit.row.threat == WHOLE_BATCH
     shows = shows and not unit.random_batches
     tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
     context.defence(unit.row.subject)  # built and asked how it answers before it is attacked

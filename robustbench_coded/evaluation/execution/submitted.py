@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS, UNEVEN
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled, uneven
-from robustbench_coded.evaluation.execution.attack_group import Group, budget_of, seed_of
+from robustbench_coded.evaluation.execution.attack_group import Group, budget_of
 from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_plugin
 from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import images_of
@@ -94,7 +94,7 @@ def _worst(
             candidate,
             y,
             clean=clean,
-            seed=seed_of(context, unit),
+            seed=context.setup.config.seed,
             batches=group.indices,
             purpose="attack",
             draws=draws,

@@ -101,7 +101,7 @@ class WorkerContext:
         self._sentinels: dict[tuple[str, str, int], Sentinel] = {}
         self._handed_out: dict[int, Sentinel] = {}
         self._sampling: dict[int, bool] = {}
-        self._batches: dict[tuple[Subject, int], list[Batch]] = {}
+        self._batches: dict[Subject, list[Batch]] = {}
 
     @cached_property
     def data(self) -> Dataset:
@@ -302,12 +302,11 @@ class WorkerContext:
             self._attack_defences[key] = self._settled(self.build(subject.spec, model, subject.k), subject)
         return self._attack_defences[key]
 
-    def batches(self, subject: Subject, replicate: int) -> list[Batch]:
+    def batches(self, subject: Subject) -> list[Batch]:
         """The batches that a subject is evaluated on."""
-        key = (subject, replicate)
-        if key not in self._batches:
-            self._batches[key] = batches_for(self.setup.config, subject, self.setup.examples, replicate)
-        return self._batches[key]
+        if subject not in self._batches:
+            self._batches[subject] = batches_for(self.setup.config, subject, self.setup.examples)
+        return self._batches[subject]
 
     def group(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:
         """Images x [G, K, C, H, W] in [0, 1] and labels y [G, K] of equally large batches, on the device."""

@@ -100,8 +100,6 @@ def check_until(config: EvalConfig) -> None:
         raise InputError("--until claim needs a claim; add --claim 72%, or write --until settled")
     if config.all:
         raise InputError("--until runs what may change a verdict and --all everything; leave one of them out")
-    if config.replicates > 1:
-        raise InputError("--until stops after the examples of one partition; leave --replicates out")
     if any(inputs.startswith("collateral") for inputs in config.inputs):
         raise InputError("--until goes by verdicts, and collateral damage has none; leave one of them out")
 

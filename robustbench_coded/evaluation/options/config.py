@@ -59,7 +59,6 @@ class EvalConfig:
         draws, selection_draws: for scoring, and for choosing between attacks.
         aware_attacks: separate attacks under known randomness, each for one scoring draw.
         victims: size of the sample of victims.
-        replicates: partitions of the data and attack seeds.
         submissions: M of an attacker who submits each perturbed input M times; None leaves that out.
         last_batch: ``pad``, ``shrink`` or ``drop``.
         drop: stop on examples already misclassified where that changes nothing but the time.
@@ -120,7 +119,6 @@ class EvalConfig:
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
     seed: int = option(0, "Seed of all random streams of the run.", count(0, 2**63 - 1))
-    replicates: int = option(1, "Repetitions with other batches and attack seeds.", count(most=1_000))
     submissions: int | None = option(
         None, "Also report accuracy under N submissions of each perturbed input.", count()
     )

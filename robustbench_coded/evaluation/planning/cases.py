@@ -177,7 +177,6 @@ class Unit:
     """
 
     row: AttackCase
-    replicate: int
     groups: tuple[tuple[int, ...], ...]
     victims: tuple[Victim, ...]
     images: int

@@ -115,7 +115,7 @@ def _most(row: AttackCase, planned: Sequence[int], maker: UnitMaker) -> float:
     dearest = DEAREST * max(planned)
     if parse(row.attack).algorithm not in DECISION_BASED:
         return dearest
-    alone = 0 if row.subject.batch_dependent else MOST_DECISIONS * maker.examples * maker.config.replicates
+    alone = 0 if row.subject.batch_dependent else MOST_DECISIONS * maker.examples
     return max(dearest, sum(planned), alone)
 
 

@@ -38,7 +38,7 @@ class MeasuredAttack:
     """An attack on whole batches, whose draw is made afterwards, with all of its outcomes.
 
     Attributes:
-        units: of the first replicate: they hold its perturbed inputs.
+        units: they hold its perturbed inputs.
         share: of right answers on the draws that attacks are chosen by.
         right: right answers on scoring draws.
         digest: equal for equal perturbed inputs; None where an earlier version measured them.
@@ -77,7 +77,7 @@ def measured_attacks(
     """
     of_case: dict[AttackCase, list[Unit]] = {case: [] for case in cases}
     for unit in units:
-        if unit.replicate == 0 and unit.row in of_case:
+        if unit.row in of_case:
             of_case[unit.row].append(unit)
     found: dict[tuple[Subject, BudgetKey], list[MeasuredAttack]] = {}
     for case, own in of_case.items():
@@ -104,7 +104,7 @@ def share_left(
     """The share of right answers on the draws that attacks are chosen by; None while units are missing.
 
     Args:
-        units: of the first replicate of the case.
+        units: of the case.
         metadata: of the units that are committed, by id.
     """
     if not units or any(unit.id not in metadata for unit in units):
@@ -251,8 +251,7 @@ def _offers(
                 yield Offer(name, _submission(attack, transforms), needed)
     for case in hidden:
         if case.budget == budget:
-            units = tuple(maker.units(case))
-            made = (units[: _of_first_replicate(units)],)
+            made = (tuple(maker.units(case)),)
             for transforms in ((), *kinds):
                 name = _name(case.subject, subject, case.attack, transforms)
                 yield Offer(name, Submission(made, transforms), needed=True)
@@ -343,7 +342,3 @@ def _other_subjects(subject: Subject, budget: BudgetKey, measured: Measured) -> 
         and not (other.batch_dependent and subject.batch_dependent and other.k != subject.k)
     ]
     return sorted(others, key=lambda other: other.spec != STANDARD)
-
-
-def _of_first_replicate(units: Sequence[Unit]) -> int:
-    return sum(unit.replicate == 0 for unit in units)

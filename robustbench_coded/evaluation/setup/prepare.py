@@ -88,22 +88,14 @@ def folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: Identity) -> 
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
 
 
-# Batches from which intervals begin to be narrow; coded inputs per input beyond which more only cost.
-BATCHES, MOST_CODED = 5, 4
+MOST_CODED = 4  # coded inputs for each input beyond which more only cost
 GLANCE = 64  # examples that a network is asked, to see whether it was trained at all
 BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(
-    config: EvalConfig, subjects: Sequence[Subject], context: WorkerContext, available: int
-) -> Iterator[str]:
-    """A sentence for each thing that the user may not have meant.
-
-    Args:
-        available: examples of the data set, evaluated or not.
-    """
-    yield from _few_batches(config, subjects, len(context.data), available)
+def doubts(subjects: Sequence[Subject], context: WorkerContext) -> Iterator[str]:
+    """A sentence for each thing that the user may not have meant."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
             yield f"N = {n} is less than K = {k}: decoding loses clean accuracy; {PAPER}"
@@ -128,22 +120,6 @@ def _without_its_defence(checkpoint: LoadedCheckpoint, subjects: Sequence[Subjec
         yield (
             f"{checkpoint.name} was trained behind {trained} and is evaluated without it; "
             f"add --defence {trained}"
-        )
-
-
-def _few_batches(
-    config: EvalConfig, subjects: Sequence[Subject], examples: int, available: int
-) -> Iterator[str]:
-    if config.replicates > 1:
-        return
-    for k in sorted({s.k for s in subjects if s.batch_dependent and s.k >= examples}):
-        smaller = 1 << max(0, (examples // (BATCHES + 1)).bit_length() - 1)
-        ways = [f"--limit {BATCHES * k}"] if available >= BATCHES * k else []
-        ways += [f"--batch-size {smaller}"] if 2 <= smaller < k else []
-        mend = f"; use {' or '.join(ways)}" if ways else ""
-        yield (
-            f"one batch of {k} only: outcomes of a batch depend on each other, so that intervals stay wide "
-            f"and verdicts open{mend}"
         )
 
 
@@ -241,7 +217,7 @@ class PreparedEvaluation:
         """How many examples a row scores as far as it runs."""
         if self.extents is None:
             return self.examples_in_full(config, row)
-        batches = batches_for(config, row.subject, self.setup.examples, 0)
+        batches = batches_for(config, row.subject, self.setup.examples)
         if row.threat.one_victim:
             return sum(map(len, self.extents.victim_parts(row, batches, config.victims, config.seed)))
         parts = self.extents.parts(row, batches)
@@ -249,7 +225,7 @@ class PreparedEvaluation:
 
     def examples_in_full(self, config: EvalConfig, row: AttackCase) -> int:
         """How many examples a row scores if nothing stops it."""
-        batches = batches_for(config, row.subject, self.setup.examples, 0)
+        batches = batches_for(config, row.subject, self.setup.examples)
         scored = sum(len(scored_slots(row.threat, batch, config.seed)) for batch in batches)
         return min(config.victims, scored) if row.threat.one_victim else scored
 
@@ -321,7 +297,7 @@ def prepare(
     with own_threads(context):
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse)
     notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
-    notes += doubts(config, subjects, context, len(whole))
+    notes += doubts(subjects, context)
     identity = Identity(
         data=data_name,
         data_sha256=data.sha256,
