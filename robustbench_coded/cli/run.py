@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from robustbench_coded.cli.process import FAILED, INTERRUPTED, foreign_output, importing, stoppable
-from robustbench_coded.engine.server import start_server
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.shipped import all_present
 from robustbench_coded.reports.text.escape import one_line, shell
@@ -76,8 +75,6 @@ def evaluated(
         the run folder and the exit code; no folder where there is nothing to show for it.
     """
     all_present(config.checkpoints)
-    if config.workers and config.engine == "local":
-        start_server()  # torch is imported there and here at the same time
     with importing():
         from robustbench_coded.cli.progress import ProgressListener
         from robustbench_coded.results.certified import CertificateContradicted

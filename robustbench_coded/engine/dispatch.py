@@ -1,6 +1,5 @@
 """Time limits of units, and when units of a defence that keeps exceeding them are skipped."""
 
-import heapq
 import math
 import time
 from collections import Counter, deque
@@ -27,12 +26,8 @@ class UnitTimeLimits:
     """
 
     def __init__(self, limit: Callable[[Unit], float]):
-        self._limit = limit
+        self.seconds = limit
         self._timeouts: Counter[Subject] = Counter()
-
-    def seconds(self, unit: Unit) -> float:
-        """The time limit of this unit."""
-        return self._limit(unit)
 
     def record_timeout(self, unit: Unit) -> str:
         """Counts a timeout; returns its error message."""
@@ -112,7 +107,7 @@ class _Dispatch:
         self._clock = clock
         self._starting: set[int] = set()
         self._busy: dict[int, Unit] = {}
-        self._deadlines: list[tuple[float, int, str]] = []  # heap, stale entries included
+        self._deadlines: dict[int, float] = {}  # of the unit that a worker was given last
         self._attempts: Counter[str] = Counter()
         self._outcomes: deque[UnitResult | UnitFailure] = deque()
         self._failed_starts = 0
@@ -169,9 +164,7 @@ class _Dispatch:
             if reason is None:
                 self._pool.assign(worker, unit)
                 self._busy[worker] = unit
-                seconds = self._time_limits.seconds(unit)
-                if math.isfinite(seconds):
-                    heapq.heappush(self._deadlines, (self._clock() + seconds, worker, unit.id))
+                self._deadlines[worker] = self._clock() + self._time_limits.seconds(unit)
                 return
             self._outcomes.append(UnitFailure(unit, reason, self._attempts[unit.id]))
         self._idle.add(worker)
@@ -191,21 +184,11 @@ class _Dispatch:
 
     def _time_left(self) -> float | None:
         """Seconds until the first unit is overdue; None if no unit has a limit."""
-        self._drop_stale_deadlines()
-        return max(0.0, self._deadlines[0][0] - self._clock()) if self._deadlines else None
+        first = min((self._deadlines[worker] for worker in self._busy), default=math.inf)
+        return max(0.0, first - self._clock()) if math.isfinite(first) else None
 
     def _stop_overdue(self) -> None:
-        self._drop_stale_deadlines()
-        while self._deadlines and self._deadlines[0][0] <= self._clock():
-            _, worker, _ = heapq.heappop(self._deadlines)
+        for worker in [worker for worker in self._busy if self._deadlines[worker] <= self._clock()]:
             self._pool.stop(worker)
             unit = self._busy.pop(worker)
             self._retry(UnitFailure(unit, self._time_limits.record_timeout(unit), 1))
-            self._drop_stale_deadlines()
-
-    def _drop_stale_deadlines(self) -> None:
-        while self._deadlines:
-            _, worker, unit = self._deadlines[0]
-            if worker in self._busy and self._busy[worker].id == unit:
-                return
-            heapq.heappop(self._deadlines)
