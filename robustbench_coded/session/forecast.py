@@ -1,8 +1,5 @@
 """How long units take here: counts of images times the seconds that one image takes.
 
-    Seconds(prepared, rates).of(unit)            -> seconds of one worker, at most about
-    RowCosts(prepared, seconds).of(case, rounds) -> seconds of a row on the examples of so many rounds
-
 Scoring and attacks on the defence take as long as its answers; attacks on its base model as long as the
 model's. Coded inference is timed by itself, for encoding and decoding take time, too. A user's defence takes
 as long as it took when it was probed. Attacks differentiate a prepared model; what is scored is asked of the

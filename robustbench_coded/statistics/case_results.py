@@ -1,7 +1,5 @@
 """The rows of a run: every planned attack, and per threat model `strongest`, `ensemble` and `naive-min`.
 
-    case_results(outcomes, planned) -> list[CaseResult]
-
 Who may use what:
 
 * `clean` and `random-sign` are candidates, too: an attacker can always leave the input alone or add noise.

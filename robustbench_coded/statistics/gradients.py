@@ -1,8 +1,5 @@
 """The third objection to praise: the gradient is useless, and nothing answers for it.
 
-    gradients_agree(rows, ensemble, measured)    -> Check
-    answered(checks, rows, ensemble, stopped)    -> checks      with those of the gradient that others answer
-
 A gradient that is zero, jumps or says nothing about the answers does not make a defence robust, and does not
 make it weak: it silences attacks that follow it (arXiv 1902.06705, section 4.5). Self-tests of the gradient
 that failed count as answered where a decision-based attack ran in two lengths, of which the longer finds at

@@ -1,23 +1,11 @@
-"""The verdict on one threat model of a run, and several verdicts at once.
-
-The verdict on one threat model of a run: the figures that the rules look at, from the rows of the run.
-
-judge(rows, ensemble, checks, margin, claim, tail) -> Verdict
-base_ensemble(rows, ensemble)                      -> CaseResult | None    what a gain is measured over
-claimed_accuracy(claim, ensemble, tail)            -> Interval | None      what a claim is held against
-
-Several judgements at once, with the chance of any false one kept at the level of a single one.
-
-    holm(intervals, settled, tail) -> list[Adjusted]      step by step, for decisions
-    simultaneous(intervals, tail)  -> list[Ends]          all at once, for the largest of several estimates
-    step_down(asked, settled, tail) -> list[Answer]       Holm's steps for any kind of question
+"""The verdict on one threat model of a run: the figures that the rules look at, from the rows of the run; and
+several judgements at once, with the chance of any false one kept at the level of a single one.
 
 An interval is given as a function of the probability with which each of its ends may err, because what is
 adjusted is that probability. Holm, Scandinavian Journal of Statistics 6, 1979: of m open questions each is
 asked at tail / m; those that are settled are taken out, and the rest is asked again at their smaller number.
 The chance that any of them is settled wrongly stays at most ``tail`` an end, whatever the dependence between
-them. The largest of m estimates was picked for being large: its interval is the simultaneous one, at tail /
-m.
+them.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,17 +1,5 @@
 """Differences between two rows, paired over the same examples, batches and draws.
 
-The interval of the difference of two accuracies over the same examples, of which one comes in batches.
-
-    clustered_difference(left, right, batch, tail, ...) -> (low, high)
-
-The difference is taken in two ways, and the interval reaches as far as either: as the difference of the two
-accuracies, and as that of a and b, where a is the share of answers that are right on the left alone and b on
-the right alone. Each of the four shares has the interval of a proportion whose outcomes come in batches
-(`intervals.py`), and two are joined with their correlation between batches (Zou and Donner, Statistics in
-Medicine 27, 2008). The second way knows the ends: two rows with the same outcomes differ by 0 of n each way.
-
-    paired_difference(first, second, tail=TAIL) -> Difference      first less second, with its interval
-
 Two rows that answer the same examples in the same draws share most of their luck, and the difference of
 their accuracies is known better than either of them. The interval joins those of the two accuracies (Zou
 and Donner, Statistics in Medicine 27, 2008), with their correlation measured between units; away from 0
@@ -21,7 +9,10 @@ leaves.
 As soon as one of the two rows has outcomes that come in batches, the batch is the unit; an
 example-wise row is then averaged over the examples of each batch of the other, and keeps the interval of its
 own examples. Of batches of two sizes the unit is the larger one they fit into. A deterministic row has the
-same outcome in any draw.
+same outcome in any draw. The difference is then taken in two ways, and the interval reaches as far as either:
+as the difference of the two accuracies, and as that of a and b, where a is the share of answers that are
+right on the left alone and b on the right alone. The second way knows the ends: two rows with the same
+outcomes differ by 0 of n each way.
 """
 
 from collections.abc import Callable, Sequence

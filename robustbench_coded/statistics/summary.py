@@ -1,15 +1,9 @@
 """The table of a run: one `SummaryRow` per row of the run, and all of them as a frame, `summary.csv`.
 
-What survives an attacker who submits each perturbed input several times, with its interval.
-
-An answer to one of the M submissions that is wrong is enough. Each meets a fresh draw, so an input that is
-right with probability p survives with p^M, and the input that falls most often in one submission is also the
-best one to submit M times, or to mix with others: no attack has to be run for an M of its own.
-
-How often an attack towards a class gets there.
-
-summary_rows(case_results(outcomes, planned), costs, submissions=None) -> list[SummaryRow]
-summary_frame(rows)                                                    -> DataFrame
+Of an attacker who submits each perturbed input M times, an answer to one of the submissions that is wrong is
+enough. Each meets a fresh draw, so an input that is right with probability p survives with p^M, and the input
+that falls most often in one submission is also the best one to submit M times, or to mix with others: no
+attack has to be run for an M of its own.
 """
 
 import math

@@ -16,18 +16,13 @@ import typer
 from rich.console import Console
 
 from robustbench_coded.cli.eval_options import (
-    CLAIM,
-    FILE,
+    EVAL,
     SHARED,
-    UNTIL,
     attacks_option,
-    claimed_eps,
-    claimed_value,
     config_from,
     takes,
     takes_only,
 )
-from robustbench_coded.cli.options import seconds
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import evaluated, run_evaluation
 from robustbench_coded.errors import InputError
@@ -40,55 +35,24 @@ if TYPE_CHECKING:
     from robustbench_coded.session.preview import Preview
 
 
-Time = Annotated[
-    str | None,
-    typer.Option(
-        "--time",
-        metavar="TEXT",
-        help="90s, 30m, 2h: open verdicts first, then the table on as many examples as fit.",
-    ),
-]
-
-
-@takes(**FILE, **CLAIM, **UNTIL, time=(Time, None))
-def evaluate_command(
-    *,
-    config: Path | None,
-    quiet: bool,
-    as_json: bool,
-    claim: str | None,
-    claim_eps: str | None,
-    time: str | None,
-    **options: Any,
-) -> int:
+@takes(**EVAL)
+def evaluate_command(*, config: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
     """Attack checkpoints and defences, and write a report.
 
     Every checkpoint is evaluated with standard inference and with each named defence. By default that takes
     minutes: first the attacks that settle the verdicts, then a table on as many examples as fit into five
     minutes. --all goes on to every row on every example, in the same folder.
     """
-    limit = None if time is None else seconds(time, "--time")
-    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
-    return run_evaluation(chosen, quiet=quiet, as_json=as_json)
+    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
 
 
-@takes(**FILE, **CLAIM, **UNTIL, time=(Time, None))
-def plan_command(
-    *,
-    config: Path | None,
-    quiet: bool,
-    as_json: bool,
-    claim: str | None,
-    claim_eps: str | None,
-    time: str | None,
-    **options: Any,
-) -> int:
+@takes(**EVAL)
+def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
     """Print what eval would run, and its estimated time.
 
     Takes the options of eval. Nothing is written.
     """
-    limit = None if time is None else seconds(time, "--time")
-    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
+    chosen = config_from(**options)
     all_present(chosen.checkpoints)
 
     from robustbench_coded.reports.text.formatting import counted, duration

@@ -3,12 +3,6 @@
 A batch-dependent defence has few disjoint batches of images, and any number of random ones. Batches are drawn
 independently, so what they show of these images is certain whatever the images are (docs/numbers.md). Each
 costs one forward pass of the defence, in one fresh draw.
-
-depends_on_batch(case)                     -> bool
-random_batch(examples, k, seed, number)    -> Batch                 all of its inputs are perturbed
-victims_batch(examples, k, seed, number)   -> (Batch, slot)         one of them is
-random_units(case, maker, count)           -> [Unit]
-score_random_batches(context, unit, tally)
 """
 
 from collections.abc import Sequence
