@@ -16,20 +16,24 @@ from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
-from robustbench_coded.evaluation.execution.score import Tally
+from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots, scored_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
-from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.evaluation.planning.streams import Purpose, stream
 from robustbench_coded.runs.adversarials import EVERY
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN
 
 
-def draws_to_score(context: WorkerContext, row: AttackCase) -> list[tuple[str, list[int]]]:
-    """Which draws a row is scored on, by purpose; a deterministic defence has only one answer."""
-    if not row.subject.randomised:
-        return [("scoring", [0])]
+def draws_to_score(
+    context: WorkerContext, row: AttackCase, known: int | None
+) -> list[tuple[Purpose, list[int]]]:
+    """Which draws a row is scored on, by purpose: the one that the attacker knew, if any; a deterministic
+    defence has only one answer.
+    """
+    if known is not None or not row.subject.randomised:
+        return [("scoring", [known or 0])]
     config = context.setup.config
     return [("selection", list(range(config.selection_draws))), ("scoring", list(range(config.draws)))]
 
@@ -115,6 +119,51 @@ def groups_of_victims(context: WorkerContext, unit: Unit, most: int) -> Iterator
                 tuple(np.asarray([victim.slot]) for victim in victims),
                 tuple(victim.slot for victim in victims),
             )
+
+
+RANDOM = "random"  # the purpose of outcomes in random batches; their draw is the number of the batch
+
+
+def score_group(
+    context: WorkerContext,
+    row: AttackCase,
+    group: Group,
+    clean: Tensor,
+    x: Tensor,
+    y: Tensor,
+    purpose: Purpose,
+    draws: list[int],
+    tally: Tally,
+    numbers: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Scores one group; returns the margins [draws, G, K].
+
+    Args:
+        numbers: of random batches, one each; their outcomes have the purpose ``random``.
+    """
+    labels, margins = predictions(
+        context.defence(row.subject),
+        x,
+        y,
+        clean=None if row.attack == CLEAN else clean,
+        seed=context.setup.config.seed,
+        batches=group.indices,
+        purpose=purpose,
+        draws=draws,
+        group_images=context.setup.group_images,
+    )
+    for position, (batch, slots) in enumerate(zip(group.batches, group.scored, strict=True)):
+        tally.add(
+            purpose if numbers is None else RANDOM,
+            draws if numbers is None else [numbers[position]],
+            example=context.numbers[np.asarray(batch.members)[slots]],
+            batch=np.full(len(slots), batch.index),
+            slot=slots,
+            label=y[position].cpu().numpy()[slots],
+            prediction=labels[:, position, slots],
+            margin=margins[:, position, slots],
+        )
+    return margins
 
 
 def attack_group(

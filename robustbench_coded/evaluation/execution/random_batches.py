@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from robustbench_coded.evaluation.execution.attack_group import attack_group, groups_of
-from robustbench_coded.evaluation.execution.score import Tally, predictions
+from robustbench_coded.evaluation.execution.attack_group import Group, attack_group, groups_of, score_group
+from robustbench_coded.evaluation.execution.score import Tally
 from robustbench_coded.evaluation.execution.submitted import placed, submitted_group
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
@@ -23,7 +23,7 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.schema.words import CLEAN, CONTROLS
+from robustbench_coded.schema.words import CONTROLS
 
 # Units are a twentieth of those of attacks, so that several workers share a few hundred batches.
 IMAGES = IMAGES_PER_UNIT // 20
@@ -104,53 +104,28 @@ def random_units(case: AttackCase, maker: UnitMaker, count: int) -> list[Unit]:
     return made
 
 
-RANDOM = "random"  # the purpose of these outcomes; their draw is the number of the batch
-
-
 def score_random_batches(context: WorkerContext, unit: Unit, tally: Tally) -> None:
     """Outcomes of the scored slots: of victims one in each batch, else all."""
     subject, seed = unit.row.subject, context.setup.config.seed
     images, perturbed = perturbed_inputs(context, unit, tally)
     place = {member: position for position, member in enumerate(images)}
     every = len(context.batches(subject))
-    made: list[tuple[int, Batch, np.ndarray]] = []
-    for number in unit.random_batches:
-        if unit.row.threat.one_victim:
-            batch, slot = victims_batch(images, subject.k, seed, number, every)
-            made.append((number, batch, np.asarray([slot])))
-        else:
-            batch = random_batch(images, subject.k, seed, number, every)
-            made.append((number, batch, np.arange(batch.scored)))
     together = max(1, context.setup.group_images // subject.images)
-    for start in range(0, len(made), together):
-        group = made[start : start + together]
-        clean, y = context.group([batch for _, batch, _ in group])
+    for start in range(0, len(unit.random_batches), together):
+        numbers = unit.random_batches[start : start + together]
+        if unit.row.threat.one_victim:
+            made = [victims_batch(images, subject.k, seed, number, every) for number in numbers]
+            batches, victims = zip(*made, strict=True)
+            group = Group(batches, tuple(np.asarray([slot]) for slot in victims), victims)
+        else:
+            batches = tuple(random_batch(images, subject.k, seed, number, every) for number in numbers)
+            group = Group(batches, tuple(np.arange(batch.scored) for batch in batches))
+        clean, y = context.group(list(batches))
         x = clean.clone()
-        for position, (_, batch, slots) in enumerate(group):
-            attacked = slots if unit.row.threat.one_victim else np.arange(batch.k)
+        for position, (batch, slots) in enumerate(zip(batches, group.scored, strict=True)):
+            attacked = slots if group.victims else np.arange(batch.k)
             x[position, attacked] = perturbed[[place[batch.members[slot]] for slot in attacked]].to(clean)
-        labels, margins = predictions(
-            context.defence(subject),
-            x,
-            y,
-            clean=None if unit.row.attack == CLEAN else clean,
-            seed=seed,
-            batches=[batch.index for _, batch, _ in group],
-            purpose="scoring",
-            draws=[0],
-            group_images=context.setup.group_images,
-        )
-        for position, (number, batch, slots) in enumerate(group):
-            tally.add(
-                RANDOM,
-                [number],
-                example=context.numbers[np.asarray(batch.members)[slots]],
-                batch=np.full(len(slots), batch.index),
-                slot=slots,
-                label=y[position].cpu().numpy()[slots],
-                prediction=labels[:, position, slots],
-                margin=margins[:, position, slots],
-            )
+        score_group(context, unit.row, group, clean, x, y, "scoring", [0], tally, numbers)
 
 
 def perturbed_inputs(context: WorkerContext, unit: Unit, tally: Tally) -> tuple[list[int], Tensor]:

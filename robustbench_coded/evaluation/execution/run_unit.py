@@ -18,11 +18,12 @@ from robustbench_coded.evaluation.execution.attack_group import (
     attacked_alone,
     draws_to_score,
     groups_of,
+    score_group,
     separate_attacks,
     with_victims,
 )
 from robustbench_coded.evaluation.execution.random_batches import score_random_batches
-from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally, predictions
+from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally
 from robustbench_coded.evaluation.execution.submitted import submitted_group
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit
@@ -97,47 +98,9 @@ def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
                     tally.perturbed.add(batch.members[: batch.scored], inputs[: batch.scored])
             if not unit.scored:
                 continue
-            scored = draws_to_score(context, unit.row) if draw is None else [("scoring", [draw])]
-            for purpose, draws in scored:
-                margins = _score(context, unit, group, x, adversarial, y, purpose, draws, tally)
+            for purpose, draws in draws_to_score(context, unit.row, draw):
+                margins = score_group(context, unit.row, group, x, adversarial, y, purpose, draws, tally)
             _picture(tally, group, margins, x, adversarial, context.numbers)
-
-
-def _score(
-    context: WorkerContext,
-    unit: Unit,
-    group: Group,
-    clean: Tensor,
-    x: Tensor,
-    y: Tensor,
-    purpose: str,
-    draws: list[int],
-    tally: Tally,
-) -> np.ndarray:
-    """Scores one group; returns the margins [draws, G, K]."""
-    labels, margins = predictions(
-        context.defence(unit.row.subject),
-        x,
-        y,
-        clean=None if unit.row.attack == CLEAN else clean,
-        seed=context.setup.config.seed,
-        batches=group.indices,
-        purpose=purpose,  # type: ignore[arg-type]
-        draws=draws,
-        group_images=context.setup.group_images,
-    )
-    for position, (batch, slots) in enumerate(zip(group.batches, group.scored, strict=True)):
-        tally.add(
-            purpose,
-            draws,
-            example=context.numbers[np.asarray(batch.members)[slots]],
-            batch=np.full(len(slots), batch.index),
-            slot=slots,
-            label=y[position].cpu().numpy()[slots],
-            prediction=labels[:, position, slots],
-            margin=margins[:, position, slots],
-        )
-    return margins
 
 
 def _picture(

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS, UNEVEN
-from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled, uneven
+from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS
+from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
 from robustbench_coded.evaluation.execution.attack_group import Group, budget_of
 from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_plugin
 from robustbench_coded.evaluation.execution.score import Tally, predictions
@@ -61,8 +61,6 @@ def _transformed(context: WorkerContext, unit: Unit, x: Tensor, clean: Tensor) -
     for option, value in case.submission.transforms:
         if option == SHRUNK:
             x = scaled(x, clean, float(value))
-        elif option == UNEVEN:
-            x = uneven(x, clean, int(value))
         elif option == SLOTS:
             x = in_some_slots(x, clean, float(value))
         elif option == LEVELS:
@@ -70,7 +68,7 @@ def _transformed(context: WorkerContext, unit: Unit, x: Tensor, clean: Tensor) -
         elif option == BITS:
             x = rounded(x, clean, budget)
         else:
-            raise ValueError(f"expected shrunk, uneven, slots, levels or bits, got {option!r}")
+            raise ValueError(f"expected shrunk, slots, levels or bits, got {option!r}")
     return x
 
 

@@ -2,8 +2,7 @@
 the rule of docs/later-attacks.md, 'Resubmission'.
 
 Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
-edge of the ball meets the same perturbations inside it. Uneven: where attacks by labels speak for a defence,
-those that notice corners of the ball meet inputs that are none. 8 bits: the same in pictures that a file can
+edge of the ball meets the same perturbations inside it. 8 bits: the same in pictures that a file can
 hold. Levels: the same with pixels that the data could have, where these have fewer levels than 8 bits. Slots:
 a defence that notices how much of a batch was perturbed meets batches in which some inputs are clean.
 """
@@ -19,12 +18,11 @@ from attacks.attack_name import (
     SEVERAL,
     SHRUNK,
     SLOTS,
-    UNEVEN,
     AttackName,
     Transforms,
     name_of_submitted,
 )
-from attacks.catalogue import BLACK_BOX, DECISION_BASED
+from attacks.catalogue import BLACK_BOX
 from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.plan import UnitMaker
@@ -259,8 +257,6 @@ def _offers(
         yield _of_own(subject, own, ((SHRUNK, length),))
     for transforms in kinds:
         yield _of_own(subject, own, transforms)
-    if any(_by_labels(attack) for attack in attacks):
-        yield _of_own(subject, own, ((UNEVEN, "1"),))
     for other in [one for one in others if one.checkpoint != subject.checkpoint]:
         offered = _new(measured[other, budget], seen)[:1]
         for attack in offered:
@@ -294,11 +290,6 @@ def _rounded(subject: Subject, strongest: MeasuredAttack, own: Sequence[Measured
         yield _moved(subject, strongest, EIGHT_BITS)
     if strongest.right and strongest.share > NOTHING and len(own) > 1:
         yield _of_own(subject, own, (EIGHT_BITS,))
-
-
-def _by_labels(attack: MeasuredAttack) -> bool:
-    """Whether it asks for labels alone. Such attacks run where gradients failed; they end at corners, too."""
-    return attack.case.submission is None and parse(attack.case.attack).algorithm in DECISION_BASED
 
 
 def _transforms(attack: MeasuredAttack) -> Transforms:
