@@ -44,20 +44,10 @@ class SelfTestResult(NamedTuple):
     figures: dict[str, float]
 
 
-def selftest_results(path: Path, manifest: RunManifest) -> Mapping[SubjectKey, tuple[SelfTestResult, ...]]:
-    """By subject; nothing for subjects without self-tests, or whose results cannot be read."""
-    found = {
-        probe.subject: _tests(read_selftests(path, probe.selftests))
-        for probe in manifest.probes
-        if probe.selftests is not None
-    }
-    return {subject: tests for subject, tests in found.items() if tests}
-
-
-def selftest_checks(path: Path, manifest: RunManifest) -> Mapping[SubjectKey, tuple[Check, ...]]:
-    """By subject; nothing for subjects of runs from before there were self-tests."""
+def selftest_results(path: Path, manifest: RunManifest) -> dict[SubjectKey, tuple[SelfTestResult, ...]]:
+    """By subject that was to be self-tested; none where the results cannot be read."""
     return {
-        probe.subject: _selftest_checks(read_selftests(path, probe.selftests))
+        probe.subject: _tests(read_selftests(path, probe.selftests))
         for probe in manifest.probes
         if probe.selftests is not None
     }
@@ -78,8 +68,8 @@ def _tests(data: dict[str, Any] | None) -> tuple[SelfTestResult, ...]:
     )
 
 
-def _selftest_checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
-    tests = _tests(data)
+def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
+    """The self-tests of one subject as checks: those that failed, else one."""
     if not tests:
         missing = Check(
             CheckName.SELF_TESTS,

@@ -196,7 +196,11 @@ class Run:
 
     @cached_property
     def selftests(self) -> Mapping[SubjectKey, tuple[SelfTestResult, ...]]:
-        """What the self-tests of each subject found."""
+        """What the self-tests of each subject found; nothing for subjects without, or that can't be read."""
+        return {subject: tests for subject, tests in self._selftests.items() if tests}
+
+    @cached_property
+    def _selftests(self) -> dict[SubjectKey, tuple[SelfTestResult, ...]]:
         return selftest_results(self.path, self.manifest)
 
     @cached_property
@@ -207,8 +211,8 @@ class Run:
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Verdict, checks and design of attackers per subject, threat model and budget."""
-        selftests = selftest_checks(self.path, self.manifest)
-        return tuple(judgements_of(self.results, self.manifest, selftests))
+        checks = {subject: selftest_checks(tests) for subject, tests in self._selftests.items()}
+        return tuple(judgements_of(self.results, self.manifest, checks))
 
     def words_together(self, judgements: Sequence[Judgement]) -> list[VerdictWord]:
         """The words of these judgements of the run, the error adjusted for their number (Holm)."""

@@ -24,7 +24,7 @@ from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.planned_case import Sequential
-from robustbench_coded.session.evaluation import Evaluation, unit_maker
+from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against
@@ -106,14 +106,14 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     """
     listener = listener or Listener()
     run_file = None if in_memory is not None else run_toml(config)
-    config, prepared, path = made_ready(config, in_memory, listener.preparing)
+    prepared, path = made_ready(config, in_memory, listener.preparing)
     if config.resume and not (path / MANIFEST).exists():
         raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with (
         opened_folder(RunFolder(path), listener, _write_reports) as folder,
         Engine(prepared.context) as engine,
     ):
-        failures = _evaluate_into(folder, engine, config, prepared, listener, run_file)
+        failures = _evaluate_into(folder, engine, prepared, listener, run_file)
     if failures:
         raise IncompleteRun(path, failures)
     return path
@@ -129,8 +129,8 @@ def made_ready(
     config: EvalConfig,
     in_memory: InMemory | None = None,
     say: Callable[[str], None] = lambda text: None,
-) -> tuple[EvalConfig, PreparedEvaluation, Path]:
-    """Options, everything that they name, and the run folder.
+) -> tuple[PreparedEvaluation, Path]:
+    """Everything that the options name, and the run folder.
 
     Writes nothing; ``say`` is told what is probed.
 
@@ -143,26 +143,23 @@ def made_ready(
     if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
     prepared = prepare(config, in_memory, say=say)
-    return config, prepared, config.out or Path("reports") / prepared.folder_name
+    return prepared, config.out or Path("reports") / prepared.folder_name
 
 
 def _evaluate_into(
     folder: RunFolder,
     engine: Engine,
-    config: EvalConfig,
     prepared: PreparedEvaluation,
     listener: Listener,
     run_file: str | None,
 ) -> list[UnitFailure]:
     """Brings a run folder up to date with its options; returns the units that failed."""
-    if config.overwrite:
+    if prepared.config.overwrite:
         folder.clear()
     old = load_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
-    prepared, planned, notes, sequential, scope, seconds = planned_evaluation(
-        config, prepared, old, folder.path
-    )
+    prepared, planned, notes, sequential, scope, seconds = planned_evaluation(prepared, old, folder.path)
     prepared = with_selftests(prepared)
-    run = Evaluation(folder, engine, config, prepared, planned, notes, old, sequential, seconds, listener)
+    run = Evaluation(folder, engine, prepared, planned, notes, old, sequential, seconds, listener)
     for text in (*prepared.notes, *run.manifest.notes):
         listener.note(text)
     folder.write_run_file(run_file)
@@ -179,7 +176,7 @@ def _evaluate_into(
 
 
 def planned_evaluation(
-    config: EvalConfig, prepared: PreparedEvaluation, old: RunManifest | None, path: Path
+    prepared: PreparedEvaluation, old: RunManifest | None, path: Path
 ) -> tuple[PreparedEvaluation, list[AttackCase], list[str], Sequential | None, Scope, Seconds]:
     """Every row that may run, and on how many examples rows may run.
 
@@ -192,13 +189,13 @@ def planned_evaluation(
     if old is not None:
         checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
         prepared = prepared.resumed_from(old)
-    before = None if old is None else old.sequential
+    config, before = prepared.config, None if old is None else old.sequential
     seconds = Seconds(prepared, None if before is None else before.rates)
     planned, notes = rows_for(config, prepared.subjects, prepared.eps)
     scope = _scope(config)
     fixed = scope.table_seconds is None or (old is not None and before is None)
     if not fixed and before is None:
-        fixed = config.until is None and _all_seconds(config, prepared, planned, seconds) <= SECONDS
+        fixed = config.until is None and _all_seconds(prepared, planned, seconds) <= SECONDS
     if fixed and config.until is None:
         scope = Scope(None, None)
     if fixed and before is None:
@@ -224,10 +221,8 @@ def _scope(config: EvalConfig) -> Scope:
     return Scope(config.time or SECONDS, config.time or SECONDS)
 
 
-def _all_seconds(
-    config: EvalConfig, prepared: PreparedEvaluation, planned: list[AttackCase], seconds: Seconds
-) -> float:
+def _all_seconds(prepared: PreparedEvaluation, planned: list[AttackCase], seconds: Seconds) -> float:
     """Forecast of all rows on all examples, were nothing to end early."""
-    maker = unit_maker(config, prepared)
+    maker = prepared.maker()
     spent = sum(seconds.of(unit) for case in planned for unit in maker.units(case))
-    return spent / worker_count(config, prepared.context.device)
+    return spent / worker_count(prepared.config, prepared.context.device)

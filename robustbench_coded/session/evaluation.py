@@ -8,10 +8,9 @@ from typing import Any
 from msgspec import structs
 
 from robustbench_coded.engine.run import Engine
-from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.extents import Lane, lane_of
-from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.plan import Plan, rows_for
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.results.judgements import Judgement
@@ -68,12 +67,6 @@ def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[st
     ]
 
 
-def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:
-    """What cuts the rows of an evaluation into units."""
-    setup = prepared.setup
-    return UnitMaker(config, setup.examples, setup.group_images, prepared.fixed, prepared.extents)
-
-
 def plan_of(
     cases: Sequence[AttackCase], units_of: Callable[[AttackCase], Sequence[Unit]], notes: Sequence[str]
 ) -> Plan:
@@ -92,10 +85,10 @@ def plan_of(
     )
 
 
-def make_plan(config: EvalConfig, prepared: PreparedEvaluation) -> Plan:
+def make_plan(prepared: PreparedEvaluation) -> Plan:
     """Every row that may run, on all of its examples."""
-    cases, notes = rows_for(config, prepared.subjects, prepared.eps)
-    return plan_of(cases, unit_maker(config, prepared).units, notes)
+    cases, notes = rows_for(prepared.config, prepared.subjects, prepared.eps)
+    return plan_of(cases, prepared.maker().units, notes)
 
 
 class Evaluation:
@@ -123,7 +116,6 @@ class Evaluation:
         self,
         folder: RunFolder,
         engine: Engine,
-        config: EvalConfig,
         prepared: PreparedEvaluation,
         planned: Sequence[AttackCase],
         notes: Sequence[str],
@@ -132,10 +124,10 @@ class Evaluation:
         seconds: Seconds,
         listener: Listener,
     ):
-        self.folder, self.engine, self.config, self.prepared = folder, engine, config, prepared
+        self.folder, self.engine, self.config, self.prepared = folder, engine, prepared.config, prepared
         self.planned, self.old, self.sequential = tuple(planned), old, sequential
         self.seconds, self.listener = seconds, listener
-        self.maker = unit_maker(config, prepared)
+        self.maker = prepared.maker(prepared.extents)
         self.begun: dict[AttackCase, None] = {}
         self.for_table: set[AttackCase] = set()
         self.random: dict[AttackCase, list[Unit]] = {}
@@ -212,16 +204,8 @@ class Evaluation:
         left = tuple(unit for unit in units if unit.id not in self.done.metadata)
         if any(unit.id not in self.done.failures for unit in left):
             plan = replace(self.plan, units=left, notes=())
-            run_plan(
-                self.engine,
-                self.folder,
-                self.prepared,
-                plan,
-                self.done,
-                self._store,
-                self.listener,
-                self.seconds,
-            )
+            done, store = self.done, self._store
+            run_plan(self.engine, self.folder, self.prepared, plan, done, store, self.listener, self.seconds)
         self._judgements = None
 
     @property
@@ -236,7 +220,6 @@ class Evaluation:
         extents = self.prepared.extents
         judged = set(self.begun) - self.for_table if self._stops else set()
         fresh = new_manifest(
-            self.config,
             self.prepared,
             self.plan,
             looks={case: extents.looks for case in judged if extents and case.attack not in CONTROLS},

@@ -194,7 +194,7 @@ class RowCosts:
 
     def __init__(self, prepared: PreparedEvaluation, seconds: Seconds):
         self._prepared, self._seconds = prepared, seconds
-        self.config = prepared.setup.config
+        self.config = prepared.config
         self.workers = worker_count(self.config, prepared.context.device)
         self._each: dict[AttackCase, float] = {}
 
@@ -239,14 +239,12 @@ class RowCosts:
 
     def images_in_full(self, case: AttackCase) -> int:
         """Image gradients of a row on all examples, scoring included."""
-        setup = self._prepared.setup
-        return UnitMaker(self.config, setup.examples, setup.group_images, self._prepared.fixed).images(case)
+        return self._prepared.maker().images(case)
 
     def maker(self, rounds: int) -> UnitMaker:
         """Cuts rows that have not begun into the units of so many rounds, others as far as they run."""
-        setup, extents = self._prepared.setup, self._prepared.extents
-        reached = None if extents is None else Extents(extents.ends, extents.reached, rounds)
-        return UnitMaker(self.config, setup.examples, setup.group_images, self._prepared.fixed, reached)
+        extents = self._prepared.extents
+        return self._prepared.maker(extents and Extents(extents.ends, extents.reached, rounds))
 
     def _batches(self, subject: Subject) -> list[Batch]:
         return batches_for(self.config, subject, self._prepared.setup.examples)

@@ -79,7 +79,7 @@ class Lanes:
         subject, cases = lane.subject, self.cases[lane]
         ran = [case for case in cases if case in self.run.begun and case not in self.run.for_table]
         shares = {case: share for case in ran if (share := self.share(case)) is not None}
-        examples = max((self.prepared.examples_planned(self.config, case) for case in ran), default=0)
+        examples = max(map(self.prepared.examples_planned, ran), default=0)
         batches = {i for case in ran[:1] for unit in self.run.units(case) for g in unit.groups for i in g}
         return Stop(
             checkpoint=subject.checkpoint,

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 import attacks
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
-from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
@@ -76,7 +75,6 @@ _OTHER_EXAMPLES = {
 
 
 def new_manifest(
-    config: EvalConfig,
     prepared: PreparedEvaluation,
     plan: Plan,
     *,
@@ -96,8 +94,8 @@ def new_manifest(
         units[unit.row].append(UnitEntry(unit.id))
     invocation = Invocation(
         time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=config.command,
-        options=config.as_data(),
+        command=prepared.config.command,
+        options=prepared.config.as_data(),
         resolved=prepared.resolved,
         versions=dict(_versions()),
         git=_git(),
@@ -109,7 +107,7 @@ def new_manifest(
         checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
         rows=tuple(
             _planned_case(
-                config, prepared, case, units[case], looks.get(case, 0), case in table, random.get(case, ())
+                prepared, case, units[case], looks.get(case, 0), case in table, random.get(case, ())
             )
             for case in plan.rows
         ),
@@ -229,7 +227,6 @@ class Kept:
 
 
 def _planned_case(
-    config: EvalConfig,
     prepared: PreparedEvaluation,
     case: AttackCase,
     units: list[UnitEntry],
@@ -237,7 +234,8 @@ def _planned_case(
     table: bool,
     random: Sequence[Unit],
 ) -> PlannedCase:
-    subject = case.subject
+    subject, config = case.subject, prepared.config
+    known = min(config.aware_attacks, config.draws)
     return PlannedCase(
         **case.key.as_columns(),  # type: ignore[arg-type]
         spec=subject.spec,
@@ -246,8 +244,8 @@ def _planned_case(
         batch_dependent=subject.batch_dependent,
         has_base=subject.has_base,
         for_check=case.for_check,
-        examples_planned=prepared.examples_planned(config, case),
-        draws=_draws(config, case),
+        examples_planned=prepared.examples_planned(case),
+        draws=1 if not subject.randomised else known if case.threat.draw_known else config.draws,
         budget=None if case.attack in CONTROLS else config.budget,
         stopped=stopped(config, case),
         looks=looks,
@@ -255,12 +253,6 @@ def _planned_case(
         units=tuple(units),
         random_batches=tuple(UnitEntry(unit.id) for unit in random),
     )
-
-
-def _draws(config: EvalConfig, case: AttackCase) -> int:
-    if not case.subject.randomised:
-        return 1
-    return min(config.aware_attacks, config.draws) if case.threat.draw_known else config.draws
 
 
 # Both are read once a process: the code that is loaded does not change, and a run asks several times.

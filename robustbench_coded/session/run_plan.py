@@ -2,7 +2,7 @@
 perturbed inputs to the units that submit them, made again where they are missing.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,20 +32,10 @@ def kept_for_later(unit: Unit) -> Unit:
     return replace(unit, keep=True) if wanted else unit
 
 
-def to_make_again(
-    units: Sequence[Unit], store: PerturbationStore, runs_before: Collection[str] = ()
-) -> list[Unit]:
-    """The attacks whose perturbed inputs these units submit and the store lacks, as units without a score.
-
-    Args:
-        runs_before: ids of units that will have run, and stored what they perturbed.
-    """
+def to_make_again(units: Sequence[Unit], store: PerturbationStore) -> list[Unit]:
+    """The attacks whose perturbed inputs these units submit and the store lacks, as units without a score."""
     sources = {source.id: source for unit in units for several in sources_of(unit) for source in several}
-    return [
-        replace(unit, keep=True, scored=False)
-        for unit in sources.values()
-        if unit.id not in runs_before and unit.id not in store
-    ]
+    return [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]
 
 
 def make_again(
@@ -73,14 +63,12 @@ def with_perturbations(units: Sequence[Unit], store: PerturbationStore, context:
 
     A unit whose inputs can't be had comes back without, and fails.
     """
-    return [_with_inputs(unit, store, context) for unit in units]
-
-
-def _with_inputs(unit: Unit, store: PerturbationStore, context: WorkerContext) -> Unit:
-    sources = sources_of(unit)
-    if not sources or any(source.id not in store for several in sources for source in several):
-        return unit
-    return replace(unit, submitted=SubmittedInputs(partial(_read, unit, store, context)))
+    return [
+        replace(unit, submitted=SubmittedInputs(partial(_read, unit, store, context)))
+        if sources_of(unit) and all(source.id in store for several in sources_of(unit) for source in several)
+        else unit
+        for unit in units
+    ]
 
 
 def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, Evaluation]]:
@@ -160,8 +148,9 @@ def run_plan(
             folder.commit(
                 outcome.unit.id, outcome.rows, outcome.metadata, outcome.timing, kept, outcome.pictures
             )
-            done.metadata[outcome.unit.id] = outcome.metadata
-            _announce(listener, outcome)
+            counts = done.metadata[outcome.unit.id] = outcome.metadata
+            right, answers = (counts.get(f"{what}_scoring", 0) for what in ("right", "answers"))
+            listener.unit_done(outcome.unit, right, answers)
 
 
 def forecast(
@@ -188,8 +177,3 @@ def _failed(folder: RunFolder, failure: UnitFailure, done: Done, listener: Liste
     folder.record_failure(failure.unit.id, record)
     done.failures[failure.unit.id] = failure
     listener.unit_failed(failure.unit, failure.error)
-
-
-def _announce(listener: Listener, result: UnitResult) -> None:
-    counts = result.metadata
-    listener.unit_done(result.unit, counts.get("right_scoring", 0), counts.get("answers_scoring", 0))

@@ -9,7 +9,7 @@ them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -137,31 +137,6 @@ def _complete(row: CaseResult | None) -> CaseResult | None:
 
 
 T = TypeVar("T")
-Ends = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Adjusted:
-    """One of several questions: whether it is settled, and the interval at the level it was last asked at."""
-
-    settled: bool
-    low: float
-    high: float
-    tail: float
-
-
-def holm(
-    intervals: Sequence[Callable[[float], Ends]], settled: Callable[[Ends], bool], tail: float
-) -> list[Adjusted]:
-    """Which of several questions are settled, each by its own interval.
-
-    Args:
-        intervals: from the probability that an end errs to the ends; the intervals are nested.
-        settled: whether an interval leaves one answer only, for example that its low end is above 0.
-        tail: probability of error at each end for all questions together.
-    """
-    answers = step_down(intervals, settled, tail)
-    return [Adjusted(answer.settled, *answer.answer, answer.tail) for answer in answers]
 
 
 class Answer(NamedTuple, Generic[T]):
@@ -191,8 +166,3 @@ def step_down(
         for index, answer in (answered or answers).items():
             found[index] = Answer(answer, bool(answered), each)
     return [found[index] for index in range(len(asked))]
-
-
-def simultaneous(intervals: Sequence[Callable[[float], Ends]], tail: float) -> list[Ends]:
-    """Intervals that hold all truths at once: whichever is picked afterwards is still right."""
-    return [interval(tail / len(intervals)) for interval in intervals]

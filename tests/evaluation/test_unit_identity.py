@@ -72,8 +72,8 @@ def test_units_of_a_committed_run_are_planned_again_under_their_names():
         **attack_options(("paper",)),
     )
     committed = load_manifest(run)
-    config, prepared, _ = made_ready(config)
-    plan = make_plan(config, prepared.resumed_from(committed))
+    prepared, _ = made_ready(config)
+    plan = make_plan(prepared.resumed_from(committed))
     known = {case.key: [unit.id for unit in case.units] for case in committed.rows}
     for case in plan.rows:
         assert [unit.id for unit in plan.units if unit.row == case] == known[case.key], case.key

@@ -33,7 +33,7 @@ from robustbench_coded.evaluation.options.device import (
 from robustbench_coded.evaluation.planning.batches import evaluated, scored_slots, subset_rule
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.extents import Extents
-from robustbench_coded.evaluation.planning.plan import batches_for
+from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,
     data_named,
@@ -213,21 +213,23 @@ class PreparedEvaluation:
             folder_name=folder_name(setup.checkpoints, identity),
         )
 
-    def examples_planned(self, config: EvalConfig, row: AttackCase) -> int:
-        """How many examples a row scores as far as it runs."""
-        if self.extents is None:
-            return self.examples_in_full(config, row)
-        batches = batches_for(config, row.subject, self.setup.examples)
-        if row.threat.one_victim:
-            return sum(map(len, self.extents.victim_parts(row, batches, config.victims, config.seed)))
-        parts = self.extents.parts(row, batches)
-        return sum(len(scored_slots(row.threat, batch, config.seed)) for part in parts for batch in part)
+    @property
+    def config(self) -> EvalConfig:
+        return self.setup.config
 
-    def examples_in_full(self, config: EvalConfig, row: AttackCase) -> int:
-        """How many examples a row scores if nothing stops it."""
-        batches = batches_for(config, row.subject, self.setup.examples)
-        scored = sum(len(scored_slots(row.threat, batch, config.seed)) for batch in batches)
-        return min(config.victims, scored) if row.threat.one_victim else scored
+    def maker(self, extents: Extents | None = None) -> UnitMaker:
+        """What cuts rows into units, as far as ``extents`` says; None for all examples, cut anywhere."""
+        return UnitMaker(self.config, self.setup.examples, self.setup.group_images, self.fixed, extents)
+
+    def examples_planned(self, row: AttackCase) -> int:
+        """How many examples a row scores as far as it runs."""
+        seed, victims, extents = self.config.seed, self.config.victims, self.extents
+        batches = batches_for(self.config, row.subject, self.setup.examples)
+        if row.threat.one_victim and extents is not None:
+            return sum(map(len, extents.victim_parts(row, batches, victims, seed)))
+        parts = [batches] if extents is None else extents.parts(row, batches)
+        scored = sum(len(scored_slots(row.threat, batch, seed)) for part in parts for batch in part)
+        return min(victims, scored) if row.threat.one_victim else scored
 
 
 def prepare(
