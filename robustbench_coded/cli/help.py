@@ -30,7 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "The machine": (
         "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",
     ),
-    "Output": ("out", "resume", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
+    "Output": ("out", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
 }  # fmt: skip
 _GROUP_OF = {name: title for title, names in GROUPS.items() for name in names}
 OTHERS = "Options"

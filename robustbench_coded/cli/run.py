@@ -83,17 +83,13 @@ def evaluated(
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 
     def farewell() -> None:
-        listener.close()
         with suppress(Exception):  # whatever happens, the process ends now
-            if listener.path is not None:
-                from robustbench_coded.reports.write import write_reports
-
-                write_reports(listener.path)
-        _say_how_to_go_on(config, listener.path)
+            listener.close()
+            _say_how_to_go_on(config, listener.path)
 
     try:
-        with stoppable(farewell) as stop, foreign_output():
-            listener.when_stopping = stop.heard
+        with stoppable(farewell) as heard, foreign_output():
+            listener.when_stopping = heard
             return evaluate(listener), 0
     except IncompleteRun as incomplete:
         print(one_line(f"csrobust: {incomplete}; the same command tries them again"), file=sys.stderr)

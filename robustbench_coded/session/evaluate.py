@@ -3,14 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.engine.worker_pool import EngineError
-from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -78,8 +75,6 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             raise RunStopped(folder.path, error) from error
 
 
-# Draws the figures. It takes a third of a second to import, which is done while attacks run.
-FIGURES = "matplotlib.figure"
 # By default: forecast time for attacks on open verdicts beyond the first on each; the table has what is left.
 SECONDS = 360.0
 
@@ -107,8 +102,6 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     listener = listener or Listener()
     run_file = None if in_memory is not None else run_toml(config)
     prepared, path = made_ready(config, in_memory, listener.preparing)
-    if config.resume and not (path / MANIFEST).exists():
-        raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
     with (
         opened_folder(RunFolder(path), listener, _write_reports) as folder,
         Engine(prepared.context) as engine,
@@ -120,7 +113,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
 
 
 def _write_reports(path: Path) -> None:
-    from robustbench_coded.reports.write import write_reports  # after matplotlib, see FIGURES
+    from robustbench_coded.reports.write import write_reports  # imports matplotlib
 
     write_reports(path)
 
@@ -163,7 +156,6 @@ def _evaluate_into(
     for text in (*prepared.notes, *run.manifest.notes):
         listener.note(text)
     folder.write_run_file(run_file)
-    Thread(target=import_module, args=(FIGURES,)).start()
     queue = Queue(run, scope)
     try:
         run_selftests(folder, prepared, listener)

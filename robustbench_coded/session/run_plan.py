@@ -9,8 +9,7 @@ from functools import partial
 
 import torch
 
-from robustbench_coded.engine.dispatch import limit_for
-from robustbench_coded.engine.run import Engine
+from robustbench_coded.engine.run import Engine, limit_for
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.device import worker_count

@@ -4,7 +4,7 @@ lies in the run folder.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.folder import RunFolder
-from robustbench_coded.selftests.base_agrees import Network
 from robustbench_coded.selftests.gradients import MODES_ROUNDING
 from robustbench_coded.selftests.other_generators import Batches, Draws
 from robustbench_coded.selftests.other_images import OTHER_IMAGES, blends, other_images
@@ -87,11 +86,23 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
             plugin = is_plugin(subject.spec)
             drawn = _draws(context, subject, scene) if plugin else None
             batches = _batches(context, subject) if plugin else None
-            results = (*run_all(scene, networks, drawn, batches), _asked_alike(context, subject, scene))
+            seed, defence = context.setup.config.seed, context.defence(subject)
+            own = [-2 - group for group in range(len(scene.x))]
+            alike = _tried(ASKED_ALIKE, "when it is scored", lambda: asked_alike(scene, defence, seed, own))
+            results = (*run_all(scene, networks, drawn, batches), alike)
             if plugin:
                 network = checkpoint if compared else None
                 others = (_elsewhere(context, scene), _blended(context, scene))
-                results = (*results, _other_images(scene, others, network))
+                found = _tried(
+                    OTHER_IMAGES,
+                    "at other images",
+                    lambda: other_images(scene, others[0], network, others[1]),
+                )
+                for asked in others:
+                    if asked is not None:
+                        scene.forwards += asked.forwards
+                        scene.backwards += asked.backwards
+                results = (*results, found)
     except TimeLimitExceeded:
         results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
     return {
@@ -103,27 +114,12 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
     }
 
 
-def _asked_alike(context: WorkerContext, subject: Subject, scene: Scene) -> SelfTest:
-    batches = [-2 - group for group in range(len(scene.x))]
+def _tried(name: str, when: str, test: Callable[[], SelfTest]) -> SelfTest:
+    """A self-test; failed where the defence raises an exception."""
     try:
-        return asked_alike(scene, context.defence(subject), context.setup.config.seed, batches)
+        return test()
     except Exception as error:  # a plug-in can fail in any way
-        return judged(ASKED_ALIKE, False, f"The defence fails when it is scored: {type(error).__name__}.")
-
-
-def _other_images(
-    scene: Scene, others: tuple[Scene | None, Scene | None], network: Network | None
-) -> SelfTest:
-    other, blended = others
-    try:
-        found = other_images(scene, other, network, blended)
-        for asked in others:
-            if asked is not None:
-                scene.forwards += asked.forwards
-                scene.backwards += asked.backwards
-        return found
-    except Exception as error:  # a plug-in can fail in any way
-        return judged(OTHER_IMAGES, False, f"The defence fails at other images: {type(error).__name__}.")
+        return judged(name, False, f"The defence fails {when}: {type(error).__name__}.")
 
 
 def _elsewhere(context: WorkerContext, scene: Scene) -> Scene | None:

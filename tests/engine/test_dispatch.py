@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.engine.dispatch import MAX_TIMEOUTS, UnitTimeLimits, dispatch
+from robustbench_coded.engine.run import MAX_TIMEOUTS, UnitTimeLimits, dispatch
 from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit

@@ -115,8 +115,6 @@ def check_options(config: EvalConfig) -> None:
     check_inputs(config.inputs, config.eps or ())
     check_claim(config)
     check_until(config)
-    if config.resume and config.overwrite:
-        raise InputError("--resume goes on with a run and --overwrite deletes it; leave one of them out")
     if config.submissions is not None and config.submissions > config.draws:
         count = config.submissions
         raise InputError(f"--submissions {count} needs as many scoring draws; add --draws {count}")

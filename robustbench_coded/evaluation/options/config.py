@@ -152,7 +152,6 @@ class EvalConfig:
     )
     claim_attack: str | None = option(None, "Attack under which it was claimed; it always runs.")
     out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
-    resume: bool = option(False, "Require that the folder holds a run to resume.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")
     command: tuple[str, ...] = field(default=(), compare=False)
 
