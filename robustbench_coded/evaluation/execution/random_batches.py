@@ -13,10 +13,14 @@ import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from robustbench_coded.evaluation.execution.attack_group import Group, attack_group, groups_of, score_group
-from robustbench_coded.evaluation.execution.score import Tally
+from robustbench_coded.evaluation.execution.attack_group import (
+    Group,
+    UnitRun,
+    attack_group,
+    groups_of,
+    score_group,
+)
 from robustbench_coded.evaluation.execution.submitted import placed, submitted_group
-from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
@@ -104,10 +108,11 @@ def random_units(case: AttackCase, maker: UnitMaker, count: int) -> list[Unit]:
     return made
 
 
-def score_random_batches(context: WorkerContext, unit: Unit, tally: Tally) -> None:
+def score_random_batches(run: UnitRun) -> None:
     """Outcomes of the scored slots: of victims one in each batch, else all."""
+    context, unit = run.context, run.unit
     subject, seed = unit.row.subject, context.setup.config.seed
-    images, perturbed = perturbed_inputs(context, unit, tally)
+    images, perturbed = perturbed_inputs(run)
     place = {member: position for position, member in enumerate(images)}
     every = len(context.batches(subject))
     together = max(1, context.setup.group_images // subject.images)
@@ -125,22 +130,23 @@ def score_random_batches(context: WorkerContext, unit: Unit, tally: Tally) -> No
         for position, (batch, slots) in enumerate(zip(batches, group.scored, strict=True)):
             attacked = slots if group.victims else np.arange(batch.k)
             x[position, attacked] = perturbed[[place[batch.members[slot]] for slot in attacked]].to(clean)
-        score_group(context, unit.row, group, clean, x, y, "scoring", [0], tally, numbers)
+        score_group(run, group, clean, x, y, "scoring", [0], numbers)
 
 
-def perturbed_inputs(context: WorkerContext, unit: Unit, tally: Tally) -> tuple[list[int], Tensor]:
+def perturbed_inputs(run: UnitRun) -> tuple[list[int], Tensor]:
     """The scored examples, and for each its perturbed input, as it was attacked in its own batch."""
-    sources = None if unit.submitted is None else unit.submitted.read()
+    submitted = run.unit.submitted
+    sources = None if submitted is None else submitted.read()
     images: list[int] = []
     found = []
-    for group in groups_of(context, unit):
-        x, y = context.group(list(group.batches))
+    for group in groups_of(run):
+        x, y = run.context.group(list(group.batches))
         if sources is None:  # a control: nothing was attacked
-            adversarial = attack_group(context, unit, group, x, y, None, tally)
-        elif unit.row.submission is None:
+            adversarial = attack_group(run, group, x, y, None)
+        elif run.unit.row.submission is None:
             adversarial = placed(group, sources[0], x)
         else:
-            adversarial = submitted_group(context, unit, group, sources, x, y, tally)
+            adversarial = submitted_group(run, group, sources, x, y)
         for batch, inputs in zip(group.batches, adversarial, strict=True):
             images += batch.members[: batch.scored]
             found.append(inputs[: batch.scored].cpu())

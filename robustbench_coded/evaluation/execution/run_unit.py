@@ -13,6 +13,7 @@ from torch import Tensor
 
 from robustbench_coded.evaluation.execution.attack_group import (
     Group,
+    UnitRun,
     asks_base_alone,
     attack_group,
     attacked_alone,
@@ -75,22 +76,23 @@ class UnitFailure:
 def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
     """Attacks and scores the groups of a unit; where the draw is known, anew for each scored draw."""
     if unit.random_batches:
-        score_random_batches(context, unit, tally)
+        score_random_batches(UnitRun(context, unit, tally))
         return
+    run = UnitRun(context, unit, tally)
     sources = None if unit.submitted is None else unit.submitted.read()
     known = range(separate_attacks(context)) if unit.row.threat.draw_known else [None]
-    groups = list(groups_of(context, unit))
+    groups = list(groups_of(run))
     alone = sources is None and asks_base_alone(unit)
-    victims = {draw: attacked_alone(context, unit, groups, draw, tally) for draw in known} if alone else {}
+    victims = {draw: attacked_alone(run, groups, draw) for draw in known} if alone else {}
     for place, group in enumerate(groups):
         x, y = context.group(list(group.batches))
         for draw in known:
             if sources is not None:
-                adversarial = submitted_group(context, unit, group, sources, x, y, tally)
+                adversarial = submitted_group(run, group, sources, x, y)
             elif victims:
                 adversarial = with_victims(group, victims[draw][place], x, free=unit.row.threat.free)
             else:
-                adversarial = attack_group(context, unit, group, x, y, draw, tally)
+                adversarial = attack_group(run, group, x, y, draw)
             if tally.adversarials is not None:
                 tally.adversarials.add(group.indices, group.stored_victims, draw, x, adversarial)
             if unit.row.threat.whole_batch and draw is None and unit.row.attack != CLEAN:
@@ -99,20 +101,19 @@ def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
             if not unit.scored:
                 continue
             for purpose, draws in draws_to_score(context, unit.row, draw):
-                margins = score_group(context, unit.row, group, x, adversarial, y, purpose, draws, tally)
-            _picture(tally, group, margins, x, adversarial, context.numbers)
+                margins = score_group(run, group, x, adversarial, y, purpose, draws)
+            if tally.pictures is not None:
+                _picture(tally.pictures, group, margins, x, adversarial, context.numbers)
 
 
 def _picture(
-    tally: Tally, group: Group, margins: np.ndarray, x: Tensor, adversarial: Tensor, numbers: np.ndarray
+    pictures: Pictures, group: Group, margins: np.ndarray, x: Tensor, adversarial: Tensor, numbers: np.ndarray
 ) -> None:
     """Offers pictures of the inputs with the lowest margins [draws, G, K]; filled-up slots are not scored."""
-    if tally.pictures is None:
-        return
     margin = margins.mean(axis=0)
     for position, batch in enumerate(group.batches):
         slots = lowest(margin[position, : batch.scored])
-        tally.pictures.add(
+        pictures.add(
             numbers[np.asarray(batch.members)[slots]],
             margin[position, slots],
             *(images[position, torch.from_numpy(slots)].cpu().numpy() for images in (x, adversarial)),
