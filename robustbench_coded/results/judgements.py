@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal
+
+from msgspec import Struct, ValidationError, convert
 
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey
@@ -32,14 +34,13 @@ from robustbench_coded.statistics.verdict import Verdict
 
 _NO_ATTACK = "no attack answers {}: look for its cause in the defence"
 _RUN_NEXT = ("square-1000", "transfer-pgd-20")
-_OUTCOMES = ("passed", "failed", "not applicable")
 
 
-class SelfTestResult(NamedTuple):
+class SelfTestResult(Struct, frozen=True):
     """One self-test of one subject."""
 
     name: str
-    outcome: str
+    outcome: Literal["passed", "failed", "not applicable"]
     finding: str
     figures: dict[str, float]
 
@@ -54,18 +55,10 @@ def selftest_results(path: Path, manifest: RunManifest) -> dict[SubjectKey, tupl
 
 
 def _tests(data: dict[str, Any] | None) -> tuple[SelfTestResult, ...]:
-    tests = (data or {}).get("tests")
-    if not isinstance(tests, list) or not all(_readable(test) for test in tests):
+    try:
+        return convert((data or {}).get("tests", ()), tuple[SelfTestResult, ...])
+    except ValidationError:
         return ()
-    return tuple(
-        SelfTestResult(
-            test["name"],
-            test["outcome"],
-            test["finding"],
-            {name: float(value) for name, value in test["figures"].items()},
-        )
-        for test in tests
-    )
 
 
 def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
@@ -78,7 +71,8 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
             next_step=NextStep("run it again"),
         )
         return (missing,)
-    by_outcome = {outcome: [t for t in tests if t.outcome == outcome] for outcome in _OUTCOMES}
+    outcomes = ("passed", "failed", "not applicable")
+    by_outcome = {outcome: [t for t in tests if t.outcome == outcome] for outcome in outcomes}
     failed = tuple(
         Check(
             f"{CheckName.SELF_TESTS}: {test.name}",
@@ -104,18 +98,6 @@ def _next_step(name: str) -> NextStep | None:
     if name in GRADIENT_SELF_TESTS:
         return run_attacks(*_RUN_NEXT, how=WITHOUT_GRADIENTS)
     return NextStep(_NO_ATTACK.format(repr(name)))
-
-
-def _readable(test: Any) -> bool:
-    if not isinstance(test, dict):
-        return False
-    figures = test.get("figures")
-    return (
-        all(isinstance(test.get(name), str) for name in ("name", "finding"))
-        and test.get("outcome") in _OUTCOMES
-        and isinstance(figures, dict)
-        and all(type(value) in (int, float) for value in figures.values())
-    )
 
 
 @dataclass(frozen=True)

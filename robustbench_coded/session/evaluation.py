@@ -27,7 +27,7 @@ from robustbench_coded.schema.planned_case import Outlook, Sequential
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.manifest import kept_from, new_manifest, other_attacks
+from robustbench_coded.session.manifest import kept_from, new_manifest
 from robustbench_coded.session.run_plan import Done, run_plan
 
 
@@ -232,7 +232,7 @@ class Evaluation:
         )
         notes = [*fresh.notes, *self._remarks]
         if self.old is not None:
-            notes += [*other_attacks(self.old), *self.old.notes]
+            notes += self.old.notes
         rates = {name: self.seconds.rates[name] for name in sorted(self.seconds.rates)}
         manifest = structs.replace(
             fresh,

@@ -1,4 +1,4 @@
-"""Which attacks a run was computed with: their code, since a version number says less than a file."""
+"""What an evaluation writes into run.json, and what it keeps of earlier ones in the same folder."""
 
 import datetime
 import functools
@@ -33,27 +33,16 @@ from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
 
-VERSION = "attacks"  # among the versions of an invocation
-
 
 @functools.cache
 def attack_code() -> str:
-    """Twelve hexadecimal digits for the names and contents of the package's files."""
+    """Twelve hexadecimal digits for the names and contents of the package's files, which say more than a
+    version number.
+    """
     package, digest = Path(attacks.__path__[0]), hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
-
-
-def other_attacks(begun: RunManifest) -> list[str]:
-    """What to tell the reader where a run goes on with other attacks than it was begun with; else nothing."""
-    before = [invocation.versions.get(VERSION) for invocation in begun.invocations]
-    if not any(code not in (None, attack_code()) for code in before):
-        return []
-    return [
-        "The code of the attacks has changed since this run was begun. What was computed before stays as it "
-        "was, so rows may mix both; --overwrite computes everything again."
-    ]
 
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
@@ -258,7 +247,7 @@ def _planned_case(
 # Both are read once a process: the code that is loaded does not change, and a run asks several times.
 @functools.cache
 def _versions() -> dict[str, str]:
-    found = {"csrobust": __version__, VERSION: attack_code(), "python": platform.python_version()}
+    found = {"csrobust": __version__, "attacks": attack_code(), "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

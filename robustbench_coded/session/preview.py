@@ -73,12 +73,7 @@ class Preview:
             "rows": [
                 {
                     **p.row.key.as_columns(),
-                    "certain": p.certain,
-                    "examples": p.examples,
-                    "images": p.images,
-                    "seconds": p.seconds,
-                    "units": p.units,
-                    "done": p.done,
+                    **{name: value for name, value in vars(p).items() if name != "row"},
                 }
                 for p in self.rows
             ],
