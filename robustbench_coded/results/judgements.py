@@ -79,7 +79,9 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
             CheckOutcome.FAILED,
             test.finding,
             test.figures,
-            next_step=_next_step(test.name),
+            next_step=run_attacks(*_RUN_NEXT, how=WITHOUT_GRADIENTS)
+            if test.name in GRADIENT_SELF_TESTS
+            else NextStep(_NO_ATTACK.format(repr(test.name))),
         )
         for test in by_outcome["failed"]
         if test.name != RELAXED_SELF_TEST  # it says what may answer for the others
@@ -92,12 +94,6 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
     if other:
         finding += f"; not applicable: {', '.join(test.name for test in other)}"
     return (Check(CheckName.SELF_TESTS, CheckOutcome.PASSED, f"{finding}."),)
-
-
-def _next_step(name: str) -> NextStep | None:
-    if name in GRADIENT_SELF_TESTS:
-        return run_attacks(*_RUN_NEXT, how=WITHOUT_GRADIENTS)
-    return NextStep(_NO_ATTACK.format(repr(name)))
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,8 @@ def judgements_of(
         made = design(rows, row) if asked_here else None
         lacking = missing(rows, row) if asked_here and made is None else ()
         checks = _checks(rows, row, manifest, selftests, unbounded)
-        tail = TAIL / _questions(manifest)
+        # Shared out between the words of a run of an earlier version that stopped where a word had fallen.
+        tail = TAIL / (1 if manifest.sequential is None else max(manifest.sequential.questions, 1))
         found = judge(rows, row, checks, margin=_margin(manifest), claim=claim, tail=tail)
         yield Judgement(row.key, found, made, unbounded, lacking)
 
@@ -196,7 +193,9 @@ def _checks(
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
     subject = row.key.subject
     stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == subject}
-    relaxed = any(_is_relaxed(other) and other.key.subject == subject for other in rows)
+    # Where an attack smooths what hides the gradient, its gradients are the ones to judge.
+    measured = (other.key for other in rows if other.cell is not None)
+    relaxed = any(key.attack.startswith("relaxed-") and key.subject == subject for key in measured)
     checks = [
         *other_attacks(rows, row, unbounded_eps),
         *converged(rows, row, stopped),
@@ -204,16 +203,6 @@ def _checks(
         *selftests.get(subject, ()),
     ]
     return answered(checks, rows, row, stopped)
-
-
-def _is_relaxed(row: CaseResult) -> bool:
-    """Whether its attack smooths what hides the gradient; its gradients are then the ones to judge."""
-    return row.cell is not None and row.key.attack.startswith("relaxed-")
-
-
-def _questions(manifest: RunManifest) -> int:
-    """Between how many words the error is divided: those of a run that stops where a word has fallen."""
-    return 1 if manifest.sequential is None else max(manifest.sequential.questions, 1)
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:

@@ -1,5 +1,6 @@
 """One evaluation from options to a finished run folder, or to what keeps it from its end."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -187,7 +188,10 @@ def planned_evaluation(
     scope = _scope(config)
     fixed = scope.table_seconds is None or (old is not None and before is None)
     if not fixed and before is None:
-        fixed = config.until is None and _all_seconds(prepared, planned, seconds) <= SECONDS
+        # Of all rows on all examples, were nothing to end early.
+        units = (unit for case in planned for unit in prepared.maker().units(case))
+        spent = sum(map(seconds.of, units)) if config.until is None else math.inf
+        fixed = spent / worker_count(config, prepared.context.device) <= SECONDS
     if fixed and config.until is None:
         scope = Scope(None, None)
     if fixed and before is None:
@@ -211,10 +215,3 @@ def _scope(config: EvalConfig) -> Scope:
     if config.time is None and (config.all or config.limit is not None):
         return Scope(None, None)
     return Scope(config.time or SECONDS, config.time or SECONDS)
-
-
-def _all_seconds(prepared: PreparedEvaluation, planned: list[AttackCase], seconds: Seconds) -> float:
-    """Forecast of all rows on all examples, were nothing to end early."""
-    maker = prepared.maker()
-    spent = sum(seconds.of(unit) for case in planned for unit in maker.units(case))
-    return spent / worker_count(prepared.config, prepared.context.device)

@@ -21,7 +21,8 @@ def test_repeated_submissions_are_printed_with_intervals(csrobust):
     defended = (*SMALL, "--no-standard", "--defence", "noise:sigma=0.5", "--attacks", "fgsm", "--draws", "4")
     answer = csrobust("curve", "--ckpt", "digits-erm", *defended, "--over", "submissions", "--eps", "0.3")
     assert answer.code == 0, answer.err
-    fgsm, ensemble = re.split(r"\n(?=\S)", answer.out.strip())
+    curves = [part for part in re.split(r"\n(?=\S)", answer.out) if "over submissions:\n" in part]
+    fgsm, ensemble = curves
     assert "fgsm, eps 0.3 over submissions:\n  1: " in fgsm and " ensemble, " in ensemble
     points = re.findall(r"([125]): (\d+\.\d) \[(\d+\.\d), (\d+\.\d)\]", fgsm)
     assert [int(submissions) for submissions, *_ in points] == [1, 2]

@@ -24,13 +24,12 @@ from robustbench_coded.cli.eval_options import (
     takes_only,
 )
 from robustbench_coded.cli.process import foreign_output
-from robustbench_coded.cli.run import evaluated, run_evaluation
+from robustbench_coded.cli.run import run_evaluation
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.shipped import all_present
 from robustbench_coded.reports.render.sentence import print_line
 
 if TYPE_CHECKING:
-    from robustbench_coded.reports.render.terminal import SubmissionPoint
     from robustbench_coded.results.run import Run
     from robustbench_coded.session.preview import Preview
 
@@ -146,42 +145,17 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
         options["attacks"] = [f"pgd-{steps},transfer-pgd-{steps}" for steps in STEPS]
     elif over == "draws":
         options["attacks"] = ["pgd-20" if draws == 1 else f"eot{draws}-pgd-20" for draws in DRAWS]
-    elif over == "submissions":
-        return _submissions(options, quiet=quiet, as_json=as_json)
-    else:
+    elif over != "submissions":
         raise InputError(f"--over {over!r} is not known; choose eps, steps, draws or submissions")
 
     def lines(run: "Run") -> Iterator[str]:
-        from robustbench_coded.reports.render.terminal import curve_lines
+        from robustbench_coded.reports.render import terminal
 
-        yield from curve_lines(run.rows, over)
+        if over == "submissions":  # any of them may be answered wrongly
+            return terminal.submission_lines(terminal.submission_points(run.results, SUBMISSIONS))
+        return terminal.curve_lines(run.rows, over)
 
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
-
-
-def _submissions(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:
-    """Accuracy where any of M submissions may be answered wrongly, from the outcomes of one run."""
-    from robustbench_coded.reports.render.terminal import submission_lines, submission_points
-    from robustbench_coded.results.run import load_run
-    from robustbench_coded.session.evaluate import evaluate
-
-    config = config_from(**options)
-    path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
-    if path is None:
-        return code
-    points = submission_points(load_run(path).results, SUBMISSIONS)
-    if as_json:
-        print(json.dumps([_point_as_data(point) for point in points]))
-    else:
-        for line in submission_lines(points):
-            print(line)
-    return code
-
-
-def _point_as_data(point: "SubmissionPoint") -> dict[str, Any]:
-    left = point.left
-    figures = {"accuracy": left.estimate, "ci_low": left.low, "ci_high": left.high}
-    return {**point.key.as_columns(), "submissions": point.submissions, **figures}
 
 
 # Transfer needs no gradient of the defence and one victim; the rest is for defences that transfer does not

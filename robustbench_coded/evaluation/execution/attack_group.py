@@ -24,7 +24,7 @@ from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
 from robustbench_coded.runs.adversarials import EVERY
-from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN
+from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN
 
 
 def draws_to_score(
@@ -37,11 +37,6 @@ def draws_to_score(
         return [("scoring", [known or 0])]
     config = context.setup.config
     return [("selection", list(range(config.selection_draws))), ("scoring", list(range(config.draws)))]
-
-
-def separate_attacks(context: WorkerContext) -> int:
-    """How many scoring draws are attacked one by one under known randomness."""
-    return min(context.setup.config.aware_attacks, context.setup.config.draws)
 
 
 def budget_of(context: WorkerContext, row: AttackCase, eps_scale: Tensor | None = None) -> PerturbationBudget:
@@ -263,12 +258,6 @@ def _generators(group: Group, seed: int, index: int) -> list[torch.Generator]:
     """A start for each batch. Victims of one batch must not start alike: the index tells them apart."""
     places = [slot + group.k * index for slot in group.victims] or [index] * len(group.batches)
     return [stream(seed, batch, "start", place) for batch, place in zip(group.indices, places, strict=True)]
-
-
-def asks_base_alone(unit: Unit) -> bool:
-    """Whether the unit attacks victims through the base model."""
-    attack = unit.row.attack
-    return unit.row.threat.one_victim and attack not in CONTROLS and parse(attack).estimator == "transfer"
 
 
 def attacked_alone(run: UnitRun, groups: list[Group], known: int | None) -> list[Tensor]:

@@ -11,16 +11,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from attacks.naming import parse
 from robustbench_coded.evaluation.execution.attack_group import (
     Group,
     UnitRun,
-    asks_base_alone,
     attack_group,
     attacked_alone,
     draws_to_score,
     groups_of,
     score_group,
-    separate_attacks,
     with_victims,
 )
 from robustbench_coded.evaluation.execution.random_batches import score_random_batches
@@ -80,9 +79,13 @@ def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
         return
     run = UnitRun(context, unit, tally)
     sources = None if unit.submitted is None else unit.submitted.read()
-    known = range(separate_attacks(context)) if unit.row.threat.draw_known else [None]
+    row, config = unit.row, context.setup.config
+    # Under known randomness scoring draws are attacked one by one.
+    known = range(min(config.aware_attacks, config.draws)) if row.threat.draw_known else [None]
     groups = list(groups_of(run))
-    alone = sources is None and asks_base_alone(unit)
+    # Victims attacked through the base model need no batch for that.
+    alone = sources is None and row.threat.one_victim and row.attack not in CONTROLS
+    alone = alone and parse(row.attack).estimator == "transfer"
     victims = {draw: attacked_alone(run, groups, draw) for draw in known} if alone else {}
     for place, group in enumerate(groups):
         x, y = context.group(list(group.batches))

@@ -34,7 +34,11 @@ def check_claim(config: EvalConfig) -> None:
                 raise InputError(f"{flag} needs a claim to be about; add --claim 72%")
         return
     threat, _ = setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, ())
-    if not _judged(threat):
+    try:
+        judged = not ThreatModel.parse(threat).collateral
+    except ValueError:
+        judged = False
+    if not judged:
         wrong = f"--claim-threat {threat} is no threat model with a verdict"
         if config.claim_threat is None:
             wrong = f"--claim needs --claim-threat, for --inputs {config.inputs[0]} has no verdict"
@@ -55,13 +59,6 @@ def check_claimed_eps(config: EvalConfig, eps: Sequence[float]) -> None:
     if config.claim_eps is not None and config.claim_eps not in eps:
         known = ", ".join(f"{radius:g}" for radius in eps)
         raise InputError(f"--claim-eps {config.claim_eps:g} is not among --eps {known}; add it there")
-
-
-def _judged(text: str) -> bool:
-    try:
-        return not ThreatModel.parse(text).collateral
-    except ValueError:
-        return False
 
 
 def inputs_for(asked: Iterable[str], k: int) -> list[str]:

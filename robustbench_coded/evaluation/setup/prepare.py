@@ -27,7 +27,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
     device_named,
     images_in_one_forward,
-    thread_count,
+    threads_each,
     worker_count,
 )
 from robustbench_coded.evaluation.planning.batches import evaluated, scored_slots, subset_rule
@@ -274,7 +274,7 @@ def prepare(
     loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
     check_claimed_eps(config, eps)
-    threads = thread_count(config, worker_count(config, device))
+    threads = config.threads or threads_each(worker_count(config, device))
     setup = Setup(
         config=config,
         data=data_name,

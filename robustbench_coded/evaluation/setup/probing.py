@@ -213,7 +213,10 @@ def probed(
     dtype = torch.get_default_dtype()
     try:
         with time_limit(PROBE_SECONDS):
-            state = [] if remembers is None else _memory(defence, remembers, seed)
+            state: list[str] = []
+            if remembers is not None:
+                with blamed_on(defence, remembers):
+                    state = memory_of(defence, remembers, stream(seed, -1, "probe", 3))
             result = probe(defence, x, stream(seed, -1, "probe"))
             if whole is not None and result.scale:
                 result = replace(result, unanswered=_unanswered(defence, whole, seed))
@@ -278,8 +281,3 @@ def _asked_in_other_batches(
             with suppress(Exception):  # it may take no other size, and says so where it is asked for one
                 sizes.append(changed_by(answers[:both], defence.logits(batch, draw)[:both]))
     return replace(result, other_slot=max(slot or 0.0 for slot in slots), other_size=max(sizes))
-
-
-def _memory(defence: Defence, x: Tensor, seed: int) -> list[str]:
-    with blamed_on(defence, x):
-        return memory_of(defence, x, stream(seed, -1, "probe", 3))
