@@ -111,7 +111,7 @@ def _measured(cells: tuple[CaseResult, CaseResult, CaseResult, CaseResult]) -> D
     ]
     assert plain.cell is not None
     one, other = tables[0] - tables[1], tables[2] - tables[3]
-    spread = between_batches if plain.unit_is_batch else between_examples
+    spread = between_batches if plain.batch_dependent else between_examples
     r = correlation_of(one, other, plain.cell.batch, spread)
     first, second = knowing
     estimate = first.estimate - second.estimate

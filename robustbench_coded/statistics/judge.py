@@ -92,7 +92,7 @@ def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> 
     return accuracy_interval(
         np.stack(right, axis=1),
         cell.batch,
-        batch_dependent=ensemble.unit_is_batch,
+        batch_dependent=ensemble.batch_dependent,
         correlation=UNMEASURED,
         tail=tail / max(ensemble.looks, 1),
     )

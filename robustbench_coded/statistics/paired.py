@@ -166,19 +166,19 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
         raise NotPaired("a row without outcomes cannot be compared")
     tail /= max(first.looks, second.looks, 1)
     one, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
-    by_batch = first.unit_is_batch or second.unit_is_batch
+    by_batch = first.batch_dependent or second.batch_dependent
     left, right = one.correct, other.correct
     estimate = float(left.mean() - right.mean())
     if by_batch:
-        of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.unit_is_batch]
+        of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.batch_dependent]
         unit = _units([cell.batch for cell, _ in of])
         low, high = clustered_difference(
             left,
             right,
             unit,
             tail,
-            left_clustered=first.unit_is_batch,
-            right_clustered=second.unit_is_batch,
+            left_clustered=first.batch_dependent,
+            right_clustered=second.batch_dependent,
             correlation=Correlation(0.0, max(row.correlation.high for _, row in of)),
         )
         if first.random_batches:
@@ -209,7 +209,7 @@ def _on_these_images(
     The base model answers inputs one by one, each once; ``interval`` stands where it does not.
     """
     cell = base.cell
-    if base.unit_is_batch or cell is None or cell.correct.shape[1] != 1:
+    if base.batch_dependent or cell is None or cell.correct.shape[1] != 1:
         return interval.low, interval.high
     if not all(np.isin(scored.images, cell.example).all() for scored in row.random_batches):
         return interval.low, interval.high

@@ -53,7 +53,7 @@ def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interv
     found = accuracy_interval(
         np.asarray(tried.all(axis=2)),
         cell.batch,
-        batch_dependent=result.unit_is_batch,
+        batch_dependent=result.batch_dependent,
         tail=tail / max(result.looks, 1),
     )
     return Interval(estimate, min(found.low, estimate), max(found.high, estimate))
@@ -71,7 +71,7 @@ def reached(result: CaseResult) -> Interval | None:
     if target is None or not len(others):
         return None
     hit = cell.prediction[others] == target
-    return accuracy_interval(hit, cell.batch[others], batch_dependent=result.unit_is_batch)
+    return accuracy_interval(hit, cell.batch[others], batch_dependent=result.batch_dependent)
 
 
 DIGITS = 6  # so that the file does not depend on the last bits of a sum
@@ -235,7 +235,7 @@ def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], submissions:
         clean_majority=_figure(accuracy_majority, result.clean),
         clean_every_draw=_figure(accuracy_every_draw, result.clean),
         others=_both(interval.others if interval else None),
-        unit="batch" if result.unit_is_batch else "example",
+        unit="batch" if result.batch_dependent else "example",
         strongest_attack=result.strongest_attack,
         selection_draws=result.selection_draws,
         submissions=submissions,
